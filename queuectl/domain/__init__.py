@@ -1,0 +1,1 @@
+"""The pure rules: no clock, no chance, no I/O, no store."""

@@ -1,0 +1,44 @@
+"""Every error a user can meet: the message is one line that says what to do, each kind has its exit code."""
+
+
+class QueuectlError(Exception):
+    """It failed."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else (self.__doc__ or "").splitlines()[0]
+
+
+class UsageError(QueuectlError):
+    """The command line, a file or a value is not what this command takes."""
+
+    exit_code = 2
+
+
+class NoSuchJobError(QueuectlError):
+    """No such job."""
+
+    exit_code = 3
+
+
+class RefusedError(QueuectlError):
+    """The move is not allowed from the job's state, or the id or unique key is taken."""
+
+    exit_code = 4
+
+
+class StoreError(QueuectlError):
+    """The store cannot be used."""
+
+    exit_code = 5
+
+
+class StoreBusyError(StoreError):
+    """The store is locked by another process for longer than the busy timeout; try again."""
+
+
+class WaitTimedOutError(QueuectlError):
+    """The wait timed out."""
+
+    exit_code = 124
