@@ -1,0 +1,1 @@
+"""How fast queuectl is, beside what people use today: run `python -m benchmarks` (README.md says how)."""

@@ -1,0 +1,77 @@
+"""The queue that is measured: its command line as a subprocess, and its use cases inside this process."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from benchmarks.process import ENVIRONMENT, timed
+
+if TYPE_CHECKING:
+    from queuectl.application import NewJob, Queue
+    from queuectl.domain.events import Claimed, Enqueued
+
+_SCRIPT = os.path.join(os.path.dirname(sys.executable), "queuectl")
+PROGRAM = [_SCRIPT] if os.path.exists(_SCRIPT) else [sys.executable, "-m", "queuectl"]
+if len(PROGRAM) > 1:  # not installed: from the source tree, wherever the working folder is
+    ENVIRONMENT["PYTHONPATH"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+SECOND = 1_000_000
+
+
+def command(db: str, *words: str) -> list[str]:
+    """A queuectl command line."""
+    return [*PROGRAM, "--db", db, *words]
+
+
+def enqueue_file(db: str, lines: str) -> float:
+    """Seconds of `enqueue --file`."""
+    return timed(command(db, "enqueue", "--file", lines), limit=600)
+
+
+@contextmanager
+def opened(db: str) -> Iterator["Queue"]:
+    """The use cases on this database, in this process."""
+    from queuectl.application import Queue
+    from queuectl.runtime import SystemClock
+    from queuectl.store import open_store
+
+    store = open_store(db, SystemClock())
+    try:
+        yield Queue(store, "benchmark")
+    finally:
+        store.close()
+
+
+def spec(text: str = "true", queue: str = "default", priority: int = 0, delay: int = 0) -> "Enqueued":
+    """What `enqueue` would record of a command; `delay` is microseconds."""
+    from queuectl.domain.events import Enqueued
+
+    return Enqueued(
+        command=text,
+        queue=queue,
+        priority=priority,
+        max_retries=3,
+        backoff_base=2.0,
+        backoff_cap=3600 * SECOND,
+        jitter=False,
+        cwd="/",
+        delay=delay,
+    )
+
+
+def job(text: str = "true") -> "NewJob":
+    """A job to enqueue."""
+    from queuectl.application import NewJob
+
+    return NewJob(spec(text))
+
+
+def claimant(run: int = 1) -> "Claimed":
+    """A claim by a worker that is not there."""
+    from queuectl.domain.events import Claimed
+
+    return Claimed(
+        run=run, worker="benchmark", host="none", boot_id="none", pid=1, pid_namespace=1, pid_started_at=0, lease=SECOND
+    )

@@ -1,0 +1,87 @@
+"""Running `true`, again and again, in 2, 8 and 32 slots: what the queue itself costs a job."""
+
+from functools import partial
+
+from benchmarks import queue
+from benchmarks.peers import installed
+from benchmarks.plan import Plan, folder, in_turn
+from benchmarks.process import timed
+from benchmarks.result import Result, at_least, beside
+
+TARGETS = {2: at_least(0.75), 8: at_least(0.9)}
+PUEUE_JOBS_PER_SLOT = 12  # its daemon starts about three a second in each slot
+
+
+def measure(plan: Plan) -> list[Result]:
+    """Every number of slots: whole runs, the steady rate without start-up, and the other queues."""
+    return [result for slots in (2, 8, 32) for result in _with_slots(plan, slots)]
+
+
+def _with_slots(plan: Plan, slots: int) -> list[Result]:
+    jobs = plan.size(2000, 40)
+    with folder("slots") as home:
+        short, long = _lines(home, jobs), _lines(home, 3 * jobs)
+        sides = {
+            "queuectl": partial(_queuectl, home, short, slots),
+            "queuectl, long": partial(_queuectl, home, long, slots),
+            "xargs": partial(_xargs, short, slots),
+            "xargs, long": partial(_xargs, long, slots),
+        }
+        times = in_turn(sides, plan.rounds(5))
+        rates = _rates(times, "", jobs)
+        results = [
+            *beside(f"{slots} slots, {jobs} jobs", "jobs/s", rates, {"xargs": TARGETS.get(slots)}),
+            *beside(f"{slots} slots, {3 * jobs} jobs", "jobs/s", _rates(times, ", long", 3 * jobs), {}),
+            *beside(f"{slots} slots, steady", "jobs/s", _steady(times, jobs), {"xargs": TARGETS.get(slots)}),
+        ]
+        peers = _peers(plan, home, slots) | {"queuectl": rates["queuectl"]}
+        return [*results, *beside(f"{slots} slots, {jobs} jobs", "jobs/s", peers, {})]
+
+
+def _lines(home: str, jobs: int) -> str:
+    """A file of so many lines `true`: our jobs, and the arguments of xargs."""
+    path = f"{home}/{jobs}.txt"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("true\n" * jobs)
+    return path
+
+
+def _queuectl(home: str, lines: str, slots: int) -> float:
+    """Fills a new queue, then times the whole `run --drain`."""
+    with folder("queue") as place:
+        db = f"{place}/queue.db"
+        queue.enqueue_file(db, lines)
+        return timed(queue.command(db, "run", "--drain", "--concurrency", str(slots)), limit=300)
+
+
+def _xargs(lines: str, slots: int) -> float:
+    return timed(["xargs", f"-P{slots}", "-I{}", "sh", "-c", "true"], stdin=lines, limit=300)
+
+
+def _parallel(lines: str, slots: int) -> float:
+    return timed(["parallel", "--will-cite", f"-j{slots}", "-N1", "true", "#"], stdin=lines, limit=300)
+
+
+def _rates(times: dict[str, list[float]], suffix: str, jobs: int) -> dict[str, list[float]]:
+    return {name: [jobs / seconds for seconds in times[name + suffix]] for name in ("queuectl", "xargs")}
+
+
+def _steady(times: dict[str, list[float]], jobs: int) -> dict[str, list[float]]:
+    """Jobs a second between the end of the short run and the end of the long one."""
+    return {
+        name: [2 * jobs / (long - short) for short, long in zip(times[name], times[f"{name}, long"], strict=True)]
+        for name in ("queuectl", "xargs")
+    }
+
+
+def _peers(plan: Plan, home: str, slots: int) -> dict[str, list[float]]:
+    """The other queues: slower, so with fewer jobs and rounds."""
+    jobs, rates = plan.size(400, 2 * slots), {}
+    if plan.has_program("parallel"):
+        rates["parallel"] = [jobs / _parallel(_lines(home, jobs), slots) for _ in range(plan.rounds(3))]
+    for _ in range(plan.rounds(3)):
+        with installed(plan, slots) as peers:
+            for name, peer in peers.items():
+                count = jobs if name != "pueue" else slots * plan.size(PUEUE_JOBS_PER_SLOT, 1)
+                rates.setdefault(name, []).append(count / peer.drain(count))
+    return rates

@@ -1,0 +1,235 @@
+"""The use cases: load, decide, append; on a version conflict decide again, on nothing else."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from queuectl.domain import commands as c
+from queuectl.domain import events as e
+from queuectl.domain.job import Job
+from queuectl.domain.machine import FINISHED, LIVE, State
+from queuectl.errors import NoSuchJobError, RefusedError, UsageError
+from queuectl.runtime import new_id
+from queuectl.store.base import (
+    PAUSE_ALL,
+    SETTINGS_STREAM,
+    Change,
+    DamagedEventError,
+    EventStore,
+    VersionConflictError,
+    queue_stream,
+    worker_stream,
+)
+
+__all__ = ["NewJob", "Queue", "Receipt"]
+
+
+class NewJob(NamedTuple):
+    """A job to add; without an id it gets one. `line` is where it stood in a file, for the error."""
+
+    spec: e.Enqueued
+    id: str | None = None
+    line: int | None = None
+
+
+class Receipt(NamedTuple):
+    """The job that answers for what was enqueued: a new one, or the one that was already there."""
+
+    id: str
+    created: bool
+
+
+class Queue:
+    """Every change there is to a queue, made in the name of `actor`."""
+
+    def __init__(self, store: EventStore, actor: str) -> None:
+        self.store = store
+        self.actor = actor
+
+    # ── the one way that a command becomes events ───────────────────────────────────────────────────
+
+    def execute(self, commands: Sequence[c.Command], known: Mapping[str, Job] | None = None) -> list[Job | None]:
+        """Carry out all commands or none, each towards a job of its own; the jobs that result, in order.
+
+        `known` jobs are not loaded: should they be out of date, the append fails and everything is decided again.
+        Raises RefusedError or NoSuchJobError.
+        """
+        jobs: Mapping[str, Job] = known or {}
+        while True:
+            try:
+                return self.store.append([self._change(command, jobs) for command in commands], self.actor)
+            except VersionConflictError:
+                jobs = {}
+
+    def _change(self, command: c.Command, known: Mapping[str, Job]) -> Change:
+        job = known.get(command.job_id) or self.store.load(command.job_id)
+        return self._decided(self._with_holder(command, job), job)
+
+    def _decided(self, command: c.Command, job: Job | None) -> Change:
+        events = c.decide(command, job, self.store.now())
+        return Change(command.job_id, job.version if job else 0, events, job)
+
+    def _with_holder(self, command: c.Command, job: Job | None) -> c.Command:
+        """The rule for unique keys looks beyond the job's own stream."""
+        spec = command.spec if isinstance(command, c.Enqueue) else job.spec if job else None
+        if spec is None or spec.unique is None or not isinstance(command, c.Enqueue | c.Requeue):
+            return command
+        holder = self.store.holder(spec.unique)
+        return command if holder == command.job_id else replace(command, holder=holder)
+
+    # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, jobs: Iterable[NewJob]) -> list[Receipt]:
+        """Add all jobs or none. Raises RefusedError when an id is taken."""
+        now = self.store.now()
+        while True:
+            receipts, changes = self._intake(jobs := list(jobs), now)
+            try:
+                self.store.append(changes, self.actor)
+            except VersionConflictError:
+                continue
+            return receipts
+
+    def _intake(self, jobs: Sequence[NewJob], now: int) -> tuple[list[Receipt], list[Change]]:
+        receipts: list[Receipt] = []
+        fresh: dict[str, Change] = {}
+        keys: dict[str, str] = {}
+        for job in jobs:
+            receipts.append(self._admit(job, now, fresh, keys))
+        return receipts, list(fresh.values())
+
+    def _admit(self, job: NewJob, now: int, fresh: dict[str, Change], keys: dict[str, str]) -> Receipt:
+        """Decide on one job of a batch, beside those that the batch already holds."""
+        key = job.spec.unique
+        if job.id is None and key is not None and key in keys:
+            return Receipt(keys[key], False)
+        job_id = job.id or new_id(now)
+        change = fresh.get(job_id) or self._enqueue_change(job, job_id)
+        if change.events[:1] not in ([], [job.spec]):
+            raise RefusedError(_at_line(job, f"the id {job_id} is given twice, to different jobs"))
+        if not change.events:
+            holder = None if change.job or key is None else self.store.holder(key)
+            return Receipt(holder or job_id, False)
+        if key is not None and keys.setdefault(key, job_id) != job_id:
+            return Receipt(keys[key], False)
+        created = job_id not in fresh
+        fresh[job_id] = change
+        return Receipt(job_id, created)
+
+    def _enqueue_change(self, job: NewJob, job_id: str) -> Change:
+        known = self.store.load(job_id) if job.id is not None else None
+        try:
+            return self._decided(self._with_holder(c.Enqueue(job_id, job.spec), known), known)
+        except RefusedError as error:
+            raise RefusedError(_at_line(job, str(error))) from None
+
+    # ── what people ask of jobs ─────────────────────────────────────────────────────────────────────
+
+    def cancel(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Call jobs off: pending ones at once, running ones by their worker."""
+        return self.execute([c.Cancel(job_id, reason) for job_id in ids])
+
+    def requeue(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Run finished or purged jobs again."""
+        return self.execute([c.Requeue(job_id, reason=reason) for job_id in ids])
+
+    def purge(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Take finished jobs out of the tables."""
+        return self.execute([c.Purge(job_id, reason) for job_id in ids])
+
+    def resolve(self, texts: Sequence[str]) -> list[str]:
+        """Whole ids for ids or unique prefixes, without repeats. Raises NoSuchJobError, UsageError when ambiguous."""
+        return list(dict.fromkeys(map(self._resolve, texts)))
+
+    def _resolve(self, text: str) -> str:
+        found = self.store.streams(text, 3) if text and not text.startswith("$") else []
+        if text in found or (found and self.store.version(text)):
+            return text
+        if not found:
+            raise NoSuchJobError(f"no such job: {text} (`queuectl list` shows those there are)")
+        if len(found) > 1:
+            raise UsageError(f"{text} is ambiguous: {found[0]}, {found[1]}{', …' if found[2:] else ''}")
+        return found[0]
+
+    # ── what people ask of queues and settings ──────────────────────────────────────────────────────
+
+    def pause(self, queue: str = PAUSE_ALL) -> bool:
+        """Stop claiming from a queue, or from all; False when it was already so."""
+        return self._note(queue_stream(queue), lambda: queue not in self.store.pauses(), e.QueuePaused())
+
+    def resume(self, queue: str = PAUSE_ALL) -> bool:
+        """Go on claiming; False when it was already so."""
+        return self._note(queue_stream(queue), lambda: queue in self.store.pauses(), e.QueueResumed())
+
+    def change_setting(self, key: str, value: str | None) -> bool:
+        """`config set`, or `unset` with None; False when it was already so."""
+        event = e.SettingChanged(key=key, value=value)
+        return self._note(SETTINGS_STREAM, lambda: self.store.settings().get(key) != value, event)
+
+    def note_worker(self, worker: str, event: e.Event) -> None:
+        """Record the start, end or loss of a worker."""
+        self._note(worker_stream(worker), lambda: True, event)
+
+    def _note(self, stream: str, needed: Callable[[], bool], event: e.Event) -> bool:
+        with self.store.transaction():
+            if not needed():
+                return False
+            self.store.append([Change(stream, self.store.version(stream), [event])], self.actor)
+            return True
+
+    # ── what workers ask ────────────────────────────────────────────────────────────────────────────
+
+    def claim(
+        self, claimant: e.Claimed, queues: Collection[str], limit: int, reserve: Callable[[Job], bool]
+    ) -> list[Job]:
+        """Take up to `limit` due jobs, each only after `reserve` has its lock. Does not wait for the disk."""
+        with self.store.transaction(durable=False):
+            now = self.store.now()
+            blocked: set[str] = set()
+            changes: list[Change] = []
+            while len(changes) < limit:
+                taken = {change.stream_id for change in changes} | blocked
+                candidates = self.store.claimable(queues, limit - len(changes), now, taken)
+                if not candidates:
+                    break
+                for job_id in candidates:
+                    change = self._claim_change(claimant, job_id, now, reserve)
+                    changes += [change] if change else []
+                    blocked |= set() if change else {job_id}
+            return [job for job in self.store.append(changes, self.actor) if job is not None]
+
+    def _claim_change(
+        self, claimant: e.Claimed, job_id: str, now: int, reserve: Callable[[Job], bool]
+    ) -> Change | None:
+        try:
+            job = self.store.load(job_id)
+            events = c.decide(c.Claim(job_id, claimant), job, now)
+        except (DamagedEventError, NoSuchJobError, RefusedError):
+            self.store.hold(job_id)  # the table and the log disagree: the log is right, the job is not to run
+            return None
+        if job is None or not reserve(job):
+            return None
+        return Change(job_id, job.version, events, job)
+
+    def unfinished(self, queues: Collection[str]) -> int:
+        """Jobs in these queues (none: all) that are pending, unless paused, or processing."""
+        pauses = self.store.pauses()
+        return sum(
+            count.jobs
+            for count in self.store.counts()
+            if count.state in LIVE
+            and (not queues or count.queue in queues)
+            and not (count.state is State.PENDING and (PAUSE_ALL in pauses or count.queue in pauses))
+        )
+
+    def is_finished(self, job_id: str) -> Job | None:
+        """The job when it has ended (or was purged), else None. Raises NoSuchJobError."""
+        job = self.store.load(job_id)
+        if job is None:
+            raise NoSuchJobError(f"no such job: {job_id}")
+        return job if job.state in (*FINISHED, State.PURGED) else None
+
+
+def _at_line(job: NewJob, message: str) -> str:
+    return message if job.line is None else f"line {job.line}: {message}"

@@ -1,0 +1,100 @@
+"""The command tree, and what all commands share: the queue that is meant, the settings, and how to print."""
+
+import os
+import sys
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from queuectl.cli.session import Session
+
+__all__ = ["command"]
+
+COMMANDS = {
+    "enqueue": "enqueue:enqueue",
+    "run": "worker:run",
+    "status": "queries:status",
+    "list": "queries:list_jobs",
+    "show": "queries:show",
+    "history": "queries:history",
+    "logs": "logs:logs",
+    "wait": "wait:wait",
+    "cancel": "moves:cancel",
+    "retry": "moves:retry",
+    "purge": "moves:purge",
+    "dlq": "dlq:app",
+    "pause": "moves:pause",
+    "resume": "moves:resume",
+    "config": "config:app",
+}
+"""Every command in the order of the help, and where it is: a function, or a typer app of its own."""
+
+
+class LazyGroup(TyperGroup):
+    """Imports a command's module when the command is asked for, so that `enqueue` does not pay for `history`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None."""
+        return _load(cmd_name) if cmd_name in COMMANDS else None
+
+
+@cache
+def _load(name: str) -> Any:
+    module, _, attribute = COMMANDS[name].partition(":")
+    found = getattr(import_module(f"queuectl.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_command(found)
+        group.name = name
+        return group
+    app = new_app()
+    app.command(name, cls=getattr(found, "command_class", None), no_args_is_help=False)(found)
+    return typer.main.get_command(app)
+
+
+def new_app(**options: Any) -> typer.Typer:
+    """A typer app in the house's manner."""
+    return typer.Typer(
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=options.pop("add_completion", False),
+        **options,
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from queuectl import __version__
+
+        print(f"queuectl {__version__}")
+        raise typer.Exit
+
+
+def main(
+    ctx: typer.Context,
+    db: Annotated[
+        str | None, typer.Option("--db", metavar="PATH|URL", help="The queue [default: ./data/queue.db].")
+    ] = None,
+    color: Annotated[str, typer.Option(metavar="auto|always|never", help="Colour the output.")] = "auto",
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A background job queue for the command line whose event log is the source of truth."""
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
+    ctx.obj = Session(db, color, os.environ, sys.stdout)
+
+
+def command() -> Any:
+    """The root command."""
+    app = new_app(cls=LazyGroup, add_completion=True, no_args_is_help=True)
+    app.callback()(main)
+    return typer.main.get_command(app)

@@ -1,0 +1,69 @@
+"""`config show|get|set|unset`: every setting with where its value comes from."""
+
+from typing import Annotated
+
+import typer
+from msgspec.structs import asdict
+
+from queuectl import config as settings
+from queuectl.cli.app import new_app
+from queuectl.cli.moves import say
+from queuectl.cli.queries import Json
+from queuectl.cli.session import Session
+from queuectl.render import table, to_json
+
+__all__ = ["app"]
+
+app = new_app(help="The settings, each with where its value comes from.", invoke_without_command=True)
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name, as `config show` lists it.")]
+
+
+@app.callback()
+def default(ctx: typer.Context, as_json: Json = False) -> None:
+    """The settings, each with where its value comes from."""
+    if ctx.invoked_subcommand is None:
+        show(ctx, as_json)
+
+
+@app.command()
+def show(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show every setting: its value, and whether a flag, the environment, .env, config set or the default says so."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        values = [asdict(value) for value in session.config(queue.store).all()]
+    rows = [{"key": v["key"], "value": v["text"], "origin": v["origin"]} for v in values]
+    if as_json:
+        print(to_json(rows))
+        return
+    print(table([{**row, "meaning": settings.SETTINGS[row["key"]].help} for row in rows], [*rows[0], "meaning"]))
+
+
+@app.command()
+def get(ctx: typer.Context, key: Key) -> None:
+    """Print the bare value of one setting."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        print(session.config(queue.store).value(key).text)
+
+
+@app.command("set")
+def set_value(
+    ctx: typer.Context,
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="10s, 5m, 10MiB, on, a number.")],
+) -> None:
+    """Set a value for everyone who uses this queue. Jobs already queued keep what they were promised."""
+    text = settings.check(key, value)
+    with ctx.obj.queue() as queue:
+        changed = queue.change_setting(key, text)
+    say(f"{key} {'is' if changed else 'was already'} {text}")
+
+
+@app.command()
+def unset(ctx: typer.Context, key: Key) -> None:
+    """Take back what `config set` said."""
+    settings.check(key, settings.SETTINGS[key].default if key in settings.SETTINGS else "")
+    with ctx.obj.queue() as queue:
+        changed = queue.change_setting(key, None)
+    say(f"{key} {'is unset' if changed else 'was not set'}")

@@ -1,0 +1,83 @@
+"""`dlq list|show|retry|purge`: the jobs whose retries are used up."""
+
+from typing import Annotated
+
+import typer
+
+from queuectl import presenting
+from queuectl.application import Queue
+from queuectl.cli.app import new_app
+from queuectl.cli.moves import Reason, Yes, confirm, purge_jobs, say
+from queuectl.cli.queries import Id, Json, show
+from queuectl.cli.session import Session
+from queuectl.domain.machine import State
+from queuectl.errors import RefusedError, UsageError
+from queuectl.render import table, to_json
+from queuectl.units import SECOND, local_time
+
+__all__ = ["app"]
+
+app = new_app(help="The dead-letter queue: jobs whose retries are used up.", no_args_is_help=True)
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes; all or none.")]
+All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
+COLUMNS = ["id", "attempts", "moved_at", "command", "last_error"]
+
+
+@app.command("list")
+def list_dead(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the dead letters, the oldest first."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        rows = queue.store.dlq()
+    if as_json:
+        print(to_json([presenting.dead_letter(row) for row in rows]))
+        return
+    shown = [{**row, "moved_at": local_time(row["moved_at"] * SECOND)} for row in rows]
+    print(table(shown, COLUMNS, limits={"command": 60, "last_error": 60}) if rows else "no dead letters")
+
+
+@app.command("show")
+def show_dead(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
+    """Show one dead letter."""
+    with ctx.obj.reading() as queue:
+        _dead(queue, [job_id])
+    show(ctx, job_id, as_json)
+
+
+@app.command("retry")
+def retry_dead(ctx: typer.Context, ids: Ids = None, everything: All = False, reason: Reason = "") -> None:
+    """Run dead letters again: pending at once, attempts at 0."""
+    with ctx.obj.queue() as queue:
+        found = _chosen(queue, ids, everything)
+        queue.requeue(found, reason)
+    say(f"{len(found)} job{'' if len(found) == 1 else 's'} pending again")
+
+
+@app.command("purge")
+def purge_dead(
+    ctx: typer.Context, ids: Ids = None, everything: All = False, reason: Reason = "", yes: Yes = False
+) -> None:
+    """Take dead letters out of the tables; the log keeps their history."""
+    with ctx.obj.queue() as queue:
+        found = _chosen(queue, ids, everything)
+        confirm(f"purge {len(found)} dead letter{'' if len(found) == 1 else 's'}", yes)
+        purge_jobs(queue, found, reason)
+
+
+def _chosen(queue: Queue, ids: list[str] | None, everything: bool) -> list[str]:
+    if bool(ids) == everything:
+        raise UsageError("give either ids or --all")
+    return _dead(queue, ids) if ids else [row["id"] for row in queue.store.dlq()]
+
+
+def _dead(queue: Queue, ids: list[str]) -> list[str]:
+    """The ids, whole. Raises RefusedError for a job that is not in the dead-letter queue."""
+    found = queue.resolve(ids)
+    for job_id in found:
+        if not queue.store.dlq(job_id):
+            job = queue.store.load(job_id)
+            raise RefusedError(
+                f"job {job_id} is {job.state if job else 'gone'}, not {State.DLQ}: see `queuectl show {job_id}`"
+            )
+    return found

@@ -1,0 +1,130 @@
+"""`enqueue`: one job, or a file of them."""
+
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from queuectl.application import NewJob
+from queuectl.cli.session import Session
+from queuectl.errors import UsageError
+from queuectl.intake import Intake, JobInput
+
+__all__ = ["enqueue"]
+
+_ARGV = "queuectl.argv"
+
+
+class EnqueueCommand(TyperCommand):
+    """Keeps what stands after `--` apart: it is a program with its arguments, and not a shell's text."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the arguments after the first `--` away before the options are read."""
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta[_ARGV] = args[place + 1 :]
+            args = args[:place]
+        return super().parse_args(ctx, args)
+
+
+def enqueue(
+    ctx: typer.Context,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND | -- PROGRAM [ARG]...",
+            help="One shell command, a job in JSON, or after -- a program that runs without a shell.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", metavar="FILE", help="One job a line; - is stdin. All or none.")
+    ] = None,
+    id: Annotated[  # noqa: A002 (the option's name)
+        str | None, typer.Option("--id", metavar="ID", help="The job's id [default: a UUIDv7].")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue [default: default].")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", "-p", help="Higher ones are claimed first [default: 0].")
+    ] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Retries after the first attempt.")] = None,
+    backoff_base: Annotated[float | None, typer.Option(help="The wait is BASE ** attempts seconds.")] = None,
+    delay: Annotated[str | None, typer.Option(metavar="10s", help="Not before this much time has passed.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before this moment.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="5m", help="End an attempt that runs longer.")] = None,
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs [default: here].")] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for it.")] = None,
+    secret_env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A variable of the worker's that it needs; not stored.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag to find it by.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(metavar="KEY", help="At most one pending or running job has this key.")
+    ] = None,
+) -> None:
+    """Add a job and print its id."""
+    session: Session = ctx.obj
+    flags = JobInput(
+        id=id,
+        queue=queue,
+        priority=priority,
+        max_retries=max_retries,
+        backoff_base=backoff_base,
+        delay=delay,
+        at=at,
+        timeout=timeout,
+        cwd=cwd,
+        env=_pairs("--env", env),
+        secret_env=tuple(secret_env) if secret_env else None,
+        tags=_pairs("--tag", tag),
+        unique=unique,
+    )
+    argv: list[str] | None = ctx.meta.get(_ARGV)
+    _check_one_source(command or [], argv, file, flags)
+    with session.queue() as jobs:
+        intake = Intake(session.config(jobs.store), session.clock.now(), flags)
+        for receipt in jobs.enqueue(_jobs(intake, command or [], argv, file)):
+            print(receipt.id)
+
+
+enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
+
+
+def _check_one_source(words: list[str], argv: list[str] | None, file: str | None, flags: JobInput) -> None:
+    if (file is not None) + (argv is not None) + bool(words) != 1:
+        raise UsageError("give one of: a COMMAND, -- PROGRAM [ARG]..., or --file FILE")
+    if len(words) > 1:
+        raise UsageError(
+            f"{len(words)} words: quote them as one shell command, or put -- before a program to run as it is"
+        )
+    if file is not None and flags.id is not None:
+        raise UsageError("--id names one job: in a file, give each job its own as JSON")
+
+
+def _jobs(intake: Intake, words: list[str], argv: list[str] | None, file: str | None) -> Iterable[NewJob]:
+    if file is not None:
+        return _from_file(intake, file)
+    return [intake.job(JobInput(argv=tuple(argv))) if argv is not None else intake.text(words[0])]
+
+
+def _from_file(intake: Intake, file: str) -> list[NewJob]:
+    if file == "-":
+        return list(intake.lines(sys.stdin.buffer))
+    try:
+        with open(file, "rb") as lines:
+            return list(intake.lines(lines))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str] | None:
+    if not texts:
+        return None
+    for text in texts:
+        if "=" not in text:
+            raise UsageError(f"{option} {text}: write it as NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)

@@ -1,0 +1,128 @@
+"""`logs`: what a job printed, from its output file or, when it was short, from its event; `-f` as it is printed."""
+
+import codecs
+import sys
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO, TextIO
+
+import typer
+
+from queuectl import output
+from queuectl.application import Queue
+from queuectl.cli.session import Session
+from queuectl.domain import events as e
+from queuectl.domain.machine import LIVE
+from queuectl.errors import NoSuchJobError
+from queuectl.render import clean
+from queuectl.runtime import pause
+
+__all__ = ["logs"]
+
+CHUNK = 1 << 16
+ENDS = (e.Completed, e.RetryScheduled, e.DeadLettered, e.Released, e.Cancelled)
+POLL = 50_000
+"""Microseconds between two looks at a file that is followed."""
+
+
+def logs(
+    ctx: typer.Context,
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a unique prefix.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    run: Annotated[int | None, typer.Option(metavar="N", min=1, help="This run [default: the newest].")] = None,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on stdout.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, control sequences too.")] = False,
+) -> None:
+    """Print a job's output: its stdout on stdout, its stderr on stderr."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        (found,) = queue.resolve([job_id])
+        printers = [_Printer(queue, found, "stderr", sys.stdout, raw)]
+        if not stderr:
+            printers = [
+                _Printer(queue, found, "stdout", sys.stdout, raw),
+                _Printer(queue, found, "stderr", sys.stderr, raw),
+            ]
+        _check_run(queue, found, run)
+        for step in _print(queue, found, run, follow, printers):
+            pause(step)
+
+
+def _check_run(queue: Queue, job_id: str, run: int | None) -> None:
+    job = queue.store.load(job_id)
+    if job is not None and run is not None and run > job.run:
+        raise NoSuchJobError(f"job {job_id} has no run {run}: it ran {job.run} times so far")
+
+
+def _print(queue: Queue, job_id: str, run: int | None, follow: bool, printers: list["_Printer"]) -> Iterator[int]:
+    """Print the run, or the newest one and those that follow; yields how long to wait before the next look."""
+    number = run
+    while (job := queue.store.load(job_id)) is not None:
+        number = number or max(1, job.run)
+        began = job.run >= number
+        ended = began and (number < job.run or job.claim is None)
+        for printer in printers if began else ():
+            printer.finish(number) if ended else printer.advance(number)
+        if ended and follow and run is None and (number < job.run or job.state in LIVE):
+            number += 1
+        elif ended or not follow or job.state not in LIVE:
+            return
+        yield POLL
+
+
+class _Printer:
+    """Prints one stream, run after run."""
+
+    def __init__(self, queue: Queue, job_id: str, stream: str, to: TextIO, raw: bool) -> None:
+        self._queue, self._job_id, self._stream, self._to, self._raw = queue, job_id, stream, to, raw
+        self._file: BinaryIO | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def advance(self, run: int) -> None:
+        """Print what the run has printed since the last look."""
+        self._file = self._file or self._open(run)
+        while self._file and (chunk := self._file.read(CHUNK)):
+            self._write(chunk)
+        self._to.flush()
+
+    def finish(self, run: int) -> None:
+        """Print the rest of an ended run; what was short stands in its event."""
+        self.advance(run)
+        if self._file is None:
+            self._write(self._tail(run).encode())
+        else:
+            self._file.close()
+        self._emit(self._decoder.decode(b"", final=True), final=True)
+        self._file = None
+        self._begin()
+
+    def _open(self, run: int) -> BinaryIO | None:
+        path = output.paths(self._queue.store.output_folder, self._job_id, run)[output.STREAMS.index(self._stream)]
+        try:
+            return open(path, "rb")
+        except OSError:
+            return None
+
+    def _tail(self, run: int) -> str:
+        for record in self._queue.store.records(stream_id=self._job_id):
+            if isinstance(record.event, ENDS) and record.event.run == run:
+                return str(getattr(record.event, self._stream))
+        return ""
+
+    def _write(self, chunk: bytes) -> None:
+        if self._raw:
+            self._to.buffer.write(chunk)
+        else:
+            self._emit(self._decoder.decode(chunk))
+
+    def _emit(self, text: str, *, final: bool = False) -> None:
+        """Print what is safe to clean by now: a line that has no end yet may end in half a control sequence."""
+        text = self._held + text
+        whole, newline, rest = text.rpartition("\n")
+        if final or len(rest) > CHUNK or rest.isprintable():
+            whole, newline, rest = text, "", ""
+        self._held = rest
+        self._to.write(clean(whole + newline))

@@ -1,0 +1,127 @@
+"""`cancel`, `retry`, `purge`, `pause`, `resume`: what people ask of jobs and queues."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from queuectl import output
+from queuectl.application import Queue
+from queuectl.cli.session import Session
+from queuectl.domain.machine import ALIASES, FINISHED, State
+from queuectl.errors import UsageError
+from queuectl.intake import check_queue
+from queuectl.store.base import PAUSE_ALL, JobFilter
+from queuectl.units import SECOND, parse_duration
+
+__all__ = ["cancel", "confirm", "pause", "purge", "resume", "retry", "say"]
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or unique prefixes; all or none.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; `history` shows it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+BATCH = 1000
+
+
+def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
+    """Call jobs off: pending ones at once, running ones are ended by their worker."""
+    with ctx.obj.queue() as queue:
+        jobs = queue.cancel(queue.resolve(ids), reason)
+    for job in jobs:
+        if job is not None:
+            done = "cancelled" if job.state not in State.PROCESSING else "its worker is told to end it"
+            say(f"{job.id}: {done} (`queuectl retry {job.id}` brings it back)")
+
+
+def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
+    """Run finished jobs again, also cancelled and purged ones: pending at once, attempts at 0."""
+    with ctx.obj.queue() as queue:
+        for job in queue.requeue(queue.resolve(ids), reason):
+            if job is not None:
+                say(f"{job.id}: pending again")
+
+
+def purge(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", "-s", help="All jobs in this state: done, cancelled or dlq.")
+    ] = None,
+    older_than: Annotated[str | None, typer.Option(metavar="7d", help="Only those that ended longer ago.")] = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Take finished jobs out of the tables, and their output off the disk; the log keeps their history."""
+    session: Session = ctx.obj
+    if bool(ids) == bool(state or older_than):
+        raise UsageError("give either ids, or --state and --older-than")
+    with session.queue() as queue:
+        found = queue.resolve(ids) if ids else _finished(queue, session, state, older_than)
+        if not ids:
+            confirm(f"purge {len(found)} jobs", yes)
+        purge_jobs(queue, found, reason)
+
+
+def _finished(queue: Queue, session: Session, state: str | None, older_than: str | None) -> list[str]:
+    names = {**{each.value: each for each in FINISHED}, **ALIASES}
+    if state is not None and state not in names:
+        raise UsageError(f"--state {state}: only finished jobs can be purged ({', '.join(names)})")
+    try:
+        before = session.clock.now() - (parse_duration(older_than) if older_than else 0)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}") from None
+    states = FINISHED if state is None else (names[state],)
+    rows = queue.store.jobs(JobFilter(states=states, limit=0))
+    return [row["id"] for row in rows if row["finished_at"] * SECOND <= before]
+
+
+def purge_jobs(queue: Queue, ids: Sequence[str], reason: str) -> None:
+    """Purge in batches, so that a worker never waits long for the log's lock."""
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        queue.purge(batch, reason)
+        for job_id in batch:
+            output.remove(queue.store.output_folder, job_id)
+    hint = f" (`queuectl retry {ids[0]}` brings it back)" if len(ids) == 1 else " (`queuectl retry ID` brings one back)"
+    say(f"purged {len(ids)} job{'' if len(ids) == 1 else 's'}{hint if ids else ''}")
+
+
+def confirm(what: str, yes: bool) -> None:
+    """Ask before a bulk move. Raises UsageError when there is nobody to ask, Abort when the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what}: cannot ask without a terminal, say --yes")
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        say("nothing done")
+        raise typer.Exit(1)
+
+
+Name = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="A queue; without one: all of them.")]
+
+
+def pause(ctx: typer.Context, queue: Name = None) -> None:
+    """Stop claiming from a queue, or from all. What runs goes on."""
+    with ctx.obj.queue() as jobs:
+        changed = jobs.pause(PAUSE_ALL if queue is None else check_queue(queue))
+    say(f"{_named(queue)} {'is paused' if changed else 'was paused already'}")
+
+
+def resume(ctx: typer.Context, queue: Name = None) -> None:
+    """Go on claiming. Without a queue it lifts only the pause of all; a queue's own pause stays."""
+    with ctx.obj.queue() as jobs:
+        changed = jobs.resume(PAUSE_ALL if queue is None else check_queue(queue))
+        still = queue is not None and PAUSE_ALL in jobs.store.pauses()
+    say(f"{_named(queue)} {'goes on' if changed else 'was not paused'}")
+    if still:
+        say("every queue is still paused: `queuectl resume` lifts that")
+
+
+def _named(queue: str | None) -> str:
+    return "claiming from every queue" if queue is None else f"queue {queue}"
+
+
+def say(message: str) -> None:
+    """A message for people, on stderr."""
+    print(message, file=sys.stderr)

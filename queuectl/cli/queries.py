@@ -1,0 +1,193 @@
+"""`status`, `list`, `show`, `history`: what there is, and how it came to be so."""
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from queuectl import presenting
+from queuectl.application import Queue
+from queuectl.cli.session import Session
+from queuectl.domain.job import Job, evolve
+from queuectl.domain.machine import ALIASES, LIVE, State
+from queuectl.errors import NoSuchJobError, UsageError
+from queuectl.render import clean, colored, table, to_json
+from queuectl.store.base import PAUSE_ALL, JobFilter
+from queuectl.store.tables import SORTS
+from queuectl.story import tell
+from queuectl.units import SECOND, ago, local_time, parse_time
+
+__all__ = ["history", "list_jobs", "show", "status"]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a unique prefix.")]
+
+FAILED = "failed"
+SHOWN_STATES = [state for state in State if state is not State.PURGED]
+LIST_LIMITS = {"command": 60, "last_error": 40}
+
+
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show how many jobs there are in each queue and state, the workers, and the oldest waiting job."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        overview = _overview(queue)
+    if as_json:
+        print(to_json(overview))
+        return
+    totals = {"queue": "total", **overview["states"]} if len(overview["queues"]) > 1 else None
+    rows = [*overview["queues"], *([totals] if totals else [])]
+    print(table(rows, ["queue", *SHOWN_STATES]) if rows else "no jobs")
+    for paused in overview["paused"]:
+        name = "every queue" if paused["queue"] == PAUSE_ALL else f"queue {paused['queue']}"
+        print(clean(f"{name} is paused since {paused['paused_at']} by {paused['paused_by']}", newlines=False))
+    print(f"workers: {len(overview['workers'])}, running {sum(each['running'] for each in overview['workers'])} jobs")
+    if oldest := overview["oldest_waiting"]:
+        print(clean(f"oldest waiting: {oldest['id']} since {oldest['created_at']}", newlines=False))
+
+
+def _overview(queue: Queue) -> dict[str, Any]:
+    store = queue.store
+    queues: dict[str, dict[str, Any]] = {}
+    for count in store.counts():
+        row = queues.setdefault(count.queue, {"queue": count.queue, **dict.fromkeys(SHOWN_STATES, 0)})
+        row[count.state] = count.jobs
+    oldest = store.jobs(JobFilter(states=(LIVE[0],), descending=False, limit=1))
+    return {
+        "queues": list(queues.values()),
+        "states": {state: sum(row[state] for row in queues.values()) for state in SHOWN_STATES},
+        "paused": [
+            {"queue": name, **row, "paused_at": presenting.format_time(row["paused_at"] * SECOND)}
+            for name, row in store.pauses().items()
+        ],
+        "workers": [presenting.worker(msgspec.structs.asdict(row)) for row in store.workers()],
+        "oldest_waiting": presenting.job(oldest[0]) if oldest else None,
+    }
+
+
+def list_jobs(
+    ctx: typer.Context,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state", "-s", help=f"{', '.join(SHOWN_STATES)}, completed, dead, or failed (waiting after a failure)."
+        ),
+    ] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="Only this queue.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Only jobs with this tag.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only jobs enqueued since then (-2h, 09:00, …).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many; 0 means all.")] = 50,
+    sort: Annotated[
+        str, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORTS)}; with - the greatest first.")
+    ] = "-created",
+    as_json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    session: Session = ctx.obj
+    wanted = _filter(session, state or [], queue, tag or [], since, limit, sort)
+    with session.reading() as jobs:
+        rows = jobs.store.jobs(wanted)
+        now = jobs.store.now()
+    if as_json:
+        print(to_json([presenting.job(row) for row in rows]))
+        return
+    shown = [{**row, "next": _next(row, now), "age": ago(now - row["created_at"] * SECOND)} for row in rows]
+    columns = ["id", "state", "queue", "priority", "attempts", "next", "age", "command", "last_error"]
+    print(table(shown, columns, limits=LIST_LIMITS, color=session.color) if rows else "no jobs")
+
+
+def _filter(
+    session: Session, states: list[str], queue: str | None, tags: list[str], since: str | None, limit: int, sort: str
+) -> JobFilter:
+    key = sort.removeprefix("-")
+    if key not in SORTS:
+        raise UsageError(f"--sort {sort}: sort by {', '.join(SORTS)}, with - the greatest first")
+    return JobFilter(
+        states=tuple(_state(text) for text in states if text != FAILED),
+        failed=FAILED in states,
+        queue=queue,
+        tags=dict(_tag(text) for text in tags),
+        since=None if since is None else _moment(session, since),
+        sort=key,
+        descending=sort.startswith("-"),
+        limit=limit,
+    )
+
+
+def _state(text: str) -> State:
+    known = {**{state.value: state for state in SHOWN_STATES}, **ALIASES}
+    if text not in known:
+        raise UsageError(f"--state {text}: the states are {', '.join([*known, FAILED])}")
+    return known[text]
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--tag {text}: write it as NAME=VALUE")
+    return key, value
+
+
+def _moment(session: Session, text: str) -> int:
+    try:
+        return parse_time(text, session.clock.now())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _next(row: dict[str, Any], now: int) -> str | None:
+    """How long until it is due, for a job that waits for its time."""
+    return f"in {ago(row['due_at'] - now)}" if row["due_at"] is not None and row["due_at"] > now else None
+
+
+def show(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
+    """Show one job: its columns, and what was promised to it."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        (found,) = queue.resolve([job_id])
+        row, job = queue.store.job(found), queue.store.load(found)
+    if row is None or job is None:
+        raise NoSuchJobError(
+            f"job {found} was purged: `queuectl history {found}` tells its life, `retry` brings it back"
+        )
+    shown = presenting.whole_job(row, job)
+    if as_json:
+        print(to_json(shown))
+        return
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        if value not in (None, "", [], {}):
+            print(f"{name:<{width}}  {_shown(name, value, row, session.color)}")
+
+
+def _shown(name: str, value: Any, row: dict[str, Any], color: bool) -> str:
+    if name == "state":
+        return table([{"state": value}], ["state"], color=color).splitlines()[1]
+    if name.endswith("_at"):
+        return local_time(row[name] if name == "due_at" else row[name] * SECOND)
+    if isinstance(value, dict):
+        value = " ".join(f"{k}={v}" for k, v in value.items())
+    text = clean(str(value)).rstrip("\n")
+    return "\n    ".join(["", *text.split("\n")]) if "\n" in text else text
+
+
+def history(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
+    """Tell a job's whole life, event by event: when, who, what, why. Works on purged jobs too."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        (found,) = queue.resolve([job_id])
+        records = list(queue.store.records(stream_id=found))
+    if as_json:
+        print(to_json([presenting.event(record) for record in records]))
+        return
+    job: Job | None = None
+    print(f"job {found}")
+    for record in records:
+        headline, *details = tell(record, job)
+        place = colored(f"#{record.position:<6} {local_time(record.recorded_at)}", "gray", session.color)
+        print(f"\n{place}  {clean(headline, newlines=False)}")
+        for detail in [*filter(None, details), f"by {record.actor}"]:
+            print(f"        {clean(detail, newlines=False)}")
+        job = evolve(job, record)

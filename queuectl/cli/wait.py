@@ -1,0 +1,63 @@
+"""`wait`: until jobs have ended, with their own exit code."""
+
+from typing import Annotated
+
+import typer
+
+from queuectl.application import Queue
+from queuectl.cli.session import Session
+from queuectl.domain.job import Job
+from queuectl.domain.machine import State
+from queuectl.errors import UsageError, WaitTimedOutError
+from queuectl.runtime import pause
+from queuectl.units import parse_duration
+
+__all__ = ["exit_code", "wait"]
+
+POLL = 20_000
+"""Microseconds between two looks at whether anything was written."""
+
+
+def wait(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")],
+    timeout: Annotated[
+        str | None, typer.Option(metavar="5m", help="Give up after this long, with exit code 124.")
+    ] = None,
+) -> None:
+    """Wait until the jobs have ended; exit with the job's own code (of several: the largest)."""
+    session: Session = ctx.obj
+    try:
+        until = None if timeout is None else session.clock.monotonic() + parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+    with session.reading() as queue:
+        jobs = _ended(queue, session, queue.resolve(ids), until)
+    raise typer.Exit(max(exit_code(job) for job in jobs))
+
+
+def _ended(queue: Queue, session: Session, ids: list[str], until: int | None) -> list[Job]:
+    ended: list[Job] = []
+    waiting = list(ids)
+    while True:
+        queue.store.changed()
+        found = [job for job_id in waiting if (job := queue.is_finished(job_id))]
+        ended += found
+        waiting = [job_id for job_id in waiting if job_id not in {job.id for job in ended}]
+        if not waiting:
+            return ended
+        _until_something_changes(queue, session, waiting, until)
+
+
+def _until_something_changes(queue: Queue, session: Session, waiting: list[str], until: int | None) -> None:
+    while not queue.store.changed():
+        if until is not None and session.clock.monotonic() >= until:
+            raise WaitTimedOutError(f"timed out: {', '.join(waiting[:3])}{' …' if waiting[3:] else ''} not ended yet")
+        pause(POLL)
+
+
+def exit_code(job: Job) -> int:
+    """The code of an ended job: its command's own, 128 + signal, 124 timed out, 127 not started, 1 cancelled or lost."""
+    if job.state is State.CANCELLED or job.exit_code is None:
+        return 1
+    return job.exit_code

@@ -1,0 +1,88 @@
+"""`run`: a worker in the foreground."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from queuectl.application import Queue
+from queuectl.cli.log_output import log_to_stderr
+from queuectl.cli.session import Session
+from queuectl.config import Config
+from queuectl.intake import check_queue
+from queuectl.store.base import WorkerRow
+
+__all__ = ["run"]
+
+SECOND = 1_000_000
+
+
+def run(
+    ctx: typer.Context,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", "--workers", min=1, max=1000, help="Jobs at the same time.")
+    ] = 1,
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only these queues [default: all].")
+    ] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Exit when nothing is pending or running.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit after at most one run.")] = False,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The worker's name [default: host-pid].")] = None,
+    lease: Annotated[str | None, typer.Option(metavar="30s", help="How long a claim stands without a beat.")] = None,
+    grace: Annotated[str | None, typer.Option(metavar="10s", help="From SIGTERM to SIGKILL.")] = None,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
+) -> None:
+    """Run jobs until stopped. SIGTERM or Ctrl-C: finish what runs, then exit; a second one ends the jobs."""
+    session: Session = ctx.obj
+    flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
+    queues = frozenset(map(check_queue, queue or ()))
+    with session.queue() as jobs:
+        config = session.config(jobs.store, flags)
+        log_to_stderr(config["log-level"], config["log-format"])
+        _work(session, jobs, config, name or f"{os.uname().nodename}-{os.getpid()}", concurrency, queues, drain, once)
+
+
+def _work(
+    session: Session,
+    jobs: Queue,
+    config: Config,
+    name: str,
+    slots: int,
+    queues: frozenset[str],
+    drain: bool,
+    once: bool,
+) -> None:
+    from queuectl.runner import Runner
+    from queuectl.runtime import random_factor
+    from queuectl.wakeup import Wakeup
+    from queuectl.worker import Worker, WorkerOptions
+
+    store = jobs.store
+    runner = Runner(store.output_folder, store.log_id, name, session.clock)
+    options = WorkerOptions(slots, queues, config["grace"], config["lease"], drain, once)
+    row = _who(name, slots, queues, session.clock.now() // SECOND)
+    worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
+    wakeup = Wakeup(store.wake_file, worker.stop)
+    worker.start()
+    while (wait := worker.tick()) is not None:
+        wakeup.sleep(wait)
+    worker.finish()
+
+
+def _who(name: str, slots: int, queues: frozenset[str], started_at: int) -> WorkerRow:
+    from queuectl import process
+
+    return WorkerRow(
+        name=name,
+        host=os.uname().nodename,
+        boot_id=process.boot_id(),
+        pid=os.getpid(),
+        pid_namespace=process.pid_namespace(),
+        pid_started_at=process.started_at(os.getpid()),
+        slots=slots,
+        queues=tuple(sorted(queues)),
+        started_at=started_at,
+        last_heartbeat=started_at,
+        beat_at=0,
+    )

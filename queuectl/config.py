@@ -1,0 +1,261 @@
+"""The settings: one table of them, and where each value comes from.
+
+A flag wins over the environment, that over the working directory's `.env`, that over `config set`, and that
+over the default. A variable that is set but empty counts as not set.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from queuectl.errors import UsageError
+from queuectl.units import DAY, SECOND, format_duration, format_size, parse_duration, parse_size, quoted
+
+DEFAULT_DATABASE = "./data/queue.db"
+_SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+
+
+def _variable(key: str) -> str:
+    return "QUEUECTL_" + key.upper().replace("-", "_")
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting: `parse` reads its text or raises ValueError, `show` writes the value so that it reads back."""
+
+    key: str
+    default: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str]
+    help: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return _variable(self.key)
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A setting's value as typed and as written, and its origin: `flag`, `environment`, `.env`, `config set`
+    or `default`."""
+
+    key: str
+    value: Any
+    text: str
+    origin: str
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        digits = text.strip()
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 18 and low <= int(digits) <= high):
+            raise ValueError(f"{quoted(text)} is not a whole number from {low} to {high}")
+        return int(digits)
+
+    return parse
+
+
+def _decimal(low: int, high: int) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text) if text.isascii() and "_" not in text else -1.0
+        except ValueError:
+            number = -1.0
+        if not low <= number <= high:
+            raise ValueError(f"{quoted(text)} is not a number from {low} to {high}")
+        return abs(number)  # -0.0 is no wait either
+
+    return parse
+
+
+def _duration(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        us = parse_duration(text)
+        if not low <= us <= high:
+            limits = f"{format_duration(low)} to {format_duration(high)}"
+            raise ValueError(f"{quoted(text)} is not a duration from {limits}")
+        return us
+
+    return parse
+
+
+def _limit(text: str) -> int | None:
+    us = None if text.strip() == "none" else parse_duration(text)
+    if us == 0:
+        raise ValueError(f"{quoted(text)} leaves no time to run: write none, or a duration such as 5m")
+    return us
+
+
+def _size_from(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        size = parse_size(text)
+        if size < low:
+            raise ValueError(f"{quoted(text)} is less than {format_size(low)}")
+        return size
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    try:
+        return _SWITCH[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{quoted(text)} is neither on nor off") from None
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in words:
+            raise ValueError(f"{quoted(text)} is not one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def _show_decimal(number: float) -> str:
+    return repr(number).removesuffix(".0")
+
+
+def _show_limit(us: int | None) -> str:
+    return "none" if us is None else format_duration(us)
+
+
+def _show_size(size: int) -> str:
+    text = format_size(size)
+    return text if parse_size(text) == size else f"{size}B"
+
+
+def _show_switch(on: bool) -> str:
+    return "on" if on else "off"
+
+
+_TABLE = (
+    Setting("max-retries", "3", _whole(0, 10_000), str, "retries after the first attempt"),
+    Setting("backoff-base", "2", _decimal(0, 1000), _show_decimal, "the wait is base ** attempts seconds"),
+    Setting("backoff-cap", "1h", parse_duration, format_duration, "the longest wait between attempts"),
+    Setting("jitter", "off", _switch, _show_switch, "spread the waits at random"),
+    Setting("timeout", "none", _limit, _show_limit, "how long one attempt may run"),
+    Setting("lease", "30s", _duration(3 * SECOND, DAY), format_duration, "how long a silent claim stands"),
+    Setting("grace", "10s", _duration(0, DAY), format_duration, "from SIGTERM to SIGKILL"),
+    Setting("max-output", "10MiB", _size_from(8192), _show_size, "output kept of each stream of a run"),
+    Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "what workers log"),
+    Setting("log-format", "text", _one_of("text", "json"), str, "how workers log"),
+    Setting("busy-timeout", "10s", _duration(0, DAY), format_duration, "how long to wait for a locked store"),
+)
+SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _TABLE}
+
+
+class Config:
+    """The settings as one command sees them; `stored` reads the store, at most once and only when needed."""
+
+    def __init__(
+        self,
+        flags: Mapping[str, str | None],
+        environ: Mapping[str, str],
+        dotenv: Mapping[str, str],
+        stored: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._flags = flags
+        self._environ = environ
+        self._dotenv = dotenv
+        self._read_stored = stored
+        self._stored: Mapping[str, str] | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        """The typed value: durations in microseconds, sizes in bytes. Raises UsageError as `value` does."""
+        return self.value(key).value
+
+    def value(self, key: str) -> Value:
+        """The value and its origin. Raises UsageError for an unknown key and for a value that does not parse."""
+        setting = _setting(key)
+        text, origin = self._source(setting)
+        try:
+            typed = setting.parse(text)
+        except ValueError as error:
+            raise UsageError(f"{_spelling(setting, origin)}={quoted(text)[1:-1]} ({origin}): {error}") from None
+        return Value(key, typed, setting.show(typed), origin)
+
+    def all(self) -> list[Value]:
+        """Every setting in the table's order. Raises UsageError as `value` does."""
+        return [self.value(key) for key in SETTINGS]
+
+    def _source(self, setting: Setting) -> tuple[str, str]:
+        above = _outside(self._flags.get(setting.key), setting.variable, self._environ, self._dotenv)
+        if above:
+            return above
+        if self._stored is None:
+            self._stored = self._read_stored()
+        text = self._stored.get(setting.key)
+        return (setting.default, "default") if text is None else (text, "config set")
+
+
+def _outside(
+    flag: str | None, variable: str, environ: Mapping[str, str], dotenv: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """What is settled without the store: the text and its origin."""
+    if flag is not None:
+        return flag, "flag"
+    if text := environ.get(variable):
+        return text, "environment"
+    if text := dotenv.get(variable):
+        return text, ".env"
+    return None
+
+
+def _spelling(setting: Setting, origin: str) -> str:
+    """The setting's name as the person wrote it there."""
+    if origin == "flag":
+        return f"--{setting.key}"
+    return setting.variable if origin in ("environment", ".env") else setting.key
+
+
+def _setting(key: str) -> Setting:
+    if key in SETTINGS:
+        return SETTINGS[key]
+    import difflib
+
+    near = difflib.get_close_matches(key.lower().replace("_", "-"), SETTINGS)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SETTINGS)}"
+    raise UsageError(f"{quoted(key)} is not a setting: {hint}")
+
+
+def check(key: str, text: str) -> str:
+    """The text as `config set` stores it. Raises UsageError for an unknown key or a value that does not parse."""
+    setting = _setting(key)
+    try:
+        return setting.show(setting.parse(text))
+    except ValueError as error:
+        raise UsageError(f"{key}: {error}") from None
+
+
+def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, str]:
+    """The database's path or URL, and its origin."""
+    return _outside(flag, _variable("db"), environ, dotenv) or (DEFAULT_DATABASE, "default")
+
+
+def read_dotenv(directory: str = ".") -> dict[str, str]:
+    """The QUEUECTL_ variables of the directory's `.env`; none without one.
+
+    Raises UsageError when the file cannot be read or is not UTF-8.
+    """
+    path = f"{directory}/.env"
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {}
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from None
+    return _variables(text) if "QUEUECTL_" in text else {}
+
+
+def _variables(text: str) -> dict[str, str]:
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    found = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in found.items() if name.startswith("QUEUECTL_") and value is not None}

@@ -1,0 +1,223 @@
+"""Commands and `decide`: the one pure rule (command, job, now) -> events, or a refusal.
+
+Every move is validated by the machine. An empty list means that what was asked is already so.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from queuectl.domain import backoff
+from queuectl.domain import events as e
+from queuectl.domain.job import Job
+from queuectl.domain.machine import State, allowed, target
+from queuectl.errors import NoSuchJobError, RefusedError
+
+__all__ = [
+    "Cancel",
+    "Claim",
+    "Command",
+    "Enqueue",
+    "Exit",
+    "Purge",
+    "Release",
+    "Report",
+    "Requeue",
+    "decide",
+]
+
+
+class Command(Struct, frozen=True):
+    """An intent towards one job."""
+
+    job_id: str
+
+
+class Enqueue(Command, frozen=True):
+    """Add a job. `holder` is the live job that has the same unique key, if any."""
+
+    spec: e.Enqueued
+    holder: str | None = None
+
+
+class Claim(Command, frozen=True):
+    """Take a pending job that is due; `claimant` is complete but for its run."""
+
+    claimant: e.Claimed
+
+
+class Exit(Struct, frozen=True):
+    """How a run ended: no cause means exit code 0. `duration` is microseconds; tails are the last 4 KiB."""
+
+    cause: e.AnyCause | None = None
+    duration: int = 0
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Report(Command, frozen=True):
+    """The result of a run; `jitter` is a random number in [0, 1) for the wait, should the job want one."""
+
+    run: int
+    exit: Exit
+    jitter: float = 0.0
+
+
+class Release(Command, frozen=True):
+    """A stopping worker gives the run back."""
+
+    run: int
+    reason: str
+    exit: Exit = Exit()
+
+
+class Cancel(Command, frozen=True):
+    """Call a job off: at once when pending, by its worker when processing."""
+
+    reason: str = ""
+
+
+class Requeue(Command, frozen=True):
+    """Run a finished or purged job again. `holder`: see `Enqueue`."""
+
+    reason: str = ""
+    holder: str | None = None
+
+
+class Purge(Command, frozen=True):
+    """Take a finished job out of the tables."""
+
+    reason: str = ""
+
+
+def decide(command: Command, job: Job | None, now: int) -> list[e.Event]:
+    """The events that carry the command out, at `now` (microseconds since the epoch).
+
+    Raises RefusedError (the move is illegal, or the id or key is taken) or NoSuchJobError; then nothing is written.
+    """
+    if isinstance(command, Enqueue):
+        return _enqueue(command, job)
+    if job is None:
+        raise NoSuchJobError(f"no such job: {command.job_id} (`queuectl list` shows those there are)")
+    return _RULES[type(command)](command, job, now)
+
+
+def _enqueue(command: Enqueue, job: Job | None) -> list[e.Event]:
+    if job is not None and job.spec != command.spec:
+        raise RefusedError(f"the id {command.job_id} is taken by another job (`queuectl show {command.job_id}`)")
+    if job is not None or command.holder is not None:
+        return []
+    return [command.spec]
+
+
+def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:
+    _check(job, "claim")
+    if job.due_at is None or job.due_at > now:
+        raise RefusedError(f"job {job.id} is not due yet")
+    c = command.claimant
+    return [
+        e.Claimed(
+            run=job.run + 1,
+            worker=c.worker,
+            host=c.host,
+            boot_id=c.boot_id,
+            pid=c.pid,
+            pid_namespace=c.pid_namespace,
+            pid_started_at=c.pid_started_at,
+            lease=c.lease,
+        )
+    ]
+
+
+def _report(command: Report, job: Job, now: int) -> list[e.Event]:
+    run, result = command.run, command.exit
+    if _stale(job, run):
+        if isinstance(result.cause, e.LostWorker):
+            return []  # another worker has freed it: nobody's result was lost
+        return [e.ResultRejected(run=run, outcome=_outcome(result), duration=result.duration)]
+    if result.cause is None:
+        _check(job, "complete")
+        return [e.Completed(run=run, duration=result.duration, stdout=result.stdout, stderr=result.stderr)]
+    if job.cancel_requested is not None:
+        return _cancelled(job, job.cancel_requested, result)
+    return _failed(job, command, result.cause)
+
+
+def _failed(job: Job, command: Report, cause: e.AnyCause) -> list[e.Event]:
+    output = _output(command.exit)
+    if job.attempts >= job.spec.max_retries:
+        _check(job, "bury")
+        return [e.DeadLettered(run=command.run, cause=cause, **output)]
+    _check(job, "retry")
+    jitter = command.jitter if job.spec.jitter else None
+    if isinstance(cause, e.LostWorker):
+        return [e.RetryScheduled(run=command.run, cause=cause, wait=0, **output)]
+    wait = backoff.wait(job.spec, job.attempts + 1, jitter)
+    return [e.RetryScheduled(run=command.run, cause=cause, wait=wait, jitter=jitter, **output)]
+
+
+def _release(command: Release, job: Job, now: int) -> list[e.Event]:
+    if _stale(job, command.run):
+        return [e.ResultRejected(run=command.run, outcome="released", duration=command.exit.duration)]
+    if job.cancel_requested is not None:
+        return _cancelled(job, job.cancel_requested, command.exit)
+    _check(job, "release")
+    return [e.Released(run=command.run, reason=command.reason, **_output(command.exit))]
+
+
+def _cancel(command: Cancel, job: Job, now: int) -> list[e.Event]:
+    _check(job, "cancel")
+    if job.state is not State.PROCESSING:
+        return [e.Cancelled(reason=command.reason)]
+    if job.cancel_requested is not None:
+        return []
+    return [e.CancelRequested(run=job.run, reason=command.reason)]
+
+
+def _requeue(command: Requeue, job: Job, now: int) -> list[e.Event]:
+    _check(job, "requeue")
+    if command.holder is not None:
+        raise RefusedError(f"job {job.id}: its unique key is held by the live job {command.holder}")
+    return [e.Requeued(reason=command.reason)]
+
+
+def _purge(command: Purge, job: Job, now: int) -> list[e.Event]:
+    _check(job, "purge")
+    return [e.Purged(reason=command.reason)]
+
+
+_RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
+    Claim: _claim,
+    Report: _report,
+    Release: _release,
+    Cancel: _cancel,
+    Requeue: _requeue,
+    Purge: _purge,
+}
+
+
+def _check(job: Job, trigger: str) -> None:
+    """Refuse a move that the machine does not know from the job's state."""
+    if target(job.state, trigger) is None:
+        choices = ", ".join(allowed(job.state)) or "nothing"
+        raise RefusedError(f"job {job.id} is {job.state}: cannot {trigger} it (allowed from there: {choices})")
+
+
+def _stale(job: Job, run: int) -> bool:
+    """The fence: only the current run of a job that is being processed may report."""
+    return job.claim is None or job.run != run
+
+
+def _cancelled(job: Job, reason: str, result: Exit) -> list[e.Event]:
+    _check(job, "cancel")
+    return [e.Cancelled(reason=reason, run=job.run, **_output(result))]
+
+
+def _output(result: Exit) -> dict[str, Any]:
+    return {"duration": result.duration, "stdout": result.stdout, "stderr": result.stderr}
+
+
+def _outcome(result: Exit) -> str:
+    """`completed`, or the kind of the failure's cause."""
+    return "completed" if result.cause is None else str(result.cause.__struct_config__.tag)

@@ -1,0 +1,280 @@
+"""Every event there is. A move changes a job's state, a note records something and changes none.
+
+Durations are integer microseconds, texts are UTF-8 without NUL. A changed struct needs a higher `SCHEMA`
+and an upcaster in `store/codec.py`, because every log ever written must open.
+"""
+
+from typing import ClassVar, TypeAlias
+
+from msgspec import Struct, structs
+
+__all__ = [
+    "EVENT_TYPES",
+    "CancelRequested",
+    "Cancelled",
+    "Cause",
+    "Claimed",
+    "Completed",
+    "DeadLettered",
+    "Enqueued",
+    "Event",
+    "Exited",
+    "LostWorker",
+    "NotStarted",
+    "Purged",
+    "QueuePaused",
+    "QueueResumed",
+    "RecordedEvent",
+    "Released",
+    "Requeued",
+    "ResultRejected",
+    "RetryScheduled",
+    "SettingChanged",
+    "Signalled",
+    "TimedOut",
+    "WorkerLost",
+    "WorkerStarted",
+    "WorkerStopped",
+    "type_of",
+]
+
+
+class Cause(Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True):
+    """Why an attempt failed."""
+
+
+class Exited(Cause, tag="exited", frozen=True):
+    """The command ended with this exit code (not 0)."""
+
+    code: int
+
+
+class Signalled(Cause, tag="signalled", frozen=True):
+    """The command was ended by this signal number."""
+
+    signal: int
+
+
+class TimedOut(Cause, tag="timed_out", frozen=True):
+    """The command ran longer than its timeout (microseconds) and was ended."""
+
+    after: int
+
+
+class NotStarted(Cause, tag="not_started", frozen=True):
+    """The command could not be started: its program, shell or folder is missing, or the system refused."""
+
+    why: str
+
+
+class LostWorker(Cause, tag="worker_lost", frozen=True):
+    """The worker that ran it vanished or fell silent."""
+
+    worker: str
+
+
+AnyCause: TypeAlias = Exited | Signalled | TimedOut | NotStarted | LostWorker
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A fact, past tense, immutable."""
+
+    SCHEMA: ClassVar[int] = 1
+
+
+class Enqueued(Event, tag="enqueued", frozen=True):
+    """A job was added: what to run and every promise made to it, resolved at that moment."""
+
+    command: str
+    queue: str
+    priority: int
+    max_retries: int
+    backoff_base: float
+    backoff_cap: int
+    jitter: bool
+    cwd: str
+    argv: tuple[str, ...] = ()
+    timeout: int | None = None
+    delay: int = 0
+    at: int | None = None
+    env: dict[str, str] = {}
+    secret_env: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    unique: str | None = None
+
+
+class Claimed(Event, tag="claimed", frozen=True):
+    """A worker took the job. The claimant's identity says, after the loss of all else, whether it lives."""
+
+    run: int
+    worker: str
+    host: str
+    boot_id: str
+    pid: int
+    pid_namespace: int
+    pid_started_at: int
+    lease: int
+
+
+class Completed(Event, tag="completed", frozen=True):
+    """The command ended with exit code 0."""
+
+    run: int
+    duration: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+class RetryScheduled(Event, tag="retry_scheduled", frozen=True):
+    """An attempt failed and another follows after `wait`; `jitter` is the random factor in [0, 1) if any."""
+
+    run: int
+    cause: AnyCause
+    wait: int
+    duration: int = 0
+    jitter: float | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+
+class DeadLettered(Event, tag="dead_lettered", frozen=True):
+    """An attempt failed and no retry is left: kept for a person to look at."""
+
+    run: int
+    cause: AnyCause
+    duration: int = 0
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Released(Event, tag="released", frozen=True):
+    """A stopping worker ended the run; it does not count as an attempt."""
+
+    run: int
+    reason: str
+    duration: int = 0
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Cancelled(Event, tag="cancelled", frozen=True):
+    """The job was called off; `run` is set when its processes were ended for it."""
+
+    reason: str = ""
+    run: int | None = None
+    duration: int = 0
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Requeued(Event, tag="requeued", frozen=True):
+    """A finished or purged job was put back: pending at once, attempts at 0."""
+
+    reason: str = ""
+
+
+class Purged(Event, tag="purged", frozen=True):
+    """The job left the tables; the log keeps its history."""
+
+    reason: str = ""
+
+
+class CancelRequested(Event, tag="cancel_requested", frozen=True):
+    """Someone asked to cancel a running job; its worker ends it, unless it completes first."""
+
+    run: int
+    reason: str = ""
+
+
+class ResultRejected(Event, tag="result_rejected", frozen=True):
+    """A run that is no longer the current one reported a result; it changed nothing."""
+
+    run: int
+    outcome: str
+    duration: int = 0
+
+
+class SettingChanged(Event, tag="setting_changed", frozen=True):
+    """`config set` (a value) or `config unset` (None)."""
+
+    key: str
+    value: str | None
+
+
+class QueuePaused(Event, tag="queue_paused", frozen=True):
+    """Claiming from the queue stopped."""
+
+
+class QueueResumed(Event, tag="queue_resumed", frozen=True):
+    """Claiming from the queue goes on."""
+
+
+class WorkerStarted(Event, tag="worker_started", frozen=True):
+    """A worker began to claim."""
+
+    host: str
+    pid: int
+    slots: int
+    queues: tuple[str, ...] = ()
+
+
+class WorkerStopped(Event, tag="worker_stopped", frozen=True):
+    """A worker ended in good order."""
+
+    jobs: int = 0
+
+
+class WorkerLost(Event, tag="worker_lost", frozen=True):
+    """A worker vanished or fell silent; `noticed_by` freed its jobs."""
+
+    noticed_by: str
+
+
+EVENT_TYPES: tuple[type[Event], ...] = (
+    Enqueued,
+    Claimed,
+    Completed,
+    RetryScheduled,
+    DeadLettered,
+    Released,
+    Cancelled,
+    Requeued,
+    Purged,
+    CancelRequested,
+    ResultRejected,
+    SettingChanged,
+    QueuePaused,
+    QueueResumed,
+    WorkerStarted,
+    WorkerStopped,
+    WorkerLost,
+)
+
+_NAMES = {event: str(event.__struct_config__.tag) for event in EVENT_TYPES}
+
+
+def type_of(event: Event | type[Event]) -> str:
+    """The event type's name, as the log stores it."""
+    return _NAMES[event if isinstance(event, type) else type(event)]
+
+
+class RecordedEvent(Struct, frozen=True):
+    """An event in the log, with its place. `recorded_at` is microseconds since the epoch, UTC."""
+
+    position: int
+    stream_id: str
+    version: int
+    recorded_at: int
+    actor: str
+    event: Event
+    schema: int = 1
+    digest: bytes = b""
+
+    @property
+    def type(self) -> str:
+        """The event's type name."""
+        return type_of(self.event)
+
+    def at(self, **changes: object) -> "RecordedEvent":
+        """A copy with other fields."""
+        return structs.replace(self, **changes)

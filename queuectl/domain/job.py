@@ -1,0 +1,188 @@
+"""A job as its events make it: `evolve` folds one event in, and never refuses, because events are facts."""
+
+from collections.abc import Callable, Iterable
+from signal import Signals
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from queuectl.domain import events as e
+from queuectl.domain.machine import State, moved_to
+
+__all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold"]
+
+
+class Job(Struct, frozen=True):
+    """The folded aggregate. Moments are microseconds since the epoch, UTC; `due_at` is set only while pending.
+
+    `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
+    `position` is that of the enqueueing, `spec` what was promised then.
+    """
+
+    id: str
+    spec: e.Enqueued
+    position: int
+    created_at: int
+    updated_at: int
+    version: int
+    state: State = State.PENDING
+    attempts: int = 0
+    run: int = 0
+    due_at: int | None = None
+    claim: e.Claimed | None = None
+    locked_at: int | None = None
+    cancel_requested: str | None = None
+    finished_at: int | None = None
+    duration: int | None = None
+    exit_code: int | None = None
+    last_error: str | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+
+def fold(records: Iterable[e.RecordedEvent], job: Job | None = None) -> Job | None:
+    """The job after these events of its stream, in order."""
+    for record in records:
+        job = evolve(job, record)
+    return job
+
+
+def evolve(job: Job | None, record: e.RecordedEvent) -> Job | None:
+    """The job after one more event."""
+    if isinstance(record.event, e.Enqueued):
+        return _enqueued(record, record.event)
+    if job is None:
+        return None
+    changes = _CHANGES[type(record.event)](job, record.event, record.recorded_at)
+    return replace(job, version=record.version, updated_at=record.recorded_at, **changes)
+
+
+def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
+    now = record.recorded_at
+    due_at = spec.at if spec.at is not None else now + spec.delay
+    return Job(record.stream_id, spec, record.position, now, now, record.version, due_at=due_at)
+
+
+_Changes = dict[str, Any]
+
+# What every move out of `processing` clears.
+_UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
+
+
+def _claimed(job: Job, event: e.Claimed, now: int) -> _Changes:
+    return {"state": moved_to("claimed"), "run": event.run, "claim": event, "locked_at": now, "due_at": None}
+
+
+def _completed(job: Job, event: e.Completed, now: int) -> _Changes:
+    return {
+        **_finished("completed", now),
+        **_output(event),
+        "attempts": job.attempts + 1,
+        "exit_code": 0,
+        "last_error": None,
+    }
+
+
+def _retry_scheduled(job: Job, event: e.RetryScheduled, now: int) -> _Changes:
+    return {**_failed(job, event), "state": moved_to("retry_scheduled"), "due_at": now + event.wait}
+
+
+def _dead_lettered(job: Job, event: e.DeadLettered, now: int) -> _Changes:
+    return {**_finished("dead_lettered", now), **_failed(job, event)}
+
+
+def _released(job: Job, event: e.Released, now: int) -> _Changes:
+    return {**_UNLOCKED, **_output(event), "state": moved_to("released"), "due_at": now}
+
+
+def _cancelled(job: Job, event: e.Cancelled, now: int) -> _Changes:
+    output = _output(event) if event.run is not None else {}
+    return {**_finished("cancelled", now), **output}
+
+
+def _requeued(job: Job, event: e.Requeued, now: int) -> _Changes:
+    return {"state": moved_to("requeued"), "attempts": 0, "due_at": now, "finished_at": None}
+
+
+def _purged(job: Job, event: e.Purged, now: int) -> _Changes:
+    return {"state": moved_to("purged")}
+
+
+def _cancel_requested(job: Job, event: e.CancelRequested, now: int) -> _Changes:
+    return {"cancel_requested": event.reason}
+
+
+def _nothing(job: Job, event: e.Event, now: int) -> _Changes:
+    return {}
+
+
+_CHANGES: dict[type[e.Event], Callable[[Job, Any, int], _Changes]] = dict.fromkeys(e.EVENT_TYPES, _nothing) | {
+    e.Claimed: _claimed,
+    e.Completed: _completed,
+    e.RetryScheduled: _retry_scheduled,
+    e.DeadLettered: _dead_lettered,
+    e.Released: _released,
+    e.Cancelled: _cancelled,
+    e.Requeued: _requeued,
+    e.Purged: _purged,
+    e.CancelRequested: _cancel_requested,
+}
+
+
+def _finished(event_type: str, now: int) -> _Changes:
+    return {**_UNLOCKED, "state": moved_to(event_type), "due_at": None, "finished_at": now}
+
+
+def _output(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released | e.Cancelled) -> _Changes:
+    return {"stdout": event.stdout, "stderr": event.stderr, "duration": event.duration}
+
+
+def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
+    return {
+        **_UNLOCKED,
+        **_output(event),
+        "attempts": job.attempts + 1,
+        "exit_code": exit_code_of(event.cause),
+        "last_error": explain_cause(event.cause, event.stderr),
+    }
+
+
+def exit_code_of(cause: e.Cause) -> int | None:
+    """The code that `wait` exits with after this failure, as shells count it; None for a lost worker."""
+    match cause:
+        case e.Exited(code):
+            return code
+        case e.Signalled(number):
+            return 128 + number
+        case e.TimedOut():
+            return 124
+        case e.NotStarted():
+            return 127
+    return None
+
+
+def explain_cause(cause: e.Cause, stderr: str = "") -> str:
+    """One line on why an attempt failed, ending in the last line of what the command said on stderr."""
+    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
+    said = f": {last[:200]}" if last else ""
+    match cause:
+        case e.Exited(code):
+            return f"exited with code {code}{said}"
+        case e.Signalled(number):
+            return f"ended by {signal_name(number)}{said}"
+        case e.TimedOut(after):
+            return f"timed out after {after / 1_000_000:g} s{said}"
+        case e.NotStarted(why):
+            return f"not started: {why}"
+        case e.LostWorker(worker):
+            return f"worker {worker} was lost"
+    return str(cause)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; `signal 99` for a number without a name."""
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"

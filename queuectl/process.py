@@ -1,0 +1,133 @@
+"""Processes by identity, never by a bare pid: who lives, whose children they are, what they carry, and ending them.
+
+An identity is (boot id, pid namespace, pid, start time): a pid alone is given to someone else sooner or later.
+Reads Linux's /proc; where there is none, only the liveness of a pid of this boot can be told.
+"""
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+
+from queuectl.spawning import Identity
+
+__all__ = [
+    "adopt_orphans",
+    "alive",
+    "boot_id",
+    "children",
+    "descendants",
+    "environment",
+    "every_process",
+    "is_zombie",
+    "kill",
+    "pid_namespace",
+    "session",
+    "started_at",
+]
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@cache
+def boot_id() -> str:
+    """This boot of the machine; empty where the system does not tell."""
+    return _read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+@cache
+def pid_namespace() -> int:
+    """The namespace in which this process's pids mean something; 0 where there are none."""
+    with suppress(OSError):
+        return os.stat("/proc/self/ns/pid").st_ino
+    return 0
+
+
+def started_at(pid: int) -> int:
+    """When a process started, in clock ticks since the boot; 0 when there is none."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def session(pid: int) -> int:
+    """The session of a process; 0 when there is none."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else 0
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on: the second, the name, may hold blanks and brackets."""
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether the process has ended and only waits for its parent to ask."""
+    return _stat(pid)[:1] in ([b"Z"], [b"X"])
+
+
+def alive(who: Identity) -> bool | None:
+    """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace)."""
+    if who.boot_id != boot_id():
+        return False if who.host == os.uname().nodename else None
+    if who.pid_namespace != pid_namespace():
+        return None
+    return started_at(who.pid) == who.pid_started_at and not is_zombie(who.pid)
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process (of its main thread, which is the one that our workers have)."""
+    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children, and so on, by all threads of each."""
+    found, unseen = [], [pid]
+    while unseen:
+        parent = unseen.pop()
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                unseen += map(int, _read(f"/proc/{parent}/task/{thread}/children").split())
+        found.append(parent)
+    return found[1:]
+
+
+def environment(pid: int) -> bytes:
+    """The environment that a process was started with, `NAME=value` parted by NUL; empty when not ours to read."""
+    return _read(f"/proc/{pid}/environ")
+
+
+def every_process() -> list[int]:
+    """All pids of this namespace."""
+    with suppress(OSError):
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return []
+
+
+def kill(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each process that is still the one that was looked at."""
+    for pid in set(pids) - {os.getpid()}:
+        with suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if not is_zombie(pid):
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
+
+
+def adopt_orphans() -> bool:
+    """Make orphaned descendants children of this process (Linux), so that none escapes it while it lives."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return False
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,125 @@
+"""Frees the jobs of lost workers: a worker seen dead at once, a silent one when its lease is over.
+
+A job is freed only after its processes are dead and its lock could be taken (`Commands.clear`).
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from queuectl.application import Queue
+from queuectl.domain import events as e
+from queuectl.domain.commands import Exit, Report
+from queuectl.domain.job import Job
+from queuectl.errors import RefusedError
+from queuectl.runtime import Clock
+from queuectl.spawning import Commands
+from queuectl.store.base import DamagedEventError, WorkerRow
+
+__all__ = ["Reclaimer"]
+
+SECOND = 1_000_000
+EVERY = SECOND
+
+log = logging.getLogger("queuectl.worker")
+
+
+@dataclass(slots=True)
+class Reclaimer:
+    """Looks round once a second. `lease` is microseconds, for workers of which no claim tells theirs."""
+
+    queue: Queue
+    commands: Commands
+    clock: Clock
+    me: WorkerRow
+    lease: int
+    next_at: int = 0
+    _silent: dict[str, int] = field(default_factory=dict)
+    _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
+
+    def tick(self, now: int, mine: Collection[str]) -> None:
+        """Free what lost workers hold; `mine` are the jobs that this worker answers for."""
+        if now < self.next_at:
+            return
+        self.next_at = now + EVERY
+        workers = {row.name: row for row in self.queue.store.workers()}
+        held = self._held(mine)
+        lost = [job for job in held if self._is_lost(job, workers.get(job.claim.worker) if job.claim else None, now)]
+        freed = [job for job in lost if self._free(job)]
+        busy = {job.claim.worker for job in held if job.claim and job not in freed}
+        for row in workers.values():
+            if row.name != self.me.name and row.name not in busy and self._is_silent(row, row, self.lease, now):
+                self._forget(row)
+
+    def _held(self, mine: Collection[str]) -> list[Job]:
+        """Jobs in processing that others hold; those seen before are not read again."""
+        keys = [key for key in self.queue.store.processing() if key[0] not in mine]
+        self._jobs = {key: job for key in keys if (job := self._jobs.get(key) or self._load(key[0]))}
+        return [job for job in self._jobs.values() if job.claim is not None]
+
+    def _load(self, job_id: str) -> Job | None:
+        try:
+            return self.queue.store.load(job_id)
+        except DamagedEventError as error:
+            log.error("%s", error)
+            return None
+
+    def _is_lost(self, job: Job, row: WorkerRow | None, now: int) -> bool:
+        claim = job.claim
+        if claim is None:
+            return False
+        if _same(claim, self.me):
+            return True  # a claim of this very process that it does not know of: its commit was reported as failed
+        return self._is_silent(claim, row if row and _same(claim, row) else None, claim.lease, now, job.locked_at)
+
+    def _is_silent(
+        self, who: e.Claimed | WorkerRow, row: WorkerRow | None, lease: int, now: int, since: int | None = None
+    ) -> bool:
+        """Seen dead, or without a beat for longer than its lease when looked at twice.
+
+        Twice, because a store that was locked for long kept the worker from beating just as it kept us from looking.
+        """
+        if self.commands.alive(who) is False:
+            return True
+        name = who.name if isinstance(who, WorkerRow) else who.worker
+        last = row.beat_at if row else since or 0
+        silent = now - last if row and row.boot_id == self.me.boot_id else self._by_wall_clock(row, since)
+        if silent <= lease:
+            self._silent.pop(name, None)
+            return False
+        return self._silent.setdefault(name, now) <= now - EVERY and self._silent[name] != now
+
+    def _by_wall_clock(self, row: WorkerRow | None, since: int | None) -> int:
+        last = row.last_heartbeat * SECOND if row else since or 0
+        return self.queue.store.now() - last
+
+    def _free(self, job: Job) -> bool:
+        if not self.commands.clear(job):
+            self.next_at = min(self.next_at, self.clock.monotonic() + EVERY // 20)
+            return False
+        stdout, stderr = self.commands.tails(job)
+        worker = job.claim.worker if job.claim else ""
+        lost = Report(job.id, job.run, Exit(e.LostWorker(worker), stdout=stdout, stderr=stderr))
+        log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
+        try:
+            self.queue.execute([lost])
+        except (RefusedError, DamagedEventError) as error:
+            log.error("job %s: %s", job.id, error)
+            return False
+        return True
+
+    def _forget(self, row: WorkerRow) -> None:
+        self.queue.note_worker(row.name, e.WorkerLost(noticed_by=self.me.name))
+        self.queue.store.forget(row.name)
+        self._silent.pop(row.name, None)
+
+
+def _same(one: e.Claimed | WorkerRow, other: WorkerRow) -> bool:
+    """Whether both are one process, and not two that share a name."""
+    return (one.host, one.boot_id, one.pid_namespace, one.pid, one.pid_started_at) == (
+        other.host,
+        other.boot_id,
+        other.pid_namespace,
+        other.pid,
+        other.pid_started_at,
+    )

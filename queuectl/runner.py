@@ -1,0 +1,260 @@
+"""Starts, watches, captures and kills commands: the only file that spawns users' commands.
+
+A job is a session of its own with stdin from /dev/null, its output in files, its lock at a high descriptor and a
+token in its environment; by these, and as a descendant of the worker, its processes are found again.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from queuectl import output, process, runlock
+from queuectl.domain.commands import Exit
+from queuectl.domain.events import AnyCause, Exited, NotStarted, Signalled
+from queuectl.domain.job import Job
+from queuectl.runtime import Clock
+from queuectl.spawning import Ended, Identity
+
+__all__ = ["Runner"]
+
+SHELL = "/bin/sh"
+TOKEN = "QUEUECTL_RUN_TOKEN"
+_DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+
+@dataclass(slots=True)
+class Run:
+    """One command that runs, or what is left of it."""
+
+    job_id: str
+    number: int
+    position: int
+    token: bytes
+    lock: int
+    files: tuple[int, int]
+    pid: int = 0
+    started: int = 0
+
+
+@dataclass
+class Runner:
+    """The commands of one worker. `log_id` tells this queue's jobs from those of any other."""
+
+    folder: str
+    log_id: str
+    worker: str
+    clock: Clock
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def __post_init__(self) -> None:
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self._environ = {name: value for name, value in self.environ.items() if not _is_secret(name, value)}
+        self._locks: dict[str, int] = {}
+        self._runs: dict[int, Run] = {}
+        self._leftovers: list[Run] = []
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._path = runlock.lock_file(os.path.realpath(self.folder))
+        process.adopt_orphans()
+
+    # ── starting ────────────────────────────────────────────────────────────────────────────────────
+
+    def reserve(self, job: Job) -> bool:
+        """Take the job's lock; False while processes of an earlier run hold it."""
+        lock = runlock.take(self._path, job.position)
+        if lock is None:
+            return False
+        self._locks[job.id] = lock
+        return True
+
+    def unreserve(self, job_id: str) -> None:
+        """Give a lock back that was taken for a claim that failed."""
+        os.close(self._locks.pop(job_id))
+
+    def start(self, job: Job) -> Exit | None:
+        """Start a reserved job's command; its end at once when it cannot be started."""
+        lock = self._locks.pop(job.id)
+        token = f"{self.log_id}:{job.position}:{job.run}"
+        files: tuple[int, int] | None = None
+        try:
+            files = output.create(self.folder, job.id, job.run)
+            run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), lock, files)
+            run.pid = self._spawn(job, run, self._environment(job, token))
+        except (OSError, LookupError) as error:
+            if files:
+                output.close(self.folder, job.id, job.run, files)
+            os.close(lock)
+            return Exit(NotStarted(_why(error, job)))
+        run.started = self.clock.monotonic()
+        self._runs[run.pid] = run
+        return None
+
+    def _spawn(self, job: Job, run: Run, environ: dict[str, str]) -> int:
+        argv = list(job.spec.argv) or [SHELL, "-c", job.spec.command]
+        os.chdir(job.spec.cwd)
+        return os.posix_spawn(
+            _program(argv[0], environ),
+            argv,
+            environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, self._null, 0),
+                (os.POSIX_SPAWN_DUP2, run.files[0], 1),
+                (os.POSIX_SPAWN_DUP2, run.files[1], 2),
+                (os.POSIX_SPAWN_DUP2, run.lock, runlock.LOCK_DESCRIPTOR),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+
+    def _environment(self, job: Job, token: str) -> dict[str, str]:
+        for name in job.spec.secret_env:
+            if name not in self._environ:
+                raise LookupError(f"the secret {name} is not in the worker's environment")
+        return {
+            **self._environ,
+            **job.spec.env,
+            "QUEUECTL_JOB_ID": job.id,
+            "QUEUECTL_RUN": str(job.run),
+            "QUEUECTL_ATTEMPT": str(job.attempts + 1),
+            "QUEUECTL_WORKER": self.worker,
+            TOKEN: token,
+        }
+
+    # ── watching ────────────────────────────────────────────────────────────────────────────────────
+
+    def ended(self) -> list[Ended]:
+        """Runs whose command has ended since the last call. What a job left in the background is told to end."""
+        found = []
+        while pid_status := _reap():
+            run = self._runs.pop(pid_status[0], None)
+            if run is not None:
+                found.append(self._close(run, pid_status[1]))
+        return found
+
+    def _close(self, run: Run, status: int) -> Ended:
+        duration = self.clock.monotonic() - run.started
+        stdout, stderr = output.close(self.folder, run.job_id, run.number, run.files)
+        if self._processes(run):
+            self._leftovers.append(run)
+            self._signal(run, signal.SIGTERM)
+        else:
+            os.close(run.lock)
+        return Ended(run.job_id, Exit(_cause(status), duration, stdout, stderr))
+
+    # ── ending ──────────────────────────────────────────────────────────────────────────────────────
+
+    def end(self, job_id: str, *, force: bool) -> None:
+        """Signal every process of a running job: SIGTERM, or SIGKILL by force."""
+        for run in self._runs.values():
+            if run.job_id == job_id:
+                self._signal(run, signal.SIGKILL if force else signal.SIGTERM)
+
+    def end_leftovers(self, *, force: bool) -> int:
+        """Forget background processes of ended jobs that are gone, SIGKILL the others by force; how many are left."""
+        for run in list(self._leftovers):
+            if force:
+                self._signal(run, signal.SIGKILL)
+            if not self._processes(run):
+                os.close(run.lock)
+                self._leftovers.remove(run)
+        return len(self._leftovers)
+
+    def _signal(self, run: Run, number: int) -> None:
+        process.kill([*([run.pid] if run.pid in self._runs else []), *self._processes(run)], number)
+
+    def _processes(self, run: Run) -> list[int]:
+        """The living processes of a run but for the command itself, among all that descend from this worker."""
+        orphans = [pid for pid in process.children(os.getpid()) if pid not in self._runs]
+        if not orphans and run.pid not in self._runs:
+            return []
+        mine = process.descendants(run.pid) if run.pid in self._runs else []
+        for orphan in orphans:
+            if not process.is_zombie(orphan) and self._belongs(orphan, run):
+                mine += [orphan, *process.descendants(orphan)]
+        return mine
+
+    def _belongs(self, pid: int, run: Run) -> bool:
+        """Whether an adopted orphan came from this run: by session, token or lock."""
+        return (
+            process.session(pid) == run.pid
+            or run.token in process.environment(pid).split(b"\0")
+            or runlock.holds(pid, self._path, run.position)
+        )
+
+    # ── the runs of lost workers ────────────────────────────────────────────────────────────────────
+
+    def clear(self, job: Job) -> bool:
+        """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
+        token = f"{TOKEN}={self.log_id}:{job.position}:{job.run}".encode()
+        found = [pid for pid in process.every_process() if self._is_left(pid, token, job.position)]
+        sessions = {process.session(pid) for pid in found} - {0, os.getsid(0)}
+        process.kill([*found, *(pid for pid in process.every_process() if process.session(pid) in sessions)], 9)
+        if found:
+            return False
+        lock = runlock.take(self._path, job.position)
+        if lock is None:
+            self._kill_claimant(job)
+            return False
+        os.close(lock)
+        return True
+
+    def _is_left(self, pid: int, token: bytes, position: int) -> bool:
+        if pid == os.getpid() or process.is_zombie(pid):
+            return False
+        return token in process.environment(pid).split(b"\0") or runlock.holds(pid, self._path, position)
+
+    def _kill_claimant(self, job: Job) -> None:
+        """The lock is held although no process of the run is left: its worker stopped between claim and start."""
+        if job.claim is not None and process.alive(job.claim):
+            process.kill([job.claim.pid], signal.SIGKILL)
+
+    def alive(self, who: Identity) -> bool | None:
+        """Whether a process lives; None when that cannot be seen from here."""
+        return process.alive(who)
+
+    def tails(self, job: Job) -> tuple[str, str]:
+        """The last output of a lost run."""
+        stdout, stderr = output.paths(self.folder, job.id, job.run)
+        return output.tail(stdout), output.tail(stderr)
+
+
+def _reap() -> tuple[int, int] | None:
+    """(pid, wait status) of one ended child, whichever; None when there is none."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _cause(status: int) -> AnyCause | None:
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return None
+    return Exited(code) if code > 0 else Signalled(-code)
+
+
+def _program(name: str, environ: Mapping[str, str]) -> str:
+    if "/" in name:
+        return name
+    found = shutil.which(name, path=environ.get("PATH", os.defpath))
+    if found is None:
+        raise LookupError(f"no program {name!r} in PATH")
+    return found
+
+
+def _why(error: Exception, job: Job) -> str:
+    if not isinstance(error, OSError):
+        return str(error.args[0])
+    with suppress(OSError):
+        os.stat(job.spec.cwd)
+        return f"{error.strerror}: {error.filename or (job.spec.argv or (SHELL,))[0]}"
+    return f"{error.strerror}: the folder {job.spec.cwd}"
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """A store's URL may hold a password; run variables of an outer job are not this job's."""
+    return (name == "QUEUECTL_DB" and "://" in value) or name in ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN)

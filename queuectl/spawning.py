@@ -1,0 +1,70 @@
+"""What a worker needs of whoever runs commands for it: the runner, or a test's world in virtual time."""
+
+from typing import NamedTuple, Protocol
+
+from queuectl.domain.commands import Exit
+from queuectl.domain.job import Job
+
+__all__ = ["Commands", "Ended", "Identity"]
+
+
+class Ended(NamedTuple):
+    """A run whose command ended."""
+
+    job_id: str
+    exit: Exit
+
+
+class Identity(Protocol):
+    """A process, known for good: a pid alone is given to someone else sooner or later."""
+
+    @property
+    def host(self) -> str:
+        """The machine's name."""
+
+    @property
+    def boot_id(self) -> str:
+        """The boot of the machine."""
+
+    @property
+    def pid_namespace(self) -> int:
+        """Where the pid means something."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    @property
+    def pid_started_at(self) -> int:
+        """When it started, in clock ticks since the boot."""
+
+
+class Commands(Protocol):
+    """The commands of one worker."""
+
+    def reserve(self, job: Job) -> bool:
+        """Take the job's lock; False while processes of an earlier run hold it."""
+
+    def unreserve(self, job_id: str) -> None:
+        """Give a lock back that was taken for a claim that failed."""
+
+    def start(self, job: Job) -> Exit | None:
+        """Start a reserved job's command; its end at once when it cannot be started."""
+
+    def ended(self) -> list[Ended]:
+        """Runs whose command has ended since the last call."""
+
+    def end(self, job_id: str, *, force: bool) -> None:
+        """Ask every process of a running job to end, or end it by force."""
+
+    def end_leftovers(self, *, force: bool) -> int:
+        """How many ended jobs still have processes in the background; by force: kill those."""
+
+    def clear(self, job: Job) -> bool:
+        """Kill what is left of a lost worker's run; True once nothing is."""
+
+    def tails(self, job: Job) -> tuple[str, str]:
+        """The last output of a lost run."""
+
+    def alive(self, who: Identity) -> bool | None:
+        """Whether a process lives; None when that cannot be seen from here."""

@@ -1,0 +1,221 @@
+"""What a store is: the protocol that SQLite and PostgreSQL fulfil, and the rows that come back from it.
+
+Whoever writes takes the log's lock first, then reads the head and appends: positions have no gaps and stand
+in commit order. `append` outside `transaction` takes the lock for itself.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from queuectl.domain.events import Event, RecordedEvent
+from queuectl.domain.job import Job
+from queuectl.domain.machine import State
+from queuectl.errors import StoreError
+
+__all__ = [
+    "GENESIS",
+    "PAUSE_ALL",
+    "SETTINGS_STREAM",
+    "WAKING",
+    "Change",
+    "Count",
+    "DamagedEventError",
+    "EventStore",
+    "Head",
+    "JobFilter",
+    "RecordedEvent",
+    "VersionConflictError",
+    "WorkerRow",
+    "queue_stream",
+    "worker_stream",
+]
+
+GENESIS = bytes(32)
+SETTINGS_STREAM = "$settings"
+PAUSE_ALL = "*"
+"""The name of the pause that covers every queue; no queue can be called so."""
+
+WAKING = frozenset({"enqueued", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
+"""The event types that give an idle worker something to do."""
+
+
+class VersionConflictError(Exception):
+    """The stream, or the unique key, has moved on since it was read: load and decide again."""
+
+
+class DamagedEventError(StoreError):
+    """An event's digest or data is damaged."""
+
+    def __init__(self, position: int, stream_id: str, why: str) -> None:
+        super().__init__(f"event {position} of {stream_id} is damaged ({why}): run `queuectl verify`")
+        self.position, self.stream_id, self.why = position, stream_id, why
+
+
+class Change(NamedTuple):
+    """Events to append to one stream that stands at `version`; `job` is what the stream folds to (None: no job)."""
+
+    stream_id: str
+    version: int
+    events: Sequence[Event]
+    job: Job | None = None
+
+
+class Head(NamedTuple):
+    """The place and digest of the log's last event; before the first, its base."""
+
+    position: int
+    digest: bytes
+    recorded_at: int
+
+
+class Count(NamedTuple):
+    """How many jobs of a queue are in a state."""
+
+    queue: str
+    state: State
+    jobs: int
+
+
+class JobFilter(Struct, frozen=True):
+    """Which rows of `jobs` to list. `since` is microseconds; `limit` 0 means all of them."""
+
+    states: tuple[State, ...] = ()
+    failed: bool = False
+    queue: str | None = None
+    tags: Mapping[str, str] = {}
+    since: int | None = None
+    sort: str = "created"
+    descending: bool = True
+    limit: int = 50
+
+
+class WorkerRow(Struct, frozen=True, kw_only=True):
+    """A worker's sign of life. It is liveness, not history: not in the log, and not rebuilt.
+
+    `beat_at` is microseconds on the monotonic clock of the boot `boot_id`; `started_at` and
+    `last_heartbeat` are UNIX seconds, for display.
+    """
+
+    name: str
+    host: str
+    boot_id: str
+    pid: int
+    pid_namespace: int
+    pid_started_at: int
+    slots: int
+    queues: tuple[str, ...]
+    started_at: int
+    last_heartbeat: int
+    beat_at: int
+    running: int = 0
+    jobs_done: int = 0
+    stop_requested: int = 0
+
+
+class EventStore(Protocol):
+    """An append-only event log and the tables derived from it, changed together in one transaction."""
+
+    @property
+    def log_id(self) -> str:
+        """What tells this log from every other."""
+
+    @property
+    def output_folder(self) -> str:
+        """Where the jobs' output files are."""
+
+    @property
+    def wake_file(self) -> str:
+        """The file that is touched when there is something to do for an idle worker."""
+
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """Hold the log's lock. `durable=False` (claims alone) does not wait for the disk."""
+
+    def now(self) -> int:
+        """The log's time: the wall clock, but never before the last event. Take it under the lock."""
+
+    def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
+        """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
+
+    def load(self, job_id: str) -> Job | None:
+        """Fold a job's stream, purged or not. Raises DamagedEventError."""
+
+    def version(self, stream_id: str) -> int:
+        """The version of the stream's last event, 0 for none."""
+
+    def records(
+        self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
+    ) -> Iterator[RecordedEvent]:
+        """Events with `after < position <= until`, in order. Raises DamagedEventError where one is met."""
+
+    def head(self) -> Head:
+        """The last event's place and digest."""
+
+    def streams(self, prefix: str, limit: int) -> list[str]:
+        """Ids of jobs, purged ones too, that begin with `prefix`."""
+
+    def holder(self, unique: str) -> str | None:
+        """The live job that holds a unique key."""
+
+    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+        """Ids of jobs to claim next, in claiming order; no queues means all of them."""
+
+    def next_due(self, queues: Collection[str]) -> int | None:
+        """The earliest moment at which a pending job of the queues that are not paused is due."""
+
+    def hold(self, job_id: str) -> None:
+        """Make a job unclaimable, because its stream is damaged."""
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """One row of `jobs`."""
+
+    def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
+        """Rows of `jobs`."""
+
+    def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
+        """Rows of `dlq`, the oldest first."""
+
+    def counts(self) -> list[Count]:
+        """Jobs per queue and state, without a scan."""
+
+    def settings(self) -> dict[str, str]:
+        """What `config set` left."""
+
+    def pauses(self) -> dict[str, dict[str, Any]]:
+        """Paused queues by name, `PAUSE_ALL` among them: since when (UNIX seconds) and by whom."""
+
+    def processing(self) -> list[tuple[str, int]]:
+        """(id, run) of every job that some worker holds."""
+
+    def beat(self, worker: WorkerRow) -> None:
+        """Write a worker's sign of life."""
+
+    def asked(self, worker: str) -> tuple[int, list[str]]:
+        """What others want of a worker: how often it was asked to stop, and which of its jobs to cancel."""
+
+    def workers(self) -> list[WorkerRow]:
+        """Every worker that has not been forgotten."""
+
+    def forget(self, worker: str) -> None:
+        """Drop a worker's row."""
+
+    def ask_to_stop(self, worker: str) -> bool:
+        """Ask a worker to stop; False when there is no such worker."""
+
+    def changed(self) -> bool:
+        """Whether another process has written since this was last asked."""
+
+    def close(self) -> None:
+        """Give the store back."""
+
+
+def queue_stream(queue: str) -> str:
+    """The stream of a queue's notes."""
+    return f"$queue:{queue}"
+
+
+def worker_stream(worker: str) -> str:
+    """The stream of a worker's notes."""
+    return f"$worker:{worker}"

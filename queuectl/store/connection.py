@@ -1,0 +1,152 @@
+"""Opening a SQLite queue: whose file it is, the pragmas, the first schema, and what each failure is called.
+
+No code here or elsewhere `open()`s the database, -wal or -shm of a queue that this process has open: closing
+such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html, 2.2).
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from queuectl.errors import StoreBusyError, StoreError
+from queuectl.store.base import GENESIS
+from queuectl.store.projections import VERSION
+from queuectl.store.schema import APPLICATION_ID, FORMAT, SCHEMA
+
+__all__ = ["MEMORY", "check_format", "connect", "translated"]
+
+MEMORY = ":memory:"
+JOURNAL_LIMIT = 64 * 1024 * 1024
+
+
+def connect(path: str, busy_timeout: int) -> apsw.Connection:
+    """An open, checked connection to the queue at `path` (absolute, or `:memory:`), made when it is not there.
+
+    `busy_timeout` is microseconds. Raises StoreError or StoreBusyError.
+    """
+    _check_library(apsw.sqlite_lib_version())
+    if path != MEMORY:
+        _make_file(path)
+    with translated(path):
+        db = _open(path)
+        db.set_busy_timeout(busy_timeout // 1000)
+        _settle(db)
+        _identify(db, path)
+        check_format(db, path)
+    return db
+
+
+def _check_library(version: str) -> None:
+    """Refuse SQLite libraries with the WAL-reset race, which corrupts databases (fixed in 3.51.3, 3.50.7, 3.44.6)."""
+    numbers = tuple(map(int, version.split(".")))
+    fixed = numbers >= (3, 51, 3) or (3, 50, 7) <= numbers < (3, 51) or (3, 44, 6) <= numbers < (3, 45)
+    if not fixed or numbers[:2] == (3, 52):
+        raise StoreError(f"SQLite {version} can corrupt databases (the WAL-reset race): pip install -U apsw")
+
+
+def _make_file(path: str) -> None:
+    """Make the folder (0700) and an empty file (0600) before SQLite sees it, so that no mode is ever wider."""
+    if os.path.isdir(path):
+        raise StoreError(f"{path} is a folder, not a queue's database")
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"cannot make the queue {path}: {error.strerror}") from error
+
+
+def _open(path: str) -> apsw.Connection:
+    try:
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    except (apsw.CantOpenError, apsw.ReadOnlyError):
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def _settle(db: apsw.Connection) -> None:
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    db.execute(
+        "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
+        f"PRAGMA journal_size_limit={JOURNAL_LIMIT}"
+    )
+
+
+def _identify(db: apsw.Connection, path: str) -> None:
+    """Make an empty file a queue; refuse what another program made."""
+    if _value(db, "PRAGMA application_id") == APPLICATION_ID:
+        return
+    with _first_use(path):
+        if _value(db, "SELECT count(*) FROM sqlite_schema") == 0 and not db.readonly("main"):
+            _create(db)
+        elif _value(db, "PRAGMA application_id") != APPLICATION_ID:
+            raise StoreError(f"{path} is another program's SQLite database, not a queue")
+
+
+@contextmanager
+def _first_use(path: str) -> Iterator[None]:
+    """One process at a time makes the schema. The folder is the lock, so that no extra file stays behind."""
+    if path == MEMORY:
+        yield
+        return
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _create(db: apsw.Connection) -> None:
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
+    meta = {
+        "format": FORMAT,
+        "log_id": os.urandom(16).hex(),
+        "base_position": 0,
+        "base_digest": GENESIS,
+        "moved_to": None,
+        "projection_version": VERSION,
+    }
+    db.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
+    db.execute("COMMIT")
+
+
+def check_format(db: apsw.Connection, path: str) -> None:
+    """Refuse a queue of a newer format, or one that has moved. Asked at open and again in each write transaction."""
+    found = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('format', 'moved_to')"))
+    form, moved_to = found.get("format"), found.get("moved_to")
+    if not isinstance(form, int) or form > FORMAT:
+        raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
+    if moved_to is not None:
+        raise StoreError(f"{path} has moved to {moved_to}: use --db {moved_to}")
+
+
+def _value(db: apsw.Connection, sql: str) -> object:
+    return db.execute(sql).fetchall()[0][0]
+
+
+_MEANINGS: dict[type[apsw.Error], str] = {
+    apsw.FullError: "the disk is full",
+    apsw.ReadOnlyError: "it is read-only",
+    apsw.NotADBError: "it is not a SQLite database",
+    apsw.CorruptError: "it is damaged: run `queuectl recover`",
+    apsw.CantOpenError: "it cannot be opened",
+    apsw.PermissionsError: "permission denied",
+}
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours: one line that names the queue and what is wrong."""
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise StoreBusyError(f"{path} is locked by another process: try again") from error
+    except apsw.Error as error:
+        meaning = next((text for kind, text in _MEANINGS.items() if isinstance(error, kind)), str(error))
+        raise StoreError(f"cannot use the queue {path}: {meaning}") from error

@@ -1,0 +1,159 @@
+"""Questions put to the projections, and the workers' signs of life: SQL that every store understands.
+
+A store lends `_run`; the placeholders are `?`.
+"""
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from queuectl.domain.machine import LIVE, State
+from queuectl.store.base import PAUSE_ALL, Count, JobFilter, WorkerRow
+from queuectl.store.projections import DLQ, JOBS, SECOND
+
+__all__ = ["SORTS", "Tables"]
+
+SORTS = {
+    "created": "position",
+    "updated": "updated_at",
+    "priority": "priority",
+    "due": "due_at",
+    "attempts": "attempts",
+    "id": "id",
+}
+"""What `list --sort` takes -> the column of `jobs`."""
+
+_WORKERS = WorkerRow.__struct_fields__
+
+
+class Tables:
+    """The reading half of a store."""
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        raise NotImplementedError
+
+    def holder(self, unique: str) -> str | None:
+        """See EventStore."""
+        live = ", ".join(f"'{state}'" for state in LIVE)
+        found = self._run(f"SELECT id FROM jobs WHERE unique_key = ? AND state IN ({live})", (unique,))
+        return found[0][0] if found else None
+
+    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+        """See EventStore. One index seek per queue and priority that has pending jobs, the highest priority first."""
+        chosen: list[str] = []
+        for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
+            due: list[tuple[int, int, str]] = []
+            for queue, priority in lanes:
+                due += self._due(queue, priority, now, limit + len(skip))
+            chosen += [job_id for _, _, job_id in sorted(due) if job_id not in skip]
+            if len(chosen) >= limit:
+                break
+        return chosen[:limit]
+
+    def _lanes(self, queues: Collection[str]) -> list[tuple[Any, ...]]:
+        """(queue, priority) of pending jobs that may be claimed."""
+        paused = self.pauses()
+        if PAUSE_ALL in paused:
+            return []
+        lanes = self._run(
+            f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0 ORDER BY priority DESC"
+        )
+        return [lane for lane in lanes if lane[0] not in paused and (not queues or lane[0] in queues)]
+
+    def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
+        return self._run(
+            f"SELECT due_at, position, id FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
+            " AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, position LIMIT ?",
+            (queue, priority, now, limit),
+        )
+
+    def next_due(self, queues: Collection[str]) -> int | None:
+        """See EventStore."""
+        moments = [self._first_due(*lane) for lane in self._lanes(queues)]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _first_due(self, queue: str, priority: int) -> int | None:
+        found = self._run(
+            f"SELECT due_at FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
+            " AND due_at IS NOT NULL ORDER BY due_at LIMIT 1",
+            (queue, priority),
+        )
+        return found[0][0] if found else None
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """See EventStore."""
+        found = self._run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))
+        return dict(zip(JOBS, found[0], strict=True)) if found else None
+
+    def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
+        """See EventStore."""
+        where, parameters = _conditions(wanted)
+        order = "DESC" if wanted.descending else "ASC"
+        column = SORTS[wanted.sort]
+        tie = "" if column == "position" else f", position {order}"
+        limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
+        sql = f"SELECT {', '.join(JOBS)} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}"
+        return [dict(zip(JOBS, row, strict=True)) for row in self._run(sql, parameters)]
+
+    def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
+        """See EventStore."""
+        where = "" if job_id is None else " WHERE id = ?"
+        parameters = () if job_id is None else (job_id,)
+        found = self._run(f"SELECT {', '.join(DLQ)} FROM dlq{where} ORDER BY moved_at, id", parameters)
+        return [dict(zip(DLQ, row, strict=True)) for row in found]
+
+    def counts(self) -> list[Count]:
+        """See EventStore."""
+        found = self._run("SELECT queue, state, sum(jobs) FROM counts GROUP BY queue, state ORDER BY queue, state")
+        return [Count(queue, State(state), jobs) for queue, state, jobs in found]
+
+    def settings(self) -> dict[str, str]:
+        """See EventStore."""
+        return dict(self._run("SELECT key, value FROM settings ORDER BY key"))
+
+    def pauses(self) -> dict[str, dict[str, Any]]:
+        """See EventStore."""
+        found = self._run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
+        return {queue: {"paused_at": since, "paused_by": by} for queue, since, by in found}
+
+    def processing(self) -> list[tuple[str, int]]:
+        """See EventStore."""
+        found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}'")
+        return [(job_id, run) for job_id, run in found]
+
+    def asked(self, worker: str) -> tuple[int, list[str]]:
+        """See EventStore."""
+        stops = self._run("SELECT stop_requested FROM workers WHERE name = ?", (worker,))
+        cancelled = self._run(
+            f"SELECT id FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by = ? AND cancel_requested IS NOT NULL",
+            (worker,),
+        )
+        return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
+
+    def workers(self) -> list[WorkerRow]:
+        """See EventStore."""
+        found = self._run(f"SELECT {', '.join(_WORKERS)} FROM workers ORDER BY started_at, name")
+        rows = [dict(zip(_WORKERS, row, strict=True)) for row in found]
+        return [WorkerRow(**{**row, "queues": tuple(msgspec.json.decode(row["queues"]))}) for row in rows]
+
+
+def _conditions(wanted: JobFilter) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    if wanted.states:
+        conditions.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+        parameters += [state.value for state in wanted.states]
+    if wanted.failed:
+        conditions.append(f"state = '{State.PENDING}' AND attempts > 0")
+    if wanted.queue is not None:
+        conditions.append("queue = ?")
+        parameters.append(wanted.queue)
+    for tag in wanted.tags.items():
+        conditions.append("EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.key = ? AND tag.value = ?)")
+        parameters += tag
+    if wanted.since is not None:
+        conditions.append("created_at >= ?")
+        parameters.append(wanted.since // SECOND)
+    return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters

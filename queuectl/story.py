@@ -1,0 +1,78 @@
+"""A job's life in words: what happened, why, and the arithmetic of its waits. From recorded facts alone."""
+
+from queuectl.domain import backoff
+from queuectl.domain import events as e
+from queuectl.domain.job import Job, explain_cause
+from queuectl.units import format_duration, local_time
+
+__all__ = ["tell"]
+
+
+def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
+    """What one event says, a headline and the details under it; `before` is the job as it stood."""
+    match record.event:
+        case e.Enqueued() as event:
+            return ["enqueued", *_promise(event)]
+        case e.Claimed(run=run, worker=worker, host=host, pid=pid, lease=lease):
+            return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
+        case e.Completed(run=run, duration=duration):
+            return [f"completed: run {run} exited with code 0 after {_took(duration)}"]
+        case e.RetryScheduled() as event:
+            return [_attempt(event, before), _wait(event, before, record.recorded_at)]
+        case e.DeadLettered() as event:
+            return [_attempt(event, before), "no retry is left: moved to the dead-letter queue"]
+        case e.Released(run=run, reason=reason, duration=duration):
+            return [f"released: run {run} was ended after {_took(duration)}, it does not count", reason]
+        case e.Cancelled(run=None, reason=reason):
+            return ["cancelled before it ran", _reason(reason)]
+        case e.Cancelled(run=run, reason=reason, duration=duration):
+            return [f"cancelled: run {run} was ended after {_took(duration)}", _reason(reason)]
+        case e.CancelRequested(run=run, reason=reason):
+            return [f"cancel requested while run {run} was on", _reason(reason)]
+        case e.Requeued(reason=reason):
+            return ["requeued: pending again, attempts at 0", _reason(reason)]
+        case e.Purged(reason=reason):
+            return ["purged from the tables, this log keeps its history", _reason(reason)]
+        case e.ResultRejected(run=run, outcome=outcome):
+            return [f"result rejected: run {run} ({outcome}) is not the current run", "it changed nothing"]
+    return [record.type.replace("_", " ")]
+
+
+def _promise(spec: e.Enqueued) -> list[str]:
+    retries = "no retry" if spec.max_retries == 0 else f"at most {spec.max_retries} retries"
+    policy = f"{retries}, waits {spec.backoff_base:g}^n s up to {format_duration(spec.backoff_cap)}"
+    details = [f"$ {spec.command}", f"in {spec.cwd}; queue {spec.queue}, priority {spec.priority}; {policy}"]
+    if spec.timeout is not None:
+        details.append(f"each attempt may take {format_duration(spec.timeout)}")
+    if spec.at is not None:
+        details.append(f"not before {local_time(spec.at)}")
+    if spec.delay:
+        details.append(f"not before {format_duration(spec.delay)} have passed")
+    if spec.unique is not None:
+        details.append(f"unique key {spec.unique}")
+    return details
+
+
+def _attempt(event: e.RetryScheduled | e.DeadLettered, before: Job | None) -> str:
+    total = f" of {before.spec.max_retries + 1}" if before else ""
+    number = before.attempts + 1 if before else event.run
+    took = f" after {_took(event.duration)}" if event.duration else ""
+    return f"attempt {number}{total} (run {event.run}) failed{took}: {explain_cause(event.cause, event.stderr)}"
+
+
+def _wait(event: e.RetryScheduled, before: Job | None, now: int) -> str:
+    if isinstance(event.cause, e.LostWorker):
+        return "a lost worker's job is retried at once"
+    until = local_time(now + event.wait)
+    if before is None:
+        return f"next attempt in {format_duration(event.wait)}, at {until}"
+    return f"next attempt in {backoff.explain(before.spec, before.attempts + 1, event.jitter)}, at {until}"
+
+
+def _reason(reason: str) -> str:
+    return f"reason: {reason}" if reason else ""
+
+
+def _took(duration: int) -> str:
+    """A duration as people say it: not more precise than it is interesting."""
+    return f"{duration / 1000:.0f} ms" if duration < 1_000_000 else f"{duration / 1_000_000:.1f} s"

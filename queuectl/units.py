@@ -1,0 +1,188 @@
+"""Quantities as people write them: durations, sizes and moments, read and written.
+
+Times and durations are integer microseconds, moments count from the epoch in UTC, sizes are bytes. Whoever
+reads the clock passes `now` in; the only thing taken from the surroundings is the caller's time zone.
+"""
+
+from datetime import UTC, datetime, time, timedelta
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+LONGEST = 3653 * DAY
+"""Ten years: a longer duration is a slip of the keyboard."""
+
+_DURATIONS = {"w": 7 * DAY, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 1000}
+_BINARY = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SIZES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, **_BINARY}
+_LARGEST = (1 << 63) - 1
+_DIGITS = "0123456789."
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = 253_402_300_799_999_999
+_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_DAY_AND_CLOCK = r"(?:(yesterday|today|tomorrow)(?: +|$))?(?:([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?)?"
+
+
+def quoted(text: str) -> str:
+    """The text in quotes, on one line and not too long, for an error message."""
+    return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+def parse_duration(text: str) -> int:
+    """`10s`, `1h30m`, `0.5` (bare numbers are seconds) as microseconds; what is finer is cut off.
+
+    Raises ValueError when the text is no duration or is longer than ten years.
+    """
+    try:
+        us = _duration(text.strip())
+    except (ValueError, KeyError):
+        raise ValueError(f"{quoted(text)} is not a duration: write 10s, 5m or 1h30m") from None
+    if us > LONGEST:
+        raise ValueError(f"{quoted(text)} is absurd: a duration is ten years at most, such as 10s, 5m or 1h30m")
+    return us
+
+
+def _duration(text: str) -> int:
+    number, rest = _leading(text, _DIGITS)
+    return _sum(text, LONGEST) if rest else _scaled(number, SECOND)
+
+
+def _sum(text: str, above: int) -> int:
+    """Adds `1h`, `30m`, …; each unit must be smaller than the one `above` it."""
+    number, rest = _leading(text, _DIGITS)
+    name, rest = _leading(rest, "wdhms")
+    unit = _DURATIONS[name]
+    if unit >= above:
+        raise ValueError(name)
+    return _scaled(number, unit) + (_sum(rest, unit) if rest else 0)
+
+
+def _leading(text: str, characters: str) -> tuple[str, str]:
+    rest = text.lstrip(characters)
+    return text[: len(text) - len(rest)], rest
+
+
+def _scaled(number: str, unit: int) -> int:
+    """A decimal number times the unit, without going through a float."""
+    whole, point, fraction = number.partition(".")
+    if not whole or len(number) > 30 or bool(point) != bool(fraction):
+        raise ValueError(number)
+    parts: int = 10 ** len(fraction)
+    return int(whole + fraction) * unit // parts
+
+
+def format_duration(us: int) -> str:
+    """Microseconds as `1h30m`, `1.5s`, `250ms`, `0s`: exact, and what parse_duration reads back."""
+    if us < 0:
+        return "-" + format_duration(-us)
+    parts = []
+    for name in ("d", "h", "m"):
+        count, us = divmod(us, _DURATIONS[name])
+        if count:
+            parts.append(f"{count}{name}")
+    if us or not parts:
+        parts.append(_seconds(us))
+    return "".join(parts)
+
+
+def _seconds(us: int) -> str:
+    unit, digits, name = (1000, 3, "ms") if 0 < us < SECOND else (SECOND, 6, "s")
+    whole, rest = divmod(us, unit)
+    return f"{whole}.{rest:0{digits}}".rstrip("0").rstrip(".") + name
+
+
+def parse_size(text: str) -> int:
+    """`10MiB`, `4KiB`, `1MB` (decimal), `512` or `512B` as bytes. Raises ValueError for anything else."""
+    number, unit = _leading(text.strip(), _DIGITS)
+    try:
+        size = _scaled(number, _SIZES[unit])
+    except (ValueError, KeyError):
+        raise ValueError(f"{quoted(text)} is not a size: write 10MiB, 64KiB, 1MB or 512") from None
+    if size > _LARGEST:
+        raise ValueError(f"{quoted(text)} is absurd: a size is less than 8388608TiB, such as 10MiB or 512")
+    return size
+
+
+def format_size(size: int) -> str:
+    """Bytes as `10MiB`: exact when the unit divides them, otherwise with one decimal."""
+    name, unit = "B", 1
+    for larger, bytes_ in _BINARY.items():
+        if round(size / (bytes_ / 1024), 1) >= 1024:
+            name, unit = larger, bytes_
+    return f"{size / unit:.1f}{name}" if size % unit else f"{size // unit}{name}"
+
+
+def parse_time(text: str, now: int) -> int:
+    """A moment as microseconds since the epoch, UTC; `now` likewise.
+
+    Takes ISO 8601 (a time without an offset is in the caller's zone), `now`, `-2h`, `+90m`, `HH:MM`, and
+    `today`, `yesterday` or `tomorrow` with or without `HH:MM`. Raises ValueError for anything else, and for
+    what lies outside the years 1970 to 9999.
+    """
+    try:
+        moment = _moment(text.strip(), now)
+    except ValueError:
+        raise ValueError(
+            f"{quoted(text)} is not a time: write 2026-11-24T03:20:00Z, '2026-11-24 03:20', 03:20, -2h or now"
+        ) from None
+    if not 0 <= moment <= _LAST_MOMENT:
+        raise ValueError(f"{quoted(text)} is outside the years 1970 to 9999")
+    return moment
+
+
+def _moment(text: str, now: int) -> int:
+    if text == "now":
+        return now
+    if text.startswith(("-", "+")):
+        span = parse_duration(text[1:])
+        return now - span if text[0] == "-" else now + span
+    return _since_epoch(_calendar(text, now))
+
+
+def _since_epoch(moment: datetime) -> int:
+    """Microseconds; -1 for what the time zone pushes off the calendar (three kinds of error say so)."""
+    try:
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except (OverflowError, ValueError, OSError):
+        return -1
+
+
+def _calendar(text: str, now: int) -> datetime:
+    import re
+
+    match = re.fullmatch(_DAY_AND_CLOCK, text)
+    if not text or not match:
+        if not text.isprintable():  # the separator may be any character
+            raise ValueError(text)
+        return datetime.fromisoformat(text)
+    day, hour, minute, second = match.groups(default="0")
+    date = datetime.fromtimestamp(now // SECOND).date() + timedelta(days=_DAYS.get(day, 0))
+    return datetime.combine(date, time(int(hour), int(minute), int(second)))
+
+
+def format_time(us: int) -> str:
+    """Microseconds since the epoch as `2026-11-24T03:20:00Z`, with six digits after whole seconds if need be.
+
+    A moment that no calendar holds comes back as its number: damaged events are printed too.
+    """
+    try:
+        return (_EPOCH.replace(tzinfo=None) + timedelta(microseconds=us)).isoformat() + "Z"
+    except OverflowError:
+        return str(us)
+
+
+def local_time(us: int) -> str:
+    """Microseconds since the epoch as `2026-11-24 03:20:00` in the caller's zone, for tables."""
+    try:
+        return datetime.fromtimestamp(us // SECOND).isoformat(sep=" ")
+    except (OverflowError, ValueError, OSError):
+        return str(us)
+
+
+def ago(us: int) -> str:
+    """An age in microseconds in one short word: `12s`, `5m`, `3h`, `2d`; `0s` for what is yet to come."""
+    for name in ("d", "h", "m"):
+        if us >= _DURATIONS[name]:
+            return f"{us // _DURATIONS[name]}{name}"
+    return f"{max(us, 0) // SECOND}s"

@@ -1,0 +1,308 @@
+"""One worker: `tick()` reaps, ends, reports, beats, reclaims and claims, and says when it wants to be called again.
+
+It does no I/O of its own. The queue, the runner of commands, the clock and chance are passed in, so that tests
+drive it in virtual time. Moments are microseconds on the monotonic clock.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from signal import SIGTERM
+
+from msgspec.structs import replace
+
+from queuectl.application import Queue
+from queuectl.domain import events as e
+from queuectl.domain.commands import Command, Exit, Release, Report
+from queuectl.domain.job import Job, explain_cause
+from queuectl.errors import RefusedError, StoreBusyError
+from queuectl.reclaimer import Reclaimer
+from queuectl.runtime import Clock
+from queuectl.spawning import Commands
+from queuectl.store.base import DamagedEventError, WorkerRow
+
+__all__ = ["Worker", "WorkerOptions"]
+
+SECOND = 1_000_000
+BEAT_AT_MOST_EVERY = 5 * SECOND
+GROUP_RESULTS_FOR = 5_000
+"""Results wait this long for others, so that one sync of the disk serves them all."""
+RETRY_BUSY_STORE_AFTER = 20_000
+
+log = logging.getLogger("queuectl.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker was asked to do. `grace` and `lease` are microseconds; no queues means all of them."""
+
+    slots: int = 1
+    queues: frozenset[str] = frozenset()
+    grace: int = 10 * SECOND
+    lease: int = 30 * SECOND
+    drain: bool = False
+    once: bool = False
+
+
+@dataclass(slots=True)
+class Slot:
+    """A place with a job in it: until when it may run, and, once it is being ended, why and when it is killed."""
+
+    job: Job
+    deadline: int | None
+    ending: str = ""
+    kill_at: int | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """See the module's docstring. `row` is who this worker is."""
+
+    queue: Queue
+    commands: Commands
+    clock: Clock
+    chance: Callable[[], float]
+    row: WorkerRow
+    options: WorkerOptions
+    slots: dict[str, Slot] = field(default_factory=dict)
+    jobs_done: int = 0
+    _results: dict[str, tuple[Command, Job]] = field(default_factory=dict)
+    _results_since: int = 0
+    _stopping: int = 0
+    _claims_left: int | None = None
+    _exhausted: bool = False
+    _next_beat: int = 0
+    _due_at: int | None = None
+    _leftovers_until: int | None = None
+    _reclaimer: Reclaimer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reclaimer = Reclaimer(self.queue, self.commands, self.clock, self.row, self.options.lease)
+        self._claims_left = 1 if self.options.once else None
+
+    def start(self) -> None:
+        """Make this worker known."""
+        row, options = self.row, self.options
+        queues = tuple(sorted(options.queues))
+        event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=queues)
+        self.queue.note_worker(row.name, event)
+        self._beat(self.clock.monotonic())
+
+    def tick(self) -> float | None:
+        """One round. Seconds until the next (a wake-up may come sooner), or None when the worker is through.
+
+        Raises StoreError when the store cannot be used; a busy store is waited for.
+        """
+        now = self.clock.monotonic()
+        self._reap(now)
+        self._enforce(now)
+        try:
+            self._report(now)
+            self._heed(now)
+            self._reclaimer.tick(now, {*self.slots, *self._results})
+            self._claim(now)
+            if self._through():
+                return None
+        except StoreBusyError as error:
+            log.debug("%s", error)
+            return RETRY_BUSY_STORE_AFTER / SECOND
+        return self._delay(now) / SECOND
+
+    def stop(self) -> None:
+        """Claim no more and finish what runs; asked a second time, end what runs and release it."""
+        self._stopping += 1
+        if self._stopping == 1:
+            log.info("stopping: %d running, no more are claimed", len(self.slots))
+        if self._stopping == 2:
+            for slot in self.slots.values():
+                self._end(slot, "stop", self.clock.monotonic())
+
+    def finish(self) -> None:
+        """Say goodbye."""
+        self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
+        self.queue.store.forget(self.row.name)
+
+    # ── what runs ───────────────────────────────────────────────────────────────────────────────────
+
+    def _reap(self, now: int) -> None:
+        for ended in self.commands.ended():
+            slot = self.slots.pop(ended.job_id)
+            self._add_result(self._result(slot, ended.exit), slot.job, now)
+
+    def _result(self, slot: Slot, end: Exit) -> Command:
+        job = slot.job
+        if slot.ending == "stop":
+            return Release(job.id, job.run, "the worker was stopped", end)
+        if slot.ending == "timeout":
+            end = replace(end, cause=e.TimedOut(job.spec.timeout or 0))
+        if slot.ending == "cancel":
+            end = replace(end, cause=end.cause or e.Signalled(SIGTERM))
+        return Report(job.id, job.run, end, self.chance())
+
+    def _enforce(self, now: int) -> None:
+        """Timeouts, the end of grace periods, and what jobs left in the background."""
+        for slot in self.slots.values():
+            if not slot.ending and slot.deadline is not None and now >= slot.deadline:
+                self._end(slot, "timeout", now)
+            if slot.kill_at is not None and now >= slot.kill_at:
+                self.commands.end(slot.job.id, force=True)
+                slot.kill_at = now + SECOND  # again, for what was forked meanwhile
+        self._enforce_leftovers(now)
+
+    def _enforce_leftovers(self, now: int) -> None:
+        if self._leftovers_until is None:
+            self._leftovers_until = now + self.options.grace if self.commands.end_leftovers(force=False) else None
+        elif not self.commands.end_leftovers(force=now >= self._leftovers_until):
+            self._leftovers_until = None
+
+    def _end(self, slot: Slot, why: str, now: int) -> None:
+        if not slot.ending:
+            log.info("job %s: ending it (%s)", slot.job.id, why)
+            slot.ending, slot.kill_at = why, now + self.options.grace
+            self.commands.end(slot.job.id, force=False)
+
+    # ── results ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _add_result(self, result: Command, job: Job, now: int) -> None:
+        if not self._results:
+            self._results_since = now
+        self._results[job.id] = (result, job)
+
+    def _report(self, now: int) -> None:
+        if not self._results or (self.slots and now < self._results_since + GROUP_RESULTS_FOR):
+            return
+        try:
+            self._send(list(self._results.values()))
+        except (RefusedError, DamagedEventError):
+            for result in list(self._results.values()):
+                self._send_alone(result)
+
+    def _send(self, results: Sequence[tuple[Command, Job]]) -> None:
+        known = {job.id: job for _, job in results}
+        for job in self.queue.execute([result for result, _ in results], known):
+            if job is not None:
+                self._sent(job)
+
+    def _send_alone(self, result: tuple[Command, Job]) -> None:
+        """One damaged job must not keep the results of the others."""
+        try:
+            self._send([result])
+        except (RefusedError, DamagedEventError) as error:
+            log.error("job %s: its result cannot be recorded: %s", result[1].id, error)
+            del self._results[result[1].id]
+
+    def _sent(self, job: Job) -> None:
+        del self._results[job.id]
+        self.jobs_done += 1
+        self._due_at = None
+        if log.isEnabledFor(logging.INFO):
+            why = f": {job.last_error}" if job.exit_code else ""
+            log.info("job %s run %d: %s%s", job.id, job.run, job.state, why)
+
+    # ── signs of life, and what others ask ──────────────────────────────────────────────────────────
+
+    def _heed(self, now: int) -> None:
+        if now >= self._next_beat:
+            self._beat(now)
+        elif not self.queue.store.changed():
+            return
+        stops, cancelled = self.queue.store.asked(self.row.name)
+        while self._stopping < stops:
+            self.stop()
+        for job_id in cancelled:
+            if slot := self.slots.get(job_id):
+                self._end(slot, "cancel", now)
+        self._due_at = None
+
+    def _beat(self, now: int) -> None:
+        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
+        seconds = self.queue.store.now() // SECOND
+        self.queue.store.beat(
+            replace(self.row, beat_at=now, last_heartbeat=seconds, running=len(self.slots), jobs_done=self.jobs_done)
+        )
+
+    # ── claiming ────────────────────────────────────────────────────────────────────────────────────
+
+    def _claim(self, now: int) -> None:
+        limit = self._free()
+        if limit <= 0 or (self._due_at is not None and now < self._due_at):
+            return
+        jobs = self._reserve_and_claim(limit)
+        self._claims_left = self._claims_left and self._claims_left - len(jobs)
+        for job in jobs:
+            self._start(job, now)
+        self._exhausted = len(jobs) < limit
+        if self._exhausted:
+            self._due_at = self._when_due(now)
+
+    def _free(self) -> int:
+        if self._stopping or self._claims_left == 0:
+            return 0
+        free = self.options.slots - len(self.slots)
+        return free if self._claims_left is None else min(free, self._claims_left)
+
+    def _reserve_and_claim(self, limit: int) -> list[Job]:
+        reserved: list[str] = []
+
+        def reserve(job: Job) -> bool:
+            if not self.commands.reserve(job):
+                return False
+            reserved.append(job.id)
+            return True
+
+        try:
+            return self.queue.claim(self._claimant(), self.options.queues, limit, reserve)
+        except BaseException:
+            for job_id in reserved:
+                self.commands.unreserve(job_id)
+            raise
+
+    def _claimant(self) -> e.Claimed:
+        row = self.row
+        return e.Claimed(
+            run=0,
+            worker=row.name,
+            host=row.host,
+            boot_id=row.boot_id,
+            pid=row.pid,
+            pid_namespace=row.pid_namespace,
+            pid_started_at=row.pid_started_at,
+            lease=self.options.lease,
+        )
+
+    def _start(self, job: Job, now: int) -> None:
+        log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
+        failed = self.commands.start(job)
+        if failed is not None:
+            why = explain_cause(failed.cause) if failed.cause else ""
+            log.warning("job %s run %d: %s", job.id, job.run, why)
+            self._add_result(Report(job.id, job.run, failed, self.chance()), job, now)
+            return
+        timeout = job.spec.timeout
+        self.slots[job.id] = Slot(job, None if timeout is None else now + timeout)
+
+    def _when_due(self, now: int) -> int:
+        """When to ask again: as soon as a job is due, and no later than others may have freed one."""
+        due = self.queue.store.next_due(self.options.queues)
+        wait = SECOND if due is None else due - self.queue.store.now()
+        return now + min(max(wait, 1000), SECOND)
+
+    # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
+
+    def _through(self) -> bool:
+        if self.slots or self._results or self._leftovers_until is not None:
+            return False
+        if self._stopping or self._claims_left == 0 or (self.options.once and self._exhausted):
+            return True
+        return self.options.drain and self._exhausted and not self.queue.unfinished(self.options.queues)
+
+    def _delay(self, now: int) -> int:
+        moments = [self._next_beat, self._reclaimer.next_at]
+        moments += [slot.kill_at or slot.deadline or self._next_beat for slot in self.slots.values()]
+        if self._results:
+            moments.append(self._results_since + GROUP_RESULTS_FOR)
+        if self._due_at is not None and self._free() > 0:
+            moments.append(self._due_at)
+        if self._leftovers_until is not None:
+            moments.append(min(self._leftovers_until, now + SECOND // 10))
+        return max(0, min(moments) - now)
