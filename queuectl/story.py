@@ -13,33 +13,45 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
     match record.event:
         case e.Enqueued() as event:
             return ["enqueued", *_promise(event)]
-        case e.Claimed(run=run, worker=worker, host=host, pid=pid, lease=lease):
-            return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
-        case e.Completed(run=run, duration=duration):
-            return [f"completed: run {run} exited with code 0 after {_took(duration)}"]
         case e.RetryScheduled() as event:
             return [_attempt(event, before), _wait(event, before, record.recorded_at)]
         case e.DeadLettered() as event:
             return [_attempt(event, before), "no retry is left: moved to the dead-letter queue"]
+        case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
+            return _run(record.event)
+    return [_asked(record), _reason(getattr(record.event, "reason", ""))]
+
+
+def _run(event: e.Event) -> list[str]:
+    match event:
+        case e.Claimed(run=run, worker=worker, host=host, pid=pid, lease=lease):
+            return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
+        case e.Completed(run=run, duration=duration):
+            return [f"completed: run {run} exited with code 0 after {_took(duration)}"]
         case e.Released(run=run, reason=reason, duration=duration):
             return [f"released: run {run} was ended after {_took(duration)}, it does not count", reason]
-        case e.Cancelled(run=None, reason=reason):
-            return ["cancelled before it ran", _reason(reason)]
-        case e.Cancelled(run=run, reason=reason, duration=duration):
-            return [f"cancelled: run {run} was ended after {_took(duration)}", _reason(reason)]
-        case e.CancelRequested(run=run, reason=reason):
-            return [f"cancel requested while run {run} was on", _reason(reason)]
-        case e.Requeued(reason=reason):
-            return ["requeued: pending again, attempts at 0", _reason(reason)]
-        case e.Purged(reason=reason):
-            return ["purged from the tables, this log keeps its history", _reason(reason)]
         case e.ResultRejected(run=run, outcome=outcome):
             return [f"result rejected: run {run} ({outcome}) is not the current run", "it changed nothing"]
-    return [record.type.replace("_", " ")]
+    return []
+
+
+def _asked(record: e.RecordedEvent) -> str:
+    match record.event:
+        case e.Cancelled(run=None):
+            return "cancelled before it ran"
+        case e.Cancelled(run=run, duration=duration):
+            return f"cancelled: run {run} was ended after {_took(duration)}"
+        case e.CancelRequested(run=run):
+            return f"cancel requested while run {run} was on"
+        case e.Requeued():
+            return "requeued: pending again, attempts at 0"
+        case e.Purged():
+            return "purged from the tables, this log keeps its history"
+    return record.type.replace("_", " ")
 
 
 def _promise(spec: e.Enqueued) -> list[str]:
-    retries = "no retry" if spec.max_retries == 0 else f"at most {spec.max_retries} retries"
+    retries = {0: "no retry", 1: "at most 1 retry"}.get(spec.max_retries, f"at most {spec.max_retries} retries")
     policy = f"{retries}, waits {spec.backoff_base:g}^n s up to {format_duration(spec.backoff_cap)}"
     details = [f"$ {spec.command}", f"in {spec.cwd}; queue {spec.queue}, priority {spec.priority}; {policy}"]
     if spec.timeout is not None:

@@ -77,7 +77,6 @@ def _dead(queue: Queue, ids: list[str]) -> list[str]:
     for job_id in found:
         if not queue.store.dlq(job_id):
             job = queue.store.load(job_id)
-            raise RefusedError(
-                f"job {job_id} is {job.state if job else 'gone'}, not {State.DLQ}: see `queuectl show {job_id}`"
-            )
+            state = job.state if job else "gone"
+            raise RefusedError(f"job {job_id} is {state}, not {State.DLQ}: see `queuectl show {job_id}`")
     return found

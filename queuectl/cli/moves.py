@@ -44,9 +44,7 @@ def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
 def purge(
     ctx: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")] = None,
-    state: Annotated[
-        str | None, typer.Option("--state", "-s", help="All jobs in this state: done, cancelled or dlq.")
-    ] = None,
+    state: Annotated[str | None, typer.Option("--state", "-s", help="All in this state: done, cancelled, dlq.")] = None,
     older_than: Annotated[str | None, typer.Option(metavar="7d", help="Only those that ended longer ago.")] = None,
     reason: Reason = "",
     yes: Yes = False,

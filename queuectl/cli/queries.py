@@ -15,7 +15,7 @@ from queuectl.render import clean, colored, table, to_json
 from queuectl.store.base import PAUSE_ALL, JobFilter
 from queuectl.store.tables import SORTS
 from queuectl.story import tell
-from queuectl.units import SECOND, ago, local_time, parse_time
+from queuectl.units import SECOND, ago, format_time, local_time, parse_time
 
 __all__ = ["history", "list_jobs", "show", "status"]
 
@@ -57,7 +57,7 @@ def _overview(queue: Queue) -> dict[str, Any]:
         "queues": list(queues.values()),
         "states": {state: sum(row[state] for row in queues.values()) for state in SHOWN_STATES},
         "paused": [
-            {"queue": name, **row, "paused_at": presenting.format_time(row["paused_at"] * SECOND)}
+            {"queue": name, **row, "paused_at": format_time(row["paused_at"] * SECOND)}
             for name, row in store.pauses().items()
         ],
         "workers": [presenting.worker(msgspec.structs.asdict(row)) for row in store.workers()],
@@ -70,13 +70,13 @@ def list_jobs(
     state: Annotated[
         list[str] | None,
         typer.Option(
-            "--state", "-s", help=f"{', '.join(SHOWN_STATES)}, completed, dead, or failed (waiting after a failure)."
+            "--state", "-s", help=f"{', '.join(SHOWN_STATES)}, completed, dead, failed (waits after a failure)."
         ),
     ] = None,
     queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="Only this queue.")] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Only jobs with this tag.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only jobs enqueued since then (-2h, 09:00, …).")
+        str | None, typer.Option(metavar="TIME", help="Only jobs enqueued since then (-2h, 09:00).")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many; 0 means all.")] = 50,
     sort: Annotated[
@@ -149,9 +149,7 @@ def show(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
         (found,) = queue.resolve([job_id])
         row, job = queue.store.job(found), queue.store.load(found)
     if row is None or job is None:
-        raise NoSuchJobError(
-            f"job {found} was purged: `queuectl history {found}` tells its life, `retry` brings it back"
-        )
+        raise NoSuchJobError(f"job {found} was purged: see `queuectl history {found}`; `retry` brings it back")
     shown = presenting.whole_job(row, job)
     if as_json:
         print(to_json(shown))

@@ -21,9 +21,7 @@ POLL = 20_000
 def wait(
     ctx: typer.Context,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")],
-    timeout: Annotated[
-        str | None, typer.Option(metavar="5m", help="Give up after this long, with exit code 124.")
-    ] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="5m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
     """Wait until the jobs have ended; exit with the job's own code (of several: the largest)."""
     session: Session = ctx.obj
@@ -57,7 +55,7 @@ def _until_something_changes(queue: Queue, session: Session, waiting: list[str],
 
 
 def exit_code(job: Job) -> int:
-    """The code of an ended job: its command's own, 128 + signal, 124 timed out, 127 not started, 1 cancelled or lost."""
+    """An ended job's code: its command's own, 128 + signal, 124 timed out, 127 not started, 1 cancelled or lost."""
     if job.state is State.CANCELLED or job.exit_code is None:
         return 1
     return job.exit_code

@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
+from queuectl import process
 from queuectl.application import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
-from queuectl.config import Config
 from queuectl.intake import check_queue
-from queuectl.store.base import WorkerRow
+from queuectl.runner import Runner
+from queuectl.runtime import random_factor
+from queuectl.store.base import EventStore, WorkerRow
+from queuectl.wakeup import Wakeup
+from queuectl.worker import Worker, WorkerOptions
 
 __all__ = ["run"]
 
@@ -40,28 +44,13 @@ def run(
     with session.queue() as jobs:
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
-        _work(session, jobs, config, name or f"{os.uname().nodename}-{os.getpid()}", concurrency, queues, drain, once)
+        options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once)
+        _work(session, jobs.store, name or f"{os.uname().nodename}-{os.getpid()}", options)
 
 
-def _work(
-    session: Session,
-    jobs: Queue,
-    config: Config,
-    name: str,
-    slots: int,
-    queues: frozenset[str],
-    drain: bool,
-    once: bool,
-) -> None:
-    from queuectl.runner import Runner
-    from queuectl.runtime import random_factor
-    from queuectl.wakeup import Wakeup
-    from queuectl.worker import Worker, WorkerOptions
-
-    store = jobs.store
+def _work(session: Session, store: EventStore, name: str, options: WorkerOptions) -> None:
     runner = Runner(store.output_folder, store.log_id, name, session.clock)
-    options = WorkerOptions(slots, queues, config["grace"], config["lease"], drain, once)
-    row = _who(name, slots, queues, session.clock.now() // SECOND)
+    row = _who(name, options, session.clock.now() // SECOND)
     worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
     wakeup = Wakeup(store.wake_file, worker.stop)
     worker.start()
@@ -70,9 +59,7 @@ def _work(
     worker.finish()
 
 
-def _who(name: str, slots: int, queues: frozenset[str], started_at: int) -> WorkerRow:
-    from queuectl import process
-
+def _who(name: str, options: WorkerOptions, started_at: int) -> WorkerRow:
     return WorkerRow(
         name=name,
         host=os.uname().nodename,
@@ -80,8 +67,8 @@ def _who(name: str, slots: int, queues: frozenset[str], started_at: int) -> Work
         pid=os.getpid(),
         pid_namespace=process.pid_namespace(),
         pid_started_at=process.started_at(os.getpid()),
-        slots=slots,
-        queues=tuple(sorted(queues)),
+        slots=options.slots,
+        queues=tuple(sorted(options.queues)),
         started_at=started_at,
         last_heartbeat=started_at,
         beat_at=0,

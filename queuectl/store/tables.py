@@ -127,7 +127,8 @@ class Tables:
         """See EventStore."""
         stops = self._run("SELECT stop_requested FROM workers WHERE name = ?", (worker,))
         cancelled = self._run(
-            f"SELECT id FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by = ? AND cancel_requested IS NOT NULL",
+            f"SELECT id FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by = ?"
+            " AND cancel_requested IS NOT NULL",
             (worker,),
         )
         return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
