@@ -1,47 +1,182 @@
 """What a job prints goes to files, not pipes: `<folder>/<job>/<run>.stdout` and `.stderr`.
 
-The last 4 KiB are the tail that the event carries; a file whose whole text is in the tail is not kept.
+The last 4 KiB are the tail that the event carries. A file is made without a name and gets one when the run has
+lasted a moment or has more to say than the tail holds, so that short and quiet jobs cost the folder nothing.
 """
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
-__all__ = ["STREAMS", "TAIL", "close", "create", "paths", "remove", "tail", "text_of"]
+__all__ = ["STREAMS", "TAIL", "Capture", "Descriptors", "cut_mark", "next_data", "paths", "remove", "tail", "text_of"]
 
 TAIL = 4096
 """Bytes of each stream that the event of a run's end carries."""
 
 STREAMS = ("stdout", "stderr")
+BLOCK = 4096
+_OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+_COPY = 1 << 20
+_KEEP_SIZE_AND_PUNCH = 0x01 | 0x02
+
+
+Descriptors = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _File:
+    """One stream's file. Bytes from `head` to `hole_end` are a hole, and `lost` more were cut off there."""
+
+    descriptor: int
+    path: str
+    head: int
+    hole_end: int = 0
+    lost: int = 0
+
+    @property
+    def cut(self) -> int:
+        """Bytes that are gone from the middle."""
+        return max(0, self.hole_end - self.head) + self.lost
+
+    def hold_to(self, limit: int) -> None:
+        """Free the middle of a file that takes more than `limit` bytes.
+
+        A hole (fallocate(2)) does not race with whoever appends; where the file system has none, the end is cut off.
+        """
+        size = os.fstat(self.descriptor).st_size
+        if size <= limit or size - max(0, self.hole_end - self.head) <= limit:
+            return
+        end = (size - (limit - self.head)) // BLOCK * BLOCK
+        if end <= max(self.hole_end, self.head):
+            return
+        if _libc().fallocate(self.descriptor, _KEEP_SIZE_AND_PUNCH, self.head, end - self.head) == 0:
+            self.hole_end = end
+        else:
+            os.ftruncate(self.descriptor, self.head)
+            self.lost += size - self.head
+
+    def last(self) -> tuple[str, bool]:
+        """The tail, and whether it is all there ever was, byte for byte."""
+        raw, size = _last_bytes(self.descriptor)
+        if not size:
+            return "", True
+        text = text_of(raw, cut=size > len(raw))
+        return text, size == len(raw) and not self.cut and text.encode() == raw
+
+    def close_gap(self) -> None:
+        """Put a plain file, head, mark and tail, in the place of the one with a hole."""
+        target = f"{self.path}.whole"
+        copy = os.open(target, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            _copy(self.descriptor, copy, 0, self.head)
+            os.write(copy, cut_mark(self.cut).encode())
+            _copy(self.descriptor, copy, max(self.head, self.hole_end), os.fstat(self.descriptor).st_size)
+        finally:
+            os.close(copy)
+        os.replace(target, self.path)
+
+
+@dataclass(slots=True)
+class Capture:
+    """The two output files of one run, held open by its worker; `spare` are files to use again.
+
+    `limit` bounds what each takes on the disk, in bytes: half of it for the head, half for the tail.
+    """
+
+    folder: str
+    job_id: str
+    run: int
+    limit: int
+    spare: Descriptors | None = None
+    published: bool = False
+    _files: list[_File] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        head = self.limit // 2 // BLOCK * BLOCK
+        try:
+            for i, path in enumerate(paths(self.folder, self.job_id, self.run)):
+                descriptor = self.spare[i] if self.spare else self._create(path)
+                self._files.append(_File(descriptor, path, head))
+        except OSError:
+            self.discard()
+            raise
+
+    @property
+    def descriptors(self) -> Descriptors:
+        """What the command gets as stdout and stderr."""
+        return self._files[0].descriptor, self._files[1].descriptor
+
+    def _create(self, path: str) -> int:
+        """A file for appending (0600), without a name where the system can do that."""
+        with suppress(OSError, AttributeError):
+            return os.open(self.folder, _OPEN | os.O_TMPFILE, 0o600)
+        self._make_folder()
+        self.published = True
+        return os.open(path, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(os.path.join(self.folder, self.job_id), 0o700)
+
+    def publish(self) -> None:
+        """Give the files their names, for whoever wants to read them while the run is on."""
+        if self.published:
+            return
+        self._make_folder()
+        for file in self._files:
+            with suppress(FileExistsError):
+                # linkat(2) follows the link only when told to, and Python only tells it with a directory's descriptor
+                os.link(f"/proc/self/fd/{file.descriptor}", file.path, src_dir_fd=file.descriptor)
+        self.published = True
+
+    def hold_to_limit(self) -> None:
+        """Give the middle of what is longer than the limit back to the disk."""
+        for file in self._files:
+            file.hold_to(self.limit)
+
+    def finish(self) -> tuple[str, str]:
+        """The tails of an ended run; what a tail says in full is not kept. `discard` or `emptied` follows."""
+        (stdout, no_more_out), (stderr, no_more_err) = (file.last() for file in self._files)
+        if not (no_more_out and no_more_err):
+            self.publish()
+            self.hold_to_limit()
+        if self.published:
+            self._settle((no_more_out, no_more_err))
+        return stdout, stderr
+
+    def _settle(self, whole: tuple[bool, bool]) -> None:
+        for file, no_more in zip(self._files, whole, strict=True):
+            if no_more:
+                with suppress(OSError):
+                    os.unlink(file.path)
+            elif file.cut:
+                file.close_gap()
+        with suppress(OSError):
+            os.rmdir(os.path.join(self.folder, self.job_id))
+
+    def discard(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            os.close(file.descriptor)
+
+    def emptied(self) -> Descriptors:
+        """The files for another run, which saves the folder the work: only when they never had a name."""
+        for file in self._files:
+            if os.fstat(file.descriptor).st_size:
+                os.ftruncate(file.descriptor, 0)
+        return self.descriptors
 
 
 def paths(folder: str, job_id: str, run: int) -> tuple[str, str]:
     """Where a run's stdout and stderr are, if they were kept."""
-    return tuple(os.path.join(folder, job_id, f"{run}.{stream}") for stream in STREAMS)  # type: ignore[return-value]
+    return os.path.join(folder, job_id, f"{run}.stdout"), os.path.join(folder, job_id, f"{run}.stderr")
 
 
-def create(folder: str, job_id: str, run: int) -> tuple[int, int]:
-    """Descriptors of a run's two files, new and open for appending (0600)."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    stdout, stderr = paths(folder, job_id, run)
-    with suppress(FileExistsError):
-        os.mkdir(os.path.join(folder, job_id), 0o700)
-    return os.open(stdout, flags, 0o600), os.open(stderr, flags, 0o600)
-
-
-def close(folder: str, job_id: str, run: int, descriptors: tuple[int, int]) -> tuple[str, str]:
-    """Close a run's files and give their tails; those that say no more than the tail are removed."""
-    tails = []
-    for descriptor, path in zip(descriptors, paths(folder, job_id, run), strict=True):
-        raw, size = _last_bytes(descriptor)
-        text = text_of(raw, cut=size > len(raw))
-        if size == len(raw) and text.encode() == raw:
-            with suppress(OSError):
-                os.unlink(path)
-        os.close(descriptor)
-        tails.append(text)
-    with suppress(OSError):
-        os.rmdir(os.path.join(folder, job_id))
-    return tails[0], tails[1]
+def cut_mark(size: int) -> str:
+    """What stands in the place of `size` bytes that were cut."""
+    return f"\n… {size} bytes cut (max-output) …\n"
 
 
 def tail(path: str) -> str:
@@ -72,6 +207,27 @@ def text_of(raw: bytes, *, cut: bool = False) -> str:
         while raw and 0x80 <= raw[0] < 0xC0:
             raw = raw[1:]
     return raw.decode("utf-8", "replace").replace("\0", "�")
+
+
+def next_data(descriptor: int, position: int) -> int:
+    """The next place from `position` on that is not in a hole; `position` itself when there is none."""
+    with suppress(OSError):
+        return os.lseek(descriptor, position, os.SEEK_DATA)
+    return position
+
+
+@cache
+def _libc() -> Any:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return libc
+
+
+def _copy(source: int, target: int, start: int, end: int) -> None:
+    while start < end and (chunk := os.pread(source, min(_COPY, end - start), start)):
+        start += os.write(target, chunk)
 
 
 def _last_bytes(descriptor: int) -> tuple[bytes, int]:

@@ -7,7 +7,7 @@ token in its environment; by these, and as a descendant of the worker, its proce
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,6 +15,8 @@ from queuectl import output, process, runlock
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, Exited, NotStarted, Signalled
 from queuectl.domain.job import Job
+from queuectl.output import Capture
+from queuectl.output_watch import OutputWatch
 from queuectl.runtime import Clock
 from queuectl.spawning import Ended, Identity
 
@@ -34,7 +36,7 @@ class Run:
     position: int
     token: bytes
     lock: int
-    files: tuple[int, int]
+    capture: Capture
     pid: int = 0
     started: int = 0
 
@@ -47,6 +49,7 @@ class Runner:
     log_id: str
     worker: str
     clock: Clock
+    max_output: int = 10 << 20
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def __post_init__(self) -> None:
@@ -55,9 +58,11 @@ class Runner:
         self._locks: dict[str, int] = {}
         self._runs: dict[int, Run] = {}
         self._leftovers: list[Run] = []
+        self._spare: list[output.Descriptors] = []
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._path = runlock.lock_file(os.path.realpath(self.folder))
-        process.adopt_orphans()
+        self._watch = OutputWatch()
+        self._adopts = process.adopt_orphans()
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────────
 
@@ -77,18 +82,20 @@ class Runner:
         """Start a reserved job's command; its end at once when it cannot be started."""
         lock = self._locks.pop(job.id)
         token = f"{self.log_id}:{job.position}:{job.run}"
-        files: tuple[int, int] | None = None
+        capture: Capture | None = None
         try:
-            files = output.create(self.folder, job.id, job.run)
-            run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), lock, files)
+            spare = self._spare.pop() if self._spare else None
+            capture = Capture(self.folder, job.id, job.run, self.max_output, spare)
+            run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), lock, capture)
             run.pid = self._spawn(job, run, self._environment(job, token))
         except (OSError, LookupError) as error:
-            if files:
-                output.close(self.folder, job.id, job.run, files)
+            if capture:
+                capture.discard()
             os.close(lock)
             return Exit(NotStarted(_why(error, job)))
         run.started = self.clock.monotonic()
         self._runs[run.pid] = run
+        self._watch.add(capture)
         return None
 
     def _spawn(self, job: Job, run: Run, environ: dict[str, str]) -> int:
@@ -100,8 +107,8 @@ class Runner:
             environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, run.files[0], 1),
-                (os.POSIX_SPAWN_DUP2, run.files[1], 2),
+                (os.POSIX_SPAWN_DUP2, run.capture.descriptors[0], 1),
+                (os.POSIX_SPAWN_DUP2, run.capture.descriptors[1], 2),
                 (os.POSIX_SPAWN_DUP2, run.lock, runlock.LOCK_DESCRIPTOR),
             ],
             setsid=True,
@@ -136,13 +143,23 @@ class Runner:
 
     def _close(self, run: Run, status: int) -> Ended:
         duration = self.clock.monotonic() - run.started
-        stdout, stderr = output.close(self.folder, run.job_id, run.number, run.files)
-        if self._processes(run):
+        self._watch.remove(run.capture)
+        stdout, stderr = run.capture.finish()
+        orphans = self._orphans()
+        if self._processes(run, orphans):
             self._leftovers.append(run)
             self._signal(run, signal.SIGTERM)
         else:
             os.close(run.lock)
+        self._put_away(run.capture, alone=not orphans)
         return Ended(run.job_id, Exit(_cause(status), duration, stdout, stderr))
+
+    def _put_away(self, capture: Capture, *, alone: bool) -> None:
+        """Files are used again only when nobody can write to them: they have no name, and no process is left."""
+        if alone and self._adopts and not capture.published:
+            self._spare.append(capture.emptied())
+        else:
+            capture.discard()
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,22 +174,23 @@ class Runner:
         for run in list(self._leftovers):
             if force:
                 self._signal(run, signal.SIGKILL)
-            if not self._processes(run):
+            if not self._processes(run, self._orphans()):
                 os.close(run.lock)
                 self._leftovers.remove(run)
         return len(self._leftovers)
 
     def _signal(self, run: Run, number: int) -> None:
-        process.kill([*([run.pid] if run.pid in self._runs else []), *self._processes(run)], number)
+        process.kill([*([run.pid] if run.pid in self._runs else []), *self._processes(run, self._orphans())], number)
 
-    def _processes(self, run: Run) -> list[int]:
+    def _orphans(self) -> list[int]:
+        """Processes that this worker has adopted because their parents are gone."""
+        return [pid for pid in process.children(os.getpid()) if pid not in self._runs and not process.is_zombie(pid)]
+
+    def _processes(self, run: Run, orphans: Sequence[int]) -> list[int]:
         """The living processes of a run but for the command itself, among all that descend from this worker."""
-        orphans = [pid for pid in process.children(os.getpid()) if pid not in self._runs]
-        if not orphans and run.pid not in self._runs:
-            return []
         mine = process.descendants(run.pid) if run.pid in self._runs else []
         for orphan in orphans:
-            if not process.is_zombie(orphan) and self._belongs(orphan, run):
+            if self._belongs(orphan, run):
                 mine += [orphan, *process.descendants(orphan)]
         return mine
 

@@ -25,7 +25,7 @@ __all__ = ["Worker", "WorkerOptions"]
 
 SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
-GROUP_RESULTS_FOR = 5_000
+GROUP_RESULTS_FOR = 10_000
 """Results wait this long for others, so that one sync of the disk serves them all."""
 RETRY_BUSY_STORE_AFTER = 20_000
 

@@ -84,9 +84,16 @@ class _Printer:
     def advance(self, run: int) -> None:
         """Print what the run has printed since the last look."""
         self._file = self._file or self._open(run)
-        while self._file and (chunk := self._file.read(CHUNK)):
+        while self._file and (chunk := self._next_chunk(self._file)):
             self._write(chunk)
         self._to.flush()
+
+    def _next_chunk(self, file: BinaryIO) -> bytes:
+        """The next bytes; a mark for those that were cut out of the middle."""
+        here = file.tell()
+        there = output.next_data(file.fileno(), here)
+        file.seek(there)
+        return output.cut_mark(there - here).encode() if there > here else file.read(CHUNK)
 
     def finish(self, run: int) -> None:
         """Print the rest of an ended run; what was short stands in its event."""
@@ -102,7 +109,7 @@ class _Printer:
     def _open(self, run: int) -> BinaryIO | None:
         path = output.paths(self._queue.store.output_folder, self._job_id, run)[output.STREAMS.index(self._stream)]
         try:
-            return open(path, "rb")
+            return open(path, "rb", buffering=0)
         except OSError:
             return None
 

@@ -45,11 +45,11 @@ def run(
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
         options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once)
-        _work(session, jobs.store, name or f"{os.uname().nodename}-{os.getpid()}", options)
+        _work(session, jobs.store, config["max-output"], name or f"{os.uname().nodename}-{os.getpid()}", options)
 
 
-def _work(session: Session, store: EventStore, name: str, options: WorkerOptions) -> None:
-    runner = Runner(store.output_folder, store.log_id, name, session.clock)
+def _work(session: Session, store: EventStore, max_output: int, name: str, options: WorkerOptions) -> None:
+    runner = Runner(store.output_folder, store.log_id, name, session.clock, max_output)
     row = _who(name, options, session.clock.now() // SECOND)
     worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
     wakeup = Wakeup(store.wake_file, worker.stop)

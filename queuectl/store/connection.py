@@ -20,6 +20,8 @@ __all__ = ["MEMORY", "check_format", "connect", "translated"]
 
 MEMORY = ":memory:"
 JOURNAL_LIMIT = 64 * 1024 * 1024
+CHECKPOINT_AFTER = 4000
+"""Pages (16 MiB) in the -wal before they are carried over: each time costs two syncs of the disk."""
 
 
 def connect(path: str, busy_timeout: int) -> apsw.Connection:
@@ -35,7 +37,8 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
         db.set_busy_timeout(busy_timeout // 1000)
         _settle(db)
         _identify(db, path)
-        check_format(db, path)
+        found = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('format', 'moved_to')"))
+    check_format(found.get("format"), found.get("moved_to"), path)
     return db
 
 
@@ -72,7 +75,7 @@ def _settle(db: apsw.Connection) -> None:
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     db.execute(
         "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
-        f"PRAGMA journal_size_limit={JOURNAL_LIMIT}"
+        f"PRAGMA journal_size_limit={JOURNAL_LIMIT}; PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
     )
 
 
@@ -116,10 +119,8 @@ def _create(db: apsw.Connection) -> None:
     db.execute("COMMIT")
 
 
-def check_format(db: apsw.Connection, path: str) -> None:
+def check_format(form: object, moved_to: object, path: str) -> None:
     """Refuse a queue of a newer format, or one that has moved. Asked at open and again in each write transaction."""
-    found = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('format', 'moved_to')"))
-    form, moved_to = found.get("format"), found.get("moved_to")
     if not isinstance(form, int) or form > FORMAT:
         raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
     if moved_to is not None:

@@ -23,6 +23,11 @@ from queuectl.store.tables import Tables
 __all__ = ["SqliteStore"]
 
 _INSERT_EVENT = f"INSERT INTO events VALUES ({', '.join('?' * len(codec.COLUMNS))})"
+_HEAD_AND_FORMAT = """
+SELECT position, digest, recorded_at,
+       (SELECT value FROM meta WHERE key = 'format'), (SELECT value FROM meta WHERE key = 'moved_to')
+FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
+"""
 _EVENT = ", ".join(f"e.{column}" for column in codec.COLUMNS)
 _PREVIOUS = "(SELECT p.digest FROM events AS p WHERE p.position = e.position - 1)"
 
@@ -38,6 +43,7 @@ class SqliteStore(Tables):
         self._log_id: str = meta["log_id"]
         self._base = Head(meta["base_position"], meta["base_digest"], 0)
         self._synchronous = "FULL"
+        self._locked_head: Head | None = None
         self._data_version = self._read_data_version()
 
     # ── where things are ────────────────────────────────────────────────────────────────────────────
@@ -67,24 +73,27 @@ class SqliteStore(Tables):
             return
         self._begin("FULL" if durable else "NORMAL")
         try:
+            self._locked_head = self._checked_head()
             yield
             self._run("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._run("ROLLBACK")
             raise
+        finally:
+            self._locked_head = None
 
     def _begin(self, synchronous: str) -> None:
         if synchronous != self._synchronous:
             self._run(f"PRAGMA synchronous={synchronous}")
             self._synchronous = synchronous
         self._run("BEGIN IMMEDIATE")
-        try:
-            with translated(self.path):
-                check_format(self._db, self.path)
-        except BaseException:
-            self._run("ROLLBACK")
-            raise
+
+    def _checked_head(self) -> Head:
+        """The head, now that nobody else can move it, and whether this version may still write: in one question."""
+        found = self._run(_HEAD_AND_FORMAT)
+        check_format(found[0][3], found[0][4], self.path)
+        return Head(*found[0][:3]) if found[0][0] is not None else self._base
 
     def now(self) -> int:
         """See EventStore."""
@@ -120,12 +129,16 @@ class SqliteStore(Tables):
                 records.append(record)
             batch.append(records)
         self._insert(_INSERT_EVENT, stored)
+        self._locked_head = Head(position, digest, now)
         return batch
 
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Insert rows. A taken (stream, version) or unique key means that someone was faster."""
         try:
-            self._db.executemany(sql, rows)
+            if len(rows) == 1:
+                self._db.execute(sql, rows[0])
+            else:
+                self._db.executemany(sql, rows)
         except apsw.ConstraintError as error:
             raise VersionConflictError(str(error)) from error
         except apsw.Error:
@@ -175,15 +188,12 @@ class SqliteStore(Tables):
             self._run(_insert_sql(row.table), row.values)
 
     def _add_counts(self, counts: Counter[tuple[str, int, str]]) -> None:
-        for key, delta in counts.items():
-            if delta:
-                self._run(
-                    f"INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT ({', '.join(COUNT_KEYS)})"
-                    " DO UPDATE SET jobs = jobs + excluded.jobs",
-                    (*key, delta),
-                )
-        if any(delta < 0 for delta in counts.values()):
-            self._run("DELETE FROM counts WHERE jobs = 0")
+        deltas = [(*key, delta) for key, delta in counts.items() if delta]
+        if deltas:
+            self._run(_add_sql(len(deltas)), [value for row in deltas for value in row])
+        for *key, delta in deltas:
+            if delta < 0:
+                self._run(_DROP_ZERO, key)
 
     def hold(self, job_id: str) -> None:
         """See EventStore."""
@@ -225,6 +235,8 @@ class SqliteStore(Tables):
 
     def head(self) -> Head:
         """See EventStore."""
+        if self._locked_head is not None:
+            return self._locked_head
         found = self._run("SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1")
         return Head(*found[0]) if found else self._base
 
@@ -287,6 +299,17 @@ class SqliteStore(Tables):
         except apsw.Error:
             with translated(self.path):
                 raise
+
+
+@cache
+def _add_sql(rows: int) -> str:
+    return (
+        f"INSERT INTO counts VALUES {', '.join(['(?, ?, ?, ?)'] * rows)} ON CONFLICT ({', '.join(COUNT_KEYS)})"
+        " DO UPDATE SET jobs = jobs + excluded.jobs"
+    )
+
+
+_DROP_ZERO = f"DELETE FROM counts WHERE {' AND '.join(f'{key} = ?' for key in COUNT_KEYS)} AND jobs = 0"
 
 
 @cache

@@ -25,6 +25,12 @@ SORTS = {
 }
 """What `list --sort` takes -> the column of `jobs`."""
 
+_LANES = f"""
+SELECT queue, priority FROM counts
+WHERE state = '{State.PENDING}' AND jobs > 0
+  AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
+ORDER BY priority DESC
+"""
 _WORKERS = WorkerRow.__struct_fields__
 
 
@@ -54,13 +60,8 @@ class Tables:
 
     def _lanes(self, queues: Collection[str]) -> list[tuple[Any, ...]]:
         """(queue, priority) of pending jobs that may be claimed."""
-        paused = self.pauses()
-        if PAUSE_ALL in paused:
-            return []
-        lanes = self._run(
-            f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0 ORDER BY priority DESC"
-        )
-        return [lane for lane in lanes if lane[0] not in paused and (not queues or lane[0] in queues)]
+        lanes = self._run(_LANES)
+        return [lane for lane in lanes if not queues or lane[0] in queues]
 
     def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
         return self._run(

@@ -1,0 +1,251 @@
+"""The parts of these pages that are made from the program: the moves, the commands, the events, the settings.
+
+    python docs/generate.py            writes them anew
+    python docs/generate.py --check    changes nothing; exit code 1 and what is wrong when a page is stale
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. In a table of fields the last column is written
+by hand: it is kept where the field is still there, and asked for where it is missing.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+from msgspec import structs
+
+from queuectl.cli.app import command
+from queuectl.config import SETTINGS
+from queuectl.domain import events as e
+from queuectl.domain.machine import MOVES, State
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (
+    "README.md",
+    "docs/state-machine.md",
+    "docs/commands.md",
+    "docs/events.md",
+)
+PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<!-- end -->)", re.DOTALL)
+DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
+TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
+COMPLETION = {
+    "--install-completion": "Install completion for the current shell.",
+    "--show-completion": "Print the completion script of the current shell.",
+}
+"""typer's own options; their help differs between its versions."""
+
+Part = Callable[[dict[str, str]], str]
+
+
+# ── the state machine ───────────────────────────────────────────────────────────────────────────────
+
+
+def diagram(_: dict[str, str]) -> str:
+    """The moves as a mermaid state diagram."""
+    lines = [f"    {source} --> {move.target}: {move.trigger}" for move in MOVES for source in move.sources]
+    first = next(iter(State))
+    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {first}: enqueue", *lines, "```"])
+
+
+def moves(meanings: dict[str, str]) -> str:
+    """The moves as a table."""
+    rows = [
+        [f"`{move.trigger}`", ", ".join(move.sources), move.target, f"`{move.event}`", meanings.get(move.trigger, "")]
+        for move in MOVES
+    ]
+    return table(["trigger", "from", "to", "event", "when"], rows)
+
+
+# ── the commands ────────────────────────────────────────────────────────────────────────────────────
+
+
+def tree(group: Any = None, path: str = "queuectl") -> Iterator[tuple[str, Any]]:
+    """Every command by its whole name, `queuectl` itself first."""
+    group = group or command()
+    yield path, group
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        yield from tree(group.get_command(None, name), f"{path} {name}")
+
+
+def reference(path: str, found: Any) -> str:
+    """A command's help, arguments and options."""
+    arguments = [each for each in found.params if each.param_type_name == "argument"]
+    options = [each for each in found.params if each.param_type_name == "option"]
+    usage = [path, *(["[OPTIONS]"] if options else []), *map(argument, arguments)]
+    usage += ["COMMAND"] if hasattr(found, "list_commands") else []
+    text = f"{prose(found.help)}\n\n```text\n{' '.join(usage)}\n```\n"
+    if arguments:
+        text += "\n" + table(["argument", "meaning"], [[f"`{each.metavar}`", prose(each.help)] for each in arguments])
+    if options:
+        rows = [[", ".join(f"`{name}`" for name in each.opts), value(each), *meaning(each)] for each in options]
+        text += "\n" + table(["option", "value", "meaning", "default"], rows)
+    return text.rstrip("\n")
+
+
+def argument(found: Any) -> str:
+    """An argument as it stands in a usage line."""
+    optional = not found.required and not found.metavar.startswith("[")
+    return f"[{found.metavar}]" if optional else str(found.metavar)
+
+
+def value(option: Any) -> str:
+    """What an option takes; nothing for a switch."""
+    if option.is_flag or option.opts[0] in COMPLETION:
+        return ""
+    kind = type(option.type).__name__.lower()
+    placeholder = option.metavar or ("N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT")
+    repeated = ", may be repeated" if option.multiple else ""
+    return f"`{placeholder}`{bounds(option.type)}{repeated}".replace("|", "\\|")
+
+
+def bounds(kind: Any) -> str:
+    """The least and the greatest number."""
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    if low is None:
+        return ""
+    return f" from {low}" if high is None else f" from {low} to {high}"
+
+
+def meaning(option: Any) -> tuple[str, str]:
+    """An option's help and its default, which some helps tell in brackets."""
+    text = COMPLETION.get(option.opts[0], option.help or "")
+    told = DEFAULT.search(text)
+    default = told[1] if told else option.default
+    shown = "" if default in (None, "", False) else f"`{default}`"
+    return prose(DEFAULT.sub("", text)), shown
+
+
+def prose(text: str | None) -> str:
+    """Help as one paragraph."""
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+# ── the events ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def fields(kind: type, meanings: dict[str, str]) -> str:
+    """The docstring of an event or cause, and its fields."""
+    rows = [
+        [f"`{each.name}`", kind_of(each.type), default_of(each), meanings.get(each.name, "")]
+        for each in structs.fields(kind)
+    ]
+    text = f"{kind.__doc__}\n\n"
+    return text + (table(["field", "type", "default", "unit and meaning"], rows) if rows else "It has no fields.")
+
+
+def kind_of(found: Any) -> str:
+    """A field's type in words."""
+    if found in TYPES:
+        return TYPES[found]
+    origin, inner = get_origin(found), get_args(found)
+    if set(inner) == set(causes().values()):
+        return "a [cause](#causes)"
+    if origin in (Union, UnionType):
+        return " or ".join(map(kind_of, inner))
+    if origin is tuple:
+        return f"list of {kind_of(inner[0])}"
+    if origin is dict:
+        return f"object of {kind_of(inner[1])}"
+    raise TypeError(f"say in TYPES how to name {found}")
+
+
+def default_of(field: Any) -> str:
+    """A field's default as JSON has it, empty when it has to be given."""
+    if field.required:
+        return ""
+    default = field.default_factory() if callable(field.default_factory) else field.default
+    return {"": '`""`', (): "`[]`", None: "`null`"}.get(default, f"`{default}`") if default != {} else "`{}`"
+
+
+def causes() -> dict[str, type]:
+    """Causes by the kind that the log stores."""
+    return {str(kind.__struct_config__.tag): kind for kind in get_args(e.AnyCause)}
+
+
+# ── the settings ────────────────────────────────────────────────────────────────────────────────────
+
+
+def settings(_: dict[str, str]) -> str:
+    """Every setting."""
+    rows = [[f"`{each.key}`", f"`{each.default}`", f"`{each.variable}`", each.help] for each in SETTINGS.values()]
+    return table(["setting", "default", "variable", "meaning"], rows)
+
+
+# ── the pages ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def parts() -> dict[str, tuple[str, Part]]:
+    """Every part by name: the page that has to have it, and what makes it."""
+    machine, commands, events = PAGES[1:]
+    return {
+        "settings": ("README.md", settings),
+        "diagram": (machine, diagram),
+        "moves": (machine, moves),
+        **{path: (commands, lambda _, p=path, f=found: reference(p, f)) for path, found in tree()},
+        **{f"event {e.type_of(kind)}": (events, lambda m, k=kind: fields(k, m)) for kind in e.EVENT_TYPES},
+        **{f"cause {name}": (events, lambda m, k=kind: fields(k, m)) for name, kind in causes().items()},
+    }
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def meanings(body: str) -> dict[str, str]:
+    """The last column of a table that is there, by the first."""
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in body.splitlines() if line.startswith("| `")]
+    return {row[0].strip(" `"): row[-1].strip() for row in rows}
+
+
+def refreshed(page: str, text: str) -> str:
+    """A page with its parts made anew."""
+    known = parts()
+
+    def make(match: re.Match[str]) -> str:
+        where, part = known.get(match["name"], ("", None))
+        if part is None or where != page:
+            return match[0]
+        made = part(meanings(match["body"])).rstrip("\n")
+        return f"{match['name']} -->\n\n{made}\n\n"
+
+    return PART.sub(make, text)
+
+
+def problems(page: str, text: str) -> Iterator[str]:
+    """What is wrong with a page."""
+    wanted = {name for name, (where, _) in parts().items() if where == page}
+    found = [match["name"] for match in PART.finditer(text)]
+    yield from (f"{page}: the part {name!r} is missing" for name in sorted(wanted - set(found)))
+    yield from (f"{page}: nothing makes the part {name!r}" for name in found if name not in wanted)
+    yield from (f"{page}: the part {name!r} is there twice" for name in sorted(set(found)) if found.count(name) > 1)
+    if text != refreshed(page, text):
+        yield f"{page} is stale: python docs/generate.py"
+    yield from (
+        f"{page}: {match['name']}: {name} has no meaning"
+        for match in PART.finditer(text)
+        for name, told in meanings(match["body"]).items()
+        if not told and match["name"].split()[0] in ("event", "cause", "moves")
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or check them."""
+    wrong: list[str] = []
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        if arguments != ["--check"]:
+            text = refreshed(page, text)
+            path.write_text(text, encoding="utf-8")
+        wrong += problems(page, text)
+    print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

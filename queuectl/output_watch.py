@@ -1,0 +1,59 @@
+"""The watch over the output of running commands: a thread, because it must not wait when its worker does.
+
+Ten times a second it gives the files of a run that lasts their names, and holds them to their limit.
+"""
+
+import logging
+import threading
+from contextlib import suppress
+
+from queuectl.output import Capture
+
+__all__ = ["OutputWatch"]
+
+INTERVAL = 0.1
+"""Seconds between two looks: what is written in one is what a file may exceed its limit by."""
+
+log = logging.getLogger("queuectl.worker")
+
+
+class OutputWatch:
+    """Watches from the first run on. One lock, so that no file is closed while it is being looked at."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captures: list[Capture] = []
+        self._some = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, capture: Capture) -> None:
+        """Watch a run's output."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="output watch", daemon=True)
+            self._thread.start()
+        with self._lock:
+            self._captures.append(capture)
+        self._some.set()
+
+    def remove(self, capture: Capture) -> None:
+        """Watch it no more."""
+        with self._lock:
+            self._captures.remove(capture)
+            if not self._captures:
+                self._some.clear()
+
+    def _look(self) -> None:
+        while self._some.wait():
+            threading.Event().wait(INTERVAL)
+            with self._lock:
+                for capture in self._captures:
+                    _tend(capture)
+
+
+def _tend(capture: Capture) -> None:
+    try:
+        capture.publish()
+        capture.hold_to_limit()
+    except OSError as error:
+        with suppress(ValueError):
+            log.warning("job %s: its output cannot be looked after: %s", capture.job_id, error)

@@ -1,0 +1,271 @@
+"""What a job's process gets from its worker: environment, stdin, session, descriptors, signals, umask, folder."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
+
+LOOK = """
+import json, os, sys
+opened = {}
+for descriptor in os.listdir("/proc/self/fd"):
+    try:
+        opened[descriptor] = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        pass  # that of the listing itself
+mask = os.umask(0)
+flags = {fd: int(open(f"/proc/self/fdinfo/{fd}").read().split("flags:")[1].split()[0], 8) for fd in (1, 2)}
+print(json.dumps({"env": dict(os.environ), "opened": opened, "mask": mask, "cwd": os.getcwd(), "pid": os.getpid(),
+    "session": os.getsid(0), "group": os.getpgid(0), "appending": [bool(flags[fd] & os.O_APPEND) for fd in flags]}))
+"""
+
+
+def _look(queuectl: Queuectl, *flags: str, **options: Any) -> dict[str, Any]:
+    job_id = queuectl.add(*flags, "--", sys.executable, "-c", LOOK)
+    queuectl.drain("--name", "the-worker", **options)
+    seen: dict[str, Any] = json.loads(queuectl.ok("logs", job_id))
+    return {**seen, "id": job_id}
+
+
+def test_it_knows_who_it_is(queuectl: Queuectl) -> None:
+    seen = _look(queuectl)
+    env = {name: value for name, value in seen["env"].items() if name.startswith("QUEUECTL_")}
+    del env["QUEUECTL_RUN_TOKEN"]
+    assert env == {
+        "QUEUECTL_JOB_ID": seen["id"],
+        "QUEUECTL_RUN": "1",
+        "QUEUECTL_ATTEMPT": "1",
+        "QUEUECTL_WORKER": "the-worker",
+    }
+
+
+def test_runs_go_on_counting_where_attempts_begin_anew(queuectl: Queuectl) -> None:
+    line = 'echo "$QUEUECTL_RUN $QUEUECTL_ATTEMPT" >> counted; exit 1'
+    job_id = queuectl.add("--max-retries", "1", "--backoff-base", "0", line)
+    queuectl.drain()
+    queuectl.ok("retry", job_id)
+    queuectl.drain()
+    assert (queuectl.folder / "counted").read_text() == "1 1\n2 2\n3 1\n4 2\n"
+
+
+def test_stdin_is_empty_and_output_is_appended(queuectl: Queuectl) -> None:
+    seen = _look(queuectl)
+    assert seen["opened"]["0"] == "/dev/null"
+    assert seen["appending"] == [True, True]
+    assert seen["opened"]["1"] == f"{queuectl.db}.output/{seen['id']}/1.stdout"
+
+
+def test_it_is_a_session_of_its_own_with_a_private_umask(queuectl: Queuectl) -> None:
+    seen = _look(queuectl)
+    assert seen["session"] == seen["group"] == seen["pid"]
+    assert seen["mask"] == 0o077
+
+
+def test_it_has_no_descriptor_but_its_lock(queuectl: Queuectl) -> None:
+    seen = _look(queuectl)
+    assert set(seen["opened"]) == {"0", "1", "2", "250"}
+    assert seen["opened"]["250"].startswith(f"{queuectl.db}.output/")
+
+
+def test_it_inherits_nothing_that_its_worker_was_left_with(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--", sys.executable, "-c", LOOK)
+    reader, writer = os.pipe()
+    try:
+        assert queuectl.start("run", "--drain", pass_fds=(reader, writer)).ended().code == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert set(json.loads(queuectl.ok("logs", job_id))["opened"]) == {"0", "1", "2", "250"}
+
+
+def test_its_signals_are_the_defaults(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--", "cat", "/proc/self/status")
+    # The worker itself is started with SIGPIPE ignored, and Python ignores it in any case.
+    assert queuectl.start("run", "--drain", restore_signals=False).ended().code == 0
+    status = dict(line.split(":\t", 1) for line in queuectl.ok("logs", job_id).splitlines() if ":\t" in line)
+    assert {name: int(status[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")} == dict.fromkeys(
+        ("SigBlk", "SigIgn", "SigCgt"), 0
+    )
+
+
+def test_it_runs_where_it_was_enqueued(queuectl: Queuectl) -> None:
+    place = queuectl.folder / "a place"
+    place.mkdir()
+    here = queuectl.add("pwd", env={"QUEUECTL_DB": str(queuectl.db)}, cwd=place)
+    there = queuectl.add("--cwd", "a place", "pwd")
+    queuectl.drain()
+    assert [queuectl.show(job)["stdout"] for job in (here, there)] == [f"{place}\n"] * 2
+
+
+def test_its_environment_is_the_workers_and_its_own(queuectl: Queuectl) -> None:
+    seen = _look(queuectl, "--env", "OWN=a b", "--env", "BOTH=job", env={"WORKERS": "1", "BOTH": "worker"})
+    assert (seen["env"]["OWN"], seen["env"]["WORKERS"], seen["env"]["BOTH"]) == ("a b", "1", "job")
+
+
+def test_a_store_with_a_password_is_not_for_jobs(queuectl: Queuectl) -> None:
+    url = f"sqlite:///{queuectl.db}"
+    job_id = queuectl.add("env", env={"QUEUECTL_DB": url})
+    queuectl.drain(env={"QUEUECTL_DB": url})
+    assert "QUEUECTL_DB" not in queuectl.ok("logs", job_id, env={"QUEUECTL_DB": url})
+
+
+def test_a_secret_is_passed_and_never_written(queuectl: Queuectl) -> None:
+    secret = "correct-horse-battery-staple"
+    job_id = queuectl.add("--secret-env", "TOKEN", f'[ "$TOKEN" = "$OTHER-battery-staple" ] && sleep {"0.1"}')
+    queuectl.drain("--log-level", "debug", env={"TOKEN": secret, "OTHER": "correct-horse"})
+    assert queuectl.state(job_id) == "done"
+    files = [path for path in queuectl.db.parent.rglob("*") if path.is_file()]
+    assert queuectl.db in files
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    assert secret not in queuectl.ok("history", job_id) + queuectl.ok("show", job_id)
+    assert "TOKEN" in queuectl.ok("history", job_id, "--json")
+
+
+def test_a_secret_that_the_worker_lacks_is_a_failed_attempt(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "--secret-env", "TOKEN", "true")
+    queuectl.drain()
+    job = queuectl.show(job_id)
+    assert job["state"] == "dlq"
+    assert job["last_error"].startswith("not started: ")
+    assert "TOKEN" in job["last_error"]
+
+
+def test_what_it_leaves_in_the_background_neither_holds_nor_outlives_it(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("sleep 300 & echo $! > pid; echo done")
+    queuectl.drain()
+    assert queuectl.show(job_id)["stdout"] == "done\n"
+    assert not alive(int((queuectl.folder / "pid").read_text()))
+
+
+# ── how it can end ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_timeout_ends_the_whole_tree(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "--timeout", "300ms", "sleep 300 & echo $! > pid; wait")
+    queuectl.drain()
+    job = queuectl.show(job_id)
+    assert (job["state"], job["exit_code"]) == ("dlq", 124)
+    assert "timed out after 0.3 s" in job["last_error"]
+    assert not alive(int((queuectl.folder / "pid").read_text()))
+    (event,) = queuectl.events("dead_lettered")
+    assert event["cause"] == {"kind": "timed_out", "after": 300_000}
+
+
+def test_what_ignores_sigterm_is_killed_after_the_grace(queuectl: Queuectl) -> None:
+    line = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done"
+    job_id = queuectl.add("--max-retries", "0", "--timeout", "300ms", line)
+    queuectl.drain("--grace", "300ms")
+    assert queuectl.show(job_id)["exit_code"] == 124
+    assert not alive(int((queuectl.folder / "pid").read_text()))
+
+
+def test_causes_are_told_apart(queuectl: Queuectl) -> None:
+    commands = {"code": "exit 3", "signal": "kill -KILL $$", "unknown": "no-such-command-here"}
+    for name, command in commands.items():
+        queuectl.add("--id", name, "--max-retries", "0", command)
+    queuectl.drain()
+    causes = {event["stream_id"]: event["cause"] for event in queuectl.events("dead_lettered")}
+    assert causes == {
+        "code": {"kind": "exited", "code": 3},
+        "signal": {"kind": "signalled", "signal": signal.SIGKILL},
+        "unknown": {"kind": "exited", "code": 127},
+    }
+    assert "SIGKILL" in queuectl.show("signal")["last_error"]
+    assert "not found" in queuectl.show("unknown")["last_error"]
+
+
+def _unstartable(queuectl: Queuectl) -> dict[str, str]:
+    """Jobs that cannot start, and a word of the reason for each."""
+    script = queuectl.folder / "script"
+    script.write_bytes(b"\0\0 no program\n")
+    script.chmod(0o755)
+    (queuectl.folder / "plain").write_text("echo hi\n")
+    (queuectl.folder / "gone").mkdir()
+    jobs = {
+        queuectl.add("--max-retries", "0", "--", "no-such-program-here"): "no-such-program-here",
+        queuectl.add("--max-retries", "0", "--", "/no/such/program"): "/no/such/program",
+        queuectl.add("--max-retries", "0", "--", "./plain"): "./plain",
+        queuectl.add("--max-retries", "0", "--", "./script"): "./script",
+        queuectl.add("--max-retries", "0", "--", "/usr"): "/usr",
+        queuectl.add("--max-retries", "0", "--cwd", "gone", "true"): str(queuectl.folder / "gone"),
+        queuectl.add("--max-retries", "0", "--cwd", "plain", "true"): str(queuectl.folder / "plain"),
+    }
+    (queuectl.folder / "gone").rmdir()
+    return jobs
+
+
+def test_what_cannot_start_is_a_failed_attempt_and_the_worker_goes_on(queuectl: Queuectl) -> None:
+    jobs = _unstartable(queuectl)
+    last = queuectl.add("true")
+    done = queuectl.drain()
+    assert "Traceback" not in done.err
+    assert queuectl.state(last) == "done"
+    for job_id, word in jobs.items():
+        job = queuectl.show(job_id)
+        assert (job["state"], job["exit_code"], job["attempts"]) == ("dlq", 127, 1), job
+        assert job["last_error"].startswith("not started: "), job
+        assert word in job["last_error"], job
+    assert {event["cause"]["kind"] for event in queuectl.events("dead_lettered")} == {"not_started"}
+
+
+def test_a_system_without_a_shell_fails_the_attempt(queuectl: Queuectl, namespace: list[str]) -> None:
+    job_id = queuectl.add("--max-retries", "0", "true")
+    no_shell = 'mount --bind /dev/null /bin/sh && exec "$@"'
+    worker = queuectl.start_program(*namespace, "sh", "-c", no_shell, "sh", PROGRAM, "run", "--drain")
+    assert worker.ended().code == 0
+    job = queuectl.show(job_id)
+    assert (job["state"], job["exit_code"]) == ("dlq", 127)
+    assert "/bin/sh" in job["last_error"]
+
+
+def test_a_worker_whose_folder_vanished_goes_on(queuectl: Queuectl) -> None:
+    place = queuectl.folder / "place"
+    place.mkdir()
+    first = queuectl.add("--cwd", str(place), "rmdir ../place; echo $QUEUECTL_RUN")
+    second = queuectl.add("pwd")
+    queuectl.drain()
+    assert [queuectl.state(job) for job in (first, second)] == ["done", "done"]
+
+
+# ── what it prints ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_tail_is_in_the_row_and_the_whole_in_a_private_file(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("seq 3000; seq 5 >&2")
+    queuectl.drain()
+    job = queuectl.show(job_id)
+    whole = "".join(f"{i}\n" for i in range(1, 3001))
+    assert (job["stdout"], job["stderr"]) == (whole[-4096:], "1\n2\n3\n4\n5\n")
+    file = Path(f"{queuectl.db}.output/{job_id}/1.stdout")
+    assert file.read_text() == whole
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_bytes_that_are_no_text_are_replaced(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(r"printf 'a\000b\377c'")
+    queuectl.drain()
+    assert queuectl.show(job_id)["stdout"] == "a\ufffdb\ufffdc"
+
+
+def test_everything_of_a_queue_is_private(queuectl: Queuectl) -> None:
+    queuectl.add("seq 3000")
+    queuectl.drain()
+    for path in [queuectl.db.parent, *queuectl.db.parent.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_bad_pair_or_name_is_refused(queuectl: Queuectl) -> None:
+    for flag, value in (("--env", "A"), ("--env", "=1"), ("--env", "A B=1"), ("--secret-env", "A=1"), ("--tag", "t")):
+        complained(queuectl("enqueue", flag, value, "true"), 2, flag.lstrip("-").replace("-", "_")[:3], value)
+    assert queuectl.position() == 0
+
+
+def test_a_job_sees_the_end_of_its_input(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("cat; echo end")
+    worker = queuectl.start("run", "--drain")
+    eventually(lambda: worker.process.poll() is not None, "the worker is through")
+    assert queuectl.show(job_id)["stdout"] == "end\n"

@@ -1,0 +1,194 @@
+"""`run`: which jobs a worker takes, in which order and how many at once, and when it ends."""
+
+import json
+import os
+import signal
+
+import apsw
+import pytest
+
+from tests.acceptance.cli import Queuectl, complained, eventually, lines
+
+ALONE = "mkdir busy && echo $QUEUECTL_JOB_ID >> order && rmdir busy"
+"""A job that fails when another of its kind runs at the same time."""
+
+
+def test_drain_ends_when_everything_has_ended_whatever_the_jobs_did(queuectl: Queuectl) -> None:
+    good = queuectl.add("true")
+    bad = queuectl.add("--max-retries", "0", "false")
+    retried = queuectl.add("--max-retries", "1", "--backoff-base", "0.5", "false")
+    late = queuectl.add("--delay", "1s", "true")
+    done = queuectl("run", "--drain", "--concurrency", "2")
+    assert (done.code, done.out) == (0, "")
+    assert [queuectl.state(job) for job in (good, bad, retried, late)] == ["done", "dlq", "dlq", "done"]
+    assert queuectl.show(retried)["attempts"] == 2
+
+
+def test_drain_of_an_empty_queue_ends_at_once(queuectl: Queuectl) -> None:
+    assert queuectl.drain().out == ""
+
+
+def test_drain_waits_for_what_another_worker_runs(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done")
+    other = queuectl.start("run", "--once")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    drain = queuectl.start("run", "--drain")
+    eventually(lambda: len(queuectl.json("status")["workers"]) == 2, "both workers are known")
+    assert drain.process.poll() is None
+    (queuectl.folder / "go").touch()
+    assert drain.ended().code == 0
+    assert queuectl.state(job_id) == "done"
+    assert other.ended().code == 0
+
+
+def test_once_is_at_most_one_run(queuectl: Queuectl) -> None:
+    for _ in range(3):
+        queuectl.add("true")
+    assert queuectl("run", "--once", "--concurrency", "3").code == 0
+    assert queuectl.json("status")["states"]["done"] == 1
+
+
+def test_once_is_one_run_also_when_that_fails(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--backoff-base", "0", "false")
+    assert queuectl("run", "--once").code == 0
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["run"]) == ("pending", 1, 1)
+
+
+def test_once_with_nothing_due_ends(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--delay", "1h", "true")
+    assert queuectl("run", "--once").code == 0
+    assert queuectl.show(job_id)["run"] == 0
+
+
+@pytest.mark.parametrize("flag", ["--concurrency", "--workers", "-c"])
+def test_so_many_jobs_run_at_once(queuectl: Queuectl, flag: str) -> None:
+    meet = "touch {0}; n=0; until [ -e {1} ]; do sleep 0.05; n=$((n + 1)); [ $n -lt 200 ] || exit 1; done"
+    queuectl.add("--max-retries", "0", meet.format("a", "b"))
+    queuectl.add("--max-retries", "0", meet.format("b", "a"))
+    queuectl.drain(flag, "2")
+    assert queuectl.json("status")["states"]["done"] == 2
+
+
+def test_one_at_a_time_is_the_default(queuectl: Queuectl) -> None:
+    for _ in range(8):
+        queuectl.add("--max-retries", "0", ALONE)
+    queuectl.drain()
+    assert queuectl.json("status")["states"]["done"] == 8
+
+
+def test_order_is_priority_then_due_then_enqueueing(queuectl: Queuectl) -> None:
+    for name, flags in {
+        "late": ("--at", "2020-01-02T00:00:00Z"),
+        "early": ("--at", "2020-01-01T00:00:00Z"),
+        "low": ("--priority", "-1"),
+        "first": (),
+        "second": (),
+        "high": ("--priority", "1"),
+    }.items():
+        queuectl.add("--id", name, *flags, ALONE)
+    queuectl.drain()
+    assert lines(queuectl.folder / "order") == ["high", "early", "late", "first", "second", "low"]
+
+
+def test_only_the_named_queues_are_worked(queuectl: Queuectl) -> None:
+    for name in ("a", "b", "c"):
+        queuectl.add("--id", name, "--queue", name, ALONE)
+    queuectl.drain("--queue", "a", "--queue", "c")
+    assert sorted(lines(queuectl.folder / "order")) == ["a", "c"]
+    assert queuectl.state("b") == "pending"
+
+
+def test_an_idle_worker_takes_what_comes(queuectl: Queuectl) -> None:
+    worker = queuectl.start("run")
+    eventually(lambda: queuectl.json("status")["workers"], "the worker is known")
+    job_id = queuectl.add("true")
+    eventually(lambda: queuectl.state(job_id) == "done", "the job is done")
+    worker.signal(signal.SIGTERM)
+    assert worker.ended().code == 0
+    assert queuectl.json("status")["workers"] == []
+
+
+def test_its_log_is_text_on_stderr(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    done = queuectl.drain()
+    assert done.out == ""
+    assert f"info job {job_id} run 1: done" in done.err
+
+
+def test_its_log_is_json_when_asked(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    records = [json.loads(line) for line in queuectl.drain("--log-format", "json").err.splitlines()]
+    assert any(job_id in record["message"] for record in records)
+    assert all(record["time"].endswith("Z") for record in records)
+
+
+def test_its_log_has_levels(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    assert queuectl.drain(env={"QUEUECTL_LOG_LEVEL": "error"}).err == ""
+    queuectl.add("true")
+    assert "debug" in queuectl.drain("--log-level", "debug", env={"QUEUECTL_LOG_LEVEL": "error"}).err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--concurrency", "0"),
+        ("--concurrency", "-1"),
+        ("--concurrency", "100000"),
+        ("--concurrency", "two"),
+        ("--lease", "1s"),
+        ("--lease", "long"),
+        ("--grace", "-1s"),
+        ("--log-level", "loud"),
+        ("--queue", "a b"),
+        ("--queue", "*"),
+        ("more",),
+    ],
+)
+def test_bad_flags_are_named(queuectl: Queuectl, flags: tuple[str, ...]) -> None:
+    complained(queuectl("run", "--drain", *flags), 2, flags[0].lstrip("-"))
+
+
+# ── a store that others hold ────────────────────────────────────────────────────────────────────────────
+
+
+def _lock(queuectl: Queuectl) -> apsw.Connection:
+    connection = apsw.Connection(str(queuectl.db))
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def _waits_for_the_store(pid: int) -> bool:
+    """Whether a worker has its queue open and has been told more than once that it is busy."""
+    return any(os.path.realpath(f"/proc/{pid}/fd/{fd}").endswith("queue.db") for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_a_worker_outlasts_a_locked_store(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done")
+    worker = queuectl.start("run", "--once", "--log-level", "debug", env={"QUEUECTL_BUSY_TIMEOUT": "20ms"})
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    holder = _lock(queuectl)
+    try:
+        (queuectl.folder / "go").touch()
+        eventually(lambda: "locked" in worker.stderr.read_text(), "the worker meets the lock")
+        assert worker.process.poll() is None
+    finally:
+        holder.close()
+    assert worker.ended().code == 0
+    assert queuectl.state(job_id) == "done"
+
+
+def test_a_worker_starts_beside_a_locked_store(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    holder = _lock(queuectl)
+    try:
+        worker = queuectl.start("run", "--drain", env={"QUEUECTL_BUSY_TIMEOUT": "20ms"})
+        # With a busy timeout of 20 ms it has met the lock by the time that a command twice as slow has ended.
+        eventually(lambda: worker.process.poll() is not None or _waits_for_the_store(worker.pid), "it is up")
+        complained(queuectl("pause", env={"QUEUECTL_BUSY_TIMEOUT": "200ms"}), 5, "locked")
+        assert worker.process.poll() is None, worker.ended()
+    finally:
+        holder.close()
+    assert worker.ended().code == 0
+    assert queuectl.state(job_id) == "done"

@@ -1,0 +1,170 @@
+"""Given these events, when this command, then those events: the vocabulary of the domain's tests.
+
+    given(a_job(), claimed()).when(succeeds()).then(completed()).is_now("done", attempts=1)
+
+Events are folded one second apart; a job is called `j`, and decided on one second after its last event.
+"""
+
+import pytest
+
+from queuectl.domain.commands import Cancel, Claim, Enqueue, Exit, Purge, Release, Report, Requeue, decide
+from queuectl.domain.events import (
+    Claimed,
+    Completed,
+    DeadLettered,
+    Enqueued,
+    Event,
+    Exited,
+    LostWorker,
+    RecordedEvent,
+    RetryScheduled,
+)
+from queuectl.domain.job import Job, evolve
+from queuectl.errors import RefusedError
+
+SECOND = 1_000_000
+START = 1_795_490_400 * SECOND
+HOUR = 3600 * SECOND
+ID = "j"
+FAILED = Exited(1)
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def a_job(**promises) -> Enqueued:
+    usual = {
+        "command": "true",
+        "queue": "default",
+        "priority": 0,
+        "max_retries": 3,
+        "backoff_base": 2.0,
+        "backoff_cap": HOUR,
+        "jitter": False,
+        "cwd": "/",
+    }
+    return Enqueued(**{**usual, **promises})
+
+
+def claimed(run=1, worker="w1") -> Claimed:
+    return Claimed(
+        run=run, worker=worker, host="h", boot_id="b", pid=7, pid_namespace=1, pid_started_at=3, lease=30 * SECOND
+    )
+
+
+def completed(run=1, **output) -> Completed:
+    return Completed(run=run, **{"duration": 0, **output})
+
+
+def retried(run=1, wait=2 * SECOND, cause=FAILED, **output) -> RetryScheduled:
+    return RetryScheduled(run=run, cause=cause, wait=wait, **output)
+
+
+def buried(run=1, cause=FAILED, **output) -> DeadLettered:
+    return DeadLettered(run=run, cause=cause, **output)
+
+
+def failures(count, first_run=1) -> list[Event]:
+    """So many claims, each of which failed and was retried."""
+    runs = range(first_run, first_run + count)
+    return [event for run in runs for event in (claimed(run), retried(run))]
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def enqueue(spec=None, **promises) -> Enqueue:
+    holder = promises.pop("holder", None)
+    return Enqueue(ID, spec or a_job(**promises), holder)
+
+
+def claim(worker="w1") -> Claim:
+    return Claim(ID, claimed(0, worker))
+
+
+def succeeds(run=1, **output) -> Report:
+    return Report(ID, run, Exit(None, **output))
+
+
+def fails(run=1, cause=FAILED, jitter=0.0, **output) -> Report:
+    return Report(ID, run, Exit(cause, **output), jitter)
+
+
+def loses_its_worker(run=1, worker="w1") -> Report:
+    return fails(run, LostWorker(worker))
+
+
+def release(run=1, reason="stopping", **output) -> Release:
+    return Release(ID, run, reason, Exit(**output))
+
+
+def cancel(reason="") -> Cancel:
+    return Cancel(ID, reason)
+
+
+def requeue(reason="", holder=None) -> Requeue:
+    return Requeue(ID, reason, holder)
+
+
+def purge(reason="") -> Purge:
+    return Purge(ID, reason)
+
+
+# ── given, when, then ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Given:
+    """A job as its events made it."""
+
+    def __init__(self, job: Job | None = None, now: int = START) -> None:
+        self.job, self.now = job, now
+
+    def and_then(self, *events: Event) -> "Given":
+        """The same after further events, a second apart."""
+        job, now = self.job, self.now
+        for event in events:
+            version = job.version + 1 if job else 1
+            job, now = evolve(job, RecordedEvent(version, ID, version, now, "tester", event)), now + SECOND
+        return Given(job, now)
+
+    def later(self, microseconds: int) -> "Given":
+        return Given(self.job, self.now + microseconds)
+
+    def when(self, command) -> "When":
+        return When(self, command)
+
+    def is_now(self, state: str, **fields) -> "Given":
+        found = {name: getattr(self.job, name) for name in fields}
+        assert (self.job.state, found) == (state, fields)
+        return self
+
+
+class When:
+    """A command towards that job."""
+
+    def __init__(self, before: Given, command) -> None:
+        self.before, self.command = before, command
+
+    def decided(self) -> list[Event]:
+        return decide(self.command, self.before.job, self.before.now)
+
+    def then(self, *events: Event) -> Given:
+        """These events and no others; the job goes on from there."""
+        assert self.decided() == list(events)
+        return self.before.and_then(*events)
+
+    def nothing(self) -> Given:
+        """It is already so."""
+        return self.then()
+
+    def refused(self, *words: str, error=RefusedError) -> None:
+        """An error whose one line has all these words."""
+        with pytest.raises(error) as caught:
+            self.decided()
+        message = str(caught.value)
+        assert "\n" not in message
+        assert [word for word in words if word not in message] == [], message
+
+
+def given(*events: Event) -> Given:
+    return Given().and_then(*events)

@@ -1,0 +1,128 @@
+"""The wait before a retry, its limits, its jitter, and the arithmetic that is shown for it."""
+
+import re
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from queuectl.config import Config
+from queuectl.domain.backoff import explain, wait
+from queuectl.domain.events import RetryScheduled
+from queuectl.units import LONGEST
+from tests.domain import scenario
+from tests.domain.scenario import HOUR, SECOND, a_job, claimed, fails
+
+BASES = st.one_of(st.floats(0, 1000), st.integers(0, 1000).map(float), st.sampled_from([0.5, 1.0, 1.5, 2.0]))
+CAPS = st.integers(0, LONGEST)
+ATTEMPTS = st.integers(1, 10_000)
+JITTER = st.floats(0, 1, exclude_max=True)
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 2), (2, 4), (3, 8), (11, 2048), (12, 3600), (10_000, 3600)])
+def test_base_2_waits_2_4_and_8_seconds_up_to_the_cap(attempts, seconds):
+    assert wait(a_job(), attempts) == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    ("base", "waits"),
+    [
+        (0.0, [0, 0, 0]),
+        (1.0, [SECOND, SECOND, SECOND]),
+        (0.5, [500_000, 250_000, 125_000]),
+        (1.5, [1_500_000, 2_250_000, 3_375_000]),
+        (0.001, [1000, 1, 0]),
+    ],
+)
+def test_a_base_is_any_number_from_0_on(base, waits):
+    assert [wait(a_job(backoff_base=base), attempts) for attempts in (1, 2, 3)] == waits
+
+
+def test_a_cap_of_0_is_no_wait():
+    assert [wait(a_job(backoff_cap=0), attempts) for attempts in (1, 2, 10_000)] == [0, 0, 0]
+
+
+@settings(deadline=None)
+@given(BASES, CAPS, ATTEMPTS, st.none() | JITTER)
+@example(1000.0, LONGEST, 10_000, None)
+@example(1000.0, LONGEST, 102, 0.9999999999999999)
+@example(5e-324, 1, 10_000, 0.5)
+def test_a_wait_is_whole_microseconds_from_0_to_the_cap(base, cap, attempts, jitter):
+    found = wait(a_job(backoff_base=base, backoff_cap=cap), attempts, jitter)
+    assert type(found) is int
+    assert 0 <= found <= cap
+
+
+@settings(deadline=None)
+@given(BASES.filter(lambda base: base >= 1), CAPS, ATTEMPTS)
+def test_waits_never_get_shorter_with_a_base_from_1_on(base, cap, attempts):
+    spec = a_job(backoff_base=base, backoff_cap=cap)
+    assert wait(spec, attempts) <= wait(spec, attempts + 1)
+
+
+# ── jitter ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def retry(factor=0.75, **promises):
+    job = scenario.given(a_job(**promises), *scenario.failures(1), claimed(2))
+    (event,) = job.when(fails(2, jitter=factor)).decided()
+    return job.job.spec, event
+
+
+def test_jitter_is_off_unless_asked_for():
+    assert Config({}, {}, {}, dict)["jitter"] is False
+    assert (retry()[1].wait, retry()[1].jitter) == (4 * SECOND, None)
+
+
+@settings(deadline=None)
+@given(JITTER, BASES)
+def test_a_jittered_wait_is_recomputed_exactly_from_what_the_log_holds(factor, base):
+    spec, event = retry(factor, jitter=True, backoff_base=base)
+    logged = msgspec.json.decode(msgspec.json.encode(event), type=RetryScheduled)
+    assert logged.jitter == factor
+    assert logged.wait == wait(spec, 2, logged.jitter) <= wait(spec, 2)
+
+
+def test_jitter_scales_the_whole_wait():
+    assert [retry(factor, jitter=True)[1].wait for factor in (0.0, 0.25, 0.5)] == [0, SECOND, 2 * SECOND]
+
+
+# ── the arithmetic ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("promises", "attempts", "jitter", "text"),
+    [
+        ({}, 2, None, "2^2 = 4 s"),
+        ({}, 12, None, "min(2^12, 3600) = 3600 s"),
+        ({}, 10_000, None, "min(2^10000, 3600) = 3600 s"),
+        ({"backoff_base": 1.5}, 2, None, "1.5^2 = 2.25 s"),
+        ({"backoff_base": 0.0}, 1, None, "0^1 = 0 s"),
+        ({"backoff_cap": 2_500_000}, 2, None, "min(2^2, 2.5) = 2.5 s"),
+        ({"backoff_cap": 8 * SECOND}, 3, None, "2^3 = 8 s"),
+        ({}, 3, 0.5, "0.500 × 2^3 = 4 s"),
+        ({}, 12, 0.25, "0.250 × min(2^12, 3600) = 900 s"),
+        ({"backoff_base": 1000.0, "backoff_cap": 200_000 * SECOND * 60}, 2, None, "1000^2 = 1000000 s"),
+    ],
+)
+def test_the_arithmetic_as_it_is_shown(promises, attempts, jitter, text):
+    assert explain(a_job(**promises), attempts, jitter) == text
+
+
+@settings(deadline=None)
+@given(BASES, CAPS, ATTEMPTS, st.none() | JITTER)
+def test_the_arithmetic_ends_in_the_wait(base, cap, attempts, jitter):
+    spec = a_job(backoff_base=base, backoff_cap=cap)
+    shown = re.fullmatch(r".+ = ([0-9.]+) s", explain(spec, attempts, jitter))
+    assert round(float(shown[1]) * SECOND) == wait(spec, attempts, jitter)
+
+
+@settings(deadline=None)
+@given(st.one_of(BASES, st.sampled_from([1.2345678, 999.9999])), st.integers(0, 24 * HOUR), st.integers(1, 12))
+@example(1.2345678, 24 * HOUR, 12)
+def test_whoever_does_the_sum_that_is_shown_gets_the_wait(base, cap, attempts):
+    spec = a_job(backoff_base=base, backoff_cap=cap)
+    sum_shown, _, result = explain(spec, attempts).partition(" = ")
+    assert re.fullmatch(r"[0-9e^., min()+-]+", sum_shown)
+    assert eval(sum_shown.replace("^", "**")) == pytest.approx(float(result.removesuffix(" s")), abs=1e-6)

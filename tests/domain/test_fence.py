@@ -1,0 +1,293 @@
+"""The fence: a run that is no longer the current one changes nothing, also when its writer was late and had to decide
+again. Here with the real store, because the version check is what makes a late writer decide again."""
+
+import pytest
+
+from queuectl.application import NewJob, Queue
+from queuectl.domain.commands import Claim, Requeue, decide
+from queuectl.domain.events import (
+    Cancelled,
+    CancelRequested,
+    Exited,
+    LostWorker,
+    NotStarted,
+    Requeued,
+    ResultRejected,
+    Signalled,
+    TimedOut,
+)
+from queuectl.errors import RefusedError
+from queuectl.store.base import VersionConflictError
+from queuectl.store.sqlite import SqliteStore
+from tests.domain.scenario import (
+    ID,
+    SECOND,
+    START,
+    a_job,
+    buried,
+    claim,
+    claimed,
+    completed,
+    fails,
+    given,
+    loses_its_worker,
+    release,
+    retried,
+    succeeds,
+)
+
+REPORTS = [
+    (succeeds(duration=7), "completed", 7),
+    (fails(cause=Exited(2), duration=7), "exited", 7),
+    (fails(cause=Signalled(9)), "signalled", 0),
+    (fails(cause=TimedOut(SECOND)), "timed_out", 0),
+    (fails(cause=NotStarted("no shell")), "not_started", 0),
+    (release(duration=7), "released", 7),
+]
+"""What run 1 may say, and how it is recorded when run 1 is not the current one."""
+
+STALE = {
+    "lost, pending": [retried(cause=LostWorker("w1"), wait=0)],
+    "lost, run 2 is on": [retried(cause=LostWorker("w1"), wait=0), claimed(2, "w2")],
+    "run 2 was the last": [retried(cause=LostWorker("w1"), wait=0), claimed(2, "w2"), completed(2)],
+    "buried": [buried(cause=LostWorker("w1"))],
+    "cancelled": [CancelRequested(run=1), Cancelled(run=1)],
+    "requeued": [completed(), Requeued()],
+}
+
+
+# ── the rule ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("since", STALE.values(), ids=STALE)
+@pytest.mark.parametrize(("report", "outcome", "duration"), REPORTS, ids=[outcome for _, outcome, _ in REPORTS])
+def test_a_stale_result_is_recorded_with_its_run_and_outcome_and_changes_nothing(since, report, outcome, duration):
+    job = given(a_job(), claimed(), *since)
+    before = job.job
+    after = job.when(report).then(ResultRejected(run=1, outcome=outcome, duration=duration))
+    assert but_for_its_version(after.job) == but_for_its_version(before)
+
+
+@pytest.mark.parametrize("since", STALE.values(), ids=STALE)
+def test_a_stale_report_of_a_lost_worker_records_nothing(since):
+    """Two workers noticed the same loss: nobody's result was lost."""
+    given(a_job(), claimed(), *since).when(loses_its_worker(1)).nothing()
+
+
+@pytest.mark.parametrize("run", [0, 2, 99])
+def test_a_run_that_never_was_is_fenced_too(run):
+    given(a_job(), claimed()).when(succeeds(run)).then(ResultRejected(run=run, outcome="completed")).is_now(
+        "processing"
+    )
+
+
+def test_the_current_run_passes_the_fence():
+    given(a_job(), claimed(), retried(), claimed(2)).when(succeeds(2)).then(completed(2)).is_now("done")
+
+
+def but_for_its_version(job):
+    return {name: getattr(job, name) for name in job.__struct_fields__ if name not in ("version", "updated_at")}
+
+
+# ── the late writer ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Clock:
+    """Time that stands until it is moved."""
+
+    def __init__(self):
+        self.at = START
+
+    def now(self):
+        return self.at
+
+    def monotonic(self):
+        return self.at
+
+
+class WatchedStore(SqliteStore):
+    """The store itself; it counts the conflicts it reports, and gives up on a caller that never learns from them."""
+
+    conflicts = 0
+
+    def append(self, changes, actor):
+        try:
+            return super().append(changes, actor)
+        except VersionConflictError:
+            self.conflicts += 1
+            assert self.conflicts < 5, "the same thing was decided again and again"
+            raise
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def here(clock, tmp_path):
+    """The worker whose run goes stale."""
+    store = WatchedStore(str(tmp_path / "queue.db"), clock)
+    yield Queue(store, "w1")
+    store.close()
+
+
+@pytest.fixture
+def there(clock, tmp_path, here):
+    """Everybody else, through a connection of their own."""
+    store = WatchedStore(str(tmp_path / "queue.db"), clock)
+    yield Queue(store, "w2")
+    store.close()
+
+
+def enqueue(queue, *ids, **promises):
+    queue.enqueue([NewJob(a_job(**promises), job_id) for job_id in ids or (ID,)])
+
+
+def carry_out(queue, *commands, known=None):
+    return queue.execute(list(commands), known)
+
+
+def told(queue, stream_id=ID):
+    return [record.event for record in queue.store.records(stream_id=stream_id)]
+
+
+def tables(queue):
+    """All that the tables say, but for the columns that any event of the job moves on."""
+    rows = [queue.store.job(job_id) for job_id in queue.store.streams("", 99)]
+    return [{**row, "version": None, "updated_at": None} for row in rows], queue.store.counts(), queue.store.dlq()
+
+
+def freed_and_claimed_again(queue):
+    carry_out(queue, loses_its_worker(1))
+    (job,) = carry_out(queue, claim("w2"))
+    return job
+
+
+@pytest.mark.parametrize(("report", "outcome", "duration"), REPORTS, ids=[outcome for _, outcome, _ in REPORTS])
+def test_a_late_writer_decides_again_and_meets_the_fence(clock, here, there, report, outcome, duration):
+    enqueue(here, ID, "bystander")
+    (mine,) = carry_out(here, claim("w1"))
+    assert freed_and_claimed_again(there).run == 2
+    expected = there.store.load(ID), tables(there), there.store.head().position
+    assert decide(report, mine, clock.now()) != [ResultRejected(run=1, outcome=outcome, duration=duration)]
+
+    (left,) = carry_out(here, report, known={ID: mine})
+
+    assert here.store.conflicts == 1
+    assert told(here)[-1] == ResultRejected(run=1, outcome=outcome, duration=duration)
+    assert but_for_its_version(left) == but_for_its_version(expected[0])
+    assert tables(here) == expected[1]
+    assert here.store.head().position == expected[2] + 1
+    assert left == here.store.load(ID)
+
+
+def test_a_late_writer_after_whom_the_job_was_done_twice_does_not_undo_it(here, there):
+    enqueue(here)
+    (mine,) = carry_out(here, claim("w1"))
+    freed_and_claimed_again(there)
+    carry_out(there, succeeds(2, stdout="right"))
+    (left,) = carry_out(here, fails(1, stdout="wrong"), known={ID: mine})
+    assert (left.state, left.attempts, left.stdout) == ("done", 2, "right")
+    assert told(here)[-2:] == [completed(2, stdout="right"), ResultRejected(run=1, outcome="exited")]
+
+
+def test_a_late_report_of_a_lost_worker_writes_nothing_at_all(here, there):
+    enqueue(here)
+    (mine,) = carry_out(here, claim("w1"))
+    freed_and_claimed_again(there)
+    head = there.store.head()
+    (left,) = carry_out(here, loses_its_worker(1), known={ID: mine})
+    assert here.store.conflicts == 1
+    assert (here.store.head(), left) == (head, there.store.load(ID))
+
+
+@pytest.mark.parametrize(
+    ("report", "ends"),
+    [
+        (succeeds(), completed()),
+        (fails(), Cancelled(reason="typo", run=1)),
+        (release(), Cancelled(reason="typo", run=1)),
+    ],
+    ids=["succeeds", "fails", "released"],
+)
+def test_a_writer_late_by_a_request_to_cancel_still_is_the_current_run(here, there, report, ends):
+    enqueue(here)
+    (mine,) = carry_out(here, claim("w1"))
+    there.cancel([ID], "typo")
+    carry_out(here, report, known={ID: mine})
+    assert here.store.conflicts == 1
+    assert told(here)[-2:] == [CancelRequested(run=1, reason="typo"), ends]
+
+
+def test_a_writer_that_is_not_late_needs_no_second_decision(here):
+    enqueue(here)
+    (mine,) = carry_out(here, claim("w1"))
+    (left,) = carry_out(here, succeeds(), known={ID: mine})
+    assert (here.store.conflicts, left.state) == (0, "done")
+
+
+def test_of_two_claims_on_one_version_one_is_refused(here, there):
+    enqueue(here)
+    seen = here.store.load(ID)
+    carry_out(there, claim("w2"))
+    with pytest.raises(RefusedError, match="job j is processing: cannot claim it"):
+        carry_out(here, claim("w1"), known={ID: seen})
+    assert here.store.conflicts == 1
+    assert told(here)[1:] == [claimed(1, "w2")]
+
+
+def test_one_refusal_of_several_leaves_the_log_as_it_was(here):
+    enqueue(here, "a", "b")
+    carry_out(here, Claim("a", claimed(0)))
+    head = here.store.head()
+    with pytest.raises(RefusedError, match="job a is processing"):
+        carry_out(here, Claim("b", claimed(0)), Claim("a", claimed(0)))
+    assert here.store.head() == head
+
+
+# ── unique keys, decided again ──────────────────────────────────────────────────────────────────────────
+
+
+def done_with_the_same_key(queue, *ids):
+    for job_id in ids:
+        enqueue(queue, job_id, unique="k")
+        queue.cancel([job_id])
+
+
+def test_requeueing_against_a_live_holder_is_refused(here):
+    done_with_the_same_key(here, "a")
+    enqueue(here, "b", unique="k")
+    with pytest.raises(RefusedError, match="unique key is held by the live job b"):
+        here.requeue(["a"])
+    assert here.store.job("a")["state"] == "cancelled"
+
+
+def test_of_two_jobs_with_one_key_only_one_is_requeued_at_a_time(here):
+    done_with_the_same_key(here, "a", "b")
+    head = here.store.head()
+    with pytest.raises(RefusedError, match="unique key"):
+        here.requeue(["a", "b"])
+    assert here.store.head() == head
+
+
+def test_a_key_taken_meanwhile_is_noticed(here, there):
+    done_with_the_same_key(here, "a")
+    seen = here.store.load("a")
+    enqueue(there, "b", unique="k")
+    with pytest.raises(RefusedError, match="held by the live job b"):
+        carry_out(here, Requeue("a"), known={"a": seen})
+
+
+# ── in memory ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_fence_holds_in_memory_too(clock):
+    store = WatchedStore(":memory:", clock)
+    queue = Queue(store, "w1")
+    enqueue(queue)
+    (mine,) = carry_out(queue, claim("w1"))
+    freed_and_claimed_again(queue)
+    carry_out(queue, succeeds(1), known={ID: mine})
+    assert (store.conflicts, told(queue)[-1]) == (1, ResultRejected(run=1, outcome="completed"))
+    store.close()

@@ -1,0 +1,204 @@
+"""Every (state, trigger) pair against the table of the design, written out here by hand."""
+
+import pytest
+
+from queuectl.domain.events import (
+    EVENT_TYPES,
+    Cancelled,
+    CancelRequested,
+    Enqueued,
+    Exited,
+    Purged,
+    QueuePaused,
+    QueueResumed,
+    Released,
+    Requeued,
+    ResultRejected,
+    SettingChanged,
+    WorkerLost,
+    WorkerStarted,
+    WorkerStopped,
+    type_of,
+)
+from queuectl.domain.machine import MOVES, State, allowed, build, target
+from tests.domain.scenario import (
+    a_job,
+    buried,
+    cancel,
+    claim,
+    claimed,
+    completed,
+    fails,
+    given,
+    purge,
+    release,
+    requeue,
+    retried,
+    succeeds,
+)
+
+LEADS_TO = {
+    ("pending", "claim"): "processing",
+    ("pending", "cancel"): "cancelled",
+    ("processing", "complete"): "done",
+    ("processing", "retry"): "pending",
+    ("processing", "bury"): "dlq",
+    ("processing", "release"): "pending",
+    ("processing", "cancel"): "cancelled",
+    ("done", "requeue"): "pending",
+    ("done", "purge"): "purged",
+    ("dlq", "requeue"): "pending",
+    ("dlq", "purge"): "purged",
+    ("cancelled", "requeue"): "pending",
+    ("cancelled", "purge"): "purged",
+    ("purged", "requeue"): "pending",
+}
+ALLOWED = {
+    "pending": "claim, cancel",
+    "processing": "complete, retry, bury, release, cancel",
+    "done": "requeue, purge",
+    "dlq": "requeue, purge",
+    "cancelled": "requeue, purge",
+    "purged": "requeue",
+}
+RECORDED_AS = {
+    "claim": claimed(),
+    "complete": completed(),
+    "retry": retried(),
+    "bury": buried(),
+    "release": Released(run=1, reason="stopping"),
+    "cancel": Cancelled(),
+    "requeue": Requeued(),
+    "purge": Purged(),
+}
+NOTES = [
+    CancelRequested(run=1, reason="wrong day"),
+    ResultRejected(run=1, outcome="completed"),
+    SettingChanged(key="lease", value="1m"),
+    QueuePaused(),
+    QueueResumed(),
+    WorkerStarted(host="h", pid=1, slots=2),
+    WorkerStopped(jobs=3),
+    WorkerLost(noticed_by="w2"),
+]
+STATES = list(ALLOWED)
+TRIGGERS = list(RECORDED_AS)
+PAIRS = [(state, trigger) for state in STATES for trigger in TRIGGERS]
+
+REPORTS = ("complete", "retry", "bury", "release")
+"""What only the run itself asks for. From elsewhere than `processing` the fence answers before the machine does."""
+LEGAL = list(LEADS_TO)
+ILLEGAL = [pair for pair in PAIRS if pair not in LEADS_TO]
+REFUSED = [pair for pair in ILLEGAL if pair[1] not in REPORTS]
+FENCED = [pair for pair in ILLEGAL if pair[1] in REPORTS]
+
+
+def a_job_that_is(state, **promises):
+    born = a_job(**promises)
+    lives = {
+        "pending": [born],
+        "processing": [born, claimed()],
+        "done": [born, claimed(), completed()],
+        "dlq": [born, claimed(), buried()],
+        "cancelled": [born, Cancelled()],
+        "purged": [born, Cancelled(), Purged()],
+    }
+    return given(*lives[state]).is_now(state)
+
+
+def the_command_for(trigger):
+    return {
+        "claim": claim(),
+        "complete": succeeds(),
+        "retry": fails(),
+        "bury": fails(),
+        "release": release(),
+        "cancel": cancel(),
+        "requeue": requeue(),
+        "purge": purge(),
+    }[trigger]
+
+
+def about_to(trigger, state):
+    """A job in the state, of which the trigger's command asks for nothing but this trigger, and that command."""
+    job = a_job_that_is(state, max_retries=0 if trigger == "bury" else 3)
+    if (trigger, state) == ("cancel", "processing"):  # a running job's processes end first, then its worker cancels
+        return job.when(cancel()).then(CancelRequested(run=1)).when(fails())
+    return job.when(the_command_for(trigger))
+
+
+def expected(trigger, state):
+    cancelled_while_it_ran = (trigger, state) == ("cancel", "processing")
+    return Cancelled(run=1) if cancelled_while_it_ran else RECORDED_AS[trigger]
+
+
+def test_the_table_here_is_about_all_states_and_triggers():
+    assert sorted(STATES) == sorted(State)
+    assert sorted(TRIGGERS) == sorted(move.trigger for move in MOVES)
+    assert (len(LEGAL), len(REFUSED), len(FENCED)) == (14, 14, 20)
+
+
+@pytest.mark.parametrize(("state", "trigger"), PAIRS)
+def test_the_machine_takes_a_move_exactly_where_the_table_has_it(state, trigger):
+    assert target(State(state), trigger) == LEADS_TO.get((state, trigger))
+
+
+@pytest.mark.parametrize(("state", "trigger"), LEGAL)
+def test_a_legal_command_is_recorded_as_its_event_and_leads_where_the_table_says(state, trigger):
+    about_to(trigger, state).then(expected(trigger, state)).is_now(LEADS_TO[state, trigger])
+
+
+@pytest.mark.parametrize(("state", "trigger"), REFUSED)
+def test_any_other_command_is_refused_by_name_state_and_what_is_allowed(state, trigger):
+    about_to(trigger, state).refused(
+        f"job j is {state}", f"cannot {trigger} it", f"(allowed from there: {ALLOWED[state]})"
+    )
+
+
+@pytest.mark.parametrize(("state", "trigger"), FENCED)
+def test_a_result_of_a_job_that_is_not_running_changes_nothing_and_is_recorded(state, trigger):
+    outcome = {"complete": "completed", "release": "released"}.get(trigger, "exited")
+    about_to(trigger, state).then(ResultRejected(run=1, outcome=outcome)).is_now(state)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_is_allowed_from_a_state(state):
+    assert ", ".join(allowed(State(state))) == ALLOWED[state]
+
+
+def test_the_machine_has_no_way_but_these_triggers():
+    assert sorted(build().events) == sorted(TRIGGERS)
+    assert [name for name in build().events if name.startswith("to_")] == []
+
+
+@pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
+def test_a_move_event_belongs_to_exactly_one_trigger_and_a_note_to_none(event):
+    moves = {type(recorded): trigger for trigger, recorded in RECORDED_AS.items()}
+    assert (event in moves) + (event in map(type, NOTES)) + (event is Enqueued) == 1
+    found = [move.trigger for move in MOVES if move.event == type_of(event)]
+    assert found == ([moves[event]] if event in moves else [])
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("note", NOTES, ids=type_of)
+def test_a_note_changes_no_state(state, note):
+    job = a_job_that_is(state)
+    job.and_then(note).is_now(state, version=job.job.version + 1, attempts=job.job.attempts, due_at=job.job.due_at)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_an_event_is_a_fact_and_folds_from_whatever_state(state, trigger):
+    """`evolve` never refuses: what was recorded has happened, also when a rule of today would refuse it."""
+    goes_to = {to for (_, by), to in LEADS_TO.items() if by == trigger}
+    assert {a_job_that_is(state).and_then(RECORDED_AS[trigger]).job.state} == goes_to
+
+
+def test_a_trigger_that_is_no_word_of_the_table_is_an_error_not_a_move():
+    with pytest.raises(AttributeError, match="to_done"):
+        target(State("pending"), "to_done")
+
+
+def test_a_failure_is_a_retry_or_a_burial_never_both():
+    a_job_that_is("processing", max_retries=1).when(fails(cause=Exited(2))).then(retried(cause=Exited(2)))
+    a_job_that_is("processing", max_retries=0).when(fails(cause=Exited(2))).then(buried(cause=Exited(2)))

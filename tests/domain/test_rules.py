@@ -1,0 +1,255 @@
+"""The promises to a job: how often it is retried, how it is called off, run again, kept unique, added once."""
+
+import pytest
+
+from queuectl.domain.commands import decide
+from queuectl.domain.events import (
+    Cancelled,
+    CancelRequested,
+    Exited,
+    LostWorker,
+    NotStarted,
+    Purged,
+    Released,
+    Requeued,
+    ResultRejected,
+    Signalled,
+    TimedOut,
+)
+from queuectl.errors import NoSuchJobError
+from tests.domain.scenario import (
+    HOUR,
+    SECOND,
+    START,
+    a_job,
+    buried,
+    cancel,
+    claim,
+    claimed,
+    completed,
+    enqueue,
+    fails,
+    failures,
+    given,
+    loses_its_worker,
+    purge,
+    release,
+    requeue,
+    retried,
+    succeeds,
+)
+
+# ── retries ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def attempts_until_buried(max_retries):
+    job = given(a_job(max_retries=max_retries))
+    for run in range(1, 100):
+        events = job.and_then(claimed(run)).when(fails(run)).decided()
+        job = job.and_then(claimed(run), *events)
+        if job.job.state == "dlq":
+            return run, job.job.attempts
+    return None
+
+
+@pytest.mark.parametrize(("max_retries", "attempts"), [(0, 1), (1, 2), (3, 4), (10, 11)])
+def test_max_retries_may_follow_the_first_attempt(max_retries, attempts):
+    assert attempts_until_buried(max_retries) == (attempts, attempts)
+
+
+def test_three_retries_wait_2_4_and_8_seconds_and_the_fourth_failure_is_buried():
+    job = given(a_job(max_retries=3))
+    for run, wait in [(1, 2), (2, 4), (3, 8)]:
+        job = job.and_then(claimed(run)).when(fails(run)).then(retried(run, wait * SECOND))
+        failed_at = job.now - SECOND
+        job.is_now("pending", attempts=run, due_at=failed_at + wait * SECOND)
+    job.and_then(claimed(4)).when(fails(4)).then(buried(4)).is_now("dlq", attempts=4, due_at=None)
+
+
+def test_a_job_whose_last_attempt_succeeds_is_done():
+    given(a_job(max_retries=1), *failures(1), claimed(2)).when(succeeds(2)).then(completed(2)).is_now(
+        "done", attempts=2
+    )
+
+
+@pytest.mark.parametrize(
+    "cause", [Exited(3), Signalled(9), TimedOut(SECOND), NotStarted("no such file"), LostWorker("w1")]
+)
+def test_every_cause_costs_an_attempt_and_is_kept(cause):
+    wait = 0 if isinstance(cause, LostWorker) else 2 * SECOND
+    given(a_job(), claimed()).when(fails(cause=cause)).then(retried(cause=cause, wait=wait)).is_now(
+        "pending", attempts=1
+    )
+    given(a_job(max_retries=0), claimed()).when(fails(cause=cause)).then(buried(cause=cause)).is_now("dlq", attempts=1)
+
+
+def test_a_lost_worker_costs_an_attempt_without_a_wait():
+    job = given(a_job(max_retries=1, jitter=True), claimed()).when(loses_its_worker())
+    job = job.then(retried(wait=0, cause=LostWorker("w1")))
+    job.is_now("pending", attempts=1, due_at=job.now - SECOND)
+
+
+def test_a_job_that_kills_every_worker_ends_in_the_dlq():
+    job = given(a_job(max_retries=2))
+    for run in (1, 2):
+        job = job.and_then(claimed(run)).when(loses_its_worker(run)).then(retried(run, 0, LostWorker("w1")))
+    job.and_then(claimed(3)).when(loses_its_worker(3)).then(buried(3, LostWorker("w1"))).is_now("dlq", attempts=3)
+
+
+def test_a_wait_after_a_lost_worker_counts_its_attempt_too():
+    given(a_job(), claimed(), retried(cause=LostWorker("w1"), wait=0), claimed(2)).when(fails(2)).then(
+        retried(2, 4 * SECOND)
+    )
+
+
+def test_a_release_costs_no_attempt_and_no_wait():
+    job = given(a_job(max_retries=0), claimed()).when(release(duration=5, stdout="half"))
+    job = job.then(Released(run=1, reason="stopping", duration=5, stdout="half"))
+    job.is_now("pending", attempts=0, run=1, due_at=job.now - SECOND, claim=None, stdout="half")
+    job.when(claim()).then(claimed(2)).when(fails(2)).then(buried(2)).is_now("dlq", attempts=1)
+
+
+def test_what_a_run_said_is_kept_with_how_it_ended():
+    said = {"duration": 7, "stdout": "out", "stderr": "err"}
+    given(a_job(), claimed()).when(succeeds(**said)).then(completed(**said)).is_now("done", exit_code=0, **said)
+    given(a_job(), claimed()).when(fails(**said)).then(retried(**said)).is_now("pending", exit_code=1, **said)
+
+
+# ── claiming ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_claim_counts_runs_and_holds_who_took_it():
+    given(a_job(), *failures(2)).later(HOUR).when(claim("w9")).then(claimed(3, "w9")).is_now(
+        "processing", run=3, attempts=2, claim=claimed(3, "w9"), due_at=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("promises", "due_at"),
+    [
+        ({}, START),
+        ({"delay": 5 * SECOND}, START + 5 * SECOND),
+        ({"at": START + HOUR}, START + HOUR),
+        ({"at": START - HOUR}, START - HOUR),
+    ],
+)
+def test_a_job_is_claimed_when_it_is_due_and_not_a_microsecond_before(promises, due_at):
+    job = given(a_job(**promises)).is_now("pending", due_at=due_at)
+    job.later(due_at - job.now).when(claim()).then(claimed())
+    job.later(due_at - job.now - 1).when(claim()).refused("job j", "not due yet")
+
+
+# ── calling off ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pending_job_is_cancelled_at_once():
+    given(a_job()).when(cancel("typo")).then(Cancelled(reason="typo")).is_now("cancelled", due_at=None)
+
+
+def test_a_running_job_is_asked_to_end_and_still_runs():
+    given(a_job(), claimed()).when(cancel("typo")).then(CancelRequested(run=1, reason="typo")).is_now(
+        "processing", cancel_requested="typo", claim=claimed()
+    )
+
+
+def test_cancelling_twice_is_once():
+    asked = given(a_job(), claimed(), CancelRequested(run=1, reason="first"))
+    asked.when(cancel("second")).nothing().is_now("processing", cancel_requested="first")
+    given(a_job(), Cancelled()).when(cancel()).refused("job j is cancelled", "cannot cancel it")
+
+
+@pytest.mark.parametrize("reason", ["", "typo"])
+def test_whatever_ends_a_job_that_was_asked_to_end_cancels_it(reason):
+    asked = given(a_job(max_retries=0), claimed(), CancelRequested(run=1, reason=reason))
+    said = {"duration": 9, "stdout": "o", "stderr": "e"}
+    for command in (fails(**said), fails(cause=Signalled(15), **said), fails(cause=LostWorker("w1"), **said)):
+        ended = asked.when(command).then(Cancelled(reason=reason, run=1, **said))
+        ended.is_now("cancelled", attempts=0, claim=None, cancel_requested=None, stdout="o")
+    asked.when(release()).then(Cancelled(reason=reason, run=1))
+
+
+def test_a_completion_that_comes_before_the_end_wins():
+    given(a_job(), claimed(), CancelRequested(run=1)).when(succeeds()).then(completed()).is_now(
+        "done", attempts=1, cancel_requested=None
+    )
+
+
+def test_a_request_to_cancel_does_not_outlive_its_run():
+    done = given(a_job(), claimed(), CancelRequested(run=1), completed())
+    again = done.when(requeue()).then(Requeued()).when(claim()).then(claimed(2))
+    again.is_now("processing", cancel_requested=None).when(fails(2)).then(retried(2))
+
+
+# ── running again ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [[buried(3)], [completed(3)], [Cancelled(run=3)], [buried(3), Purged()]],
+    ids=["dlq", "done", "cancelled", "purged"],
+)
+def test_requeueing_starts_the_attempts_anew_but_never_the_runs(ending):
+    job = given(a_job(max_retries=2), *failures(2), claimed(3), *ending).when(requeue("mended"))
+    job = job.then(Requeued(reason="mended"))
+    job.is_now("pending", attempts=0, run=3, due_at=job.now - SECOND, finished_at=None, claim=None)
+    job.when(claim()).then(claimed(4)).when(fails(4)).then(retried(4, 2 * SECOND)).is_now("pending", attempts=1, run=4)
+
+
+def test_the_result_of_a_run_before_the_requeueing_is_fenced():
+    given(a_job(), claimed(), completed(), Requeued(), claimed(2)).when(succeeds(1)).then(
+        ResultRejected(run=1, outcome="completed")
+    )
+
+
+def test_a_purged_job_can_only_be_requeued():
+    purged = given(a_job(), Cancelled()).when(purge("old")).then(Purged(reason="old")).is_now("purged", due_at=None)
+    purged.when(purge()).refused("job j is purged", "allowed from there: requeue")
+    purged.when(requeue()).then(Requeued()).is_now("pending")
+
+
+# ── unique keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_whose_key_is_held_is_not_added_and_that_is_no_error():
+    given().when(enqueue(unique="k", holder="other")).nothing()
+    given().when(enqueue(unique="k")).then(a_job(unique="k")).is_now("pending")
+
+
+def test_requeueing_against_the_holder_of_its_key_is_refused():
+    done = given(a_job(unique="k"), claimed(), completed())
+    done.when(requeue(holder="other")).refused("job j", "unique key", "other")
+    done.when(requeue()).then(Requeued())
+
+
+def test_an_illegal_requeue_is_named_before_the_key_is():
+    given(a_job(unique="k")).when(requeue(holder="other")).refused("job j is pending", "cannot requeue it")
+
+
+# ── adding ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_adding_the_same_job_again_is_once():
+    spec = {"env": {"A": "1"}, "tags": {"b": "2"}, "argv": ("true",), "unique": "k", "delay": SECOND}
+    added = given().when(enqueue(**spec)).then(a_job(**spec))
+    added.when(enqueue(**spec)).nothing()
+    added.and_then(Cancelled(), Purged()).when(enqueue(**spec)).nothing().is_now("purged")
+
+
+@pytest.mark.parametrize(
+    "other", [{"command": "false"}, {"priority": 1}, {"max_retries": 4}, {"env": {"A": "1"}}, {"backoff_base": 3.0}]
+)
+def test_an_id_is_never_used_again_for_another_job(other):
+    for life in ([a_job()], [a_job(), Cancelled(), Purged()]):
+        given(*life).when(enqueue(**other)).refused("the id j is taken")
+
+
+@pytest.mark.parametrize("command", [claim(), succeeds(), fails(), release(), cancel(), requeue(), purge()], ids=repr)
+def test_a_job_that_never_was_is_named(command):
+    given().when(command).refused("no such job: j", error=NoSuchJobError)
+
+
+def test_deciding_is_pure():
+    job = given(a_job(jitter=True), *failures(1), claimed(2))
+    command = fails(2, jitter=0.3)
+    assert decide(command, job.job, job.now) == decide(command, job.job, job.now)
+    job.is_now("processing", run=2, attempts=1)

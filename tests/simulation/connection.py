@@ -1,0 +1,86 @@
+"""One SQLite store in memory, shared by every simulated process; each of them has what it takes for a connection.
+
+`visit` is called where a process could meet a locked store, die, or be stopped short for others to go first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from queuectl.domain.events import type_of
+from queuectl.domain.job import Job
+from queuectl.store.base import WAKING, Change, WorkerRow
+from queuectl.store.sqlite import SqliteStore
+
+__all__ = ["COMMITTED", "Connection", "Shared"]
+
+COMMITTED = "committed"
+"""The point at which a change is in the store, but its writer does not know it yet."""
+
+READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "workers", "asked", "counts"})
+
+
+class Shared:
+    """The store itself. `locked`: some process is inside a transaction, so no other can go on."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.locked = False
+        self.commits = 0
+        self.beats: dict[str, int] = {}
+        self.wake: Callable[[], None] = lambda: None
+
+
+class Connection:
+    """An EventStore; what it does not define goes to the shared store."""
+
+    def __init__(self, shared: Shared, visit: Callable[[str], None] = lambda point: None) -> None:
+        self._shared, self._store, self._visit = shared, shared.store, visit
+        self._mine = self._seen = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name in READS:
+            self._visit(name)
+        return getattr(self._store, name)
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        if self._shared.locked:
+            yield
+            return
+        self._visit("begin")
+        with self._store.transaction(durable=durable):
+            self._shared.locked = True
+            try:
+                yield
+            finally:
+                self._shared.locked = False
+        self._shared.commits += 1
+        self._mine += 1
+        self._visit(COMMITTED)
+
+    def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
+        with self.transaction():
+            jobs = self._store.append(changes, actor)
+        if any(type_of(event) in WAKING for change in changes for event in change.events):
+            self._shared.wake()
+        return jobs
+
+    def beat(self, worker: WorkerRow) -> None:
+        with self.transaction(durable=False):
+            self._store.beat(worker)
+        self._shared.beats[worker.name] = worker.beat_at
+
+    def forget(self, worker: str) -> None:
+        with self.transaction(durable=False):
+            self._store.forget(worker)
+
+    def ask_to_stop(self, worker: str) -> bool:
+        with self.transaction(durable=False):
+            return self._store.ask_to_stop(worker)
+
+    def changed(self) -> bool:
+        """Whether another process has committed: one connection cannot tell this by itself."""
+        foreign = self._shared.commits - self._mine
+        seen, self._seen = self._seen, foreign
+        return seen != foreign

@@ -1,0 +1,181 @@
+"""Drives workers on one shared store in virtual time: whoever wants to be called first is called first."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from queuectl.application import NewJob, Queue
+from queuectl.domain.events import Enqueued, RecordedEvent
+from queuectl.domain.job import Job
+from queuectl.store.base import WorkerRow
+from queuectl.store.sqlite import SqliteStore
+from queuectl.worker import Worker, WorkerOptions
+from tests.simulation.connection import Connection, Shared
+from tests.simulation.world import BOOT, HOST, SECOND, Script, SimulatedCommands, WorkerProcess, World
+
+__all__ = ["Crashed", "Driver", "spec"]
+
+TICK = 200
+"""What one tick takes, in microseconds: time always goes on."""
+
+
+class Crashed(BaseException):
+    """The worker's process was killed; nothing in it runs any more."""
+
+
+def spec(**changes: Any) -> Enqueued:
+    """What is promised to a job unless a test says otherwise."""
+    promised = {
+        "command": "work",
+        "queue": "default",
+        "priority": 0,
+        "max_retries": 3,
+        "backoff_base": 2.0,
+        "backoff_cap": 60 * SECOND,
+        "jitter": False,
+        "cwd": "/",
+    }
+    return Enqueued(**{**promised, **changes})
+
+
+class Driver:
+    """A queue, its workers and their world. `scripts` says what a job does, run by run (the last one repeats)."""
+
+    def __init__(self, *, keeps_lock: bool = True, seed: int = 0) -> None:
+        self.world = World(keeps_lock=keeps_lock)
+        self.clock = self.world.clock
+        self.shared = Shared(SqliteStore(":memory:", self.clock))
+        self.store = self.shared.store
+        self.scripts: dict[str, list[Script]] = {}
+        self.world.script = self.script
+        self.shared.wake = self.wake
+        self.user = Queue(Connection(self.shared), "user@node:1")
+        self.chance = random.Random(seed)
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """Every worker process that lives."""
+        return [process for process in self.world.workers.values() if process.alive]
+
+    def script(self, job: Job) -> Script:
+        """What this run of the job does."""
+        scripts = self.scripts.get(job.id, [Script()])
+        return scripts[min(job.run, len(scripts)) - 1]
+
+    def enqueue(self, job_id: str, *scripts: Script, **promised: Any) -> None:
+        """Add a job that does this."""
+        self.scripts[job_id] = list(scripts) or [Script()]
+        self.user.enqueue([NewJob(spec(**promised), job_id)])
+
+    def add_worker(self, *, namespace: int = 1, **options: Any) -> WorkerProcess:
+        """Start a worker."""
+        asked = WorkerOptions(**options)
+        row = self._row(asked, namespace)
+        visit = partial(self._visit, row.pid)
+        commands = SimulatedCommands(self.world, row, visit)
+        queue = Queue(Connection(self.shared, visit), row.name)
+        worker = Worker(queue, commands, self.clock, self.chance.random, row, asked)
+        process = WorkerProcess(row, asked, commands, worker, wants=self.clock.monotonic())
+        self.world.workers[row.pid] = process
+        with self._inside(process):
+            worker.start()
+        process.steady = True
+        return process
+
+    def _row(self, options: WorkerOptions, namespace: int) -> WorkerRow:
+        number = len(self.world.workers) + 1
+        seconds = self.clock.now() // SECOND
+        return WorkerRow(
+            name=f"w{number}",
+            host=HOST,
+            boot_id=BOOT,
+            pid=100 + number,
+            pid_namespace=namespace,
+            pid_started_at=number,
+            slots=options.slots,
+            queues=tuple(sorted(options.queues)),
+            started_at=seconds,
+            last_heartbeat=seconds,
+            beat_at=0,
+        )
+
+    def _visit(self, pid: int, point: str) -> None:
+        self.visit(self.world.workers.get(pid), point)
+
+    def visit(self, process: WorkerProcess | None, point: str) -> None:
+        """Called before each call of a worker to its store or its commands; nothing goes wrong here."""
+
+    def wake(self) -> None:
+        """Something was written that gives idle workers work."""
+        for process in self.workers:
+            process.wants = min(process.wants, self.clock.monotonic())
+
+    @contextmanager
+    def _inside(self, process: WorkerProcess) -> Iterator[None]:
+        process.inside = True
+        try:
+            yield
+        except Crashed:
+            process.alive = False
+        finally:
+            process.inside = False
+
+    # ── time ────────────────────────────────────────────────────────────────────────────────────────
+
+    def tick_next(self) -> bool:
+        """Let the clock go to the worker that wants to be called first, and call it; False when there is none."""
+        ready = [process for process in self.workers if process.healthy]
+        if not ready:
+            return False
+        process = min(ready, key=WorkerProcess.next_tick)
+        self.clock.advance(process.next_tick() - self.clock.monotonic())
+        self.tick(process)
+        return True
+
+    def tick(self, process: WorkerProcess) -> None:
+        """One tick of this worker, as `run` calls it."""
+        with self._inside(process):
+            delay = process.worker.tick()
+            self.clock.advance(TICK)
+            if delay is None:
+                self.leave(process)
+            else:
+                process.wants = self.clock.monotonic() + round(delay * SECOND)
+
+    def leave(self, process: WorkerProcess) -> None:
+        """The worker is through."""
+        process.steady = False
+        process.worker.finish()
+        process.alive = False
+
+    def run(self, seconds: float) -> None:
+        """Let this much time pass."""
+        self.run_until(lambda: False, seconds)
+
+    def run_until(self, done: Callable[[], bool], seconds: float = 600) -> bool:
+        """Let time pass until `done`; False when that takes longer."""
+        end = self.clock.monotonic() + round(seconds * SECOND)
+        while not done():
+            moments = [process.next_tick() for process in self.workers if process.healthy]
+            if not moments or min(moments) > end:
+                self.clock.advance(end - self.clock.monotonic())
+                return done()
+            self.tick_next()
+        return True
+
+    # ── what the log says ───────────────────────────────────────────────────────────────────────────
+
+    def state(self, job_id: str) -> str:
+        """Where the job is."""
+        job = self.store.load(job_id)
+        return "" if job is None else job.state.value
+
+    def history(self, job_id: str) -> list[str]:
+        """The job's event types."""
+        return [record.type for record in self.records(job_id)]
+
+    def records(self, job_id: str) -> list[RecordedEvent]:
+        """The job's events."""
+        return list(self.store.records(stream_id=job_id))

@@ -1,0 +1,331 @@
+"""The oracle: it reads the log as it grows and holds it against DESIGN's invariants and against the world's truth.
+
+It has its own table of moves and its own count of attempts; it shares no rule with the code that it judges. Each
+step costs what is new: events that came, the rows that they touched, and the jobs in processing.
+"""
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from msgspec import Struct
+
+from queuectl.domain import events as e
+from queuectl.domain.job import Job, evolve, fold
+from queuectl.store.base import PAUSE_ALL, JobFilter
+from queuectl.store.projections import note_row, rows
+from tests.simulation.driver import Driver
+from tests.simulation.world import SECOND, Process, WorkerProcess, output_of
+
+__all__ = ["InvariantError", "Oracle"]
+
+FREED_WITHIN = 60 * SECOND
+
+MOVES = {
+    "enqueued": ("", "pending"),
+    "claimed": ("pending", "processing"),
+    "completed": ("processing", "done"),
+    "retry_scheduled": ("processing", "pending"),
+    "dead_lettered": ("processing", "dlq"),
+    "released": ("processing", "pending"),
+    "cancelled": ("pending processing", "cancelled"),
+    "requeued": ("dlq done cancelled purged", "pending"),
+    "purged": ("dlq done cancelled", "purged"),
+}
+JOB_NOTES = {"cancel_requested", "result_rejected"}
+NOTES = {
+    "$settings": {"setting_changed"},
+    "$queue": {"queue_paused", "queue_resumed"},
+    "$worker": {"worker_started", "worker_stopped", "worker_lost"},
+}
+
+
+class InvariantError(AssertionError):
+    """The queue did what it must never do."""
+
+
+class Known(Struct):
+    """What the oracle knows of a job."""
+
+    spec: e.Enqueued
+    position: int
+    state: str = ""
+    attempts: int = 0
+    run: int = 0
+    due_at: int = 0
+    claim: e.Claimed | None = None
+    claimed_at: int = 0
+    cancel_requested: bool = False
+    job: Job | None = None
+
+
+class Oracle:
+    """Watches one simulation. `check` after every step, `finish` at its end."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.world, self.clock, self.store, self.shared = driver.world, driver.clock, driver.store, driver.shared
+        self.position = self.recorded_at = self.looked_at = 0
+        self.versions: dict[str, int] = {}
+        self.jobs: dict[str, Known] = {}
+        self.paused: set[str] = set()
+        self.unattended: dict[str, int] = {}
+        self.world.spawned = self.spawned
+
+    # ── when it looks ───────────────────────────────────────────────────────────────────────────────
+
+    def check(self) -> None:
+        """Everything that is new since the last look."""
+        self.read_on()
+        self._check_attended()
+        self.world.refused.clear()
+
+    def spawned(self, process: Process) -> None:
+        """A command is about to start: nothing of its job may live, and its run must be the current one."""
+        self.read_on()
+        others = self.world.living(process.job_id)
+        _must(not others, f"{process.job_id}: run {process.run} starts while run {[p.run for p in others]} lives")
+        known = self.jobs[process.job_id]
+        _must(
+            known.state == "processing" and known.run == process.run,
+            f"{process.job_id}: run {process.run} starts, but the job is {known.state} with run {known.run}",
+        )
+
+    def read_on(self) -> None:
+        """Take in what the log has that was not read before."""
+        if self.store.head().position == self.position:
+            return
+        touched = {}
+        for record in self.store.records(after=self.position):
+            self._place(record)
+            if record.stream_id.startswith("$"):
+                self._note(record)
+            else:
+                self._job(record)
+                touched[record.stream_id] = None
+        for job_id in touched:
+            self._compare(job_id)
+        self._compare_counts()
+
+    def _place(self, record: e.RecordedEvent) -> None:
+        _must(record.position == self.position + 1, f"position {record.position} follows {self.position}")
+        version = self.versions.get(record.stream_id, 0)
+        _must(record.version == version + 1, f"{record.stream_id}: version {record.version} follows {version}")
+        _must(record.recorded_at >= self.recorded_at, f"event {record.position} is older than the one before it")
+        self.position, self.recorded_at = record.position, record.recorded_at
+        self.versions[record.stream_id] = record.version
+
+    def _note(self, record: e.RecordedEvent) -> None:
+        kind, _, name = record.stream_id.partition(":")
+        _must(record.type in NOTES[kind], f"{record.type} in the stream {record.stream_id}")
+        if record.type == "queue_paused":
+            self.paused.add(name)
+        if record.type == "queue_resumed":
+            self.paused.discard(name)
+
+    # ── one job's events ────────────────────────────────────────────────────────────────────────────
+
+    def _job(self, record: e.RecordedEvent) -> None:
+        event, job_id = record.event, record.stream_id
+        if isinstance(event, e.Enqueued):
+            _must(job_id not in self.jobs, f"{job_id} is enqueued twice")
+            self.jobs[job_id] = Known(event, record.position)
+        known = self.jobs[job_id]
+        if record.type in MOVES:
+            sources, target = MOVES[record.type]
+            _must(known.state in sources.split(" "), f"{job_id}: {record.type}, but it is {known.state}")
+            getattr(self, f"_{record.type}")(known, event, record)
+            known.state = target
+        else:
+            _must(record.type in JOB_NOTES, f"{record.type} in the stream of the job {job_id}")
+            getattr(self, f"_{record.type}")(known, event, record)
+        known.job = evolve(known.job, record)
+
+    def _enqueued(self, known: Known, event: e.Enqueued, record: e.RecordedEvent) -> None:
+        known.due_at = record.recorded_at + event.delay if event.at is None else event.at
+        self._unique(known, record.stream_id)
+
+    def _requeued(self, known: Known, event: e.Requeued, record: e.RecordedEvent) -> None:
+        known.attempts, known.due_at = 0, record.recorded_at
+        self._unique(known, record.stream_id)
+
+    def _unique(self, known: Known, job_id: str) -> None:
+        key = known.spec.unique
+        holders = [
+            other
+            for other, each in self.jobs.items()
+            if key is not None and each.spec.unique == key and other != job_id and each.state in MOVES["cancelled"][0]
+            if each.state
+        ]
+        _must(not holders, f"{job_id} and {holders} are live with the unique key {key}")
+
+    def _claimed(self, known: Known, event: e.Claimed, record: e.RecordedEvent) -> None:
+        job_id, now = record.stream_id, record.recorded_at
+        _must(event.run == known.run + 1, f"{job_id}: run {event.run} is claimed after run {known.run}")
+        _must(event.worker == record.actor, f"{job_id} is claimed by {record.actor} for {event.worker}")
+        worker = self.world.workers[event.pid]
+        _must(self._may_take(worker, known, now), f"{job_id} is claimed: {known.due_at - now} us early, or not from there")
+        for other, each in self.jobs.items():
+            first = other not in self.world.refused and each.state == "pending" and self._may_take(worker, each, now)
+            _must(not first or _rank(known) <= _rank(each), f"{job_id} is claimed before {other}")
+        known.run, known.claim, known.claimed_at = event.run, event, self.clock.monotonic()
+
+    def _may_take(self, worker: WorkerProcess, known: Known, now: int) -> bool:
+        queue, queues = known.spec.queue, worker.options.queues
+        return known.due_at <= now and not self.paused & {PAUSE_ALL, queue} and (not queues or queue in queues)
+
+    def _completed(self, known: Known, event: e.Completed, record: e.RecordedEvent) -> None:
+        run = self._left(known, event, record)
+        _must(run is not None and run.cause is None, f"{record.stream_id} is completed, but its command failed")
+
+    def _retry_scheduled(self, known: Known, event: e.RetryScheduled, record: e.RecordedEvent) -> None:
+        job_id, spec = record.stream_id, known.spec
+        self._failed(known, event, record)
+        _must(known.attempts <= spec.max_retries, f"{job_id}: retry {known.attempts} of {spec.max_retries}")
+        wait = min(round(spec.backoff_base**known.attempts * SECOND), spec.backoff_cap)
+        wait = 0 if isinstance(event.cause, e.LostWorker) else wait
+        _must(event.wait == wait, f"{job_id} waits {event.wait} us, not {wait}")
+        known.due_at = record.recorded_at + wait
+
+    def _dead_lettered(self, known: Known, event: e.DeadLettered, record: e.RecordedEvent) -> None:
+        self._failed(known, event, record)
+        allowed = known.spec.max_retries + 1
+        _must(known.attempts == allowed, f"{record.stream_id} is buried after {known.attempts} of {allowed} attempts")
+
+    def _released(self, known: Known, event: e.Released, record: e.RecordedEvent) -> None:
+        assert known.claim is not None
+        worker = self.world.workers[known.claim.pid]
+        _must(worker.stops >= 2, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
+        self._left(known, event, record)
+        known.due_at = record.recorded_at
+
+    def _cancelled(self, known: Known, event: e.Cancelled, record: e.RecordedEvent) -> None:
+        if known.state == "processing":
+            _must(known.cancel_requested, f"{record.stream_id} is cancelled while it runs, unasked")
+            self._left(known, event, record)
+
+    def _purged(self, known: Known, event: e.Purged, record: e.RecordedEvent) -> None:
+        pass
+
+    def _cancel_requested(self, known: Known, event: e.CancelRequested, record: e.RecordedEvent) -> None:
+        right = known.state == "processing" and known.run == event.run and not known.cancel_requested
+        _must(right, f"{record.stream_id}: cancel_requested of run {event.run} while {known.state} in run {known.run}")
+        known.cancel_requested = True
+
+    def _result_rejected(self, known: Known, event: e.ResultRejected, record: e.RecordedEvent) -> None:
+        stale = known.state != "processing" or known.run != event.run
+        _must(stale, f"{record.stream_id}: the result of the current run {event.run} was rejected")
+
+    # ── results, held against what happened ─────────────────────────────────────────────────────────
+
+    def _left(self, known: Known, event: Any, record: e.RecordedEvent) -> Process | None:
+        """A job leaves processing: by its current run, whose command is over. The run's process, if there was one."""
+        job_id = record.stream_id
+        _must(event.run == known.run, f"{job_id}: {record.type} by run {event.run}, but run {known.run} is current")
+        run = self.world.runs.get((job_id, event.run))
+        _must(run is None or not run.lives(self.clock.monotonic()), f"{job_id}: {record.type}, but its command runs on")
+        if event.stdout:
+            _must(event.stdout == output_of(job_id, event.run), f"{job_id}: the result has another run's output")
+        known.claim, known.cancel_requested = None, False
+        return run
+
+    def _failed(self, known: Known, event: e.RetryScheduled | e.DeadLettered, record: e.RecordedEvent) -> None:
+        claim, job_id, cause = known.claim, record.stream_id, event.cause
+        run = self._left(known, event, record)
+        known.attempts += 1
+        if isinstance(cause, e.LostWorker):
+            assert claim is not None
+            self._lost(known, claim, run, record)
+        elif isinstance(cause, e.NotStarted):
+            _must((job_id, event.run) in self.world.not_started, f"{job_id} is said not to have started")
+        elif isinstance(cause, e.TimedOut):
+            lasted = (run.told_at or 0) - run.started if run else 0
+            _must(lasted >= (known.spec.timeout or 0), f"{job_id} timed out after {lasted} us")
+        else:
+            _must(run is not None and run.cause == cause, f"{job_id}: {cause}, but it was {run and run.cause}")
+
+    def _lost(self, known: Known, claim: e.Claimed, run: Process | None, record: e.RecordedEvent) -> None:
+        """Dead, silent for its lease, or never told that it has the claim. And nothing of the run is left."""
+        job_id, worker = record.stream_id, self.world.workers[claim.pid]
+        silent = self.clock.monotonic() - max(self.shared.beats.get(claim.worker, 0), known.claimed_at)
+        unaware = record.actor == claim.worker and run is None
+        _must(not worker.alive or silent > claim.lease or unaware, f"{job_id}: {claim.worker} is said to be lost")
+        _must(not self.world.living(job_id), f"{job_id} is freed while its processes live")
+
+    # ── the tables ──────────────────────────────────────────────────────────────────────────────────
+
+    def _compare(self, job_id: str) -> None:
+        known, expected = self.jobs[job_id], rows(self.jobs[job_id].job)
+        row, dead = self.store.job(job_id), self.store.dlq(job_id)
+        _must((tuple(row.values()) if row else None) == expected.get("jobs"), f"{job_id}: its row is {row}")
+        _must([tuple(each.values()) for each in dead] == [expected["dlq"]] * ("dlq" in expected), f"{job_id}: dlq {dead}")
+        if known.state != "purged":
+            said = row and (row["state"], row["attempts"], row["run"])
+            _must(said == (known.state, known.attempts, known.run), f"{job_id}: its row says {said}, not {known}")
+
+    def _compare_counts(self) -> None:
+        expected = Counter((each.spec.queue, each.state) for each in self.jobs.values() if each.state != "purged")
+        counts = {(count.queue, count.state.value): count.jobs for count in self.store.counts()}
+        _must(counts == dict(expected), f"the counts are {counts}, not {dict(expected)}")
+
+    # ── nothing stays in processing ─────────────────────────────────────────────────────────────────
+
+    def _check_attended(self) -> None:
+        """A job that no healthy worker watches is freed within 60 s in which there was one."""
+        now = self.clock.monotonic()
+        passed, self.looked_at = now - self.looked_at, now
+        healthy = [process for process in self.world.workers.values() if process.healthy]
+        waiting = [job_id for job_id, each in self.jobs.items() if each.state == "processing"]
+        self.unattended = {
+            job_id: self.unattended.get(job_id, -passed) + passed
+            for job_id in waiting
+            if healthy and not self._is_attended(job_id, healthy)
+        }
+        for job_id, since in self.unattended.items():
+            _must(since <= FREED_WITHIN, f"{job_id} has been in processing without a worker for {since / SECOND} s")
+
+    def _is_attended(self, job_id: str, healthy: list[WorkerProcess]) -> bool:
+        """Its command runs under a healthy worker; or it is held where no healthy worker can reach it."""
+        run = self.world.runs.get((job_id, self.jobs[job_id].run))
+        if run and run.lives(self.clock.monotonic()) and any(run.parent == process.row.pid for process in healthy):
+            return True
+        holders = [process.namespace for process in self.world.living(job_id)]
+        if owner := self.world.lock_owner(job_id):
+            holders.append(owner.row.pid_namespace)
+        return any(all(process.row.pid_namespace != place for process in healthy) for place in holders)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────
+
+    def live(self) -> list[str]:
+        """Jobs that have not ended."""
+        return [job_id for job_id, known in self.jobs.items() if known.state in ("pending", "processing")]
+
+    def finish(self) -> list[e.RecordedEvent]:
+        """Decode the whole log, which checks every digest, and hold a fresh fold against all tables; the log."""
+        self.read_on()
+        records = list(self.store.records())
+        _must([record.position for record in records] == [*range(1, self.position + 1)], "the log has gaps")
+        _must(not records or records[-1].digest == self.store.head().digest, "the head is not the last event's digest")
+        streams: dict[str, list[e.RecordedEvent]] = defaultdict(list)
+        for record in records:
+            streams[record.stream_id].append(record)
+        folded = [rows(fold(each)) for stream, each in streams.items() if not stream.startswith("$")]
+        jobs = [tuple(row.values()) for row in self.store.jobs(JobFilter(limit=0))]
+        _must(sorted(jobs) == sorted(each["jobs"] for each in folded if each), "the jobs are not what the log says")
+        dead = [tuple(row.values()) for row in self.store.dlq()]
+        _must(sorted(dead) == sorted(each["dlq"] for each in folded if "dlq" in each), "the dlq is not what the log says")
+        self._compare_notes(records)
+        return records
+
+    def _compare_notes(self, records: list[e.RecordedEvent]) -> None:
+        notes = {(row.table, row.key): row.values for row in map(note_row, records) if row}
+        pauses = {(queue, *row.values()) for queue, row in self.store.pauses().items()}
+        expected = {values for (table, _), values in notes.items() if table == "pauses" and values}
+        _must(pauses == expected, f"the pauses are {pauses}, not {expected}")
+
+
+def _rank(known: Known) -> tuple[int, int, int]:
+    return (-known.spec.priority, known.due_at, known.position)
+
+
+def _must(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise InvariantError(otherwise)

@@ -1,0 +1,248 @@
+"""The world that workers are simulated in: one clock, one table of processes, one of locks, all in virtual time.
+
+`SimulatedCommands` is the runner of one simulated worker. What a command does is a `Script`; everything that
+happened to a process stays in the table, so that the log can be held against it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from signal import SIGKILL, SIGTERM
+
+from queuectl.domain.commands import Exit
+from queuectl.domain.events import AnyCause, NotStarted, Signalled
+from queuectl.domain.job import Job
+from queuectl.spawning import Ended, Identity
+from queuectl.store.base import WorkerRow
+from queuectl.worker import Worker, WorkerOptions
+
+SECOND = 1_000_000
+EPOCH = 1_800_000_000 * SECOND
+BOOT_AGE = 1_000 * SECOND
+FOR_EVER = 10**9 * SECOND
+HOST, BOOT = "node", "boot-1"
+
+
+@dataclass(slots=True)
+class VirtualClock:
+    """Two clocks that stand still until they are told to go on; the wall clock can jump."""
+
+    elapsed: int = 0
+    jumped: int = 0
+
+    def now(self) -> int:
+        return EPOCH + self.elapsed + self.jumped
+
+    def monotonic(self) -> int:
+        return BOOT_AGE + self.elapsed
+
+    def advance(self, microseconds: int) -> None:
+        self.elapsed += max(0, microseconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a command does. Times are microseconds; `obeys` is from SIGTERM to its end, None: it ignores it.
+
+    `cause` is its end when left alone, `told` when told to end. `background`: how long another process of the
+    job lives on after it.
+    """
+
+    lasts: int = SECOND
+    cause: AnyCause | None = None
+    obeys: int | None = 0
+    told: AnyCause | None = Signalled(SIGTERM)
+    background: int = 0
+    background_obeys: bool = True
+    why_not: str = ""
+
+
+@dataclass(slots=True)
+class Process:
+    """A process of a job: the command itself, or what it left in the background."""
+
+    job_id: str
+    run: int
+    parent: int
+    namespace: int
+    started: int
+    ends: int
+    cause: AnyCause | None
+    obeys: int | None
+    told: AnyCause | None
+    told_at: int | None = None
+    signals: list[tuple[int, int]] = field(default_factory=list)
+
+    def lives(self, now: int) -> bool:
+        return now < self.ends
+
+    def signal(self, number: int, now: int) -> None:
+        if not self.lives(now):
+            return
+        self.signals.append((number, now))
+        if number == SIGKILL:
+            self.ends, self.cause = now, Signalled(SIGKILL)
+        elif self.told_at is None:
+            self.told_at = now
+            if self.obeys is not None and now + self.obeys < self.ends:
+                self.ends, self.cause = now + self.obeys, self.told
+
+
+@dataclass(slots=True, eq=False)
+class WorkerProcess:
+    """The process that a worker lives in. `inside`: stopped short in the middle of a tick."""
+
+    row: WorkerRow
+    options: WorkerOptions
+    commands: "SimulatedCommands"
+    worker: Worker
+    alive: bool = True
+    steady: bool = False
+    inside: bool = False
+    resumes_at: int | None = None
+    wants: int = 0
+    stops: int = 0
+
+    @property
+    def healthy(self) -> bool:
+        return self.alive and self.resumes_at is None and not self.inside
+
+    def next_tick(self) -> int:
+        return min([self.wants, *(run.ends for run in self.commands.runs.values())])
+
+
+class World:
+    """The machine: its clock, processes and locks. `keeps_lock`: workers hold a run's lock beside its processes."""
+
+    def __init__(self, *, keeps_lock: bool = True) -> None:
+        self.clock = VirtualClock()
+        self.keeps_lock = keeps_lock
+        self.script: Callable[[Job], Script] = lambda job: Script()
+        self.spawned: Callable[[Process], None] = lambda process: None
+        self.workers: dict[int, WorkerProcess] = {}
+        self.runs: dict[tuple[str, int], Process] = {}
+        self.not_started: set[tuple[str, int]] = set()
+        self.refused: set[str] = set()
+        self.locks: dict[str, int] = {}
+        self._processes: dict[str, list[Process]] = {}
+
+    def living(self, job_id: str, run: int | None = None) -> list[Process]:
+        now = self.clock.monotonic()
+        found = [process for process in self._processes.get(job_id, ()) if process.lives(now)]
+        return found if run is None else [process for process in found if process.run == run]
+
+    def lock_owner(self, job_id: str) -> WorkerProcess | None:
+        """The living worker that holds the job's lock."""
+        owner = self.workers.get(self.locks.get(job_id, 0))
+        return owner if owner and owner.alive else None
+
+    def is_locked(self, job_id: str) -> bool:
+        return bool(self.living(job_id)) or self.lock_owner(job_id) is not None
+
+    def spawn(self, job: Job, script: Script, parent: WorkerRow) -> Process:
+        now = self.clock.monotonic()
+        who = (job.id, job.run, parent.pid, parent.pid_namespace, now)
+        command = Process(*who, now + script.lasts, script.cause, script.obeys, script.told)
+        self.spawned(command)
+        self.runs[job.id, job.run] = command
+        processes = self._processes.setdefault(job.id, [])
+        processes[:] = [*self.living(job.id), command]
+        if script.background:
+            obeys = 0 if script.background_obeys else None
+            processes.append(Process(*who, command.ends + script.background, None, obeys, None))
+        return command
+
+
+class SimulatedCommands:
+    """See Commands. `visit` is called before each call: it may raise, or let time pass and others run."""
+
+    def __init__(self, world: World, me: WorkerRow, visit: Callable[[str], None] = lambda point: None) -> None:
+        self.world, self.me, self._visit = world, me, visit
+        self.runs: dict[str, Process] = {}
+        self.leftovers: list[Process] = []
+
+    def reserve(self, job: Job) -> bool:
+        self._visit("reserve")
+        if self.world.is_locked(job.id) or job.id in self.runs:
+            self.world.refused.add(job.id)
+            return False
+        self.world.locks[job.id] = self.me.pid
+        return True
+
+    def unreserve(self, job_id: str) -> None:
+        self._unlock(job_id)
+
+    def start(self, job: Job) -> Exit | None:
+        self._visit("start")
+        script = self.world.script(job)
+        if script.why_not:
+            self.world.not_started.add((job.id, job.run))
+            self._unlock(job.id)
+            return Exit(NotStarted(script.why_not))
+        self.runs[job.id] = self.world.spawn(job, script, self.me)
+        if not self.world.keeps_lock:
+            self._unlock(job.id)
+        self._visit("started")
+        return None
+
+    def ended(self) -> list[Ended]:
+        self._visit("ended")
+        now = self.world.clock.monotonic()
+        over = [run for run in self.runs.values() if not run.lives(now)]
+        return [self._close(run, now) for run in sorted(over, key=lambda run: run.ends)]
+
+    def _close(self, run: Process, now: int) -> Ended:
+        del self.runs[run.job_id]
+        left = self.world.living(run.job_id, run.run)
+        for process in left:
+            process.signal(SIGTERM, now)
+        if left:
+            self.leftovers.append(run)
+        else:
+            self._unlock(run.job_id)
+        return Ended(run.job_id, Exit(run.cause, run.ends - run.started, output_of(run.job_id, run.run)))
+
+    def end(self, job_id: str, *, force: bool) -> None:
+        self._visit("end")
+        for process in self.world.living(job_id, self.runs[job_id].run):
+            process.signal(SIGKILL if force else SIGTERM, self.world.clock.monotonic())
+
+    def end_leftovers(self, *, force: bool) -> int:
+        self._visit("end_leftovers")
+        now = self.world.clock.monotonic()
+        for run in list(self.leftovers):
+            for process in self.world.living(run.job_id, run.run) if force else ():
+                process.signal(SIGKILL, now)
+            if not self.world.living(run.job_id, run.run):
+                self._unlock(run.job_id)
+                self.leftovers.remove(run)
+        return len(self.leftovers)
+
+    def clear(self, job: Job) -> bool:
+        self._visit("clear")
+        seen = [each for each in self.world.living(job.id) if each.namespace == self.me.pid_namespace]
+        for process in seen:
+            process.signal(SIGKILL, self.world.clock.monotonic())
+        if seen:
+            return False
+        locked = self.world.is_locked(job.id)
+        if locked and job.claim and job.claim.pid != self.me.pid and self.alive(job.claim):
+            self.world.workers[job.claim.pid].alive = False  # it stopped between claim and start: the runner kills it
+        return not locked
+
+    def tails(self, job: Job) -> tuple[str, str]:
+        return output_of(job.id, job.run), ""
+
+    def alive(self, who: Identity) -> bool | None:
+        if who.pid_namespace != self.me.pid_namespace:
+            return None
+        worker = self.world.workers.get(who.pid)
+        return worker is not None and worker.alive and worker.row.pid_started_at == who.pid_started_at
+
+    def _unlock(self, job_id: str) -> None:
+        if self.world.locks.get(job_id) == self.me.pid:
+            del self.world.locks[job_id]
+
+
+def output_of(job_id: str, run: int) -> str:
+    """What the run printed: by it a result is known to belong to its run."""
+    return f"{job_id} run {run}"

@@ -1,0 +1,52 @@
+"""The stores under test, one parameter each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl.store.base import EventStore
+from tests.store.peer import Peer
+from tests.store.places import KINDS, SHARED, Places
+from tests.store.vocabulary import SettableClock
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture(params=KINDS)
+def places(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
+    """Empty stores of each kind, as many as a test asks for."""
+    places = Places(request.param, tmp_path, clock)
+    yield places
+    places.close()
+
+
+@pytest.fixture
+def store(places: Places) -> EventStore:
+    return places.new_store()
+
+
+@pytest.fixture(params=SHARED)
+def shared(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
+    """Like `places`, of the kinds that can be opened more than once."""
+    places = Places(request.param, tmp_path, clock)
+    yield places
+    places.close()
+
+
+@pytest.fixture
+def url(shared: Places) -> str:
+    """A place for one log that several open."""
+    return shared.new_url()
+
+
+@pytest.fixture
+def peers() -> Iterator[list[Peer]]:
+    """Other processes, ended when the test is over."""
+    running: list[Peer] = []
+    yield running
+    for peer in running:
+        peer.end()

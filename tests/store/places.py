@@ -1,0 +1,47 @@
+"""Where the stores under test are kept: the only file of the conformance suite that tells them apart.
+
+A store to come is one more entry in `KINDS`, and in `SHARED` when several processes can open it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from queuectl.runtime import Clock
+from queuectl.store import open_store
+from queuectl.store.base import EventStore
+
+KINDS: dict[str, Callable[[Path, int], str]] = {
+    "memory": lambda folder, number: ":memory:",
+    "file": lambda folder, number: str(folder / f"place-{number}" / "queue.db"),
+}
+"""Name -> the URL of the n-th new log of a test."""
+
+SHARED = ("file",)
+
+
+class Places:
+    """Hands out stores, and takes them back at the end."""
+
+    def __init__(self, kind: str, folder: Path, clock: Clock) -> None:
+        self._kind, self._folder, self._clock = kind, folder, clock
+        self._made = 0
+        self._open: list[EventStore] = []
+
+    def new_url(self) -> str:
+        """A place where no log is yet."""
+        self._made += 1
+        return KINDS[self._kind](self._folder, self._made)
+
+    def open(self, url: str, clock: Clock | None = None) -> EventStore:
+        """A connection of its own to the log there."""
+        store = open_store(url, clock or self._clock)
+        self._open.append(store)
+        return store
+
+    def new_store(self, clock: Clock | None = None) -> EventStore:
+        """An empty store."""
+        return self.open(self.new_url(), clock)
+
+    def close(self) -> None:
+        while self._open:
+            self._open.pop().close()

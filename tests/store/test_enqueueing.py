@@ -1,0 +1,205 @@
+"""The use case `enqueue` on a store: ids once, keys once, a batch whole or not at all."""
+
+import pytest
+
+from queuectl.application import NewJob, Queue, Receipt
+from queuectl.domain import events as e
+from queuectl.domain.commands import Claim, Exit, Report
+from queuectl.errors import RefusedError
+from queuectl.store.base import VersionConflictError
+from tests.store.vocabulary import ACTOR, a_spec, add, claimed, everything, new
+
+
+@pytest.fixture
+def queue(store):
+    return Queue(store, ACTOR)
+
+
+def job(job_id=None, command="true", line=None, **promises):
+    return NewJob(a_spec(command, **promises), job_id, line)
+
+
+def finish(queue, job_id):
+    queue.execute([Claim(job_id, claimed(0))])
+    queue.execute([Report(job_id, queue.store.load(job_id).run, Exit())])
+
+
+def ids(queue):
+    return [record.stream_id for record in queue.store.records() if record.type == "enqueued"]
+
+
+# ── ids ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_without_an_id_gets_one(queue):
+    receipts = queue.enqueue([job(), job()])
+    assert [receipt.created for receipt in receipts] == [True, True]
+    assert len({receipt.id for receipt in receipts}) == 2
+    assert ids(queue) == [receipt.id for receipt in receipts]
+
+
+def test_the_same_id_and_specification_again_writes_nothing(queue, clock):
+    assert queue.enqueue([job("a", tags={"k": "v"})]) == [Receipt("a", True)]
+    before = everything(queue.store)
+    clock.advance(1)
+    assert queue.enqueue([job("a", tags={"k": "v"})]) == [Receipt("a", False)]
+    assert everything(queue.store) == before
+
+
+@pytest.mark.parametrize("end", [finish, lambda queue, job_id: queue.cancel([job_id])])
+def test_an_id_is_never_used_again_also_when_purged(queue, end):
+    queue.enqueue([job("a")])
+    end(queue, "a")
+    queue.purge(["a"])
+    before = everything(queue.store)
+    assert queue.enqueue([job("a")]) == [Receipt("a", False)]
+    with pytest.raises(RefusedError, match="the id a is taken"):
+        queue.enqueue([job("a", "false")])
+    assert everything(queue.store) == before
+
+
+@pytest.mark.parametrize("difference", [{"command": "false"}, {"priority": 1}, {"tags": {"k": "v"}}, {"unique": "k"}])
+def test_a_taken_id_with_another_specification_is_refused(queue, difference):
+    queue.enqueue([job("a")])
+    before = everything(queue.store)
+    with pytest.raises(RefusedError, match="the id a is taken") as refusal:
+        queue.enqueue([job("a", **difference)])
+    assert refusal.value.exit_code == 4
+    assert everything(queue.store) == before
+
+
+# ── unique keys ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_held_key_gives_the_holder(queue):
+    [first] = queue.enqueue([job(unique="k")])
+    before = everything(queue.store)
+    assert queue.enqueue([job(unique="k")]) == [Receipt(first.id, False)]
+    assert queue.enqueue([job("mine", "false", unique="k")]) == [Receipt(first.id, False)]
+    assert everything(queue.store) == before
+
+
+def test_a_key_is_held_while_processing_and_free_after(queue):
+    queue.enqueue([job("a", unique="k")])
+    queue.execute([Claim("a", claimed(0))])
+    assert queue.enqueue([job("b", unique="k")]) == [Receipt("a", False)]
+    queue.execute([Report("a", 1, Exit())])
+    assert queue.enqueue([job("b", unique="k")]) == [Receipt("b", True)]
+
+
+def test_a_job_is_its_own_holder(queue):
+    queue.enqueue([job("a", unique="k")])
+    assert queue.enqueue([job("a", unique="k")]) == [Receipt("a", False)]
+
+
+def test_requeueing_against_a_holder_is_refused(queue):
+    queue.enqueue([job("a", unique="k")])
+    queue.cancel(["a"])
+    queue.enqueue([job("b", unique="k")])
+    before = everything(queue.store)
+    with pytest.raises(RefusedError, match="held by the live job b"):
+        queue.requeue(["a"])
+    assert everything(queue.store) == before
+    queue.cancel(["b"])
+    queue.requeue(["a"])
+    assert queue.store.holder("k") == "a"
+
+
+def test_a_key_within_one_batch_is_the_first_jobs(queue):
+    receipts = queue.enqueue([job("a", unique="k"), job(unique="k"), job("c", unique="k"), job("d", unique="other")])
+    assert receipts == [Receipt("a", True), Receipt("a", False), Receipt("a", False), Receipt("d", True)]
+    assert ids(queue) == ["a", "d"]
+
+
+def test_other_keys_do_not_meet(queue):
+    receipts = queue.enqueue([job("a", unique="k"), job("b", unique="K"), job("c", unique=""), job("d")])
+    assert [receipt.created for receipt in receipts] == [True] * 4
+
+
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_id_twice_in_a_batch_is_one_job(queue):
+    assert queue.enqueue([job("a"), job("b"), job("a")]) == [
+        Receipt("a", True),
+        Receipt("b", True),
+        Receipt("a", False),
+    ]
+    assert ids(queue) == ["a", "b"]
+
+
+def test_an_id_twice_in_a_batch_for_different_jobs_is_refused(queue):
+    with pytest.raises(RefusedError, match="line 3: the id a is given twice"):
+        queue.enqueue([job("a", line=1), job("b", line=2), job("a", "false", line=3)])
+    assert ids(queue) == []
+
+
+def test_a_batch_is_whole_or_not_at_all(queue):
+    queue.enqueue([job("taken")])
+    before = everything(queue.store)
+    with pytest.raises(RefusedError, match="line 2: the id taken"):
+        queue.enqueue([job("a", line=1), job("taken", "false", line=2), job("c", line=3)])
+    assert everything(queue.store) == before
+
+
+def test_a_batch_may_repeat_what_is_there(queue):
+    queue.enqueue([job("a"), job("b")])
+    assert queue.enqueue([job("a"), job("c"), job("b")]) == [
+        Receipt("a", False),
+        Receipt("c", True),
+        Receipt("b", False),
+    ]
+    assert ids(queue) == ["a", "b", "c"]
+
+
+def test_an_empty_batch(queue):
+    assert queue.enqueue([]) == []
+    assert queue.store.head().position == 0
+
+
+# ── someone was faster ──────────────────────────────────────────────────────────────────────────────
+
+
+class Overtaken:
+    """A store whose first append meets a log on which someone has just written."""
+
+    def __init__(self, store, meanwhile):
+        self._store, self._meanwhile = store, [meanwhile]
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def append(self, changes, actor):
+        if self._meanwhile:
+            self._meanwhile.pop()()
+            with pytest.raises(VersionConflictError):
+                self._store.append(changes, actor)
+            raise VersionConflictError
+        return self._store.append(changes, actor)
+
+
+def test_an_enqueue_that_lost_the_race_for_a_key_gives_the_holder(store):
+    queue = Queue(Overtaken(store, lambda: add(store, new("faster", unique="k"))), ACTOR)
+    assert queue.enqueue([job("slow", unique="k")]) == [Receipt("faster", False)]
+
+
+def test_an_enqueue_that_lost_the_race_for_an_id_is_refused(store):
+    queue = Queue(Overtaken(store, lambda: add(store, new("a", priority=5))), ACTOR)
+    with pytest.raises(RefusedError, match="the id a is taken"):
+        queue.enqueue([job("a")])
+
+
+def test_a_batch_that_lost_a_race_is_decided_again_as_a_whole(store):
+    queue = Queue(Overtaken(store, lambda: add(store, new("b"))), ACTOR)
+    assert queue.enqueue([job("a"), job("b")]) == [Receipt("a", True), Receipt("b", False)]
+    assert ids(queue) == ["b", "a"]
+
+
+def test_a_stale_result_that_lost_a_race_is_recorded_as_rejected(store):
+    queue = Queue(store, ACTOR)
+    queue.enqueue([job("a")])
+    [known] = queue.execute([Claim("a", claimed(0))])
+    queue.execute([Report("a", 1, Exit(e.LostWorker("w1")))])
+    queue.execute([Report("a", 1, Exit())], {"a": known})
+    assert [record.type for record in store.records()][-1] == "result_rejected"
+    assert store.load("a").state == "pending"

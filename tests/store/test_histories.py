@@ -1,0 +1,200 @@
+"""Any history at all: the tables are what the log says, and the log is whole."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from queuectl.application import NewJob, Queue
+from queuectl.domain import events as e
+from queuectl.domain.commands import Exit, Release, Report
+from queuectl.domain.job import fold
+from queuectl.errors import NoSuchJobError, RefusedError
+from queuectl.store.base import PAUSE_ALL
+from tests.store.vocabulary import (
+    ACTOR,
+    HOUR,
+    SECOND,
+    SettableClock,
+    a_spec,
+    chained,
+    claimed,
+    counted,
+    derived,
+    projected,
+    scanned,
+    stored,
+    streams_of,
+)
+
+JOBS = [f"job-{number}" for number in range(6)]
+QUEUES = ("default", "mail")
+
+
+class Step(NamedTuple):
+    """What happens next: to which job, and a number that says how."""
+
+    action: str
+    job_id: str
+    how: int
+
+
+class Player:
+    """Plays steps on a queue. A refusal is part of the game."""
+
+    def __init__(self, queue: Queue, clock: SettableClock) -> None:
+        self.queue, self.clock = queue, clock
+
+    def play(self, steps: list[Step]) -> None:
+        for step in steps:
+            self.clock.advance(step.how * SECOND // 3)
+            with suppress(RefusedError, NoSuchJobError):
+                ACTIONS[step.action](self, step.job_id, step.how)
+
+    def enqueue(self, job_id: str, how: int) -> None:
+        batch = [JOBS[(JOBS.index(job_id) + i) % len(JOBS)] for i in range(how % 2 + 1)]
+        self.queue.enqueue([NewJob(self._spec(each, how), each) for each in batch])
+
+    def _spec(self, job_id: str, how: int) -> e.Enqueued:
+        number = JOBS.index(job_id)
+        return a_spec(
+            f"echo {number}",
+            queue=QUEUES[number % 2],
+            priority=number % 3,
+            max_retries=number % 2,
+            delay=how * SECOND,
+            unique="key" if number < 2 else None,
+            tags={"n": str(number)} if number % 2 else {},
+        )
+
+    def claim(self, job_id: str, how: int) -> None:
+        self.queue.claim(claimed(0), QUEUES[: how % 3], how % 2 + 1, lambda job: how < 4 or job.id != job_id)
+
+    def complete(self, job_id: str, how: int) -> None:
+        self._report(job_id, how, None)
+
+    def fail(self, job_id: str, how: int) -> None:
+        causes = [e.Exited(how + 1), e.Signalled(9), e.TimedOut(SECOND), e.NotStarted("no shell"), e.LostWorker("w1")]
+        self._report(job_id, how, causes[how])
+
+    def _report(self, job_id: str, how: int, cause: e.AnyCause | None) -> None:
+        exit = Exit(cause, duration=how * 1234, stdout="o" * how, stderr=f"line\n{how}\n")
+        self.queue.execute([Report(job_id, self._run(job_id) - (how == 4), exit)])
+
+    def _run(self, job_id: str) -> int:
+        job = self.queue.store.load(job_id)
+        return job.run if job else 1
+
+    def release(self, job_id: str, how: int) -> None:
+        self.queue.execute([Release(job_id, self._run(job_id), "stopping")])
+
+    def cancel(self, job_id: str, how: int) -> None:
+        self.queue.cancel([job_id], "no longer wanted")
+
+    def finish(self, job_id: str, how: int) -> None:
+        """What people do with finished jobs, several at once."""
+        ended = [row["id"] for row in self.queue.store.jobs(_ended())][: how + 1]
+        (self.queue.requeue if how % 2 else self.queue.purge)(ended)
+
+    def requeue(self, job_id: str, how: int) -> None:
+        self.queue.requeue([job_id])
+
+    def purge(self, job_id: str, how: int) -> None:
+        self.queue.purge([job_id])
+
+    def pause(self, job_id: str, how: int) -> None:
+        self.queue.pause((*QUEUES, PAUSE_ALL)[how % 3])
+
+    def resume(self, job_id: str, how: int) -> None:
+        self.queue.resume((*QUEUES, PAUSE_ALL)[how % 3])
+
+    def configure(self, job_id: str, how: int) -> None:
+        self.queue.change_setting(("lease", "grace")[how % 2], f"{how}s" if how < 3 else None)
+
+    def turn_the_clock(self, job_id: str, how: int) -> None:
+        self.clock.turn((how - 3) * HOUR)
+
+
+def _ended():
+    from queuectl.domain.machine import FINISHED
+    from queuectl.store.base import JobFilter
+
+    return JobFilter(states=FINISHED, limit=0)
+
+
+ACTIONS: dict[str, Callable[[Player, str, int], None]] = {
+    name: getattr(Player, name)
+    for name in (
+        "enqueue", "claim", "complete", "fail", "release", "cancel", "finish", "requeue", "purge", "pause", "resume",
+        "configure", "turn_the_clock",
+    )
+}  # fmt: skip
+OFTEN = ("enqueue", "claim", "complete", "fail")
+
+steps = st.builds(Step, st.sampled_from([*ACTIONS, *OFTEN, *OFTEN]), st.sampled_from(JOBS), st.integers(0, 4))
+histories = st.lists(steps, min_size=1, max_size=60)
+any_history = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # every example asks the fixture for a new store
+
+
+def lived(places, history):
+    clock = SettableClock()
+    store = places.new_store(clock)
+    Player(Queue(store, ACTOR), clock).play(history)
+    return store
+
+
+@any_history
+@given(histories)
+def test_the_tables_are_what_the_log_says(places, history):
+    store = lived(places, history)
+    assert projected(store) == derived(store)
+    store.close()
+
+
+@any_history
+@given(histories)
+def test_counts_are_what_a_scan_finds_and_never_zero(places, history):
+    store = lived(places, history)
+    assert store.counts() == scanned(store)
+    assert all(jobs > 0 for jobs in counted(store).values())
+    store.close()
+
+
+@any_history
+@given(histories)
+def test_the_log_is_whole(places, history):
+    store = lived(places, history)
+    rows = stored(store)
+    assert [row.position for row in rows] == [*range(1, len(rows) + 1)]
+    assert [row.digest for row in rows] == chained(rows)
+    assert [row.recorded_at for row in rows] == sorted(row.recorded_at for row in rows)
+    for stream_id, records in streams_of(store).items():
+        assert [record.version for record in records] == [*range(1, len(records) + 1)]
+        assert stream_id.startswith("$") or store.load(stream_id) == fold(records)
+    store.close()
+
+
+def test_the_game_reaches_every_move(places):
+    """The histories above would prove little if they never got far: a long one has every kind of event."""
+    import random
+
+    chance = random.Random(5)
+    names = [*ACTIONS, *OFTEN, *OFTEN]
+    history = [Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(1500)]
+    store = lived(places, history)
+    found = {record.type for record in store.records()}
+    known = {e.type_of(event) for event in e.EVENT_TYPES}
+    assert found == known - {"worker_started", "worker_stopped", "worker_lost"}
+    assert projected(store) == derived(store)
+
+
+@pytest.mark.parametrize("column", ["due_at", "attempts", "state"])
+def test_the_comparison_sees_a_table_that_differs(places, column):
+    store = lived(places, [Step("enqueue", "job-0", 0)])
+    store._run(f"UPDATE jobs SET {column} = 7")
+    assert projected(store) != derived(store)

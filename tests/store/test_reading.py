@@ -1,0 +1,207 @@
+"""Reading: one job, the log in pages, ids by prefix, lists of rows."""
+
+import pytest
+
+from queuectl.domain import events as e
+from queuectl.domain.job import fold
+from queuectl.domain.machine import State
+from queuectl.store.base import SETTINGS_STREAM, JobFilter, queue_stream
+from tests.store.vocabulary import (
+    SECOND,
+    a_spec,
+    add,
+    buried,
+    claimed,
+    completed,
+    follow,
+    more,
+    new,
+    note,
+    retried,
+)
+
+# ── one stream ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        [],
+        [claimed()],
+        [claimed(), retried(), claimed(2), buried(2), e.Requeued(), claimed(3), completed(3)],
+        [e.Cancelled(), e.Purged()],
+        [e.Cancelled(), e.Purged(), e.Requeued()],
+    ],
+)
+def test_load_folds_the_stream(store, clock, life):
+    add(store, new("other"))
+    job = follow(store, clock, "a", a_spec(), *life)
+    assert store.load("a") == job == fold(store.records(stream_id="a"))
+    assert store.version("a") == job.version == len(life) + 1
+
+
+def test_what_is_not_there(store):
+    add(store, new("a"))
+    assert store.load("b") is None
+    assert store.load("") is None
+    assert store.job("b") is None
+    assert store.version("b") == 0
+    assert store.holder("k") is None
+
+
+def test_a_purged_job_still_loads(store, clock):
+    follow(store, clock, "a", a_spec("echo hi"), claimed(), completed(), e.Purged())
+    job = store.load("a")
+    assert (job.state, job.spec.command, job.version) == (State.PURGED, "echo hi", 4)
+
+
+# ── the log ─────────────────────────────────────────────────────────────────────────────────────────
+
+MANY = 1203
+
+
+@pytest.fixture
+def long(store):
+    """More events than any page holds: two thirds of them are one job's."""
+    [job] = add(store, new("a"))
+    for _ in range(MANY // 3):
+        [job, _] = add(
+            store,
+            more(job, claimed(job.run + 1), retried(job.run + 1, wait=0)),
+            note(store, SETTINGS_STREAM, e.SettingChanged(key="k", value="v")),
+        )
+    return store
+
+
+def places(records):
+    return [record.position for record in records]
+
+
+@pytest.mark.parametrize("after", [0, 1, 499, 500, 501, MANY])
+def test_the_log_is_read_across_its_pages(long, after):
+    assert places(long.records(after=after)) == [*range(after + 1, MANY + 2)]
+
+
+@pytest.mark.parametrize(
+    ("after", "until"), [(0, 0), (0, 1), (0, 500), (0, 501), (3, 1004), (500, 500), (700, 600), (0, MANY + 99)]
+)
+def test_the_log_is_read_between_two_places(long, after, until):
+    assert places(long.records(after=after, until=until)) == [*range(after + 1, min(until, MANY + 1) + 1)]
+
+
+def test_one_stream_is_read_across_its_pages(long):
+    records = list(long.records(stream_id="a"))
+    assert [record.version for record in records] == [*range(1, 2 * (MANY // 3) + 2)]
+    assert {record.stream_id for record in records} == {"a"}
+    assert places(long.records(stream_id="a", after=4, until=10)) == [5, 6, 8, 9]
+    assert places(long.records(stream_id=SETTINGS_STREAM, after=4, until=10)) == [7, 10]
+    assert long.load("a").run == MANY // 3
+
+
+def test_a_reader_ends_where_the_log_stood_when_it_began(long):
+    reader = long.records(after=MANY - 600)
+    first = next(reader)
+    add(long, new("late"))
+    assert places([first, *reader]) == [*range(MANY - 599, MANY + 2)]
+
+
+# ── ids by prefix ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def named(store, clock):
+    add(store, *(new(job_id) for job_id in ("ab1", "ab2", "b", "Ab3", "ab", "ab_%")))
+    follow(store, clock, "abc", a_spec(), e.Cancelled(), e.Purged())
+    for queue in ("a", "b", "c", "d"):
+        add(store, note(store, queue_stream(queue), e.QueuePaused()))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [
+        ("ab", ["ab", "ab1", "ab2", "ab_%", "abc"]),
+        ("ab1", ["ab1"]),
+        ("abc", ["abc"]),
+        ("A", ["Ab3"]),
+        ("ab_", ["ab_%"]),
+        ("ab%", []),
+        ("z", []),
+        ("$", []),
+        ("$queue", []),
+        ("", ["Ab3", "ab", "ab1", "ab2", "ab_%", "abc", "b"]),
+    ],
+)
+def test_streams_by_prefix(named, prefix, found):
+    assert sorted(named.streams(prefix, 100)) == found
+
+
+def test_the_limit_counts_jobs_alone(named):
+    assert len(named.streams("ab", 3)) == 3
+    assert len(named.streams("", 3)) == 3
+
+
+# ── lists ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def listed(store, clock):
+    """Five jobs, ten seconds apart and more."""
+    follow(store, clock, "one", a_spec(tags={"team": "x", "env": "p"}, priority=1))
+    follow(store, clock, "two", a_spec(queue="mail", tags={"team": "x"}), claimed(), retried())
+    follow(store, clock, "three", a_spec(queue="mail"), claimed(), buried())
+    follow(store, clock, "four", a_spec(tags={"team": "y"}, priority=9), claimed())
+    follow(store, clock, "five", a_spec(delay=SECOND), claimed(), completed())
+    return store
+
+
+def ids(store, **wanted):
+    return [row["id"] for row in store.jobs(JobFilter(**wanted))]
+
+
+ALL = ["five", "four", "three", "two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, ALL),
+        ({"descending": False}, ALL[::-1]),
+        ({"limit": 2}, ALL[:2]),
+        ({"limit": 0}, ALL),
+        ({"states": (State.DLQ,)}, ["three"]),
+        ({"states": (State.DONE, State.PROCESSING)}, ["five", "four"]),
+        ({"failed": True}, ["two"]),
+        ({"failed": True, "states": (State.PENDING,)}, ["two"]),
+        ({"queue": "mail"}, ["three", "two"]),
+        ({"queue": "none"}, []),
+        ({"tags": {"team": "x"}}, ["two", "one"]),
+        ({"tags": {"team": "x", "env": "p"}}, ["one"]),
+        ({"tags": {"team": "x", "env": "q"}}, []),
+        ({"tags": {"x": "team"}}, []),
+        ({"sort": "priority"}, ["four", "one", "five", "three", "two"]),
+        ({"sort": "id", "descending": False}, ["five", "four", "one", "three", "two"]),
+        ({"sort": "attempts", "limit": 3}, ["five", "three", "two"]),
+        ({"sort": "updated", "descending": False}, ALL[::-1]),
+    ],
+)
+def test_lists(listed, wanted, found):
+    assert ids(listed, **wanted) == found
+
+
+def test_jobs_since_a_moment(listed):
+    third = listed.load("three").created_at
+    assert ids(listed, since=third) == ["five", "four", "three"]
+    assert ids(listed, since=third + SECOND) == ["five", "four"]
+
+
+@pytest.mark.parametrize("text", ["'", '"', "%", "_", "a.b", "$", "ä"])
+def test_values_are_only_values(store, text):
+    add(store, new("a", queue=text, tags={text: text}, unique=text), new("b", tags={"x": "y"}))
+    assert ids(store, queue=text) == ids(store, tags={text: text}) == ["a"]
+    assert store.holder(text) == "a"
+    assert store.claimable([text], 5, store.now()) == ["a"]
+
+
+def test_the_jobs_that_workers_hold(listed):
+    assert listed.processing() == [("four", 1)]

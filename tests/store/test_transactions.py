@@ -1,0 +1,209 @@
+"""Transactions, the workers' rows, and what one connection sees of another's writes."""
+
+import pytest
+from msgspec.structs import replace
+
+from queuectl.domain import events as e
+from queuectl.errors import StoreError
+from queuectl.store.base import SETTINGS_STREAM
+from tests.store.vocabulary import (
+    START,
+    a_worker,
+    add,
+    chained,
+    claimed,
+    everything,
+    follow,
+    more,
+    new,
+    note,
+    stored,
+)
+
+
+class Interrupted(BaseException):
+    """What Ctrl-C looks like."""
+
+
+def do_everything(store):
+    [job] = add(store, new("a", unique="k"))
+    add(store, more(job, e.Cancelled()), new("b"), note(store, SETTINGS_STREAM, e.SettingChanged(key="x", value="1")))
+    add(store, note(store, "$queue:q", e.QueuePaused()))
+    store.beat(a_worker())
+    store.hold("b")
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("error", [ValueError, Interrupted])
+def test_an_exception_leaves_nothing(store, error, durable):
+    add(store, new("before"))
+    before = everything(store)
+    with pytest.raises(error), store.transaction(durable=durable):
+        do_everything(store)
+        assert everything(store) != before
+        raise error
+    assert everything(store) == before
+    do_everything(store)
+    assert [row.digest for row in stored(store)] == chained(stored(store))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_a_transaction_did_stays(store, durable):
+    with store.transaction(durable=durable):
+        do_everything(store)
+        inside = everything(store)
+    assert everything(store) == inside
+    assert store.head().position == 5
+
+
+def test_a_transaction_within_one_is_part_of_it(store):
+    with store.transaction():
+        add(store, new("a"))
+        with store.transaction(durable=False):
+            add(store, new("b"))
+        add(store, new("c"))
+    assert [record.stream_id for record in store.records()] == ["a", "b", "c"]
+    before = everything(store)
+    with pytest.raises(ValueError, match="outer"), store.transaction():
+        with store.transaction():
+            add(store, new("d"))
+        raise ValueError("outer")
+    with pytest.raises(ValueError, match="inner"), store.transaction():
+        add(store, new("e"))
+        with store.transaction():
+            raise ValueError("inner")
+    assert everything(store) == before
+
+
+def test_others_see_a_transaction_when_it_is_over(shared, url):
+    one, other = shared.open(url), shared.open(url)
+    with one.transaction():
+        add(one, new("a"))
+        assert (other.head().position, other.load("a"), other.counts()) == (0, None, [])
+    assert (other.head(), other.load("a"), other.counts()) == (one.head(), one.load("a"), one.counts())
+
+
+def test_the_time_is_taken_under_the_lock(shared, url, clock):
+    one, other = shared.open(url), shared.open(url)
+    clock.advance(5)
+    add(one, new("a"))
+    clock.turn(-5)
+    with other.transaction():
+        assert other.now() == START + 5
+
+
+def test_two_connections_make_one_chain(shared, url):
+    one, other = shared.open(url), shared.open(url)
+    for number in range(10):
+        add((one, other)[number % 2], new(str(number)))
+    assert [row.digest for row in stored(one)] == chained(stored(one))
+    assert one.head() == other.head()
+
+
+def test_a_log_is_still_there_when_it_is_opened_again(shared, url, clock):
+    one = shared.open(url)
+    follow(one, clock, "a", new("a").events[0], claimed())
+    before, log_id = everything(one), one.log_id
+    one.close()
+    again = shared.open(url)
+    assert (everything(again), again.log_id) == (before, log_id)
+    assert shared.new_store().log_id != log_id
+
+
+def test_the_logs_time_holds_across_opening(shared, url, clock):
+    add(shared.open(url), new("a"))
+    clock.turn(-1000)
+    again = shared.open(url)
+    add(again, new("b"))
+    clock.advance(7)
+    add(again, new("c"))
+    assert [record.recorded_at for record in again.records()] == [START, START, START + 7]
+
+
+def test_a_closed_store_says_so(store):
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.head()
+    with pytest.raises(StoreError, match="closed"):
+        add(store, new("a"))
+
+
+# ── whether others wrote ────────────────────────────────────────────────────────────────────────────
+
+
+def test_changed_sees_the_writes_of_others_once(shared, url):
+    one, other = shared.open(url), shared.open(url)
+    one.changed()
+    assert one.changed() is False
+    add(other, new("a"))
+    assert [one.changed(), one.changed()] == [True, False]
+    other.beat(a_worker())
+    assert [one.changed(), one.changed()] == [True, False]
+
+
+def test_changed_does_not_see_ones_own_writes(shared, url):
+    one = shared.open(url)
+    one.changed()
+    add(one, new("a"))
+    one.beat(a_worker())
+    assert one.changed() is False
+
+
+# ── workers' rows ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_beat_writes_the_row_and_the_next_one_renews_it(store):
+    row = a_worker()
+    store.beat(row)
+    assert store.workers() == [row]
+    later = replace(row, beat_at=99, last_heartbeat=5, running=2, jobs_done=7, slots=3, queues=())
+    store.beat(later)
+    assert store.workers() == [later]
+
+
+def test_workers_come_in_the_order_of_their_start(store):
+    for name, started_at in (("b", 2), ("c", 1), ("a", 2)):
+        store.beat(a_worker(name, started_at=started_at))
+    assert [row.name for row in store.workers()] == ["c", "a", "b"]
+
+
+def test_a_beat_does_not_write_over_a_request_to_stop(store):
+    store.beat(a_worker())
+    assert store.asked("w1") == (0, [])
+    assert store.ask_to_stop("w1") is True
+    store.beat(a_worker(beat_at=99))
+    assert store.asked("w1") == (1, [])
+    assert store.ask_to_stop("w1") is True
+    assert store.asked("w1") == (2, [])
+
+
+def test_asking_a_worker_that_is_not_there(store):
+    store.beat(a_worker("other"))
+    assert store.ask_to_stop("w1") is False
+    assert store.asked("w1") == (0, [])
+    assert store.asked("other") == (0, [])
+
+
+def test_a_worker_is_asked_to_cancel_its_own_jobs_alone(store):
+    jobs = add(store, *(new(job_id) for job_id in "abc"))
+    jobs = add(store, more(jobs[0], claimed(1, "w1")), more(jobs[1], claimed(1, "w2")), more(jobs[2], claimed(1, "w1")))
+    add(store, *(more(job, e.CancelRequested(run=1)) for job in jobs[:2]))
+    assert store.asked("w1") == (0, ["a"])
+    assert store.asked("w2") == (0, ["b"])
+    add(store, more(store.load("a"), e.Cancelled(run=1)))
+    assert store.asked("w1") == (0, [])
+
+
+def test_a_forgotten_worker_is_gone(store):
+    store.beat(a_worker("w1"))
+    store.beat(a_worker("w2"))
+    store.forget("w1")
+    store.forget("nobody")
+    assert [row.name for row in store.workers()] == ["w2"]
+
+
+def test_workers_are_not_in_the_log(store):
+    store.beat(a_worker())
+    store.ask_to_stop("w1")
+    store.forget("w1")
+    assert store.head().position == 0

@@ -1,0 +1,232 @@
+"""The words that store tests are written in: a clock that is set, specs, events, changes, and what a log says."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from queuectl.domain import events as e
+from queuectl.domain.job import Job, fold
+from queuectl.domain.machine import State
+from queuectl.store import projections
+from queuectl.store.base import Change, Count, EventStore, JobFilter, RecordedEvent, WorkerRow
+
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+START = 1_795_490_400 * SECOND  # 2026-11-24T03:20:00Z
+ACTOR = "ann@box"
+
+
+class SettableClock:
+    """Both clocks stand still until they are moved."""
+
+    def __init__(self, now: int = START) -> None:
+        self._now, self._monotonic = now, 7 * SECOND
+
+    def now(self) -> int:
+        return self._now
+
+    def monotonic(self) -> int:
+        return self._monotonic
+
+    def advance(self, microseconds: int) -> None:
+        """Time passes."""
+        self._now += microseconds
+        self._monotonic += microseconds
+
+    def turn(self, microseconds: int) -> None:
+        """Someone sets the wall clock, forward or back."""
+        self._now += microseconds
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def a_spec(command: str = "true", **promises: Any) -> e.Enqueued:
+    usual = {
+        "queue": "default",
+        "priority": 0,
+        "max_retries": 3,
+        "backoff_base": 2,
+        "backoff_cap": HOUR,
+        "jitter": False,
+        "cwd": "/",
+    }
+    return e.Enqueued(command=command, **{**usual, **promises})
+
+
+def claimed(run: int = 1, worker: str = "w1") -> e.Claimed:
+    return e.Claimed(
+        run=run, worker=worker, host="box", boot_id="b", pid=10, pid_namespace=1, pid_started_at=5, lease=30 * SECOND
+    )
+
+
+def completed(run: int = 1, **output: Any) -> e.Completed:
+    return e.Completed(run=run, **{"duration": SECOND, **output})
+
+
+def retried(run: int = 1, wait: int = 2 * SECOND, cause: Any = None, **output: Any) -> e.RetryScheduled:
+    return e.RetryScheduled(run=run, cause=cause or e.Exited(1), wait=wait, **{"duration": SECOND, **output})
+
+
+def buried(run: int = 1, cause: Any = None, **output: Any) -> e.DeadLettered:
+    return e.DeadLettered(run=run, cause=cause or e.Exited(1), **{"duration": SECOND, **output})
+
+
+# ── changes ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def new(job_id: str, **promises: Any) -> Change:
+    """A job that is enqueued."""
+    return Change(job_id, 0, [a_spec(**promises)])
+
+
+def more(job: Job | None, *events: e.Event) -> Change:
+    """What comes next for a job."""
+    assert job is not None
+    return Change(job.id, job.version, events, job)
+
+
+def note(store: EventStore, stream_id: str, *events: e.Event) -> Change:
+    """Notes, which belong to no job."""
+    return Change(stream_id, store.version(stream_id), events)
+
+
+def add(store: EventStore, *changes: Change) -> list[Job | None]:
+    return store.append(changes, ACTOR)
+
+
+def follow(store: EventStore, clock: SettableClock, job_id: str, *events: e.Event) -> Job | None:
+    """A job's life, one event every ten seconds."""
+    job = store.load(job_id)
+    for event in events:
+        clock.advance(10 * SECOND)
+        [job] = add(store, Change(job_id, job.version if job else 0, [event], job))
+    return job
+
+
+def a_worker(name: str = "w1", **columns: Any) -> WorkerRow:
+    usual = {
+        "host": "box",
+        "boot_id": "b",
+        "pid": 10,
+        "pid_namespace": 1,
+        "pid_started_at": 5,
+        "slots": 2,
+        "queues": ("default", "mail"),
+        "started_at": START // SECOND,
+        "last_heartbeat": START // SECOND,
+        "beat_at": 7 * SECOND,
+    }
+    return WorkerRow(name=name, **{**usual, **columns})
+
+
+# ── what a log says ─────────────────────────────────────────────────────────────────────────────────
+
+
+def streams_of(store: EventStore) -> dict[str, list[RecordedEvent]]:
+    """The log's events by stream."""
+    streams: dict[str, list[RecordedEvent]] = {}
+    for record in store.records():
+        streams.setdefault(record.stream_id, []).append(record)
+    return streams
+
+
+def rows_of(store: EventStore, table: str) -> dict[str, tuple[Any, ...]]:
+    """What stands in a projection, by key."""
+    columns = projections.TABLES[table]
+    found: list[tuple[Any, ...]] = store._run(f"SELECT {', '.join(columns)} FROM {table}")
+    return {row[0]: row for row in found}
+
+
+def counted(store: EventStore) -> dict[tuple[Any, ...], int]:
+    found = store._run("SELECT queue, priority, state, jobs FROM counts")
+    return {tuple(key): jobs for *key, jobs in found}
+
+
+def projected(store: EventStore) -> dict[str, dict[Any, Any]]:
+    """Every projection as it stands."""
+    tables: dict[str, dict[Any, Any]] = {table: rows_of(store, table) for table in projections.TABLES}
+    return {**tables, "counts": counted(store)}
+
+
+def derived(store: EventStore) -> dict[str, dict[Any, Any]]:
+    """Every projection as the log alone says it has to be: folded afresh, counted by going through the jobs."""
+    tables: dict[str, dict[Any, Any]] = {table: {} for table in (*projections.TABLES, "counts")}
+    for stream_id, records in streams_of(store).items():
+        job = fold(records)
+        for table, row in projections.rows(job).items():
+            tables[table][stream_id] = row
+        if job and job.state is not State.PURGED:
+            key = (job.spec.queue, job.spec.priority, job.state.value)
+            tables["counts"][key] = tables["counts"].get(key, 0) + 1
+    for row in filter(None, map(projections.note_row, store.records())):
+        tables[row.table].pop(row.key, None)
+        if row.values is not None:
+            tables[row.table][row.key] = row.values
+    return tables
+
+
+def everything(store: EventStore) -> Any:
+    """The log and its tables, to see that nothing changed."""
+    return store.head(), list(store.records()), projected(store), store.workers()
+
+
+def scanned(store: EventStore) -> list[Count]:
+    """What `counts` has to say, found by going through all jobs."""
+    found: dict[tuple[str, str], int] = {}
+    for row in store.jobs(JobFilter(limit=0)):
+        key = (row["queue"], row["state"])
+        found[key] = found.get(key, 0) + 1
+    return [Count(queue, State(state), jobs) for (queue, state), jobs in sorted(found.items())]
+
+
+# ── the stored form, from DESIGN section 4 alone ────────────────────────────────────────────────────
+
+EVENT_COLUMNS = (
+    "position",
+    "stream_id",
+    "version",
+    "type",
+    "schema",
+    "recorded_at",
+    "actor",
+    "data",
+    "salt",
+    "data_digest",
+    "digest",
+)
+
+
+class StoredRow(msgspec.Struct, frozen=True):
+    """A row of `events`, as it is."""
+
+    position: int
+    stream_id: str
+    version: int
+    type: str
+    schema: int
+    recorded_at: int
+    actor: str
+    data: str | None
+    salt: bytes | None
+    data_digest: bytes | None
+    digest: bytes
+
+
+def stored(store: EventStore) -> list[StoredRow]:
+    """The rows of `events`, undecoded."""
+    found = store._run(f"SELECT {', '.join(EVENT_COLUMNS)} FROM events ORDER BY position")
+    return [StoredRow(*row) for row in found]
+
+
+def chained(rows: list[StoredRow]) -> list[bytes]:
+    """The digest that each row has to have."""
+    digests, digest = [], bytes(32)
+    for row in rows:
+        body = row.data_digest or hashlib.sha256((row.salt or b"") + (row.data or "").encode()).digest()
+        fields = (row.position, row.stream_id, row.version, row.type, row.schema, row.recorded_at, row.actor)
+        content = "\n".join([*map(str, fields), body.hex()])
+        digest = hashlib.sha256(digest + hashlib.sha256(content.encode()).digest()).digest()
+        digests.append(digest)
+    return digests

@@ -1,0 +1,326 @@
+"""What keeps the house in shape beside the import contracts: start-up by the set of loaded modules, who may read the
+clock, chance, spawn and spell states, what the domain may import, and how long functions and files may be."""
+
+import ast
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import queuectl
+from queuectl.cli.app import COMMANDS
+from queuectl.domain.machine import State
+
+HOUSE = Path(queuectl.__file__).parent
+FILES = sorted(HOUSE.rglob("*.py"))
+
+
+def place(path):
+    return path.relative_to(HOUSE).as_posix()
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+# ── start-up: what a command loads ──────────────────────────────────────────────────────────────────────
+
+NOT_AT_STARTUP = {
+    "asyncio",
+    "ctypes",
+    "dotenv",
+    "importlib.metadata",
+    "logging",
+    "psycopg",
+    "pydantic",
+    "rich",
+    "six",
+    "sqlite3",
+    "tabulate",
+    "transitions",
+}
+
+CALLS = """
+import json, sys
+before = set(sys.modules)
+from queuectl.cli import run
+codes = []
+for arguments in json.loads(sys.argv[1]):
+    try:
+        run(arguments)
+    except SystemExit as end:
+        codes.append(end.code)
+print(json.dumps([codes, sorted(set(sys.modules) - before)]))
+"""
+
+IMPORTS = """
+import json, sys
+before = set(sys.modules)
+from importlib import import_module
+for name in json.loads(sys.argv[1]):
+    import_module(name)
+print(json.dumps([[], sorted(set(sys.modules) - before)]))
+"""
+
+
+def loaded(script, argument, folder, said=""):
+    """The exit codes and the modules that a fresh Python has loaded after the script."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "QUEUECTL_"))}
+    ended = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(argument)],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(HOUSE.parent)},
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    codes, modules = json.loads(ended.stdout.splitlines()[-1])
+    return codes, set(modules)
+
+
+def among(modules, unwanted):
+    return sorted(name for name in modules if any(name == each or name.startswith(f"{each}.") for each in unwanted))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["enqueue", "true"], ""),
+        (["enqueue", "--priority", "3", "--tag", "a=b", "--delay", "5m", "--unique", "k", "--", "echo", "hi"], ""),
+        (["enqueue", '{"command": "true", "env": {"A": "1"}}'], ""),
+        (["enqueue", "--file", "-"], "true\nfalse\n"),
+    ],
+    ids=["a command", "flags", "JSON", "a file"],
+)
+def test_enqueue_loads_nothing_that_it_does_not_use(arguments, said, tmp_path):
+    codes, modules = loaded(CALLS, [arguments], tmp_path, said)
+    others = {f"queuectl.cli.{where.partition(':')[0]}" for where in COMMANDS.values()} - {"queuectl.cli.enqueue"}
+    assert codes == [0]
+    assert "queuectl.store.sqlite" in modules
+    assert among(modules, NOT_AT_STARTUP | others | {"queuectl.worker", "queuectl.runner"}) == []
+
+
+def test_the_version_and_the_package_load_next_to_nothing(tmp_path):
+    assert among(loaded(IMPORTS, ["queuectl"], tmp_path)[1], {"queuectl"}) == ["queuectl"]
+    assert among(loaded(CALLS, [["--version"]], tmp_path)[1], NOT_AT_STARTUP | {"apsw", "queuectl.store.sqlite"}) == []
+
+
+def test_no_module_loads_what_is_heavy_when_it_is_imported(tmp_path):
+    names = [place(path).removesuffix(".py").replace("/", ".") for path in FILES]
+    names = [f"queuectl.{name}".removesuffix(".__init__") for name in names]
+    _, modules = loaded(IMPORTS, names, tmp_path)
+    assert set(names) <= modules
+    assert among(modules, NOT_AT_STARTUP - {"logging", "ctypes"}) == []
+
+
+def test_no_command_ever_loads_a_second_sqlite(tmp_path):
+    """Two SQLite libraries in one process cancel each other's locks."""
+    calls = [
+        ["enqueue", "--id", "a", "true"],
+        ["enqueue", "--id", "b", "--max-retries", "0", "false"],
+        ["run", "--drain"],
+        ["status"],
+        ["list"],
+        ["show", "a"],
+        ["history", "b"],
+        ["logs", "a"],
+        ["wait", "a"],
+        ["dlq", "list"],
+        ["dlq", "retry", "b"],
+        ["cancel", "b"],
+        ["retry", "b"],
+        ["pause"],
+        ["resume"],
+        ["config", "set", "lease", "1m"],
+        ["config", "show"],
+        ["purge", "a"],
+    ]
+    assert {call[0] for call in calls} == set(COMMANDS)
+    codes, modules = loaded(CALLS, calls, tmp_path)
+    assert codes == [0] * len(calls)
+    assert among(modules, {"sqlite3", "_sqlite3", "pysqlite3"}) == []
+
+
+# ── who may do what ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def uses(path):
+    """Every outside name a module uses, in full (`time.sleep`, `os.urandom`), whatever it is called there."""
+    nodes = list(ast.walk(tree(path)))
+    known = {}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            known |= {each.asname or each.name.partition(".")[0]: each.name for each in node.names if each.asname}
+            known |= {
+                each.name.partition(".")[0]: each.name.partition(".")[0] for each in node.names if not each.asname
+            }
+        elif isinstance(node, ast.ImportFrom):
+            known |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    return {name for node in nodes if (name := full_name(node, known))} | imported(path)
+
+
+def full_name(node, known):
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = full_name(node.value, known)
+        return owner and f"{owner}.{node.attr}"
+    return None
+
+
+def imported(path):
+    """What a module imports anywhere in it: modules, and `module.name` for names."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{each.name}" for each in node.names}
+    return found
+
+
+def matching(pattern, names=uses, skip=()):
+    """Which files use names that match, and which names."""
+    found = {place(path): {name for name in names(path) if re.fullmatch(pattern, name)} for path in FILES}
+    return {where: what for where, what in found.items() if what and where not in skip}
+
+
+def test_only_runtime_reads_time_or_chance():
+    outside = (
+        r"(time|random|secrets|uuid|sched)\.\w+"
+        r"|os\.(urandom|getrandom|times)"
+        r"|datetime\.(datetime|date)\.(now|utcnow|today)"
+    )
+    assert matching(outside, skip=["runtime.py"]) == {
+        "cli/log_output.py": {"time.strftime", "time.localtime", "time.gmtime"},  # writes a given moment, reads none
+        "store/connection.py": {"os.urandom"},  # the log's id
+        "store/sqlite.py": {"os.urandom"},  # the salts
+    }
+    assert "os.urandom" in uses(HOUSE / "runtime.py")
+
+
+def test_only_the_runner_starts_processes():
+    starting = (
+        r"os\.(posix_spawnp?|fork|forkpty|system|popen|exec\w+|spawn\w+)"
+        r"|(subprocess|multiprocessing|pty|concurrent\.futures)(\..+)?"
+    )
+    assert matching(starting) == {"runner.py": {"os.posix_spawn"}}
+
+
+def test_only_the_machine_uses_transitions_only_the_store_sqlite_only_rendering_tables():
+    assert set(matching(r"transitions(\..+)?")) == {"domain/machine.py"}
+    assert set(matching(r"tabulate(\..+)?")) == {"render.py"}
+    assert {where.partition("/")[0] for where in matching(r"apsw(\..+)?")} == {"store"}
+    assert matching(r"_?sqlite3(\..+)?") == {}
+
+
+STATES = {state.value for state in State}
+
+NOT_A_STATE = {
+    "render.py": STATES,  # the colours, by the words that are printed
+    "domain/events.py": {"cancelled", "purged"},  # types of events
+    "domain/job.py": {"cancelled", "purged"},  # the same, by which the machine's row is looked up
+    "store/projections.py": {"dlq"},  # the table
+    "cli/app.py": {"dlq"},  # the command
+    "cli/moves.py": {"cancelled"},  # a word in a message
+}
+
+
+def strings(path):
+    return {
+        node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_only_the_machine_spells_the_names_of_states():
+    spelled = {place(path): strings(path) & STATES for path in FILES}
+    assert spelled.pop("domain/machine.py") == STATES
+    assert {where: names for where, names in spelled.items() if names} == NOT_A_STATE
+
+
+def test_no_sql_spells_the_names_of_states():
+    quoted = re.compile(f"'({'|'.join(STATES)})'")
+    assert [place(path) for path in FILES if any(map(quoted.search, strings(path)))] == []
+
+
+def test_the_domain_imports_nothing_but_itself_and_what_is_pure():
+    pure = (
+        r"queuectl\.(domain|errors)(\..+)?"
+        r"|msgspec(\..+)?"
+        r"|(collections\.abc|enum|functools|math|typing)\.\w+"
+        r"|signal\.Signals"  # names of signals
+        r"|transitions\.\w+"
+    )
+    domain = [path for path in FILES if place(path).startswith("domain/")]
+    foreign = {place(path): {name for name in imported(path) if not re.fullmatch(pure, name)} for path in domain}
+    assert {where: names for where, names in foreign.items() if names} == {}
+    assert len(domain) >= 6
+
+
+# ── quiet code ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def functions():
+    """(lines, where) of every function, from `def` to its end."""
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node.end_lineno - node.lineno + 1, f"{place(path)}:{node.lineno} {node.name}"
+
+
+def test_functions_are_short():
+    lengths = sorted(functions(), reverse=True)
+    longest = [where for lines, where in lengths if lines > 25]
+    assert statistics.median(lines for lines, _ in lengths) <= 8
+    assert len(longest) <= len(lengths) / 10, longest
+
+
+def test_files_are_short():
+    lengths = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {where: lines for where, lines in lengths.items() if lines > 320} == {}
+
+
+def test_every_module_says_what_it_owns():
+    assert [place(path) for path in FILES if not ast.get_docstring(tree(path))] == []
+
+
+# ── the checks above can fail ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("import time\ntime.sleep(1)", "time.sleep"),
+        ("import time as t\ndef f():\n    return t.time()", "time.time"),
+        ("def f():\n    from time import monotonic as now\n    return now()", "time.monotonic"),
+        ("from datetime import datetime\ndatetime.now()", "datetime.datetime.now"),
+        ("import datetime as dt\ndt.datetime.now()", "datetime.datetime.now"),
+        ("import os\nos.posix_spawn", "os.posix_spawn"),
+        ("import concurrent.futures\nconcurrent.futures.ProcessPoolExecutor", "concurrent.futures.ProcessPoolExecutor"),
+        ("import subprocess", "subprocess"),
+        ("from random import *", "random.*"),
+    ],
+)
+def test_a_use_is_seen_through_any_import(code, name, tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert name in uses(path)
+
+
+def test_a_local_name_is_not_taken_for_a_module(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text("from datetime import time\ntime.fromisoformat('09:00')\nself.random.random()")
+    assert uses(path) == {"datetime.time", "datetime.time.fromisoformat"}
+
+
+def test_a_loaded_module_is_seen(tmp_path):
+    _, modules = loaded(IMPORTS, ["sqlite3", "logging.handlers"], tmp_path)
+    assert among(modules, {"sqlite3", "logging"})[:2] == ["logging", "logging.handlers"]
+    assert among({"rich.table", "richer", "logging"}, {"rich", "logging"}) == ["logging", "rich.table"]
