@@ -1,6 +1,7 @@
 """Running `true`, again and again, in 2, 8 and 32 slots: what the queue itself costs a job."""
 
 from functools import partial
+from statistics import median
 
 from benchmarks import queue
 from benchmarks.peers import installed
@@ -67,11 +68,8 @@ def _rates(times: dict[str, list[float]], suffix: str, jobs: int) -> dict[str, l
 
 
 def _steady(times: dict[str, list[float]], jobs: int) -> dict[str, list[float]]:
-    """Jobs a second between the end of the short run and the end of the long one."""
-    return {
-        name: [2 * jobs / (long - short) for short, long in zip(times[name], times[f"{name}, long"], strict=True)]
-        for name in ("queuectl", "xargs")
-    }
+    """Jobs a second between the medians of the short runs and of the long ones."""
+    return {name: [2 * jobs / (median(times[f"{name}, long"]) - median(times[name]))] for name in ("queuectl", "xargs")}
 
 
 def _peers(plan: Plan, home: str, slots: int) -> dict[str, list[float]]:

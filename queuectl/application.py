@@ -58,69 +58,63 @@ class Queue:
         jobs: Mapping[str, Job] = known or {}
         while True:
             try:
-                return self.store.append([self._change(command, jobs) for command in commands], self.actor)
+                keys: dict[str, str] = {}
+                return self.store.append([self._change(command, jobs, keys) for command in commands], self.actor)
             except VersionConflictError:
                 jobs = {}
 
-    def _change(self, command: c.Command, known: Mapping[str, Job]) -> Change:
+    def _change(self, command: c.Command, known: Mapping[str, Job], keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.load(command.job_id)
-        return self._decided(self._with_holder(command, job), job)
+        return self._decided(self._with_holder(command, job, keys), job)
 
     def _decided(self, command: c.Command, job: Job | None) -> Change:
         events = c.decide(command, job, self.store.now())
         return Change(command.job_id, job.version if job else 0, events, job)
 
-    def _with_holder(self, command: c.Command, job: Job | None) -> c.Command:
-        """The rule for unique keys looks beyond the job's own stream."""
+    def _with_holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> c.Command:
+        """The rule for unique keys looks beyond the job's own stream, also at the others of a batch (`keys`)."""
         spec = command.spec if isinstance(command, c.Enqueue) else job.spec if job else None
         if spec is None or spec.unique is None or not isinstance(command, c.Enqueue | c.Requeue):
             return command
-        holder = self.store.holder(spec.unique)
+        holder = keys.setdefault(spec.unique, self.store.holder(spec.unique) or command.job_id)
         return command if holder == command.job_id else replace(command, holder=holder)
 
     # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
 
     def enqueue(self, jobs: Iterable[NewJob]) -> list[Receipt]:
         """Add all jobs or none. Raises RefusedError when an id is taken."""
-        now = self.store.now()
+        wanted = list(jobs)
         while True:
-            receipts, changes = self._intake(jobs := list(jobs), now)
+            receipts, changes = self._intake(wanted)
             try:
                 self.store.append(changes, self.actor)
             except VersionConflictError:
                 continue
             return receipts
 
-    def _intake(self, jobs: Sequence[NewJob], now: int) -> tuple[list[Receipt], list[Change]]:
+    def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
+        """Decide on each job beside those that the batch already holds."""
+        now = self.store.now()
         receipts: list[Receipt] = []
-        fresh: dict[str, Change] = {}
+        batch: dict[str, Change] = {}
         keys: dict[str, str] = {}
         for job in jobs:
-            receipts.append(self._admit(job, now, fresh, keys))
-        return receipts, list(fresh.values())
+            job_id = job.id or new_id(now)
+            if job_id in batch:
+                _refuse_another(job, job_id, batch[job_id])
+                receipts.append(Receipt(job_id, False))
+                continue
+            change = self._enqueueing(job, job_id, keys)
+            if change.events:
+                batch[job_id] = change
+            holder = keys.get(job.spec.unique or "") if not (change.events or change.job) else None
+            receipts.append(Receipt(holder or job_id, bool(change.events)))
+        return receipts, list(batch.values())
 
-    def _admit(self, job: NewJob, now: int, fresh: dict[str, Change], keys: dict[str, str]) -> Receipt:
-        """Decide on one job of a batch, beside those that the batch already holds."""
-        key = job.spec.unique
-        if job.id is None and key is not None and key in keys:
-            return Receipt(keys[key], False)
-        job_id = job.id or new_id(now)
-        change = fresh.get(job_id) or self._enqueue_change(job, job_id)
-        if change.events[:1] not in ([], [job.spec]):
-            raise RefusedError(_at_line(job, f"the id {job_id} is given twice, to different jobs"))
-        if not change.events:
-            holder = None if change.job or key is None else self.store.holder(key)
-            return Receipt(holder or job_id, False)
-        if key is not None and keys.setdefault(key, job_id) != job_id:
-            return Receipt(keys[key], False)
-        created = job_id not in fresh
-        fresh[job_id] = change
-        return Receipt(job_id, created)
-
-    def _enqueue_change(self, job: NewJob, job_id: str) -> Change:
+    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str]) -> Change:
         known = self.store.load(job_id) if job.id is not None else None
         try:
-            return self._decided(self._with_holder(c.Enqueue(job_id, job.spec), known), known)
+            return self._decided(self._with_holder(c.Enqueue(job_id, job.spec), known, keys), known)
         except RefusedError as error:
             raise RefusedError(_at_line(job, str(error))) from None
 
@@ -229,6 +223,12 @@ class Queue:
         if job is None:
             raise NoSuchJobError(f"no such job: {job_id}")
         return job if job.state in (*FINISHED, State.PURGED) else None
+
+
+def _refuse_another(job: NewJob, job_id: str, change: Change) -> None:
+    """The same id twice in a batch is the same job twice, or a mistake."""
+    if change.events != [job.spec]:
+        raise RefusedError(_at_line(job, f"the id {job_id} is given twice, to different jobs"))
 
 
 def _at_line(job: NewJob, message: str) -> str:

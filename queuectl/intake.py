@@ -19,7 +19,7 @@ from queuectl.errors import UsageError
 from queuectl.store.base import PAUSE_ALL
 from queuectl.units import parse_duration, parse_time, quoted
 
-__all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue"]
+__all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue", "check_worker"]
 
 DEFAULT_QUEUE = "default"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -202,6 +202,13 @@ def check_queue(text: str) -> str:
     """A queue's name. Raises UsageError."""
     if not ID.fullmatch(text):
         raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} ({PAUSE_ALL}: none)")
+    return text
+
+
+def check_worker(text: str) -> str:
+    """A worker's name. Raises UsageError."""
+    if not ID.fullmatch(text):
+        raise UsageError(f"name: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 
 

@@ -15,7 +15,7 @@ from queuectl.application import Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job, explain_cause
-from queuectl.errors import RefusedError, StoreBusyError
+from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.reclaimer import Reclaimer
 from queuectl.runtime import Clock
 from queuectl.spawning import Commands
@@ -28,6 +28,7 @@ BEAT_AT_MOST_EVERY = 5 * SECOND
 GROUP_RESULTS_FOR = 10_000
 """Results wait this long for others, so that one sync of the disk serves them all."""
 RETRY_BUSY_STORE_AFTER = 20_000
+RETRY_FAILED_STORE_AFTER = 200_000
 
 log = logging.getLogger("queuectl.worker")
 
@@ -66,6 +67,7 @@ class Worker:
     options: WorkerOptions
     slots: dict[str, Slot] = field(default_factory=dict)
     jobs_done: int = 0
+    failure: StoreError | None = None
     _results: dict[str, tuple[Command, Job]] = field(default_factory=dict)
     _results_since: int = 0
     _stopping: int = 0
@@ -74,6 +76,7 @@ class Worker:
     _next_beat: int = 0
     _due_at: int | None = None
     _leftovers_until: int | None = None
+    _failing_since: int | None = None
     _reclaimer: Reclaimer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,8 +84,9 @@ class Worker:
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
-        """Make this worker known."""
+        """Make this worker known. What was asked of an earlier worker of this name is not asked of this one."""
         row, options = self.row, self.options
+        self.queue.store.forget(row.name)
         queues = tuple(sorted(options.queues))
         event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=queues)
         self.queue.note_worker(row.name, event)
@@ -106,7 +110,22 @@ class Worker:
         except StoreBusyError as error:
             log.debug("%s", error)
             return RETRY_BUSY_STORE_AFTER / SECOND
+        except StoreError as error:
+            return self._without_store(error, now)
         return self._delay(now) / SECOND
+
+    def _without_store(self, error: StoreError, now: int) -> float:
+        """The store cannot be used: claim no more, let what runs end, and try for a while to record the results."""
+        self._stopping, self.failure = max(self._stopping, 1), error
+        if self._failing_since is None:
+            log.error("%s; no more jobs are claimed, %d running", error, len(self.slots))
+        if self._failing_since is None or self.slots:
+            self._failing_since = now
+        if now - self._failing_since >= self.options.grace or not (self.slots or self._results):
+            for job_id, (result, _) in self._results.items():
+                log.error("job %s: its result could not be recorded: %s", job_id, result)
+            raise error
+        return RETRY_FAILED_STORE_AFTER / SECOND
 
     def stop(self) -> None:
         """Claim no more and finish what runs; asked a second time, end what runs and release it."""
@@ -121,6 +140,12 @@ class Worker:
         """Say goodbye."""
         self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
         self.queue.store.forget(self.row.name)
+
+    def kill(self) -> None:
+        """Kill every command at once: when this worker has to end and cannot wait."""
+        for job_id in self.slots:
+            self.commands.end(job_id, force=True)
+        self.commands.end_leftovers(force=True)
 
     # ── what runs ───────────────────────────────────────────────────────────────────────────────────
 

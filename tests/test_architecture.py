@@ -126,6 +126,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["enqueue", "--id", "a", "true"],
         ["enqueue", "--id", "b", "--max-retries", "0", "false"],
         ["run", "--drain"],
+        ["worker", "list"],
         ["status"],
         ["list"],
         ["show", "a"],
@@ -154,16 +155,19 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
 def uses(path):
     """Every outside name a module uses, in full (`time.sleep`, `os.urandom`), whatever it is called there."""
     nodes = list(ast.walk(tree(path)))
-    known = {}
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            known |= {each.asname or each.name.partition(".")[0]: each.name for each in node.names if each.asname}
-            known |= {
-                each.name.partition(".")[0]: each.name.partition(".")[0] for each in node.names if not each.asname
-            }
-        elif isinstance(node, ast.ImportFrom):
-            known |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    known = dict(pair for node in nodes for pair in names_bound(node))
     return {name for node in nodes if (name := full_name(node, known))} | imported(path)
+
+
+def names_bound(node):
+    """(name here, full name) of what an import statement brings."""
+    if isinstance(node, ast.Import):
+        for each in node.names:
+            top = each.name.partition(".")[0]
+            yield (each.asname, each.name) if each.asname else (top, top)
+    elif isinstance(node, ast.ImportFrom):
+        for each in node.names:
+            yield each.asname or each.name, f"{node.module}.{each.name}"
 
 
 def full_name(node, known):
@@ -206,12 +210,15 @@ def test_only_runtime_reads_time_or_chance():
     assert "os.urandom" in uses(HOUSE / "runtime.py")
 
 
-def test_only_the_runner_starts_processes():
+def test_only_the_runner_starts_commands_and_only_the_supervisor_workers():
     starting = (
         r"os\.(posix_spawnp?|fork|forkpty|system|popen|exec\w+|spawn\w+)"
         r"|(subprocess|multiprocessing|pty|concurrent\.futures)(\..+)?"
     )
-    assert matching(starting) == {"runner.py": {"os.posix_spawn"}}
+    assert matching(starting) == {
+        "runner.py": {"os.posix_spawn"},  # what users asked to be run
+        "supervisor.py": {"os.posix_spawn"},  # `queuectl run`
+    }
 
 
 def test_only_the_machine_uses_transitions_only_the_store_sqlite_only_rendering_tables():
@@ -234,9 +241,8 @@ NOT_A_STATE = {
 
 
 def strings(path):
-    return {
-        node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    constants = [node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)]
+    return {value for value in constants if isinstance(value, str)}
 
 
 def test_only_the_machine_spells_the_names_of_states():

@@ -15,7 +15,8 @@ __all__ = ["command"]
 
 COMMANDS = {
     "enqueue": "enqueue:enqueue",
-    "run": "worker:run",
+    "run": "run:run",
+    "worker": "workers:app",
     "status": "queries:status",
     "list": "queries:list_jobs",
     "show": "queries:show",

@@ -16,7 +16,7 @@ from queuectl.store.base import GENESIS
 from queuectl.store.projections import VERSION
 from queuectl.store.schema import APPLICATION_ID, FORMAT, SCHEMA
 
-__all__ = ["MEMORY", "check_format", "connect", "translated"]
+__all__ = ["MEMORY", "check_format", "connect", "file_at", "translated"]
 
 MEMORY = ":memory:"
 JOURNAL_LIMIT = 64 * 1024 * 1024
@@ -125,6 +125,15 @@ def check_format(form: object, moved_to: object, path: str) -> None:
         raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
     if moved_to is not None:
         raise StoreError(f"{path} has moved to {moved_to}: use --db {moved_to}")
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _value(db: apsw.Connection, sql: str) -> object:

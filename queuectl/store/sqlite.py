@@ -16,7 +16,7 @@ from queuectl.errors import StoreError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec, projections
 from queuectl.store.base import WAKING, Change, Head, VersionConflictError, WorkerRow
-from queuectl.store.connection import check_format, connect, translated
+from queuectl.store.connection import check_format, connect, file_at, translated
 from queuectl.store.projections import COUNT_KEYS, TABLES, Row
 from queuectl.store.tables import Tables
 
@@ -42,6 +42,7 @@ class SqliteStore(Tables):
         meta = dict(self._run("SELECT key, value FROM meta"))
         self._log_id: str = meta["log_id"]
         self._base = Head(meta["base_position"], meta["base_digest"], 0)
+        self._file = file_at(path)
         self._synchronous = "FULL"
         self._locked_head: Head | None = None
         self._data_version = self._read_data_version()
@@ -84,10 +85,16 @@ class SqliteStore(Tables):
             self._locked_head = None
 
     def _begin(self, synchronous: str) -> None:
+        self._check_file()
         if synchronous != self._synchronous:
             self._run(f"PRAGMA synchronous={synchronous}")
             self._synchronous = synchronous
         self._run("BEGIN IMMEDIATE")
+
+    def _check_file(self) -> None:
+        """Refuse to write to a file that is no longer the one at its path: nobody would ever see it."""
+        if self._file is not None and self._file != file_at(self.path):
+            raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
 
     def _checked_head(self) -> Head:
         """The head, now that nobody else can move it, and whether this version may still write: in one question."""

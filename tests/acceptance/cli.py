@@ -92,6 +92,10 @@ class Queuectl:
         assert done.code == 0, done
         return done.out.removesuffix("\n")
 
+    def add_all(self, *jobs: dict[str, Any]) -> list[str]:
+        """`enqueue --file` of jobs in JSON, and their ids."""
+        return self.ok("enqueue", "--file", "-", stdin="\n".join(map(json.dumps, jobs))).splitlines()
+
     def json(self, *arguments: str, **options: Any) -> Any:
         """The one JSON document that is all there is on a reading command's stdout."""
         return json.loads(self.ok(*arguments, "--json", **options))
@@ -141,7 +145,8 @@ class Queuectl:
     def events(self, kind: str, db: Path | None = None) -> list[dict[str, Any]]:
         """The data of every event of a type, in order, with its stream's id."""
         rows = query(db or self.db, f"SELECT stream_id, data FROM events WHERE type = '{kind}' ORDER BY position")
-        return [{"stream_id": stream, **json.loads(data)} for stream, data in rows]
+        found = [{"stream_id": stream, **json.loads(data)} for stream, data in rows]
+        return [{name: value for name, value in event.items() if name != "type"} for event in found]
 
 
 def query(db: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from queuectl.application import Queue
+from queuectl.application import NewJob, Queue
 from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
@@ -86,14 +86,8 @@ def _claim_all(worker: str) -> list[str]:
 def _enqueue_many(prefix: str, number: int) -> int:
     queue = Queue(_open[-1], ACTOR)
     for _ in range(number):
-        queue.enqueue([_new_job(prefix)])
+        queue.enqueue([NewJob(a_spec(f"echo {prefix}"))])
     return number
-
-
-def _new_job(prefix: str) -> Any:
-    from queuectl.application import NewJob
-
-    return NewJob(a_spec(f"echo {prefix}"))
 
 
 def _append(job_id: str) -> str:

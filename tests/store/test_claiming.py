@@ -7,6 +7,7 @@ import pytest
 
 from queuectl.application import Queue
 from queuectl.domain import events as e
+from queuectl.domain.commands import Cancel
 from queuectl.domain.machine import State
 from queuectl.store.base import PAUSE_ALL
 from tests.store.peer import Peer, ask_all
@@ -46,13 +47,13 @@ def test_higher_priority_first_whatever_else(store, clock):
     assert due(store) == ["high", "middle", "low"]
 
 
-@pytest.mark.parametrize("order", permutations(["at 1", "at 2", "at 3"]))
+@pytest.mark.parametrize("order", [*permutations(["at 1", "at 2", "at 3"])])
 def test_then_what_was_due_first(store, order):
     add(store, *(new(job_id, at=START - 10 + int(job_id[-1])) for job_id in order))
     assert due(store) == ["at 1", "at 2", "at 3"]
 
 
-@pytest.mark.parametrize("order", permutations("abc"))
+@pytest.mark.parametrize("order", [*permutations("abc")])
 def test_then_what_was_enqueued_first(store, order):
     add(store, *(new(job_id, at=START) for job_id in order))
     assert due(store) == list(order)
@@ -314,12 +315,6 @@ def test_a_conflict_is_decided_again(shared, url):
     one, other = shared.open(url), shared.open(url)
     [job] = add(one, new("a"))
     [moved] = add(other, more(job, claimed()))
-    [result] = Queue(one, ACTOR).execute([_cancel("a")], {"a": job})
+    [result] = Queue(one, ACTOR).execute([Cancel("a", "why")], {"a": job})
     assert moved.state is State.PROCESSING
     assert result.cancel_requested == "why"  # not cancelled at once, as the pending job it knew of would have been
-
-
-def _cancel(job_id):
-    from queuectl.domain.commands import Cancel
-
-    return Cancel(job_id, "why")

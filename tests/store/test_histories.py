@@ -1,5 +1,6 @@
 """Any history at all: the tables are what the log says, and the log is whole."""
 
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -12,8 +13,9 @@ from queuectl.application import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import fold
+from queuectl.domain.machine import FINISHED
 from queuectl.errors import NoSuchJobError, RefusedError
-from queuectl.store.base import PAUSE_ALL
+from queuectl.store.base import PAUSE_ALL, JobFilter
 from tests.store.vocabulary import (
     ACTOR,
     HOUR,
@@ -81,8 +83,8 @@ class Player:
         self._report(job_id, how, causes[how])
 
     def _report(self, job_id: str, how: int, cause: e.AnyCause | None) -> None:
-        exit = Exit(cause, duration=how * 1234, stdout="o" * how, stderr=f"line\n{how}\n")
-        self.queue.execute([Report(job_id, self._run(job_id) - (how == 4), exit)])
+        ended = Exit(cause, duration=how * 1234, stdout="o" * how, stderr=f"line\n{how}\n")
+        self.queue.execute([Report(job_id, self._run(job_id) - (how == 4), ended)])
 
     def _run(self, job_id: str) -> int:
         job = self.queue.store.load(job_id)
@@ -96,7 +98,7 @@ class Player:
 
     def finish(self, job_id: str, how: int) -> None:
         """What people do with finished jobs, several at once."""
-        ended = [row["id"] for row in self.queue.store.jobs(_ended())][: how + 1]
+        ended = [row["id"] for row in self.queue.store.jobs(JobFilter(states=FINISHED, limit=0))][: how + 1]
         (self.queue.requeue if how % 2 else self.queue.purge)(ended)
 
     def requeue(self, job_id: str, how: int) -> None:
@@ -116,13 +118,6 @@ class Player:
 
     def turn_the_clock(self, job_id: str, how: int) -> None:
         self.clock.turn((how - 3) * HOUR)
-
-
-def _ended():
-    from queuectl.domain.machine import FINISHED
-    from queuectl.store.base import JobFilter
-
-    return JobFilter(states=FINISHED, limit=0)
 
 
 ACTIONS: dict[str, Callable[[Player, str, int], None]] = {
@@ -181,8 +176,6 @@ def test_the_log_is_whole(places, history):
 
 def test_the_game_reaches_every_move(places):
     """The histories above would prove little if they never got far: a long one has every kind of event."""
-    import random
-
     chance = random.Random(5)
     names = [*ACTIONS, *OFTEN, *OFTEN]
     history = [Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(1500)]

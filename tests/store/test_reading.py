@@ -63,13 +63,12 @@ MANY = 1203
 @pytest.fixture
 def long(store):
     """More events than any page holds: two thirds of them are one job's."""
-    [job] = add(store, new("a"))
-    for _ in range(MANY // 3):
-        [job, _] = add(
-            store,
-            more(job, claimed(job.run + 1), retried(job.run + 1, wait=0)),
-            note(store, SETTINGS_STREAM, e.SettingChanged(key="k", value="v")),
-        )
+    setting = e.SettingChanged(key="k", value="v")
+    with store.transaction():
+        [job] = add(store, new("a"))
+        for run in range(1, MANY // 3 + 1):
+            tried = more(job, claimed(run), retried(run, wait=0))
+            [job, _] = add(store, tried, note(store, SETTINGS_STREAM, setting))
     return store
 
 

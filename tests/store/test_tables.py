@@ -103,10 +103,14 @@ def due(second):
 
 
 MOVES = {
-    "claimed": ([claimed()], {"state": "processing", "run": 1, "locked_at": T + 20, "locked_by": "w1", "attempts": 0, **NOT_DUE}),
+    "claimed": (
+        [claimed()],
+        {"state": "processing", "run": 1, "locked_at": T + 20, "locked_by": "w1", "attempts": 0, **NOT_DUE},
+    ),
     "completed": (
         [claimed(), completed(stdout="out", duration=1_500_000)],
-        {"state": "done", "attempts": 1, "exit_code": 0, "last_error": None, "stdout": "out", "duration": 1.5, "finished_at": T + 30, **FREE, **NOT_DUE},
+        {"state": "done", "attempts": 1, "exit_code": 0, "last_error": None, "stdout": "out", "duration": 1.5}
+        | {"finished_at": T + 30, **FREE, **NOT_DUE},
     ),
     "retry_scheduled": (
         [claimed(), retried(stderr="boom\n", wait=2 * SECOND)],
@@ -118,10 +122,16 @@ MOVES = {
     ),
     "released": (
         [claimed(), e.Released(run=1, reason="stopping", stdout="half")],
-        {"state": "pending", "attempts": 0, "run": 1, "stdout": "half", "finished_at": None, **FREE, **due(30)},
+        {"state": "pending", "attempts": 0, "run": 1, "stdout": "half", **FREE, **due(30)},
     ),
-    "cancelled, pending": ([e.Cancelled()], {"state": "cancelled", "attempts": 0, "finished_at": T + 20, **FREE, **NOT_DUE}),
-    "cancel_requested": ([claimed(), e.CancelRequested(run=1, reason="why")], {"state": "processing", "cancel_requested": "why", "locked_by": "w1"}),
+    "cancelled, pending": (
+        [e.Cancelled()],
+        {"state": "cancelled", "attempts": 0, "finished_at": T + 20, **FREE, **NOT_DUE},
+    ),
+    "cancel_requested": (
+        [claimed(), e.CancelRequested(run=1, reason="why")],
+        {"state": "processing", "cancel_requested": "why", "locked_by": "w1"},
+    ),
     "cancelled, processing": (
         [claimed(), e.CancelRequested(run=1), e.Cancelled(run=1, stdout="half")],
         {"state": "cancelled", "cancel_requested": None, "stdout": "half", "finished_at": T + 40, **FREE, **NOT_DUE},

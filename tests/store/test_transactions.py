@@ -33,17 +33,22 @@ def do_everything(store):
     store.hold("b")
 
 
+def broken_off(store, work, error, durable=True):
+    with store.transaction(durable=durable):
+        work(store)
+        raise error
+
+
 @pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("error", [ValueError, Interrupted])
 def test_an_exception_leaves_nothing(store, error, durable):
     add(store, new("before"))
     before = everything(store)
-    with pytest.raises(error), store.transaction(durable=durable):
-        do_everything(store)
-        assert everything(store) != before
-        raise error
+    with pytest.raises(error):
+        broken_off(store, do_everything, error, durable)
     assert everything(store) == before
     do_everything(store)
+    assert everything(store) != before
     assert [row.digest for row in stored(store)] == chained(stored(store))
 
 
@@ -63,15 +68,23 @@ def test_a_transaction_within_one_is_part_of_it(store):
             add(store, new("b"))
         add(store, new("c"))
     assert [record.stream_id for record in store.records()] == ["a", "b", "c"]
+
+
+def within(store):
+    with store.transaction():
+        add(store, new("d"))
+
+
+def broken_off_within(store):
+    add(store, new("e"))
+    broken_off(store, within, Interrupted)
+
+
+@pytest.mark.parametrize("work", [within, broken_off_within])
+def test_an_exception_around_or_in_an_inner_transaction_leaves_nothing(store, work):
     before = everything(store)
-    with pytest.raises(ValueError, match="outer"), store.transaction():
-        with store.transaction():
-            add(store, new("d"))
-        raise ValueError("outer")
-    with pytest.raises(ValueError, match="inner"), store.transaction():
-        add(store, new("e"))
-        with store.transaction():
-            raise ValueError("inner")
+    with pytest.raises(Interrupted):
+        broken_off(store, work, Interrupted)
     assert everything(store) == before
 
 

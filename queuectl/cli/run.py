@@ -9,7 +9,8 @@ from queuectl import process
 from queuectl.application import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
-from queuectl.intake import check_queue
+from queuectl.errors import RefusedError
+from queuectl.intake import check_queue, check_worker
 from queuectl.runner import Runner
 from queuectl.runtime import random_factor
 from queuectl.store.base import EventStore, WorkerRow
@@ -42,21 +43,35 @@ def run(
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
     queues = frozenset(map(check_queue, queue or ()))
     with session.queue() as jobs:
+        name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
         options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once)
-        _work(session, jobs.store, config["max-output"], name or f"{os.uname().nodename}-{os.getpid()}", options)
+        _work(session, jobs.store, config["max-output"], name, options)
 
 
 def _work(session: Session, store: EventStore, max_output: int, name: str, options: WorkerOptions) -> None:
     runner = Runner(store.output_folder, store.log_id, name, session.clock, max_output)
     row = _who(name, options, session.clock.now() // SECOND)
     worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
+    _check_name(store, name)
     wakeup = Wakeup(store.wake_file, worker.stop)
     worker.start()
-    while (wait := worker.tick()) is not None:
-        wakeup.sleep(wait)
+    try:
+        while (wait := worker.tick()) is not None:
+            wakeup.sleep(wait)
+    except BaseException:
+        worker.kill()
+        raise
+    if worker.failure is not None:
+        raise worker.failure
     worker.finish()
+
+
+def _check_name(store: EventStore, name: str) -> None:
+    for row in store.workers():
+        if row.name == name and process.alive(row):
+            raise RefusedError(f"a worker named {name} is running (pid {row.pid} on {row.host}): choose another --name")
 
 
 def _who(name: str, options: WorkerOptions, started_at: int) -> WorkerRow:

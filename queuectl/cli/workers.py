@@ -1,0 +1,151 @@
+"""`worker start|stop|list`: workers in the background, and every worker from any terminal."""
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from msgspec.structs import asdict
+
+from queuectl import presenting, process
+from queuectl.application import Queue
+from queuectl.cli.app import new_app
+from queuectl.cli.log_output import log_to_stderr
+from queuectl.cli.moves import say
+from queuectl.cli.queries import Json
+from queuectl.cli.session import Session
+from queuectl.errors import QueuectlError, UsageError, WaitTimedOutError
+from queuectl.intake import check_worker
+from queuectl.render import table, to_json
+from queuectl.runtime import pause
+from queuectl.store.base import WorkerRow
+from queuectl.supervisor import Supervisor, detach
+from queuectl.units import SECOND, ago, local_time, parse_duration
+
+__all__ = ["app"]
+
+app = new_app(help="Workers: start several, stop any, list all.", no_args_is_help=True)
+
+POLL = 50_000
+COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "jobs_done", "heartbeat"]
+
+
+@app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def start(
+    ctx: typer.Context,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=256, help="So many workers.")] = 1,
+    in_background: Annotated[bool, typer.Option("--detach", "-d", help="In the background, with a log file.")] = False,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Their name [default: host-pid].")] = None,
+) -> None:
+    """Start workers and replace one that dies. Every option of `run` may follow: they are N times `run`."""
+    session: Session = ctx.obj
+    name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
+    with session.queue() as queue:  # made here, once, and what is wrong with it is said here
+        config = session.config(queue.store)
+        level, form = config["log-level"], config["log-format"]
+        if in_background:
+            _detach(session, queue, name, count, ctx.args)
+            return
+    log_to_stderr(level, form)
+    raise typer.Exit(Supervisor(name, count, ["--db", session.url, "run", *ctx.args], session.clock).run())
+
+
+def _detach(session: Session, queue: Queue, name: str, count: int, options: list[str]) -> None:
+    folder = os.path.join(queue.store.output_folder, ".workers")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    log_file = os.path.join(folder, f"{name}.log")
+    arguments = ["--db", session.url, "worker", "start", "--count", str(count), "--name", name, *options]
+    pid = detach(arguments, log_file, _alive(queue, name, count))
+    if pid is None:
+        raise QueuectlError(f"the worker did not start: see {log_file}")
+    print(name)
+    say(f"started {count} worker{'' if count == 1 else 's'} (pid {pid}), log in {log_file}")
+
+
+def _alive(queue: Queue, name: str, count: int) -> Callable[[], bool]:
+    def alive() -> bool:
+        pause(POLL)
+        return len([row for row in queue.store.workers() if _is_of(row, name) and process.alive(row)]) >= count
+
+    return alive
+
+
+def _is_of(row: WorkerRow, name: str) -> bool:
+    """Whether a worker is called so, or is one of those that were started together under that name."""
+    return row.name == name or (row.name.startswith(f"{name}.") and row.name[len(name) + 1 :].isdigit())
+
+
+@app.command("stop")
+def stop(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Workers, as `worker list` calls them; none: all.")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="End their jobs too; those are released.")] = False,
+    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Wait no longer (exit code 124).")] = None,
+) -> None:
+    """Stop workers, wherever they were started, and wait until they have ended. They finish what they run."""
+    session: Session = ctx.obj
+    try:
+        until = None if timeout is None else session.clock.monotonic() + parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+    with session.queue() as queue:
+        rows = _chosen(queue, names)
+        for row in rows:
+            if not _lives(row):
+                say(f"{row.name} is lost: the next worker that runs frees its jobs")
+            else:
+                for _ in range(2 if now else 1):
+                    queue.store.ask_to_stop(row.name)
+        _wait(session, queue, [row for row in rows if _lives(row)], until)
+    say(f"stopped {len(rows)} worker{'' if len(rows) == 1 else 's'}")
+
+
+def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
+    rows = queue.store.workers()
+    if not names:
+        return rows
+    for name in names:
+        if not any(_is_of(row, name) for row in rows):
+            raise UsageError(f"no worker is called {name} (`queuectl worker list` shows those there are)")
+    return [row for row in rows if any(_is_of(row, name) for name in names)]
+
+
+def _wait(session: Session, queue: Queue, rows: list[WorkerRow], until: int | None) -> None:
+    asked = {(row.name, row.pid_started_at) for row in rows}
+    while left := [row for row in queue.store.workers() if (row.name, row.pid_started_at) in asked and _lives(row)]:
+        if until is not None and session.clock.monotonic() >= until:
+            raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
+        pause(POLL)
+
+
+@app.command("list")
+def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the workers: where they are, since when, what they do, and their last sign of life."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        rows = [{**asdict(row), "state": _state(row)} for row in queue.store.workers()]
+        now = queue.store.now()
+    if as_json:
+        print(to_json([presenting.worker(row) for row in rows]))
+    elif rows:
+        print(table([_shown(row, now) for row in rows], COLUMNS))
+    else:
+        print("no workers")
+
+
+def _lives(row: WorkerRow) -> bool:
+    """Whether a worker may still be there: only one seen dead is not."""
+    return process.alive(row) is not False
+
+
+def _state(row: WorkerRow) -> str:
+    if not _lives(row):
+        return "lost"
+    return "stopping" if row.stop_requested else "running"
+
+
+def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:
+    heartbeat = f"{ago(now - row['last_heartbeat'] * SECOND)} ago"
+    return {**row, "since": local_time(row["started_at"] * SECOND), "heartbeat": heartbeat}

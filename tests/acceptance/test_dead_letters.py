@@ -1,0 +1,144 @@
+"""Retries with their waits, and what happens when they are used up: `dlq list|show|retry|purge`."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cli import Queuectl, complained, lines
+
+
+def _dead(queuectl: Queuectl, *names: str) -> None:
+    queuectl.add_all(*({"id": name, "command": f"echo {name} broke >&2; exit 3", "max_retries": 0} for name in names))
+    queuectl.drain()
+
+
+def test_a_failed_attempt_waits_base_to_the_attempts(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--backoff-base", "60", "--max-retries", "2", "false")
+    queuectl("run", "--once")
+    queuectl("run", "--once")
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["run"]) == ("pending", 1, 1)
+    failed = queuectl.json("history", job_id)[-1]
+    assert (failed["type"], failed["data"]["wait"]) == ("retry_scheduled", 60_000_000)
+    waits_until = datetime.fromisoformat(failed["recorded_at"]) + timedelta(seconds=60)
+    assert datetime.fromisoformat(job["due_at"]) == waits_until
+
+
+def test_waits_grow_up_to_the_cap_and_are_kept(queuectl: Queuectl) -> None:
+    env = {"QUEUECTL_BACKOFF_CAP": "500ms"}
+    job_id = queuectl.add("--backoff-base", "0.4", "--max-retries", "3", "exit 5", env=env)
+    capped = queuectl.add("--backoff-base", "7", "--max-retries", "1", "exit 5", env=env)
+    queuectl.drain("-c", "2")
+    assert [e["data"]["wait"] for e in _retries(queuectl, job_id)] == [400_000, 160_000, 64_000]
+    assert [e["data"]["wait"] for e in _retries(queuectl, capped)] == [500_000]
+    for each in (job_id, capped):
+        events = queuectl.json("history", each)
+        for failed, claimed in pairwise(events):
+            if failed["type"] == "retry_scheduled":
+                due = datetime.fromisoformat(failed["recorded_at"]) + timedelta(microseconds=failed["data"]["wait"])
+                assert datetime.fromisoformat(claimed["recorded_at"]) >= due
+    assert "min(7^1, 0.5) = 0.5 s" in queuectl.ok("history", capped)
+
+
+def _retries(queuectl: Queuectl, job_id: str) -> list[dict[str, Any]]:
+    return [event for event in queuectl.json("history", job_id) if event["type"] == "retry_scheduled"]
+
+
+def test_jitter_is_off_and_when_on_it_is_recorded(queuectl: Queuectl) -> None:
+    plain = queuectl.add("--max-retries", "1", "--backoff-base", "0.1", "false")
+    spread = queuectl.add("--max-retries", "1", "--backoff-base", "0.1", "false", env={"QUEUECTL_JITTER": "on"})
+    queuectl.drain("-c", "2")
+    assert "jitter" not in _retries(queuectl, plain)[0]["data"]
+    (event,) = _retries(queuectl, spread)
+    assert event["data"]["wait"] == round(100_000 * event["data"]["jitter"])
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_so_many_retries_may_follow_the_first_attempt(queuectl: Queuectl, retries: int) -> None:
+    job_id = queuectl.add("--max-retries", str(retries), "--backoff-base", "0", "echo x >> ran; false")
+    queuectl.drain()
+    assert len(lines(queuectl.folder / "ran")) == retries + 1
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["exit_code"]) == ("dlq", retries + 1, 1)
+
+
+def test_a_later_attempt_may_succeed(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--backoff-base", "0", "[ -e marker ] || { touch marker; exit 1; }")
+    queuectl.drain()
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["exit_code"], job["last_error"]) == ("done", 2, 0, None)
+    assert queuectl.json("dlq", "list") == []
+
+
+def test_list_has_the_columns_of_dlq(queuectl: Queuectl) -> None:
+    _dead(queuectl, "a", "b")
+    rows = queuectl.json("dlq", "list")
+    assert [list(row) for row in rows] == [
+        ["id", "command", "attempts", "last_error", "moved_at", "original_created_at"]
+    ] * 2
+    assert [row["id"] for row in rows] == ["a", "b"]
+    assert rows[0]["last_error"] == "exited with code 3: a broke"
+    table = queuectl.ok("dlq", "list")
+    assert "a broke" in table
+    assert "LAST ERROR" in table
+
+
+def test_show_is_for_dead_letters_only(queuectl: Queuectl) -> None:
+    _dead(queuectl, "dead")
+    queuectl.add("--id", "live", "true")
+    assert queuectl.json("dlq", "show", "dead")["stderr"] == "dead broke\n"
+    assert "dead broke" in queuectl.ok("dlq", "show", "de")
+    complained(queuectl("dlq", "show", "live"), 4, "live", "pending")
+    complained(queuectl("dlq", "show", "none"), 3, "none")
+
+
+def test_retry_of_some_is_all_or_none(queuectl: Queuectl) -> None:
+    _dead(queuectl, "a", "b")
+    queuectl.add("--id", "live", "true")
+    before = queuectl.position()
+    complained(queuectl("dlq", "retry", "a", "live"), 4, "live")
+    complained(queuectl("dlq", "retry", "a", "none"), 3, "none")
+    assert queuectl.position() == before
+    done = queuectl("dlq", "retry", "a", "--reason", "the disk is mended")
+    assert (done.code, done.out) == (0, "")
+    job = queuectl.show("a")
+    assert (job["state"], job["attempts"], job["run"]) == ("pending", 0, 1)
+    assert [row["id"] for row in queuectl.json("dlq", "list")] == ["b"]
+    assert "the disk is mended" in queuectl.ok("history", "a")
+
+
+def test_retry_of_all(queuectl: Queuectl) -> None:
+    _dead(queuectl, "a", "b", "c")
+    assert queuectl("dlq", "retry", "--all").code == 0
+    assert queuectl.json("dlq", "list") == []
+    assert queuectl.json("status")["states"]["pending"] == 3
+    queuectl.drain()
+    assert len(queuectl.json("dlq", "list")) == 3
+
+
+@pytest.mark.parametrize("verb", ["retry", "purge"])
+def test_a_bulk_move_has_to_be_meant(queuectl: Queuectl, verb: str) -> None:
+    _dead(queuectl, "a")
+    before = queuectl.position()
+    complained(queuectl("dlq", verb), 2, "--all")
+    complained(queuectl("dlq", verb, "a", "--all"), 2, "--all")
+    assert queuectl.position() == before
+
+
+@pytest.mark.parametrize("which", ["a", "--all"])
+def test_purge_asks_and_without_anyone_to_ask_refuses(queuectl: Queuectl, which: str) -> None:
+    _dead(queuectl, "a", "b")
+    before = queuectl.position()
+    complained(queuectl("dlq", "purge", which), 2, "--yes")
+    assert queuectl.position() == before
+    assert queuectl("dlq", "purge", which, "--yes").code == 0
+    assert [row["id"] for row in queuectl.json("dlq", "list")] == ([] if which == "--all" else ["b"])
+    assert queuectl.types("a")[-1] == "purged"
+
+
+def test_an_empty_dlq_is_said_so(queuectl: Queuectl) -> None:
+    assert queuectl.ok("dlq", "list") == "no dead letters"
+    assert queuectl("dlq", "retry", "--all").code == 0
+    assert queuectl("dlq", "purge", "--all", "--yes").code == 0

@@ -1,0 +1,111 @@
+"""`history`: the whole life of a job, as a story and as JSON, also when everything else of it is gone."""
+
+import os
+import pwd
+import re
+
+from tests.acceptance.cli import Queuectl, complained
+
+KEYS = ["position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "digest"]
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
+
+
+def _lived(queuectl: Queuectl) -> str:
+    """A job that failed twice, was brought back, succeeded, and was purged."""
+    line = 'echo "attempt $QUEUECTL_RUN broke" >&2; [ $QUEUECTL_RUN -gt 2 ] || exit 7'
+    job_id = queuectl.add("--backoff-base", "0.5", "--max-retries", "1", line)
+    queuectl.drain("--name", "the-worker")
+    queuectl.ok("dlq", "retry", job_id, "--reason", "mended")
+    queuectl.drain("--name", "the-worker")
+    queuectl.ok("purge", job_id, "--reason", "tidying")
+    return job_id
+
+
+MOVES = [
+    "enqueued",
+    *("claimed", "retry_scheduled"),
+    *("claimed", "dead_lettered"),
+    "requeued",
+    *("claimed", "completed"),
+    "purged",
+]
+
+
+def test_it_reads_like_a_story(queuectl: Queuectl) -> None:
+    job_id = _lived(queuectl)
+    story = queuectl.ok("history", job_id)
+    me = f"by {pwd.getpwuid(os.getuid()).pw_name}@{os.uname().nodename}:"
+    told = [
+        f"job {job_id}",
+        "enqueued",
+        "at most 1 retry",
+        me,
+        "claimed for run 1",
+        "worker the-worker (pid ",
+        "by the-worker",
+        "attempt 1 of 2 (run 1) failed",
+        "exited with code 7: attempt 1 broke",
+        "next attempt in 0.5^1 = 0.5 s, at ",
+        "claimed for run 2",
+        "attempt 2 of 2 (run 2) failed",
+        "dead-letter queue",
+        "requeued",
+        "reason: mended",
+        me,
+        "claimed for run 3",
+        "exited with code 0",
+        "purged",
+        "reason: tidying",
+    ]
+    places = [0]
+    for word in told:
+        places.append(story.find(word, places[-1]))
+        assert places[-1] >= 0, f"{word!r} is not told after {told[: len(places) - 2]}:\n{story}"
+    for event in queuectl.json("history", job_id):
+        assert f"#{event['position']} " in story
+
+
+def test_its_json_is_the_log(queuectl: Queuectl) -> None:
+    job_id = _lived(queuectl)
+    events = queuectl.json("history", job_id)
+    assert [list(event) for event in events] == [KEYS] * len(MOVES)
+    assert [event["type"] for event in events] == MOVES
+    assert [event["version"] for event in events] == list(range(1, len(MOVES) + 1))
+    positions = [event["position"] for event in events]
+    assert positions == sorted(set(positions))
+    assert {event["stream_id"] for event in events} == {job_id}
+    assert all(MOMENT.fullmatch(event["recorded_at"]) for event in events)
+    assert all(re.fullmatch("[0-9a-f]{64}", event["digest"]) for event in events)
+    assert events[2]["data"]["cause"] == {"kind": "exited", "code": 7}
+    assert [event["data"]["run"] for event in events if event["type"] == "claimed"] == [1, 2, 3]
+    claim = events[1]["data"]
+    assert {"worker", "host", "boot_id", "pid", "pid_namespace", "pid_started_at", "lease"} <= set(claim)
+
+
+def test_after_a_purge_only_history_is_left_and_retry_brings_it_back(queuectl: Queuectl) -> None:
+    job_id = _lived(queuectl)
+    complained(queuectl("show", job_id), 3, "history")
+    assert queuectl.json("list") == []
+    assert queuectl.types(job_id[:30]) == MOVES
+    queuectl.ok("retry", job_id)
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["run"]) == ("pending", 0, 3)
+    queuectl.drain()
+    assert queuectl.show(job_id)["run"] == 4
+
+
+def test_what_a_job_was_promised_is_told(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--timeout", "5m", "--delay", "1h", "--unique", "k", "--queue", "mail", "echo hi")
+    story = queuectl.ok("history", job_id)
+    for word in ("$ echo hi", f"in {queuectl.folder}", "queue mail", "5m", "1h", "unique key k", "2^n"):
+        assert word in story
+
+
+def test_hostile_text_cannot_steer_the_terminal(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("printf '\\033[2J%s' >&2 # \x1b[31m\x9b31m\u202e; exit 1")
+    queuectl.drain()
+    for command in (("history", job_id), ("show", job_id), ("list",), ("dlq", "list"), ("status",)):
+        done = queuectl(*command)
+        assert done.code == 0
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", done.out), command
+        assert "\x1b" not in queuectl(*command, "--json").out

@@ -1,0 +1,113 @@
+"""`logs`: what a job printed, by run and stream, clean or raw, afterwards or while it runs."""
+
+import re
+
+import pytest
+
+from tests.acceptance.cli import PROGRAM, Queuectl, complained, eventually
+
+COLOURFUL = r"printf '\033[31mred\033[0m \033]0;title\007plain\r\nb\010s \302\2331m\n'"
+
+
+def test_streams_stay_apart(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("echo out; echo err >&2")
+    queuectl.drain()
+    assert queuectl("logs", job_id) == (0, "out\n", "err\n")
+    assert queuectl("logs", job_id, "--stderr") == (0, "err\n", "")
+
+
+def test_long_output_comes_whole(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("seq 20000; seq 20001 30000 >&2")
+    queuectl.drain()
+    done = queuectl("logs", job_id)
+    assert done.out == "".join(f"{i}\n" for i in range(1, 20001))
+    assert done.err == "".join(f"{i}\n" for i in range(20001, 30001))
+
+
+@pytest.mark.parametrize("size", ["short", "long"])
+def test_each_run_has_its_own(queuectl: Queuectl, size: str) -> None:
+    more = "; seq 2000" if size == "long" else ""
+    job_id = queuectl.add("--max-retries", "2", "--backoff-base", "0", f"echo run $QUEUECTL_RUN{more}; exit 1")
+    queuectl.drain()
+    for run in ("1", "2", "3"):
+        assert queuectl.ok("logs", job_id, "--run", run).splitlines()[0] == f"run {run}"
+    assert queuectl.ok("logs", job_id).splitlines()[0] == "run 3"
+    complained(queuectl("logs", job_id, "--run", "4"), 3, "run 4")
+    complained(queuectl("logs", job_id, "--run", "0"), 2, "--run")
+
+
+@pytest.mark.parametrize("size", ["short", "long"])
+def test_control_sequences_are_cleaned_unless_raw(queuectl: Queuectl, size: str) -> None:
+    job_id = queuectl.add(COLOURFUL + ("; seq 2000" if size == "long" else ""))
+    queuectl.drain()
+    clean = queuectl.ok("logs", job_id)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", clean)
+    assert "red plain\nb^Hs" in clean
+    raw = queuectl.ok("logs", job_id, "--raw")
+    assert raw.startswith("\x1b[31mred\x1b[0m \x1b]0;title\x07plain\r\nb\bs \x9b1m")
+
+
+def test_raw_bytes_are_the_bytes(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(r"printf 'a\000b\377c'")
+    queuectl.drain()
+    assert queuectl("logs", job_id, "--raw").out.encode("utf-8", "surrogateescape") == b"a\0b\xffc"
+    assert queuectl("logs", job_id).out.startswith("a")
+
+
+def test_a_job_that_has_not_run_has_printed_nothing(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--delay", "1h", "true")
+    assert queuectl("logs", job_id) == (0, "", "")
+    complained(queuectl("logs", "none"), 3, "none")
+
+
+def test_output_is_there_while_it_runs(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("echo early; until [ -e go ]; do sleep 0.05; done; echo late")
+    queuectl.start("run", "--once")
+    eventually(lambda: queuectl("logs", job_id).out == "early\n", "the first line is to be read")
+    (queuectl.folder / "go").touch()
+    assert queuectl("wait", job_id).code == 0
+    assert queuectl("logs", job_id).out == "early\nlate\n"
+
+
+def test_following_shows_lines_as_they_come_and_ends_with_the_job(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("echo one; echo err >&2; until [ -e go ]; do sleep 0.05; done; echo two; seq 2000")
+    follower = queuectl.start("logs", "-f", job_id)
+    queuectl.start("run", "--once")
+    eventually(lambda: follower.stdout.read_text() == "one\n", "the first line is shown")
+    eventually(lambda: follower.stderr.read_text() == "err\n", "stderr is shown")
+    assert follower.process.poll() is None
+    (queuectl.folder / "go").touch()
+    done = follower.ended()
+    assert (done.code, done.out) == (0, "one\ntwo\n" + "".join(f"{i}\n" for i in range(1, 2001)))
+
+
+def test_following_goes_on_with_the_next_run(queuectl: Queuectl) -> None:
+    line = "echo run $QUEUECTL_RUN; until [ -e go ]; do sleep 0.05; done; [ $QUEUECTL_RUN = 2 ]"
+    job_id = queuectl.add("--backoff-base", "0.2", line)
+    follower = queuectl.start("logs", "--follow", job_id)
+    queuectl.start("run", "--drain")
+    eventually(lambda: follower.stdout.read_text() == "run 1\n", "the first run is shown")
+    (queuectl.folder / "go").touch()
+    assert follower.ended() == (0, "run 1\nrun 2\n", "")
+
+
+def test_following_what_has_ended_prints_it_and_ends(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("echo one")
+    queuectl.drain()
+    assert queuectl("logs", "-f", job_id) == (0, "one\n", "")
+
+
+def test_a_purged_job_keeps_its_tail_only(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("seq 3000")
+    queuectl.drain()
+    assert (queuectl.db.parent / "queue.db.output" / job_id).exists()
+    queuectl.ok("purge", job_id)
+    assert not (queuectl.db.parent / "queue.db.output" / job_id).exists()
+    assert queuectl.ok("logs", job_id).endswith("\n2999\n3000")
+
+
+def test_a_reader_that_goes_away_is_no_error(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("seq 100000")
+    queuectl.drain()
+    started = queuectl.start_program("sh", "-c", '"$0" logs "$1" | head -n 1', PROGRAM, job_id)
+    assert started.ended() == (0, "1\n", "")

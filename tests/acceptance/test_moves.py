@@ -1,0 +1,214 @@
+"""What people ask of jobs and queues: `cancel`, `retry`, `purge`, `pause`, `resume`."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually, lines
+
+
+def test_a_pending_job_is_cancelled_at_once(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("touch ran")
+    done = queuectl("cancel", job_id, "--reason", "not needed")
+    assert (done.code, done.out) == (0, "")
+    assert job_id in done.err
+    queuectl.drain()
+    assert queuectl.state(job_id) == "cancelled"
+    assert not (queuectl.folder / "ran").exists()
+    assert queuectl.types(job_id) == ["enqueued", "cancelled"]
+    assert "reason: not needed" in queuectl.ok("history", job_id)
+
+
+def test_a_running_job_is_ended_by_its_worker(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("sleep 300 & echo $! > child; echo $$ > pid; echo before; wait")
+    worker = queuectl.start("run", "--once")
+    eventually(lambda: lines(queuectl.folder / "pid"), "the job runs")
+    assert queuectl("cancel", job_id, "--reason", "stop it").code == 0
+    assert worker.ended().code == 0
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["stdout"]) == ("cancelled", 0, "before\n")
+    assert queuectl.types(job_id) == ["enqueued", "claimed", "cancel_requested", "cancelled"]
+    assert "reason: stop it" in queuectl.ok("history", job_id)
+    assert not [name for name in ("pid", "child") if alive(int((queuectl.folder / name).read_text()))]
+
+
+def test_a_cancelled_job_that_ignores_sigterm_is_killed(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done")
+    worker = queuectl.start("run", "--once", "--grace", "300ms")
+    eventually(lambda: lines(queuectl.folder / "pid"), "the job runs")
+    queuectl.ok("cancel", job_id)
+    assert worker.ended().code == 0
+    assert queuectl.state(job_id) == "cancelled"
+    assert not alive(int((queuectl.folder / "pid").read_text()))
+
+
+def test_cancel_twice_is_one_request(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("trap '' TERM; touch started; until [ -e go ]; do sleep 0.05; done; exit 1")
+    worker = queuectl.start("run", "--once", "--grace", "20s")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    assert [queuectl("cancel", job_id).code for _ in range(2)] == [0, 0]
+    (queuectl.folder / "go").touch()
+    assert worker.ended().code == 0
+    assert queuectl.types(job_id).count("cancel_requested") == 1
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "purge"])
+def test_several_jobs_all_or_none(queuectl: Queuectl, verb: str) -> None:
+    queuectl.add("--id", "ended", "true")
+    queuectl.drain()
+    queuectl.add("--id", "pending", "true")
+    before = queuectl.position()
+    wrong = "ended" if verb == "cancel" else "pending"
+    complained(queuectl(verb, "ended", "pending"), 4, wrong, "allowed from there")
+    complained(queuectl(verb, "ended", "pending", "none"), 3, "none")
+    assert queuectl.position() == before
+    assert queuectl(verb, "pending" if verb == "cancel" else "ended", wrong[:-2]).code == 4
+
+
+def test_retry_runs_every_kind_of_finished_job_again(queuectl: Queuectl) -> None:
+    line = "echo $QUEUECTL_JOB_ID >> ran; [ $QUEUECTL_JOB_ID != dlq ]"
+    names = ("done", "dlq", "cancelled", "purged")
+    queuectl.add_all(*({"id": name, "command": line, "max_retries": 0} for name in names))
+    queuectl.ok("cancel", "cancelled", "purged")
+    queuectl.ok("purge", "purged")
+    queuectl.drain()
+    done = queuectl("retry", *names, "--reason", "once more")
+    assert (done.code, done.out) == (0, "")
+    assert queuectl.json("status")["states"]["pending"] == 4
+    queuectl.drain()
+    assert lines(queuectl.folder / "ran") == ["done", "dlq", "done", "dlq", "cancelled", "purged"]
+
+
+# ── purge ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _one_of_each(queuectl: Queuectl) -> None:
+    queuectl.add_all(
+        {"id": "done", "command": "true"},
+        {"id": "dlq", "command": "false", "max_retries": 0},
+        {"id": "cancelled", "command": "true"},
+        {"id": "pending", "command": "true", "queue": "held"},
+    )
+    queuectl.ok("cancel", "cancelled")
+    queuectl.drain("--queue", "default")
+
+
+def _left(queuectl: Queuectl) -> set[str]:
+    return {row["id"] for row in queuectl.json("list")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "gone"),
+    [
+        (("--state", "done"), {"done"}),
+        (("--state", "completed"), {"done"}),
+        (("--state", "dlq"), {"dlq"}),
+        (("--state", "dead"), {"dlq"}),
+        (("--state", "cancelled", "--older-than", "0s"), {"cancelled"}),
+        (("--older-than", "0s"), {"done", "dlq", "cancelled"}),
+        (("--older-than", "1h"), set()),
+        (("--state", "done", "--older-than", "1h"), set()),
+    ],
+)
+def test_purge_takes_what_was_named(queuectl: Queuectl, flags: tuple[str, ...], gone: set[str]) -> None:
+    _one_of_each(queuectl)
+    before = _left(queuectl)
+    complained(queuectl("purge", *flags), 2, "--yes")
+    assert _left(queuectl) == before
+    assert queuectl("purge", *flags, "--yes").code == 0
+    assert before - _left(queuectl) == gone
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("done", "--state", "done"), ("--state", "pending"), ("--state", "x"), ("--older-than", "old")],
+)
+def test_a_purge_that_makes_no_sense_is_refused(queuectl: Queuectl, arguments: tuple[str, ...]) -> None:
+    _one_of_each(queuectl)
+    before = queuectl.position()
+    complained(queuectl("purge", *arguments, "--yes"), 2, "--state" if len(arguments) != 2 else arguments[0])
+    assert queuectl.position() == before
+
+
+@pytest.mark.parametrize(("answer", "purged"), [("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False)])
+def test_purge_asks_at_a_terminal(queuectl: Queuectl, answer: str, purged: bool) -> None:
+    _one_of_each(queuectl)
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, answer.encode())
+        done = subprocess.run(
+            [PROGRAM, "purge", "--state", "done"],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            cwd=queuectl.folder,
+            env=queuectl.env,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "purge 1 job" in done.stderr
+    assert (done.returncode, done.stdout) == (0 if purged else 1, "")
+    assert ("done" in _left(queuectl)) is not purged
+
+
+# ── pause and resume ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_paused_queue_is_not_worked_and_does_not_hold_a_drain(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--queue", "a", "true")
+    queuectl.add("--id", "b", "--queue", "b", "true")
+    assert queuectl("pause", "a").code == 0
+    queuectl.drain()
+    assert [queuectl.state(job) for job in ("a", "b")] == ["pending", "done"]
+    assert [row["queue"] for row in queuectl.json("status")["paused"]] == ["a"]
+    assert "queue a is paused" in queuectl.ok("status")
+    assert queuectl("resume", "a").code == 0
+    queuectl.drain()
+    assert queuectl.state("a") == "done"
+    assert [event["stream_id"] for event in queuectl.events("queue_paused")] == ["$queue:a"]
+
+
+def test_the_switch_for_all_is_one_of_its_own(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--queue", "a", "true")
+    queuectl.ok("pause")
+    done = queuectl("resume", "a")
+    assert done.code == 0
+    assert "queuectl resume" in done.err
+    queuectl.drain()
+    assert queuectl.state(job_id) == "pending"
+    queuectl.ok("pause", "a")
+    queuectl.ok("resume")
+    queuectl.drain()
+    assert queuectl.state(job_id) == "pending"
+    queuectl.ok("resume", "a")
+    queuectl.drain()
+    assert queuectl.state(job_id) == "done"
+
+
+def test_what_is_so_already_is_not_written_again(queuectl: Queuectl) -> None:
+    queuectl.ok("pause", "a")
+    before = queuectl.position()
+    assert [queuectl(*command).code for command in (("pause", "a"), ("resume", "b"), ("resume",))] == [0, 0, 0]
+    assert queuectl.position() == before
+
+
+def test_a_running_worker_heeds_both(queuectl: Queuectl) -> None:
+    queuectl.ok("pause", "a")
+    worker = queuectl.start("run")
+    eventually(lambda: queuectl.json("status")["workers"], "the worker is up")
+    held, free = queuectl.add("--queue", "a", "true"), queuectl.add("true")
+    eventually(lambda: queuectl.state(free) == "done", "the free job is done")
+    assert queuectl.state(held) == "pending"
+    queuectl.ok("resume", "a")
+    eventually(lambda: queuectl.state(held) == "done", "the held job is done")
+    assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_a_queue_that_can_be_none_is_refused(queuectl: Queuectl, verb: str) -> None:
+    for name in ("a b", "*", "", "$settings"):
+        complained(queuectl(verb, name), 2, "queue")

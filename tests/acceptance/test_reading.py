@@ -1,0 +1,208 @@
+"""The reading commands: JSON shapes and tables, filters, shortened ids, and that nothing else is on stdout."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cli import Queuectl, complained, eventually
+
+PUBLIC = """
+    id command state attempts max_retries next_run_at locked_at locked_by stdout stderr last_error created_at
+    updated_at version run queue priority timeout exit_code tags due_at
+"""
+"""The columns of `jobs` that are a public contract."""
+
+
+COMMANDS = "enqueue run status list show history logs wait cancel retry purge dlq pause resume config"
+
+
+@pytest.fixture
+def varied(queuectl: Queuectl) -> Queuectl:
+    """A queue with a job in every state that one can be left in; each id says which."""
+    queuectl.add_all(
+        {"id": "done", "command": "true", "tags": {"team": "red", "kind": "x"}, "priority": 2},
+        {"id": "dlq", "command": "false", "max_retries": 0, "tags": {"team": "blue"}},
+        {"id": "failed", "command": "false", "max_retries": 1, "backoff_base": 900},
+        {"id": "called-off", "command": "true", "queue": "mail", "delay": "1h"},
+        {"id": "pending", "command": "true", "queue": "mail", "delay": "1h", "tags": {"team": "red"}},
+        {"id": "later", "command": "true", "queue": "mail", "delay": "2h", "priority": 1},
+    )
+    queuectl.ok("cancel", "called-off")
+    for _ in range(3):
+        queuectl.ok("run", "--once")
+    return queuectl
+
+
+def _ids(queuectl: Queuectl, *flags: str) -> list[str]:
+    return [row["id"] for row in queuectl.json("list", *flags)]
+
+
+def test_a_job_has_the_columns_of_jobs(varied: Queuectl) -> None:
+    rows = varied.json("list")
+    assert isinstance(rows, list)
+    for row in rows:
+        assert list(row)[: len(PUBLIC.split())] == PUBLIC.split()
+        shown = varied.show(row["id"])
+        assert {name: shown[name] for name in row} == row
+        for name in ("created_at", "updated_at", "next_run_at", "locked_at"):
+            if row[name] is not None:
+                assert row[name].endswith("Z")
+                assert datetime.fromisoformat(row[name])
+    states = {row["id"]: row["state"] for row in rows}
+    assert states == {
+        "done": "done",
+        "dlq": "dlq",
+        "failed": "pending",
+        "called-off": "cancelled",
+        "pending": "pending",
+        "later": "pending",
+    }
+    assert [row["exit_code"] for row in rows if row["id"] in ("done", "dlq")] == [1, 0]
+
+
+FILTERS = {
+    "": "later pending called-off failed dlq done",
+    "--state pending": "later pending failed",
+    "--state done": "done",
+    "--state completed": "done",
+    "--state dlq": "dlq",
+    "--state dead": "dlq",
+    "--state failed": "failed",
+    "--state cancelled": "called-off",
+    "--state processing": "",
+    "--state done --state dlq": "dlq done",
+    "--state done --state failed": "failed done",
+    "--queue mail": "later pending called-off",
+    "--queue none": "",
+    "--tag team=red": "pending done",
+    "--tag team=red --tag kind=x": "done",
+    "--tag team=green": "",
+    "--since -1h": "later pending called-off failed dlq done",
+    "--since 2090-01-01": "",
+    "--limit 2": "later pending",
+    "--limit 0": "later pending called-off failed dlq done",
+    "--sort created": "done dlq failed called-off pending later",
+    "--sort -created": "later pending called-off failed dlq done",
+    "--sort id": "called-off dlq done failed later pending",
+    "--sort -priority --limit 2": "done later",
+    "--queue mail --state pending --sort due": "pending later",
+}
+
+
+def test_list_takes_filters(varied: Queuectl) -> None:
+    assert {flags: " ".join(_ids(varied, *flags.split())) for flags in FILTERS} == FILTERS
+
+
+def test_a_filter_that_is_none_is_refused(queuectl: Queuectl) -> None:
+    bad = {"--state": "purged", "--tag": "team", "--since": "once", "--sort": "colour", "--limit": "-1"}
+    for flag, value in bad.items():
+        complained(queuectl("list", flag, value), 2, value)
+
+
+def test_list_is_a_table(varied: Queuectl) -> None:
+    head, *rows = varied.ok("list").splitlines()
+    assert head.split()[:3] == ["ID", "STATE", "QUEUE"]
+    assert [row.split()[0] for row in rows] == ["later", "pending", "called-off", "failed", "dlq", "done"]
+    assert "in 1h" in varied.ok("list", "--state", "pending", "--queue", "mail", "--sort", "-due").splitlines()[1]
+
+
+def test_status_counts_what_list_lists(varied: Queuectl) -> None:
+    status = varied.json("status")
+    counted = {row.pop("queue"): row for row in status["queues"]}
+    for queue, states in counted.items():
+        for state, count in states.items():
+            assert len(varied.json("list", "--queue", queue, "--state", state)) == count, (queue, state)
+    assert status["states"] == {"pending": 3, "processing": 0, "done": 1, "dlq": 1, "cancelled": 1}
+    assert (status["paused"], status["workers"], status["oldest_waiting"]["id"]) == ([], [], "failed")
+    text = varied.ok("status")
+    for word in ("default", "mail", "total", "oldest waiting: failed", "workers: 0"):
+        assert word in text
+
+
+def test_status_knows_the_workers(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("until [ -e go ]; do sleep 0.05; done")
+    worker = queuectl.start("run", "--drain", "--name", "one", "--concurrency", "2", "--queue", "default")
+
+    def running() -> list[dict[str, Any]]:
+        return [row for row in queuectl.json("status")["workers"] if row["running"]]
+
+    (row,) = eventually(running, "the worker says that it runs a job")
+    assert (row["name"], row["pid"], row["slots"], row["queues"]) == ("one", worker.pid, 2, ["default"])
+    job = queuectl.show(job_id)
+    assert (job["state"], job["locked_by"], job["run"]) == ("processing", "one", 1)
+    assert job["locked_at"] is not None
+    (queuectl.folder / "go").touch()
+    assert worker.ended().code == 0
+
+
+def test_a_queue_that_is_not_there_is_empty_and_is_not_made(queuectl: Queuectl) -> None:
+    assert queuectl.json("list") == []
+    assert queuectl.json("dlq", "list") == []
+    assert queuectl.json("status")["queues"] == []
+    assert queuectl.ok("list") == queuectl.ok("status").splitlines()[0] == "no jobs"
+    for command in ("show", "history", "logs", "wait"):
+        complained(queuectl(command, "none"), 3, "none")
+    assert list(queuectl.folder.iterdir()) == []
+
+
+def test_nor_is_one_that_was_named_by_a_url(queuectl: Queuectl) -> None:
+    assert queuectl.json("--db", f"sqlite:///{queuectl.folder}/other.db", "list") == []
+    assert list(queuectl.folder.iterdir()) == []
+
+
+def test_a_url_and_a_path_are_the_same_queue(queuectl: Queuectl) -> None:
+    job_id = queuectl.ok("--db", f"sqlite:///{queuectl.db}", "enqueue", "true")
+    assert _ids(queuectl) == [job_id]
+    assert [row["id"] for row in queuectl.json("--db", "sqlite:///data/queue.db", "list")] == [job_id]
+
+
+# ── ids ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+TAKES_AN_ID = ["show", "history", "logs", "wait", "cancel", "retry", "purge", "dlq show", "dlq retry", "dlq purge"]
+
+
+def test_an_id_that_is_unknown_or_ambiguous_is_refused(queuectl: Queuectl) -> None:
+    queuectl.add_all({"id": "ab1", "command": "true"}, {"id": "ab2", "command": "true"})
+    before = queuectl.position()
+    for command in TAKES_AN_ID:
+        complained(queuectl(*command.split(), "ab"), 2, "ambiguous", "ab1", "ab2")
+        complained(queuectl(*command.split(), "ab11"), 3, "no such job", "ab11")
+    for name in ("$settings", "$queue:default", "", "%", "a_1"):
+        complained(queuectl("history", name), 3, "no such job")
+    assert queuectl.position() == before
+
+
+def test_a_unique_prefix_is_enough_and_a_whole_id_wins(queuectl: Queuectl) -> None:
+    queuectl.add_all(*({"id": name, "command": "true"} for name in ("job", "job-2", "other")))
+    assert queuectl.show("job")["id"] == "job"
+    assert queuectl.show("job-")["id"] == "job-2"
+    assert queuectl.show("o")["id"] == "other"
+    queuectl.ok("cancel", "job", "o")
+    assert {row["id"] for row in queuectl.json("list", "--state", "cancelled")} == {"job", "other"}
+
+
+# ── colour and the like ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_colour_is_for_terminals_or_when_asked(varied: Queuectl) -> None:
+    assert "\x1b" not in varied.ok("list")
+    assert "\x1b[32mdone\x1b[0m" in varied.ok("--color", "always", "list")
+    assert "\x1b" not in varied.ok("--color", "never", "list")
+    assert "\x1b" not in varied.ok("--color", "always", "list", "--json")
+    complained(varied("--color", "purple", "list"), 2, "--color")
+
+
+def test_help_and_version_are_on_stdout(queuectl: Queuectl) -> None:
+    import queuectl as package
+
+    assert queuectl("--version") == (0, f"queuectl {package.__version__}\n", "")
+    overview = queuectl.ok("--help")
+    for command in COMMANDS.split():
+        assert f"\n  {command} " in overview
+        assert queuectl.ok(command, "-h").startswith(f"Usage: queuectl {command} ")
+
+
+def test_a_command_line_that_is_none_is_refused(queuectl: Queuectl) -> None:
+    for arguments in (("frobnicate",), ("list", "--frobnicate"), ("list", "extra"), ("show",), ("--db",)):
+        complained(queuectl(*arguments), 2)

@@ -1,0 +1,154 @@
+"""`config`: five layers, each value with where it comes from, and promises that later changes leave alone."""
+
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cli import Queuectl, complained
+
+DEFAULTS = {
+    "max-retries": "3",
+    "backoff-base": "2",
+    "backoff-cap": "1h",
+    "jitter": "off",
+    "timeout": "none",
+    "lease": "30s",
+    "grace": "10s",
+    "max-output": "10MiB",
+    "log-level": "info",
+}
+
+
+def _layers(queuectl: Queuectl, **env: str) -> dict[str, tuple[Any, str]]:
+    return {row["key"]: (row["value"], row["origin"]) for row in queuectl.json("config", "show", env=env)}
+
+
+def test_the_defaults(queuectl: Queuectl) -> None:
+    shown = _layers(queuectl)
+    assert {key: shown[key] for key in DEFAULTS} == {key: (text, "default") for key, text in DEFAULTS.items()}
+    assert not queuectl.db.exists()
+
+
+def test_each_layer_covers_the_one_below(queuectl: Queuectl) -> None:
+    assert _layers(queuectl)["max-retries"] == ("3", "default")
+    queuectl.ok("config", "set", "max-retries", "4")
+    assert _layers(queuectl)["max-retries"] == ("4", "config set")
+    (queuectl.folder / ".env").write_text("QUEUECTL_MAX_RETRIES=5 # said the file\nOTHER=1\n")
+    assert _layers(queuectl)["max-retries"] == ("5", ".env")
+    assert _layers(queuectl, QUEUECTL_MAX_RETRIES="6")["max-retries"] == ("6", "environment")
+    assert _layers(queuectl, QUEUECTL_MAX_RETRIES="")["max-retries"] == ("5", ".env")
+    assert queuectl.ok("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "6"}) == "6"
+    promised = queuectl.add("true", env={"QUEUECTL_MAX_RETRIES": "6"})
+    flagged = queuectl.add("--max-retries", "7", "true", env={"QUEUECTL_MAX_RETRIES": "6"})
+    assert [queuectl.show(job)["max_retries"] for job in (promised, flagged)] == [6, 7]
+    complained(queuectl("run", "--drain", "--lease", "soon", env={"QUEUECTL_LEASE": "5s"}), 2, "--lease", "flag")
+
+
+def test_the_table_tells_where_each_value_comes_from(queuectl: Queuectl) -> None:
+    queuectl.ok("config", "set", "grace", "90s")
+    lines = queuectl.ok("config", env={"QUEUECTL_JITTER": "on"}).splitlines()
+    rows = {line.split()[0]: line for line in lines}
+    assert ("1m30s" in rows["grace"], "config set" in rows["grace"]) == (True, True)
+    assert "environment" in rows["jitter"]
+    assert "default" in rows["lease"]
+    assert queuectl.json("config") == queuectl.json("config", "show")
+
+
+def test_get_prints_the_bare_value(queuectl: Queuectl) -> None:
+    assert queuectl("config", "get", "backoff-cap") == (0, "1h\n", "")
+    queuectl.ok("config", "set", "backoff-cap", "3600s")
+    assert queuectl("config", "get", "backoff-cap") == (0, "1h\n", "")
+
+
+def test_set_and_unset_are_events_and_shared(queuectl: Queuectl) -> None:
+    assert queuectl("config", "set", "max-retries", "1").out == ""
+    queuectl.ok("config", "set", "max-retries", "1")
+    assert queuectl.show(queuectl.add("true"))["max_retries"] == 1
+    queuectl.ok("config", "unset", "max-retries")
+    queuectl.ok("config", "unset", "max-retries")
+    assert _layers(queuectl)["max-retries"] == ("3", "default")
+    assert queuectl.events("setting_changed") == [
+        {"stream_id": "$settings", "key": "max-retries", "value": "1"},
+        {"stream_id": "$settings", "key": "max-retries", "value": None},
+    ]
+
+
+def test_a_queued_job_keeps_its_promise(queuectl: Queuectl) -> None:
+    for key, value in {"max-retries": "1", "backoff-base": "0.1", "timeout": "1h"}.items():
+        queuectl.ok("config", "set", key, value)
+    job_id = queuectl.add("false")
+    for key, value in {"max-retries": "0", "backoff-base": "1000", "timeout": "1ms", "jitter": "on"}.items():
+        queuectl.ok("config", "set", key, value)
+    queuectl.drain(env={"QUEUECTL_MAX_RETRIES": "9", "QUEUECTL_TIMEOUT": "2ms"})
+    job = queuectl.show(job_id)
+    assert (job["attempts"], job["max_retries"], job["backoff_base"], job["timeout"]) == (2, 1, 0.1, 3600.0)
+    assert [event["wait"] for event in queuectl.events("retry_scheduled")] == [100_000]
+
+
+def test_the_database_has_its_layers_too(queuectl: Queuectl) -> None:
+    (queuectl.folder / ".env").write_text("QUEUECTL_DB=dotenv.db\n")
+    queuectl.add("true")
+    queuectl.add("true", env={"QUEUECTL_DB": "environment.db"})
+    queuectl.ok("--db", "flag.db", "enqueue", "true", env={"QUEUECTL_DB": "environment.db"})
+    for name in ("dotenv", "environment", "flag"):
+        assert len(queuectl.json("--db", f"{name}.db", "list")) == 1, name
+    assert not queuectl.db.exists()
+
+
+def test_of_a_dotenv_only_our_variables_count(queuectl: Queuectl) -> None:
+    (queuectl.folder / ".env").write_text("OTHER=1\nQUEUECTL_MAX_RETRIES=0\nPATH=/nowhere\n")
+    job_id = queuectl.add("env")
+    queuectl.drain()
+    job = queuectl.show(job_id)
+    assert (job["state"], job["max_retries"]) == ("done", 0)
+    assert "OTHER=" not in job["stdout"]
+
+
+def test_a_worker_takes_its_own_flags(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    queuectl.drain("--lease", "7s", env={"QUEUECTL_LEASE": "8s"})
+    queuectl.add("true")
+    queuectl.drain(env={"QUEUECTL_LEASE": "8s"})
+    assert [event["lease"] for event in queuectl.events("claimed")] == [7_000_000, 8_000_000]
+
+
+WRONG_VALUES = [
+    ("max-retries", "-1"),
+    ("max-retries", "99999999999"),
+    ("max-retries", "many"),
+    ("backoff-base", "nan"),
+    ("backoff-base", "-1"),
+    ("backoff-cap", "10000y"),
+    ("jitter", "maybe"),
+    ("timeout", "0"),
+    ("lease", "1s"),
+    ("max-output", "1"),
+    ("max-output", "10 parsecs"),
+    ("log-level", "loud"),
+]
+
+
+def test_a_value_that_is_none_is_refused(queuectl: Queuectl) -> None:
+    for key, value in WRONG_VALUES:
+        complained(queuectl("config", "set", "--", key, value), 2, key, value)
+    assert queuectl.position() == 0
+
+
+@pytest.mark.parametrize(("key", "value"), [("max-retries", "-1"), ("lease", "1s")])
+def test_a_bad_value_is_named_with_where_it_comes_from(queuectl: Queuectl, key: str, value: str) -> None:
+    variable = "QUEUECTL_" + key.upper().replace("-", "_")
+    complained(queuectl("config", "show", env={variable: value}), 2, variable, "environment")
+    (queuectl.folder / ".env").write_text(f"{variable}={value}\n")
+    complained(queuectl("config", "get", key), 2, variable, ".env")
+
+
+def test_a_negative_number_is_refused_by_the_setting_and_not_as_an_option(queuectl: Queuectl) -> None:
+    complained(queuectl("config", "set", "max-retries", "-1"), 2, "max-retries", "whole number")
+
+
+def test_a_setting_that_is_none_is_refused_with_a_hint(queuectl: Queuectl) -> None:
+    for verb in ("get", "set", "unset"):
+        value = ("1",) if verb == "set" else ()
+        complained(queuectl("config", verb, "max_retries", *value), 2, "max-retries")
+        complained(queuectl("config", verb, "colour", *value), 2, "backoff-base")
+    assert queuectl.position() == 0

@@ -1,0 +1,77 @@
+"""`wait`: until jobs have ended, with the code that a shell would have given."""
+
+from typing import Any
+
+from tests.acceptance.cli import Queuectl, complained, eventually
+
+CODES: dict[str, tuple[dict[str, Any], int]] = {
+    "done": ({"command": "true"}, 0),
+    "own": ({"command": "exit 7"}, 7),
+    "signalled": ({"command": "kill -TERM $$"}, 143),
+    "timed-out": ({"command": "sleep 30", "timeout": 0.2}, 124),
+    "not-started": ({"argv": ["/no/such/program"]}, 127),
+    "called-off": ({"command": "true"}, 1),
+}
+
+
+def test_it_exits_as_the_job_did(queuectl: Queuectl) -> None:
+    queuectl.add_all(*({"id": name, "max_retries": 0, **job} for name, (job, _) in CODES.items()))
+    queuectl.ok("cancel", "called-off")
+    queuectl.drain()
+    assert {name: queuectl("wait", name).code for name in CODES} == {name: code for name, (_, code) in CODES.items()}
+    assert queuectl("wait", "own", "done", "signalled", "called-off").code == 143
+    assert queuectl("wait", "done", "called-off").code == 1
+
+
+def test_it_says_nothing(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    queuectl.drain()
+    assert queuectl("wait", job_id) == (0, "", "")
+
+
+def test_it_waits_until_the_last_retry(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "1", "--backoff-base", "0.3", "exit $((40 + QUEUECTL_RUN))")
+    waiter = queuectl.start("wait", job_id)
+    queuectl.drain()
+    assert waiter.ended().code == 42
+
+
+def test_it_notices_the_end_of_a_running_job(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "touch started; until [ -e go ]; do sleep 0.05; done; exit 9")
+    queuectl.start("run", "--once")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    waiter = queuectl.start("wait", job_id, "--timeout", "30s")
+    assert queuectl("wait", job_id, "--timeout", "0.2").code == 124
+    (queuectl.folder / "go").touch()
+    assert waiter.ended().code == 9
+
+
+def test_it_gives_up_after_the_timeout(queuectl: Queuectl) -> None:
+    ended, pending = queuectl.add("true"), queuectl.add("--delay", "1h", "true")
+    queuectl("run", "--once")
+    complained(queuectl("wait", ended, pending, "--timeout", "100ms"), 124, pending)
+
+
+def test_a_timeout_that_is_none_is_refused(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    for timeout in ("-1s", "soon", "10000y"):
+        complained(queuectl("wait", job_id, f"--timeout={timeout}"), 2, "--timeout")
+
+
+def test_an_unknown_job_is_not_waited_for(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    complained(queuectl("wait", job_id, "none"), 3, "none")
+
+
+def test_a_lost_job_is_a_failure(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "kill -KILL $PPID; sleep 30")
+    assert queuectl.start("run", "--once").ended().code == -9
+    queuectl.drain()
+    assert queuectl("wait", job_id).code == 1
+
+
+def test_a_purged_job_has_ended(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "exit 5")
+    queuectl.drain()
+    queuectl.ok("purge", job_id)
+    assert queuectl("wait", job_id, "--timeout", "5s").code == 5

@@ -1,0 +1,204 @@
+"""Damaged events: found on load whatever was hit, named, and the rest of the queue works on."""
+
+import hashlib
+import shutil
+
+import apsw
+import pytest
+from msgspec.structs import replace
+
+from queuectl.application import Queue
+from queuectl.domain import events as e
+from queuectl.domain.commands import Exit, Report
+from queuectl.store import open_store
+from queuectl.store.base import SETTINGS_STREAM, DamagedEventError
+from tests.store.vocabulary import (
+    ACTOR,
+    SECOND,
+    SettableClock,
+    a_spec,
+    add,
+    chained,
+    claimed,
+    completed,
+    everything,
+    follow,
+    new,
+    note,
+    retried,
+    stored,
+)
+
+TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_replace")
+NOT_UTF8 = "CAST(x'7b2274797065223aff7d' AS TEXT)"
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """A closed queue. `victim` was tried once and is due again (events 1 to 3); then come a note and two other jobs.
+
+    The note stands between, because what is hit may be the link that the next event holds on to.
+    """
+    folder, clock = tmp_path_factory.mktemp("untouched"), SettableClock()
+    store = open_store(str(folder / "queue.db"), clock)
+    follow(store, clock, "victim", a_spec(priority=9), claimed(), retried(wait=0))
+    add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
+    add(store, new("one"), new("two"))
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def store(untouched, tmp_path, clock):
+    """A copy to damage."""
+    shutil.copytree(untouched, tmp_path / "copy")
+    clock.advance(60 * SECOND)
+    store = open_store(str(tmp_path / "copy" / "queue.db"), clock)
+    yield store
+    store.close()
+
+
+def hit(store, sql):
+    """Damage the file as no program of ours could: the guards are taken off first."""
+    db = apsw.Connection(store.path)
+    for trigger in TRIGGERS:
+        db.execute(f"DROP TRIGGER {trigger}")
+    before = db.total_changes()
+    db.execute(sql)
+    assert db.total_changes() == before + 1
+    db.close()
+
+
+HITS = {
+    "position": "position + 1000",
+    "stream_id": "'elsewhere'",
+    "version": "version + 1000",
+    "type": "CASE type WHEN 'claimed' THEN 'completed' ELSE 'claimed' END",
+    "schema": "schema + 1",
+    "recorded_at": "recorded_at + 1",
+    "actor": "'someone@else'",
+    "data": "replace(data, ':1', ':2')",
+    "data, cut": "substr(data, 1, length(data) - 1)",
+    "data, emptied": "''",
+    "data, gone": "NULL",
+    "data, of another event": "(SELECT data FROM events AS other WHERE other.position = 4)",
+    "data, no UTF-8": NOT_UTF8,
+    "type, no UTF-8": "CAST(x'ff' AS TEXT)",
+    "actor, no UTF-8": "CAST(x'ff' AS TEXT)",
+    "salt": "x'000102030405060708090a0b0c0d0e0f'",
+    "salt, gone": "NULL",
+    "data_digest": "zeroblob(32)",
+    "digest": "zeroblob(32)",
+}
+
+
+def damaging(position, name):
+    return f"UPDATE events SET {name.partition(',')[0]} = {HITS[name]} WHERE position = {position}"
+
+
+def cases():
+    """Each event of the victim, each column. The first event's data has a `:1` of its own to change, see `a_spec`."""
+    for position in (1, 2, 3):
+        for name in HITS:
+            if (position, name) != (3, "stream_id"):  # a stream's last event that is gone: only `verify` can know
+                yield position, name
+
+
+@pytest.mark.parametrize(("position", "name"), [*cases()])
+def test_whatever_is_hit_is_found_on_load(store, position, name):
+    if (position, name) == (1, "data"):
+        hit(store, "UPDATE events SET data = replace(data, '9', '8') WHERE position = 1")
+    else:
+        hit(store, damaging(position, name))
+    with pytest.raises(DamagedEventError, match="damaged") as found:
+        store.load("victim")
+    assert found.value.exit_code == 5
+    assert found.value.stream_id == "victim"
+
+
+@pytest.mark.parametrize(("position", "name"), [*cases()])
+def test_the_rest_of_the_queue_works_on(store, clock, position, name):
+    hit(store, damaging(position, name) if (position, name) != (1, "data") else damaging(1, "data, cut"))
+    queue = Queue(store, ACTOR)
+    assert [job.id for job in queue.claim(claimed(0), (), 1, lambda job: True)] == ["one"]
+    queue.execute([Report("one", 1, Exit())])
+    queue.enqueue([])
+    add(store, new("three"))
+    assert [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)] == ["two", "three"]
+    assert queue.claim(claimed(0), (), 9, lambda job: True) == []
+    assert store.next_due(()) is None  # nobody waits for it
+    assert store.job("victim") is not None
+
+
+def test_the_damaged_event_is_named(store):
+    hit(store, damaging(2, "actor"))
+    with pytest.raises(DamagedEventError) as found:
+        store.load("victim")
+    assert (found.value.position, found.value.stream_id) == (2, "victim")
+    assert str(found.value) == "event 2 of victim is damaged (its digest does not match): run `queuectl verify`"
+
+
+def test_reading_the_log_stops_at_the_damaged_event(store):
+    hit(store, damaging(2, "data"))
+    with pytest.raises(DamagedEventError) as found:
+        list(store.records())
+    assert found.value.position == 2
+    assert [record.position for record in store.records(after=2)] == [3, 4, 5, 6]
+
+
+def test_an_event_that_is_gone_from_the_middle_of_its_stream_is_missed(store, clock):
+    follow(store, clock, "two", claimed())
+    add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="grace", value="1m")))
+    follow(store, clock, "two", completed())
+    hit(store, "DELETE FROM events WHERE stream_id = 'two' AND version = 2")
+    with pytest.raises(DamagedEventError):
+        store.load("two")
+
+
+def test_data_that_was_changed_beside_its_old_digest_is_found(store):
+    """A `data_digest` vouches for data that redaction removed, not for other data in its place."""
+    old = stored(store)[1]
+    body = hashlib.sha256(old.salt + old.data.encode()).hexdigest()
+    hit(store, f"UPDATE events SET data_digest = x'{body}', data = replace(data, ':1', ':2') WHERE position = 2")
+    assert [row.digest for row in stored(store)] == chained(stored(store))
+    with pytest.raises(DamagedEventError):
+        store.load("victim")
+
+
+def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
+    """A later version's event, its digest right: it is not damaged, but this version must not read past it."""
+    *rows, last = stored(store)
+    later = replace(last, type="split", data='{"type":"split"}')
+    digest = chained([*rows, later])[-1].hex()
+    hit(
+        store,
+        f"UPDATE events SET type = 'split', data = '{later.data}', digest = x'{digest}' WHERE position = 6",
+    )
+    with pytest.raises(DamagedEventError, match="cannot read 'split' events"):
+        store.load("two")
+    assert store.load("one") is not None
+
+
+def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store):
+    """The log is right: a row that says `pending` for a job that is done is held, not claimed."""
+    db = apsw.Connection(store.path)
+    queue = Queue(store, ACTOR)
+    queue.cancel(["one"])
+    db.execute("UPDATE jobs SET state = 'pending', due_at = 1 WHERE id = 'one'")
+    db.execute(
+        "INSERT INTO jobs (id, state, queue, priority, due_at, position)"
+        " VALUES ('ghost', 'pending', 'default', 0, 1, 99)"
+    )
+    db.close()
+    assert [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)] == ["victim", "two"]
+    assert [store.job(job_id)["due_at"] for job_id in ("one", "ghost")] == [None, None]
+
+
+def test_reading_damage_changes_nothing(store):
+    hit(store, damaging(2, "data"))
+    before = stored(store), store.job("victim")
+    with pytest.raises(DamagedEventError):
+        everything(store)
+    with pytest.raises(DamagedEventError):
+        store.load("victim")
+    assert (stored(store), store.job("victim")) == before

@@ -1,0 +1,257 @@
+"""The pages say what the program does: links, command lines, generated parts, settings, exit codes, CI."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from queuectl import errors
+from queuectl.config import SETTINGS
+from queuectl.domain.events import EVENT_TYPES, type_of
+from queuectl.domain.machine import MOVES, State
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def load_generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = load_generator()
+TREE = dict(generate.tree())
+
+
+def read(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+# ── the generated parts ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("page", generate.PAGES)
+def test_the_generated_parts_are_there_and_fresh(page):
+    assert list(generate.problems(page, read(page))) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "before", "after", "told"),
+    [
+        ("docs/commands.md", "| `--drain` |", "| `--drained` |", "stale"),
+        ("docs/commands.md", "<!-- generated: queuectl dlq purge -->", "", "'queuectl dlq purge' is missing"),
+        ("docs/events.md", "| `backoff_cap` |", "| `backoff_lid` |", "stale"),
+        ("docs/events.md", "<!-- generated: event purged -->", "", "'event purged' is missing"),
+        ("docs/state-machine.md", "pending --> processing", "pending --> done", "stale"),
+        ("README.md", "| `lease` |", "| `rent` |", "stale"),
+    ],
+)
+def test_a_stale_page_is_noticed(page, before, after, told):
+    text = read(page)
+    assert before in text
+    assert any(told in problem for problem in generate.problems(page, text.replace(before, after, 1)))
+
+
+def test_a_field_without_a_meaning_is_noticed():
+    text = re.sub(r"(\| `backoff_cap` \|.*\|).*\|\n", r"\1  |\n", read("docs/events.md"))
+    assert [*generate.problems("docs/events.md", text)] == [
+        "docs/events.md: event enqueued: backoff_cap has no meaning"
+    ]
+
+
+def test_meanings_written_by_hand_are_kept():
+    text = read("docs/events.md").replace("the queue's name", "where it waits")
+    assert "| where it waits |" in generate.refreshed("docs/events.md", text)
+
+
+def test_writing_and_checking_agree(tmp_path, monkeypatch, capsys):
+    for page in generate.PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text(read(page).replace("| `--", "| `++"), encoding="utf-8")
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    assert generate.main(["--check"]) == 1
+    assert "docs/commands.md is stale" in capsys.readouterr().err
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    assert {page: (tmp_path / page).read_text(encoding="utf-8") for page in generate.PAGES} == {
+        page: read(page) for page in generate.PAGES
+    }
+
+
+# ── what has to be said ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", TREE)
+def test_every_command_and_option_is_in_the_reference(path):
+    text = read("docs/commands.md").partition(f"<!-- generated: {path} -->")[2].partition("<!-- end -->")[0]
+    missing = [
+        name for option in TREE[path].params for name in option.opts if name[0] == "-" and f"`{name}`" not in text
+    ]
+    assert text
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", [path for path in TREE if path.count(" ") == 1])
+def test_every_command_is_in_the_readme(path):
+    assert f"[`{path.split()[1]}`](docs/commands.md#{path.replace(' ', '-')})" in README
+
+
+@pytest.mark.parametrize("path", [path for path in TREE if path.count(" ") == 2])
+def test_every_subcommand_is_beside_its_command_in_the_readme(path):
+    _, group, name = path.split()
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| [`{group}`]")]
+    assert f"`{name}`" in row
+
+
+@pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
+def test_every_event_has_a_heading_and_every_field_a_row(event):
+    text = read("docs/events.md").partition(f"\n### `{type_of(event)}`\n")[2].partition("\n### ")[0]
+    assert text
+    assert [name for name in event.__struct_fields__ if f"| `{name}` |" not in text] == []
+
+
+def test_the_diagram_has_every_move_and_state():
+    text = read("docs/state-machine.md")
+    arrows = set(re.findall(r"^    (\w+) --> (\w+): (\w+)$", text, re.MULTILINE))
+    assert arrows == {(source, move.target, move.trigger) for move in MOVES for source in move.sources}
+    assert [state for state in State if f"| `{state}` |" not in text] == []
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_every_setting_is_in_the_readme(key):
+    setting = SETTINGS[key]
+    assert f"| `{key}` | `{setting.default}` | `{setting.variable}` | {setting.help} |" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/commands.md"])
+def test_every_exit_code_is_explained(page):
+    found = {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert {0, 130, *(kind.exit_code for kind in kinds)} <= found
+
+
+# ── what must not be wrong ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    broken = [target for target in links(read(page)) if not resolves(page, target)]
+    assert broken == []
+
+
+def test_links_that_lead_nowhere_are_found():
+    text = "[a](docs/nowhere.md) [b](docs/events.md#nowhere) [c](docs/events.md#causes) [d](https://example.com)"
+    assert [target for target in links(text) if not resolves("README.md", target)] == [
+        "docs/nowhere.md",
+        "docs/events.md#nowhere",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_footnotes_are_used_and_explained(page):
+    used = re.findall(r"\[(\^\w+)\](?!:)", read(page))
+    explained = re.findall(r"^\[(\^\w+)\]:", read(page), re.MULTILINE)
+    assert sorted(set(used)) == sorted(explained)
+
+
+def links(text):
+    prose = re.sub(r"```.*?```|`[^`\n]*`", lambda code: "`code`" if "\n" not in code[0] else "", text, flags=re.DOTALL)
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", prose) if not target.startswith("https://")]
+
+
+def resolves(page, target):
+    path, _, anchor = target.partition("#")
+    found = (ROOT / page).parent / path if path else ROOT / page
+    return found.exists() and (not anchor or anchor in anchors(found.read_text(encoding="utf-8")))
+
+
+def anchors(text):
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def command_lines(text):
+    """Every call of queuectl in the shell blocks of a page, as words."""
+    for block in re.findall(r"```(?:console|sh)\n(.*?)```", text, re.DOTALL):
+        console = any(line.startswith("$ ") for line in block.splitlines())
+        lines = [line[2:] for line in block.splitlines() if line.startswith("$ ")] if console else block.splitlines()
+        for line in lines:
+            yield from calls(line)
+
+
+def calls(line):
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
+    lexer.whitespace_split = True
+    words = []
+    for word in [*lexer, ";"]:
+        if not set(word) <= set("|&;<>()"):
+            words.append(word)
+            continue
+        while words and re.fullmatch(r"\w+=.*|time|\d", words[0]):
+            words.pop(0)
+        if words and words[0].endswith("queuectl"):
+            yield words[1:]
+        words = []
+
+
+def unknown(words):
+    """The first word of a command line that is not in the tree; the values of options are not looked at."""
+    path, rest = "queuectl", iter(words)
+    for word in rest:
+        options = {name: option for option in TREE[path].params for name in option.opts if name[0] == "-"}
+        if word == "--":
+            return None
+        if word in options:
+            takes_a_value = not options[word].is_flag
+            next(rest if takes_a_value else iter(()), None)
+        elif f"{path} {word}" in TREE:
+            path = f"{path} {word}"
+        elif word not in ("-h", "--help") and (word[0] == "-" or hasattr(TREE[path], "list_commands")):
+            return word
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_command_lines_exist(page):
+    assert [words for words in command_lines(read(page)) if unknown(words)] == []
+
+
+def test_command_lines_are_read_as_a_shell_reads_them():
+    line = "printf 'a; b' | X=1 queuectl enqueue --file - > ids; queuectl dlq list && echo queuectl lost"
+    text = f"```console\n$ {line}\nqueuectl: not a command line\n```"
+    assert list(command_lines(text)) == [["enqueue", "--file", "-", "ids"], ["dlq", "list"]]
+    assert unknown(["enqueue", "--fill", "-"]) == "--fill"
+    assert unknown(["dlq", "list", "--all"]) == "--all"
+    assert unknown(["verify"]) == "verify"
+    assert unknown(["enqueue", "--id", "x", "--", "ls", "--all"]) is None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_named_in_the_text_exist(page):
+    prose = re.sub(r"```.*?```", "", read(page), flags=re.DOTALL)
+    named = [words.split() for words in re.findall(r"`queuectl ([a-z][^`]*)`", prose)]
+    assert [words for words in named if f"queuectl {words[0]}" not in TREE] == []
+
+
+# ── the two commands ────────────────────────────────────────────────────────────────────────────────
+
+
+def setting_up():
+    section = README.partition("\n## Setting up\n")[2].partition("\n## ")[0]
+    return [block.strip() for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)]
+
+
+def test_there_are_two_commands_of_one_line_each():
+    run, test = setting_up()
+    assert "\n" not in run + test
+    assert run.endswith("queuectl run --drain")
+    assert test.endswith("-m pytest")
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert setting_up()[1] in [line.strip() for line in read(".ci/run").splitlines()]
