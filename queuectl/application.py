@@ -1,8 +1,8 @@
 """The use cases: load, decide, append; on a version conflict decide again, on nothing else."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain import commands as c
@@ -25,7 +25,7 @@ from queuectl.store.base import (
 __all__ = ["NewJob", "Queue", "Receipt"]
 
 
-class NewJob(NamedTuple):
+class NewJob(Struct, frozen=True):
     """A job to add; without an id it gets one. `line` is where it stood in a file, for the error."""
 
     spec: e.Enqueued
@@ -33,7 +33,7 @@ class NewJob(NamedTuple):
     line: int | None = None
 
 
-class Receipt(NamedTuple):
+class Receipt(Struct, frozen=True):
     """The job that answers for what was enqueued: a new one, or the one that was already there."""
 
     id: str

@@ -4,7 +4,6 @@ A job in JSON, the flags, and a line of a file are one thing here, a `JobInput`;
 """
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -22,9 +21,8 @@ from queuectl.units import parse_duration, parse_time, quoted
 __all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue", "check_worker"]
 
 DEFAULT_QUEUE = "default"
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-JSON = re.compile(r'\{\s*["}]')
+MAX_ID = 128
+_WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
 MAX_PRIORITY = 1_000_000
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
@@ -61,7 +59,7 @@ class Intake:
 
     def text(self, text: str) -> NewJob:
         """The job in one text: JSON when it looks like it, else a shell command. Raises UsageError."""
-        if JSON.match(text.lstrip()):
+        if _looks_like_json(text):
             return self.job(_from_json(text))
         if self._plain is None or self._defaults.id is not None:
             job = self.job(JobInput(command=text))
@@ -75,7 +73,7 @@ class Intake:
             try:
                 line = raw.decode().strip()
                 if line:
-                    yield self.text(line)._replace(line=number)
+                    yield replace(self.text(line), line=number)
             except UnicodeDecodeError:
                 raise UsageError(f"line {number}: it is not UTF-8") from None
             except UsageError as error:
@@ -124,6 +122,18 @@ class Intake:
         if wanted.at is not None:
             return {"at": _field("at", lambda text: parse_time(text, self._now), wanted.at)}
         return {"delay": 0 if wanted.delay is None else _duration("delay", wanted.delay)}
+
+
+def _looks_like_json(text: str) -> bool:
+    """A brace, blanks, and a quote or the other brace: no shell command begins so."""
+    text = text.lstrip()
+    return text.startswith("{") and text[1:].lstrip()[:1] in ('"', "}")
+
+
+def _is_id(text: str) -> bool:
+    """[A-Za-z0-9][A-Za-z0-9._-]{0,127}, without the price of compiling that at every start."""
+    plain = text.translate(_WITHOUT_MARKS)
+    return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
 
 
 def _from_json(text: str) -> JobInput:
@@ -193,21 +203,21 @@ def _name(field: str, text: str) -> str:
 
 
 def _id(text: str) -> str:
-    if not ID.fullmatch(text):
+    if not _is_id(text):
         raise UsageError(f"id: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 
 
 def check_queue(text: str) -> str:
     """A queue's name. Raises UsageError."""
-    if not ID.fullmatch(text):
+    if not _is_id(text):
         raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} ({PAUSE_ALL}: none)")
     return text
 
 
 def check_worker(text: str) -> str:
     """A worker's name. Raises UsageError."""
-    if not ID.fullmatch(text):
+    if not _is_id(text):
         raise UsageError(f"name: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 
@@ -217,7 +227,7 @@ def _variables(env: dict[str, str]) -> dict[str, str]:
 
 
 def _variable(field: str, name: str) -> str:
-    if not VARIABLE.fullmatch(name):
+    if not (name.isascii() and name.isidentifier()):
         raise UsageError(f"{field}: {quoted(name)} is not a variable's name")
     return name
 

@@ -1,7 +1,6 @@
 """The world outside: clock, ids, randomness. The only file that reads time or chance; tests pass their own."""
 
 import os
-import random
 import time
 from typing import Protocol
 
@@ -60,6 +59,8 @@ def new_id(now: int) -> str:
 
 def random_factor() -> float:
     """A random number in [0, 1), for jitter."""
+    import random
+
     return random.random()
 
 

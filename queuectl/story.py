@@ -52,7 +52,7 @@ def _asked(record: e.RecordedEvent) -> str:
 
 def _promise(spec: e.Enqueued) -> list[str]:
     retries = {0: "no retry", 1: "at most 1 retry"}.get(spec.max_retries, f"at most {spec.max_retries} retries")
-    policy = f"{retries}, waits {spec.backoff_base:g}^n s up to {format_duration(spec.backoff_cap)}"
+    policy = f"{retries}, waits {backoff.plain(spec.backoff_base)}^n s up to {format_duration(spec.backoff_cap)}"
     details = [f"$ {spec.command}", f"in {spec.cwd}; queue {spec.queue}, priority {spec.priority}; {policy}"]
     if spec.timeout is not None:
         details.append(f"each attempt may take {format_duration(spec.timeout)}")

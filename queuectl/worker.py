@@ -5,7 +5,7 @@ drive it in virtual time. Moments are microseconds on the monotonic clock.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGTERM
 
@@ -15,18 +15,17 @@ from queuectl.application import Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job, explain_cause
-from queuectl.errors import RefusedError, StoreBusyError, StoreError
+from queuectl.errors import StoreBusyError, StoreError
 from queuectl.reclaimer import Reclaimer
+from queuectl.results import Results
 from queuectl.runtime import Clock
 from queuectl.spawning import Commands
-from queuectl.store.base import DamagedEventError, WorkerRow
+from queuectl.store.base import WorkerRow
 
 __all__ = ["Worker", "WorkerOptions"]
 
 SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
-GROUP_RESULTS_FOR = 10_000
-"""Results wait this long for others, so that one sync of the disk serves them all."""
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
 
@@ -68,8 +67,6 @@ class Worker:
     slots: dict[str, Slot] = field(default_factory=dict)
     jobs_done: int = 0
     failure: StoreError | None = None
-    _results: dict[str, tuple[Command, Job]] = field(default_factory=dict)
-    _results_since: int = 0
     _stopping: int = 0
     _claims_left: int | None = None
     _exhausted: bool = False
@@ -78,9 +75,11 @@ class Worker:
     _leftovers_until: int | None = None
     _failing_since: int | None = None
     _reclaimer: Reclaimer = field(init=False)
+    _results: Results = field(init=False)
 
     def __post_init__(self) -> None:
         self._reclaimer = Reclaimer(self.queue, self.commands, self.clock, self.row, self.options.lease)
+        self._results = Results(self.queue)
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
@@ -103,7 +102,7 @@ class Worker:
         try:
             self._report(now)
             self._heed(now)
-            self._reclaimer.tick(now, {*self.slots, *self._results})
+            self._reclaimer.tick(now, {*self.slots, *self._results.waiting})
             self._claim(now)
             if self._through():
                 return None
@@ -121,9 +120,8 @@ class Worker:
             log.error("%s; no more jobs are claimed, %d running", error, len(self.slots))
         if self._failing_since is None or self.slots:
             self._failing_since = now
-        if now - self._failing_since >= self.options.grace or not (self.slots or self._results):
-            for job_id, (result, _) in self._results.items():
-                log.error("job %s: its result could not be recorded: %s", job_id, result)
+        if now - self._failing_since >= self.options.grace or not (self.slots or self._results.waiting):
+            self._results.lament()
             raise error
         return RETRY_FAILED_STORE_AFTER / SECOND
 
@@ -152,7 +150,7 @@ class Worker:
     def _reap(self, now: int) -> None:
         for ended in self.commands.ended():
             slot = self.slots.pop(ended.job_id)
-            self._add_result(self._result(slot, ended.exit), slot.job, now)
+            self._results.add(self._result(slot, ended.exit), slot.job, now)
 
     def _result(self, slot: Slot, end: Exit) -> Command:
         job = slot.job
@@ -186,43 +184,16 @@ class Worker:
             slot.ending, slot.kill_at = why, now + self.options.grace
             self.commands.end(slot.job.id, force=False)
 
-    # ── results ─────────────────────────────────────────────────────────────────────────────────────
-
-    def _add_result(self, result: Command, job: Job, now: int) -> None:
-        if not self._results:
-            self._results_since = now
-        self._results[job.id] = (result, job)
-
     def _report(self, now: int) -> None:
-        if not self._results or (self.slots and now < self._results_since + GROUP_RESULTS_FOR):
+        due = self._results.due_at
+        if due is None or (self.slots and now < due):
             return
-        try:
-            self._send(list(self._results.values()))
-        except (RefusedError, DamagedEventError):
-            for result in list(self._results.values()):
-                self._send_alone(result)
-
-    def _send(self, results: Sequence[tuple[Command, Job]]) -> None:
-        known = {job.id: job for _, job in results}
-        for job in self.queue.execute([result for result, _ in results], known):
-            if job is not None:
-                self._sent(job)
-
-    def _send_alone(self, result: tuple[Command, Job]) -> None:
-        """One damaged job must not keep the results of the others."""
-        try:
-            self._send([result])
-        except (RefusedError, DamagedEventError) as error:
-            log.error("job %s: its result cannot be recorded: %s", result[1].id, error)
-            del self._results[result[1].id]
-
-    def _sent(self, job: Job) -> None:
-        del self._results[job.id]
-        self.jobs_done += 1
-        self._due_at = None
-        if log.isEnabledFor(logging.INFO):
-            why = f": {job.last_error}" if job.exit_code else ""
-            log.info("job %s run %d: %s%s", job.id, job.run, job.state, why)
+        for job in self._results.record():
+            self.jobs_done += 1
+            self._due_at = None
+            if log.isEnabledFor(logging.INFO):
+                why = f": {job.last_error}" if job.exit_code else ""
+                log.info("job %s run %d: %s%s", job.id, job.run, job.state, why)
 
     # ── signs of life, and what others ask ──────────────────────────────────────────────────────────
 
@@ -301,7 +272,7 @@ class Worker:
         if failed is not None:
             why = explain_cause(failed.cause) if failed.cause else ""
             log.warning("job %s run %d: %s", job.id, job.run, why)
-            self._add_result(Report(job.id, job.run, failed, self.chance()), job, now)
+            self._results.add(Report(job.id, job.run, failed, self.chance()), job, now)
             return
         timeout = job.spec.timeout
         self.slots[job.id] = Slot(job, None if timeout is None else now + timeout)
@@ -315,7 +286,7 @@ class Worker:
     # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
 
     def _through(self) -> bool:
-        if self.slots or self._results or self._leftovers_until is not None:
+        if self.slots or self._results.waiting or self._leftovers_until is not None:
             return False
         if self._stopping or self._claims_left == 0 or (self.options.once and self._exhausted):
             return True
@@ -324,8 +295,7 @@ class Worker:
     def _delay(self, now: int) -> int:
         moments = [self._next_beat, self._reclaimer.next_at]
         moments += [slot.kill_at or slot.deadline or self._next_beat for slot in self.slots.values()]
-        if self._results:
-            moments.append(self._results_since + GROUP_RESULTS_FOR)
+        moments += [self._results.due_at] if self._results.due_at is not None else []
         if self._due_at is not None and self._free() > 0:
             moments.append(self._due_at)
         if self._leftovers_until is not None:

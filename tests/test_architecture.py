@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def place(path):
     return path.relative_to(HOUSE).as_posix()
 
 
+@cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -152,6 +154,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
 # ── who may do what ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@cache
 def uses(path):
     """Every outside name a module uses, in full (`time.sleep`, `os.urandom`), whatever it is called there."""
     nodes = list(ast.walk(tree(path)))

@@ -28,9 +28,12 @@ def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
     with ctx.obj.queue() as queue:
         jobs = queue.cancel(queue.resolve(ids), reason)
     for job in jobs:
-        if job is not None:
-            done = "cancelled" if job.state not in State.PROCESSING else "its worker is told to end it"
-            say(f"{job.id}: {done} (`queuectl retry {job.id}` brings it back)")
+        if job is None:
+            continue
+        if job.state is State.PROCESSING:
+            say(f"{job.id}: its worker is told to end it (`queuectl wait {job.id}`)")
+        else:
+            say(f"{job.id}: off (`queuectl retry {job.id}` brings it back)")
 
 
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:

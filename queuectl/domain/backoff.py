@@ -15,12 +15,12 @@ def wait(spec: Enqueued, attempts: int, jitter: float | None = None) -> int:
 
 def explain(spec: Enqueued, attempts: int, jitter: float | None = None) -> str:
     """The arithmetic as a person checks it: `2^2 = 4 s`, with the cap and the jitter where they bite."""
-    text = f"{spec.backoff_base:g}^{attempts}"
+    text = f"{plain(spec.backoff_base)}^{attempts}"
     if _power(spec, attempts) * SECOND > spec.backoff_cap:
-        text = f"min({text}, {_seconds(spec.backoff_cap)})"
+        text = f"min({text}, {plain(spec.backoff_cap / SECOND)})"
     if jitter is not None:
         text = f"{jitter:.3f} × {text}"
-    return f"{text} = {_seconds(wait(spec, attempts, jitter))} s"
+    return f"{text} = {plain(wait(spec, attempts, jitter) / SECOND)} s"
 
 
 def _power(spec: Enqueued, attempts: int) -> float:
@@ -31,5 +31,7 @@ def _power(spec: Enqueued, attempts: int) -> float:
         return inf
 
 
-def _seconds(microseconds: int) -> str:
-    return f"{microseconds / SECOND:.6f}".rstrip("0").rstrip(".")
+def plain(number: float) -> str:
+    """A number as people write it, with all its digits: `2`, not `2.0`; `1209600`, not `1.2096e+06`."""
+    text = repr(number)
+    return f"{number:.6f}".rstrip("0").rstrip(".") if "e" in text else text.removesuffix(".0")

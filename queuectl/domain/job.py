@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain import events as e
+from queuectl.domain.backoff import plain
 from queuectl.domain.machine import State, moved_to
 
 __all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold"]
@@ -172,7 +173,7 @@ def explain_cause(cause: e.Cause, stderr: str = "") -> str:
         case e.Signalled(number):
             return f"ended by {signal_name(number)}{said}"
         case e.TimedOut(after):
-            return f"timed out after {after / 1_000_000:g} s{said}"
+            return f"timed out after {plain(after / 1_000_000)} s{said}"
         case e.NotStarted(why):
             return f"not started: {why}"
         case e.LostWorker(worker):

@@ -6,7 +6,9 @@ from a state. `evolve` takes a move's target straight from the row, because an e
 
 from enum import StrEnum
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 __all__ = ["ALIASES", "FINISHED", "LIVE", "MOVES", "Move", "State", "allowed", "moved_to", "target"]
 
@@ -22,7 +24,7 @@ class State(StrEnum):
     PURGED = "purged"
 
 
-class Move(NamedTuple):
+class Move(Struct, frozen=True):
     """One trigger: from which states, to which state, recorded as which event."""
 
     trigger: str

@@ -6,7 +6,7 @@ in commit order. `append` outside `transaction` takes the lock for itself.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -54,7 +54,7 @@ class DamagedEventError(StoreError):
         self.position, self.stream_id, self.why = position, stream_id, why
 
 
-class Change(NamedTuple):
+class Change(Struct, frozen=True):
     """Events to append to one stream that stands at `version`; `job` is what the stream folds to (None: no job)."""
 
     stream_id: str
@@ -63,7 +63,7 @@ class Change(NamedTuple):
     job: Job | None = None
 
 
-class Head(NamedTuple):
+class Head(Struct, frozen=True):
     """The place and digest of the log's last event; before the first, its base."""
 
     position: int
@@ -71,7 +71,7 @@ class Head(NamedTuple):
     recorded_at: int
 
 
-class Count(NamedTuple):
+class Count(Struct, frozen=True):
     """How many jobs of a queue are in a state."""
 
     queue: str

@@ -14,9 +14,14 @@ import apsw
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store.base import GENESIS
 from queuectl.store.projections import VERSION
-from queuectl.store.schema import APPLICATION_ID, FORMAT, SCHEMA
 
 __all__ = ["MEMORY", "check_format", "connect", "file_at", "translated"]
+
+APPLICATION_ID = 0x5143544C
+"""`QCTL`, in the database's header: another program's file is refused."""
+
+FORMAT = 1
+"""The stored form's number: a newer one is refused, an older one is migrated."""
 
 MEMORY = ":memory:"
 JOURNAL_LIMIT = 64 * 1024 * 1024
@@ -105,6 +110,8 @@ def _first_use(path: str) -> Iterator[None]:
 
 
 def _create(db: apsw.Connection) -> None:
+    from queuectl.store.schema import SCHEMA
+
     db.execute("PRAGMA journal_mode=WAL")
     db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
     meta = {

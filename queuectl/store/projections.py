@@ -3,9 +3,10 @@
 Times in `jobs` and `dlq` are integer UNIX seconds (names and units are a public contract), except `due_at`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
@@ -59,7 +60,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 Values = tuple[Any, ...]
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True):
     """A row that a table has to hold; `values` None: it has to be gone."""
 
     table: str

@@ -3,13 +3,7 @@
 from queuectl.domain.machine import LIVE, State
 from queuectl.store.projections import JOBS
 
-__all__ = ["APPLICATION_ID", "FORMAT", "SCHEMA"]
-
-APPLICATION_ID = 0x5143544C
-"""`QCTL`, in the database's header: another program's file is refused."""
-
-FORMAT = 1
-"""The stored form's number: a newer one is refused, an older one is migrated."""
+__all__ = ["SCHEMA"]
 
 _INTEGERS = {
     "attempts",

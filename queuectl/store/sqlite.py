@@ -1,24 +1,20 @@
 """The event log and its projections in one SQLite file, through apsw."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import apsw
-import msgspec
 
 from queuectl.domain.events import RecordedEvent, type_of
-from queuectl.domain.job import Job, evolve, fold
+from queuectl.domain.job import Job, evolve
 from queuectl.errors import StoreError
 from queuectl.runtime import Clock, LogClock
-from queuectl.store import codec, projections
-from queuectl.store.base import WAKING, Change, Head, VersionConflictError, WorkerRow
+from queuectl.store import codec
+from queuectl.store.base import WAKING, Change, Head, VersionConflictError
 from queuectl.store.connection import check_format, connect, file_at, translated
-from queuectl.store.projections import COUNT_KEYS, TABLES, Row
-from queuectl.store.tables import Tables
+from queuectl.store.projecting import ProjectedTables
 
 __all__ = ["SqliteStore"]
 
@@ -28,11 +24,12 @@ SELECT position, digest, recorded_at,
        (SELECT value FROM meta WHERE key = 'format'), (SELECT value FROM meta WHERE key = 'moved_to')
 FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
 """
+_TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 _EVENT = ", ".join(f"e.{column}" for column in codec.COLUMNS)
 _PREVIOUS = "(SELECT p.digest FROM events AS p WHERE p.position = e.position - 1)"
 
 
-class SqliteStore(Tables):
+class SqliteStore(ProjectedTables):
     """See EventStore in store/base.py."""
 
     def __init__(self, path: str, clock: Clock, busy_timeout: int = 10_000_000) -> None:
@@ -120,8 +117,9 @@ class SqliteStore(Tables):
 
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
         """Insert the events, chained to the head, all with the same time."""
-        position, digest, last_recorded = self.head()
-        now = self._log_clock.now(last_recorded)
+        head = self.head()
+        position, digest = head.position, head.digest
+        now = self._log_clock.now(head.recorded_at)
         salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
         stored: list[codec.StoredEvent] = []
         batch: list[list[RecordedEvent]] = []
@@ -147,90 +145,18 @@ class SqliteStore(Tables):
             else:
                 self._db.executemany(sql, rows)
         except apsw.ConstraintError as error:
-            raise VersionConflictError(str(error)) from error
+            if getattr(error, "extendedresult", 0) in _TAKEN:
+                raise VersionConflictError(str(error)) from error
+            with translated(self.path):
+                raise
         except apsw.Error:
             with translated(self.path):
                 raise
-
-    def _project(self, changes: Sequence[Change], batch: list[list[RecordedEvent]]) -> list[Job | None]:
-        """Carry the events into the tables: new rows together, others by the columns that differ."""
-        jobs: list[Job | None] = []
-        counts: Counter[tuple[str, int, str]] = Counter()
-        fresh: dict[str, list[Any]] = {}
-        for change, records in zip(changes, batch, strict=True):
-            job = fold(records, change.job)
-            jobs.append(job)
-            if job is None:
-                self._project_notes(records)
-                continue
-            self._project_job(projections.rows(change.job), projections.rows(job), fresh)
-            _count(counts, change.job, job)
-        for table, rows in fresh.items():
-            self._insert(_insert_sql(table), rows)
-        self._add_counts(counts)
-        return jobs
-
-    def _project_job(self, old: dict[str, Any], new: dict[str, Any], fresh: dict[str, list[Any]]) -> None:
-        for table, row in new.items():
-            if table in old:
-                self._update(table, old[table], row)
-            else:
-                fresh.setdefault(table, []).append(row)
-        for table in old.keys() - new.keys():
-            self._put(Row(table, old[table][0], None))
-
-    def _update(self, table: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> None:
-        differing = tuple(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
-        if differing:
-            self._insert(_update_sql(table, differing), [[*(new[i] for i in differing), new[0]]])
-
-    def _project_notes(self, records: Sequence[RecordedEvent]) -> None:
-        for row in filter(None, map(projections.note_row, records)):
-            self._put(row)
-
-    def _put(self, row: Row) -> None:
-        key = TABLES[row.table][0]
-        self._run(f"DELETE FROM {row.table} WHERE {key} = ?", (row.key,))
-        if row.values is not None:
-            self._run(_insert_sql(row.table), row.values)
-
-    def _add_counts(self, counts: Counter[tuple[str, int, str]]) -> None:
-        deltas = [(*key, delta) for key, delta in counts.items() if delta]
-        if deltas:
-            self._run(_add_sql(len(deltas)), [value for row in deltas for value in row])
-        for *key, delta in deltas:
-            if delta < 0:
-                self._run(_DROP_ZERO, key)
 
     def hold(self, job_id: str) -> None:
         """See EventStore."""
         with self.transaction():
             self._run("UPDATE jobs SET due_at = NULL, next_run_at = NULL WHERE id = ?", (job_id,))
-
-    def beat(self, worker: WorkerRow) -> None:
-        """See EventStore."""
-        row = msgspec.structs.asdict(worker)
-        row["queues"] = msgspec.json.encode(worker.queues).decode()
-        kept = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("name", "stop_requested"))
-        with self.transaction(durable=False):
-            self._run(
-                f"INSERT INTO workers ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
-                f" ON CONFLICT (name) DO UPDATE SET {kept}",
-                tuple(row.values()),
-            )
-
-    def forget(self, worker: str) -> None:
-        """See EventStore."""
-        with self.transaction(durable=False):
-            self._run("DELETE FROM workers WHERE name = ?", (worker,))
-
-    def ask_to_stop(self, worker: str) -> bool:
-        """See EventStore."""
-        with self.transaction(durable=False):
-            self._run("UPDATE workers SET stop_requested = stop_requested + 1 WHERE name = ?", (worker,))
-            found = self._db.changes() > 0
-        self._wake()
-        return found
 
     def _wake(self) -> None:
         try:
@@ -306,38 +232,6 @@ class SqliteStore(Tables):
         except apsw.Error:
             with translated(self.path):
                 raise
-
-
-@cache
-def _add_sql(rows: int) -> str:
-    return (
-        f"INSERT INTO counts VALUES {', '.join(['(?, ?, ?, ?)'] * rows)} ON CONFLICT ({', '.join(COUNT_KEYS)})"
-        " DO UPDATE SET jobs = jobs + excluded.jobs"
-    )
-
-
-_DROP_ZERO = f"DELETE FROM counts WHERE {' AND '.join(f'{key} = ?' for key in COUNT_KEYS)} AND jobs = 0"
-
-
-@cache
-def _insert_sql(table: str) -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"
-
-
-@cache
-def _update_sql(table: str, columns: tuple[int, ...]) -> str:
-    names = TABLES[table]
-    return f"UPDATE {table} SET {', '.join(f'{names[i]} = ?' for i in columns)} WHERE {names[0]} = ?"
-
-
-def _count(counts: Counter[tuple[str, int, str]], old: Job | None, new: Job | None) -> None:
-    before, after = projections.count_key(old), projections.count_key(new)
-    if before == after:
-        return
-    if before is not None:
-        counts[before] -= 1
-    if after is not None:
-        counts[after] += 1
 
 
 def _refuse_control_characters(*texts: str) -> None:

@@ -1,9 +1,10 @@
 """Questions put to the projections, and the workers' signs of life: SQL that every store understands.
 
-A store lends `_run`; the placeholders are `?`.
+A store lends `_run`, `transaction` and `_wake`; the placeholders are `?`.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any
 
@@ -38,6 +39,13 @@ class Tables:
     """The reading half of a store."""
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        raise NotImplementedError
+
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """See EventStore."""
+        raise NotImplementedError
+
+    def _wake(self) -> None:
         raise NotImplementedError
 
     def holder(self, unique: str) -> str | None:
@@ -133,6 +141,31 @@ class Tables:
             (worker,),
         )
         return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
+
+    def beat(self, worker: WorkerRow) -> None:
+        """See EventStore."""
+        row = msgspec.structs.asdict(worker)
+        row["queues"] = msgspec.json.encode(worker.queues).decode()
+        kept = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("name", "stop_requested"))
+        with self.transaction(durable=False):
+            self._run(
+                f"INSERT INTO workers ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+                f" ON CONFLICT (name) DO UPDATE SET {kept}",
+                tuple(row.values()),
+            )
+
+    def forget(self, worker: str) -> None:
+        """See EventStore."""
+        with self.transaction(durable=False):
+            self._run("DELETE FROM workers WHERE name = ?", (worker,))
+
+    def ask_to_stop(self, worker: str) -> bool:
+        """See EventStore."""
+        with self.transaction(durable=False):
+            found = self._run("SELECT 1 FROM workers WHERE name = ?", (worker,))
+            self._run("UPDATE workers SET stop_requested = stop_requested + 1 WHERE name = ?", (worker,))
+        self._wake()
+        return bool(found)
 
     def workers(self) -> list[WorkerRow]:
         """See EventStore."""

@@ -1,7 +1,7 @@
 """Whatever is asked of a job in whatever order: every step is one that the machine itself takes, and the sums hold."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from transitions import MachineError
@@ -159,7 +159,9 @@ class Life(RuleBasedStateMachine):
         assert self.life.job.spec == self.spec
 
 
-Life.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Life.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 TestLife = Life.TestCase
 
 

@@ -17,7 +17,7 @@ __all__ = ["COMMITTED", "Connection", "Shared"]
 COMMITTED = "committed"
 """The point at which a change is in the store, but its writer does not know it yet."""
 
-READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "workers", "asked", "counts"})
+READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "workers", "asked", "pauses"})
 
 
 class Shared:

@@ -19,6 +19,7 @@ from tests.simulation.world import SECOND, Process, WorkerProcess, output_of
 __all__ = ["InvariantError", "Oracle"]
 
 FREED_WITHIN = 60 * SECOND
+SPINS = 200
 
 MOVES = {
     "enqueued": ("", "pending"),
@@ -68,6 +69,7 @@ class Oracle:
         self.jobs: dict[str, Known] = {}
         self.paused: set[str] = set()
         self.unattended: dict[str, int] = {}
+        self.idle_ticks: dict[int, list[int]] = defaultdict(list)
         self.world.spawned = self.spawned
 
     # ── when it looks ───────────────────────────────────────────────────────────────────────────────
@@ -89,10 +91,19 @@ class Oracle:
             f"{process.job_id}: run {process.run} starts, but the job is {known.state} with run {known.run}",
         )
 
+    def ticked(self, pid: int) -> None:
+        """A worker that has nothing to do must not ask for it over and over."""
+        ticks = self.idle_ticks[pid]
+        ticks.append(self.clock.monotonic())
+        if len(ticks) > SPINS:
+            lasted = (ticks[-1] - ticks.pop(0)) / SECOND
+            _must(lasted > 1, f"worker {pid} was called {SPINS} times in {lasted} s, and nothing came of it")
+
     def read_on(self) -> None:
         """Take in what the log has that was not read before."""
         if self.store.head().position == self.position:
             return
+        self.idle_ticks.clear()
         touched = {}
         for record in self.store.records(after=self.position):
             self._place(record)

@@ -69,6 +69,8 @@ class Process:
     cause: AnyCause | None
     obeys: int | None
     told: AnyCause | None
+    background: int = 0
+    left: "Process | None" = None
     told_at: int | None = None
     signals: list[tuple[int, int]] = field(default_factory=list)
 
@@ -80,11 +82,16 @@ class Process:
             return
         self.signals.append((number, now))
         if number == SIGKILL:
-            self.ends, self.cause = now, Signalled(SIGKILL)
+            self._end(now, Signalled(SIGKILL))
         elif self.told_at is None:
             self.told_at = now
             if self.obeys is not None and now + self.obeys < self.ends:
-                self.ends, self.cause = now + self.obeys, self.told
+                self._end(now + self.obeys, self.told)
+
+    def _end(self, moment: int, cause: AnyCause | None) -> None:
+        self.ends, self.cause = moment, cause
+        if self.left:
+            self.left.ends = min(self.left.ends, moment + self.background)
 
 
 @dataclass(slots=True, eq=False)
@@ -148,7 +155,9 @@ class World:
         processes[:] = [*self.living(job.id), command]
         if script.background:
             obeys = 0 if script.background_obeys else None
-            processes.append(Process(*who, command.ends + script.background, None, obeys, None))
+            command.background = script.background
+            command.left = Process(*who, command.ends + script.background, None, obeys, None)
+            processes.append(command.left)
         return command
 
 

@@ -18,7 +18,8 @@ from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import codec, open_store
 from queuectl.store.connection import CHECKPOINT_AFTER, JOURNAL_LIMIT, _check_library
-from queuectl.store.schema import APPLICATION_ID, FORMAT, SCHEMA
+from queuectl.store.connection import APPLICATION_ID, FORMAT
+from queuectl.store.schema import SCHEMA
 from tests.store.peer import Peer, ask_all
 from tests.store.vocabulary import (
     EVENT_COLUMNS,

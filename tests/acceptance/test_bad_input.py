@@ -1,0 +1,72 @@
+"""Bad input: one line that says what to do, the right exit code, and nothing written."""
+
+from tests.acceptance.cli import Queuectl, complained
+
+USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
+    (("enqueue",), "COMMAND"),
+    (("enqueue", ""), "empty"),
+    (("enqueue", "  \n"), "empty"),
+    (("enqueue", "--"), "argv"),
+    (("enqueue", "--", ""), "argv"),
+    (("enqueue", "--max-retries", "-1", "true"), "max_retries"),
+    (("enqueue", "--max-retries", "99999999999999999999", "true"), "max_retries"),
+    (("enqueue", "--max-retries", "1.5", "true"), "--max-retries"),
+    (("enqueue", "--priority", "99999999999999", "true"), "priority"),
+    (("enqueue", "--priority", "-99999999999999999999", "true"), "priority"),
+    (("enqueue", "--priority", "high", "true"), "--priority"),
+    (("enqueue", "--delay", "10000y", "true"), "delay"),
+    (("enqueue", "--delay", "99999999w", "true"), "delay"),
+    (("enqueue", "--delay", "-5s", "true"), "delay"),
+    (("enqueue", "--delay", "", "true"), "delay"),
+    (("enqueue", "--at", "someday", "true"), "at"),
+    (("enqueue", "--at", "99999-01-01", "true"), "at"),
+    (("enqueue", "--at", "1969-12-31T00:00:00Z", "true"), "at"),
+    (("enqueue", "--timeout", "-1s", "true"), "timeout"),
+    (("enqueue", "--timeout", "1e400", "true"), "timeout"),
+    (("enqueue", "--backoff-base", "-1", "true"), "backoff_base"),
+    (("enqueue", "--backoff-base", "nan", "true"), "backoff_base"),
+    (("enqueue", "--backoff-base", "inf", "true"), "backoff_base"),
+    (("enqueue", "--queue", "a b", "true"), "queue"),
+    (("enqueue", "--queue", "*", "true"), "queue"),
+    (("enqueue", "--queue", "", "true"), "queue"),
+    (("enqueue", "--unique", "", "true"), "unique"),
+    (("enqueue", b"echo \xff"), "UTF-8"),
+    (("enqueue", "--cwd", b"/\xff", "true"), "UTF-8"),
+    (("enqueue", "--env", b"A=\xff", "true"), "UTF-8"),
+    (("enqueue", "--tag", b"a=\xff", "true"), "UTF-8"),
+    (("enqueue", "--id", b"\xff", "true"), "id"),
+]
+
+
+def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    before = queuectl.position()
+    for arguments, word in USAGE:
+        complained(queuectl(*arguments), 2, word)
+    assert queuectl.position() == before
+
+
+def test_nor_does_it_make_a_queue(queuectl: Queuectl) -> None:
+    for arguments in (("enqueue", ""), ("enqueue", "--priority", "99999999999999", "true"), ("cancel", "none")):
+        assert queuectl(*arguments).code in (2, 3)
+        assert list(queuectl.folder.iterdir()) == [], arguments
+
+
+def test_a_variable_that_the_system_cannot_pass_is_refused(queuectl: Queuectl) -> None:
+    text = '{"command": "true", "env": {"A": "' + "x" * (1 << 17) + '"}}'
+    complained(queuectl("enqueue", "--file", "-", stdin=text), 2, "line 1", "env")
+
+
+def test_an_illegal_move_names_the_job_its_state_and_what_is_allowed(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "job", "true")
+    before = queuectl.position()
+    complained(queuectl("retry", "job"), 4, "job", "pending", "cancel")
+    complained(queuectl("purge", "job"), 4, "job", "pending", "cancel")
+    assert queuectl.position() == before
+    queuectl.drain()
+    complained(queuectl("cancel", "job"), 4, "job", "done", "requeue", "purge")
+
+
+def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
+    (queuectl.folder / ".env").write_bytes(b"QUEUECTL_DB=\xff\xfe\n")
+    complained(queuectl("enqueue", "true"), 2, ".env")

@@ -1,0 +1,183 @@
+"""A `--db` that cannot be used: exit code 5, one line that names it, and the file as it was."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+import pytest
+
+from tests.acceptance.cli import PROGRAM, Queuectl, check_log, complained, query
+
+OTHER = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, command TEXT)")
+    db.execute("INSERT INTO jobs VALUES ('1', 'true')")
+db.close()
+"""
+
+COMMANDS = (("enqueue", "true"), ("list",), ("run", "--drain"), ("config", "show"), ("pause",))
+
+
+def _refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
+    for command in COMMANDS:
+        complained(queuectl("--db", str(db), *command), 5, str(db), *words)
+
+
+def test_a_folder(queuectl: Queuectl) -> None:
+    _refused(queuectl, queuectl.folder, "folder")
+    assert list(queuectl.folder.iterdir()) == []
+
+
+def test_a_file_that_is_no_database(queuectl: Queuectl) -> None:
+    file = queuectl.folder / "notes.txt"
+    file.write_text("shopping\n" * 1000)
+    _refused(queuectl, file, "not a SQLite database")
+    assert file.read_text() == "shopping\n" * 1000
+    assert list(queuectl.folder.iterdir()) == [file]
+
+
+def test_another_programs_database(queuectl: Queuectl) -> None:
+    file = queuectl.folder / "other.db"
+    subprocess.run([sys.executable, "-c", OTHER, str(file)], check=True, timeout=30)
+    before = file.read_bytes()
+    _refused(queuectl, file, "another program")
+    assert file.read_bytes() == before
+    assert list(queuectl.folder.iterdir()) == [file]
+
+
+def test_a_queue_of_a_newer_format(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    connection = apsw.Connection(str(queuectl.db))
+    connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
+    connection.close()
+    before = queuectl.position()
+    _refused(queuectl, queuectl.db, "99", "upgrade")
+    assert queuectl.position() == before
+
+
+def test_a_queue_that_moved(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    connection = apsw.Connection(str(queuectl.db))
+    connection.execute("UPDATE meta SET value = '/elsewhere/queue.db' WHERE key = 'moved_to'")
+    connection.close()
+    _refused(queuectl, queuectl.db, "moved", "/elsewhere/queue.db")
+
+
+def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:
+    (queuectl.folder / "file").write_text("")
+    for place in ("file/queue.db", "/proc/nowhere/queue.db", "/dev/null/queue.db"):
+        complained(queuectl("--db", place, "enqueue", "true"), 5, place)
+
+
+def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
+    complained(queuectl("--db", "mysql://localhost/queue", "enqueue", "true"), 5, "mysql")
+    complained(queuectl("--db", "mysql://localhost/queue", "list"), 5, "mysql")
+
+
+def test_one_that_is_locked_for_too_long(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "job", "true")
+    before = queuectl.position()
+    holder = apsw.Connection(str(queuectl.db))
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        for command in (("enqueue", "true"), ("cancel", "job"), ("pause",), ("config", "set", "jitter", "on")):
+            complained(queuectl(*command, env={"QUEUECTL_BUSY_TIMEOUT": "100ms"}), 5, "locked")
+        assert queuectl.state("job") == "pending"
+        assert queuectl.ok("list", env={"QUEUECTL_BUSY_TIMEOUT": "0s"})
+    finally:
+        holder.close()
+    assert queuectl.position() == before
+
+
+# ── read-only ───────────────────────────────────────────────────────────────────────────────────────────
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+
+@pytest.mark.parametrize("wal", ["with", "without"])
+def test_one_on_a_read_only_disk(queuectl: Queuectl, namespace: list[str], wal: str) -> None:
+    """`wal`: whether a -wal and -shm file are beside the database."""
+    queuectl.add("--id", "job", "true")
+    before = queuectl.position()
+    if wal == "without":
+        connection = apsw.Connection(str(queuectl.db))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    command = [*namespace, "sh", "-c", READ_ONLY, "sh", str(queuectl.db.parent), PROGRAM]
+    for arguments in (("enqueue", "true"), ("cancel", "job"), ("run", "--drain"), ("config", "set", "jitter", "on")):
+        complained(queuectl.start_program(*command, *arguments).ended(), 5, "read-only")
+    done = queuectl.start_program(*command, "list").ended()
+    assert done.code == 0, done
+    assert "job" in done.out
+    assert queuectl.position() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind root; the read-only mount covers it")
+def test_one_in_a_folder_that_is_not_ours_to_write(queuectl: Queuectl) -> None:
+    queuectl.db.parent.mkdir(mode=0o500)
+    complained(queuectl("enqueue", "true"), 5, str(queuectl.db))
+
+
+# ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────
+
+FULL = """
+mount -t tmpfs -o size=400k none "$1" || exit 9
+queuectl=$2 db=$1/queue.db
+i=0
+while [ $i -lt 400 ]; do
+    i=$((i + 1))
+    # Batches, so that the disk is full soon.
+    n=0; while [ $n -lt 20 ]; do n=$((n + 1)); echo '{"id": "'$i-$n'", "command": "true"}'; done > batch
+    "$queuectl" --db "$db" enqueue --file batch >> acknowledged 2> complaint; code=$?
+    [ $code -eq 0 ] || break
+done
+echo $code > code
+"$queuectl" --db "$db" enqueue --id late true 2> late > late.out; echo $? > late.code
+"$queuectl" --db "$db" list --json --limit 0 > listed || exit 8
+mount -o remount,size=64m "$1" || exit 7
+"$queuectl" --db "$db" enqueue --id after true || exit 6
+"$queuectl" --db "$db" run --drain -c 2 --log-level error || exit 5
+cp "$db" "$db-wal" "$3"
+"""
+
+
+class _Full(NamedTuple):
+    acknowledged: set[str]
+    complaint: str
+    code: int
+
+
+def _fill(queuectl: Queuectl, namespace: list[str]) -> _Full:
+    folder = queuectl.folder
+    for name in ("disk", "copy"):
+        (folder / name).mkdir()
+    script = queuectl.start_program(
+        *namespace, "sh", "-c", FULL, "sh", str(folder / "disk"), PROGRAM, str(folder / "copy")
+    )
+    done = script.ended(120)
+    if done.code == 9:
+        pytest.skip(f"no small file system of a test's own here: {done.err.strip()}")
+    assert done.code == 0, done
+    return _Full(
+        set((folder / "acknowledged").read_text().split()),
+        (folder / "complaint").read_text(),
+        int((folder / "code").read_text()),
+    )
+
+
+def test_on_a_full_disk_nothing_that_was_acknowledged_is_lost(queuectl: Queuectl, namespace: list[str]) -> None:
+    full = _fill(queuectl, namespace)
+    assert full.code == 5
+    assert len(full.complaint.splitlines()) == 1
+    assert "full" in full.complaint
+    copy = queuectl.folder / "copy" / "queue.db"
+    check_log(copy)
+    kept = {row[0] for row in query(copy, "SELECT id FROM jobs WHERE state = 'done'")}
+    assert len(full.acknowledged) >= 20
+    assert full.acknowledged | {"after"} <= kept
+    late = (queuectl.folder / "late.code").read_text().strip()
+    assert kept - full.acknowledged - {"after"} == ({"late"} if late == "0" else set())

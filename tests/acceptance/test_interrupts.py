@@ -1,0 +1,76 @@
+"""Ctrl-C at any moment: exit code 130, one line, no traceback, and nothing half done."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.cli import Done, Queuectl, Started, eventually
+
+INTERRUPTED = Done(130, "", "queuectl: interrupted\n")
+
+
+def _maps(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _inside(started: Started, library: str = "apsw") -> None:
+    """Wait until a command has come as far as to load a library, or has ended."""
+    eventually(lambda: library in _maps(started.pid) or started.process.poll() is not None, f"{library} is loaded")
+
+
+def test_a_wait_is_interrupted(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--delay", "1h", "true")
+    waiter = queuectl.start("wait", job_id)
+    eventually(lambda: "queue.db-shm" in _maps(waiter.pid), "it has opened the queue")
+    waiter.signal(signal.SIGINT)
+    assert waiter.ended() == INTERRUPTED
+
+
+def test_following_is_interrupted(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("echo one; until [ -e go ]; do sleep 0.05; done")
+    queuectl.start("run", "--once")
+    follower = queuectl.start("logs", "-f", job_id)
+    eventually(lambda: follower.stdout.read_text() == "one\n", "the first line is shown")
+    follower.signal(signal.SIGINT)
+    assert follower.ended() == Done(130, "one\n", "queuectl: interrupted\n")
+    (queuectl.folder / "go").touch()
+    assert queuectl("wait", job_id).code == 0
+
+
+@pytest.mark.parametrize("library", ["_msgspec", "apsw", "queue.db-shm"])
+def test_an_enqueue_is_interrupted(queuectl: Queuectl, library: str) -> None:
+    """Wherever it was: an id that was printed is in the log, and without one there may be a job or none."""
+    queuectl.add("true")
+    for number in range(5):
+        started = queuectl.start("enqueue", "--id", f"job-{number}", "true")
+        _inside(started, library)
+        started.signal(signal.SIGINT)
+        done = started.ended()
+        assert done.code in (0, 130, -signal.SIGINT), done
+        assert "Traceback" not in done.err, done
+        if done.out:
+            assert queuectl.state(f"job-{number}") == "pending"
+        else:
+            assert queuectl("enqueue", "--id", f"job-{number}", "true").code == 0
+
+
+def test_a_read_from_stdin_is_interrupted(queuectl: Queuectl) -> None:
+    fifo = queuectl.folder / "fifo"
+    script = queuectl.start_program("sh", "-c", "mkfifo fifo; exec 3<> fifo; echo true >&3; cat > /dev/null < fifo")
+    eventually(fifo.exists, "the pipe is there")
+    started = queuectl.start("enqueue", "--file", "fifo")
+    _inside(started)
+    eventually(lambda: _waits(started.pid), "it reads")
+    started.signal(signal.SIGINT)
+    assert started.ended() == INTERRUPTED
+    assert queuectl.position() == 0
+    assert script.process.poll() is None
+
+
+def _waits(pid: int) -> bool:
+    """Whether a process has a fifo open."""
+    return any("fifo" in str(path.resolve()) for path in Path(f"/proc/{pid}/fd").iterdir())
