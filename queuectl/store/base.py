@@ -6,7 +6,7 @@ in commit order. `append` outside `transaction` takes the lock for itself.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -27,6 +27,7 @@ __all__ = [
     "Head",
     "JobFilter",
     "RecordedEvent",
+    "StoredEvent",
     "VersionConflictError",
     "WorkerRow",
     "queue_stream",
@@ -69,6 +70,22 @@ class Head(Struct, frozen=True):
     position: int
     digest: bytes
     recorded_at: int
+
+
+class StoredEvent(NamedTuple):
+    """A row of `events`."""
+
+    position: int
+    stream_id: str
+    version: int
+    type: str
+    schema: int
+    recorded_at: int
+    actor: str
+    data: str | None
+    salt: bytes | None
+    data_digest: bytes | None
+    digest: bytes
 
 
 class Count(Struct, frozen=True):
@@ -149,6 +166,13 @@ class EventStore(Protocol):
         self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
     ) -> Iterator[RecordedEvent]:
         """Events with `after < position <= until`, in order. Raises DamagedEventError where one is met."""
+
+    def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
+        """Rows of the log with `after < position <= until`, in order, as they are: unchecked, and damaged ones too."""
+
+    @property
+    def base(self) -> Head:
+        """Where the log begins: the place and digest before its first event."""
 
     def head(self) -> Head:
         """The last event's place and digest."""

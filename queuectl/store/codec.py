@@ -10,35 +10,19 @@ from collections.abc import Callable
 from functools import cache, reduce
 from hashlib import sha256
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
-from queuectl.store.base import DamagedEventError
+from queuectl.store.base import DamagedEventError, StoredEvent
 
-__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "StoredEvent", "body_digest", "decode", "link", "seal"]
+__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "decode", "link", "seal"]
 
 SALT_BYTES = 16
 
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """(type, schema) -> the pure function from that schema's data to the next one's."""
-
-
-class StoredEvent(NamedTuple):
-    """A row of `events`."""
-
-    position: int
-    stream_id: str
-    version: int
-    type: str
-    schema: int
-    recorded_at: int
-    actor: str
-    data: str | None
-    salt: bytes | None
-    data_digest: bytes | None
-    digest: bytes
 
 
 COLUMNS = StoredEvent._fields

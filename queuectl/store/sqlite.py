@@ -12,7 +12,7 @@ from queuectl.domain.job import Job, evolve
 from queuectl.errors import StoreError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
-from queuectl.store.base import WAKING, Change, Head, VersionConflictError
+from queuectl.store.base import WAKING, Change, Head, StoredEvent, VersionConflictError
 from queuectl.store.connection import check_format, connect, file_at, translated
 from queuectl.store.projecting import ProjectedTables
 
@@ -121,7 +121,7 @@ class SqliteStore(ProjectedTables):
         position, digest = head.position, head.digest
         now = self._log_clock.now(head.recorded_at)
         salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
-        stored: list[codec.StoredEvent] = []
+        stored: list[StoredEvent] = []
         batch: list[list[RecordedEvent]] = []
         for change in changes:
             records = []
@@ -199,9 +199,27 @@ class SqliteStore(ProjectedTables):
             yield from page
             after = page[-1].position
 
+    def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
+        """See EventStore. In pages, like `records`."""
+        last = self.head().position if until is None else until
+        while True:
+            page = self._run(
+                f"SELECT {_EVENT} FROM events AS e WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT 1000",
+                (after, last),
+            )
+            if not page:
+                return
+            yield from map(StoredEvent._make, page)
+            after = page[-1][0]
+
+    @property
+    def base(self) -> Head:
+        """See EventStore."""
+        return self._base
+
     def _decoded(self, clause: str, parameters: Sequence[Any]) -> list[RecordedEvent]:
         found = self._run(f"SELECT {_EVENT}, {_PREVIOUS} FROM events AS e {clause}", parameters)
-        return [codec.decode(codec.StoredEvent(*row[:-1]), row[-1] or self._base.digest) for row in found]
+        return [codec.decode(StoredEvent(*row[:-1]), row[-1] or self._base.digest) for row in found]
 
     def streams(self, prefix: str, limit: int) -> list[str]:
         """See EventStore."""

@@ -252,7 +252,7 @@ class Oracle:
     def _lost(self, known: Known, claim: e.Claimed, run: Process | None, record: e.RecordedEvent) -> None:
         """Dead, silent for its lease, or never told that it has the claim. And nothing of the run is left."""
         job_id, worker = record.stream_id, self.world.workers[claim.pid]
-        silent = self.clock.monotonic() - max(self.shared.beats.get(claim.worker, 0), known.claimed_at)
+        silent = self.clock.monotonic() - self.shared.beats.get(claim.worker, known.claimed_at)
         unaware = record.actor == claim.worker and run is None
         _must(not worker.alive or silent > claim.lease or unaware, f"{job_id}: {claim.worker} is said to be lost")
         _must(not self.world.living(job_id), f"{job_id} is freed while its processes live")

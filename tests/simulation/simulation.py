@@ -99,7 +99,7 @@ class Simulation(Driver):
         left = process.commands.runs or process.commands.leftovers
         if left:
             raise InvariantError(f"{process.row.name} ends, but {left} are left")
-        if process.options.drain and not process.stops and (work := self._work_for(process)):
+        if process.options.drain and not (process.options.once or process.stops) and (work := self._work_for(process)):
             raise InvariantError(f"{process.row.name} has drained its queues, but for {work}")
         super().leave(process)
 
@@ -179,7 +179,7 @@ class Simulation(Driver):
             backoff_base=rng.choice([1.0, 2.0]),
             backoff_cap=5 * SECOND,
             timeout=rng.choice([None, 2, 5]) and rng.choice([1, 2, 5]) * SECOND,
-            delay=rng.choice([0, 0, 0, 500_000, 7 * SECOND, 30 * SECOND]),
+            delay=rng.choice([0, 0, 0, 500_000, 7 * SECOND, 20 * SECOND]),
             unique=rng.choice([None, None, None, "a", "b"]),
         )
 
@@ -194,7 +194,7 @@ class Simulation(Driver):
             cause=rng.choice([None, None, None, Exited(1), Exited(7), Signalled(11)]),
             obeys=rng.choice([0, 0, 300_000, 3 * SECOND, None]),
             told=rng.choice([Signalled(15), Exited(143), None]),
-            background=rng.choice([0, 0, 0, SECOND, 40 * SECOND]),
+            background=rng.choice([0, 0, 0, SECOND, 15 * SECOND]),
             background_obeys=rng.random() < 0.5,
         )
 
@@ -280,6 +280,8 @@ class Simulation(Driver):
         self.misfortune = Misfortune()
         for process in self.workers:
             process.resumes_at = process.resumes_at and self.clock.monotonic()
+            process.stops += 1
+            process.worker.stop()
         self.resume()
         for queue in [*QUEUES, PAUSE_ALL]:
             self.user.resume(queue)

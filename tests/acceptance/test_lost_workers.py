@@ -1,0 +1,129 @@
+"""Workers that are killed, frozen or asked to stop while a job runs."""
+
+import signal
+
+import pytest
+
+from tests.acceptance.cli import Queuectl, alive, eventually, lines
+
+BOUND = 10
+"""Seconds in which the job of a worker that can be seen to be dead has to be free again; 2 on a quiet machine."""
+
+FIRST_HANGS = """
+echo $$ > pid.$QUEUECTL_RUN
+[ $QUEUECTL_RUN = 1 ] || { kill -0 $(cat pid.1) $(cat child.1) 2> /dev/null && echo overlap >> overlaps; exit 0; }
+%s sleep 300 & echo $! > child.1
+touch started; wait
+"""
+
+
+@pytest.mark.parametrize("session", ["", "setsid"])
+def test_the_job_of_a_killed_worker_is_freed_and_run_again(queuectl: Queuectl, session: str) -> None:
+    job_id = queuectl.add(FIRST_HANGS % session)
+    worker = queuectl.start("run", "--name", "first")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    other = queuectl.start("run", "--name", "second")
+    eventually(lambda: len(queuectl.json("status")["workers"]) == 2, "the other worker is up")
+    worker.signal(signal.SIGKILL)
+    worker.ended()
+    eventually(lambda: queuectl.state(job_id) == "done", "the job is done by the other worker", BOUND)
+    assert not (queuectl.folder / "overlaps").exists()
+    assert not [pid for name in ("pid.1", "child.1") for pid in lines(queuectl.folder / name) if alive(int(pid))]
+    assert queuectl.types(job_id) == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
+    (lost,) = queuectl.events("retry_scheduled")
+    assert (lost["cause"], lost["wait"]) == ({"kind": "worker_lost", "worker": "first"}, 0)
+    job = queuectl.show(job_id)
+    assert (job["attempts"], job["run"]) == (2, 2)
+    eventually(lambda: queuectl.events("worker_lost"), "the loss is noted", BOUND)
+    assert queuectl.events("worker_lost") == [{"stream_id": "$worker:first", "noticed_by": "second"}]
+    assert other.process.poll() is None
+    assert "worker first was lost" in queuectl.ok("history", job_id)
+
+
+def test_a_drain_frees_what_was_lost_before_it_came(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(FIRST_HANGS % "")
+    worker = queuectl.start("run")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    worker.signal(signal.SIGKILL)
+    worker.ended()
+    queuectl.drain()
+    assert queuectl.show(job_id)["attempts"] == 2
+    assert not (queuectl.folder / "overlaps").exists()
+    assert queuectl.json("status")["workers"] == []
+
+
+def test_a_job_that_kills_its_worker_ends_in_the_dlq(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "1", "kill -KILL $PPID; sleep 300")
+    after = queuectl.add("true")
+    killed = [queuectl.start("run", "--drain").ended().code for _ in range(2)]
+    assert killed == [-signal.SIGKILL] * 2
+    queuectl.drain()
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["run"], job["exit_code"]) == ("dlq", 2, 2, None)
+    assert "was lost" in job["last_error"]
+    assert queuectl.state(after) == "done"
+
+
+def test_a_cancelled_job_of_a_killed_worker_is_cancelled(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(FIRST_HANGS % "")
+    worker = queuectl.start("run")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    worker.signal(signal.SIGSTOP)
+    queuectl.ok("cancel", job_id)
+    worker.signal(signal.SIGKILL)
+    worker.ended()
+    queuectl.drain()
+    assert queuectl.types(job_id) == ["enqueued", "claimed", "cancel_requested", "cancelled"]
+    assert not alive(int((queuectl.folder / "child.1").read_text()))
+
+
+def test_the_result_of_a_frozen_worker_is_rejected(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(FIRST_HANGS % "")
+    frozen = queuectl.start("run", "--lease", "3s", "--name", "frozen")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    frozen.signal(signal.SIGSTOP)
+    queuectl.drain("--lease", "3s")
+    assert not (queuectl.folder / "overlaps").exists()
+    assert (queuectl.state(job_id), queuectl.show(job_id)["attempts"]) == ("done", 2)
+    frozen.signal(signal.SIGCONT)
+    eventually(lambda: queuectl.events("result_rejected"), "the late result is recorded")
+    frozen.signal(signal.SIGTERM)
+    assert frozen.ended().code == 0
+    assert (queuectl.state(job_id), queuectl.show(job_id)["attempts"]) == ("done", 2)
+    assert [event["run"] for event in queuectl.events("result_rejected")] == [1]
+    assert "it changed nothing" in queuectl.ok("history", job_id)
+
+
+# ── a worker that is asked to stop ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopping_worker_finishes_what_runs(queuectl: Queuectl, number: signal.Signals) -> None:
+    running = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done; echo finished")
+    waiting = queuectl.add("true")
+    worker = queuectl.start("run")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    worker.signal(number)
+    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker knows")
+    (queuectl.folder / "go").touch()
+    assert worker.ended().code == 0
+    assert queuectl.show(running)["stdout"] == "finished\n"
+    assert queuectl.show(waiting)["run"] == 0
+    assert queuectl.json("status")["workers"] == []
+
+
+def test_a_second_signal_ends_the_job_and_gives_it_back(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", FIRST_HANGS % "")
+    worker = queuectl.start("run")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    worker.signal(signal.SIGTERM)
+    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker knows")
+    assert worker.process.poll() is None
+    worker.signal(signal.SIGTERM)
+    worker.ended()
+    assert not [pid for name in ("pid.1", "child.1") for pid in lines(queuectl.folder / name) if alive(int(pid))]
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"], job["run"]) == ("pending", 0, 1)
+    assert queuectl.types(job_id) == ["enqueued", "claimed", "released"]
+    queuectl.drain()
+    assert (queuectl.state(job_id), queuectl.show(job_id)["attempts"]) == ("done", 1)
