@@ -204,7 +204,8 @@ class SqliteStore(ProjectedTables):
         last = self.head().position if until is None else until
         while True:
             page = self._run(
-                f"SELECT {_EVENT} FROM events AS e WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT 1000",
+                f"SELECT {_EVENT} FROM events AS e WHERE e.position > ? AND e.position <= ?"
+                " ORDER BY e.position LIMIT 1000",
                 (after, last),
             )
             if not page:

@@ -144,7 +144,7 @@ def test_redaction_is_let_through_and_the_chain_still_holds(store, bare, clock):
     rows = stored(store)
     assert (rows[1].data, rows[1].salt) == (None, None)
     assert [row.digest for row in rows] == [row.digest for row in before] == chained(rows)
-    kept = codec.StoredEvent(*(getattr(rows[1], column) for column in EVENT_COLUMNS))
+    kept = StoredEvent(*(getattr(rows[1], column) for column in EVENT_COLUMNS))
     assert codec.body_digest(kept) == hashlib.sha256(before[1].salt + before[1].data.encode()).digest()
     assert store.load("b") is not None
     assert add(store, new("c")) == [store.load("c")]
