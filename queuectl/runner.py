@@ -59,6 +59,7 @@ class Runner:
         self._runs: dict[int, Run] = {}
         self._leftovers: list[Run] = []
         self._spare: list[output.Descriptors] = []
+        self._strays: dict[int, set[int]] = {}
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._path = runlock.lock_file(os.path.realpath(self.folder))
         self._watch = OutputWatch()
@@ -152,6 +153,8 @@ class Runner:
         else:
             os.close(run.lock)
         self._put_away(run.capture, alone=not orphans)
+        if orphans or self._strays:
+            self._end_strays(run, orphans)
         return Ended(run.job_id, Exit(_cause(status), duration, stdout, stderr))
 
     def _put_away(self, capture: Capture, *, alone: bool) -> None:
@@ -178,6 +181,16 @@ class Runner:
                 os.close(run.lock)
                 self._leftovers.remove(run)
         return len(self._leftovers)
+
+    def _end_strays(self, ended: Run, orphans: Sequence[int]) -> None:
+        """Kill orphans that show no sign of their run, once every run that was on when they appeared has ended."""
+        known = [ended, *self._runs.values(), *self._leftovers]
+        for pid in orphans:
+            if pid not in self._strays and not any(self._belongs(pid, run) for run in known):
+                self._strays[pid] = {ended.pid, *self._runs}
+        self._strays = {pid: runs & self._runs.keys() for pid, runs in self._strays.items() if pid in orphans}
+        for pid in [pid for pid, runs in self._strays.items() if not runs]:
+            process.kill([pid, *process.descendants(pid)], signal.SIGKILL)
 
     def _signal(self, run: Run, number: int) -> None:
         process.kill([*([run.pid] if run.pid in self._runs else []), *self._processes(run, self._orphans())], number)
