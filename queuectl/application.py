@@ -25,6 +25,10 @@ from queuectl.store.base import (
 __all__ = ["NewJob", "Queue", "Receipt"]
 
 
+AHEAD = 16
+"""How many more ids than asked for a claim looks up, as hints for the claims that follow."""
+
+
 class NewJob(Struct, frozen=True):
     """A job to add; without an id it gets one. `line` is where it stood in a file, for the error."""
 
@@ -175,32 +179,45 @@ class Queue:
     # ── what workers ask ────────────────────────────────────────────────────────────────────────────
 
     def claim(
-        self, claimant: e.Claimed, queues: Collection[str], limit: int, reserve: Callable[[Job], bool]
+        self,
+        claimant: e.Claimed,
+        queues: Collection[str],
+        limit: int,
+        reserve: Callable[[Job], bool],
+        hints: list[str] | None = None,
     ) -> list[Job]:
-        """Take up to `limit` due jobs, each only after `reserve` has its lock. Does not wait for the disk."""
+        """Take up to `limit` due jobs, each only after `reserve` has its lock. Does not wait for the disk.
+
+        `hints` are ids that stood next in line a moment ago: used up first, and filled again, to spare the search.
+        """
+        line = [] if hints is None else hints
         with self.store.transaction(durable=False):
             now = self.store.now()
             blocked: set[str] = set()
-            changes: list[Change] = []
+            changes: dict[str, Change] = {}
             while len(changes) < limit:
-                taken = {change.stream_id for change in changes} | blocked
-                candidates = self.store.claimable(queues, limit - len(changes), now, taken)
-                if not candidates:
+                searched = not line
+                if searched:
+                    line += self.store.claimable(queues, limit - len(changes) + AHEAD, now, blocked | changes.keys())
+                if not line:
                     break
-                for job_id in candidates:
-                    change = self._claim_change(claimant, job_id, now, reserve)
-                    changes += [change] if change else []
-                    blocked |= set() if change else {job_id}
-            return [job for job in self.store.append(changes, self.actor) if job is not None]
+                job_id = line.pop(0)
+                change = self._claim_change(claimant, job_id, now, reserve, searched)
+                if change is not None:
+                    changes[job_id] = change
+                elif searched:
+                    blocked.add(job_id)
+            return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
 
     def _claim_change(
-        self, claimant: e.Claimed, job_id: str, now: int, reserve: Callable[[Job], bool]
+        self, claimant: e.Claimed, job_id: str, now: int, reserve: Callable[[Job], bool], searched: bool
     ) -> Change | None:
         try:
             job = self.store.load(job_id)
             events = c.decide(c.Claim(job_id, claimant), job, now)
         except (DamagedEventError, NoSuchJobError, RefusedError):
-            self.store.hold(job_id)  # the table and the log disagree: the log is right, the job is not to run
+            if searched:
+                self.store.hold(job_id)  # the table and the log disagree: the log is right, the job is not to run
             return None
         if job is None or not reserve(job):
             return None

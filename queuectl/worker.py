@@ -26,6 +26,8 @@ __all__ = ["Worker", "WorkerOptions"]
 
 SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
+HINTS_FOR = 10_000
+"""How long a look at who is next in line serves: a job of higher priority waits no longer than that for its turn."""
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
 
@@ -72,6 +74,8 @@ class Worker:
     _exhausted: bool = False
     _next_beat: int = 0
     _due_at: int | None = None
+    _hints: list[str] = field(default_factory=list)
+    _hints_until: int = 0
     _leftovers_until: int | None = None
     _failing_since: int | None = None
     _reclaimer: Reclaimer = field(init=False)
@@ -223,7 +227,7 @@ class Worker:
         limit = self._free()
         if limit <= 0 or (self._due_at is not None and now < self._due_at):
             return
-        jobs = self._reserve_and_claim(limit)
+        jobs = self._reserve_and_claim(limit, now)
         self._claims_left = self._claims_left and self._claims_left - len(jobs)
         for job in jobs:
             self._start(job, now)
@@ -237,7 +241,9 @@ class Worker:
         free = self.options.slots - len(self.slots)
         return free if self._claims_left is None else min(free, self._claims_left)
 
-    def _reserve_and_claim(self, limit: int) -> list[Job]:
+    def _reserve_and_claim(self, limit: int, now: int) -> list[Job]:
+        if now >= self._hints_until:
+            self._hints, self._hints_until = [], now + HINTS_FOR
         reserved: list[str] = []
 
         def reserve(job: Job) -> bool:
@@ -247,7 +253,7 @@ class Worker:
             return True
 
         try:
-            return self.queue.claim(self._claimant(), self.options.queues, limit, reserve)
+            return self.queue.claim(self._claimant(), self.options.queues, limit, reserve, self._hints)
         except BaseException:
             for job_id in reserved:
                 self.commands.unreserve(job_id)

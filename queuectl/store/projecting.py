@@ -70,17 +70,16 @@ class ProjectedTables(Tables):
     def _add_counts(self, counts: Counter[tuple[str, int, str]]) -> None:
         deltas = [(*key, delta) for key, delta in counts.items() if delta]
         if deltas:
-            self._run(_add_sql(len(deltas)), [value for row in deltas for value in row])
-        for *key, delta in deltas:
-            if delta < 0:
-                self._run(_DROP_ZERO, key)
+            for *key, jobs in self._run(_add_sql(len(deltas)), [value for row in deltas for value in row]):
+                if jobs == 0:
+                    self._run(_DROP_ZERO, key)
 
 
 @cache
 def _add_sql(rows: int) -> str:
     return (
         f"INSERT INTO counts VALUES {', '.join(['(?, ?, ?, ?)'] * rows)} ON CONFLICT ({', '.join(COUNT_KEYS)})"
-        " DO UPDATE SET jobs = jobs + excluded.jobs"
+        f" DO UPDATE SET jobs = jobs + excluded.jobs RETURNING {', '.join(COUNT_KEYS)}, jobs"
     )
 
 
