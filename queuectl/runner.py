@@ -15,6 +15,7 @@ from queuectl import output, process, runlock
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, Exited, NotStarted, Signalled
 from queuectl.domain.job import Job
+from queuectl.errors import StoreError
 from queuectl.output import Capture
 from queuectl.output_watch import OutputWatch
 from queuectl.runtime import Clock
@@ -35,7 +36,7 @@ class Run:
     number: int
     position: int
     token: bytes
-    lock: int
+    lock: int | None
     capture: Capture
     pid: int = 0
     started: int = 0
@@ -53,7 +54,10 @@ class Runner:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def __post_init__(self) -> None:
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder {self.folder} for the jobs' output: {error.strerror}") from error
         self._environ = {name: value for name, value in self.environ.items() if not _is_secret(name, value)}
         self._locks: dict[str, int] = {}
         self._runs: dict[int, Run] = {}
@@ -87,19 +91,20 @@ class Runner:
         try:
             spare = self._spare.pop() if self._spare else None
             capture = Capture(self.folder, job.id, job.run, self.max_output, spare)
-            run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), lock, capture)
-            run.pid = self._spawn(job, run, self._environment(job, token))
+            run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), None, capture)
+            run.started = self.clock.monotonic()
+            run.pid = self._spawn(job, lock, capture, self._environment(job, token))
         except (OSError, LookupError) as error:
             if capture:
                 capture.discard()
-            os.close(lock)
             return Exit(NotStarted(_why(error, job)))
-        run.started = self.clock.monotonic()
+        finally:
+            os.close(lock)  # from here on it is held by the job's processes, and by them alone
         self._runs[run.pid] = run
         self._watch.add(capture)
         return None
 
-    def _spawn(self, job: Job, run: Run, environ: dict[str, str]) -> int:
+    def _spawn(self, job: Job, lock: int, capture: Capture, environ: dict[str, str]) -> int:
         argv = list(job.spec.argv) or [SHELL, "-c", job.spec.command]
         os.chdir(job.spec.cwd)
         return os.posix_spawn(
@@ -108,9 +113,9 @@ class Runner:
             environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, run.capture.descriptors[0], 1),
-                (os.POSIX_SPAWN_DUP2, run.capture.descriptors[1], 2),
-                (os.POSIX_SPAWN_DUP2, run.lock, runlock.LOCK_DESCRIPTOR),
+                (os.POSIX_SPAWN_DUP2, capture.descriptors[0], 1),
+                (os.POSIX_SPAWN_DUP2, capture.descriptors[1], 2),
+                (os.POSIX_SPAWN_DUP2, lock, runlock.LOCK_DESCRIPTOR),
             ],
             setsid=True,
             setsigmask=[],
@@ -149,9 +154,8 @@ class Runner:
         orphans = self._orphans()
         if self._processes(run, orphans):
             self._leftovers.append(run)
+            run.lock = runlock.take(self._path, run.position)  # some of them may have closed theirs
             self._signal(run, signal.SIGTERM)
-        else:
-            os.close(run.lock)
         self._put_away(run.capture, alone=not orphans)
         if orphans or self._strays:
             self._end_strays(run, orphans)
@@ -178,8 +182,9 @@ class Runner:
             if force:
                 self._signal(run, signal.SIGKILL)
             if not self._processes(run, self._orphans()):
-                os.close(run.lock)
                 self._leftovers.remove(run)
+                if run.lock is not None:
+                    os.close(run.lock)
         return len(self._leftovers)
 
     def _end_strays(self, ended: Run, orphans: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ drive it in virtual time. Moments are microseconds on the monotonic clock.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGTERM
@@ -68,6 +69,7 @@ class Worker:
     options: WorkerOptions
     slots: dict[str, Slot] = field(default_factory=dict)
     jobs_done: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
     failure: StoreError | None = None
     _stopping: int = 0
     _claims_left: int | None = None
@@ -94,6 +96,8 @@ class Worker:
         event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=queues)
         self.queue.note_worker(row.name, event)
         self._beat(self.clock.monotonic())
+        served = f"queues {', '.join(queues)}" if queues else "all queues"
+        log.info("worker %s: %d slot%s, %s", row.name, options.slots, "" if options.slots == 1 else "s", served)
 
     def tick(self) -> float | None:
         """One round. Seconds until the next (a wake-up may come sooner), or None when the worker is through.
@@ -142,6 +146,8 @@ class Worker:
         """Say goodbye."""
         self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
         self.queue.store.forget(self.row.name)
+        tally = ", ".join(f"{count} {state}" for state, count in sorted(self.tally.items()))
+        log.info("worker %s has ended: %s", self.row.name, tally or "no jobs")
 
     def kill(self) -> None:
         """Kill every command at once: when this worker has to end and cannot wait."""
@@ -194,6 +200,7 @@ class Worker:
             return
         for job in self._results.record():
             self.jobs_done += 1
+            self.tally[job.state.value] += 1
             self._due_at = None
             if log.isEnabledFor(logging.INFO):
                 why = f": {job.last_error}" if job.exit_code else ""

@@ -132,6 +132,12 @@ class Tables:
         found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}'")
         return [(job_id, run) for job_id, run in found]
 
+    def _running(self) -> dict[str, int]:
+        """How many jobs each worker holds, by its name."""
+        return dict(
+            self._run(f"SELECT locked_by, count(*) FROM jobs WHERE state = '{State.PROCESSING}' GROUP BY locked_by")
+        )
+
     def asked(self, worker: str) -> tuple[int, list[str]]:
         """See EventStore."""
         stops = self._run("SELECT stop_requested FROM workers WHERE name = ?", (worker,))
@@ -171,7 +177,17 @@ class Tables:
         """See EventStore."""
         found = self._run(f"SELECT {', '.join(_WORKERS)} FROM workers ORDER BY started_at, name")
         rows = [dict(zip(_WORKERS, row, strict=True)) for row in found]
-        return [WorkerRow(**{**row, "queues": tuple(msgspec.json.decode(row["queues"]))}) for row in rows]
+        running = self._running() if rows else {}
+        return [
+            WorkerRow(
+                **{
+                    **row,
+                    "queues": tuple(msgspec.json.decode(row["queues"])),
+                    "running": running.get(row["name"], 0),
+                }
+            )
+            for row in rows
+        ]
 
 
 def _conditions(wanted: JobFilter) -> tuple[str, list[Any]]:

@@ -1,0 +1,56 @@
+"""A job that tries to leave a process behind: `escape.py KIND PIDS hang|end`. Run as a script, not imported.
+
+The process writes its pid to PIDS and lingers; the job itself then hangs or ends at once.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+SLEEP = ["/bin/sleep", "300"]
+
+
+def linger(pids: str, kind: str) -> None:
+    """Be the process that is left behind."""
+    if kind == "ignores SIGTERM":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with open(pids, "a", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    if kind in ("closes its descriptors", "everything at once"):
+        os.closerange(0, 4096)
+    bare = kind in ("env -i", "everything at once")
+    os.execve(SLEEP[0], SLEEP, {} if bare else os.environ)
+
+
+def leave(pids: str, kind: str) -> None:
+    """Start that process, in the way of its kind."""
+    if kind == "python subprocess":
+        child = subprocess.Popen(SLEEP, start_new_session=True)
+        with open(pids, "a", encoding="ascii") as file:
+            file.write(f"{child.pid}\n")
+        return
+    if kind == "nohup":
+        subprocess.run(["/bin/sh", "-c", f"nohup sleep 300 >/dev/null 2>&1 & echo $! >> '{pids}'"], check=True)
+        return
+    if os.fork():
+        return
+    if kind != "plain child":
+        os.setsid()
+    if kind in ("double fork", "closes its descriptors", "everything at once") and os.fork():
+        os._exit(0)
+    linger(pids, kind)
+
+
+def main() -> None:
+    """Leave a process behind, and hang or end."""
+    kind, pids, then = sys.argv[1:]
+    leave(pids, kind)
+    while not os.path.exists(pids) or not os.path.getsize(pids):
+        time.sleep(0.01)
+    if then == "hang":
+        time.sleep(300)
+
+
+main()

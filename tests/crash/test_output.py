@@ -1,0 +1,77 @@
+"""Floods of output: the disk is held to the limit, head and tail are kept, the job runs on."""
+
+from pathlib import Path
+
+import apsw
+
+from tests.acceptance.cli import Queuectl, eventually
+
+LIMIT = 64 << 10
+MEBIBYTE = 1 << 20
+
+
+def test_a_flood_is_held_to_the_limit_and_the_job_runs_on(queuectl: Queuectl) -> None:
+    queuectl.ok("config", "set", "max-output", "64KiB")
+    job_id = queuectl.add("echo first; yes | head -c 200000000; echo last")
+    queuectl.drain()
+    (file,) = files(queuectl)
+    assert LIMIT / 2 < file.stat().st_size <= LIMIT + 100
+    text = queuectl.ok("logs", job_id)
+    assert text.startswith("first\ny\n")
+    assert text.endswith("y\nlast")
+    assert "bytes cut (max-output)" in text
+    assert queuectl.show(job_id)["exit_code"] == 0
+
+
+def test_the_limit_holds_while_the_store_is_locked(queuectl: Queuectl) -> None:
+    """The watch over the files does not wait for the store: what is written meanwhile would be far more."""
+    queuectl.ok("config", "set", "max-output", "64KiB")
+    job_id = queuectl.add("""
+        i=0; while [ ! -e stop ]; do head -c 1000000 /dev/zero; i=$((i + 1)); echo $i > written; sleep 0.02; done""")
+    queuectl.start("run")
+    eventually(lambda: written(queuectl) > 1, "the job writes")
+    locker = apsw.Connection(str(queuectl.db))
+    locker.execute("BEGIN IMMEDIATE")
+    try:
+        before = written(queuectl)
+        most = 0
+
+        def enough() -> bool:
+            nonlocal most
+            most = max(most, sum(file.stat().st_blocks * 512 for file in files(queuectl)))
+            return written(queuectl) - before > 150
+
+        eventually(enough, "150 MB were written while the store was locked", 60)
+    finally:
+        locker.execute("ROLLBACK")
+        locker.close()
+        (queuectl.folder / "stop").touch()
+    assert most < 100 * MEBIBYTE
+    eventually(lambda: queuectl.state(job_id) == "done", "the job is done", 30)
+
+
+def test_odd_output_is_kept_byte_for_byte(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(r"printf 'a\000b\377\033[31mred\033]0;title\007\r\n'")
+    queuectl.drain()
+    (file,) = files(queuectl)
+    assert file.read_bytes() == b"a\0b\xff\x1b[31mred\x1b]0;title\x07\r\n"
+    assert (
+        queuectl.show(job_id)["stdout"]
+        == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}\x1b[31mred\x1b]0;title\x07\r\n"
+    )
+    shown = queuectl.ok("logs", job_id)
+    assert not [character for character in shown if ord(character) < 32 and character not in "\n\t"]
+    assert "red" in shown
+
+
+def files(queuectl: Queuectl) -> list[Path]:
+    """The output files that there are."""
+    return sorted(Path(f"{queuectl.db}.output").glob("*/*.std*"))
+
+
+def written(queuectl: Queuectl) -> int:
+    """How many megabytes the job says it has written."""
+    try:
+        return int((queuectl.folder / "written").read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return 0

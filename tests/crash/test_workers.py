@@ -1,0 +1,112 @@
+"""Workers under a supervisor, from another terminal, without their store, and with pids that others have by now."""
+
+import os
+import subprocess
+from signal import SIGKILL, SIGTERM
+
+from queuectl import process
+from queuectl.application import Queue
+from queuectl.domain.events import Claimed
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from tests.acceptance.cli import Queuectl, alive, eventually
+
+
+def pids(queuectl: Queuectl) -> dict[str, int]:
+    """The workers that run, by name."""
+    return {row["name"]: row["pid"] for row in queuectl.json("worker", "list") if row["state"] != "lost"}
+
+
+def test_a_supervisor_replaces_a_worker_that_dies_and_passes_signals_on(queuectl: Queuectl) -> None:
+    supervisor = queuectl.start("worker", "start", "--count", "2", "--name", "pair", "--concurrency", "2")
+    eventually(lambda: set(pids(queuectl)) == {"pair.1", "pair.2"}, "both are up")
+    first = pids(queuectl)["pair.1"]
+    os.kill(first, SIGKILL)
+    eventually(lambda: pids(queuectl).get("pair.1", first) != first, "the dead one is replaced", 30)
+    job_id = queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
+    eventually((queuectl.folder / "started").exists, "a job runs")
+    supervisor.signal(SIGTERM)
+    eventually(lambda: len(pids(queuectl)) == 1, "the idle one ends, the other finishes what it runs")
+    (queuectl.folder / "go").touch()
+    assert supervisor.ended().code == 0
+    assert queuectl.state(job_id) == "done"
+    assert queuectl.json("worker", "list") == []
+
+
+def test_options_that_run_does_not_take_end_the_supervisor(queuectl: Queuectl) -> None:
+    done = queuectl("worker", "start", "--count", "2", "--concurrency", "none")
+    assert done.code == 2
+    assert "--concurrency" in done.err
+
+
+def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl) -> None:
+    assert queuectl.ok("worker", "start", "--detach", "--count", "2", "--name", "back") == "back"
+    running = pids(queuectl)
+    assert set(running) == {"back.1", "back.2"}
+    assert queuectl.drain("--name", "front").code == 0
+    queuectl.ok("worker", "stop", "back.1")
+    assert set(pids(queuectl)) == {"back.2"}
+    queuectl.ok("worker", "stop")
+    eventually(lambda: not [pid for pid in running.values() if alive(pid)], "their processes are gone")
+    assert queuectl("worker", "stop", "back").code == 2
+
+
+def test_stop_now_releases_what_runs(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("touch started; sleep 300")
+    worker = queuectl.start("run")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    assert queuectl("worker", "stop", "--timeout", "500ms").code == 124
+    queuectl.ok("worker", "stop", "--now")
+    assert worker.ended().code == 0
+    assert queuectl.types(job_id) == ["enqueued", "claimed", "released"]
+
+
+def test_a_name_is_given_once(queuectl: Queuectl) -> None:
+    queuectl.start("run", "--name", "one")
+    eventually(lambda: "one" in pids(queuectl), "it is up")
+    assert queuectl("run", "--drain", "--name", "one").code == 4
+
+
+def test_a_worker_whose_database_is_replaced_ends_with_one_clear_line(queuectl: Queuectl) -> None:
+    queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
+    worker = queuectl.start("run", "--grace", "1s")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    aside = queuectl.db.with_name("aside.db")
+    queuectl.db.rename(aside)
+    (queuectl.folder / "go").touch()
+    done = worker.ended(60)
+    aside.rename(queuectl.db)
+    assert done.code == 5
+    assert done.err.count("was moved, removed or replaced") == 2, "once in its log, once as the reason it ended"
+    assert "its result could not be recorded" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_nobody_is_signalled_for_having_the_pid_of_a_lost_worker(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "true")
+    innocent = subprocess.Popen(["sleep", "300"])
+    try:
+        claim_as(queuectl, innocent.pid)
+        queuectl.drain()
+        assert queuectl.state(job_id) == "dlq"
+        assert innocent.poll() is None
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+def claim_as(queuectl: Queuectl, pid: int) -> None:
+    """Claim what there is as a worker that had this pid before the process that has it now."""
+    store = open_store(str(queuectl.db), SystemClock())
+    claimant = Claimed(
+        run=0,
+        worker="gone",
+        host=os.uname().nodename,
+        boot_id=process.boot_id(),
+        pid=pid,
+        pid_namespace=process.pid_namespace(),
+        pid_started_at=process.started_at(pid) - 1,
+        lease=30_000_000,
+    )
+    assert Queue(store, "gone").claim(claimant, (), 1, lambda job: True)
+    store.close()
