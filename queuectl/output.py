@@ -48,7 +48,7 @@ class _File:
         size = os.fstat(self.descriptor).st_size
         if size <= limit or size - max(0, self.hole_end - self.head) <= limit:
             return
-        end = (size - (limit - self.head)) // BLOCK * BLOCK
+        end = -(-(size - (limit - self.head)) // BLOCK) * BLOCK
         if end <= max(self.hole_end, self.head):
             return
         if _libc().fallocate(self.descriptor, _KEEP_SIZE_AND_PUNCH, self.head, end - self.head) == 0:
