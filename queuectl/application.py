@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
-from queuectl.domain.machine import FINISHED, LIVE, State
+from queuectl.domain.machine import FINISHED, State
 from queuectl.errors import NoSuchJobError, RefusedError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.base import (
@@ -223,15 +223,10 @@ class Queue:
             return None
         return Change(job_id, job.version, events, job)
 
-    def unfinished(self, queues: Collection[str]) -> int:
-        """Jobs in these queues (none: all) that are pending, unless paused, or processing."""
-        pauses = self.store.pauses()
-        return sum(
-            count.jobs
-            for count in self.store.counts()
-            if count.state in LIVE
-            and (not queues or count.queue in queues)
-            and not (count.state is State.PENDING and (PAUSE_ALL in pauses or count.queue in pauses))
+    def unfinished(self, queues: Collection[str]) -> bool:
+        """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused."""
+        return self.store.next_due(queues) is not None or any(
+            count.state is State.PROCESSING and (not queues or count.queue in queues) for count in self.store.counts()
         )
 
     def is_finished(self, job_id: str) -> Job | None:

@@ -116,7 +116,7 @@ class Tables:
     def counts(self) -> list[Count]:
         """See EventStore."""
         found = self._run("SELECT queue, state, sum(jobs) FROM counts GROUP BY queue, state ORDER BY queue, state")
-        return [Count(queue, State(state), jobs) for queue, state, jobs in found]
+        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
 
     def settings(self) -> dict[str, str]:
         """See EventStore."""
@@ -129,7 +129,7 @@ class Tables:
 
     def processing(self) -> list[tuple[str, int]]:
         """See EventStore."""
-        found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}'")
+        found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by IS NOT NULL")
         return [(job_id, run) for job_id, run in found]
 
     def _running(self) -> dict[str, int]:
@@ -182,12 +182,25 @@ class Tables:
             WorkerRow(
                 **{
                     **row,
-                    "queues": tuple(msgspec.json.decode(row["queues"])),
+                    "queues": _queues(row["queues"]),
                     "running": running.get(row["name"], 0),
                 }
             )
             for row in rows
         ]
+
+
+def _queues(text: str) -> tuple[str, ...]:
+    """The names in a worker's row; none when it is wrecked."""
+    try:
+        return msgspec.json.decode(text, type=tuple[str, ...])
+    except (msgspec.MsgspecError, UnicodeError):
+        return ()
+
+
+def _state(name: str) -> State | None:
+    """The state of that name; None for what is not one, which only a wrecked table holds."""
+    return State(name) if name in State.__members__.values() else None
 
 
 def _conditions(wanted: JobFilter) -> tuple[str, list[Any]]:
