@@ -1,0 +1,130 @@
+"""`verify`, `rebuild`, `doctor`: whether all is well, and the first two ways to make it so."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from queuectl import doctor as doctors
+from queuectl.cli.moves import say
+from queuectl.cli.queries import Json
+from queuectl.cli.session import Session
+from queuectl.cli.transfer import progress
+from queuectl.doctor import Finding
+from queuectl.errors import StoreError
+from queuectl.findings import Problem, Report
+from queuectl.render import clean, colored, to_json
+from queuectl.verification import expect, verify_job
+from queuectl.verification import verify as verify_all
+
+__all__ = ["doctor", "rebuild", "verify"]
+
+DAMAGED = 1
+_COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def verify(
+    ctx: typer.Context,
+    job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's events and rows.")] = None,
+    expected: Annotated[
+        list[str] | None, typer.Option("--expect", metavar="HEAD", help="What `head` once printed must still be so.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every event, the tables and the archive, while workers run. Exit code 1 when something is damaged."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        if job is not None:
+            report = verify_job(queue.store, queue.resolve([job])[0])
+        else:
+            with progress("checked", 2 * queue.store.head().position) as reached:
+                report = verify_all(queue.store, reached)
+        expect(queue.store, report, expected or ())
+    if as_json:
+        print(to_json(_whole(report)))
+    else:
+        _tell(report)
+    if report.counts:
+        raise typer.Exit(DAMAGED)
+
+
+def _whole(report: Report) -> dict[str, Any]:
+    return {
+        "clean": not report.counts,
+        "events": report.events,
+        "head": {"position": report.head.position, "digest": report.head.digest.hex()},
+        "problems": dict(report.counts),
+        "first": [
+            {
+                "position": problem.position,
+                "stream_id": problem.stream_id,
+                "kind": problem.kind,
+                "what": problem.what,
+                "mend": problem.mend,
+            }
+            for problem in report.first
+        ],
+    }
+
+
+def _tell(report: Report) -> None:
+    if not report.counts:
+        print(f"clean: {report.events} events, head {report.head.position} {report.head.digest.hex()}")
+        return
+    for problem in report.first:
+        print(clean(_line(problem), newlines=False))
+    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items()))
+    print(f"damaged: {report.counts.total()} in all ({kinds})")
+    for mend in dict.fromkeys(problem.mend for problem in report.first):
+        say(f"what to do: {mend}")
+
+
+def _line(problem: Problem) -> str:
+    place = "" if problem.position is None else f"event {problem.position}"
+    stream = f" of {problem.stream_id}" if problem.stream_id and problem.position is not None else ""
+    return f"{problem.kind}: {place}{stream}{': ' if place else ''}{problem.what}"
+
+
+def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
+    """Derive the tables again from the log, say what differed, and put it right, while workers run."""
+    session: Session = ctx.obj
+    with session.queue() as queue, progress("folded", queue.store.head().position) as reached:
+        folded = iter(range(1, 1 << 62))
+        found = queue.store.rebuild(lambda life, event: reached(next(folded)))
+    if as_json:
+        print(to_json({"differences": found.total, "first": found.first}))
+        return
+    for difference in found.first:
+        print(clean(str(difference), newlines=False))
+    if found.total > len(found.first):
+        print(f"and {found.total - len(found.first)} more")
+    say(f"rebuilt: {found.total} differences put right" if found.total else "rebuilt: nothing differed")
+
+
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Look for what is wrong with this installation and queue, and say what mends it. Exit code 1 when something is."""
+    session: Session = ctx.obj
+    findings = _examine(session)
+    if as_json:
+        print(to_json(findings))
+    else:
+        for finding in findings:
+            mend = f"  ->  {finding.mend}" if finding.mend else ""
+            level = colored(f"{finding.level:<8}", _COLORS[finding.level], session.color)
+            print(f"{level} {finding.about}: {clean(finding.what + mend, newlines=False)}")
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(DAMAGED)
+
+
+def _examine(session: Session) -> list[Finding]:
+    findings = list(doctors.installation())
+    if "://" not in session.url:
+        findings += doctors.place(os.path.abspath(session.url))
+    try:
+        with session.reading() as queue, progress("read", queue.store.head().position) as reached:
+            findings += doctors.queue(queue.store, session.clock.now(), reached)
+    except StoreError as error:
+        findings.append(
+            Finding("queue", "problem", str(error), "queuectl recover" if "damaged" in str(error) else None)
+        )
+    return findings

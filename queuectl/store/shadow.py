@@ -1,0 +1,236 @@
+"""The tables derived again from a SQLite log, as temporary ones: compared with the live ones, put in their place.
+
+The log is read stream by stream, so that one job is in memory at a time; only comparing and putting in place need
+a transaction, and neither takes longer for the events that were folded before it.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import apsw
+
+from queuectl.store.base import Inspect
+from queuectl.store.connection import MEMORY, translated
+from queuectl.store.differences import SHOWN, Difference, Differences
+from queuectl.store.examining import ExaminedLog
+from queuectl.store.lives import Life, lives
+from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION
+from queuectl.store.schema import SCHEMA
+
+__all__ = ["Shadow"]
+
+BATCH = 500
+NEAR = 500
+"""So few events behind, the rest is folded while nothing moves."""
+
+COUNTS = (*COUNT_KEYS, "jobs")
+_OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
+_COUNTED = f"SELECT {', '.join(COUNT_KEYS)}, count(*) AS jobs FROM temp.shadow_jobs GROUP BY {', '.join(COUNT_KEYS)}"
+
+
+class Shadow:
+    """The shadow tables of one connection, complete up to `position`."""
+
+    def __init__(self, db: apsw.Connection, path: str, log: ExaminedLog) -> None:
+        self._db, self._path, self._log = db, path, log
+        self._unsound: set[str] = set()
+        self._counts_differ = False
+        self.position = 0
+
+    # ── folding ─────────────────────────────────────────────────────────────────────────────────────
+
+    def fold(self, inspect: Inspect | None = None) -> None:
+        """Fold the whole log as it is now, in pages and without a lock."""
+        self._make()
+        head = self._log.head().position
+        self._put(lives(self._log.examined(until=head), inspect))
+        self.position = head
+        while self._log.head().position - self.position > NEAR:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Fold again the streams that have grown since: all of them, when no one can write."""
+        head = self._log.head().position
+        for stream in self._grown(head):
+            for table in _OF_JOBS:
+                self._run(f"DELETE FROM temp.shadow_{table} WHERE id = ?", (stream,))
+            self._put(lives(self._log.examined(stream_id=stream, until=head)))
+        self.position = head
+
+    def _grown(self, head: int) -> list[str]:
+        sql = "SELECT DISTINCT stream_id FROM events WHERE position > ? AND position <= ?"
+        return [row[0] for row in self._run(sql, (self.position, head))]
+
+    def _make(self) -> None:
+        for table, columns in TABLES.items():
+            self._run(f"CREATE TEMP TABLE shadow_{table} ({columns[0]} PRIMARY KEY, {', '.join(columns[1:])})")
+        self._run("CREATE TEMP TABLE differing (name, key)")
+
+    def _put(self, folded: Iterable[Life]) -> None:
+        batch: dict[str, list[Sequence[Any]]] = {table: [] for table in TABLES}
+        for life in folded:
+            for table, values in life.rows().items():
+                batch[table].append(values)
+            for row in life.notes.values():
+                self._run(f"DELETE FROM temp.shadow_{row.table} WHERE {TABLES[row.table][0]} = ?", (row.key,))
+                if row.values is not None:
+                    batch[row.table].append(row.values)
+            if len(batch["jobs"]) >= BATCH:
+                self._flush(batch)
+        self._flush(batch)
+
+    def _flush(self, batch: dict[str, list[Sequence[Any]]]) -> None:
+        with translated(self._path), self._db:
+            for table, rows in batch.items():
+                places = ", ".join("?" * len(TABLES[table]))
+                self._db.executemany(f"INSERT OR REPLACE INTO temp.shadow_{table} VALUES ({places})", rows)
+                rows.clear()
+
+    # ── comparing ───────────────────────────────────────────────────────────────────────────────────
+
+    def compare(self) -> Differences:
+        """What differs from the live tables at one moment; `swap` puts just that right."""
+        found = Differences()
+        with self._reading():
+            self.catch_up()
+            for table in (*TABLES, "counts"):
+                if why := self._wrecked(table):
+                    self._unsound.add(table)
+                    found.add(Difference(table, None, why))
+                elif table == "counts":
+                    self._compare_counts(found)
+                else:
+                    self._compare_rows(table, found)
+        return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One moment: a read transaction, unless one is open already."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._run("BEGIN")
+        try:
+            yield
+        finally:
+            self._run("ROLLBACK" if sys.exc_info()[1] else "COMMIT")
+
+    def _compare_rows(self, table: str, found: Differences) -> None:
+        """Remember the keys of rows that differ. No live text is read for it, because it may be none."""
+        columns = TABLES[table]
+        key, joined = columns[0], _joined(table)
+        same = " AND ".join(f"s.{name} IS l.{name}" for name in columns)
+        absent = f"NOT EXISTS (SELECT 1 FROM temp.shadow_{table} AS s WHERE s.{key} = l.{key})"
+        self._run(f"INSERT INTO temp.differing SELECT ?, s.{key} FROM {joined} WHERE NOT ({same})", (table,))
+        self._run(f"INSERT INTO temp.differing SELECT ?, l.{key} FROM main.{table} AS l WHERE {absent}", (table,))
+        keys = self._run("SELECT rowid, CAST(key AS BLOB) FROM temp.differing WHERE name = ? ORDER BY 1", (table,))
+        for row, name in keys:
+            enough = len(found.first) == SHOWN
+            found.add(Difference(table, name.decode(errors="replace"), "" if enough else self._contrast(table, row)))
+
+    def _contrast(self, table: str, row: int) -> str:
+        """How the row differs that is remembered at `row`."""
+        columns = TABLES[table]
+        both = ", ".join(f"{side}.{name}" for side in "sl" for name in columns)
+        key = f"s.{columns[0]} = (SELECT key FROM temp.differing WHERE rowid = ?)"
+        try:
+            pairs = self._run(f"SELECT {both} FROM {_joined(table)} WHERE {key}", (row,))
+        except UnicodeDecodeError:
+            return "it holds bytes that are no text"
+        if not pairs:
+            return "the log has no such row"
+        return _contrast(columns, pairs[0][: len(columns)], pairs[0][len(columns) :])
+
+    def _compare_counts(self, found: Differences) -> None:
+        columns = ", ".join(("CAST(queue AS BLOB)", *COUNTS[1:]))
+        live = f"SELECT {', '.join(COUNTS)} FROM main.counts"
+        for where, sql in (("log", f"{_COUNTED} EXCEPT {live}"), ("table", f"{live} EXCEPT {_COUNTED}")):
+            for queue, *rest, jobs in self._run(f"SELECT {columns} FROM ({sql})"):
+                self._counts_differ = True
+                key = "/".join(map(str, (queue.decode(errors="replace"), *rest)))
+                found.add(Difference("counts", key, f"{jobs} in the {where} alone"))
+
+    def _wrecked(self, table: str) -> str | None:
+        """What is wrong with a table itself."""
+        if _schema_of(self._db, table) != _fresh_schema()[table]:
+            return "it is missing, or not made as it should be"
+        found = str(self._run(f"PRAGMA main.integrity_check({table})")[0][0])
+        return None if found == "ok" else f"it is damaged: {found.splitlines()[-1]}"
+
+    # ── putting in place ────────────────────────────────────────────────────────────────────────────
+
+    def swap(self) -> None:
+        """Put what `compare` found right, under the log's lock: whole tables where they were wrecked, else rows."""
+        self.catch_up()
+        self._replace_rows()
+        for table in sorted(self._unsound):
+            self._remake(table)
+        if self._counts_differ:
+            self._run("DELETE FROM main.counts")
+        if self._counts_differ or "counts" in self._unsound:
+            self._run(f"INSERT INTO main.counts {_COUNTED}")
+        self._run("INSERT OR REPLACE INTO meta VALUES ('projection_version', ?)", (VERSION,))
+
+    def _replace_rows(self) -> None:
+        """All that is wrong goes before anything comes, so that no row is in the way of another."""
+        sound = [table for table in TABLES if table not in self._unsound]
+        chosen = {
+            table: f"WHERE {TABLES[table][0]} IN (SELECT key FROM temp.differing WHERE name = ?)" for table in sound
+        }
+        for table in sound:
+            self._run(f"DELETE FROM main.{table} {chosen[table]}", (table,))
+        for table in sound:
+            self._run(f"INSERT INTO main.{table} SELECT * FROM temp.shadow_{table} {chosen[table]}", (table,))
+
+    def _remake(self, table: str) -> None:
+        for kind in self._run("SELECT type FROM main.sqlite_schema WHERE name = ?", (table,)):
+            self._run(f"DROP {kind[0]} main.{table}")
+        for sql in _fresh_schema()[table].values():
+            self._run(sql)
+        if table in TABLES:
+            self._run(f"INSERT INTO main.{table} SELECT * FROM temp.shadow_{table}")
+
+    def close(self) -> None:
+        """Drop the shadow tables."""
+        for table in (*(f"shadow_{table}" for table in TABLES), "differing"):
+            self._run(f"DROP TABLE IF EXISTS temp.{table}")
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with translated(self._path):
+            return self._db.execute(sql, parameters).fetchall()
+
+
+def _joined(table: str) -> str:
+    key = TABLES[table][0]
+    return f"temp.shadow_{table} AS s LEFT JOIN main.{table} AS l ON l.{key} = s.{key}"
+
+
+def _contrast(columns: Sequence[str], log: Sequence[Any], live: Sequence[Any]) -> str:
+    """How a row differs, the first column of it in full."""
+    if live[0] is None:
+        return "the row is missing"
+    names = [i for i, (a, b) in enumerate(zip(log, live, strict=True)) if a != b]
+    first = names[0]
+    more = f", and {len(names) - 1} more columns" if names[1:] else ""
+    return f"{columns[first]} is {_short(live[first])}, the log says {_short(log[first])}{more}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _schema_of(db: apsw.Connection, table: str) -> dict[str, str]:
+    """The statements that made a table and its indices, by name, the table's own first."""
+    sql = "SELECT name, sql FROM main.sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC, name"
+    return {str(name): str(made) for name, made in db.execute(sql, (table,))}
+
+
+@cache
+def _fresh_schema() -> dict[str, dict[str, str]]:
+    db = apsw.Connection(MEMORY)
+    db.execute(SCHEMA)
+    return {table: _schema_of(db, table) for table in (*TABLES, "counts")}

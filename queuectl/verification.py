@@ -1,0 +1,164 @@
+"""Whether the log is whole and the tables are what it makes them: reads everything, changes nothing.
+
+Two passes over the log, both in pages: by position for what stands between events and for the archive, by stream
+for each event and what it does to its job. The tables are compared at one moment.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+from queuectl.errors import StoreError, UsageError
+from queuectl.findings import REBUILD, Report
+from queuectl.judge import Judge
+from queuectl.store.archive import Archive
+from queuectl.store.base import EventStore, StoredEvent
+from queuectl.store.lines import event_line, read_event
+from queuectl.store.lives import Life, lives
+from queuectl.store.projections import TABLES
+from queuectl.store.segments import ArchiveError, segments
+
+__all__ = ["expect", "verify", "verify_job"]
+
+_OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
+
+Progress = Callable[[int], None]
+"""Is told how many events are done; each counts twice, once a pass."""
+
+
+def verify(store: EventStore, progress: Progress = lambda done: None) -> Report:
+    """Check the whole log, the archive and the tables, while workers go on."""
+    report = Report(store.head())
+    _check_places(store, report, progress)
+    judge = Judge(report, progress)
+    differences = store.compare(judge.inspect)
+    _check_index(report, store.base.position)
+    for difference in differences.first:
+        report.add("table", None, str(difference), REBUILD)
+    report.counts["table"] += differences.total - len(differences.first)
+    report.settle()
+    return report
+
+
+def verify_job(store: EventStore, job_id: str) -> Report:
+    """Check one stream, and its rows in the tables."""
+    while True:
+        report = Report(store.head())
+        judge = Judge(report)
+        life = next(lives(store.examined(stream_id=job_id), judge.inspect), Life(job_id))
+        differing = list(_differing_rows(store, life))
+        if store.version(job_id) == judge.last_version:
+            break  # nothing came while the rows were read
+    for what in differing:
+        report.add("table", None, what, REBUILD, job_id)
+    report.settle()
+    return report
+
+
+def _differing_rows(store: EventStore, life: Life) -> Iterator[str]:
+    expected = life.rows()
+    live = (store.job(life.stream_id), next(iter(store.dlq(life.stream_id)), None))
+    for table, row in zip(_OF_JOBS, live, strict=True):
+        found = tuple(row.values()) if row else None
+        if found != expected.get(table):
+            yield f"{table} {life.stream_id}: the row is not what the log makes it"
+
+
+def _check_index(report: Report, base: int) -> None:
+    """Reading by stream has to come upon every event that reading by position came upon."""
+    there = report.head.position - base - report.lacking
+    if report.events != there:
+        report.add("index", None, f"the index of streams has {report.events} events, the log has {there}")
+
+
+# ── heads that were kept elsewhere ──────────────────────────────────────────────────────────────────────
+
+
+def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
+    """Check that the log still has the events that `head` once named. Raises UsageError for what is no head."""
+    for text in texts:
+        position, digest = _head(text)
+        found = next(store.stored(after=position - 1, until=position), None)
+        if found is None:
+            why = f"it is expected, and the log ends at {report.head.position}"
+            report.add("expected", position, why)
+        elif found.digest != digest:
+            report.add("expected", position, "its digest is not the expected one: the log before it was changed")
+
+
+def _head(text: str) -> tuple[int, bytes]:
+    position, _, digest = text.strip().replace(":", " ").partition(" ")
+    with suppress(ValueError):
+        if len(bytes.fromhex(digest)) == 32:
+            return int(position), bytes.fromhex(digest)
+    raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it")
+
+
+# ── what stands between events, and the archive ─────────────────────────────────────────────────────────
+
+
+def _check_places(store: EventStore, report: Report, progress: Progress) -> None:
+    """Positions without gaps, times that do not go back, the archive the same event by event."""
+    copy = _Copy(store.archive, store.base.position, report) if store.archive is not None else None
+    expected, last = store.base.position + 1, 0
+    for row in store.stored(until=report.head.position):
+        if row.position > expected:
+            report.missing(expected, row.position - 1)
+        if row.recorded_at < last:
+            report.doubt(
+                "time", row.position - 1, row.position, "it was recorded before the event before it", row.stream_id
+            )
+        if copy is not None:
+            copy.compare(row)
+        expected, last = row.position + 1, row.recorded_at
+        progress(row.position)
+    if copy is not None:
+        copy.end(store)
+
+
+class _Copy:
+    """The archive beside the log: the same bytes, line by line, as far as it goes."""
+
+    def __init__(self, archive: Archive, base: int, report: Report) -> None:
+        self._archive, self._report = archive, report
+        self._lines, self._at = _lines(archive), base
+
+    def compare(self, row: StoredEvent) -> None:
+        """Compare with the archive's next line, which is that of the next position."""
+        line: bytes | None = b""
+        while self._at < row.position and line is not None:
+            line = next(self._lines, None)
+            self._at += 1
+        if not line:
+            return
+        try:
+            same = line == event_line(row)
+        except (StoreError, UnicodeError):
+            same = False
+        if not same:
+            self._report.doubt("archive", row.position, row.position, _how(line), row.stream_id)
+
+    def end(self, store: EventStore) -> None:
+        """The archive is never ahead of the log."""
+        try:
+            end = self._archive.end()
+        except (ArchiveError, OSError) as error:
+            self._report.add("archive", None, str(error))
+            return
+        if end is not None and end.position > store.head().position:
+            self._report.missing(store.head().position + 1, end.position, "the archive has it")
+
+
+def _lines(archive: Archive) -> Iterator[bytes]:
+    """The lines of all events; a torn one ends them."""
+    for path in segments(archive.folder):
+        with open(path, "rb") as file:
+            next(file, None)
+            yield from (line for line in file if line.endswith(b"\n"))
+
+
+def _how(line: bytes) -> str:
+    try:
+        read_event(line)
+    except ValueError as error:
+        return f"its line in the archive cannot be read ({error})"
+    return "the archive has another event in its place"

@@ -1,0 +1,137 @@
+"""Logs that every later version has to open: how they are made, and how they are read.
+
+    python -m tests.checks.fixture_logs
+
+writes the log of this version, with every event type and odd values, and one of an invented older schema. A file that
+was released is never written again: a new version adds its own.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from queuectl.domain import events as e
+from queuectl.store.base import SETTINGS_STREAM, StoredEvent, queue_stream, worker_stream
+from tests.store.vocabulary import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
+
+DATA = Path(__file__).parent.parent / "data"
+NAMES = ("log-1", "log-0")
+ODD = 'ä€𝄞 \u202e\x1b[31m \ufffd "quoted" \\ \t'
+BIG = 2**53 + 1
+
+Events = list[tuple[str, e.Event]]
+
+
+def every_type() -> Events:
+    """A history with every event type: odd texts, empty ones, the greatest numbers."""
+    odd = a_spec(
+        ODD,
+        queue="mail",
+        priority=-(2**31),
+        max_retries=BIG,
+        backoff_base=0.30000000000000004,
+        backoff_cap=BIG,
+        jitter=True,
+        cwd=f"/{ODD}",
+        argv=("", ODD),
+        timeout=1,
+        at=START + HOUR,
+        env={"": ODD, "EMPTY": ""},
+        secret_env=("TOKEN",),
+        tags={"ä": "", "z": "1", "a": "2"},
+        unique=ODD,
+    )
+    plain = a_spec("true", delay=5 * SECOND)
+    causes = (e.Exited(-1), e.Signalled(9), e.TimedOut(BIG), e.NotStarted(ODD), e.LostWorker("w\u00e4"))
+    failures: Events = []
+    for run, cause in enumerate(causes, 1):
+        failures += [
+            ("odd", claimed(run, "w\u00e4")),
+            ("odd", retried(run, run, cause, jitter=0.1, stdout=ODD, stderr="")),
+        ]
+    return [
+        (worker_stream("w1"), e.WorkerStarted(host="box", pid=10, slots=2, queues=("default", "mail"))),
+        ("odd", odd),
+        *failures,
+        ("odd", claimed(6)),
+        ("odd", buried(6, e.Exited(2**31), stderr=f"{ODD}\nlast")),
+        ("plain.job-1_A", plain),
+        ("plain.job-1_A", claimed()),
+        ("plain.job-1_A", e.Released(run=1, reason="")),
+        ("plain.job-1_A", claimed(2)),
+        ("plain.job-1_A", e.CancelRequested(run=2, reason=ODD)),
+        ("plain.job-1_A", e.Cancelled(run=2, reason=ODD, duration=BIG, stdout="", stderr=ODD)),
+        ("plain.job-1_A", e.ResultRejected(run=1, outcome="completed")),
+        ("plain.job-1_A", e.Requeued(reason="")),
+        ("plain.job-1_A", claimed(3)),
+        ("plain.job-1_A", completed(3, duration=0, stdout="\ufffd" * 4)),
+        ("gone", a_spec("")),
+        ("gone", e.Cancelled()),
+        ("gone", e.Purged(reason=ODD)),
+        ("waits", a_spec("true", unique="k")),
+        (SETTINGS_STREAM, e.SettingChanged(key="lease", value="")),
+        (SETTINGS_STREAM, e.SettingChanged(key="grace", value=ODD)),
+        (SETTINGS_STREAM, e.SettingChanged(key="grace", value=None)),
+        (queue_stream("*"), e.QueuePaused()),
+        (queue_stream("mail"), e.QueuePaused()),
+        (queue_stream("*"), e.QueueResumed()),
+        (worker_stream("w\u00e4"), e.WorkerLost(noticed_by="w1")),
+        (worker_stream("w1"), e.WorkerStopped(jobs=BIG)),
+    ]
+
+
+def rows(history: Events) -> list[StoredEvent]:
+    """The stored form, from the design alone; a salt is made of the position, so that it is always the same."""
+    versions: dict[str, int] = {}
+    found = []
+    for position, (stream, event) in enumerate(history, 1):
+        versions[stream] = versions.get(stream, 0) + 1
+        data, at = msgspec.json.encode(event).decode(), START + position * SECOND + position
+        salt = hashlib.sha256(str(position).encode()).digest()[:16]
+        kind = json.loads(data)["type"]
+        found.append(
+            StoredEvent(position, stream, versions[stream], kind, 1, at, "ann\u00e4@box:7", data, salt, None, b"")
+        )
+    return [row._replace(digest=digest) for row, digest in zip(found, chained(found), strict=True)]
+
+
+def older() -> list[StoredEvent]:
+    """As if `completed` had once held its duration in seconds, and called the run an attempt."""
+    found = rows([("a", a_spec("true")), ("a", claimed()), ("a", completed()), ("b", a_spec("false"))])
+    found[2] = found[2]._replace(schema=0, data='{"type":"completed","attempt":1,"seconds":2.5}')
+    return [row._replace(digest=digest) for row, digest in zip(found, chained(found), strict=True)]
+
+
+def to_seconds(data: dict[str, Any]) -> dict[str, Any]:
+    """The upcaster that the older log needs."""
+    return {"type": "completed", "run": data["attempt"], "duration": round(data["seconds"] * SECOND)}
+
+
+def read(name: str) -> list[StoredEvent]:
+    """The rows of a log in tests/data."""
+    found = []
+    for line in (DATA / f"{name}.ndjson").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        found.append(StoredEvent(**{**row, **{key: _bytes(row[key]) for key in ("salt", "data_digest", "digest")}}))
+    return found
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def write(name: str, log: list[StoredEvent], tables: dict[str, Any]) -> None:
+    """Keep a log and the tables that it makes."""
+    lines = [json.dumps(row._asdict(), default=bytes.hex, ensure_ascii=False) for row in log]
+    (DATA / f"{name}.ndjson").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    (DATA / f"{name}.tables.json").write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from tests.checks.test_fixture_logs import tables_of
+
+    write("log-1", rows(every_type()), tables_of(rows(every_type())))
+    write("log-0", older(), tables_of(older(), {("completed", 0): to_seconds}))

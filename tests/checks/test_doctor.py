@@ -1,0 +1,157 @@
+"""`doctor` finds what is wrong, names the command that mends it, and finds nothing on a healthy machine."""
+
+import os
+from pathlib import Path
+from signal import SIGKILL
+
+import apsw
+import pytest
+
+from queuectl import doctor
+from queuectl.doctor import NETWORKED, Finding
+from tests.acceptance.cli import Queuectl, eventually, lines
+from tests.checks.queues import opened, wreck
+from tests.store.vocabulary import SECOND, SettableClock, add, new
+
+
+def wrong(findings) -> dict[str, Finding]:
+    return {each.about: each for each in findings if each.level != "ok"}
+
+
+def test_a_healthy_queue(queuectl):
+    queuectl.add("true")
+    queuectl.drain()
+    found = queuectl.json("doctor")
+    assert {each["about"] for each in found} >= {
+        "SQLite",
+        "file system",
+        "permissions",
+        "disk",
+        "archive",
+        "quarantine",
+    }
+    assert [each for each in found if each["level"] == "problem"] == []
+    assert {each["about"]: each["what"] for each in found}["archive"] == "the archive is in step"
+
+
+def test_no_queue_yet_is_nothing_wrong_and_none_is_made(queuectl):
+    assert queuectl("doctor").code == 0
+    assert list(queuectl.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "name"), NETWORKED.items())
+def test_a_networked_file_system(number, name):
+    found = doctor.file_system("/mnt", number)
+    assert (found.level, name in found.what) == ("problem", True)
+    assert "--db" in found.mend
+
+
+def test_a_local_file_system(tmp_path):
+    assert doctor.file_system("/tmp", doctor.magic(str(tmp_path))).level == "ok"
+    assert doctor.magic("/proc") == 0x9FA0
+    assert doctor.magic("/nowhere") == 0
+
+
+@pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.52.0"])
+def test_a_sqlite_that_can_corrupt(monkeypatch, version):
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
+    found = wrong(doctor.installation())["SQLite"]
+    assert (found.level, version in found.what, found.mend) == ("problem", True, "pip install -U apsw")
+
+
+@pytest.mark.parametrize("name", ["data", "data/queue.db", "data/queue.db.archive"])
+def test_what_others_can_write_to(queuectl, name):
+    queuectl.add("true")
+    place = queuectl.folder / name
+    place.chmod(0o777)
+    done = queuectl("doctor")
+    assert done.code == 1
+    assert f"others can write to {place}" in done.out
+    assert f"chmod go-rwx {place}" in done.out
+    os.chmod(place, 0o700)
+    assert queuectl("doctor").code == 0
+
+
+def test_a_file_of_someone_else(monkeypatch, small):
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(small).st_uid + 1)
+    found = wrong(doctor.place(str(small)))["permissions"]
+    assert (found.level, found.mend.split()[0]) == ("problem", "chown")
+
+
+@pytest.mark.parametrize(("blocks", "level"), [(1, "problem"), (100_000, "warning"), (10_000_000, "ok")])
+def test_free_disk(monkeypatch, small, blocks, level):
+    found = list(os.statvfs("/"))
+    found[1], found[4] = 4096, blocks
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
+    [disk] = [each for each in doctor.place(str(small)) if each.about == "disk"]
+    assert disk.level == level
+
+
+def test_a_wal_that_has_grown(small):
+    wal = Path(f"{small}-wal")
+    with wal.open("ab") as file:
+        file.truncate(doctor.LONG_WAL + 1)
+    assert wrong(doctor.place(str(small)))["wal"].level == "warning"
+
+
+def asked(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> dict[str, Finding]:
+    with opened(path, clock, archived=archived) as store:
+        return wrong(doctor.queue(store, SettableClock().now()))
+
+
+def test_no_archive_is_a_warning(small):
+    assert asked(small)["archive"].level == "warning"
+
+
+def test_an_archive_that_is_beside_its_database(tmp_path):
+    path = tmp_path / "queue.db"
+    with opened(path, archived=True) as store:
+        add(store, new("a"))
+        add(store, new("b"))
+    wreck(path, "UPDATE events SET digest = zeroblob(32) WHERE position = 2")
+    found = asked(path, archived=True)["archive"]
+    assert (found.level, found.mend) == ("problem", "queuectl recover")
+
+
+def test_events_that_are_set_aside(small):
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position IN (3, 8)")
+    found = [each for each in _queue(small) if each.about == "quarantine"]
+    assert [each.what.split(" is")[0] for each in found] == ["event 3 of one", "event 8 of three"]
+    assert {(each.level, each.mend) for each in found} == {("problem", "queuectl recover")}
+
+
+def _queue(path: Path) -> list[Finding]:
+    with opened(path) as store:
+        return list(doctor.queue(store, SettableClock().now()))
+
+
+def test_a_clock_that_is_behind_the_log(small):
+    with opened(small) as store:
+        last = store.head().recorded_at
+        assert "clock" not in wrong(doctor.queue(store, last))
+        found = wrong(doctor.queue(store, last - 90 * SECOND))["clock"]
+    assert (found.level, "1m30s" in found.what) == ("problem", True)
+
+
+def test_a_lost_worker_and_its_job(queuectl: Queuectl):
+    mark = queuectl.folder / "runs"
+    queuectl.add(f"echo $$ > {mark}; exec sleep 60")
+    worker = queuectl.start("run", "--name", "w1")
+    [pid] = eventually(lambda: lines(mark), "the job runs")
+    worker.signal(SIGKILL)
+    worker.ended()
+    done = queuectl("doctor")
+    os.kill(int(pid), SIGKILL)
+    assert done.code == 1
+    assert "worker w1 is gone and holds 1 jobs" in done.out
+    assert "queuectl run" in done.out
+
+
+def test_a_queue_that_cannot_be_opened(queuectl):
+    queuectl.add("true")
+    connection = apsw.Connection(str(queuectl.db))
+    connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
+    connection.close()
+    done = queuectl("doctor")
+    assert done.code == 1
+    assert "format 99" in done.out

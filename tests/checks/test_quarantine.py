@@ -1,0 +1,147 @@
+"""A damaged event is set aside, and its job with it; everything else works on. All through the command line."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queuectl.application import Queue
+from queuectl.domain import events as e
+from queuectl.store.base import StoredEvent
+from tests.acceptance.cli import Queuectl, complained, query
+from tests.checks.queues import opened, tables, wreck
+from tests.store.vocabulary import SettableClock, add, chained, claimed, follow, more, stored
+
+
+@pytest.fixture
+def damaged(small: Path, tmp_path: Path) -> Queuectl:
+    """The command line at the small queue, in which the first claim of `one` (event 3) is damaged."""
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 3")
+    command_line = Queuectl(tmp_path)
+    command_line.env["QUEUECTL_DB"] = str(small)
+    command_line.db = small
+    return command_line
+
+
+def test_it_is_listed_and_the_command_that_helps_is_named(damaged):
+    done = damaged("verify")
+    assert done.code == 1
+    assert "event 3 of one: its digest does not match" in done.out
+    assert "queuectl recover" in done.err
+    found = damaged("doctor", "--json")
+    assert found.code == 1
+    assert '"event 3 of one is set aside (its digest does not match)"' in found.out
+
+
+def test_its_job_is_shown_as_far_as_it_can_be_believed(damaged):
+    damaged.ok("rebuild")
+    [row] = [job for job in damaged.json("list") if job["id"] == "one"]
+    assert (row["state"], row["due_at"], row["next_run_at"], row["version"]) == ("pending", None, None, 1)
+    assert "event 3 of one is damaged" in row["last_error"]
+    assert "event 3 of one is damaged" in damaged.show("one")["damaged"]
+    assert damaged.json("dlq", "list") == []
+
+
+def test_its_history_is_told_with_the_damaged_event_in_its_place(damaged):
+    told = damaged.ok("history", "one")
+    assert "event 3 of one is damaged (its digest does not match)" in told
+    assert "moved to the dead-letter queue" in told
+    events = damaged.json("history", "one")
+    assert [event["position"] for event in events] == [1, 3, 4, 5, 6]
+    assert events[1] == {"position": 3, "stream_id": "one", "damaged": "its digest does not match"}
+
+
+@pytest.mark.parametrize("command", [("cancel",), ("retry",), ("purge",), ("dlq", "retry")])
+def test_nothing_is_done_to_it(damaged, command):
+    before = damaged.position()
+    complained(damaged(*command, "one"), 5, "event 3 of one", "queuectl recover")
+    assert damaged.position() == before
+
+
+def test_the_others_work_on(damaged):
+    damaged.ok("rebuild")
+    new = damaged.add("true")
+    damaged.ok("resume", "mail")
+    damaged.drain()
+    assert [damaged.state(job) for job in (new, "two", "three")] == ["done", "done", "done"]
+    assert damaged.types("three")[-1] == "completed"
+    assert damaged.json("show", "one")["state"] == "pending"
+    assert damaged.ok("status")
+
+
+def test_to_rebuild_twice_gives_the_same_tables(damaged):
+    damaged.ok("rebuild")
+    once = tables(damaged.db)
+    damaged.ok("rebuild")
+    assert tables(damaged.db) == once
+    assert damaged("verify", "--json").out.count('"kind"') == 1
+
+
+def test_a_later_good_event_does_not_heal_it(small):
+    clock = SettableClock()
+    with opened(small, clock) as store:
+        three = follow(store, clock, "three", claimed())
+        wreck(small, "UPDATE events SET actor = 'x' WHERE position = 8")
+        add(store, more(three, claimed(2)))
+        store.rebuild()
+    assert query(small, "SELECT count(*) FROM jobs WHERE id = 'three'") == [(0,)]
+
+
+def test_a_damaged_job_gives_its_unique_key_back(tmp_path):
+    """Two rows with one key would not fit into the table."""
+    command_line = Queuectl(tmp_path)
+    command_line.env["QUEUECTL_DB"] = str(tmp_path / "data" / "queue.db")
+    first = command_line.add("--unique", "k", "true")
+    command_line.drain()
+    second = command_line.add("--unique", "k", "true")
+    wreck(command_line.db, f"UPDATE events SET actor = 'x' WHERE stream_id = '{first}' AND version = 3")
+    command_line.ok("rebuild")
+    assert query(command_line.db, "SELECT id FROM jobs WHERE unique_key = 'k'") == [(second,)]
+
+
+def test_a_damaged_note_is_left_out_and_the_others_count(small):
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 2")
+    command_line = Queuectl(small.parent)
+    command_line.env["QUEUECTL_DB"] = str(small)
+    command_line.ok("config", "set", "grace", "7s")
+    command_line.ok("rebuild")
+    assert command_line.ok("config", "get", "grace") == "7s"
+    assert query(small, "SELECT key FROM settings") == [("grace",)]
+
+
+def test_a_damaged_job_that_was_running_is_nobodys(small):
+    clock = SettableClock()
+    with opened(small, clock) as store:
+        follow(store, clock, "three", claimed())
+        add(store, more(store.load("three"), e.CancelRequested(run=1)))
+        wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
+        store.rebuild()
+        assert store.processing() == []
+        assert store.job("three")["state"] == "processing"
+        assert not Queue(store, "ann").unfinished(())
+
+
+def as_if_written(path: Path, position: int, **columns: object) -> None:
+    """Change an event and everything that its digest covers, as a later version would have written it."""
+    with opened(path) as store:
+        rows = [row._replace(**columns) if row.position == position else row for row in stored(store)]
+    wreck(path)
+    db = apsw.Connection(str(path))
+    for row, digest in zip(rows, chained(rows), strict=True):
+        placeholders = ", ".join(f"{name} = ?" for name in StoredEvent._fields)
+        values = row._replace(digest=digest)
+        db.execute(f"UPDATE events SET {placeholders} WHERE position = ?", (*values, row.position))
+    db.close()
+
+
+@pytest.mark.parametrize("columns", [{"schema": 2}, {"type": "split", "data": '{"type":"split"}'}])
+def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
+    as_if_written(small, 9, **columns)
+    command_line = Queuectl(small.parent)
+    command_line.env["QUEUECTL_DB"] = str(small)
+    command_line.ok("rebuild")
+    assert "this version cannot read" in command_line("verify").out
+    assert command_line.state("three") == "pending"
+    command_line.drain()
+    assert command_line.state("three") == "done"
+    assert query(small, "SELECT state, due_at FROM jobs WHERE id = 'two'") == [("pending", None)]

@@ -1,0 +1,195 @@
+"""`rebuild` gives the same tables byte for byte, whatever became of them, and while others write."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from queuectl.errors import StoreError
+from queuectl.store import rebuilding
+from queuectl.store.projections import VERSION
+from queuectl.verification import verify
+from tests.acceptance.cli import eventually
+from tests.checks.queues import NAMES, opened, tables, wreck
+from tests.store.peer import Peer, ask_all
+from tests.store.vocabulary import add, new
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rebuilt(path: Path) -> int:
+    """How many differences there were."""
+    with opened(path) as store:
+        return store.rebuild().total
+
+
+def test_where_nothing_differs_nothing_changes(large):
+    before = tables(large)
+    assert rebuilt(large) == 0
+    assert tables(large) == before
+
+
+WRECKS = {
+    "a column of a job": "UPDATE jobs SET command = 'x' WHERE position = (SELECT max(position) FROM jobs)",
+    "every job": "UPDATE jobs SET attempts = attempts + 1, state = 'done'",
+    "a job that is gone": "DELETE FROM jobs WHERE position = (SELECT min(position) FROM jobs)",
+    "a job that never was": "INSERT INTO jobs (id, state, position) VALUES ('ghost', 'done', 100000)",
+    "no jobs": "DELETE FROM jobs",
+    "places exchanged": "UPDATE jobs SET position = -position",
+    "a dead letter": "UPDATE dlq SET attempts = 77",
+    "a dead letter too many": "INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)",
+    "no dead letters": "DELETE FROM dlq",
+    "a count": "UPDATE counts SET jobs = jobs + 1",
+    "a count too many": "INSERT INTO counts VALUES ('nowhere', 0, 'done', 3)",
+    "no counts": "DELETE FROM counts",
+    "a setting": "INSERT OR REPLACE INTO settings VALUES ('lease', '9m', 0)",
+    "a pause": "INSERT OR REPLACE INTO pauses VALUES ('default', 0, 'nobody')",
+    **{f"{name}, the whole table": f"DROP TABLE {name}" for name in NAMES},
+    "a table of another make": "ALTER TABLE jobs ADD COLUMN more TEXT",
+    "a lost index": "DROP INDEX jobs_claimable",
+    "an index too many": "CREATE INDEX jobs_by_command ON jobs (command)",
+    "a view in the place of a table": "DROP TABLE dlq; CREATE VIEW dlq AS SELECT * FROM jobs",
+}
+
+
+@pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
+def test_whatever_was_wrecked_is_named_and_mended(large, statement):
+    before = tables(large)
+    wreck(large, statement)
+    with opened(large) as store:
+        assert verify(store).counts.keys() == {"table"}
+        found = store.rebuild()
+        assert found.total > 0
+        assert verify(store).counts == {}
+    assert tables(large) == before
+
+
+def test_an_index_that_lies_is_named_and_mended(large):
+    """The rows are right, and who asks by the index does not get them."""
+    before = tables(large)
+    changed = "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}') WHERE name = 'jobs_claimable'"
+    wreck(large, "PRAGMA writable_schema=ON", changed.format("IS NOT NULL", "IS NULL"))
+    wreck(large, "REINDEX jobs_claimable")
+    wreck(large, "PRAGMA writable_schema=ON", changed.format("IS NULL", "IS NOT NULL"))
+    assert tables(large) == before
+    with opened(large) as store:
+        assert verify(store).counts == {"table": 1}
+        assert "jobs_claimable" in store.rebuild().first[0].why
+        assert verify(store).counts == {}
+
+
+def test_a_difference_says_what_differs(small):
+    wreck(small, "UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'two'", "DELETE FROM jobs WHERE id = 'three'")
+    with opened(small) as store:
+        found = [str(each) for each in store.rebuild().first]
+    assert found == [
+        "jobs three: the row is missing",
+        "jobs two: command is 'x', the log says 'true', and 1 more columns",
+    ]
+
+
+def test_few_differences_are_kept_and_all_are_counted(large):
+    wreck(large, "UPDATE jobs SET attempts = attempts + 1")
+    with opened(large) as store:
+        found = store.rebuild()
+        assert len(found.first) == 20
+        assert found.total == len(tables(large)["jobs"]) > 20
+
+
+def test_a_file_that_is_only_read_is_not_written_to(large):
+    """`verify` beside a wrecked table leaves it as it is."""
+    wreck(large, "DELETE FROM jobs")
+    before = large.read_bytes()
+    with opened(large) as store:
+        verify(store)
+    assert tables(large)["jobs"] == []
+    assert large.read_bytes() == before
+
+
+REBUILD = """
+import sys
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from queuectl.store.archive import Keeping
+store = open_store(sys.argv[1], SystemClock(), keep=lambda _: Keeping(archived=False))
+for table in ("jobs", "dlq", "counts", "settings", "pauses"):
+    store._run(f"DELETE FROM {table}")
+store.rebuild()
+"""
+
+
+@pytest.mark.parametrize(("seed", "zone"), [("0", "UTC"), ("1", "Asia/Kathmandu"), ("2", "America/St_Johns")])
+def test_it_is_the_same_whatever_the_surroundings(large, seed, zone):
+    before = tables(large)
+    env = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", REBUILD, str(large)], env=env, check=True, timeout=60, cwd=ROOT)
+    assert tables(large) == before
+
+
+def test_while_others_write(large):
+    wreck(large, "DELETE FROM jobs WHERE position % 2", "UPDATE counts SET jobs = jobs + 3")
+    peers = [Peer(), Peer()]
+    try:
+        ask_all(peers, "open", str(large))
+        for number, peer in enumerate(peers):
+            peer.ask("enqueue many", f"w{number}", 300)
+        with opened(large) as store:
+            start = store.head().position
+            eventually(lambda: store.head().position > start + 20, "the others write")
+            assert store.rebuild().total > 0
+            assert verify(store).counts == {}
+            assert [peer.answer() for peer in peers] == [300, 300]
+            report = verify(store)
+        assert report.counts == {}
+        assert report.head.position >= start + 600
+    finally:
+        for peer in peers:
+            peer.end()
+
+
+# ── another projection version ──────────────────────────────────────────────────────────────────────────
+
+OLD = "UPDATE meta SET value = 0 WHERE key = 'projection_version'"
+
+
+def test_tables_of_another_version_are_derived_again_on_open(large):
+    before = tables(large)
+    wreck(large, OLD, "ALTER TABLE jobs DROP COLUMN cancel_requested", "DELETE FROM dlq")
+    with opened(large):
+        pass
+    assert tables(large) == before
+
+
+def test_many_that_open_at_once_derive_them_once(large, monkeypatch):
+    before = tables(large)
+    wreck(large, OLD, "DROP TABLE counts")
+    peers = [Peer() for _ in range(4)]
+    try:
+        assert len(set(ask_all(peers, "open", str(large)))) == 1
+        assert tables(large) == before
+    finally:
+        for peer in peers:
+            peer.end()
+    monkeypatch.setattr(rebuilding.RebuiltTables, "rebuild", lambda self: pytest.fail("derived twice"))
+    with opened(large):
+        pass
+
+
+def test_the_second_to_come_finds_it_done(large, monkeypatch):
+    wreck(large, OLD)
+    real, times = rebuilding.RebuiltTables.rebuild, []
+    monkeypatch.setattr(rebuilding.RebuiltTables, "rebuild", lambda self: (times.append(1), real(self)))
+    with opened(large) as store:
+        store._follow_this_version(0)
+    assert times == [1]
+
+
+def test_a_version_that_was_overtaken_does_not_write(large):
+    with opened(large) as store:
+        wreck(large, f"UPDATE meta SET value = {VERSION + 1} WHERE key = 'projection_version'")
+        before = store.head()
+        with pytest.raises(StoreError, match="another version"):
+            add(store, new("late"))
+        assert store.head() == before

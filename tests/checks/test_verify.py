@@ -1,0 +1,188 @@
+"""`verify` names what is wrong, only that, and nothing where all is well."""
+
+from pathlib import Path
+
+import pytest
+
+from queuectl.domain import events as e
+from queuectl.findings import Report
+from queuectl.store.base import Change
+from queuectl.verification import expect, verify, verify_job
+from tests.checks.queues import opened, wander, wreck
+from tests.store.vocabulary import SECOND, SettableClock, add, claimed, completed, more, new, retried
+
+
+def checked(path: Path, job_id: str | None = None, **options) -> Report:
+    with opened(path, **options) as store:
+        return verify(store) if job_id is None else verify_job(store, job_id)
+
+
+def damage(report: Report) -> list[tuple[int | None, str]]:
+    """Position and kind of everything that is wrong with the log; what is wrong with the tables is for `rebuild`."""
+    return [(problem.position, problem.kind) for problem in report.first if problem.kind != "table"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_history_is_clean(tmp_path, seed):
+    clock = SettableClock()
+    with opened(tmp_path / "queue.db", clock, archived=True) as store:
+        wander(store, clock, seed)
+        report = verify(store)
+        assert (report.first, dict(report.counts)) == ([], {})
+        assert report.events == report.head.position > 100
+    for job_id in ("job-0", "job-5"):
+        assert checked(tmp_path / "queue.db", job_id).counts == {}
+
+
+HITS = {
+    "version": "version + 1000",
+    "type": "CASE type WHEN 'claimed' THEN 'completed' ELSE 'claimed' END",
+    "schema": "schema + 1",
+    "recorded_at": "recorded_at + 3600000000",
+    "recorded_at, earlier": "recorded_at - 3600000000",
+    "actor": "'someone@else'",
+    "stream_id": "'elsewhere'",
+    "data": "replace(data, 'e', 'a')",
+    "data, cut": "substr(data, 1, length(data) - 1)",
+    "data, no UTF-8": "CAST(x'7b2274797065223aff7d' AS TEXT)",
+    "stream_id, no UTF-8": "CAST(x'ff' AS TEXT)",
+    "data, gone": "NULL",
+    "salt": "zeroblob(16)",
+    "data_digest": "zeroblob(32)",
+    "digest": "zeroblob(32)",
+}
+
+
+@pytest.mark.parametrize("position", [1, 2, 3, 4, 10, 11])
+@pytest.mark.parametrize("name", HITS)
+def test_one_bad_column_is_one_bad_position(small, name, position):
+    wreck(small, f"UPDATE events SET {name.partition(',')[0]} = {HITS[name]} WHERE position = {position}")
+    assert damage(checked(small)) == [(position, "unreadable")]
+
+
+@pytest.mark.parametrize("position", [1, 4, 10])
+def test_an_event_that_is_gone(small, position):
+    wreck(small, f"DELETE FROM events WHERE position = {position}")
+    assert damage(checked(small)) == [(position, "missing"), (position + 1, "unreadable")]
+
+
+def test_an_event_that_went_elsewhere(small):
+    wreck(small, "UPDATE events SET position = 1000 WHERE position = 4")
+    found = damage(checked(small))
+    assert found == [(4, "missing"), (5, "unreadable"), (12, "missing"), (1000, "unreadable")]
+
+
+def test_two_that_were_swapped(small):
+    wreck(
+        small,
+        "UPDATE events SET position = -1 WHERE position = 4",
+        "UPDATE events SET position = 4 WHERE position = 5",
+        "UPDATE events SET position = 5 WHERE position = -1",
+    )
+    assert [position for position, _ in damage(checked(small))] == [4, 5, 6]
+
+
+def appended(path: Path, *changes: Change) -> list[tuple[int | None, str]]:
+    """What `verify` says of events whose digests are right."""
+    with opened(path) as store:
+        add(store, *changes)
+        return damage(verify(store))
+
+
+def test_moves_that_were_never_legal(small):
+    with opened(small) as store:
+        two, three = store.load("two"), store.load("three")
+    assert appended(small, more(three, completed())) == [(12, "move")]
+    assert appended(small, more(two, claimed(2)))[1:] == [(13, "move")]
+
+
+def test_runs_that_are_not_the_current_one(small):
+    with opened(small) as store:
+        three = store.load("three")
+    assert appended(small, more(three, claimed(2), retried(7))) == [(12, "move"), (13, "move")]
+
+
+def test_events_in_streams_that_are_not_theirs(small):
+    assert appended(small, Change("ghost", 0, [claimed()])) == [(12, "move")]
+    assert appended(small, Change("$settings", 1, [e.QueuePaused()]))[1:] == [(13, "move")]
+
+
+def test_a_version_that_was_left_out(small):
+    with opened(small) as store:
+        three = store.load("three")
+    assert appended(small, Change("three", 4, [claimed()], three)) == [(12, "version")]
+
+
+def test_time_that_went_back(small):
+    with opened(small, SettableClock()) as store:
+        store._log_clock.now = lambda last: last - SECOND
+        add(store, new("four"))
+        assert damage(verify(store)) == [(12, "time")]
+
+
+def test_what_comes_after_a_damaged_event_of_its_job_is_not_judged(small):
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 3")
+    assert damage(checked(small)) == [(3, "unreadable")]
+
+
+def test_one_job(small):
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 9", "UPDATE jobs SET command = 'x' WHERE id = 'three'")
+    assert dict(checked(small, "one").counts) == {}
+    assert dict(checked(small, "two").counts) == {"unreadable": 1, "table": 1}
+    assert dict(checked(small, "three").counts) == {"table": 1}
+
+
+def test_a_stream_that_is_not_in_its_index(small):
+    """Reading by stream would never come upon it."""
+    with opened(small) as store:
+        real = store.examined
+        store.examined = lambda **which: (found for found in real(**which) if found.position != 8)
+        assert "index" in verify(store).counts
+
+
+def test_heads_that_were_kept(small):
+    with opened(small) as store:
+        head = store.head()
+        report = Report(head)
+        expect(store, report, [f"{head.position}:{head.digest.hex()}", f"{head.position} {head.digest.hex()}"])
+        assert report.counts == {}
+        expect(store, report, [f"10:{head.digest.hex()}", f"12:{head.digest.hex()}"])
+        assert damage(report) == [(10, "expected"), (12, "expected")]
+
+
+# ── the archive ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def archived(tmp_path):
+    clock = SettableClock()
+    with opened(tmp_path / "queue.db", clock, archived=True) as store:
+        wander(store, clock, seed=3, steps=60)
+    [segment] = (tmp_path / "queue.db.archive").glob("*.ndjson")
+    return tmp_path / "queue.db", segment
+
+
+def change_line(segment, number, old, new):
+    lines = segment.read_bytes().splitlines(keepends=True)
+    assert old in lines[number]
+    lines[number] = lines[number].replace(old, new, 1)
+    segment.write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"actor":"', b'"actor":"x'), (b"{", b"("), (b'"salt":"', b'"salt":"00')])
+def test_a_line_of_the_archive_that_was_changed(archived, old, new):
+    path, segment = archived
+    change_line(segment, 5, old, new)
+    assert damage(checked(path, archived=True)) == [(5, "archive")]
+
+
+def test_a_torn_last_line_of_the_archive_is_nothing(archived):
+    path, segment = archived
+    segment.write_bytes(segment.read_bytes()[:-7])
+    assert checked(path, archived=True).counts == {}
+
+
+def test_damage_in_the_database_is_not_laid_at_the_archives_door(archived):
+    path, _ = archived
+    wreck(path, "UPDATE events SET actor = 'x' WHERE position = 5")
+    assert damage(checked(path, archived=True)) == [(5, "unreadable")]
