@@ -1,0 +1,69 @@
+"""`recover`: a damaged or lost database made anew."""
+
+import os
+
+import typer
+
+from queuectl import recovery
+from queuectl.cli.moves import say
+from queuectl.cli.queries import Json
+from queuectl.cli.session import Session
+from queuectl.cli.transfer import progress
+from queuectl.errors import UsageError
+from queuectl.render import to_json
+
+__all__ = ["recover"]
+
+SHOWN = 10
+"""Ranges named in a line."""
+
+
+def recover(ctx: typer.Context, as_json: Json = False) -> None:
+    """Make a damaged or lost database anew from what it and its archive still hold. The old files stay.
+
+    Exit code 1 when events are known to be lost that were recorded once.
+    """
+    session: Session = ctx.obj
+    if "://" in session.url:
+        raise UsageError("recover works on a SQLite file: give its path with --db")
+    with progress("checked") as reached:
+        report = recovery.recover(os.path.abspath(session.url), session.clock, session.keeping({}), reached)
+    if as_json:
+        print(to_json(_shown(report)))
+    else:
+        _tell(report)
+    if report.lost:
+        raise typer.Exit(1)
+
+
+def _shown(report: recovery.Report) -> dict[str, object]:
+    return {
+        "position": report.head.position,
+        "digest": report.head.digest.hex(),
+        "kept": report.kept,
+        "restored": report.restored,
+        "lost": report.lost,
+        "old_files": report.aside,
+        "old_archive": report.archive_aside,
+    }
+
+
+def _tell(report: recovery.Report) -> None:
+    for what, ranges in (
+        ("kept from the database", report.kept),
+        ("restored from the archive", report.restored),
+        ("lost", report.lost),
+    ):
+        print(f"{what + ':':<27}{_counted(ranges)}")
+    print(f"head: {report.head.position} {report.head.digest.hex()}")
+    if report.aside:
+        say(f"the old files are in {report.aside}")
+    if report.archive_aside:
+        say(f"the old archive, which does not fit, is in {report.archive_aside}")
+
+
+def _counted(ranges: recovery.Ranges) -> str:
+    total = sum(last - first + 1 for first, last in ranges)
+    named = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:SHOWN])
+    more = ", …" if ranges[SHOWN:] else ""
+    return f"{total} event{'' if total == 1 else 's'}" + (f" ({named}{more})" if total else "")

@@ -1,0 +1,101 @@
+"""`export`, `import`, `backup`, `head`: the log out of a queue, into another, and its last digest."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from queuectl import transfer
+from queuectl.cli.moves import say
+from queuectl.cli.queries import Json
+from queuectl.cli.session import Session
+from queuectl.render import to_json
+from queuectl.store import open_store
+from queuectl.store.archive import Keeping
+from queuectl.store.base import Head
+
+__all__ = ["backup", "export", "head", "import_log", "progress"]
+
+EVERY = 5000
+"""Events from one sign of progress to the next."""
+
+
+def export(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file (.gz: compressed), or - for stdout.")],
+) -> None:
+    """Write the whole log as NDJSON with its digests, in the archive's form. Workers may run."""
+    session: Session = ctx.obj
+    with (
+        session.reading() as queue,
+        transfer.writing(file, sys.stdout.buffer) as output,
+        progress("exported", queue.store.head().position) as reached,
+    ):
+        end = transfer.export_log(queue.store, output, reached)
+    say(f"exported {_events(end)}, head {_told(end)}")
+
+
+def import_log(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An export or a segment (also .gz), or - for stdin.")],
+) -> None:
+    """Take an exported log into an empty queue: every digest checked, all or nothing, the same head."""
+    session: Session = ctx.obj
+    with (
+        transfer.reading(file, sys.stdin.buffer) as lines,
+        session.queue() as queue,
+        progress("imported") as reached,
+    ):
+        end = transfer.import_log(queue.store, lines, reached)
+    say(f"imported {_events(end)}, head {_told(end)}")
+
+
+def backup(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file.")],
+) -> None:
+    """Copy the queue to a new file while workers run, and check every event of the copy before it gets its name."""
+    session: Session = ctx.obj
+    with session.reading() as queue, progress("checked", queue.store.head().position) as reached:
+        end = transfer.back_up(
+            queue.store,
+            file,
+            lambda path: open_store(path, session.clock, keep=lambda _: Keeping(archived=False)),
+            reached,
+        )
+    say(f"backed up {_events(end)}, head {_told(end)}")
+
+
+def head(ctx: typer.Context, as_json: Json = False) -> None:
+    """Print position and digest of the last event on disk, to be kept elsewhere: `verify --expect` takes it."""
+    session: Session = ctx.obj
+    with session.reading() as queue:
+        found = transfer.head_on_disk(queue.store)
+    print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else _told(found))
+
+
+def _told(head: Head) -> str:
+    return f"{head.position} {head.digest.hex()}"
+
+
+def _events(head: Head) -> str:
+    return "1 event" if head.position == 1 else f"{head.position} events"
+
+
+@contextmanager
+def progress(what: str, total: int = 0) -> Iterator[transfer.Progress]:
+    """A line on the terminal that says how far it is; nothing when stderr is no terminal."""
+    shown = sys.stderr.isatty()
+
+    def reached(position: int) -> None:
+        if shown and position % EVERY == 0:
+            share = f" ({100 * position // total} %)" if total else ""
+            print(f"\r{what} {position}{share}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield reached
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

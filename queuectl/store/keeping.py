@@ -1,0 +1,115 @@
+"""Keeps a SQLite queue and its archive in step: compared on open, copied after each commit that is on disk.
+
+A database that is behind its archive gets the missing events. One that is beside it is read but no longer written
+to, because one of the two lacks what someone was told of.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from queuectl.errors import StoreError
+from queuectl.store.archive import Archive, Keeping
+from queuectl.store.base import DamagedEventError, Head, StoredEvent
+from queuectl.store.segments import ArchiveError, BesideError
+
+__all__ = ["Keeper", "say"]
+
+
+class Kept(Protocol):
+    """What the keeper asks of its store."""
+
+    path: str
+
+    def head(self) -> Head:
+        """See EventStore."""
+
+    def digest_at(self, position: int) -> bytes | None:
+        """The digest of an event."""
+
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """See EventStore."""
+
+    def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
+        """See EventStore."""
+
+    def append_stored(self, rows: Iterator[StoredEvent]) -> None:
+        """See EventStore."""
+
+
+class Keeper:
+    """One store's archive; `refusal` says why the store must not be written to."""
+
+    def __init__(self, store: Kept, archive: Archive, keeping: Keeping) -> None:
+        self._store, self.archive = store, archive
+        self._paranoid = keeping.durability == "paranoid"
+        self._warned = False
+        self.refusal: str | None = None
+
+    def compare(self) -> None:
+        """See whether the database has all that the archive has; bring it up to an archive that is ahead."""
+        try:
+            end = self.archive.end()  # before the database is asked: it is never behind what was copied from it
+        except BesideError as error:
+            self.refusal = self._ways_out(str(error))
+            return
+        except (ArchiveError, OSError):
+            return  # the next copy says so
+        if end is None or self._store.digest_at(end.position) == end.digest:
+            return
+        try:
+            self._restore(end)
+        except StoreError as error:
+            self.refusal = str(error)
+
+    def _restore(self, end: Head) -> None:
+        with self._store.transaction():
+            head = self._store.head()
+            if head.position >= end.position:
+                if self._store.digest_at(end.position) != end.digest:
+                    raise StoreError(self._ways_out(f"event {end.position} of {self._store.path} is not its archive's"))
+                return  # someone else was faster
+            try:
+                self._store.append_stored(self.archive.events(head.position, end.position))
+            except (DamagedEventError, ArchiveError) as error:
+                raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive ({error})")) from error
+            if self._store.head().digest != end.digest:
+                raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive"))
+        say(f"{self._store.path} was behind its archive: events {head.position + 1} to {end.position} were put back")
+
+    def _ways_out(self, what: str) -> str:
+        return f"{what}: run `queuectl recover`, or move {self.archive.folder} away to begin a new archive"
+
+    def copy(self, until: int) -> None:
+        """Copy what is on disk up to `until`.
+
+        A copy that fails is said once and made up for by the next one, but in `paranoid` it is a StoreError.
+        """
+        try:
+            self.archive.catch_up(self._rows, until, synced=self._paranoid)
+        except (StoreError, OSError, UnicodeError) as error:
+            what = f"recorded in the database but not in the archive {self.archive.folder}: {_reason(error)}"
+            if isinstance(error, BesideError):
+                self.refusal = self._ways_out(str(error))
+            if self._paranoid:
+                raise StoreError(f"the change is {what}") from error
+            if not self._warned:
+                say(f"changes are {what}")
+            self._warned = True
+
+    def _rows(self, after: int, until: int) -> Iterator[StoredEvent]:
+        return self._store.stored(after=after, until=until)
+
+    def close(self) -> None:
+        """Give back the archive's descriptors."""
+        self.archive.close()
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print(f"queuectl: {message}", file=sys.stderr)

@@ -1,0 +1,160 @@
+"""What is left of a log after damage, and the longest log that can be made of it.
+
+Events are sought in the database's bytes and in the archive's lines. Nothing is believed without its digest.
+"""
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from msgspec import Struct
+
+from queuectl.store.base import GENESIS, DamagedEventError, Head, StoredEvent
+from queuectl.store.carving import Carved
+from queuectl.store.codec import digest_of
+from queuectl.store.lines import read_event, read_header
+from queuectl.store.segments import segments
+
+__all__ = ["ARCHIVE", "DATABASE", "Lines", "Piece", "Remains"]
+
+DATABASE, ARCHIVE = "database", "archive"
+BEYOND = 1000
+"""So far behind the last event that can be read another one may stand, and its position still be believed."""
+
+
+class Piece(Struct, frozen=True):
+    """An event of the log that was made of the remains: where it was found, its position and its digest."""
+
+    source: str
+    position: int
+    digest: bytes
+
+
+class Lines:
+    """The events of an archive by position, read past lines that make no sense."""
+
+    def __init__(self, folder: str | None) -> None:
+        self.log_id: str | None = None
+        self.base: Head | None = None
+        self._places: dict[int, list[tuple[mmap.mmap, int]]] = {}
+        for path in segments(folder) if folder else ():
+            if os.path.getsize(path):
+                with open(path, "rb") as file:
+                    self._read(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def _read(self, data: mmap.mmap) -> None:
+        start = 0
+        while line := data.readline():
+            with suppress(ValueError):
+                if start:
+                    self._places.setdefault(read_event(line).position, []).append((data, start))
+                else:
+                    header = read_header(line)
+                    self.log_id, self.base = self.log_id or header.log_id, self.base or header.base
+            start += len(line)
+
+    def positions(self) -> Iterator[int]:
+        """Where events seem to be."""
+        return iter(self._places)
+
+    def rows(self, position: int) -> Iterator[StoredEvent]:
+        """What seems to be the event there."""
+        for data, start in self._places.get(position, ()):
+            data.seek(start)
+            yield read_event(data.readline())
+
+
+class Remains:
+    """Databases, the likeliest one first, and an archive."""
+
+    def __init__(self, carved: Sequence[Carved], lines: Lines) -> None:
+        self._carved, self._lines = carved, lines
+        self._beside: set[int] = set()
+
+    def meta(self, key: str) -> object:
+        """What the databases say of themselves."""
+        return next((carved.meta[key] for carved in self._carved if carved.meta.get(key) is not None), None)
+
+    def log_id(self, chain: Sequence[Piece]) -> str:
+        """Whose log a chain is. One that nothing names any more gets a new name."""
+        names = [self.meta("log_id"), self._lines.log_id]
+        if chain and chain[0].source == ARCHIVE:
+            names.reverse()
+        return next((name for name in names if isinstance(name, str)), "") or os.urandom(16).hex()
+
+    @property
+    def base(self) -> Head:
+        """Where the log begins."""
+        position, digest = self.meta("base_position"), self.meta("base_digest")
+        if isinstance(position, int) and isinstance(digest, bytes) and len(digest) == len(GENESIS):
+            return Head(position, digest, 0)
+        return self._lines.base or Head(0, GENESIS, 0)
+
+    def rows(self, position: int) -> Iterator[tuple[str, StoredEvent]]:
+        """Every version of an event, with where it was found."""
+        for carved in self._carved:
+            yield from ((DATABASE, row) for row in carved.rows(position))
+        yield from ((ARCHIVE, row) for row in self._lines.rows(position))
+
+    def longest(self, head: Head) -> list[Piece]:
+        """The longest chain of events that follows on `head`."""
+        chain: list[Piece] = []
+        while len(following := self._following(head)) == 1:
+            chain += following
+            head = _place(following[0])
+        branches = [[piece, *self.longest(_place(piece))] for piece in following]
+        return chain + max(branches, key=len, default=[])
+
+    def _following(self, head: Head) -> list[Piece]:
+        """The events whose digests follow on `head`: one, or none, or several where two logs part."""
+        position, found = head.position + 1, dict[bytes, str]()
+        rows = list(self.rows(position))
+        for source, row in rows:
+            if _fits(row, head):
+                found.setdefault(row.digest, source)
+        if len(found) > 1 or any(row.digest not in found for _, row in rows):
+            self._beside.add(position)
+        return [Piece(source, position, digest) for digest, source in found.items()]
+
+    def events(self, chain: Iterable[Piece]) -> Iterator[StoredEvent]:
+        """The rows of a chain. One that was redacted stays so."""
+        previous = self.base
+        for piece in chain:
+            rows = [row for _, row in self.rows(piece.position) if row.digest == piece.digest and _fits(row, previous)]
+            yield min(rows, key=lambda row: row.data is not None)
+            previous = _place(piece)
+
+    def lost(self, chain: Sequence[Piece]) -> list[int]:
+        """The positions of events that are known to have been there and are not in the chain."""
+        digests = {piece.digest for piece in chain}
+        end = chain[-1].position if chain else self.base.position
+        sources: list[Carved | Lines] = [*self._carved, self._lines]
+        ahead = {p for source in sources for p in source.positions() if end < p <= end + BEYOND}
+        other = {p for p in self._beside | ahead if any(self._was_there(row, digests, end) for _, row in self.rows(p))}
+        return sorted({*other, *range(end + 1, max(other, default=0) + 1)})
+
+    def _was_there(self, row: StoredEvent, digests: set[bytes], end: int) -> bool:
+        """Whether a row that is not in the chain is an event: of another branch, or one behind a gap."""
+        if row.digest in digests:
+            return False
+        if row.position > end:
+            return row.data is None or row.data.startswith(f'{{"type":"{row.type}"')
+        before = [each.digest for _, each in self.rows(row.position - 1)] or [self.base.digest]
+        return any(_fits(row, Head(row.position - 1, digest, 0)) for digest in before)
+
+
+def _place(piece: Piece) -> Head:
+    return Head(piece.position, piece.digest, 0)
+
+
+def _fits(row: StoredEvent, head: Head) -> bool:
+    """Whether a row is the event that its digest says, and follows on `head`."""
+    if row.position != head.position + 1:
+        return False
+    if row.data_digest is not None and (row.data is not None or row.salt is not None):
+        return False
+    try:
+        return digest_of(row, head.digest) == row.digest
+    except (DamagedEventError, UnicodeError):
+        return False

@@ -1,0 +1,142 @@
+"""The archive's segments: how they are named and found, and what can be read of them, also of a torn one."""
+
+import os
+from collections.abc import Iterator
+
+from queuectl.errors import StoreError
+from queuectl.store.base import Head, StoredEvent
+from queuectl.store.lines import Header, read_event, read_header
+
+__all__ = [
+    "ArchiveError",
+    "BesideError",
+    "first_position",
+    "folder_of",
+    "header_of",
+    "last_event",
+    "lost",
+    "rows_of",
+    "segment_name",
+    "segments",
+]
+
+_SUFFIX = ".ndjson"
+_TAIL = 64 * 1024
+
+
+class ArchiveError(StoreError):
+    """The archive is damaged."""
+
+
+class BesideError(ArchiveError):
+    """The database and the archive are not of one log."""
+
+
+def folder_of(path: str) -> str:
+    """Where the archive of the database at `path` is: a folder, or a link to one on another disk."""
+    return f"{path}.archive"
+
+
+def segments(folder: str) -> list[str]:
+    """The segments' paths, in order; none without a folder."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = [name for name in names if name.endswith(_SUFFIX) and name.removesuffix(_SUFFIX).isdigit()]
+    return [os.path.join(folder, name) for name in sorted(found)]
+
+
+def events_left(path: str) -> str | None:
+    """The archive of the database at `path`, when it holds events; for when the database itself is gone."""
+    folder = folder_of(path)
+    out_of_reach = os.path.islink(folder) and not os.path.exists(folder)
+    return folder if out_of_reach or _holds_events(folder) else None
+
+
+def _holds_events(folder: str) -> bool:
+    for path in segments(folder):
+        with open(path, "rb") as file:
+            if sum(1 for _ in zip(range(2), file, strict=False)) == 2:
+                return True
+    return False
+
+
+def lost(path: str) -> StoreError | None:
+    """What to say when there is no database at `path`, but an archive that holds its events."""
+    folder = events_left(path)
+    if folder is None:
+        return None
+    return StoreError(
+        f"{path} is empty or missing, but {folder} holds its events: run `queuectl recover` to get them back,"
+        " or move that folder away to begin anew"
+    )
+
+
+def segment_name(position: int) -> str:
+    """The name of the segment whose first event has that position."""
+    return f"{position:012d}{_SUFFIX}"
+
+
+def first_position(path: str) -> int:
+    """The position of a segment's first event, from its name."""
+    return int(os.path.basename(path).removesuffix(_SUFFIX))
+
+
+def header_of(file: int, path: str) -> Header | None:
+    """A segment's header, None when it is not whole. Raises ArchiveError when it is something else."""
+    line, newline, _ = os.pread(file, 4096, 0).partition(b"\n")
+    try:
+        return read_header(line) if newline else None
+    except ValueError as error:
+        raise ArchiveError(f"{path}:1: {error}: run `queuectl recover`") from error
+
+
+def last_event(file: int) -> tuple[Head, int] | None:
+    """The last event of a segment, or else what its header follows on, and the length up to there.
+
+    What comes after it is torn or was never written out. None: not even the header is whole.
+    """
+    size, wanted = os.fstat(file).st_size, _TAIL
+    while True:
+        start = max(0, size - wanted)
+        tail = os.pread(file, size - start, start)
+        first = tail.find(b"\n") + 1 if start else 0
+        found = _last_line(tail[first:]) if first or not start else None
+        if found is not None:
+            return found[0], start + first + found[1]
+        if not start:
+            return None
+        wanted *= 4
+
+
+def rows_of(path: str) -> Iterator[StoredEvent]:
+    """The events of a segment up to a torn last line."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            if number > 1:
+                try:
+                    yield read_event(line)
+                except ValueError as error:
+                    raise ArchiveError(f"{path}:{number}: {error}: run `queuectl recover`") from error
+
+
+def _last_line(text: bytes) -> tuple[Head, int] | None:
+    """What the last line that can be read says, and the length of the text up to its end."""
+    stop = text.rfind(b"\n") + 1
+    while stop:
+        start = text.rfind(b"\n", 0, stop - 1) + 1
+        try:
+            return _place(text[start:stop]), stop
+        except ValueError:
+            stop = start
+    return None
+
+
+def _place(line: bytes) -> Head:
+    if line.startswith(b'{"queuectl"'):
+        return read_header(line).base
+    row = read_event(line)
+    return Head(row.position, row.digest, 0)

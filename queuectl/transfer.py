@@ -1,0 +1,199 @@
+"""The log out of a queue and into another: exports, imports and backups.
+
+An export has the archive's form, and its header says where it ends. Nothing is written or taken whose digest does
+not follow from the one before it.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, cast
+
+from queuectl.errors import RefusedError, UsageError
+from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent
+from queuectl.store.codec import digest_of
+from queuectl.store.lines import Header, event_line, header_line, read_event, read_header
+
+__all__ = ["back_up", "chained", "export_log", "head_on_disk", "import_log", "reading", "writing"]
+
+Progress = Callable[[int], None]
+"""Is told the position that has been reached."""
+
+
+def head_on_disk(store: EventStore) -> Head:
+    """The last event known to be on disk."""
+    position = store.bring_to_disk()
+    row = next(store.stored(after=position - 1, until=position), None) if position > store.base.position else None
+    return Head(row.position, row.digest, row.recorded_at) if row else store.base
+
+
+def chained(rows: Iterable[StoredEvent], previous: Head) -> Iterator[StoredEvent]:
+    """The rows, each checked to follow on the one before. Raises DamagedEventError."""
+    for row in rows:
+        if row.position != previous.position + 1 or digest_of(row, previous.digest) != row.digest:
+            raise DamagedEventError(row.position, row.stream_id, f"it does not follow on event {previous.position}")
+        yield row
+        previous = Head(row.position, row.digest, row.recorded_at)
+
+
+# ── exports and imports ─────────────────────────────────────────────────────────────────────────────────
+
+
+def export_log(store: EventStore, file: IO[bytes], progress: Progress) -> Head:
+    """Write the log up to the last event on disk; that event's place. Raises DamagedEventError."""
+    end = head_on_disk(store)
+    file.write(header_line(store.log_id, store.base, end))
+    for row in chained(store.stored(until=end.position), store.base):
+        file.write(event_line(row))
+        progress(row.position)
+    return end
+
+
+def import_log(store: EventStore, file: Iterable[bytes], progress: Progress) -> Head:
+    """Take a log into an empty queue, all or nothing; the head, which is the same as where it came from.
+
+    Raises UsageError with the number of the line that is wrong, RefusedError when the queue has events.
+    """
+    lines = enumerate(file, 1)
+    header = _header(lines)
+    with store.transaction():
+        if store.head().position > store.base.position:
+            raise RefusedError("the queue is not empty: import into a new one (--db PATH)")
+        store.adopt(header.log_id, header.base)
+        store.append_stored(_events(lines, header, progress))
+        head = store.head()
+        if header.end is not None and head.position != header.end.position:
+            raise UsageError(f"the file was cut: it ends at event {head.position} of {header.end.position}")
+    return head
+
+
+def _header(lines: Iterator[tuple[int, bytes]]) -> Header:
+    try:
+        return read_header(next(lines, (1, b""))[1])
+    except ValueError as error:
+        raise UsageError(f"line 1: {error}") from error
+
+
+def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progress) -> Iterator[StoredEvent]:
+    previous, number = header.base, 1
+    for number, line in lines:
+        try:
+            row = _event(line)
+            [_] = chained([row], previous)
+        except (ValueError, DamagedEventError) as error:
+            raise UsageError(f"line {number}: {error}") from error
+        yield row
+        previous = Head(row.position, row.digest, row.recorded_at)
+        progress(row.position)
+    if header.end is not None and previous.position < header.end.position:
+        raise UsageError(f"line {number + 1}: the file was cut, there are events up to {header.end.position}")
+
+
+def _event(line: bytes) -> StoredEvent:
+    if not line.endswith(b"\n"):
+        raise ValueError("the line was cut")
+    return read_event(line)
+
+
+@contextmanager
+def writing(path: str, stdout: IO[bytes]) -> Iterator[IO[bytes]]:
+    """A file to export to: `-` is stdout, a name that ends in `.gz` is compressed. A file that exists is not touched.
+
+    What fails half-way leaves no file behind.
+    """
+    if path == "-":
+        yield stdout
+        stdout.flush()
+        return
+    part = f"{path}.part-{os.getpid()}"
+    try:
+        with open(part, "xb") as raw:
+            if path.endswith(".gz"):
+                import gzip
+
+                with gzip.GzipFile(os.path.basename(path).removesuffix(".gz"), "wb", 6, raw, 0) as file:
+                    yield cast(IO[bytes], file)
+            else:
+                yield raw
+            raw.flush()
+            os.fsync(raw.fileno())
+        _publish(part, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _publish(part: str, path: str) -> None:
+    """Give a finished file its name, which must be free, and see that both are on disk."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise UsageError(f"{path} exists: it is not overwritten, choose another name") from None
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def reading(path: str, stdin: IO[bytes]) -> Iterator[Iterable[bytes]]:
+    """The lines of a file to import: `-` is stdin, a compressed one is known by its first bytes."""
+    try:
+        if path == "-":
+            yield _unpacked(stdin)
+        else:
+            with open(path, "rb") as file:
+                yield _unpacked(file)
+    except (EOFError, OSError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _unpacked(file: IO[bytes]) -> Iterable[bytes]:
+    import io
+
+    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file))
+    if buffered.peek(2)[:2] != b"\x1f\x8b":
+        return buffered
+    import gzip
+
+    return gzip.GzipFile(fileobj=buffered)
+
+
+# ── backups ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], progress: Progress) -> Head:
+    """Copy the queue to a new file while workers run, and check the whole copy before it gets its name; its head.
+
+    `opened` opens the copy. Raises UsageError when the name is taken, DamagedEventError when the log is damaged.
+    """
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists: it is not overwritten, choose another name")
+    part = f"{path}.part-{os.getpid()}"
+    try:
+        store.copy_to(part)
+        head = _checked(opened(part), progress)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        _publish(part, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        for name in (part, f"{part}-wal", f"{part}-shm", f"{part}-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+    return head
+
+
+def _checked(copy: EventStore, progress: Progress) -> Head:
+    try:
+        head = copy.base
+        for row in chained(copy.stored(), copy.base):
+            head = Head(row.position, row.digest, row.recorded_at)
+            progress(row.position)
+        return head
+    finally:
+        copy.close()

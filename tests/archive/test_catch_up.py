@@ -1,0 +1,258 @@
+"""The archive is a prefix of the log, whatever happens to whoever writes it."""
+
+import os
+import random
+import shutil
+import time
+from contextlib import suppress
+
+import pytest
+
+from queuectl.application import Queue
+from queuectl.errors import StoreError
+from queuectl.store import archive, open_store
+from queuectl.store.archive import Keeping
+from tests.archive.logs import archived, is_prefix, live, rows, segment_files
+from tests.store.peer import Peer
+from tests.store.vocabulary import ACTOR, a_worker, add, claimed, new
+
+SMALL = 4096
+
+
+def kept(path, clock, durability):
+    return open_store(path, clock, keep=lambda stored: Keeping(durability))
+
+
+def test_every_change_is_in_the_archive_once_it_is_made(store, path, clock):
+    for number in range(5):
+        add(store, new(f"job-{number}"))
+        assert is_prefix(path) == number + 1
+    live(store, clock)
+    assert is_prefix(path) == store.head().position
+
+
+def test_a_claim_leaves_the_database_only_with_a_change_that_waited_for_the_disk(store, path):
+    add(store, new("a"))
+    [job] = Queue(store, ACTOR).claim(claimed(0), (), 1, lambda job: True)
+    store.beat(a_worker())
+    assert (job.version, is_prefix(path)) == (2, 1)
+    add(store, new("b"))
+    assert is_prefix(path) == 3
+
+
+def test_nothing_is_archived_that_was_not_committed(store, path):
+    add(store, new("a"))
+    with suppress(ZeroDivisionError), store.transaction():
+        add(store, new("b"))
+        raise ZeroDivisionError
+    assert is_prefix(path) == 1
+
+
+def test_a_queue_in_memory_has_no_archive(tmp_path, clock, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = open_store(":memory:", clock)
+    add(store, new("a"))
+    store.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_are_for_their_owner_alone(store, path):
+    add(store, new("a"))
+    assert os.stat(f"{path}.archive").st_mode & 0o777 == 0o700
+    assert [file.stat().st_mode & 0o777 for file in segment_files(path)] == [0o600]
+
+
+# ── what others do to it ────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_one_store_left_out_another_makes_up_for(store, path, clock):
+    other = open_store(path, clock, keep=lambda stored: Keeping(archived=False))
+    add(store, new("a"))
+    add(other, new("b"), new("c"))
+    assert is_prefix(path) == 1
+    add(store, new("d"))
+    assert is_prefix(path) == 4
+    other.close()
+
+
+def test_stores_that_take_turns_see_each_others_lines(path, clock, monkeypatch):
+    monkeypatch.setattr(archive, "SEAL_AT", SMALL)
+    stores = [open_store(path, clock) for _ in range(3)]
+    for number in range(60):
+        add(stores[number % 3], new(f"job-{number}"))
+        assert is_prefix(path) == number + 1
+    assert len(segment_files(path)) > 3
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "rest", [b'{"position":3,"stream', b"\0" * 5000, b"{}\n\n", b'"data":{}}\n{"posi', b"\xff\n" * 9000]
+)
+def test_a_torn_end_is_cut(path, clock, rest):
+    store = open_store(path, clock)
+    add(store, new("a"), new("b"))
+    store.close()
+    with segment_files(path)[-1].open("ab") as file:
+        file.write(rest)
+    store = open_store(path, clock)
+    add(store, new("c"))
+    assert is_prefix(path) == 3
+    store.close()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 163])
+def test_a_segment_whose_header_is_torn_is_begun_again(path, clock, keep):
+    store = open_store(path, clock)
+    add(store, new("a"))
+    store.close()
+    os.truncate(segment_files(path)[0], keep)
+    store = open_store(path, clock)
+    add(store, new("b"))
+    assert is_prefix(path) == 2
+    store.close()
+
+
+@pytest.mark.parametrize("lose", [shutil.rmtree, lambda folder: os.rename(folder, folder + ".old")])
+def test_an_archive_that_is_taken_away_meanwhile_is_written_anew(store, path, lose):
+    add(store, new("a"))
+    lose(f"{path}.archive")
+    add(store, new("b"))
+    assert is_prefix(path) == 2
+
+
+def test_many_processes_and_kill_9(path, peers, clock):
+    """Whoever is killed, in the middle of a line too, the next one goes on from there."""
+    chance = random.Random(4)
+    open_store(path, clock).close()
+    for _ in range(4):
+        crowd = [Peer() for _ in range(3)]
+        peers += crowd
+        for number, peer in enumerate(crowd):
+            peer.told("open", path)
+            peer.ask("enqueue many", f"p{number}", 100_000)
+        wanted = len(rows(path)) + chance.randrange(20, 200)
+        deadline = time.monotonic() + 60
+        while len(rows(path)) < wanted:
+            assert time.monotonic() < deadline
+        for peer in crowd:
+            peer.end()
+        store = open_store(path, clock)
+        assert is_prefix_but_for_a_torn_end(path)
+        add(store, new(f"after-{wanted}"))
+        assert is_prefix(path) == store.head().position
+        store.close()
+
+
+def is_prefix_but_for_a_torn_end(path):
+    file = segment_files(path)[-1]
+    whole = file.read_bytes()
+    os.truncate(file, whole.rfind(b"\n") + 1)
+    is_prefix(path)
+    file.write_bytes(whole)
+    return True
+
+
+# ── segments ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_full_segments_are_synced_and_never_touched_again(path, clock, monkeypatch):
+    monkeypatch.setattr(archive, "SEAL_AT", SMALL)
+    synced = []
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    store = open_store(path, clock)
+    live(store, clock)
+    *sealed, _ = segment_files(path)
+    before = [file.read_bytes() for file in sealed]
+    assert len(sealed) > 3
+    assert all(len(data) >= SMALL for data in before)
+    assert synced == [str(file) for file in sealed]
+    add(store, new("more"))
+    assert [file.read_bytes() for file in sealed] == before
+    assert is_prefix(path) == store.head().position
+    store.close()
+
+
+# ── an archive that fails, and the levels of durability ─────────────────────────────────────────────
+
+
+def block(path):
+    """Nothing can be written where the archive was."""
+    shutil.rmtree(f"{path}.archive")
+    with open(f"{path}.archive", "w"):
+        pass
+
+
+def test_a_failing_archive_is_said_once_and_made_up_for(store, path, capsys):
+    add(store, new("a"))
+    block(path)
+    add(store, new("b"))
+    add(store, new("c"))
+    assert capsys.readouterr().err.count("\n") == 1
+    os.unlink(f"{path}.archive")
+    add(store, new("d"))
+    assert is_prefix(path) == 4
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_line_tears_nothing(store, path, monkeypatch, capsys):
+    add(store, new("a"))
+    real = os.write
+
+    def full(descriptor, data):
+        monkeypatch.setattr(os, "write", fail)
+        return real(descriptor, data[:100])
+
+    def fail(descriptor, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    add(store, new("b"))
+    assert "not in the archive" in capsys.readouterr().err
+    monkeypatch.setattr(os, "write", real)
+    add(store, new("c"))
+    assert is_prefix(path) == 3
+
+
+def test_paranoid_says_that_the_change_is_in_the_database_alone(path, clock):
+    store = kept(path, clock, "paranoid")
+    add(store, new("a"))
+    block(path)
+    with pytest.raises(StoreError, match="recorded in the database but not in the archive") as error:
+        add(store, new("b"))
+    assert error.value.exit_code == 5
+    assert [row[1] for row in rows(path)] == ["a", "b"]
+    store.close()
+
+
+@pytest.mark.parametrize(("durability", "synchronous", "syncs"), [("safe", 2, 0), ("paranoid", 2, 3), ("fast", 1, 0)])
+def test_the_levels_of_durability(path, clock, monkeypatch, durability, synchronous, syncs):
+    counted = []
+    monkeypatch.setattr(os, "fdatasync", counted.append)
+    store = kept(path, clock, durability)
+    for number in range(3):
+        with store.transaction():
+            assert store._db.pragma("synchronous") == synchronous
+            add(store, new(f"job-{number}"))
+    assert len(counted) == syncs
+    assert is_prefix(path) == 3
+    store.close()
+
+
+# ── elsewhere ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_archives_in_one_folder_are_apart_and_found_without_being_named_again(tmp_path, clock):
+    far = str(tmp_path / "far")
+    paths = [str(tmp_path / name / "queue.db") for name in ("one", "two")]
+    for path in paths:
+        store = open_store(path, clock, keep=lambda stored: Keeping(archive_dir=far))
+        add(store, new("a"))
+        store.close()
+        store = open_store(path, clock)
+        add(store, new("b"))
+        assert os.path.dirname(os.path.realpath(f"{path}.archive")) == far
+        assert is_prefix(path) == 2
+        store.close()
+    assert len(os.listdir(far)) == 2
+    assert archived(paths[0]) != archived(paths[1])

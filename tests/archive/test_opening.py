@@ -1,0 +1,202 @@
+"""On open the database and its archive are compared: behind is mended, beside and lost are refused."""
+
+import os
+import shutil
+
+import pytest
+
+from queuectl.errors import StoreError
+from queuectl.store import open_store
+from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
+from tests.store.peer import Peer, ask_all
+from tests.store.vocabulary import add, everything, new
+
+
+def old_copy(path):
+    """The database as it is now, to be put back later."""
+    checkpoint(path)
+    remove(path, "-wal", "-shm") if os.path.exists(path + "-wal") else None
+    shutil.copy(path, path + ".old")
+
+
+def put_back(path):
+    for suffix in ("-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.unlink(path + suffix)
+    shutil.copy(path + ".old", path)
+
+
+@pytest.fixture
+def behind(path, clock):
+    """A database that is 20 events behind its archive; what it was."""
+    made(path, 3)
+    old_copy(path)
+    store = open_store(path, clock)
+    store.append([new(f"later-{number}", unique=f"u{number}") for number in range(20)], "ann@box")
+    store.close()
+    whole = rows(path), tables(path)
+    put_back(path)
+    assert len(rows(path)) == len(whole[0]) - 20
+    return whole
+
+
+def test_a_database_that_is_behind_gets_the_missing_events(behind, path, clock, capsys):
+    store = open_store(path, clock)
+    assert (rows(path), tables(path)) == behind
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "events 33 to 52 were put back" in said
+    add(store, new("next"))
+    assert is_prefix(path) == 53
+    store.close()
+    open_store(path, clock).close()
+    assert capsys.readouterr().err == ""
+
+
+def test_several_that_open_at_once_put_them_back_once(behind, path, peers):
+    peers += [Peer() for _ in range(5)]
+    assert len(set(map(str, ask_all(peers, "open", path)))) == 1
+    assert (rows(path), tables(path)) == behind
+
+
+def test_a_database_that_is_ahead_is_fine(path, clock, capsys):
+    made(path, 3)
+    lines = segment_files(path)[0].read_bytes().splitlines(keepends=True)
+    segment_files(path)[0].write_bytes(b"".join(lines[:10]))
+    store = open_store(path, clock)
+    assert is_prefix(path) == 9
+    add(store, new("next"))
+    assert is_prefix(path) == store.head().position
+    assert capsys.readouterr().err == ""
+    store.close()
+
+
+def test_a_database_whose_events_are_all_gone_gets_them_back(path, clock):
+    open_store(path, clock).close()
+    old_copy(path)
+    store = open_store(path, clock)
+    add(store, new("a"))
+    store.close()
+    put_back(path)
+    store = open_store(path, clock)
+    assert store.load("a") is not None
+    store.close()
+
+
+# ── what is refused ─────────────────────────────────────────────────────────────────────────────────
+
+
+def other_events(path, clock):
+    """The same log went on in another way somewhere else."""
+    made(path, 2)
+    old_copy(path)
+    store = open_store(path, clock)
+    add(store, new("here"), new("there"))
+    store.close()
+    put_back(path)
+    os.rename(f"{path}.archive", f"{path}.kept")
+    store = open_store(path, clock)
+    add(store, new("beside"))
+    store.close()
+    shutil.rmtree(f"{path}.archive")
+    os.rename(f"{path}.kept", f"{path}.archive")
+
+
+def as_long(path, clock):
+    other_events(path, clock)
+    store = open_store(path + ".x", clock)
+    store.close()
+    lines = segment_files(path)[0].read_bytes().splitlines(keepends=True)
+    segment_files(path)[0].write_bytes(b"".join(lines[:-1]))
+
+
+def another_log(path, clock):
+    made(path, 2)
+    made(path + "2", 2)
+    shutil.rmtree(f"{path}.archive")
+    os.rename(f"{path}2.archive", f"{path}.archive")
+
+
+def a_bad_line(path, clock):
+    """The database is behind, and the archive is damaged in what it would get from there."""
+    made(path, 2)
+    old_copy(path)
+    store = open_store(path, clock)
+    add(store, *(new(f"job-{number}") for number in range(9)))
+    store.close()
+    put_back(path)
+    file = segment_files(path)[0]
+    file.write_bytes(file.read_bytes().replace(b'"stream_id":"job-4"', b'"stream_id":"job-x"'))
+
+
+@pytest.mark.parametrize("make", [other_events, as_long, another_log, a_bad_line])
+def test_a_database_beside_its_archive_is_read_but_not_written_to(path, clock, make):
+    make(path, clock)
+    before = rows(path)
+    lines = [file.read_bytes() for file in segment_files(path)]
+    store = open_store(path, clock)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"run `queuectl recover`, or move .* away") as error:
+            add(store, new("next"))
+        assert "\n" not in str(error.value)
+    assert store.load("done-0") is not None
+    everything(store)
+    store.close()
+    assert rows(path) == before
+    assert [file.read_bytes() for file in segment_files(path)] == lines
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_a_database_that_is_beside_its_archive_meanwhile_is_written_to_no_more(store, path, capsys, ahead):
+    """Its tail vanished under a running process, and others went on."""
+    add(store, new("a"), new("b"))
+    foreign = segment_files(path)[0].read_bytes().splitlines(keepends=True)[-1]
+    with segment_files(path)[0].open("ab") as file:
+        file.write(foreign.replace(b'{"position":2,', b'{"position":%d,' % (2 + ahead)))
+    add(store, new("c"))
+    assert "not in the archive" in capsys.readouterr().err
+    with pytest.raises(StoreError, match="run `queuectl recover`"):
+        add(store, new("d"))
+    assert store.load("c") is not None
+
+
+def missing(path):
+    remove(path, "", "-wal", "-shm")
+
+
+def emptied(path):
+    remove(path, "-wal", "-shm")
+    os.truncate(path, 0)
+
+
+def without_its_wal(path):
+    remove(path, "-wal", "-shm")
+
+
+@pytest.mark.parametrize("lose", [missing, emptied, without_its_wal])
+def test_a_lost_database_is_not_begun_anew_beside_its_archive(path, clock, lose):
+    made(path, 1)
+    lose(path)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="run `queuectl recover` to get them back, or move") as error:
+            open_store(path, clock)
+        assert error.value.exit_code == 5
+    assert is_empty(path)
+    os.rename(f"{path}.archive", f"{path}.elsewhere")
+    store = open_store(path, clock)
+    assert store.head().position == 0
+    store.close()
+
+
+def is_empty(path):
+    return not os.path.exists(path) or os.path.getsize(path) in (0, 4096)
+
+
+def test_an_archive_out_of_reach_is_not_an_empty_one(path, clock, tmp_path):
+    made(path, 1)
+    os.rename(f"{path}.archive", tmp_path / "disk")
+    os.symlink(tmp_path / "disk", f"{path}.archive")
+    missing(path)
+    os.rename(tmp_path / "disk", tmp_path / "unmounted")
+    with pytest.raises(StoreError, match="recover"):
+        open_store(path, clock)

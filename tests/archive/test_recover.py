@@ -1,0 +1,350 @@
+"""Every kind of damage: with the archive whole every event comes back bit for bit, without it what was not hit."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from queuectl import recovery
+from queuectl.errors import StoreError
+from queuectl.runtime import SystemClock
+from queuectl.store import archive, open_store
+from queuectl.store.archive import Keeping
+from queuectl.store.base import JobFilter
+from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
+from tests.store.vocabulary import add, new
+
+PAGE = 4096
+TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A queue whose events are half in the database file and half in the -wal; its folder, rows and tables."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = str(folder / "queue.db")
+    sealed, archive.SEAL_AT = archive.SEAL_AT, 8192
+    made(path, 6)
+    checkpoint(path)
+    store = open_store(path, SystemClock())
+    for number in range(40):
+        add(store, new(f"late-{number}", command=f"echo {'late' * 10}"))
+    store.close()
+    archive.SEAL_AT = sealed
+    assert os.path.getsize(path + "-wal") > 20 * PAGE
+    assert os.path.getsize(path) > 10 * PAGE
+    return folder, rows(path), tables(path)
+
+
+@pytest.fixture
+def damaged(whole, tmp_path):
+    """A copy to damage; with one call for each try a fresh one."""
+
+    def copy(number=0):
+        place = tmp_path / f"try-{number}"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(whole[0], place)
+        os.unlink(place / "queue.db-shm") if (place / "queue.db-shm").exists() else None
+        return str(place / "queue.db")
+
+    return copy
+
+
+def recover(path):
+    return recovery.recover(path, SystemClock(), Keeping(), lambda position: None)
+
+
+def check_whole(path, whole, report):
+    assert rows(path) == whole[1]
+    assert tables(path) == whole[2]
+    assert report.lost == []
+    assert is_prefix(path) == len(whole[1])
+    store = open_store(path, SystemClock())
+    assert store.log_id == log_id_of(whole[0])
+    add(store, new("next"))
+    store.close()
+    assert is_prefix(path) == len(whole[1]) + 1
+
+
+def log_id_of(folder):
+    store = open_store(str(folder / "queue.db"), SystemClock(), keep=lambda stored: Keeping(archived=False))
+    store.close()
+    return store.log_id
+
+
+# ── kinds of damage ─────────────────────────────────────────────────────────────────────────────────
+
+
+def flip(file, chance, times=1):
+    for _ in range(times):
+        offset = chance.randrange(os.path.getsize(file))
+        with open(file, "r+b") as damaged:
+            damaged.seek(offset)
+            old = damaged.read(1)[0]
+            damaged.seek(offset)
+            damaged.write(bytes([old ^ chance.randrange(1, 256)]))
+
+
+def zero_page(file, chance):
+    start = chance.randrange(max(1, os.path.getsize(file) // PAGE)) * PAGE
+    with open(file, "r+b") as damaged:
+        damaged.seek(start)
+        damaged.write(bytes(PAGE))
+
+
+def swap_pages(file, chance):
+    with open(file, "r+b") as damaged:
+        data = damaged.read()
+        one, two = (PAGE * number for number in chance.sample(range(len(data) // PAGE), 2))
+        for start, other in ((one, two), (two, one)):
+            damaged.seek(start)
+            damaged.write(data[other : other + PAGE])
+
+
+def garble(file, chance):
+    start = chance.randrange(os.path.getsize(file))
+    with open(file, "r+b") as damaged:
+        damaged.seek(start)
+        damaged.write(chance.randbytes(chance.randrange(1, 3 * PAGE)))
+
+
+def truncate(file, chance):
+    os.truncate(file, chance.randrange(os.path.getsize(file)))
+
+
+def delete(file, chance):
+    os.unlink(file)
+
+
+DAMAGE = {
+    "a byte flipped": flip,
+    "ten bytes flipped": lambda file, chance: flip(file, chance, 10),
+    "a page zeroed": zero_page,
+    "two pages swapped": swap_pages,
+    "garbage": garble,
+    "truncated": truncate,
+    "deleted": delete,
+}
+
+
+@pytest.mark.parametrize("where", ["", "-wal", "both"])
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_with_the_archive_every_event_comes_back_bit_for_bit(whole, damaged, kind, where):
+    chance = random.Random(f"{kind} {where}")
+    for number in range(1 if kind == "deleted" else max(1, TRIES // 20)):
+        path = damaged(number)
+        for suffix in ("", "-wal") if where == "both" else (where,):
+            DAMAGE[kind](path + suffix, chance)
+        check_whole(path, whole, recover(path))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind != "two pages swapped"])
+def test_a_damaged_archive_is_made_anew_from_the_database(whole, damaged, kind):
+    chance = random.Random(kind)
+    for number in range(max(1, TRIES // 20)):
+        path = damaged(number)
+        DAMAGE[kind](chance.choice(segment_files(path)), chance)
+        check_whole(path, whole, recover(path))
+
+
+@pytest.mark.parametrize("kind", ["a byte flipped", "ten bytes flipped", "a page zeroed", "garbage"])
+def test_database_and_archive_damaged_in_different_places_make_up_for_each_other(whole, damaged, kind):
+    chance = random.Random(kind)
+    path = damaged()
+    DAMAGE[kind](path, chance)
+    flip(segment_files(path)[-1], chance, 3)
+    flip(path + "-wal", chance, 1)
+    report = recover(path)
+    assert rows(path) == whole[1][: report.head.position]
+    assert report.head.position == len(whole[1]) or report.lost
+
+
+def test_single_bytes_of_the_database_without_its_archive(whole, damaged):
+    """What is not hit comes back: the events before the hit one. Those behind it have nothing that vouches for them."""
+    chance = random.Random(1)
+    complete = 0
+    for number in range(TRIES):
+        path = damaged(number % 2)
+        shutil.rmtree(f"{path}.archive")
+        file = path + chance.choice(["", "-wal"])
+        offset = chance.randrange(os.path.getsize(file))
+        with open(file, "rb") as data:
+            content = data.read()
+        hit = bytes([content[offset] ^ chance.randrange(1, 256)])
+        with open(file, "r+b") as data:
+            data.seek(offset)
+            data.write(hit)
+        report = recover(path)
+        found = rows(path)
+        assert found == whole[1][: len(found)]
+        assert len(found) == report.head.position
+        if len(found) < len(whole[1]):
+            assert is_of(content, offset, whole[1][len(found)])
+            assert report.lost[0][0] == len(found) + 1 or len(found) + 1 == len(whole[1])
+            assert not report.lost or report.lost[-1][1] == len(whole[1])
+        complete += len(found) == len(whole[1])
+        assert tables_follow(path)
+    assert complete > TRIES / 2
+
+
+def is_of(content, offset, row):
+    """Whether the byte stands in a page that holds the row, or in the head of a frame of the -wal."""
+    start, size = offset - offset % PAGE, PAGE
+    if content[:2] == b"7\x7f":
+        frame = 32 + (offset - 32) // (PAGE + 24) * (PAGE + 24)
+        if offset - frame < 24:
+            return True
+        start = frame + 24
+    page = content[start : start + size]
+    return row[-1] in page or (row[1] == "long" and b"longlong" in page)
+
+
+def tables_follow(path):
+    """The tables are those of the events that are left."""
+    store = open_store(path, SystemClock())
+    jobs = {row["id"]: row["version"] for row in store.jobs(JobFilter(limit=0))}
+    expected = {job_id: store.version(job_id) for job_id in jobs}
+    store.close()
+    return jobs == expected
+
+
+def test_without_the_archive_pages_that_are_swapped_or_stale_lose_nothing(whole, damaged):
+    chance = random.Random(2)
+    for number in range(5):
+        path = damaged(number)
+        shutil.rmtree(f"{path}.archive")
+        swap_pages(path, chance)
+        recover(path)
+        assert rows(path) == whole[1]
+
+
+def test_a_tail_that_is_cut_off_the_wal_is_lost_without_the_archive_and_nothing_else(whole, damaged):
+    path = damaged()
+    shutil.rmtree(f"{path}.archive")
+    os.truncate(path + "-wal", os.path.getsize(path + "-wal") // 2)
+    report = recover(path)
+    assert 0 < report.head.position < len(whole[1])
+    assert rows(path) == whole[1][: report.head.position]
+
+
+# ── what is beside ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_old_backup_put_back_gets_the_rest(whole, damaged):
+    path = damaged()
+    shutil.copy(path, path + ".old")
+    remove(path, "-wal")
+    report = recover(path)
+    check_whole(path, whole, report)
+    assert report.restored
+
+
+def test_two_branches_the_longer_one_is_kept_and_the_other_is_named_as_lost(whole, damaged):
+    path = damaged()
+    remove(path, "-wal")
+    os.rename(f"{path}.archive", f"{path}.kept")
+    store = open_store(path, SystemClock())
+    at = store.head().position
+    add(store, new("beside-1"), new("beside-2"))
+    store.close()
+    shutil.rmtree(f"{path}.archive")
+    os.rename(f"{path}.kept", f"{path}.archive")
+    report = recover(path)
+    assert rows(path) == whole[1]
+    assert report.lost == [(at + 1, at + 2)]
+
+
+def test_what_was_never_committed_does_not_come_back(damaged, whole):
+    """A transaction so large that SQLite spilled it to the -wal, and its process was killed."""
+    path = damaged()
+    program = (
+        "import os, sys\nfrom queuectl.store import open_store\nfrom queuectl.runtime import SystemClock\n"
+        "from tests.store.vocabulary import new\n"
+        "store = open_store(sys.argv[1], SystemClock())\nstore._db.pragma('cache_size', 10)\n"
+        "with store.transaction():\n"
+        "    store.append([new(f'half-{n}', command='x' * 500) for n in range(500)], 'a@b')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    before = os.path.getsize(path + "-wal")
+    subprocess.run([sys.executable, "-c", program, path], check=False, cwd=os.getcwd())
+    assert os.path.getsize(path + "-wal") > before + 20 * PAGE
+    shutil.rmtree(f"{path}.archive")
+    recover(path)
+    assert rows(path) == whole[1]
+
+
+# ── the procedure ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_queue_that_is_whole_stays_as_it_is(whole, damaged):
+    path = damaged()
+    report = recover(path)
+    assert report.kept == [(1, len(whole[1]))]
+    assert (report.restored, report.archive_aside) == ([], None)
+    check_whole(path, whole, report)
+
+
+def test_the_old_files_stay_and_no_more_than_three_of_them(damaged):
+    path = damaged()
+    chance = random.Random(3)
+    for _ in range(5):
+        flip(path, chance)
+        with open(path, "rb") as file:
+            before = file.read()
+        report = recover(path)
+        with open(os.path.join(report.aside, "queue.db"), "rb") as file:
+            assert file.read() == before
+        assert recover(path).aside != report.aside
+    kept = [name for name in os.listdir(os.path.dirname(path)) if ".damaged-" in name and "archive" not in name]
+    assert len(kept) == 3
+    assert {name for name in os.listdir(os.path.dirname(path)) if "recover" in name} == set()
+
+
+def test_the_same_damage_is_kept_once(damaged):
+    path = damaged()
+    shutil.copytree(os.path.dirname(path), f"{path}-again")
+    first = os.path.basename(recover(path).aside)
+    assert os.path.basename(recover(f"{path}-again/queue.db").aside) == first
+
+
+def test_a_queue_in_use_is_not_recovered(damaged, whole):
+    path = damaged()
+    program = (
+        "import apsw, sys\ndb = apsw.Connection(sys.argv[1])\n"
+        "print(db.execute('SELECT 1 FROM meta').fetchone(), flush=True)\ninput()"
+    )
+    user = subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        user.stdout.readline()
+        with pytest.raises(StoreError, match=rf"is open in python.*pid {user.pid}") as error:
+            recover(path)
+        assert error.value.exit_code == 5
+    finally:
+        user.communicate(b"\n", timeout=30)
+    check_whole(path, whole, recover(path))
+
+
+def test_nothing_to_recover(tmp_path):
+    with pytest.raises(StoreError, match="nothing to recover"):
+        recover(str(tmp_path / "queue.db"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", ["back_up", "_swap", "os.replace"])
+def test_a_recovery_that_is_cut_short_can_be_done_again(damaged, whole, monkeypatch, step):
+    """The archive is gone and the events are in the -wal: they must not go with it."""
+    path = damaged()
+    shutil.rmtree(f"{path}.archive")
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fail) if step == "os.replace" else patched.setattr(recovery, step, fail)
+        with pytest.raises(KeyboardInterrupt):
+            recover(path)
+    recover(path)
+    assert rows(path) == whole[1]

@@ -1,0 +1,206 @@
+"""The log out of a queue and into another, and backups while workers run."""
+
+import gzip
+import json
+import os
+import time
+
+import pytest
+
+from queuectl import transfer
+from queuectl.application import Queue
+from queuectl.errors import RefusedError, UsageError
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from queuectl.store.archive import Keeping
+from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
+from tests.store.peer import Peer
+from tests.store.vocabulary import ACTOR, add, claimed, new
+
+
+def nothing(position):
+    """No sign of progress."""
+
+
+@pytest.fixture
+def lived(store, clock):
+    live(store, clock, 4)
+    return store
+
+
+@pytest.fixture
+def lines(lived, tmp_path):
+    """Its export."""
+    with transfer.writing(str(tmp_path / "log"), None) as file:
+        transfer.export_log(lived, file, nothing)
+    return (tmp_path / "log").read_bytes().splitlines(keepends=True)
+
+
+@pytest.fixture
+def other(tmp_path, clock):
+    store = open_store(str(tmp_path / "other" / "queue.db"), clock)
+    yield store
+    store.close()
+
+
+# ── export and import ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_log_comes_over_with_the_same_head_identity_and_tables(lived, lines, other, path):
+    head = transfer.import_log(other, lines, nothing)
+    assert head == lived.head() == other.head()
+    assert other.log_id == lived.log_id
+    assert (rows(other.path), tables(other.path)) == (rows(path), tables(path))
+    assert is_prefix(other.path) == head.position
+    add(other, new("next"))
+    assert is_prefix(other.path) == head.position + 1
+
+
+def test_an_export_has_the_archives_lines(lines, path):
+    assert lines[1:] == segment_files(path)[0].read_bytes().splitlines(keepends=True)[1:]
+    header = json.loads(lines[0])
+    assert (header["end_position"], header["end_digest"]) == (len(lines) - 1, json.loads(lines[-1])["digest"])
+
+
+def test_a_segment_of_the_archive_can_be_imported(lived, other, path):
+    with transfer.reading(str(segment_files(path)[0]), None) as segment:
+        transfer.import_log(other, segment, nothing)
+    assert rows(other.path) == rows(path)
+
+
+@pytest.mark.parametrize("name", ["log.ndjson", "log.ndjson.gz"])
+def test_through_a_file(lived, other, tmp_path, name):
+    file = str(tmp_path / name)
+    with transfer.writing(file, None) as output:
+        transfer.export_log(lived, output, nothing)
+    with open(file, "rb") as written:
+        assert (written.read(2) == b"\x1f\x8b") == name.endswith(".gz")
+    assert os.stat(file).st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o022))
+    with transfer.reading(file, None) as read:
+        transfer.import_log(other, read, nothing)
+    assert other.head() == lived.head()
+
+
+def test_a_file_that_is_there_is_not_overwritten_and_half_a_file_is_not_left(lived, tmp_path):
+    (tmp_path / "log").write_text("mine")
+    with (
+        pytest.raises(UsageError, match="exists"),
+        transfer.writing(str(tmp_path / "log"), None) as file,
+    ):
+        file.write(b"x")
+    with pytest.raises(ZeroDivisionError), transfer.writing(str(tmp_path / "half"), None) as file:
+        raise ZeroDivisionError
+    assert sorted(os.listdir(tmp_path)) == ["log", "place"]
+    assert (tmp_path / "log").read_text() == "mine"
+
+
+BAD = {
+    "cut in a line": (lambda lines: [*lines[:9], lines[9][:50]], "line 10: the line was cut"),
+    "cut after a line": (lambda lines: lines[:9], "line 10: the file was cut"),
+    "the header alone": (lambda lines: lines[:1], "line 2: the file was cut"),
+    "empty": (lambda lines: [], "line 1: this is not a log"),
+    "of another program": (lambda lines: [b'{"id": 1}\n'], "line 1: this is not a log"),
+    "without its header": (lambda lines: lines[1:], "line 1: this is not a log"),
+    "a line is missing": (lambda lines: [*lines[:9], *lines[10:]], "line 10: event 10 of .* does not follow"),
+    "a line twice": (lambda lines: [*lines[:9], lines[8], *lines[9:]], "line 10: event 8 of"),
+    "two lines swapped": (lambda lines: [*lines[:8], lines[9], lines[8], *lines[10:]], "line 9: event 9 of"),
+    "a byte changed": (lambda lines: [*lines[:5], lines[5].replace(b"echo", b"ecHo"), *lines[6:]], "line"),
+    "an actor changed": (lambda lines: [*lines[:5], lines[5].replace(b"ann", b"bob"), *lines[6:]], "line 6: event 5"),
+    "another log behind it": (lambda lines: [*lines, lines[1]], "line"),
+    "no JSON": (lambda lines: [*lines[:5], b"hello\n", *lines[5:]], "line 6: this is not an event"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_file_that_is_not_whole_is_refused_with_the_line_and_nothing_of_it_is_taken(lines, other, bad):
+    change, why = BAD[bad]
+    before = other.log_id
+    if bad == "a byte changed":
+        number = next(index for index, line in enumerate(lines) if b"echo" in line)
+        wrong = [*lines[:number], lines[number].replace(b"echo", b"ecHo"), *lines[number + 1 :]]
+    else:
+        wrong = change(lines)
+    with pytest.raises(UsageError, match=why):
+        transfer.import_log(other, wrong, nothing)
+    assert (other.head().position, rows(other.path), other.log_id) == (0, [], before)
+    assert transfer.import_log(other, lines, nothing).position == len(lines) - 1
+
+
+def test_a_compressed_file_that_was_cut_is_refused(lines, other, tmp_path):
+    whole = gzip.compress(b"".join(lines))
+    (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="cannot read"), transfer.reading(str(tmp_path / "cut.gz"), None) as file:
+        transfer.import_log(other, file, nothing)
+    assert rows(other.path) == []
+
+
+def test_a_queue_with_events_takes_no_import(lines, other):
+    add(other, new("mine"))
+    with pytest.raises(RefusedError, match="not empty"):
+        transfer.import_log(other, lines, nothing)
+    assert len(rows(other.path)) == 1
+
+
+# ── backups and the head ────────────────────────────────────────────────────────────────────────────
+
+
+def unarchived(path):
+    return open_store(path, SystemClock(), keep=lambda stored: Keeping(archived=False))
+
+
+def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
+    copy = str(tmp_path / "copy.db")
+    assert transfer.back_up(lived, copy, unarchived, nothing) == lived.head()
+    assert (rows(copy), tables(copy)) == (rows(path), tables(path))
+    again = open_store(copy, clock)
+    assert again._db.pragma("journal_mode") == "wal"
+    add(again, new("next"))
+    again.close()
+    assert {name for name in os.listdir(tmp_path) if name.startswith("copy.db.part")} == set()
+
+
+def test_a_backup_overwrites_nothing(lived, tmp_path):
+    (tmp_path / "copy.db").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        transfer.back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+    assert (tmp_path / "copy.db").read_text() == "mine"
+
+
+def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):
+    import apsw
+
+    db = apsw.Connection(path)
+    db.execute("DROP TRIGGER events_refuse_update")
+    db.execute("UPDATE events SET actor = 'eve' WHERE position = 9")
+    db.close()
+    with pytest.raises(Exception, match="event 9 of"):
+        transfer.back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+    assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == []
+
+
+def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_path, peers):
+    made(path, 2)
+    peers.append(Peer())
+    peers[0].told("open", path)
+    peers[0].ask("enqueue many", "p", 100_000)
+    store = open_store(path, clock)
+    deadline, taken = time.monotonic() + 30, []
+    while len(taken) < 4 and time.monotonic() < deadline:
+        copy = str(tmp_path / f"copy-{len(taken)}.db")
+        if not taken or store.head().position > taken[-1].position:
+            taken.append(transfer.back_up(store, copy, unarchived, nothing))
+            assert rows(copy)[-1][-1] == taken[-1].digest
+    store.close()
+    peers[0].end()
+    assert len(taken) == 4
+    assert [row[-1] for row in rows(path)][: taken[-1].position] == [
+        row[-1] for row in rows(str(tmp_path / "copy-3.db"))
+    ]
+
+
+def test_the_head_is_that_of_the_last_event_on_disk(store, clock):
+    assert transfer.head_on_disk(store) == store.base
+    add(store, new("a"))
+    assert transfer.head_on_disk(store) == store.head()
+    Queue(store, ACTOR).claim(claimed(0), (), 1, lambda job: True)
+    assert transfer.head_on_disk(store).position in (1, 2)
