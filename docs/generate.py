@@ -10,6 +10,7 @@ by hand: it is kept where the field is still there, and asked for where it is mi
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -177,6 +178,7 @@ def settings(_: dict[str, str]) -> str:
 # ── the pages ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@cache
 def parts() -> dict[str, tuple[str, Part]]:
     """Every part by name: the page that has to have it, and what makes it."""
     machine, commands, events = PAGES[1:]

@@ -17,6 +17,7 @@ from queuectl.store.base import (
     Change,
     DamagedEventError,
     EventStore,
+    JobFilter,
     VersionConflictError,
     queue_stream,
     worker_stream,
@@ -224,9 +225,13 @@ class Queue:
         return Change(job_id, job.version, events, job)
 
     def unfinished(self, queues: Collection[str]) -> bool:
-        """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused."""
+        """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused.
+
+        Damaged jobs do not count: nobody holds them, and they are never due.
+        """
+        running = self.store.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
         return self.store.next_due(queues) is not None or any(
-            count.state is State.PROCESSING and (not queues or count.queue in queues) for count in self.store.counts()
+            row["locked_by"] is not None and (not queues or row["queue"] in queues) for row in running
         )
 
     def is_finished(self, job_id: str) -> Job | None:

@@ -141,6 +141,7 @@ _TABLE = (
     Setting("max-output", "10MiB", _size_from(8192), _show_size, "output kept of each stream of a run"),
     Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "what workers log"),
     Setting("log-format", "text", _one_of("text", "json"), str, "how workers log"),
+    Setting("durability", "safe", _one_of("safe", "paranoid", "fast"), str, "what is on disk before a change is told"),
     Setting("busy-timeout", "10s", _duration(0, DAY), format_duration, "how long to wait for a locked store"),
 )
 SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _TABLE}
@@ -232,6 +233,11 @@ def check(key: str, text: str) -> str:
 def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, str]:
     """The database's path or URL, and its origin."""
     return _outside(flag, _variable("db"), environ, dotenv) or (DEFAULT_DATABASE, "default")
+
+
+def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
+    """Where a new queue's archive goes, None for beside the database. No setting: a queue cannot say where it is."""
+    return (_outside(flag, _variable("archive-dir"), environ, dotenv) or (None, ""))[0]
 
 
 def read_dotenv(directory: str = ".") -> dict[str, str]:

@@ -87,7 +87,7 @@ class Intake:
             "argv": tuple(_argument(each) for each in wanted.argv or ()),
             "queue": check_queue(DEFAULT_QUEUE if wanted.queue is None else wanted.queue),
             "priority": _within("priority", wanted.priority or 0, -MAX_PRIORITY, MAX_PRIORITY),
-            "cwd": os.path.abspath(_text("cwd", os.getcwd() if wanted.cwd is None else wanted.cwd)),
+            "cwd": _folder(wanted.cwd),
             "env": _variables(wanted.env or {}),
             "secret_env": tuple(_variable("secret_env", name) for name in wanted.secret_env or ()),
             "tags": {_name("tags", k): _text("tags", v) for k, v in (wanted.tags or {}).items()},
@@ -180,6 +180,8 @@ def _argument(text: str) -> str:
 
 
 def _check_size(spec: Enqueued) -> None:
+    if any(len(f"{name}={value}".encode()) > MAX_ARGUMENT for name, value in spec.env.items()):
+        raise UsageError(f"env: a variable is longer than the system takes ({MAX_ARGUMENT} bytes)")
     size = sum(len(each.encode()) + 9 for each in (*spec.argv, spec.command, *spec.env, *spec.env.values()))
     if size > os.sysconf("SC_ARG_MAX") // 2:
         raise UsageError("the arguments and variables together are longer than the system takes")
@@ -220,6 +222,13 @@ def check_worker(text: str) -> str:
     if not _is_id(text):
         raise UsageError(f"name: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
+
+
+def _folder(given: str | None) -> str:
+    try:
+        return os.path.abspath(_text("cwd", os.getcwd() if given is None else given))
+    except OSError:
+        raise UsageError("cwd: the folder you are in is gone: give --cwd") from None
 
 
 def _variables(env: dict[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import msgspec
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.store.base import DamagedEventError
 from queuectl.units import SECOND, format_time
 
 __all__ = ["dead_letter", "event", "job", "whole_job", "worker"]
@@ -52,8 +53,10 @@ def worker(row: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def event(record: RecordedEvent) -> dict[str, Any]:
-    """An event of the log, `data` as an object and the digest in hex."""
+def event(record: RecordedEvent | DamagedEventError) -> dict[str, Any]:
+    """An event of the log, `data` as an object and the digest in hex; of a damaged one what is wrong with it."""
+    if isinstance(record, DamagedEventError):
+        return {"position": record.position, "stream_id": record.stream_id, "damaged": record.why}
     return {
         "position": record.position,
         "stream_id": record.stream_id,

@@ -21,6 +21,7 @@ __all__ = [
     "environment",
     "every_process",
     "is_zombie",
+    "keep_descriptors",
     "kill",
     "pid_namespace",
     "session",
@@ -114,6 +115,14 @@ def kill(pids: Iterable[int], number: int) -> None:
                     signal.pidfd_send_signal(descriptor, number)
             finally:
                 os.close(descriptor)
+
+
+def keep_descriptors() -> None:
+    """Keep what this process was started with (but for the standard streams) from the processes it will start."""
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        if int(name) > 2:
+            with suppress(OSError):
+                os.set_inheritable(int(name), False)
 
 
 def adopt_orphans() -> bool:

@@ -58,7 +58,8 @@ class Runner:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the folder {self.folder} for the jobs' output: {error.strerror}") from error
-        self._environ = {name: value for name, value in self.environ.items() if not _is_secret(name, value)}
+        kept = {name: value for name, value in self.environ.items() if not _is_secret(name, value)}
+        self._environ = {os.fsencode(name): os.fsencode(value) for name, value in kept.items()}
         self._locks: dict[str, int] = {}
         self._runs: dict[int, Run] = {}
         self._leftovers: list[Run] = []
@@ -94,7 +95,7 @@ class Runner:
             run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), None, capture)
             run.started = self.clock.monotonic()
             run.pid = self._spawn(job, lock, capture, self._environment(job, token))
-        except (OSError, LookupError) as error:
+        except (OSError, LookupError, ValueError) as error:
             if capture:
                 capture.discard()
             return Exit(NotStarted(_why(error, job)))
@@ -104,9 +105,10 @@ class Runner:
         self._watch.add(capture)
         return None
 
-    def _spawn(self, job: Job, lock: int, capture: Capture, environ: dict[str, str]) -> int:
-        argv = list(job.spec.argv) or [SHELL, "-c", job.spec.command]
-        os.chdir(job.spec.cwd)
+    def _spawn(self, job: Job, lock: int, capture: Capture, environ: dict[bytes, bytes]) -> int:
+        # Bytes, because the log's texts are UTF-8 whatever this worker's locale is.
+        argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
+        os.chdir(job.spec.cwd.encode())
         return os.posix_spawn(
             _program(argv[0], environ),
             argv,
@@ -122,12 +124,11 @@ class Runner:
             setsigdef=_DEFAULT_SIGNALS,
         )
 
-    def _environment(self, job: Job, token: str) -> dict[str, str]:
+    def _environment(self, job: Job, token: str) -> dict[bytes, bytes]:
         for name in job.spec.secret_env:
-            if name not in self._environ:
+            if name.encode() not in self._environ:
                 raise LookupError(f"the secret {name} is not in the worker's environment")
-        return {
-            **self._environ,
+        own = {
             **job.spec.env,
             "QUEUECTL_JOB_ID": job.id,
             "QUEUECTL_RUN": str(job.run),
@@ -135,6 +136,7 @@ class Runner:
             "QUEUECTL_WORKER": self.worker,
             TOKEN: token,
         }
+        return {**self._environ, **{name.encode(): value.encode() for name, value in own.items()}}
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────
 
@@ -273,13 +275,13 @@ def _cause(status: int) -> AnyCause | None:
     return Exited(code) if code > 0 else Signalled(-code)
 
 
-def _program(name: str, environ: Mapping[str, str]) -> str:
-    if "/" in name:
+def _program(name: bytes, environ: Mapping[bytes, bytes]) -> bytes:
+    if b"/" in name:
         return name
-    found = shutil.which(name, path=environ.get("PATH", os.defpath))
+    found = shutil.which(os.fsdecode(name), path=os.fsdecode(environ.get(b"PATH", os.defpath.encode())))
     if found is None:
-        raise LookupError(f"no program {name!r} in PATH")
-    return found
+        raise LookupError(f"no program {name.decode()!r} in PATH")
+    return os.fsencode(found)
 
 
 def _why(error: Exception, job: Job) -> str:
@@ -287,7 +289,7 @@ def _why(error: Exception, job: Job) -> str:
         return str(error.args[0])
     with suppress(OSError):
         os.stat(job.spec.cwd)
-        return f"{error.strerror}: {error.filename or (job.spec.argv or (SHELL,))[0]}"
+        return f"{error.strerror}: {(job.spec.argv or (SHELL,))[0]}"
     return f"{error.strerror}: the folder {job.spec.cwd}"
 
 

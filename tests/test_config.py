@@ -76,6 +76,7 @@ def test_the_defaults():
         ("max-output", 10 << 20, "10MiB"),
         ("log-level", "info", "info"),
         ("log-format", "text", "text"),
+        ("durability", "safe", "safe"),
         ("busy-timeout", 10 * SECOND, "10s"),
     ]
 

@@ -18,6 +18,7 @@ BROKEN_PIPE = 141
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code. Errors are one line on stderr."""
     os.umask(0o077)
+    _open_standard_streams()
     sys.exit(_exit_code(arguments))
 
 
@@ -30,9 +31,27 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return BROKEN_PIPE
+    except OSError as error:
+        _give_up_stdout()
+        return _complain(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     return code
+
+
+def _open_standard_streams() -> None:
+    """Have all three, whatever the caller closed, and in UTF-8, which is what the log's texts are."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
+        elif descriptor and hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(encoding="utf-8", errors="replace")
+
+
+def _give_up_stdout() -> None:
+    """Nothing more can be written there, and Python must not try at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _call(arguments: Sequence[str] | None) -> int:

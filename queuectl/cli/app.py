@@ -30,6 +30,17 @@ COMMANDS = {
     "pause": "moves:pause",
     "resume": "moves:resume",
     "config": "config:app",
+    "events": "events:events",
+    "diff": "past:diff",
+    "explain": "past:explain",
+    "verify": "checks:verify",
+    "rebuild": "checks:rebuild",
+    "recover": "recover:recover",
+    "export": "transfer:export",
+    "import": "transfer:import_log",
+    "backup": "transfer:backup",
+    "head": "transfer:head",
+    "doctor": "checks:doctor",
 }
 """Every command in the order of the help, and where it is: a function, or a typer app of its own."""
 
@@ -83,6 +94,9 @@ def main(
     db: Annotated[
         str | None, typer.Option("--db", metavar="PATH|URL", help="The queue [default: ./data/queue.db].")
     ] = None,
+    archive_dir: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where a new queue's archive goes [default: beside it].")
+    ] = None,
     color: Annotated[str, typer.Option(metavar="auto|always|never", help="Colour the output.")] = "auto",
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -91,7 +105,7 @@ def main(
     """A background job queue for the command line whose event log is the source of truth."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
-    ctx.obj = Session(db, color, os.environ, sys.stdout)
+    ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)
 
 
 def command() -> Any:

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 from queuectl import config as settings
 from queuectl.cli.app import new_app
 from queuectl.cli.moves import say
-from queuectl.cli.queries import Json
+from queuectl.cli.queries import AsOf, Json
 from queuectl.cli.session import Session
 from queuectl.render import table, to_json
 
@@ -20,17 +20,17 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name, as `c
 
 
 @app.callback()
-def default(ctx: typer.Context, as_json: Json = False) -> None:
+def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """The settings, each with where its value comes from."""
     if ctx.invoked_subcommand is None:
-        show(ctx, as_json)
+        show(ctx, as_json, as_of)
 
 
 @app.command()
-def show(ctx: typer.Context, as_json: Json = False) -> None:
+def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show every setting: its value, and whether a flag, the environment, .env, config set or the default says so."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.reading(as_of) as queue:
         values = [asdict(value) for value in session.config(queue.store).all()]
     rows = [{"key": v["key"], "value": v["text"], "origin": v["origin"]} for v in values]
     if as_json:
@@ -40,14 +40,14 @@ def show(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command()
-def get(ctx: typer.Context, key: Key) -> None:
+def get(ctx: typer.Context, key: Key, as_of: AsOf = None) -> None:
     """Print the bare value of one setting."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.reading(as_of) as queue:
         print(session.config(queue.store).value(key).text)
 
 
-@app.command("set")
+@app.command("set", context_settings={"ignore_unknown_options": True})
 def set_value(
     ctx: typer.Context,
     key: Key,

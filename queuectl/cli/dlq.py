@@ -8,7 +8,7 @@ from queuectl import presenting
 from queuectl.application import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.moves import Reason, Yes, confirm, purge_jobs, say
-from queuectl.cli.queries import Id, Json, show
+from queuectl.cli.queries import AsOf, Id, Json, show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
 from queuectl.errors import RefusedError, UsageError
@@ -25,10 +25,10 @@ COLUMNS = ["id", "attempts", "moved_at", "command", "last_error"]
 
 
 @app.command("list")
-def list_dead(ctx: typer.Context, as_json: Json = False) -> None:
+def list_dead(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """List the dead letters, the oldest first."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.reading(as_of) as queue:
         rows = queue.store.dlq()
     if as_json:
         print(to_json([presenting.dead_letter(row) for row in rows]))
@@ -78,5 +78,5 @@ def _dead(queue: Queue, ids: list[str]) -> list[str]:
         if not queue.store.dlq(job_id):
             job = queue.store.load(job_id)
             state = job.state if job else "gone"
-            raise RefusedError(f"job {job_id} is {state}, not {State.DLQ}: see `queuectl show {job_id}`")
+            raise RefusedError(f"job {job_id} is {state}, not {State.DLQ}: see `queuectl history {job_id}`")
     return found

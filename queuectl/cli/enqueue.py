@@ -85,10 +85,17 @@ def enqueue(
     )
     argv: list[str] | None = ctx.meta.get(_ARGV)
     _check_one_source(command or [], argv, file, flags)
-    with session.queue() as jobs:
-        intake = Intake(session.config(jobs.store), session.clock.now(), flags)
-        for receipt in jobs.enqueue(_jobs(intake, command or [], argv, file)):
-            print(receipt.id)
+    missing = session.missing
+    with (
+        session.reading() if missing else session.queue() as there
+    ):  # what is wrong with a job is said before a queue is made for it
+        jobs = list(_jobs(Intake(session.config(there.store), session.clock.now(), flags), command or [], argv, file))
+        receipts = [] if missing else there.enqueue(jobs)
+    if missing:
+        with session.queue() as made:
+            receipts = made.enqueue(jobs)
+    for receipt in receipts:
+        print(receipt.id)
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]

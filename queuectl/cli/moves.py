@@ -31,7 +31,7 @@ def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
         if job is None:
             continue
         if job.state is State.PROCESSING:
-            say(f"{job.id}: its worker is told to end it (`queuectl wait {job.id}`)")
+            say(f"{job.id}: its worker is told to end it (`queuectl wait {job.id}`, then `retry` brings it back)")
         else:
             say(f"{job.id}: off (`queuectl retry {job.id}` brings it back)")
 

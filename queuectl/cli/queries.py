@@ -8,11 +8,12 @@ import typer
 from queuectl import presenting
 from queuectl.application import Queue
 from queuectl.cli.session import Session
-from queuectl.domain.job import Job, evolve
+from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.render import clean, colored, table, to_json
-from queuectl.store.base import PAUSE_ALL, JobFilter
+from queuectl.store.base import PAUSE_ALL, DamagedEventError, JobFilter
+from queuectl.store.lives import Found, Life, lives
 from queuectl.store.tables import SORTS
 from queuectl.story import tell
 from queuectl.units import SECOND, ago, format_time, local_time, parse_time
@@ -21,17 +22,21 @@ __all__ = ["history", "list_jobs", "show", "status"]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a unique prefix.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="POSITION|TIME", help="As it stood then: 12, head, -2h, 'yesterday 14:00'."),
+]
 
 FAILED = "failed"
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
 LIST_LIMITS = {"command": 60, "last_error": 40}
 
 
-def status(ctx: typer.Context, as_json: Json = False) -> None:
+def status(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show how many jobs there are in each queue and state, the workers, and the oldest waiting job."""
     session: Session = ctx.obj
-    with session.reading() as queue:
-        overview = _overview(queue)
+    with session.reading(as_of) as queue:
+        overview = _overview(queue, live=as_of is None)
     if as_json:
         print(to_json(overview))
         return
@@ -41,12 +46,18 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     for paused in overview["paused"]:
         name = "every queue" if paused["queue"] == PAUSE_ALL else f"queue {paused['queue']}"
         print(clean(f"{name} is paused since {paused['paused_at']} by {paused['paused_by']}", newlines=False))
-    print(f"workers: {len(overview['workers'])}, running {sum(each['running'] for each in overview['workers'])} jobs")
+    print(_workers(overview["workers"]))
     if oldest := overview["oldest_waiting"]:
         print(clean(f"oldest waiting: {oldest['id']} since {oldest['created_at']}", newlines=False))
 
 
-def _overview(queue: Queue) -> dict[str, Any]:
+def _workers(rows: list[dict[str, Any]] | None) -> str:
+    if rows is None:
+        return "workers: their signs of life are not in the log"
+    return f"workers: {len(rows)}, running {sum(each['running'] for each in rows)} jobs"
+
+
+def _overview(queue: Queue, *, live: bool) -> dict[str, Any]:
     store = queue.store
     queues: dict[str, dict[str, Any]] = {}
     for count in store.counts():
@@ -60,7 +71,7 @@ def _overview(queue: Queue) -> dict[str, Any]:
             {"queue": name, **row, "paused_at": format_time(row["paused_at"] * SECOND)}
             for name, row in store.pauses().items()
         ],
-        "workers": [presenting.worker(msgspec.structs.asdict(row)) for row in store.workers()],
+        "workers": [presenting.worker(msgspec.structs.asdict(row)) for row in store.workers()] if live else None,
         "oldest_waiting": presenting.job(oldest[0]) if oldest else None,
     }
 
@@ -83,11 +94,12 @@ def list_jobs(
         str, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORTS)}; with - the greatest first.")
     ] = "-created",
     as_json: Json = False,
+    as_of: AsOf = None,
 ) -> None:
     """List jobs, the newest first."""
     session: Session = ctx.obj
     wanted = _filter(session, state or [], queue, tag or [], since, limit, sort)
-    with session.reading() as jobs:
+    with session.reading(as_of) as jobs:
         rows = jobs.store.jobs(wanted)
         now = jobs.store.now()
     if as_json:
@@ -142,15 +154,19 @@ def _next(row: dict[str, Any], now: int) -> str | None:
     return f"in {ago(row['due_at'] - now)}" if row["due_at"] is not None and row["due_at"] > now else None
 
 
-def show(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
+def show(ctx: typer.Context, job_id: Id, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show one job: its columns, and what was promised to it."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.reading(as_of) as queue:
         (found,) = queue.resolve([job_id])
-        row, job = queue.store.job(found), queue.store.load(found)
-    if row is None or job is None:
+        row, life = queue.store.job(found), next(lives(queue.store.examined(stream_id=found)))
+    if row is None or life.job is None:
+        if life.damage is not None:
+            raise life.damage
         raise NoSuchJobError(f"job {found} was purged: see `queuectl history {found}`; `retry` brings it back")
-    shown = presenting.whole_job(row, job)
+    shown = presenting.whole_job(row, life.job)
+    if life.damage is not None:
+        shown["damaged"] = str(life.damage)
     if as_json:
         print(to_json(shown))
         return
@@ -176,16 +192,23 @@ def history(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
     session: Session = ctx.obj
     with session.reading() as queue:
         (found,) = queue.resolve([job_id])
-        records = list(queue.store.records(stream_id=found))
+        events = list(queue.store.examined(stream_id=found))
     if as_json:
-        print(to_json([presenting.event(record) for record in records]))
+        print(to_json([presenting.event(event) for event in events]))
         return
-    job: Job | None = None
+    life = Life(found)
     print(f"job {found}")
-    for record in records:
-        headline, *details = tell(record, job)
-        place = colored(f"#{record.position:<6} {local_time(record.recorded_at)}", "gray", session.color)
-        print(f"\n{place}  {clean(headline, newlines=False)}")
-        for detail in [*filter(None, details), f"by {record.actor}"]:
-            print(f"        {clean(detail, newlines=False)}")
-        job = evolve(job, record)
+    for event in events:
+        _print_event(event, life.job, session.color)
+        life.take(event)
+
+
+def _print_event(event: Found, before: Job | None, color: bool) -> None:
+    if isinstance(event, DamagedEventError):
+        print(f"\n{colored(f'#{event.position:<6}', 'gray', color)} {clean(str(event), newlines=False)}")
+        return
+    headline, *details = tell(event, before)
+    place = colored(f"#{event.position:<6} {local_time(event.recorded_at)}", "gray", color)
+    print(f"\n{place}  {clean(headline, newlines=False)}")
+    for detail in [*filter(None, details), f"by {event.actor}"]:
+        print(f"        {clean(detail, newlines=False)}")

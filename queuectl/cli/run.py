@@ -1,6 +1,7 @@
 """`run`: a worker in the foreground."""
 
 import os
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from queuectl import process
 from queuectl.application import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
-from queuectl.errors import RefusedError
+from queuectl.errors import RefusedError, StoreBusyError
 from queuectl.intake import check_queue, check_worker
 from queuectl.runner import Runner
 from queuectl.runtime import random_factor
@@ -20,6 +21,10 @@ from queuectl.worker import Worker, WorkerOptions
 __all__ = ["run"]
 
 SECOND = 1_000_000
+RETRY = 0.05
+"""Seconds between two attempts on a busy store."""
+WAIT_FOR_STORE = SECOND // 4
+"""How long a worker lets itself be held up by a locked store before it looks after its jobs again."""
 
 
 def run(
@@ -42,7 +47,8 @@ def run(
     session: Session = ctx.obj
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
     queues = frozenset(map(check_queue, queue or ()))
-    with session.queue() as jobs:
+    process.keep_descriptors()
+    with session.queue(WAIT_FOR_STORE) as jobs:
         name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
@@ -54,9 +60,9 @@ def _work(session: Session, store: EventStore, max_output: int, name: str, optio
     runner = Runner(store.output_folder, store.log_id, name, session.clock, max_output)
     row = _who(name, options, session.clock.now() // SECOND)
     worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
-    _check_name(store, name)
     wakeup = Wakeup(store.wake_file, worker.stop)
-    worker.start()
+    _check_name(store, name)
+    _patiently(worker.start, wakeup)
     try:
         while (wait := worker.tick()) is not None:
             wakeup.sleep(wait)
@@ -65,7 +71,16 @@ def _work(session: Session, store: EventStore, max_output: int, name: str, optio
         raise
     if worker.failure is not None:
         raise worker.failure
-    worker.finish()
+    _patiently(worker.finish, wakeup)
+
+
+def _patiently(step: Callable[[], None], wakeup: Wakeup) -> None:
+    """Do it as soon as the store is free: a worker never exits because the store was busy."""
+    while True:
+        try:
+            return step()
+        except StoreBusyError:
+            wakeup.sleep(RETRY)
 
 
 def _check_name(store: EventStore, name: str) -> None:

@@ -1,16 +1,19 @@
 """One call of the command line: which queue, whose name, which settings. Everything is opened when first needed."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TextIO
 
 from queuectl.application import Queue
-from queuectl.config import Config, database_url, read_dotenv
+from queuectl.config import Config, archive_dir, database_url, read_dotenv
 from queuectl.runtime import SystemClock
-from queuectl.store import open_store
+from queuectl.store import MEMORY, file_of, open_store
+from queuectl.store.archive import Keeping
 from queuectl.store.base import EventStore
+from queuectl.store.segments import lost
 
 __all__ = ["Session"]
 
@@ -18,8 +21,11 @@ __all__ = ["Session"]
 class Session:
     """What a command gets as its context object."""
 
-    def __init__(self, db: str | None, color: str, environ: Mapping[str, str], stdout: TextIO) -> None:
+    def __init__(
+        self, db: str | None, color: str, environ: Mapping[str, str], stdout: TextIO, archive_dir: str | None = None
+    ) -> None:
         self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
+        self._archive_dir = archive_dir
         self.clock = SystemClock()
 
     @cached_property
@@ -42,26 +48,51 @@ class Session:
         """The settings as this call sees them."""
         return Config(flags or {}, self._environ, self._dotenv, store.settings if store else dict)
 
+    @property
+    def place(self) -> list[str]:
+        """The arguments by which another call of the command line means the same queue."""
+        return ["--db", self.url, *(["--archive-dir", self._archive_dir] if self._archive_dir else [])]
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no queue yet."""
+        path = file_of(self.url)
+        return path != MEMORY and not os.path.exists(path)
+
     @contextmanager
-    def queue(self) -> Iterator[Queue]:
-        """The queue, made when it is not there yet."""
-        with self._open(self.url) as store:
+    def queue(self, busy_timeout: int | None = None) -> Iterator[Queue]:
+        """The queue, made when it is not there yet. `busy_timeout` (microseconds) overrules the setting."""
+        with self._open(self.url, busy_timeout) as store:
+            if self.keeping(store.settings()).durability == "fast":
+                print("queuectl: durability is fast: a power cut may lose the last changes", file=sys.stderr)
             yield Queue(store, self.actor)
 
     @contextmanager
-    def reading(self) -> Iterator[Queue]:
-        """The queue for a command that only reads: one that is not there is empty, and is not made for it."""
-        missing = "://" not in self.url and not os.path.exists(self.url)
-        with self._open(":memory:" if missing else self.url) as store:
-            yield Queue(store, self.actor)
+    def reading(self, as_of: str | None = None) -> Iterator[Queue]:
+        """The queue for a command that only reads: one that is not there is empty, and is not made for it.
+
+        `as_of` is a position or a time: the queue as it stood then. Raises UsageError when it is neither.
+        """
+        missing = self.missing
+        if missing and (error := lost(file_of(self.url))):
+            raise error
+        with self._open(MEMORY if missing else self.url) as store:
+            yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
     @contextmanager
-    def _open(self, url: str) -> Iterator[EventStore]:
-        store = open_store(url, self.clock, self.config(None)["busy-timeout"])
+    def _open(self, url: str, busy_timeout: int | None = None) -> Iterator[EventStore]:
+        patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
+        store = open_store(url, self.clock, patience, self.keeping)
         try:
             yield store
         finally:
             store.close()
+
+    def keeping(self, stored: Mapping[str, str]) -> Keeping:
+        """How the queue is kept, given what `config set` left."""
+        config = Config({}, self._environ, self._dotenv, lambda: stored)
+        folder = archive_dir(self._archive_dir, self._environ, self._dotenv)
+        return Keeping(config["durability"], folder and os.path.abspath(folder))
 
     @property
     def actor(self) -> str:
@@ -73,3 +104,9 @@ class Session:
         except KeyError:
             user = str(os.getuid())
         return f"{user}@{os.uname().nodename}:{os.getpid()}"
+
+
+def _past(store: EventStore, as_of: str) -> EventStore:
+    from queuectl import past
+
+    return past.as_of(store, as_of)

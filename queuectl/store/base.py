@@ -4,9 +4,9 @@ Whoever writes takes the log's lock first, then reads the head and appends: posi
 in commit order. `append` outside `transaction` takes the lock for itself.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -14,6 +14,10 @@ from queuectl.domain.events import Event, RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import StoreError
+from queuectl.store.differences import Differences
+
+if TYPE_CHECKING:
+    from queuectl.store.archive import Archive
 
 __all__ = [
     "GENESIS",
@@ -25,8 +29,11 @@ __all__ = [
     "DamagedEventError",
     "EventStore",
     "Head",
+    "Inspect",
     "JobFilter",
+    "NoTextError",
     "RecordedEvent",
+    "Standing",
     "StoredEvent",
     "VersionConflictError",
     "WorkerRow",
@@ -51,8 +58,16 @@ class DamagedEventError(StoreError):
     """An event's digest or data is damaged."""
 
     def __init__(self, position: int, stream_id: str, why: str) -> None:
-        super().__init__(f"event {position} of {stream_id} is damaged ({why}): run `queuectl verify`")
+        super().__init__(f"event {position} of {stream_id} is damaged ({why}): run `queuectl recover`")
         self.position, self.stream_id, self.why = position, stream_id, why
+
+
+Inspect: TypeAlias = Callable[[Any, RecordedEvent | DamagedEventError], None]
+"""Is shown each event before the life of its stream (the first argument) takes it in."""
+
+
+class NoTextError(StoreError):
+    """A table holds bytes that are no text: run `queuectl rebuild`."""
 
 
 class Change(Struct, frozen=True):
@@ -86,6 +101,15 @@ class StoredEvent(NamedTuple):
     salt: bytes | None
     data_digest: bytes | None
     digest: bytes
+
+
+class Standing(NamedTuple):
+    """Where a job stood at some moment: `move` is the type of its last move, `recorded_at` that of its enqueueing."""
+
+    job_id: str
+    recorded_at: int
+    queue: str
+    move: str
 
 
 class Count(Struct, frozen=True):
@@ -156,6 +180,22 @@ class EventStore(Protocol):
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
         """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
 
+    def digest_at(self, position: int) -> bytes | None:
+        """The digest of an event, None when there is no such event."""
+
+    def append_stored(self, rows: Iterable[StoredEvent]) -> None:
+        """Append rows of another store of this log as they are, and carry them into the tables.
+
+        In transactions of up to 1000 rows, unless one is open. Raises DamagedEventError for a row that does not
+        follow on the head, VersionConflictError for a version that is taken.
+        """
+
+    def adopt(self, log_id: str, base: Head) -> None:
+        """Become the store of another log, of which no event is here yet. Only in an open transaction."""
+
+    def copy_to(self, path: str) -> None:
+        """Write a consistent copy to a new file, while others go on."""
+
     def load(self, job_id: str) -> Job | None:
         """Fold a job's stream, purged or not. Raises DamagedEventError."""
 
@@ -167,6 +207,11 @@ class EventStore(Protocol):
     ) -> Iterator[RecordedEvent]:
         """Events with `after < position <= until`, in order. Raises DamagedEventError where one is met."""
 
+    def examined(
+        self, *, stream_id: str | None = None, until: int | None = None
+    ) -> Iterator[RecordedEvent | DamagedEventError]:
+        """Events up to a position by stream and version; in the place of a damaged one stands what is wrong with it."""
+
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """Rows of the log with `after < position <= until`, in order, as they are: unchecked, and damaged ones too."""
 
@@ -177,8 +222,20 @@ class EventStore(Protocol):
     def head(self) -> Head:
         """The last event's place and digest."""
 
-    def streams(self, prefix: str, limit: int) -> list[str]:
-        """Ids of jobs, purged ones too, that begin with `prefix`."""
+    def on_disk(self) -> int:
+        """The last position known to be on disk: a claim alone may not be, all that stands before another event is."""
+
+    def bring_to_disk(self) -> int:
+        """See to it that claims at the log's end are on disk too, if it can be done now; what `on_disk` says then."""
+
+    def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs, purged ones too, that begin with `prefix` and were there at position `until` (None: now)."""
+
+    def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
+        """Events up to a position of our own streams (`$…`) that begin with `prefix`, in order; else as `examined`."""
+
+    def standing(self, until: int) -> list[Standing]:
+        """Where every job stood at a position, in the order of their enqueueing, purged ones too. Unchecked."""
 
     def holder(self, unique: str) -> str | None:
         """The live job that holds a unique key."""
@@ -188,6 +245,16 @@ class EventStore(Protocol):
 
     def next_due(self, queues: Collection[str]) -> int | None:
         """The earliest moment at which a pending job of the queues that are not paused is due."""
+
+    @property
+    def archive(self) -> "Archive | None":
+        """The log's copy outside the database, for reading; None when there is to be none."""
+
+    def compare(self, inspect: Inspect | None = None) -> Differences:
+        """Where the tables, at one moment, are not what the log makes them; `inspect` sees every event."""
+
+    def rebuild(self, inspect: Inspect | None = None) -> Differences:
+        """Derive the tables again and put right what differs, while others go on."""
 
     def hold(self, job_id: str) -> None:
         """Make a job unclaimable, because its stream is damaged."""

@@ -17,7 +17,7 @@ import msgspec
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
 from queuectl.store.base import DamagedEventError, StoredEvent
 
-__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "decode", "link", "seal"]
+__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "decode", "digest_of", "link", "seal"]
 
 SALT_BYTES = 16
 
@@ -64,20 +64,26 @@ def link(previous: bytes, content: bytes) -> bytes:
 def body_digest(row: StoredEvent) -> bytes:
     """sha256(salt ‖ data), or what redaction left of it."""
     if row.data_digest is not None:
+        if row.data is not None or row.salt is not None:
+            raise DamagedEventError(row.position, row.stream_id, "it has both data and the digest of removed data")
         return row.data_digest
     if row.data is None or row.salt is None:
         raise DamagedEventError(row.position, row.stream_id, "its data is missing")
     return sha256(row.salt + row.data.encode()).digest()
 
 
+def digest_of(row: StoredEvent, previous: bytes) -> bytes:
+    """The digest that a row has after the event whose digest is `previous`. Raises DamagedEventError."""
+    return link(previous, _content(row, row.type, row.schema, body_digest(row).hex()))
+
+
 def decode(row: StoredEvent, previous: bytes) -> RecordedEvent:
     """The event of a row. Raises DamagedEventError when the digest, the data or the schema is not right."""
     try:
-        content = _content(row, row.type, row.schema, body_digest(row).hex())
-        if link(previous, content) != row.digest:
+        if digest_of(row, previous) != row.digest:
             raise DamagedEventError(row.position, row.stream_id, "its digest does not match")
         event = _decode_event(row)
-    except (msgspec.MsgspecError, UnicodeError, TypeError, ValueError) as error:
+    except (msgspec.MsgspecError, UnicodeError, LookupError, TypeError, ValueError) as error:
         raise DamagedEventError(row.position, row.stream_id, str(error)) from error
     return RecordedEvent(
         row.position,
@@ -107,6 +113,8 @@ def _decode_event(row: StoredEvent) -> Event:
 def _upcast(row: StoredEvent, schema: int) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.json.decode(row.data or "")
     for older in range(row.schema, schema):
+        if (row.type, older) not in UPCASTERS:
+            raise ValueError(f"this version cannot read {row.type!r} events of schema {row.schema}")
         data = UPCASTERS[row.type, older](data)
     return data
 

@@ -8,14 +8,16 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import apsw
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store.base import GENESIS
 from queuectl.store.projections import VERSION
+from queuectl.store.segments import lost
 
-__all__ = ["MEMORY", "check_format", "connect", "file_at", "translated"]
+__all__ = ["MEMORY", "check_format", "check_library", "connect", "file_at", "first_use", "set_wal_mode", "translated"]
 
 APPLICATION_ID = 0x5143544C
 """`QCTL`, in the database's header: another program's file is refused."""
@@ -24,6 +26,7 @@ FORMAT = 1
 """The stored form's number: a newer one is refused, an older one is migrated."""
 
 MEMORY = ":memory:"
+CACHE_KIB = 16_000
 JOURNAL_LIMIT = 64 * 1024 * 1024
 CHECKPOINT_AFTER = 4000
 """Pages (16 MiB) in the -wal before they are carried over: each time costs two syncs of the disk."""
@@ -34,7 +37,7 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
 
     `busy_timeout` is microseconds. Raises StoreError or StoreBusyError.
     """
-    _check_library(apsw.sqlite_lib_version())
+    check_library(apsw.sqlite_lib_version())
     if path != MEMORY:
         _make_file(path)
     with translated(path):
@@ -47,7 +50,12 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
     return db
 
 
-def _check_library(version: str) -> None:
+def library_version() -> str:
+    """The SQLite that we use."""
+    return apsw.sqlite_lib_version()
+
+
+def check_library(version: str) -> None:
     """Refuse SQLite libraries with the WAL-reset race, which corrupts databases (fixed in 3.51.3, 3.50.7, 3.44.6)."""
     numbers = tuple(map(int, version.split(".")))
     fixed = numbers >= (3, 51, 3) or (3, 50, 7) <= numbers < (3, 51) or (3, 44, 6) <= numbers < (3, 45)
@@ -59,6 +67,8 @@ def _make_file(path: str) -> None:
     """Make the folder (0700) and an empty file (0600) before SQLite sees it, so that no mode is ever wider."""
     if os.path.isdir(path):
         raise StoreError(f"{path} is a folder, not a queue's database")
+    if not os.path.exists(path) and (refusal := lost(path)) and not os.path.exists(path):
+        raise refusal  # asked first, looked afterwards: another process may be making it at this moment
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -69,10 +79,22 @@ def _make_file(path: str) -> None:
 
 
 def _open(path: str) -> apsw.Connection:
+    if _is_still(path):
+        # Without a folder to write its -shm to, SQLite reads a WAL database only as one that nobody changes.
+        return apsw.Connection(
+            f"file:{quote(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        )
     try:
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     except (apsw.CantOpenError, apsw.ReadOnlyError):
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def _is_still(path: str) -> bool:
+    """Whether the queue is on a disk that cannot be written, with nothing in its -wal."""
+    if path == MEMORY or os.access(os.path.dirname(path), os.W_OK):
+        return False
+    return os.path.exists(path) and not os.path.exists(f"{path}-wal")
 
 
 def _settle(db: apsw.Connection) -> None:
@@ -80,24 +102,30 @@ def _settle(db: apsw.Connection) -> None:
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     db.execute(
         "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
-        f"PRAGMA journal_size_limit={JOURNAL_LIMIT}; PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
-    )
+        f"PRAGMA cache_size={-CACHE_KIB}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
+        f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
+    ).fetchall()  # a pragma that answers holds up those behind it until its answer is read
 
 
 def _identify(db: apsw.Connection, path: str) -> None:
     """Make an empty file a queue; refuse what another program made."""
     if _value(db, "PRAGMA application_id") == APPLICATION_ID:
         return
-    with _first_use(path):
-        if _value(db, "SELECT count(*) FROM sqlite_schema") == 0 and not db.readonly("main"):
+    refusal = lost(path)
+    with first_use(path):
+        owner = _value(db, "PRAGMA application_id")
+        empty = _value(db, "SELECT count(*) FROM sqlite_schema") == 0
+        if owner == 0 and empty and not db.readonly("main"):
+            if refusal:
+                raise refusal
             _create(db)
-        elif _value(db, "PRAGMA application_id") != APPLICATION_ID:
+        elif owner != APPLICATION_ID:
             raise StoreError(f"{path} is another program's SQLite database, not a queue")
 
 
 @contextmanager
-def _first_use(path: str) -> Iterator[None]:
-    """One process at a time makes the schema. The folder is the lock, so that no extra file stays behind."""
+def first_use(path: str) -> Iterator[None]:
+    """One process at a time makes the schema, or the tables anew. The folder is the lock: no extra file stays."""
     if path == MEMORY:
         yield
         return
@@ -124,6 +152,14 @@ def _create(db: apsw.Connection) -> None:
     }
     db.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
     db.execute("COMMIT")
+
+
+def set_wal_mode(path: str) -> None:
+    """Give a copy the journal mode that queues have: SQLite makes copies in its older one."""
+    with translated(path):
+        copy = apsw.Connection(path)
+        copy.execute("PRAGMA journal_mode=WAL")
+        copy.close()
 
 
 def check_format(form: object, moved_to: object, path: str) -> None:

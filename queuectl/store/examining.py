@@ -61,9 +61,8 @@ class ExaminedLog:
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """See EventStore. In pages, like `records`."""
         last = self.head().position if until is None else until
-        while page := self._fetch(
-            f"WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT {PAGE}", (after, last), previous=""
-        ):
+        clause = f"WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT {PAGE}"
+        while after < last and (page := self._fetch(clause, (after, last), previous="")):
             yield from map(StoredEvent._make, page)
             after = page[-1][0]
 

@@ -11,7 +11,7 @@ from typing import Any
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.store import projections
-from queuectl.store.base import Change
+from queuectl.store.base import Change, VersionConflictError
 from queuectl.store.projections import COUNT_KEYS, TABLES, Row
 from queuectl.store.tables import Tables
 
@@ -39,7 +39,7 @@ class ProjectedTables(Tables):
             self._project_job(projections.rows(change.job), projections.rows(job), fresh)
             _count(counts, change.job, job)
         for table, rows in fresh.items():
-            self._insert(_insert_sql(table), rows)
+            self._add(table, rows)
         self._add_counts(counts)
         return jobs
 
@@ -51,6 +51,15 @@ class ProjectedTables(Tables):
                 fresh.setdefault(table, []).append(row)
         for table in old.keys() - new.keys():
             self._put(Row(table, old[table][0], None))
+
+    def _add(self, table: str, rows: list[Any]) -> None:
+        """New rows. What a wrecked table has in their places goes: to decide again would meet it again, for ever."""
+        try:
+            self._insert(_insert_sql(table), rows)
+        except VersionConflictError:
+            places = [TABLES[table].index(name) for name in _places(table)]
+            self._insert(_clear_sql(table), [[row[i] for i in places] for row in rows])
+            self._insert(_insert_sql(table), rows)
 
     def _update(self, table: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> None:
         differing = tuple(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
@@ -89,6 +98,16 @@ _DROP_ZERO = f"DELETE FROM counts WHERE {' AND '.join(f'{key} = ?' for key in CO
 @cache
 def _insert_sql(table: str) -> str:
     return f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"
+
+
+def _places(table: str) -> list[str]:
+    """The columns of a job's row that no other row may share."""
+    return [name for name in ("id", "position") if name in TABLES[table]]
+
+
+@cache
+def _clear_sql(table: str) -> str:
+    return f"DELETE FROM {table} WHERE {' OR '.join(f'{name} = ?' for name in _places(table))}"
 
 
 @cache

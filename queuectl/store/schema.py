@@ -51,9 +51,10 @@ CREATE TABLE events (
 CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 
--- REPLACE deletes without firing the trigger above, so it is stopped before it does.
+-- REPLACE deletes without firing the trigger above, so it is stopped before it does; and a stream has no gaps.
 CREATE TRIGGER events_refuse_replace BEFORE INSERT ON events
 WHEN EXISTS (SELECT 1 FROM events WHERE position = NEW.position)
+  OR NEW.version <> 1 + coalesce((SELECT max(version) FROM events WHERE stream_id = NEW.stream_id), 0)
 BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 
 -- Redaction alone: data and salt go, their hash stays, everything else as it was.

@@ -1,48 +1,80 @@
 """The event log and its projections in one SQLite file, through apsw."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import apsw
 
 from queuectl.domain.events import RecordedEvent, type_of
-from queuectl.domain.job import Job, evolve
+from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
-from queuectl.store.base import WAKING, Change, Head, StoredEvent, VersionConflictError
-from queuectl.store.connection import check_format, connect, file_at, translated
-from queuectl.store.projecting import ProjectedTables
+from queuectl.store.archive import Archive, Keeping
+from queuectl.store.base import WAKING, Change, Head, NoTextError, StoredEvent, VersionConflictError
+from queuectl.store.connection import MEMORY, check_format, connect, file_at, set_wal_mode, translated
+from queuectl.store.keeping import Keeper
+from queuectl.store.moments import Moments
+from queuectl.store.rebuilding import RebuiltTables
+from queuectl.store.replaying import ReplayedTables
 
 __all__ = ["SqliteStore"]
 
 _INSERT_EVENT = f"INSERT INTO events VALUES ({', '.join('?' * len(codec.COLUMNS))})"
 _HEAD_AND_FORMAT = """
 SELECT position, digest, recorded_at,
-       (SELECT value FROM meta WHERE key = 'format'), (SELECT value FROM meta WHERE key = 'moved_to')
+       (SELECT value FROM meta WHERE key = 'format'), (SELECT value FROM meta WHERE key = 'moved_to'),
+       (SELECT value FROM meta WHERE key = 'projection_version')
 FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
 """
-_TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
-_EVENT = ", ".join(f"e.{column}" for column in codec.COLUMNS)
-_PREVIOUS = "(SELECT p.digest FROM events AS p WHERE p.position = e.position - 1)"
+_TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_TRIGGER)
 
 
-class SqliteStore(ProjectedTables):
+class SqliteStore(RebuiltTables, Moments, ReplayedTables):
     """See EventStore in store/base.py."""
 
-    def __init__(self, path: str, clock: Clock, busy_timeout: int = 10_000_000) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock: Clock,
+        busy_timeout: int = 10_000_000,
+        keep: Callable[[Mapping[str, str]], Keeping] = lambda stored: Keeping(),
+    ) -> None:
         self.path = path
         self._clock, self._log_clock = clock, LogClock(clock)
         self._db = connect(path, busy_timeout)
-        meta = dict(self._run("SELECT key, value FROM meta"))
-        self._log_id: str = meta["log_id"]
-        self._base = Head(meta["base_position"], meta["base_digest"], 0)
         self._file = file_at(path)
         self._synchronous = "FULL"
         self._locked_head: Head | None = None
+        self._keeping = self._how_to_keep(keep)
+        self._become_what_meta_says()
+        self._follow_this_version(self._derived_by)
+        if self._keeper is not None:
+            self._keeper.compare()
         self._data_version = self._read_data_version()
+
+    def _how_to_keep(self, keep: Callable[[Mapping[str, str]], Keeping]) -> Keeping:
+        try:
+            return keep(self.settings())
+        except StoreError:
+            return keep({})  # a wrecked table is for `rebuild`
+
+    def _become_what_meta_says(self) -> None:
+        """Whose log this is, and so which archive is its own."""
+        meta = dict(self._run("SELECT key, value FROM meta"))
+        try:
+            self._log_id: str = meta["log_id"]
+            self._base = Head(meta["base_position"], meta["base_digest"], 0)
+        except KeyError as error:
+            raise StoreError(f"{self.path} is damaged ({error} is missing): run `queuectl recover`") from error
+        self._keeper: Keeper | None = None
+        self._adopted = False
+        self._derived_by = meta.get("projection_version")
+        if self.path != MEMORY and self._keeping.archived:
+            archive = Archive(self.path, self._log_id, self._base, self._keeping.archive_dir)
+            self._keeper = Keeper(self, archive, self._keeping)
 
     # ── where things are ────────────────────────────────────────────────────────────────────────────
 
@@ -66,23 +98,51 @@ class SqliteStore(ProjectedTables):
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """See EventStore."""
-        if self._db.in_transaction:
+        if self._in_transaction():
             yield
             return
         self._begin("FULL" if durable else "NORMAL")
         try:
-            self._locked_head = self._checked_head()
+            self._locked_head = before = self._checked_head()
             yield
+            after = self._locked_head
             self._run("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._run("ROLLBACK")
+            if self._adopted:
+                self._become_what_meta_says()
             raise
         finally:
-            self._locked_head = None
+            self._locked_head, self._adopted = None, False
+        if durable and self._keeper is not None and after.position > before.position:
+            self._keeper.copy(after.position)
+
+    def _in_transaction(self) -> bool:
+        with translated(self.path):
+            return self._db.in_transaction
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        """A part of a transaction that is done as a whole or not at all."""
+        head = self._locked_head
+        self._run("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._run("ROLLBACK TO part")
+            self._locked_head = head
+            raise
+        finally:
+            if self._db.in_transaction:
+                self._run("RELEASE part")
 
     def _begin(self, synchronous: str) -> None:
         self._check_file()
+        if self._keeper is not None and self._keeper.refusal is not None:
+            raise StoreError(self._keeper.refusal)
+        if self._keeping.durability == "fast":
+            synchronous = "NORMAL"
         if synchronous != self._synchronous:
             self._run(f"PRAGMA synchronous={synchronous}")
             self._synchronous = synchronous
@@ -97,6 +157,7 @@ class SqliteStore(ProjectedTables):
         """The head, now that nobody else can move it, and whether this version may still write: in one question."""
         found = self._run(_HEAD_AND_FORMAT)
         check_format(found[0][3], found[0][4], self.path)
+        self._check_version(found[0][5])
         return Head(*found[0][:3]) if found[0][0] is not None else self._base
 
     def now(self) -> int:
@@ -108,7 +169,7 @@ class SqliteStore(ProjectedTables):
         if not any(change.events for change in changes):
             return [change.job for change in changes]
         _refuse_control_characters(actor, *(change.stream_id for change in changes))
-        with self.transaction():
+        with self._savepoint() if self._in_transaction() else self.transaction():
             batch = self._record(changes, actor)
             jobs = self._project(changes, batch)
         if any(type_of(record.event) in WAKING for records in batch for record in records):
@@ -133,9 +194,12 @@ class SqliteStore(ProjectedTables):
                 digest = stored[-1].digest
                 records.append(record)
             batch.append(records)
-        self._insert(_INSERT_EVENT, stored)
+        self._insert_events(stored)
         self._locked_head = Head(position, digest, now)
         return batch
+
+    def _insert_events(self, rows: Sequence[StoredEvent]) -> None:
+        self._insert(_INSERT_EVENT, rows)
 
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Insert rows. A taken (stream, version) or unique key means that someone was faster."""
@@ -153,10 +217,20 @@ class SqliteStore(ProjectedTables):
             with translated(self.path):
                 raise
 
+    def copy_to(self, path: str) -> None:
+        """See EventStore."""
+        self._run("VACUUM INTO ?", (path,))
+        set_wal_mode(path)
+
     def hold(self, job_id: str) -> None:
         """See EventStore."""
         with self.transaction():
             self._run("UPDATE jobs SET due_at = NULL, next_run_at = NULL WHERE id = ?", (job_id,))
+
+    @property
+    def archive(self) -> Archive | None:
+        """See EventStore."""
+        return self._keeper.archive if self._keeper is not None else None
 
     def _wake(self) -> None:
         try:
@@ -173,62 +247,27 @@ class SqliteStore(ProjectedTables):
         found = self._run("SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1")
         return Head(*found[0]) if found else self._base
 
-    def load(self, job_id: str) -> Job | None:
-        """See EventStore."""
-        job: Job | None = None
-        for record in self._decoded("WHERE e.stream_id = ? ORDER BY e.version", (job_id,)):
-            job = evolve(job, record)
-        return job
+    def digest_at(self, position: int) -> bytes | None:
+        """The digest of an event, None when there is no such event."""
+        found = self._run("SELECT digest FROM events WHERE position = ?", (position,))
+        return found[0][0] if found else None
 
     def version(self, stream_id: str) -> int:
         """See EventStore."""
         return int(self._run("SELECT coalesce(max(version), 0) FROM events WHERE stream_id = ?", (stream_id,))[0][0])
-
-    def records(
-        self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
-    ) -> Iterator[RecordedEvent]:
-        """See EventStore. Reads in pages, so that no read transaction stays open between them (the -wal would grow)."""
-        last = self.head().position if until is None else until
-        where, extra = ("e.stream_id = ? AND", (stream_id,)) if stream_id is not None else ("", ())
-        while True:
-            page = self._decoded(
-                f"WHERE {where} e.position > ? AND e.position <= ? ORDER BY e.position LIMIT 500", (*extra, after, last)
-            )
-            if not page:
-                return
-            yield from page
-            after = page[-1].position
-
-    def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
-        """See EventStore. In pages, like `records`."""
-        last = self.head().position if until is None else until
-        while True:
-            page = self._run(
-                f"SELECT {_EVENT} FROM events AS e WHERE e.position > ? AND e.position <= ?"
-                " ORDER BY e.position LIMIT 1000",
-                (after, last),
-            )
-            if not page:
-                return
-            yield from map(StoredEvent._make, page)
-            after = page[-1][0]
 
     @property
     def base(self) -> Head:
         """See EventStore."""
         return self._base
 
-    def _decoded(self, clause: str, parameters: Sequence[Any]) -> list[RecordedEvent]:
-        found = self._run(f"SELECT {_EVENT}, {_PREVIOUS} FROM events AS e {clause}", parameters)
-        return [codec.decode(StoredEvent(*row[:-1]), row[-1] or self._base.digest) for row in found]
-
-    def streams(self, prefix: str, limit: int) -> list[str]:
-        """See EventStore."""
-        found = self._run(
-            "SELECT DISTINCT stream_id FROM events WHERE stream_id >= ? AND stream_id < ? LIMIT ?",
-            (prefix, prefix + "\U0010ffff", limit),
-        )
-        return [row[0] for row in found if not row[0].startswith("$")]
+    def bring_to_disk(self) -> int:
+        """See EventStore. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up."""
+        if self._db.readonly("main"):
+            return self.on_disk()
+        head = self.head().position
+        busy, pages, carried = self._run("PRAGMA wal_checkpoint(PASSIVE)")[0]
+        return head if not busy and pages == carried else self.on_disk()
 
     def changed(self) -> bool:
         """See EventStore."""
@@ -240,6 +279,8 @@ class SqliteStore(ProjectedTables):
 
     def close(self) -> None:
         """See EventStore."""
+        if self._keeper is not None:
+            self._keeper.close()
         with translated(self.path):
             self._db.close()
 
@@ -248,6 +289,8 @@ class SqliteStore(ProjectedTables):
             return self._db.execute(sql, parameters).fetchall()
         except apsw.ConnectionClosedError as error:
             raise StoreError(f"the queue {self.path} is closed") from error
+        except UnicodeDecodeError as error:
+            raise NoTextError(f"{self.path} holds bytes that are no text: run `queuectl rebuild`") from error
         except apsw.Error:
             with translated(self.path):
                 raise

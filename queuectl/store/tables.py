@@ -206,11 +206,14 @@ def _state(name: str) -> State | None:
 def _conditions(wanted: JobFilter) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
+    either = []
     if wanted.states:
-        conditions.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+        either.append(f"state IN ({', '.join('?' * len(wanted.states))})")
         parameters += [state.value for state in wanted.states]
     if wanted.failed:
-        conditions.append(f"state = '{State.PENDING}' AND attempts > 0")
+        either.append(f"state = '{State.PENDING}' AND attempts > 0")
+    if either:
+        conditions.append(" OR ".join(either))
     if wanted.queue is not None:
         conditions.append("queue = ?")
         parameters.append(wanted.queue)

@@ -116,7 +116,8 @@ def test_a_store_with_a_password_is_not_for_jobs(queuectl: Queuectl) -> None:
 
 def test_a_secret_is_passed_and_never_written(queuectl: Queuectl) -> None:
     secret = "correct-horse-battery-staple"
-    job_id = queuectl.add("--secret-env", "TOKEN", f'[ "$TOKEN" = "$OTHER-battery-staple" ] && sleep {"0.1"}')
+    line = '[ "$TOKEN" = "$OTHER-battery-staple" ] && sleep 0.1'
+    job_id = queuectl.add("--secret-env", "TOKEN", line, env={"TOKEN": secret})
     queuectl.drain("--log-level", "debug", env={"TOKEN": secret, "OTHER": "correct-horse"})
     assert queuectl.state(job_id) == "done"
     files = [path for path in queuectl.db.parent.rglob("*") if path.is_file()]

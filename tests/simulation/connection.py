@@ -74,6 +74,7 @@ class Connection:
     def forget(self, worker: str) -> None:
         with self.transaction(durable=False):
             self._store.forget(worker)
+        self._shared.beats.pop(worker, None)
 
     def ask_to_stop(self, worker: str) -> bool:
         with self.transaction(durable=False):

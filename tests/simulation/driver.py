@@ -53,6 +53,7 @@ class Driver:
         self.shared.wake = self.wake
         self.user = Queue(Connection(self.shared), "user@node:1")
         self.chance = random.Random(seed)
+        self.fault: Callable[[WorkerProcess | None, str], None] = lambda process, point: None
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -105,7 +106,8 @@ class Driver:
         self.visit(self.world.workers.get(pid), point)
 
     def visit(self, process: WorkerProcess | None, point: str) -> None:
-        """Called before each call of a worker to its store or its commands; nothing goes wrong here."""
+        """Called before each call of a worker to its store or its commands: here things go wrong."""
+        self.fault(process, point)
 
     def wake(self) -> None:
         """Something was written that gives idle workers work."""
@@ -136,6 +138,7 @@ class Driver:
 
     def tick(self, process: WorkerProcess) -> None:
         """One tick of this worker, as `run` calls it."""
+        process.ticked_at = self.clock.monotonic()
         with self._inside(process):
             delay = process.worker.tick()
             self.clock.advance(TICK)
@@ -164,6 +167,12 @@ class Driver:
                 return done()
             self.tick_next()
         return True
+
+    def damage(self, job_id: str, version: int) -> None:
+        """Change a byte of one event, as no code of ours would."""
+        self.store._run("DROP TRIGGER IF EXISTS events_refuse_update")
+        changed = "UPDATE events SET data = replace(data, ':', ': ') WHERE stream_id = ? AND version = ?"
+        self.store._run(changed, (job_id, version))
 
     # ── what the log says ───────────────────────────────────────────────────────────────────────────
 

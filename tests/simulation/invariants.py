@@ -20,6 +20,8 @@ __all__ = ["InvariantError", "Oracle"]
 
 FREED_WITHIN = 60 * SECOND
 SPINS = 200
+LOOKS_AHEAD = 10_000
+"""How long a worker goes by its last look at who is next in line."""
 
 MOVES = {
     "enqueued": ("", "pending"),
@@ -53,6 +55,7 @@ class Known(Struct):
     attempts: int = 0
     run: int = 0
     due_at: int = 0
+    passed_over: dict[int, int] = {}
     claim: e.Claimed | None = None
     claimed_at: int = 0
     cancel_requested: bool = False
@@ -78,7 +81,6 @@ class Oracle:
         """Everything that is new since the last look."""
         self.read_on()
         self._check_attended()
-        self.world.refused.clear()
 
     def spawned(self, process: Process) -> None:
         """A command is about to start: nothing of its job may live, and its run must be the current one."""
@@ -131,6 +133,8 @@ class Oracle:
             self.paused.add(name)
         if record.type == "queue_resumed":
             self.paused.discard(name)
+            for known in self.jobs.values():
+                known.passed_over.clear()
 
     # ── one job's events ────────────────────────────────────────────────────────────────────────────
 
@@ -145,6 +149,7 @@ class Oracle:
             _must(known.state in sources.split(" "), f"{job_id}: {record.type}, but it is {known.state}")
             getattr(self, f"_{record.type}")(known, event, record)
             known.state = target
+            known.passed_over.clear()
         else:
             _must(record.type in JOB_NOTES, f"{record.type} in the stream of the job {job_id}")
             getattr(self, f"_{record.type}")(known, event, record)
@@ -167,16 +172,28 @@ class Oracle:
         job_id, now = record.stream_id, record.recorded_at
         _must(event.run == known.run + 1, f"{job_id}: run {event.run} is claimed after run {known.run}")
         _must(event.worker == record.actor, f"{job_id} is claimed by {record.actor} for {event.worker}")
-        worker = self.world.workers[event.pid]
-        _must(self._may_take(worker, known, now), f"{job_id} is claimed: {known.due_at - now} us early, or not from there")
-        for other, each in self.jobs.items():
-            first = other not in self.world.refused and each.state == "pending" and self._may_take(worker, each, now)
-            _must(not first or _rank(known) <= _rank(each), f"{job_id} is claimed before {other}")
+        worker, queue = self.world.workers[event.pid], known.spec.queue
+        _must(known.due_at <= now, f"{job_id} is claimed {known.due_at - now} us before it is due")
+        _must(
+            not worker.options.queues or queue in worker.options.queues, f"{job_id} is claimed from the queue {queue}"
+        )
+        _must(not self.paused & {PAUSE_ALL, queue}, f"{job_id} is claimed, but its queue is paused")
+        self._in_turn(job_id, known, worker, now)
         known.run, known.claim, known.claimed_at = event.run, event, self.clock.monotonic()
 
-    def _may_take(self, worker: WorkerProcess, known: Known, now: int) -> bool:
-        queue, queues = known.spec.queue, worker.options.queues
-        return known.due_at <= now and not self.paused & {PAUSE_ALL, queue} and (not queues or queue in queues)
+    def _in_turn(self, job_id: str, known: Known, worker: WorkerProcess, now: int) -> None:
+        """Whoever stands before this job in the worker's line is passed over for the length of a look at most."""
+        monotonic = self.clock.monotonic()
+        looked = worker.ticked_at - LOOKS_AHEAD
+        queues = worker.options.queues or {each.spec.queue for each in self.jobs.values()}
+        for other, each in self.jobs.items():
+            queue = each.spec.queue
+            waits = each.state == "pending" and each.due_at <= now and queue in queues
+            if not waits or self.paused & {PAUSE_ALL, queue} or _rank(each) >= _rank(known):
+                continue
+            if self.world.refused.get(other, 0) < looked:
+                since = each.passed_over.setdefault(worker.row.pid, monotonic)
+                _must(since >= looked, f"{job_id} is claimed before {other}")
 
     def _completed(self, known: Known, event: e.Completed, record: e.RecordedEvent) -> None:
         run = self._left(known, event, record)
@@ -244,7 +261,7 @@ class Oracle:
         elif isinstance(cause, e.NotStarted):
             _must((job_id, event.run) in self.world.not_started, f"{job_id} is said not to have started")
         elif isinstance(cause, e.TimedOut):
-            lasted = (run.told_at or 0) - run.started if run else 0
+            lasted = (run.told_at or run.ends) - run.started if run else 0
             _must(lasted >= (known.spec.timeout or 0), f"{job_id} timed out after {lasted} us")
         else:
             _must(run is not None and run.cause == cause, f"{job_id}: {cause}, but it was {run and run.cause}")
@@ -263,7 +280,9 @@ class Oracle:
         known, expected = self.jobs[job_id], rows(self.jobs[job_id].job)
         row, dead = self.store.job(job_id), self.store.dlq(job_id)
         _must((tuple(row.values()) if row else None) == expected.get("jobs"), f"{job_id}: its row is {row}")
-        _must([tuple(each.values()) for each in dead] == [*filter(None, [expected.get("dlq")])], f"{job_id}: dlq {dead}")
+        _must(
+            [tuple(each.values()) for each in dead] == [*filter(None, [expected.get("dlq")])], f"{job_id}: dlq {dead}"
+        )
         if known.state != "purged":
             said = row and (row["state"], row["attempts"], row["run"])
             _must(said == (known.state, known.attempts, known.run), f"{job_id}: its row says {said}, not {known}")
@@ -318,7 +337,9 @@ class Oracle:
         jobs = [tuple(row.values()) for row in self.store.jobs(JobFilter(limit=0))]
         _must(sorted(jobs) == sorted(each["jobs"] for each in folded if each), "the jobs are not what the log says")
         dead = [tuple(row.values()) for row in self.store.dlq()]
-        _must(sorted(dead) == sorted(each["dlq"] for each in folded if "dlq" in each), "the dlq is not what the log says")
+        _must(
+            sorted(dead) == sorted(each["dlq"] for each in folded if "dlq" in each), "the dlq is not what the log says"
+        )
         self._compare_notes(records)
         return records
 

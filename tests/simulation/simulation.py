@@ -175,11 +175,11 @@ class Simulation(Driver):
         return spec(
             queue=rng.choice(QUEUES),
             priority=rng.choice([0, 0, 0, 1, 5, -3]),
-            max_retries=rng.choice([0, 1, 2, 3]),
+            max_retries=rng.choice([0, 1, 1, 2, 3]),
             backoff_base=rng.choice([1.0, 2.0]),
-            backoff_cap=5 * SECOND,
-            timeout=rng.choice([None, 2, 5]) and rng.choice([1, 2, 5]) * SECOND,
-            delay=rng.choice([0, 0, 0, 500_000, 7 * SECOND, 20 * SECOND]),
+            backoff_cap=2 * SECOND,
+            timeout=rng.choice([None, SECOND, 2 * SECOND, 3 * SECOND]),
+            delay=rng.choice([0, 0, 0, 500_000, 3 * SECOND, 8 * SECOND]),
             unique=rng.choice([None, None, None, "a", "b"]),
         )
 
@@ -190,11 +190,11 @@ class Simulation(Driver):
             return Script(why_not="No such file or directory")
         for_ever = job.spec.timeout is not None and rng.random() < 0.3
         return Script(
-            lasts=FOR_EVER if for_ever else rng.choice([1_000, 50_000, SECOND, 3 * SECOND, 12 * SECOND]),
+            lasts=FOR_EVER if for_ever else rng.choice([1_000, 50_000, 300_000, SECOND, 4 * SECOND]),
             cause=rng.choice([None, None, None, Exited(1), Exited(7), Signalled(11)]),
-            obeys=rng.choice([0, 0, 300_000, 3 * SECOND, None]),
+            obeys=rng.choice([0, 0, 300_000, 2 * SECOND, None]),
             told=rng.choice([Signalled(15), Exited(143), None]),
-            background=rng.choice([0, 0, 0, SECOND, 15 * SECOND]),
+            background=rng.choice([0, 0, 0, 0, 0, 0, SECOND, 5 * SECOND]),
             background_obeys=rng.random() < 0.5,
         )
 
@@ -242,7 +242,7 @@ class Simulation(Driver):
                 namespace=rng.randrange(self.namespaces) + 1,
                 slots=rng.choice([1, 2, 4]),
                 queues=frozenset(rng.choice([(), (), ("default",), ("mail", "slow")])),
-                grace=rng.choice([1, 10]) * SECOND,
+                grace=rng.choice([1, 3]) * SECOND,
                 lease=self.lease,
                 drain=rng.random() < 0.1,
                 once=rng.random() < 0.05,
@@ -285,7 +285,10 @@ class Simulation(Driver):
         self.resume()
         for queue in [*QUEUES, PAUSE_ALL]:
             self.user.resume(queue)
-        places = [self.add_worker(namespace=place + 1, slots=4, lease=self.lease, drain=True) for place in range(self.namespaces)]
+        places = [
+            self.add_worker(namespace=place + 1, slots=4, lease=self.lease, drain=True)
+            for place in range(self.namespaces)
+        ]
         end = self.clock.monotonic() + SETTLED_WITHIN
         while any(process.alive for process in places):
             self.tick_next()

@@ -20,6 +20,7 @@ EPOCH = 1_800_000_000 * SECOND
 BOOT_AGE = 1_000 * SECOND
 FOR_EVER = 10**9 * SECOND
 HOST, BOOT = "node", "boot-1"
+ENDED_BY_SIGTERM = Signalled(SIGTERM)
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Script:
     lasts: int = SECOND
     cause: AnyCause | None = None
     obeys: int | None = 0
-    told: AnyCause | None = Signalled(SIGTERM)
+    told: AnyCause | None = ENDED_BY_SIGTERM
     background: int = 0
     background_obeys: bool = True
     why_not: str = ""
@@ -107,6 +108,7 @@ class WorkerProcess:
     inside: bool = False
     resumes_at: int | None = None
     wants: int = 0
+    ticked_at: int = 0
     stops: int = 0
 
     @property
@@ -128,7 +130,7 @@ class World:
         self.workers: dict[int, WorkerProcess] = {}
         self.runs: dict[tuple[str, int], Process] = {}
         self.not_started: set[tuple[str, int]] = set()
-        self.refused: set[str] = set()
+        self.refused: dict[str, int] = {}
         self.locks: dict[str, int] = {}
         self._processes: dict[str, list[Process]] = {}
 
@@ -172,7 +174,7 @@ class SimulatedCommands:
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")
         if self.world.is_locked(job.id) or job.id in self.runs:
-            self.world.refused.add(job.id)
+            self.world.refused[job.id] = self.world.clock.monotonic()
             return False
         self.world.locks[job.id] = self.me.pid
         return True

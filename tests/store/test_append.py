@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
-from queuectl.store.base import GENESIS, SETTINGS_STREAM, Change, VersionConflictError, queue_stream
+from queuectl.store.base import GENESIS, SETTINGS_STREAM, Change, Head, VersionConflictError, queue_stream
 from tests.store.vocabulary import (
     ACTOR,
     HOUR,
@@ -30,7 +30,7 @@ from tests.store.vocabulary import (
 
 
 def test_an_empty_log_stands_at_its_base(store):
-    assert store.head() == (0, GENESIS, 0)
+    assert store.head() == store.base == Head(0, GENESIS, 0)
     assert list(store.records()) == []
 
 
@@ -154,11 +154,8 @@ def test_every_digest_is_the_one_that_the_design_defines(store, clock):
 def test_the_head_is_the_last_link(store, clock):
     a_log(store, clock)
     last = stored(store)[-1]
-    assert (
-        store.head()
-        == (last.position, last.digest, last.recorded_at)
-        == (8, chained(stored(store))[-1], START + 50 * SECOND)
-    )
+    assert store.head() == Head(last.position, last.digest, last.recorded_at)
+    assert store.head() == Head(8, chained(stored(store))[-1], START + 50 * SECOND)
 
 
 def test_every_event_has_a_salt_of_its_own(store, clock):
@@ -175,7 +172,7 @@ def test_the_head_under_the_lock_is_that_of_what_was_appended_there(store):
         assert store.head().position == 1
         add(store, new("b"))
         inside = store.head()
-    assert store.head() == inside == (2, chained(stored(store))[-1], START)
+    assert store.head() == inside == Head(2, chained(stored(store))[-1], START)
 
 
 # ── all or nothing ──────────────────────────────────────────────────────────────────────────────────
@@ -195,7 +192,7 @@ def taken_id(store):
 
 
 def stream_that_is_not_there(store):
-    return new("nowhere")._replace(version=2)
+    return Change("nowhere", 2, [a_spec()])
 
 
 def taken_key(store):

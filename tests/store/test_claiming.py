@@ -50,7 +50,8 @@ def test_higher_priority_first_whatever_else(store, clock):
 @pytest.mark.parametrize("order", [*permutations(["at 1", "at 2", "at 3"])])
 def test_then_what_was_due_first(store, order):
     add(store, *(new(job_id, at=START - 10 + int(job_id[-1])) for job_id in order))
-    assert due(store) == ["at 1", "at 2", "at 3"]
+    for limit in (1, 2, 3):
+        assert due(store, limit=limit) == ["at 1", "at 2", "at 3"][:limit]
 
 
 @pytest.mark.parametrize("order", [*permutations("abc")])

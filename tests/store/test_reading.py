@@ -88,6 +88,14 @@ def test_the_log_is_read_between_two_places(long, after, until):
     assert places(long.records(after=after, until=until)) == [*range(after + 1, min(until, MANY + 1) + 1)]
 
 
+@pytest.mark.parametrize(
+    ("after", "until"), [(0, None), (0, 999), (0, 1000), (0, 1001), (999, 1001), (5, 5), (MANY, MANY + 9)]
+)
+def test_rows_are_read_across_their_pages(long, after, until):
+    rows = list(long.stored(after=after, until=until))
+    assert places(rows) == [*range(after + 1, min(until or MANY + 1, MANY + 1) + 1)]
+
+
 def test_one_stream_is_read_across_its_pages(long):
     records = list(long.records(stream_id="a"))
     assert [record.version for record in records] == [*range(1, 2 * (MANY // 3) + 2)]

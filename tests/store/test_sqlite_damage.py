@@ -2,27 +2,31 @@
 
 import hashlib
 import shutil
+from contextlib import suppress
 
 import apsw
 import pytest
-from msgspec.structs import replace
 
 from queuectl.application import Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
+from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.base import SETTINGS_STREAM, DamagedEventError
+from queuectl.store.base import SETTINGS_STREAM, DamagedEventError, JobFilter
 from tests.store.vocabulary import (
     ACTOR,
     SECOND,
     SettableClock,
     a_spec,
+    a_worker,
     add,
+    buried,
     chained,
     claimed,
     completed,
     everything,
     follow,
+    more,
     new,
     note,
     retried,
@@ -135,7 +139,7 @@ def test_the_damaged_event_is_named(store):
     with pytest.raises(DamagedEventError) as found:
         store.load("victim")
     assert (found.value.position, found.value.stream_id) == (2, "victim")
-    assert str(found.value) == "event 2 of victim is damaged (its digest does not match): run `queuectl verify`"
+    assert str(found.value) == "event 2 of victim is damaged (its digest does not match): run `queuectl recover`"
 
 
 def test_reading_the_log_stops_at_the_damaged_event(store):
@@ -144,6 +148,18 @@ def test_reading_the_log_stops_at_the_damaged_event(store):
         list(store.records())
     assert found.value.position == 2
     assert [record.position for record in store.records(after=2)] == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("position", "name"), [*cases()])
+def test_damaged_rows_are_given_as_they_are(store, position, name):
+    before = stored(store)
+    hit(store, damaging(position, name) if (position, name) != (1, "data") else damaging(1, "data, cut"))
+    after = stored(store)
+    assert [row for row in after if row.position != position and row in before] == before[: position - 1] + before[
+        position:
+    ]
+    assert len(after) == len(before)
+    assert before[position - 1] not in after
 
 
 def test_an_event_that_is_gone_from_the_middle_of_its_stream_is_missed(store, clock):
@@ -168,7 +184,7 @@ def test_data_that_was_changed_beside_its_old_digest_is_found(store):
 def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
     """A later version's event, its digest right: it is not damaged, but this version must not read past it."""
     *rows, last = stored(store)
-    later = replace(last, type="split", data='{"type":"split"}')
+    later = last._replace(type="split", data='{"type":"split"}')
     digest = chained([*rows, later])[-1].hex()
     hit(
         store,
@@ -192,6 +208,73 @@ def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store
     db.close()
     assert [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)] == ["victim", "two"]
     assert [store.job(job_id)["due_at"] for job_id in ("one", "ghost")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "INSERT INTO dlq (id, command, attempts, moved_at, original_created_at) VALUES ('one', '', 0, 0, 0)",
+        "INSERT INTO jobs (id, state) VALUES ('fresh', 'done')",
+        "INSERT INTO jobs (id, state, position) VALUES ('ghost', 'done', 8)",
+        "DELETE FROM jobs WHERE id = 'one'",
+        "DELETE FROM counts",
+    ],
+)
+def test_wrecked_tables_do_not_stop_the_log(store, stray):
+    """A row in the way is no conflict: to decide again would meet it again, and for ever."""
+    db = apsw.Connection(store.path)
+    db.execute(stray)
+    db.close()
+    [one] = add(store, more(store.load("one"), claimed()))
+    [_, one] = add(store, new("fresh"), more(one, buried()))
+    assert store.load("one") == one
+    assert (store.job("fresh")["state"], [row["id"] for row in store.dlq()]) == ("pending", ["one"])
+
+
+NO_TEXT = "CAST(x'ff' AS TEXT)"
+DAMAGED_TABLES = {
+    "jobs, output": f"UPDATE jobs SET stdout = {NO_TEXT} WHERE id = 'one'",
+    "jobs, id": f"UPDATE jobs SET id = {NO_TEXT} WHERE id = 'one'",
+    "jobs, state": "UPDATE jobs SET state = 'pen@ing' WHERE id = 'one'",
+    "dlq": f"INSERT INTO dlq VALUES ('one', {NO_TEXT}, 0, NULL, 0, 0)",
+    "counts, queue": f"INSERT INTO counts VALUES ({NO_TEXT}, 0, 'pending', 1)",
+    "counts, state": "INSERT INTO counts VALUES ('default', 0, 'pen@ing', 1)",
+    "settings": f"UPDATE settings SET value = {NO_TEXT}",
+    "pauses": f"INSERT INTO pauses VALUES ('mail', 0, {NO_TEXT})",
+    "workers": "UPDATE workers SET queues = '['",
+}
+
+
+@pytest.mark.parametrize("table", DAMAGED_TABLES)
+def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
+    store.beat(a_worker())
+    db = apsw.Connection(store.path)
+    db.execute(DAMAGED_TABLES[table])
+    db.close()
+    reads = {
+        "jobs": lambda: store.jobs(JobFilter()),
+        "dlq": store.dlq,
+        "counts": store.counts,
+        "settings": store.settings,
+        "pauses": store.pauses,
+        "workers": store.workers,
+        "claiming": lambda: Queue(store, ACTOR).claim(claimed(0), (), 9, lambda job: True),
+    }
+    for read in reads.values():
+        with suppress(StoreError):
+            read()
+    assert store.load("two") is not None
+
+
+@pytest.mark.parametrize("key", ["format", "log_id", "base_position", "base_digest"])
+def test_a_queue_that_lost_a_word_about_itself_is_refused(store, clock, key):
+    path = store.path
+    store.close()
+    db = apsw.Connection(path)
+    db.execute("DELETE FROM meta WHERE key = ?", (key,))
+    db.close()
+    with pytest.raises(StoreError):
+        open_store(path, clock)
 
 
 def test_reading_damage_changes_nothing(store):

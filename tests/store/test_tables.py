@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.domain.machine import State
-from queuectl.store.base import PAUSE_ALL, SETTINGS_STREAM, Count, JobFilter, queue_stream
+from queuectl.store.base import PAUSE_ALL, SETTINGS_STREAM, Change, Count, JobFilter, queue_stream
 from queuectl.store.projections import DLQ, JOBS
 from tests.store.vocabulary import (
     ACTOR,
@@ -56,7 +56,7 @@ def test_the_public_columns_of_jobs_keep_their_names_and_order():
 def test_an_enqueued_jobs_row(store, clock):
     clock.advance(600_001)
     spec = a_spec("echo hi", queue="mail", priority=5, delay=1_500_000, timeout=2_500_000, tags={"b": "2", "a": "1"})
-    add(store, new("a")._replace(events=[spec]))
+    add(store, Change("a", 0, [spec]))
     row = store.job("a")
     assert row is not None
     assert tuple(row) == JOBS

@@ -12,6 +12,7 @@ from tests.store.vocabulary import (
     add,
     chained,
     claimed,
+    completed,
     everything,
     follow,
     more,
@@ -169,9 +170,19 @@ def test_a_beat_writes_the_row_and_the_next_one_renews_it(store):
     row = a_worker()
     store.beat(row)
     assert store.workers() == [row]
-    later = replace(row, beat_at=99, last_heartbeat=5, running=2, jobs_done=7, slots=3, queues=())
+    later = replace(row, beat_at=99, last_heartbeat=5, jobs_done=7, slots=3, queues=())
     store.beat(later)
     assert store.workers() == [later]
+
+
+def test_what_a_worker_runs_is_counted_from_the_jobs(store):
+    store.beat(a_worker("w1", running=9))
+    store.beat(a_worker("w2"))
+    jobs = add(store, *(new(job_id) for job_id in "abc"))
+    jobs = add(store, *(more(job, claimed(1, "w1")) for job in jobs))
+    assert {row.name: row.running for row in store.workers()} == {"w1": 3, "w2": 0}
+    add(store, more(jobs[0], completed()))
+    assert {row.name: row.running for row in store.workers()} == {"w1": 2, "w2": 0}
 
 
 def test_workers_come_in_the_order_of_their_start(store):

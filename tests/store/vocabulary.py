@@ -3,13 +3,11 @@
 import hashlib
 from typing import Any
 
-import msgspec
-
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.store import projections
-from queuectl.store.base import Change, Count, EventStore, JobFilter, RecordedEvent, WorkerRow
+from queuectl.store.base import Change, Count, EventStore, JobFilter, RecordedEvent, StoredEvent, WorkerRow
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -183,44 +181,15 @@ def scanned(store: EventStore) -> list[Count]:
 
 # ── the stored form, from DESIGN section 4 alone ────────────────────────────────────────────────────
 
-EVENT_COLUMNS = (
-    "position",
-    "stream_id",
-    "version",
-    "type",
-    "schema",
-    "recorded_at",
-    "actor",
-    "data",
-    "salt",
-    "data_digest",
-    "digest",
-)
+EVENT_COLUMNS = StoredEvent._fields
 
 
-class StoredRow(msgspec.Struct, frozen=True):
-    """A row of `events`, as it is."""
-
-    position: int
-    stream_id: str
-    version: int
-    type: str
-    schema: int
-    recorded_at: int
-    actor: str
-    data: str | None
-    salt: bytes | None
-    data_digest: bytes | None
-    digest: bytes
-
-
-def stored(store: EventStore) -> list[StoredRow]:
+def stored(store: EventStore) -> list[StoredEvent]:
     """The rows of `events`, undecoded."""
-    found = store._run(f"SELECT {', '.join(EVENT_COLUMNS)} FROM events ORDER BY position")
-    return [StoredRow(*row) for row in found]
+    return list(store.stored())
 
 
-def chained(rows: list[StoredRow]) -> list[bytes]:
+def chained(rows: list[StoredEvent]) -> list[bytes]:
     """The digest that each row has to have."""
     digests, digest = [], bytes(32)
     for row in rows:

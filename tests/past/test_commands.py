@@ -1,0 +1,229 @@
+"""`--as-of`, `diff`, `explain` and `events` through the installed command line."""
+
+import json
+
+import pytest
+
+from tests.acceptance.cli import Queuectl, complained, eventually, query
+
+
+@pytest.fixture
+def lived(queuectl: Queuectl) -> Queuectl:
+    """Jobs that were enqueued, run, called off and purged; settings and pauses that came and went."""
+    queuectl.add("--id", "ok", "true")
+    queuectl.add("--id", "bad", "--max-retries", "0", "echo why >&2; exit 3")
+    queuectl.add("--id", "off", "--queue", "mail", "--delay", "1h", "true")
+    queuectl.ok("config", "set", "max-retries", "7")
+    queuectl.ok("pause", "mail")
+    queuectl.drain("--queue", "default")
+    queuectl.ok("cancel", "off", "--reason", "no longer wanted")
+    queuectl.ok("config", "unset", "max-retries")
+    queuectl.ok("resume", "mail")
+    queuectl.ok("purge", "ok", "bad", "--yes")
+    return queuectl
+
+
+def place(queuectl: Queuectl, kind: str) -> str:
+    """The position of the last event of a type."""
+    return str(query(queuectl.db, f"SELECT max(position) FROM events WHERE type = '{kind}'")[0][0])
+
+
+# ── --as-of ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_status_as_it_was(lived: Queuectl) -> None:
+    then = lived.json("status", "--as-of", place(lived, "dead_lettered"))
+    assert then["states"] == {"pending": 1, "processing": 0, "done": 1, "dlq": 1, "cancelled": 0}
+    assert [row["queue"] for row in then["paused"]] == ["mail"]
+    assert then["workers"] is None
+    assert then["oldest_waiting"]["id"] == "off"
+    live = lived.json("status")
+    assert live["states"] == {"pending": 0, "processing": 0, "done": 0, "dlq": 0, "cancelled": 1}
+    assert lived.json("status", "--as-of", "head") == {**live, "workers": None}
+    assert "not in the log" in lived.ok("status", "--as-of", "head")
+    assert lived.ok("status", "--as-of", "0").startswith("no jobs")
+
+
+def test_jobs_as_they_were(lived: Queuectl) -> None:
+    buried = place(lived, "dead_lettered")
+    rows = {row["id"]: row for row in lived.json("list", "--as-of", buried)}
+    assert {name: row["state"] for name, row in rows.items()} == {"ok": "done", "bad": "dlq", "off": "pending"}
+    assert [row["id"] for row in lived.json("list", "--as-of", buried, "--state", "dead")] == ["bad"]
+    assert "59m" in lived.ok("list", "--as-of", buried)
+    assert lived.json("show", "bad", "--as-of", buried)["last_error"] == "exited with code 3: why"
+    assert lived.json("show", "ok", "--as-of", "1")["state"] == "pending"
+    assert [row["id"] for row in lived.json("dlq", "list", "--as-of", buried)] == ["bad"]
+    assert lived.json("dlq", "list", "--as-of", "head") == lived.json("dlq", "list") == []
+    assert lived.json("list", "--as-of", "head") == lived.json("list")
+
+
+def test_a_job_that_was_not_there_or_was_purged(lived: Queuectl) -> None:
+    complained(lived("show", "off", "--as-of", "2"), 3, "no such job")
+    complained(lived("show", "ok"), 3, "history")
+    complained(lived("show", "ok", "--as-of", "head"), 3, "history")
+
+
+def test_settings_as_they_were(lived: Queuectl) -> None:
+    paused = place(lived, "queue_paused")
+    assert lived.ok("config", "get", "max-retries", "--as-of", paused) == "7"
+    assert lived.ok("config", "get", "max-retries") == "3"
+    assert lived.ok("config", "get", "max-retries", "--as-of", "3") == "3"
+    for command in (("config",), ("config", "show")):
+        rows = {row["key"]: row for row in lived.json(*command, "--as-of", paused)}
+        assert (rows["max-retries"]["value"], rows["max-retries"]["origin"]) == ("7", "config set")
+    flag = {"QUEUECTL_MAX_RETRIES": "1"}
+    assert lived.ok("config", "get", "max-retries", "--as-of", paused, env=flag) == "1"
+
+
+TAKE_AS_OF = ["status", "list", "show ok", "dlq list", "config show", "config get lease", "explain ok"]
+
+
+def test_what_is_no_moment_is_refused(lived: Queuectl) -> None:
+    for command in TAKE_AS_OF:
+        head = lived.position()
+        complained(lived(*command.split(), "--as-of", str(head + 1)), 2, f"no position {head + 1}", f"ends at {head}")
+        complained(lived(*command.split(), "--as-of", "whenever"), 2, "'whenever' is not a time")
+
+
+def test_a_time_before_the_first_event_is_an_empty_queue(lived: Queuectl) -> None:
+    for when in ("-2h", "yesterday 14:00", "2020-01-01T00:00:00Z"):
+        assert lived.json("list", "--as-of", when) == []
+        assert sum(lived.json("status", "--as-of", when)["states"].values()) == 0
+    assert lived.json("list", "--as-of", "now") == lived.json("list")
+
+
+def test_a_queue_that_is_not_there_has_no_past_and_is_not_made(queuectl: Queuectl) -> None:
+    assert queuectl.json("list", "--as-of", "head") == []
+    assert queuectl.json("diff", "0", "head")["jobs"] == []
+    assert queuectl.ok("events") == ""
+    assert not queuectl.db.exists()
+
+
+# ── diff ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_diff(lived: Queuectl) -> None:
+    before, after = "4", place(lived, "cancelled")
+    report = lived.json("diff", before, after)
+    jobs = {job["id"]: job for job in report["jobs"]}
+    assert (report["from"]["position"], report["to"]["position"]) == (4, int(after))
+    assert {name: job["change"] for name, job in jobs.items()} == dict.fromkeys(("ok", "bad", "off"), "changed")
+    assert jobs["ok"]["columns"]["state"] == {"old": "pending", "new": "done"}
+    assert jobs["bad"]["columns"]["last_error"] == {"old": None, "new": "exited with code 3: why"}
+    assert report["settings"] == []
+    assert [(row["queue"], row["old"]) for row in report["paused"]] == [("mail", None)]
+    table = lived.ok("diff", before, after)
+    assert "state pending → dlq; attempts 0 → 1" in table
+    assert "queue mail: paused by" in table
+
+
+def test_diff_of_what_came_and_went(lived: Queuectl) -> None:
+    report = lived.json("diff", place(lived, "dead_lettered"))
+    assert {job["id"]: job["change"] for job in report["jobs"]} == {"off": "changed", "ok": "removed", "bad": "removed"}
+    assert report["settings"] == [{"key": "max-retries", "old": "7", "new": None}]
+    assert [row["new"] for row in report["paused"]] == [None]
+    added = lived.json("diff", "0", "3")["jobs"]
+    assert [(job["id"], job["change"]) for job in added] == [("ok", "added"), ("bad", "added"), ("off", "added")]
+    assert added[0]["columns"]["command"] == {"old": None, "new": "true"}
+    table = lived.ok("diff", "1")
+    assert "setting" not in table
+    assert "removed" in table
+
+
+def test_diff_takes_times(lived: Queuectl) -> None:
+    everything = lived.json("diff", "0", "head")["jobs"]
+    assert lived.json("diff", "-1h", "now")["jobs"] == everything
+    assert lived.json("diff", "--", "-1h")["jobs"] == everything
+    assert "no job changed" in lived.ok("diff", "-2h", "-1h")
+    assert lived.ok("diff", "head", "head").startswith("from position")
+
+
+def test_diff_refuses(lived: Queuectl) -> None:
+    complained(lived("diff", "5", "3"), 2, "5", "is after 3", "swap them")
+    complained(lived("diff", "1", "9999"), 2, "no position 9999")
+    complained(lived("diff", "1", "soon"), 2, "not a time")
+    complained(lived("diff"), 2)
+    complained(lived("diff", "1", "2", "3"), 2)
+    complained(lived("diff", "1", "--frobnicate"), 2, "--frobnicate")
+
+
+# ── explain ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_explain(lived: Queuectl) -> None:
+    told = lived.ok("explain", "off")
+    assert told.startswith("job off is cancelled")
+    assert "reason: no longer wanted" in told
+    assert "next: queuectl retry off" in told
+    document = lived.json("explain", "bad")
+    assert list(document) == ["id", "state", "position", "why", "next"]
+    assert (document["state"], document["next"]) == ("purged", ["queuectl retry bad"])
+    dead = lived.ok("explain", "ba", "--as-of", place(lived, "dead_lettered"))
+    assert "attempt 1 of 1 (run 1) failed" in dead
+    assert "no retry is left" in dead
+    complained(lived("explain", "nobody"), 3, "no such job")
+    complained(lived("explain", "off", "--as-of", "1"), 3, "no such job")
+
+
+def test_what_a_command_says_cannot_steer_the_terminal(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--max-retries", "0", "printf '\\033[2Jhello' >&2; exit 1")
+    queuectl.drain()
+    for command in (("explain", "a"), ("events",), ("diff", "0")):
+        assert "\x1b" not in queuectl.ok(*command)
+
+
+# ── undo ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_undo_says_how_to_undo_it(queuectl: Queuectl) -> None:
+    for name in ("a", "b", "c"):
+        queuectl.add("--id", name, "--max-retries", "0", "false")
+    assert "`queuectl retry a`" in queuectl("cancel", "a").err
+    assert "`queuectl retry a`" in queuectl("purge", "a", "--yes").err
+    queuectl.drain()
+    queuectl.add("--id", "d", "sleep 60")
+    worker = queuectl.start("run", "--once")
+    eventually(lambda: queuectl.state("d") == "processing", "it runs")
+    assert "`retry` brings it back" in queuectl("cancel", "d").err
+    assert worker.ended().code == 0
+    assert "`queuectl retry b`" in queuectl("dlq", "purge", "b", "--yes").err
+    assert "`queuectl retry c`" in queuectl("dlq", "purge", "--all", "--yes").err
+    queuectl.ok("retry", *"abcd")
+    assert [queuectl.state(name) for name in "abcd"] == ["pending"] * 4
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def listed(queuectl: Queuectl, *flags: str) -> list[dict]:
+    return [json.loads(line) for line in queuectl.ok("events", "--json", *flags).splitlines()]
+
+
+def test_events_are_the_log(lived: Queuectl) -> None:
+    found = listed(lived)
+    assert [each["position"] for each in found] == list(range(1, lived.position() + 1))
+    assert [each for each in found if each["stream_id"] == "bad"] == lived.json("history", "bad")
+    table = lived.ok("events").splitlines()
+    assert len(table) == len(found)
+    assert "$ true" in table[0]
+    assert "max-retries is 7" in table[3]
+    assert "max-retries is unset" in "\n".join(table)
+
+
+def test_events_that_are_asked_for(lived: Queuectl) -> None:
+    found = listed(lived)
+    assert listed(lived, "--from", "3", "--to", "5") == found[2:5]
+    assert listed(lived, "--to", "0") == []
+    assert listed(lived, "--from", "9999") == []
+    assert {each["type"] for each in listed(lived, "-t", "claimed", "--type", "enqueued")} == {"claimed", "enqueued"}
+    assert listed(lived, "--job", "ba", "--type", "claimed") == lived.json("history", "bad")[1:2]
+    assert listed(lived, "--since", "-1h") == found
+    assert listed(lived, "--since", "+1h") == []
+    assert listed(lived, "--since", found[5]["recorded_at"])[0]["recorded_at"] == found[5]["recorded_at"]
+
+
+def test_events_refuses(lived: Queuectl) -> None:
+    complained(lived("events", "--type", "exploded"), 2, "exploded", "enqueued")
+    complained(lived("events", "--job", "nobody"), 3, "no such job")
+    complained(lived("events", "--since", "soon"), 2, "--since", "not a time")
+    complained(lived("events", "--from", "0"), 2, "--from")

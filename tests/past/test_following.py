@@ -1,0 +1,199 @@
+"""`events -f`: the backlog, one line that says so, then what comes: no gap, no repeat, nothing too soon."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT
+from subprocess import PIPE, Popen
+from threading import Timer
+
+import apsw
+import pytest
+
+from queuectl.domain.events import Purged
+from queuectl.store import open_store
+from queuectl.store.base import EventStore
+from tests.acceptance.cli import PROGRAM, Queuectl, eventually
+from tests.store.vocabulary import SettableClock, add, claimed, completed, more, new
+
+WRITER = """
+import sys
+from queuectl.application import NewJob, Queue
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from tests.store.vocabulary import a_spec, claimed, completed, more
+store = open_store(sys.argv[1], SystemClock())
+for batch in range(int(sys.argv[2])):
+    ids = [f"job-{batch}-{number}" for number in range(5)]
+    Queue(store, "writer").enqueue([NewJob(a_spec("true " + "x" * 100), job_id) for job_id in ids])
+    with store.transaction(durable=False):
+        jobs = store.append([more(store.load(job_id), claimed()) for job_id in ids], "w1")
+    store.append([more(job, completed()) for job in jobs], "w1")
+store.close()
+"""
+
+
+@pytest.fixture
+def store(queuectl: Queuectl, clock: SettableClock) -> Iterator[EventStore]:
+    """The queue that the command line works on, opened by the test."""
+    opened = open_store(str(queuectl.db), clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def follower(queuectl: Queuectl, store: EventStore) -> Iterator[Popen[str]]:
+    """A follower that nobody reads from yet."""
+    add(store, new("first"))
+    command = [PROGRAM, "events", "-f", "--json"]
+    with Popen(command, cwd=queuectl.folder, env=queuectl.env, stdout=PIPE, stderr=PIPE, text=True) as process:
+        deadline = Timer(60, process.kill)  # whoever reads in vain then reads its end
+        deadline.start()
+        yield process
+        deadline.cancel()
+        process.kill()
+
+
+def read(follower: Popen[str]) -> dict:
+    return json.loads(follower.stdout.readline())
+
+
+def caught_up(follower: Popen[str]) -> list[int]:
+    """The backlog's positions, up to the line that ends it."""
+    positions = []
+    while "caught_up" not in (line := read(follower)):
+        positions.append(line["position"])
+    assert line == {"caught_up": positions[-1]}
+    return positions
+
+
+def test_what_comes_is_printed_as_it_comes(store, follower):
+    assert caught_up(follower) == [1]
+    for number in range(2, 6):
+        add(store, new(f"job-{number}"))
+        assert read(follower)["position"] == number
+
+
+BATCHES = 140
+LAST = 1 + BATCHES * 15
+
+
+def start_writer(db: Path) -> Popen[bytes]:
+    return Popen([sys.executable, "-c", WRITER, str(db), str(BATCHES)], cwd=Path(__file__).parents[2])
+
+
+def read_all(follower: Popen[str]) -> None:
+    """Read up to the writer's last event: every position once and in order, one line that ends the backlog."""
+    lines: list[dict] = []
+    while not lines or lines[-1].get("position") != LAST:
+        lines.append(read(follower))
+    assert [line["position"] for line in lines if "position" in line] == list(range(1, LAST + 1))
+    assert len([line for line in lines if "caught_up" in line]) == 1
+
+
+def test_a_reader_beside_a_writer_misses_nothing_and_sees_nothing_twice(queuectl, store, follower):
+    writer = start_writer(queuectl.db)
+    read_all(follower)
+    assert writer.wait(30) == 0
+
+
+def test_a_reader_that_sleeps_while_all_is_written(queuectl, store, follower):
+    """The pipe is full long before the writer ends; whoever waits to print holds no read transaction meanwhile."""
+    assert start_writer(queuectl.db).wait(60) == 0
+    other = apsw.Connection(str(queuectl.db))
+    assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall() == [(0, 0, 0)]
+    other.close()
+    read_all(follower)
+
+
+def test_only_what_is_asked_for(queuectl, store):
+    add(store, new("a"), new("b"))
+    following = queuectl.start("events", "-f", "--job", "a", "--type", "enqueued", "--type", "purged", "--to", "6")
+    eventually(lambda: b"caught up at position 2" in following.stderr.read_bytes(), "the backlog")
+    [a] = add(store, more(store.load("a"), claimed(), completed()))  # 3, 4
+    add(store, more(store.load("b"), claimed()))  # 5
+    add(store, more(a, Purged()))  # 6
+    done = following.ended()
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines()] == ["1", "6"]
+
+
+# ── nothing that a power cut could take back ────────────────────────────────────────────────────────
+
+
+def claim(store, job_id):
+    with store.transaction(durable=False):
+        add(store, more(store.load(job_id), claimed()))
+
+
+def test_a_claim_is_known_to_be_on_disk_with_what_comes_after_it(store):
+    assert store.on_disk() == 0
+    add(store, new("a"), new("b"))
+    claim(store, "a")
+    claim(store, "b")
+    assert (store.on_disk(), store.head().position) == (2, 4)
+    add(store, new("c"))
+    assert store.on_disk() == 5
+
+
+def test_claims_at_the_end_are_brought_to_the_disk(store):
+    add(store, new("a"))
+    claim(store, "a")
+    assert store.bring_to_disk() == 2
+    assert store.on_disk() == 1
+
+
+def test_what_cannot_be_brought_to_the_disk_is_not_said_to_be_there(queuectl, store):
+    add(store, new("a"))
+    reader = apsw.Connection(str(queuectl.db))
+    reader.execute("BEGIN; SELECT * FROM events").fetchall()
+    claim(store, "a")
+    assert store.bring_to_disk() == 1
+    reader.close()
+    assert store.bring_to_disk() == 2
+
+
+def test_a_claim_is_held_back_and_then_brought_to_the_disk(queuectl, store, follower):
+    claim(store, "first")
+    assert caught_up(follower) == [1]
+    assert read(follower)["position"] == 2
+
+
+# ── how it ends ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_interrupted(queuectl, store, follower):
+    caught_up(follower)
+    follower.send_signal(SIGINT)
+    assert follower.wait(15) == 130
+    assert follower.stderr.read() in ("", "queuectl: interrupted\n")
+
+
+def test_its_reader_goes_away_while_nothing_happens(store, follower):
+    caught_up(follower)
+    follower.stdout.close()
+    assert follower.wait(15) == 141
+
+
+def test_it_waits_for_a_queue_that_is_yet_to_come(queuectl):
+    following = queuectl.start("events", "-f", "--json")
+    eventually(lambda: following.stdout.read_text() == '{"caught_up":0}\n', "an empty backlog")
+    queuectl.add("--id", "a", "true")
+    eventually(lambda: '"stream_id":"a"' in following.stdout.read_text(), "the first event")
+
+
+# ── damage ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_damaged_event_is_named_and_the_rest_is_printed(queuectl, store):
+    add(store, new("a"), new("b"), new("c"))
+    whole = queuectl.ok("events", "--json").splitlines()
+    store._run("DROP TRIGGER events_refuse_update")
+    [data] = store._run("SELECT data FROM events WHERE position = 2")
+    store._run("UPDATE events SET data = '{}' WHERE position = 2")
+    spoilt = queuectl.ok("events", "--json").splitlines()
+    assert [spoilt[0], spoilt[2]] == [whole[0], whole[2]]
+    assert json.loads(spoilt[1]) == {"position": 2, "stream_id": "b", "damaged": "its digest does not match"}
+    assert "damaged" in queuectl.ok("events").splitlines()[1]
+    store._run("UPDATE events SET data = ? WHERE position = 2", data)

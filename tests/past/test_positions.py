@@ -1,0 +1,125 @@
+"""Any position of any history: the past is what a fold of the log's first events makes, the head what is live."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from queuectl.application import Queue
+from queuectl.domain.job import fold
+from queuectl.domain.machine import State
+from queuectl.past import as_of
+from queuectl.store import open_store, projections
+from queuectl.store.base import EventStore, JobFilter, RecordedEvent
+from tests.store.test_histories import ACTIONS, JOBS, OFTEN, Player, Step, histories
+from tests.store.vocabulary import ACTOR, SECOND, START, SettableClock
+
+FILTERS = [
+    JobFilter(),
+    JobFilter(limit=2),
+    JobFilter(limit=3, descending=False),
+    JobFilter(states=(State.PENDING,), limit=1, descending=False),
+    JobFilter(states=(State.DONE, State.DLQ)),
+    JobFilter(failed=True, limit=1),
+    JobFilter(queue="mail", limit=1),
+    JobFilter(tags={"n": "3"}, limit=1),
+    JobFilter(since=START + 9 * SECOND, limit=2),
+    JobFilter(sort="attempts", limit=2),
+    JobFilter(sort="updated", limit=2, descending=False),
+    JobFilter(sort="due", limit=3),
+    JobFilter(sort="priority", limit=2, queue="default"),
+]
+
+
+def lived(history: list[Step]) -> EventStore:
+    clock = SettableClock()
+    store = open_store(":memory:", clock)
+    Player(Queue(store, ACTOR), clock).play(history)
+    return store
+
+
+def told(store: EventStore) -> dict[str, Any]:
+    """Everything that reading commands ask of a store, in an order of their own."""
+    return {
+        "jobs": {row["id"]: row for row in store.jobs(JobFilter(limit=0))},
+        "dlq": {row["id"]: row for row in store.dlq()},
+        "settings": store.settings(),
+        "pauses": store.pauses(),
+        "counts": {(count.queue, count.state.value): count.jobs for count in store.counts()},
+    }
+
+
+def folded(records: list[RecordedEvent]) -> dict[str, Any]:
+    """The same, from events alone."""
+    found: dict[str, Any] = {"jobs": {}, "dlq": {}, "settings": {}, "pauses": {}, "counts": {}}
+    streams: dict[str, list[RecordedEvent]] = {}
+    for record in records:
+        streams.setdefault(record.stream_id, []).append(record)
+    for stream, events in streams.items():
+        for table, row in projections.rows(fold(events)).items():
+            found[table][stream] = dict(zip(projections.TABLES[table], row, strict=True))
+    for row in found["jobs"].values():
+        key = (row["queue"], row["state"])
+        found["counts"][key] = found["counts"].get(key, 0) + 1
+    for note in filter(None, map(projections.note_row, records)):
+        found[note.table].pop(note.key, None)
+        if note.values and note.table == "settings":
+            found["settings"][note.key] = note.values[1]
+        elif note.values:
+            found["pauses"][note.key] = dict(zip(("paused_at", "paused_by"), note.values[1:], strict=True))
+    return found
+
+
+def every_position(store: EventStore) -> None:
+    records = list(store.records())
+    for position in range(len(records) + 1):
+        past = as_of(store, str(position))
+        assert told(past) == folded(records[:position]), position
+        past.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories)
+def test_every_position_is_a_fold_of_what_came_before(history):
+    store = lived(history)
+    every_position(store)
+    store.close()
+
+
+def test_a_long_history_at_every_position():
+    chance = random.Random(11)
+    names = [*ACTIONS, *OFTEN, *OFTEN]
+    store = lived([Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(500)])
+    reached = {record.type for record in store.records()}
+    assert reached >= {"completed", "dead_lettered", "requeued", "purged", "setting_changed", "queue_resumed"}
+    every_position(store)
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories)
+def test_the_head_is_what_is_live(history):
+    store = lived(history)
+    past = as_of(store, "head")
+    assert told(past) == told(store)
+    assert past.head() == store.head()
+    for job_id in JOBS:
+        assert past.job(job_id) == store.job(job_id)
+        assert past.load(job_id) == store.load(job_id)
+        assert past.version(job_id) == store.version(job_id)
+    for job in store.jobs(JobFilter(limit=0)):
+        assert past.dlq(job["id"]) == store.dlq(job["id"])
+    now = store.now()
+    assert past.claimable((), 9, now) == store.claimable((), 9, now)
+    past.close()
+    store.close()
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=repr)
+def test_a_list_of_the_head_is_the_live_list(wanted):
+    """Each on a past that has folded nothing yet: what is folded for it has to be enough."""
+    chance = random.Random(3)
+    names = [*ACTIONS, *OFTEN, *OFTEN]
+    for _ in range(8):
+        store = lived([Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(60)])
+        assert as_of(store, "head").jobs(wanted) == store.jobs(wanted)

@@ -1,0 +1,197 @@
+"""Workers that die, fall silent or come back too late, in virtual time: their jobs are freed, their results fenced."""
+
+import pytest
+
+from queuectl.domain.events import Exited, LostWorker, ResultRejected, RetryScheduled
+from tests.simulation.driver import Driver
+from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
+
+LONG = Script(lasts=100 * SECOND)
+SHORT = Script(lasts=SECOND)
+
+
+def pause(driver: Driver, process: WorkerProcess, seconds: float = FOR_EVER) -> None:
+    """SIGSTOP."""
+    process.resumes_at = driver.clock.monotonic() + round(seconds * SECOND)
+
+
+def resume(driver: Driver, process: WorkerProcess) -> None:
+    """SIGCONT."""
+    process.resumes_at, process.wants = None, driver.clock.monotonic()
+
+
+def freed_after(driver: Driver, job_id: str) -> float:
+    """Seconds from now until the job's lost run is over."""
+    start = driver.clock.monotonic()
+    assert driver.run_until(lambda: "retry_scheduled" in driver.history(job_id), 120)
+    return (driver.clock.monotonic() - start) / SECOND
+
+
+def with_a_lost_job(**options: object) -> tuple[Driver, WorkerProcess]:
+    """A worker that runs the job `a`, and another that will notice."""
+    driver = Driver()
+    lost = driver.add_worker(**options)
+    driver.enqueue("a", LONG, SHORT)
+    driver.run(1)
+    driver.add_worker(**{**options, "namespace": 1})
+    driver.run(1)
+    return driver, lost
+
+
+def test_the_job_of_a_worker_that_is_seen_dead_is_free_within_2_seconds() -> None:
+    driver, lost = with_a_lost_job()
+    lost.alive = False
+    assert freed_after(driver, "a") < 2
+    driver.run(5)
+    assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
+
+
+def test_a_lost_worker_costs_an_attempt_and_no_wait() -> None:
+    driver, lost = with_a_lost_job()
+    lost.alive = False
+    freed_after(driver, "a")
+    job, event = driver.store.load("a"), driver.records("a")[2].event
+    assert job is not None
+    assert isinstance(event, RetryScheduled)
+    assert (job.attempts, event.cause, event.wait) == (1, LostWorker(lost.row.name), 0)
+    assert event.stdout == "a run 1"
+
+
+def test_a_job_that_loses_every_worker_ends_in_the_dlq() -> None:
+    driver = Driver()
+    driver.enqueue("a", LONG, max_retries=2)
+    for run in (1, 2, 3):
+        process = driver.add_worker()
+        assert driver.run_until(lambda run=run: ("a", run) in driver.world.runs, 30)
+        process.alive = False
+    driver.add_worker()
+    driver.run(5)
+    assert driver.history("a") == ["enqueued", *["claimed", "retry_scheduled"] * 2, "claimed", "dead_lettered"]
+
+
+def test_no_second_attempt_starts_while_a_process_of_the_first_lives() -> None:
+    driver, lost = with_a_lost_job()
+    lost.alive = False
+    driver.world.spawned = lambda process: pytest.fail("two at once") if driver.world.living("a") else None
+    driver.run(10)
+    assert driver.state("a") == "done"
+
+
+def test_the_job_of_a_silent_worker_is_free_when_its_lease_is_over() -> None:
+    driver, lost = with_a_lost_job(lease=20 * SECOND)
+    pause(driver, lost)
+    assert 15 < freed_after(driver, "a") < 25
+
+
+def test_where_a_process_cannot_be_seen_the_lease_decides() -> None:
+    driver, lost = with_a_lost_job(namespace=2, lease=20 * SECOND)
+    lost.alive = False
+    for process in driver.world.living("a"):
+        process.signal(9, driver.clock.monotonic())
+    assert 15 < freed_after(driver, "a") < 25
+
+
+def test_what_holds_the_lock_out_of_reach_holds_the_job() -> None:
+    driver, lost = with_a_lost_job(namespace=2, lease=20 * SECOND)
+    lost.alive = False
+    driver.run(90)
+    assert driver.history("a") == ["enqueued", "claimed"]
+    driver.run(20)
+    assert driver.history("a")[2:] == ["retry_scheduled", "claimed", "completed"]
+
+
+def test_a_worker_that_beats_keeps_its_job() -> None:
+    driver, _ = with_a_lost_job(lease=5 * SECOND)
+    driver.run(110)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_a_worker_that_is_paused_for_less_than_its_lease_keeps_its_job() -> None:
+    driver, lost = with_a_lost_job(lease=30 * SECOND)
+    pause(driver, lost)
+    driver.run(20)
+    resume(driver, lost)
+    driver.run(100)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_a_result_that_comes_too_late_is_fenced_and_recorded() -> None:
+    driver = Driver()
+    late = driver.add_worker(lease=5 * SECOND)
+    driver.enqueue("a", SHORT, LONG)
+    driver.run(0.5)
+    driver.fault = lambda process, point: stall(driver) if point == "begin" and process is late else None
+    driver.clock.advance(SECOND)
+    driver.tick(late)
+    assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "result_rejected"]
+    assert driver.records("a")[-1].event == ResultRejected(run=1, outcome="completed", duration=SECOND)
+    driver.run(120)
+    assert driver.history("a")[-1] == "completed"
+
+
+def stall(driver: Driver) -> None:
+    """The late worker stops where it is; another comes, frees its job and takes it."""
+    driver.fault = lambda process, point: None
+    driver.add_worker(lease=5 * SECOND)
+    driver.run_until(lambda: "claimed" in driver.history("a")[2:], 30)
+
+
+@pytest.mark.parametrize("where", ["workers", "processing"])
+def test_a_worker_that_comes_back_keeps_what_it_claims_then(where: str) -> None:
+    """Its new claim is not freed on an old view of its heartbeat."""
+    driver = Driver()
+    back = driver.add_worker(lease=5 * SECOND)
+    other = driver.add_worker(lease=5 * SECOND, queues=frozenset({"none"}))
+    driver.run(1)
+    pause(driver, back)
+    driver.enqueue("b", LONG)
+    driver.clock.advance(7 * SECOND)
+    driver.tick(other)
+
+    def fault(process: WorkerProcess | None, point: str) -> None:
+        if process is other and point == where and not driver.shared.locked:
+            driver.fault = lambda process, point: None
+            resume(driver, back)
+            driver.tick(back)
+
+    driver.clock.advance(SECOND)
+    driver.fault = fault
+    driver.tick(other)
+    resume(driver, back)
+    driver.run(3)
+    assert driver.history("b") == ["enqueued", "claimed"]
+
+
+def test_a_worker_that_is_killed_between_claim_and_start_holds_nothing_up() -> None:
+    driver = Driver()
+    lost = driver.add_worker(lease=5 * SECOND)
+    driver.enqueue("a", SHORT)
+
+    def fault(process: WorkerProcess | None, point: str) -> None:
+        if process is lost and point == "start":
+            stall(driver)
+
+    driver.fault = fault
+    driver.tick(lost)
+    assert not lost.alive
+    assert driver.history("a")[:4] == ["enqueued", "claimed", "retry_scheduled", "claimed"]
+
+
+def test_the_leftovers_of_a_dead_worker_do_not_hold_their_job_for_ever() -> None:
+    driver = Driver()
+    lost = driver.add_worker()
+    driver.enqueue("a", Script(cause=Exited(1), background=FOR_EVER, background_obeys=False), SHORT)
+    driver.run(1.1)
+    assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled"]
+    lost.alive = False
+    driver.add_worker()
+    driver.run(60)
+    assert driver.state("a") == "done"
+
+
+def test_a_lost_worker_is_forgotten_and_the_log_says_so() -> None:
+    driver, lost = with_a_lost_job()
+    lost.alive = False
+    driver.run(5)
+    assert lost.row.name not in [row.name for row in driver.store.workers()]
+    assert driver.history(f"$worker:{lost.row.name}") == ["worker_started", "worker_lost"]

@@ -1,0 +1,168 @@
+"""A store that is locked, fails to say that it has committed, or holds a damaged event: no result is lost."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from queuectl.domain.events import CancelRequested
+from queuectl.domain.job import Job
+from queuectl.errors import StoreBusyError
+from queuectl.store.base import Change
+from tests.simulation.connection import COMMITTED, READS
+from tests.simulation.driver import Driver
+from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
+
+STORE = {*READS, "begin"}
+JOBS = "abcdef"
+
+
+def busy(driver: Driver, when: Callable[[str], bool]) -> None:
+    """From now on the store is locked whenever a worker comes at such a point."""
+
+    def fault(process: WorkerProcess | None, point: str) -> None:
+        if process and process.steady and when(point):
+            raise StoreBusyError("the store is locked by another process: try again")
+
+    driver.fault = fault
+
+
+def appended(driver: Driver, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The jobs of each append that the worker makes from now on."""
+    calls: list[list[str]] = []
+    append = process.worker.queue.store.append
+
+    def noting(changes: Sequence[Change], actor: str) -> list[Job | None]:
+        calls.append([change.stream_id for change in changes])
+        return append(changes, actor)
+
+    monkeypatch.setattr(process.worker.queue.store, "append", noting)
+    return calls
+
+
+@pytest.mark.parametrize("often", [0.2, 0.5, 0.8])
+def test_a_store_that_is_often_busy_loses_no_result(often: float) -> None:
+    driver = Driver()
+    process = driver.add_worker(slots=2)
+    luck = random.Random(1)
+    busy(driver, lambda point: point in STORE and luck.random() < often)
+    for job_id in JOBS:
+        driver.enqueue(job_id)
+    assert driver.run_until(lambda: all(driver.state(job_id) == "done" for job_id in JOBS), 600)
+    assert process.alive
+    assert [driver.history(job_id) for job_id in JOBS] == [["enqueued", "claimed", "completed"]] * len(JOBS)
+
+
+def test_a_result_waits_for_a_store_that_is_locked_for_longer_than_the_lease() -> None:
+    driver = Driver()
+    process = driver.add_worker(lease=10 * SECOND)
+    driver.enqueue("a", Script(lasts=SECOND))
+    driver.run(0.5)
+    busy(driver, lambda point: point in STORE)
+    driver.run(60)
+    assert driver.history("a") == ["enqueued", "claimed"]
+    driver.fault = lambda process, point: None
+    driver.run(0.1)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+    assert process.alive
+
+
+def test_workers_that_a_locked_store_kept_from_beating_are_not_lost_for_that() -> None:
+    driver = Driver()
+    workers = [driver.add_worker(lease=5 * SECOND), driver.add_worker(lease=5 * SECOND)]
+    driver.enqueue("a", Script(lasts=90 * SECOND))
+    driver.run(1)
+    busy(driver, lambda point: point in STORE)
+    driver.run(60)
+    driver.fault = lambda process, point: None
+    driver.run(60)
+    assert all(process.alive for process in workers)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_a_timeout_is_enforced_while_the_store_is_locked() -> None:
+    driver = Driver()
+    driver.add_worker(grace=2 * SECOND)
+    driver.enqueue("a", Script(lasts=FOR_EVER, obeys=None), timeout=3 * SECOND)
+    driver.run(1)
+    busy(driver, lambda point: point in STORE)
+    driver.run(6)
+    assert not driver.world.living("a")
+
+
+def test_a_result_whose_commit_was_reported_as_failed_lands_once() -> None:
+    driver = Driver()
+    process = driver.add_worker()
+    driver.enqueue("a", Script(lasts=SECOND))
+    driver.run(0.5)
+    fails = iter([True])
+    busy(driver, lambda point: point == COMMITTED and next(fails, False))
+    driver.run(3)
+    assert driver.history("a") == ["enqueued", "claimed", "completed", "result_rejected"]
+    assert process.alive
+
+
+def test_a_claim_whose_commit_was_reported_as_failed_is_freed() -> None:
+    driver = Driver()
+    driver.add_worker()
+    driver.run(0.1)
+    fails = iter([True])
+    busy(driver, lambda point: point == COMMITTED and driver.state("a") == "processing" and next(fails, False))
+    driver.enqueue("a")
+    driver.run(10)
+    assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
+
+
+def test_results_of_one_moment_are_one_append(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    process = driver.add_worker(slots=3)
+    for job_id in "abc":
+        driver.enqueue(job_id, Script(lasts=2 * SECOND))
+    driver.run(1)
+    calls = appended(driver, process, monkeypatch)
+    driver.run(2)
+    assert [call for call in calls if call] == [["a", "b", "c"]]
+
+
+def test_results_wait_a_moment_for_others_while_commands_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    process = driver.add_worker(slots=4)
+    for number, job_id in enumerate("abc"):
+        driver.enqueue(job_id, Script(lasts=2 * SECOND + number * 2_000))
+    driver.enqueue("long", Script(lasts=60 * SECOND))
+    driver.run(1)
+    calls = appended(driver, process, monkeypatch)
+    driver.run(1.2)
+    assert [call for call in calls if call] == [["a", "b", "c"]]
+
+
+def test_a_damaged_job_does_not_keep_the_results_of_others() -> None:
+    driver = Driver()
+    process = driver.add_worker(slots=3)
+    for job_id in "abc":
+        driver.enqueue(job_id, Script(lasts=2 * SECOND))
+    driver.run(1)
+    driver.shared.wake = lambda: None
+    driver.store.append([Change("b", 2, [CancelRequested(run=1)], driver.store.load("b"))], "user@node:1")
+    driver.damage("b", 1)
+    driver.run(5)
+    assert [record.type for record in driver.records("a")] == ["enqueued", "claimed", "completed"]
+    assert [record.type for record in driver.records("c")] == ["enqueued", "claimed", "completed"]
+    driver.enqueue("d")
+    driver.run(5)
+    assert driver.state("d") == "done"
+    assert process.alive
+
+
+def test_a_damaged_pending_job_is_passed_over() -> None:
+    driver = Driver()
+    driver.enqueue("a", priority=5)
+    driver.enqueue("b")
+    driver.damage("a", 1)
+    process = driver.add_worker()
+    driver.run(5)
+    assert driver.state("b") == "done"
+    row = driver.store.job("a")
+    assert row is not None
+    assert (row["state"], row["due_at"]) == ("pending", None)
+    assert process.alive

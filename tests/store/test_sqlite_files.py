@@ -1,0 +1,363 @@
+"""The SQLite file: whose it is and who may read it, many processes at once, locked, read-only, full, broken."""
+
+import ctypes
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queuectl.errors import StoreBusyError, StoreError
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from queuectl.store.connection import FORMAT
+from tests.store.peer import Peer, ask_all
+from tests.store.vocabulary import (
+    add,
+    everything,
+    new,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "place" / "queue.db")
+
+
+@pytest.fixture
+def store(path, clock):
+    store = open_store(path, clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bare(store, path):
+    """Another program that has the queue's file open, and none of our code."""
+    db = apsw.Connection(path)
+    yield db
+    db.close()
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def modes(folder):
+    """Of everything in there, folders in folders too."""
+    return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in Path(folder).rglob("*")}
+
+
+def test_files_and_folder_are_for_their_owner_alone(path, peers):
+    peers.append(Peer(umask=0o022))
+    peers[0].told("open", path)
+    peers[0].told("append", "a")
+    folder = os.path.dirname(path)
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    assert modes(folder).keys() >= {"queue.db", "queue.db-shm", "queue.db-wal"}
+    for name, mode in modes(folder).items():
+        assert mode == (0o700 if os.path.isdir(os.path.join(folder, name)) else 0o600), name
+
+
+ANOTHER_PROGRAM = """
+import apsw, sys
+db = apsw.Connection(sys.argv[1])
+db.execute("DELETE FROM workers").fetchall()
+db.close()
+"""
+
+
+def test_opening_again_in_the_same_process_keeps_the_locks(store, path, clock, peers):
+    """Whoever closes last takes the -wal away: a lock that was dropped makes another program believe it is the last."""
+    add(store, new("a"))
+    before = os.stat(path + "-wal").st_ino
+    open_store(path, clock).close()
+    subprocess.run([sys.executable, "-c", ANOTHER_PROGRAM, path], check=True)
+    assert os.stat(path + "-wal").st_ino == before
+    add(store, new("b"))
+    peers.append(Peer())
+    peers[0].told("open", path)
+    assert sorted(peers[0].told("ids")) == ["a", "b"]
+
+
+def locks_on(path):
+    """What is locked of a file, as Linux tells it."""
+    inode = os.stat(path).st_ino
+    with open("/proc/locks") as locks:
+        return sorted(line.split(maxsplit=1)[1] for line in locks if f":{inode} " in line)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the locks")
+def test_opening_again_drops_no_lock_of_any_file(store, path, clock):
+    store.load("a")
+    before = [locks_on(path), locks_on(path + "-shm")]
+    open_store(path, clock).close()
+    assert [locks_on(path), locks_on(path + "-shm")] == before
+    assert all(before)
+
+
+def test_opening_again_under_the_lock_keeps_the_lock(store, path, clock, peers):
+    peers.append(Peer())
+    peers[0].told("open", path, 0)
+    with store.transaction():
+        open_store(path, clock).close()
+        assert peers[0].told("append", "theirs")["error"] == "StoreBusyError"
+        add(store, new("ours"))
+    assert peers[0].told("append", "theirs") == "appended"
+    assert store.head().position == 2
+
+
+PROCESSES, PATHS = 16, 5
+
+
+def test_many_processes_open_a_new_path_at_once(tmp_path, peers):
+    peers += [Peer() for _ in range(PROCESSES)]
+    ask_all(peers, "pid")
+    for number in range(PATHS):
+        path = str(tmp_path / f"new-{number}" / "queue.db")
+        ids = ask_all(peers, "open", path)
+        assert len(set(map(str, ids))) == 1, ids
+        db = apsw.Connection(path)
+        assert db.execute("SELECT count(*), count(DISTINCT key) FROM meta").fetchall() == [(6, 6)]
+        assert db.execute("SELECT value FROM meta WHERE key = 'log_id'").fetchall() == [(ids[0],)]
+        assert db.execute("SELECT count(*), count(DISTINCT name) FROM sqlite_schema").fetchall()[0][0] > 10
+        assert db.pragma("journal_mode") == "wal"
+        db.close()
+    assert {name.partition(".")[0] for name in os.listdir(tmp_path / "new-0")} == {"queue"}
+
+
+def test_an_empty_file_becomes_a_queue(tmp_path, clock):
+    path = tmp_path / "queue.db"
+    path.touch()
+    store = open_store(str(path), clock)
+    assert add(store, new("a")) == [store.load("a")]
+    store.close()
+
+
+# ── what is not ours is refused ─────────────────────────────────────────────────────────────────────
+
+
+def run_sql(path, *statements):
+    db = apsw.Connection(str(path))
+    for sql in statements:
+        db.execute(sql).fetchall()
+    db.close()
+
+
+def other_program(path):
+    run_sql(path, "CREATE TABLE jobs (id)", "INSERT INTO jobs VALUES (1)")
+
+
+def other_program_with_an_id(path):
+    run_sql(path, "PRAGMA application_id = 7", "CREATE TABLE jobs (id)")
+
+
+def other_program_in_wal_mode(path):
+    run_sql(path, "PRAGMA journal_mode = WAL", "CREATE TABLE jobs (id)", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def other_program_without_tables_yet(path):
+    run_sql(path, "PRAGMA application_id = 7")
+
+
+def a_text(path):
+    path.write_text("dear diary\n" * 100)
+
+
+def a_short_text(path):
+    path.write_text("milk, eggs\n")
+
+
+def an_archive(path):
+    path.write_bytes(b"PK\x03\x04" + bytes(5000))
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def a_file_with_half_our_header(path):
+    path.write_bytes(b"SQLite format 3\0" + bytes(50))
+
+
+def newer_format(path):
+    open_store(str(path), SystemClock()).close()
+    run_sql(path, f"UPDATE meta SET value = {FORMAT + 1} WHERE key = 'format'", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def no_format(path):
+    open_store(str(path), SystemClock()).close()
+    run_sql(path, "DELETE FROM meta WHERE key = 'format'", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def moved(path):
+    open_store(str(path), SystemClock()).close()
+    run_sql(path, "UPDATE meta SET value = 'there' WHERE key = 'moved_to'", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+REFUSED = [
+    (other_program, "another program's"),
+    (other_program_with_an_id, "another program's"),
+    (other_program_in_wal_mode, "another program's"),
+    (other_program_without_tables_yet, "another program's"),
+    (a_text, "not a SQLite database"),
+    (a_short_text, "not a SQLite database"),
+    (an_archive, "not a SQLite database"),
+    (a_folder, "is a folder"),
+    (a_file_with_half_our_header, "not a SQLite database"),
+    (newer_format, f"format {FORMAT + 1}, newer"),
+    (no_format, "format"),
+    (moved, "moved to there"),
+]
+
+
+def contents(folder):
+    """Every file's bytes. SQLite's shared memory and an empty -wal are not contents."""
+    return {
+        file.name: file.read_bytes() if file.is_file() else None
+        for file in folder.iterdir()
+        if not file.name.endswith("-shm") and not (file.name.endswith("-wal") and not file.stat().st_size)
+    }
+
+
+@pytest.mark.parametrize(("make", "why"), REFUSED)
+def test_what_is_not_ours_is_refused_and_left_as_it_was(tmp_path, clock, make, why):
+    path = tmp_path / "queue.db"
+    make(path)
+    before = contents(tmp_path)
+    with pytest.raises(StoreError, match=why) as refusal:
+        open_store(str(path), clock)
+    assert refusal.value.exit_code == 5
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    refusal.value.__traceback__ = None
+    del refusal
+    gc.collect()  # the refused connection goes before the files are read
+    assert contents(tmp_path) == before
+
+
+def test_a_place_that_cannot_be_made_is_refused(tmp_path, clock):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot") as refusal:
+        open_store(str(tmp_path / "file" / "queue.db"), clock)
+    assert refusal.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        (f"UPDATE meta SET value = {FORMAT + 1} WHERE key = 'format'", "newer"),
+        ("UPDATE meta SET value = 'there' WHERE key = 'moved_to'", "moved to there"),
+    ],
+)
+def test_the_next_write_is_refused_when_another_upgrades_or_moves_the_queue(store, bare, sql, why):
+    add(store, new("a"))
+    before = everything(store)
+    bare.execute(sql)
+    for write in (lambda: add(store, new("b")), lambda: store.hold("a"), lambda: store.forget("w1")):
+        with pytest.raises(StoreError, match=why) as refusal:
+            write()
+        assert refusal.value.exit_code == 5
+    assert everything(store) == before
+    assert not store._db.in_transaction
+
+
+def replaced(path):
+    other = open_store(path + ".new", SystemClock())
+    add(other, new("x"))
+    other.close()
+    os.replace(path + ".new", path)
+
+
+@pytest.mark.parametrize("meanwhile", [os.unlink, lambda path: os.rename(path, path + ".old"), replaced])
+def test_nothing_is_written_to_a_file_that_is_no_longer_at_its_path(store, path, meanwhile):
+    add(store, new("a"))
+    meanwhile(path)
+    before = everything(store)
+    with pytest.raises(StoreError, match="moved, removed or replaced") as refusal:
+        add(store, new("b"))
+    assert refusal.value.exit_code == 5
+    assert everything(store) == before
+
+
+# ── locked, read-only, full, broken ─────────────────────────────────────────────────────────────────
+
+
+def test_a_locked_queue_is_busy_for_writers_and_open_to_readers(store, bare, path, clock):
+    add(store, new("a"))
+    impatient = open_store(path, clock, busy_timeout=20_000)
+    bare.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusyError, match="locked by another process") as refusal:
+        add(impatient, new("b"))
+    assert refusal.value.exit_code == 5
+    assert impatient.load("a") == store.load("a")
+    another = open_store(path, clock)
+    assert another.head().position == 1
+    bare.execute("ROLLBACK")
+    assert add(impatient, new("b")) == [another.load("b")]
+    impatient.close()
+    another.close()
+
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+
+
+def obey_modes():
+    """Root too is held to the files' modes, after its next exec."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root writes whatever the modes are")
+@pytest.mark.parametrize("folder_too", [False, True])
+def test_a_read_only_queue_can_be_read_and_says_why_not_when_written(store, path, peers, folder_too):
+    add(store, new("a"))
+    store.close()
+    for name in os.listdir(os.path.dirname(path)):
+        os.chmod(os.path.join(os.path.dirname(path), name), 0o400)
+    if folder_too:
+        os.chmod(os.path.dirname(path), 0o500)
+    peers.append(Peer(preexec_fn=obey_modes))
+    assert peers[0].told("open", path) == store.log_id
+    assert peers[0].told("ids") == ["a"]
+    refusal = peers[0].told("append", "b")
+    assert (refusal["error"], refusal["exit_code"]) == ("StoreError", 5)
+    assert "read-only" in refusal["message"]
+    assert peers[0].told("ids") == ["a"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root writes whatever the modes are")
+def test_a_new_queue_in_a_folder_that_cannot_be_written(tmp_path, peers):
+    (tmp_path / "folder").mkdir(mode=0o500)
+    peers.append(Peer(preexec_fn=obey_modes))
+    refusal = peers[0].told("open", str(tmp_path / "folder" / "queue.db"))
+    assert (refusal["error"], refusal["exit_code"]) == ("StoreError", 5)
+    assert "Permission denied" in refusal["message"]
+
+
+def test_a_full_disk_is_named_and_nothing_is_written(store):
+    add(store, new("a"))
+    before = everything(store)
+    pages = store._db.pragma("page_count")
+    store._db.pragma("max_page_count", pages)
+    with pytest.raises(StoreError, match="disk is full") as refusal:
+        add(store, *(new(f"job-{i}", command="x" * 1000) for i in range(100)))
+    assert refusal.value.exit_code == 5
+    assert everything(store) == before
+    store._db.pragma("max_page_count", pages + 10_000)
+    assert add(store, new("b")) == [store.load("b")]
+
+
+def test_a_broken_file_is_called_damaged(store, path, clock):
+    add(store, *(new(f"job-{i}") for i in range(50)))
+    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    store.close()
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+    with pytest.raises(StoreError, match="damaged: run `queuectl recover`") as refusal:
+        open_store(path, clock).load("job-1")
+    assert refusal.value.exit_code == 5
