@@ -90,7 +90,7 @@ def _batches(rows: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
     """
     batch: list[StoredEvent] = []
     for row in rows:
-        if batch and (len(batch) == BATCH):
+        if batch and (len(batch) == BATCH or row.type == _REVIVING):
             yield batch
             batch = []
         batch.append(row)

@@ -108,6 +108,7 @@ def test_events_in_streams_that_are_not_theirs(small):
 
 
 def test_a_version_that_was_left_out(small):
+    wreck(small)
     with opened(small) as store:
         three = store.load("three")
     assert appended(small, Change("three", 4, [claimed()], three)) == [(12, "version")]
