@@ -1,7 +1,9 @@
 """The archive is a prefix of the log, whatever happens to whoever writes it."""
 
+import fcntl
 import os
 import random
+import select
 import shutil
 import time
 from contextlib import suppress
@@ -142,6 +144,24 @@ def test_many_processes_and_kill_9(path, peers, clock):
         add(store, new(f"after-{wanted}"))
         assert is_prefix(path) == store.head().position
         store.close()
+
+
+def test_one_writer_at_a_time(store, path, peers):
+    """Whoever finds another one at work waits for it: two that copy the same rows would write them twice."""
+    add(store, new("a"))
+    peers.append(Peer())
+    peers[0].told("open", path)
+    folder = os.open(f"{path}.archive", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    peers[0].ask("append", "b")
+    deadline = time.monotonic() + 60
+    while len(rows(path)) < 2:
+        assert time.monotonic() < deadline
+    assert not select.select([peers[0]._process.stdout], [], [], 0.3)[0]
+    assert is_prefix(path) == 1
+    os.close(folder)
+    assert peers[0].answer() == "appended"
+    assert is_prefix(path) == 2
 
 
 def is_prefix_but_for_a_torn_end(path):
