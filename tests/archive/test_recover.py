@@ -271,13 +271,13 @@ def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
         "    os.kill(os.getpid(), 9)\n"
     )
     before = os.path.getsize(path + "-wal")
+    db = apsw.Connection(path)
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     if again:  # the -wal begins anew, over frames of commits that are long in the database
-        db = apsw.Connection(path)
         db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        db.close()
         program = program.replace("range(500)", "range(60)")
     subprocess.run([sys.executable, "-c", program, path], check=False, cwd=os.getcwd())
+    db.close()
     assert os.path.getsize(path + "-wal") > before + 20 * PAGE or again
     shutil.rmtree(f"{path}.archive")
     recover(path)
