@@ -1,8 +1,12 @@
-"""The pages say what the program does: links, command lines, generated parts, settings, exit codes, CI."""
+"""The pages say what the program does: links, command lines, generated parts, settings, exit codes, the digest, CI."""
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from queuectl import errors
 from queuectl.config import SETTINGS
 from queuectl.domain.events import EVENT_TYPES, type_of
 from queuectl.domain.machine import MOVES, State
+from tests.acceptance.cli import Queuectl
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -215,7 +220,7 @@ def unknown(words):
             next(rest if takes_a_value else iter(()), None)
         elif f"{path} {word}" in TREE:
             path = f"{path} {word}"
-        elif word not in ("-h", "--help") and (word[0] == "-" or hasattr(TREE[path], "list_commands")):
+        elif word not in ("-h", "--help") and (re.match(r"-\D", word) or hasattr(TREE[path], "list_commands")):
             return word
     return None
 
@@ -231,7 +236,8 @@ def test_command_lines_are_read_as_a_shell_reads_them():
     assert list(command_lines(text)) == [["enqueue", "--file", "-"], ["dlq", "list"]]
     assert unknown(["enqueue", "--fill", "-"]) == "--fill"
     assert unknown(["dlq", "list", "--all"]) == "--all"
-    assert unknown(["verify"]) == "verify"
+    assert unknown(["verily"]) == "verily"
+    assert unknown(["diff", "-2h", "head"]) is None
     assert unknown(["enqueue", "--id", "x", "--", "ls", "--all"]) is None
 
 
@@ -240,6 +246,90 @@ def test_commands_named_in_the_text_exist(page):
     prose = re.sub(r"```.*?```", "", read(page), flags=re.DOTALL)
     named = [words.split() for words in re.findall(r"`queuectl ([a-z][^`]*)`", prose)]
     assert [words for words in named if f"queuectl {words[0]}" not in TREE] == []
+
+
+# ── the digest, from the page alone ─────────────────────────────────────────────────────────────────
+
+
+def block(language):
+    """The first block of a language in the page about the log."""
+    return re.search(rf"```{language}\n(.*?)```", read("docs/event-log.md"), re.DOTALL)[1]
+
+
+def checked(log):
+    """What the page's own verifier makes of a file."""
+    program = log.with_name("check_log.py")
+    program.write_text(block("python"), encoding="utf-8")
+    command = [sys.executable, "-I", program, log]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+
+
+@pytest.fixture
+def queuectl(tmp_path):
+    queuectl = Queuectl(tmp_path)
+    queuectl.ok("enqueue", "--tag", "what=ü \N{GRINNING FACE}", "--env", 'A=","data":"', 'echo "a\tb" \\ %s')
+    queuectl.ok("enqueue", "--max-retries", "0", "echo oops >&2; exit 3")
+    queuectl.ok("config", "set", "max-retries", "5")
+    queuectl.drain()
+    queuectl.ok("export", "log.ndjson")
+    return queuectl
+
+
+@pytest.fixture
+def log(queuectl):
+    return queuectl.folder / "log.ndjson"
+
+
+def test_the_verifier_of_the_page_needs_nothing_of_ours():
+    imported = re.findall(r"^(?:import|from) (\w+)", block("python"), re.MULTILINE)
+    assert set(imported) == {"hashlib", "json", "sys"}
+    assert len(block("python").splitlines()) <= 25
+
+
+def test_the_verifier_of_the_page_agrees_about_the_head(queuectl, log):
+    done = checked(log)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, queuectl.ok("head"), "")
+
+
+def test_the_verifier_of_the_page_reads_the_archive(queuectl):
+    (segment,) = Path(f"{queuectl.db}.archive").iterdir()
+    copy = queuectl.folder / "segment.ndjson"
+    copy.write_bytes(segment.read_bytes())
+    assert checked(copy).stdout.strip() == queuectl.ok("head")
+
+
+@pytest.mark.parametrize(
+    "field", ["position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "salt", "digest", "data"]
+)
+def test_the_verifier_of_the_page_sees_one_changed_byte(log, field):
+    lines = log.read_bytes().split(b"\n")
+    at = re.search(rb'"%s":[{"]*' % field.encode(), lines[2]).end()
+    lines[2] = lines[2][:at] + (b"4" if lines[2][at : at + 1] != b"4" else b"5") + lines[2][at + 1 :]
+    log.write_bytes(b"\n".join(lines))
+    done = checked(log)
+    assert done.returncode == 1
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("change", [lambda lines: lines[:-2], lambda lines: lines[:2] + lines[3:]], ids=["end", "gap"])
+def test_the_verifier_of_the_page_sees_a_missing_event(log, change):
+    log.write_bytes(b"".join(change(log.read_bytes().splitlines(keepends=True))))
+    assert checked(log).returncode == 1
+
+
+def test_what_is_worked_through_by_hand_is_right():
+    page = read("docs/event-log.md")
+    head, *events = block("json").splitlines()
+    digest = bytes.fromhex(json.loads(head)["base_digest"])
+    for line in events:
+        event = json.loads(line)
+        body = sha256(bytes.fromhex(event["salt"]) + line.partition(',"data":')[2][:-1].encode()).hexdigest()
+        fields = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor")
+        content = sha256("\n".join([*(str(event[field]) for field in fields), body]).encode()).digest()
+        digest = sha256(digest + content).digest()
+        assert [f"\n{step}  -\n" in page for step in (body, content.hex(), digest.hex())] == [True] * 3
+        assert event["digest"] == digest.hex()
+    assert f"\n{len(events)} {digest.hex()}\n" in page
 
 
 # ── the two commands ────────────────────────────────────────────────────────────────────────────────
