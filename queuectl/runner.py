@@ -4,11 +4,11 @@ A job is a session of its own with stdin from /dev/null, its output in files, it
 token in its environment; by these, and as a descendant of the worker, its processes are found again.
 """
 
+import errno
 import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from queuectl import output, process, runlock
@@ -57,7 +57,8 @@ class Runner:
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make the folder {self.folder} for the jobs' output: {error.strerror}") from error
+            why = "the disk is read-only" if error.errno == errno.EROFS else error.strerror
+            raise StoreError(f"cannot make the folder {self.folder} for the jobs' output: {why}") from error
         kept = {name: value for name, value in self.environ.items() if not _is_secret(name, value)}
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in kept.items()}
         self._locks: dict[str, int] = {}
@@ -287,8 +288,7 @@ def _program(name: bytes, environ: Mapping[bytes, bytes]) -> bytes:
 def _why(error: Exception, job: Job) -> str:
     if not isinstance(error, OSError):
         return str(error.args[0])
-    with suppress(OSError):
-        os.stat(job.spec.cwd)
+    if os.path.isdir(job.spec.cwd.encode()):
         return f"{error.strerror}: {(job.spec.argv or (SHELL,))[0]}"
     return f"{error.strerror}: the folder {job.spec.cwd}"
 

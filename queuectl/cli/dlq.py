@@ -48,7 +48,7 @@ def show_dead(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
 @app.command("retry")
 def retry_dead(ctx: typer.Context, ids: Ids = None, everything: All = False, reason: Reason = "") -> None:
     """Run dead letters again: pending at once, attempts at 0."""
-    with ctx.obj.queue() as queue:
+    with ctx.obj.existing() as queue:
         found = _chosen(queue, ids, everything)
         queue.requeue(found, reason)
     say(f"{len(found)} job{'' if len(found) == 1 else 's'} pending again")
@@ -59,7 +59,7 @@ def purge_dead(
     ctx: typer.Context, ids: Ids = None, everything: All = False, reason: Reason = "", yes: Yes = False
 ) -> None:
     """Take dead letters out of the tables; the log keeps their history."""
-    with ctx.obj.queue() as queue:
+    with ctx.obj.existing() as queue:
         found = _chosen(queue, ids, everything)
         confirm(f"purge {len(found)} dead letter{'' if len(found) == 1 else 's'}", yes)
         purge_jobs(queue, found, reason)

@@ -25,7 +25,7 @@ BATCH = 1000
 
 def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
     """Call jobs off: pending ones at once, running ones are ended by their worker."""
-    with ctx.obj.queue() as queue:
+    with ctx.obj.existing() as queue:
         jobs = queue.cancel(queue.resolve(ids), reason)
     for job in jobs:
         if job is None:
@@ -38,7 +38,7 @@ def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
 
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
     """Run finished jobs again, also cancelled and purged ones: pending at once, attempts at 0."""
-    with ctx.obj.queue() as queue:
+    with ctx.obj.existing() as queue:
         for job in queue.requeue(queue.resolve(ids), reason):
             if job is not None:
                 say(f"{job.id}: pending again")
@@ -56,7 +56,7 @@ def purge(
     session: Session = ctx.obj
     if bool(ids) == bool(state or older_than):
         raise UsageError("give either ids, or --state and --older-than")
-    with session.queue() as queue:
+    with session.existing() as queue:
         found = queue.resolve(ids) if ids else _finished(queue, session, state, older_than)
         if not ids:
             confirm(f"purge {len(found)} jobs", yes)

@@ -80,6 +80,12 @@ class Session:
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
     @contextmanager
+    def existing(self) -> Iterator[Queue]:
+        """The queue for a command that changes what is in it: one that is not there is empty, and is not made for it."""
+        with self.reading() if self.missing else self.queue() as queue:
+            yield queue
+
+    @contextmanager
     def _open(self, url: str, busy_timeout: int | None = None) -> Iterator[EventStore]:
         patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
         store = open_store(url, self.clock, patience, self.keeping)

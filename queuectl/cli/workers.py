@@ -90,7 +90,7 @@ def stop(
         until = None if timeout is None else session.clock.monotonic() + parse_duration(timeout)
     except ValueError as error:
         raise UsageError(f"--timeout: {error}") from None
-    with session.queue() as queue:
+    with session.existing() as queue:
         rows = _chosen(queue, names)
         for row in rows:
             if not _lives(row):

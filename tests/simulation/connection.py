@@ -28,6 +28,7 @@ class Shared:
         self.locked = False
         self.commits = 0
         self.beats: dict[str, int] = {}
+        self.forgotten: set[str] = set()
         self.wake: Callable[[], None] = lambda: None
 
 
@@ -70,11 +71,12 @@ class Connection:
         with self.transaction(durable=False):
             self._store.beat(worker)
         self._shared.beats[worker.name] = worker.beat_at
+        self._shared.forgotten.discard(worker.name)
 
     def forget(self, worker: str) -> None:
         with self.transaction(durable=False):
             self._store.forget(worker)
-        self._shared.beats.pop(worker, None)
+        self._shared.forgotten.add(worker)
 
     def ask_to_stop(self, worker: str) -> bool:
         with self.transaction(durable=False):

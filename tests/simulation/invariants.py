@@ -4,16 +4,16 @@ It has its own table of moves and its own count of attempts; it shares no rule w
 step costs what is new: events that came, the rows that they touched, and the jobs in processing.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import Any
 
 from msgspec import Struct
 
 from queuectl.domain import events as e
-from queuectl.domain.job import Job, evolve, fold
-from queuectl.store.base import PAUSE_ALL, JobFilter
-from queuectl.store.projections import note_row, rows
+from queuectl.domain.job import Job, evolve
+from queuectl.store.base import PAUSE_ALL
 from tests.simulation.driver import Driver
+from tests.simulation.tables import InvariantError, compare_all, compare_counts, compare_job, must
 from tests.simulation.world import SECOND, Process, WorkerProcess, output_of
 
 __all__ = ["InvariantError", "Oracle"]
@@ -40,10 +40,6 @@ NOTES = {
     "$queue": {"queue_paused", "queue_resumed"},
     "$worker": {"worker_started", "worker_stopped", "worker_lost"},
 }
-
-
-class InvariantError(AssertionError):
-    """The queue did what it must never do."""
 
 
 class Known(Struct):
@@ -86,9 +82,9 @@ class Oracle:
         """A command is about to start: nothing of its job may live, and its run must be the current one."""
         self.read_on()
         others = self.world.living(process.job_id)
-        _must(not others, f"{process.job_id}: run {process.run} starts while run {[p.run for p in others]} lives")
+        must(not others, f"{process.job_id}: run {process.run} starts while run {[p.run for p in others]} lives")
         known = self.jobs[process.job_id]
-        _must(
+        must(
             known.state == "processing" and known.run == process.run,
             f"{process.job_id}: run {process.run} starts, but the job is {known.state} with run {known.run}",
         )
@@ -99,7 +95,7 @@ class Oracle:
         ticks.append(self.clock.monotonic())
         if len(ticks) > SPINS:
             lasted = (ticks[-1] - ticks.pop(0)) / SECOND
-            _must(lasted > 1, f"worker {pid} was called {SPINS} times in {lasted} s, and nothing came of it")
+            must(lasted > 1, f"worker {pid} was called {SPINS} times in {lasted} s, and nothing came of it")
 
     def read_on(self) -> None:
         """Take in what the log has that was not read before."""
@@ -115,20 +111,21 @@ class Oracle:
                 self._job(record)
                 touched[record.stream_id] = None
         for job_id in touched:
-            self._compare(job_id)
-        self._compare_counts()
+            known = self.jobs[job_id]
+            compare_job(self.store, job_id, known.job, (known.state, known.attempts, known.run))
+        compare_counts(self.store, ((known.spec.queue, known.state) for known in self.jobs.values()))
 
     def _place(self, record: e.RecordedEvent) -> None:
-        _must(record.position == self.position + 1, f"position {record.position} follows {self.position}")
+        must(record.position == self.position + 1, f"position {record.position} follows {self.position}")
         version = self.versions.get(record.stream_id, 0)
-        _must(record.version == version + 1, f"{record.stream_id}: version {record.version} follows {version}")
-        _must(record.recorded_at >= self.recorded_at, f"event {record.position} is older than the one before it")
+        must(record.version == version + 1, f"{record.stream_id}: version {record.version} follows {version}")
+        must(record.recorded_at >= self.recorded_at, f"event {record.position} is older than the one before it")
         self.position, self.recorded_at = record.position, record.recorded_at
         self.versions[record.stream_id] = record.version
 
     def _note(self, record: e.RecordedEvent) -> None:
         kind, _, name = record.stream_id.partition(":")
-        _must(record.type in NOTES[kind], f"{record.type} in the stream {record.stream_id}")
+        must(record.type in NOTES[kind], f"{record.type} in the stream {record.stream_id}")
         if record.type == "queue_paused":
             self.paused.add(name)
         if record.type == "queue_resumed":
@@ -141,17 +138,17 @@ class Oracle:
     def _job(self, record: e.RecordedEvent) -> None:
         event, job_id = record.event, record.stream_id
         if isinstance(event, e.Enqueued):
-            _must(job_id not in self.jobs, f"{job_id} is enqueued twice")
+            must(job_id not in self.jobs, f"{job_id} is enqueued twice")
             self.jobs[job_id] = Known(event, record.position)
         known = self.jobs[job_id]
         if record.type in MOVES:
             sources, target = MOVES[record.type]
-            _must(known.state in sources.split(" "), f"{job_id}: {record.type}, but it is {known.state}")
+            must(known.state in sources.split(" "), f"{job_id}: {record.type}, but it is {known.state}")
             getattr(self, f"_{record.type}")(known, event, record)
             known.state = target
             known.passed_over.clear()
         else:
-            _must(record.type in JOB_NOTES, f"{record.type} in the stream of the job {job_id}")
+            must(record.type in JOB_NOTES, f"{record.type} in the stream of the job {job_id}")
             getattr(self, f"_{record.type}")(known, event, record)
         known.job = evolve(known.job, record)
 
@@ -166,18 +163,16 @@ class Oracle:
     def _unique(self, known: Known, job_id: str) -> None:
         key = known.spec.unique
         holders = [other for other in self.live() if key is not None and self.jobs[other].spec.unique == key]
-        _must(not holders, f"{job_id} and {holders} are live with the unique key {key}")
+        must(not holders, f"{job_id} and {holders} are live with the unique key {key}")
 
     def _claimed(self, known: Known, event: e.Claimed, record: e.RecordedEvent) -> None:
         job_id, now = record.stream_id, record.recorded_at
-        _must(event.run == known.run + 1, f"{job_id}: run {event.run} is claimed after run {known.run}")
-        _must(event.worker == record.actor, f"{job_id} is claimed by {record.actor} for {event.worker}")
+        must(event.run == known.run + 1, f"{job_id}: run {event.run} is claimed after run {known.run}")
+        must(event.worker == record.actor, f"{job_id} is claimed by {record.actor} for {event.worker}")
         worker, queue = self.world.workers[event.pid], known.spec.queue
-        _must(known.due_at <= now, f"{job_id} is claimed {known.due_at - now} us before it is due")
-        _must(
-            not worker.options.queues or queue in worker.options.queues, f"{job_id} is claimed from the queue {queue}"
-        )
-        _must(not self.paused & {PAUSE_ALL, queue}, f"{job_id} is claimed, but its queue is paused")
+        must(known.due_at <= now, f"{job_id} is claimed {known.due_at - now} us before it is due")
+        must(not worker.options.queues or queue in worker.options.queues, f"{job_id} is claimed from the queue {queue}")
+        must(not self.paused & {PAUSE_ALL, queue}, f"{job_id} is claimed, but its queue is paused")
         self._in_turn(job_id, known, worker, now)
         known.run, known.claim, known.claimed_at = event.run, event, self.clock.monotonic()
 
@@ -193,37 +188,37 @@ class Oracle:
                 continue
             if self.world.refused.get(other, 0) < looked:
                 since = each.passed_over.setdefault(worker.row.pid, monotonic)
-                _must(since >= looked, f"{job_id} is claimed before {other}")
+                must(since >= looked, f"{job_id} is claimed before {other}")
 
     def _completed(self, known: Known, event: e.Completed, record: e.RecordedEvent) -> None:
         run = self._left(known, event, record)
         known.attempts += 1
-        _must(run is not None and run.cause is None, f"{record.stream_id} is completed, but its command failed")
+        must(run is not None and run.cause is None, f"{record.stream_id} is completed, but its command failed")
 
     def _retry_scheduled(self, known: Known, event: e.RetryScheduled, record: e.RecordedEvent) -> None:
         job_id, spec = record.stream_id, known.spec
         self._failed(known, event, record)
-        _must(known.attempts <= spec.max_retries, f"{job_id}: retry {known.attempts} of {spec.max_retries}")
+        must(known.attempts <= spec.max_retries, f"{job_id}: retry {known.attempts} of {spec.max_retries}")
         wait = min(round(spec.backoff_base**known.attempts * SECOND), spec.backoff_cap)
         wait = 0 if isinstance(event.cause, e.LostWorker) else wait
-        _must(event.wait == wait, f"{job_id} waits {event.wait} us, not {wait}")
+        must(event.wait == wait, f"{job_id} waits {event.wait} us, not {wait}")
         known.due_at = record.recorded_at + wait
 
     def _dead_lettered(self, known: Known, event: e.DeadLettered, record: e.RecordedEvent) -> None:
         self._failed(known, event, record)
         allowed = known.spec.max_retries + 1
-        _must(known.attempts == allowed, f"{record.stream_id} is buried after {known.attempts} of {allowed} attempts")
+        must(known.attempts == allowed, f"{record.stream_id} is buried after {known.attempts} of {allowed} attempts")
 
     def _released(self, known: Known, event: e.Released, record: e.RecordedEvent) -> None:
         assert known.claim is not None
         worker = self.world.workers[known.claim.pid]
-        _must(worker.stops >= 2, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
+        must(worker.stops >= 2, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
         known.due_at = record.recorded_at
 
     def _cancelled(self, known: Known, event: e.Cancelled, record: e.RecordedEvent) -> None:
         if known.state == "processing":
-            _must(known.cancel_requested, f"{record.stream_id} is cancelled while it runs, unasked")
+            must(known.cancel_requested, f"{record.stream_id} is cancelled while it runs, unasked")
             self._left(known, event, record)
 
     def _purged(self, known: Known, event: e.Purged, record: e.RecordedEvent) -> None:
@@ -231,23 +226,23 @@ class Oracle:
 
     def _cancel_requested(self, known: Known, event: e.CancelRequested, record: e.RecordedEvent) -> None:
         right = known.state == "processing" and known.run == event.run and not known.cancel_requested
-        _must(right, f"{record.stream_id}: cancel_requested of run {event.run} while {known.state} in run {known.run}")
+        must(right, f"{record.stream_id}: cancel_requested of run {event.run} while {known.state} in run {known.run}")
         known.cancel_requested = True
 
     def _result_rejected(self, known: Known, event: e.ResultRejected, record: e.RecordedEvent) -> None:
         stale = known.state != "processing" or known.run != event.run
-        _must(stale, f"{record.stream_id}: the result of the current run {event.run} was rejected")
+        must(stale, f"{record.stream_id}: the result of the current run {event.run} was rejected")
 
     # ── results, held against what happened ─────────────────────────────────────────────────────────
 
     def _left(self, known: Known, event: Any, record: e.RecordedEvent) -> Process | None:
         """A job leaves processing: by its current run, whose command is over. The run's process, if there was one."""
         job_id = record.stream_id
-        _must(event.run == known.run, f"{job_id}: {record.type} by run {event.run}, but run {known.run} is current")
+        must(event.run == known.run, f"{job_id}: {record.type} by run {event.run}, but run {known.run} is current")
         run = self.world.runs.get((job_id, event.run))
-        _must(run is None or not run.lives(self.clock.monotonic()), f"{job_id}: {record.type}, but its command runs on")
+        must(run is None or not run.lives(self.clock.monotonic()), f"{job_id}: {record.type}, but its command runs on")
         if event.stdout:
-            _must(event.stdout == output_of(job_id, event.run), f"{job_id}: the result has another run's output")
+            must(event.stdout == output_of(job_id, event.run), f"{job_id}: the result has another run's output")
         known.claim, known.cancel_requested = None, False
         return run
 
@@ -259,38 +254,25 @@ class Oracle:
             assert claim is not None
             self._lost(known, claim, run, record)
         elif isinstance(cause, e.NotStarted):
-            _must((job_id, event.run) in self.world.not_started, f"{job_id} is said not to have started")
+            must((job_id, event.run) in self.world.not_started, f"{job_id} is said not to have started")
         elif isinstance(cause, e.TimedOut):
             lasted = (run.told_at or run.ends) - run.started if run else 0
-            _must(lasted >= (known.spec.timeout or 0), f"{job_id} timed out after {lasted} us")
+            must(lasted >= (known.spec.timeout or 0), f"{job_id} timed out after {lasted} us")
         else:
-            _must(run is not None and run.cause == cause, f"{job_id}: {cause}, but it was {run and run.cause}")
+            must(run is not None and run.cause == cause, f"{job_id}: {cause}, but it was {run and run.cause}")
 
     def _lost(self, known: Known, claim: e.Claimed, run: Process | None, record: e.RecordedEvent) -> None:
         """Dead, silent for its lease, or never told that it has the claim. And nothing of the run is left."""
         job_id, worker = record.stream_id, self.world.workers[claim.pid]
-        silent = self.clock.monotonic() - self.shared.beats.get(claim.worker, known.claimed_at)
+        beat_at = self.shared.beats[claim.worker]
+        if claim.worker in self.shared.forgotten:
+            beat_at = min(beat_at, known.claimed_at)
+        silent = self.clock.monotonic() - beat_at > claim.lease
         unaware = record.actor == claim.worker and run is None
-        _must(not worker.alive or silent > claim.lease or unaware, f"{job_id}: {claim.worker} is said to be lost")
-        _must(not self.world.living(job_id), f"{job_id} is freed while its processes live")
-
-    # ── the tables ──────────────────────────────────────────────────────────────────────────────────
-
-    def _compare(self, job_id: str) -> None:
-        known, expected = self.jobs[job_id], rows(self.jobs[job_id].job)
-        row, dead = self.store.job(job_id), self.store.dlq(job_id)
-        _must((tuple(row.values()) if row else None) == expected.get("jobs"), f"{job_id}: its row is {row}")
-        _must(
-            [tuple(each.values()) for each in dead] == [*filter(None, [expected.get("dlq")])], f"{job_id}: dlq {dead}"
-        )
-        if known.state != "purged":
-            said = row and (row["state"], row["attempts"], row["run"])
-            _must(said == (known.state, known.attempts, known.run), f"{job_id}: its row says {said}, not {known}")
-
-    def _compare_counts(self) -> None:
-        expected = Counter((each.spec.queue, each.state) for each in self.jobs.values() if each.state != "purged")
-        counts = {(count.queue, count.state.value): count.jobs for count in self.store.counts()}
-        _must(counts == dict(expected), f"the counts are {counts}, not {dict(expected)}")
+        # Whoever was stopped after it had looked, and before it acted, cannot know of a later beat.
+        [began] = [each.ticked_at for each in self.world.workers.values() if each.row.name == record.actor]
+        must(not worker.alive or silent or unaware or began <= beat_at, f"{job_id}: {claim.worker} is said to be lost")
+        must(not self.world.living(job_id), f"{job_id} is freed while its processes live")
 
     # ── nothing stays in processing ─────────────────────────────────────────────────────────────────
 
@@ -306,7 +288,7 @@ class Oracle:
             if healthy and not self._is_attended(job_id, healthy)
         }
         for job_id, since in self.unattended.items():
-            _must(since <= FREED_WITHIN, f"{job_id} has been in processing without a worker for {since / SECOND} s")
+            must(since <= FREED_WITHIN, f"{job_id} has been in processing without a worker for {since / SECOND} s")
 
     def _is_attended(self, job_id: str, healthy: list[WorkerProcess]) -> bool:
         """Its command runs under a healthy worker; or it is held where no healthy worker can reach it."""
@@ -328,32 +310,11 @@ class Oracle:
         """Decode the whole log, which checks every digest, and hold a fresh fold against all tables; the log."""
         self.read_on()
         records = list(self.store.records())
-        _must([record.position for record in records] == [*range(1, self.position + 1)], "the log has gaps")
-        _must(not records or records[-1].digest == self.store.head().digest, "the head is not the last event's digest")
-        streams: dict[str, list[e.RecordedEvent]] = defaultdict(list)
-        for record in records:
-            streams[record.stream_id].append(record)
-        folded = [rows(fold(each)) for stream, each in streams.items() if not stream.startswith("$")]
-        jobs = [tuple(row.values()) for row in self.store.jobs(JobFilter(limit=0))]
-        _must(sorted(jobs) == sorted(each["jobs"] for each in folded if each), "the jobs are not what the log says")
-        dead = [tuple(row.values()) for row in self.store.dlq()]
-        _must(
-            sorted(dead) == sorted(each["dlq"] for each in folded if "dlq" in each), "the dlq is not what the log says"
-        )
-        self._compare_notes(records)
+        must([record.position for record in records] == [*range(1, self.position + 1)], "the log has gaps")
+        must(not records or records[-1].digest == self.store.head().digest, "the head is not the last event's digest")
+        compare_all(self.store, records)
         return records
-
-    def _compare_notes(self, records: list[e.RecordedEvent]) -> None:
-        notes = {(row.table, row.key): row.values for row in map(note_row, records) if row}
-        pauses = {(queue, *row.values()) for queue, row in self.store.pauses().items()}
-        expected = {values for (table, _), values in notes.items() if table == "pauses" and values}
-        _must(pauses == expected, f"the pauses are {pauses}, not {expected}")
 
 
 def _rank(known: Known) -> tuple[int, int, int]:
     return (-known.spec.priority, known.due_at, known.position)
-
-
-def _must(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise InvariantError(otherwise)

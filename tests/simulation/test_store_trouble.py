@@ -70,14 +70,15 @@ def test_a_result_waits_for_a_store_that_is_locked_for_longer_than_the_lease() -
 def test_workers_that_a_locked_store_kept_from_beating_are_not_lost_for_that() -> None:
     driver = Driver()
     workers = [driver.add_worker(lease=5 * SECOND), driver.add_worker(lease=5 * SECOND)]
-    driver.enqueue("a", Script(lasts=90 * SECOND))
+    for job_id in "ab":
+        driver.enqueue(job_id, Script(lasts=90 * SECOND))
     driver.run(1)
     busy(driver, lambda point: point in STORE)
     driver.run(60)
     driver.fault = lambda process, point: None
     driver.run(60)
     assert all(process.alive for process in workers)
-    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+    assert [driver.history(job_id) for job_id in "ab"] == [["enqueued", "claimed", "completed"]] * 2
 
 
 def test_a_timeout_is_enforced_while_the_store_is_locked() -> None:

@@ -179,7 +179,7 @@ ALL = ["five", "four", "three", "two", "one"]
         ({"states": (State.DLQ,)}, ["three"]),
         ({"states": (State.DONE, State.PROCESSING)}, ["five", "four"]),
         ({"failed": True}, ["two"]),
-        ({"failed": True, "states": (State.DONE,)}, ["four", "two"]),
+        ({"failed": True, "states": (State.DONE,)}, ["five", "two"]),
         ({"queue": "mail"}, ["three", "two"]),
         ({"queue": "none"}, []),
         ({"tags": {"team": "x"}}, ["two", "one"]),
