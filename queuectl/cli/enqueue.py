@@ -86,9 +86,7 @@ def enqueue(
     argv: list[str] | None = ctx.meta.get(_ARGV)
     _check_one_source(command or [], argv, file, flags)
     missing = session.missing
-    with (
-        session.reading() if missing else session.queue() as there
-    ):  # what is wrong with a job is said before a queue is made for it
+    with session.existing() as there:  # what is wrong with a job is said before a queue is made for it
         jobs = list(_jobs(Intake(session.config(there.store), session.clock.now(), flags), command or [], argv, file))
         receipts = [] if missing else there.enqueue(jobs)
     if missing:

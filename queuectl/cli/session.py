@@ -81,7 +81,7 @@ class Session:
 
     @contextmanager
     def existing(self) -> Iterator[Queue]:
-        """The queue for a command that changes what is in it: one that is not there is empty, and is not made for it."""
+        """The queue for a command that changes what is in it: one that is not there is empty, and not made for it."""
         with self.reading() if self.missing else self.queue() as queue:
             yield queue
 
