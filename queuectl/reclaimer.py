@@ -37,19 +37,30 @@ class Reclaimer:
     _silent: dict[str, int] = field(default_factory=dict)
     _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
 
-    def tick(self, now: int, mine: Collection[str]) -> None:
-        """Free what lost workers hold; `mine` are the jobs that this worker answers for."""
+    def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> None:
+        """Free what lost workers hold; `mine` are the jobs that this worker answers for.
+
+        `blocked` jobs could not be claimed for what an earlier run left: what dead workers left is killed; all dropped.
+        """
         if now < self.next_at:
             return
         self.next_at = now + EVERY
-        workers = {row.name: row for row in self.queue.store.workers()}
+        self._clear(blocked)
         held = self._held(mine)
+        workers = {row.name: row for row in self.queue.store.workers()}  # read last: who came back, came back in time
         lost = [job for job in held if self._is_lost(job, workers.get(job.claim.worker) if job.claim else None, now)]
         freed = [job for job in lost if self._free(job)]
         busy = {job.claim.worker for job in held if job.claim and job not in freed}
         for row in workers.values():
             if row.name != self.me.name and row.name not in busy and self._is_silent(row, row, self.lease, now):
                 self._forget(row)
+
+    def _clear(self, blocked: dict[str, Job]) -> None:
+        for job in blocked.values():
+            claims = [r.event for r in self.queue.store.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
+            if claims and self.commands.alive(claims[-1]) is False:
+                self.commands.clear(job)
+        blocked.clear()
 
     def _held(self, mine: Collection[str]) -> list[Job]:
         """Jobs in processing that others hold; those seen before are not read again."""

@@ -13,6 +13,7 @@ from signal import SIGTERM
 from msgspec.structs import replace
 
 from queuectl.application import Queue
+from queuectl.claiming import Claiming
 from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job, explain_cause
@@ -27,8 +28,7 @@ __all__ = ["Worker", "WorkerOptions"]
 
 SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
-HINTS_FOR = 10_000
-"""How long a look at who is next in line serves: a job of higher priority waits no longer than that for its turn."""
+RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
 
@@ -76,16 +76,16 @@ class Worker:
     _exhausted: bool = False
     _next_beat: int = 0
     _due_at: int | None = None
-    _hints: list[str] = field(default_factory=list)
-    _hints_until: int = 0
     _leftovers_until: int | None = None
     _failing_since: int | None = None
     _reclaimer: Reclaimer = field(init=False)
     _results: Results = field(init=False)
+    _claiming: Claiming = field(init=False)
 
     def __post_init__(self) -> None:
         self._reclaimer = Reclaimer(self.queue, self.commands, self.clock, self.row, self.options.lease)
         self._results = Results(self.queue)
+        self._claiming = Claiming(self.queue, self.commands, self.clock, self._claimant(), self.options.queues)
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
@@ -110,7 +110,7 @@ class Worker:
         try:
             self._report(now)
             self._heed(now)
-            self._reclaimer.tick(now, {*self.slots, *self._results.waiting})
+            self._reclaimer.tick(now, {*self.slots, *self._results.waiting}, self._claiming.blocked)
             self._claim(now)
             if self._through():
                 return None
@@ -119,7 +119,7 @@ class Worker:
             return RETRY_BUSY_STORE_AFTER / SECOND
         except StoreError as error:
             return self._without_store(error, now)
-        return self._delay(now) / SECOND
+        return self._delay(self.clock.monotonic()) / SECOND
 
     def _without_store(self, error: StoreError, now: int) -> float:
         """The store cannot be used: claim no more, let what runs end, and try for a while to record the results."""
@@ -139,8 +139,9 @@ class Worker:
         if self._stopping == 1:
             log.info("stopping: %d running, no more are claimed", len(self.slots))
         if self._stopping == 2:
+            self._reap(self.clock.monotonic())  # what has ended by itself has a result of its own
             for slot in self.slots.values():
-                self._end(slot, "stop", self.clock.monotonic())
+                self._end(slot, "stop")
 
     def finish(self) -> None:
         """Say goodbye."""
@@ -176,7 +177,7 @@ class Worker:
         """Timeouts, the end of grace periods, and what jobs left in the background."""
         for slot in self.slots.values():
             if not slot.ending and slot.deadline is not None and now >= slot.deadline:
-                self._end(slot, "timeout", now)
+                self._end(slot, "timeout")
             if slot.kill_at is not None and now >= slot.kill_at:
                 self.commands.end(slot.job.id, force=True)
                 slot.kill_at = now + SECOND  # again, for what was forked meanwhile
@@ -188,10 +189,10 @@ class Worker:
         elif not self.commands.end_leftovers(force=now >= self._leftovers_until):
             self._leftovers_until = None
 
-    def _end(self, slot: Slot, why: str, now: int) -> None:
+    def _end(self, slot: Slot, why: str) -> None:
         if not slot.ending:
             log.info("job %s: ending it (%s)", slot.job.id, why)
-            slot.ending, slot.kill_at = why, now + self.options.grace
+            slot.ending, slot.kill_at = why, self.clock.monotonic() + self.options.grace
             self.commands.end(slot.job.id, force=False)
 
     def _report(self, now: int) -> None:
@@ -211,14 +212,14 @@ class Worker:
     def _heed(self, now: int) -> None:
         if now >= self._next_beat:
             self._beat(now)
-        elif not self.queue.store.changed():
+        elif not self._claiming.anything_new():
             return
         stops, cancelled = self.queue.store.asked(self.row.name)
         while self._stopping < stops:
             self.stop()
         for job_id in cancelled:
             if slot := self.slots.get(job_id):
-                self._end(slot, "cancel", now)
+                self._end(slot, "cancel")
         self._due_at = None
 
     def _beat(self, now: int) -> None:
@@ -234,37 +235,19 @@ class Worker:
         limit = self._free()
         if limit <= 0 or (self._due_at is not None and now < self._due_at):
             return
-        jobs = self._reserve_and_claim(limit, now)
+        jobs = self._claiming.take(limit)
         self._claims_left = self._claims_left and self._claims_left - len(jobs)
         for job in jobs:
-            self._start(job, now)
+            self._start(job)
         self._exhausted = len(jobs) < limit
         if self._exhausted:
-            self._due_at = self._when_due(now)
+            self._due_at = self._when_due()
 
     def _free(self) -> int:
         if self._stopping or self._claims_left == 0:
             return 0
         free = self.options.slots - len(self.slots)
         return free if self._claims_left is None else min(free, self._claims_left)
-
-    def _reserve_and_claim(self, limit: int, now: int) -> list[Job]:
-        if now >= self._hints_until:
-            self._hints, self._hints_until = [], now + HINTS_FOR
-        reserved: list[str] = []
-
-        def reserve(job: Job) -> bool:
-            if not self.commands.reserve(job):
-                return False
-            reserved.append(job.id)
-            return True
-
-        try:
-            return self.queue.claim(self._claimant(), self.options.queues, limit, reserve, self._hints)
-        except BaseException:
-            for job_id in reserved:
-                self.commands.unreserve(job_id)
-            raise
 
     def _claimant(self) -> e.Claimed:
         row = self.row
@@ -279,9 +262,10 @@ class Worker:
             lease=self.options.lease,
         )
 
-    def _start(self, job: Job, now: int) -> None:
+    def _start(self, job: Job) -> None:
         log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
         failed = self.commands.start(job)
+        now = self.clock.monotonic()
         if failed is not None:
             why = explain_cause(failed.cause) if failed.cause else ""
             log.warning("job %s run %d: %s", job.id, job.run, why)
@@ -290,11 +274,14 @@ class Worker:
         timeout = job.spec.timeout
         self.slots[job.id] = Slot(job, None if timeout is None else now + timeout)
 
-    def _when_due(self, now: int) -> int:
-        """When to ask again: as soon as a job is due, and no later than others may have freed one."""
+    def _when_due(self) -> int:
+        """When to ask again: as soon as a job is due, and no later than others may have freed one.
+
+        A job that is due and was not to be had waits for processes of an earlier run.
+        """
         due = self.queue.store.next_due(self.options.queues)
         wait = SECOND if due is None else due - self.queue.store.now()
-        return now + min(max(wait, 1000), SECOND)
+        return self.clock.monotonic() + (min(wait, SECOND) if wait > 0 else RETRY_BLOCKED_AFTER)
 
     # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
 
