@@ -5,9 +5,9 @@ each for itself, so a damaged one is only left out.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
@@ -20,8 +20,7 @@ __all__ = ["Found", "Life", "lives"]
 Found: TypeAlias = RecordedEvent | DamagedEventError
 
 
-@dataclass(slots=True)
-class Life:
+class Life(Struct):
     """One stream: the job that it makes, or the rows that its notes decide."""
 
     stream_id: str
@@ -29,7 +28,7 @@ class Life:
     position: int = 0
     job: Job | None = None
     damage: DamagedEventError | None = None
-    notes: dict[tuple[str, str], Row] = field(default_factory=dict)
+    notes: dict[tuple[str, str], Row] = {}
 
     def take(self, found: Found) -> None:
         """Fold the next event in, unless it, or one before it, cannot be believed."""
