@@ -92,6 +92,7 @@ class Capture:
     spare: Descriptors | None = None
     published: bool = False
     _files: list[_File] = field(default_factory=list)
+    _ended: bool = False
 
     def __post_init__(self) -> None:
         head = self.limit // 2 // BLOCK * BLOCK
@@ -122,7 +123,7 @@ class Capture:
 
     def publish(self) -> None:
         """Give the files their names, for whoever wants to read them while the run is on."""
-        if self.published:
+        if self.published or self._ended:
             return
         self._make_folder()
         for file in self._files:
@@ -144,6 +145,7 @@ class Capture:
             self.hold_to_limit()
         if self.published:
             self._settle((no_more_out, no_more_err))
+        self._ended = True
         return stdout, stderr
 
     def _settle(self, whole: tuple[bool, bool]) -> None:

@@ -35,6 +35,11 @@ class OutputWatch:
             self._captures.append(capture)
         self._some.set()
 
+    def finish(self, capture: Capture) -> tuple[str, str]:
+        """The tails of a run that has ended; its files are watched on, for what its processes still write to them."""
+        with self._lock:
+            return capture.finish()
+
     def remove(self, capture: Capture) -> None:
         """Watch it no more."""
         with self._lock:

@@ -152,20 +152,21 @@ class Runner:
 
     def _close(self, run: Run, status: int) -> Ended:
         duration = self.clock.monotonic() - run.started
-        self._watch.remove(run.capture)
-        stdout, stderr = run.capture.finish()
+        stdout, stderr = self._watch.finish(run.capture)
         orphans = self._orphans()
         if self._processes(run, orphans):
             self._leftovers.append(run)
             run.lock = runlock.take(self._path, run.position)  # some of them may have closed theirs
             self._signal(run, signal.SIGTERM)
-        self._put_away(run.capture, alone=not orphans)
+        else:
+            self._put_away(run.capture, alone=not orphans)
         if orphans or self._strays:
             self._end_strays(run, orphans)
         return Ended(run.job_id, Exit(_cause(status), duration, stdout, stderr))
 
     def _put_away(self, capture: Capture, *, alone: bool) -> None:
         """Files are used again only when nobody can write to them: they have no name, and no process is left."""
+        self._watch.remove(capture)
         if alone and self._adopts and not capture.published:
             self._spare.append(capture.emptied())
         else:
@@ -186,6 +187,7 @@ class Runner:
                 self._signal(run, signal.SIGKILL)
             if not self._processes(run, self._orphans()):
                 self._leftovers.remove(run)
+                self._put_away(run.capture, alone=False)
                 if run.lock is not None:
                     os.close(run.lock)
         return len(self._leftovers)

@@ -50,6 +50,30 @@ def test_the_limit_holds_while_the_store_is_locked(queuectl: Queuectl) -> None:
     eventually(lambda: queuectl.state(job_id) == "done", "the job is done", 30)
 
 
+def test_what_a_job_left_behind_is_held_to_the_limit_too(queuectl: Queuectl) -> None:
+    queuectl.ok("config", "set", "max-output", "64KiB")
+    job_id = queuectl.add("""
+        (trap '' TERM; i=0; while [ ! -e stop ]; do
+            head -c 1000000 /dev/zero; i=$((i + 1)); echo $i > written; sleep 0.02; done) &
+        echo $! > pid; while [ ! -e written ]; do sleep 0.05; done""")
+    queuectl.start("run", "--grace", "2m")
+    eventually(lambda: queuectl.state(job_id) == "done", "the job is done")
+    output = Path(f"/proc/{(queuectl.folder / 'pid').read_text().strip()}/fd/1")
+    before = written(queuectl)
+    most = 0
+
+    def enough() -> bool:
+        nonlocal most
+        most = max(most, output.stat().st_blocks * 512)
+        return written(queuectl) - before > 150
+
+    try:
+        eventually(enough, "150 MB were written after the job had ended", 60)
+    finally:
+        (queuectl.folder / "stop").touch()
+    assert most < 100 * MEBIBYTE
+
+
 def test_odd_output_is_kept_byte_for_byte(queuectl: Queuectl) -> None:
     job_id = queuectl.add(r"printf 'a\000b\377\033[31mred\033]0;title\007\r\n'")
     queuectl.drain()
