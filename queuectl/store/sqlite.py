@@ -119,8 +119,10 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
             self._keeper.copy(after.position)
 
     def _in_transaction(self) -> bool:
-        with translated(self.path):
+        try:
             return self._db.in_transaction
+        except apsw.ConnectionClosedError as error:
+            raise StoreError(f"the queue {self.path} is closed") from error
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
