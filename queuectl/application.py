@@ -70,10 +70,10 @@ class Queue:
 
     def _change(self, command: c.Command, known: Mapping[str, Job], keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.load(command.job_id)
-        return self._decided(self._with_holder(command, job, keys), job)
+        return self._decided(self._with_holder(command, job, keys), job, self.store.now())
 
-    def _decided(self, command: c.Command, job: Job | None) -> Change:
-        events = c.decide(command, job, self.store.now())
+    def _decided(self, command: c.Command, job: Job | None, now: int) -> Change:
+        events = c.decide(command, job, now)
         return Change(command.job_id, job.version if job else 0, events, job)
 
     def _with_holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> c.Command:
@@ -109,17 +109,17 @@ class Queue:
                 _refuse_another(job, job_id, batch[job_id])
                 receipts.append(Receipt(job_id, False))
                 continue
-            change = self._enqueueing(job, job_id, keys)
+            change = self._enqueueing(job, job_id, keys, now)
             if change.events:
                 batch[job_id] = change
             holder = keys.get(job.spec.unique or "") if not (change.events or change.job) else None
             receipts.append(Receipt(holder or job_id, bool(change.events)))
         return receipts, list(batch.values())
 
-    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str]) -> Change:
+    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> Change:
         known = self.store.load(job_id) if job.id is not None else None
         try:
-            return self._decided(self._with_holder(c.Enqueue(job_id, job.spec), known, keys), known)
+            return self._decided(self._with_holder(c.Enqueue(job_id, job.spec), known, keys), known, now)
         except RefusedError as error:
             raise RefusedError(_at_line(job, str(error))) from None
 

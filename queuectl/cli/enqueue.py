@@ -92,8 +92,8 @@ def enqueue(
     if missing:
         with session.queue() as made:
             receipts = made.enqueue(jobs)
-    for receipt in receipts:
-        print(receipt.id)
+    if receipts:
+        print("\n".join(receipt.id for receipt in receipts))
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
