@@ -179,7 +179,7 @@ def _archive(store: EventStore) -> Finding:
     try:
         end = store.archive.end()
     except (StoreError, OSError) as error:
-        return Finding("archive", "problem", str(error), "queuectl recover")
+        return Finding("archive", "problem", str(error), getattr(error, "mend", "queuectl recover"))
     behind = store.head().position - (end.position if end else store.base.position)
     if behind < 0:
         what = f"the archive has {-behind} events more than the database"

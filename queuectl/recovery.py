@@ -19,7 +19,7 @@ from queuectl.store.archive import Archive, Keeping
 from queuectl.store.base import DamagedEventError, EventStore, Head
 from queuectl.store.carving import Carved
 from queuectl.store.remains import ARCHIVE, DATABASE, Lines, Piece, Remains
-from queuectl.store.segments import ArchiveError, folder_of
+from queuectl.store.segments import ArchiveError, check_reachable, folder_of
 from queuectl.transfer import Progress, back_up, chained
 
 __all__ = ["Ranges", "Report", "recover"]
@@ -45,9 +45,11 @@ class Report(Struct, frozen=True):
 def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
     """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
 
-    Raises StoreError when another process has it open, and when there is nothing to recover.
+    Raises StoreError when another process has it open, when its archive is out of reach, and when there is nothing to
+    recover.
     """
     _refuse_while_open(path)
+    check_reachable(folder_of(path))
     aside = _copy_aside(path)
     old = os.path.join(aside, os.path.basename(path)) if aside else path
     carved = [Carved(old, f"{old}-wal"), Carved(f"{old}.recovered", "")]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from queuectl.errors import StoreError, UsageError
-from queuectl.findings import REBUILD, Report
+from queuectl.findings import REBUILD, RECOVER, Report
 from queuectl.judge import Judge
 from queuectl.store.archive import Archive
 from queuectl.store.base import EventStore, StoredEvent
@@ -142,7 +142,7 @@ class _Copy:
         try:
             end = self._archive.end()
         except (ArchiveError, OSError) as error:
-            self._report.add("archive", None, str(error))
+            self._report.add("archive", None, str(error), getattr(error, "mend", RECOVER))
             return
         if end is not None and end.position > store.head().position:
             self._report.missing(store.head().position + 1, end.position, "the archive has it")

@@ -8,14 +8,16 @@ the database is noticed by it.
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from msgspec import Struct
 
 from queuectl.store.base import Head, StoredEvent
 from queuectl.store.lines import event_line, header_line
 from queuectl.store.segments import (
+    ArchiveError,
     BesideError,
+    check_reachable,
     first_position,
     folder_of,
     header_of,
@@ -58,6 +60,7 @@ class Archive:
 
     def end(self) -> Head | None:
         """The last event that is whole; None when there is none. Asks without the lock."""
+        check_reachable(self.folder)
         for path in reversed(segments(self.folder)):
             with open(path, "rb") as file:
                 found = self._last(file.fileno(), path)
@@ -124,13 +127,40 @@ class Archive:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _open_folder(self) -> None:
+        check_reachable(self.folder)
         if not os.path.isdir(self.folder):
-            os.makedirs(self._home or self.folder, mode=0o700, exist_ok=True)
-            if self._home is not None:
-                with suppress(FileExistsError):
-                    os.symlink(self._home, self.folder)
+            self._make_folder()
             self._new_names = True
         self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _make_folder(self) -> None:
+        if self._home is None:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            return
+        os.makedirs(os.path.dirname(self._home), mode=0o700, exist_ok=True)
+        with _alone_in(os.path.dirname(self._home)):
+            if os.path.lexists(self.folder):
+                return
+            if os.path.lexists(self._home):
+                raise ArchiveError(self._whose(self._home))
+            os.mkdir(self._home, mode=0o700)
+            os.symlink(self._home, self.folder)
+
+    def taken(self) -> str | None:
+        """What to say when the archive would go into a folder that another queue of this log has made.
+
+        A copy, or what was imported, has the log's name too. The link beside the database says whose a folder is.
+        """
+        if self._home is None or not os.path.lexists(self._home) or os.path.lexists(self.folder):
+            return None
+        with _alone_in(os.path.dirname(self._home)):  # another process of this queue may be making both
+            return None if os.path.lexists(self.folder) else self._whose(self._home)
+
+    def _whose(self, home: str) -> str:
+        return (
+            f"{home} is the archive of another queue with the same log: give this one another --archive-dir;"
+            f" or, if it is this queue's own and the link to it was lost, `ln -s {home} {self.folder}`"
+        )
 
     def _is_in_place(self, descriptor: int) -> bool:
         try:
@@ -221,6 +251,17 @@ class Archive:
             for folder in {os.path.dirname(self.folder), os.path.dirname(os.path.realpath(self.folder))}:
                 _sync_folder(folder)
             self._new_names = False
+
+
+@contextmanager
+def _alone_in(path: str) -> Iterator[None]:
+    """One process at a time looks at a folder and makes something there."""
+    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _sync_folder(path: str) -> None:

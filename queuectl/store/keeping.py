@@ -6,7 +6,7 @@ to, because one of the two lacks what someone was told of.
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
 from queuectl.errors import StoreError
@@ -46,9 +46,13 @@ class Keeper:
         self._paranoid = keeping.durability == "paranoid"
         self._warned = False
         self.refusal: str | None = None
+        with suppress(OSError):  # the first copy says so
+            self.refusal = archive.taken()
 
     def compare(self) -> None:
         """See whether the database has all that the archive has; bring it up to an archive that is ahead."""
+        if self.refusal is not None:
+            return
         try:
             end = self.archive.end()  # before the database is asked: it is never behind what was copied from it
         except BesideError as error:

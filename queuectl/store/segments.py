@@ -10,6 +10,8 @@ from queuectl.store.lines import Header, read_event, read_header
 __all__ = [
     "ArchiveError",
     "BesideError",
+    "UnreachableError",
+    "check_reachable",
     "first_position",
     "folder_of",
     "header_of",
@@ -27,9 +29,19 @@ _TAIL = 64 * 1024
 class ArchiveError(StoreError):
     """The archive is damaged."""
 
+    mend = "queuectl recover"
+
 
 class BesideError(ArchiveError):
     """The database and the archive are not of one log."""
+
+
+class UnreachableError(ArchiveError):
+    """The archive is a link to what is not there."""
+
+    def __init__(self, folder: str) -> None:
+        self.mend = f"mount the disk of {os.path.realpath(folder)}, or remove {folder} to begin a new archive"
+        super().__init__(f"the archive at {os.path.realpath(folder)} cannot be reached: {self.mend}")
 
 
 def folder_of(path: str) -> str:
@@ -47,11 +59,10 @@ def segments(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in sorted(found)]
 
 
-def events_left(path: str) -> str | None:
-    """The archive of the database at `path`, when it holds events; for when the database itself is gone."""
-    folder = folder_of(path)
-    out_of_reach = os.path.islink(folder) and not os.path.exists(folder)
-    return folder if out_of_reach or _holds_events(folder) else None
+def check_reachable(folder: str) -> None:
+    """Raises UnreachableError when the folder is a link to a disk that is gone."""
+    if os.path.islink(folder) and not os.path.exists(folder):
+        raise UnreachableError(folder)
 
 
 def _holds_events(folder: str) -> bool:
@@ -64,8 +75,12 @@ def _holds_events(folder: str) -> bool:
 
 def lost(path: str) -> StoreError | None:
     """What to say when there is no database at `path`, but an archive that holds its events."""
-    folder = events_left(path)
-    if folder is None:
+    folder = folder_of(path)
+    try:
+        check_reachable(folder)
+    except UnreachableError as error:
+        return StoreError(f"{path} is empty or missing, and {error}")
+    if not _holds_events(folder):
         return None
     return StoreError(
         f"{path} is empty or missing, but {folder} holds its events: run `queuectl recover` to get them back,"

@@ -105,6 +105,7 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
         try:
             self._locked_head = before = self._checked_head()
             yield
+            self._refuse_beside()
             after = self._locked_head
             self._run("COMMIT")
         except BaseException:
@@ -141,14 +142,18 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
 
     def _begin(self, synchronous: str) -> None:
         self._check_file()
-        if self._keeper is not None and self._keeper.refusal is not None:
-            raise StoreError(self._keeper.refusal)
+        self._refuse_beside()
         if self._keeping.durability == "fast":
             synchronous = "NORMAL"
         if synchronous != self._synchronous:
             self._run(f"PRAGMA synchronous={synchronous}")
             self._synchronous = synchronous
         self._run("BEGIN IMMEDIATE")
+
+    def _refuse_beside(self) -> None:
+        """Refuse to write beside the archive; a log that was adopted in this transaction has another one."""
+        if self._keeper is not None and self._keeper.refusal is not None:
+            raise StoreError(self._keeper.refusal)
 
     def _check_file(self) -> None:
         """Refuse to write to a file that is no longer the one at its path: nobody would ever see it."""

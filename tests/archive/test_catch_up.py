@@ -6,14 +6,17 @@ import random
 import select
 import shutil
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from io import BytesIO
 
 import pytest
 
+from queuectl import transfer
 from queuectl.application import Queue
 from queuectl.errors import StoreError
 from queuectl.store import archive, open_store
 from queuectl.store.archive import Keeping
+from queuectl.store.segments import UnreachableError
 from tests.archive.logs import archived, is_prefix, live, rows, segment_files
 from tests.store.peer import Peer
 from tests.store.vocabulary import ACTOR, a_worker, add, claimed, new
@@ -276,3 +279,66 @@ def test_archives_in_one_folder_are_apart_and_found_without_being_named_again(tm
         store.close()
     assert len(os.listdir(far)) == 2
     assert archived(paths[0]) != archived(paths[1])
+
+
+def elsewhere(path, clock, far):
+    return open_store(path, clock, keep=lambda stored: Keeping(archive_dir=far))
+
+
+def written_to(store, path, far, clock):
+    """A backup is one more queue of the same log."""
+    transfer.back_up(store, path, lambda name: open_store(name, clock), lambda position: None)
+    with closing(elsewhere(path, clock, far)) as second:
+        add(second, new("b"))
+
+
+def imported(store, path, far, clock):
+    file = BytesIO()
+    transfer.export_log(store, file, lambda position: None)
+    with closing(elsewhere(path, clock, far)) as second:
+        transfer.import_log(second, file.getvalue().splitlines(keepends=True), lambda position: None)
+
+
+@pytest.mark.parametrize(("use", "events"), [(written_to, 1), (imported, 0)])
+def test_two_queues_of_one_log_never_share_an_archive(path, tmp_path, clock, use, events):
+    """What one of them records must not come into the other."""
+    far, other = str(tmp_path / "far"), str(tmp_path / "second.db")
+    first = elsewhere(path, clock, far)
+    add(first, new("a"))
+    with pytest.raises(StoreError, match=r"another --archive-dir; or.* `ln -s"):
+        use(first, other, far, clock)
+    assert len(rows(other)) == events
+    add(first, new("c"))
+    assert is_prefix(path) == 2
+    first.close()
+
+
+def test_a_lost_link_is_refused_until_it_is_put_back(path, tmp_path, clock):
+    store = elsewhere(path, clock, str(tmp_path / "far"))
+    add(store, new("a"))
+    store.close()
+    home = os.readlink(f"{path}.archive")
+    os.unlink(f"{path}.archive")
+    store = elsewhere(path, clock, str(tmp_path / "far"))
+    with pytest.raises(StoreError, match=f"ln -s {home} {path}.archive"):
+        add(store, new("b"))
+    store.close()
+    os.symlink(home, f"{path}.archive")
+    store = elsewhere(path, clock, str(tmp_path / "far"))
+    add(store, new("b"))
+    assert is_prefix(path) == 2
+    store.close()
+
+
+def test_an_archive_whose_disk_is_gone_is_not_begun_anew(path, tmp_path, clock, capsys):
+    store = elsewhere(path, clock, str(tmp_path / "far"))
+    add(store, new("a"))
+    os.rename(tmp_path / "far", tmp_path / "unmounted")
+    add(store, new("b"))
+    assert capsys.readouterr().err.count("cannot be reached: mount the disk of") == 1
+    with pytest.raises(UnreachableError, match="mount the disk"):
+        store.archive.end()
+    os.rename(tmp_path / "unmounted", tmp_path / "far")
+    add(store, new("c"))
+    assert is_prefix(path) == 3
+    store.close()

@@ -198,5 +198,5 @@ def test_an_archive_out_of_reach_is_not_an_empty_one(path, clock, tmp_path):
     os.symlink(tmp_path / "disk", f"{path}.archive")
     missing(path)
     os.rename(tmp_path / "disk", tmp_path / "unmounted")
-    with pytest.raises(StoreError, match="recover"):
+    with pytest.raises(StoreError, match=f"{tmp_path / 'disk'} cannot be reached"):
         open_store(path, clock)
