@@ -59,6 +59,11 @@ def _call(arguments: Sequence[str] | None) -> int:
 
     try:
         result = command()(args=arguments, prog_name="queuectl", standalone_mode=False)
+    except SystemExit as error:
+        # what typer makes of a closed pipe, before `_exit_code` can see it
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        raise
     except Exception as error:
         # typer's own usage errors; their common class has no public name in all the versions we allow
         if not hasattr(error, "format_message"):
