@@ -137,7 +137,7 @@ class Worker:
         """Claim no more and finish what runs; asked a second time, end what runs and release it."""
         self._stopping += 1
         if self._stopping == 1:
-            log.info("stopping: %d running, no more are claimed", len(self.slots))
+            log.info("stopping: %d running, no more are claimed (asked again: they are ended)", len(self.slots))
         if self._stopping == 2:
             self._reap(self.clock.monotonic())  # what has ended by itself has a result of its own
             for slot in self.slots.values():
