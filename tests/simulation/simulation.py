@@ -194,7 +194,7 @@ class Simulation(Driver):
             cause=rng.choice([None, None, None, Exited(1), Exited(7), Signalled(11)]),
             obeys=rng.choice([0, 0, 300_000, 2 * SECOND, None]),
             told=rng.choice([Signalled(15), Exited(143), None]),
-            background=rng.choice([0, 0, 0, 0, 0, 0, SECOND, 5 * SECOND]),
+            background=rng.choice([0, 0, 0, 0, 0, 0, SECOND, FOR_EVER]),
             background_obeys=rng.random() < 0.5,
         )
 
