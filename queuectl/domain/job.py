@@ -51,12 +51,12 @@ def fold(records: Iterable[e.RecordedEvent], job: Job | None = None) -> Job | No
 
 def evolve(job: Job | None, record: e.RecordedEvent) -> Job | None:
     """The job after one more event."""
-    if isinstance(record.event, e.Enqueued):
-        return _enqueued(record, record.event)
+    event = record.event
+    if type(event) is e.Enqueued:
+        return _enqueued(record, event)
     if job is None:
         return None
-    changes = _CHANGES[type(record.event)](job, record.event, record.recorded_at)
-    return replace(job, version=record.version, updated_at=record.recorded_at, **changes)
+    return _EVOLVE[type(event)](job, event, record.version, record.recorded_at)
 
 
 def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
@@ -65,60 +65,77 @@ def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
     return Job(record.stream_id, spec, record.position, now, now, record.version, due_at=due_at)
 
 
-_Changes = dict[str, Any]
-
-# What every move out of `processing` clears.
-_UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
-
-
-def _claimed(job: Job, event: e.Claimed, now: int) -> _Changes:
-    return {"state": moved_to("claimed"), "run": event.run, "claim": event, "locked_at": now, "due_at": None}
-
-
-def _completed(job: Job, event: e.Completed, now: int) -> _Changes:
-    return {
-        **_finished("completed", now),
-        **_output(event),
-        "attempts": job.attempts + 1,
-        "exit_code": 0,
-        "last_error": None,
-    }
+def _claimed(job: Job, event: e.Claimed, version: int, now: int) -> Job:
+    return replace(
+        job,
+        version=version,
+        updated_at=now,
+        state=moved_to("claimed"),
+        run=event.run,
+        claim=event,
+        locked_at=now,
+        due_at=None,
+    )
 
 
-def _retry_scheduled(job: Job, event: e.RetryScheduled, now: int) -> _Changes:
-    return {**_failed(job, event), "state": moved_to("retry_scheduled"), "due_at": now + event.wait}
+def _completed(job: Job, event: e.Completed, version: int, now: int) -> Job:
+    # Every job passes here when the tables are derived again: one call of `replace`, and no dictionary to merge.
+    return replace(
+        job,
+        version=version,
+        updated_at=now,
+        state=moved_to("completed"),
+        attempts=job.attempts + 1,
+        due_at=None,
+        claim=None,
+        locked_at=None,
+        cancel_requested=None,
+        finished_at=now,
+        duration=event.duration,
+        exit_code=0,
+        last_error=None,
+        stdout=event.stdout,
+        stderr=event.stderr,
+    )
 
 
-def _dead_lettered(job: Job, event: e.DeadLettered, now: int) -> _Changes:
-    return {**_finished("dead_lettered", now), **_failed(job, event)}
+def _retry_scheduled(job: Job, event: e.RetryScheduled, version: int, now: int) -> Job:
+    state, due_at = moved_to("retry_scheduled"), now + event.wait
+    return replace(job, version=version, updated_at=now, state=state, due_at=due_at, **_failed(job, event))
 
 
-def _released(job: Job, event: e.Released, now: int) -> _Changes:
-    return {**_UNLOCKED, **_output(event), "state": moved_to("released"), "due_at": now}
+def _dead_lettered(job: Job, event: e.DeadLettered, version: int, now: int) -> Job:
+    return replace(job, version=version, **_finished("dead_lettered", now), **_failed(job, event))
 
 
-def _cancelled(job: Job, event: e.Cancelled, now: int) -> _Changes:
+def _released(job: Job, event: e.Released, version: int, now: int) -> Job:
+    state = moved_to("released")
+    return replace(job, version=version, updated_at=now, state=state, due_at=now, **_UNLOCKED, **_output(event))
+
+
+def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
     output = _output(event) if event.run is not None else {}
-    return {**_finished("cancelled", now), **output}
+    return replace(job, version=version, **_finished("cancelled", now), **_UNLOCKED, **output)
 
 
-def _requeued(job: Job, event: e.Requeued, now: int) -> _Changes:
-    return {"state": moved_to("requeued"), "attempts": 0, "due_at": now, "finished_at": None}
+def _requeued(job: Job, event: e.Requeued, version: int, now: int) -> Job:
+    state = moved_to("requeued")
+    return replace(job, version=version, updated_at=now, state=state, attempts=0, due_at=now, finished_at=None)
 
 
-def _purged(job: Job, event: e.Purged, now: int) -> _Changes:
-    return {"state": moved_to("purged")}
+def _purged(job: Job, event: e.Purged, version: int, now: int) -> Job:
+    return replace(job, version=version, updated_at=now, state=moved_to("purged"))
 
 
-def _cancel_requested(job: Job, event: e.CancelRequested, now: int) -> _Changes:
-    return {"cancel_requested": event.reason}
+def _cancel_requested(job: Job, event: e.CancelRequested, version: int, now: int) -> Job:
+    return replace(job, version=version, updated_at=now, cancel_requested=event.reason)
 
 
-def _nothing(job: Job, event: e.Event, now: int) -> _Changes:
-    return {}
+def _noted(job: Job, event: e.Event, version: int, now: int) -> Job:
+    return replace(job, version=version, updated_at=now)
 
 
-_CHANGES: dict[type[e.Event], Callable[[Job, Any, int], _Changes]] = dict.fromkeys(e.EVENT_TYPES, _nothing) | {
+_EVOLVE: dict[type[e.Event], Callable[[Job, Any, int, int], Job]] = dict.fromkeys(e.EVENT_TYPES, _noted) | {
     e.Claimed: _claimed,
     e.Completed: _completed,
     e.RetryScheduled: _retry_scheduled,
@@ -130,9 +147,14 @@ _CHANGES: dict[type[e.Event], Callable[[Job, Any, int], _Changes]] = dict.fromke
     e.CancelRequested: _cancel_requested,
 }
 
+_Changes = dict[str, Any]
+
+# What every move out of `processing` clears.
+_UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
+
 
 def _finished(event_type: str, now: int) -> _Changes:
-    return {**_UNLOCKED, "state": moved_to(event_type), "due_at": None, "finished_at": now}
+    return {"state": moved_to(event_type), "updated_at": now, "due_at": None, "finished_at": now}
 
 
 def _output(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released | e.Cancelled) -> _Changes:

@@ -34,11 +34,9 @@ class Life(Struct):
         """Fold the next event in, unless it, or one before it, cannot be believed."""
         if self.stream_id.startswith("$"):
             self._note(found)
-        elif self.damage is None:
-            self._evolve(found)
-
-    def _evolve(self, found: Found) -> None:
-        if isinstance(found, DamagedEventError):
+        elif self.damage is not None:
+            return
+        elif isinstance(found, DamagedEventError):
             self.damage = found
         elif found.version != self.version + 1:
             why = f"version {self.version + 1} of its stream is missing"
