@@ -14,10 +14,11 @@ from typing import Literal
 from msgspec import Struct
 
 from queuectl import process
+from queuectl.domain.events import Claimed, type_of
 from queuectl.errors import StoreError
 from queuectl.store.base import DamagedEventError, EventStore
 from queuectl.store.connection import check_library, library_version
-from queuectl.units import format_duration, format_size, local_time
+from queuectl.units import counted, format_duration, format_size, local_time
 
 __all__ = ["Finding", "installation", "place", "queue"]
 
@@ -40,6 +41,7 @@ LITTLE, SCARCE = 1 << 30, 64 << 20
 """Bytes of free disk: a warning below the one, a problem below the other."""
 
 LONG_WAL = 256 << 20
+_CLAIMED = type_of(Claimed)
 SKEW = 1_000_000
 
 
@@ -143,8 +145,11 @@ def _free(folder: str) -> Finding:
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     level: Level = "problem" if free < SCARCE else "warning" if free < LITTLE else "ok"
-    mend = None if level == "ok" else "queuectl purge --state done --older-than 7d"
-    return Finding("disk", level, f"{format_size(free)} are free in {folder}", mend)
+    mends: dict[Level, str] = {
+        "warning": "queuectl purge --state done --older-than 7d",
+        "problem": "free space there that other programs use: purging writes to the log before it frees any",
+    }
+    return Finding("disk", level, f"{format_size(free)} are free in {folder}", mends.get(level))
 
 
 def _nameless(folder: str) -> Finding:
@@ -166,28 +171,47 @@ def _wal(size: int) -> Finding:
 
 
 def queue(store: EventStore, now: int, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
-    """The log, the archive, the workers and the clock of an open queue; `now` is the wall clock, microseconds."""
+    """Database, log, archive, workers and clock of an open queue; `now` is the wall clock, microseconds."""
+    yield _database(store)
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store)
     yield _clock(store.head().recorded_at, now)
 
 
+def _database(store: EventStore) -> Finding:
+    """The pages that hold the log's events may be sound where others are not."""
+    flaws = store.flaws()
+    if flaws:
+        what = " ".join(flaws[0].split())
+        return Finding("database", "problem", f"the database is damaged ({what})", "queuectl recover")
+    return Finding("database", "ok", "the pages of the database are sound")
+
+
 def _archive(store: EventStore) -> Finding:
     if store.archive is None:
         return Finding("archive", "warning", "no archive is kept: what the database loses is lost")
+    head = store.head().position
     try:
         end = store.archive.end()
     except (StoreError, OSError) as error:
         return Finding("archive", "problem", str(error), getattr(error, "mend", "queuectl recover"))
-    behind = store.head().position - (end.position if end else store.base.position)
-    if behind < 0:
-        what = f"the archive has {-behind} events more than the database"
+    if end is not None and end.position > store.head().position:
+        what = f"the archive has {counted(end.position - store.head().position, 'event')} more than the database"
         return Finding("archive", "problem", what, "queuectl recover")
     row = next(store.stored(after=end.position - 1, until=end.position), None) if end else None
     if end is not None and (row is None or row.digest != end.digest):
         return Finding("archive", "problem", f"database and archive differ at event {end.position}", "queuectl recover")
-    return Finding("archive", "ok", f"the archive is {f'{behind} events behind' if behind else 'in step'}")
+    return _behind(store, end.position if end else None, head)
+
+
+def _behind(store: EventStore, end: int | None, head: int) -> Finding:
+    """Claims alone go into the archive with the next change; anything else is there at once."""
+    rows = store.stored(after=store.base.position if end is None else end, until=head)
+    if all(row.type == _CLAIMED for row in rows):
+        return Finding("archive", "ok", "the archive is in step")
+    how = "missing" if end is None else f"{counted(head - end, 'event')} behind"
+    return Finding("archive", "warning", f"the archive is {how}: the next change writes it anew")
 
 
 def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator[Finding]:
@@ -201,7 +225,7 @@ def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator
                 what = f"event {found.position} of {found.stream_id} is set aside ({found.why})"
                 yield Finding("quarantine", "problem", what, "queuectl recover")
     if total > 20:
-        yield Finding("quarantine", "problem", f"{total - 20} more events are set aside", "queuectl verify")
+        yield Finding("quarantine", "problem", f"{counted(total - 20, 'more event')} set aside", "queuectl verify")
     if not total:
         yield Finding("quarantine", "ok", "every event can be read")
 
@@ -216,10 +240,10 @@ def _workers(store: EventStore) -> Iterator[Finding]:
             held[row["locked_by"]] = held.get(row["locked_by"], 0) + 1
     lost |= held.keys() - {row.name for row in workers}
     for name in sorted(lost):
-        what = f"worker {name} is gone and holds {held.get(name, 0)} jobs: the next worker frees them"
+        what = f"worker {name} is gone and holds {counted(held.get(name, 0), 'job')}: the next worker frees them"
         yield Finding("workers", "problem" if held.get(name) else "warning", what, "queuectl run")
     if not lost:
-        yield Finding("workers", "ok", f"{len(workers)} workers, none of them lost")
+        yield Finding("workers", "ok", f"{counted(len(workers), 'worker')}, none of them lost")
 
 
 def _clock(last: int, now: int) -> Finding:

@@ -29,6 +29,11 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "…")
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def parse_duration(text: str) -> int:
     """`10s`, `1h30m`, `0.5` (bare numbers are seconds) as microseconds; what is finer is cut off.
 

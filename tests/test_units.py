@@ -13,6 +13,7 @@ from queuectl.units import (
     MINUTE,
     SECOND,
     ago,
+    counted,
     format_duration,
     format_size,
     format_time,
@@ -335,3 +336,7 @@ def test_ages(us, text):
 def test_quoted_is_one_short_line():
     assert quoted("a\nb") == r"'a\nb'"
     assert quoted("x" * 5000) == "'" + "x" * 59 + "…'"
+
+
+def test_one_thing_is_not_many():
+    assert [counted(number, "event") for number in range(3)] == ["0 events", "1 event", "2 events"]

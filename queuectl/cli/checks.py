@@ -14,6 +14,7 @@ from queuectl.doctor import Finding
 from queuectl.errors import StoreError
 from queuectl.findings import Problem, Report
 from queuectl.render import clean, colored, to_json
+from queuectl.units import counted
 from queuectl.verification import expect, verify_job
 from queuectl.verification import verify as verify_all
 
@@ -69,7 +70,7 @@ def _whole(report: Report) -> dict[str, Any]:
 
 def _tell(report: Report) -> None:
     if not report.counts:
-        print(f"clean: {report.events} events, head {report.head.position} {report.head.digest.hex()}")
+        print(f"clean: {counted(report.events, 'event')}, head {report.head.position} {report.head.digest.hex()}")
         return
     for problem in report.first:
         print(clean(_line(problem), newlines=False))
@@ -98,7 +99,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
         print(clean(str(difference), newlines=False))
     if found.total > len(found.first):
         print(f"and {found.total - len(found.first)} more")
-    say(f"rebuilt: {found.total} differences put right" if found.total else "rebuilt: nothing differed")
+    say(f"rebuilt: {counted(found.total, 'difference')} put right" if found.total else "rebuilt: nothing differed")
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:

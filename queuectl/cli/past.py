@@ -14,7 +14,7 @@ from queuectl.explaining import explain as explained
 from queuectl.past import JobChange, Past, as_of, changed_jobs
 from queuectl.render import clean, table, to_json
 from queuectl.store.base import PAUSE_ALL
-from queuectl.units import format_time
+from queuectl.units import counted, format_time
 
 __all__ = ["diff", "explain"]
 
@@ -105,7 +105,7 @@ def _what(job: Mapping[str, Any]) -> str:
     columns = job["columns"]
     if job["change"] != "changed":
         kept = "new" if job["change"] == "added" else "old"
-        return f"{columns['state'][kept]}, {columns['attempts'][kept]} attempts"
+        return f"{columns['state'][kept]}, {counted(columns['attempts'][kept], 'attempt')}"
     shown = [name for name in TOLD if name in columns] or ["version"]
     return "; ".join(f"{name} {_arrow(columns[name])}" for name in shown)
 

@@ -11,6 +11,7 @@ from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
 from queuectl.render import to_json
+from queuectl.units import counted
 
 __all__ = ["recover"]
 
@@ -66,4 +67,4 @@ def _counted(ranges: recovery.Ranges) -> str:
     total = sum(last - first + 1 for first, last in ranges)
     named = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:SHOWN])
     more = ", …" if ranges[SHOWN:] else ""
-    return f"{total} event{'' if total == 1 else 's'}" + (f" ({named}{more})" if total else "")
+    return counted(total, "event") + (f" ({named}{more})" if total else "")

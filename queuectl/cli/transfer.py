@@ -15,6 +15,7 @@ from queuectl.render import to_json
 from queuectl.store import open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.base import Head
+from queuectl.units import counted
 
 __all__ = ["backup", "export", "head", "import_log", "progress"]
 
@@ -81,7 +82,7 @@ def _told(head: Head) -> str:
 
 
 def _events(head: Head) -> str:
-    return "1 event" if head.position == 1 else f"{head.position} events"
+    return counted(head.position, "event")
 
 
 @contextmanager

@@ -250,6 +250,9 @@ class EventStore(Protocol):
     def archive(self) -> "Archive | None":
         """The log's copy outside the database, for reading; None when there is to be none."""
 
+    def flaws(self) -> list[str]:
+        """What the database engine itself finds wrong with its files; nothing when they are sound."""
+
     def compare(self, inspect: Inspect | None = None) -> Differences:
         """Where the tables, at one moment, are not what the log makes them; `inspect` sees every event."""
 

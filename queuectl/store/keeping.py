@@ -80,7 +80,9 @@ class Keeper:
                 raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive ({error})")) from error
             if self._store.head().digest != end.digest:
                 raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive"))
-        say(f"{self._store.path} was behind its archive: events {head.position + 1} to {end.position} were put back")
+        first = head.position + 1
+        what = f"event {first} was" if first == end.position else f"events {first} to {end.position} were"
+        say(f"{self._store.path} was behind its archive: {what} put back")
 
     def _ways_out(self, what: str) -> str:
         return f"{what}: run `queuectl recover`, or move {self.archive.folder} away to begin a new archive"

@@ -229,6 +229,14 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
         self._run("VACUUM INTO ?", (path,))
         set_wal_mode(path)
 
+    def flaws(self) -> list[str]:
+        """See EventStore."""
+        try:
+            found = [str(row[0]) for row in self._run("PRAGMA quick_check(20)")]
+        except StoreError as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
     def hold(self, job_id: str) -> None:
         """See EventStore."""
         with self.transaction():

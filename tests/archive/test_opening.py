@@ -53,6 +53,19 @@ def test_a_database_that_is_behind_gets_the_missing_events(behind, path, clock, 
     assert capsys.readouterr().err == ""
 
 
+def test_one_event_that_was_missing_is_one(path, clock, capsys):
+    store = open_store(path, clock)
+    add(store, new("a"))
+    store.close()
+    old_copy(path)
+    store = open_store(path, clock)
+    add(store, new("b"))
+    store.close()
+    put_back(path)
+    open_store(path, clock).close()
+    assert "its archive: event 2 was put back" in capsys.readouterr().err
+
+
 def test_several_that_open_at_once_put_them_back_once(behind, path, peers):
     peers += [Peer() for _ in range(5)]
     assert len(set(map(str, ask_all(peers, "open", path)))) == 1

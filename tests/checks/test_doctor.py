@@ -1,6 +1,8 @@
 """`doctor` finds what is wrong, names the command that mends it, and finds nothing on a healthy machine."""
 
 import os
+import shutil
+from contextlib import closing
 from pathlib import Path
 from signal import SIGKILL
 
@@ -10,6 +12,7 @@ import pytest
 from queuectl import doctor
 from queuectl.doctor import NETWORKED, Finding
 from tests.acceptance.cli import Queuectl, eventually, lines
+from tests.archive.logs import checkpoint
 from tests.checks.queues import opened, wreck
 from tests.store.vocabulary import SECOND, SettableClock, add, new
 
@@ -80,11 +83,13 @@ def test_a_file_of_someone_else(monkeypatch, small):
 
 @pytest.mark.parametrize(("blocks", "level"), [(1, "problem"), (100_000, "warning"), (10_000_000, "ok")])
 def test_free_disk(monkeypatch, small, blocks, level):
+    """Purging helps as long as the log can still be written."""
     found = list(os.statvfs("/"))
     found[1], found[4] = 4096, blocks
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
     [disk] = [each for each in doctor.place(str(small)) if each.about == "disk"]
     assert disk.level == level
+    assert ("queuectl purge" in (disk.mend or "")) == (level == "warning")
 
 
 def test_a_wal_that_has_grown(small):
@@ -101,6 +106,41 @@ def asked(path: Path, clock: SettableClock | None = None, *, archived: bool = Fa
 
 def test_no_archive_is_a_warning(small):
     assert asked(small)["archive"].level == "warning"
+
+
+def test_an_archive_that_was_taken_away_is_missing_until_the_next_change(queuectl):
+    queuectl.add("true")
+    shutil.rmtree(f"{queuectl.db}.archive")
+    done = queuectl("doctor")
+    assert done.code == 0
+    assert "warning  archive: the archive is missing: the next change writes it anew" in done.out
+    queuectl.add("true")
+    found = queuectl.json("doctor")
+    assert {each["about"]: each["what"] for each in found}["archive"] == "the archive is in step"
+
+
+def test_an_archive_that_lacks_events(tmp_path):
+    path = tmp_path / "queue.db"
+    with opened(path, archived=True) as store:
+        add(store, new("a"))
+    with opened(path) as store:
+        add(store, new("b"))
+    found = asked(path, archived=True)["archive"]
+    assert (found.level, found.what.partition(":")[0]) == ("warning", "the archive is 1 event behind")
+
+
+def test_pages_that_were_wiped(large):
+    """Whoever reads the events does not come by these."""
+    checkpoint(str(large))
+    with closing(apsw.Connection(str(large))) as db:
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name IN ('jobs_by_position', 'jobs_unique', 'settings')"
+        pages = [page for (page,) in db.execute(sql)]
+    with large.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * 4096)
+            file.write(bytes(4096))
+    found = asked(large)["database"]
+    assert (found.level, found.mend) == ("problem", "queuectl recover")
 
 
 def test_an_archive_that_is_beside_its_database(tmp_path):
@@ -143,7 +183,7 @@ def test_a_lost_worker_and_its_job(queuectl: Queuectl):
     done = queuectl("doctor")
     os.kill(int(pid), SIGKILL)
     assert done.code == 1
-    assert "worker w1 is gone and holds 1 jobs" in done.out
+    assert "worker w1 is gone and holds 1 job:" in done.out
     assert "queuectl run" in done.out
 
 
