@@ -2,13 +2,14 @@
 
 A segment is named by the position of its first event and holds up to 8 MiB; a full one is synced and never touched
 again. Only the last one grows, under a lock on the folder. Its last line is the anchor: a tail that vanishes from
-the database is noticed by it.
+the database is noticed by it. It is not synced, so a power cut may leave a hole in its middle: the first to come in
+another boot of the machine, which the file `boot` tells, reads it all and cuts it there.
 """
 
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
@@ -25,6 +26,7 @@ from queuectl.store.segments import (
     rows_of,
     segment_name,
     segments,
+    sound_end,
 )
 
 __all__ = ["Archive", "Keeping"]
@@ -54,7 +56,7 @@ class Archive:
         self._file: int | None = None
         self._size = 0
         self._end = base
-        self._new_names = False
+        self._new_names = self._checked = False
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,6 +87,21 @@ class Archive:
         if header is not None and header.log_id != self._log_id:
             raise BesideError(f"{self.folder} is the archive of another log")
         return last_event(file)
+
+    def is_unchecked(self) -> bool:
+        """Whether there is an archive that can be written to, and that nobody has read since the machine's boot."""
+        return not self._is_checked() and os.access(self.folder, os.W_OK) and bool(segments(self.folder))
+
+    def _is_checked(self) -> bool:
+        if not self._checked:
+            with suppress(FileNotFoundError), open(os.path.join(self.folder, "boot"), "rb") as file:
+                self._checked = file.read() == _this_boot()
+        return self._checked
+
+    def _note_checked(self) -> None:
+        with open(os.path.join(self.folder, "boot"), "wb") as file:
+            file.write(_this_boot())
+        self._checked = True
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,19 +193,33 @@ class Archive:
                 return self._end
         self._forget()
         for path in reversed(segments(self.folder)):
-            if self._continue(path):
+            if self._continue_sound(path):
                 break
+        if not self._is_checked():
+            self._note_checked()
         return self._end
 
+    def _continue_sound(self, path: str) -> bool:
+        """Go on with a segment; one whose header a power cut has taken is put aside."""
+        try:
+            return self._continue(path)
+        except BesideError:
+            raise
+        except ArchiveError:
+            if self._is_checked():
+                raise
+            os.replace(path, f"{path}.damaged")
+            return False
+
     def _continue(self, path: str) -> bool:
-        """Go on with a segment, a torn end cut off; one without a whole header is dropped."""
+        """Go on with a segment, what is torn cut off; one without a whole header is dropped."""
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
             found = self._last(file, path)
             if found is None:
                 os.unlink(path)
                 return False
-            self._end, self._size = found
+            self._end, self._size = found if self._is_checked() else sound_end(path)
             os.ftruncate(file, self._size)
             self._file, file = file, -1
             return True
@@ -251,6 +282,15 @@ class Archive:
             for folder in {os.path.dirname(self.folder), os.path.dirname(os.path.realpath(self.folder))}:
                 _sync_folder(folder)
             self._new_names = False
+
+
+def _this_boot() -> bytes:
+    """Empty where the system does not tell: then nothing is read again."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip()
+    except OSError:
+        return b""
 
 
 @contextmanager

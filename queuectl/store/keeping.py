@@ -60,7 +60,11 @@ class Keeper:
             return
         except (ArchiveError, OSError):
             return  # the next copy says so
-        if end is None or self._store.digest_at(end.position) == end.digest:
+        if end is None:
+            return
+        if self._store.digest_at(end.position) == end.digest:
+            if self.archive.is_unchecked():
+                self.copy(end.position)
             return
         try:
             self._restore(end)

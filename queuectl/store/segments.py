@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 from queuectl.errors import StoreError
-from queuectl.store.base import Head, StoredEvent
+from queuectl.store.base import DamagedEventError, Head, StoredEvent
+from queuectl.store.codec import digest_of
 from queuectl.store.lines import Header, read_event, read_header
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "rows_of",
     "segment_name",
     "segments",
+    "sound_end",
 ]
 
 _SUFFIX = ".ndjson"
@@ -123,6 +125,32 @@ def last_event(file: int) -> tuple[Head, int] | None:
         if not start:
             return None
         wanted *= 4
+
+
+def sound_end(path: str) -> tuple[Head, int]:
+    """The same as `last_event`, up to the first line that does not follow on the one before it. Reads all of them.
+
+    Raises ArchiveError when there is no header.
+    """
+    with open(path, "rb") as file:
+        header, line = header_of(file.fileno(), path), file.readline()
+        if header is None:
+            raise ArchiveError(f"{path}:1: the header is missing: run `queuectl recover`")
+        end, size = header.base, len(line)
+        for line in file:
+            if (row := _following(line, end)) is None:
+                break
+            end, size = Head(row.position, row.digest, 0), size + len(line)
+        return end, size
+
+
+def _following(line: bytes, end: Head) -> StoredEvent | None:
+    try:
+        row = read_event(line)
+        sound = line.endswith(b"\n") and row.position == end.position + 1 and digest_of(row, end.digest) == row.digest
+    except (ValueError, DamagedEventError):
+        return None
+    return row if sound else None
 
 
 def rows_of(path: str) -> Iterator[StoredEvent]:

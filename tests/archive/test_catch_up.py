@@ -8,6 +8,7 @@ import shutil
 import time
 from contextlib import closing, suppress
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from queuectl.errors import StoreError
 from queuectl.store import archive, open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.segments import UnreachableError
-from tests.archive.logs import archived, is_prefix, live, rows, segment_files
+from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
 from tests.store.peer import Peer
 from tests.store.vocabulary import ACTOR, a_worker, add, claimed, new
 
@@ -341,4 +342,67 @@ def test_an_archive_whose_disk_is_gone_is_not_begun_anew(path, tmp_path, clock, 
     os.rename(tmp_path / "unmounted", tmp_path / "far")
     add(store, new("c"))
     assert is_prefix(path) == 3
+    store.close()
+
+
+# ── after a power cut ───────────────────────────────────────────────────────────────────────────────
+
+
+def with_a_hole(path, clock, part=0.5):
+    """A queue whose last segment lost a sector, by default in its middle; how many events it has."""
+    store = open_store(path, clock)
+    live(store, clock)
+    store.close()
+    with segment_files(path)[-1].open("r+b") as file:
+        file.seek(int(file.seek(0, 2) * part) // 512 * 512)
+        file.write(bytes(512))
+    return len(rows(path))
+
+
+def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, monkeypatch):
+    events = with_a_hole(path, clock)
+    monkeypatch.setattr(archive, "_this_boot", lambda: b"another")
+    open_store(path, clock).close()
+    assert is_prefix(path) == events
+
+
+@pytest.mark.parametrize("part", [0, 0.3, 1])
+def test_the_first_change_after_a_boot_mends_it_too(path, clock, monkeypatch, part):
+    events = with_a_hole(path, clock, part)
+    store = open_store(path, clock)
+    monkeypatch.setattr(archive, "_this_boot", lambda: b"another")
+    store.archive._checked = False
+    add(store, new("next"))
+    assert is_prefix(path) == events + 1
+    store.close()
+
+
+def test_in_one_boot_the_segment_is_read_whole_once(path, clock, monkeypatch):
+    read = []
+    real = archive.sound_end
+    monkeypatch.setattr(archive, "sound_end", lambda path: (read.append(path), real(path))[1])
+    for boot in (b"one", b"one", b"two", b"two"):
+        monkeypatch.setattr(archive, "_this_boot", lambda boot=boot: boot)
+        store = open_store(path, clock)
+        add(store, new(f"{boot}-{store.head().position}"))
+        store.close()
+    assert len(read) == 1
+
+
+def test_a_database_that_is_behind_gets_nothing_past_a_hole_and_the_archive_keeps_it(path, clock, monkeypatch):
+    store = open_store(path, clock)
+    add(store, new("a"))
+    store.close()
+    checkpoint(path)
+    old = Path(path).read_bytes()
+    with_a_hole(path, clock)
+    for suffix in ("-wal", "-shm"):
+        os.unlink(path + suffix)
+    Path(path).write_bytes(old)
+    lines = segment_files(path)[-1].read_bytes()
+    monkeypatch.setattr(archive, "_this_boot", lambda: b"another")
+    store = open_store(path, clock)
+    with pytest.raises(StoreError, match="queuectl recover"):
+        add(store, new("next"))
+    assert segment_files(path)[-1].read_bytes() == lines
     store.close()
