@@ -31,11 +31,15 @@ def test_where_nothing_differs_nothing_changes(large):
     assert tables(large) == before
 
 
+FIRST = "id = (SELECT min(id) FROM jobs)"
 WRECKS = {
     "a column of a job": "UPDATE jobs SET command = 'x' WHERE position = (SELECT max(position) FROM jobs)",
     "every job": "UPDATE jobs SET attempts = attempts + 1, state = 'done'",
     "a job that is gone": "DELETE FROM jobs WHERE position = (SELECT min(position) FROM jobs)",
     "a job that never was": "INSERT INTO jobs (id, state, position) VALUES ('ghost', 'done', 100000)",
+    "a job without a name": "INSERT INTO jobs (id, state, position) VALUES ('', 'done', 100000)",
+    "a name that is no text": f"UPDATE jobs SET id = CAST(x'ff' AS TEXT) WHERE {FIRST}",
+    "bytes that are no text": f"UPDATE jobs SET command = CAST(x'ff' AS TEXT) WHERE {FIRST}",
     "no jobs": "DELETE FROM jobs",
     "places exchanged": "UPDATE jobs SET position = -position",
     "a dead letter": "UPDATE dlq SET attempts = 77",
