@@ -71,14 +71,14 @@ def digest_of(row: StoredEvent, previous: bytes) -> bytes:
     return _link(previous, *row[:7], body_digest(row).hex())
 
 
-def decode(row: StoredEvent, previous: bytes) -> RecordedEvent:
+def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent:
     """The event of a row. Raises DamagedEventError when the digest, the data or the schema is not right."""
     position, stream_id, version, kind, schema, recorded_at, actor, data, salt, data_digest, digest = row
     try:
         if data is not None and salt is not None and data_digest is None:  # each event passes here: no calls
             body = sha256(salt + data.encode()).hexdigest()
         else:
-            body = body_digest(row).hex()
+            body = body_digest(StoredEvent._make(row)).hex()
         if _link(previous, position, stream_id, version, kind, schema, recorded_at, actor, body) != digest:
             raise DamagedEventError(position, stream_id, "its digest does not match")
         event = _decode_event(kind, schema, data)

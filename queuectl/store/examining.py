@@ -93,15 +93,16 @@ class ExaminedLog:
             return [tuple(map(_as_text, (*codec.COLUMNS, "previous"), row)) for row in found]
 
     def _examine(self, found: tuple[Any, ...]) -> Found:
-        row, previous = StoredEvent._make(found[:-1]), found[-1]
+        row, previous = found[:-1], found[-1]
         if previous is None:
-            if row.position != self._base.position + 1:
-                return DamagedEventError(row.position, row.stream_id, "the event before it is missing")
+            position, stream_id = row[:2]
+            if position != self._base.position + 1:
+                return DamagedEventError(position, stream_id, "the event before it is missing")
             previous = self._base.digest
         try:
             return codec.decode(row, previous)
         except DamagedEventError as error:
-            return self._examine_again(row) or error
+            return self._examine_again(StoredEvent._make(row)) or error
 
     def _examine_again(self, row: StoredEvent) -> RecordedEvent | None:
         """The event, should it follow on the digest that ought to stand before it."""
