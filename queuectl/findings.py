@@ -12,13 +12,14 @@ from msgspec import Struct
 
 from queuectl.store.base import Head
 
-__all__ = ["REBUILD", "RECOVER", "Problem", "Report"]
+__all__ = ["COMPARE", "REBUILD", "RECOVER", "Problem", "Report"]
 
 SHOWN = 20
 REMEMBERED = 10_000
 """So many damaged positions, and so many doubts, are kept in memory; of more only the number."""
 
-RECOVER, REBUILD, UPGRADE = "queuectl recover", "queuectl rebuild", "upgrade queuectl"
+RECOVER, REBUILD = "queuectl recover", "queuectl rebuild"
+COMPARE = "no command undoes it: the log was cut or changed after that head was noted, a backup from then tells where"
 _NOWHERE = 1 << 63
 
 

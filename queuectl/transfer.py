@@ -172,6 +172,8 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
     """
     if os.path.lexists(path):
         raise UsageError(f"{path} exists: it is not overwritten, choose another name")
+    if not os.path.isdir(folder := os.path.dirname(path) or "."):
+        raise UsageError(f"there is no folder {folder}: make it first")
     part = f"{path}.part-{os.getpid()}"
     try:
         store.copy_to(part)

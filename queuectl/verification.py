@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from queuectl.errors import StoreError, UsageError
-from queuectl.findings import REBUILD, RECOVER, Report
+from queuectl.findings import COMPARE, REBUILD, RECOVER, Report
 from queuectl.judge import Judge
 from queuectl.store.archive import Archive
 from queuectl.store.base import EventStore, StoredEvent
@@ -80,9 +80,10 @@ def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
         found = next(store.stored(after=position - 1, until=position), None)
         if found is None:
             why = f"it is expected, and the log ends at {report.head.position}"
-            report.add("expected", position, why)
+            report.add("expected", position, why, COMPARE)
         elif found.digest != digest:
-            report.add("expected", position, "its digest is not the expected one: the log before it was changed")
+            what = "its digest is not the expected one: the log before it was changed"
+            report.add("expected", position, what, COMPARE)
 
 
 def _head(text: str) -> tuple[int, bytes]:

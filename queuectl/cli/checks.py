@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Check every event, the tables and the archive, while workers run. Exit code 1 when something is damaged."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.there() as queue:
         if job is not None:
             report = verify_job(queue.store, queue.resolve([job])[0])
         else:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from queuectl.application import Queue
 from queuectl.config import Config, archive_dir, database_url, read_dotenv
+from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import MEMORY, file_of, open_store
 from queuectl.store.archive import Keeping
@@ -78,6 +79,17 @@ class Session:
             raise error
         with self._open(MEMORY if missing else self.url) as store:
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
+
+    @contextmanager
+    def there(self) -> Iterator[Queue]:
+        """The queue for a command that takes it elsewhere, or vouches for it: an empty one instead would be a lie.
+
+        Raises StoreError when there is none.
+        """
+        with self.reading() as queue:
+            if self.missing:
+                raise StoreError(f"there is no queue at {file_of(self.url)}")
+            yield queue
 
     @contextmanager
     def existing(self) -> Iterator[Queue]:

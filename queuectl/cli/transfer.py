@@ -30,7 +30,7 @@ def export(
     """Write the whole log as NDJSON with its digests, in the archive's form. Workers may run."""
     session: Session = ctx.obj
     with (
-        session.reading() as queue,
+        session.there() as queue,
         transfer.writing(file, sys.stdout.buffer) as output,
         progress("exported", queue.store.head().position) as reached,
     ):
@@ -59,7 +59,7 @@ def backup(
 ) -> None:
     """Copy the queue to a new file while workers run, and check every event of the copy before it gets its name."""
     session: Session = ctx.obj
-    with session.reading() as queue, progress("checked", queue.store.head().position) as reached:
+    with session.there() as queue, progress("checked", queue.store.head().position) as reached:
         end = transfer.back_up(
             queue.store,
             file,
@@ -72,7 +72,7 @@ def backup(
 def head(ctx: typer.Context, as_json: Json = False) -> None:
     """Print position and digest of the last event on disk, to be kept elsewhere: `verify --expect` takes it."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.there() as queue:
         found = transfer.head_on_disk(queue.store)
     print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else _told(found))
 

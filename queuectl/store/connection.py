@@ -183,6 +183,7 @@ def _value(db: apsw.Connection, sql: str) -> object:
     return db.execute(sql).fetchall()[0][0]
 
 
+_OF_THE_LOG = ("events", "meta")
 _MEANINGS: dict[type[apsw.Error], str] = {
     apsw.FullError: "the disk is full",
     apsw.ReadOnlyError: "it is read-only",
@@ -193,6 +194,14 @@ _MEANINGS: dict[type[apsw.Error], str] = {
 }
 
 
+def _of_tables(what: str) -> str:
+    """A table that can be derived again is for `rebuild`, one of the log's own for `recover`."""
+    _, missing, table = what.partition("no such table: ")
+    if not missing:
+        return what
+    return f"{what}: run `queuectl {'recover' if table.removeprefix('main.') in _OF_THE_LOG else 'rebuild'}`"
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn SQLite's errors into ours: one line that names the queue and what is wrong."""
@@ -201,5 +210,5 @@ def translated(path: str) -> Iterator[None]:
     except (apsw.BusyError, apsw.LockedError) as error:
         raise StoreBusyError(f"{path} is locked by another process: try again") from error
     except apsw.Error as error:
-        meaning = next((text for kind, text in _MEANINGS.items() if isinstance(error, kind)), str(error))
+        meaning = next((text for kind, text in _MEANINGS.items() if isinstance(error, kind)), _of_tables(str(error)))
         raise StoreError(f"cannot use the queue {path}: {meaning}") from error

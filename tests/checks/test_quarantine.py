@@ -145,3 +145,19 @@ def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
     command_line.drain()
     assert command_line.state("three") == "done"
     assert query(small, "SELECT state, due_at FROM jobs WHERE id = 'two'") == [("pending", None)]
+
+
+@pytest.mark.parametrize(("table", "command"), [("jobs", ["list"]), ("dlq", ["dlq", "list"]), ("counts", ["status"])])
+def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
+    wreck(small, f"DROP TABLE {table}")
+    command_line = Queuectl(small.parent)
+    done = command_line("--db", str(small), *command)
+    assert (done.code, "run `queuectl rebuild`" in done.err) == (5, True)
+    command_line.ok("--db", str(small), "rebuild")
+    command_line.ok("--db", str(small), *command)
+
+
+def test_a_log_that_is_gone_cannot(small):
+    wreck(small, "DROP TABLE events")
+    done = Queuectl(small.parent)("--db", str(small), "history", "one")
+    assert (done.code, "run `queuectl recover`" in done.err) == (5, True)

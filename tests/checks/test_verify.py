@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.domain import events as e
-from queuectl.findings import Report
+from queuectl.findings import COMPARE, Report
 from queuectl.store.base import Change
 from queuectl.verification import expect, verify, verify_job
 from tests.checks.queues import opened, wander, wreck
@@ -149,6 +149,8 @@ def test_heads_that_were_kept(small):
         assert report.counts == {}
         expect(store, report, [f"10:{head.digest.hex()}", f"12:{head.digest.hex()}"])
         assert damage(report) == [(10, "expected"), (12, "expected")]
+        assert {problem.mend for problem in report.first} == {COMPARE}
+        assert "the log was cut or changed" in COMPARE
 
 
 # ── the archive ─────────────────────────────────────────────────────────────────────────────────────────
