@@ -223,7 +223,7 @@ def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator
             total += 1
             if total <= 20:
                 what = f"event {found.position} of {found.stream_id} is set aside ({found.why})"
-                yield Finding("quarantine", "problem", what, "queuectl recover")
+                yield Finding("quarantine", "problem", what, found.mend)
     if total > 20:
         yield Finding("quarantine", "problem", f"{counted(total - 20, 'more event')} set aside", "queuectl verify")
     if not total:

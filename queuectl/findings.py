@@ -67,9 +67,9 @@ class Report:
         insort(self.first, problem)
         del self.first[SHOWN:]
 
-    def damaged(self, kind: str, place: int, what: str, stream_id: str | None = None) -> None:
+    def damaged(self, kind: str, place: int, what: str, stream_id: str, mend: str) -> None:
         """An event is damaged: what follows from that is explained."""
-        self.add(kind, place, what, stream_id=stream_id)
+        self.add(kind, place, what, mend, stream_id)
         self._explain(place)
 
     def missing(self, first: int, last: int, more: str = "") -> None:

@@ -1,15 +1,20 @@
 """Judges each event of the log: readable, in its place in its stream, and a move that was legal when it was made."""
 
 from collections.abc import Callable
+from typing import Any
 
 from queuectl.domain import events as e
+from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
 from queuectl.findings import Report
 from queuectl.store.base import SETTINGS_STREAM, DamagedEventError, RecordedEvent, queue_stream, worker_stream
 from queuectl.store.lives import Found, Life
 
-__all__ = ["Judge"]
+__all__ = ["EVERY", "Judge"]
+
+EVERY = 1000
+"""So many events later, progress is told of again."""
 
 _NOTES = (e.CancelRequested, e.ResultRejected)
 _RUNS = (e.Completed, e.RetryScheduled, e.DeadLettered, e.Released, e.CancelRequested)
@@ -25,10 +30,7 @@ class Judge:
 
     def __init__(self, report: Report, progress: Callable[[int], None] = lambda done: None) -> None:
         self._report, self._progress = report, progress
-        self._types = {event.__struct_config__.tag: event for event in e.EVENT_TYPES}
-        self._legal = {
-            (state, self._types[move.event]) for move in MOVES for state in State if target(state, move.trigger)
-        }
+        self._legal = _legal()
         self._stream, self._version, self._position = "", 0, 0
 
     @property
@@ -40,11 +42,12 @@ class Judge:
         """Judge the next event of a stream; what comes after a damaged one in a job's stream is not judged."""
         report = self._report
         report.events += found.position <= report.head.position
-        self._progress(report.head.position + report.events)
+        if report.events % EVERY == 0:
+            self._progress(report.head.position + report.events)
         if life.stream_id != self._stream:
             self._stream, self._version, self._position = life.stream_id, 0, 0
         if isinstance(found, DamagedEventError):
-            report.damaged("unreadable", found.position, found.why, life.stream_id)
+            report.damaged("unreadable", found.position, found.why, life.stream_id, found.mend)
             return
         after, self._position = self._position, found.position
         version, self._version = self._version + 1, found.version
@@ -55,7 +58,16 @@ class Judge:
             report.add("move", found.position, why, stream_id=life.stream_id)
 
 
-def _wrong(life: Life, found: RecordedEvent, legal: set[tuple[State, type[e.Event]]]) -> str | None:
+def _legal() -> dict[type[e.Event], tuple[State, ...]]:
+    """The states that a job may be in before each event of its stream."""
+    sources: dict[type[e.Event], tuple[State, ...]] = dict.fromkeys(_NOTES, tuple(State))
+    types = {type_of(event): event for event in e.EVENT_TYPES}
+    for move in MOVES:
+        sources[types[move.event]] = tuple(state for state in State if target(state, move.trigger))
+    return sources
+
+
+def _wrong(life: Life, found: RecordedEvent, legal: dict[type[e.Event], tuple[State, ...]]) -> str | None:
     """Why an event is not one that `decide` gives: what it is, and what there was before it."""
     job, kind = life.job, type(found.event)
     if life.stream_id.startswith("$"):
@@ -64,7 +76,7 @@ def _wrong(life: Life, found: RecordedEvent, legal: set[tuple[State, type[e.Even
         )
     if job is None:
         return None if kind is e.Enqueued else f"{found.type} comes before the job was enqueued"
-    if (job.state, kind) not in legal and kind not in _NOTES:
+    if job.state not in legal.get(kind, ()):
         return f"{found.type} is not legal for a job that is {job.state}"
     return _wrong_run(job, found)
 
@@ -76,10 +88,11 @@ def _family(stream_id: str) -> str:
 
 def _wrong_run(job: Job, found: RecordedEvent) -> str | None:
     """The fence: a claim begins the next run, a result is that of the current one."""
-    event = found.event
-    if isinstance(event, e.Claimed):
+    event: Any = found.event
+    kind = type(event)
+    if kind is e.Claimed:
         expected = job.run + 1
-    elif isinstance(event, _RUNS) or (isinstance(event, e.Cancelled) and event.run is not None):
+    elif kind in _RUNS or (kind is e.Cancelled and event.run is not None):
         expected = job.run
     else:
         return None

@@ -57,9 +57,23 @@ class VersionConflictError(Exception):
 class DamagedEventError(StoreError):
     """An event's digest or data is damaged."""
 
+    mend = "queuectl recover"
+
     def __init__(self, position: int, stream_id: str, why: str) -> None:
-        super().__init__(f"event {position} of {stream_id} is damaged ({why}): run `queuectl recover`")
+        super().__init__(f"event {position} of {stream_id} {self._told(why)}")
         self.position, self.stream_id, self.why = position, stream_id, why
+
+    def _told(self, why: str) -> str:
+        return f"is damaged ({why}): run `{self.mend}`"
+
+
+class NewerEventError(DamagedEventError):
+    """A later version has written the event: for this one it is as if it were damaged."""
+
+    mend = "upgrade queuectl"
+
+    def _told(self, why: str) -> str:
+        return f"cannot be read ({why}): {self.mend}"
 
 
 Inspect: TypeAlias = Callable[[Any, RecordedEvent | DamagedEventError], None]

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
-from queuectl.store.base import DamagedEventError, StoredEvent
+from queuectl.store.base import DamagedEventError, NewerEventError, StoredEvent
 
 __all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "decode", "digest_of", "seal"]
 
@@ -28,6 +28,10 @@ UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
 COLUMNS = StoredEvent._fields
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _UnknownError(ValueError):
+    """This version knows no such event."""
 
 
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:
@@ -82,6 +86,8 @@ def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent
         if _link(previous, position, stream_id, version, kind, schema, recorded_at, actor, body) != digest:
             raise DamagedEventError(position, stream_id, "its digest does not match")
         event = _decode_event(kind, schema, data)
+    except _UnknownError as error:
+        raise NewerEventError(position, stream_id, str(error)) from error
     except (msgspec.MsgspecError, UnicodeError, LookupError, TypeError, ValueError) as error:
         raise DamagedEventError(position, stream_id, str(error)) from error
     return RecordedEvent(position, stream_id, version, recorded_at, actor, event, schema, digest)
@@ -90,7 +96,7 @@ def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent
 def _decode_event(kind: str, schema: int, data: str | None) -> Event:
     known = _types().get(kind)
     if known is None or data is None or schema > known.SCHEMA:
-        raise ValueError(f"this version cannot read {kind!r} events of schema {schema}")
+        raise _UnknownError(f"this version cannot read {kind!r} events of schema {schema}")
     if schema == known.SCHEMA:
         event = _decoder()(data)
     else:

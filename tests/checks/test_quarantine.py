@@ -141,6 +141,10 @@ def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
     command_line.env["QUEUECTL_DB"] = str(small)
     command_line.ok("rebuild")
     assert "this version cannot read" in command_line("verify").out
+    assert "what to do: upgrade queuectl" in command_line("verify").err
+    assert "->  upgrade queuectl" in command_line("doctor").out
+    assert "recover" not in command_line("verify").err + command_line("doctor").out
+    assert "cannot be read" in command_line("show", "two").out + command_line("show", "two").err
     assert command_line.state("three") == "pending"
     command_line.drain()
     assert command_line.state("three") == "done"
