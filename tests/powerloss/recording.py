@@ -1,0 +1,207 @@
+"""Records, in one order, what a queue does to its files: the database through SQLite's VFS, the rest through `os`.
+
+The -shm is not recorded: it is memory, and SQLite makes it anew.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
+from unittest.mock import patch
+
+import apsw
+
+from queuectl.store import archive, connection
+from tests.powerloss.disk import FOLDER, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
+
+
+class Recorder:
+    """The steps so far; every file that was ever made has a number."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._files: dict[str, int] = {}
+        self._made = FOLDER
+
+    def adopt(self, folder: str) -> None:
+        """What is there already has long been on the disk."""
+        for place, folders, files in os.walk(folder):
+            for name in folders:
+                self.folder(os.path.join(place, name))
+            for name in files:
+                path = os.path.join(place, name)
+                with open(path, "rb") as file:
+                    self.steps.append(Write(self.file(path), 0, file.read()))
+                self.steps.append(Sync(self.file(path)))
+            self.steps.append(SyncFolder(place))
+
+    def file(self, path: str) -> int:
+        """The number of the file at a path, which begins empty when it is not known."""
+        if path not in self._files:
+            self._made += 1
+            self._files[path] = self._made
+            self.steps.append(Name(path, self._made))
+        return self._files[path]
+
+    def folder(self, path: str) -> None:
+        self._files[path] = FOLDER
+        self.steps.append(Name(path, FOLDER))
+
+    def removed(self, path: str) -> None:
+        del self._files[path]
+        self.steps.append(Name(path, None))
+
+    def renamed(self, old: str, new: str) -> None:
+        self._files[new] = self._files.pop(old)
+        self.steps.append(Rename(old, new))
+
+    def told(self, position: int) -> None:
+        self.steps.append(Told(position))
+
+
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """Every queue that this process opens meanwhile is recorded."""
+    recorder = Recorder()
+    vfs = _Vfs(recorder)
+    files = _Os(recorder)
+    with ExitStack() as patches:
+        patches.enter_context(booted())
+        patches.enter_context(patch.object(archive, "open", files.open_file, create=True))
+        for module in (archive, connection):
+            patches.enter_context(patch.object(module, "os", files))
+        try:
+            yield recorder
+        finally:
+            vfs.unregister()
+
+
+@contextmanager
+def booted() -> Iterator[None]:
+    """The machine was started once more: another boot than every other one."""
+    boot = os.urandom(8).hex().encode()
+    with patch.object(archive, "_this_boot", lambda: boot):
+        yield
+
+
+class _Vfs(apsw.VFS):
+    """The system's VFS, watched; it is the default while it is registered."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        super().__init__("recorded", "unix", makedefault=True)
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+        return _File(name, flags, self._recorder)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        super().xDelete(filename, syncdir)
+        self._recorder.removed(filename)
+        if syncdir:
+            self._recorder.steps.append(SyncFolder(os.path.dirname(filename)))
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, name: Any, flags: list[int], recorder: Recorder) -> None:
+        super().__init__("unix", name, flags)
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        self._recorder = recorder
+        self._file = recorder.file(path or f"temporary {id(self)}")
+        # The first sync of a new journal also syncs its folder: UNIXFILE_DIRSYNC in SQLite's os_unix.c.
+        journal = flags[0] & (apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL)
+        self._folder = os.path.dirname(path) if path and journal else None
+
+    def xWrite(self, data: Any, offset: int) -> None:
+        super().xWrite(data, offset)
+        self._recorder.steps.append(Write(self._file, offset, bytes(data)))
+
+    def xTruncate(self, newsize: int) -> None:
+        super().xTruncate(newsize)
+        self._recorder.steps.append(Truncate(self._file, newsize))
+
+    def xSync(self, flags: int) -> None:
+        super().xSync(flags)
+        self._recorder.steps.append(Sync(self._file))
+        if self._folder is not None:
+            self._recorder.steps.append(SyncFolder(self._folder))
+            self._folder = None
+
+
+class _Os:
+    """The module `os`, watched where it changes files."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._paths: dict[int, str] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        descriptor = os.open(path, flags, mode)
+        self._paths[descriptor] = path
+        if not flags & os.O_DIRECTORY and not os.path.isdir(path):
+            self._recorder.file(path)
+        return descriptor
+
+    def open_file(self, path: str, mode: str) -> IO[Any]:
+        """The function `open`."""
+        return _Written(path, self._recorder) if mode == "wb" else open(path, mode)
+
+    def makedirs(self, path: str, mode: int = 0o777, exist_ok: bool = False) -> None:
+        there = os.path.isdir(path)
+        os.makedirs(path, mode, exist_ok)
+        if not there:
+            self._recorder.folder(path)
+
+    def write(self, descriptor: int, data: Any) -> int:
+        """All that is written this way is appended."""
+        offset = os.fstat(descriptor).st_size
+        written = os.write(descriptor, data)
+        self._recorder.steps.append(Write(self._file(descriptor), offset, bytes(data[:written])))
+        return written
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        if size != os.fstat(descriptor).st_size:
+            self._recorder.steps.append(Truncate(self._file(descriptor), size))
+        os.ftruncate(descriptor, size)
+
+    def fdatasync(self, descriptor: int) -> None:
+        os.fdatasync(descriptor)
+        self._recorder.steps.append(Sync(self._file(descriptor)))
+
+    def fsync(self, descriptor: int) -> None:
+        os.fsync(descriptor)
+        path = self._paths[descriptor]
+        self._recorder.steps.append(SyncFolder(path) if os.path.isdir(path) else Sync(self._file(descriptor)))
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+        self._recorder.removed(path)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+        self._recorder.renamed(old, new)
+
+    def replace(self, old: str, new: str) -> None:
+        os.replace(old, new)
+        self._recorder.renamed(old, new)
+
+    def _file(self, descriptor: int) -> int:
+        return self._recorder.file(self._paths[descriptor])
+
+
+class _Written(io.FileIO):
+    """A file that is written anew."""
+
+    def __init__(self, path: str, recorder: Recorder) -> None:
+        super().__init__(path, "wb")
+        self._recorder, self._file = recorder, recorder.file(path)
+        recorder.steps.append(Truncate(self._file, 0))
+
+    def write(self, data: Any) -> int:
+        offset = self.tell()
+        written = super().write(data)
+        self._recorder.steps.append(Write(self._file, offset, bytes(data[:written])))
+        return written

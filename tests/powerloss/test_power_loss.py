@@ -1,0 +1,142 @@
+"""A power cut at any moment loses nothing that anyone was told of, and never leaves log and archive at odds."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuectl.domain.job import Job
+from queuectl.store.sqlite import SqliteStore
+from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run
+from tests.powerloss.disk import Disk, Name, SyncFolder, Told, Write
+from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
+from tests.powerloss.workload import Recording, record
+
+SEEDS = range(6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cuts_of(seed: int) -> None:
+    figures = run(STATES_OF_A_RECORDING, seed)
+    assert figures.states == STATES_OF_A_RECORDING
+    assert figures.told > figures.states
+    assert not figures.faults, f"\n{figures}"
+
+
+# ── what is recorded ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_recording_has_all_that_was_done(tmp_path: Path, seed: int) -> None:
+    """What was recorded, all of it carried out, makes the files that are there."""
+    disk = Disk()
+    for step in record(str(tmp_path), seed).steps:
+        disk.take(step)
+    there = {str(path): None if path.is_dir() else path.read_bytes() for path in tmp_path.rglob("*")}
+    assert disk.everything() == {path: content for path, content in there.items() if not path.endswith("-shm")}
+
+
+def test_the_recordings_have_everything_that_can_be_cut(tmp_path: Path) -> None:
+    met = {what for seed in SEEDS for what in happenings(os.path.join(tmp_path, str(seed)), seed)}
+    assert met == {"told", "first -wal", "checkpoint", "-wal begun again", "sealed segment", "no journal"}
+
+
+def happenings(folder: str, seed: int) -> Iterator[str]:
+    os.mkdir(folder)
+    recording = record(folder, seed)
+    names = {step.file: step.path for step in recording.steps if isinstance(step, Name) and step.file}
+    begun = 0
+    for step in recording.steps:
+        match step:
+            case Told():
+                yield "told"
+            case SyncFolder(path) if path.endswith(".archive"):
+                yield "sealed segment"
+            case Name(path, None) if path.endswith("-journal"):
+                yield "no journal"
+            case Write(file, 0) if names[file].endswith("-wal"):
+                yield "-wal begun again" if begun else "first -wal"
+                begun += 1
+            case Write(file) if names[file] == recording.path and begun:
+                yield "checkpoint"
+
+
+# ── the harness can see: each of these queues is not careful enough ─────────────────────────────────
+
+STATES = 100
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Live]:
+    """A life of a store whose methods were replaced while it was recorded, and not when it is opened again."""
+
+    def with_methods(**methods: object) -> Live:
+        def live(folder: str, seed: int) -> Recording:
+            with monkeypatch.context() as patched:
+                for name, method in methods.items():
+                    patched.setattr(SqliteStore, name, method)
+                return record(folder, seed)
+
+        return live
+
+    return with_methods
+
+
+def test_fast_durability_loses_what_someone_was_told_of() -> None:
+    assert run(STATES, 0, partial(record, durability="fast")).of_kind(LOST)
+
+
+def test_without_syncs_the_database_is_damaged(careless: Callable[..., Live]) -> None:
+    def begin(store: SqliteStore, synchronous: str) -> None:
+        store._run("PRAGMA synchronous=OFF")
+        store._run("BEGIN IMMEDIATE")
+
+    figures = run(STATES, 0, careless(_begin=begin))
+    assert figures.of_kind(LOST)
+    assert figures.of_kind(f"{REFUSED}: cannot use the queue …/queue.db: it is damaged")
+
+
+def test_tables_that_are_committed_after_the_log_are_noticed(careless: Callable[..., Live]) -> None:
+    projects = SqliteStore._project
+
+    def project(store: SqliteStore, *what: Any) -> list[Job | None]:
+        store._run("COMMIT")
+        store._run("BEGIN IMMEDIATE")
+        return projects(store, *what)
+
+    figures = run(STATES, 0, careless(_project=project, _savepoint=lambda store: nullcontext()))
+    assert figures.of_kind(f"{DAMAGED}: table")
+
+
+transaction = SqliteStore.transaction
+
+
+@contextmanager
+def copies_claims(store: SqliteStore, *, durable: bool = True) -> Iterator[None]:
+    """They are in the archive, and perhaps not on disk in the database."""
+    with transaction(store, durable=durable):
+        yield
+    if not durable and not store._in_transaction():
+        copy(store)
+
+
+@contextmanager
+def copies_first(store: SqliteStore, *, durable: bool = True) -> Iterator[None]:
+    """In the archive before the commit."""
+    with transaction(store, durable=durable):
+        yield
+        copy(store)
+
+
+def copy(store: SqliteStore) -> None:
+    if store._keeper is not None:
+        store._keeper.copy(store.head().position)
+
+
+@pytest.mark.parametrize("hasty", [copies_claims, copies_first])
+def test_an_archive_ahead_of_the_disk_is_noticed(careless: Callable[..., Live], hasty: object) -> None:
+    assert run(STATES, 0, careless(transaction=hasty)).of_kind(AHEAD)

@@ -1,0 +1,173 @@
+"""A short life of a queue, made by chance from a seed: people at one connection, a worker at another."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from unittest.mock import patch
+
+from msgspec import Struct
+
+from queuectl.application import NewJob, Queue
+from queuectl.domain import commands as c
+from queuectl.domain import events as e
+from queuectl.domain.job import Job
+from queuectl.domain.machine import FINISHED, State
+from queuectl.store import archive, connection, open_store
+from queuectl.store.archive import Keeping
+from queuectl.store.base import EventStore, JobFilter
+from tests.powerloss.disk import Step
+from tests.powerloss.recording import Recorder, recording
+from tests.store.vocabulary import SECOND, SettableClock, a_spec, a_worker, claimed
+
+OPERATIONS = 60
+SEGMENTS = (6_000, 20_000, 1_000_000)
+"""Bytes in a segment of the archive: several are sealed, or none."""
+PAGES = (8, 25, 60, 200)
+"""Pages in the -wal before a checkpoint: from one at every commit to hardly any."""
+
+
+class Recording(Struct, frozen=True):
+    """All that was done to the files of the queue at `path`, and the digests of the log that came of it.
+
+    The steps before `begin` make what was there already.
+    """
+
+    path: str
+    steps: list[Step]
+    begin: int
+    digests: list[bytes]
+
+
+def record(folder: str, seed: int, durability: str = "safe", operations: int = OPERATIONS) -> Recording:
+    """Live one life in a folder: empty, or with a queue in it."""
+    rng = Random(seed)
+    path = os.path.join(folder, "queue.db")
+    with _small(rng.choice(PAGES), rng.choice(SEGMENTS)), recording() as recorder:
+        recorder.adopt(folder)
+        begin = len(recorder.steps)
+        life = _Life(path, rng, recorder, durability)
+        life.live(operations)
+        digests = [row.digest for row in life.people.store.stored()]
+        life.end()
+    return Recording(path, recorder.steps, begin, digests)
+
+
+@contextmanager
+def _small(pages: int, segment: int) -> Iterator[None]:
+    with patch.object(connection, "CHECKPOINT_AFTER", pages), patch.object(archive, "SEAL_AT", segment):
+        yield
+
+
+class _Life:
+    def __init__(self, path: str, rng: Random, recorder: Recorder, durability: str) -> None:
+        self._path, self._rng, self._recorder = path, rng, recorder
+        self._keeping = Keeping(durability)
+        self._clock = SettableClock()
+        self._running: dict[str, Job] = {}
+        self._name, self._made = rng.randrange(1_000_000), 0
+        self.people, self.worker = Queue(self._open(), "ann@box"), Queue(self._open(), "w1")
+
+    def _open(self) -> EventStore:
+        return open_store(self._path, self._clock, keep=lambda stored: self._keeping)
+
+    def live(self, operations: int) -> None:
+        actions: dict[Callable[[], object], int] = {
+            self._enqueue: 8,
+            self._enqueue_many: 3,
+            self._claim: 12,
+            self._report: 12,
+            self._cancel: 3,
+            self._requeue: 3,
+            self._purge: 3,
+            self._set: 2,
+            self._pause: 1,
+            self._beat: 3,
+            self._reopen: 4,
+            self._ask_for_the_head: 2,
+        }
+        for _ in range(operations):
+            self._clock.advance(self._rng.randrange(3 * SECOND))
+            [action] = self._rng.choices([*actions], [*actions.values()])
+            before = self.people.store.head().position
+            action()
+            after = self.people.store.head().position
+            if after > before and action != self._claim:
+                self._recorder.told(after)
+
+    def end(self) -> None:
+        self.people.store.close()
+        self.worker.store.close()
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _enqueue(self) -> None:
+        self.people.enqueue([self._new_job()])
+
+    def _enqueue_many(self) -> None:
+        self.people.enqueue([self._new_job() for _ in range(self._rng.randint(2, 12))])
+
+    def _new_job(self) -> NewJob:
+        self._made += 1
+        spec = a_spec(
+            "true " * self._rng.choice((1, 1, 1, 30, 700)),
+            priority=self._rng.randrange(2),
+            max_retries=self._rng.randrange(2),
+            unique=self._rng.choice((None, None, f"key-{self._made % 5}")),
+        )
+        return NewJob(spec, f"job-{self._name}-{self._made}")
+
+    def _some(self, *states: State) -> list[str]:
+        ids = [row["id"] for row in self.people.store.jobs(JobFilter(states=states, limit=0))]
+        return self._rng.sample(ids, min(len(ids), self._rng.randint(1, 3)))
+
+    def _cancel(self) -> None:
+        self.people.cancel(self._some(State.PENDING, State.PROCESSING), "not needed")
+
+    def _requeue(self) -> None:
+        for job_id in self._some(*FINISHED):
+            job = self.people.store.load(job_id)
+            if job and not (job.spec.unique and self.people.store.holder(job.spec.unique)):
+                self.people.requeue([job_id])
+
+    def _purge(self) -> None:
+        self.people.purge(self._some(*FINISHED))
+
+    def _set(self) -> None:
+        self.people.change_setting("lease", self._rng.choice((None, "1m", "2m")))
+
+    def _pause(self) -> None:
+        if not self.people.pause("mail"):
+            self.people.resume("mail")
+
+    def _reopen(self) -> None:
+        """As the next command does; now and then nobody has the queue open in between."""
+        self.people.store.close()
+        if self._rng.random() < 0.3:
+            self.worker.store.close()
+            self.worker = Queue(self._open(), "w1")
+        self.people = Queue(self._open(), "ann@box")
+
+    def _ask_for_the_head(self) -> None:
+        self._recorder.told(self.people.store.bring_to_disk())
+
+    # ── the worker ──────────────────────────────────────────────────────────────────────────────────
+
+    def _claim(self) -> None:
+        jobs = self.worker.claim(claimed(), (), self._rng.randint(1, 3), lambda job: True)
+        self._running |= {job.id: job for job in jobs}
+
+    def _report(self) -> None:
+        """The results of some runs, in one transaction, as a worker records them."""
+        known = {job_id: self._running.pop(job_id) for job_id in [*self._running][: self._rng.randint(1, 4)]}
+        self.worker.execute([self._result(job) for job in known.values()], known)
+
+    def _result(self, job: Job) -> c.Command:
+        ending = self._rng.randrange(5)
+        if ending == 0:
+            return c.Release(job.id, job.run, "the worker stops")
+        output = "x" * self._rng.choice((0, 40, 4000))
+        return c.Report(job.id, job.run, c.Exit(e.Exited(1) if ending == 1 else None, SECOND, output))
+
+    def _beat(self) -> None:
+        self.worker.store.beat(a_worker())
