@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from queuectl.domain import events as e
-from queuectl.domain.events import type_of
+from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
 from queuectl.findings import Report
-from queuectl.store.base import SETTINGS_STREAM, DamagedEventError, RecordedEvent, queue_stream, worker_stream
+from queuectl.store.base import SETTINGS_STREAM, queue_stream, worker_stream
 from queuectl.store.lives import Found, Life
 
 __all__ = ["EVERY", "Judge"]
@@ -46,7 +46,7 @@ class Judge:
             self._progress(report.head.position + report.events)
         if life.stream_id != self._stream:
             self._stream, self._version, self._position = life.stream_id, 0, 0
-        if isinstance(found, DamagedEventError):
+        if not isinstance(found, RecordedEvent):
             report.damaged("unreadable", found.position, found.why, life.stream_id, found.mend)
             return
         after, self._position = self._position, found.position

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from queuectl.errors import StoreError, UsageError
 from queuectl.findings import COMPARE, REBUILD, RECOVER, Report
-from queuectl.judge import Judge
+from queuectl.judge import EVERY, Judge
 from queuectl.store.archive import Archive
 from queuectl.store.base import EventStore, StoredEvent
 from queuectl.store.lines import event_line, read_event
@@ -99,21 +99,28 @@ def _head(text: str) -> tuple[int, bytes]:
 
 def _check_places(store: EventStore, report: Report, progress: Progress) -> None:
     """Positions without gaps, times that do not go back, the archive the same event by event."""
-    copy = _Copy(store.archive, store.base.position, report) if store.archive is not None else None
     expected, last = store.base.position + 1, 0
+    for position, recorded_at, stream in _places(store, report):
+        if position > expected:
+            report.missing(expected, position - 1)
+        if recorded_at < last:
+            what, stream_id = "it was recorded before the event before it", stream.decode(errors="surrogateescape")
+            report.doubt("time", position - 1, position, what, stream_id)
+        expected, last = position + 1, recorded_at
+        if position % EVERY == 0:
+            progress(position)
+
+
+def _places(store: EventStore, report: Report) -> Iterator[tuple[int, int, bytes]]:
+    """Where and when each event is; where there is an archive, each is compared with it on the way."""
+    if store.archive is None:
+        yield from store.places(report.head.position)
+        return
+    copy = _Copy(store.archive, store.base.position, report)
     for row in store.stored(until=report.head.position):
-        if row.position > expected:
-            report.missing(expected, row.position - 1)
-        if row.recorded_at < last:
-            report.doubt(
-                "time", row.position - 1, row.position, "it was recorded before the event before it", row.stream_id
-            )
-        if copy is not None:
-            copy.compare(row)
-        expected, last = row.position + 1, row.recorded_at
-        progress(row.position)
-    if copy is not None:
-        copy.end(store)
+        copy.compare(row)
+        yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
+    copy.end(store)
 
 
 class _Copy:

@@ -229,6 +229,9 @@ class EventStore(Protocol):
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """Rows of the log with `after < position <= until`, in order, as they are: unchecked, and damaged ones too."""
 
+    def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Position, time and stream (UTF-8, if it is text) of every event up to a position, in order: unchecked."""
+
     @property
     def base(self) -> Head:
         """Where the log begins: the place and digest before its first event."""

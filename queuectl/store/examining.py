@@ -66,6 +66,15 @@ class ExaminedLog:
             yield from map(StoredEvent._make, page)
             after = page[-1][0]
 
+    def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """See EventStore. In pages, like `records`."""
+        columns = "position, recorded_at, CAST(stream_id AS BLOB)"
+        sql = f"SELECT {columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT {PAGE}"
+        after = 0
+        while page := self._run(sql, (after, until)):
+            yield from page
+            after = page[-1][0]
+
     def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Found]:
         """See EventStore. All streams in pages, one stream at once."""
         last = self.head().position if until is None else until

@@ -36,7 +36,7 @@ class Life(Struct):
             self._note(found)
         elif self.damage is not None:
             return
-        elif isinstance(found, DamagedEventError):
+        elif not isinstance(found, RecordedEvent):
             self.damage = found
         elif found.version != self.version + 1:
             why = f"version {self.version + 1} of its stream is missing"
