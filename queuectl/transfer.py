@@ -14,7 +14,7 @@ from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent
 from queuectl.store.codec import digest_of
 from queuectl.store.lines import Header, event_line, header_line, read_event, read_header
 
-__all__ = ["back_up", "chained", "export_log", "head_on_disk", "import_log", "reading", "writing"]
+__all__ = ["back_up", "chained", "export_log", "head_on_disk", "import_log", "reading", "taker_away", "writing"]
 
 Progress = Callable[[int], None]
 """Is told the position that has been reached."""
@@ -49,22 +49,50 @@ def export_log(store: EventStore, file: IO[bytes], progress: Progress) -> Head:
     return end
 
 
-def import_log(store: EventStore, file: Iterable[bytes], progress: Progress) -> Head:
+def import_log(
+    store: EventStore, file: Iterable[bytes], progress: Progress, give_up: Callable[[], None] = lambda: None
+) -> Head:
     """Take a log into an empty queue, all or nothing; the head, which is the same as where it came from.
 
-    Raises UsageError with the number of the line that is wrong, RefusedError when the queue has events.
+    `give_up` is called when it fails, while nobody else can write to the queue. Raises UsageError with the number of
+    the line that is wrong, RefusedError when the queue has events.
     """
-    lines = enumerate(file, 1)
-    header = _header(lines)
     with store.transaction():
         if store.head().position > store.base.position:
             raise RefusedError("the queue is not empty: import into a new one (--db PATH)")
-        store.adopt(header.log_id, header.base)
-        store.append_stored(_events(lines, header, progress))
-        head = store.head()
-        if header.end is not None and head.position != header.end.position:
-            raise UsageError(f"the file was cut: it ends at event {head.position} of {header.end.position}")
+        try:
+            return _take(store, enumerate(file, 1), progress)
+        except BaseException:
+            give_up()
+            raise
+
+
+def _take(store: EventStore, lines: Iterator[tuple[int, bytes]], progress: Progress) -> Head:
+    header = _header(lines)
+    store.adopt(header.log_id, header.base)
+    store.append_stored(_events(lines, header, progress))
+    head = store.head()
+    if header.end is not None and head.position != header.end.position:
+        raise UsageError(f"the file was cut: it ends at event {head.position} of {header.end.position}")
     return head
+
+
+def taker_away(path: str) -> Callable[[], None]:
+    """What removes the queue that is about to be made at `path`; nothing when there is one already."""
+    if os.path.lexists(path):
+        return lambda: None
+    folder = os.path.dirname(path)
+    folders = [] if os.path.isdir(folder) else [folder]
+
+    def take_away() -> None:
+        for ending in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(path + ending)
+        for each in folders:
+            with suppress(OSError):
+                os.rmdir(each)
+
+    return take_away
 
 
 def _header(lines: Iterator[tuple[int, bytes]]) -> Header:
@@ -80,8 +108,11 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
         try:
             row = _event(line)
             [_] = chained([row], previous)
-        except (ValueError, DamagedEventError) as error:
-            raise UsageError(f"line {number}: {error}") from error
+        except DamagedEventError as error:
+            what = f"event {error.position} of {error.stream_id}: {error.why}"
+            raise UsageError(f"the file is damaged at line {number}: {what}") from error
+        except ValueError as error:
+            raise UsageError(f"the file is damaged at line {number}: {error}") from error
         yield row
         previous = Head(row.position, row.digest, row.recorded_at)
         progress(row.position)

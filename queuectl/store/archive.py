@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
+from queuectl.runtime import pause
 from queuectl.store.base import Head, StoredEvent
 from queuectl.store.lines import event_line, header_line
 from queuectl.store.segments import (
@@ -31,6 +32,8 @@ from queuectl.store.segments import (
 
 __all__ = ["Archive", "Keeping"]
 
+LOCK_EVERY, LOCK_TRIES = 5_000, 200
+"""Microseconds between two tries to lock the folder, and how many: a second in all."""
 SEAL_AT = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
 
@@ -99,7 +102,8 @@ class Archive:
         return self._checked
 
     def _note_checked(self) -> None:
-        with open(os.path.join(self.folder, "boot"), "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with open(os.open(os.path.join(self.folder, "boot"), flags, 0o600), "wb") as file:
             file.write(_this_boot())
         self._checked = True
 
@@ -131,7 +135,7 @@ class Archive:
             if self._lock is None:
                 self._open_folder()
             assert self._lock is not None
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            _lock_soon(self._lock, self.folder)
             if self._is_in_place(self._lock):
                 break
             self.close()
@@ -291,6 +295,16 @@ def _this_boot() -> bytes:
             return file.read().strip()
     except OSError:
         return b""
+
+
+def _lock_soon(descriptor: int, folder: str) -> None:
+    """Lock the folder. Whoever holds it for long is stuck and must not hold up the queue: an ArchiveError."""
+    for _ in range(LOCK_TRIES):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pause(LOCK_EVERY)
+    raise ArchiveError(f"another process holds {folder}")
 
 
 @contextmanager

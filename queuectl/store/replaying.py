@@ -45,6 +45,9 @@ class ReplayedTables(ProjectedTables):
     def _become_what_meta_says(self) -> None:
         raise NotImplementedError
 
+    def _refuse_beside(self) -> None:
+        raise NotImplementedError
+
     def adopt(self, log_id: str, base: Head) -> None:
         """See EventStore."""
         meta = {"log_id": log_id, "base_position": base.position, "base_digest": base.digest}
@@ -52,6 +55,7 @@ class ReplayedTables(ProjectedTables):
             self._run("UPDATE meta SET value = ? WHERE key = ?", (value, key))
         self._become_what_meta_says()
         self._locked_head, self._adopted = base, True
+        self._refuse_beside()
 
     def append_stored(self, rows: Iterable[StoredEvent]) -> None:
         """See EventStore."""

@@ -103,9 +103,9 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
             return
         self._begin("FULL" if durable else "NORMAL")
         try:
+            self._check_file()
             self._locked_head = before = self._checked_head()
             yield
-            self._refuse_beside()
             after = self._locked_head
             self._run("COMMIT")
         except BaseException:
@@ -141,7 +141,6 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
                 self._run("RELEASE part")
 
     def _begin(self, synchronous: str) -> None:
-        self._check_file()
         self._refuse_beside()
         if self._keeping.durability == "fast":
             synchronous = "NORMAL"
@@ -151,7 +150,7 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
         self._run("BEGIN IMMEDIATE")
 
     def _refuse_beside(self) -> None:
-        """Refuse to write beside the archive; a log that was adopted in this transaction has another one."""
+        """Refuse to write to a database that is beside its archive."""
         if self._keeper is not None and self._keeper.refusal is not None:
             raise StoreError(self._keeper.refusal)
 

@@ -31,3 +31,28 @@ def test_a_backup_into_a_folder_that_is_not_there_names_the_folder(queuectl):
     assert done.code == 2
     assert "there is no folder nowhere" in done.err
     queuectl.ok("backup", "copy.db")
+
+
+def test_a_damaged_file_is_said_to_be_damaged_and_leaves_no_queue(queuectl):
+    for _ in range(3):
+        queuectl.add("true")
+    lines = queuectl.ok("export", "-").splitlines(keepends=True)
+    file = queuectl.folder / "log"
+    for damaged in ([*lines[:2], lines[2].replace('"enqueued"', '"claimed"'), *lines[3:]], lines[1:], []):
+        file.write_text("".join(damaged))
+        done = queuectl("--db", "new/queue.db", "import", "log")
+        assert done.code == 2
+        assert "line" in done.err
+        assert "recover" not in done.err
+        assert not (queuectl.folder / "new").exists()
+    file.write_text("".join(lines[:2]) + "nonsense\n")
+    assert "the file is damaged at line 3: this is not an event" in queuectl("--db", "other.db", "import", "log").err
+    assert {each.name for each in queuectl.folder.iterdir()} == {"data", "log"}
+
+
+def test_a_damaged_file_takes_no_queue_away_that_was_there(queuectl):
+    queuectl.ok("--db", "other.db", "config", "set", "lease", "1m")
+    queuectl.ok("--db", "other.db", "list")
+    before = (queuectl.folder / "other.db").stat().st_ino
+    assert queuectl("--db", "other.db", "import", "-", stdin="nonsense\n").code in (2, 4)
+    assert (queuectl.folder / "other.db").stat().st_ino == before
