@@ -141,13 +141,18 @@ class _Os:
     def open(self, path: str, flags: int, mode: int = 0o777) -> int:
         descriptor = os.open(path, flags, mode)
         self._paths[descriptor] = path
-        if not flags & os.O_DIRECTORY and not os.path.isdir(path):
-            self._recorder.file(path)
+        if not os.path.isdir(path):
+            file = self._recorder.file(path)
+            if flags & os.O_TRUNC:
+                self._recorder.steps.append(Truncate(file, 0))
         return descriptor
 
-    def open_file(self, path: str, mode: str) -> IO[Any]:
-        """The function `open`."""
-        return _Written(path, self._recorder) if mode == "wb" else open(path, mode)
+    def open_file(self, what: str | int, mode: str) -> IO[Any]:
+        """The function `open`, of a path to read or of a descriptor to write."""
+        if isinstance(what, int):
+            return _Written(what, self._recorder, self._file(what))
+        assert mode == "rb"
+        return open(what, mode)
 
     def makedirs(self, path: str, mode: int = 0o777, exist_ok: bool = False) -> None:
         there = os.path.isdir(path)
@@ -193,12 +198,9 @@ class _Os:
 
 
 class _Written(io.FileIO):
-    """A file that is written anew."""
-
-    def __init__(self, path: str, recorder: Recorder) -> None:
-        super().__init__(path, "wb")
-        self._recorder, self._file = recorder, recorder.file(path)
-        recorder.steps.append(Truncate(self._file, 0))
+    def __init__(self, descriptor: int, recorder: Recorder, file: int) -> None:
+        super().__init__(descriptor, "wb")
+        self._recorder, self._file = recorder, file
 
     def write(self, data: Any) -> int:
         offset = self.tell()

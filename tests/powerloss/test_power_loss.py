@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from queuectl.domain.job import Job
+from queuectl.store.archive import Archive
 from queuectl.store.sqlite import SqliteStore
 from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run
 from tests.powerloss.disk import Disk, Name, SyncFolder, Told, Write
@@ -17,6 +18,8 @@ from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
 from tests.powerloss.workload import Recording, record
 
 SEEDS = range(6)
+STATES = 100
+"""For what shows in a few of them."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -24,6 +27,11 @@ def test_cuts_of(seed: int) -> None:
     figures = run(STATES_OF_A_RECORDING, seed)
     assert figures.states == STATES_OF_A_RECORDING
     assert figures.told > figures.states
+    assert not figures.faults, f"\n{figures}"
+
+
+def test_cuts_of_a_paranoid_queue() -> None:
+    figures = run(STATES, 6, partial(record, durability="paranoid"))
     assert not figures.faults, f"\n{figures}"
 
 
@@ -66,8 +74,6 @@ def happenings(folder: str, seed: int) -> Iterator[str]:
 
 
 # ── the harness can see: each of these queues is not careful enough ─────────────────────────────────
-
-STATES = 100
 
 
 @pytest.fixture
@@ -140,3 +146,8 @@ def copy(store: SqliteStore) -> None:
 @pytest.mark.parametrize("hasty", [copies_claims, copies_first])
 def test_an_archive_ahead_of_the_disk_is_noticed(careless: Callable[..., Live], hasty: object) -> None:
     assert run(STATES, 0, careless(transaction=hasty)).of_kind(AHEAD)
+
+
+def test_an_archive_that_nobody_reads_after_a_boot_keeps_its_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Archive, "_is_checked", lambda archive: True)
+    assert run(STATES, 0).of_kind(f"{DAMAGED}: archive")
