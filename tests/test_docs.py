@@ -292,7 +292,7 @@ def test_the_verifier_of_the_page_agrees_about_the_head(queuectl, log):
 
 
 def test_the_verifier_of_the_page_reads_the_archive(queuectl):
-    (segment,) = Path(f"{queuectl.db}.archive").iterdir()
+    (segment,) = Path(f"{queuectl.db}.archive").glob("*.ndjson")
     copy = queuectl.folder / "segment.ndjson"
     copy.write_bytes(segment.read_bytes())
     assert checked(copy).stdout.strip() == queuectl.ok("head")

@@ -9,11 +9,12 @@ another boot of the machine, which the file `boot` tells, reads it all and cuts 
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from msgspec import Struct
 
 from queuectl.runtime import pause
+from queuectl.store import boots
 from queuectl.store.base import Head, StoredEvent
 from queuectl.store.lines import event_line, header_line
 from queuectl.store.segments import (
@@ -96,16 +97,8 @@ class Archive:
         return not self._is_checked() and os.access(self.folder, os.W_OK) and bool(segments(self.folder))
 
     def _is_checked(self) -> bool:
-        if not self._checked:
-            with suppress(FileNotFoundError), open(os.path.join(self.folder, "boot"), "rb") as file:
-                self._checked = file.read() == _this_boot()
+        self._checked = self._checked or boots.is_checked(self.folder)
         return self._checked
-
-    def _note_checked(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        with open(os.open(os.path.join(self.folder, "boot"), flags, 0o600), "wb") as file:
-            file.write(_this_boot())
-        self._checked = True
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,7 +193,8 @@ class Archive:
             if self._continue_sound(path):
                 break
         if not self._is_checked():
-            self._note_checked()
+            boots.note_checked(self.folder)
+            self._checked = True
         return self._end
 
     def _continue_sound(self, path: str) -> bool:
@@ -286,15 +280,6 @@ class Archive:
             for folder in {os.path.dirname(self.folder), os.path.dirname(os.path.realpath(self.folder))}:
                 _sync_folder(folder)
             self._new_names = False
-
-
-def _this_boot() -> bytes:
-    """Empty where the system does not tell: then nothing is read again."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().strip()
-    except OSError:
-        return b""
 
 
 def _lock_soon(descriptor: int, folder: str) -> None:

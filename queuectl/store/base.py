@@ -60,20 +60,8 @@ class DamagedEventError(StoreError):
     mend = "queuectl recover"
 
     def __init__(self, position: int, stream_id: str, why: str) -> None:
-        super().__init__(f"event {position} of {stream_id} {self._told(why)}")
+        super().__init__(f"event {position} of {stream_id} is damaged ({why}): run `{self.mend}`")
         self.position, self.stream_id, self.why = position, stream_id, why
-
-    def _told(self, why: str) -> str:
-        return f"is damaged ({why}): run `{self.mend}`"
-
-
-class NewerEventError(DamagedEventError):
-    """A later version has written the event: for this one it is as if it were damaged."""
-
-    mend = "upgrade queuectl"
-
-    def _told(self, why: str) -> str:
-        return f"cannot be read ({why}): {self.mend}"
 
 
 Inspect: TypeAlias = Callable[[Any, RecordedEvent | DamagedEventError], None]
@@ -277,7 +265,7 @@ class EventStore(Protocol):
         """Derive the tables again and put right what differs, while others go on."""
 
     def hold(self, job_id: str) -> None:
-        """Make a job unclaimable, because its stream is damaged."""
+        """Make a job unclaimable, because its stream is damaged, and say so in its row."""
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""

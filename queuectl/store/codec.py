@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
-from queuectl.store.base import DamagedEventError, NewerEventError, StoredEvent
+from queuectl.store.base import DamagedEventError, StoredEvent
 
 __all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "decode", "digest_of", "seal"]
 
@@ -32,6 +32,16 @@ _encode = msgspec.json.Encoder().encode
 
 class _UnknownError(ValueError):
     """This version knows no such event."""
+
+
+class NewerEventError(DamagedEventError):
+    """A later version has written the event: for this one it is as if it were damaged."""
+
+    mend = "upgrade queuectl"
+
+    def __init__(self, position: int, stream_id: str, why: str) -> None:
+        super().__init__(position, stream_id, why)
+        self.args = (f"event {position} of {stream_id} cannot be read ({why}): {self.mend}",)
 
 
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:

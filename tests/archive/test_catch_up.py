@@ -15,7 +15,7 @@ import pytest
 from queuectl import transfer
 from queuectl.application import Queue
 from queuectl.errors import StoreError
-from queuectl.store import archive, open_store
+from queuectl.store import archive, boots, open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.segments import UnreachableError
 from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
@@ -361,7 +361,7 @@ def with_a_hole(path, clock, part=0.5):
 
 def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, monkeypatch):
     events = with_a_hole(path, clock)
-    monkeypatch.setattr(archive, "_this_boot", lambda: b"another")
+    monkeypatch.setattr(boots, "this_boot", lambda: b"another")
     open_store(path, clock).close()
     assert is_prefix(path) == events
 
@@ -370,7 +370,7 @@ def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, m
 def test_the_first_change_after_a_boot_mends_it_too(path, clock, monkeypatch, part):
     events = with_a_hole(path, clock, part)
     store = open_store(path, clock)
-    monkeypatch.setattr(archive, "_this_boot", lambda: b"another")
+    monkeypatch.setattr(boots, "this_boot", lambda: b"another")
     store.archive._checked = False
     add(store, new("next"))
     assert is_prefix(path) == events + 1
@@ -382,7 +382,7 @@ def test_in_one_boot_the_segment_is_read_whole_once(path, clock, monkeypatch):
     real = archive.sound_end
     monkeypatch.setattr(archive, "sound_end", lambda path: (read.append(path), real(path))[1])
     for boot in (b"one", b"one", b"two", b"two"):
-        monkeypatch.setattr(archive, "_this_boot", lambda boot=boot: boot)
+        monkeypatch.setattr(boots, "this_boot", lambda boot=boot: boot)
         store = open_store(path, clock)
         add(store, new(f"{boot}-{store.head().position}"))
         store.close()
@@ -400,7 +400,7 @@ def test_a_database_that_is_behind_gets_nothing_past_a_hole_and_the_archive_keep
         os.unlink(path + suffix)
     Path(path).write_bytes(old)
     lines = segment_files(path)[-1].read_bytes()
-    monkeypatch.setattr(archive, "_this_boot", lambda: b"another")
+    monkeypatch.setattr(boots, "this_boot", lambda: b"another")
     store = open_store(path, clock)
     with pytest.raises(StoreError, match="queuectl recover"):
         add(store, new("next"))
