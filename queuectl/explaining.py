@@ -7,7 +7,7 @@ from msgspec import Struct
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve
 from queuectl.domain.machine import MOVES, State
-from queuectl.store.base import PAUSE_ALL, EventStore, WorkerRow
+from queuectl.store.base import PAUSE_ALL, DamagedEventError, EventStore, WorkerRow
 from queuectl.story import tell
 from queuectl.units import SECOND, ago, format_duration, local_time
 
@@ -30,14 +30,13 @@ class Explanation(Struct, frozen=True):
 
 
 def explain(store: EventStore, job_id: str, *, live: bool) -> Explanation | None:
-    """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known.
-
-    Raises DamagedEventError.
-    """
+    """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known."""
     job: Job | None = None
     facts: list[str] = []
     position = 0
-    for record in store.records(stream_id=job_id):
+    for record in store.examined(stream_id=job_id):
+        if isinstance(record, DamagedEventError):
+            return _set_aside(job_id, job, facts, record)
         if record.type in _MOVES:
             position = record.position
             facts = facts if _ended_on_request(record.event) else []
@@ -47,6 +46,13 @@ def explain(store: EventStore, job_id: str, *, live: bool) -> Explanation | None
         return None
     why = dict.fromkeys([*facts, *_situation(store, job, live)])
     return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job)))
+
+
+def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:
+    """What is known up to the first event that cannot be believed; nobody runs the job until that is mended."""
+    why = (*facts, str(damage), "it is set aside: no worker claims it, and what it became afterwards is not known")
+    state = "damaged" if job is None else job.state
+    return Explanation(job_id, state, damage.position, why, (damage.mend, f"queuectl history {job_id}"))
 
 
 def _ended_on_request(event: e.Event) -> bool:

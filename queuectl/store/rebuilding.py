@@ -11,6 +11,7 @@ from queuectl.store.base import Inspect
 from queuectl.store.connection import first_use
 from queuectl.store.differences import Differences
 from queuectl.store.examining import ExaminedLog
+from queuectl.store.lives import lives
 from queuectl.store.projections import VERSION
 
 if TYPE_CHECKING:
@@ -58,6 +59,15 @@ class RebuiltTables(ExaminedLog):
             finally:
                 self._rebuilds = False
             return found
+
+    def hold(self, job_id: str) -> None:
+        """See EventStore. As a rebuild would: with what is wrong for its error."""
+        with self.transaction():
+            damage = next((str(life.damage) for life in lives(self.examined(stream_id=job_id)) if life.damage), None)
+            self._run(
+                "UPDATE jobs SET due_at = NULL, next_run_at = NULL, last_error = coalesce(?, last_error) WHERE id = ?",
+                (damage, job_id),
+            )
 
     def _follow_this_version(self, derived_by: object) -> None:
         """Tables of another version are derived again by the first process that comes; others wait for it."""

@@ -236,11 +236,6 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
             return [str(error)]
         return [] if found == ["ok"] else found
 
-    def hold(self, job_id: str) -> None:
-        """See EventStore."""
-        with self.transaction():
-            self._run("UPDATE jobs SET due_at = NULL, next_run_at = NULL WHERE id = ?", (job_id,))
-
     @property
     def archive(self) -> Archive | None:
         """See EventStore."""

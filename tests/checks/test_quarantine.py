@@ -42,6 +42,34 @@ def test_its_job_is_shown_as_far_as_it_can_be_believed(damaged):
     assert damaged.json("dlq", "list") == []
 
 
+def test_it_is_explained_without_a_rebuild(damaged):
+    found = damaged.json("explain", "one")
+    assert (found["state"], found["position"]) == ("pending", 3)
+    assert found["why"][1].startswith("event 3 of one is damaged (its digest does not match)")
+    assert found["next"] == ["queuectl recover", "queuectl history one"]
+    assert "next: queuectl recover" in damaged.ok("explain", "one")
+
+
+def test_one_that_was_never_readable_is_explained_too(small):
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 8")
+    assert "job three is damaged" in Queuectl(small.parent).ok("--db", str(small), "explain", "three")
+
+
+@pytest.mark.parametrize("mend", [[], ["rebuild"]])
+def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
+    with opened(small) as store:
+        add(store, more(store.load("three"), claimed()), more(store.load("two"), e.Requeued()))
+    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
+    wreck(small, "UPDATE jobs SET due_at = 0 WHERE id = 'two'")
+    command_line = Queuectl(small.parent)
+    command_line.env["QUEUECTL_DB"] = str(small)
+    for command in mend:
+        command_line.ok(command)
+    command_line.drain()
+    [row] = [job for job in command_line.json("list") if job["id"] == "two"]
+    assert row["last_error"] == "event 13 of two is damaged (its digest does not match): run `queuectl recover`"
+
+
 def test_its_history_is_told_with_the_damaged_event_in_its_place(damaged):
     told = damaged.ok("history", "one")
     assert "event 3 of one is damaged (its digest does not match)" in told
