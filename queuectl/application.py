@@ -63,17 +63,21 @@ class Queue:
         jobs: Mapping[str, Job] = known or {}
         while True:
             try:
-                keys: dict[str, str] = {}
-                return self.store.append([self._change(command, jobs, keys) for command in commands], self.actor)
+                now, keys = self.store.now(), dict[str, str]()
+                return self.store.append([self._change(command, jobs, now, keys) for command in commands], self.actor)
             except VersionConflictError:
                 jobs = {}
 
-    def _change(self, command: c.Command, known: Mapping[str, Job], keys: dict[str, str]) -> Change:
+    def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.load(command.job_id)
-        return self._decided(self._with_holder(command, job, keys), job, self.store.now())
+        return self._decided(command, job, now, keys)
 
-    def _decided(self, command: c.Command, job: Job | None, now: int) -> Change:
+    def _decided(self, command: c.Command, job: Job | None, now: int, keys: dict[str, str]) -> Change:
+        command = self._with_holder(command, job, keys)
         events = c.decide(command, job, now)
+        spec = command.spec if isinstance(command, c.Enqueue) else job.spec if job else None
+        if events and spec is not None and spec.unique is not None and isinstance(command, c.Enqueue | c.Requeue):
+            keys[spec.unique] = command.job_id
         return Change(command.job_id, job.version if job else 0, events, job)
 
     def _with_holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> c.Command:
@@ -81,8 +85,12 @@ class Queue:
         spec = command.spec if isinstance(command, c.Enqueue) else job.spec if job else None
         if spec is None or spec.unique is None or not isinstance(command, c.Enqueue | c.Requeue):
             return command
-        holder = keys.setdefault(spec.unique, self.store.holder(spec.unique) or command.job_id)
-        return command if holder == command.job_id else replace(command, holder=holder)
+        holder = self._holder(spec.unique, keys)
+        return command if holder in (None, command.job_id) else replace(command, holder=holder)
+
+    def _holder(self, unique: str, keys: dict[str, str]) -> str | None:
+        """The live job that has a key, or will have it when the batch is appended."""
+        return keys.get(unique) or self.store.holder(unique)
 
     # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
 
@@ -112,14 +120,15 @@ class Queue:
             change = self._enqueueing(job, job_id, keys, now)
             if change.events:
                 batch[job_id] = change
-            holder = keys.get(job.spec.unique or "") if not (change.events or change.job) else None
+            taken = job.spec.unique if not (change.events or change.job) else None
+            holder = None if taken is None else self._holder(taken, keys)
             receipts.append(Receipt(holder or job_id, bool(change.events)))
         return receipts, list(batch.values())
 
     def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> Change:
         known = self.store.load(job_id) if job.id is not None else None
         try:
-            return self._decided(self._with_holder(c.Enqueue(job_id, job.spec), known, keys), known, now)
+            return self._decided(c.Enqueue(job_id, job.spec), known, now, keys)
         except RefusedError as error:
             raise RefusedError(_at_line(job, str(error))) from None
 

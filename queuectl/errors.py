@@ -38,6 +38,10 @@ class StoreBusyError(StoreError):
     """The store is locked by another process for longer than the busy timeout; try again."""
 
 
+class NotArchivedError(StoreError):
+    """The change is on disk in the database, but not in the archive, as durability `paranoid` demands."""
+
+
 class WaitTimedOutError(QueuectlError):
     """The wait timed out."""
 

@@ -78,7 +78,7 @@ class _File:
         os.replace(target, self.path)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Capture:
     """The two output files of one run, held open by its worker; `spare` are files to use again.
 
@@ -92,6 +92,7 @@ class Capture:
     spare: Descriptors | None = None
     published: bool = False
     _files: list[_File] = field(default_factory=list)
+    _whole: tuple[bool, bool] = (True, True)
     _ended: bool = False
 
     def __post_init__(self) -> None:
@@ -137,16 +138,22 @@ class Capture:
         for file in self._files:
             file.hold_to(self.limit)
 
-    def finish(self) -> tuple[str, str]:
-        """The tails of an ended run; what a tail says in full is not kept. `discard` or `emptied` follows."""
+    def tails(self) -> tuple[str, str]:
+        """The tails of an ended run. `settle` follows, then `discard` or `emptied`."""
         (stdout, no_more_out), (stderr, no_more_err) = (file.last() for file in self._files)
-        if not (no_more_out and no_more_err):
-            self.publish()
-            self.hold_to_limit()
-        if self.published:
-            self._settle((no_more_out, no_more_err))
-        self._ended = True
+        self._whole = (no_more_out, no_more_err)
         return stdout, stderr
+
+    def settle(self) -> None:
+        """Keep what the tails do not say in full, and only that. Raises OSError, as on a full disk."""
+        try:
+            if not all(self._whole):
+                self.publish()
+                self.hold_to_limit()
+            if self.published:
+                self._settle(self._whole)
+        finally:
+            self._ended = True
 
     def _settle(self, whole: tuple[bool, bool]) -> None:
         for file, no_more in zip(self._files, whole, strict=True):

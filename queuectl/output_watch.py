@@ -38,7 +38,12 @@ class OutputWatch:
     def finish(self, capture: Capture) -> tuple[str, str]:
         """The tails of a run that has ended; its files are watched on, for what its processes still write to them."""
         with self._lock:
-            return capture.finish()
+            tails = capture.tails()
+            try:
+                capture.settle()
+            except OSError as error:
+                log.warning("job %s: its output cannot be kept: %s", capture.job_id, error)
+            return tails
 
     def remove(self, capture: Capture) -> None:
         """Watch it no more."""

@@ -19,7 +19,7 @@ def job(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `jobs`: its columns under their names, times ISO 8601."""
     shown = _times(row)
     shown["due_at"] = None if row["due_at"] is None else format_time(row["due_at"])
-    shown["tags"] = msgspec.json.decode(row["tags"])
+    shown["tags"] = _tags(row["tags"])
     return shown
 
 
@@ -68,6 +68,14 @@ def event(record: RecordedEvent | DamagedEventError) -> dict[str, Any]:
         "data": msgspec.to_builtins(record.event),
         "digest": record.digest.hex(),
     }
+
+
+def _tags(text: str) -> dict[str, str]:
+    """A job's tags; none when the cell is wrecked, which is for `verify` to say."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.MsgspecError, TypeError):
+        return {}
 
 
 def _times(row: Mapping[str, Any]) -> dict[str, Any]:

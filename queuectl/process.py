@@ -6,7 +6,7 @@ Reads Linux's /proc; where there is none, only the liveness of a pid of this boo
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 
@@ -105,13 +105,15 @@ def every_process() -> list[int]:
     return []
 
 
-def kill(pids: Iterable[int], number: int) -> None:
-    """Send a signal to each process that is still the one that was looked at."""
+def kill(pids: Iterable[int], number: int, meant: Callable[[int], bool] = lambda _: True) -> None:
+    """Send a signal to each process that is `meant`: asked again once a pidfd holds it and its pid stays its own."""
     for pid in set(pids) - {os.getpid()}:
+        if not meant(pid):
+            continue
         with suppress(OSError):
             descriptor = os.pidfd_open(pid)
             try:
-                if not is_zombie(pid):
+                if meant(pid) and not is_zombie(pid):
                     signal.pidfd_send_signal(descriptor, number)
             finally:
                 os.close(descriptor)

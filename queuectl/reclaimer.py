@@ -20,6 +20,7 @@ __all__ = ["Reclaimer"]
 
 SECOND = 1_000_000
 EVERY = SECOND
+FREE_FOR = SECOND // 5
 
 log = logging.getLogger("queuectl.worker")
 
@@ -49,11 +50,18 @@ class Reclaimer:
         held = self._held(mine)
         workers = {row.name: row for row in self.queue.store.workers()}  # read last: who came back, came back in time
         lost = [job for job in held if self._is_lost(job, workers.get(job.claim.worker) if job.claim else None, now)]
-        freed = [job for job in lost if self._free(job)]
+        freed = [job for job in lost if self._in_time(now) and self._free(job)]
         busy = {job.claim.worker for job in held if job.claim and job not in freed}
         for row in workers.values():
             if row.name != self.me.name and row.name not in busy and self._is_silent(row, row, self.lease, now):
                 self._forget(row)
+
+    def _in_time(self, since: int) -> bool:
+        """Whether there is time left for one more job: looking through all processes for many would hold up our own."""
+        if self.clock.monotonic() - since < FREE_FOR:
+            return True
+        self.next_at = since
+        return False
 
     def _clear(self, blocked: dict[str, Job]) -> None:
         for job in blocked.values():
@@ -98,7 +106,7 @@ class Reclaimer:
         if silent <= lease:
             self._silent.pop(name, None)
             return False
-        return self._silent.setdefault(name, now) <= now - EVERY and self._silent[name] != now
+        return self._silent.setdefault(name, now) <= now - EVERY
 
     def _by_wall_clock(self, row: WorkerRow | None, since: int | None) -> int:
         last = row.last_heartbeat * SECOND if row else since or 0

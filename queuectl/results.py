@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from queuectl.application import Queue
 from queuectl.domain.commands import Command
 from queuectl.domain.job import Job
-from queuectl.errors import RefusedError
+from queuectl.errors import NoSuchJobError, NotArchivedError, RefusedError
 from queuectl.store.base import DamagedEventError
 
 __all__ = ["GROUP_FOR", "Results"]
@@ -42,20 +42,27 @@ class Results:
         results = list(self.waiting.values())
         try:
             return self._record(results)
-        except (RefusedError, DamagedEventError):
+        except (RefusedError, NoSuchJobError, DamagedEventError):
             return [job for result in results for job in self._record_alone(result)]
 
     def _record(self, results: Sequence[tuple[Command, Job]]) -> list[Job]:
         known = {job.id: job for _, job in results}
-        jobs = self.queue.execute([result for result, _ in results], known)
+        try:
+            jobs = self.queue.execute([result for result, _ in results], known)
+        except NotArchivedError:
+            self._drop(results)  # they are recorded, only not twice
+            raise
+        self._drop(results)
+        return [job for job in jobs if job is not None]
+
+    def _drop(self, results: Sequence[tuple[Command, Job]]) -> None:
         for _, job in results:
             del self.waiting[job.id]
-        return [job for job in jobs if job is not None]
 
     def _record_alone(self, result: tuple[Command, Job]) -> list[Job]:
         try:
             return self._record([result])
-        except (RefusedError, DamagedEventError) as error:
+        except (RefusedError, NoSuchJobError, DamagedEventError) as error:
             log.error("job %s: its result cannot be recorded: %s", result[1].id, error)
             del self.waiting[result[1].id]
             return []

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from queuectl import output, process, runlock
@@ -28,7 +29,7 @@ TOKEN = "QUEUECTL_RUN_TOKEN"
 _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """One command that runs, or what is left of it."""
 
@@ -75,7 +76,10 @@ class Runner:
 
     def reserve(self, job: Job) -> bool:
         """Take the job's lock; False while processes of an earlier run hold it."""
-        lock = runlock.take(self._path, job.position)
+        try:
+            lock = runlock.take(self._path, job.position)
+        except OSError as error:
+            raise StoreError(f"cannot lock a job in {self._path}: {error.strerror}") from error
         if lock is None:
             return False
         self._locks[job.id] = lock
@@ -156,7 +160,8 @@ class Runner:
         orphans = self._orphans()
         if self._processes(run, orphans):
             self._leftovers.append(run)
-            run.lock = runlock.take(self._path, run.position)  # some of them may have closed theirs
+            with suppress(OSError):
+                run.lock = runlock.take(self._path, run.position)  # some of them may have closed theirs
             self._signal(run, signal.SIGTERM)
         else:
             self._put_away(run.capture, alone=not orphans)
@@ -232,7 +237,11 @@ class Runner:
         token = f"{TOKEN}={self.log_id}:{job.position}:{job.run}".encode()
         found = [pid for pid in process.every_process() if self._is_left(pid, token, job.position)]
         sessions = {process.session(pid) for pid in found} - {0, os.getsid(0)}
-        process.kill([*found, *(pid for pid in process.every_process() if process.session(pid) in sessions)], 9)
+        process.kill(
+            process.every_process() if found else (),
+            signal.SIGKILL,
+            lambda pid: process.session(pid) in sessions or self._is_left(pid, token, job.position),
+        )
         if found:
             return False
         lock = runlock.take(self._path, job.position)
@@ -249,8 +258,9 @@ class Runner:
 
     def _kill_claimant(self, job: Job) -> None:
         """The lock is held although no process of the run is left: its worker stopped between claim and start."""
-        if job.claim is not None and process.alive(job.claim):
-            process.kill([job.claim.pid], signal.SIGKILL)
+        claim = job.claim
+        if claim is not None and process.alive(claim):
+            process.kill([claim.pid], signal.SIGKILL, lambda _: bool(process.alive(claim)))
 
     def alive(self, who: Identity) -> bool | None:
         """Whether a process lives; None when that cannot be seen from here."""

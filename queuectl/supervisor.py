@@ -10,11 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from queuectl.runtime import Clock
+from queuectl.wakeup import stopping_signals
 
 __all__ = ["Supervisor", "detach"]
 
 SECOND = 1_000_000
-USAGE = 2
+HOPELESS = (2, 4)
+"""Exit codes that another start does not mend: options that `run` does not take, and a name that is taken."""
 FIRST_WAIT, LONGEST_WAIT = SECOND // 2, 30 * SECOND
 """Before a worker that died is replaced: doubled each time it dies within that wait again."""
 
@@ -42,20 +44,20 @@ class Supervisor:
     clock: Clock
     _places: list[_Place] = field(default_factory=list)
     _signals: int = 0
-    _refused: bool = False
+    _refused: int = 0
 
     def run(self) -> int:
-        """Until every worker has ended well; 0, or 2 when they do not take their options."""
+        """Until every worker has ended well; 0, or a worker's own code when starting it again is hopeless."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (*stopping_signals(), signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._places = [_Place(f"{self.name}.{i}" if self.count > 1 else self.name) for i in range(1, self.count + 1)]
         while self._tick():
             select.select([reader], [], [], self._delay() / SECOND)
             with suppress(BlockingIOError):
                 self._heed(os.read(reader, 4096))
-        return USAGE if self._refused else 0
+        return self._refused
 
     def _tick(self) -> bool:
         now = self.clock.monotonic()
@@ -68,15 +70,15 @@ class Supervisor:
 
     def _start(self, place: _Place, now: int) -> None:
         # A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which passes it on once.
-        arguments = [sys.executable, "-m", "queuectl", *self.arguments, "--name", place.name]
+        arguments = [sys.executable, "-P", "-m", "queuectl", *self.arguments, "--name", place.name]
         place.pid = os.posix_spawn(sys.executable, arguments, os.environ, setpgroup=0, setsigmask=[])
         place.started, place.start_at = now, None
         log.info("worker %s started (pid %d)", place.name, place.pid)
 
     def _ended(self, place: _Place, code: int, now: int) -> None:
         pid, place.pid = place.pid, None
-        self._refused = self._refused or code == USAGE
-        if code in (0, USAGE) or self._signals:
+        self._refused = self._refused or (code if code in HOPELESS else 0)
+        if code in (0, *HOPELESS) or self._signals:
             log.info("worker %s ended", place.name)
             return
         place.wait = min(place.wait * 2, LONGEST_WAIT) if now - place.started < place.wait * 2 else FIRST_WAIT
@@ -86,7 +88,7 @@ class Supervisor:
 
     def _heed(self, received: bytes) -> None:
         for number in received:
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 self._signals += 1
                 self._pass_on()
 
@@ -109,7 +111,7 @@ def detach(arguments: Sequence[str], log_file: str, alive: Callable[[], bool]) -
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "queuectl", *arguments],
+        [sys.executable, "-P", "-m", "queuectl", *arguments],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["Wakeup"]
+__all__ = ["Wakeup", "stopping_signals"]
 
 IN_ATTRIB = 0x4
 IN_NONBLOCK = os.O_NONBLOCK
@@ -19,7 +19,7 @@ IN_CLOEXEC = os.O_CLOEXEC
 
 
 class Wakeup:
-    """Sleeps until something happens. `on_stop` is called, in the sleeping thread, once for each SIGTERM or SIGINT."""
+    """Sleeps until something happens. `on_stop` is called, in the sleeping thread, once for each signal to stop."""
 
     def __init__(self, watched: str, on_stop: Callable[[], None]) -> None:
         self._on_stop = on_stop
@@ -27,7 +27,7 @@ class Wakeup:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, *stopping_signals()):
             signal.signal(number, _nothing)
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
@@ -47,8 +47,14 @@ class Wakeup:
         with suppress(BlockingIOError):
             while received := self._reader.recv(4096):
                 for number in received:
-                    if number in (signal.SIGTERM, signal.SIGINT):
+                    if number != signal.SIGCHLD:
                         self._on_stop()
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """What asks to stop: also a terminal that is closed, unless `nohup` has it ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hangup]
 
 
 def _nothing(number: int, frame: object) -> None:

@@ -30,6 +30,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except UnicodeEncodeError:
+        return _complain("an argument is not UTF-8", 2)
     except BrokenPipeError:
         _give_up_stdout()
         return BROKEN_PIPE

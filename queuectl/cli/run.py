@@ -1,8 +1,10 @@
 """`run`: a worker in the foreground."""
 
 import os
+import resource
 from collections.abc import Callable
-from typing import Annotated
+from contextlib import ExitStack
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -10,17 +12,21 @@ from queuectl import process
 from queuectl.application import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
-from queuectl.errors import RefusedError, StoreBusyError
+from queuectl.errors import RefusedError, StoreBusyError, UsageError
 from queuectl.intake import check_queue, check_worker
 from queuectl.runner import Runner
-from queuectl.runtime import random_factor
+from queuectl.runtime import pause, random_factor
 from queuectl.store.base import EventStore, WorkerRow
 from queuectl.wakeup import Wakeup
 from queuectl.worker import Worker, WorkerOptions
 
 __all__ = ["run"]
 
+T = TypeVar("T")
+
 SECOND = 1_000_000
+DESCRIPTORS, SPARE = 3, 64
+"""What a job takes of the files that its worker may open, and what the worker needs beside them."""
 RETRY = 0.05
 """Seconds between two attempts on a busy store."""
 WAIT_FOR_STORE = SECOND // 4
@@ -47,13 +53,23 @@ def run(
     session: Session = ctx.obj
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
     queues = frozenset(map(check_queue, queue or ()))
+    _check_descriptors(concurrency)
     process.keep_descriptors()
-    with session.queue(WAIT_FOR_STORE) as jobs:
+    with ExitStack() as opened:
+        jobs = _patiently(
+            lambda: opened.enter_context(session.queue(WAIT_FOR_STORE)), lambda seconds: pause(int(seconds * SECOND))
+        )
         name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
         options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once)
         _work(session, jobs.store, config["max-output"], name, options)
+
+
+def _check_descriptors(slots: int) -> None:
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if slots * DESCRIPTORS + SPARE > allowed:
+        raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
 
 
 def _work(session: Session, store: EventStore, max_output: int, name: str, options: WorkerOptions) -> None:
@@ -62,7 +78,7 @@ def _work(session: Session, store: EventStore, max_output: int, name: str, optio
     worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
     wakeup = Wakeup(store.wake_file, worker.stop)
     _check_name(store, name)
-    _patiently(worker.start, wakeup)
+    _patiently(worker.start, wakeup.sleep)
     try:
         while (wait := worker.tick()) is not None:
             wakeup.sleep(wait)
@@ -71,16 +87,20 @@ def _work(session: Session, store: EventStore, max_output: int, name: str, optio
         raise
     if worker.failure is not None:
         raise worker.failure
-    _patiently(worker.finish, wakeup)
+    _patiently(worker.finish, wakeup.sleep)
 
 
-def _patiently(step: Callable[[], None], wakeup: Wakeup) -> None:
+def _patiently(step: Callable[[], T], sleep: Callable[[float], None]) -> T:
     """Do it as soon as the store is free: a worker never exits because the store was busy."""
     while True:
         try:
             return step()
         except StoreBusyError:
-            wakeup.sleep(RETRY)
+            sleep(RETRY)
+
+
+def _sleep(seconds: float) -> None:
+    pause(int(seconds * SECOND))
 
 
 def _check_name(store: EventStore, name: str) -> None:

@@ -64,7 +64,7 @@ class Session:
     def queue(self, busy_timeout: int | None = None) -> Iterator[Queue]:
         """The queue, made when it is not there yet. `busy_timeout` (microseconds) overrules the setting."""
         with self._open(self.url, busy_timeout) as store:
-            if self.keeping(store.settings()).durability == "fast":
+            if self.keeping(_settings(store)).durability == "fast":
                 print("queuectl: durability is fast: a power cut may lose the last changes", file=sys.stderr)
             yield Queue(store, self.actor)
 
@@ -122,6 +122,14 @@ class Session:
         except KeyError:
             user = str(os.getuid())
         return f"{user}@{os.uname().nodename}:{os.getpid()}"
+
+
+def _settings(store: EventStore) -> Mapping[str, str]:
+    """What `config set` left; nothing when the table is wrecked, so that `rebuild` can mend it."""
+    try:
+        return store.settings()
+    except StoreError:
+        return {}
 
 
 def _past(store: EventStore, as_of: str) -> EventStore:

@@ -14,7 +14,7 @@ from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
-from queuectl.errors import QueuectlError, UsageError, WaitTimedOutError
+from queuectl.errors import QueuectlError, RefusedError, UsageError, WaitTimedOutError
 from queuectl.intake import check_worker
 from queuectl.render import table, to_json
 from queuectl.runtime import pause
@@ -41,6 +41,7 @@ def start(
     session: Session = ctx.obj
     name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
     with session.queue() as queue:  # made here, once, and what is wrong with it is said here
+        _check_free(queue, name)
         config = session.config(queue.store)
         level, form = config["log-level"], config["log-format"]
         if in_background:
@@ -48,6 +49,12 @@ def start(
             return
     log_to_stderr(level, form)
     raise typer.Exit(Supervisor(name, count, [*session.place, "run", *ctx.args], session.clock).run())
+
+
+def _check_free(queue: Queue, name: str) -> None:
+    for row in queue.store.workers():
+        if _is_of(row, name) and process.alive(row):
+            raise RefusedError(f"{row.name} is running already (pid {row.pid} on {row.host}): choose another --name")
 
 
 def _detach(session: Session, queue: Queue, name: str, count: int, options: list[str]) -> None:
@@ -96,7 +103,7 @@ def stop(
             if not _lives(row):
                 say(f"{row.name} is lost: the next worker that runs frees its jobs")
             else:
-                for _ in range(2 if now else 1):
+                for _ in range(row.stop_requested, 2 if now else 1):
                     queue.store.ask_to_stop(row.name)
         _wait(session, queue, [row for row in rows if _lives(row)], until)
     say(f"stopped {len(rows)} worker{'' if len(rows) == 1 else 's'}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
-from queuectl.errors import StoreError
+from queuectl.errors import NotArchivedError, StoreBusyError, StoreError
 from queuectl.store.archive import Archive, Keeping
 from queuectl.store.base import DamagedEventError, Head, StoredEvent
 from queuectl.store.segments import ArchiveError, BesideError
@@ -68,6 +68,8 @@ class Keeper:
             return
         try:
             self._restore(end)
+        except StoreBusyError:
+            raise
         except StoreError as error:
             self.refusal = str(error)
 
@@ -103,7 +105,7 @@ class Keeper:
             if isinstance(error, BesideError):
                 self.refusal = self._ways_out(str(error))
             if self._paranoid:
-                raise StoreError(f"the change is {what}") from error
+                raise NotArchivedError(f"the change is {what}") from error
             if not self._warned:
                 say(f"changes are {what}")
             self._warned = True

@@ -1,5 +1,7 @@
 """Bad input: one line that says what to do, the right exit code, and nothing written."""
 
+import pytest
+
 from tests.acceptance.cli import Queuectl, complained
 
 USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
@@ -70,3 +72,9 @@ def test_an_illegal_move_names_the_job_its_state_and_what_is_allowed(queuectl: Q
 def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_bytes(b"QUEUECTL_DB=\xff\xfe\n")
     complained(queuectl("enqueue", "true"), 2, ".env")
+
+
+@pytest.mark.parametrize("arguments", [["show", b"\xff"], ["list", "--queue", b"\xff"], ["list", "--tag", b"\xff=1"]])
+def test_an_argument_that_is_not_utf_8(queuectl: Queuectl, arguments: list[str | bytes]) -> None:
+    queuectl.add("true")
+    complained(queuectl(*arguments), 2, "UTF-8")

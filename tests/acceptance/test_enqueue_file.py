@@ -99,3 +99,11 @@ def test_cwd_is_where_it_was_enqueued(queuectl: Queuectl, tmp_path: Path) -> Non
     ).splitlines()
     queuectl.drain()
     assert queuectl.show(job_id)["stdout"] == f"{tmp_path / 'sub'}\n"
+
+
+def test_a_finished_job_of_the_file_does_not_hold_its_key(queuectl: Queuectl) -> None:
+    first, second = {"id": "a", "command": "true", "unique": "k"}, {"id": "b", "command": "echo b", "unique": "k"}
+    queuectl.add_all(first)
+    queuectl.drain()
+    assert queuectl.add_all(first, second) == ["a", "b"]
+    assert queuectl.state("b") == "pending"

@@ -1,15 +1,16 @@
 """Workers under a supervisor, from another terminal, without their store, and with pids that others have by now."""
 
+import fcntl
 import os
 import subprocess
-from signal import SIGKILL, SIGTERM
+from signal import SIGHUP, SIGKILL, SIGTERM
 
 from queuectl import process
 from queuectl.application import Queue
 from queuectl.domain.events import Claimed
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.acceptance.cli import Queuectl, alive, eventually
+from tests.acceptance.cli import PROGRAM, Queuectl, alive, eventually
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:
@@ -65,6 +66,49 @@ def test_a_name_is_given_once(queuectl: Queuectl) -> None:
     queuectl.start("run", "--name", "one")
     eventually(lambda: "one" in pids(queuectl), "it is up")
     assert queuectl("run", "--drain", "--name", "one").code == 4
+
+
+def test_a_name_in_the_background_is_given_once(queuectl: Queuectl) -> None:
+    queuectl.ok("worker", "start", "--detach", "--name", "back")
+    assert queuectl("worker", "start", "--detach", "--name", "back").code == 4
+    queuectl.ok("worker", "stop", "back")
+    assert queuectl.json("worker", "list") == []
+
+
+def test_a_closed_terminal_stops_a_worker_in_order(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
+    worker = queuectl.start("run")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    worker.signal(SIGHUP)
+    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker heeds it")
+    (queuectl.folder / "go").touch()
+    assert worker.ended().code == 0
+    assert queuectl.state(job_id) == "done"
+
+
+def test_a_folder_of_the_user_s_does_not_get_into_a_worker(queuectl: Queuectl) -> None:
+    (queuectl.folder / "select.py").write_text("raise SystemExit(9)")
+    job_id = queuectl.add("true")
+    assert queuectl("worker", "start", "--drain").code == 0
+    assert queuectl.state(job_id) == "done"
+
+
+def test_more_slots_than_files_may_be_opened_are_refused(queuectl: Queuectl) -> None:
+    done = queuectl.start_program("/bin/sh", "-c", f"ulimit -n 256; exec '{PROGRAM}' run --concurrency 300").ended()
+    assert done.code == 2
+    assert "ulimit -n" in done.err
+
+
+def test_a_stuck_archive_writer_does_not_stop_the_queue(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    folder = os.open(f"{queuectl.db}.archive", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        done = queuectl("enqueue", "--id", "second", "true")
+    finally:
+        os.close(folder)
+    assert (done.code, done.out) == (0, "second\n")
+    assert "not in the archive" in done.err
 
 
 def test_a_worker_whose_database_is_replaced_ends_with_one_clear_line(queuectl: Queuectl) -> None:
