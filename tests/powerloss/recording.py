@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import apsw
 
-from queuectl.store import archive, connection
+from queuectl.store import archive, boots, connection
 from tests.powerloss.disk import FOLDER, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
 
 
@@ -68,8 +68,8 @@ def recording() -> Iterator[Recorder]:
     files = _Os(recorder)
     with ExitStack() as patches:
         patches.enter_context(booted())
-        patches.enter_context(patch.object(archive, "open", files.open_file, create=True))
-        for module in (archive, connection):
+        patches.enter_context(patch.object(boots, "open", files.open_file, create=True))
+        for module in (archive, boots, connection):
             patches.enter_context(patch.object(module, "os", files))
         try:
             yield recorder
@@ -81,7 +81,7 @@ def recording() -> Iterator[Recorder]:
 def booted() -> Iterator[None]:
     """The machine was started once more: another boot than every other one."""
     boot = os.urandom(8).hex().encode()
-    with patch.object(archive, "_this_boot", lambda: boot):
+    with patch.object(boots, "this_boot", lambda: boot):
         yield
 
 
