@@ -11,7 +11,7 @@ from typing import Protocol
 
 from queuectl.errors import NotArchivedError, StoreBusyError, StoreError
 from queuectl.store.archive import Archive, Keeping
-from queuectl.store.base import DamagedEventError, Head, StoredEvent
+from queuectl.store.base import DamagedEventError, Head, StoredEvent, VersionConflictError
 from queuectl.store.segments import ArchiveError, BesideError
 
 __all__ = ["Keeper", "say"]
@@ -23,6 +23,9 @@ class Kept(Protocol):
     path: str
 
     def head(self) -> Head:
+        """See EventStore."""
+
+    def on_disk(self) -> int:
         """See EventStore."""
 
     def digest_at(self, position: int) -> bytes | None:
@@ -59,12 +62,10 @@ class Keeper:
             self.refusal = self._ways_out(str(error))
             return
         except (ArchiveError, OSError):
-            return  # the next copy says so
-        if end is None:
-            return
-        if self._store.digest_at(end.position) == end.digest:
+            end = None  # the next copy says so, unless a power cut tore it
+        if end is None or self._store.digest_at(end.position) == end.digest:
             if self.archive.is_unchecked():
-                self.copy(end.position)
+                self.copy(self._store.on_disk())
             return
         try:
             self._restore(end)
@@ -82,7 +83,7 @@ class Keeper:
                 return  # someone else was faster
             try:
                 self._store.append_stored(self.archive.events(head.position, end.position))
-            except (DamagedEventError, ArchiveError) as error:
+            except (DamagedEventError, ArchiveError, VersionConflictError) as error:
                 raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive ({error})")) from error
             if self._store.head().digest != end.digest:
                 raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive"))

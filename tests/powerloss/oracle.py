@@ -24,14 +24,14 @@ def faults(path: str, told: int, digests: Sequence[bytes]) -> list[str]:
 
     lost: a change that someone was told of. invented: an event that never was. ahead: the archive had what was not
     on disk in the database. behind: it does not get what is new. refused: the queue cannot be opened or written to.
-    broken: an error that is not ours. damaged: what `verify` finds after all this.
+    broken: an error that is not ours. damaged: what `verify` finds, at once and when the queue was worked with.
     """
     said = io.StringIO()
     clock = SettableClock(START + HOUR)
     try:
         with redirect_stderr(said):
             with closing(open_store(path, clock)) as store:
-                found = [*_missing(store, told, digests), *_works_on(store)]
+                found = [*_missing(store, told, digests), *_unsound(store, path), *_works_on(store)]
             with closing(open_store(path, clock)) as store:
                 found += _unsound(store, path)
     except Exception as error:
