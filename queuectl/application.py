@@ -73,20 +73,15 @@ class Queue:
         return self._decided(command, job, now, keys)
 
     def _decided(self, command: c.Command, job: Job | None, now: int, keys: dict[str, str]) -> Change:
-        command = self._with_holder(command, job, keys)
-        events = c.decide(command, job, now)
-        spec = command.spec if isinstance(command, c.Enqueue) else job.spec if job else None
-        if events and spec is not None and spec.unique is not None and isinstance(command, c.Enqueue | c.Requeue):
-            keys[spec.unique] = command.job_id
-        return Change(command.job_id, job.version if job else 0, events, job)
-
-    def _with_holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> c.Command:
         """The rule for unique keys looks beyond the job's own stream, also at the others of a batch (`keys`)."""
-        spec = command.spec if isinstance(command, c.Enqueue) else job.spec if job else None
-        if spec is None or spec.unique is None or not isinstance(command, c.Enqueue | c.Requeue):
-            return command
-        holder = self._holder(spec.unique, keys)
-        return command if holder in (None, command.job_id) else replace(command, holder=holder)
+        key = _key(command, job)
+        holder = None if key is None else self._holder(key, keys)
+        if holder not in (None, command.job_id):
+            command = replace(command, holder=holder)
+        events = c.decide(command, job, now)
+        if events and key is not None:
+            keys[key] = command.job_id
+        return Change(command.job_id, job.version if job else 0, events, job)
 
     def _holder(self, unique: str, keys: dict[str, str]) -> str | None:
         """The live job that has a key, or will have it when the batch is appended."""
@@ -249,6 +244,13 @@ class Queue:
         if job is None:
             raise NoSuchJobError(f"no such job: {job_id}")
         return job if job.state in (*FINISHED, State.PURGED) else None
+
+
+def _key(command: c.Command, job: Job | None) -> str | None:
+    """The unique key that a command takes, if any."""
+    if isinstance(command, c.Enqueue):
+        return command.spec.unique
+    return job.spec.unique if job is not None and isinstance(command, c.Requeue) else None
 
 
 def _refuse_another(job: NewJob, job_id: str, change: Change) -> None:

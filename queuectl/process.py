@@ -1,7 +1,7 @@
 """Processes by identity, never by a bare pid: who lives, whose children they are, what they carry, and ending them.
 
 An identity is (boot id, pid namespace, pid, start time): a pid alone is given to someone else sooner or later.
-Reads Linux's /proc; where there is none, only the liveness of a pid of this boot can be told.
+Reads Linux's /proc. Where there is none nothing is known of others: each counts as alive until its lease is over.
 """
 
 import os

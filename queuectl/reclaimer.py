@@ -46,7 +46,7 @@ class Reclaimer:
         if now < self.next_at:
             return
         self.next_at = now + EVERY
-        self._clear(blocked)
+        self._clear_blocked(blocked)
         held = self._held(mine)
         workers = {row.name: row for row in self.queue.store.workers()}  # read last: who came back, came back in time
         lost = [job for job in held if self._is_lost(job, workers.get(job.claim.worker) if job.claim else None, now)]
@@ -63,12 +63,21 @@ class Reclaimer:
         self.next_at = since
         return False
 
-    def _clear(self, blocked: dict[str, Job]) -> None:
+    def _clear_blocked(self, blocked: dict[str, Job]) -> None:
         for job in blocked.values():
             claims = [r.event for r in self.queue.store.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
             if claims and self.commands.alive(claims[-1]) is False:
-                self.commands.clear(job)
+                self._clear_run(job)
         blocked.clear()
+
+    def _clear_run(self, job: Job) -> bool:
+        """Kill what is left of the run that the job was seen in; True once nothing is.
+
+        Under the log's lock, so that nobody claims meanwhile: a later run has the same lock and may be someone else's.
+        """
+        with self.queue.store.transaction(durable=False):
+            now = self._load(job.id)
+            return now is not None and (now.run, now.state) == (job.run, job.state) and self.commands.clear(job)
 
     def _held(self, mine: Collection[str]) -> list[Job]:
         """Jobs in processing that others hold; those seen before are not read again."""
@@ -113,7 +122,7 @@ class Reclaimer:
         return self.queue.store.now() - last
 
     def _free(self, job: Job) -> bool:
-        if not self.commands.clear(job):
+        if not self._clear_run(job):
             self.next_at = min(self.next_at, self.clock.monotonic() + EVERY // 20)
             return False
         stdout, stderr = self.commands.tails(job)

@@ -92,14 +92,13 @@ class Runner:
     def start(self, job: Job) -> Exit | None:
         """Start a reserved job's command; its end at once when it cannot be started."""
         lock = self._locks.pop(job.id)
-        token = f"{self.log_id}:{job.position}:{job.run}"
         capture: Capture | None = None
         try:
             spare = self._spare.pop() if self._spare else None
             capture = Capture(self.folder, job.id, job.run, self.max_output, spare)
-            run = Run(job.id, job.run, job.position, f"{TOKEN}={token}".encode(), None, capture)
+            run = Run(job.id, job.run, job.position, self._token(job), None, capture)
             run.started = self.clock.monotonic()
-            run.pid = self._spawn(job, lock, capture, self._environment(job, token))
+            run.pid = self._spawn(job, lock, capture, self._environment(job))
         except (OSError, LookupError, ValueError) as error:
             if capture:
                 capture.discard()
@@ -129,7 +128,7 @@ class Runner:
             setsigdef=_DEFAULT_SIGNALS,
         )
 
-    def _environment(self, job: Job, token: str) -> dict[bytes, bytes]:
+    def _environment(self, job: Job) -> dict[bytes, bytes]:
         for name in job.spec.secret_env:
             if name.encode() not in self._environ:
                 raise LookupError(f"the secret {name} is not in the worker's environment")
@@ -139,9 +138,13 @@ class Runner:
             "QUEUECTL_RUN": str(job.run),
             "QUEUECTL_ATTEMPT": str(job.attempts + 1),
             "QUEUECTL_WORKER": self.worker,
-            TOKEN: token,
         }
-        return {**self._environ, **{name.encode(): value.encode() for name, value in own.items()}}
+        variable, _, token = self._token(job).partition(b"=")
+        return {**self._environ, **{name.encode(): value.encode() for name, value in own.items()}, variable: token}
+
+    def _token(self, job: Job) -> bytes:
+        """The variable by which the processes of a run are known, `NAME=value`: unlike those of any other queue."""
+        return f"{TOKEN}={self.log_id}:{job.position}:{job.run}".encode()
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,13 +237,12 @@ class Runner:
 
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
-        token = f"{TOKEN}={self.log_id}:{job.position}:{job.run}".encode()
-        found = [pid for pid in process.every_process() if self._is_left(pid, token, job.position)]
+        found = [pid for pid in process.every_process() if self._is_left(pid, job)]
         sessions = {process.session(pid) for pid in found} - {0, os.getsid(0)}
         process.kill(
             process.every_process() if found else (),
             signal.SIGKILL,
-            lambda pid: process.session(pid) in sessions or self._is_left(pid, token, job.position),
+            lambda pid: process.session(pid) in sessions or self._is_left(pid, job),
         )
         if found:
             return False
@@ -251,10 +253,11 @@ class Runner:
         os.close(lock)
         return True
 
-    def _is_left(self, pid: int, token: bytes, position: int) -> bool:
-        if pid == os.getpid() or process.is_zombie(pid):
+    def _is_left(self, pid: int, job: Job) -> bool:
+        """Whether a process is the run's. Its worker is not, though it may hold the lock, nor are those beside it."""
+        if pid in (os.getpid(), job.claim.pid if job.claim else 0) or process.is_zombie(pid):
             return False
-        return token in process.environment(pid).split(b"\0") or runlock.holds(pid, self._path, position)
+        return self._token(job) in process.environment(pid).split(b"\0") or runlock.holds(pid, self._path, job.position)
 
     def _kill_claimant(self, job: Job) -> None:
         """The lock is held although no process of the run is left: its worker stopped between claim and start."""

@@ -1,0 +1,142 @@
+"""Freeing the jobs of lost workers beside others who do the same: a run that has begun since is left alone."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from queuectl import process
+from queuectl.application import NewJob, Queue
+from queuectl.domain.commands import Exit, Report
+from queuectl.domain.events import Claimed, Enqueued, LostWorker
+from queuectl.domain.job import Job
+from queuectl.reclaimer import Reclaimer
+from queuectl.runner import Runner
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from queuectl.store.base import WorkerRow
+from tests.acceptance.cli import alive, eventually
+
+SECOND = 1_000_000
+
+
+class Host:
+    """One worker's eyes and hands on the queue: a store and a runner of its own."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.store = open_store(str(path), SystemClock())
+        self.queue = Queue(self.store, name)
+        self.runner = Runner(self.store.output_folder, self.store.log_id, name, SystemClock())
+        self.name = name
+
+    def claim(self, *, lives: bool = True) -> Job:
+        """Take the next job, as this process or as one that had its pid before."""
+        claimant = Claimed(
+            run=0,
+            worker=self.name,
+            host=os.uname().nodename,
+            boot_id=process.boot_id(),
+            pid=os.getpid(),
+            pid_namespace=process.pid_namespace(),
+            pid_started_at=process.started_at(os.getpid()) - (not lives),
+            lease=30 * SECOND,
+        )
+        (job,) = self.queue.claim(claimant, (), 1, self.runner.reserve if lives else lambda job: True)
+        return job
+
+    def row(self) -> WorkerRow:
+        """Who this worker says it is: not the process that claims here."""
+        return WorkerRow(
+            name=self.name,
+            host="elsewhere",
+            boot_id=process.boot_id(),
+            pid=1,
+            pid_namespace=0,
+            pid_started_at=0,
+            slots=1,
+            queues=(),
+            started_at=0,
+            last_heartbeat=0,
+            beat_at=0,
+        )
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    place = Path.cwd()
+    one, two = Host(tmp_path / "queue.db", "one"), Host(tmp_path / "queue.db", "two")
+    with closing(one.store), closing(two.store):
+        yield one, two
+    os.chdir(place)
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def spec(folder: Path) -> Enqueued:
+    """A job that lingers and says who it is."""
+    return Enqueued(
+        command=f"echo $$ > '{folder}/pid'; exec sleep 300",
+        queue="default",
+        priority=0,
+        max_retries=3,
+        backoff_base=2,
+        backoff_cap=SECOND,
+        jitter=False,
+        cwd=str(folder),
+    )
+
+
+def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    """Between two jobs that one worker frees, another frees the second one and runs it."""
+    one, two = hosts
+    one.queue.enqueue([NewJob(spec(tmp_path), job_id) for job_id in ("a", "b")])
+    lost = {job.id: job for job in (one.claim(lives=False), one.claim(lives=False))}
+    begun: list[Job] = []
+
+    class Watched(Runner):
+        def tails(self, job: Job) -> tuple[str, str]:
+            """The reclaimer is done with the first job's processes: time for the other worker."""
+            other = lost["b" if job.id == "a" else "a"]
+            if not begun:
+                two.queue.execute([Report(other.id, other.run, Exit(LostWorker("one")))])
+                begun.append(two.claim())
+                assert two.runner.start(begun[0]) is None
+                eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "it runs")
+            return super().tails(job)
+
+    commands = Watched(one.runner.folder, one.runner.log_id, "one", SystemClock())
+    clock = SystemClock()
+    Reclaimer(one.queue, commands, clock, one.row(), 30 * SECOND).tick(clock.monotonic(), (), {})
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        assert alive(pid), "the new run was killed for the old one"
+        job = one.store.load(begun[0].id)
+        assert job is not None
+        assert (job.run, job.claim is not None) == (2, True)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
+        eventually(two.runner.ended, "the command is reaped")
+
+
+def test_a_blocked_job_that_runs_by_now_is_left_alone(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    """What held the lock is gone, and the job was claimed anew, before the reclaimer looks at it."""
+    one, two = hosts
+    one.queue.enqueue([NewJob(spec(tmp_path), "a")])
+    first = one.claim(lives=False)
+    one.queue.execute([Report("a", first.run, Exit(LostWorker("one")))])
+    blocked = one.store.load("a")
+    assert blocked is not None
+    assert two.runner.start(two.claim()) is None
+    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "it runs")
+    pid = int((tmp_path / "pid").read_text())
+    clock = SystemClock()
+    try:
+        Reclaimer(one.queue, one.runner, clock, one.row(), 30 * SECOND).tick(clock.monotonic(), ("a",), {"a": blocked})
+        assert alive(pid), "the new run was killed for what an old one left"
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
+        eventually(two.runner.ended, "the command is reaped")
