@@ -41,6 +41,7 @@ class Run:
     capture: Capture
     pid: int = 0
     started: int = 0
+    ended: int = 0
 
 
 @dataclass
@@ -158,7 +159,7 @@ class Runner:
         return found
 
     def _close(self, run: Run, status: int) -> Ended:
-        duration = self.clock.monotonic() - run.started
+        run.ended = self.clock.monotonic()
         stdout, stderr = self._watch.finish(run.capture)
         orphans = self._orphans()
         if self._processes(run, orphans):
@@ -170,7 +171,7 @@ class Runner:
             self._put_away(run.capture, alone=not orphans)
         if orphans or self._strays:
             self._end_strays(run, orphans)
-        return Ended(run.job_id, Exit(_cause(status), duration, stdout, stderr))
+        return Ended(run.job_id, Exit(_cause(status), run.ended - run.started, stdout, stderr))
 
     def _put_away(self, capture: Capture, *, alone: bool) -> None:
         """Files are used again only when nobody can write to them: they have no name, and no process is left."""
@@ -188,10 +189,10 @@ class Runner:
             if run.job_id == job_id:
                 self._signal(run, signal.SIGKILL if force else signal.SIGTERM)
 
-    def end_leftovers(self, *, force: bool) -> int:
-        """Forget background processes of ended jobs that are gone, SIGKILL the others by force; how many are left."""
+    def end_leftovers(self, grace: int) -> int:
+        """Forget ended runs whose background processes are gone; SIGKILL those that had longer than `grace`."""
         for run in list(self._leftovers):
-            if force:
+            if self.clock.monotonic() >= run.ended + grace:
                 self._signal(run, signal.SIGKILL)
             if not self._processes(run, self._orphans()):
                 self._leftovers.remove(run)

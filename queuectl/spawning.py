@@ -57,8 +57,8 @@ class Commands(Protocol):
     def end(self, job_id: str, *, force: bool) -> None:
         """Ask every process of a running job to end, or end it by force."""
 
-    def end_leftovers(self, *, force: bool) -> int:
-        """How many ended jobs still have processes in the background; by force: kill those."""
+    def end_leftovers(self, grace: int) -> int:
+        """Kill what jobs that ended `grace` microseconds ago left in the background; how many still have some."""
 
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is."""

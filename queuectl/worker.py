@@ -28,6 +28,7 @@ __all__ = ["Worker", "WorkerOptions"]
 
 SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
+LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
@@ -76,7 +77,7 @@ class Worker:
     _exhausted: bool = False
     _next_beat: int = 0
     _due_at: int | None = None
-    _leftovers_until: int | None = None
+    _leftovers: int = 0
     _failing_since: int | None = None
     _reclaimer: Reclaimer = field(init=False)
     _results: Results = field(init=False)
@@ -154,7 +155,7 @@ class Worker:
         """Kill every command at once: when this worker has to end and cannot wait."""
         for job_id in self.slots:
             self.commands.end(job_id, force=True)
-        self.commands.end_leftovers(force=True)
+        self.commands.end_leftovers(0)
 
     # ── what runs ───────────────────────────────────────────────────────────────────────────────────
 
@@ -181,13 +182,7 @@ class Worker:
             if slot.kill_at is not None and now >= slot.kill_at:
                 self.commands.end(slot.job.id, force=True)
                 slot.kill_at = now + SECOND  # again, for what was forked meanwhile
-        self._enforce_leftovers(now)
-
-    def _enforce_leftovers(self, now: int) -> None:
-        if self._leftovers_until is None:
-            self._leftovers_until = now + self.options.grace if self.commands.end_leftovers(force=False) else None
-        elif not self.commands.end_leftovers(force=now >= self._leftovers_until):
-            self._leftovers_until = None
+        self._leftovers = self.commands.end_leftovers(self.options.grace)
 
     def _end(self, slot: Slot, why: str) -> None:
         if not slot.ending:
@@ -286,7 +281,7 @@ class Worker:
     # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
 
     def _through(self) -> bool:
-        if self.slots or self._results.waiting or self._leftovers_until is not None:
+        if self.slots or self._results.waiting or self._leftovers:
             return False
         if self._stopping or self._claims_left == 0 or (self.options.once and self._exhausted):
             return True
@@ -298,6 +293,6 @@ class Worker:
         moments += [self._results.due_at] if self._results.due_at is not None else []
         if self._due_at is not None and self._free() > 0:
             moments.append(self._due_at)
-        if self._leftovers_until is not None:
-            moments.append(min(self._leftovers_until, now + SECOND // 10))
+        if self._leftovers:
+            moments.append(now + LOOK_AT_LEFTOVERS_EVERY)
         return max(0, min(moments) - now)

@@ -254,8 +254,9 @@ class Simulation(Driver):
             process.alive = False
 
     def pause_worker(self) -> None:
-        """SIGSTOP, for less or more than its lease; then SIGCONT."""
-        if process := self.some_worker():
+        """SIGSTOP, for less or more than its lease; then SIGCONT. One that runs something has more to lose by it."""
+        busy = [process for process in self.workers if process.healthy and process.worker.slots]
+        if process := self.rng.choice(busy) if busy else self.some_worker():
             process.resumes_at = self.clock.monotonic() + round(self.lease * self.rng.uniform(0.1, 3))
 
     def stop_worker(self) -> None:

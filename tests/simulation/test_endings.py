@@ -220,3 +220,15 @@ def test_a_command_that_had_ended_before_the_second_stop_is_not_run_again() -> N
     process.worker.stop()
     driver.run(10)
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_what_each_job_left_behind_has_a_grace_period_of_its_own() -> None:
+    driver = Driver()
+    driver.add_worker(grace=10 * SECOND, slots=2)
+    driver.enqueue("a", Script(background=FOR_EVER, background_obeys=False))
+    driver.enqueue("b", Script(lasts=9 * SECOND, background=FOR_EVER, background_obeys=False))
+    driver.run(15)
+    assert driver.history("b")[-1] == "completed"
+    assert not driver.world.living("a")
+    assert driver.world.living("b"), "killed when the first one's grace period was over"
+    assert driver.run_until(lambda: not driver.world.living("b"), 10)

@@ -169,7 +169,7 @@ class SimulatedCommands:
     def __init__(self, world: World, me: WorkerRow, visit: Callable[[str], None] = lambda point: None) -> None:
         self.world, self.me, self._visit = world, me, visit
         self.runs: dict[str, Process] = {}
-        self.leftovers: list[Process] = []
+        self.leftovers: list[tuple[Process, int]] = []
 
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")
@@ -207,7 +207,7 @@ class SimulatedCommands:
         for process in left:
             process.signal(SIGTERM, now)
         if left:
-            self.leftovers.append(run)
+            self.leftovers.append((run, now))
         else:
             self._unlock(run.job_id)
         return Ended(run.job_id, Exit(run.cause, run.ends - run.started, output_of(run.job_id, run.run)))
@@ -217,15 +217,15 @@ class SimulatedCommands:
         for process in self.world.living(job_id, self.runs[job_id].run):
             process.signal(SIGKILL if force else SIGTERM, self.world.clock.monotonic())
 
-    def end_leftovers(self, *, force: bool) -> int:
+    def end_leftovers(self, grace: int) -> int:
         self._visit("end_leftovers")
         now = self.world.clock.monotonic()
-        for run in list(self.leftovers):
-            for process in self.world.living(run.job_id, run.run) if force else ():
+        for run, ended in list(self.leftovers):
+            for process in self.world.living(run.job_id, run.run) if now >= ended + grace else ():
                 process.signal(SIGKILL, now)
             if not self.world.living(run.job_id, run.run):
                 self._unlock(run.job_id)
-                self.leftovers.remove(run)
+                self.leftovers.remove((run, ended))
         return len(self.leftovers)
 
     def clear(self, job: Job) -> bool:
