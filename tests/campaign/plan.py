@@ -1,0 +1,51 @@
+"""What a campaign is: what one seed does, how many tries it takes, and what a broken build has to show."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+
+from msgspec import Struct
+
+__all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign"]
+
+NAMES = ("power-loss",)
+
+
+class Attempt(Struct):
+    """What one seed came to: so many tries, what was wrong with some, and what else was counted.
+
+    A fault begins with its kind and a colon, and is worded the same for every seed, so that they can be counted.
+    """
+
+    tries: int
+    faults: Sequence[str] = ()
+    counted: Mapping[str, int] = {}
+
+
+class Control(Struct, frozen=True):
+    """A build, or a setting, with a defect that the campaign has to notice within `seeds` seeds."""
+
+    what: str
+    attempt: Callable[[int], Attempt]
+    seeds: int = 20
+
+
+class Campaign(Struct, frozen=True):
+    """One kind of misfortune. `attempt` takes a seed and does the same for the same seed.
+
+    `unit` is what is tried (in the plural), `short` how many tries CI makes, `full` how many a release is to have had;
+    `all_seeds` how many seeds there are when they can be exhausted: then 0 to that number are all there is to try.
+    """
+
+    name: str
+    unit: str
+    short: int
+    full: int
+    attempt: Callable[[int], Attempt]
+    controls: Sequence[Control] = ()
+    all_seeds: Callable[[], int] | None = None
+
+
+def campaign(name: str) -> Campaign:
+    """The campaign of that name: `CAMPAIGN` in the module that is called so."""
+    found: Campaign = import_module(f"tests.campaign.{name.replace('-', '_')}").CAMPAIGN
+    return found

@@ -1,0 +1,65 @@
+"""What a campaign's run prints, the row of docs/reliability.md that it writes, and the seeds that failed."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.campaign.plan import Campaign
+from tests.campaign.running import Figures
+
+__all__ = ["FAILED", "failed_seeds", "keep_failed", "text", "write_row"]
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+FAILED = ROOT / "tests" / "data" / "failed_seeds.json"
+
+
+def text(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> str:
+    """The figures for a reader."""
+    lines = [
+        f"{chosen.name}: {figures.tries:,} {chosen.unit} from {figures.seeds:,} seeds (from {figures.seed} on)"
+        f" in {figures.seconds:,.0f} s, {figures.faults.total():,} faults"
+    ]
+    lines += [f"  {number:,} {what}" for what, number in figures.counted.items()]
+    lines += [f"  {number:,} × {fault} [seed {figures.first[fault]}]" for fault, number in figures.faults.most_common()]
+    return "\n".join([*lines, *(f"  control: {control}" for control in controls)])
+
+
+def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> None:
+    """Put today's figures in the place of the campaign's row."""
+    counted = "".join(f"; {number:,} {what}" for what, number in figures.counted.items())
+    cells = [
+        f"`{chosen.name}`",
+        f"{figures.tries:,} {chosen.unit}{counted}",
+        f"{figures.faults.total():,}",
+        "; ".join(controls) or "–",
+        f"{figures.seed} to {figures.seed + figures.seeds - 1}",
+        f"{figures.seconds / 60:,.1f} min",
+        f"`{_commit()}`",
+    ]
+    row = f"| {' | '.join(cells)} |"
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    begins = f"| `{chosen.name}` |"
+    at = next(number for number, line in enumerate(lines) if line.startswith(begins))
+    lines[at] = row
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _commit() -> str:
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def failed_seeds() -> dict[str, dict[str, str]]:
+    """Campaign -> seed -> what was wrong when it failed first."""
+    found: dict[str, dict[str, str]] = json.loads(FAILED.read_text(encoding="utf-8"))
+    return found
+
+
+def keep_failed(chosen: Campaign, figures: Figures) -> None:
+    """Every seed that failed is tried again with every run of the tests, for ever."""
+    failed = failed_seeds()
+    for fault, seed in figures.first.items():
+        failed.setdefault(chosen.name, {}).setdefault(str(seed), fault)
+    FAILED.write_text(json.dumps(failed, indent=2, sort_keys=True) + "\n", encoding="utf-8")
