@@ -17,15 +17,16 @@ from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, Exited, NotStarted, Signalled
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
+from queuectl.lifeline import Lifeline
 from queuectl.output import Capture
 from queuectl.output_watch import OutputWatch
 from queuectl.runtime import Clock
 from queuectl.spawning import Ended, Identity
+from queuectl.traces import TOKEN, Traces
 
 __all__ = ["Runner"]
 
 SHELL = "/bin/sh"
-TOKEN = "QUEUECTL_RUN_TOKEN"
 _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
@@ -70,7 +71,9 @@ class Runner:
         self._strays: dict[int, set[int]] = {}
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._path = runlock.lock_file(os.path.realpath(self.folder))
+        self._traces = Traces(self._path, self.log_id)
         self._watch = OutputWatch()
+        self._lifeline = Lifeline(self.clock, self._kill_all)
         self._adopts = process.adopt_orphans()
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────────
@@ -97,7 +100,7 @@ class Runner:
         try:
             spare = self._spare.pop() if self._spare else None
             capture = Capture(self.folder, job.id, job.run, self.max_output, spare)
-            run = Run(job.id, job.run, job.position, self._token(job), None, capture)
+            run = Run(job.id, job.run, job.position, self._traces.token(job), None, capture)
             run.started = self.clock.monotonic()
             run.pid = self._spawn(job, lock, capture, self._environment(job))
         except (OSError, LookupError, ValueError) as error:
@@ -140,12 +143,8 @@ class Runner:
             "QUEUECTL_ATTEMPT": str(job.attempts + 1),
             "QUEUECTL_WORKER": self.worker,
         }
-        variable, _, token = self._token(job).partition(b"=")
+        variable, _, token = self._traces.token(job).partition(b"=")
         return {**self._environ, **{name.encode(): value.encode() for name, value in own.items()}, variable: token}
-
-    def _token(self, job: Job) -> bytes:
-        """The variable by which the processes of a run are known, `NAME=value`: unlike those of any other queue."""
-        return f"{TOKEN}={self.log_id}:{job.position}:{job.run}".encode()
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,6 +200,14 @@ class Runner:
                     os.close(run.lock)
         return len(self._leftovers)
 
+    def live_until(self, moment: int) -> None:
+        """Kill everything at that moment (monotonic, microseconds), unless told a later one first."""
+        self._lifeline.hold_until(moment)
+
+    def _kill_all(self) -> None:
+        for run in [*self._runs.values(), *self._leftovers]:
+            self._signal(run, signal.SIGKILL)
+
     def _end_strays(self, ended: Run, orphans: Sequence[int]) -> None:
         """Kill orphans that show no sign of their run, once every run that was on when they appeared has ended."""
         known = [ended, *self._runs.values(), *self._leftovers]
@@ -212,7 +219,8 @@ class Runner:
             process.kill([pid, *process.descendants(pid)], signal.SIGKILL)
 
     def _signal(self, run: Run, number: int) -> None:
-        process.kill([*([run.pid] if run.pid in self._runs else []), *self._processes(run, self._orphans())], number)
+        own = [run.pid] if run.pid in self._runs else []
+        process.kill([*own, *self._processes(run, self._orphans())], number)
 
     def _orphans(self) -> list[int]:
         """Processes that this worker has adopted because their parents are gone."""
@@ -238,33 +246,7 @@ class Runner:
 
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
-        found = [pid for pid in process.every_process() if self._is_left(pid, job)]
-        sessions = {process.session(pid) for pid in found} - {0, os.getsid(0)}
-        process.kill(
-            process.every_process() if found else (),
-            signal.SIGKILL,
-            lambda pid: process.session(pid) in sessions or self._is_left(pid, job),
-        )
-        if found:
-            return False
-        lock = runlock.take(self._path, job.position)
-        if lock is None:
-            self._kill_claimant(job)
-            return False
-        os.close(lock)
-        return True
-
-    def _is_left(self, pid: int, job: Job) -> bool:
-        """Whether a process is the run's. Its worker is not, though it may hold the lock, nor are those beside it."""
-        if pid in (os.getpid(), job.claim.pid if job.claim else 0) or process.is_zombie(pid):
-            return False
-        return self._token(job) in process.environment(pid).split(b"\0") or runlock.holds(pid, self._path, job.position)
-
-    def _kill_claimant(self, job: Job) -> None:
-        """The lock is held although no process of the run is left: its worker stopped between claim and start."""
-        claim = job.claim
-        if claim is not None and process.alive(claim):
-            process.kill([claim.pid], signal.SIGKILL, lambda _: bool(process.alive(claim)))
+        return self._traces.clear(job)
 
     def alive(self, who: Identity) -> bool | None:
         """Whether a process lives; None when that cannot be seen from here."""

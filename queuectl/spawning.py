@@ -60,6 +60,9 @@ class Commands(Protocol):
     def end_leftovers(self, grace: int) -> int:
         """Kill what jobs that ended `grace` microseconds ago left in the background; how many still have some."""
 
+    def live_until(self, moment: int) -> None:
+        """Kill every command and what is left of others at that moment (monotonic), unless told a later one first."""
+
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is."""
 

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 
 from msgspec.structs import replace
 
@@ -32,6 +32,7 @@ LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
+LEASE = "lease"
 
 log = logging.getLogger("queuectl.worker")
 
@@ -76,6 +77,7 @@ class Worker:
     _claims_left: int | None = None
     _exhausted: bool = False
     _next_beat: int = 0
+    _lives_until: int | None = None
     _due_at: int | None = None
     _leftovers: int = 0
     _failing_since: int | None = None
@@ -106,6 +108,7 @@ class Worker:
         Raises StoreError when the store cannot be used; a busy store is waited for.
         """
         now = self.clock.monotonic()
+        self._keep_to_lease(now)
         self._reap(now)
         self._enforce(now)
         try:
@@ -166,6 +169,8 @@ class Worker:
 
     def _result(self, slot: Slot, end: Exit) -> Command:
         job = slot.job
+        if slot.ending == LEASE and end.cause == e.Signalled(SIGKILL):  # what had ended by itself still counts
+            return Release(job.id, job.run, "its worker did not reach the store for as long as its lease", end)
         if slot.ending == "stop":
             return Release(job.id, job.run, "the worker was stopped", end)
         if slot.ending == "timeout":
@@ -183,6 +188,16 @@ class Worker:
                 self.commands.end(slot.job.id, force=True)
                 slot.kill_at = now + SECOND  # again, for what was forked meanwhile
         self._leftovers = self.commands.end_leftovers(self.options.grace)
+
+    def _keep_to_lease(self, now: int) -> None:
+        """Kill what another machine may start again: this worker's last sign of life is too old."""
+        if self._lives_until is not None and now >= self._lives_until:
+            for slot in self.slots.values():
+                if slot.ending != LEASE:
+                    log.error("job %s: killing it, the store was not reached for as long as its lease", slot.job.id)
+                    slot.ending, slot.kill_at = LEASE, now
+                    self.commands.end(slot.job.id, force=True)
+            self.commands.end_leftovers(0)
 
     def _end(self, slot: Slot, why: str) -> None:
         if not slot.ending:
@@ -223,6 +238,9 @@ class Worker:
         self.queue.store.beat(
             replace(self.row, beat_at=now, last_heartbeat=seconds, running=len(self.slots), jobs_done=self.jobs_done)
         )
+        if self.queue.store.spans_hosts:
+            self._lives_until = now + self.options.lease * 3 // 4  # counted from before the beat was written
+            self.commands.live_until(self._lives_until)
 
     # ── claiming ────────────────────────────────────────────────────────────────────────────────────
 
@@ -288,7 +306,7 @@ class Worker:
         return self.options.drain and self._exhausted and not self.queue.unfinished(self.options.queues)
 
     def _delay(self, now: int) -> int:
-        moments = [self._next_beat, self._reclaimer.next_at]
+        moments = [self._next_beat, self._reclaimer.next_at, *([self._lives_until] if self._lives_until else [])]
         moments += [slot.kill_at or slot.deadline or self._next_beat for slot in self.slots.values()]
         moments += [self._results.due_at] if self._results.due_at is not None else []
         if self._due_at is not None and self._free() > 0:

@@ -64,8 +64,7 @@ class DamagedEventError(StoreError):
         self.position, self.stream_id, self.why = position, stream_id, why
 
 
-Inspect: TypeAlias = Callable[[Any, RecordedEvent | DamagedEventError], None]
-"""Is shown each event before the life of its stream (the first argument) takes it in."""
+Inspect: TypeAlias = Callable[[Any, RecordedEvent | DamagedEventError], None]  # (the stream's life before it, it)
 
 
 class NoTextError(StoreError):
@@ -138,8 +137,7 @@ class JobFilter(Struct, frozen=True):
 class WorkerRow(Struct, frozen=True, kw_only=True):
     """A worker's sign of life. It is liveness, not history: not in the log, and not rebuilt.
 
-    `beat_at` is microseconds on the monotonic clock of the boot `boot_id`; `started_at` and
-    `last_heartbeat` are UNIX seconds, for display.
+    `beat_at` is microseconds on the monotonic clock of that boot, `started_at` and `last_heartbeat` UNIX seconds.
     """
 
     name: str
@@ -165,6 +163,9 @@ class EventStore(Protocol):
     def log_id(self) -> str:
         """What tells this log from every other."""
 
+    spans_hosts: bool
+    """Whether workers on other machines share it: then a claim is worth no more than its lease."""
+
     @property
     def output_folder(self) -> str:
         """Where the jobs' output files are."""
@@ -186,10 +187,9 @@ class EventStore(Protocol):
         """The digest of an event, None when there is no such event."""
 
     def append_stored(self, rows: Iterable[StoredEvent]) -> None:
-        """Append rows of another store of this log as they are, and carry them into the tables.
+        """Append rows of another store of this log as they are, and carry them into the tables: 1000 a transaction.
 
-        In transactions of up to 1000 rows, unless one is open. Raises DamagedEventError for a row that does not
-        follow on the head, VersionConflictError for a version that is taken.
+        Raises DamagedEventError for a row that does not follow on the head, VersionConflictError for a taken version.
         """
 
     def adopt(self, log_id: str, base: Head) -> None:
@@ -231,7 +231,7 @@ class EventStore(Protocol):
         """The last position known to be on disk: a claim alone may not be, all that stands before another event is."""
 
     def bring_to_disk(self) -> int:
-        """See to it that claims at the log's end are on disk too, if it can be done now; what `on_disk` says then."""
+        """See to it that claims at the log's end are on disk too, if that can be done; what `on_disk` says then."""
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs, purged ones too, that begin with `prefix` and were there at position `until` (None: now)."""

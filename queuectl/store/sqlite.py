@@ -35,6 +35,8 @@ _TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw
 class SqliteStore(RebuiltTables, Moments, ReplayedTables):
     """See EventStore in store/base.py."""
 
+    spans_hosts = False
+
     def __init__(
         self,
         path: str,

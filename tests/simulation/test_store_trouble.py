@@ -167,3 +167,51 @@ def test_a_damaged_pending_job_is_passed_over() -> None:
     assert row is not None
     assert (row["state"], row["due_at"]) == ("pending", None)
     assert process.alive
+
+
+def shared_store(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is one that workers on other machines share."""
+    monkeypatch.setattr(driver.store, "spans_hosts", True)
+
+
+def test_where_other_machines_may_run_it_again_a_job_is_killed_before_its_lease_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = Driver()
+    shared_store(driver, monkeypatch)
+    process = driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", Script(lasts=FOR_EVER, obeys=None), Script())
+    driver.run(10)
+    busy(driver, lambda point: point in STORE)
+    driver.run(10)
+    assert driver.world.living("a")
+    driver.run(8)
+    assert not driver.world.living("a")
+    assert driver.history("a") == ["enqueued", "claimed"]
+    driver.fault = lambda process, point: None
+    driver.run(10)
+    assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
+    assert process.alive
+
+
+def test_what_ended_by_itself_while_the_store_was_away_is_recorded_as_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    shared_store(driver, monkeypatch)
+    driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", Script(lasts=2 * SECOND))
+    driver.run(1)
+    busy(driver, lambda point: point in STORE)
+    driver.run(60)
+    driver.fault = lambda process, point: None
+    driver.run(10)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_on_one_machine_a_job_outlives_its_lease_while_the_store_is_locked() -> None:
+    driver = Driver()
+    driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", Script(lasts=100 * SECOND))
+    driver.run(1)
+    busy(driver, lambda point: point in STORE)
+    driver.run(60)
+    assert driver.world.living("a")

@@ -170,6 +170,7 @@ class SimulatedCommands:
         self.world, self.me, self._visit = world, me, visit
         self.runs: dict[str, Process] = {}
         self.leftovers: list[tuple[Process, int]] = []
+        self.lives_until = FOR_EVER
 
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")
@@ -227,6 +228,9 @@ class SimulatedCommands:
                 self._unlock(run.job_id)
                 self.leftovers.remove((run, ended))
         return len(self.leftovers)
+
+    def live_until(self, moment: int) -> None:
+        self.lives_until = moment
 
     def clear(self, job: Job) -> bool:
         self._visit("clear")
