@@ -154,6 +154,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["--db", "other.db", "import", "log.ndjson"],
         ["backup", "backup.db"],
         ["doctor"],
+        ["migrate", "--to", "moved.db"],
     ]
     assert {word for call in calls for word in call} >= set(COMMANDS) - {"recover"}  # needs damage: tests/archive
     codes, modules = loaded(CALLS, calls, tmp_path)

@@ -40,6 +40,7 @@ COMMANDS = {
     "import": "transfer:import_log",
     "backup": "transfer:backup",
     "head": "transfer:head",
+    "migrate": "migrate:migrate",
     "doctor": "checks:doctor",
 }
 """Every command in the order of the help, and where it is: a function, or a typer app of its own."""

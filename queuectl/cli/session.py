@@ -78,15 +78,17 @@ class Session:
         if missing and (error := lost(file_of(self.url))):
             raise error
         with self._open(MEMORY if missing else self.url) as store:
+            if place := store.moved_to:
+                print(f"queuectl: this queue has moved to {place}: it is shown as it was then", file=sys.stderr)
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
     @contextmanager
-    def there(self) -> Iterator[Queue]:
+    def there(self, *, changed: bool = False) -> Iterator[Queue]:
         """The queue for a command that takes it elsewhere, or vouches for it: an empty one instead would be a lie.
 
         Raises StoreError when there is none.
         """
-        with self.reading() as queue:
+        with self.queue() if changed and not self.missing else self.reading() as queue:
             if self.missing:
                 raise StoreError(f"there is no queue at {file_of(self.url)}")
             yield queue

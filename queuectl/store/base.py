@@ -4,17 +4,15 @@ Whoever writes takes the log's lock first, then reads the head and appends: posi
 in commit order. `append` outside `transaction` takes the lock for itself.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from msgspec import Struct
-
-from queuectl.domain.events import Event, RecordedEvent
+from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
-from queuectl.domain.machine import State
 from queuectl.errors import StoreError
 from queuectl.store.differences import Differences
+from queuectl.store.rows import Change, Count, Head, JobFilter, Standing, StoredEvent, WorkerRow
 
 if TYPE_CHECKING:
     from queuectl.store.archive import Archive
@@ -71,91 +69,6 @@ class NoTextError(StoreError):
     """A table holds bytes that are no text: run `queuectl rebuild`."""
 
 
-class Change(Struct, frozen=True):
-    """Events to append to one stream that stands at `version`; `job` is what the stream folds to (None: no job)."""
-
-    stream_id: str
-    version: int
-    events: Sequence[Event]
-    job: Job | None = None
-
-
-class Head(Struct, frozen=True):
-    """The place and digest of the log's last event; before the first, its base."""
-
-    position: int
-    digest: bytes
-    recorded_at: int
-
-
-class StoredEvent(NamedTuple):
-    """A row of `events`."""
-
-    position: int
-    stream_id: str
-    version: int
-    type: str
-    schema: int
-    recorded_at: int
-    actor: str
-    data: str | None
-    salt: bytes | None
-    data_digest: bytes | None
-    digest: bytes
-
-
-class Standing(NamedTuple):
-    """Where a job stood at some moment: `move` is the type of its last move, `recorded_at` that of its enqueueing."""
-
-    job_id: str
-    recorded_at: int
-    queue: str
-    move: str
-
-
-class Count(Struct, frozen=True):
-    """How many jobs of a queue are in a state."""
-
-    queue: str
-    state: State
-    jobs: int
-
-
-class JobFilter(Struct, frozen=True):
-    """Which rows of `jobs` to list. `since` is microseconds; `limit` 0 means all of them."""
-
-    states: tuple[State, ...] = ()
-    failed: bool = False
-    queue: str | None = None
-    tags: Mapping[str, str] = {}
-    since: int | None = None
-    sort: str = "created"
-    descending: bool = True
-    limit: int = 50
-
-
-class WorkerRow(Struct, frozen=True, kw_only=True):
-    """A worker's sign of life. It is liveness, not history: not in the log, and not rebuilt.
-
-    `beat_at` is microseconds on the monotonic clock of that boot, `started_at` and `last_heartbeat` UNIX seconds.
-    """
-
-    name: str
-    host: str
-    boot_id: str
-    pid: int
-    pid_namespace: int
-    pid_started_at: int
-    slots: int
-    queues: tuple[str, ...]
-    started_at: int
-    last_heartbeat: int
-    beat_at: int
-    running: int = 0
-    jobs_done: int = 0
-    stop_requested: int = 0
-
-
 class EventStore(Protocol):
     """An append-only event log and the tables derived from it, changed together in one transaction."""
 
@@ -194,6 +107,13 @@ class EventStore(Protocol):
 
     def adopt(self, log_id: str, base: Head) -> None:
         """Become the store of another log, of which no event is here yet. Only in an open transaction."""
+
+    @property
+    def moved_to(self) -> str | None:
+        """Where the log goes on, if it does elsewhere: this store can only be read then."""
+
+    def move_to(self, place: str) -> None:
+        """Take no more changes, and name the place where the log goes on. Only in an open transaction."""
 
     def copy_to(self, path: str) -> None:
         """Write a consistent copy to a new file, while others go on."""

@@ -17,7 +17,17 @@ from queuectl.store.base import GENESIS
 from queuectl.store.projections import VERSION
 from queuectl.store.segments import lost
 
-__all__ = ["MEMORY", "check_format", "check_library", "connect", "file_at", "first_use", "set_wal_mode", "translated"]
+__all__ = [
+    "MEMORY",
+    "check_format",
+    "check_library",
+    "check_place",
+    "connect",
+    "file_at",
+    "first_use",
+    "set_wal_mode",
+    "translated",
+]
 
 APPLICATION_ID = 0x5143544C
 """`QCTL`, in the database's header: another program's file is refused."""
@@ -45,8 +55,8 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
         db.set_busy_timeout(busy_timeout // 1000)
         _settle(db)
         _identify(db, path)
-        found = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('format', 'moved_to')"))
-    check_format(found.get("format"), found.get("moved_to"), path)
+        found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()
+    check_format(found[0][0] if found else None, path)
     return db
 
 
@@ -162,10 +172,14 @@ def set_wal_mode(path: str) -> None:
         copy.close()
 
 
-def check_format(form: object, moved_to: object, path: str) -> None:
-    """Refuse a queue of a newer format, or one that has moved. Asked at open and again in each write transaction."""
+def check_format(form: object, path: str) -> None:
+    """Refuse a queue of a newer format. Asked at open and again in each write transaction."""
     if not isinstance(form, int) or form > FORMAT:
         raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
+
+
+def check_place(moved_to: object, path: str) -> None:
+    """Refuse to write to a queue that has moved. Asked in each write transaction: it can still be read."""
     if moved_to is not None:
         raise StoreError(f"{path} has moved to {moved_to}: use --db {moved_to}")
 

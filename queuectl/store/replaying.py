@@ -57,6 +57,16 @@ class ReplayedTables(ProjectedTables):
         self._locked_head, self._adopted = base, True
         self._refuse_beside()
 
+    @property
+    def moved_to(self) -> str | None:
+        """See EventStore."""
+        found = self._run("SELECT value FROM meta WHERE key = 'moved_to'")
+        return found[0][0] if found else None
+
+    def move_to(self, place: str) -> None:
+        """See EventStore."""
+        self._run("UPDATE meta SET value = ? WHERE key = 'moved_to'", (place,))
+
     def append_stored(self, rows: Iterable[StoredEvent]) -> None:
         """See EventStore."""
         for batch in _batches(rows):

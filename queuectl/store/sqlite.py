@@ -14,7 +14,7 @@ from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.archive import Archive, Keeping
 from queuectl.store.base import WAKING, Change, Head, NoTextError, StoredEvent, VersionConflictError
-from queuectl.store.connection import MEMORY, check_format, connect, file_at, set_wal_mode, translated
+from queuectl.store.connection import MEMORY, check_format, check_place, connect, file_at, set_wal_mode, translated
 from queuectl.store.keeping import Keeper
 from queuectl.store.moments import Moments
 from queuectl.store.rebuilding import RebuiltTables
@@ -164,7 +164,8 @@ class SqliteStore(RebuiltTables, Moments, ReplayedTables):
     def _checked_head(self) -> Head:
         """The head, now that nobody else can move it, and whether this version may still write: in one question."""
         found = self._run(_HEAD_AND_FORMAT)
-        check_format(found[0][3], found[0][4], self.path)
+        check_format(found[0][3], self.path)
+        check_place(found[0][4], self.path)
         self._check_version(found[0][5])
         return Head(*found[0][:3]) if found[0][0] is not None else self._base
 

@@ -64,7 +64,11 @@ def test_a_queue_that_moved(queuectl: Queuectl) -> None:
     connection = apsw.Connection(str(queuectl.db))
     connection.execute("UPDATE meta SET value = '/elsewhere/queue.db' WHERE key = 'moved_to'")
     connection.close()
-    _refused(queuectl, queuectl.db, "moved", "/elsewhere/queue.db")
+    for command in (("enqueue", "true"), ("run", "--drain"), ("pause",)):
+        complained(queuectl(*command), 5, "moved", "/elsewhere/queue.db")
+    done = queuectl("list")
+    assert done.code == 0
+    assert "moved to /elsewhere/queue.db" in done.err
 
 
 def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:

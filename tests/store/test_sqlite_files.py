@@ -192,11 +192,6 @@ def no_format(path):
     run_sql(path, "DELETE FROM meta WHERE key = 'format'", "PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def moved(path):
-    open_store(str(path), SystemClock()).close()
-    run_sql(path, "UPDATE meta SET value = 'there' WHERE key = 'moved_to'", "PRAGMA wal_checkpoint(TRUNCATE)")
-
-
 REFUSED = [
     (other_program, "another program's"),
     (other_program_with_an_id, "another program's"),
@@ -209,7 +204,6 @@ REFUSED = [
     (a_file_with_half_our_header, "not a SQLite database"),
     (newer_format, f"format {FORMAT + 1}, newer"),
     (no_format, "format"),
-    (moved, "moved to there"),
 ]
 
 

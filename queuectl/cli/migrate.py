@@ -1,0 +1,43 @@
+"""`migrate`: the queue carried to another store."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from queuectl.cli.moves import say
+from queuectl.cli.session import Session
+from queuectl.cli.transfer import progress
+from queuectl.errors import UsageError
+from queuectl.migration import migrate as carry_over
+from queuectl.store import MEMORY, file_of, open_store
+from queuectl.transfer import taker_away
+from queuectl.units import counted
+
+__all__ = ["migrate"]
+
+
+def migrate(
+    ctx: typer.Context,
+    to: Annotated[str, typer.Option("--to", metavar="PATH|URL", help="Where it goes: an empty store.")],
+) -> None:
+    """Carry the queue to another store by replaying its log: same head, same tables. The old one is closed.
+
+    Workers have to be stopped. From then on the old queue can only be read, and says where the log goes on.
+    """
+    session: Session = ctx.obj
+    place = file_of(to)
+    if place in (MEMORY, file_of(session.url)):
+        raise UsageError(f"--to {to}: name a place that lasts, and another than the queue's own")
+    with session.there(changed=True) as queue, progress("carried over", queue.store.head().position) as reached:
+        head = carry_over(
+            queue.store,
+            lambda: open_store(place, session.clock, keep=session.keeping),
+            place,
+            reached,
+            taker_away(place),
+        )
+    say(f"carried {counted(head.position, 'event')} over to {place}, head {head.position} {head.digest.hex()}")
+    say(f"use it from now on: export QUEUECTL_DB={place}")
+    if os.path.isdir(queue.store.output_folder):
+        say(f"whole outputs of earlier jobs stay in {queue.store.output_folder}")

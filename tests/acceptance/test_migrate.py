@@ -1,0 +1,50 @@
+"""`migrate`: the queue at another place, and the old one closed."""
+
+from tests.acceptance.cli import Queuectl, check_log, complained, eventually, query
+
+
+def test_the_queue_goes_on_at_the_other_place(queuectl: Queuectl) -> None:
+    done, waits = queuectl.add("echo hi"), queuectl.add("--delay", "1h", "echo later")
+    queuectl.ok("pause", "mail")
+    queuectl("run", "--once")
+    head, jobs = queuectl.ok("head"), queuectl.json("list")
+    there = str(queuectl.folder / "there" / "queue.db")
+    told = queuectl("migrate", "--to", there)
+    assert told.code == 0
+    assert there in told.err
+    assert head in told.err
+    assert queuectl.ok("--db", there, "head") == head
+    assert queuectl.json("--db", there, "list") == jobs
+    check_log(queuectl.folder / "there" / "queue.db")
+    assert queuectl.ok("--db", there, "logs", done) == "hi"
+    queuectl.ok("--db", there, "cancel", waits)
+    assert queuectl.ok("--db", there, "verify").startswith("clean")
+
+
+def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    there = str(queuectl.folder / "there.db")
+    queuectl.ok("migrate", "--to", there)
+    for change in (("enqueue", "true"), ("run", "--drain"), ("cancel", "a"), ("migrate", "--to", "elsewhere.db")):
+        complained(queuectl(*change), 5, "moved", there)
+    read = queuectl("list")
+    assert read.code == 0
+    assert there in read.err
+    assert "a " in read.out
+    assert not (queuectl.folder / "elsewhere.db").exists()
+
+
+def test_what_is_refused_leaves_both_places_as_they_were(queuectl: Queuectl) -> None:
+    complained(queuectl("migrate", "--to", "there.db"), 5, "no queue")
+    queuectl.add("true")
+    complained(queuectl("migrate"), 2, "--to")
+    complained(queuectl("migrate", "--to", str(queuectl.db)), 2, "--to")
+    complained(queuectl("migrate", "--to", ":memory:"), 2, "--to")
+    queuectl.ok("--db", "other.db", "enqueue", "true")
+    complained(queuectl("migrate", "--to", "other.db"), 4, "events already")
+    queuectl.add("sleep 60")
+    queuectl.start("run", "-c", "2")
+    eventually(lambda: query(queuectl.db, "SELECT 1 FROM workers WHERE name <> ''"), "the worker is known")
+    complained(queuectl("migrate", "--to", "there.db"), 4, "worker stop")
+    assert not (queuectl.folder / "there.db").exists()
+    assert queuectl.add("true")

@@ -1,0 +1,121 @@
+"""Logs that come over from other stores, and a store whose log goes on elsewhere."""
+
+import pytest
+
+from queuectl import migration
+from queuectl.domain import events as e
+from queuectl.errors import RefusedError, StoreError
+from queuectl.store.base import SETTINGS_STREAM
+from tests.store.places import SHARED, Places
+from tests.store.vocabulary import a_worker, add, buried, claimed, completed, everything, follow, new, note
+
+
+@pytest.fixture(params=SHARED)
+def shared(request, tmp_path, clock):
+    """Where the log may go: beside the places of the stores under test."""
+    places = Places(request.param, tmp_path / "elsewhere", clock)
+    yield places
+    places.close()
+
+
+@pytest.fixture
+def lived(store, clock):
+    """A store with jobs in several states, notes, and a job that is gone."""
+    follow(store, clock, "done", new("done").events[0], claimed(), completed(stdout="out"))
+    follow(store, clock, "dead", new("dead", max_retries=0).events[0], claimed(), buried())
+    follow(store, clock, "gone", new("gone").events[0], e.Cancelled(), e.Purged())
+    add(store, new("waits", unique="k"), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
+    add(store, note(store, "$queue:mail", e.QueuePaused()))
+    return store
+
+
+def carried(source, places, url, give_up=lambda: None):
+    return migration.migrate(source, lambda: places.open(url), "there", lambda position: None, give_up)
+
+
+def test_a_log_that_is_carried_over_is_the_same_log_with_the_same_tables(lived, shared):
+    url = shared.new_url()
+    before = everything(lived)
+    head = carried(lived, shared, url)
+    target = shared.open(url)
+    assert (target.head(), target.log_id) == (head, lived.log_id) == (lived.head(), lived.log_id)
+    assert everything(target) == before
+    add(target, new("next"))
+    assert target.head().position == head.position + 1
+
+
+def test_from_then_on_the_source_can_only_be_read(lived, shared):
+    carried(lived, shared, shared.new_url())
+    assert lived.moved_to == "there"
+    before = everything(lived)
+    for write in (lambda: add(lived, new("more")), lambda: lived.beat(a_worker()), lambda: lived.hold("waits")):
+        with pytest.raises(StoreError, match="moved to there"):
+            write()
+    assert everything(lived) == before
+
+
+def test_whoever_was_cut_off_before_the_source_was_closed_goes_on_where_it_was(lived, shared, monkeypatch):
+    url = shared.new_url()
+    with monkeypatch.context() as patch:
+        patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
+        with pytest.raises(pytest.fail.Exception):
+            carried(lived, shared, url)
+    assert lived.moved_to is None
+    head = carried(lived, shared, url)
+    assert lived.moved_to == "there"
+    assert shared.open(url).head() == head
+
+
+def test_a_target_with_events_of_its_own_is_left_alone(lived, shared):
+    url = shared.new_url()
+    other = shared.open(url)
+    add(other, new("mine"))
+    before = everything(other)
+    with pytest.raises(RefusedError, match="events already"):
+        carried(lived, shared, url)
+    assert everything(other) == before
+    assert lived.moved_to is None
+
+
+def test_a_source_that_has_gone_on_since_is_not_taken_for_carried_over(lived, shared, monkeypatch):
+    url = shared.new_url()
+    with monkeypatch.context() as patch:
+        patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
+        with pytest.raises(pytest.fail.Exception):
+            carried(lived, shared, url)
+    add(lived, new("later"))
+    with pytest.raises(RefusedError, match="events already"):
+        carried(lived, shared, url)
+
+
+@pytest.mark.parametrize("last_sign", [0, 119])
+def test_a_source_with_a_worker_that_may_live_is_refused(lived, shared, clock, last_sign):
+    """A worker of another machine cannot be seen: its sign of life decides."""
+    lived.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.now() // 1_000_000 - last_sign))
+    with pytest.raises(RefusedError, match="w1 may still run jobs"):
+        carried(lived, shared, shared.new_url())
+
+
+def test_a_worker_that_has_been_silent_for_long_does_not_count(lived, shared):
+    lived.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.now() // 1_000_000 - 120))
+    carried(lived, shared, shared.new_url())
+
+
+def test_a_source_with_a_job_that_may_still_run_is_refused(lived, shared, clock):
+    follow(lived, clock, "runs", new("runs").events[0], claimed())
+    with pytest.raises(RefusedError, match="runs may still run"):
+        carried(lived, shared, shared.new_url())
+    assert lived.moved_to is None
+
+
+def test_when_it_fails_nothing_has_come_over_and_the_source_goes_on(lived, shared, monkeypatch):
+    url, given_up = shared.new_url(), []
+    broken = shared.open(url)
+    monkeypatch.setattr(broken, "compare", lambda: type("Differences", (), {"total": 1}))
+    monkeypatch.setattr(shared, "open", lambda url: broken)
+    with pytest.raises(StoreError, match="tables"):
+        carried(lived, shared, url, lambda: given_up.append(True))
+    assert given_up == [True]
+    add(lived, new("more"))
+    monkeypatch.undo()
+    assert shared.open(url).head().position == 0
