@@ -1,4 +1,4 @@
-"""The log out of a queue and into another: exports, imports and backups.
+"""The log out of a queue and into another, or to whoever reads it: exports, imports and backups.
 
 An export has the archive's form, and its header says where it ends. Nothing is written or taken whose digest does
 not follow from the one before it.
@@ -9,12 +9,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, cast
 
-from queuectl.errors import RefusedError, UsageError
+from queuectl.domain.events import RecordedEvent
+from queuectl.errors import RefusedError, StoreError, UsageError
 from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent
-from queuectl.store.codec import digest_of
+from queuectl.store.codec import decode, digest_of
 from queuectl.store.lines import Header, event_line, header_line, read_event, read_header
 
-__all__ = ["back_up", "chained", "export_log", "head_on_disk", "import_log", "reading", "taker_away", "writing"]
+__all__ = [
+    "back_up",
+    "chained",
+    "export_log",
+    "head_on_disk",
+    "import_log",
+    "read_log",
+    "reading",
+    "taker_away",
+    "writing",
+]
 
 Progress = Callable[[int], None]
 """Is told the position that has been reached."""
@@ -124,6 +135,51 @@ def _event(line: bytes) -> StoredEvent:
     if not line.endswith(b"\n"):
         raise ValueError("the line was cut")
     return read_event(line)
+
+
+def read_log(lines: Iterable[bytes]) -> tuple[str, Iterator[RecordedEvent]]:
+    """The id and the events of an exported log, or of an archive's segments one after another.
+
+    Raises StoreError, with the number of the line that is wrong.
+    """
+    numbered = enumerate(lines, 1)
+    header = _header_at(*next(numbered, (1, b"")))
+    if header.base.position > 0:
+        raise StoreError(f"line 1: the log begins after event {header.base.position}: give it from its beginning")
+    return header.log_id, _records(numbered, header)
+
+
+def _records(lines: Iterator[tuple[int, bytes]], header: Header) -> Iterator[RecordedEvent]:
+    previous = header.base
+    for number, line in lines:
+        if line.startswith(b'{"queuectl"'):
+            header = _next_header(number, line, previous, header.log_id)
+            continue
+        try:
+            record = decode(_event(line), previous.digest)
+        except DamagedEventError as error:
+            raise StoreError(f"the log is damaged at line {number}: event {error.position}: {error.why}") from error
+        except ValueError as error:
+            raise StoreError(f"the log is damaged at line {number}: {error}") from error
+        yield record
+        previous = Head(record.position, record.digest, record.recorded_at)
+    if header.end is not None and previous.position < header.end.position:
+        raise StoreError(f"the log was cut: it ends at event {previous.position} of {header.end.position}")
+
+
+def _next_header(number: int, line: bytes, previous: Head, log_id: str) -> Header:
+    """That of a further segment, which goes on where the last one ended."""
+    header = _header_at(number, line)
+    if header.log_id != log_id or header.base.digest != previous.digest:
+        raise StoreError(f"line {number}: another log begins there, or a segment is missing before it")
+    return header
+
+
+def _header_at(number: int, line: bytes) -> Header:
+    try:
+        return read_header(line)
+    except ValueError as error:
+        raise StoreError(f"line {number}: {error}") from error
 
 
 @contextmanager

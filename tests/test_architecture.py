@@ -149,6 +149,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["explain", "b"],
         ["head"],
         ["verify"],
+        ["audit"],
         ["rebuild"],
         ["export", "log.ndjson"],
         ["--db", "other.db", "import", "log.ndjson"],
@@ -246,6 +247,7 @@ def test_only_the_machine_uses_transitions_only_the_store_sqlite_only_rendering_
 STATES = {state.value for state in State}
 
 NOT_A_STATE = {
+    "audit.py": STATES,  # a table of its own, to judge the machine by
     "render.py": STATES,  # the colours, by the words that are printed
     "domain/events.py": {"cancelled", "purged"},  # types of events
     "domain/job.py": {"cancelled", "purged"},  # the same, by which the machine's row is looked up

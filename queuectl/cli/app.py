@@ -34,6 +34,7 @@ COMMANDS = {
     "diff": "past:diff",
     "explain": "past:explain",
     "verify": "checks:verify",
+    "audit": "audit:audit",
     "rebuild": "checks:rebuild",
     "recover": "recover:recover",
     "export": "transfer:export",

@@ -32,7 +32,10 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every event, the tables and the archive, while workers run. Exit code 1 when something is damaged."""
+    """Check every event, the tables and the archive, while workers run. Exit code 1 when something is damaged.
+
+    It proves the log unaltered; that the queue did right is for `audit`.
+    """
     session: Session = ctx.obj
     with session.there() as queue:
         if job is not None:

@@ -1,0 +1,120 @@
+"""`audit`: whether the queue behaved, as a verdict that can be filed: the same log gives the same one, to the byte."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from msgspec.structs import asdict
+
+from queuectl import __version__, transfer
+from queuectl.audit import RULES, Audit
+from queuectl.cli.queries import Json
+from queuectl.cli.session import Session
+from queuectl.cli.transfer import progress
+from queuectl.domain.events import RecordedEvent
+from queuectl.render import clean, to_json
+from queuectl.units import counted, format_time
+
+__all__ = ["audit"]
+
+SHOWN = 20
+"""Findings, and open claims, that are named for a reader."""
+BROKEN = 1
+
+
+class _Log(NamedTuple):
+    """What is judged: the events of a queue or of a file, and whose log they are."""
+
+    log_id: str
+    records: Iterator[RecordedEvent]
+
+
+def audit(
+    ctx: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="An export (also .gz), or - for stdin [default: the queue].")
+    ] = None,
+    first: Annotated[int, typer.Option("--from", min=1, metavar="N", help="Judge what was done from there on.")] = 1,
+    last: Annotated[int | None, typer.Option("--until", min=0, metavar="N", help="Read up to this position.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge from the log alone whether the queue behaved: claims, runs, limits, waits. Exit code 1 when it did not.
+
+    `verify` proves that the log is unaltered; `audit` proves that what it tells was right.
+    """
+    judged = Audit(first)
+    with _log(ctx.obj, file, last) as log, progress("judged") as reached:
+        for record in log.records:
+            if last is not None and record.position > last:
+                break
+            judged.take(record)
+            reached(record.position)
+    if as_json:
+        print(to_json(_whole(log.log_id, judged)))
+    else:
+        print("\n".join(clean(line, newlines=False) for line in _verdict(log.log_id, judged)))
+    if not judged.clean:
+        raise typer.Exit(BROKEN)
+
+
+@contextmanager
+def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]:
+    """The file's log, or the queue's."""
+    if file is None:
+        with session.there() as queue:
+            yield _Log(queue.store.log_id, queue.store.records(until=last))
+        return
+    with transfer.reading(file, sys.stdin.buffer) as lines:
+        yield _Log(*transfer.read_log(lines))
+
+
+def _place(judged: Audit) -> dict[str, Any]:
+    last = judged.last
+    return {"position": last.position if last else 0, "digest": last.digest.hex() if last else bytes(32).hex()}
+
+
+def _whole(log_id: str, judged: Audit) -> dict[str, Any]:
+    return {
+        "clean": judged.clean,
+        "log_id": log_id,
+        "queuectl": __version__,
+        "from": judged.since,
+        "events": judged.events,
+        "head": _place(judged),
+        "rules": [
+            {"rule": rule, "holds": holds, "checked": judged.checked[rule], "findings": judged.found[rule]}
+            for rule, holds in RULES.items()
+        ],
+        "losses": {"all": judged.losses, "within_lease": judged.early_losses},
+        "open": [{**asdict(each), "since": format_time(each.since)} for each in judged.open_claims()],
+        "findings": judged.findings,
+    }
+
+
+def _verdict(log_id: str, judged: Audit) -> Iterator[str]:
+    head = _place(judged)
+    yield f"log      {log_id}"
+    yield f"head     {head['position']} {head['digest']}"
+    yield f"audited  {counted(judged.events, 'event')}, from position {judged.since} on, by queuectl {__version__}"
+    yield "rule      checked  findings  holds when"
+    for rule, holds in RULES.items():
+        yield f"{rule:<8}  {judged.checked[rule]:>7}  {judged.found[rule]:>8}  {holds}"
+    for finding in judged.findings[:SHOWN]:
+        yield f"{finding.rule}: event {finding.position} of {finding.stream_id}: {finding.what}"
+    if judged.found.total() > SHOWN:
+        yield f"and {judged.found.total() - SHOWN} more findings"
+    yield from _open(judged)
+    if judged.losses:
+        early = f"{judged.early_losses} of them within the lease: those workers were seen dead, or had not beaten"
+        yield f"{counted(judged.losses, 'run')} lost with the worker, {early}"
+    yield f"broken: {counted(judged.found.total(), 'finding')}" if judged.found else "clean: the queue behaved"
+
+
+def _open(judged: Audit) -> Iterator[str]:
+    claims = judged.open_claims()
+    for claim in claims[:SHOWN]:
+        yield f"open: run {claim.run} of {claim.stream_id} by {claim.worker} since {format_time(claim.since)}"
+    if len(claims) > SHOWN:
+        yield f"and {len(claims) - SHOWN} more open"

@@ -1,0 +1,109 @@
+"""`audit`: the verdict over a queue, an export and an archive, with each of its exit codes."""
+
+import gzip
+import json
+import re
+from contextlib import closing
+
+import pytest
+
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from tests.acceptance.cli import Queuectl, complained
+from tests.store.vocabulary import HOUR, add, claimed, more, new
+
+
+@pytest.fixture
+def worked(queuectl: Queuectl) -> Queuectl:
+    """A queue with a success, a retry, a burial and a cancellation."""
+    queuectl.add("true")
+    queuectl.add("--max-retries", "1", "--backoff-base", "0", "false")
+    queuectl.ok("cancel", queuectl.add("true"))
+    queuectl.drain()
+    queuectl.ok("export", "log.ndjson")
+    return queuectl
+
+
+@pytest.fixture
+def broken(queuectl: Queuectl) -> Queuectl:
+    """A queue whose log is sound, and where a job was claimed before it was due."""
+    queuectl.add("true")
+    with closing(open_store(str(queuectl.db), SystemClock())) as store:
+        [job] = add(store, new("early", at=HOUR * 24 * 365 * 100))
+        add(store, more(job, claimed()))
+    return queuectl
+
+
+def test_a_queue_that_behaved(worked: Queuectl) -> None:
+    verdict = worked.ok("audit")
+    position, digest = worked.ok("head").split()
+    assert f"head     {position} {digest}" in verdict.splitlines()
+    assert f"audited  {position} events" in verdict
+    assert verdict.endswith("clean: the queue behaved")
+
+
+def test_the_queue_its_export_and_its_archive_have_one_verdict(worked: Queuectl) -> None:
+    verdict = worked.ok("audit")
+    export = (worked.folder / "log.ndjson").read_bytes()
+    (worked.folder / "log.ndjson.gz").write_bytes(gzip.compress(export))
+    (segment,) = worked.db.with_name("queue.db.archive").glob("*.ndjson")
+    assert worked.ok("audit", "log.ndjson") == verdict
+    assert worked.ok("audit", "log.ndjson.gz") == verdict
+    assert worked.ok("audit", "-", stdin=export) == verdict
+    assert worked.ok("audit", str(segment)) == verdict
+
+
+def test_segments_one_after_another_are_one_log(worked: Queuectl) -> None:
+    header, *events = (worked.folder / "log.ndjson").read_bytes().splitlines(keepends=True)
+    whole, cut = json.loads(header), json.loads(events[4])
+    first = {name: value for name, value in whole.items() if not name.startswith("end")}
+    second = {**first, "base_position": cut["position"], "base_digest": cut["digest"]}
+    first_half, second_half = (json.dumps(each).encode() + b"\n" for each in (first, second))
+    segments = [first_half, *events[:5], second_half, *events[5:]]
+    assert worked.ok("audit", "-", stdin=b"".join(segments)) == worked.ok("audit")
+    complained(worked("audit", "-", stdin=b"".join([first_half, *events[:4], second_half])), 5)
+    complained(worked("audit", "-", stdin=b"".join(segments[6:])), 5, "from its beginning")
+
+
+def test_a_queue_that_did_not_behave(broken: Queuectl) -> None:
+    done = broken("audit")
+    assert done.code == 1
+    assert re.search(r"^due: event 3 of early: claimed \d+ us before it was due$", done.out, re.MULTILINE)
+    assert "open: run 1 of early by w1 since " in done.out
+    assert done.out.endswith("broken: 1 finding\n")
+    assert broken("verify").code == 0, "the log itself is unaltered"
+
+
+def test_the_verdict_in_json(broken: Queuectl) -> None:
+    done = broken("audit", "--json")
+    verdict = json.loads(done.out)
+    assert done.code == 1
+    assert (verdict["clean"], verdict["events"], verdict["head"]["position"]) == (False, 3, 3)
+    [finding] = verdict["findings"]
+    assert (finding["position"], finding["stream_id"], finding["rule"]) == (3, "early", "due")
+    assert "before it was due" in finding["what"]
+    assert {rule["rule"]: (rule["checked"], rule["findings"]) for rule in verdict["rules"]}["due"] == (1, 1)
+    assert [(claim["stream_id"], claim["run"], claim["worker"]) for claim in verdict["open"]] == [("early", 1, "w1")]
+
+
+def test_a_part_of_the_log(broken: Queuectl) -> None:
+    assert "audited  2 events" in broken.ok("audit", "--until", "2")
+    done = broken("audit", "--from", "3")
+    assert (done.code, "audited  1 event, from position 3 on" in done.out) == (1, True)
+
+
+def test_a_damaged_or_cut_file_is_not_judged(worked: Queuectl) -> None:
+    lines = (worked.folder / "log.ndjson").read_bytes().splitlines(keepends=True)
+    changed = [*lines[:2], lines[2].replace(b'"version":1', b'"version":2'), *lines[3:]]
+    complained(worked("audit", "-", stdin=b"".join(changed)), 5, "damaged at line 3")
+    complained(worked("audit", "-", stdin=b"".join(lines[:3] + lines[4:])), 5, "damaged at line 4")
+    complained(worked("audit", "-", stdin=b"".join(lines[:-1])), 5, "the log was cut")
+    complained(worked("audit", "-", stdin=b"".join(lines)[:-9]), 5, "the line was cut")
+    complained(worked("audit", "-", stdin="hello\n"), 5, "not a log")
+    complained(worked("audit", "-", stdin=""), 5, "not a log")
+
+
+def test_what_cannot_be_read(queuectl: Queuectl) -> None:
+    complained(queuectl("audit"), 5, "there is no queue")
+    complained(queuectl("audit", "nowhere"), 2, "cannot read nowhere")
+    assert not queuectl.db.exists()

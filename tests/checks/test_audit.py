@@ -1,0 +1,222 @@
+"""The audit: a sound history has no finding, and each rule, broken once, is the one finding."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuectl.audit import KEPT, RULES, Finding, audit
+from queuectl.domain import events as e
+from tests.checks.queues import opened, wander
+from tests.store.vocabulary import (
+    HOUR,
+    SECOND,
+    START,
+    SettableClock,
+    a_spec,
+    buried,
+    claimed,
+    completed,
+    retried,
+)
+
+Step = tuple[str, e.Event]
+STEP = 10 * SECOND
+
+
+def log(*steps: Step) -> list[e.RecordedEvent]:
+    """These events of these streams, ten seconds apart."""
+    versions: dict[str, int] = {}
+    records = []
+    for position, (stream, event) in enumerate(steps, 1):
+        versions[stream] = versions.get(stream, 0) + 1
+        when = START + position * STEP
+        records.append(e.RecordedEvent(position, stream, versions[stream], when, "ann@box:1", event))
+    return records
+
+
+def job(*events: e.Event, **promises: Any) -> list[Step]:
+    """A job, and what happens to it."""
+    return [("j", a_spec(**promises)), *(("j", event) for event in events)]
+
+
+RUNS = (e.Exited(1), e.Signalled(9), e.NotStarted("no"))
+PAUSED, ALL_PAUSED = ("$queue:default", e.QueuePaused()), ("$queue:*", e.QueuePaused())
+ASKED = e.CancelRequested(run=1)
+CANCELLED = e.Cancelled(run=1)
+REJECTED = e.ResultRejected(run=1, outcome="completed")
+LOST = e.LostWorker("w1")
+STARTED = e.WorkerStarted(host="box", pid=10, slots=1, queues=("mail",))
+
+SOUND = {
+    "it is done": job(claimed(), completed()),
+    "it waits, and is done": job(claimed(), retried(), claimed(2), completed(2)),
+    "its retries are used up": job(claimed(), buried(), max_retries=0),
+    "it is run again with all its attempts": job(
+        claimed(), buried(), e.Requeued(), claimed(2), buried(2), e.Purged(), e.Requeued(), max_retries=0
+    ),
+    "it is released": job(claimed(), e.Released(run=1, reason="stop"), claimed(2), completed(2), max_retries=0),
+    "it is cancelled": job(e.Cancelled(), e.Requeued(), claimed(), ASKED, CANCELLED),
+    "it is done before it is cancelled": job(claimed(), ASKED, completed()),
+    "its worker is lost, and reports late": job(
+        claimed(), retried(wait=0, cause=LOST), REJECTED, claimed(2), REJECTED, completed(2), REJECTED
+    ),
+    "it waits as it was asked to": job(claimed(), delay=STEP),
+    "it waits until then": job(claimed(), at=START + 2 * STEP),
+    "the cap is reached": job(claimed(), retried(wait=3 * SECOND), backoff_base=7, backoff_cap=3 * SECOND),
+    "less and less": job(claimed(), retried(wait=SECOND // 2), backoff_base=0.5, backoff_cap=HOUR),
+    "never beyond a small cap": job(
+        *(each for run in (1, 2, 3) for each in (claimed(run), retried(run, SECOND // 8))),
+        backoff_base=0.5,
+        backoff_cap=SECOND // 8,
+    ),
+    "with jitter": job(claimed(), retried(wait=SECOND, jitter=0.5), jitter=True),
+    "it timed out": job(claimed(), retried(cause=e.TimedOut(5), duration=6), timeout=5),
+    "another queue is paused": [("$queue:mail", e.QueuePaused()), *job(claimed())],
+    "the queue goes on": [PAUSED, ("$queue:default", e.QueueResumed()), *job(claimed())],
+    "one after the other": [*job(claimed(), completed(), unique="k"), ("i", a_spec(unique="k"))],
+    "its worker serves the queue": [("$worker:w1", STARTED), *job(claimed(), queue="mail")],
+    "its worker serves all queues": [
+        ("$worker:w1", e.WorkerStarted(host="box", pid=10, slots=1)),
+        *job(claimed(), queue="mail"),
+    ],
+    "notes": [("$settings", e.SettingChanged(key="lease", value="1m")), ("$worker:w1", e.WorkerLost(noticed_by="w2"))],
+}
+
+
+@pytest.mark.parametrize("steps", SOUND.values(), ids=SOUND)
+def test_a_sound_history_has_no_finding(steps: list[Step]) -> None:
+    judged = audit(log(*steps))
+    assert judged.findings == []
+    assert judged.clean
+    assert judged.events == len(steps)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_rules_decide_is_sound(tmp_path: Path, seed: int) -> None:
+    """A random history of every kind of move, decided by the domain's rules and judged by the audit's."""
+    clock = SettableClock()
+    with opened(tmp_path / "queue.db", clock) as store:
+        wander(store, clock, seed)
+        judged = audit(store.records())
+    assert judged.findings == []
+    applied = {rule for rule, times in judged.checked.items() if times}
+    assert applied >= {"order", "stream", "move", "claim", "run", "due", "pause", "attempts", "backoff", "loss"}
+
+
+BROKEN = {
+    "claimed twice": ("claim", job(claimed(), claimed(2, "w2"))),
+    "a run is left out": ("run", job(claimed(2))),
+    "a run comes twice": ("run", job(claimed(), retried(), claimed(1))),
+    "runs begin anew": ("run", job(claimed(), completed(), e.Requeued(), claimed(1))),
+    "a result of an earlier run": ("run", job(claimed(), retried(), claimed(2), completed(1))),
+    "a failure of an earlier run": ("run", job(claimed(), retried(), claimed(2), retried(1, 4 * SECOND))),
+    "an earlier run is released": ("run", job(claimed(), retried(), claimed(2), e.Released(run=1, reason=""))),
+    "the open run is rejected": ("run", job(claimed(), REJECTED)),
+    "an earlier run is to be cancelled": ("run", job(claimed(), retried(), claimed(2), ASKED)),
+    "a job that is done is claimed": ("move", job(claimed(), completed(), claimed(2))),
+    "enqueued twice": ("move", job(a_spec())),
+    "a pending job is purged": ("move", job(e.Purged())),
+    "a pending job is run again": ("move", job(e.Requeued())),
+    "before its delay": ("due", job(claimed(), delay=STEP + 1)),
+    "before its time": ("due", job(claimed(), at=START + 2 * STEP + 1)),
+    "before its wait": ("due", job(claimed(), retried(wait=16 * SECOND), claimed(2), backoff_base=16)),
+    "from a paused queue": ("pause", [PAUSED, *job(claimed())]),
+    "while all are paused": ("pause", [ALL_PAUSED, *job(claimed())]),
+    "from a queue of others": ("served", [("$worker:w1", STARTED), *job(claimed())]),
+    "one retry too many": ("attempts", job(claimed(), retried(), max_retries=0)),
+    "buried too soon": ("attempts", job(claimed(), buried(), max_retries=1)),
+    "its attempts were not reset": (
+        "attempts",
+        job(claimed(), completed(), e.Requeued(), claimed(2), buried(2), max_retries=1),
+    ),
+    "not as long as promised": ("backoff", job(claimed(), retried(wait=SECOND))),
+    "longer than promised": ("backoff", job(claimed(), retried(wait=2 * SECOND + 2))),
+    "beyond the cap": ("backoff", job(claimed(), retried(), backoff_cap=SECOND)),
+    "waits for the lost": ("backoff", job(claimed(), retried(cause=LOST))),
+    "too much jitter": ("backoff", job(claimed(), retried(jitter=1.0), jitter=True)),
+    "jitter unasked": ("backoff", job(claimed(), retried(wait=SECOND, jitter=0.5))),
+    "no jitter": ("backoff", job(claimed(), retried(), jitter=True)),
+    "timed out without a timeout": ("timeout", job(claimed(), retried(cause=e.TimedOut(0)))),
+    "timed out too soon": ("timeout", job(claimed(), retried(cause=e.TimedOut(5), duration=4), timeout=5)),
+    "another timed out": ("timeout", job(claimed(), buried(cause=e.TimedOut(4)), max_retries=0, timeout=5)),
+    "another worker was lost": ("loss", job(claimed(), retried(wait=0, cause=e.LostWorker("w2")))),
+    "cancelled unasked": ("cancel", job(claimed(), CANCELLED)),
+    "asked twice": ("cancel", job(claimed(), ASKED, ASKED)),
+    "retried all the same": ("cancel", job(claimed(), ASKED, retried())),
+    "released all the same": ("cancel", job(claimed(), ASKED, e.Released(run=1, reason=""))),
+    "buried all the same": ("cancel", job(claimed(), ASKED, buried(), max_retries=0)),
+    "a key twice": ("unique", [*job(unique="k"), ("i", a_spec(unique="k"))]),
+    "a key twice, running": ("unique", [*job(claimed(), unique="k"), ("i", a_spec(unique="k"))]),
+    "a key is taken again": (
+        "unique",
+        [*job(e.Cancelled(), unique="k"), ("i", a_spec(unique="k")), ("j", e.Requeued())],
+    ),
+    "a job that is not there": ("stream", [("j", e.Cancelled())]),
+    "a note among a job's events": ("stream", job(e.QueuePaused())),
+    "a job's event among notes": ("stream", [("$worker:w1", e.Cancelled())]),
+    "a stream of no family": ("stream", [("$other", e.QueuePaused())]),
+}
+
+
+@pytest.mark.parametrize(("rule", "steps"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_rule_is_the_one_finding(rule: str, steps: list[Step]) -> None:
+    judged = audit(log(*steps))
+    assert dict(judged.found) == {rule: 1}, judged.findings
+    assert not judged.clean
+
+
+def test_every_rule_is_broken_above() -> None:
+    assert {rule for rule, _ in BROKEN.values()} | {"order"} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("field", "by"), [("position", -1), ("position", 1), ("version", -1), ("version", 1), ("recorded_at", -STEP - 1)]
+)
+@pytest.mark.parametrize("number", [1, 3], ids=["of a job", "of a note"])
+def test_places_and_times_follow_each_other(field: str, by: int, number: int) -> None:
+    records = log(*job(e.Cancelled()), ("$worker:w1", STARTED), ("$worker:w1", e.WorkerStopped()))
+    records[number] = records[number].at(**{field: getattr(records[number], field) + by})
+    assert audit(records).found.keys() == {"order"}
+
+
+def test_a_finding_says_where_and_how() -> None:
+    [finding] = audit(log(*job(claimed(), claimed(2, "w2")))).findings
+    assert finding == Finding(3, "j", "claim", "claimed by w2, while w1 had run 1")
+
+
+def test_what_was_before_is_only_taken_in() -> None:
+    records = log(*job(claimed(2), claimed(3)))
+    assert dict(audit(records).found) == {"run": 1, "claim": 1}
+    later = audit(records, since=3)
+    assert (dict(later.found), later.events, later.checked["claim"]) == ({"claim": 1}, 1, 1)
+
+
+def test_open_runs_are_named_with_their_worker() -> None:
+    judged = audit(log(*job(claimed()), ("i", a_spec()), ("i", claimed(1, "w2")), ("i", completed())))
+    [claim] = judged.open_claims()
+    assert (claim.stream_id, claim.run, claim.worker, claim.since) == ("j", 1, "w1", START + 2 * STEP)
+
+
+def test_losses_are_counted_and_those_within_the_lease() -> None:
+    lost = retried(wait=0, cause=LOST)
+    later = [*job(claimed()), *(("$settings", e.SettingChanged(key="lease", value="1m")) for _ in range(3))]
+    judged = audit(log(*job(claimed(), lost)))
+    assert (judged.losses, judged.early_losses) == (1, 1)
+    judged = audit(log(*later, ("j", lost)))
+    assert (judged.losses, judged.early_losses) == (1, 0)
+
+
+def test_of_many_findings_the_first_are_kept_and_all_are_counted() -> None:
+    judged = audit(log(*job(*(claimed(run) for run in range(1, KEPT + 10)))))
+    assert judged.found["claim"] == KEPT + 8
+    assert len(judged.findings) == KEPT
+
+
+def test_of_a_job_that_has_ended_next_to_nothing_is_kept() -> None:
+    steps = [
+        step for number in range(1000) for step in ((f"j{number}", each) for each in (a_spec(), claimed(), completed()))
+    ]
+    judged = audit(log(*steps))
+    assert not judged._jobs
+    assert len({id(each) for each in judged._ended.values()}) == 1
