@@ -219,9 +219,9 @@ def test_only_runtime_reads_time_or_chance():
     )
     assert matching(outside, skip=["runtime.py"]) == {
         "cli/log_output.py": {"time.strftime", "time.localtime", "time.gmtime"},  # writes a given moment, reads none
-        "store/connection.py": {"os.urandom"},  # the log's id
+        "store/appending.py": {"os.urandom"},  # the salts
+        "store/format.py": {"os.urandom"},  # the log's id
         "store/remains.py": {"os.urandom"},  # another one, when nothing that is left says which it was
-        "store/sqlite.py": {"os.urandom"},  # the salts
     }
     assert "os.urandom" in uses(HOUSE / "runtime.py")
 

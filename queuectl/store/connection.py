@@ -13,27 +13,13 @@ from urllib.parse import quote
 import apsw
 
 from queuectl.errors import StoreBusyError, StoreError
-from queuectl.store.base import GENESIS
-from queuectl.store.projections import VERSION
+from queuectl.store.format import check_format, new_meta
 from queuectl.store.segments import lost
 
-__all__ = [
-    "MEMORY",
-    "check_format",
-    "check_library",
-    "check_place",
-    "connect",
-    "file_at",
-    "first_use",
-    "set_wal_mode",
-    "translated",
-]
+__all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "set_wal_mode", "translated"]
 
 APPLICATION_ID = 0x5143544C
 """`QCTL`, in the database's header: another program's file is refused."""
-
-FORMAT = 1
-"""The stored form's number: a newer one is refused, an older one is migrated."""
 
 MEMORY = ":memory:"
 CACHE_KIB = 16_000
@@ -152,15 +138,7 @@ def _create(db: apsw.Connection) -> None:
 
     db.execute("PRAGMA journal_mode=WAL")
     db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
-    meta = {
-        "format": FORMAT,
-        "log_id": os.urandom(16).hex(),
-        "base_position": 0,
-        "base_digest": GENESIS,
-        "moved_to": None,
-        "projection_version": VERSION,
-    }
-    db.executemany("INSERT INTO meta VALUES (?, ?)", list(meta.items()))
+    db.executemany("INSERT INTO meta VALUES (?, ?)", list(new_meta().items()))
     db.execute("COMMIT")
 
 
@@ -170,18 +148,6 @@ def set_wal_mode(path: str) -> None:
         copy = apsw.Connection(path)
         copy.execute("PRAGMA journal_mode=WAL")
         copy.close()
-
-
-def check_format(form: object, path: str) -> None:
-    """Refuse a queue of a newer format. Asked at open and again in each write transaction."""
-    if not isinstance(form, int) or form > FORMAT:
-        raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
-
-
-def check_place(moved_to: object, path: str) -> None:
-    """Refuse to write to a queue that has moved. Asked in each write transaction: it can still be read."""
-    if moved_to is not None:
-        raise StoreError(f"{path} has moved to {moved_to}: use --db {moved_to}")
 
 
 def file_at(path: str) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The log as SQLite has it, each event checked: what is wrong is said of the event that it is wrong with.
+"""The log as a store has it, each event checked: what is wrong is said of the event that it is wrong with.
 
 An event is damaged when its digest does not follow from the stored digest before it. Where that one is itself what
 is damaged, the digest that ought to stand there is tried: so one bad byte is one bad event.
@@ -10,7 +10,8 @@ from typing import Any
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.store import codec
-from queuectl.store.base import DamagedEventError, Head, NoTextError, StoredEvent
+from queuectl.store.base import DamagedEventError, NoTextError, StoredEvent
+from queuectl.store.lent import Lent
 from queuectl.store.lives import Found, lives
 
 __all__ = ["ExaminedLog"]
@@ -19,21 +20,12 @@ _TEXTS = ("stream_id", "type", "actor", "data")
 _EVENT = ", ".join(f"e.{column}" for column in codec.COLUMNS)
 _BYTES = ", ".join(f"CAST(e.{name} AS BLOB)" if name in _TEXTS else f"e.{name}" for name in codec.COLUMNS)
 _PREVIOUS = ", (SELECT p.digest FROM events AS p WHERE p.position = e.position - 1)"
-_NEXT = "(e.stream_id, e.version) > (CAST(? AS TEXT), ?) AND e.position <= ? ORDER BY e.stream_id, e.version"
+_NEXT = "(e.stream_id, e.version) > ({}, ?) AND e.position <= ? ORDER BY e.stream_id, e.version"
 PAGE = 1000
 
 
-class ExaminedLog:
-    """The reading of the log; a store lends `_run`, `_base` and `head`."""
-
-    _base: Head
-
-    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        raise NotImplementedError
-
-    def head(self) -> Head:
-        """See EventStore."""
-        raise NotImplementedError
+class ExaminedLog(Lent):
+    """The reading of the log."""
 
     def load(self, job_id: str) -> Job | None:
         """See EventStore."""
@@ -68,7 +60,7 @@ class ExaminedLog:
 
     def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
         """See EventStore. In pages, like `records`."""
-        columns = "position, recorded_at, CAST(stream_id AS BLOB)"
+        columns = f"position, recorded_at, {self._dialect.bytes_of.format('stream_id')}"
         sql = f"SELECT {columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT {PAGE}"
         after = 0
         while page := self._run(sql, (after, until)):
@@ -84,8 +76,9 @@ class ExaminedLog:
         return self._all_streams(last)
 
     def _all_streams(self, last: int) -> Iterator[Found]:
+        clause = f"WHERE {_NEXT.format(self._dialect.text_of.format('?'))} LIMIT {PAGE}"
         after: tuple[bytes, int] = (b"", 0)
-        while page := self._fetch(f"WHERE {_NEXT} LIMIT {PAGE}", (*after, last)):
+        while page := self._fetch(clause, (*after, last)):
             yield from map(self._examine, page)
             after = page[-1][1].encode("utf-8", "surrogateescape"), page[-1][2]
 

@@ -1,6 +1,6 @@
 """Carries events into the projection tables: new rows together, others by the columns that differ.
 
-The same for every store: which rows is said by projections.py, a store lends `_run` and `_insert`.
+The same for every store: which rows is said by projections.py.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.store import projections
-from queuectl.store.base import Change, VersionConflictError
+from queuectl.store.base import Change
 from queuectl.store.projections import COUNT_KEYS, TABLES, Row
 from queuectl.store.tables import Tables
 
@@ -20,10 +20,6 @@ __all__ = ["ProjectedTables"]
 
 class ProjectedTables(Tables):
     """The tables with what appending does to them."""
-
-    def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each row. Raises VersionConflictError when a key is taken."""
-        raise NotImplementedError
 
     def _project(self, changes: Sequence[Change], batch: list[list[RecordedEvent]]) -> list[Job | None]:
         """Carry the events into the tables: new rows together, others by the columns that differ."""
@@ -54,9 +50,7 @@ class ProjectedTables(Tables):
 
     def _add(self, table: str, rows: list[Any]) -> None:
         """New rows. What a wrecked table has in their places goes: to decide again would meet it again, for ever."""
-        try:
-            self._insert(_insert_sql(table), rows)
-        except VersionConflictError:
+        if not self._insert_new(_insert_sql(table), rows):
             places = [TABLES[table].index(name) for name in _places(table)]
             self._insert(_clear_sql(table), [[row[i] for i in places] for row in rows])
             self._insert(_insert_sql(table), rows)
@@ -88,7 +82,7 @@ class ProjectedTables(Tables):
 def _add_sql(rows: int) -> str:
     return (
         f"INSERT INTO counts VALUES {', '.join(['(?, ?, ?, ?)'] * rows)} ON CONFLICT ({', '.join(COUNT_KEYS)})"
-        f" DO UPDATE SET jobs = jobs + excluded.jobs RETURNING {', '.join(COUNT_KEYS)}, jobs"
+        f" DO UPDATE SET jobs = counts.jobs + excluded.jobs RETURNING {', '.join(COUNT_KEYS)}, jobs"
     )
 
 

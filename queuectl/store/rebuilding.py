@@ -1,41 +1,60 @@
 """Deriving the tables again: when someone asks, and by itself when another version derived them."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
-
-import apsw
+from typing import Any, Protocol
 
 from queuectl.errors import StoreError
 from queuectl.store.base import Inspect
-from queuectl.store.connection import first_use
 from queuectl.store.differences import Differences
 from queuectl.store.examining import ExaminedLog
 from queuectl.store.lives import lives
 from queuectl.store.projections import VERSION
 
-if TYPE_CHECKING:
-    from queuectl.store.shadow import Shadow
-
 __all__ = ["RebuiltTables"]
 
 
-class RebuiltTables(ExaminedLog):
-    """The part of a SQLite store that derives its tables again; it lends `path`, `_db` and `transaction`."""
+class Shadow(Protocol):
+    """The tables derived again, beside the live ones."""
 
-    path: str
-    _db: apsw.Connection
+    def fold(self, inspect: Inspect | None = None) -> None:
+        """Fold the whole log as it is now, without a lock."""
+
+    def compare(self) -> Differences:
+        """What differs from the live tables at one moment."""
+
+    def swap(self) -> None:
+        """Put what `compare` found right, under the log's lock."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class RebuiltTables(ExaminedLog):
+    """The part of a store that derives its tables again."""
+
     _rebuilds = False
 
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """See EventStore."""
-        raise NotImplementedError
+    @abstractmethod
+    def _new_shadow(self) -> Shadow:
+        """An empty one."""
+
+    @abstractmethod
+    def _first_use(self) -> AbstractContextManager[None]:
+        """One process at a time makes the tables, first or anew."""
+
+    @abstractmethod
+    def _is_read_only(self) -> bool:
+        """Whether nothing can be written."""
+
+    @abstractmethod
+    def _meta(self) -> dict[str, Any]:
+        """What stands in `meta`."""
 
     @contextmanager
-    def _shadow(self) -> "Iterator[Shadow]":
-        from queuectl.store.shadow import Shadow
-
-        shadow = Shadow(self._db, self.path, self)
+    def _shadow(self) -> Iterator[Shadow]:
+        shadow = self._new_shadow()
         try:
             yield shadow
         finally:
@@ -71,10 +90,10 @@ class RebuiltTables(ExaminedLog):
 
     def _follow_this_version(self, derived_by: object) -> None:
         """Tables of another version are derived again by the first process that comes; others wait for it."""
-        if derived_by == VERSION or self._db.readonly("main"):
+        if derived_by == VERSION or self._is_read_only():
             return
-        with first_use(self.path):
-            if self._run("SELECT value FROM meta WHERE key = 'projection_version'") != [(VERSION,)]:
+        with self._first_use():
+            if self._meta().get("projection_version") != VERSION:
                 self.rebuild()
 
     def _check_version(self, derived_by: object) -> None:

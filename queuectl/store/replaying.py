@@ -6,7 +6,6 @@ The same for every store, like projecting.py. Nothing is taken whose digest does
 from collections.abc import Iterable, Iterator, Sequence
 
 from queuectl.domain.events import RecordedEvent
-from queuectl.domain.job import Job
 from queuectl.store import codec
 from queuectl.store.base import Change, DamagedEventError, Head, StoredEvent
 from queuectl.store.projecting import ProjectedTables
@@ -18,41 +17,13 @@ _REVIVING = "requeued"
 
 
 class ReplayedTables(ProjectedTables):
-    """The tables with what putting rows back does to them; a store lends the rest."""
-
-    _locked_head: Head | None
-    _adopted = False
-
-    def head(self) -> Head:
-        """See EventStore."""
-        raise NotImplementedError
-
-    def version(self, stream_id: str) -> int:
-        """See EventStore."""
-        raise NotImplementedError
-
-    def load(self, job_id: str) -> Job | None:
-        """See EventStore."""
-        raise NotImplementedError
-
-    def hold(self, job_id: str) -> None:
-        """See EventStore."""
-        raise NotImplementedError
-
-    def _insert_events(self, rows: Sequence[StoredEvent]) -> None:
-        raise NotImplementedError
-
-    def _become_what_meta_says(self) -> None:
-        raise NotImplementedError
-
-    def _refuse_beside(self) -> None:
-        raise NotImplementedError
+    """The tables with what putting rows back does to them."""
 
     def adopt(self, log_id: str, base: Head) -> None:
         """See EventStore."""
         meta = {"log_id": log_id, "base_position": base.position, "base_digest": base.digest}
         for key, value in meta.items():
-            self._run("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+            self._set_meta(key, value)
         self._become_what_meta_says()
         self._locked_head, self._adopted = base, True
         self._refuse_beside()
@@ -65,7 +36,7 @@ class ReplayedTables(ProjectedTables):
 
     def move_to(self, place: str) -> None:
         """See EventStore."""
-        self._run("UPDATE meta SET value = ? WHERE key = 'moved_to'", (place,))
+        self._set_meta("moved_to", place)
 
     def append_stored(self, rows: Iterable[StoredEvent]) -> None:
         """See EventStore."""

@@ -1,10 +1,6 @@
-"""Questions put to the projections, and the workers' signs of life: SQL that every store understands.
+"""Questions put to the projections, and the workers' signs of life: SQL that every store understands."""
 
-A store lends `_run`, `transaction` and `_wake`; the placeholders are `?`.
-"""
-
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +8,7 @@ import msgspec
 
 from queuectl.domain.machine import LIVE, State
 from queuectl.store.base import PAUSE_ALL, Count, JobFilter, WorkerRow
+from queuectl.store.lent import Lent
 from queuectl.store.projections import DLQ, JOBS, SECOND
 
 __all__ = ["SORTS", "Tables"]
@@ -35,18 +32,8 @@ ORDER BY priority DESC
 _WORKERS = WorkerRow.__struct_fields__
 
 
-class Tables:
+class Tables(Lent):
     """The reading half of a store."""
-
-    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        raise NotImplementedError
-
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """See EventStore."""
-        raise NotImplementedError
-
-    def _wake(self) -> None:
-        raise NotImplementedError
 
     def holder(self, unique: str) -> str | None:
         """See EventStore."""
@@ -98,10 +85,10 @@ class Tables:
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """See EventStore."""
-        where, parameters = _conditions(wanted)
-        order = "DESC" if wanted.descending else "ASC"
+        where, parameters = _conditions(wanted, self._dialect.tagged)
+        order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
         column = SORTS[wanted.sort]
-        tie = "" if column == "position" else f", position {order}"
+        tie = "" if column == "position" else f" NULLS {empty}, position {order}"
         limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
         sql = f"SELECT {', '.join(JOBS)} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}"
         return [dict(zip(JOBS, row, strict=True)) for row in self._run(sql, parameters)]
@@ -115,7 +102,9 @@ class Tables:
 
     def counts(self) -> list[Count]:
         """See EventStore."""
-        found = self._run("SELECT queue, state, sum(jobs) FROM counts GROUP BY queue, state ORDER BY queue, state")
+        found = self._run(
+            "SELECT queue, state, CAST(sum(jobs) AS BIGINT) FROM counts GROUP BY queue, state ORDER BY queue, state"
+        )
         return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
 
     def settings(self) -> dict[str, str]:
@@ -170,7 +159,7 @@ class Tables:
         with self.transaction(durable=False):
             found = self._run("SELECT 1 FROM workers WHERE name = ?", (worker,))
             self._run("UPDATE workers SET stop_requested = stop_requested + 1 WHERE name = ?", (worker,))
-        self._wake()
+            self._waking = True
         return bool(found)
 
     def workers(self) -> list[WorkerRow]:
@@ -203,7 +192,7 @@ def _state(name: str) -> State | None:
     return State(name) if name in State.__members__.values() else None
 
 
-def _conditions(wanted: JobFilter) -> tuple[str, list[Any]]:
+def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
     either = []
@@ -218,7 +207,7 @@ def _conditions(wanted: JobFilter) -> tuple[str, list[Any]]:
         conditions.append("queue = ?")
         parameters.append(wanted.queue)
     for tag in wanted.tags.items():
-        conditions.append("EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.key = ? AND tag.value = ?)")
+        conditions.append(tagged)
         parameters += tag
     if wanted.since is not None:
         conditions.append("created_at >= ?")

@@ -13,7 +13,7 @@ import pytest
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.connection import FORMAT
+from queuectl.store.format import FORMAT
 from tests.store.peer import Peer, ask_all
 from tests.store.vocabulary import (
     add,
