@@ -43,11 +43,15 @@ Rows = Callable[[int, int], Iterable[StoredEvent]]
 
 
 class Keeping(Struct, frozen=True):
-    """How a queue is kept: `safe`, `paranoid` or `fast`; where the archive goes when there is none; or without one."""
+    """How a queue is kept: `safe`, `paranoid` or `fast`; where the archive goes when there is none; or without one.
+
+    `home` is the folder of what a queue without a folder of its own keeps on this machine.
+    """
 
     durability: str = "safe"
     archive_dir: str | None = None
     archived: bool = True
+    home: str | None = None
 
 
 class Archive:

@@ -1,9 +1,12 @@
-"""The SQLite schema: nothing newer than SQLite 3.37, so that people can read it with their own tools."""
+"""The SQLite schema: nothing newer than SQLite 3.37, so that people can read it with their own tools.
+
+`DERIVED` are the tables that follow from the log. Other stores have the same, in their own words for the types.
+"""
 
 from queuectl.domain.machine import LIVE, State
 from queuectl.store.projections import JOBS
 
-__all__ = ["SCHEMA"]
+__all__ = ["DERIVED", "SCHEMA"]
 
 _INTEGERS = {
     "attempts",
@@ -30,7 +33,7 @@ def _jobs_column(name: str) -> str:
 
 _LIVE = ", ".join(f"'{state}'" for state in LIVE)
 
-SCHEMA = f"""
+_LOG = """
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value ANY) STRICT;
 
 CREATE TABLE events (
@@ -67,7 +70,9 @@ WHEN NOT (
 )
 BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 
-CREATE TABLE jobs ({", ".join(map(_jobs_column, JOBS))}) STRICT;
+"""
+
+DERIVED = f"""CREATE TABLE jobs ({", ".join(map(_jobs_column, JOBS))}) STRICT;
 CREATE UNIQUE INDEX jobs_by_position ON jobs (position);
 CREATE INDEX jobs_by_state ON jobs (state, position);
 CREATE INDEX jobs_claimable ON jobs (queue, priority, due_at, position)
@@ -94,3 +99,5 @@ CREATE TABLE workers (
     jobs_done INTEGER NOT NULL, stop_requested INTEGER NOT NULL
 ) STRICT;
 """
+
+SCHEMA = _LOG + DERIVED

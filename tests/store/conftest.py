@@ -11,6 +11,14 @@ from tests.store.places import KINDS, SHARED, Places
 from tests.store.vocabulary import SettableClock
 
 
+@pytest.fixture(autouse=True, scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where queues without a folder of their own keep their archives, also those of other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUEUECTL_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def clock() -> SettableClock:
     return SettableClock()

@@ -1,6 +1,7 @@
 """Where the stores under test are kept: the only file of the conformance suite that tells them apart.
 
-A store to come is one more entry in `KINDS`, and in `SHARED` when several processes can open it.
+A store to come is one more entry in `KINDS`, and in `SHARED` when several processes can open it. On PostgreSQL each
+log is a schema of its own on one server, which is started for the first test that wants it.
 """
 
 from collections.abc import Callable
@@ -9,14 +10,16 @@ from pathlib import Path
 from queuectl.runtime import Clock
 from queuectl.store import open_store
 from queuectl.store.base import EventStore
+from tests.postgres.server import server
 
 KINDS: dict[str, Callable[[Path, int], str]] = {
     "memory": lambda folder, number: ":memory:",
     "file": lambda folder, number: str(folder / f"place-{number}" / "queue.db"),
+    "postgres": lambda folder, number: server().new_url(),
 }
 """Name -> the URL of the n-th new log of a test."""
 
-SHARED = ("file",)
+SHARED = ("file", "postgres")
 
 
 class Places:

@@ -1,0 +1,269 @@
+"""One connection to a PostgreSQL server, made again when it has broken, and what each failure is called.
+
+A connection that breaks outside a transaction is made again without a word. Within one it is a StoreBusyError: what
+the transaction did is gone, or, when it was being committed, not known (postgres.py finds out).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import Int8Dumper
+
+from queuectl.errors import StoreBusyError, StoreError, UsageError
+from queuectl.runtime import SystemClock
+from queuectl.store.base import VersionConflictError
+from queuectl.store.postgres_url import place_of, without_password
+
+__all__ = ["Link"]
+
+Row = tuple[Any, ...]
+
+_LOCKS = 0x5143544C
+"""The class of our advisory locks: `QCTL`, as in the header of SQLite queues. The number is the schema's."""
+
+USUAL: Mapping[str, Any] = {
+    "application_name": "queuectl",
+    "client_encoding": "utf8",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Of what the URL does not say: a server that has gone without a word is noticed in about 10 s."""
+
+IDLE_IN_TRANSACTION = 30_000
+"""Milliseconds after which the server ends a transaction whose client says nothing: it holds the log's lock."""
+
+RETRY_EVERY = 200_000
+"""Microseconds from one attempt to connect again to the next."""
+
+_SETTLE = f"""
+SET search_path TO {{schema}}, pg_temp; SET lock_timeout = {{patience}}; SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION}; SET default_transaction_isolation = 'read committed'
+"""
+_BUSY = re.compile(r"55P03|40...|57014|57P0.|25P03|53300|08...")
+"""Locked by others, a server that starts or stops, a connection that was cut or not to be had: it will pass."""
+_PASSES = re.compile(r"too many clients|connection slots|starting up|shutting down|recovery mode|timeout expired")
+_MEANINGS = {
+    "53100": "the server's disk is full",
+    "25006": "it is read-only",
+    "3D000": "there is no such database",
+    "3F000": "there is no such schema",
+    "XX001": "it is damaged: restore a backup",
+    "XX002": "an index is damaged: REINDEX it",
+}
+_OF_THE_LOG = ("events", "meta")
+
+
+class Link:
+    """`greet` is run on each new connection, before anything else; `shown` is what messages call the server."""
+
+    def __init__(self, url: str, busy_timeout: int, greet: "Callable[[Link], None]") -> None:
+        place = place_of(url)
+        self.schema, self.shown, self._greet = place.schema, without_password(url), greet
+        self._number = int.from_bytes(sha256(place.schema.encode()).digest()[:4], "big", signed=True)
+        self._patience = max(1, busy_timeout // 1000)
+        try:
+            self._parameters = {**USUAL, **conninfo_to_dict(place.conninfo)}
+        except psycopg.Error:
+            raise UsageError(f"libpq does not understand {self.shown}: write postgresql://USER@HOST/DATABASE") from None
+        self._db: psycopg.Connection[Row] | None = None
+        self._clock, self._retry_at = SystemClock(), 0
+        self._closed = self._listening = self._heard = False
+        self.inside = False
+        self._connect()
+
+    # ── the connection ──────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self) -> None:
+        try:
+            db = psycopg.connect(**self._parameters, autocommit=True)
+        except psycopg.OperationalError as error:
+            what = f"cannot reach {self.shown}: {_first_line(error)}"
+            raise (StoreBusyError if _PASSES.search(str(error)) else StoreError)(what) from None
+        db.adapters.register_dumper(int, Int8Dumper)  # one type, so that a statement is prepared once
+        db.cursor_factory = psycopg.RawCursor
+        db.add_notify_handler(self._note)
+        self._db = db
+        try:
+            self.script(_SETTLE.format(schema=self.schema, patience=self._patience))
+            self._greet(self)
+            if self._listening:
+                self.listen()
+        except BaseException:
+            self._db = None
+            db.close()
+            raise
+
+    def check_open(self) -> None:
+        """Raises StoreError when it was closed."""
+        if self._closed:
+            raise StoreError(f"the queue {self.shown} is closed")
+
+    def _live(self) -> "psycopg.Connection[Row]":
+        """The connection, made again if need be."""
+        self.check_open()
+        if self._db is None or self._db.closed:
+            if self.inside:
+                raise StoreBusyError(f"the connection to {self.shown} was lost in a transaction: try again")
+            self._connect_again()
+        assert self._db is not None
+        return self._db
+
+    def _connect_again(self) -> None:
+        if self._clock.monotonic() < self._retry_at:
+            raise StoreBusyError(f"the connection to {self.shown} was lost: try again")
+        try:
+            self._connect()
+        except StoreBusyError:
+            raise
+        except StoreError as error:
+            raise StoreBusyError(str(error)) from error
+        finally:
+            self._retry_at = self._clock.monotonic() + RETRY_EVERY
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._closed = True
+        if self._db is not None:
+            self._db.close()
+
+    # ── the log's lock ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def begin(self) -> str:
+        """Begins a transaction with the log's lock, which it holds to its end."""
+        return f"BEGIN; SELECT pg_advisory_xact_lock({_LOCKS}, {self._number})"
+
+    @property
+    def second_lock(self) -> str:
+        """Another lock of this schema."""
+        return f"{_LOCKS + 1}, {self._number}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """A transaction that is not the store's own."""
+        self.script(self.begin)
+        try:
+            yield
+            self.script("COMMIT")
+        except BaseException:
+            self.roll_back()
+            raise
+
+    # ── statements ──────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """One statement; its rows."""
+        with self._translated():
+            found = self._live().execute(_numbered(sql), parameters)
+            return found.fetchall() if found.description else []
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """One statement for each row; how many rows it wrote in all."""
+        with self._translated():
+            cursor = self._live().cursor()
+            if len(rows) == 1:
+                cursor.execute(_numbered(sql), rows[0])
+            else:
+                cursor.executemany(_numbered(sql), rows)
+            return cursor.rowcount
+
+    def script(self, sql: str) -> list[list[Row]]:
+        """Several statements in one round trip; the rows of each that has any. Raises StoreError if none is done."""
+        with self._translated():
+            cursor = self._live().cursor()
+            cursor.execute(sql, prepare=False)
+            found = [cursor.fetchall()] if cursor.description else []
+            while cursor.nextset():
+                found += [cursor.fetchall()] if cursor.description else []
+            if cursor.statusmessage == "ROLLBACK" and not sql.endswith("ROLLBACK"):
+                raise StoreError(f"{self.shown} has rolled the transaction back")
+            return found
+
+    def roll_back(self) -> None:
+        """Undo what the transaction did. With a broken connection there is nothing left to undo."""
+        self.inside = False
+        if self._db is not None and not self._db.closed:
+            with suppress(psycopg.Error):
+                self._db.execute("ROLLBACK", prepare=False)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.UniqueViolation as error:
+            raise VersionConflictError(_first_line(error)) from error
+        except psycopg.Error as error:
+            raise self._meaning(error) from error
+        except UnicodeEncodeError as error:
+            raise StoreError("PostgreSQL takes no text that is not UTF-8") from error
+
+    def _meaning(self, error: psycopg.Error) -> StoreError:
+        state, what = error.sqlstate or "", _first_line(error)
+        if state == "55P03":
+            return StoreBusyError(f"{self.shown} is locked by another process: try again")
+        if _BUSY.fullmatch(state) or (self._db is not None and self._db.closed):
+            return StoreBusyError(f"the connection to {self.shown} was lost ({what}): try again")
+        return StoreError(f"cannot use the queue {self.shown}: {_MEANINGS.get(state) or _of_tables(state, what)}")
+
+    # ── hints ───────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def channel(self) -> str:
+        """Where writers say that there is something to do."""
+        return f"queuectl_{self.schema}"
+
+    def listen(self) -> None:
+        """Hear of it, also on later connections."""
+        self._listening = True
+        self.script(f"LISTEN {self.channel}")
+
+    def descriptor(self) -> int | None:
+        """What turns readable with a hint; None while there is no connection."""
+        return None if self._db is None or self._db.closed else self._db.fileno()
+
+    def heard(self) -> bool:
+        """Whether there was a hint, or the connection has broken, since this was last asked."""
+        heard, self._heard = self._heard, False
+        if self._db is None or self._db.closed:
+            return heard
+        try:
+            self._db.pgconn.consume_input()
+            while note := self._db.pgconn.notifies():
+                heard = heard or note.be_pid != self._db.info.backend_pid
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                self._db.close()
+            return True
+        return heard
+
+    def _note(self, note: psycopg.Notify) -> None:
+        self._heard = self._heard or self._db is None or note.pid != self._db.info.backend_pid
+
+
+@cache
+def _numbered(sql: str) -> str:
+    """`?` as PostgreSQL writes it: $1, $2, …; none of our statements has a ? in a text."""
+    numbers = iter(range(1, 1 << 20))
+    return re.sub(r"\?(\d*)", lambda found: f"${found[1] or next(numbers)}", sql)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    lines = (error.diag.message_primary or str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _of_tables(state: str, what: str) -> str:
+    """A table that can be derived again is for `rebuild`."""
+    table = re.search(r'relation "(?:\w+\.)?(\w+)"', what)
+    if state != "42P01" or table is None or table[1] in _OF_THE_LOG:
+        return what
+    return f"{what}: run `queuectl rebuild`"

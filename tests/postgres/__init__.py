@@ -1,0 +1,1 @@
+"""PostgreSQL: what only a server has, and that it can fail."""

