@@ -214,7 +214,9 @@ class PostgresStore(AppendedLog):
 
     def changed(self) -> bool:
         """See EventStore."""
-        self._notice(*map(int, self._run(f"SELECT coalesce(max(position), 0), {_VALUE.format('writes')} FROM events")[0]))
+        self._notice(
+            *map(int, self._run(f"SELECT coalesce(max(position), 0), {_VALUE.format('writes')} FROM events")[0])
+        )
         changed, self._disturbed = self._disturbed, False
         return changed
 
@@ -258,4 +260,3 @@ def default_home() -> str:
     """Where a queue's output files and archive are that has no folder of its own: $QUEUECTL_HOME, or the user's."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.environ.get("QUEUECTL_HOME") or os.path.join(state, "queuectl")
-

@@ -20,7 +20,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store.base import VersionConflictError
 from queuectl.store.postgres_url import place_of, without_password
 
-__all__ = ["Link"]
+__all__ = ["Link", "Row"]
 
 Row = tuple[Any, ...]
 
@@ -175,6 +175,12 @@ class Link:
             else:
                 cursor.executemany(_numbered(sql), rows)
             return cursor.rowcount
+
+    def copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Many new rows at once."""
+        with self._translated(), self._live().cursor().copy(f"COPY {table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
 
     def script(self, sql: str) -> list[list[Row]]:
         """Several statements in one round trip; the rows of each that has any. Raises StoreError if none is done."""

@@ -4,19 +4,25 @@ Texts compare byte by byte (`COLLATE "C"`), as on SQLite, whatever the database'
 a few times and then rest: their pages keep room for it, and are vacuumed early, because claims read past what is dead.
 """
 
+import re
 from functools import cache
 
 from queuectl.store.schema import DERIVED
 
-__all__ = ["TEMPORARY_TYPES", "schema_sql"]
+__all__ = ["derived", "schema_sql", "statements"]
 
 TEXT = 'text COLLATE "C"'
 _HOT = (
     " WITH (fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.01,"
     " autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);"
 )
-TEMPORARY_TYPES = {" TEXT": f" {TEXT}", " INTEGER": " bigint", " REAL": " double precision"}
-_WORDS = {" STRICT, WITHOUT ROWID;": " STRICT;", " STRICT;": _HOT, **TEMPORARY_TYPES}
+_WORDS = {
+    " STRICT, WITHOUT ROWID;": " STRICT;",
+    " STRICT;": _HOT,
+    " TEXT": f" {TEXT}",
+    " INTEGER": " bigint",
+    " REAL": " double precision",
+}
 
 _LOG = f"""
 CREATE TABLE {{schema}}.meta (key {TEXT} PRIMARY KEY, value text) WITH (fillfactor = 50);
@@ -80,3 +86,8 @@ def derived() -> str:
     for ours, theirs in _WORDS.items():
         sql = sql.replace(ours, theirs)
     return sql
+
+
+def statements(table: str) -> list[str]:
+    """What makes one derived table and its indices."""
+    return re.findall(rf"CREATE [A-Z ]*(?:TABLE|\w+ ON) {table} [^;]*;", derived())

@@ -15,7 +15,7 @@ import apsw
 
 from queuectl.store.base import Inspect
 from queuectl.store.connection import MEMORY, translated
-from queuectl.store.differences import SHOWN, Difference, Differences
+from queuectl.store.differences import SHOWN, Difference, Differences, contrast
 from queuectl.store.examining import ExaminedLog
 from queuectl.store.lives import Life, lives
 from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION, Row, Values
@@ -159,7 +159,7 @@ class Shadow:
             return "it holds bytes that are no text"
         if not pairs:
             return "the log has no such row"
-        return _contrast(columns, pairs[0][: len(columns)], pairs[0][len(columns) :])
+        return contrast(columns, pairs[0][: len(columns)], pairs[0][len(columns) :])
 
     def _compare_counts(self, found: Differences) -> None:
         columns = ", ".join(("CAST(queue AS BLOB)", *COUNTS[1:]))
@@ -243,21 +243,6 @@ def _differing(table: str) -> str:
 def _beside(table: str) -> str:
     key = TABLES[table][0]
     return f"temp.shadow_{table} AS s LEFT JOIN main.{table} AS l ON l.{key} = s.{key}"
-
-
-def _contrast(columns: Sequence[str], log: Sequence[Any], live: Sequence[Any]) -> str:
-    """How a row differs, the first column of it in full."""
-    if live[0] is None:
-        return "the row is missing"
-    names = [i for i, (a, b) in enumerate(zip(log, live, strict=True)) if a != b]
-    first = names[0]
-    more = f", and {len(names) - 1} more columns" if names[1:] else ""
-    return f"{columns[first]} is {_short(live[first])}, the log says {_short(log[first])}{more}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _schema_of(db: apsw.Connection, table: str) -> dict[str, str]:
