@@ -17,7 +17,7 @@ from queuectl.store.appending import AppendedLog, Keep
 from queuectl.store.archive import Keeping
 from queuectl.store.base import Head
 from queuectl.store.dialect import POSTGRES
-from queuectl.store.format import check_format
+from queuectl.store.format import check_format, check_place
 from queuectl.store.postgres_link import Link
 from queuectl.store.postgres_opening import as_text, greet
 
@@ -79,6 +79,7 @@ class ServerClock:
 class PostgresStore(AppendedLog):
     """See EventStore in store/base.py. This machine's clock gives way to the server's; one of a test's own does not."""
 
+    spans_hosts = True
     _dialect = POSTGRES
 
     def __init__(
@@ -133,7 +134,8 @@ class PostgresStore(AppendedLog):
     def _checked_head(self) -> Head:
         *head, writes, form, moved_to, derived_by, now = self._state
         self._server_clock.tell(now)
-        check_format(int(form or 0), moved_to, self.path)
+        check_format(int(form or 0), self.path)
+        check_place(moved_to, self.path)
         self._check_version(int(derived_by or 0))
         found = Head(*head) if head[0] is not None else self._base
         self._notice(found.position, int(writes or 0))

@@ -15,7 +15,7 @@ SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_
        CAST(current_setting('server_version_num') AS integer), to_regclass('{schema}.meta') IS NOT NULL
 """
 _ROOM = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '{schema}')"
-_META = "SELECT key, value FROM meta WHERE key IN ('log_id', 'format', 'moved_to')"
+_META = "SELECT key, value FROM meta WHERE key IN ('log_id', 'format')"
 
 
 def greet(link: Link, known_log: str | None) -> None:
@@ -47,10 +47,10 @@ def _make(link: Link) -> None:
 
 
 def _refuse_another(link: Link, known_log: str | None) -> None:
-    found = dict(link.script(_META)[0])
+    found: dict[str, str] = dict(link.script(_META)[0])
     if known_log is not None and found.get("log_id") != known_log:
         raise StoreError(f"{link.shown} holds another log than before: start this again")
-    check_format(int(found.get("format") or 0), found.get("moved_to"), link.shown)
+    check_format(int(found.get("format") or 0), link.shown)
 
 
 def as_text(value: object) -> str | None:

@@ -13,7 +13,7 @@ from queuectl.store.differences import SHOWN, Difference, Differences, contrast
 from queuectl.store.examining import ExaminedLog
 from queuectl.store.lives import Life, lives
 from queuectl.store.postgres_link import Link, Row
-from queuectl.store.postgres_schema import derived, statements
+from queuectl.store.postgres_schema import statements
 from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION, Values
 
 __all__ = ["Shadow"]
@@ -68,10 +68,9 @@ class Shadow:
 
     def _make(self) -> None:
         """For each table an empty one as it should be, to hold the live one against, and one for the rows."""
-        fresh = derived()
         for table in (*TABLES, "counts"):
-            fresh = re.sub(rf"(TABLE|ON) {table} ", rf"\1 fresh_{table} ", fresh)
-        self._link.script(fresh.replace("CREATE TABLE", "CREATE TEMP TABLE"))
+            fresh = re.sub(rf"(TABLE|ON) {table} ", rf"\1 fresh_{table} ", "".join(statements(table)))
+            self._link.script(fresh.replace("CREATE TABLE", "CREATE TEMP TABLE"))
         for table in TABLES:
             self._link.script(f"CREATE TEMP TABLE shadow_{table} (LIKE fresh_{table})")
         self._link.script('CREATE TEMP TABLE differing (name text, key text COLLATE "C")')
@@ -126,11 +125,9 @@ class Shadow:
 
     def _compare(self, table: str, found: Differences) -> None:
         columns = TABLES[table]
-        key, both = columns[0], _both(table, columns)
-        log, live = (f"ROW({', '.join(f'{side}.{name}' for name in columns)})" for side in "sl")
-        self._link.run(
-            f"INSERT INTO differing SELECT '{table}', coalesce(s.{key}, l.{key}) {both} WHERE {log} IS DISTINCT FROM {live}"
-        )
+        both, name = _both(table, columns), f"coalesce(s.{columns[0]}, l.{columns[0]})"
+        log, live = (f"ROW({', '.join(f'{side}.{column}' for column in columns)})" for side in "sl")
+        self._link.run(f"INSERT INTO differing SELECT '{table}', {name} {both} WHERE {log} IS DISTINCT FROM {live}")
         for number, (name,) in enumerate(
             self._link.run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,))
         ):
@@ -190,7 +187,7 @@ class Shadow:
     def close(self) -> None:
         """Drop the temporary tables."""
         names = [*(f"shadow_{table}" for table in TABLES), *(f"fresh_{table}" for table in (*TABLES, "counts"))]
-        self._link.script(f"DROP TABLE IF EXISTS {', '.join(names)}, fresh_workers, differing")
+        self._link.script(f"DROP TABLE IF EXISTS {', '.join(names)}, differing")
 
 
 def _both(table: str, columns: Sequence[str]) -> str:

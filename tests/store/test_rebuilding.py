@@ -1,0 +1,99 @@
+"""Comparing and rebuilding on every store: whatever the tables hold, the log has the last word."""
+
+import pytest
+
+from queuectl.domain import events as e
+from queuectl.store.base import SETTINGS_STREAM, queue_stream
+from queuectl.store.projections import TABLES
+from tests.store.vocabulary import (
+    a_spec,
+    add,
+    buried,
+    claimed,
+    completed,
+    derived,
+    everything,
+    follow,
+    new,
+    note,
+    projected,
+)
+
+
+@pytest.fixture
+def lived(store, clock):
+    """Jobs in several states, a dead letter, a setting, a pause."""
+    follow(store, clock, "dead", a_spec(), claimed(), buried(stderr="bäd"))
+    follow(store, clock, "done", a_spec(timeout=1_500_000), claimed(), completed())
+    add(store, new("held", unique="k"), new("late", delay=5_000_000, queue="mail"))
+    add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
+    add(store, note(store, queue_stream("mail"), e.QueuePaused()))
+    return store
+
+
+WRECKS = {
+    "a column": "UPDATE jobs SET command = 'x' WHERE id = 'dead'",
+    "a column that was empty": "UPDATE jobs SET last_error = 'x' WHERE id = 'held'",
+    "a column that is empty": "UPDATE jobs SET stderr = NULL WHERE id = 'dead'",
+    "a fraction": "UPDATE jobs SET timeout = 1.25 WHERE id = 'done'",
+    "a job that is gone": "DELETE FROM jobs WHERE id = 'held'",
+    "a job that never was": "INSERT INTO jobs (id, state, position) VALUES ('ghost', 'done', 100000)",
+    "no jobs": "DELETE FROM jobs",
+    "places exchanged": "UPDATE jobs SET position = -position",
+    "a dead letter": "UPDATE dlq SET attempts = 77",
+    "a dead letter too many": "INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)",
+    "no dead letters": "DELETE FROM dlq",
+    "a count": "UPDATE counts SET jobs = jobs + 1",
+    "a count too many": "INSERT INTO counts VALUES ('nowhere', 0, 'done', 3)",
+    "no counts": "DELETE FROM counts",
+    "a setting": "UPDATE settings SET value = '9m'",
+    "a pause too many": "INSERT INTO pauses VALUES ('default', 0, 'nobody')",
+    **{f"{name}, the whole table": f"DROP TABLE {name}" for name in (*TABLES, "counts")},
+    "a table of another make": "ALTER TABLE jobs ADD COLUMN more TEXT",
+    "a lost index": "DROP INDEX jobs_claimable",
+    "an index too many": "CREATE INDEX jobs_by_command ON jobs (command)",
+}
+
+
+@pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
+def test_whatever_was_wrecked_is_named_and_mended(lived, statement):
+    before = everything(lived)
+    lived._run(statement)
+    found = lived.compare()
+    assert found.total > 0
+    assert lived.rebuild() == found
+    assert lived.compare().total == 0
+    assert everything(lived) == before
+
+
+def test_where_nothing_differs_nothing_is_found(lived):
+    before = everything(lived)
+    assert (lived.compare().total, lived.rebuild().total) == (0, 0)
+    assert everything(lived) == before
+    assert projected(lived) == derived(lived)
+
+
+def test_a_difference_says_what_differs(lived):
+    lived._run("UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'done'")
+    lived._run("DELETE FROM jobs WHERE id = 'late'")
+    lived._run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)")
+    assert sorted(map(str, lived.compare().first)) == [
+        "dlq ghost: the log has no such row",
+        "jobs done: command is 'x', the log says 'true', and 1 more columns",
+        "jobs late: the row is missing",
+    ]
+
+
+def test_every_event_is_shown_on_the_way(lived):
+    seen = []
+    lived.compare(lambda life, found: seen.append((life.stream_id, found.version)))
+    assert sorted(seen) == sorted((record.stream_id, record.version) for record in lived.records())
+
+
+def test_tables_of_another_version_are_derived_again_on_open(shared, url, clock):
+    store = shared.open(url)
+    follow(store, clock, "a", a_spec(), claimed())
+    before = everything(store)
+    store._run("UPDATE meta SET value = '0' WHERE key = 'projection_version'")
+    store._run("DROP TABLE jobs")
+    assert everything(shared.open(url)) == before
