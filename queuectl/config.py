@@ -240,6 +240,11 @@ def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[st
     return (_outside(flag, _variable("archive-dir"), environ, dotenv) or (None, ""))[0]
 
 
+def home(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
+    """The folder for what queues without a folder of their own keep on this machine, None for the user's."""
+    return (_outside(None, _variable("home"), environ, dotenv) or (None, ""))[0]
+
+
 def read_dotenv(directory: str = ".") -> dict[str, str]:
     """The QUEUECTL_ variables of the directory's `.env`; none without one.
 

@@ -11,6 +11,7 @@ from typing import IO, cast
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import RefusedError, StoreError, UsageError
+from queuectl.store import file_of, is_postgres
 from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent
 from queuectl.store.codec import decode, digest_of
 from queuectl.store.lines import Header, event_line, header_line, read_event, read_header
@@ -88,9 +89,9 @@ def _take(store: EventStore, lines: Iterator[tuple[int, bytes]], progress: Progr
     return head
 
 
-def taker_away(path: str) -> Callable[[], None]:
-    """What removes the queue that is about to be made at `path`; nothing when there is one already."""
-    if os.path.lexists(path):
+def taker_away(url: str) -> Callable[[], None]:
+    """What removes the file that a queue is about to be made in; nothing when there is one, or it is in no file."""
+    if is_postgres(url) or os.path.lexists(path := file_of(url)):
         return lambda: None
     folder = os.path.dirname(path)
     folders = [] if os.path.isdir(folder) else [folder]

@@ -1,6 +1,7 @@
-"""What a worker sleeps on: its children, its signals, and a file that writers touch when there is work.
+"""What a worker sleeps on: its children, its signals, and word from writers when there is work.
 
-The file is watched with inotify where there is one (Linux); it is only a hint, the worker's own poll is the truth.
+On this machine writers touch a file, which is watched with inotify where there is one (Linux); from elsewhere it comes
+through the store. Both are only hints, the worker's own poll is the truth.
 """
 
 import os
@@ -8,11 +9,15 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from queuectl.store.base import Hints
 
 __all__ = ["Wakeup", "stopping_signals"]
 
+LOOK_AGAIN = 0.1
+"""Seconds after a hint."""
 IN_ATTRIB = 0x4
 IN_NONBLOCK = os.O_NONBLOCK
 IN_CLOEXEC = os.O_CLOEXEC
@@ -21,8 +26,8 @@ IN_CLOEXEC = os.O_CLOEXEC
 class Wakeup:
     """Sleeps until something happens. `on_stop` is called, in the sleeping thread, once for each signal to stop."""
 
-    def __init__(self, watched: str, on_stop: Callable[[], None]) -> None:
-        self._on_stop = on_stop
+    def __init__(self, watched: str, on_stop: Callable[[], None], hints: Hints | None = None) -> None:
+        self._on_stop, self._hints, self._hinted = on_stop, hints, False
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -36,11 +41,36 @@ class Wakeup:
             self._poll.register(self._inotify, select.POLLIN)
 
     def sleep(self, seconds: float) -> None:
-        """Until a child ends, a signal comes, the file is touched, or the time is over."""
+        """Until a child ends, a signal comes, the file is touched, the store hints, or the time is over.
+
+        Writers pass on one hint of many: after each there is a second look, for what they kept to themselves.
+        """
+        hints, seconds = self._hints, min(seconds, LOOK_AGAIN) if self._hinted else seconds
+        if hints is None:
+            self._wait(seconds)
+        elif not hints.heard():  # none came while we were busy
+            with self._watched(hints.descriptor()):
+                self._wait(seconds)
+            self._hinted = hints.heard()
+        else:
+            self._hinted = True
+
+    @contextmanager
+    def _watched(self, descriptor: int | None) -> Iterator[None]:
+        if descriptor is None:
+            yield
+            return
+        self._poll.register(descriptor, select.POLLIN)
+        try:
+            yield
+        finally:
+            self._poll.unregister(descriptor)
+
+    def _wait(self, seconds: float) -> None:
         for descriptor, _ in self._poll.poll(max(0.0, seconds) * 1000):
             if descriptor == self._inotify:
                 _drain(descriptor)
-            else:
+            elif descriptor == self._reader.fileno():
                 self._signals()
 
     def _signals(self) -> None:

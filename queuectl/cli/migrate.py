@@ -10,7 +10,8 @@ from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
 from queuectl.migration import migrate as carry_over
-from queuectl.store import MEMORY, file_of, open_store
+from queuectl.store import MEMORY, name_of, open_store
+from queuectl.store.postgres_url import has_password
 from queuectl.transfer import taker_away
 from queuectl.units import counted
 
@@ -26,13 +27,15 @@ def migrate(
     Workers have to be stopped. From then on the old queue can only be read, and says where the log goes on.
     """
     session: Session = ctx.obj
-    place = file_of(to)
-    if place in (MEMORY, file_of(session.url)):
+    if has_password(to):
+        raise UsageError("--to: a password on the command line can be seen by everyone: put it into ~/.pgpass")
+    place = name_of(to)
+    if place in (MEMORY, name_of(session.url)):
         raise UsageError(f"--to {to}: name a place that lasts, and another than the queue's own")
     with session.there(changed=True) as queue, progress("carried over", queue.store.head().position) as reached:
         head = carry_over(
             queue.store,
-            lambda: open_store(place, session.clock, keep=session.keeping),
+            lambda: open_store(to, session.clock, keep=session.keeping),
             place,
             reached,
             taker_away(place),

@@ -56,9 +56,7 @@ def run(
     _check_descriptors(concurrency)
     process.keep_descriptors()
     with ExitStack() as opened:
-        jobs = _patiently(
-            lambda: opened.enter_context(session.queue(WAIT_FOR_STORE)), lambda seconds: pause(int(seconds * SECOND))
-        )
+        jobs = _patiently(lambda: opened.enter_context(session.queue(WAIT_FOR_STORE)), _sleep)
         name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
@@ -76,7 +74,7 @@ def _work(session: Session, store: EventStore, max_output: int, name: str, optio
     runner = Runner(store.output_folder, store.log_id, name, session.clock, max_output)
     row = _who(name, options, session.clock.now() // SECOND)
     worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
-    wakeup = Wakeup(store.wake_file, worker.stop)
+    wakeup = Wakeup(store.wake_file, worker.stop, _patiently(store.hints, _sleep))
     _check_name(store, name)
     _patiently(worker.start, wakeup.sleep)
     try:

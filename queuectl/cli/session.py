@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import TextIO
 
 from queuectl.application import Queue
-from queuectl.config import Config, archive_dir, database_url, read_dotenv
-from queuectl.errors import StoreError
+from queuectl.config import Config, archive_dir, database_url, home, read_dotenv
+from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import SystemClock
-from queuectl.store import MEMORY, file_of, open_store
+from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.base import EventStore
+from queuectl.store.postgres_url import has_password
 from queuectl.store.segments import lost
 
 __all__ = ["Session"]
@@ -36,7 +37,11 @@ class Session:
     @cached_property
     def url(self) -> str:
         """The queue's path or URL."""
-        return database_url(self._db, self._environ, self._dotenv)[0]
+        url, origin = database_url(self._db, self._environ, self._dotenv)
+        if origin == "flag" and has_password(url):
+            why = "a password on the command line can be seen by everyone on this machine"
+            raise UsageError(f"{why}: put the URL into QUEUECTL_DB or .env, or the password into ~/.pgpass")
+        return url
 
     @property
     def color(self) -> bool:
@@ -49,22 +54,26 @@ class Session:
         """The settings as this call sees them."""
         return Config(flags or {}, self._environ, self._dotenv, store.settings if store else dict)
 
-    @property
-    def place(self) -> list[str]:
-        """The arguments by which another call of the command line means the same queue."""
-        return ["--db", self.url, *(["--archive-dir", self._archive_dir] if self._archive_dir else [])]
+    def place_for_others(self) -> list[str]:
+        """The arguments by which another call of the command line means the same queue.
+
+        A URL, which may tell a password, goes by the environment of the processes that we start from now on.
+        """
+        if is_postgres(self.url):
+            os.environ["QUEUECTL_DB"] = self.url
+        db = [] if is_postgres(self.url) else ["--db", self.url]
+        return [*db, *(["--archive-dir", self._archive_dir] if self._archive_dir else [])]
 
     @property
     def missing(self) -> bool:
         """Whether there is no queue yet."""
-        path = file_of(self.url)
-        return path != MEMORY and not os.path.exists(path)
+        return not is_there(self.url)
 
     @contextmanager
     def queue(self, busy_timeout: int | None = None) -> Iterator[Queue]:
         """The queue, made when it is not there yet. `busy_timeout` (microseconds) overrules the setting."""
         with self._open(self.url, busy_timeout) as store:
-            if self.keeping(_settings(store)).durability == "fast":
+            if self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
                 print("queuectl: durability is fast: a power cut may lose the last changes", file=sys.stderr)
             yield Queue(store, self.actor)
 
@@ -75,7 +84,7 @@ class Session:
         `as_of` is a position or a time: the queue as it stood then. Raises UsageError when it is neither.
         """
         missing = self.missing
-        if missing and (error := lost(file_of(self.url))):
+        if missing and not is_postgres(self.url) and (error := lost(file_of(self.url))):
             raise error
         with self._open(MEMORY if missing else self.url) as store:
             if place := store.moved_to:
@@ -90,7 +99,7 @@ class Session:
         """
         with self.queue() if changed and not self.missing else self.reading() as queue:
             if self.missing:
-                raise StoreError(f"there is no queue at {file_of(self.url)}")
+                raise StoreError(f"there is no queue at {name_of(self.url)}")
             yield queue
 
     @contextmanager
@@ -112,7 +121,7 @@ class Session:
         """How the queue is kept, given what `config set` left."""
         config = Config({}, self._environ, self._dotenv, lambda: stored)
         folder = archive_dir(self._archive_dir, self._environ, self._dotenv)
-        return Keeping(config["durability"], folder and os.path.abspath(folder))
+        return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self._environ, self._dotenv))
 
     @property
     def actor(self) -> str:

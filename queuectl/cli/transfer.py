@@ -12,7 +12,7 @@ from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.render import to_json
-from queuectl.store import file_of, open_store
+from queuectl.store import open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.base import Head
 from queuectl.units import counted
@@ -44,7 +44,7 @@ def import_log(
 ) -> None:
     """Take an exported log into an empty queue: every digest checked, all or nothing, the same head."""
     session: Session = ctx.obj
-    give_up = transfer.taker_away(file_of(session.url))
+    give_up = transfer.taker_away(session.url)
     with (
         transfer.reading(file, sys.stdin.buffer) as lines,
         session.queue() as queue,

@@ -48,7 +48,7 @@ def start(
             _detach(session, queue, name, count, ctx.args)
             return
     log_to_stderr(level, form)
-    raise typer.Exit(Supervisor(name, count, [*session.place, "run", *ctx.args], session.clock).run())
+    raise typer.Exit(Supervisor(name, count, [*session.place_for_others(), "run", *ctx.args], session.clock).run())
 
 
 def _check_free(queue: Queue, name: str) -> None:
@@ -61,7 +61,7 @@ def _detach(session: Session, queue: Queue, name: str, count: int, options: list
     folder = os.path.join(queue.store.output_folder, ".workers")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     log_file = os.path.join(folder, f"{name}.log")
-    arguments = [*session.place, "worker", "start", "--count", str(count), "--name", name, *options]
+    arguments = [*session.place_for_others(), "worker", "start", "--count", str(count), "--name", name, *options]
     pid = detach(arguments, log_file, _alive(queue, name, count))
     if pid is None:
         raise QueuectlError(f"the worker did not start: see {log_file}")

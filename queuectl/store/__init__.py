@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from queuectl.errors import StoreError
-from queuectl.store.postgres_url import is_postgres
+from queuectl.store.postgres_url import is_postgres, without_password
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from queuectl.runtime import Clock
     from queuectl.store.archive import Keeping
     from queuectl.store.base import EventStore
-    from queuectl.store.postgres import PostgresStore
 
-__all__ = ["MEMORY", "file_of", "open_store"]
+__all__ = ["MEMORY", "file_of", "is_postgres", "is_there", "name_of", "open_store"]
 
 MEMORY = ":memory:"
 
@@ -28,26 +29,41 @@ def open_store(
 
     `busy_timeout` is microseconds; `keep` says, given what `config set` left, how to keep it. Raises StoreError.
     """
+    further = [keep] if keep else []
     if is_postgres(url):
-        return _postgres()(url, clock, busy_timeout, *([keep] if keep else []))
-    path = file_of(url)
+        store: EventStore = _postgres().PostgresStore(url, clock, busy_timeout, *further)
+        return store
     from queuectl.store.sqlite import SqliteStore
 
-    return SqliteStore(path, clock, busy_timeout, *([keep] if keep else []))
+    return SqliteStore(file_of(url), clock, busy_timeout, *further)
 
 
-def _postgres() -> "type[PostgresStore]":
-    try:
-        from queuectl.store.postgres import PostgresStore
-    except ImportError as error:
-        raise StoreError(f"PostgreSQL needs psycopg ({error}): pip install 'queuectl[postgres]'") from error
-    return PostgresStore
+def is_there(url: str) -> bool:
+    """Whether there is a queue already. Raises StoreError when that cannot be told."""
+    if is_postgres(url):
+        return bool(_postgres().is_there(url))
+    path = file_of(url)
+    return path == MEMORY or os.path.exists(path)
+
+
+def name_of(url: str) -> str:
+    """What to call the place in messages, and in the log's meta: an absolute path, or a URL without its password."""
+    return without_password(url) if is_postgres(url) else file_of(url)
 
 
 def file_of(url: str) -> str:
     """The absolute path of the file that a path or `sqlite:///path` means, or `:memory:`. Raises StoreError."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "sqlite":
-        raise StoreError(f"no store for {scheme}:// in this version: use a path, or sqlite:///PATH")
+        what = "this is for queues in a file" if is_postgres(url) else f"no store for {scheme}:// in this version"
+        raise StoreError(f"{what}: use a path, or sqlite:///PATH")
     path = rest.removeprefix("/") or MEMORY if separator else url
     return path if path == MEMORY else os.path.abspath(path)
+
+
+def _postgres() -> "ModuleType":
+    try:
+        from queuectl.store import postgres
+    except ImportError as error:
+        raise StoreError(f"PostgreSQL needs psycopg ({error}): pip install 'queuectl[postgres]'") from error
+    return postgres

@@ -27,6 +27,7 @@ __all__ = [
     "DamagedEventError",
     "EventStore",
     "Head",
+    "Hints",
     "Inspect",
     "JobFilter",
     "NoTextError",
@@ -69,6 +70,16 @@ class NoTextError(StoreError):
     """A table holds bytes that are no text: run `queuectl rebuild`."""
 
 
+class Hints(Protocol):
+    """Word from writers elsewhere that there may be something to do. Only hints: some never come."""
+
+    def descriptor(self) -> int | None:
+        """What turns readable with the next one, for now; None while none can come."""
+
+    def heard(self) -> bool:
+        """Whether there was one since this was last asked."""
+
+
 class EventStore(Protocol):
     """An append-only event log and the tables derived from it, changed together in one transaction."""
 
@@ -86,6 +97,9 @@ class EventStore(Protocol):
     @property
     def wake_file(self) -> str:
         """The file that is touched when there is something to do for an idle worker."""
+
+    def hints(self) -> Hints | None:
+        """Hear of writers that cannot touch the wake file; None: there are none such."""
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Hold the log's lock. `durable=False` (claims alone) does not wait for the disk."""

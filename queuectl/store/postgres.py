@@ -24,7 +24,7 @@ from queuectl.store.postgres_opening import as_text, greet
 if TYPE_CHECKING:
     from queuectl.store.postgres_shadow import Shadow
 
-__all__ = ["PostgresStore"]
+__all__ = ["PostgresStore", "is_there"]
 
 FRESH = 1_000_000
 """Microseconds that the server's time is taken to go on at our own clock's pace."""
@@ -190,6 +190,7 @@ class PostgresStore(AppendedLog):
             with copy.transaction():
                 copy.adopt(self.log_id, self.base)
                 copy.append_stored(self.stored())
+            copy.settle()
         finally:
             copy.close()
 
@@ -256,6 +257,15 @@ class PostgresStore(AppendedLog):
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._link.run(sql, parameters)
+
+
+def is_there(url: str) -> bool:
+    """Whether there is a queue already."""
+    link = Link(url, 10_000_000, lambda link: None)
+    try:
+        return bool(link.run(f"SELECT to_regclass('{link.schema}.meta') IS NOT NULL")[0][0])
+    finally:
+        link.close()
 
 
 def default_home() -> str:

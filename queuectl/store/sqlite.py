@@ -62,6 +62,9 @@ class SqliteStore(AppendedLog):
         """See EventStore."""
         return f"{self.path}.output"
 
+    def hints(self) -> None:
+        """See EventStore."""
+
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
     def _in_transaction(self) -> bool:
@@ -133,6 +136,10 @@ class SqliteStore(AppendedLog):
         """See EventStore."""
         self._run("VACUUM INTO ?", (path,))
         set_wal_mode(path)
+
+    def settle(self) -> None:
+        """Carry the whole -wal over, so that the file alone is the queue."""
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
