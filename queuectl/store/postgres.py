@@ -185,7 +185,7 @@ class PostgresStore(AppendedLog):
         """See EventStore. The copy is a SQLite queue of the same log: same events, same head."""
         from queuectl.store.sqlite import SqliteStore
 
-        copy = SqliteStore(path, SystemClock(), keep=lambda stored: Keeping(archived=False))
+        copy = SqliteStore(os.path.abspath(path), SystemClock(), keep=lambda stored: Keeping(archived=False))
         try:
             with copy.transaction():
                 copy.adopt(self.log_id, self.base)
