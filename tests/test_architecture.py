@@ -221,6 +221,7 @@ def test_only_runtime_reads_time_or_chance():
         "cli/log_output.py": {"time.strftime", "time.localtime", "time.gmtime"},  # writes a given moment, reads none
         "store/appending.py": {"os.urandom"},  # the salts
         "store/format.py": {"os.urandom"},  # the log's id
+        "store/postgres_opening.py": {"os.urandom"},  # the name of what a queue keeps beside it
         "store/remains.py": {"os.urandom"},  # another one, when nothing that is left says which it was
     }
     assert "os.urandom" in uses(HOUSE / "runtime.py")

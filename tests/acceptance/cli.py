@@ -161,7 +161,11 @@ def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
 def check_log(db: Path) -> None:
     """Positions and versions have no gaps, and every digest follows from the one before it."""
     columns = "position, stream_id, version, type, schema, recorded_at, actor, data, salt, digest"
-    rows = query(db, f"SELECT {columns} FROM events ORDER BY position")
+    check_rows(query(db, f"SELECT {columns} FROM events ORDER BY position"))
+
+
+def check_rows(rows: Sequence[Sequence[Any]]) -> None:
+    """The same, of rows in the order of their positions."""
     assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
     versions: dict[str, int] = {}
     digest = bytes(32)

@@ -1,0 +1,83 @@
+"""Queues on a server of the tests' own: the command line on one, and stores past it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.acceptance.cli import Queuectl, check_rows
+from tests.postgres.server import Server, binaries, server
+from tests.store.conftest import clock, home, peers
+from tests.store.places import Places
+from tests.store.vocabulary import SettableClock
+
+__all__ = ["clock", "home", "peers"]
+
+
+class OnServer(Queuectl):
+    """`queuectl` in a folder, with its queue on a server; the URL comes from the environment, as one should do it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder)
+        self.url = url
+        self.home = folder / "home"
+        self.env |= {"QUEUECTL_DB": url, "QUEUECTL_HOME": str(self.home)}
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the queue, read past `queuectl`."""
+        base, _, schema = self.url.partition("&schema=")
+        with psycopg.connect(base, options=f"-c search_path={schema or 'queuectl'}") as connection:
+            return connection.execute(sql).fetchall()  # type: ignore[call-overload,no-any-return]
+
+    def position(self) -> int:
+        with suppress(psycopg.errors.UndefinedTable):
+            return int(self.query("SELECT coalesce(max(position), 0) FROM events")[0][0])
+        return 0
+
+    def events(self, kind: str, db: Path | None = None) -> list[dict[str, Any]]:
+        rows = self.query(f"SELECT stream_id, data FROM events WHERE type = '{kind}' ORDER BY position")
+        found = [{"stream_id": stream, **json.loads(data)} for stream, data in rows]
+        return [{name: value for name, value in event.items() if name != "type"} for event in found]
+
+    def check(self) -> None:
+        """The log has to be whole, and seen whole from outside."""
+        columns = "position, stream_id, version, type, schema, recorded_at, actor, data, salt, digest"
+        with suppress(psycopg.errors.UndefinedTable):
+            check_rows(self.query(f"SELECT {columns} FROM events ORDER BY position"))
+
+
+@pytest.fixture(scope="session", params=sorted(binaries()))
+def postgres(request: pytest.FixtureRequest) -> Server:
+    """A running server, one parameter each of those there are."""
+    return server(request.param)
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    """A place for one log."""
+    return postgres.new_url()
+
+
+@pytest.fixture
+def places(postgres: Server, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
+    """Stores, closed in the end."""
+    places = Places("postgres", tmp_path, clock)
+    yield places
+    places.close()
+
+
+@pytest.fixture
+def queuectl(tmp_path: Path, url: str) -> Iterator[OnServer]:
+    """The command line. At the end whatever it started is stopped, and the log has to be whole."""
+    command_line = OnServer(tmp_path, url)
+    try:
+        yield command_line
+    finally:
+        command_line.stop()
+    command_line.check()
+    assert os.environ.get("QUEUECTL_DB") is None
