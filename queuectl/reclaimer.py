@@ -36,6 +36,7 @@ class Reclaimer:
     lease: int
     next_at: int = 0
     _silent: dict[str, int] = field(default_factory=dict)
+    _last_seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
 
     def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> None:
@@ -110,16 +111,23 @@ class Reclaimer:
         if self.commands.alive(who) is False:
             return True
         name = who.name if isinstance(who, WorkerRow) else who.worker
-        last = row.beat_at if row else since or 0
-        silent = now - last if row and row.boot_id == self.me.boot_id else self._by_wall_clock(row, since)
+        if row and row.boot_id == self.me.boot_id:
+            silent = now - row.beat_at
+        else:
+            silent = self._nothing_new_for(name, row.beat_at if row else since or 0, now)
         if silent <= lease:
             self._silent.pop(name, None)
             return False
         return self._silent.setdefault(name, now) <= now - EVERY
 
-    def _by_wall_clock(self, row: WorkerRow | None, since: int | None) -> int:
-        last = row.last_heartbeat * SECOND if row else since or 0
-        return self.queue.store.now() - last
+    def _nothing_new_for(self, name: str, sign: int, now: int) -> int:
+        """For how long a sign of life has been the same. Of a worker with another clock no more can be known.
+
+        The wall clock would do only until somebody sets it.
+        """
+        if self._last_seen.get(name, (None, now))[0] != sign:
+            self._last_seen[name] = (sign, now)
+        return now - self._last_seen[name][1]
 
     def _free(self, job: Job) -> bool:
         if not self._clear_run(job):
@@ -140,6 +148,7 @@ class Reclaimer:
         self.queue.note_worker(row.name, e.WorkerLost(noticed_by=self.me.name))
         self.queue.store.forget(row.name)
         self._silent.pop(row.name, None)
+        self._last_seen.pop(row.name, None)
 
 
 def _same(one: e.Claimed | WorkerRow, other: WorkerRow) -> bool:

@@ -127,7 +127,7 @@ class Worker:
 
     def _without_store(self, error: StoreError, now: int) -> float:
         """The store cannot be used: claim no more, let what runs end, and try for a while to record the results."""
-        self._stopping, self.failure = max(self._stopping, 1), error
+        self.failure = error
         if self._failing_since is None:
             log.error("%s; no more jobs are claimed, %d running", error, len(self.slots))
         if self._failing_since is None or self.slots:
@@ -233,11 +233,11 @@ class Worker:
         self._due_at = None
 
     def _beat(self, now: int) -> None:
-        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
         seconds = self.queue.store.now() // SECOND
         self.queue.store.beat(
             replace(self.row, beat_at=now, last_heartbeat=seconds, running=len(self.slots), jobs_done=self.jobs_done)
         )
+        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
         if self.queue.store.spans_hosts:
             self._lives_until = now + self.options.lease * 3 // 4  # counted from before the beat was written
             self.commands.live_until(self._lives_until)
@@ -257,7 +257,7 @@ class Worker:
             self._due_at = self._when_due()
 
     def _free(self) -> int:
-        if self._stopping or self._claims_left == 0:
+        if self._stopping or self.failure or self._claims_left == 0:
             return 0
         free = self.options.slots - len(self.slots)
         return free if self._claims_left is None else min(free, self._claims_left)
@@ -301,7 +301,7 @@ class Worker:
     def _through(self) -> bool:
         if self.slots or self._results.waiting or self._leftovers:
             return False
-        if self._stopping or self._claims_left == 0 or (self.options.once and self._exhausted):
+        if self._stopping or self.failure or self._claims_left == 0 or (self.options.once and self._exhausted):
             return True
         return self.options.drain and self._exhausted and not self.queue.unfinished(self.options.queues)
 

@@ -12,7 +12,10 @@ from queuectl.domain.job import Job
 from queuectl.store.base import WAKING, Change, WorkerRow
 from queuectl.store.sqlite import SqliteStore
 
-__all__ = ["COMMITTED", "Connection", "Shared"]
+__all__ = ["COMMIT", "COMMITTED", "Connection", "Shared"]
+
+COMMIT = "commit"
+"""The point at which a change is about to be in the store, or not at all."""
 
 COMMITTED = "committed"
 """The point at which a change is in the store, but its writer does not know it yet."""
@@ -54,6 +57,7 @@ class Connection:
             self._shared.locked = True
             try:
                 yield
+                self._visit(COMMIT)
             finally:
                 self._shared.locked = False
         self._shared.commits += 1

@@ -2,18 +2,19 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from queuectl.application import NewJob, Queue
 from queuectl.domain.events import Enqueued, RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.errors import StoreError
 from queuectl.store.base import WorkerRow
 from queuectl.store.sqlite import SqliteStore
 from queuectl.worker import Worker, WorkerOptions
 from tests.simulation.connection import Connection, Shared
-from tests.simulation.world import BOOT, HOST, SECOND, Script, SimulatedCommands, WorkerProcess, World
+from tests.simulation.world import SECOND, Host, Script, SimulatedCommands, WorkerProcess, World
 
 __all__ = ["Crashed", "Driver", "spec"]
 
@@ -43,8 +44,8 @@ def spec(**changes: Any) -> Enqueued:
 class Driver:
     """A queue, its workers and their world. `scripts` says what a job does, run by run (the last one repeats)."""
 
-    def __init__(self, *, keeps_lock: bool = True, seed: int = 0) -> None:
-        self.world = World(keeps_lock=keeps_lock)
+    def __init__(self, *, keeps_lock: bool = True, seed: int = 0, hosts: int = 1) -> None:
+        self.world = World(keeps_lock=keeps_lock, hosts=hosts)
         self.clock = self.world.clock
         self.shared = Shared(SqliteStore(":memory:", self.clock))
         self.store = self.shared.store
@@ -70,28 +71,29 @@ class Driver:
         self.scripts[job_id] = list(scripts) or [Script()]
         self.user.enqueue([NewJob(spec(**promised), job_id)])
 
-    def add_worker(self, *, namespace: int = 1, **options: Any) -> WorkerProcess:
+    def add_worker(self, *, namespace: int = 1, host: int = 0, **options: Any) -> WorkerProcess:
         """Start a worker."""
-        asked = WorkerOptions(**options)
-        row = self._row(asked, namespace)
+        asked, place = WorkerOptions(**options), self.world.hosts[host]
+        row = self._row(asked, place, namespace)
         visit = partial(self._visit, row.pid)
         commands = SimulatedCommands(self.world, row, visit)
         queue = Queue(Connection(self.shared, visit), row.name)
-        worker = Worker(queue, commands, self.clock, self.chance.random, row, asked)
-        process = WorkerProcess(row, asked, commands, worker, wants=self.clock.monotonic())
+        worker = Worker(queue, commands, place, self.chance.random, row, asked)
+        now = self.clock.monotonic()
+        process = WorkerProcess(row, asked, commands, worker, now - place.monotonic(), wants=now)
         self.world.workers[row.pid] = process
         with self._inside(process):
             worker.start()
         process.steady = True
         return process
 
-    def _row(self, options: WorkerOptions, namespace: int) -> WorkerRow:
+    def _row(self, options: WorkerOptions, host: Host, namespace: int) -> WorkerRow:
         number = len(self.world.workers) + 1
         seconds = self.clock.now() // SECOND
         return WorkerRow(
             name=f"w{number}",
-            host=HOST,
-            boot_id=BOOT,
+            host=host.name,
+            boot_id=host.boot_id,
             pid=100 + number,
             pid_namespace=namespace,
             pid_started_at=number,
@@ -121,8 +123,16 @@ class Driver:
             yield
         except Crashed:
             process.alive = False
+        except StoreError:
+            self._give_up(process)
         finally:
             process.inside = False
+
+    def _give_up(self, process: WorkerProcess) -> None:
+        """What `run` does when the store cannot be used."""
+        with suppress(Crashed):
+            process.worker.kill()
+        process.alive = False
 
     # ── time ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,7 +160,8 @@ class Driver:
     def leave(self, process: WorkerProcess) -> None:
         """The worker is through."""
         process.steady = False
-        process.worker.finish()
+        if process.worker.failure is None:
+            process.worker.finish()
         process.alive = False
 
     def run(self, seconds: float) -> None:

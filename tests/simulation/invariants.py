@@ -7,18 +7,16 @@ step costs what is new: events that came, the rows that they touched, and the jo
 from collections import defaultdict
 from typing import Any
 
-from msgspec import Struct
-
 from queuectl.domain import events as e
-from queuectl.domain.job import Job, evolve
+from queuectl.domain.job import evolve
 from queuectl.store.base import PAUSE_ALL
+from tests.simulation.attendance import Attendance, Known
 from tests.simulation.driver import Driver
 from tests.simulation.tables import InvariantError, compare_all, compare_counts, compare_job, must
 from tests.simulation.world import SECOND, Process, WorkerProcess, output_of
 
 __all__ = ["InvariantError", "Oracle"]
 
-FREED_WITHIN = 60 * SECOND
 SPINS = 200
 LOOKS_AHEAD = 10_000
 """How long a worker goes by its last look at who is next in line."""
@@ -42,33 +40,17 @@ NOTES = {
 }
 
 
-class Known(Struct):
-    """What the oracle knows of a job."""
-
-    spec: e.Enqueued
-    position: int
-    state: str = ""
-    attempts: int = 0
-    run: int = 0
-    due_at: int = 0
-    passed_over: dict[int, int] = {}
-    claim: e.Claimed | None = None
-    claimed_at: int = 0
-    cancel_requested: bool = False
-    job: Job | None = None
-
-
 class Oracle:
     """Watches one simulation. `check` after every step, `finish` at its end."""
 
     def __init__(self, driver: Driver) -> None:
         self.world, self.clock, self.store, self.shared = driver.world, driver.clock, driver.store, driver.shared
-        self.position = self.recorded_at = self.looked_at = 0
+        self.position = self.recorded_at = 0
         self.versions: dict[str, int] = {}
         self.jobs: dict[str, Known] = {}
         self.paused: set[str] = set()
-        self.unattended: dict[str, int] = {}
         self.idle_ticks: dict[int, list[int]] = defaultdict(list)
+        self.attendance = Attendance(self.world, self.store, self.jobs, self.paused)
         self.world.spawned = self.spawned
 
     # ── when it looks ───────────────────────────────────────────────────────────────────────────────
@@ -76,12 +58,15 @@ class Oracle:
     def check(self) -> None:
         """Everything that is new since the last look."""
         self.read_on()
-        self._check_attended()
+        self.attendance.check()
 
     def spawned(self, process: Process) -> None:
-        """A command is about to start: nothing of its job may live, and its run must be the current one."""
+        """A command is about to start: nothing of its job may live there, and its run must be the current one.
+
+        On another host it may: of a worker that was rightly taken for lost, as `_lost` sees to.
+        """
         self.read_on()
-        others = self.world.living(process.job_id)
+        others = self.world.living(process.job_id, host=process.place.host)
         must(not others, f"{process.job_id}: run {process.run} starts while run {[p.run for p in others]} lives")
         known = self.jobs[process.job_id]
         must(
@@ -171,7 +156,7 @@ class Oracle:
         must(event.worker == record.actor, f"{job_id} is claimed by {record.actor} for {event.worker}")
         worker, queue = self.world.workers[event.pid], known.spec.queue
         must(known.due_at <= now, f"{job_id} is claimed {known.due_at - now} us before it is due")
-        must(not worker.options.queues or queue in worker.options.queues, f"{job_id} is claimed from the queue {queue}")
+        must(worker.serves(queue), f"{job_id} is claimed from the queue {queue}")
         must(not self.paused & {PAUSE_ALL, queue}, f"{job_id} is claimed, but its queue is paused")
         self._in_turn(job_id, known, worker, now)
         known.run, known.claim, known.claimed_at = event.run, event, self.clock.monotonic()
@@ -240,7 +225,8 @@ class Oracle:
         job_id = record.stream_id
         must(event.run == known.run, f"{job_id}: {record.type} by run {event.run}, but run {known.run} is current")
         run = self.world.runs.get((job_id, event.run))
-        must(run is None or not run.lives(self.clock.monotonic()), f"{job_id}: {record.type}, but its command runs on")
+        over = run is None or not run.lives(self.clock.monotonic()) or run.place.host != self._host(record.actor)
+        must(over, f"{job_id}: {record.type}, but its command runs on")
         if event.stdout:
             must(event.stdout == output_of(job_id, event.run), f"{job_id}: the result has another run's output")
         known.claim, known.cancel_requested = None, False
@@ -264,7 +250,7 @@ class Oracle:
     def _lost(self, known: Known, claim: e.Claimed, run: Process | None, record: e.RecordedEvent) -> None:
         """Dead, silent for its lease, or never told that it has the claim. And nothing of the run is left."""
         job_id, worker = record.stream_id, self.world.workers[claim.pid]
-        beat_at = self.shared.beats[claim.worker]
+        beat_at = self.beat_at(worker)
         if claim.worker in self.shared.forgotten:
             beat_at = min(beat_at, known.claimed_at)
         silent = self.clock.monotonic() - beat_at > claim.lease
@@ -272,33 +258,15 @@ class Oracle:
         # Whoever was stopped after it had looked, and before it acted, cannot know of a later beat.
         [began] = [each.ticked_at for each in self.world.workers.values() if each.row.name == record.actor]
         must(not worker.alive or silent or unaware or began <= beat_at, f"{job_id}: {claim.worker} is said to be lost")
-        must(not self.world.living(job_id), f"{job_id} is freed while its processes live")
+        left = self.world.living(job_id, host=self._host(record.actor))
+        must(not left, f"{job_id} is freed while its processes live")
 
-    # ── nothing stays in processing ─────────────────────────────────────────────────────────────────
+    def beat_at(self, worker: WorkerProcess) -> int:
+        """The world's time of a worker's last sign of life."""
+        return self.shared.beats[worker.row.name] + worker.began_at
 
-    def _check_attended(self) -> None:
-        """A job that no healthy worker watches is freed within 60 s in which there was one."""
-        now = self.clock.monotonic()
-        passed, self.looked_at = now - self.looked_at, now
-        healthy = [process for process in self.world.workers.values() if process.healthy]
-        waiting = [job_id for job_id, each in self.jobs.items() if each.state == "processing"]
-        self.unattended = {
-            job_id: self.unattended.get(job_id, -passed) + passed
-            for job_id in waiting
-            if healthy and not self._is_attended(job_id, healthy)
-        }
-        for job_id, since in self.unattended.items():
-            must(since <= FREED_WITHIN, f"{job_id} has been in processing without a worker for {since / SECOND} s")
-
-    def _is_attended(self, job_id: str, healthy: list[WorkerProcess]) -> bool:
-        """Its command runs under a healthy worker; or it is held where no healthy worker can reach it."""
-        run = self.world.runs.get((job_id, self.jobs[job_id].run))
-        if run and run.lives(self.clock.monotonic()) and any(run.parent == process.row.pid for process in healthy):
-            return True
-        holders = [process.namespace for process in self.world.living(job_id)]
-        if owner := self.world.lock_owner(job_id):
-            holders.append(owner.row.pid_namespace)
-        return any(all(process.row.pid_namespace != place for process in healthy) for place in holders)
+    def _host(self, actor: str) -> str:
+        return next(each.row.host for each in self.world.workers.values() if each.row.name == actor)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -106,6 +106,40 @@ def test_a_worker_that_beats_keeps_its_job() -> None:
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
+def test_whoever_sets_the_wall_clock_takes_no_job_from_a_worker_of_another_host() -> None:
+    driver = Driver(hosts=2)
+    driver.add_worker(lease=30 * SECOND)
+    driver.enqueue("a", LONG)
+    driver.run(1)
+    driver.add_worker(lease=30 * SECOND, host=1)
+    for _ in range(3):
+        driver.run(15)
+        driver.clock.jumped += 365 * 86_400 * SECOND
+    driver.run(60)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_the_job_of_a_host_that_is_gone_is_free_when_its_lease_is_over() -> None:
+    driver = Driver(hosts=2)
+    driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", LONG, SHORT)
+    driver.run(1)
+    driver.add_worker(lease=20 * SECOND, host=1)
+    driver.run(1)
+    driver.world.reboot(driver.world.hosts[0])
+    assert 15 < freed_after(driver, "a") < 25
+
+
+def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:
+    driver = Driver(hosts=2)
+    driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", LONG, SHORT)
+    driver.run(1)
+    driver.world.reboot(driver.world.hosts[0])
+    driver.add_worker(lease=20 * SECOND)
+    assert freed_after(driver, "a") < 2
+
+
 def test_a_worker_that_is_paused_for_less_than_its_lease_keeps_its_job() -> None:
     driver, lost = with_a_lost_job(lease=30 * SECOND)
     pause(driver, lost)

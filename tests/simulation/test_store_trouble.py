@@ -7,9 +7,9 @@ import pytest
 
 from queuectl.domain.events import CancelRequested
 from queuectl.domain.job import Job
-from queuectl.errors import StoreBusyError
+from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store.base import Change
-from tests.simulation.connection import COMMITTED, READS
+from tests.simulation.connection import COMMIT, COMMITTED, READS
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
 
@@ -89,6 +89,26 @@ def test_a_timeout_is_enforced_while_the_store_is_locked() -> None:
     busy(driver, lambda point: point in STORE)
     driver.run(6)
     assert not driver.world.living("a")
+
+
+def test_a_full_disk_does_not_make_the_first_stop_a_second_one() -> None:
+    driver = Driver()
+    process = driver.add_worker(grace=10 * SECOND)
+    driver.enqueue("a", Script(lasts=20 * SECOND))
+    driver.run(1)
+    full = True
+
+    def fault(process: WorkerProcess | None, point: str) -> None:
+        if full and process and process.steady and point == COMMIT:
+            raise StoreError("the disk is full")
+
+    driver.fault = fault
+    driver.run(8)
+    full = False
+    process.worker.stop()
+    driver.run(30)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+    assert not process.alive
 
 
 def test_a_result_whose_commit_was_reported_as_failed_lands_once() -> None:

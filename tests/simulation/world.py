@@ -1,4 +1,4 @@
-"""The world that workers are simulated in: one clock, one table of processes, one of locks, all in virtual time.
+"""The world that workers are simulated in: one time, hosts, a table of processes and one of locks, all virtual.
 
 `SimulatedCommands` is the runner of one simulated worker. What a command does is a `Script`; everything that
 happened to a process stays in the table, so that the log can be held against it.
@@ -7,6 +7,7 @@ happened to a process stays in the table, so that the log can be held against it
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGKILL, SIGTERM
+from typing import NamedTuple
 
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, NotStarted, Signalled
@@ -19,7 +20,7 @@ SECOND = 1_000_000
 EPOCH = 1_800_000_000 * SECOND
 BOOT_AGE = 1_000 * SECOND
 FOR_EVER = 10**9 * SECOND
-HOST, BOOT = "node", "boot-1"
+HOST = "node-1"
 ENDED_BY_SIGTERM = Signalled(SIGTERM)
 
 
@@ -38,6 +39,33 @@ class VirtualClock:
 
     def advance(self, microseconds: int) -> None:
         self.elapsed += max(0, microseconds)
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """A machine. Its monotonic clock begins with its boot; the wall clock is the same everywhere."""
+
+    name: str
+    clock: VirtualClock
+    boots: int = 1
+    booted_at: int = -BOOT_AGE
+
+    @property
+    def boot_id(self) -> str:
+        return f"{self.name}/boot-{self.boots}"
+
+    def now(self) -> int:
+        return self.clock.now()
+
+    def monotonic(self) -> int:
+        return self.clock.elapsed - self.booted_at
+
+
+class Place(NamedTuple):
+    """Where a process is seen, and can be killed."""
+
+    host: str
+    namespace: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +92,7 @@ class Process:
     job_id: str
     run: int
     parent: int
-    namespace: int
+    place: Place
     started: int
     ends: int
     cause: AnyCause | None
@@ -97,12 +125,16 @@ class Process:
 
 @dataclass(slots=True, eq=False)
 class WorkerProcess:
-    """The process that a worker lives in. `inside`: stopped short in the middle of a tick."""
+    """The process that a worker lives in. `inside`: stopped short in the middle of a tick.
+
+    `began_at` is the world's time at which its host's monotonic clock stood at 0.
+    """
 
     row: WorkerRow
     options: WorkerOptions
     commands: "SimulatedCommands"
     worker: Worker
+    began_at: int = 0
     alive: bool = True
     steady: bool = False
     inside: bool = False
@@ -115,15 +147,29 @@ class WorkerProcess:
     def healthy(self) -> bool:
         return self.alive and self.resumes_at is None and not self.inside
 
+    @property
+    def place(self) -> Place:
+        return Place(self.row.host, self.row.pid_namespace)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is there to take a job."""
+        free = self.healthy and len(self.worker.slots) < self.options.slots
+        return free and not (self.stops or self.options.once or self.worker.failure)
+
+    def serves(self, queue: str) -> bool:
+        return not self.options.queues or queue in self.options.queues
+
     def next_tick(self) -> int:
         return min([self.wants, *(run.ends for run in self.commands.runs.values())])
 
 
 class World:
-    """The machine: its clock, processes and locks. `keeps_lock`: workers hold a run's lock beside its processes."""
+    """Hosts, processes and locks. `keeps_lock`: workers hold a run's lock beside its processes."""
 
-    def __init__(self, *, keeps_lock: bool = True) -> None:
+    def __init__(self, *, keeps_lock: bool = True, hosts: int = 1) -> None:
         self.clock = VirtualClock()
+        self.hosts = [Host(f"node-{number}", self.clock) for number in range(1, hosts + 1)]
         self.keeps_lock = keeps_lock
         self.script: Callable[[Job], Script] = lambda job: Script()
         self.spawned: Callable[[Process], None] = lambda process: None
@@ -131,25 +177,42 @@ class World:
         self.runs: dict[tuple[str, int], Process] = {}
         self.not_started: set[tuple[str, int]] = set()
         self.refused: dict[str, int] = {}
-        self.locks: dict[str, int] = {}
+        self.locks: dict[tuple[str, str], int] = {}
         self._processes: dict[str, list[Process]] = {}
 
-    def living(self, job_id: str, run: int | None = None) -> list[Process]:
+    def living(self, job_id: str, run: int | None = None, host: str = "") -> list[Process]:
         now = self.clock.monotonic()
-        found = [process for process in self._processes.get(job_id, ()) if process.lives(now)]
-        return found if run is None else [process for process in found if process.run == run]
+        return [
+            process
+            for process in self._processes.get(job_id, ())
+            if process.lives(now) and run in (None, process.run) and host in ("", process.place.host)
+        ]
 
-    def lock_owner(self, job_id: str) -> WorkerProcess | None:
-        """The living worker that holds the job's lock."""
-        owner = self.workers.get(self.locks.get(job_id, 0))
+    def lock_owner(self, job_id: str, host: str) -> WorkerProcess | None:
+        """The living worker that holds the job's lock on a host."""
+        owner = self.workers.get(self.locks.get((host, job_id), 0))
         return owner if owner and owner.alive else None
 
-    def is_locked(self, job_id: str) -> bool:
-        return bool(self.living(job_id)) or self.lock_owner(job_id) is not None
+    def is_locked(self, job_id: str, host: str = HOST) -> bool:
+        return bool(self.living(job_id, host=host)) or self.lock_owner(job_id, host) is not None
+
+    def holders(self, job_id: str) -> list[Place]:
+        """Where something keeps the job's lock."""
+        owners = [self.lock_owner(job_id, host.name) for host in self.hosts]
+        return [process.place for process in (*self.living(job_id), *filter(None, owners))]
+
+    def reboot(self, host: Host) -> None:
+        """All that lives there is gone, and the monotonic clock begins again."""
+        for worker in self.workers.values():
+            worker.alive = worker.alive and worker.row.host != host.name
+        for job_id in self._processes:
+            for process in self.living(job_id, host=host.name):
+                process.signal(SIGKILL, self.clock.monotonic())
+        host.boots, host.booted_at = host.boots + 1, self.clock.elapsed
 
     def spawn(self, job: Job, script: Script, parent: WorkerRow) -> Process:
         now = self.clock.monotonic()
-        who = (job.id, job.run, parent.pid, parent.pid_namespace, now)
+        who = (job.id, job.run, parent.pid, Place(parent.host, parent.pid_namespace), now)
         command = Process(*who, now + script.lasts, script.cause, script.obeys, script.told)
         self.spawned(command)
         self.runs[job.id, job.run] = command
@@ -174,10 +237,10 @@ class SimulatedCommands:
 
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")
-        if self.world.is_locked(job.id) or job.id in self.runs:
+        if self.world.is_locked(job.id, self.me.host) or job.id in self.runs:
             self.world.refused[job.id] = self.world.clock.monotonic()
             return False
-        self.world.locks[job.id] = self.me.pid
+        self.world.locks[self.me.host, job.id] = self.me.pid
         return True
 
     def unreserve(self, job_id: str) -> None:
@@ -234,12 +297,13 @@ class SimulatedCommands:
 
     def clear(self, job: Job) -> bool:
         self._visit("clear")
-        seen = [each for each in self.world.living(job.id) if each.namespace == self.me.pid_namespace]
+        here = Place(self.me.host, self.me.pid_namespace)
+        seen = [each for each in self.world.living(job.id) if each.place == here]
         for process in seen:
             process.signal(SIGKILL, self.world.clock.monotonic())
         if seen:
             return False
-        locked = self.world.is_locked(job.id)
+        locked = self.world.is_locked(job.id, self.me.host)
         if locked and job.claim and job.claim.pid != self.me.pid and self.alive(job.claim):
             self.world.workers[job.claim.pid].alive = False  # it stopped between claim and start: the runner kills it
         return not locked
@@ -248,14 +312,16 @@ class SimulatedCommands:
         return output_of(job.id, job.run), ""
 
     def alive(self, who: Identity) -> bool | None:
+        if who.boot_id != self.me.boot_id:
+            return False if who.host == self.me.host else None
         if who.pid_namespace != self.me.pid_namespace:
             return None
         worker = self.world.workers.get(who.pid)
         return worker is not None and worker.alive and worker.row.pid_started_at == who.pid_started_at
 
     def _unlock(self, job_id: str) -> None:
-        if self.world.locks.get(job_id) == self.me.pid:
-            del self.world.locks[job_id]
+        if self.world.locks.get((self.me.host, job_id)) == self.me.pid:
+            del self.world.locks[self.me.host, job_id]
 
 
 def output_of(job_id: str, run: int) -> str:

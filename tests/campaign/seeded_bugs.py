@@ -1,0 +1,313 @@
+"""Builds with a seeded bug: each breaks one rule of the queue, and the campaigns have to notice it.
+
+A bug is a function that patches; `seen` is what the simulation says of it. `rules`: it is in the queue's rules or
+tables, so that no worker is needed to see it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from queuectl.application import Queue
+from queuectl.claiming import Claiming
+from queuectl.domain import backoff, commands, job
+from queuectl.domain import events as e
+from queuectl.domain.machine import State
+from queuectl.errors import StoreBusyError
+from queuectl.reclaimer import Reclaimer
+from queuectl.runtime import LogClock
+from queuectl.store import projections
+from queuectl.store.projecting import ProjectedTables
+from queuectl.store.tables import Tables
+from queuectl.worker import Worker
+from tests.simulation.world import SECOND, SimulatedCommands
+
+__all__ = ["BUGS", "Bug"]
+
+DAY = 86_400 * SECOND
+
+Patch = Callable[..., None]
+
+
+class Bug(Struct, frozen=True):
+    """`put_in` breaks the build until the patch is undone."""
+
+    put_in: Callable[[Patch], None]
+    seen: str
+    rules: bool
+
+    @property
+    def name(self) -> str:
+        return self.put_in.__name__.replace("_", " ")
+
+
+BUGS: list[Bug] = []
+
+
+def bug(seen: str, *, rules: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """One more."""
+
+    def known(put_in: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        BUGS.append(Bug(put_in, seen, rules))
+        return put_in
+
+    return known
+
+
+def rule(patch: Patch, command: type[commands.Command], changed: Callable[..., list[e.Event]]) -> None:
+    """Another rule for a command; it is given the right one too."""
+    right = commands._RULES[command]
+    patch(commands, "_RULES", {**commands._RULES, command: lambda *asked: changed(right, *asked)})
+
+
+def fold(patch: Patch, event: type[e.Event], changed: Callable[..., job.Job]) -> None:
+    """Another change by an event; it is given what is right."""
+    right = job._EVOLVE[event]
+    evolved = {**job._EVOLVE, event: lambda before, *more: changed(right(before, *more), before, *more)}
+    patch(job, "_EVOLVE", evolved)
+
+
+# ── who runs a job ──────────────────────────────────────────────────────────────────────────────────
+
+
+@bug(r"by run \d+, but run \d+ is current", rules=True)
+def a_late_result_lands(patch: Patch) -> None:
+    patch(commands, "_stale", lambda job, run: job.claim is None)
+
+
+@bug(r"starts while run .* lives")
+def the_lock_is_not_asked_for(patch: Patch) -> None:
+    def reserve(self: SimulatedCommands, job: Any) -> bool:
+        self.world.locks[self.me.host, job.id] = self.me.pid
+        return True
+
+    patch(SimulatedCommands, "reserve", reserve)
+
+
+@bug(r"is said to be lost")
+def everyone_else_is_dead(patch: Patch) -> None:
+    patch(SimulatedCommands, "alive", lambda self, who: False)
+
+
+@bug(r"in processing without a worker")
+def lost_jobs_are_left(patch: Patch) -> None:
+    patch(Reclaimer, "_is_lost", lambda *whatever: False)
+
+
+@bug(r"its command runs on|freed while its processes live")
+def a_job_is_freed_before_its_processes_are_dead(patch: Patch) -> None:
+    patch(SimulatedCommands, "clear", lambda self, job: True)
+
+
+@bug(r"is said to be lost")
+def leases_run_on_the_wall_clock(patch: Patch) -> None:
+    def by_wall_clock(self: Reclaimer, name: str, sign: int, now: int) -> int:
+        seen = [row.last_heartbeat * SECOND for row in self.queue.store.workers() if row.name == name]
+        return self.queue.store.now() - (seen[0] if seen else sign)
+
+    patch(Reclaimer, "_nothing_new_for", by_wall_clock)
+
+
+@bug(r"has given no sign of life")
+def the_lease_is_never_renewed(patch: Patch) -> None:
+    beat = Worker._beat
+    patch(
+        Worker, "_beat", lambda self, now: None if self.row.name in self.queue.store._shared.beats else beat(self, now)
+    )
+
+
+@bug(r"is said to be lost")
+def a_busy_store_loses_results(patch: Patch) -> None:
+    execute = Queue.execute
+
+    def lossy(self: Queue, wanted: Any, known: Any = None) -> Any:
+        try:
+            return execute(self, wanted, known)
+        except StoreBusyError:
+            return [None for _ in wanted]
+
+    patch(Queue, "execute", lossy)
+
+
+# ── when, and in which order ────────────────────────────────────────────────────────────────────────
+
+
+@bug(r"before it is due", rules=True)
+def a_job_is_claimed_too_early(patch: Patch) -> None:
+    claimable = Tables.claimable
+    patch(Tables, "claimable", lambda self, q, limit, now, skip=(): claimable(self, q, limit, now + DAY, skip))
+    rule(patch, commands.Claim, lambda claim, command, job, now: claim(command, job, now + DAY))
+
+
+@bug(r"before it is due", rules=True)
+def a_delay_is_forgotten(patch: Patch) -> None:
+    enqueued = job._enqueued
+    patch(job, "_enqueued", lambda record, spec: enqueued(record, replace(spec, delay=0)))
+
+
+@bug(r"is due, and for .* no idle worker has taken it|is claimed before", rules=True)
+def a_requeued_job_waits_for_its_old_time(patch: Patch) -> None:
+    fold(patch, e.Requeued, lambda after, *_: replace(after, due_at=after.spec.at or after.due_at))
+
+
+@bug(r"is claimed before", rules=True)
+def the_last_come_is_first_served(patch: Patch) -> None:
+    claimable = Tables.claimable
+    patch(Tables, "claimable", lambda self, *asked: claimable(self, *asked)[::-1])
+
+
+@bug(r"is claimed before", rules=True)
+def the_lowest_priority_is_first_served(patch: Patch) -> None:
+    lanes = Tables._lanes
+    patch(Tables, "_lanes", lambda self, queues: lanes(self, queues)[::-1])
+
+
+@bug(r"its queue is paused", rules=True)
+def a_pause_is_ignored(patch: Patch) -> None:
+    claimable = Tables.claimable
+
+    def unpaused(self: Any, *asked: Any) -> list[str]:
+        kept = self._run("SELECT * FROM pauses")
+        self._run("DELETE FROM pauses")
+        found = claimable(self, *asked)
+        for row in kept:
+            self._run("INSERT INTO pauses VALUES (?, ?, ?)", row)
+        return found
+
+    patch(Tables, "claimable", unpaused)
+
+
+@bug(r"its queue is paused")
+def a_pause_is_seen_too_late(patch: Patch) -> None:
+    patch(Claiming, "_check_hints", lambda self: None)
+
+
+@bug(r"is due, and for .* no idle worker has taken it")
+def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
+    heed = Worker._heed
+
+    def deaf(self: Worker, now: int) -> None:
+        due_at = self._due_at
+        heed(self, now)
+        self._due_at = due_at
+
+    patch(Worker, "_heed", deaf)
+    patch(Worker, "_when_due", lambda self: self.clock.monotonic() + DAY)
+
+
+@bug(r"older than the one before", rules=True)
+def time_goes_back(patch: Patch) -> None:
+    patch(LogClock, "now", lambda self, last_recorded: self._clock.now())
+
+
+# ── how a run ends ──────────────────────────────────────────────────────────────────────────────────
+
+
+@bug(r"retry \d+ of|waits \d+ us, not", rules=True)
+def attempts_are_forgotten(patch: Patch) -> None:
+    failed = commands._failed
+    patch(commands, "_failed", lambda job, command, cause: failed(replace(job, attempts=0), command, cause))
+
+
+@bug(r"is buried after", rules=True)
+def one_retry_is_missing(patch: Patch) -> None:
+    failed = commands._failed
+    patch(
+        commands, "_failed", lambda job, command, cause: failed(replace(job, attempts=job.attempts + 1), command, cause)
+    )
+
+
+@bug(r"waits 0 us, not", rules=True)
+def a_retry_does_not_wait(patch: Patch) -> None:
+    patch(backoff, "wait", lambda *whatever: 0)
+
+
+@bug(r"but it was", rules=True)
+def the_cause_of_a_failure_is_lost(patch: Patch) -> None:
+    failed = commands._failed
+    patch(commands, "_failed", lambda job, command, cause: failed(job, command, e.Exited(1)))
+
+
+@bug(r"its row says", rules=True)
+def a_release_counts_as_an_attempt(patch: Patch) -> None:
+    fold(patch, e.Released, lambda after, *_: replace(after, attempts=after.attempts + 1))
+
+
+@bug(r"its row says", rules=True)
+def a_requeue_keeps_the_attempts(patch: Patch) -> None:
+    fold(patch, e.Requeued, lambda after, before, *_: replace(after, attempts=before.attempts))
+
+
+@bug(r"was cancelled, but is", rules=True)
+def the_cancel_of_a_pending_job_is_lost(patch: Patch) -> None:
+    rule(
+        patch,
+        commands.Cancel,
+        lambda cancel, command, job, now: [] if job.state is State.PENDING else cancel(command, job, now),
+    )
+
+
+@bug(r"still have not ended")
+def timeouts_are_ignored(patch: Patch) -> None:
+    start = Worker._start
+
+    def endless(self: Worker, job: Any, *more: Any) -> None:
+        start(self, job, *more)
+        if slot := self.slots.get(job.id):
+            slot.deadline = None
+
+    patch(Worker, "_start", endless)
+
+
+@bug(r"which was not told to")
+def the_first_stop_ends_what_runs(patch: Patch) -> None:
+    stop = Worker.stop
+
+    def twice(self: Worker) -> None:
+        stop(self)
+        stop(self)
+
+    patch(Worker, "stop", twice)
+
+
+# ── the tables ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@bug(r"the counts are", rules=True)
+def the_counts_drift(patch: Patch) -> None:
+    add = ProjectedTables._add_counts
+    patch(ProjectedTables, "_add_counts", lambda self, counts: add(self, type(counts)(list(counts)[:1])))
+
+
+@bug(r"its row is", rules=True)
+def rows_are_not_updated(patch: Patch) -> None:
+    patch(ProjectedTables, "_update", lambda self, table, old, new: None)
+
+
+@bug(r"its row is", rules=True)
+def a_purge_leaves_the_row(patch: Patch) -> None:
+    rows = projections.rows
+    as_done = {State.PURGED: State.DONE}
+    patch(
+        projections,
+        "rows",
+        lambda job: rows(job and replace(job, state=as_done.get(job.state, job.state))),
+    )
+
+
+@bug(r"its rows in the dlq are", rules=True)
+def a_dead_letter_is_missing(patch: Patch) -> None:
+    rows = projections.rows
+    patch(projections, "rows", lambda job: {table: row for table, row in rows(job).items() if table == "jobs"})
+
+
+@bug(r"answers for .* without a key", rules=True)
+def a_unique_key_is_never_released(patch: Patch) -> None:
+    def holder(self: Any, unique: str) -> str | None:
+        found = self._run("SELECT id FROM jobs WHERE unique_key = ?", (unique,))
+        return found[0][0] if found else None
+
+    patch(Tables, "holder", holder)

@@ -1,0 +1,91 @@
+"""The part of the oracle that sees to it that nothing is left lying: no lost run, and no job that is due."""
+
+from collections.abc import Mapping, Set
+
+from msgspec import Struct
+
+from queuectl.domain import events as e
+from queuectl.domain.job import Job
+from queuectl.store.base import PAUSE_ALL, EventStore
+from tests.simulation.tables import must
+from tests.simulation.world import SECOND, Place, WorkerProcess, World
+
+__all__ = ["Attendance", "Known"]
+
+FREED_WITHIN = 60 * SECOND
+TAKEN_WITHIN = 10 * SECOND
+BLOCKED_FOR = 2 * SECOND
+"""How long a job whose lock was held is not expected to be asked for again."""
+
+
+class Known(Struct):
+    """What the oracle knows of a job."""
+
+    spec: e.Enqueued
+    position: int
+    state: str = ""
+    attempts: int = 0
+    run: int = 0
+    due_at: int = 0
+    passed_over: dict[int, int] = {}
+    claim: e.Claimed | None = None
+    claimed_at: int = 0
+    cancel_requested: bool = False
+    job: Job | None = None
+
+
+class Attendance:
+    """`jobs` and `paused` are the oracle's own. `check` after every step."""
+
+    def __init__(self, world: World, store: EventStore, jobs: Mapping[str, Known], paused: Set[str]) -> None:
+        self.world, self.clock, self.store = world, world.clock, store
+        self.jobs, self.paused = jobs, paused
+        self.looked_at = 0
+        self.unattended: dict[str, int] = {}
+        self.untaken: dict[str, int] = {}
+
+    def check(self) -> None:
+        """How long each job has been waiting for somebody to do something about it."""
+        now = self.clock.monotonic()
+        passed, self.looked_at = now - self.looked_at, now
+        self.unattended = {job_id: self.unattended.get(job_id, -passed) + passed for job_id in self._lost()}
+        self.untaken = {job_id: self.untaken.get(job_id, -passed) + passed for job_id in self.wanted()}
+        for job_id, since in self.unattended.items():
+            must(since <= FREED_WITHIN, f"{job_id} has been in processing without a worker for {since / SECOND} s")
+        for job_id, since in self.untaken.items():
+            must(since <= TAKEN_WITHIN, f"{job_id} is due, and for {since / SECOND} s no idle worker has taken it")
+
+    def _lost(self) -> list[str]:
+        """Jobs in processing that no healthy worker watches, though there is one."""
+        healthy = [process for process in self.world.workers.values() if process.healthy]
+        held = [job_id for job_id, each in self.jobs.items() if each.state == "processing"] if healthy else []
+        return [job_id for job_id in held if not self._is_attended(job_id, healthy)]
+
+    def _is_attended(self, job_id: str, healthy: list[WorkerProcess]) -> bool:
+        """Its command runs under a healthy worker; or it is held where no healthy worker can reach it."""
+        run = self.world.runs.get((job_id, self.jobs[job_id].run))
+        if run and run.lives(self.clock.monotonic()) and any(run.parent == process.row.pid for process in healthy):
+            return True
+        holders = self.world.holders(job_id)
+        return any(all(_in_the_way(holder, process.place) for process in healthy) for holder in holders)
+
+    def wanted(self) -> list[str]:
+        """Jobs that are due, for which there is an idle worker, and whose lock nobody was seen to hold."""
+        idle = [process for process in self.world.workers.values() if process.idle]
+        waiting = [(job_id, each) for job_id, each in self.jobs.items() if each.state == "pending"]
+        if not idle or not waiting:
+            return []
+        now, lately = self.store.now(), self.clock.monotonic() - BLOCKED_FOR
+        return [
+            job_id
+            for job_id, each in waiting
+            if each.due_at <= now
+            and not self.paused & {PAUSE_ALL, each.spec.queue}
+            and self.world.refused.get(job_id, 0) < lately
+            and any(process.serves(each.spec.queue) for process in idle)
+        ]
+
+
+def _in_the_way(holder: Place, place: Place) -> bool:
+    """On the same host, so that the lock cannot be taken, but in another namespace, so that its holder is not seen."""
+    return holder.host == place.host and holder.namespace != place.namespace

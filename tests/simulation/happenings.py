@@ -1,0 +1,204 @@
+"""What happens between the turns of the workers: what people ask for, and what befalls workers and hosts."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from queuectl.application import NewJob, Receipt
+from queuectl.domain.events import Enqueued
+from queuectl.domain.job import Job
+from queuectl.store.base import PAUSE_ALL
+from tests.simulation.driver import spec
+from tests.simulation.fate import HOUR
+from tests.simulation.tables import must
+from tests.simulation.world import SECOND, WorkerProcess
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+__all__ = ["QUEUES", "happen"]
+
+DAY = 24 * HOUR
+QUEUES = ("default", "mail", "slow")
+
+Happening: TypeAlias = Callable[["Simulation"], None]
+
+
+def happen(sim: "Simulation") -> None:
+    """One of all these, by their weights and the seed's fate."""
+    blows = sim.fate.blows
+    deeds = [*DEEDS, *(BY_NAME[blow] for blow in blows)]
+    sim.rng.choices(deeds, [*DEEDS.values(), *blows.values()])[0](sim)
+
+
+# ── what people do ──────────────────────────────────────────────────────────────────────────────────
+
+
+def enqueue_some(sim: "Simulation") -> None:
+    """New jobs, sometimes an id that is known."""
+    jobs = [NewJob(_promises(sim), _new_or_known_id(sim)) for _ in range(sim.rng.choice([1, 1, 1, 2, 5]))]
+    sim.attempt(lambda: _check_receipts(sim, jobs, sim.user.enqueue(jobs)))
+
+
+def _check_receipts(sim: "Simulation", jobs: list[NewJob], receipts: list[Receipt]) -> None:
+    """Another job answers only while it holds the key."""
+    sim.oracle.read_on()
+    for job, receipt in zip(jobs, receipts, strict=True):
+        known = sim.oracle.jobs[receipt.id]
+        holds = known.state in ("pending", "processing") and known.spec.unique == job.spec.unique is not None
+        may_have_ended_since = sim.fate.interrupted
+        must(receipt.id == job.id or holds or may_have_ended_since, f"{receipt.id} answers for {job.id} without a key")
+
+
+def _new_or_known_id(sim: "Simulation") -> str:
+    if sim.added and sim.rng.random() < 0.1:
+        return f"job-{sim.rng.randrange(1, sim.added + 1)}"
+    sim.added += 1
+    return f"job-{sim.added}"
+
+
+def _promises(sim: "Simulation") -> Enqueued:
+    rng = sim.rng
+    at = sim.store.now() + rng.choice([-DAY, 5 * SECOND, HOUR, 200 * DAY, 200 * DAY]) if rng.random() < 0.15 else None
+    return spec(
+        queue=rng.choice(QUEUES),
+        priority=rng.choice([0, 0, 0, 1, 5, -3]),
+        max_retries=rng.choice([0, 1, 1, 2, 3]),
+        backoff_base=rng.choice([1.0, 2.0, 2.0, 90.0]),
+        backoff_cap=rng.choice([2 * SECOND, 2 * SECOND, 12 * HOUR]),
+        timeout=rng.choice([None, SECOND, 2 * SECOND, 3 * SECOND]),
+        delay=0 if at is not None else rng.choice([0, 0, 0, 0, 500_000, 3 * SECOND, 8 * SECOND, 20 * DAY]),
+        at=at,
+        unique=rng.choice([None, None, None, "a", "b"]),
+    )
+
+
+def cancel(sim: "Simulation") -> None:
+    """Call a job off."""
+    chosen = _some_job(sim, "pending", "processing", "processing")
+    sim.attempt(lambda: _check_cancelled(sim.user.cancel(chosen, "no longer")))
+
+
+def _check_cancelled(jobs: list[Job | None]) -> None:
+    for job in filter(None, jobs):
+        must(
+            job.state == "cancelled" or job.cancel_requested is not None, f"{job.id} was cancelled, but is {job.state}"
+        )
+
+
+def requeue(sim: "Simulation") -> None:
+    """Run a finished job again."""
+    chosen = _some_job(sim, *sim.rng.choice([("cancelled",), ("dlq", "done", "cancelled", "purged")]))
+    sim.attempt(lambda: sim.user.requeue(chosen, "again"))
+
+
+def purge(sim: "Simulation") -> None:
+    """Take a finished job out of the tables."""
+    chosen = _some_job(sim, "dlq", "done", "cancelled")
+    sim.attempt(lambda: sim.user.purge(chosen))
+
+
+def _some_job(sim: "Simulation", *states: str) -> list[str]:
+    """One job, rather in one of these states."""
+    jobs = sim.oracle.jobs
+    rather = [job_id for job_id, known in jobs.items() if known.state in states]
+    choice = rather if rather and sim.rng.random() < 0.9 else list(jobs)
+    return [sim.rng.choice(choice)] if choice else []
+
+
+def pause_queue(sim: "Simulation") -> None:
+    """Stop claiming."""
+    queue = sim.rng.choice([*QUEUES, PAUSE_ALL])
+    sim.attempt(lambda: sim.user.pause(queue))
+
+
+def resume_queue(sim: "Simulation") -> None:
+    """Go on claiming."""
+    queue = sim.rng.choice([*QUEUES, PAUSE_ALL])
+    sim.attempt(lambda: sim.user.resume(queue))
+
+
+def rest(sim: "Simulation") -> None:
+    """Nobody asks for anything, for minutes or for most of a year."""
+    sim.rest(sim.rng.choice([60 * SECOND, HOUR, DAY, 30 * DAY, 300 * DAY]))
+
+
+# ── what befalls workers and hosts ──────────────────────────────────────────────────────────────────
+
+
+def new_worker(sim: "Simulation") -> None:
+    """One more, up to four."""
+    rng = sim.rng
+    if len(sim.workers) < 4:
+        sim.add_worker(
+            namespace=rng.randrange(sim.namespaces) + 1,
+            host=rng.randrange(len(sim.world.hosts)),
+            slots=rng.choice([1, 2, 4]),
+            queues=frozenset(rng.choice([(), (), ("default",), ("mail", "slow")])),
+            grace=rng.choice([1, 3]) * SECOND,
+            lease=sim.lease,
+            drain=rng.random() < 0.1,
+            once=rng.random() < 0.05,
+        )
+
+
+def _some_worker(sim: "Simulation") -> WorkerProcess | None:
+    """A worker that is between two ticks."""
+    ready = [process for process in sim.workers if process.healthy]
+    return sim.rng.choice(ready) if ready else None
+
+
+def crash_worker(sim: "Simulation") -> None:
+    """kill -9."""
+    if process := _some_worker(sim):
+        process.alive = False
+
+
+def pause_worker(sim: "Simulation") -> None:
+    """SIGSTOP, for less or more than its lease; then SIGCONT. One that runs something has more to lose by it."""
+    busy = [process for process in sim.workers if process.healthy and process.worker.slots]
+    if process := sim.rng.choice(busy) if busy else _some_worker(sim):
+        process.resumes_at = sim.clock.monotonic() + round(
+            sim.lease * sim.rng.choice([0.5, 1.3, 1.8, 3]) * sim.rng.uniform(0.8, 1.2)
+        )
+
+
+def stop_worker(sim: "Simulation") -> None:
+    """SIGTERM or `worker stop`, once or twice."""
+    if process := _some_worker(sim):
+        for _ in range(sim.rng.choice([1, 2])):
+            process.stops += 1
+            if sim.rng.random() < 0.5:
+                process.worker.stop()
+                process.wants = sim.clock.monotonic()
+            else:
+                sim.attempt(lambda: sim.user.store.ask_to_stop(process.row.name))
+
+
+def reboot(sim: "Simulation") -> None:
+    """A host goes down with all that runs there, and comes up again."""
+    sim.world.reboot(sim.rng.choice(sim.world.hosts))
+
+
+def jump(sim: "Simulation") -> None:
+    """Somebody sets the wall clock."""
+    sim.clock.jumped += sim.rng.choice(sim.fate.jumps)
+
+
+def fill_disk(sim: "Simulation") -> None:
+    """The disk is full, for less or more than a worker waits for room."""
+    sim.full_until = sim.clock.monotonic() + sim.rng.choice([SECOND // 10, SECOND, 8 * SECOND])
+
+
+DEEDS: dict[Happening, float] = {
+    enqueue_some: 12,
+    cancel: 3,
+    requeue: 3,
+    purge: 1,
+    pause_queue: 0.6,
+    resume_queue: 1.2,
+    new_worker: 2.5,
+    rest: 3,
+}
+BY_NAME: dict[str, Happening] = {
+    each.__name__: each for each in (crash_worker, pause_worker, stop_worker, reboot, jump, fill_disk)
+}
