@@ -118,15 +118,15 @@ class Reclaimer:
         if silent <= lease:
             self._silent.pop(name, None)
             return False
-        return self._silent.setdefault(name, now) <= now - EVERY
+        return self._silent.setdefault(name, self.clock.monotonic()) <= now - EVERY
 
     def _nothing_new_for(self, name: str, sign: int, now: int) -> int:
         """For how long a sign of life has been the same. Of a worker with another clock no more can be known.
 
-        The wall clock would do only until somebody sets it.
+        The wall clock would do only until somebody sets it. And `now` may be long ago: we may have been stopped since.
         """
-        if self._last_seen.get(name, (None, now))[0] != sign:
-            self._last_seen[name] = (sign, now)
+        if self._last_seen.get(name, (None, 0))[0] != sign:
+            self._last_seen[name] = (sign, self.clock.monotonic())
         return now - self._last_seen[name][1]
 
     def _free(self, job: Job) -> bool:

@@ -33,7 +33,7 @@ def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> No
         f"`{chosen.name}`",
         f"{figures.tries:,} {chosen.unit}{counted}",
         f"{figures.faults.total():,}",
-        "; ".join(controls) or "–",
+        _summed(controls),
         f"{figures.seed} to {figures.seed + figures.seeds - 1}",
         f"{figures.seconds / 60:,.1f} min",
         f"`{_commit()}`",
@@ -44,6 +44,13 @@ def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> No
     at = next(number for number, line in enumerate(lines) if line.startswith(begins))
     lines[at] = row
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _summed(controls: Sequence[str]) -> str:
+    """A few in full, many as a number."""
+    if len(controls) <= 3:
+        return "; ".join(controls) or "–"
+    return f"{sum('NOT NOTICED' not in each for each in controls)} of {len(controls)} seeded bugs noticed"
 
 
 def _commit() -> str:

@@ -7,7 +7,6 @@ tables, so that no worker is needed to see it.
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 

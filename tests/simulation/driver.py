@@ -82,7 +82,7 @@ class Driver:
         now = self.clock.monotonic()
         process = WorkerProcess(row, asked, commands, worker, now - place.monotonic(), wants=now)
         self.world.workers[row.pid] = process
-        with self._inside(process):
+        with self.inside(process):
             worker.start()
         process.steady = True
         return process
@@ -117,7 +117,8 @@ class Driver:
             process.wants = min(process.wants, self.clock.monotonic())
 
     @contextmanager
-    def _inside(self, process: WorkerProcess) -> Iterator[None]:
+    def inside(self, process: WorkerProcess) -> Iterator[None]:
+        """In the worker's process, which may end by what it meets."""
         process.inside = True
         try:
             yield
@@ -149,7 +150,7 @@ class Driver:
     def tick(self, process: WorkerProcess) -> None:
         """One tick of this worker, as `run` calls it."""
         process.ticked_at = self.clock.monotonic()
-        with self._inside(process):
+        with self.inside(process):
             delay = process.worker.tick()
             self.clock.advance(TICK)
             if delay is None:

@@ -168,7 +168,8 @@ def stop_worker(sim: "Simulation") -> None:
         for _ in range(sim.rng.choice([1, 2])):
             process.stops += 1
             if sim.rng.random() < 0.5:
-                process.worker.stop()
+                with sim.inside(process):
+                    process.worker.stop()
                 process.wants = sim.clock.monotonic()
             else:
                 sim.attempt(lambda: sim.user.store.ask_to_stop(process.row.name))

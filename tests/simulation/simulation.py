@@ -85,7 +85,7 @@ class Simulation(Driver):
             super().wake()
 
     def rest(self, longest: int | None = None) -> None:
-        """While nobody has anything to do, time passes at once until a job is due; None: does nothing when none will be.
+        """While nobody has anything to do, time passes at once until a job is due (None: if any will be).
 
         What is left out are ticks that write nothing but signs of life.
         """
@@ -192,7 +192,8 @@ class Simulation(Driver):
         for process in self.workers:
             process.resumes_at = process.resumes_at and self.clock.monotonic()
             process.stops += 1
-            process.worker.stop()
+            with self.inside(process):
+                process.worker.stop()
         self.resume()
         for queue in (*QUEUES, PAUSE_ALL):
             self.user.resume(queue)
