@@ -1,0 +1,246 @@
+"""A queue as a few dictionaries, written from DESIGN alone: what each command has to answer, and what the tables say.
+
+It has no log, no clock and no store. `now` is set before each command; `position` counts the events there have to be.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["Missing", "Model", "Refused"]
+
+SECOND = 1_000_000
+LIVE = ("pending", "processing")
+FINISHED = ("done", "dlq", "cancelled")
+
+Record = dict[str, Any]
+
+
+class Refused(Exception):
+    """The command is not allowed."""
+
+
+class Missing(Exception):
+    """There is no such job."""
+
+
+class Model:
+    """The queue."""
+
+    def __init__(self) -> None:
+        self.now = self.position = 0
+        self.jobs: dict[str, Record] = {}
+        self.pauses: dict[str, tuple[int, str]] = {}
+        self.settings: dict[str, str] = {}
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All of it, or nothing."""
+        before = self.position, {name: dict(job) for name, job in self.jobs.items()}
+        try:
+            yield
+        except (Refused, Missing):
+            self.position, self.jobs = before
+            raise
+
+    def _event(self, job: Record, **changes: Any) -> None:
+        self.position += 1
+        job.update(changes, version=job["version"] + 1, updated=self.now)
+
+    # ── what people ask for ─────────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, batch: Sequence[tuple[str, Record]]) -> list[tuple[str, bool]]:
+        """(id, promises) of each -> (id of the job that answers, whether it is new)."""
+        with self.whole():
+            return [self._enqueue(name, promises) for name, promises in batch]
+
+    def _enqueue(self, name: str, promises: Record) -> tuple[str, bool]:
+        if known := self.jobs.get(name):
+            if known["promises"] != promises:
+                raise Refused
+            return name, False
+        if holder := self.holder(promises["unique"]):
+            return holder, False
+        at, delay = promises["at"], promises["delay"]
+        due = at if at is not None else self.now + delay
+        fields = "locked worker error code stdout stderr finished duration cancel".split()
+        job = {"id": name, "promises": promises, "state": "pending", "attempts": 0, "run": 0, "due": due, "version": 0}
+        self.jobs[name] = {**job, **dict.fromkeys(fields), "stdout": "", "stderr": "", "created": self.now}
+        self._event(self.jobs[name], position=self.position + 1)
+        return name, True
+
+    def holder(self, key: str | None) -> str | None:
+        """The live job that holds a unique key."""
+        live = (job for job in self.jobs.values() if job["state"] in LIVE)
+        return next((job["id"] for job in live if key is not None and job["promises"]["unique"] == key), None)
+
+    def each(self, names: Sequence[str], act: Callable[[Record], None]) -> None:
+        """The same for several jobs, or for none."""
+        with self.whole():
+            for name in names:
+                if name not in self.jobs:
+                    raise Missing
+                act(self.jobs[name])
+
+    def cancel(self, job: Record) -> None:
+        if job["state"] == "pending":
+            self._event(job, state="cancelled", due=None, finished=self.now)
+        elif job["state"] != "processing":
+            raise Refused
+        elif job["cancel"] is None:
+            self._event(job, cancel="why")
+
+    def requeue(self, job: Record) -> None:
+        key = job["promises"]["unique"]
+        if job["state"] in LIVE or self.holder(key) not in (None, job["id"]):
+            raise Refused
+        self._event(job, state="pending", attempts=0, due=self.now, finished=None)
+
+    def purge(self, job: Record) -> None:
+        if job["state"] not in FINISHED:
+            raise Refused
+        self._event(job, state="purged")
+
+    def pause(self, queue: str, who: str) -> bool:
+        if queue in self.pauses:
+            return False
+        self.position += 1
+        self.pauses[queue] = (self.now // SECOND, who)
+        return True
+
+    def resume(self, queue: str) -> bool:
+        self.position += queue in self.pauses
+        return self.pauses.pop(queue, None) is not None
+
+    def configure(self, key: str, value: str | None) -> bool:
+        if self.settings.get(key) == value:
+            return False
+        self.position += 1
+        self.settings = {name: kept for name, kept in {**self.settings, key: value}.items() if kept is not None}
+        return True
+
+    # ── what workers ask for ────────────────────────────────────────────────────────────────────────
+
+    def claim(self, worker: str, queues: Collection[str], limit: int, locked: Collection[str]) -> list[str]:
+        """The ids of those taken, in the order of the line; `locked` are not to be had."""
+        line = [job for job in self.open_jobs(queues) if job["due"] <= self.now and job["id"] not in locked]
+        line.sort(key=lambda job: (-job["promises"]["priority"], job["due"], job["position"]))
+        for job in line[:limit]:
+            taken = {"state": "processing", "due": None, "locked": self.now, "worker": worker}
+            self._event(job, run=job["run"] + 1, **taken)
+        return [job["id"] for job in line[:limit]]
+
+    def open_jobs(self, queues: Collection[str]) -> list[Record]:
+        """Pending jobs of these queues (none: all) that are not paused."""
+        pending = [job for job in self.jobs.values() if job["state"] == "pending" and "*" not in self.pauses]
+        named = [(job, job["promises"]["queue"]) for job in pending]
+        return [job for job, queue in named if queue not in self.pauses and (not queues or queue in queues)]
+
+    def report(self, name: str, run: int, end: Mapping[str, Any]) -> None:
+        """`end`: cause (None: it succeeded), said (the error's text), code, jitter, and what a run leaves."""
+        with self.whole():
+            job = self._found(name)
+            left = {field: end[field] for field in ("stdout", "stderr", "duration")}
+            if job["state"] != "processing" or job["run"] != run:
+                if end["cause"] != "worker_lost":
+                    self._event(job)
+            elif end["cause"] is None:
+                self._leave(job, "done", attempts=job["attempts"] + 1, code=0, error=None, finished=self.now, **left)
+            elif job["cancel"] is not None:
+                self._leave(job, "cancelled", finished=self.now, **left)
+            else:
+                self._fail(job, end, left)
+
+    def _fail(self, job: Record, end: Mapping[str, Any], left: Record) -> None:
+        failed = {**left, "attempts": job["attempts"] + 1, "code": end["code"], "error": end["said"]}
+        promises = job["promises"]
+        if job["attempts"] == promises["max_retries"]:
+            self._leave(job, "dlq", finished=self.now, **failed)
+            return
+        wait = min(promises["backoff_base"] ** failed["attempts"] * SECOND, promises["backoff_cap"])
+        wait *= end["jitter"] if promises["jitter"] else 1
+        self._leave(job, "pending", due=self.now + (0 if end["cause"] == "worker_lost" else round(wait)), **failed)
+
+    def release(self, name: str, run: int, end: Mapping[str, Any]) -> None:
+        with self.whole():
+            job = self._found(name)
+            left = {field: end[field] for field in ("stdout", "stderr", "duration")}
+            if job["state"] != "processing" or job["run"] != run:
+                self._event(job)
+            elif job["cancel"] is not None:
+                self._leave(job, "cancelled", finished=self.now, **left)
+            else:
+                self._leave(job, "pending", due=self.now, **left)
+
+    def _leave(self, job: Record, state: str, **changes: Any) -> None:
+        """Out of processing."""
+        self._event(job, state=state, locked=None, worker=None, cancel=None, **changes)
+
+    def _found(self, name: str) -> Record:
+        if name not in self.jobs:
+            raise Missing
+        return self.jobs[name]
+
+    # ── what the tables have to say ─────────────────────────────────────────────────────────────────
+
+    def rows(self) -> dict[str, Record]:
+        """The table `jobs`, by id."""
+        return {name: _row(job) for name, job in self.jobs.items() if job["state"] != "purged"}
+
+    def dead(self) -> dict[str, Record]:
+        """The table `dlq`, by id."""
+        return {name: _dead_row(job) for name, job in self.jobs.items() if job["state"] == "dlq"}
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(queue, state) -> how many."""
+        there = [job for job in self.jobs.values() if job["state"] != "purged"]
+        return dict(Counter((job["promises"]["queue"], job["state"]) for job in there))
+
+
+def _row(job: Record) -> Record:
+    promises, due, duration = job["promises"], job["due"], job["duration"]
+    return {
+        "id": job["id"],
+        "command": promises["command"],
+        "state": job["state"],
+        "attempts": job["attempts"],
+        "max_retries": promises["max_retries"],
+        "next_run_at": None if due is None else (due + SECOND - 1) // SECOND,
+        "locked_at": _seconds(job["locked"]),
+        "locked_by": job["worker"],
+        "stdout": job["stdout"],
+        "stderr": job["stderr"],
+        "last_error": job["error"],
+        "created_at": _seconds(job["created"]),
+        "updated_at": _seconds(job["updated"]),
+        "version": job["version"],
+        "run": job["run"],
+        "queue": promises["queue"],
+        "priority": promises["priority"],
+        "timeout": None if promises["timeout"] is None else promises["timeout"] / SECOND,
+        "exit_code": job["code"],
+        "tags": json.dumps(promises["tags"], sort_keys=True, separators=(",", ":")),
+        "due_at": due,
+        "position": job["position"],
+        "unique_key": promises["unique"],
+        "finished_at": _seconds(job["finished"]),
+        "duration": None if duration is None else duration / SECOND,
+        "cancel_requested": job["cancel"],
+    }
+
+
+def _dead_row(job: Record) -> Record:
+    return {
+        "id": job["id"],
+        "command": job["promises"]["command"],
+        "attempts": job["attempts"],
+        "last_error": job["error"],
+        "moved_at": _seconds(job["finished"]),
+        "original_created_at": _seconds(job["created"]),
+    }
+
+
+def _seconds(moment: int | None) -> int | None:
+    return None if moment is None else moment // SECOND
