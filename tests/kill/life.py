@@ -1,0 +1,284 @@
+"""The life of one queue whose every process is killed sooner or later, and what a healthy worker then makes of it.
+
+What is done, to whom, and after how long is by chance from a seed; how far each got by then is the machine's doing.
+"""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from queuectl import process
+from queuectl.store import archive
+from tests.kill.victims import OF_EVERY_COMMAND, POINTS, Build, Failpoint, Victim, preload, start
+from tests.oracle import Told, faults, log_id, orphans, rows
+
+__all__ = ["KILLS", "Life"]
+
+KILLS = 60
+"""In one life."""
+AT_ONCE = 4
+PATIENCE = 60.0
+"""Seconds in which a healthy worker has to be through with everything."""
+ENDED = {"completed", "dead_lettered", "cancelled", "purged"}
+NOTES = {"cancel_requested", "result_rejected"}
+SANE = {0, 3, 4}
+"""Exit codes of a command that was left alone: done, no such job, not allowed from the job's state."""
+
+JOB = """exec 9>>"lock-$QUEUECTL_JOB_ID"; flock -n 9 || echo "$QUEUECTL_JOB_ID" >>overlaps
+echo "$QUEUECTL_JOB_ID $QUEUECTL_RUN" >>began; {then}
+echo "$QUEUECTL_JOB_ID" >>ended"""
+"""Its lock is held by all its processes and freed by the kernel: who does not get it runs beside another run."""
+WORK = (":", ":", "sleep 0.02", "sleep 0.1", "sleep 0.3 & :", '[ "$QUEUECTL_RUN" != 1 ] || exit 1', "exit 1")
+
+
+class _Doomed(NamedTuple):
+    victim: Victim
+    until: float
+
+
+class Life(Struct):
+    """One queue, its victims, and what they told."""
+
+    place: Path
+    chance: Random
+    build: Build | None = None
+    kills: int = 0
+    started: int = 0
+    at_points: int = 0
+    jobs: set[str] = field(default_factory=set)
+    changes: set[tuple[str, str]] = field(default_factory=set)
+    heads: set[tuple[int, str]] = field(default_factory=set)
+    doomed: list[_Doomed] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    pace: float = 0.0
+    supervised: bool = False
+    killed: set[int] = field(default_factory=set)
+    workers: int = 0
+
+    @property
+    def db(self) -> str:
+        """The database."""
+        return str(self.place / "queue.db")
+
+    # ── killing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def live(self, kills: int) -> None:
+        """Start and kill until there were so many kills; the last victims are killed too."""
+        preload()
+        self.supervised = self.chance.random() < 0.25
+        self._measure()
+        if self.supervised:
+            self._doom(self._run(["worker", "start", "--count", "2", "--name", "pair", "--lease", "3s"]), 30)
+        while self.kills < kills:
+            while len(self.doomed) < AT_ONCE:
+                self._start_victim()
+            self._pass_by()
+        self.leave()
+
+    def _measure(self) -> None:
+        """How long a command takes on this machine, busy as it is: so that victims are met in the middle of it."""
+        began = time.monotonic()
+        self.doomed.append(_Doomed(self._run(self._enqueue()), began + PATIENCE))
+        while self.doomed:
+            self._pass_by()
+        self.pace = time.monotonic() - began
+
+    def _doom(self, victim: Victim, longest: float) -> None:
+        """Let it live until some moment; `longest` counts in commands."""
+        self.doomed.append(_Doomed(victim, time.monotonic() + self.chance.uniform(0, longest) * self.pace))
+
+    def _pass_by(self) -> None:
+        """Until the next victim's time has come, or one has ended by itself."""
+        for each in [each for each in self.doomed if time.monotonic() >= each.until]:
+            workers = process.children(each.victim.pid) if each.victim.arguments[2] == "worker" else []
+            if workers and self.chance.random() < 0.7:
+                self._kill_other(self.chance.choice(workers))  # the supervisor starts another
+                self.doomed.remove(each)
+                self._doom(each.victim, 30)
+            else:
+                self._kill(each.victim.pid, workers)
+        self._reap()
+        time.sleep(0.001)
+
+    def _kill_all(self) -> None:
+        for each in self.doomed:
+            supervised = each.victim.arguments[2] == "worker"
+            self._kill(each.victim.pid, process.children(each.victim.pid) if supervised else [])
+
+    def _kill(self, pid: int, workers: Sequence[int]) -> None:
+        """Kill a child of ours; when it is a supervisor, then its workers, who live on without it."""
+        self.killed.add(pid)
+        os.kill(pid, signal.SIGKILL)
+        for worker in workers:
+            self._kill_other(worker)
+
+    def _kill_other(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.kills += 1
+
+    def _reap(self) -> None:
+        for each in list(self.doomed):
+            pid, status = os.waitpid(each.victim.pid, os.WNOHANG)
+            if pid:
+                self.doomed.remove(each)
+                self._ended(each.victim, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, victim: Victim, code: int) -> None:
+        """Take in what it had told by then; one that was not killed has to have ended well."""
+        if code == -signal.SIGKILL:
+            self.kills += 1
+            self.at_points += victim.pid not in self.killed
+        verb = victim.arguments[2]
+        if code != -signal.SIGKILL and code not in SANE:
+            self.faults.append(f"exit: `{verb}` ended with exit code {code}: {_last(victim)}")
+        if "Traceback" in victim.err.read_text(encoding="utf-8"):
+            self.faults.append(f"traceback: `{verb}` showed one: {_last(victim)}")
+        self._told(verb, victim, code)
+
+    def _told(self, verb: str, victim: Victim, code: int) -> None:
+        said = [line.strip() for line in victim.said()]
+        if verb == "enqueue":
+            self.jobs.update(said)
+        elif verb == "head":
+            self.heads.update((int(position), digest) for position, _, digest in (line.partition(" ") for line in said))
+        elif verb in ("retry", "purge") and code == 0:
+            self.changes.add((victim.arguments[3], {"retry": "requeued", "purge": "purged"}[verb]))
+
+    # ── victims ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_victim(self) -> None:
+        [(make, longest)] = self.chance.choices([*_VICTIMS], [*_VICTIMS.values()])
+        builds = [self.build] if self.build else []
+        if self.chance.random() < 0.5:
+            points = POINTS if make is Life._worker else OF_EVERY_COMMAND
+            point = Failpoint(self.chance.choice(points), self.chance.random() < 0.5, self.chance.choice((1, 1, 2, 3)))
+            builds.append(point.arm)
+        self._doom(self._run(make(self), builds), longest)
+
+    def _run(self, arguments: Sequence[str], builds: Sequence[Build] = ()) -> Victim:
+        self.started += 1
+        builds = builds if self.supervised else [_small_segments, *builds]  # all have to have the same
+        return start(["--db", self.db, *arguments], self.place, f"victim-{self.started}", builds)
+
+    def _work(self) -> str:
+        return JOB.format(then=self.chance.choice(WORK))
+
+    def _enqueue(self) -> list[str]:
+        options = ["--max-retries", self.chance.choice(("0", "6")), "--backoff-base", "0"]
+        options += self.chance.choice(([], [], ["--delay", "0.2"], ["--unique", "key"], ["--queue", "mail"]))
+        return ["enqueue", *options, self._work()]
+
+    def _enqueue_many(self) -> list[str]:
+        file = self.place / f"jobs-{self.started}"
+        lines = [self._work().replace("\n", "; ") for _ in range(self.chance.randint(2, 8))]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return ["enqueue", "--max-retries", "6", "--backoff-base", "0", "--file", str(file)]
+
+    def _worker(self) -> list[str]:
+        self.workers += 1
+        name = self.chance.choice((f"w{self.workers}", f"w{self.workers}", "again"))
+        how = self.chance.choice(([], [], ["--drain"], ["--once"]))
+        slots = str(self.chance.randint(1, 4))
+        return ["run", "--name", name, "--concurrency", slots, "--lease", "3s", "--grace", "200ms", *how]
+
+    def _change(self) -> list[str]:
+        verb = self.chance.choice(("cancel", "retry", "purge"))
+        return [verb, self.chance.choice(sorted(self.jobs) or ["nobody"])]
+
+    def _other(self) -> list[str]:
+        copy = str(self.place / f"copy-{self.started}")
+        others = (["pause", "mail"], ["resume", "mail"], ["rebuild"], ["head"], ["head"], ["export", copy])
+        return list(self.chance.choice((*others, ["backup", copy], ["config", "set", "lease", "3s"])))
+
+    # ── what a healthy worker makes of it ───────────────────────────────────────────────────────────
+
+    def end(self) -> None:
+        """Let one worker do all that is left, and look at what there is then."""
+        if not os.path.exists(self.db):
+            self.faults += ["lost: there is no queue"] if self.jobs else []
+            return
+        try:
+            self._let_drain()
+        finally:
+            left = orphans(log_id(self.db))
+            for pid in left:
+                self._kill_other(pid)
+        self.faults += ["orphan: a process of a run is left"] if left else []
+        self.faults += [*self._not_as_they_should(), *faults(self.db, Told(self.jobs, self.changes, self.heads))]
+
+    def _let_drain(self) -> None:
+        for arguments in (["resume", "mail"], ["run", "--drain", "--concurrency", "8", "--lease", "3s"]):
+            victim = self._run(arguments)
+            deadline = time.monotonic() + PATIENCE
+            self.doomed.append(_Doomed(victim, deadline))
+            while self.doomed and time.monotonic() < deadline:
+                self._reap()
+                time.sleep(0.005)
+            if self.doomed:
+                self.faults.append(f"stuck: a healthy `{arguments[0]}` is not through after {PATIENCE:.0f} s")
+                self._kill_all()
+                os.waitpid(victim.pid, 0)
+                self.doomed.clear()
+
+    def leave(self) -> None:
+        """Leave no process behind, whatever happened."""
+        while self.doomed:
+            self._kill_all()
+            self._reap()
+
+    def _not_as_they_should(self) -> list[str]:
+        """What the jobs themselves saw, against what the log says of them."""
+        log = rows(self.db)
+        last = {row["stream_id"]: row["type"] for row in log if row["type"] not in NOTES}
+        live = [job for job, move in last.items() if not job.startswith("$") and move not in ENDED]
+        claims = {(row["stream_id"], _run_of(row)) for row in log if row["type"] == "claimed"}
+        completed = {row["stream_id"] for row in log if row["type"] == "completed"}
+        began = Counter(tuple(line.split()) for line in self._lines("began"))
+        return [
+            *(["stuck: a job is not through"] if live else []),
+            *(["twice: two runs of a job at once"] if self._lines("overlaps") else []),
+            *(["twice: a run began twice"] if any(times > 1 for times in began.values()) else []),
+            *(["unclaimed: a run began that was not claimed"] if began.keys() - claims else []),
+            *(
+                ["unreal: a job is completed that did not run to its end"]
+                if completed - {*self._lines("ended")}
+                else []
+            ),
+        ]
+
+    def _lines(self, name: str) -> list[str]:
+        file = self.place / name
+        return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+_VICTIMS: dict[tuple[Callable[[Life], list[str]], float], int] = {
+    (Life._enqueue, 4): 6,
+    (Life._enqueue_many, 4): 3,
+    (Life._worker, 24): 8,
+    (Life._change, 3): 3,
+    (Life._other, 4): 3,
+}
+"""What is started, how long it is left alone at most (counted in commands), and how often."""
+
+
+def _small_segments() -> None:
+    archive.SEAL_AT = 10_000
+
+
+def _run_of(row: dict[str, str]) -> str:
+    return str(json.loads(row["data"])["run"])
+
+
+def _last(victim: Victim) -> str:
+    said = victim.err.read_text(encoding="utf-8").splitlines()
+    return said[-1].replace(str(victim.err.parent), "…")[:120] if said else ""

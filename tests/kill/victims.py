@@ -1,0 +1,166 @@
+"""Command lines that are to be killed: each a process of its own, at a moment or at a named point of the code.
+
+They are forked from a Python that has the program loaded, so that the kills hit the program and not Python's start. The
+workers of a supervisor are started as always.
+"""
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import reduce, wraps
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from queuectl import cli
+from queuectl.cli.app import COMMANDS
+
+__all__ = ["OF_EVERY_COMMAND", "POINTS", "Build", "Failpoint", "Victim", "preload", "start"]
+
+Build = Callable[[], None]
+"""Changes the program in the process that it is called in."""
+
+OF_EVERY_COMMAND = (
+    "queuectl.store.connection:connect",
+    "queuectl.store.sqlite:SqliteStore._begin",
+    "queuectl.store.sqlite:SqliteStore._record",
+    "queuectl.store.sqlite:SqliteStore._insert_events",
+    "queuectl.store.sqlite:SqliteStore._project",
+    "queuectl.store.sqlite:SqliteStore.append",
+    "queuectl.store.sqlite:SqliteStore._wake",
+    "queuectl.store.sqlite:SqliteStore.close",
+    "queuectl.store.keeping:Keeper.compare",
+    "queuectl.store.keeping:Keeper.copy",
+    "queuectl.store.archive:Archive._open_folder",
+    "queuectl.store.archive:Archive._settled",
+    "queuectl.store.archive:Archive._start_segment",
+    "queuectl.store.archive:Archive._write",
+    "queuectl.application:Queue.enqueue",
+    "queuectl.application:Queue.execute",
+)
+POINTS = (
+    *OF_EVERY_COMMAND,
+    "queuectl.application:Queue.claim",
+    "queuectl.application:Queue.note_worker",
+    "queuectl.claiming:Claiming.take",
+    "queuectl.runlock:take",
+    "queuectl.runner:Runner.reserve",
+    "queuectl.runner:Runner._spawn",
+    "queuectl.runner:Runner.start",
+    "queuectl.runner:Runner._close",
+    "queuectl.runner:Runner.clear",
+    "queuectl.results:Results.record",
+    "queuectl.reclaimer:Reclaimer._free",
+    "queuectl.reclaimer:Reclaimer._forget",
+    "queuectl.worker:Worker.start",
+    "queuectl.worker:Worker._beat",
+    "queuectl.worker:Worker.finish",
+)
+"""Functions before or after which a process can be killed: between any two things that it does to the world.
+
+The first are those that more than workers come by.
+"""
+
+
+class Failpoint(NamedTuple):
+    """Just before, or just after, so-and-so-many calls of a function."""
+
+    function: str
+    after: bool
+    call: int
+
+    def arm(self) -> None:
+        """Kill this process when it gets there."""
+        module, _, name = self.function.partition(":")
+        *owners, attribute = name.split(".")
+        owner: Any = reduce(getattr, owners, import_module(module))
+        whole, calls = getattr(owner, attribute), count(1)
+
+        @wraps(whole)
+        def deadly(*arguments: Any, **options: Any) -> Any:
+            fatal = next(calls) == self.call
+            if fatal and not self.after:
+                _die()
+            result = whole(*arguments, **options)
+            if fatal:
+                _die()
+            return result
+
+        setattr(owner, attribute, deadly)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Victim(NamedTuple):
+    """A process: what it was called with, and where what it says goes."""
+
+    pid: int
+    arguments: Sequence[str]
+    out: Path
+    err: Path
+
+    def said(self) -> list[str]:
+        """The whole lines that it printed."""
+        return [line for line in self.out.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+
+
+def preload() -> None:
+    """Load what commands load when they are called, so that no victim has to."""
+    commands = [f"queuectl.cli.{where.partition(':')[0]}" for where in COMMANDS.values()]
+    for module in (*commands, "queuectl.store.sqlite", "queuectl.past", "transitions", "tabulate", "logging", "ctypes"):
+        import_module(module)
+
+
+def start(arguments: Sequence[str], place: Path, name: str, builds: Sequence[Build] = ()) -> Victim:
+    """Run a command line in the folder `place`; what it prints goes to files called `name`."""
+    out, err = place / f"{name}.out", place / f"{name}.err"
+    for file in (out, err):
+        file.touch()  # also for one that is killed before it can
+    pid = os.fork()
+    if not pid:
+        _become(arguments, place, out, err, builds)
+    return Victim(pid, arguments, out, err)
+
+
+def _become(arguments: Sequence[str], place: Path, out: Path, err: Path, builds: Sequence[Build]) -> NoReturn:
+    """What `queuectl` is from here on; never returns into the test."""
+    code = 70
+    try:
+        _settle(place, out, err)
+        for build in builds:
+            build()
+        code = cli._exit_code(arguments)  # not `run`: the command's module has taken its name by now
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _settle(place: Path, out: Path, err: Path) -> None:
+    """Streams, signals, environment and folder as a shell gives them."""
+    os.setpgid(0, 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), os.open(out, flags), os.open(err, flags))):
+        os.dup2(file, number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+        for number, mode in enumerate("rww")
+    )
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for name in [name for name in os.environ if name.startswith(("QUEUECTL_", "COV_"))]:
+        del os.environ[name]
+    os.umask(0o077)
+    gc.set_threshold(100_000)
+    os.chdir(place)
