@@ -140,9 +140,9 @@ class Life(Struct):
             self.at_points += victim.pid not in self.killed
         verb = victim.arguments[2]
         if code != -signal.SIGKILL and code not in SANE:
-            self.faults.append(f"exit: `{verb}` ended with exit code {code}: {_last(victim)}")
+            self.faults.append(f"exit: `{verb}` ended with exit code {code}: {victim.last_words()}")
         if "Traceback" in victim.err.read_text(encoding="utf-8"):
-            self.faults.append(f"traceback: `{verb}` showed one: {_last(victim)}")
+            self.faults.append(f"traceback: `{verb}` showed one: {victim.last_words()}")
         self._told(verb, victim, code)
 
     def _told(self, verb: str, victim: Victim, code: int) -> None:
@@ -277,8 +277,3 @@ def _small_segments() -> None:
 
 def _run_of(row: dict[str, str]) -> str:
     return str(json.loads(row["data"])["run"])
-
-
-def _last(victim: Victim) -> str:
-    said = victim.err.read_text(encoding="utf-8").splitlines()
-    return said[-1].replace(str(victim.err.parent), "…")[:120] if said else ""

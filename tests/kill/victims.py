@@ -109,6 +109,11 @@ class Victim(NamedTuple):
         """The whole lines that it printed."""
         return [line for line in self.out.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
 
+    def last_words(self) -> str:
+        """The last line that it wrote on stderr, the same wherever it ran."""
+        lines = self.err.read_text(encoding="utf-8").splitlines()
+        return lines[-1].replace(str(self.err.parent), "…")[:120] if lines else ""
+
 
 def preload() -> None:
     """Load what commands load when they are called, so that no victim has to."""

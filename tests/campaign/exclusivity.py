@@ -1,0 +1,51 @@
+"""Never two at once: eight workers, stopped past their leases, killed, misled about the time, and jobs that look."""
+
+import os
+from pathlib import Path
+from random import Random
+
+from queuectl import runlock
+from queuectl.traces import Traces
+from tests.campaign.plan import Attempt, Campaign, Control
+from tests.kill.nemesis import JOBS, Arena
+from tests.powerloss.campaign import scratch
+
+__all__ = ["CAMPAIGN"]
+
+
+def attempt(seed: int, jobs: int = JOBS) -> Attempt:
+    """One round of jobs, done by workers that are stopped, killed and misled about the time."""
+    with scratch() as folder:
+        return _fight(Arena(Path(folder), Random(seed)), jobs)
+
+
+def _fight(arena: Arena, jobs: int) -> Attempt:
+    try:
+        arena.fight(jobs)
+        arena.look(jobs)
+    finally:
+        arena.leave()
+    counted = {"workers stopped": arena.stops, "workers killed": arena.kills, "clock jumps": arena.jumps}
+    return Attempt(jobs, arena.faults, counted)
+
+
+def without_locks() -> None:
+    """A build that frees a lost job without a look at its processes, and runs it whoever holds its lock."""
+    runlock.take = lambda path, position: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    Traces.clear = lambda self, job: True  # type: ignore[method-assign]
+
+
+def blind(seed: int) -> Attempt:
+    """A short round of long jobs, done by workers of such a build."""
+    with scratch() as folder:
+        return _fight(Arena(Path(folder), Random(seed), without_locks, slow=0.5), 100)
+
+
+CAMPAIGN = Campaign(
+    name="exclusivity",
+    unit="jobs",
+    short=2_000,
+    full=200_000,
+    attempt=attempt,
+    controls=(Control("no run lock and no search for a lost run's processes", blind),),
+)

@@ -1,0 +1,208 @@
+"""Eight workers and their nemesis, which stops and kills them and sets the clock, and jobs that look if they are alone.
+
+A job holds the lock of a file of its own for as long as its process lives; who does not get it ends with exit code 99.
+"""
+
+import json
+import math
+import mmap
+import os
+import signal
+import struct
+import time
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from msgspec import Struct, field
+
+from queuectl.runtime import SystemClock
+from tests.acceptance.cli import query
+from tests.kill.victims import Build, Victim, preload, start
+from tests.oracle import Told, faults, log_id, orphans, rows
+
+__all__ = ["JOBS", "Arena"]
+
+JOBS = 2_000
+"""In one round."""
+WORKERS, SLOTS = 8, 2
+LEASE = 1.0
+PATIENCE = 120.0
+"""Seconds in which all jobs have to be done."""
+NOT_ALONE = 99
+HOUR, YEAR = 3600 * 1_000_000, 365 * 86_400 * 1_000_000
+JUMPS = (0, HOUR, -HOUR, YEAR, -YEAR)
+SLOW = 0.01
+"""How many jobs last long enough for their worker to be given up meanwhile."""
+_OFFSET = struct.Struct("q")
+
+
+class Arena(Struct):
+    """One round: a queue with jobs, workers, and what becomes of them."""
+
+    place: Path
+    chance: Random
+    build: Build | None = None
+    slow: float = SLOW
+    workers: dict[int, Victim] = field(default_factory=dict)
+    stopped: dict[int, float] = field(default_factory=dict)
+    clock: Any = field(default_factory=lambda: mmap.mmap(-1, _OFFSET.size))
+    started: int = 0
+    stops: int = 0
+    kills: int = 0
+    jumps: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def db(self) -> str:
+        """The database."""
+        return str(self.place / "queue.db")
+
+    def fight(self, jobs: int) -> None:
+        """Until every job is done, or much too long."""
+        preload()
+        self._enqueue(jobs)
+        for _ in range(WORKERS):
+            self._start_worker()
+        deadline = time.monotonic() + PATIENCE
+        while self._left():
+            if time.monotonic() > deadline:
+                self.faults.append(f"stuck: not every job is through after {PATIENCE:.0f} s")
+                break
+            self._strike()
+            self._pass_by(self.chance.uniform(0.1, 0.8))
+        self._stop_workers()
+
+    # ── jobs ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _enqueue(self, jobs: int) -> None:
+        file = self.place / "jobs"
+        file.write_text("".join(f"{json.dumps(self._job(number))}\n" for number in range(jobs)), encoding="utf-8")
+        victim = start(["--db", self.db, "enqueue", "--file", str(file)], self.place, "enqueue", [self._set_clock])
+        os.waitpid(victim.pid, 0)
+        if len(victim.said()) != jobs:
+            self.faults.append("exit: `enqueue` did not add the jobs")
+
+    def _job(self, number: int) -> dict[str, Any]:
+        lasts = (
+            self.chance.uniform(0.3, 2 * LEASE) if self.chance.random() < self.slow else self.chance.uniform(0, 0.01)
+        )
+        alone = ["flock", "--no-fork", "--nonblock", "--conflict-exit-code", str(NOT_ALONE), f"lock-{number}"]
+        delay = {"delay": "200ms"} if self.chance.random() < 0.1 else {}
+        how = {"max_retries": 1000, "backoff_base": 0, **delay}
+        return {"id": f"job-{number}", "argv": [*alone, "sleep", f"{lasts:.3f}"], **how}
+
+    def _left(self) -> int:
+        """How many jobs are not through yet."""
+        found = query(
+            Path(self.db), "SELECT coalesce(sum(jobs), 0) FROM counts WHERE state IN ('pending', 'processing')"
+        )
+        return int(found[0][0])
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_worker(self) -> None:
+        self.started += 1
+        name = f"worker-{self.started}"
+        arguments = ["--db", self.db, "run", "--name", name, "--concurrency", str(SLOTS), "--log-level", "warning"]
+        builds = [_short_lease, self._set_clock, *([self.build] if self.build else [])]
+        worker = start(arguments, self.place, name, builds)
+        self.workers[worker.pid] = worker
+
+    def _set_clock(self) -> None:
+        """All processes go by the wall clock that the nemesis sets."""
+        now = SystemClock.now
+        SystemClock.now = lambda clock: now(clock) + _OFFSET.unpack(self.clock)[0]  # type: ignore[method-assign]
+
+    # ── the nemesis ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _strike(self) -> None:
+        """Stop a worker for a while, kill one, or set the clock."""
+        what = self.chance.random()
+        running = [pid for pid in self.workers if pid not in self.stopped]
+        if what < 0.6 and len(running) > 1:
+            pid = self.chance.choice(running)
+            os.kill(pid, signal.SIGSTOP)
+            self.stopped[pid] = time.monotonic() + self.chance.uniform(0.1, 3) * LEASE
+            self.stops += 1
+        elif what < 0.85:
+            os.kill(self.chance.choice([*self.workers]), signal.SIGKILL)
+        else:
+            _OFFSET.pack_into(self.clock, 0, self.chance.choice(JUMPS))
+            self.jumps += 1
+
+    def _pass_by(self, seconds: float) -> None:
+        """Let time pass: who was stopped goes on, who was killed is replaced."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._let_go_on(time.monotonic())
+            self._replace()
+            time.sleep(0.01)
+
+    def _let_go_on(self, now: float) -> None:
+        for pid in [pid for pid, when in self.stopped.items() if now >= when]:
+            os.kill(pid, signal.SIGCONT)
+            del self.stopped[pid]
+
+    def _replace(self) -> None:
+        for pid in [*self.workers]:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._ended(self.workers.pop(pid), os.waitstatus_to_exitcode(status))
+                self.stopped.pop(pid, None)
+                self._start_worker()
+
+    def _ended(self, worker: Victim, code: int) -> None:
+        self.kills += code == -signal.SIGKILL
+        if code not in (0, -signal.SIGKILL):
+            self.faults.append(f"exit: a worker ended with exit code {code}: {worker.last_words()}")
+        if "Traceback" in worker.err.read_text(encoding="utf-8"):
+            self.faults.append(f"traceback: a worker showed one: {worker.last_words()}")
+
+    def _stop_workers(self) -> None:
+        """The nemesis rests: all go on, and end in good order."""
+        self._let_go_on(math.inf)
+        for pid in self.workers:
+            os.kill(pid, signal.SIGTERM)
+        for pid, worker in self.workers.items():
+            self._ended(worker, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        self.workers.clear()
+
+    # ── what there is then ──────────────────────────────────────────────────────────────────────────────
+
+    def look(self, jobs: int) -> None:
+        """Hold what happened against what must hold."""
+        log = rows(self.db)
+        ended = [row for row in log if row["type"] in ("retry_scheduled", "dead_lettered")]
+        causes = [json.loads(row["data"])["cause"] for row in ended]
+        if {"kind": "exited", "code": NOT_ALONE} in causes:
+            self.faults.append("twice: a run was not alone")
+        if sum(row["type"] == "completed" for row in log) != jobs:
+            self.faults.append("stuck: not every job is done")
+        told = Told([f"job-{number}" for number in range(jobs)])
+        self.faults += faults(self.db, told)
+
+    def leave(self) -> None:
+        """Leave no process behind, whatever happened."""
+        for pid in self.workers:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self.workers.clear()
+        for pid in orphans(log_id(self.db)) if os.path.exists(self.db) else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.clock.close()
+
+
+def _short_lease() -> None:
+    """A lease shorter than people may choose, so that many are over."""
+    module = import_module("queuectl.cli.run")
+    work = module._work
+
+    def hurried(session: Any, store: Any, max_output: int, name: str, options: Any) -> None:
+        work(session, store, max_output, name, replace(options, lease=int(LEASE * 1_000_000), grace=200_000))
+
+    module._work = hurried  # type: ignore[attr-defined]

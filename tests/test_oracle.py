@@ -1,0 +1,125 @@
+"""The oracle of the campaigns: it has nothing to say of a sound queue, and sees each kind of fault."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from queuectl.store import open_store
+from tests.acceptance.cli import eventually
+from tests.checks.queues import TRIGGERS, wander
+from tests.oracle import Told, faults, log_id, orphans, rows
+from tests.store.vocabulary import HOUR, SettableClock, add, claimed, more, new
+
+Wreck = Callable[[str], Told | None]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A queue with a past."""
+    path, clock = str(tmp_path / "queue.db"), SettableClock()
+    old = os.umask(0o077)
+    try:
+        with closing(open_store(path, clock)) as store:
+            add(store, new("job"))
+            wander(store, clock, 1)
+    finally:
+        os.umask(old)
+    return path
+
+
+def test_a_sound_queue_has_no_fault(place: str) -> None:
+    last = rows(place)[-1]
+    assert faults(place, Told(["job"], [("job", "enqueued")], [(last["position"], last["digest"].hex())])) == []
+
+
+def job_lost(path: str) -> Told:
+    return Told(jobs=["job", "other"])
+
+
+def change_lost(path: str) -> Told:
+    return Told(changes=[("job", "purged")])
+
+
+def head_lost(path: str) -> Told:
+    return Told(heads=[(rows(path)[-1]["position"] + 1, "00" * 32)])
+
+
+def head_changed(path: str) -> Told:
+    return Told(heads=[(1, "00" * 32)])
+
+
+def event_changed(path: str) -> None:
+    _execute(path, *(f"DROP TRIGGER {name}" for name in TRIGGERS), "UPDATE events SET actor = 'eve' WHERE position = 3")
+
+
+def event_gone(path: str) -> None:
+    last = rows(path)[-1]["position"]
+    _execute(path, *(f"DROP TRIGGER {name}" for name in TRIGGERS), f"DELETE FROM events WHERE position = {last - 1}")
+
+
+def claimed_too_early(path: str) -> None:
+    with closing(open_store(path, SettableClock(HOUR))) as store:
+        [job] = add(store, new("early", at=HOUR * 10**7))
+        add(store, more(job, claimed()))
+
+
+def table_changed(path: str) -> None:
+    _execute(path, "UPDATE jobs SET attempts = attempts + 1")
+
+
+def archive_changed(path: str) -> None:
+    [segment] = Path(f"{path}.archive").glob("*.ndjson")
+    segment.write_bytes(segment.read_bytes().replace(b'"true"', b'"fals"'))
+
+
+def archive_ahead(path: str) -> None:
+    [segment] = Path(f"{path}.archive").glob("*.ndjson")
+    whole = segment.read_bytes()
+    segment.write_bytes(whole + whole.splitlines(keepends=True)[-1])
+
+
+def file_readable(path: str) -> None:
+    os.chmod(path, 0o640)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wreck"),
+    [
+        ("lost: someone was told of a job", job_lost),
+        ("lost: someone was told of a purged", change_lost),
+        ("lost: a head", head_lost),
+        ("lost: a head", head_changed),
+        ("chain:", event_changed),
+        ("chain:", event_gone),
+        ("audit: due:", claimed_too_early),
+        ("verify: table", table_changed),
+        ("archive:", archive_changed),
+        ("archive:", archive_ahead),
+        ("private:", file_readable),
+    ],
+)
+def test_a_fault_is_seen(place: str, kind: str, wreck: Wreck) -> None:
+    told = wreck(place) or Told()
+    assert any(fault.startswith(kind) for fault in faults(place, told)), faults(place, told)
+
+
+def test_a_process_that_is_left_is_seen(place: str) -> None:
+    environ = {**os.environ, "QUEUECTL_RUN_TOKEN": f"{log_id(place)}:1:2"}
+    left = subprocess.Popen(["sleep", "300"], env=environ)
+    try:
+        eventually(lambda: orphans(log_id(place)) == {left.pid: "1:2"}, "it is found")
+        assert "orphan: a process of a run is left" in faults(place, Told())
+    finally:
+        left.kill()
+        left.wait()
+    assert orphans(log_id(place)) == {}
+
+
+def _execute(path: str, *statements: str) -> None:
+    with closing(open_store(path, SettableClock())) as store:
+        for statement in statements:
+            store._run(statement)
