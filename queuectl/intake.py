@@ -27,7 +27,9 @@ MAX_PRIORITY = 1_000_000
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
 MAX_JSON = 1 << 20
-"""Bytes in one job in JSON."""
+"""Bytes in one job in JSON, and in one line of a file."""
+MAX_SPEC = 4 << 20
+"""Bytes in a job as it is stored, all its variables and tags included."""
 
 
 class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -69,8 +71,9 @@ class Intake:
 
     def lines(self, file: BinaryIO) -> Iterator[NewJob]:
         """One job a line, blank lines left out. Raises UsageError with the line's number."""
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_JSON + 1), b""), 1):
             try:
+                _check_length(raw)
                 line = raw.decode().strip()
                 if line:
                     yield replace(self.text(line), line=number)
@@ -137,12 +140,16 @@ def _is_id(text: str) -> bool:
 
 
 def _from_json(text: str) -> JobInput:
-    if len(text) > MAX_JSON:
-        raise UsageError(f"a job in JSON is at most {MAX_JSON} bytes")
+    _check_length(text.encode(errors="surrogatepass"))
     try:
         return msgspec.json.decode(text, type=JobInput)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError(f"not a job in JSON: {error}") from None
+
+
+def _check_length(raw: bytes) -> None:
+    if len(raw) > MAX_JSON:
+        raise UsageError(f"a job in JSON, or a line of a file, has at most {MAX_JSON} bytes")
 
 
 def _merge(given: JobInput, defaults: JobInput) -> JobInput:
@@ -185,6 +192,8 @@ def _check_size(spec: Enqueued) -> None:
     size = sum(len(each.encode()) + 9 for each in (*spec.argv, spec.command, *spec.env, *spec.env.values()))
     if size > os.sysconf("SC_ARG_MAX") // 2:
         raise UsageError("the arguments and variables together are longer than the system takes")
+    if len(msgspec.json.encode(spec)) > MAX_SPEC:
+        raise UsageError(f"the job is longer than {MAX_SPEC} bytes: give it a file to read instead")
 
 
 def _text(field: str, text: str) -> str:

@@ -14,7 +14,7 @@ from queuectl.errors import RefusedError, StoreError, UsageError
 from queuectl.store import file_of, is_postgres
 from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent
 from queuectl.store.codec import decode, digest_of
-from queuectl.store.lines import Header, event_line, header_line, read_event, read_header
+from queuectl.store.lines import MAX_LINE, Header, event_line, header_line, read_event, read_header
 
 __all__ = [
     "back_up",
@@ -133,7 +133,7 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
 
 
 def _event(line: bytes) -> StoredEvent:
-    if not line.endswith(b"\n"):
+    if not line.endswith(b"\n") and len(line) <= MAX_LINE:
         raise ValueError("the line was cut")
     return read_event(line)
 
@@ -228,18 +228,25 @@ def _publish(part: str, path: str) -> None:
 
 @contextmanager
 def reading(path: str, stdin: IO[bytes]) -> Iterator[Iterable[bytes]]:
-    """The lines of a file to import: `-` is stdin, a compressed one is known by its first bytes."""
+    """The lines of a file to import: `-` is stdin, a compressed one is known by its first bytes.
+
+    One that is longer than any event comes in pieces: what is no log does not fill the memory.
+    """
     try:
         if path == "-":
-            yield _unpacked(stdin)
+            yield _lines(_unpacked(stdin))
         else:
             with open(path, "rb") as file:
-                yield _unpacked(file)
+                yield _lines(_unpacked(file))
     except (EOFError, OSError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _unpacked(file: IO[bytes]) -> Iterable[bytes]:
+def _lines(file: IO[bytes]) -> Iterable[bytes]:
+    return iter(lambda: file.readline(MAX_LINE + 1), b"")
+
+
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
     import io
 
     buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file))
@@ -247,7 +254,7 @@ def _unpacked(file: IO[bytes]) -> Iterable[bytes]:
         return buffered
     import gzip
 
-    return gzip.GzipFile(fileobj=buffered)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=buffered))
 
 
 # ── backups ─────────────────────────────────────────────────────────────────────────────────────────────

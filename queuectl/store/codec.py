@@ -29,6 +29,9 @@ COLUMNS = StoredEvent._fields
 
 _encode = msgspec.json.Encoder().encode
 
+_DAMAGE = (msgspec.MsgspecError, UnicodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading a damaged row raises: one bit turns a column's text into bytes, data may be nested without end."""
+
 
 class _UnknownError(ValueError):
     """This version knows no such event."""
@@ -82,7 +85,10 @@ def body_digest(row: StoredEvent) -> bytes:
 
 def digest_of(row: StoredEvent, previous: bytes) -> bytes:
     """The digest that a row has after the event whose digest is `previous`. Raises DamagedEventError."""
-    return _link(previous, *row[:7], body_digest(row).hex())
+    try:
+        return _link(previous, *row[:7], body_digest(row).hex())
+    except _DAMAGE as error:
+        raise DamagedEventError(row.position, row.stream_id, str(error)) from error
 
 
 def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent:
@@ -98,7 +104,7 @@ def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent
         event = _decode_event(kind, schema, data)
     except _UnknownError as error:
         raise NewerEventError(position, stream_id, str(error)) from error
-    except (msgspec.MsgspecError, UnicodeError, LookupError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise DamagedEventError(position, stream_id, str(error)) from error
     return RecordedEvent(position, stream_id, version, recorded_at, actor, event, schema, digest)
 

@@ -7,9 +7,12 @@ import msgspec
 
 from queuectl.store.base import DamagedEventError, Head, StoredEvent
 
-__all__ = ["FORMAT", "Header", "event_line", "header_line", "read_event", "read_header"]
+__all__ = ["FORMAT", "MAX_LINE", "Header", "event_line", "header_line", "read_event", "read_header"]
 
 FORMAT = 1
+
+MAX_LINE = 16 << 20
+"""Bytes in one line. An event has 5 MiB at most: a job's limit, each of its control characters six bytes long."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -94,7 +97,7 @@ def read_header(line: bytes) -> Header:
     try:
         header = _read_header(line)
         complete = len(header.base.digest) == 32 and (header.end is None or len(header.end.digest) == 32)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         complete = False
     if not complete:
         raise ValueError("this is not a log of queuectl")
@@ -105,6 +108,8 @@ def read_header(line: bytes) -> Header:
 
 def read_event(line: bytes) -> StoredEvent:
     """The event of a line, its digest not checked yet. Raises ValueError with what is wrong."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"this is not an event: the line is longer than {MAX_LINE >> 20} MiB")
     try:
         read = _read_line(line)
         data = bytes(read.data).decode()
@@ -121,7 +126,7 @@ def read_event(line: bytes) -> StoredEvent:
             None if read.data_digest is None else bytes.fromhex(read.data_digest),
             bytes.fromhex(read.digest),
         )
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"this is not an event: {error}") from error
     if len(row.digest) != 32:
         raise ValueError("this is not an event: its digest is not 64 hex digits")

@@ -58,6 +58,15 @@ def test_one_bad_line_and_nothing_is_written(queuectl: Queuectl) -> None:
     assert queuectl.position() == before
 
 
+def test_a_job_is_no_longer_than_the_log_takes(queuectl: Queuectl) -> None:
+    tag = "\\u0001" * 60_000
+    text = "".join(f'{{"command": "true", "tags": {{"{name}": "{tag}"}}}}\n' for name in "ab")
+    assert len(queuectl.ok("enqueue", "--file", "-", stdin=text).splitlines()) == 2
+    tags = [each for i in range(40) for each in ("--tag", f"t{i}=" + "\x01" * 20_000)]
+    complained(queuectl("enqueue", *tags, "true"), 2, "4194304 bytes")
+    complained(queuectl("enqueue", "--file", "-", stdin=b"x" * (3 << 20)), 2, "line 1", "1048576 bytes")
+
+
 def test_a_key_that_two_lines_share_is_one_job(queuectl: Queuectl) -> None:
     text = '{"command": "echo 1", "unique": "k"}\n{"command": "echo 2", "unique": "k"}\n'
     first, second = queuectl.ok("enqueue", "--file", "-", stdin=text).splitlines()

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from queuectl.store.base import DamagedEventError, Head, StoredEvent
-from queuectl.store.lines import event_line, header_line, read_event, read_header
+from queuectl.store.codec import decode, digest_of
+from queuectl.store.lines import MAX_LINE, event_line, header_line, read_event, read_header
 
 ROW = StoredEvent(
     7, "job-1", 2, "claimed", 1, 1_795_490_400_000_000, "ann@box:1", '{"type":"x"}', b"s" * 16, None, b"d" * 32
@@ -36,6 +37,16 @@ def test_a_line_is_one_json_object_in_the_order_of_the_columns_with_the_data_las
     assert json.loads(line)["recorded_at"] == 1_795_490_400_000_000
 
 
+@pytest.mark.parametrize("data", [b'{"type":"x"}', '{"x":' + "[" * 5000 + "]" * 5000 + "}", 7])
+def test_a_column_of_another_kind_or_nested_without_end_is_damage(data):
+    row = ROW._replace(data=data)
+    with pytest.raises(DamagedEventError):
+        decode(row, digest_of(row, bytes(32)))
+    if isinstance(data, str):
+        with pytest.raises(DamagedEventError, match="recursion"):
+            decode(row._replace(digest=digest_of(row, bytes(32))), bytes(32))
+
+
 def test_data_that_is_not_one_line_is_not_written():
     with pytest.raises(DamagedEventError, match="one line"):
         event_line(ROW._replace(data='{"type":\n"x"}'))
@@ -56,6 +67,8 @@ def test_data_that_is_not_one_line_is_not_written():
         lambda line: line.replace(b'"digest":"64', b'"digest":"'),
         lambda line: line.replace(b'{"type":"x"}', b'{"type":"x"'),
         lambda line: line.replace(b'{"type":"x"}', b'{"type":"\xff"}'),
+        lambda line: line.replace(b'{"type":"x"}', b"[" * 5000 + b"]" * 5000),
+        lambda line: line.replace(b'{"type":"x"}', b'"%b"' % (b"x" * MAX_LINE)),
     ],
 )
 def test_anything_else_is_not_an_event(change):
@@ -80,6 +93,7 @@ def test_a_header_says_whose_log_it_is_where_it_begins_and_in_an_export_where_it
         (b"", "not a log of queuectl"),
         (b"{}\n", "not a log of queuectl"),
         (b'{"id": 1}\n', "not a log of queuectl"),
+        (b'{"queuectl":"log","x":' + b"[" * 5000 + b"]" * 5000 + b"}", "not a log of queuectl"),
         (b"\x1f\x8b\x08", "not a log of queuectl"),
         (header_line("a", Head(0, b"short", 0)), "not a log of queuectl"),
         (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":2'), "upgrade queuectl"),

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 __all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign"]
 
-NAMES = ("power-loss", "simulation", "stateful", "kill", "exclusivity")
+NAMES = ("power-loss", "simulation", "stateful", "kill", "exclusivity", "fuzz-frames")
 
 
 class Attempt(Struct):
