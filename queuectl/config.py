@@ -123,7 +123,11 @@ def _show_limit(us: int | None) -> str:
 
 def _show_size(size: int) -> str:
     text = format_size(size)
-    return text if parse_size(text) == size else f"{size}B"
+    try:
+        exact = parse_size(text) == size
+    except ValueError:
+        exact = False  # the largest one, rounded up
+    return text if exact else f"{size}B"
 
 
 def _show_switch(on: bool) -> str:
@@ -248,7 +252,7 @@ def home(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
 def read_dotenv(directory: str = ".") -> dict[str, str]:
     """The QUEUECTL_ variables of the directory's `.env`; none without one.
 
-    Raises UsageError when the file cannot be read or is not UTF-8.
+    Raises UsageError when the file, or a line of it that names one, cannot be read, or is not UTF-8.
     """
     path = f"{directory}/.env"
     try:
@@ -260,13 +264,18 @@ def read_dotenv(directory: str = ".") -> dict[str, str]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from None
-    return _variables(text) if "QUEUECTL_" in text else {}
+    return _variables(text, path) if "QUEUECTL_" in text else {}
 
 
-def _variables(text: str) -> dict[str, str]:
+def _variables(text: str, path: str) -> dict[str, str]:
     from io import StringIO
 
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
-    found = dotenv_values(stream=StringIO(text), interpolate=False)
-    return {name: value for name, value in found.items() if name.startswith("QUEUECTL_") and value is not None}
+    found = {}
+    for binding in parse_stream(StringIO(text)):
+        if binding.error and "QUEUECTL_" in binding.original.string:
+            raise UsageError(f"{path}: line {binding.original.line} cannot be read: write NAME=VALUE")
+        if binding.key is not None and binding.key.startswith("QUEUECTL_") and binding.value is not None:
+            found[binding.key] = binding.value
+    return found

@@ -135,6 +135,7 @@ def test_a_bad_value_names_itself_its_key_and_its_origin(sources, message):
         ("grace", "0", "0s"),
         ("max-output", "8192", "8KiB"),
         ("max-output", "10000", "10000B"),
+        ("max-output", "9223372036854775807", "9223372036854775807B"),
         ("log-level", "DEBUG", "debug"),
         ("log-format", "json", "json"),
         ("busy-timeout", "0", "0s"),
@@ -239,6 +240,13 @@ def test_dotenv_may_begin_with_a_byte_order_mark(dotenv):
 
 def test_dotenv_of_another_program_is_left_alone(dotenv, caplog):
     assert dotenv(b"SOME THING = that {is} 'not parsed\n") == {}
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("line", [b"QUEUECTL_LEASE 5s", b"QUEUECTL_LEASE='5s", b"export QUEUECTL_LEASE='5s\nX"])
+def test_a_line_of_ours_that_is_none_is_named(dotenv, line, caplog):
+    with pytest.raises(UsageError, match="line 2 cannot be read: write NAME=VALUE"):
+        dotenv(b"QUEUECTL_JITTER=on\n" + line)
     assert not caplog.records
 
 

@@ -70,18 +70,22 @@ def _call(arguments: Sequence[str] | None) -> int:
         # typer's own usage errors; their common class has no public name in all the versions we allow
         if not hasattr(error, "format_message"):
             raise
-        return _complain(_with_hint(error), 2)
+        return _answer(error)
     return result if isinstance(result, int) else 0
 
 
-def _with_hint(error: Exception) -> str:
+def _answer(error: Exception) -> int:
+    """What is wrong and where the help is; to a group's name alone, the help itself."""
     message = str(error.format_message())  # type: ignore[attr-defined]
+    if message.startswith("Usage: "):
+        print(message, file=sys.stderr)
+        return 2
     path = getattr(getattr(error, "ctx", None), "command_path", "queuectl")
-    return message if "\n" in message else f"{message.rstrip('.')} (see `{path} --help`)"
+    return _complain(f"{message.rstrip('.')} (see `{path} --help`)", 2)
 
 
 def _complain(message: str, code: int) -> int:
     from queuectl.render import clean
 
-    print(clean(message) if "\n" in message else f"queuectl: {clean(message, newlines=False)}", file=sys.stderr)
+    print(f"queuectl: {clean(message, newlines=False)}", file=sys.stderr)
     return code

@@ -12,6 +12,7 @@ from queuectl.cli.session import Session
 from queuectl.domain.machine import ALIASES, FINISHED, State
 from queuectl.errors import UsageError
 from queuectl.intake import check_queue
+from queuectl.render import clean
 from queuectl.store.base import PAUSE_ALL, JobFilter
 from queuectl.units import SECOND, parse_duration
 
@@ -124,5 +125,5 @@ def _named(queue: str | None) -> str:
 
 
 def say(message: str) -> None:
-    """A message for people, on stderr."""
-    print(message, file=sys.stderr)
+    """A message for people, on stderr, on one line."""
+    print(clean(message, newlines=False), file=sys.stderr)

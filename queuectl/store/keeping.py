@@ -124,5 +124,5 @@ def _reason(error: Exception) -> str:
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    print(f"queuectl: {message}", file=sys.stderr)
+    """One line on stderr; a path may have anything in it."""
+    print(f"queuectl: {message if message.isprintable() else ascii(message)}", file=sys.stderr)

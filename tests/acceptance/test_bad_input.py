@@ -74,6 +74,22 @@ def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
     complained(queuectl("enqueue", "true"), 2, ".env")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["show", "a\nb"], 3), (["list", "--state", "a\nb"], 2), (["--db", "a\nb", "head"], 5)],
+)
+def test_an_error_is_one_line_whatever_was_written(queuectl: Queuectl, arguments: list[str], code: int) -> None:
+    queuectl.add("true")
+    complained(queuectl(*arguments), code, "a\\nb")
+
+
+def test_a_path_that_steers_the_terminal_is_told_harmlessly(queuectl: Queuectl) -> None:
+    queuectl.ok("--db", "a\u202e", "enqueue", "true")
+    (queuectl.folder / "a\u202e").write_bytes(b"")
+    done = queuectl("--db", "a\u202e", "recover")
+    assert "a\\u202e.damaged" in done.err, done
+
+
 @pytest.mark.parametrize("arguments", [["show", b"\xff"], ["list", "--queue", b"\xff"], ["list", "--tag", b"\xff=1"]])
 def test_an_argument_that_is_not_utf_8(queuectl: Queuectl, arguments: list[str | bytes]) -> None:
     queuectl.add("true")

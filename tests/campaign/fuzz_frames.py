@@ -153,7 +153,7 @@ class _Same:
 CAMPAIGN = Campaign(
     name="fuzz-frames",
     unit="frames",
-    short=500_000,
+    short=300_000,
     full=100_000_000,
     attempt=attempt,
     controls=(

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from queuectl.domain import events as e
 
-__all__ = ["EDGES", "TERMINAL", "altered", "below", "event", "number", "said_on_one_line", "steering", "text"]
+__all__ = ["EDGES", "TERMINAL", "altered", "below", "event", "number", "steering", "text"]
 
 TERMINAL = (
     *(
@@ -167,10 +167,3 @@ def steering(shown: str) -> set[str]:
 
 
 _DIRECTION = frozenset("\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def said_on_one_line(error: BaseException) -> bool:
-    """Whether an error's message is as those for people have to be."""
-    from queuectl.render import clean
-
-    return bool(str(error)) and "\n" not in clean(str(error), newlines=False)
