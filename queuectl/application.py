@@ -9,7 +9,7 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.errors import NoSuchJobError, RefusedError, UsageError
+from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.base import (
     PAUSE_ALL,
@@ -136,6 +136,17 @@ class Queue:
     def requeue(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
         """Run finished or purged jobs again."""
         return self.execute([c.Requeue(job_id, reason=reason) for job_id in ids])
+
+    def requeue_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
+        """Run again what may be; the jobs that were left, and why."""
+        left: dict[str, QueuectlError] = {}
+        with self.store.transaction():
+            for job_id in ids:
+                try:
+                    self.requeue([job_id], reason)
+                except (RefusedError, NoSuchJobError, DamagedEventError) as error:
+                    left[job_id] = error
+        return left
 
     def purge(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
         """Take finished jobs out of the tables."""

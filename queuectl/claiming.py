@@ -11,11 +11,28 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.runtime import Clock
 from queuectl.spawning import Commands
+from queuectl.store.base import WorkerRow
 
-__all__ = ["Claiming"]
+__all__ = ["Claiming", "claimant"]
 
 HINTS_FOR = 10_000
 """Microseconds that a look at the line serves: what falls due with a higher priority waits no longer than that."""
+SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 1_000_000, 30_000_000
+"""Microseconds between two attempts while the machine can start nothing."""
+
+
+def claimant(row: WorkerRow, lease: int) -> e.Claimed:
+    """Who claims, complete but for the run."""
+    return e.Claimed(
+        run=0,
+        worker=row.name,
+        host=row.host,
+        boot_id=row.boot_id,
+        pid=row.pid,
+        pid_namespace=row.pid_namespace,
+        pid_started_at=row.pid_started_at,
+        lease=lease,
+    )
 
 
 @dataclass(slots=True)
@@ -31,6 +48,8 @@ class Claiming:
     blocked: dict[str, Job] = field(default_factory=dict)
     _hints: list[str] = field(default_factory=list)
     _hints_until: int = 0
+    held_until: int = 0
+    _shortage: int = 0
 
     def take(self, limit: int) -> list[Job]:
         """Claim up to `limit` jobs, whose locks are then held."""
@@ -67,3 +86,20 @@ class Claiming:
         if new:
             self._hints.clear()
         return new
+
+    # ── while the machine can start nothing ─────────────────────────────────────────────────────────
+
+    @property
+    def held_off(self) -> bool:
+        """Whether nothing is to be claimed for now."""
+        return self.clock.monotonic() < self.held_until
+
+    def hold_off(self) -> None:
+        """A claimed job could not be started, as no other could be: claim none for a while, each time twice as long."""
+        if not self.held_off:
+            self._shortage = min(max(SHORTEST_SHORTAGE, 2 * self._shortage), LONGEST_SHORTAGE)
+            self.held_until = self.clock.monotonic() + self._shortage
+
+    def go_on(self) -> None:
+        """A job was started."""
+        self._shortage = 0

@@ -82,7 +82,8 @@ class _File:
 class Capture:
     """The two output files of one run, held open by its worker; `spare` are files to use again.
 
-    `limit` bounds what each takes on the disk, in bytes: half of it for the head, half for the tail.
+    `limit` bounds what each takes on the disk, in bytes: half of it for the head, half for the tail. `lamented`: that
+    they cannot be looked after has been said.
     """
 
     folder: str
@@ -91,6 +92,7 @@ class Capture:
     limit: int
     spare: Descriptors | None = None
     published: bool = False
+    lamented: bool = False
     _files: list[_File] = field(default_factory=list)
     _whole: tuple[bool, bool] = (True, True)
     _ended: bool = False

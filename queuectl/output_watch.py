@@ -65,5 +65,8 @@ def _tend(capture: Capture) -> None:
         capture.publish()
         capture.hold_to_limit()
     except OSError as error:
+        if capture.lamented:
+            return  # said once: on a full disk it would be said ten times a second
+        capture.lamented = True
         with suppress(ValueError):
             log.warning("job %s: its output cannot be looked after: %s", capture.job_id, error)

@@ -9,6 +9,9 @@ import fcntl
 import os
 import struct
 
+from queuectl.errors import StoreBusyError, StoreError
+from queuectl.spawning import SHORTAGES
+
 __all__ = ["LOCK_DESCRIPTOR", "holds", "lock_file", "take"]
 
 LOCK_DESCRIPTOR = 250
@@ -23,7 +26,18 @@ def lock_file(output_folder: str) -> str:
 
 
 def take(path: str, position: int) -> int | None:
-    """An open descriptor with the lock of the job enqueued at `position`; None when others hold it."""
+    """An open descriptor with the lock of the job enqueued at `position`; None when others hold it.
+
+    Raises StoreBusyError while the machine is short of descriptors or memory, StoreError when it cannot be had at all.
+    """
+    try:
+        return _take(path, position)
+    except OSError as error:
+        kind = StoreBusyError if error.errno in SHORTAGES else StoreError
+        raise kind(f"cannot lock a job in {path}: {error.strerror}") from error
+
+
+def _take(path: str, position: int) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0))

@@ -21,7 +21,7 @@ from queuectl.lifeline import Lifeline
 from queuectl.output import Capture
 from queuectl.output_watch import OutputWatch
 from queuectl.runtime import Clock
-from queuectl.spawning import Ended, Identity
+from queuectl.spawning import SHORTAGES, Ended, Identity, ShortageError
 from queuectl.traces import TOKEN, Traces
 
 __all__ = ["Runner"]
@@ -80,10 +80,7 @@ class Runner:
 
     def reserve(self, job: Job) -> bool:
         """Take the job's lock; False while processes of an earlier run hold it."""
-        try:
-            lock = runlock.take(self._path, job.position)
-        except OSError as error:
-            raise StoreError(f"cannot lock a job in {self._path}: {error.strerror}") from error
+        lock = runlock.take(self._path, job.position)
         if lock is None:
             return False
         self._locks[job.id] = lock
@@ -94,7 +91,7 @@ class Runner:
         os.close(self._locks.pop(job_id))
 
     def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command; its end at once when it cannot be started."""
+        """Start a reserved job's command; its end at once when it cannot be started. Raises ShortageError."""
         lock = self._locks.pop(job.id)
         capture: Capture | None = None
         try:
@@ -106,6 +103,8 @@ class Runner:
         except (OSError, LookupError, ValueError) as error:
             if capture:
                 capture.discard()
+            if isinstance(error, OSError) and error.errno in SHORTAGES:
+                raise ShortageError(error.strerror) from error
             return Exit(NotStarted(_why(error, job)))
         finally:
             os.close(lock)  # from here on it is held by the job's processes, and by them alone
@@ -163,7 +162,7 @@ class Runner:
         orphans = self._orphans()
         if self._processes(run, orphans):
             self._leftovers.append(run)
-            with suppress(OSError):
+            with suppress(StoreError):
                 run.lock = runlock.take(self._path, run.position)  # some of them may have closed theirs
             self._signal(run, signal.SIGTERM)
         else:
@@ -176,9 +175,10 @@ class Runner:
         """Files are used again only when nobody can write to them: they have no name, and no process is left."""
         self._watch.remove(capture)
         if alone and self._adopts and not capture.published:
-            self._spare.append(capture.emptied())
-        else:
-            capture.discard()
+            with suppress(OSError):
+                self._spare.append(capture.emptied())
+                return
+        capture.discard()
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────────
 

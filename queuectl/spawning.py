@@ -1,11 +1,19 @@
 """What a worker needs of whoever runs commands for it: the runner, or a test's world in virtual time."""
 
+import errno
 from typing import NamedTuple, Protocol
 
 from queuectl.domain.commands import Exit
 from queuectl.domain.job import Job
 
-__all__ = ["Commands", "Ended", "Identity"]
+__all__ = ["SHORTAGES", "Commands", "Ended", "Identity", "ShortageError"]
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+"""What a start fails with for want of descriptors, processes or memory, which says nothing of the job."""
+
+
+class ShortageError(Exception):
+    """The machine lacks what it takes to start a command, any command: descriptors, processes or memory."""
 
 
 class Ended(NamedTuple):
@@ -49,7 +57,7 @@ class Commands(Protocol):
         """Give a lock back that was taken for a claim that failed."""
 
     def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command; its end at once when it cannot be started."""
+        """Start a reserved job's command; its end at once when it cannot be started. Raises ShortageError."""
 
     def ended(self) -> list[Ended]:
         """Runs whose command has ended since the last call."""

@@ -13,7 +13,7 @@ from signal import SIGKILL, SIGTERM
 from msgspec.structs import replace
 
 from queuectl.application import Queue
-from queuectl.claiming import Claiming
+from queuectl.claiming import Claiming, claimant
 from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job, explain_cause
@@ -21,7 +21,7 @@ from queuectl.errors import StoreBusyError, StoreError
 from queuectl.reclaimer import Reclaimer
 from queuectl.results import Results
 from queuectl.runtime import Clock
-from queuectl.spawning import Commands
+from queuectl.spawning import Commands, ShortageError
 from queuectl.store.base import WorkerRow
 
 __all__ = ["Worker", "WorkerOptions"]
@@ -88,7 +88,9 @@ class Worker:
     def __post_init__(self) -> None:
         self._reclaimer = Reclaimer(self.queue, self.commands, self.clock, self.row, self.options.lease)
         self._results = Results(self.queue)
-        self._claiming = Claiming(self.queue, self.commands, self.clock, self._claimant(), self.options.queues)
+        self._claiming = Claiming(
+            self.queue, self.commands, self.clock, claimant(self.row, self.options.lease), self.options.queues
+        )
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
@@ -258,27 +260,20 @@ class Worker:
 
     def _free(self) -> int:
         if self._stopping or self.failure or self._claims_left == 0:
+        if self._stopping or self._claims_left == 0 or self._claiming.held_off:
             return 0
         free = self.options.slots - len(self.slots)
         return free if self._claims_left is None else min(free, self._claims_left)
 
-    def _claimant(self) -> e.Claimed:
-        row = self.row
-        return e.Claimed(
-            run=0,
-            worker=row.name,
-            host=row.host,
-            boot_id=row.boot_id,
-            pid=row.pid,
-            pid_namespace=row.pid_namespace,
-            pid_started_at=row.pid_started_at,
-            lease=self.options.lease,
-        )
-
     def _start(self, job: Job) -> None:
         log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
-        failed = self.commands.start(job)
+        try:
+            failed = self.commands.start(job)
+        except ShortageError as error:
+            self._give_back(job, str(error))
+            return
         now = self.clock.monotonic()
+        self._claiming.go_on()
         if failed is not None:
             why = explain_cause(failed.cause) if failed.cause else ""
             log.warning("job %s run %d: %s", job.id, job.run, why)
@@ -286,6 +281,12 @@ class Worker:
             return
         timeout = job.spec.timeout
         self.slots[job.id] = Slot(job, None if timeout is None else now + timeout)
+
+    def _give_back(self, job: Job, why: str) -> None:
+        """Nothing can be started here for now, which is not the job's doing: any worker may try again."""
+        self._claiming.hold_off()
+        log.warning("job %s run %d: nothing can be started (%s): given back", job.id, job.run, why)
+        self._results.add(Release(job.id, job.run, f"could not be started: {why}"), job, self.clock.monotonic())
 
     def _when_due(self) -> int:
         """When to ask again: as soon as a job is due, and no later than others may have freed one.
@@ -311,6 +312,7 @@ class Worker:
         moments += [self._results.due_at] if self._results.due_at is not None else []
         if self._due_at is not None and self._free() > 0:
             moments.append(self._due_at)
+        moments += [self._claiming.held_until] if self._claiming.held_off else []
         if self._leftovers:
             moments.append(now + LOOK_AT_LEFTOVERS_EVERY)
         return max(0, min(moments) - now)

@@ -7,13 +7,13 @@ import typer
 from queuectl import presenting
 from queuectl.application import Queue
 from queuectl.cli.app import new_app
-from queuectl.cli.moves import Reason, Yes, confirm, purge_jobs, say
+from queuectl.cli.moves import BATCH, Reason, Yes, confirm, purge_jobs, say
 from queuectl.cli.queries import AsOf, Id, Json, show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
-from queuectl.errors import RefusedError, UsageError
+from queuectl.errors import QueuectlError, RefusedError, UsageError
 from queuectl.render import table, to_json
-from queuectl.units import SECOND, local_time
+from queuectl.units import SECOND, counted, local_time
 
 __all__ = ["app"]
 
@@ -47,11 +47,18 @@ def show_dead(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
 
 @app.command("retry")
 def retry_dead(ctx: typer.Context, ids: Ids = None, everything: All = False, reason: Reason = "") -> None:
-    """Run dead letters again: pending at once, attempts at 0."""
+    """Run dead letters again: pending at once, attempts at 0. With --all those that can be; what is left is named."""
     with ctx.obj.existing() as queue:
-        found = _chosen(queue, ids, everything)
-        queue.requeue(found, reason)
-    say(f"{len(found)} job{'' if len(found) == 1 else 's'} pending again")
+        found, left = _chosen(queue, ids, everything), dict[str, QueuectlError]()
+        if not everything:
+            queue.requeue(found, reason)
+        for start in range(0, len(found) if everything else 0, BATCH):
+            left |= queue.requeue_those_that_can(found[start : start + BATCH], reason)
+    say(f"{counted(len(found) - len(left), 'job')} pending again")
+    for error in left.values():
+        say(f"left: {error}")
+    if left:
+        raise RefusedError(f"{counted(len(left), 'dead letter')} could not be retried")
 
 
 @app.command("purge")

@@ -16,6 +16,7 @@ from queuectl.store.archive import Keeping
 from queuectl.store.base import EventStore
 from queuectl.store.postgres_url import has_password
 from queuectl.store.segments import lost
+from queuectl.units import parse_duration
 
 __all__ = ["Session"]
 
@@ -122,6 +123,13 @@ class Session:
         config = Config({}, self._environ, self._dotenv, lambda: stored)
         folder = archive_dir(self._archive_dir, self._environ, self._dotenv)
         return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self._environ, self._dotenv))
+
+    def deadline(self, timeout: str | None) -> int | None:
+        """The moment at which a `--timeout` is over, on the monotonic clock; None without one. Raises UsageError."""
+        try:
+            return None if timeout is None else self.clock.monotonic() + parse_duration(timeout)
+        except ValueError as error:
+            raise UsageError(f"--timeout: {error}") from None
 
     @property
     def actor(self) -> str:

@@ -8,9 +8,8 @@ from queuectl.application import Queue
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
-from queuectl.errors import UsageError, WaitTimedOutError
+from queuectl.errors import WaitTimedOutError
 from queuectl.runtime import pause
-from queuectl.units import parse_duration
 
 __all__ = ["exit_code", "wait"]
 
@@ -25,10 +24,7 @@ def wait(
 ) -> None:
     """Wait until the jobs have ended; exit with the job's own code (of several: the largest)."""
     session: Session = ctx.obj
-    try:
-        until = None if timeout is None else session.clock.monotonic() + parse_duration(timeout)
-    except ValueError as error:
-        raise UsageError(f"--timeout: {error}") from None
+    until = session.deadline(timeout)
     with session.reading() as queue:
         jobs = _ended(queue, session, queue.resolve(ids), until)
     raise typer.Exit(max(exit_code(job) for job in jobs))

@@ -20,7 +20,7 @@ from queuectl.render import table, to_json
 from queuectl.runtime import pause
 from queuectl.store.base import WorkerRow
 from queuectl.supervisor import Supervisor, detach
-from queuectl.units import SECOND, ago, local_time, parse_duration
+from queuectl.units import SECOND, ago, local_time
 
 __all__ = ["app"]
 
@@ -93,10 +93,7 @@ def stop(
 ) -> None:
     """Stop workers, wherever they were started, and wait until they have ended. They finish what they run."""
     session: Session = ctx.obj
-    try:
-        until = None if timeout is None else session.clock.monotonic() + parse_duration(timeout)
-    except ValueError as error:
-        raise UsageError(f"--timeout: {error}") from None
+    until = session.deadline(timeout)
     with session.existing() as queue:
         rows = _chosen(queue, names)
         for row in rows:

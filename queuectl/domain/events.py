@@ -148,7 +148,7 @@ class DeadLettered(Event, tag="dead_lettered", frozen=True):
 
 
 class Released(Event, tag="released", frozen=True):
-    """A stopping worker ended the run; it does not count as an attempt."""
+    """A worker gave the run back, because it stopped or nothing could be started; it does not count as an attempt."""
 
     run: int
     reason: str

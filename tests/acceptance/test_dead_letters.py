@@ -118,6 +118,23 @@ def test_retry_of_all(queuectl: Queuectl) -> None:
     assert len(queuectl.json("dlq", "list")) == 3
 
 
+def test_retry_of_all_leaves_what_cannot_be_and_says_why(queuectl: Queuectl) -> None:
+    for job_id in ("a", "b", "c"):
+        queuectl.add("--id", job_id, "--max-retries", "0", *(["--unique", "k"] if job_id < "c" else []), "false")
+        queuectl.drain()
+    before = queuectl.position()
+    complained(queuectl("dlq", "retry", "a", "b"), 4, "b", "unique key", "a")
+    assert queuectl.position() == before
+    done = queuectl("dlq", "retry", "--all")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.splitlines() == [
+        "2 jobs pending again",
+        "left: job b: its unique key is held by the live job a",
+        "queuectl: 1 dead letter could not be retried",
+    ]
+    assert [queuectl.state(job_id) for job_id in "abc"] == ["pending", "dlq", "pending"]
+
+
 @pytest.mark.parametrize("verb", ["retry", "purge"])
 def test_a_bulk_move_has_to_be_meant(queuectl: Queuectl, verb: str) -> None:
     _dead(queuectl, "a")

@@ -1,5 +1,7 @@
 """What a worker takes, and when it leaves, in virtual time: slots, queues, pauses, drain, once."""
 
+from itertools import pairwise
+
 from queuectl.domain.events import Exited
 from queuectl.store.base import PAUSE_ALL
 from tests.simulation.driver import Driver
@@ -41,6 +43,19 @@ def test_a_worker_takes_from_its_queues_alone() -> None:
     driver.enqueue("b", queue="slow")
     driver.run(10)
     assert (driver.state("a"), driver.state("b")) == ("done", "pending")
+
+
+def test_a_machine_that_can_start_nothing_costs_no_attempt() -> None:
+    driver = Driver()
+    driver.add_worker(slots=2, drain=True)
+    full = Script(shortage="Resource temporarily unavailable")
+    driver.enqueue("a", full, full, full, Script())
+    driver.enqueue("b", full, full, full, Script())
+    driver.run(20)
+    for job_id in "ab":
+        assert driver.history(job_id) == ["enqueued", *["claimed", "released"] * 3, "claimed", "completed"]
+        waits = [record.recorded_at for record in driver.records(job_id) if record.type == "claimed"]
+        assert [round((b - a) / SECOND) for a, b in pairwise(waits)] == [1, 2, 4]
 
 
 def test_a_job_is_claimed_when_it_is_due_and_not_before() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, NotStarted, Signalled
 from queuectl.domain.job import Job
-from queuectl.spawning import Ended, Identity
+from queuectl.spawning import Ended, Identity, ShortageError
 from queuectl.store.base import WorkerRow
 from queuectl.worker import Worker, WorkerOptions
 
@@ -73,7 +73,7 @@ class Script:
     """What a command does. Times are microseconds; `obeys` is from SIGTERM to its end, None: it ignores it.
 
     `cause` is its end when left alone, `told` when told to end. `background`: how long another process of the
-    job lives on after it.
+    job lives on after it. `shortage`: the machine cannot start anything.
     """
 
     lasts: int = SECOND
@@ -83,6 +83,7 @@ class Script:
     background: int = 0
     background_obeys: bool = True
     why_not: str = ""
+    shortage: str = ""
 
 
 @dataclass(slots=True)
@@ -249,6 +250,9 @@ class SimulatedCommands:
     def start(self, job: Job) -> Exit | None:
         self._visit("start")
         script = self.world.script(job)
+        if script.shortage:
+            self._unlock(job.id)
+            raise ShortageError(script.shortage)
         if script.why_not:
             self.world.not_started.add((job.id, job.run))
             self._unlock(job.id)

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
+from queuectl.store import open_store
 from queuectl.store.base import EventStore
 from tests.store.peer import Peer
 from tests.store.places import KINDS, SHARED, Places
@@ -49,6 +51,28 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock)
 def url(shared: Places) -> str:
     """A place for one log that several open."""
     return shared.new_url()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A place for a SQLite queue."""
+    return str(tmp_path / "place" / "queue.db")
+
+
+@pytest.fixture
+def in_a_file(path: str, clock: SettableClock) -> Iterator[EventStore]:
+    """A SQLite queue at `path`: the `store` of what is tested of SQLite alone."""
+    store = open_store(path, clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bare(in_a_file: EventStore, path: str) -> Iterator[apsw.Connection]:
+    """Another program that has the file of `in_a_file` open, and none of our code."""
+    db = apsw.Connection(path)
+    yield db
+    db.close()
 
 
 @pytest.fixture

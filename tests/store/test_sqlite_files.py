@@ -23,23 +23,8 @@ from tests.store.vocabulary import (
 
 
 @pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "place" / "queue.db")
-
-
-@pytest.fixture
-def store(path, clock):
-    store = open_store(path, clock)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def bare(store, path):
-    """Another program that has the queue's file open, and none of our code."""
-    db = apsw.Connection(path)
-    yield db
-    db.close()
+def store(in_a_file):
+    return in_a_file
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,100 @@
+"""A machine that lacks descriptors or processes: it costs no attempt, no descriptor and no worker."""
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl import output_watch
+from queuectl.domain.events import Enqueued
+from queuectl.domain.job import Job
+from queuectl.errors import StoreBusyError
+from queuectl.output import Capture
+from queuectl.runner import Runner
+from queuectl.runtime import SystemClock
+from queuectl.spawning import ShortageError
+from tests.acceptance.cli import eventually
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    here = Path.cwd()
+    yield Runner(str(tmp_path / "output"), "log", "w1", SystemClock())
+    os.chdir(here)
+
+
+def a_job(folder: Path) -> Job:
+    spec = Enqueued(
+        command="true",
+        queue="q",
+        priority=0,
+        max_retries=0,
+        backoff_base=2,
+        backoff_cap=1,
+        jitter=False,
+        cwd=str(folder),
+    )
+    return Job("a", spec, 1, 0, 0, 1, run=1)
+
+
+def failing(number: int) -> object:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_start_that_fails_for_want_of_processes_is_none(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    job, before = a_job(tmp_path), descriptors()
+    monkeypatch.setattr(os, "posix_spawn", failing(number))
+    assert runner.reserve(job)
+    with pytest.raises(ShortageError, match=os.strerror(number)):
+        runner.start(job)
+    assert descriptors() == before
+    monkeypatch.undo()
+    assert runner.reserve(job)
+    assert runner.start(job) is None
+    eventually(runner.ended, "its end")
+
+
+def test_a_lock_for_which_there_is_no_descriptor_is_waited_for(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", failing(errno.EMFILE))
+    with pytest.raises(StoreBusyError):
+        runner.reserve(a_job(tmp_path))
+
+
+def test_output_that_cannot_be_emptied_is_given_up(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, before = a_job(tmp_path), descriptors()
+    monkeypatch.setattr(Capture, "emptied", failing(errno.EIO))
+    assert runner.reserve(job)
+    runner.start(job)
+    assert eventually(runner.ended, "its end")[0].exit.cause is None
+    assert descriptors() == before
+
+
+def test_a_full_disk_is_lamented_once_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture = Capture(str(tmp_path), "a", 1, 8192)
+    monkeypatch.setattr(Capture, "publish", failing(errno.ENOSPC))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            output_watch._tend(capture)
+    capture.discard()
+    assert [record.getMessage() for record in caplog.records] == [
+        "job a: its output cannot be looked after: [Errno 28] No space left on device"
+    ]
