@@ -259,8 +259,7 @@ class Worker:
             self._due_at = self._when_due()
 
     def _free(self) -> int:
-        if self._stopping or self.failure or self._claims_left == 0:
-        if self._stopping or self._claims_left == 0 or self._claiming.held_off:
+        if self._stopping or self.failure or self._claims_left == 0 or self._claiming.held_off:
             return 0
         free = self.options.slots - len(self.slots)
         return free if self._claims_left is None else min(free, self._claims_left)

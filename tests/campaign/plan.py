@@ -7,7 +7,17 @@ from msgspec import Struct
 
 __all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign"]
 
-NAMES = ("power-loss", "simulation", "stateful", "kill", "exclusivity", "fuzz-frames", "fuzz-inputs", "fuzz-terminal", "fuzz-cli")
+NAMES = (
+    "power-loss",
+    "simulation",
+    "stateful",
+    "kill",
+    "exclusivity",
+    "fuzz-frames",
+    "fuzz-inputs",
+    "fuzz-terminal",
+    "fuzz-cli",
+)
 
 
 class Attempt(Struct):

@@ -25,8 +25,7 @@ MODULES = (
     test_wait,
 )
 
-OF_FILES = {
-}
+OF_FILES = {}
 
 for module in MODULES:
     for name, test in vars(module).items():
