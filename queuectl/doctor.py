@@ -173,6 +173,7 @@ def _wal(size: int) -> Finding:
 def queue(store: EventStore, now: int, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue; `now` is the wall clock, microseconds."""
     yield _database(store)
+    yield from (Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.mend) for sign in store.signs())
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store)

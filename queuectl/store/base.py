@@ -12,7 +12,7 @@ from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.store.differences import Differences
-from queuectl.store.rows import Change, Count, Head, JobFilter, Standing, StoredEvent, WorkerRow
+from queuectl.store.rows import Change, Count, Head, JobFilter, Sign, Standing, StoredEvent, WorkerRow
 
 if TYPE_CHECKING:
     from queuectl.store.archive import Archive
@@ -32,6 +32,7 @@ __all__ = [
     "JobFilter",
     "NoTextError",
     "RecordedEvent",
+    "Sign",
     "Standing",
     "StoredEvent",
     "VersionConflictError",
@@ -191,6 +192,9 @@ class EventStore(Protocol):
 
     def flaws(self) -> list[str]:
         """What the database engine itself finds wrong with its files; nothing when they are sound."""
+
+    def signs(self) -> Iterable[Sign]:
+        """How the engine itself fares, where there is more to it than files."""
 
     def compare(self, inspect: Inspect | None = None) -> Differences:
         """Where the tables, at one moment, are not what the log makes them; `inspect` sees every event."""

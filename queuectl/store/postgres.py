@@ -15,7 +15,7 @@ from queuectl.errors import StoreBusyError
 from queuectl.runtime import Clock, SystemClock
 from queuectl.store.appending import AppendedLog, Keep
 from queuectl.store.archive import Keeping
-from queuectl.store.base import Head
+from queuectl.store.base import Head, Sign
 from queuectl.store.dialect import POSTGRES
 from queuectl.store.format import check_format, check_place
 from queuectl.store.postgres_link import Link
@@ -206,6 +206,12 @@ class PostgresStore(AppendedLog):
         )
         damaged = [f"{found[0][0]} pages with a wrong checksum"] if found and found[0][0] else []
         return [*damaged, *(f"the index {name} is not valid" for (name,) in broken)]
+
+    def signs(self) -> Iterator[Sign]:
+        """See EventStore."""
+        from queuectl.store.postgres_signs import signs
+
+        return signs(self._link)
 
     def on_disk(self) -> int:
         """See EventStore. All there is: a commit is seen by others when it is on disk."""

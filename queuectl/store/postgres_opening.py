@@ -10,9 +10,11 @@ from queuectl.store.postgres_schema import schema_sql
 __all__ = ["as_text", "greet"]
 
 OLDEST = 130_000
+# Looked up in the table itself: what the server remembers of names may be from before a transaction's lock was taken.
 _CHECK = """
 SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('server_encoding'),
-       CAST(current_setting('server_version_num') AS integer), to_regclass('{schema}.meta') IS NOT NULL
+       CAST(current_setting('server_version_num') AS integer),
+       EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = '{schema}' AND tablename = 'meta')
 """
 _ROOM = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '{schema}')"
 _META = "SELECT key, value FROM meta WHERE key IN ('log_id', 'format')"

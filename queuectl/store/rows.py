@@ -9,7 +9,7 @@ from queuectl.domain.events import Event
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 
-__all__ = ["Change", "Count", "Head", "JobFilter", "Standing", "StoredEvent", "WorkerRow"]
+__all__ = ["Change", "Count", "Head", "JobFilter", "Sign", "Standing", "StoredEvent", "WorkerRow"]
 
 
 class Change(Struct, frozen=True):
@@ -52,6 +52,15 @@ class Standing(NamedTuple):
     recorded_at: int
     queue: str
     move: str
+
+
+class Sign(NamedTuple):
+    """Something about the store's own health; `bad`: it slows the queue down, and `mend` is what helps."""
+
+    about: str
+    bad: bool
+    what: str
+    mend: str | None = None
 
 
 class Count(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The event log and its projections in one SQLite file, through apsw."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from queuectl.errors import StoreError
 from queuectl.runtime import Clock
 from queuectl.store.appending import AppendedLog, Keep
 from queuectl.store.archive import Keeping
-from queuectl.store.base import Head, NoTextError, VersionConflictError
+from queuectl.store.base import Head, NoTextError, Sign, VersionConflictError
 from queuectl.store.connection import MEMORY, connect, file_at, first_use, set_wal_mode, translated
 from queuectl.store.dialect import SQLITE
 from queuectl.store.format import check_format, check_place
@@ -150,6 +150,10 @@ class SqliteStore(AppendedLog):
         except StoreError as error:
             return [str(error)]
         return [] if found == ["ok"] else found
+
+    def signs(self) -> Iterable[Sign]:
+        """See EventStore."""
+        return ()
 
     def bring_to_disk(self) -> int:
         """See EventStore. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up."""

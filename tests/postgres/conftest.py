@@ -63,10 +63,18 @@ def url(postgres: Server) -> str:
     return postgres.new_url()
 
 
+class ServerPlaces(Places):
+    """Logs on one of the servers."""
+
+    def __init__(self, postgres: Server, folder: Path, clock: SettableClock) -> None:
+        super().__init__("postgres", folder, clock)
+        self.new_url = postgres.new_url  # type: ignore[method-assign]
+
+
 @pytest.fixture
 def places(postgres: Server, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
     """Stores, closed in the end."""
-    places = Places("postgres", tmp_path, clock)
+    places = ServerPlaces(postgres, tmp_path, clock)
     yield places
     places.close()
 

@@ -1,0 +1,215 @@
+"""Servers that crash, connections that are cut, no connection to be had: nothing that was told is lost, all go on.
+
+`QUEUECTL_RESTARTS=200` says how many crashes under load.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Event, Thread
+
+import psycopg
+import pytest
+
+from queuectl.application import NewJob, Queue, Receipt
+from queuectl.errors import StoreBusyError, StoreError
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from queuectl.store.postgres import PostgresStore
+from tests.acceptance.cli import eventually, lines
+from tests.postgres.conftest import OnServer
+from tests.postgres.server import Server, binaries
+from tests.postgres.test_order import check, cut, works
+from tests.store.vocabulary import ACTOR, a_spec, a_worker, add, new
+
+RESTARTS = int(os.environ.get("QUEUECTL_RESTARTS", "2"))
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Server]:
+    """A server that only these tests use, so that it may fall."""
+    server = Server(binaries()["pypi"], max_connections="12", superuser_reserved_connections="2")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def store(fragile: Server, home: None) -> Iterator[PostgresStore]:
+    store = open_store(fragile.new_url(), SystemClock(), 5_000_000)
+    assert isinstance(store, PostgresStore)
+    yield store
+    store.close()
+
+
+# ── connections ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_connection_that_was_cut_is_made_again(fragile, store):
+    add(store, new("a"))
+    cut(fragile, store)
+    eventually(lambda: works(store), "there is another one")
+    add(store, new("b"))
+    store.beat(a_worker())
+    assert store.head().position == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_cut_transaction_did_is_gone(fragile, store, when):
+    def broken_off() -> None:
+        with store.transaction():
+            if when == "after":
+                add(store, new("a"))
+            cut(fragile, store)
+            add(store, new("b"))
+
+    with pytest.raises(StoreBusyError):
+        broken_off()
+    eventually(lambda: works(store), "there is another connection")
+    assert store.head().position == 0
+    add(store, new("c"))
+    check(store)
+
+
+def losing_the_answer(store: PostgresStore, lose: Callable[[str], None]) -> None:
+    """The next commit is met by `lose`, which gets what would be sent."""
+    real = store._link.script
+
+    def script(sql: str) -> list[list[tuple[object, ...]]]:
+        if sql.endswith("COMMIT"):
+            store._link.script = real  # type: ignore[method-assign]
+            lose(sql)
+        return real(sql)
+
+    store._link.script = script  # type: ignore[method-assign]
+
+
+def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
+    """It went through: so the change is told, once."""
+
+    def lose(sql: str) -> None:
+        store._link.script(sql)
+        cut(fragile, store)
+        raise StoreBusyError
+
+    losing_the_answer(store, lose)
+    assert Queue(store, ACTOR).enqueue([NewJob(a_spec(), "a")]) == [Receipt("a", True)]
+    assert [record.stream_id for record in store.records()] == ["a"]
+    check(store)
+
+
+def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
+    losing_the_answer(store, lambda sql: cut(fragile, store))
+    with pytest.raises(StoreBusyError):
+        add(store, new("a"))
+    assert store.head().position == 0
+    add(store, new("a"))
+    check(store)
+
+
+def take_every_connection(server: Server, others: ExitStack) -> None:
+    with suppress(psycopg.OperationalError):
+        while True:
+            others.enter_context(psycopg.connect(server.url()))
+
+
+def test_without_a_connection_to_be_had_the_store_is_busy_and_comes_back(fragile, store):
+    add(store, new("a"))
+    url = fragile.url().replace("postgres@", "plain@")
+    fragile.ask("CREATE ROLE plain LOGIN")
+    with ExitStack() as others:
+        cut(fragile, store)
+        take_every_connection(fragile, others)
+        with pytest.raises(StoreBusyError):
+            add(store, new("b"))
+        with pytest.raises(StoreError, match="cannot reach"):
+            open_store(url, SystemClock())
+    eventually(lambda: works(store), "there is room again")
+    add(store, new("b"))
+    check(store)
+    fragile.ask("DROP ROLE plain")
+
+
+def test_a_server_that_is_away_is_busy_until_it_is_back(fragile, store):
+    add(store, new("a"))
+    fragile.stop("fast")
+    try:
+        for _ in range(3):
+            with pytest.raises(StoreBusyError):
+                add(store, new("b"))
+    finally:
+        fragile.start()
+    eventually(lambda: works(store), "the server is reached again")
+    add(store, new("b"))
+    check(store)
+
+
+def test_who_waits_for_the_lock_too_long_is_told_so(fragile, store):
+    impatient = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock(), 50_000)
+    try:
+        with store.transaction():
+            with pytest.raises(StoreBusyError, match="locked"):
+                add(impatient, new("a"))
+            assert impatient.head().position == 0
+        add(impatient, new("a"))
+    finally:
+        impatient.close()
+
+
+# ── under load ──────────────────────────────────────────────────────────────────────────────────────
+
+JOB = """
+mkdir "$F/now-$QUEUECTL_JOB_ID" || echo "$QUEUECTL_JOB_ID" >> "$F/twice"
+echo "$QUEUECTL_JOB_ID" >> "$F/ran"
+rmdir "$F/now-$QUEUECTL_JOB_ID"
+"""
+
+
+class Enqueuer(Thread):
+    """Adds jobs one after the other, whatever happens, until it is stopped; `told` are those that were confirmed."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__()
+        self._url, self._spec = url, a_spec(JOB, env={"F": str(folder)}, cwd=str(folder))
+        self.told: list[str] = []
+        self.over = Event()
+
+    def run(self) -> None:
+        store = open_store(self._url, SystemClock())
+        number = 0
+        while not self.over.wait(0.005):
+            number += 1
+            try:
+                Queue(store, ACTOR).enqueue([NewJob(self._spec, f"job-{number}")])
+                self.told.append(f"job-{number}")
+            except StoreError:
+                continue
+        store.close()
+
+
+def test_a_server_that_crashes_under_load(fragile: Server, tmp_path: Path, home: None) -> None:
+    url = fragile.new_url()
+    queuectl, enqueuer = OnServer(tmp_path, url), Enqueuer(url, tmp_path)
+    workers = [queuectl.start("run", "--name", f"w{number}", "--concurrency", "2") for number in range(2)]
+    enqueuer.start()
+    try:
+        for _ in range(RESTARTS):
+            ran = len(lines(tmp_path / "ran"))
+            eventually(lambda so_far=ran: len(lines(tmp_path / "ran")) > so_far + 5, "jobs run", 90)
+            fragile.stop("immediate")
+            fragile.start()
+        enqueuer.over.set()
+        enqueuer.join(60)
+        eventually(lambda: ended(queuectl) >= set(enqueuer.told), "all that was told has run", 120)
+        assert [worker.process.poll() for worker in workers] == [None] * 2
+        assert lines(tmp_path / "twice") == []
+        assert set(enqueuer.told) <= set(lines(tmp_path / "ran"))
+    finally:
+        enqueuer.over.set()
+        queuectl.stop()
+    queuectl.check()
+    assert queuectl.ok("verify").startswith("clean")
+
+
+def ended(queuectl: OnServer) -> set[str]:
+    return {row[0] for row in queuectl.query("SELECT id FROM jobs WHERE state = 'done'")}

@@ -1,0 +1,205 @@
+"""Opening a queue on a server: what is made there, which servers are refused, and that nobody sees a password."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from queuectl.errors import StoreError, UsageError
+from queuectl.store import is_there, name_of, open_store
+from queuectl.store.postgres_url import SCHEMA, has_password, place_of, without_password
+from tests.acceptance.cli import complained, eventually
+from tests.postgres.conftest import OnServer
+from tests.store.peer import Peer, ask_all
+from tests.store.vocabulary import add, new, stored
+
+# ── whose schema ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_schema_of_its_own_is_made(postgres, places):
+    url = postgres.url(postgres.new_database())
+    assert not is_there(url)
+    add(places.open(url), new("a"))
+    assert is_there(url)
+    database = url.partition("@/")[2].partition("?")[0]
+    tables = "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_schema !~ '^(pg_|information_)'"
+    assert postgres.ask(tables, database) == [(SCHEMA,)]
+
+
+def test_many_that_come_first_make_one(url, peers):
+    peers += [Peer() for _ in range(4)]
+    assert len({str(log_id) for log_id in ask_all(peers, "open", url)}) == 1, peers[0].told("open", url)
+
+
+def test_two_schemas_are_two_queues(postgres, places):
+    one, other = places.new_store(), places.new_store()
+    add(one, new("a"))
+    assert (one.head().position, other.head().position) == (1, 0)
+    assert one.log_id != other.log_id
+
+
+ROLE = "CREATE ROLE plain LOGIN; CREATE DATABASE plain; REVOKE CREATE ON DATABASE plain FROM PUBLIC"
+
+
+@pytest.fixture
+def plain(postgres):
+    """The URL of a role that is nobody's superuser, in a database where it may make nothing yet."""
+    for statement in ROLE.split("; "):
+        postgres.ask(statement)
+    yield postgres.url("plain").replace("postgres@", "plain@")
+    postgres.ask("DROP DATABASE plain WITH (FORCE)")
+    postgres.ask("DROP ROLE plain")
+
+
+def test_no_superuser_is_needed(postgres, places, plain):
+    with pytest.raises(StoreError, match="permission denied"):
+        places.open(plain)
+    postgres.ask("CREATE SCHEMA queuectl AUTHORIZATION plain", "plain")
+    store = places.open(plain)
+    add(store, new("a"))
+    assert store.rebuild().total == 0
+    assert store.flaws() == []
+
+
+# ── which servers ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
+def test_a_server_that_may_forget_is_refused(postgres, places, url, setting):
+    postgres.ask(f"ALTER SYSTEM SET {setting} = off")
+    try:
+        postgres.ask("SELECT pg_reload_conf()")
+        eventually(lambda: postgres.ask(f"SHOW {setting}") == [("off",)], "the setting is read")
+        with pytest.raises(StoreError, match=f"{setting} is off"):
+            places.open(url)
+    finally:
+        postgres.ask(f"ALTER SYSTEM RESET {setting}")
+        postgres.ask("SELECT pg_reload_conf()")
+        eventually(lambda: postgres.ask(f"SHOW {setting}") == [("on",)], "the setting is read")
+    places.open(url)
+
+
+def test_a_database_that_is_not_utf_8_is_refused(postgres, places):
+    postgres.ask("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    with pytest.raises(StoreError, match="UTF8"):
+        places.open(postgres.url("latin"))
+    postgres.ask("DROP DATABASE latin")
+
+
+@pytest.mark.parametrize("schema", ["", "1st", "Upper", "pg_own", "a-b", "a;b", "x" * 49])
+def test_names_that_are_no_schema_are_refused(schema):
+    with pytest.raises(UsageError, match="schema="):
+        place_of(f"postgresql://host/db?schema={schema}")
+
+
+# ── the log's guards ────────────────────────────────────────────────────────────────────────────────
+
+CHANGES = [
+    "UPDATE events SET data = '{}'",
+    "UPDATE events SET digest = salt",
+    "UPDATE events SET position = position + 100",
+    "UPDATE events SET data = NULL, salt = NULL",
+    "UPDATE events SET data = NULL, salt = NULL, data_digest = digest, actor = 'someone'",
+    "DELETE FROM events",
+    "DELETE FROM events WHERE position = 2",
+    "TRUNCATE events",
+    "INSERT INTO events SELECT 9, stream_id, 9, type, schema, recorded_at, actor, data, salt, NULL, digest FROM events"
+    " WHERE position = 1",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_database_itself_refuses_changes_of_the_log(places, change):
+    store = places.new_store()
+    add(store, new("a"), new("b"))
+    before = stored(store)
+    with pytest.raises(Exception, match=r"append-only|no gaps"):
+        store._run(change)
+    assert stored(store) == before
+
+
+def test_redaction_alone_is_let_through(places):
+    store = places.new_store()
+    add(store, new("a"), new("b"))
+    store._run("UPDATE events SET data = NULL, salt = NULL, data_digest = sha256(salt || convert_to(data, 'UTF8'))")
+    assert [row.data for row in stored(store)] == [None, None]
+
+
+def test_what_postgres_cannot_keep_is_refused_in_a_sentence(places):
+    store = places.new_store()
+    with pytest.raises(StoreError, match="NUL"):
+        add(store, new("a", command="nul \0"))
+    with pytest.raises(StoreError, match="UTF-8"):
+        store.job("lone \udcff")
+    assert store.head().position == 0
+
+
+# ── passwords ───────────────────────────────────────────────────────────────────────────────────────
+
+SECRET = "s3cret-horse"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://ann:{SECRET}@host/db",
+        f"postgresql://ann:{SECRET}@host:5432/db?sslmode=require",
+        f"postgres://ann:{SECRET}@/db?host=/run",
+        f"postgresql://ann@host/db?password={SECRET}",
+        f"postgresql://ann@host/db?sslmode=require&password={SECRET}&schema=q",
+        f"postgresql://ann:{SECRET}/@host/db",
+        f"postgresql://ann:{SECRET}?@host/db",
+    ],
+)
+def test_a_url_is_shown_without_its_password(url):
+    assert has_password(url)
+    assert SECRET not in without_password(url)
+    assert "host" in without_password(url) or "/run" in without_password(url)
+    with pytest.raises((StoreError, UsageError)) as refusal:
+        open_store(f"{url}{'&' if '?' in url else '?'}connect_timeout=1&nonsense=1", None)
+    assert SECRET not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://ann@host:5432/db", "postgresql:///db?host=/run", "postgresql://[::1]:5432/db", "data/queue.db"],
+)
+def test_a_url_without_one_is_shown_as_it_is(url):
+    assert not has_password(url)
+    assert without_password(url) == url
+
+
+def test_a_password_on_the_command_line_is_refused(queuectl: OnServer):
+    complained(queuectl("--db", f"postgresql://ann:{SECRET}@host/db", "status"), 2, "QUEUECTL_DB")
+
+
+def test_nobody_sees_the_password(queuectl: OnServer):
+    queuectl.env["QUEUECTL_DB"] = queuectl.url.replace("postgres@", f"postgres:{SECRET}@")
+    job_id = queuectl.add("env; sleep 60")
+    queuectl.ok("worker", "start", "--detach", "--name", "w", "--count", "2")
+    eventually(lambda: queuectl.state(job_id) == "processing", "the job runs")
+    arguments = [line for line in processes() if "queuectl" in line and "--name" in line]
+    said = [queuectl("worker", "list"), queuectl("doctor"), queuectl("config", "show"), queuectl("events", "--json")]
+    said += [queuectl("worker", "stop", "--now"), queuectl("recover"), queuectl("logs", job_id)]
+    logs = [path.read_text() for path in queuectl.folder.rglob("*") if path.is_file()]
+    assert len(arguments) >= 3
+    assert SECRET not in "".join([*arguments, *map(str, said), *logs])
+    assert name_of(queuectl.env["QUEUECTL_DB"]) == queuectl.url
+
+
+def processes() -> list[str]:
+    """Their arguments, as anyone sees them."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def test_a_server_that_is_not_there_is_one_line(queuectl: OnServer):
+    queuectl.env["QUEUECTL_DB"] = f"postgresql://ann:{SECRET}@127.0.0.1:9/db"
+    for command in (("status",), ("enqueue", "true"), ("run", "--once")):
+        done = queuectl(*command)
+        complained(done, 5, "cannot reach postgresql://ann@127.0.0.1:9/db")
+        assert SECRET not in done.err

@@ -1,0 +1,172 @@
+"""One order: positions stand in the order of the commits, so whoever follows the log misses nothing.
+
+`QUEUECTL_ORDER=32x10000` says how many writers append how many events each.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from threading import Event
+
+import psycopg
+import pytest
+
+from queuectl.application import Queue
+from queuectl.errors import StoreError
+from queuectl.runtime import SystemClock
+from queuectl.store.base import EventStore
+from tests.acceptance.cli import eventually
+from tests.store.test_histories import ACTIONS, JOBS, Player, Step
+from tests.store.vocabulary import ACTOR, SettableClock, add, chained, derived, new, projected, stored
+
+WRITERS, EACH = map(int, os.environ.get("QUEUECTL_ORDER", "8x12").split("x"))
+PAUSE = "SELECT pg_sleep({})"
+
+
+def followed(read: Callable[[int], list[int]], write: Callable[[int], None]) -> list[int]:
+    """What a reader sees that asks for what is new while all writers write, each as `write(number)`."""
+    seen: list[int] = []
+    over = Event()
+
+    def follow() -> None:
+        while True:
+            last_look = over.is_set()
+            seen.extend(read(seen[-1] if seen else 0))
+            if last_look:
+                return
+
+    with ThreadPoolExecutor(WRITERS + 1) as pool:
+        reader = pool.submit(follow)
+        writers = [pool.submit(write, number) for number in range(WRITERS)]
+        try:
+            for writer in writers:
+                writer.result()
+        finally:
+            over.set()
+        reader.result()
+    return seen
+
+
+def pauses(seed: int) -> Iterator[str]:
+    chance = random.Random(seed)
+    return (PAUSE.format(chance.random() * 0.002) for _ in range(EACH))
+
+
+def test_a_reader_that_follows_sees_every_event_once_and_in_order(places, url):
+    stores = [places.open(url, SystemClock()) for _ in range(WRITERS + 1)]
+
+    def write(number: int) -> None:
+        for i, pause in enumerate(pauses(number)):
+            with stores[number].transaction():
+                add(stores[number], new(f"{number}-{i}"))
+                stores[number]._run(pause)
+
+    def read(after: int) -> list[int]:
+        return [row.position for row in stores[-1].stored(after=after)]
+
+    assert followed(read, write) == [*range(1, WRITERS * EACH + 1)]
+    rows = stored(stores[-1])
+    assert [row.digest for row in rows] == chained(rows)
+    assert [row.recorded_at for row in rows] == sorted(row.recorded_at for row in rows)
+
+
+def test_a_reader_of_a_sequence_without_the_lock_misses_some(postgres):
+    """What the lock is for: the same reader and writers on a `bigserial`, whose order is not that of the commits."""
+    postgres.ask("DROP TABLE IF EXISTS control; CREATE TABLE control (position bigserial PRIMARY KEY)")
+
+    def write(number: int) -> None:
+        with psycopg.connect(postgres.url()) as connection:
+            for pause in pauses(number):
+                connection.execute("INSERT INTO control DEFAULT VALUES")
+                connection.execute(pause)
+                connection.commit()
+
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+
+        def read(after: int) -> list[int]:
+            found = connection.execute("SELECT position FROM control WHERE position > %s ORDER BY 1", (after,))
+            return [row[0] for row in found]
+
+        def some_are_missed() -> bool:
+            connection.execute("TRUNCATE control RESTART IDENTITY")
+            return len(followed(read, write)) < WRITERS * EACH
+
+        assert eventually(some_are_missed, "the reader misses some", 60)
+
+
+def test_every_pair_of_commands_can_meet_on_a_job(places, url):
+    """No deadlock, no error but a refusal, and a log that is whole."""
+    clocks = SettableClock(), SettableClock()
+    stores = [places.open(url, clock) for clock in clocks]
+    players = [Player(Queue(store, ACTOR), clock) for store, clock in zip(stores, clocks, strict=True)]
+    with ThreadPoolExecutor(2) as pool:
+        for number, names in enumerate(product(ACTIONS, repeat=2)):
+            steps = [Step(name, JOBS[number % 2], number % 5) for name in names]
+            list(pool.map(lambda each: each[0].play([each[1]]), zip(players, steps, strict=True), timeout=60))
+    check(stores[0])
+
+
+def check(store: EventStore) -> None:
+    rows = stored(store)
+    assert [row.position for row in rows] == [*range(1, len(rows) + 1)]
+    assert [row.digest for row in rows] == chained(rows)
+    assert projected(store) == derived(store)
+
+
+# ── hints ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_others_add_is_hinted_at_and_what_one_adds_oneself_is_not(places, url):
+    one, other = places.open(url), places.open(url)
+    hints = one.hints()
+    add(one, new("mine"))
+    add(other, new("theirs"))
+    eventually(hints.heard, "the hint comes")
+    assert not hints.heard()
+
+
+def test_hints_come_again_after_the_connection_was_made_again(postgres, places, url):
+    one, other = places.open(url), places.open(url)
+    hints = one.hints()
+    cut(postgres, one)
+    eventually(hints.heard, "the end of the connection is noticed")
+    eventually(lambda: works(one), "there is another one")
+
+    def hinted() -> bool:
+        add(other, new(f"job-{other.head().position}"))
+        return hints.heard()
+
+    eventually(hinted, "hints come again")
+
+
+def cut(postgres, store):
+    [(pid,)] = store._run("SELECT pg_backend_pid()")
+    postgres.ask(f"SELECT pg_terminate_backend({pid}, 10000)")
+
+
+def works(store: EventStore) -> bool:
+    try:
+        return store.head().position >= 0
+    except StoreError:
+        return False
+
+
+DEAF = """
+import sys
+from queuectl.store.postgres_link import Link
+from queuectl.cli import run
+Link.descriptor, Link.heard = (lambda link: None), (lambda link: False)
+run(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("program", [[], ["-c", DEAF]], ids=["heard", "dropped"])
+def test_all_jobs_run_also_when_every_hint_is_dropped(queuectl, program):
+    worker = queuectl.start_program(sys.executable, *(program or ["-m", "queuectl"]), "run", "--name", "w")
+    eventually(lambda: queuectl.json("worker", "list"), "the worker is there")
+    ids = queuectl.add_all(*({"command": "true"} for _ in range(5)))
+    eventually(lambda: [queuectl.state(job_id) for job_id in ids] == ["done"] * 5, "all have run", 60)
+    assert worker.process.poll() is None
