@@ -167,7 +167,7 @@ class PostgresStore(AppendedLog):
         Asked under the log's lock, which the server gives to us only when that transaction is over. Digests are salted,
         so nobody else can have written the same event.
         """
-        self._link.inside = False
+        self._link.drop()
         with self._link.locked():
             return self.digest_at(after.position) == after.digest
 

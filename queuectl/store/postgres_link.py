@@ -129,11 +129,16 @@ class Link:
         finally:
             self._retry_at = self._clock.monotonic() + RETRY_EVERY
 
+    def drop(self) -> None:
+        """Have no more to do with this connection: the next statement makes another."""
+        self.inside = False
+        if self._db is not None:
+            self._db.close()
+
     def close(self) -> None:
         """Give the connection back."""
         self._closed = True
-        if self._db is not None:
-            self._db.close()
+        self.drop()
 
     # ── the log's lock ──────────────────────────────────────────────────────────────────────────────
 
@@ -246,8 +251,7 @@ class Link:
             while note := self._db.pgconn.notifies():
                 heard = heard or note.be_pid != self._db.info.backend_pid
         except psycopg.Error:
-            with suppress(psycopg.Error):
-                self._db.close()
+            self._db.close()
             return True
         return heard
 

@@ -177,7 +177,7 @@ class Enqueuer(Thread):
     def run(self) -> None:
         store = open_store(self._url, SystemClock())
         number = 0
-        while not self.over.wait(0.005):
+        while not self.over.wait(0.03):
             number += 1
             try:
                 Queue(store, ACTOR).enqueue([NewJob(self._spec, f"job-{number}")])
