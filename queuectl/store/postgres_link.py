@@ -248,8 +248,8 @@ class Link:
             return heard
         try:
             self._db.pgconn.consume_input()
-            while note := self._db.pgconn.notifies():
-                heard = heard or note.be_pid != self._db.info.backend_pid
+            while self._db.pgconn.notifies():
+                heard = True  # not one of our own: those come with the answer to our commit
         except psycopg.Error:
             self._db.close()
             return True
