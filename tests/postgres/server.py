@@ -5,11 +5,14 @@ It syncs like any other, because queues refuse one that does not; where there is
 """
 
 import atexit
+import ctypes
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from glob import glob
 from importlib.util import find_spec
@@ -17,8 +20,12 @@ from pathlib import Path
 
 import psycopg
 
-__all__ = ["Server", "binaries", "server"]
+from tests.acceptance.cli import eventually
 
+__all__ = ["CRASH", "Server", "binaries", "server"]
+
+CRASH = signal.SIGQUIT
+PR_SET_PDEATHSIG = 1
 MEMORY = Path("/dev/shm")
 SETTINGS = {
     "listen_addresses": "''",
@@ -50,15 +57,28 @@ class Server:
         atexit.register(self.remove)
 
     def start(self) -> None:
-        self._call("pg_ctl", "--wait", "--silent", f"--log={self.folder / 'log'}", "start")
+        """It ends with this process, however that ends."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self.binaries / "postgres", "-D", self.data], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.folder, user=self._user, preexec_fn=_end_with_us,  # noqa: PLW1509
+            )  # fmt: skip
+        eventually(self._is_ready, "the server is ready", 60)
 
-    def stop(self, how: str = "fast") -> None:
-        """`immediate` is a crash: the server goes without a word, and recovers when it is started."""
-        self._call("pg_ctl", "--wait", "--silent", f"--mode={how}", "stop")
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        with suppress(psycopg.OperationalError), psycopg.connect(self.url()):
+            return True
+        return False
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """As `pg_ctl stop -m fast` does; `CRASH` is `-m immediate`: it goes without a word, and recovers afterwards."""
+        self._process.send_signal(how)
+        self._process.wait(60)
 
     def remove(self) -> None:
-        if (self.data / "postmaster.pid").exists():
-            self.stop("immediate")
+        if self._process.poll() is None:
+            self.stop(CRASH)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str = "postgres", **parameters: str) -> str:
@@ -91,6 +111,10 @@ class Server:
             user=self._user, cwd=self.folder, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{program}: {done.stdout}"
+
+
+def _end_with_us() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, CRASH)
 
 
 def _other_user() -> str | None:

@@ -19,7 +19,7 @@ from queuectl.store import open_store
 from queuectl.store.postgres import PostgresStore
 from tests.acceptance.cli import eventually, lines
 from tests.postgres.conftest import OnServer
-from tests.postgres.server import Server, binaries
+from tests.postgres.server import CRASH, Server, binaries
 from tests.postgres.test_order import check, cut, works
 from tests.store.vocabulary import ACTOR, a_spec, a_worker, add, new
 
@@ -132,7 +132,7 @@ def test_without_a_connection_to_be_had_the_store_is_busy_and_comes_back(fragile
 
 def test_a_server_that_is_away_is_busy_until_it_is_back(fragile, store):
     add(store, new("a"))
-    fragile.stop("fast")
+    fragile.stop()
     try:
         for _ in range(3):
             with pytest.raises(StoreBusyError):
@@ -191,17 +191,18 @@ def test_a_server_that_crashes_under_load(fragile: Server, tmp_path: Path, home:
     url = fragile.new_url()
     queuectl, enqueuer = OnServer(tmp_path, url), Enqueuer(url, tmp_path)
     workers = [queuectl.start("run", "--name", f"w{number}", "--concurrency", "2") for number in range(2)]
+    eventually(lambda: len(queuectl.json("worker", "list")) == 2, "both workers are there")
     enqueuer.start()
     try:
         for _ in range(RESTARTS):
             ran = len(lines(tmp_path / "ran"))
             eventually(lambda so_far=ran: len(lines(tmp_path / "ran")) > so_far + 5, "jobs run", 90)
-            fragile.stop("immediate")
+            fragile.stop(CRASH)
             fragile.start()
         enqueuer.over.set()
         enqueuer.join(60)
         eventually(lambda: ended(queuectl) >= set(enqueuer.told), "all that was told has run", 120)
-        assert [worker.process.poll() for worker in workers] == [None] * 2
+        assert [worker.process.poll() for worker in workers] == [None] * 2, workers[0].stderr.read_text()[-2000:]
         assert lines(tmp_path / "twice") == []
         assert set(enqueuer.told) <= set(lines(tmp_path / "ran"))
     finally:
