@@ -1,0 +1,138 @@
+"""What commands do otherwise on a server: backups, the archive on this machine, what `doctor` sees."""
+
+import json
+from threading import Thread
+
+import psycopg
+
+from queuectl.store import postgres_signs
+from queuectl.store.base import EventStore
+from queuectl.store.rows import Sign
+from tests.acceptance.cli import Queuectl, check_log, complained, eventually, query
+from tests.postgres.conftest import OnServer
+from tests.store.vocabulary import add, new
+
+
+def lived(queuectl: OnServer) -> None:
+    """Two jobs with a past."""
+    queuectl.ok("enqueue", "--id", "good", "--tag", "a=b", "echo hi")
+    queuectl.ok("enqueue", "--id", "bad", "--max-retries", "0", "exit 3")
+    queuectl.drain()
+
+
+def test_every_reading_command_answers(queuectl: OnServer) -> None:
+    lived(queuectl)
+    assert {row["id"]: row["state"] for row in queuectl.json("list")} == {"good": "done", "bad": "dlq"}
+    assert [row["id"] for row in queuectl.json("list", "--tag", "a=b")] == ["good"]
+    assert {row["id"]: row["state"] for row in queuectl.json("list", "--as-of", "2")} == dict.fromkeys(
+        ("good", "bad"), "pending"
+    )
+    assert queuectl.ok("logs", "good") == "hi"
+    assert "exited with code 3" in queuectl.ok("explain", "bad")
+    assert "bad" in queuectl.ok("diff", "2", "head")
+    assert queuectl.types("good") == ["enqueued", "claimed", "completed"]
+    assert queuectl.ok("verify").startswith("clean: ")
+    assert "nothing differed" in queuectl("rebuild").err
+    assert queuectl.json("head")["position"] == queuectl.position()
+    complained(queuectl("recover"), 2, "SQLite")
+
+
+def test_a_command_that_reads_makes_no_schema(queuectl: OnServer) -> None:
+    assert queuectl.json("list") == []
+    complained(queuectl("verify"), 5, "there is no queue at")
+    complained(queuectl("cancel", "x"), 3)
+    assert queuectl.position() == 0
+    schema = queuectl.url.rpartition("=")[2]
+    assert queuectl.query(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'") == []
+
+
+def test_a_follower_sees_what_comes(queuectl: OnServer) -> None:
+    queuectl.add("true")
+    follower = queuectl.start("events", "-f", "--json", "--to", "2")
+    eventually(lambda: "caught_up" in follower.stdout.read_text(), "it has caught up")
+    queuectl.add("false")
+    done = [json.loads(line) for line in follower.ended().out.splitlines()]
+    assert [line.get("position", line.get("caught_up")) for line in done] == [1, 1, 2]
+
+
+def test_a_backup_is_a_queue_in_a_file_with_the_same_head(queuectl: OnServer) -> None:
+    lived(queuectl)
+    copy = queuectl.folder / "copy.db"
+    assert f"head {' '.join(map(str, queuectl.json('head').values()))}" in queuectl("backup", str(copy)).err
+    assert [path.name for path in queuectl.folder.glob("copy.db*")] == ["copy.db"]
+    check_log(copy)
+    assert query(copy, "SELECT count(*) FROM events") == [(queuectl.position(),)]
+    local = Queuectl(queuectl.folder)
+    for command in ("head", "list"):
+        assert local.json("--db", str(copy), command) == queuectl.json(command)
+    assert local.ok("--db", str(copy), "verify").startswith("clean: ")
+    complained(queuectl("backup", str(copy)), 2, "exists")
+
+
+def test_an_export_comes_back(queuectl: OnServer) -> None:
+    lived(queuectl)
+    file = str(queuectl.folder / "log.ndjson")
+    queuectl.ok("export", file)
+    there = {"QUEUECTL_DB": f"{queuectl.url}_copy"}
+    queuectl.ok("import", file, env=there)
+    assert queuectl.json("head", env=there) == queuectl.json("head")
+    assert queuectl.ok("verify", env=there).startswith("clean: ")
+    complained(queuectl("import", file, env=there), 4, "not empty")
+
+
+def test_what_the_server_has_lost_comes_back_from_the_archive(queuectl: OnServer) -> None:
+    """As after a restore of an older backup: the archive on this machine has the rest."""
+    lived(queuectl)
+    before, schema = queuectl.json("head"), queuectl.url.rpartition("=")[2]
+    with psycopg.connect(queuectl.url.partition("&schema=")[0], autocommit=True) as owner:
+        owner.execute(f"SET search_path = {schema}")
+        owner.execute("SET session_replication_role = replica")
+        owner.execute("DELETE FROM events WHERE position > 3")
+    done = queuectl("head", "--json")
+    assert "were put back" in done.err
+    assert json.loads(done.out) == before
+    queuectl.ok("rebuild")
+    assert queuectl.ok("verify").startswith("clean: ")
+
+
+# ── what doctor sees ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_doctor_on_a_queue_that_is_well(queuectl: OnServer) -> None:
+    lived(queuectl)
+    about = {finding["about"]: finding for finding in queuectl.json("doctor")}
+    wanted = ("dead rows", "snapshots", "locks", "connections", "database", "archive")
+    assert {name: about[name]["level"] for name in wanted} == dict.fromkeys(wanted, "ok")
+
+
+def signs(store: EventStore) -> dict[str, Sign]:
+    return {sign.about: sign for sign in store.signs()}
+
+
+def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypatch):
+    monkeypatch.setattr(postgres_signs, "LONG", 0)
+    monkeypatch.setattr(postgres_signs, "MANY_DEAD", 0)
+    store = places.open(url)
+    [(first,)] = store._run("SELECT pg_backend_pid()")
+    with psycopg.connect(postgres.url()) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")
+        sign = signs(store)["snapshots"]
+        assert (sign.bad, sign.mend) == (True, f"SELECT pg_terminate_backend({reader.info.backend_pid})")
+        assert first != reader.info.backend_pid
+        add(store, *(new(f"job-{number}") for number in range(20)))
+        store._run("UPDATE jobs SET attempts = 1")
+        store._run("DELETE FROM jobs")
+        eventually(lambda: signs(store)["dead rows"].bad, "dead rows are counted")
+        assert signs(store)["dead rows"].mend == f"VACUUM {url.rpartition('=')[2]}.jobs"
+
+
+def test_who_waits_for_a_lock(postgres, places, url, monkeypatch):
+    one, other = places.open(url), places.open(url)
+    assert signs(one)["locks"].what == "0 of us wait for a lock"
+    waiting = Thread(target=lambda: add(other, new("a")))
+    with one.transaction():
+        waiting.start()
+        eventually(lambda: signs(one)["locks"].what.startswith("1 of us"), "it waits")
+    waiting.join(60)
+    assert other.head().position == 1
