@@ -56,7 +56,8 @@ def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Re
     remains = Remains(carved, Lines(folder_of(path)))
     chain = remains.longest(remains.base)
     if not chain and remains.meta("log_id") is None:
-        raise StoreError(f"there is nothing to recover: no event in {path} and none in {folder_of(path)}")
+        where = f"in {path} and in {folder_of(path)}"
+        raise StoreError(f"there is nothing to recover: {where} there is no event that a log could begin with")
     if (elsewhere := remains.meta("moved_to")) is not None:
         raise StoreError(f"{path} has moved to {elsewhere}: use --db {elsewhere}")
     with _made_anew(path, clock, remains, chain, progress) as made:

@@ -262,7 +262,7 @@ class Archive:
         if self._file is not None:
             self._new_names = True
             self._sync()
-            os.close(self._file)
+            self._forget()  # should there be no room for the next one, nothing is closed twice
         path = os.path.join(self.folder, segment_name(end.position + 1))
         self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size, self._new_names = 0, True

@@ -136,7 +136,8 @@ def first_use(path: str) -> Iterator[None]:
 def _create(db: apsw.Connection) -> None:
     from queuectl.store.schema import SCHEMA
 
-    db.execute("PRAGMA journal_mode=WAL")
+    if _value(db, "PRAGMA journal_mode=WAL") not in ("wal", "memory"):  # when the disk is full it raises nothing
+        raise apsw.IOError("it cannot be given a -wal")
     db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
     db.executemany("INSERT INTO meta VALUES (?, ?)", list(new_meta().items()))
     db.execute("COMMIT")

@@ -36,7 +36,6 @@ class Lines:
 
     def __init__(self, folder: str | None) -> None:
         self.log_id: str | None = None
-        self.base: Head | None = None
         self._places: dict[int, list[tuple[mmap.mmap, int]]] = {}
         for path in segments(folder) if folder else ():
             if os.path.getsize(path):
@@ -50,8 +49,7 @@ class Lines:
                 if start:
                     self._places.setdefault(read_event(line).position, []).append((data, start))
                 else:
-                    header = read_header(line)
-                    self.log_id, self.base = self.log_id or header.log_id, self.base or header.base
+                    self.log_id = self.log_id or read_header(line).log_id
             start += len(line)
 
     def positions(self) -> Iterator[int]:
@@ -85,11 +83,11 @@ class Remains:
 
     @property
     def base(self) -> Head:
-        """Where the log begins."""
+        """Where the log begins. Only the database says so: of the archive the first segments may be what is lost."""
         position, digest = self.meta("base_position"), self.meta("base_digest")
         if isinstance(position, int) and isinstance(digest, bytes) and len(digest) == len(GENESIS):
             return Head(position, digest, 0)
-        return self._lines.base or Head(0, GENESIS, 0)
+        return Head(0, GENESIS, 0)
 
     def rows(self, position: int) -> Iterator[tuple[str, StoredEvent]]:
         """Every version of an event, with where it was found."""

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from queuectl.errors import StoreError
+from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import Clock
 from queuectl.store.appending import AppendedLog, Keep
 from queuectl.store.archive import Keeping
@@ -43,6 +43,7 @@ class SqliteStore(AppendedLog):
         self._db = connect(path, busy_timeout)
         self._file = file_at(path)
         self._synchronous = "FULL"
+        self._doubtful = False
         self._open_up(clock, keep)
         self._data_version = self._read_data_version()
 
@@ -74,11 +75,28 @@ class SqliteStore(AppendedLog):
             raise StoreError(f"the queue {self.path} is closed") from error
 
     def _begin(self, durable: bool) -> None:
-        synchronous = "FULL" if durable and self._keeping.durability != "fast" else "NORMAL"
+        self._leave_no_hole()
+        self._wait_for_disk("FULL" if durable and self._keeping.durability != "fast" else "NORMAL")
+        self._run("BEGIN IMMEDIATE")
+
+    def _wait_for_disk(self, synchronous: str) -> None:
         if synchronous != self._synchronous:
             self._run(f"PRAGMA synchronous={synchronous}")
             self._synchronous = synchronous
-        self._run("BEGIN IMMEDIATE")
+
+    def _leave_no_hole(self) -> None:
+        """After a sync that failed, begin the -wal anew before anything is appended to it.
+
+        Linux does not try again to write what a failed fsync was about, and calls the next one a success. What was in
+        the -wal without having been synced (claims) may so be a hole, and everything behind it gone with the power.
+        """
+        if not self._doubtful:
+            return
+        if self._run("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            raise StoreBusyError(f"{self.path} is being read, and its disk has failed: try again")
+        self._wait_for_disk("FULL")
+        self._run("BEGIN IMMEDIATE; UPDATE meta SET value = value WHERE key = 'format'; COMMIT")
+        self._doubtful = False
 
     def _checked_head(self) -> Head:
         """In one question."""
@@ -108,6 +126,8 @@ class SqliteStore(AppendedLog):
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._run("ROLLBACK")
+        with suppress(StoreError):  # at once, for those who append next; and again before this store does
+            self._leave_no_hole()
 
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """A taken (stream, version) or unique key means that someone was faster."""
@@ -200,6 +220,7 @@ class SqliteStore(AppendedLog):
             raise StoreError(f"the queue {self.path} is closed") from error
         except UnicodeDecodeError as error:
             raise NoTextError(f"{self.path} holds bytes that are no text: run `queuectl rebuild`") from error
-        except apsw.Error:
+        except apsw.Error as error:
+            self._doubtful = self._doubtful or isinstance(error, apsw.IOError)
             with translated(self.path):
                 raise

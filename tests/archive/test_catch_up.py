@@ -1,5 +1,6 @@
 """The archive is a prefix of the log, whatever happens to whoever writes it."""
 
+import errno
 import fcntl
 import os
 import random
@@ -406,3 +407,26 @@ def test_a_database_that_is_behind_gets_nothing_past_a_hole_and_the_archive_keep
         add(store, new("next"))
     assert segment_files(path)[-1].read_bytes() == lines
     store.close()
+
+
+def test_a_segment_that_there_is_no_room_for_closes_nothing_twice(path, clock, monkeypatch):
+    """A descriptor that is closed a second time may by then be SQLite's, and its locks with it."""
+    monkeypatch.setattr(archive, "SEAL_AT", SMALL)
+    opened = os.open
+
+    def full(name, flags, *mode):
+        if str(name).endswith(".ndjson") and flags & os.O_CREAT and not name.endswith("000000000001.ndjson"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(name, flags, *mode)
+
+    store = open_store(path, clock)
+    add(store, new("a", command="x" * SMALL))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        add(store, new("b"), new("c"))
+        other = opened(path + "-other", os.O_CREAT | os.O_RDWR)
+        add(store, new("d"))
+        os.close(other)
+    add(store, new("e"))
+    store.close()
+    assert is_prefix(path) == 5

@@ -15,10 +15,10 @@ from queuectl.runtime import SystemClock
 from queuectl.store import archive, open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.base import JobFilter
+from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
 from tests.store.vocabulary import add, new
 
-PAGE = 4096
 TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
 
 
@@ -76,59 +76,7 @@ def log_id_of(folder):
     return store.log_id
 
 
-# ── kinds of damage ─────────────────────────────────────────────────────────────────────────────────
-
-
-def flip(file, chance, times=1):
-    for _ in range(times):
-        offset = chance.randrange(os.path.getsize(file))
-        with open(file, "r+b") as damaged:
-            damaged.seek(offset)
-            old = damaged.read(1)[0]
-            damaged.seek(offset)
-            damaged.write(bytes([old ^ chance.randrange(1, 256)]))
-
-
-def zero_page(file, chance):
-    start = chance.randrange(max(1, os.path.getsize(file) // PAGE)) * PAGE
-    with open(file, "r+b") as damaged:
-        damaged.seek(start)
-        damaged.write(bytes(PAGE))
-
-
-def swap_pages(file, chance):
-    with open(file, "r+b") as damaged:
-        data = damaged.read()
-        one, two = (PAGE * number for number in chance.sample(range(len(data) // PAGE), 2))
-        for start, other in ((one, two), (two, one)):
-            damaged.seek(start)
-            damaged.write(data[other : other + PAGE])
-
-
-def garble(file, chance):
-    start = chance.randrange(os.path.getsize(file))
-    with open(file, "r+b") as damaged:
-        damaged.seek(start)
-        damaged.write(chance.randbytes(chance.randrange(1, 3 * PAGE)))
-
-
-def truncate(file, chance):
-    os.truncate(file, chance.randrange(os.path.getsize(file)))
-
-
-def delete(file, chance):
-    os.unlink(file)
-
-
-DAMAGE = {
-    "a byte flipped": flip,
-    "ten bytes flipped": lambda file, chance: flip(file, chance, 10),
-    "a page zeroed": zero_page,
-    "two pages swapped": swap_pages,
-    "garbage": garble,
-    "truncated": truncate,
-    "deleted": delete,
-}
+# ── what comes back ─────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("where", ["", "-wal", "both"])
@@ -189,18 +137,6 @@ def test_single_bytes_of_the_database_without_its_archive(whole, damaged):
         complete += len(found) == len(whole[1])
         assert tables_follow(path)
     assert complete > TRIES / 2
-
-
-def is_of(content, offset, row):
-    """Whether the byte stands in a page that holds the row, or in the head of a frame of the -wal."""
-    start, size = offset - offset % PAGE, PAGE
-    if content[:2] == b"7\x7f":
-        frame = 32 + (offset - 32) // (PAGE + 24) * (PAGE + 24)
-        if offset - frame < 24:
-            return True
-        start = frame + 24
-    page = content[start : start + size]
-    return row[-1] in page or (row[1] == "long" and b"longlong" in page)
 
 
 def tables_follow(path):
@@ -282,6 +218,17 @@ def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
     shutil.rmtree(f"{path}.archive")
     recover(path)
     assert rows(path) == whole[1]
+
+
+def test_a_later_segment_is_not_taken_for_the_beginning_of_the_log(damaged):
+    """Its header has a base too. The events before it would be gone, and nobody told."""
+    path = damaged()
+    remove(path, "", "-wal")
+    first, *others = segment_files(path)
+    first.unlink()
+    with pytest.raises(StoreError, match=r"nothing to recover: .* no event that a log could begin with"):
+        recover(path)
+    assert segment_files(path) == others
 
 
 # ── the procedure ───────────────────────────────────────────────────────────────────────────────────

@@ -1,19 +1,50 @@
-"""Power loss: the real store on a disk that loses, tears and reorders what was not synced."""
+"""Power loss: the real store on a disk that loses, tears and reorders what was not synced, and now and then fails."""
 
 from functools import partial
+from unittest.mock import patch
 
+from queuectl.store.sqlite import SqliteStore
 from tests.campaign.plan import Attempt, Campaign, Control
-from tests.powerloss.campaign import STATES_OF_A_RECORDING, run
-from tests.powerloss.workload import record
+from tests.powerloss import workload
+from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run
+from tests.powerloss.oracle import LOST, REFUSED
+from tests.powerloss.workload import Recording, begin_unsynced, record
 
 __all__ = ["CAMPAIGN"]
 
 
-def attempt(seed: int, durability: str = "safe", states: int = STATES_OF_A_RECORDING) -> Attempt:
-    """One life of a queue, and 250 disks that a power cut may have left of it."""
-    figures = run(states, seed, partial(record, durability=durability))
-    faults = [fault for fault, number in figures.faults.items() for _ in range(number)]
-    return Attempt(figures.states, faults, {"acknowledged events looked for": figures.told})
+def attempt(seed: int, live: Live = record, kind: str = "", states: int = STATES_OF_A_RECORDING) -> Attempt:
+    """One life of a queue, and 1,000 disks that a power cut may have left of it; the faults of a kind."""
+    figures = run(states, seed, live)
+    faults = [fault for fault, number in figures.faults.items() if fault.startswith(kind) for _ in range(number)]
+    counted = {
+        "acknowledged events looked for": figures.told,
+        "writes and syncs that failed": figures.failed,
+        "disks restored by `recover` after a failed sync": figures.recovered,
+    }
+    return Attempt(figures.states, faults, counted)
+
+
+def fast(folder: str, seed: int) -> Recording:
+    """A life that waits for no disk."""
+    return record(folder, seed, durability="fast")
+
+
+def unsynced(folder: str, seed: int) -> Recording:
+    """A life with `synchronous=OFF`, which no setting of a queue gives."""
+    with patch.object(SqliteStore, "_begin", begin_unsynced):
+        return record(folder, seed)
+
+
+def careless(folder: str, seed: int) -> Recording:
+    """A life with a failing disk, in which nothing is done about a sync that failed."""
+    with patch.object(SqliteStore, "_leave_no_hole", lambda store: None), patch.object(workload, "TROUBLE", (0.06,)):
+        return record(folder, seed)
+
+
+def control(what: str, live: Live, kind: str) -> Control:
+    """A careless life, of which a hundred disks are enough."""
+    return Control(what, partial(attempt, live=live, kind=kind, states=100))
 
 
 CAMPAIGN = Campaign(
@@ -22,5 +53,9 @@ CAMPAIGN = Campaign(
     short=1_500,
     full=1_000_000,
     attempt=attempt,
-    controls=(Control("durability `fast` loses acknowledged events", partial(attempt, durability="fast"), 4),),
+    controls=(
+        control("durability `fast` loses acknowledged events", fast, LOST),
+        control("`synchronous=OFF` corrupts", unsynced, f"{REFUSED}: cannot use the queue …/queue.db: it is damaged"),
+        control("going on after a failed sync loses acknowledged events", careless, LOST),
+    ),
 )

@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 from tests.powerloss.disk import Disk, Files, Told
-from tests.powerloss.oracle import KINDS, failure, faults
+from tests.powerloss.oracle import DAMAGED, KINDS, REFUSED, Oracle, failure
 from tests.powerloss.recording import booted
 from tests.powerloss.workload import Recording, record
 
-STATES_OF_A_RECORDING = 250
+STATES_OF_A_RECORDING = 1000
 AFTERWARDS = 8
+CUTS_AFTERWARDS = 20
+SECOND_LIVES = 0.01
+"""So many disks are worked on with for a while, and cut again so many times: one state in six is of a second life."""
 MEMORY = "/dev/shm"
 
 Live = Callable[[str, int], Recording]
@@ -31,6 +35,8 @@ class Figures:
     steps: int = 0
     states: int = 0
     told: int = 0
+    failed: int = 0
+    recovered: int = 0
     faulty: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -42,15 +48,25 @@ class Figures:
     def __str__(self) -> str:
         lines = [
             f"{self.recordings} recordings of {self.steps} steps, {self.states} disks after a cut,"
-            f" {self.told} told events looked for, {self.faulty} disks with a fault",
+            f" {self.told} told events looked for, {self.failed} operations failed,"
+            f" {self.recovered} disks recovered, {self.faulty} with a fault",
             ", ".join(f"{kind} {self.of_kind(kind)}" for kind in KINDS),
         ]
         lines += [f"{number:6} {fault} [{self.examples[fault]}]" for fault, number in self.faults.most_common()]
         return "\n".join(lines)
 
 
+class Judged(NamedTuple):
+    """A disk: what it is called, how many events someone was told of, and what is wrong with it."""
+
+    name: str
+    told: int
+    faults: list[str]
+    recovered: bool = False
+
+
 def run(states: int, seed: int, live: Live = record) -> Figures:
-    """So many states, with a new recording from the next seed for every 250."""
+    """So many states, with a new recording from the next seed for every 1,000."""
     figures = Figures()
     while figures.states < states:
         _run_recording(figures, seed, min(STATES_OF_A_RECORDING, states - figures.states), live)
@@ -61,58 +77,70 @@ def run(states: int, seed: int, live: Live = record) -> Figures:
 def _run_recording(figures: Figures, seed: int, states: int, live: Live) -> None:
     with scratch() as folder:
         recording = live(folder, seed)
+    figures.failed += recording.failed
     figures.recordings += 1
     figures.steps += len(recording.steps)
-    for name, disk, rng in _cuts(recording, seed, states):
-        found = _faults(recording, disk, rng)
+    for judged in _judged(recording, f"seed {seed}", states):
         figures.states += 1
-        figures.told += disk.told
-        figures.faulty += bool(found)
-        for fault in found:
+        figures.told += judged.told
+        figures.recovered += judged.recovered
+        figures.faulty += bool(judged.faults)
+        for fault in judged.faults:
             figures.faults[fault] += 1
-            figures.examples.setdefault(fault, name)
+            figures.examples.setdefault(fault, judged.name)
 
 
-def _cuts(recording: Recording, seed: int, states: int) -> Iterator[tuple[str, Disk, Random]]:
+def _judged(recording: Recording, name: str, states: int, told: int = 0) -> Iterator[Judged]:
+    """What so many disks come to; and some more, of lives that went on after a cut."""
+    oracle = Oracle(recording.digests, recording.attempted)
+    for state, disk, rng in _cuts(recording, name, states, told):
+        yield _verdict(state, recording, disk, rng, oracle)
+        if states > CUTS_AFTERWARDS and not disk.spoiled and rng.random() < SECOND_LIVES:
+            yield from _afterwards(recording, state, disk, rng)
+
+
+def _verdict(state: str, recording: Recording, disk: Disk, rng: Random, oracle: Oracle) -> Judged:
+    """A power cut in the wake of a sync that failed may leave damage; `recover` then has to bring back everything."""
+    files = disk.after_a_cut(rng)
+    with _left(files, recording) as path, booted():
+        found = oracle.faults(path, disk.told)
+    if not disk.spoiled or not any(fault.startswith((DAMAGED, REFUSED)) for fault in found):
+        return Judged(state, disk.told, found)
+    with _left(files, recording) as path, booted():
+        return Judged(state, disk.told, oracle.faults_once_recovered(path, disk.told), recovered=True)
+
+
+def _cuts(recording: Recording, name: str, states: int, told: int) -> Iterator[tuple[str, Disk, Random]]:
     """The disk at moments of a recording, every other one just when someone was told something."""
-    rng = Random(f"cuts of {seed}")
-    steps = recording.steps
-    telling = [number for number, step in enumerate(steps, 1) if isinstance(step, Told)]
-    moments = sorted(rng.choice(telling) if n % 2 else rng.randint(0, len(steps)) for n in range(states))
-    disk, at = Disk(), 0
+    rng = Random(f"cuts of {name}")
+    steps, first = recording.steps, recording.begin
+    telling = [number for number, step in enumerate(steps, 1) if isinstance(step, Told)] or [len(steps)]
+    moments = sorted(rng.choice(telling) if n % 2 else rng.randint(first, len(steps)) for n in range(states))
+    disk, at = Disk(told), 0
     for number, moment in enumerate(moments):
         while at < moment:
             disk.take(steps[at])
             at += 1
-        name = f"seed {seed}, state {number} of {states}, step {moment}"
-        yield name, disk, Random(f"{seed}:{number}")
+        state = f"{name}, state {number}, step {moment}"
+        yield state, disk, Random(state)
 
 
-def _faults(recording: Recording, disk: Disk, rng: Random) -> list[str]:
-    """What is wrong after a cut; one time in five after another one, a few operations later."""
+def _afterwards(recording: Recording, name: str, disk: Disk, rng: Random) -> Iterator[Judged]:
+    """A few operations on what a cut left, and then other cuts."""
     try:
-        if rng.random() < 0.2:
-            recording, disk = _another_cut(recording, disk, rng)
+        with _left(disk.after_a_cut(rng), recording) as path, redirect_stderr(io.StringIO()):
+            later = record(os.path.dirname(path), rng.randrange(1_000_000), operations=AFTERWARDS)
     except Exception as error:
-        return [f"{failure(error)}: {error}"]
-    with _left(recording, disk, rng) as path, booted():
-        return faults(path, disk.told, recording.digests)
-
-
-def _another_cut(recording: Recording, disk: Disk, rng: Random) -> tuple[Recording, Disk]:
-    with _left(recording, disk, rng) as path, redirect_stderr(io.StringIO()):
-        later = record(os.path.dirname(path), rng.randrange(1_000_000), operations=AFTERWARDS)
-    again = Disk(disk.told)
-    for step in later.steps[: rng.randint(later.begin, len(later.steps))]:
-        again.take(step)
-    return later, again
+        yield Judged(name, disk.told, [f"{failure(error)}: {error}"])
+        return
+    yield from _judged(later, f"{name}, afterwards", CUTS_AFTERWARDS, disk.told)
 
 
 @contextmanager
-def _left(recording: Recording, disk: Disk, rng: Random) -> Iterator[str]:
-    """One of the disks that the cut leaves, for a moment; where the database is."""
+def _left(files: Files, recording: Recording) -> Iterator[str]:
+    """What the cut left, for a moment; where the database is."""
     with scratch() as folder:
-        _build(disk.after_a_cut(rng), os.path.dirname(recording.path), folder)
+        _build(files, os.path.dirname(recording.path), folder)
         yield os.path.join(folder, os.path.basename(recording.path))
 
 

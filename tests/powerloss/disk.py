@@ -31,6 +31,16 @@ class Sync(NamedTuple):
     file: int
 
 
+class FailedSync(NamedTuple):
+    """It failed, and what was not on the disk by then never comes there: the system thinks that it is, or gave it up.
+
+    `chance` decides what is.
+    """
+
+    file: int
+    chance: int
+
+
 class Name(NamedTuple):
     """From now on `path` is this file; None: it is removed."""
 
@@ -55,16 +65,17 @@ class Told(NamedTuple):
     position: int
 
 
-Step: TypeAlias = Write | Truncate | Sync | Name | Rename | SyncFolder | Told
+Step: TypeAlias = Write | Truncate | Sync | FailedSync | Name | Rename | SyncFolder | Told
 Files: TypeAlias = dict[str, bytes | None]
 """Path -> content; None for a folder."""
 
 
 @dataclass(slots=True)
 class Disk:
-    """What is certainly on it, and what was asked of it since."""
+    """What is certainly on it, and what was asked of it since; `spoiled`: some sync has failed."""
 
     told: int = 0
+    spoiled: bool = False
     _contents: dict[int, bytearray] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _unsynced: dict[int, list[Write | Truncate]] = field(default_factory=dict)
@@ -77,6 +88,10 @@ class Disk:
                 self._unsynced.setdefault(file, []).append(step)
             case Sync(file):
                 self._contents[file] = self._content(file, _Chance(None))
+                self._unsynced.pop(file, None)
+            case FailedSync(file, chance):
+                self.spoiled = True
+                self._contents[file] = self._content(file, _Chance(Random(chance)).of_a_file())
                 self._unsynced.pop(file, None)
             case Name() | Rename():
                 self._unsure.setdefault(os.path.dirname(step.path), []).append(step)

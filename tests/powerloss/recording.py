@@ -1,28 +1,59 @@
 """Records, in one order, what a queue does to its files: the database through SQLite's VFS, the rest through `os`.
 
-The -shm is not recorded: it is memory, and SQLite makes it anew.
+The -shm is not recorded: it is memory, and SQLite makes it anew. Where the recorder has `trouble`, the disk is full or
+fails for so many operations: a write is then done by half, and a sync may not be made up for.
 """
 
+import errno
 import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from random import Random
 from typing import IO, Any
 from unittest.mock import patch
 
 import apsw
 
 from queuectl.store import archive, boots, connection
-from tests.powerloss.disk import FOLDER, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
+from tests.powerloss.disk import FOLDER, FailedSync, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
+
+
+class Trouble:
+    """Now and then operations fail, two or three in a row, with ENOSPC or EIO; until it is `over`."""
+
+    def __init__(self, rng: Random, often: float) -> None:
+        self._rng, self._often = rng, often
+        self._left, self._error = 0, 0
+        self.met = 0
+
+    def error(self) -> int:
+        """The errno that the next operation fails with; 0: it does not."""
+        if not self._left and self._rng.random() < self._often:
+            self._left, self._error = self._rng.randint(1, 3), self._rng.choice((errno.ENOSPC, errno.EIO))
+        if not self._left:
+            return 0
+        self._left, self.met = self._left - 1, self.met + 1
+        return self._error
+
+    def over(self) -> None:
+        """From now on the disk is well."""
+        self._left, self._often = 0, 0.0
+
+    def chance(self) -> int:
+        """What becomes of what a sync should have brought to the disk."""
+        return self._rng.randrange(1 << 32)
 
 
 class Recorder:
     """The steps so far; every file that was ever made has a number."""
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: Trouble) -> None:
+        self.trouble = trouble
         self.steps: list[Step] = []
         self._files: dict[str, int] = {}
         self._made = FOLDER
+        self.open: list[_File] = []
 
     def adopt(self, folder: str) -> None:
         """What is there already has long been on the disk."""
@@ -59,11 +90,23 @@ class Recorder:
     def told(self, position: int) -> None:
         self.steps.append(Told(position))
 
+    def all_is_well(self) -> None:
+        """No operation fails from now on, nor is told that an earlier one did."""
+        self.trouble.over()
+        for file in self.open:
+            file.owed = 0
+
+    def synced(self, file: int) -> int:
+        """A file's sync; the errno that it ends with."""
+        error = self.trouble.error()
+        self.steps.append(FailedSync(file, self.trouble.chance()) if error else Sync(file))
+        return error
+
 
 @contextmanager
-def recording() -> Iterator[Recorder]:
+def recording(trouble: Trouble) -> Iterator[Recorder]:
     """Every queue that this process opens meanwhile is recorded."""
-    recorder = Recorder()
+    recorder = Recorder(trouble)
     vfs = _Vfs(recorder)
     files = _Os(recorder)
     with ExitStack() as patches:
@@ -111,21 +154,50 @@ class _File(apsw.VFSFile):
         # The first sync of a new journal also syncs its folder: UNIXFILE_DIRSYNC in SQLite's os_unix.c.
         journal = flags[0] & (apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL)
         self._folder = os.path.dirname(path) if path and journal else None
+        self.owed = 0
+        recorder.open.append(self)
+
+    def xClose(self) -> None:
+        self._recorder.open.remove(self)
+        super().xClose()
+
+    def owe(self, file: int, error: int) -> None:
+        """A sync by another one has failed."""
+        self.owed = error if file == self._file else self.owed
 
     def xWrite(self, data: Any, offset: int) -> None:
-        super().xWrite(data, offset)
-        self._recorder.steps.append(Write(self._file, offset, bytes(data)))
+        error = self._recorder.trouble.error()
+        done = bytes(data[: len(data) // 2] if error else data)
+        super().xWrite(done, offset)
+        self._recorder.steps.append(Write(self._file, offset, done))
+        _fail(error, apsw.SQLITE_IOERR_WRITE)
 
     def xTruncate(self, newsize: int) -> None:
+        _fail(self._recorder.trouble.error(), apsw.SQLITE_IOERR_TRUNCATE)
         super().xTruncate(newsize)
         self._recorder.steps.append(Truncate(self._file, newsize))
 
     def xSync(self, flags: int) -> None:
+        """A failure is told to everyone who has the file open, once."""
         super().xSync(flags)
-        self._recorder.steps.append(Sync(self._file))
+        error, owed = self._recorder.synced(self._file), self.owed
+        for other in self._recorder.open if error else ():
+            other.owe(self._file, error)
+        self.owed = 0
+        _fail(error or owed, apsw.SQLITE_IOERR_FSYNC)
         if self._folder is not None:
             self._recorder.steps.append(SyncFolder(self._folder))
             self._folder = None
+
+
+def _fail(error: int, what: int) -> None:
+    """As SQLite's own VFS does."""
+    if error == errno.ENOSPC and what == apsw.SQLITE_IOERR_WRITE:
+        raise apsw.FullError
+    if error:
+        failed = apsw.IOError(os.strerror(error))
+        failed.extendedresult = what
+        raise failed
 
 
 class _Os:
@@ -139,6 +211,8 @@ class _Os:
         return getattr(os, name)
 
     def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_EXCL:
+            self._check()
         descriptor = os.open(path, flags, mode)
         self._paths[descriptor] = path
         if not os.path.isdir(path):
@@ -162,19 +236,26 @@ class _Os:
 
     def write(self, descriptor: int, data: Any) -> int:
         """All that is written this way is appended."""
-        offset = os.fstat(descriptor).st_size
-        written = os.write(descriptor, data)
+        offset, error = os.fstat(descriptor).st_size, self._recorder.trouble.error()
+        written = os.write(descriptor, data[: len(data) // 2] if error else data)
         self._recorder.steps.append(Write(self._file(descriptor), offset, bytes(data[:written])))
+        self._check(error)
         return written
 
+    def _check(self, error: int | None = None) -> None:
+        error = self._recorder.trouble.error() if error is None else error
+        if error:
+            raise OSError(error, os.strerror(error))
+
     def ftruncate(self, descriptor: int, size: int) -> None:
+        self._check()
         if size != os.fstat(descriptor).st_size:
             self._recorder.steps.append(Truncate(self._file(descriptor), size))
         os.ftruncate(descriptor, size)
 
     def fdatasync(self, descriptor: int) -> None:
         os.fdatasync(descriptor)
-        self._recorder.steps.append(Sync(self._file(descriptor)))
+        self._check(self._recorder.synced(self._file(descriptor)))
 
     def fsync(self, descriptor: int) -> None:
         os.fsync(descriptor)

@@ -1,8 +1,9 @@
 """A short life of a queue, made by chance from a seed: people at one connection, a worker at another."""
 
+import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from random import Random
 from unittest.mock import patch
 
@@ -13,11 +14,13 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
+from queuectl.errors import StoreError
 from queuectl.store import archive, connection, open_store
 from queuectl.store.archive import Keeping
-from queuectl.store.base import EventStore, JobFilter
+from queuectl.store.base import EventStore, JobFilter, StoredEvent
+from queuectl.store.sqlite import SqliteStore
 from tests.powerloss.disk import Step
-from tests.powerloss.recording import Recorder, recording
+from tests.powerloss.recording import Recorder, Trouble, recording
 from tests.store.vocabulary import SECOND, SettableClock, a_spec, a_worker, claimed
 
 OPERATIONS = 60
@@ -25,38 +28,67 @@ SEGMENTS = (6_000, 20_000, 1_000_000)
 """Bytes in a segment of the archive: several are sealed, or none."""
 PAGES = (8, 25, 60, 200)
 """Pages in the -wal before a checkpoint: from one at every commit to hardly any."""
+TROUBLE = (0.0, 0.0, 0.002, 0.01, 0.05)
+"""How likely an operation of the disk fails: in two lives of five never."""
 
 
 class Recording(Struct, frozen=True):
     """All that was done to the files of the queue at `path`, and the digests of the log that came of it.
 
-    The steps before `begin` make what was there already.
+    The steps before `begin` make what was there already; `failed` operations of the disk failed, and `attempted` has
+    the digests also of events whose writer was told so.
     """
 
     path: str
     steps: list[Step]
     begin: int
     digests: list[bytes]
+    attempted: set[bytes]
+    failed: int
 
 
 def record(folder: str, seed: int, durability: str = "safe", operations: int = OPERATIONS) -> Recording:
     """Live one life in a folder: empty, or with a queue in it."""
     rng = Random(seed)
     path = os.path.join(folder, "queue.db")
-    with _small(rng.choice(PAGES), rng.choice(SEGMENTS)), recording() as recorder:
+    chance = Random(f"trouble of {seed}")
+    trouble = Trouble(chance, chance.choice(TROUBLE))
+    with _small(rng.choice(PAGES), rng.choice(SEGMENTS)), recording(trouble) as recorder, _noted() as attempted:
         recorder.adopt(folder)
         begin = len(recorder.steps)
         life = _Life(path, rng, recorder, durability)
         life.live(operations)
+        recorder.all_is_well()
+        life.enqueue()
         digests = [row.digest for row in life.people.store.stored()]
         life.end()
-    return Recording(path, recorder.steps, begin, digests)
+    return Recording(path, recorder.steps, begin, digests, attempted, trouble.met)
+
+
+def begin_unsynced(store: SqliteStore, synchronous: str) -> None:
+    """As no queue does: nothing is ever synced. For those who have to notice."""
+    store._run("PRAGMA synchronous=OFF")
+    store._run("BEGIN IMMEDIATE")
 
 
 @contextmanager
 def _small(pages: int, segment: int) -> Iterator[None]:
     with patch.object(connection, "CHECKPOINT_AFTER", pages), patch.object(archive, "SEAL_AT", segment):
         yield
+
+
+@contextmanager
+def _noted() -> Iterator[set[bytes]]:
+    """The digest of every event that is written meanwhile, whatever comes of it."""
+    noted: set[bytes] = set()
+    insert = SqliteStore._insert_events
+
+    def insert_noted(store: SqliteStore, rows: Sequence[StoredEvent]) -> None:
+        noted.update(row.digest for row in rows)
+        insert(store, rows)
+
+    with patch.object(SqliteStore, "_insert_events", insert_noted):
+        yield noted
 
 
 class _Life:
@@ -69,7 +101,10 @@ class _Life:
         self.people, self.worker = Queue(self._open(), "ann@box"), Queue(self._open(), "w1")
 
     def _open(self) -> EventStore:
-        return open_store(self._path, self._clock, keep=lambda stored: self._keeping)
+        """As often as it takes: trouble passes."""
+        while True:
+            with suppress(StoreError):
+                return open_store(self._path, self._clock, keep=lambda stored: self._keeping)
 
     def live(self, operations: int) -> None:
         actions: dict[Callable[[], object], int] = {
@@ -89,11 +124,19 @@ class _Life:
         for _ in range(operations):
             self._clock.advance(self._rng.randrange(3 * SECOND))
             [action] = self._rng.choices([*actions], [*actions.values()])
-            before = self.people.store.head().position
-            action()
-            after = self.people.store.head().position
-            if after > before and action != self._claim:
-                self._recorder.told(after)
+            with suppress(StoreError), redirect_stderr(io.StringIO()):
+                self._do(action)
+
+    def _do(self, action: Callable[[], object]) -> None:
+        before = self.people.store.head().position
+        action()
+        after = self.people.store.head().position
+        if after > before and action != self._claim:
+            self._recorder.told(after)
+
+    def enqueue(self) -> None:
+        """Something that has to work, now that all is well."""
+        self._do(self._enqueue)
 
     def end(self) -> None:
         self.people.store.close()

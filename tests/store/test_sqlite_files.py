@@ -12,7 +12,7 @@ import pytest
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store import open_store
+from queuectl.store import connection, open_store
 from queuectl.store.format import FORMAT
 from tests.store.peer import Peer, ask_all
 from tests.store.vocabulary import (
@@ -327,6 +327,18 @@ def test_a_full_disk_is_named_and_nothing_is_written(store):
     assert everything(store) == before
     store._db.pragma("max_page_count", pages + 10_000)
     assert add(store, new("b")) == [store.load("b")]
+
+
+def test_a_queue_that_gets_no_wal_is_not_made(tmp_path, clock, monkeypatch):
+    """SQLite answers with the mode that stays, and raises nothing, when the disk has no room for another one."""
+    ask = connection._value
+    answers = {"PRAGMA journal_mode=WAL": "delete"}
+    monkeypatch.setattr(connection, "_value", lambda db, sql: answers.get(sql) or ask(db, sql))
+    path = str(tmp_path / "queue.db")
+    with pytest.raises(StoreError, match=r"cannot use the queue .*queue.db: it cannot be given a -wal"):
+        open_store(path, clock)
+    answers.clear()
+    open_store(path, clock).close()
 
 
 def test_a_broken_file_is_called_damaged(store, path, clock):

@@ -1,0 +1,69 @@
+"""Ways to damage a file, each by chance; and what a byte of a database belongs to."""
+
+import os
+
+PAGE = 4096
+
+
+def flip(file, chance, times=1):
+    for _ in range(times):
+        offset = chance.randrange(os.path.getsize(file))
+        with open(file, "r+b") as damaged:
+            damaged.seek(offset)
+            old = damaged.read(1)[0]
+            damaged.seek(offset)
+            damaged.write(bytes([old ^ chance.randrange(1, 256)]))
+
+
+def zero_page(file, chance):
+    start = chance.randrange(max(1, os.path.getsize(file) // PAGE)) * PAGE
+    with open(file, "r+b") as damaged:
+        damaged.seek(start)
+        damaged.write(bytes(PAGE))
+
+
+def swap_pages(file, chance):
+    with open(file, "r+b") as damaged:
+        data = damaged.read()
+        one, two = (PAGE * number for number in chance.sample(range(len(data) // PAGE), 2))
+        for start, other in ((one, two), (two, one)):
+            damaged.seek(start)
+            damaged.write(data[other : other + PAGE])
+
+
+def garble(file, chance):
+    start = chance.randrange(os.path.getsize(file))
+    with open(file, "r+b") as damaged:
+        damaged.seek(start)
+        damaged.write(chance.randbytes(chance.randrange(1, 3 * PAGE)))
+
+
+def truncate(file, chance):
+    os.truncate(file, chance.randrange(os.path.getsize(file)))
+
+
+def delete(file, chance):
+    os.unlink(file)
+
+
+DAMAGE = {
+    "a byte flipped": flip,
+    "ten bytes flipped": lambda file, chance: flip(file, chance, 10),
+    "a page zeroed": zero_page,
+    "two pages swapped": swap_pages,
+    "garbage": garble,
+    "truncated": truncate,
+    "deleted": delete,
+}
+
+
+def is_of(content, offset, row):
+    """Whether the byte stands in a page that holds the row, or in the head of a frame of the -wal."""
+    start, size = offset - offset % PAGE, PAGE
+    if content[:2] == b"7\x7f":
+        frame = 32 + (offset - 32) // (PAGE + 24) * (PAGE + 24)
+        if offset - frame < 24:
+            return True
+        start = frame + 24
+    page = content[start : start + size]
+    return row[-1] in page or (row[1] == "long" and b"longlong" in page)

@@ -1,0 +1,206 @@
+"""Corruption: every byte of a small queue flipped once, and by chance what disks and people do to whole files."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from random import Random
+from typing import NamedTuple
+
+from tests.archive.damage import DAMAGE, PAGE
+from tests.campaign import damaged_queue as queue
+from tests.campaign.damaged_queue import ARCHIVE, DB, WAL, Files, whole
+from tests.campaign.plan import Attempt, Campaign, Control
+from tests.powerloss.campaign import scratch
+
+__all__ = ["CAMPAIGN"]
+
+BYTES_OF_A_SEED, OTHERS_OF_A_SEED, OTHERS = 128, 25, 10_000
+RECOVERED = 8
+"""Of so many flipped bytes one is put through the whole of `recover`, of the others what it would find is looked at."""
+
+HARMLESS, DAMAGED, SEEN = "harmless", "with content damaged", "of these seen by `integrity_check` alone"
+
+
+class Chunk(NamedTuple):
+    """Bytes of one file."""
+
+    name: str
+    start: int
+    end: int
+
+
+@cache
+def plan() -> list[Chunk | int]:
+    """What each seed does, well mixed: a chunk of bytes, or structural damage by a number."""
+    chunks = [
+        Chunk(name, start, min(start + BYTES_OF_A_SEED, len(content)))
+        for name, content in whole().files.items()
+        if name.endswith((DB, WAL, ".ndjson"))
+        for start in range(0, len(content), BYTES_OF_A_SEED)
+    ]
+    found = [*chunks, *range(OTHERS // OTHERS_OF_A_SEED)]
+    Random(0).shuffle(found)
+    return found
+
+
+def attempt(seed: int, notices: Callable[[str], bool] = queue.noticed) -> Attempt:
+    """The damage of one seed, each time to the whole queue; `notices` is asked whether the damage shows."""
+    chosen = plan()[seed]
+    tries, faults, counted = 0, list[str](), Counter[str]()
+    with scratch() as folder:
+        for damaged, thorough in _flipped(chosen) if isinstance(chosen, Chunk) else _others(chosen, folder):
+            tries += 1
+            place = os.path.join(folder, "try")
+            try:
+                faults += _judge(damaged, place, thorough, notices, counted)
+            except Exception as error:
+                faults.append(f"broken: {type(error).__name__}: {error}".replace(place, "…"))
+    return Attempt(tries, faults, counted)
+
+
+# ── damage ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+Damaged = Iterator[tuple[Files, bool]]
+"""What is left of the files, and whether to be thorough with it."""
+
+
+def _flipped(chunk: Chunk) -> Damaged:
+    content = whole().files[chunk.name]
+    for offset in range(chunk.start, chunk.end):
+        chance = Random(f"{chunk.name} {offset}")
+        hit = content[:offset] + bytes([content[offset] ^ chance.randrange(1, 256)]) + content[offset + 1 :]
+        yield {**whole().files, chunk.name: hit}, chance.randrange(RECOVERED) == 0
+
+
+def _others(number: int, folder: str) -> Damaged:
+    """One to three kinds of damage to one file, or to several."""
+    for again in range(OTHERS_OF_A_SEED):
+        chance = Random(f"structural {number} {again}")
+        place = os.path.join(folder, "damaged")
+        queue.put(whole().files, place)
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            chance.choice((_hit, _hit, _put_back_page, _put_back_file, _append, _remove_archive))(place, chance)
+        yield queue.files_in(place), True
+
+
+def _hit(folder: str, chance: Random) -> None:
+    name = _some_file(folder, chance)
+    kind = chance.choice([kind for kind in DAMAGE if kind != "a byte flipped"])
+    size = os.path.getsize(name)
+    if size and (size >= 2 * PAGE or kind != "two pages swapped"):
+        DAMAGE[kind](name, chance)
+
+
+def _some_file(folder: str, chance: Random) -> str:
+    """Of what is left; the database and its -wal as often as all segments together."""
+    there = [name for name in whole().files if os.path.exists(os.path.join(folder, name)) and name.startswith(DB)]
+    weights = [3 if ARCHIVE not in name else 1 for name in there]
+    return os.path.join(folder, *chance.choices(there, weights))
+
+
+def _put_back_page(folder: str, chance: Random) -> None:
+    """A page of the database as it was before: a write that the disk has lost. Or one that went to another place."""
+    older, path = whole().older[DB] + whole().older[WAL][56:], os.path.join(folder, DB)
+    if os.path.exists(path):
+        start = chance.randrange(len(whole().files[DB]) // PAGE) * PAGE
+        other = chance.choice((start, chance.randrange(len(older) // PAGE) * PAGE))
+        with open(path, "r+b") as file:
+            file.seek(start)
+            file.write(older[other : other + PAGE])
+
+
+def _put_back_file(folder: str, chance: Random) -> None:
+    """An old copy of one file, with the others as they are."""
+    name = chance.choice([*whole().older])
+    if os.path.isdir(os.path.dirname(os.path.join(folder, name))):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(whole().older[name])
+
+
+def _append(folder: str, chance: Random) -> None:
+    with open(_some_file(folder, chance), "ab") as file:
+        file.write(chance.choice((bytes(PAGE), chance.randbytes(100), whole().files[WAL])))
+
+
+def _remove_archive(folder: str, chance: Random) -> None:
+    shutil.rmtree(os.path.join(folder, ARCHIVE), ignore_errors=True)
+    os.makedirs(os.path.join(folder, ARCHIVE), exist_ok=True)
+
+
+# ── what has to hold ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _judge(
+    damaged: Files, folder: str, thorough: bool, notices: Callable[[str], bool], counted: Counter[str]
+) -> Iterator[str]:
+    """Damage that changes what is read is noticed, and of what is still there nothing is lost."""
+    found = queue.contents(queue.put(damaged, folder))
+    if found == whole().contents and _archived(damaged) == _archived(whole().files):
+        counted[HARMLESS] += 1
+        return
+    counted[DAMAGED] += 1
+    counted[SEEN] += found is None
+    yield from _remains(damaged, queue.put(damaged, folder))
+    if not notices(queue.put(damaged, folder)) and not queue.is_whole_again(os.path.join(folder, DB)):
+        yield f"unnoticed: {', '.join(_hit_files(damaged))}"
+    if thorough:
+        yield from _recovers(damaged, queue.put(damaged, folder))
+
+
+def _archived(files: Files) -> Files:
+    return {name: content for name, content in files.items() if ARCHIVE in name}
+
+
+def _hit_files(damaged: Files) -> list[str]:
+    return [name for name, content in sorted(whole().files.items()) if damaged.get(name) != content]
+
+
+def _is_all_there(damaged: Files) -> bool:
+    """Whether the archive is as it was, or the database is."""
+    hit = _hit_files(damaged)
+    return not any(ARCHIVE in name for name in hit) or not {DB, WAL}.intersection(hit)
+
+
+def _remains(damaged: Files, path: str) -> Iterator[str]:
+    """What can be found is the beginning of the log, as much of it as is there beyond doubt."""
+    for archived in (True, False):
+        there = damaged if archived else {name: damaged[name] for name in damaged if ARCHIVE not in name}
+        least = len(whole().digests) if archived and _is_all_there(damaged) else queue.lasting(there)
+        found = queue.remaining(path, archived=archived)
+        if found != whole().digests[: len(found)]:
+            yield f"invented: what remains of {', '.join(_hit_files(damaged))} is another log"
+        if len(found) < least:
+            what = "with" if archived else "without"
+            yield f"lost: {what} the archive not all is found that is left of {', '.join(_hit_files(damaged))}"
+
+
+def _recovers(damaged: Files, path: str) -> Iterator[str]:
+    """`recover` makes of it what it should, and a queue that holds together."""
+    events = len(queue.remaining(path, archived=True))
+    found = queue.recovered(path)
+    if found is None:
+        if events:
+            yield f"unrecovered: {', '.join(_hit_files(damaged))}"
+    elif found[0] != whole().contents[0][:events]:
+        yield f"unrecovered: other events out of {', '.join(_hit_files(damaged))}"
+    elif _is_all_there(damaged) and found != whole().contents:
+        yield f"unrecovered: other tables out of {', '.join(_hit_files(damaged))}"
+
+
+def by_integrity_check(path: str) -> bool:
+    """What those do who rely on SQLite alone."""
+    return queue.contents(path) is None
+
+
+CAMPAIGN = Campaign(
+    name="corruption",
+    unit="damaged queues",
+    short=2_000,
+    full=10_000_000,
+    attempt=attempt,
+    controls=(Control("`integrity_check` alone misses damage", partial(attempt, notices=by_integrity_check)),),
+    all_seeds=lambda: len(plan()),
+)

@@ -1,0 +1,179 @@
+"""A small queue that is damaged again and again: what its files were, whether damage is noticed, what comes back."""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing, redirect_stderr, suppress
+from functools import cache
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import apsw
+from msgspec import Struct
+
+from queuectl import doctor
+from queuectl.domain import events as e
+from queuectl.errors import StoreError
+from queuectl.recovery import recover
+from queuectl.store import archive, open_store
+from queuectl.store.archive import Keeping
+from queuectl.store.base import SETTINGS_STREAM
+from queuectl.store.carving import Carved
+from queuectl.store.remains import Lines, Remains
+from queuectl.verification import verify
+from tests.archive.damage import PAGE
+from tests.archive.logs import TABLES, checkpoint, is_prefix
+from tests.powerloss.campaign import scratch
+from tests.store.vocabulary import (
+    HOUR,
+    START,
+    SettableClock,
+    a_spec,
+    add,
+    buried,
+    claimed,
+    completed,
+    follow,
+    new,
+    note,
+)
+
+DB, WAL, ARCHIVE = "queue.db", "queue.db-wal", "queue.db.archive"
+FRAME = PAGE + 24
+
+Files = Mapping[str, bytes]
+"""Name -> content, of the database, its -wal and the archive's files."""
+
+Contents = tuple[list[Any], ...]
+"""The rows of the log, of what is known of it, and of every table that is derived."""
+
+
+class Whole(Struct, frozen=True):
+    """What is right: the files, as they were before the last commits too, and all that they hold."""
+
+    files: Files
+    older: Files
+    contents: Contents
+    digests: list[bytes]
+    lines: set[bytes]
+
+
+@cache
+def whole() -> Whole:
+    """The same queue every time: events in the database, in the -wal, and in three segments; one has three pages."""
+    with scratch() as folder, patch.object(os, "urandom", Random(0).randbytes), patch.object(archive, "SEAL_AT", 3000):
+        path, clock = os.path.join(folder, DB), SettableClock()
+        with closing(open_store(path, clock)) as store:
+            add(store, new("long", command="long" * 2500))
+            follow(store, clock, "done", a_spec(), claimed(), completed(stdout="x" * 50))
+            follow(store, clock, "dead", a_spec(max_retries=0), claimed(), buried())
+            add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
+        older = files_in(folder)
+        checkpoint(path)
+        with closing(open_store(path, clock)) as store:
+            add(store, new("late", command="echo late"))
+            follow(store, clock, "late", claimed())
+        files, found = files_in(folder), contents(path)
+    assert found is not None
+    lines = {line for name, file in files.items() if ARCHIVE in name for line in file.splitlines(keepends=True)[1:]}
+    return Whole(files, older, found, [row[-1] for row in found[0]], lines)
+
+
+def files_in(folder: str) -> Files:
+    """All but the -shm, which SQLite makes anew."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if not name.endswith("-shm"):
+                with open(path, "rb") as file:
+                    found[os.path.relpath(path, folder)] = file.read()
+    return found
+
+
+def put(files: Files, folder: str) -> str:
+    """Make the files; the database's path."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(os.path.join(folder, ARCHIVE), mode=0o700)
+    for name, content in files.items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(content)
+    return os.path.join(folder, DB)
+
+
+def contents(path: str) -> Contents | None:
+    """What SQLite reads there, and finds nothing wrong with; None: it finds something."""
+    with suppress(apsw.Error, UnicodeDecodeError), closing(apsw.Connection(path)) as db:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        found = tuple(
+            db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in ("events", "meta", *TABLES)
+        )
+        return found if db.execute("PRAGMA integrity_check").fetchall() == [("ok",)] else None
+    return None
+
+
+def noticed(path: str) -> bool:
+    """Whether opening the queue, `verify` or `doctor` says that something is wrong."""
+    said, clock = io.StringIO(), SettableClock(START + HOUR)
+    try:
+        with redirect_stderr(said), closing(open_store(path, clock)) as store:
+            findings = doctor.queue(store, clock.now())
+            return bool(verify(store).counts or any(each.level != "ok" for each in findings) or said.getvalue())
+    except StoreError:
+        return True
+
+
+def is_whole_again(path: str) -> bool:
+    """Whether all is as it was, also in the archive once there is one more event."""
+    if contents(path) != whole().contents:
+        return False
+    with suppress(StoreError, AssertionError, ValueError, StopIteration):
+        with closing(open_store(path, SettableClock(START + HOUR))) as store:
+            add(store, new("next"))
+        return is_prefix(path) == len(whole().digests) + 1
+    return False
+
+
+def remaining(path: str, *, archived: bool) -> list[bytes]:
+    """The digests of the log that `recover` would make of what is there, found as it finds them."""
+    remains = Remains([Carved(path, f"{path}-wal")], Lines(f"{path}.archive" if archived else None))
+    return [piece.digest for piece in remains.longest(remains.base)]
+
+
+def recovered(path: str) -> Contents | None:
+    """What the queue holds after `recover`; None: it does not hold together."""
+    clock = SettableClock(START + HOUR)
+    with suppress(StoreError), redirect_stderr(io.StringIO()):
+        recover(path, clock, Keeping(), lambda position: None)
+        with closing(open_store(path, clock)) as store:
+            if verify(store).counts:
+                return None
+        return contents(path)
+    return None
+
+
+def lasting(files: Files) -> int:
+    """How many events from the first on are there beyond doubt: in a line, a page, or a frame that is as it was."""
+    places = {*_pages(files.get(DB, b""), whole().files[DB]), *_frames(files.get(WAL, b""), whole().files[WAL])}
+    lines = {line for name, file in files.items() if ARCHIVE in name for line in file.splitlines(keepends=True)[1:]}
+    lasts = [any(digest in page for page in places) for digest in whole().digests]
+    lasts[0] = False  # its text is longer than its page
+    lined = b"".join(lines & whole().lines)
+    there = [last or digest.hex().encode() in lined for last, digest in zip(lasts, whole().digests, strict=True)]
+    return there.index(False) if False in there else len(there)
+
+
+def _pages(db: bytes, right: bytes) -> Iterator[bytes]:
+    pages = {right[start : start + PAGE] for start in range(0, len(right), PAGE)}
+    found = (db[start : start + PAGE] for start in range(0, len(db), PAGE))
+    return (page for page in found if page in pages)
+
+
+def _frames(wal: bytes, right: bytes) -> Iterator[bytes]:
+    """Those of whole commits up to the first byte that is wrong."""
+    end = next((at for at, (a, b) in enumerate(zip(wal, right, strict=False)) if a != b), min(len(wal), len(right)))
+    starts = range(32, end - FRAME + 1, FRAME)
+    commits = [start for start in starts if any(wal[start + 4 : start + 8])]
+    return (wal[start : start + FRAME] for start in starts if commits and start <= commits[-1])
