@@ -95,7 +95,8 @@ class SqliteStore(AppendedLog):
         if self._run("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
             raise StoreBusyError(f"{self.path} is being read, and its disk has failed: try again")
         self._wait_for_disk("FULL")
-        self._run("BEGIN IMMEDIATE; UPDATE meta SET value = value WHERE key = 'format'; COMMIT")
+        with translated(self.path), self._db:
+            self._db.execute("UPDATE meta SET value = value WHERE key = 'format'")
         self._doubtful = False
 
     def _checked_head(self) -> Head:

@@ -65,7 +65,7 @@ def record(folder: str, seed: int, durability: str = "safe", operations: int = O
     return Recording(path, recorder.steps, begin, digests, attempted, trouble.met)
 
 
-def begin_unsynced(store: SqliteStore, synchronous: str) -> None:
+def begin_unsynced(store: SqliteStore, durable: bool) -> None:
     """As no queue does: nothing is ever synced. For those who have to notice."""
     store._run("PRAGMA synchronous=OFF")
     store._run("BEGIN IMMEDIATE")
