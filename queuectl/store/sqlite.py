@@ -43,7 +43,7 @@ class SqliteStore(AppendedLog):
         self._db = connect(path, busy_timeout)
         self._file = file_at(path)
         self._synchronous = "FULL"
-        self._doubtful = False
+        self._doubtful = os.path.exists(self._mark)
         self._open_up(clock, keep)
         self._data_version = self._read_data_version()
 
@@ -98,6 +98,17 @@ class SqliteStore(AppendedLog):
         with translated(self.path), self._db:
             self._db.execute("UPDATE meta SET value = value WHERE key = 'format'")
         self._doubtful = False
+        with suppress(OSError):
+            os.unlink(self._mark)
+
+    @property
+    def _mark(self) -> str:
+        return f"{self.path}.unsynced"
+
+    def _tell_the_next(self) -> None:
+        """Who opens the queue from now on is not told by the system that a sync has failed."""
+        with suppress(OSError):
+            os.close(os.open(self._mark, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
     def _checked_head(self) -> Head:
         """In one question."""
@@ -129,6 +140,8 @@ class SqliteStore(AppendedLog):
             self._run("ROLLBACK")
         with suppress(StoreError):  # at once, for those who append next; and again before this store does
             self._leave_no_hole()
+        if self._doubtful:
+            self._tell_the_next()
 
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """A taken (stream, version) or unique key means that someone was faster."""

@@ -9,6 +9,8 @@ __all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign"]
 
 NAMES = (
     "power-loss",
+    "corruption",
+    "full-disk",
     "simulation",
     "stateful",
     "kill",

@@ -9,7 +9,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from random import Random
 from typing import IO, Any
 from unittest.mock import patch
 
@@ -17,32 +16,7 @@ import apsw
 
 from queuectl.store import archive, boots, connection
 from tests.powerloss.disk import FOLDER, FailedSync, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
-
-
-class Trouble:
-    """Now and then operations fail, two or three in a row, with ENOSPC or EIO; until it is `over`."""
-
-    def __init__(self, rng: Random, often: float) -> None:
-        self._rng, self._often = rng, often
-        self._left, self._error = 0, 0
-        self.met = 0
-
-    def error(self) -> int:
-        """The errno that the next operation fails with; 0: it does not."""
-        if not self._left and self._rng.random() < self._often:
-            self._left, self._error = self._rng.randint(1, 3), self._rng.choice((errno.ENOSPC, errno.EIO))
-        if not self._left:
-            return 0
-        self._left, self.met = self._left - 1, self.met + 1
-        return self._error
-
-    def over(self) -> None:
-        """From now on the disk is well."""
-        self._left, self._often = 0, 0.0
-
-    def chance(self) -> int:
-        """What becomes of what a sync should have brought to the disk."""
-        return self._rng.randrange(1 << 32)
+from tests.powerloss.trouble import OPEN, SYNC, TRUNCATE, WRITE, Trouble
 
 
 class Recorder:
@@ -98,7 +72,7 @@ class Recorder:
 
     def synced(self, file: int) -> int:
         """A file's sync; the errno that it ends with."""
-        error = self.trouble.error()
+        error = self.trouble.error(SYNC)
         self.steps.append(FailedSync(file, self.trouble.chance()) if error else Sync(file))
         return error
 
@@ -166,14 +140,14 @@ class _File(apsw.VFSFile):
         self.owed = error if file == self._file else self.owed
 
     def xWrite(self, data: Any, offset: int) -> None:
-        error = self._recorder.trouble.error()
+        error = self._recorder.trouble.error(WRITE, max(0, offset + len(data) - self.xFileSize()))
         done = bytes(data[: len(data) // 2] if error else data)
         super().xWrite(done, offset)
         self._recorder.steps.append(Write(self._file, offset, done))
         _fail(error, apsw.SQLITE_IOERR_WRITE)
 
     def xTruncate(self, newsize: int) -> None:
-        _fail(self._recorder.trouble.error(), apsw.SQLITE_IOERR_TRUNCATE)
+        _fail(self._recorder.trouble.error(TRUNCATE), apsw.SQLITE_IOERR_TRUNCATE)
         super().xTruncate(newsize)
         self._recorder.steps.append(Truncate(self._file, newsize))
 
@@ -192,12 +166,19 @@ class _File(apsw.VFSFile):
 
 def _fail(error: int, what: int) -> None:
     """As SQLite's own VFS does."""
+    if error == errno.EROFS:
+        raise apsw.ReadOnlyError
     if error == errno.ENOSPC and what == apsw.SQLITE_IOERR_WRITE:
         raise apsw.FullError
     if error:
         failed = apsw.IOError(os.strerror(error))
         failed.extendedresult = what
         raise failed
+
+
+def _refuse(error: int) -> None:
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 class _Os:
@@ -211,8 +192,8 @@ class _Os:
         return getattr(os, name)
 
     def open(self, path: str, flags: int, mode: int = 0o777) -> int:
-        if flags & os.O_EXCL:
-            self._check()
+        if flags & os.O_CREAT:
+            _refuse(self._recorder.trouble.error(OPEN))
         descriptor = os.open(path, flags, mode)
         self._paths[descriptor] = path
         if not os.path.isdir(path):
@@ -236,26 +217,21 @@ class _Os:
 
     def write(self, descriptor: int, data: Any) -> int:
         """All that is written this way is appended."""
-        offset, error = os.fstat(descriptor).st_size, self._recorder.trouble.error()
+        offset, error = os.fstat(descriptor).st_size, self._recorder.trouble.error(WRITE, len(data))
         written = os.write(descriptor, data[: len(data) // 2] if error else data)
         self._recorder.steps.append(Write(self._file(descriptor), offset, bytes(data[:written])))
-        self._check(error)
+        _refuse(error)
         return written
 
-    def _check(self, error: int | None = None) -> None:
-        error = self._recorder.trouble.error() if error is None else error
-        if error:
-            raise OSError(error, os.strerror(error))
-
     def ftruncate(self, descriptor: int, size: int) -> None:
-        self._check()
+        _refuse(self._recorder.trouble.error(TRUNCATE))
         if size != os.fstat(descriptor).st_size:
             self._recorder.steps.append(Truncate(self._file(descriptor), size))
         os.ftruncate(descriptor, size)
 
     def fdatasync(self, descriptor: int) -> None:
         os.fdatasync(descriptor)
-        self._check(self._recorder.synced(self._file(descriptor)))
+        _refuse(self._recorder.synced(self._file(descriptor)))
 
     def fsync(self, descriptor: int) -> None:
         os.fsync(descriptor)

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr
 from random import Random
 from unittest.mock import patch
 
@@ -20,7 +20,8 @@ from queuectl.store.archive import Keeping
 from queuectl.store.base import EventStore, JobFilter, StoredEvent
 from queuectl.store.sqlite import SqliteStore
 from tests.powerloss.disk import Step
-from tests.powerloss.recording import Recorder, Trouble, recording
+from tests.powerloss.recording import Recorder, recording
+from tests.powerloss.trouble import NowAndThen, Trouble
 from tests.store.vocabulary import SECOND, SettableClock, a_spec, a_worker, claimed
 
 OPERATIONS = 60
@@ -28,6 +29,8 @@ SEGMENTS = (6_000, 20_000, 1_000_000)
 """Bytes in a segment of the archive: several are sealed, or none."""
 PAGES = (8, 25, 60, 200)
 """Pages in the -wal before a checkpoint: from one at every commit to hardly any."""
+PATIENCE = 200
+"""Refusals after which nobody waits any more for the disk to be well."""
 TROUBLE = (0.0, 0.0, 0.002, 0.01, 0.05)
 """How likely an operation of the disk fails: in two lives of five never."""
 
@@ -36,7 +39,8 @@ class Recording(Struct, frozen=True):
     """All that was done to the files of the queue at `path`, and the digests of the log that came of it.
 
     The steps before `begin` make what was there already; `failed` operations of the disk failed, and `attempted` has
-    the digests also of events whose writer was told so.
+    the digests also of events whose writer was told so. `told` has the digest of each head that someone was told of,
+    `refusals` what people were told instead.
     """
 
     path: str
@@ -45,14 +49,17 @@ class Recording(Struct, frozen=True):
     digests: list[bytes]
     attempted: set[bytes]
     failed: int
+    told: dict[int, bytes]
+    refusals: list[StoreError]
 
 
-def record(folder: str, seed: int, durability: str = "safe", operations: int = OPERATIONS) -> Recording:
+def record(
+    folder: str, seed: int, durability: str = "safe", operations: int = OPERATIONS, trouble: Trouble | None = None
+) -> Recording:
     """Live one life in a folder: empty, or with a queue in it."""
     rng = Random(seed)
     path = os.path.join(folder, "queue.db")
-    chance = Random(f"trouble of {seed}")
-    trouble = Trouble(chance, chance.choice(TROUBLE))
+    trouble = trouble or _some_trouble(Random(f"trouble of {seed}"))
     with _small(rng.choice(PAGES), rng.choice(SEGMENTS)), recording(trouble) as recorder, _noted() as attempted:
         recorder.adopt(folder)
         begin = len(recorder.steps)
@@ -62,7 +69,11 @@ def record(folder: str, seed: int, durability: str = "safe", operations: int = O
         life.enqueue()
         digests = [row.digest for row in life.people.store.stored()]
         life.end()
-    return Recording(path, recorder.steps, begin, digests, attempted, trouble.met)
+    return Recording(path, recorder.steps, begin, digests, attempted, trouble.met, life.told, life.refusals)
+
+
+def _some_trouble(chance: Random) -> Trouble:
+    return NowAndThen(chance, chance.choice(TROUBLE))
 
 
 def begin_unsynced(store: SqliteStore, durable: bool) -> None:
@@ -97,14 +108,20 @@ class _Life:
         self._keeping = Keeping(durability)
         self._clock = SettableClock()
         self._running: dict[str, Job] = {}
+        self.told: dict[int, bytes] = {}
+        self.refusals: list[StoreError] = []
         self._name, self._made = rng.randrange(1_000_000), 0
         self.people, self.worker = Queue(self._open(), "ann@box"), Queue(self._open(), "w1")
 
     def _open(self) -> EventStore:
-        """As often as it takes: trouble passes."""
+        """As often as it takes; should it take very often, someone sees to the disk."""
         while True:
-            with suppress(StoreError):
+            try:
                 return open_store(self._path, self._clock, keep=lambda stored: self._keeping)
+            except StoreError as error:
+                self.refusals.append(error)
+            if len(self.refusals) > PATIENCE:
+                self._recorder.all_is_well()
 
     def live(self, operations: int) -> None:
         actions: dict[Callable[[], object], int] = {
@@ -124,15 +141,19 @@ class _Life:
         for _ in range(operations):
             self._clock.advance(self._rng.randrange(3 * SECOND))
             [action] = self._rng.choices([*actions], [*actions.values()])
-            with suppress(StoreError), redirect_stderr(io.StringIO()):
-                self._do(action)
+            with redirect_stderr(io.StringIO()):
+                try:
+                    self._do(action)
+                except StoreError as error:
+                    self.refusals.append(error)
 
     def _do(self, action: Callable[[], object]) -> None:
         before = self.people.store.head().position
         action()
-        after = self.people.store.head().position
-        if after > before and action != self._claim:
-            self._recorder.told(after)
+        head = self.people.store.head()
+        if head.position > before and action != self._claim:
+            self._recorder.told(head.position)
+            self.told[head.position] = head.digest
 
     def enqueue(self) -> None:
         """Something that has to work, now that all is well."""

@@ -1,0 +1,130 @@
+"""Full and failing disks: room for each size of a sweep, each sync and write failing once, read-only from any moment.
+
+The disk is a layer under SQLite and under the archive, not a file system: it counts the bytes by which files grow, and
+fails as Linux does (tests/powerloss/trouble.py). The -shm is not part of it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, redirect_stderr
+from functools import cache, partial
+from io import StringIO
+from random import Random
+from unittest.mock import patch
+
+from queuectl.errors import StoreError
+from queuectl.store import open_store
+from queuectl.store.base import Head
+from queuectl.store.sqlite import SqliteStore
+from queuectl.verification import verify
+from tests.archive.logs import is_prefix
+from tests.campaign.plan import Attempt, Campaign, Control
+from tests.powerloss.campaign import scratch
+from tests.powerloss.trouble import SYNC, WRITE, Once, Quota, ReadOnly, Trouble
+from tests.powerloss.workload import Recording, record
+from tests.store.vocabulary import HOUR, START, SettableClock
+
+__all__ = ["CAMPAIGN"]
+
+LIFE = 3
+"""The life that all of them live; it seals segments, and carries the -wal over."""
+SIZES, MOMENTS = 200, 100
+
+Live = Callable[[str, Trouble], Recording]
+
+
+def live(folder: str, trouble: Trouble) -> Recording:
+    """The same life every time, but for the trouble."""
+    return record(folder, LIFE, trouble=trouble)
+
+
+class Counted(Trouble):
+    """No trouble, and how much of it there could be."""
+
+    grown = 0
+
+    def _error(self, what: str, grows: int) -> int:
+        self.grown += grows
+        return 0
+
+
+@cache
+def troubles() -> list[Callable[[], Trouble]]:
+    """What each seed meets: a size of the sweep, a failing sync, a failing write, or a moment to become read-only."""
+    counted = Counted(Random(0))
+    with scratch() as folder:
+        live(folder, counted)
+    syncs, writes, operations = counted.asked[SYNC], counted.asked[WRITE], sum(counted.asked.values())
+    found: list[Callable[[], Trouble]] = [partial(Quota, counted.grown * size // SIZES) for size in range(SIZES)]
+    found += [partial(Once, SYNC, number) for number in range(1, syncs + 1)]
+    found += [partial(Once, WRITE, number) for number in range(1, writes + 1)]
+    found += [partial(ReadOnly, operations * moment // MOMENTS) for moment in range(MOMENTS)]
+    Random(0).shuffle(found)
+    return found
+
+
+def attempt(seed: int, lives: Live = live) -> Attempt:
+    """One life with one kind of trouble, that ends well."""
+    with scratch() as folder:
+        try:
+            recording = lives(folder, troubles()[seed]())
+            faults = [*_lost(recording), *_unclear(recording.refusals, folder), *_at_odds(recording)]
+        except StoreError as error:
+            return Attempt(1, [f"stuck: {error}".replace(folder, "…")])
+        except Exception as error:
+            return Attempt(1, [f"broken: {type(error).__name__}: {error}".replace(folder, "…")])
+    counted = {"acknowledged changes": len(recording.told), "refusals": len(recording.refusals)}
+    return Attempt(1, faults, counted)
+
+
+def _lost(recording: Recording) -> Iterator[str]:
+    """What someone was told of is in the log."""
+    if any(recording.digests[position - 1 : position] != [digest] for position, digest in recording.told.items()):
+        yield "lost: someone was told of events that are gone"
+
+
+def _unclear(refusals: list[StoreError], folder: str) -> Iterator[str]:
+    """One line that names the queue, or what is wrong with the disk; and exit code 5."""
+    for error in refusals:
+        said = str(error)
+        if error.exit_code != 5 or "\n" in said or not any(reason in said for reason in REASONS):
+            yield f"unclear: {said.replace(folder, '…')}"
+
+
+REASONS = ("the disk is full", "No space left on device", "Input/output error", "ead-only", "cannot be opened", "-wal")
+
+
+def _at_odds(recording: Recording) -> Iterator[str]:
+    """Whoever opens it now hears of nothing, `verify` finds nothing, and the archive has every event."""
+    said = StringIO()
+    with redirect_stderr(said), closing(open_store(recording.path, SettableClock(START + HOUR))) as store:
+        for problem in verify(store).first[:1]:
+            yield f"damaged: {problem.kind}: {problem.what}"
+    if said.getvalue():
+        yield f"at odds: {said.getvalue().replace(os.path.dirname(recording.path), '…')}"
+    if is_prefix(recording.path) != len(recording.digests):
+        yield "at odds: the archive lacks events"
+
+
+def hasty(folder: str, trouble: Trouble) -> Recording:
+    """A life in which the archive is written before the commit."""
+    commit = SqliteStore._commit
+
+    def copy_first(store: SqliteStore, before: Head, after: Head) -> None:
+        if store._keeper is not None:
+            store._keeper.copy(after.position)
+        commit(store, before, after)
+
+    with patch.object(SqliteStore, "_commit", copy_first):
+        return live(folder, trouble)
+
+
+CAMPAIGN = Campaign(
+    name="full-disk",
+    unit="lives on a failing disk",
+    short=100,
+    full=1_000_000,
+    attempt=attempt,
+    controls=(Control("an archive that is written before the commit is at odds", partial(attempt, lives=hasty)),),
+    all_seeds=lambda: len(troubles()),
+)
