@@ -81,7 +81,7 @@ def _lost(log: list[Row], told: Told) -> Iterator[str]:
         yield "lost: someone was told of a job that is not there"
     for kind in sorted({kind for job, kind in told.changes if (job, kind) not in there}):
         yield f"lost: someone was told of a {kind} that is not there"
-    digests = {row["position"]: row["digest"].hex() for row in log}
+    digests = {0: bytes(32).hex(), **{row["position"]: row["digest"].hex() for row in log}}
     if any(digests.get(position) != digest for position, digest in told.heads):
         yield "lost: a head that someone was told of is not there"
 
