@@ -72,7 +72,7 @@ def fold(patch: Patch, event: type[e.Event], changed: Callable[..., job.Job]) ->
 # ── who runs a job ──────────────────────────────────────────────────────────────────────────────────
 
 
-@bug(r"by run \d+, but run \d+ is current", rules=True)
+@bug(r"run: a result of run \d+", rules=True)
 def a_late_result_lands(patch: Patch) -> None:
     patch(commands, "_stale", lambda job, run: job.claim is None)
 
@@ -134,14 +134,14 @@ def a_busy_store_loses_results(patch: Patch) -> None:
 # ── when, and in which order ────────────────────────────────────────────────────────────────────────
 
 
-@bug(r"before it is due", rules=True)
+@bug(r"due: claimed", rules=True)
 def a_job_is_claimed_too_early(patch: Patch) -> None:
     claimable = Tables.claimable
     patch(Tables, "claimable", lambda self, q, limit, now, skip=(): claimable(self, q, limit, now + DAY, skip))
     rule(patch, commands.Claim, lambda claim, command, job, now: claim(command, job, now + DAY))
 
 
-@bug(r"before it is due", rules=True)
+@bug(r"due: claimed", rules=True)
 def a_delay_is_forgotten(patch: Patch) -> None:
     enqueued = job._enqueued
     patch(job, "_enqueued", lambda record, spec: enqueued(record, replace(spec, delay=0)))
@@ -164,7 +164,7 @@ def the_lowest_priority_is_first_served(patch: Patch) -> None:
     patch(Tables, "_lanes", lambda self, queues: lanes(self, queues)[::-1])
 
 
-@bug(r"its queue is paused", rules=True)
+@bug(r"pause: claimed", rules=True)
 def a_pause_is_ignored(patch: Patch) -> None:
     claimable = Tables.claimable
 
@@ -179,7 +179,7 @@ def a_pause_is_ignored(patch: Patch) -> None:
     patch(Tables, "claimable", unpaused)
 
 
-@bug(r"its queue is paused")
+@bug(r"pause: claimed")
 def a_pause_is_seen_too_late(patch: Patch) -> None:
     patch(Claiming, "_check_hints", lambda self: None)
 
@@ -197,7 +197,7 @@ def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
     patch(Worker, "_when_due", lambda self: self.clock.monotonic() + DAY)
 
 
-@bug(r"older than the one before", rules=True)
+@bug(r"order: it does not follow", rules=True)
 def time_goes_back(patch: Patch) -> None:
     patch(LogClock, "now", lambda self, last_recorded: self._clock.now())
 
@@ -205,13 +205,13 @@ def time_goes_back(patch: Patch) -> None:
 # ── how a run ends ──────────────────────────────────────────────────────────────────────────────────
 
 
-@bug(r"retry \d+ of|waits \d+ us, not", rules=True)
+@bug(r"attempts: attempt|backoff: a wait of", rules=True)
 def attempts_are_forgotten(patch: Patch) -> None:
     failed = commands._failed
     patch(commands, "_failed", lambda job, command, cause: failed(replace(job, attempts=0), command, cause))
 
 
-@bug(r"is buried after", rules=True)
+@bug(r"attempts: buried after", rules=True)
 def one_retry_is_missing(patch: Patch) -> None:
     failed = commands._failed
     patch(
@@ -219,7 +219,7 @@ def one_retry_is_missing(patch: Patch) -> None:
     )
 
 
-@bug(r"waits 0 us, not", rules=True)
+@bug(r"backoff: a wait of 0 us", rules=True)
 def a_retry_does_not_wait(patch: Patch) -> None:
     patch(backoff, "wait", lambda *whatever: 0)
 

@@ -30,7 +30,6 @@ class Known(Struct):
     passed_over: dict[int, int] = {}
     claim: e.Claimed | None = None
     claimed_at: int = 0
-    cancel_requested: bool = False
     job: Job | None = None
 
 
