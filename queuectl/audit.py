@@ -164,7 +164,8 @@ class Audit:
             self._hold("move", job.state in sources, "{} of a job that was {}", record.type, job.state or "not there")
         _TAKEN[type(event)](self, job, event, record)
         if target:
-            self._moved(job_id, job, target)
+            self._move(job_id, job, target)
+        self._keep(job_id, job)
 
     def _job(self, job_id: str, event: e.Event) -> AuditedJob | None:
         """The job that an event is of: a live one, one that had ended, a new one; None when there is none."""
@@ -174,19 +175,21 @@ class Audit:
             return AuditedJob(ended.promise, ended.state, ended.run, ended.version)
         return AuditedJob(self._share(promise_of(event))) if isinstance(event, e.Enqueued) else None
 
-    def _moved(self, job_id: str, job: AuditedJob, target: str) -> None:
+    def _move(self, job_id: str, job: AuditedJob, target: str) -> None:
         job.state = target
         if target != "processing":
             job.claim, job.cancel_asked = None, False
-        if target in _LIVE:
+        key = job.promise.unique
+        if target not in _LIVE and key is not None and self._keys.get(key) == job_id:
+            del self._keys[key]
+
+    def _keep(self, job_id: str, job: AuditedJob) -> None:
+        if job.state in _LIVE:
             self._jobs[job_id] = job
             self._ended.pop(job_id, None)
-            return
-        self._jobs.pop(job_id, None)
-        self._ended[job_id] = self._share(EndedJob(job.promise, target, job.run, job.version))
-        key = job.promise.unique
-        if key is not None and self._keys.get(key) == job_id:
-            del self._keys[key]
+        else:
+            self._jobs.pop(job_id, None)
+            self._ended[job_id] = self._share(EndedJob(job.promise, job.state, job.run, job.version))
 
     def _share(self, value: Any) -> Any:
         return self._shared.setdefault(value, value)

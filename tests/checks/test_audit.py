@@ -59,7 +59,7 @@ SOUND = {
     "it is cancelled": job(e.Cancelled(), e.Requeued(), claimed(), ASKED, CANCELLED),
     "it is done before it is cancelled": job(claimed(), ASKED, completed()),
     "its worker is lost, and reports late": job(
-        claimed(), retried(wait=0, cause=LOST), REJECTED, claimed(2), REJECTED, completed(2), REJECTED
+        claimed(), retried(wait=0, cause=LOST), REJECTED, claimed(2), REJECTED, completed(2), REJECTED, REJECTED
     ),
     "it waits as it was asked to": job(claimed(), delay=STEP),
     "it waits until then": job(claimed(), at=START + 2 * STEP),
