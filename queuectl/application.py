@@ -70,22 +70,24 @@ class Queue:
 
     def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.load(command.job_id)
-        return self._decided(command, job, now, keys)
+        return self._decided(command, job, now, keys, self._holder(command, job, keys))
 
-    def _decided(self, command: c.Command, job: Job | None, now: int, keys: dict[str, str]) -> Change:
-        """The rule for unique keys looks beyond the job's own stream, also at the others of a batch (`keys`)."""
-        key = _key(command, job)
-        holder = None if key is None else self._holder(key, keys)
-        if holder not in (None, command.job_id):
+    def _decided(
+        self, command: c.Command, job: Job | None, now: int, keys: dict[str, str], holder: str | None
+    ) -> Change:
+        if holder is not None:
             command = replace(command, holder=holder)
         events = c.decide(command, job, now)
+        key = _key(command, job)
         if events and key is not None:
             keys[key] = command.job_id
         return Change(command.job_id, job.version if job else 0, events, job)
 
-    def _holder(self, unique: str, keys: dict[str, str]) -> str | None:
-        """The live job that has a key, or will have it when the batch is appended."""
-        return keys.get(unique) or self.store.holder(unique)
+    def _holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> str | None:
+        """The other live job that has the command's unique key, or will have it when the batch (`keys`) is appended."""
+        key = _key(command, job)
+        holder = None if key is None else keys.get(key) or self.store.holder(key)
+        return None if holder == command.job_id else holder
 
     # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
 
@@ -112,18 +114,20 @@ class Queue:
                 _refuse_another(job, job_id, batch[job_id])
                 receipts.append(Receipt(job_id, False))
                 continue
-            change = self._enqueueing(job, job_id, keys, now)
+            change, answering = self._enqueueing(job, job_id, keys, now)
             if change.events:
                 batch[job_id] = change
-            taken = job.spec.unique if not (change.events or change.job) else None
-            holder = None if taken is None else self._holder(taken, keys)
-            receipts.append(Receipt(holder or job_id, bool(change.events)))
+            receipts.append(Receipt(answering, bool(change.events)))
         return receipts, list(batch.values())
 
-    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> Change:
+    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> tuple[Change, str]:
+        """The change, and the job that answers. Who holds a key is asked once: asked again, it may have ended."""
         known = self.store.load(job_id) if job.id is not None else None
+        command = c.Enqueue(job_id, job.spec)
+        holder = self._holder(command, known, keys)
         try:
-            return self._decided(c.Enqueue(job_id, job.spec), known, now, keys)
+            change = self._decided(command, known, now, keys, holder)
+            return change, job_id if change.job or holder is None else holder
         except RefusedError as error:
             raise RefusedError(_at_line(job, str(error))) from None
 

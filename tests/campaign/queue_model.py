@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Missing", "Model", "Refused"]
+__all__ = ["NotThereError", "Model", "NotAllowedError"]
 
 SECOND = 1_000_000
 LIVE = ("pending", "processing")
@@ -18,11 +18,11 @@ FINISHED = ("done", "dlq", "cancelled")
 Record = dict[str, Any]
 
 
-class Refused(Exception):
+class NotAllowedError(Exception):
     """The command is not allowed."""
 
 
-class Missing(Exception):
+class NotThereError(Exception):
     """There is no such job."""
 
 
@@ -41,7 +41,7 @@ class Model:
         before = self.position, {name: dict(job) for name, job in self.jobs.items()}
         try:
             yield
-        except (Refused, Missing):
+        except (NotAllowedError, NotThereError):
             self.position, self.jobs = before
             raise
 
@@ -59,13 +59,13 @@ class Model:
     def _enqueue(self, name: str, promises: Record) -> tuple[str, bool]:
         if known := self.jobs.get(name):
             if known["promises"] != promises:
-                raise Refused
+                raise NotAllowedError
             return name, False
         if holder := self.holder(promises["unique"]):
             return holder, False
         at, delay = promises["at"], promises["delay"]
         due = at if at is not None else self.now + delay
-        fields = "locked worker error code stdout stderr finished duration cancel".split()
+        fields = ["locked", "worker", "error", "code", "stdout", "stderr", "finished", "duration", "cancel"]
         job = {"id": name, "promises": promises, "state": "pending", "attempts": 0, "run": 0, "due": due, "version": 0}
         self.jobs[name] = {**job, **dict.fromkeys(fields), "stdout": "", "stderr": "", "created": self.now}
         self._event(self.jobs[name], position=self.position + 1)
@@ -81,26 +81,26 @@ class Model:
         with self.whole():
             for name in names:
                 if name not in self.jobs:
-                    raise Missing
+                    raise NotThereError
                 act(self.jobs[name])
 
     def cancel(self, job: Record) -> None:
         if job["state"] == "pending":
             self._event(job, state="cancelled", due=None, finished=self.now)
         elif job["state"] != "processing":
-            raise Refused
+            raise NotAllowedError
         elif job["cancel"] is None:
             self._event(job, cancel="why")
 
     def requeue(self, job: Record) -> None:
         key = job["promises"]["unique"]
         if job["state"] in LIVE or self.holder(key) not in (None, job["id"]):
-            raise Refused
+            raise NotAllowedError
         self._event(job, state="pending", attempts=0, due=self.now, finished=None)
 
     def purge(self, job: Record) -> None:
         if job["state"] not in FINISHED:
-            raise Refused
+            raise NotAllowedError
         self._event(job, state="purged")
 
     def pause(self, queue: str, who: str) -> bool:
@@ -180,7 +180,7 @@ class Model:
 
     def _found(self, name: str) -> Record:
         if name not in self.jobs:
-            raise Missing
+            raise NotThereError
         return self.jobs[name]
 
     # ── what the tables have to say ─────────────────────────────────────────────────────────────────

@@ -1,9 +1,11 @@
 """A damaged event is set aside, and its job with it; everything else works on. All through the command line."""
 
+import os
 from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from queuectl.application import Queue
 from queuectl.domain import events as e
@@ -58,7 +60,8 @@ def test_one_that_was_never_readable_is_explained_too(small):
 @pytest.mark.parametrize("mend", [[], ["rebuild"]])
 def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
     with opened(small) as store:
-        add(store, more(store.load("three"), claimed()), more(store.load("two"), e.Requeued()))
+        dead = replace(claimed(), host=os.uname().nodename)  # of another boot of this machine
+        add(store, more(store.load("three"), dead), more(store.load("two"), e.Requeued()))
     wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
     wreck(small, "UPDATE jobs SET due_at = 0 WHERE id = 'two'")
     command_line = Queuectl(small.parent)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from queuectl.application import NewJob, Queue
 from queuectl.domain.events import CancelRequested
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store.base import Change
-from tests.simulation.connection import COMMIT, COMMITTED, READS
-from tests.simulation.driver import Driver
+from tests.simulation.connection import COMMIT, COMMITTED, READS, Connection
+from tests.simulation.driver import Driver, spec
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
 
 STORE = {*READS, "begin"}
@@ -132,6 +133,20 @@ def test_a_claim_whose_commit_was_reported_as_failed_is_freed() -> None:
     driver.enqueue("a")
     driver.run(10)
     assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
+
+
+def test_a_key_that_is_freed_at_this_moment_loses_no_job() -> None:
+    driver = Driver()
+    driver.enqueue("a", unique="key")
+    asked = []
+
+    def visit(point: str) -> None:
+        asked.append(point)
+        if asked.count("holder") == 2:
+            driver.user.cancel(["a"])
+
+    [receipt] = Queue(Connection(driver.shared, visit), "user").enqueue([NewJob(spec(unique="key"), "b")])
+    assert driver.history(receipt.id)[0] == "enqueued"
 
 
 def test_results_of_one_moment_are_one_append(monkeypatch: pytest.MonkeyPatch) -> None:
