@@ -102,7 +102,9 @@ def _says_nothing(node: ast.AST) -> bool:
         return isinstance(node.value, ast.Constant)
     if isinstance(node, ast.keyword):
         return node.arg in ("frozen", "kw_only")
-    named = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+    named = (
+        node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+    )
     name = named.id if isinstance(named, ast.Name) else ""
     typing = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias"
     return typing or isinstance(node, ast.Import | ast.ImportFrom) or name in ("__all__", "Values", "_Changes")
@@ -117,10 +119,15 @@ def _of(node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.If | ast.IfExp | ast.While | ast.comprehension):
         yield from _conditions(node)
     if isinstance(node, ast.Call):
-        yield from (_without(node.keywords, i, f"{each.arg}= in {text}") for i, each in enumerate(node.keywords) if each.arg)
+        yield from (
+            _without(node.keywords, i, f"{each.arg}= in {text}") for i, each in enumerate(node.keywords) if each.arg
+        )
     if isinstance(node, ast.Dict):
         for i, key in enumerate(node.keys):
-            yield f"without {ast.unparse(key) if key else '**'} in {text}", lambda i=i: (node.keys.pop(i), node.values.pop(i))
+            yield (
+                f"without {ast.unparse(key) if key else '**'} in {text}",
+                lambda i=i: (node.keys.pop(i), node.values.pop(i)),
+            )
     if isinstance(node, ast.Return) and node.value is not None and text != "return None":
         yield f"{text} -> return None", lambda: setattr(node, "value", ast.Constant(None))
     if isinstance(node, ast.Raise):
