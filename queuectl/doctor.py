@@ -133,7 +133,7 @@ def _modes(folder: str, path: str) -> Iterator[Finding]:
 def _mode(name: str, found: os.stat_result) -> Iterator[Finding]:
     if found.st_uid != os.geteuid():
         what = f"{name} belongs to user {found.st_uid}: who can write to a queue has its workers run anything"
-        yield Finding("permissions", "problem", what, f"chown {os.geteuid()} {name}")
+        yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' queuectl doctor")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         what = f"others can write to {name}: they can have its workers run anything"
         yield Finding("permissions", "problem", what, f"chmod go-rwx {name}")

@@ -18,6 +18,7 @@ from queuectl.store import open_store
 from queuectl.store.archive import Archive, Keeping
 from queuectl.store.base import DamagedEventError, EventStore, Head
 from queuectl.store.carving import Carved
+from queuectl.store.owners import foreign
 from queuectl.store.remains import ARCHIVE, DATABASE, Lines, Piece, Remains
 from queuectl.store.segments import ArchiveError, check_reachable, folder_of
 from queuectl.transfer import Progress, back_up, chained
@@ -45,9 +46,11 @@ class Report(Struct, frozen=True):
 def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
     """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
 
-    Raises StoreError when another process has it open, when its archive is out of reach, and when there is nothing to
-    recover.
+    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's,
+    and when there is nothing to recover.
     """
+    if refusal := foreign(path):
+        raise StoreError(refusal)
     _refuse_while_open(path)
     check_reachable(folder_of(path))
     aside = _copy_aside(path)

@@ -195,7 +195,7 @@ def writing(path: str, stdout: IO[bytes]) -> Iterator[IO[bytes]]:
         return
     part = f"{path}.part-{os.getpid()}"
     try:
-        with open(part, "xb") as raw:
+        with open(part, "xb", opener=_for_owner_alone) as raw:
             if path.endswith(".gz"):
                 import gzip
 
@@ -211,6 +211,10 @@ def writing(path: str, stdout: IO[bytes]) -> Iterator[IO[bytes]]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(part)
+
+
+def _for_owner_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _publish(part: str, path: str) -> None:

@@ -14,6 +14,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.base import EventStore
+from queuectl.store.owners import foreign
 from queuectl.store.postgres_url import has_password
 from queuectl.store.segments import lost
 from queuectl.units import parse_duration
@@ -70,9 +71,19 @@ class Session:
         """Whether there is no queue yet."""
         return not is_there(self.url)
 
+    @cached_property
+    def foreign(self) -> str | None:
+        """Why the queue is only read, when it is another user's."""
+        return None if is_postgres(self.url) else foreign(file_of(self.url))
+
     @contextmanager
     def queue(self, busy_timeout: int | None = None) -> Iterator[Queue]:
-        """The queue, made when it is not there yet. `busy_timeout` (microseconds) overrules the setting."""
+        """The queue, made when it is not there yet. `busy_timeout` (microseconds) overrules the setting.
+
+        Raises StoreError, before anything is made for it, when it is another user's.
+        """
+        if self.foreign:
+            raise StoreError(self.foreign)
         with self._open(self.url, busy_timeout) as store:
             if self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
                 print("queuectl: durability is fast: a power cut may lose the last changes", file=sys.stderr)

@@ -41,7 +41,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         self._keeping = self._how_to_keep(keep)
         self._become_what_meta_says()
         self._follow_this_version(self._derived_by)
-        if self._keeper is not None:
+        if self._keeper is not None and not self._is_read_only():
             self._keeper.compare()
 
     def _how_to_keep(self, keep: Keep) -> Keeping:

@@ -14,6 +14,7 @@ import apsw
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store.format import check_format, new_meta
+from queuectl.store.owners import foreign
 from queuectl.store.segments import lost
 
 __all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "set_wal_mode", "translated"]
@@ -34,10 +35,11 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
     `busy_timeout` is microseconds. Raises StoreError or StoreBusyError.
     """
     check_library(apsw.sqlite_lib_version())
+    refusal = None if path == MEMORY else foreign(path)
     if path != MEMORY:
-        _make_file(path)
+        _make_file(path, refusal)
     with translated(path):
-        db = _open(path)
+        db = _open(path, only_read=refusal is not None)
         db.set_busy_timeout(busy_timeout // 1000)
         _settle(db)
         _identify(db, path)
@@ -59,12 +61,14 @@ def check_library(version: str) -> None:
         raise StoreError(f"SQLite {version} can corrupt databases (the WAL-reset race): pip install -U apsw")
 
 
-def _make_file(path: str) -> None:
+def _make_file(path: str, refusal: str | None) -> None:
     """Make the folder (0700) and an empty file (0600) before SQLite sees it, so that no mode is ever wider."""
     if os.path.isdir(path):
         raise StoreError(f"{path} is a folder, not a queue's database")
-    if not os.path.exists(path) and (refusal := lost(path)) and not os.path.exists(path):
-        raise refusal  # asked first, looked afterwards: another process may be making it at this moment
+    if not os.path.exists(path) and (lost_log := lost(path)) and not os.path.exists(path):
+        raise lost_log  # asked first, looked afterwards: another process may be making it at this moment
+    if refusal is not None and not os.path.exists(path):
+        raise StoreError(refusal)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -74,12 +78,14 @@ def _make_file(path: str) -> None:
         raise StoreError(f"cannot make the queue {path}: {error.strerror}") from error
 
 
-def _open(path: str) -> apsw.Connection:
+def _open(path: str, *, only_read: bool) -> apsw.Connection:
     if _is_still(path):
         # Without a folder to write its -shm to, SQLite reads a WAL database only as one that nobody changes.
         return apsw.Connection(
             f"file:{quote(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         )
+    if only_read:
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -96,6 +102,7 @@ def _is_still(path: str) -> bool:
 def _settle(db: apsw.Connection) -> None:
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
     db.execute(
         "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
         f"PRAGMA cache_size={-CACHE_KIB}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
@@ -167,7 +174,6 @@ def _value(db: apsw.Connection, sql: str) -> object:
 _OF_THE_LOG = ("events", "meta")
 _MEANINGS: dict[type[apsw.Error], str] = {
     apsw.FullError: "the disk is full",
-    apsw.ReadOnlyError: "it is read-only",
     apsw.NotADBError: "it is not a SQLite database",
     apsw.CorruptError: "it is damaged: run `queuectl recover`",
     apsw.CantOpenError: "it cannot be opened",
@@ -190,6 +196,8 @@ def translated(path: str) -> Iterator[None]:
         yield
     except (apsw.BusyError, apsw.LockedError) as error:
         raise StoreBusyError(f"{path} is locked by another process: try again") from error
+    except apsw.ReadOnlyError as error:
+        raise StoreError(foreign(path) or f"cannot use the queue {path}: it is read-only") from error
     except apsw.Error as error:
         meaning = next((text for kind, text in _MEANINGS.items() if isinstance(error, kind)), _of_tables(str(error)))
         raise StoreError(f"cannot use the queue {path}: {meaning}") from error

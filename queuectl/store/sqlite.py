@@ -167,7 +167,8 @@ class SqliteStore(AppendedLog):
         return True
 
     def copy_to(self, path: str) -> None:
-        """See EventStore."""
+        """See EventStore. The empty file is there before SQLite writes to it: its own would be as wide as the umask."""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         self._run("VACUUM INTO ?", (path,))
         set_wal_mode(path)
 

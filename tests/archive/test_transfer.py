@@ -75,7 +75,7 @@ def test_through_a_file(lived, other, tmp_path, name):
         transfer.export_log(lived, output, nothing)
     with open(file, "rb") as written:
         assert (written.read(2) == b"\x1f\x8b") == name.endswith(".gz")
-    assert os.stat(file).st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o022))
+    assert os.stat(file).st_mode & 0o777 == 0o600
     with transfer.reading(file, None) as read:
         transfer.import_log(other, read, nothing)
     assert other.head() == lived.head()

@@ -78,7 +78,7 @@ def test_what_others_can_write_to(queuectl, name):
 def test_a_file_of_someone_else(monkeypatch, small):
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(small).st_uid + 1)
     found = wrong(doctor.place(str(small)))["permissions"]
-    assert (found.level, found.mend.split()[0]) == ("problem", "chown")
+    assert (found.level, found.mend.split()[0]) == ("problem", "sudo")
 
 
 @pytest.mark.parametrize(("blocks", "level"), [(1, "problem"), (100_000, "warning"), (10_000_000, "ok")])

@@ -1,0 +1,1 @@
+"""Who can read, write and learn what: owners, modes, secrets, and what SQL is made of."""

@@ -1,0 +1,125 @@
+"""What belongs to another user is only read: who can write to a queue has its workers run anything."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queuectl import recovery
+from queuectl.errors import StoreError
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+from queuectl.store.archive import Keeping
+from queuectl.store.owners import foreign
+from tests.acceptance.cli import Queuectl, complained
+from tests.store.vocabulary import add, new
+
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+READING = (
+    "status",
+    "list --json",
+    "show a",
+    "history a",
+    "logs a",
+    "events",
+    "verify",
+    "head",
+    "export -",
+    "backup copy.db",
+)
+WRITING = (
+    *(
+        "enqueue true",
+        "run --once",
+        "worker start --once",
+        "worker stop",
+        "cancel a",
+        "retry a",
+        "purge a --yes",
+        "pause",
+    ),
+    *("config set timeout 5s", "rebuild", "recover", "import -", "dlq retry --all", "migrate --to other/queue.db"),
+)
+
+
+def give_away(folder: Path, *names: str) -> None:
+    for each in [folder / name for name in names] or [folder, *folder.rglob("*")]:
+        os.chown(each, NOBODY, NOBODY)
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file's owner and size; the shared memory is SQLite's own affair."""
+    found = {str(each): each.stat() for each in folder.rglob("*") if not each.name.endswith("-shm")}
+    return {name: (each.st_uid, each.st_size) for name, each in found.items()}
+
+
+@needs_root
+def test_a_queue_of_someone_else_is_read_and_nothing_else(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "echo hi")
+    queuectl.drain()
+    give_away(queuectl.db.parent)
+    before = state(queuectl.db.parent)
+    for line in READING:
+        assert queuectl(*line.split()).code == 0, line
+    for line in WRITING:
+        complained(queuectl(*line.split()), 5, "belongs to another user", "sudo -u")
+    assert state(queuectl.db.parent) == before
+    assert queuectl("doctor").code == 1
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["queue.db", "queue.db-wal", "queue.db.archive", "."])
+def test_each_part_counts(queuectl: Queuectl, name: str) -> None:
+    queuectl.add("true")
+    give_away(queuectl.db.parent, name)
+    complained(queuectl("run", "--once"), 5, "belongs to another user")
+    assert queuectl("status").code == 0
+
+
+@needs_root
+def test_reading_leaves_no_file_that_the_owner_cannot_use(queuectl: Queuectl) -> None:
+    """Without a -wal and a -shm SQLite makes them, for root too."""
+    queuectl.add("true")
+    with closing(apsw.Connection(str(queuectl.db))) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    give_away(queuectl.db.parent)
+    queuectl.ok("status")
+    assert {each.stat().st_uid for each in queuectl.db.parent.iterdir()} == {NOBODY}
+
+
+@needs_root
+def test_no_queue_is_made_in_a_folder_of_someone_else(queuectl: Queuectl) -> None:
+    place = queuectl.folder / "theirs"
+    place.mkdir()
+    os.chown(place, NOBODY, NOBODY)
+    complained(queuectl("--db", str(place / "queue.db"), "enqueue", "true"), 5, "belongs to another user")
+    assert list(place.iterdir()) == []
+
+
+def test_who_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, me = str(tmp_path / "queue.db"), os.geteuid()
+    store = open_store(path, SystemClock())
+    add(store, new("a"))
+    store.close()
+    assert foreign(path) is None
+    assert foreign(":memory:") is None
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert path in str(foreign(path))
+    with closing(open_store(path, SystemClock())) as reader:
+        assert reader.load("a") is not None
+        with pytest.raises(StoreError, match="belongs to another user"):
+            add(reader, new("b"))
+    with pytest.raises(StoreError, match="belongs to another user"):
+        recovery.recover(path, SystemClock(), Keeping(), print)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder of root's")
+def test_a_folder_of_root_is_nobodys_in_particular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    assert foreign(str(tmp_path / "queue.db")) is None
+    (tmp_path / "queue.db").touch()
+    assert "root" in str(foreign(str(tmp_path / "queue.db")))
