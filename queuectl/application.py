@@ -127,9 +127,9 @@ class Queue:
         holder = self._holder(command, known, keys)
         try:
             change = self._decided(command, known, now, keys, holder)
-            return change, job_id if change.job or holder is None else holder
         except RefusedError as error:
             raise RefusedError(_at_line(job, str(error))) from None
+        return change, job_id if change.job or holder is None else holder
 
     # ── what people ask of jobs ─────────────────────────────────────────────────────────────────────
 

@@ -160,7 +160,7 @@ def _conditions(node: Any) -> Iterator[Change]:
     if not isinstance(node, ast.comprehension):
         yield f"if not {ast.unparse(node.test)[:60]}", lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), node.test))
     elif node.ifs:
-        yield f"for all, not if {ast.unparse(node.ifs[0])[:60]}", lambda: node.ifs.clear()
+        yield f"for all, not if {ast.unparse(node.ifs[0])[:60]}", node.ifs.clear
 
 
 def _without(items: list[Any], i: int, what: str) -> Change:

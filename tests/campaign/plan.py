@@ -7,7 +7,20 @@ from msgspec import Struct
 
 __all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign"]
 
-NAMES = ("power-loss", "corruption", "full-disk", "kill", "exclusivity", "simulation", "stateful", "mutation", "fuzz-frames", "fuzz-inputs", "fuzz-terminal", "fuzz-cli")
+NAMES = (
+    "power-loss",
+    "corruption",
+    "full-disk",
+    "kill",
+    "exclusivity",
+    "simulation",
+    "stateful",
+    "mutation",
+    "fuzz-frames",
+    "fuzz-inputs",
+    "fuzz-terminal",
+    "fuzz-cli",
+)
 
 
 class Attempt(Struct):

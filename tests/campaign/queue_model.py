@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["NotThereError", "Model", "NotAllowedError"]
+__all__ = ["Model", "NotAllowedError", "NotThereError"]
 
 SECOND = 1_000_000
 LIVE = ("pending", "processing")

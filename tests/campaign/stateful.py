@@ -23,7 +23,7 @@ from queuectl.domain.commands import Exit, Release, Report
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store.base import JobFilter
 from tests.campaign.plan import Attempt, Campaign, Control
-from tests.campaign.queue_model import SECOND, NotThereError, Model, NotAllowedError
+from tests.campaign.queue_model import SECOND, Model, NotAllowedError, NotThereError
 from tests.campaign.seeded_bugs import BUGS, Bug
 from tests.store.places import KINDS, Places
 from tests.store.vocabulary import ACTOR, HOUR, SettableClock, claimed, derived, projected
