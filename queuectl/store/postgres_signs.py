@@ -51,7 +51,7 @@ def _oldest(link: Link) -> Sign:
         return Sign("snapshots", False, "none is old")
     pid, age, name = found[0]
     what = f"one of {name or 'some program'} (pid {pid} there) is {age} s old: meanwhile no dead row is cleared away"
-    return Sign("snapshots", True, what, f"SELECT pg_terminate_backend({pid})")
+    return Sign("snapshots", True, what, f"pg_terminate_backend({pid})")
 
 
 def _waiting(link: Link) -> Sign:

@@ -118,7 +118,7 @@ def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypat
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT 1")
         sign = signs(store)["snapshots"]
-        assert (sign.bad, sign.mend) == (True, f"SELECT pg_terminate_backend({reader.info.backend_pid})")
+        assert (sign.bad, sign.mend) == (True, f"pg_terminate_backend({reader.info.backend_pid})")
         assert first != reader.info.backend_pid
         add(store, *(new(f"job-{number}") for number in range(20)))
         store._run("UPDATE jobs SET attempts = 1")
