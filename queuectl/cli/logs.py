@@ -9,6 +9,7 @@ import typer
 
 from queuectl import output
 from queuectl.application import Queue
+from queuectl.cli.moves import say
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
@@ -99,7 +100,9 @@ class _Printer:
         """Print the rest of an ended run; what was short stands in its event."""
         self.advance(run)
         if self._file is None:
-            self._write(self._tail(run).encode())
+            tail = self._tail(run).encode()
+            self._write(tail)
+            self._say_where(run, len(tail))
         else:
             self._file.close()
         self._emit(self._decoder.decode(b"", final=True), final=True)
@@ -118,6 +121,14 @@ class _Printer:
             if isinstance(record.event, ENDS) and record.event.run == run:
                 return str(getattr(record.event, self._stream))
         return ""
+
+    def _say_where(self, run: int, size: int) -> None:
+        """The event has no more than a tail; whole files stay on the machine that ran the job."""
+        if size <= output.TAIL - 4:  # a tail may begin in the middle of a character, which is left out
+            return
+        records = self._queue.store.records(stream_id=self._job_id)
+        host = next((r.event.host for r in records if isinstance(r.event, e.Claimed) and r.event.run == run), "?")
+        say(f"only the last 4 KiB of its {self._stream} are here: all of it is on {host}, where the job ran")
 
     def _write(self, chunk: bytes) -> None:
         if self._raw:

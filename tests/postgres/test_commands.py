@@ -1,6 +1,7 @@
 """What commands do otherwise on a server: backups, the archive on this machine, what `doctor` sees."""
 
 import json
+import os
 from threading import Thread
 
 import psycopg
@@ -93,6 +94,16 @@ def test_what_the_server_has_lost_comes_back_from_the_archive(queuectl: OnServer
     assert json.loads(done.out) == before
     queuectl.ok("rebuild")
     assert queuectl.ok("verify").startswith("clean: ")
+
+
+def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:
+    job_id = queuectl.add("seq 2000")
+    queuectl.drain()
+    assert len(queuectl.ok("logs", job_id)) > 8000
+    elsewhere = queuectl("logs", job_id, env={"QUEUECTL_HOME": str(queuectl.folder / "another-machine")})
+    assert elsewhere.out.endswith("1999\n2000\n")
+    assert len(elsewhere.out) == 4096
+    assert elsewhere.err.splitlines()[-1].endswith(f"all of it is on {os.uname().nodename}, where the job ran")
 
 
 # ── what doctor sees ────────────────────────────────────────────────────────────────────────────────
