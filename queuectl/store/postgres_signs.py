@@ -57,7 +57,7 @@ def _oldest(link: Link) -> Sign:
 def _waiting(link: Link) -> Sign:
     [(number, longest)] = link.run(_WAITING)
     what = f"{number} of us wait for a lock" + (f", the longest for {longest} s" if number else "")
-    return Sign("locks", longest >= LONG // 6, what, "queuectl worker list" if longest >= LONG // 6 else None)
+    return Sign("waiting", longest >= LONG // 6, what, "queuectl worker list" if longest >= LONG // 6 else None)
 
 
 def _connections(link: Link) -> Sign:

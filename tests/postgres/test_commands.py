@@ -112,7 +112,7 @@ def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:
 def test_doctor_on_a_queue_that_is_well(queuectl: OnServer) -> None:
     lived(queuectl)
     about = {finding["about"]: finding for finding in queuectl.json("doctor")}
-    wanted = ("dead rows", "snapshots", "locks", "connections", "database", "archive")
+    wanted = ("dead rows", "snapshots", "waiting", "connections", "database", "archive")
     assert {name: about[name]["level"] for name in wanted} == dict.fromkeys(wanted, "ok")
 
 
@@ -140,10 +140,10 @@ def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypat
 
 def test_who_waits_for_a_lock(postgres, places, url, monkeypatch):
     one, other = places.open(url), places.open(url)
-    assert signs(one)["locks"].what == "0 of us wait for a lock"
+    assert signs(one)["waiting"].what == "0 of us wait for a lock"
     waiting = Thread(target=lambda: add(other, new("a")))
     with one.transaction():
         waiting.start()
-        eventually(lambda: signs(one)["locks"].what.startswith("1 of us"), "it waits")
+        eventually(lambda: signs(one)["waiting"].what.startswith("1 of us"), "it waits")
     waiting.join(60)
     assert other.head().position == 1

@@ -1,18 +1,22 @@
 """Opening a queue on a server: what is made there, which servers are refused, and that nobody sees a password."""
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from queuectl.application import Queue
+from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import is_there, name_of, open_store
+from queuectl.store.base import SETTINGS_STREAM
 from queuectl.store.postgres_url import SCHEMA, has_password, place_of, without_password
 from tests.acceptance.cli import complained, eventually
 from tests.postgres.conftest import OnServer
 from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import add, new, stored
+from tests.store.vocabulary import a_worker, add, claimed, completed, derived, more, new, note, projected, stored
 
 # ── whose schema ────────────────────────────────────────────────────────────────────────────────────
 
@@ -60,6 +64,43 @@ def test_no_superuser_is_needed(postgres, places, plain):
     add(store, new("a"))
     assert store.rebuild().total == 0
     assert store.flaws() == []
+
+
+def granted(page: str) -> dict[str, list[str]]:
+    """The grants that the page tells, by role."""
+    found: dict[str, list[str]] = {}
+    for statement in re.findall(r"^GRANT [^;]+;", page, re.MULTILINE):
+        found.setdefault(statement.rstrip(";").rpartition(" ")[2], []).append(statement)
+    return found
+
+
+@pytest.mark.parametrize("role", ["job_runner", "job_reader"])
+def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, role):
+    page = Path("docs/postgres.md").read_text(encoding="utf-8")
+    database = postgres.new_database()
+    owner = places.open(postgres.url(database))
+    add(owner, new("first"))
+    postgres.ask(f"CREATE ROLE {role} LOGIN")
+    try:
+        for statement in granted(page)[role]:
+            postgres.ask(statement, database)
+        store = places.open(postgres.url(database).replace("postgres@", f"{role}@"))
+        assert store.compare().total == 0
+        if role == "job_runner":
+            [job] = Queue(store, "w").claim(claimed(0, "w"), (), 1, lambda job: True)
+            add(store, more(job, completed()), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
+            store.beat(a_worker())
+            store.forget("w1")
+        else:
+            with pytest.raises(StoreError, match="permission denied"):
+                add(store, new("second"))
+        with pytest.raises(StoreError, match="permission denied"):
+            store._run("DELETE FROM events")
+        assert projected(owner) == derived(owner)
+    finally:
+        places.close()
+        postgres.ask(f"DROP DATABASE {database} WITH (FORCE)")
+        postgres.ask(f"DROP ROLE {role}")
 
 
 # ── which servers ───────────────────────────────────────────────────────────────────────────────────
