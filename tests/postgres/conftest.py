@@ -53,7 +53,7 @@ class OnServer(Queuectl):
 
 @pytest.fixture(scope="session", params=sorted(binaries()))
 def postgres(request: pytest.FixtureRequest) -> Server:
-    """A running server, one parameter each of those there are."""
+    """A running server, one parameter each of those there are. The command line is tried on one alone."""
     return server(request.param)
 
 
@@ -80,9 +80,9 @@ def places(postgres: Server, tmp_path: Path, clock: SettableClock) -> Iterator[P
 
 
 @pytest.fixture
-def queuectl(tmp_path: Path, url: str) -> Iterator[OnServer]:
+def queuectl(tmp_path: Path) -> Iterator[OnServer]:
     """The command line. At the end whatever it started is stopped, and the log has to be whole."""
-    command_line = OnServer(tmp_path, url)
+    command_line = OnServer(tmp_path, server().new_url())
     try:
         yield command_line
     finally:

@@ -15,7 +15,7 @@ import pytest
 from queuectl.application import NewJob, Queue, Receipt
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store import open_store
+from queuectl.store import open_store, postgres_link
 from queuectl.store.postgres import PostgresStore
 from tests.acceptance.cli import eventually, lines
 from tests.postgres.conftest import OnServer
@@ -154,6 +154,29 @@ def test_who_waits_for_the_lock_too_long_is_told_so(fragile, store):
         add(impatient, new("a"))
     finally:
         impatient.close()
+
+
+def test_who_is_frozen_in_a_transaction_does_not_hold_the_lock_for_ever(fragile, store, monkeypatch):
+    usual = f"idle_in_transaction_session_timeout = {postgres_link.IDLE_IN_TRANSACTION}"
+    monkeypatch.setattr(
+        postgres_link, "_SETTLE", postgres_link._SETTLE.replace(usual, "idle_in_transaction_session_timeout = 300")
+    )
+    frozen = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock())
+
+    def wakes_up_too_late() -> None:
+        with frozen.transaction():
+            add(frozen, new("a"))
+            add(store, new("b"))  # waits until the server has ended the other
+            add(frozen, new("c"))
+
+    try:
+        with pytest.raises(StoreBusyError):
+            wakes_up_too_late()
+        assert [record.stream_id for record in store.records()] == ["b"]
+        add(frozen, new("c"))
+        check(store)
+    finally:
+        frozen.close()
 
 
 # ── under load ──────────────────────────────────────────────────────────────────────────────────────
