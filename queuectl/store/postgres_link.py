@@ -1,7 +1,7 @@
 """One connection to a PostgreSQL server, made again when it has broken, and what each failure is called.
 
-A connection that breaks outside a transaction is made again without a word. Within one it is a StoreBusyError: what
-the transaction did is gone, or, when it was being committed, not known (postgres.py finds out).
+A connection that breaks outside a transaction is made again, once, without a word. Within one it is a StoreBusyError:
+what the transaction did is gone, or, when it was being committed, not known (postgres.py finds out).
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -23,6 +23,7 @@ from queuectl.store.postgres_url import place_of, without_password
 __all__ = ["Link", "Row"]
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 _LOCKS = 0x5143544C
 """The class of our advisory locks: `QCTL`, as in the header of SQLite queues. The number is the schema's."""
@@ -30,7 +31,7 @@ _LOCKS = 0x5143544C
 USUAL: Mapping[str, Any] = {
     "application_name": "queuectl",
     "client_encoding": "utf8",
-    "connect_timeout": 5,
+    "connect_timeout": 3,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -48,8 +49,10 @@ _SETTLE = f"""
 SET search_path TO {{schema}}, pg_temp; SET lock_timeout = {{patience}}; SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION}; SET default_transaction_isolation = 'read committed'
 """
-_BUSY = re.compile(r"55P03|40...|57014|57P0.|25P03|53300|08...")
-"""Locked by others, a server that starts or stops, a connection that was cut or not to be had: it will pass."""
+_LOST = re.compile(r"57P0.|25P03|08...")
+"""A connection that was cut, by the server that stops or by whoever may."""
+_BUSY = re.compile(r"40...|53300|57014")
+"""Others were faster, or are too many."""
 _PASSES = re.compile(r"too many clients|connection slots|starting up|shutting down|recovery mode|timeout expired")
 _MEANINGS = {
     "53100": "the server's disk is full",
@@ -156,9 +159,11 @@ class Link:
     def locked(self) -> Iterator[None]:
         """A transaction that is not the store's own."""
         self.script(self.begin)
+        self.inside = True
         try:
             yield
             self.script("COMMIT")
+            self.inside = False
         except BaseException:
             self.roll_back()
             raise
@@ -167,9 +172,21 @@ class Link:
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """One statement; its rows."""
+        return self._once_more(lambda: self._run(sql, parameters))
+
+    def _run(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         with self._translated():
             found = self._live().execute(_numbered(sql), parameters)
             return found.fetchall() if found.description else []
+
+    def _once_more(self, step: Callable[[], T]) -> T:
+        """A connection may have been cut while nothing was asked of it, which shows only when something is."""
+        try:
+            return step()
+        except StoreBusyError:
+            if self.inside or self._db is None or not self._db.closed:
+                raise
+        return step()
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """One statement for each row; how many rows it wrote in all."""
@@ -189,6 +206,9 @@ class Link:
 
     def script(self, sql: str) -> list[list[Row]]:
         """Several statements in one round trip; the rows of each that has any. Raises StoreError if none is done."""
+        return self._once_more(lambda: self._script(sql))
+
+    def _script(self, sql: str) -> list[list[Row]]:
         with self._translated():
             cursor = self._live().cursor()
             cursor.execute(sql, prepare=False)
@@ -221,8 +241,10 @@ class Link:
         state, what = error.sqlstate or "", _first_line(error)
         if state == "55P03":
             return StoreBusyError(f"{self.shown} is locked by another process: try again")
-        if _BUSY.fullmatch(state) or (self._db is not None and self._db.closed):
+        if _LOST.fullmatch(state) or (self._db is not None and self._db.closed):
             return StoreBusyError(f"the connection to {self.shown} was lost ({what}): try again")
+        if _BUSY.fullmatch(state):
+            return StoreBusyError(f"{self.shown} is busy ({what}): try again")
         return StoreError(f"cannot use the queue {self.shown}: {_MEANINGS.get(state) or _of_tables(state, what)}")
 
     # ── hints ───────────────────────────────────────────────────────────────────────────────────────
