@@ -1,22 +1,32 @@
 """A power cut at any moment loses nothing that anyone was told of, and never leaves log and archive at odds."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import apsw
 import pytest
 
+from queuectl.application import Queue
 from queuectl.domain.job import Job
+from queuectl.errors import StoreBusyError, StoreError
+from queuectl.store import open_store
 from queuectl.store.archive import Archive
+from queuectl.store.base import EventStore
 from queuectl.store.sqlite import SqliteStore
 from tests.powerloss import workload
 from tests.powerloss.campaign import Live, run
 from tests.powerloss.disk import Disk, FailedSync, Name, SyncFolder, Told, Write
 from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
+from tests.powerloss.recording import recording
+from tests.powerloss.trouble import SYNC, Trouble
 from tests.powerloss.workload import Recording, begin_unsynced, record
+from tests.store.vocabulary import SettableClock, add, claimed, new
 
 SEEDS = range(6)
 STATES_OF_A_SEED = 250
@@ -76,6 +86,61 @@ def happenings(folder: str, seed: int) -> Iterator[str]:
                 begun += 1
             case Write(file) if names[file] == recording.path and begun:
                 yield "checkpoint"
+
+
+# ── a sync that fails ───────────────────────────────────────────────────────────────────────────────
+
+
+class Syncs(Trouble):
+    """Syncs fail as long as `bad`."""
+
+    bad = False
+
+    def _error(self, what: str, grows: int) -> int:
+        return errno.EIO if self.bad and what == SYNC else 0
+
+
+@pytest.fixture
+def trouble() -> Syncs:
+    return Syncs(Random(0))
+
+
+@pytest.fixture
+def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], EventStore]]:
+    """Opens a queue on a disk in trouble, in which a claim was not synced when the next change could not be."""
+    path = str(tmp_path / "queue.db")
+    with recording(trouble) as recorder, closing(open_store(path, SettableClock())) as store:
+        add(store, new("a"))
+        Queue(store, "w1").claim(claimed(), (), 1, lambda job: True)
+        trouble.bad = True
+        with pytest.raises(StoreError, match="Input/output error"):
+            add(store, new("b"))
+        store.close()
+        recorder.all_is_well()
+        yield lambda: open_store(path, SettableClock())
+
+
+def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], EventStore], tmp_path: Path) -> None:
+    mark, wal = tmp_path / "queue.db.unsynced", tmp_path / "queue.db-wal"
+    before = wal.read_bytes()
+    assert mark.exists()
+    with closing(queue()) as store:
+        add(store, new("c"))
+    assert wal.read_bytes()[:32] != before[:32]
+    assert not mark.exists()
+
+
+def test_a_queue_that_is_being_read_takes_no_change_before_the_wal_is_begun_anew(
+    queue: Callable[[], EventStore], tmp_path: Path
+) -> None:
+    reader = apsw.Connection(str(tmp_path / "queue.db"))
+    reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
+    with closing(queue()) as store:
+        store._db.set_busy_timeout(1)
+        with pytest.raises(StoreBusyError, match="its disk has failed: try again"):
+            add(store, new("c"))
+        reader.close()
+        add(store, new("c"))
 
 
 # ── the harness can see: each of these queues is not careful enough ─────────────────────────────────
