@@ -174,10 +174,9 @@ def _is_all_there(damaged: Files) -> bool:
 
 def _remains(damaged: Files, path: str) -> Iterator[str]:
     """What can be found is the beginning of the log, as much of it as is there beyond doubt."""
-    for archived in (True, False):
+    for archived, found in zip((True, False), queue.remaining(path), strict=True):
         there = damaged if archived else {name: damaged[name] for name in damaged if ARCHIVE not in name}
         least = len(whole().digests) if archived and _is_all_there(damaged) else queue.lasting(there)
-        found = queue.remaining(path, archived=archived)
         if found != whole().digests[: len(found)]:
             yield f"invented: what remains of {', '.join(_hit_files(damaged))} is another log"
         if len(found) < least:
@@ -187,7 +186,7 @@ def _remains(damaged: Files, path: str) -> Iterator[str]:
 
 def _recovers(damaged: Files, path: str) -> Iterator[str]:
     """`recover` makes of it what it should, and a queue that holds together."""
-    events = len(queue.remaining(path, archived=True))
+    events = len(queue.remaining(path)[0])
     found = queue.recovered(path)
     if found is None:
         if events:

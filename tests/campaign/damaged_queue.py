@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, redirect_stderr, suppress
 from functools import cache
+from itertools import takewhile
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -136,10 +137,12 @@ def is_whole_again(path: str) -> bool:
     return False
 
 
-def remaining(path: str, *, archived: bool) -> list[bytes]:
-    """The digests of the log that `recover` would make of what is there, found as it finds them."""
-    remains = Remains([Carved(path, f"{path}-wal")], Lines(f"{path}.archive" if archived else None))
-    return [piece.digest for piece in remains.longest(remains.base)]
+def remaining(path: str) -> tuple[list[bytes], list[bytes]]:
+    """The digests of the log that `recover` would make, with the archive and without; found as it finds them."""
+    carved = [Carved(path, f"{path}-wal")]
+    both = Remains(carved, Lines(f"{path}.archive")), Remains(carved, Lines(None))
+    found = [[piece.digest for piece in remains.longest(remains.base)] for remains in both]
+    return found[0], found[1]
 
 
 def recovered(path: str) -> Contents | None:
@@ -172,8 +175,8 @@ def _pages(db: bytes, right: bytes) -> Iterator[bytes]:
 
 
 def _frames(wal: bytes, right: bytes) -> Iterator[bytes]:
-    """Those of whole commits up to the first byte that is wrong."""
-    end = next((at for at, (a, b) in enumerate(zip(wal, right, strict=False)) if a != b), min(len(wal), len(right)))
-    starts = range(32, end - FRAME + 1, FRAME)
-    commits = [start for start in starts if any(wal[start + 4 : start + 8])]
-    return (wal[start : start + FRAME] for start in starts if commits and start <= commits[-1])
+    """Those of whole commits up to the first that is not as it was."""
+    starts = range(32, min(len(wal), len(right)) - FRAME + 1, FRAME) if wal[:32] == right[:32] else ()
+    same = list(takewhile(lambda start: wal[start : start + FRAME] == right[start : start + FRAME], starts))
+    commits = [start for start in same if any(wal[start + 4 : start + 8])]
+    return (wal[start : start + FRAME] for start in same if commits and start <= commits[-1])

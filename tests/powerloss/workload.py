@@ -156,8 +156,8 @@ class _Life:
             self.told[head.position] = head.digest
 
     def enqueue(self) -> None:
-        """Something that has to work, now that all is well."""
-        self._do(self._enqueue)
+        """Something that has to work, now that all is well, and takes along what was claimed before."""
+        self._do(lambda: self.people.enqueue([NewJob(a_spec(), f"job-{self._name}-last")]))
 
     def end(self) -> None:
         self.people.store.close()
