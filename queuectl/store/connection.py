@@ -199,5 +199,14 @@ def translated(path: str) -> Iterator[None]:
     except apsw.ReadOnlyError as error:
         raise StoreError(foreign(path) or f"cannot use the queue {path}: it is read-only") from error
     except apsw.Error as error:
-        meaning = next((text for kind, text in _MEANINGS.items() if isinstance(error, kind)), _of_tables(str(error)))
+        kind = apsw.FullError if isinstance(error, apsw.IOError) and _is_full(path) else type(error)
+        meaning = _MEANINGS.get(kind) or _of_tables(str(error))
         raise StoreError(f"cannot use the queue {path}: {meaning}") from error
+
+
+def _is_full(path: str) -> bool:
+    """Whether that is why an operation failed: SQLite says so of files alone, and not of its shared memory."""
+    try:
+        return os.statvfs(os.path.dirname(path)).f_bavail == 0
+    except OSError:
+        return False

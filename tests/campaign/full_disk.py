@@ -1,7 +1,8 @@
 """Full and failing disks: room for each size of a sweep, each sync and write failing once, read-only from any moment.
 
 The disk is a layer under SQLite and under the archive, not a file system: it counts the bytes by which files grow, and
-fails as Linux does (tests/powerloss/trouble.py). The -shm is not part of it.
+fails as Linux does (tests/powerloss/trouble.py). The -shm is not part of it; tests/acceptance/test_full_disk.py has
+command lines on a small tmpfs.
 """
 
 import os

@@ -1,0 +1,36 @@
+"""Command lines on a file system with little room: each is done or says why not, and all is well when there is room."""
+
+import subprocess
+
+import pytest
+
+from tests.acceptance.cli import PROGRAM, Queuectl
+
+SCRIPT = """
+mount -t tmpfs -o size="$1"k none "$2" && cd "$2" || exit 99
+command=$(printf "echo %09000d" 0)
+for number in 1 2 3 4; do
+    "$3" enqueue --id "job-$number" "$command" || echo "exit $?"
+done
+mount -o remount,size=10m "$2" || exit 99
+"$3" enqueue --id afterwards true && "$3" verify
+"""
+
+
+@pytest.mark.parametrize("kilobytes", [16, 64, 200, 300])
+def test_what_was_said_to_be_done_is_done(queuectl: Queuectl, namespace: list[str], kilobytes: int) -> None:
+    place = queuectl.folder / "small"
+    place.mkdir()
+    command = [*namespace, "sh", "-c", SCRIPT, "sh", str(kilobytes), str(place), PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, env=queuectl.env, timeout=120, check=False)
+    assert done.returncode == 0, done
+    *said, added, verdict = done.stdout.splitlines()
+    acknowledged = [line for line in said if line.startswith("job-")]
+    refused = [line for line in said if line == "exit 5"]
+    assert len(acknowledged) + len(refused) == len(said) == 4
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines() if "cannot" in line] == [
+        "the disk is full"
+    ] * len(refused)
+    assert refused
+    assert added == "afterwards"
+    assert verdict.startswith(f"clean: {len(acknowledged) + 1} event")
