@@ -24,7 +24,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.verification import verify
 
-__all__ = ["Told", "faults", "judged", "log_id", "orphans", "rows"]
+__all__ = ["Told", "faults", "judged", "log_id", "misbehaved", "orphans", "rows"]
 
 COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "salt", "digest")
 Row = dict[str, Any]
@@ -43,13 +43,21 @@ def faults(path: str, told: Told) -> list[str]:
     log = rows(path)
     return [
         *_lost(log, told),
-        *_unchained(log),
-        *judged(map(_record, log)),
+        *_misbehaved(log),
         *_unsound(path),
         *_not_a_prefix(path, log),
         *_readable_by_others(path),
         *(["orphan: a process of a run is left"] if orphans(log_id(path)) else []),
     ]
+
+
+def misbehaved(path: str) -> list[str]:
+    """What is wrong with the log alone, while others may work on it."""
+    return _misbehaved(rows(path))
+
+
+def _misbehaved(log: list[Row]) -> list[str]:
+    return [*_unchained(log), *judged(map(_record, log))]
 
 
 def rows(path: str) -> list[Row]:

@@ -12,7 +12,7 @@ from tests.acceptance.cli import PROGRAM, Queuectl, check_log
 
 @pytest.fixture
 def queuectl(tmp_path: Path) -> Iterator[Queuectl]:
-    """The command line. At the end whatever it started is stopped, and the log has to be whole."""
+    """The command line. At the end whatever it started is stopped; log and behaviour have to be sound."""
     assert os.access(PROGRAM, os.X_OK), f"{PROGRAM} is not installed: pip install -e '.[test]'"
     command_line = Queuectl(tmp_path)
     try:

@@ -27,8 +27,9 @@ def worked(queuectl: Queuectl) -> Queuectl:
 @pytest.fixture
 def broken(queuectl: Queuectl) -> Queuectl:
     """A queue whose log is sound, and where a job was claimed before it was due."""
+    queuectl.env["QUEUECTL_DB"] = path = str(queuectl.folder / "broken.db")
     queuectl.add("true")
-    with closing(open_store(str(queuectl.db), SystemClock())) as store:
+    with closing(open_store(path, SystemClock())) as store:
         [job] = add(store, new("early", at=HOUR * 24 * 365 * 100))
         add(store, more(job, claimed()))
     return queuectl
