@@ -25,6 +25,7 @@ from queuectl.store.base import EventStore, StoredEvent
 from queuectl.store.lines import event_line
 from queuectl.store.segments import ArchiveError, folder_of, segments
 from queuectl.verification import verify
+from tests.oracle import judged
 from tests.store.vocabulary import HOUR, START, SettableClock, a_spec, claimed
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
@@ -164,10 +165,12 @@ def _is_archived(store: EventStore) -> bool:
 
 
 def _unsound(store: EventStore, path: str) -> Iterator[str]:
-    """What `verify` says: chain, places, moves, tables, archive."""
+    """What `verify` says: chain, places, moves, tables, archive; and of a sound log what `audit` does."""
     report = verify(store)
     for problem in report.first[:1]:
         yield f"{DAMAGED}: {problem.kind}: {_without_names(problem.what, path)}"
+    if not report.counts:
+        yield from judged(store.records())
 
 
 def _without_names(message: str, path: str) -> str:
