@@ -37,7 +37,7 @@ JOB = """exec 9>>"lock-$QUEUECTL_JOB_ID"; flock -n 9 || echo "$QUEUECTL_JOB_ID" 
 echo "$QUEUECTL_JOB_ID $QUEUECTL_RUN" >>began; {then}
 echo "$QUEUECTL_JOB_ID" >>ended"""
 """Its lock is held by all its processes and freed by the kernel: who does not get it runs beside another run."""
-WORK = (":", ":", "sleep 0.02", "sleep 0.1", "sleep 0.3 & :", '[ "$QUEUECTL_RUN" != 1 ] || exit 1', "exit 1")
+WORK = (":", ":", "sleep 0.02", "sleep 0.1", "sleep 1", "sleep 0.3 & :", '[ "$QUEUECTL_RUN" != 1 ] || exit 1', "exit 1")
 
 
 class _Doomed(NamedTuple):

@@ -1,0 +1,29 @@
+"""Builds with a defect that the campaigns have to notice; each is called in the process that is to have it."""
+
+import os
+from collections.abc import Sequence
+
+from queuectl import runlock
+from queuectl.application import NewJob, Queue
+from queuectl.runtime import new_id
+from queuectl.traces import Traces
+
+__all__ = ["acknowledge_before_commit", "without_locks"]
+
+
+def acknowledge_before_commit() -> None:
+    """`enqueue` says that a job is there before it is."""
+    enqueue = Queue.enqueue
+
+    def hasty(self: Queue, jobs: Sequence[NewJob]) -> object:
+        named = [NewJob(job.spec, job.id or new_id(self.store.now()), job.line) for job in jobs]
+        os.write(1, "".join(f"{job.id}\n" for job in named if job.spec.unique is None).encode())
+        return enqueue(self, named)
+
+    Queue.enqueue = hasty  # type: ignore[assignment,method-assign]
+
+
+def without_locks() -> None:
+    """A lost job is freed without a look at its processes, and run whoever holds its lock."""
+    runlock.take = lambda path, position: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    Traces.clear = lambda self, job: True  # type: ignore[method-assign]
