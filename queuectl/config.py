@@ -4,6 +4,7 @@ A flag wins over the environment, that over the working directory's `.env`, that
 over the default. A variable that is set but empty counts as not set.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -252,19 +253,23 @@ def home(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
 def read_dotenv(directory: str = ".") -> dict[str, str]:
     """The QUEUECTL_ variables of the directory's `.env`; none without one.
 
-    Raises UsageError when the file, or a line of it that names one, cannot be read, or is not UTF-8.
+    Raises UsageError when the file is another user's, is not UTF-8, or cannot be read, or a line that names one cannot.
     """
     path = f"{directory}/.env"
     try:
         with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
+            text, owner = file.read(), os.fstat(file.fileno()).st_uid
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from None
-    return _variables(text, path) if "QUEUECTL_" in text else {}
+    if "QUEUECTL_" not in text:
+        return {}
+    if owner not in (0, os.geteuid()):  # it could name a queue whose jobs this user's worker would run
+        raise UsageError(f"{path} belongs to another user and is not followed: set the variables yourself elsewhere")
+    return _variables(text, path)
 
 
 def _variables(text: str, path: str) -> dict[str, str]:

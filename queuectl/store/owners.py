@@ -17,7 +17,7 @@ ROOT = 0
 def foreign(path: str) -> str | None:
     """What to say when the queue at `path` is not this user's own, or could be replaced by another; None: it is."""
     me = os.geteuid()
-    for name in (path, f"{path}-wal", f"{path}-shm", folder_of(path), os.path.dirname(path)):
+    for name in (path, f"{path}-wal", f"{path}-shm", folder_of(path), f"{path}.output", os.path.dirname(path)):
         with suppress(OSError):
             owner = os.stat(name).st_uid
             if owner != me and not (owner == ROOT and name == os.path.dirname(path)):

@@ -72,9 +72,10 @@ def test_a_queue_of_someone_else_is_read_and_nothing_else(queuectl: Queuectl) ->
 
 
 @needs_root
-@pytest.mark.parametrize("name", ["queue.db", "queue.db-wal", "queue.db.archive", "."])
+@pytest.mark.parametrize("name", ["queue.db", "queue.db-wal", "queue.db.archive", "queue.db.output", "."])
 def test_each_part_counts(queuectl: Queuectl, name: str) -> None:
     queuectl.add("true")
+    queuectl.drain()
     give_away(queuectl.db.parent, name)
     complained(queuectl("run", "--once"), 5, "belongs to another user")
     assert queuectl("status").code == 0
@@ -89,6 +90,18 @@ def test_reading_leaves_no_file_that_the_owner_cannot_use(queuectl: Queuectl) ->
     give_away(queuectl.db.parent)
     queuectl.ok("status")
     assert {each.stat().st_uid for each in queuectl.db.parent.iterdir()} == {NOBODY}
+
+
+@needs_root
+def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
+    """It could name a queue, on a server say, whose jobs this user's worker would run."""
+    file = queuectl.folder / ".env"
+    file.write_text("QUEUECTL_MAX_RETRIES=7\n")
+    assert queuectl.ok("config", "get", "max-retries") == "7"
+    give_away(queuectl.folder, ".env")
+    complained(queuectl("config", "get", "max-retries"), 2, ".env belongs to another user")
+    file.write_text("OTHER=7\n")
+    assert queuectl.ok("config", "get", "max-retries") == "3"
 
 
 @needs_root
