@@ -18,6 +18,7 @@ FITTING: dict[str, tuple[str, ...]] = {
     "id": ("a", "b", "c", "d", "dead", "done-1", "$settings", "zz", "d"),
     "time": ("now", "-2h", "12:30", "2026-11-24T03:20:00Z", "yesterday", "0", "3", "head", "+1h", "1970-01-01"),
     "duration": ("0", "10s", "1h30m", "0.5", "5m", "none", "1ms"),
+    "target": ("queue.db", "text", "folder", "foreign.db", "mysql://x/y", ""),
     "few": ("0", "1", "2", "-1", "x"),
     "number": ("0", "1", "3", "100", "-1"),
     "pair": ("a=b", "K=V", "A=", "PATH=/bin"),
@@ -40,11 +41,14 @@ KINDS: dict[str, str] = {
     **dict.fromkeys(("env", "tag"), "pair"),
     **{name: name for name in ("state", "value", "file", "queue", "command", "sort")},
     "count": "few",
+    "to": "target",
     "key": "setting",
     "kind": "type",
     "cwd": "file",
     "expected": "head",
 }
+ALWAYS_FITTING = ("count", "to")
+"""A hundred workers take too long to start, and a queue that has moved is of no more use here."""
 DATABASES = (
     "queue.db",
     "queue.db",
@@ -108,7 +112,7 @@ def _parameters(rng: Random, verb: Verb) -> list[str]:
 
 
 def _value(rng: Random, name: str) -> str:
-    if name == "count" or rng.random() < 0.7:
+    if name in ALWAYS_FITTING or rng.random() < 0.7:
         return rng.choice(FITTING[KINDS.get(name, "word")])
     if rng.random() < 0.3:
         return str(rng.choice(EDGES))

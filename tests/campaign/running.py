@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from itertools import count, islice
 
 from msgspec import Struct, field
@@ -49,17 +50,18 @@ class Figures(Struct):
 
 
 def run(chosen: Campaign, limit: Limit, seed: int = 0, processes: int = 1) -> Figures:
-    """Seeds from `seed` on, in so many processes at once; with one of them in this process."""
+    """Seeds from `seed` on, in so many processes at once; with one of them in this process. Ctrl-C ends it early."""
     figures, began = Figures(seed), time.monotonic()
     seeds = iter(range(seed, chosen.all_seeds())) if chosen.all_seeds else count(seed)
     if limit.seeds is not None:
         seeds = islice(seeds, limit.seeds)
     attempts = _each(chosen, seeds) if processes == 1 else _several(chosen, seeds, processes)
-    for at, attempt in attempts:
-        figures.add(at, attempt)
-        figures.seconds = time.monotonic() - began
-        if figures.enough(limit):
-            break
+    with suppress(KeyboardInterrupt):
+        for at, attempt in attempts:
+            figures.add(at, attempt)
+            figures.seconds = time.monotonic() - began
+            if figures.enough(limit):
+                break
     return figures
 
 
