@@ -1,20 +1,25 @@
-"""A warm process that has everything loaded but queuectl, and forks a child for each mutant that it is asked to try.
+"""A warm process that forks a child for each mutant that it is asked to try.
 
-A child loads queuectl with the mutant in it and runs tests, the fastest that kill most first, until one fails.
+The child puts the mutant in and runs tests, those that kill most for their time first, until one fails. What changed
+inside functions is put into the live functions; what changed beside them needs everything to be imported again.
 `python -m tests.campaign.nursery` reads numbers of mutants (-1: none) and writes a line for each: what killed it, or
 nothing.
 """
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import cache, partial
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
-from types import CodeType, ModuleType
+from inspect import CO_NEWLOCALS, CO_OPTIMIZED
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from tests.campaign.mutants import HOUSE, Mutant, mutants
 
@@ -24,9 +29,32 @@ ROOT = HOUSE.parent
 AT_MOST = 120
 """Seconds that a mutant has; those that never end are killed too."""
 
-DOMAIN = ["tests/domain", "--deselect=tests/domain/test_lives.py"]
+RULES = [f"tests/domain/test_{name}.py" for name in ("rules", "moves", "fence", "causes")]
+PROPERTIES = ["tests/domain/test_events.py", "tests/domain/test_backoff.py"]
 STORE = [f"tests/store/test_{name}.py" for name in ("append", "tables", "claiming", "enqueueing")]
 LOGS = ["tests/checks/test_fixture_logs.py", "tests/archive/test_lines.py", "tests/past/test_explaining.py"]
+QUIETLY = ("-x", "-q", "-p", "no:cacheprovider", "-k", "not file and not postgres")
+
+
+def killer(number: int) -> str:
+    """What kills a mutant; empty when it survives."""
+    nursery = _nursery()
+    assert nursery.stdin
+    assert nursery.stdout
+    nursery.stdin.write(f"{number}\n")
+    nursery.stdin.flush()
+    return nursery.stdout.readline().strip()
+
+
+@cache
+def _nursery() -> "subprocess.Popen[str]":
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    asked = [sys.executable, "-m", "tests.campaign.nursery"]
+    return subprocess.Popen(asked, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+# ── putting a mutant in ─────────────────────────────────────────────────────────────────────────────
 
 
 class Swap(MetaPathFinder, SourceLoader):
@@ -48,21 +76,47 @@ class Swap(MetaPathFinder, SourceLoader):
         return compile(self._mutant.tree(), self.get_filename(fullname), "exec")
 
 
-def killer(number: int) -> str:
-    """What kills a mutant; empty when it survives."""
-    nursery = _nursery()
-    assert nursery.stdin
-    assert nursery.stdout
-    nursery.stdin.write(f"{number}\n")
-    nursery.stdin.flush()
-    return nursery.stdout.readline().strip()
+def _put_in(mutant: Mutant) -> None:
+    path = str(HOUSE / mutant.file)
+    old = _parts(compile((HOUSE / mutant.file).read_text(encoding="utf-8"), path, "exec"))
+    new = _parts(compile(mutant.tree(), path, "exec"))
+    if all(_is_body(code) or _own(code) == _own(old[place]) for place, code in new.items()):
+        _swap_bodies(mutant.module, new)
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("queuectl", "tests")]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, Swap(mutant))
 
 
-@cache
-def _nursery() -> "subprocess.Popen[str]":
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    asked = [sys.executable, "-m", "tests.campaign.nursery"]
-    return subprocess.Popen(asked, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+Parts = dict[tuple[str, int], CodeType]
+
+
+def _parts(code: CodeType) -> Parts:
+    """The code of a module, its classes and functions, by name and line."""
+    found = {(code.co_qualname, code.co_firstlineno): code}
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            found |= _parts(inner)
+    return found
+
+
+def _is_body(code: CodeType) -> bool:
+    """Whether it is a function's, which runs when it is called, and not a module's or class's."""
+    return code.co_flags & (CO_OPTIMIZED | CO_NEWLOCALS) == CO_OPTIMIZED | CO_NEWLOCALS
+
+
+def _own(code: CodeType) -> tuple[Any, ...]:
+    """What it does itself, without the functions in it."""
+    return code.co_code, code.co_names, [repr(each) for each in code.co_consts if not isinstance(each, CodeType)]
+
+
+def _swap_bodies(module: str, new: Parts) -> None:
+    for found in gc.get_objects():
+        if isinstance(found, FunctionType) and found.__module__ == module:
+            place = found.__code__.co_qualname, found.__code__.co_firstlineno
+            found.__code__ = new.get(place, found.__code__)
+        elif hasattr(type(found), "cache_clear") and str(found.__module__).startswith("queuectl"):
+            found.cache_clear()
 
 
 # ── in the nursery ──────────────────────────────────────────────────────────────────────────────────
@@ -70,21 +124,22 @@ def _nursery() -> "subprocess.Popen[str]":
 
 def main() -> None:
     """Try what is asked for, until nobody asks any more."""
-    _warm_up()
+    with redirect_stdout(sys.stderr):
+        _warm_up()
     for line in sys.stdin:
         print(_tried(int(line)), flush=True)
 
 
 def _warm_up() -> None:
-    import apsw
-    import hypothesis.stateful
-    import msgspec
+    """Import all that is needed; a look at the tests is enough for that."""
     import pytest
-    import transitions
+    from hypothesis import settings
 
-    assert {apsw, hypothesis, msgspec, pytest, transitions}.isdisjoint(
-        {name for name in sys.modules if name[:8] == "queuectl"}
-    )
+    settings.register_profile("mutant", max_examples=10, database=None, derandomize=True, deadline=None)
+    settings.load_profile("mutant")
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        assert pytest.main([*QUIETLY, "--collect-only", *RULES, *STORE, *LOGS, *PROPERTIES]) == 0
+    assert _agrees_with_the_model()
 
 
 def _tried(number: int) -> str:
@@ -103,10 +158,10 @@ def _be_killed(number: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
-    if number >= 0:
-        sys.meta_path.insert(0, Swap(mutants()[number]))
     killed_by = len(STAGES)
     try:
+        if number >= 0:
+            _put_in(mutants()[number])
         killed_by = next((place for place, (_, stage) in enumerate(STAGES, 1) if not stage()), 0)
     finally:
         os._exit(killed_by)
@@ -114,21 +169,8 @@ def _be_killed(number: int) -> None:
 
 def _passes(tests: Sequence[str]) -> bool:
     import pytest
-    from hypothesis import settings
 
-    settings.register_profile("mutant", max_examples=20, database=None, derandomize=True, deadline=None)
-    settings.load_profile("mutant")
-    quietly = [
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:hypothesispytest",
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-    ]
-    return pytest.main([*quietly, "-k", "not file and not shared", *tests]) == 0
+    return pytest.main([*QUIETLY, *tests]) == 0
 
 
 def _agrees_with_the_model() -> bool:
@@ -136,13 +178,14 @@ def _agrees_with_the_model() -> bool:
 
     from tests.campaign.stateful import attempt
 
-    return not attempt(0, (Phase.generate,)).faults
+    return not attempt(0, (Phase.generate,), lives=4).faults
 
 
 STAGES: Sequence[tuple[str, Callable[[], bool]]] = (
     ("the model", _agrees_with_the_model),
-    ("tests/domain", partial(_passes, DOMAIN)),
-    ("tests/store and logs", partial(_passes, [*STORE, *LOGS])),
+    ("rules", partial(_passes, RULES)),
+    ("stores and logs", partial(_passes, [*STORE, *LOGS])),
+    ("properties", partial(_passes, PROPERTIES)),
 )
 """A name and what passes when it is sound; those that kill most for their time come first."""
 

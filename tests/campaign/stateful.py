@@ -254,20 +254,20 @@ def _outcome(act: Callable[[], Any]) -> Any:
         return "no such job"
 
 
-def attempt(number: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink)) -> Attempt:
-    """Ten lives on one kind of store; the kinds take turns."""
+def attempt(number: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink), lives: int = LIVES) -> Attempt:
+    """Some lives on one kind of store; the kinds take turns."""
     kind = [*KINDS][number % len(KINDS)]
     before = Machine.steps
     with tempfile.TemporaryDirectory() as folder:
         machine = type("Machine", (Machine,), {"places": Places(kind, Path(folder), SettableClock())})
-        fault = _complaint(seed(number)(machine), phases)
+        fault = _complaint(seed(number)(machine), phases, lives)
     steps = Machine.steps - before
     return Attempt(steps, [fault] if fault else [], {f"on {kind}": steps})
 
 
-def _complaint(machine: type[Machine], phases: tuple[Phase, ...]) -> str:
+def _complaint(machine: type[Machine], phases: tuple[Phase, ...], lives: int) -> str:
     how = settings(
-        max_examples=LIVES,
+        max_examples=lives,
         stateful_step_count=STEPS_OF_A_LIFE,
         phases=phases,
         database=None,
