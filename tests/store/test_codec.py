@@ -1,0 +1,98 @@
+"""Events as bytes, without a store: what is sealed comes back, and what is wrong with the rest is said in full."""
+
+import pytest
+
+from queuectl.domain.events import Exited, RecordedEvent
+from queuectl.store import codec
+from queuectl.store.base import DamagedEventError, StoredEvent
+from tests.store.vocabulary import a_spec, buried, chained, retried
+
+SALT = bytes(range(16))
+BEFORE = bytes(32)
+
+
+def recorded(event=None, digest=b""):
+    place = (1, "a", 1, 1_795_490_400_000_000, "ann@box")
+    return RecordedEvent(*place, event or a_spec(tags={"é": "…"}), 1, digest)
+
+
+def sealed(event=None, **columns):
+    """A row, and with other columns a right digest for them."""
+    row = codec.seal(recorded(event), SALT, BEFORE)._replace(**columns)
+    return row._replace(digest=chained([row])[0]) if columns else row
+
+
+def refusal(row, error=DamagedEventError):
+    with pytest.raises(error) as caught:
+        codec.decode(row, BEFORE)
+    assert type(caught.value) is error
+    assert (caught.value.position, caught.value.stream_id) == (1, "a")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("event", [a_spec(), retried(cause=Exited(7), stdout="é"), buried()])
+def test_what_is_sealed_comes_back(event):
+    row = codec.seal(recorded(event), SALT, BEFORE)
+    assert codec.decode(row, BEFORE) == codec.decode(tuple(row), BEFORE) == recorded(event, digest=row.digest)
+
+
+def test_the_digest_is_that_of_the_published_form():
+    assert [sealed().digest] == chained([sealed()])
+    assert codec.digest_of(sealed(), BEFORE) == sealed().digest
+
+
+def test_an_altered_row_is_damaged():
+    said = "event 1 of a is damaged (its digest does not match): run `queuectl recover`"
+    assert refusal(sealed()._replace(actor="eve@box")) == said
+
+
+@pytest.mark.parametrize(("kind", "schema"), [("job_merged", 1), ("enqueued", 2)])
+def test_an_event_of_a_later_version_asks_for_an_upgrade(kind, schema):
+    said = (
+        f"event 1 of a cannot be read (this version cannot read {kind!r} events of schema {schema}): upgrade queuectl"
+    )
+    assert refusal(sealed(type=kind, schema=schema), codec.NewerEventError) == said
+
+
+def test_an_event_of_an_earlier_schema_without_an_upcaster_is_damaged():
+    assert "(this version cannot read 'enqueued' events of schema 0)" in refusal(sealed(schema=0))
+
+
+def test_an_event_of_an_earlier_schema_is_brought_up_step_by_step(monkeypatch):
+    steps = {
+        ("enqueued", -1): lambda data: data | {"cwd": "/old"},
+        ("enqueued", 0): lambda data: data | {"queue": "new"},
+    }
+    monkeypatch.setattr(codec, "UPCASTERS", steps)
+    event = codec.decode(sealed(schema=-1), BEFORE).event
+    assert event == a_spec(tags={"é": "…"}, cwd="/old", queue="new")
+
+
+def test_data_of_another_type_is_damage():
+    assert "(its data is not that of a 'claimed' event)" in refusal(sealed(type="claimed"))
+
+
+@pytest.mark.parametrize("data", ["{", '{"type": "enqueued"}', '"é"', "\ud800"])
+def test_data_that_is_no_event_is_damage(data):
+    row = sealed()._replace(data=data)
+    assert "is damaged (" in refusal(row if data == "\ud800" else sealed(data=data))
+
+
+@pytest.mark.parametrize("missing", [{"data": None}, {"salt": None}])
+def test_missing_data_is_damage(missing):
+    assert "(its data is missing)" in refusal(sealed()._replace(**missing))
+
+
+def redacted(**columns) -> StoredEvent:
+    row = sealed()
+    return row._replace(data=None, salt=None, data_digest=codec.body_digest(row))._replace(**columns)
+
+
+def test_redaction_keeps_the_digest():
+    assert codec.digest_of(redacted(), BEFORE) == sealed().digest
+    refusal(redacted(), codec.NewerEventError)
+
+
+@pytest.mark.parametrize("left", [{"data": "{}"}, {"salt": SALT}])
+def test_what_is_redacted_has_no_data(left):
+    assert "(it has both data and the digest of removed data)" in refusal(redacted(**left))
