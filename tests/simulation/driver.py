@@ -14,7 +14,8 @@ from queuectl.store.base import WorkerRow
 from queuectl.store.sqlite import SqliteStore
 from queuectl.worker import Worker, WorkerOptions
 from tests.simulation.connection import Connection, Shared
-from tests.simulation.world import SECOND, Host, Script, SimulatedCommands, WorkerProcess, World
+from tests.simulation.hosts import SECOND, Host
+from tests.simulation.world import Script, SimulatedCommands, WorkerProcess, World
 
 __all__ = ["Crashed", "Driver", "spec"]
 

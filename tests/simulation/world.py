@@ -7,7 +7,6 @@ happened to a process stays in the table, so that the log can be held against it
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGKILL, SIGTERM
-from typing import NamedTuple
 
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, NotStarted, Signalled
@@ -15,57 +14,10 @@ from queuectl.domain.job import Job
 from queuectl.spawning import Ended, Identity, ShortageError
 from queuectl.store.base import WorkerRow
 from queuectl.worker import Worker, WorkerOptions
+from tests.simulation.hosts import HOST, SECOND, Host, Place, VirtualClock
 
-SECOND = 1_000_000
-EPOCH = 1_800_000_000 * SECOND
-BOOT_AGE = 1_000 * SECOND
 FOR_EVER = 10**9 * SECOND
-HOST = "node-1"
 ENDED_BY_SIGTERM = Signalled(SIGTERM)
-
-
-@dataclass(slots=True)
-class VirtualClock:
-    """Two clocks that stand still until they are told to go on; the wall clock can jump."""
-
-    elapsed: int = 0
-    jumped: int = 0
-
-    def now(self) -> int:
-        return EPOCH + self.elapsed + self.jumped
-
-    def monotonic(self) -> int:
-        return BOOT_AGE + self.elapsed
-
-    def advance(self, microseconds: int) -> None:
-        self.elapsed += max(0, microseconds)
-
-
-@dataclass(slots=True, eq=False)
-class Host:
-    """A machine. Its monotonic clock begins with its boot; the wall clock is the same everywhere."""
-
-    name: str
-    clock: VirtualClock
-    boots: int = 1
-    booted_at: int = -BOOT_AGE
-
-    @property
-    def boot_id(self) -> str:
-        return f"{self.name}/boot-{self.boots}"
-
-    def now(self) -> int:
-        return self.clock.now()
-
-    def monotonic(self) -> int:
-        return self.clock.elapsed - self.booted_at
-
-
-class Place(NamedTuple):
-    """Where a process is seen, and can be killed."""
-
-    host: str
-    namespace: int
 
 
 @dataclass(frozen=True, slots=True)
