@@ -6,6 +6,7 @@ inside functions is put into the live functions; what changed beside them needs 
 nothing.
 """
 
+import atexit
 import gc
 import os
 import resource
@@ -55,7 +56,9 @@ def _nursery() -> "subprocess.Popen[str]":
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     asked = [sys.executable, "-m", "tests.campaign.nursery"]
-    return subprocess.Popen(asked, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    made = subprocess.Popen(asked, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(made.communicate)
+    return made
 
 
 # ── putting a mutant in ─────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from queuectl.config import Config
-from queuectl.domain.backoff import explain, wait
+from queuectl.domain.backoff import explain, plain, wait
 from queuectl.domain.events import RetryScheduled
 from queuectl.units import LONGEST
 from tests.domain import scenario
@@ -126,3 +126,10 @@ def test_whoever_does_the_sum_that_is_shown_gets_the_wait(base, cap, attempts):
     sum_shown, _, result = explain(spec, attempts).partition(" = ")
     assert re.fullmatch(r"[0-9e^., min()+-]+", sum_shown)
     assert eval(sum_shown.replace("^", "**")) == pytest.approx(float(result.removesuffix(" s")), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2.0, "2"), (2.5, "2.5"), (1e16, "10000000000000000"), (1e-05, "0.00001"), (7, "7")]
+)
+def test_a_number_is_written_with_all_its_digits(number, text):
+    assert plain(number) == text

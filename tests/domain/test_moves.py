@@ -22,6 +22,8 @@ from queuectl.domain.events import (
 )
 from queuectl.domain.machine import MOVES, State, allowed, build, target
 from tests.domain.scenario import (
+    SECOND,
+    START,
     a_job,
     buried,
     cancel,
@@ -202,3 +204,7 @@ def test_a_trigger_that_is_no_word_of_the_table_is_an_error_not_a_move():
 def test_a_failure_is_a_retry_or_a_burial_never_both():
     a_job_that_is("processing", max_retries=1).when(fails(cause=Exited(2))).then(retried(cause=Exited(2)))
     a_job_that_is("processing", max_retries=0).when(fails(cause=Exited(2))).then(buried(cause=Exited(2)))
+
+
+def test_a_purge_is_the_job_s_last_change():
+    given(a_job(), claimed(), completed(), Purged()).is_now("purged", version=4, updated_at=START + 3 * SECOND)

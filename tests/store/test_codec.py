@@ -93,6 +93,6 @@ def test_redaction_keeps_the_digest():
     refusal(redacted(), codec.NewerEventError)
 
 
-@pytest.mark.parametrize("left", [{"data": "{}"}, {"salt": SALT}])
+@pytest.mark.parametrize("left", [{"data": "{}"}, {"salt": SALT}, {"data": sealed().data, "salt": SALT}])
 def test_what_is_redacted_has_no_data(left):
     assert "(it has both data and the digest of removed data)" in refusal(redacted(**left))
