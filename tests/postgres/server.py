@@ -38,11 +38,12 @@ SETTINGS = {
 
 
 class Server:
-    """One cluster. `binaries` is the folder of initdb and pg_ctl."""
+    """One cluster. `binaries` is the folder of initdb and pg_ctl; `place` is the disk to be on, if not in memory."""
 
-    def __init__(self, binaries: Path, **settings: str) -> None:
+    def __init__(self, binaries: Path, place: str | None = None, **settings: str) -> None:
         self.binaries = binaries
-        self.folder = Path(tempfile.mkdtemp(prefix="queuectl-postgres-", dir=MEMORY if MEMORY.is_dir() else None))
+        place = place or (str(MEMORY) if MEMORY.is_dir() else None)
+        self.folder = Path(tempfile.mkdtemp(prefix="queuectl-postgres-", dir=place))
         self.data = self.folder / "data"
         self._user = _other_user()
         if self._user is not None:

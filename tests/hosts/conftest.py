@@ -1,0 +1,33 @@
+"""The hosts of the tests: namespaces where they can be made, else loopback addresses; a test's id says which."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.host import Hosts
+from tests.hosts.loopback import Loopback
+from tests.hosts.namespaces import Namespaces
+
+
+@cache
+def kind() -> type[Hosts]:
+    """Found out once."""
+    return Loopback if Namespaces.why_not() else Namespaces
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One kind of hosts, named."""
+    if "hosts" in metafunc.fixturenames:
+        metafunc.parametrize("hosts", [kind()], ids=[kind().__name__.lower()], indirect=True)
+
+
+@pytest.fixture
+def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosts]:
+    """A server, and no host yet."""
+    made: Hosts = request.param(tmp_path)
+    try:
+        yield made
+    finally:
+        made.remove()

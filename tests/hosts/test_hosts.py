@@ -1,0 +1,141 @@
+"""Several hosts and one server, really: one is cut off while it runs jobs, its clock an hour off, and joins again."""
+
+import json
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from tests.acceptance.cli import eventually, lines
+from tests.hosts.host import Host, Hosts, Remote
+
+LEASE, HOUR = "3s", 3600
+SLOTS = 4
+PATIENCE = 60
+
+JOB = """
+exec 9> "$QUEUECTL_JOB_ID.lock"
+flock --nonblock 9 || echo "$QUEUECTL_JOB_ID" >> overlaps
+echo "$ON_HOST" >> began
+%s
+echo "$QUEUECTL_JOB_ID $QUEUECTL_RUN" >> ended
+"""
+"""A job that notices when another run of it is on, on whatever host. Its lock goes with the last of its processes."""
+
+HELD = JOB % '[ "$ON_HOST" != island ] || while [ ! -e joined ]; do sleep 0.05; done'
+LATE = JOB % '[ "$ON_HOST" != island ] || while [ ! -e cut ]; do sleep 0.05; done'
+QUICK = JOB % "sleep 0.1"
+
+
+class Event(NamedTuple):
+    """What a row of the log says, read past queuectl."""
+
+    stream: str
+    kind: str
+    recorded_at: int
+    data: dict[str, Any]
+
+
+class Island:
+    """Two hosts near each other, an island, and the desk at which the test sits; all jobs run in one folder."""
+
+    def __init__(self, hosts: Hosts, folder: Path) -> None:
+        self.shared = folder / "shared"
+        self.shared.mkdir()
+        self.desk = Host("desk", hosts.url, folder / "desk")
+        self.near: list[Remote] = [hosts.add("near1"), hosts.add("near2", ahead=-HOUR)]
+        self.island = hosts.add("island", ahead=HOUR)
+        self.ids: list[str] = []
+
+    def enqueue(self, *scripts: str, by: Host | None = None, **more: Any) -> list[str]:
+        """Jobs, enqueued from one of the hosts."""
+        text = "\n".join(json.dumps({"command": script, "cwd": str(self.shared), **more}) for script in scripts)
+        ids = (by or self.desk).ok("enqueue", "--file", "-", stdin=text).splitlines()
+        self.ids += ids
+        return ids
+
+    def events(self, *kinds: str) -> list[Event]:
+        """Those of some types; all of them when none is named."""
+        with psycopg.connect(self.desk.url) as db:
+            rows = db.execute("SELECT stream_id, type, recorded_at, data FROM queuectl.events ORDER BY position")
+            return [Event(*row[:3], json.loads(row[3])) for row in rows if row[1] in kinds or not kinds]
+
+    def are_done(self, ids: list[str]) -> bool:
+        """Whether all of these jobs have been completed."""
+        return set(ids) <= {event.stream for event in self.events("completed")}
+
+    def marks(self, name: str) -> list[str]:
+        """What the jobs wrote into a file of their folder."""
+        return lines(self.shared / name)
+
+
+@pytest.fixture
+def world(hosts: Hosts, tmp_path: Path) -> Island:
+    """Three hosts, no worker yet."""
+    return Island(hosts, tmp_path)
+
+
+def test_a_host_that_is_cut_off_ends_its_jobs_before_others_start_them(world: Island) -> None:
+    before = time.time_ns() // 1000
+    stuck = world.enqueue(HELD, HELD, LATE, LATE)
+    world.island.start_workers(LEASE)
+    eventually(lambda: len(world.marks("began")) == SLOTS, "the island runs four jobs", PATIENCE)
+    for host in world.near:
+        host.start_workers(LEASE)
+    world.enqueue(*[QUICK] * 20)
+    world.enqueue(QUICK, by=world.island, delay="1s")
+    eventually(lambda: {"near1", "near2"} <= set(world.marks("began")), "both others run jobs", PATIENCE)
+
+    world.island.cut()
+    (world.shared / "cut").touch()
+    eventually(lambda: world.are_done(stuck), "its jobs are run by the others", PATIENCE)
+    assert Counter(world.marks("began"))["island"] == SLOTS
+    world.island.join()
+    (world.shared / "joined").touch()
+
+    eventually(lambda: len(world.events("result_rejected")) == SLOTS, "its late results are refused", PATIENCE)
+    eventually(lambda: _works_again(world), "the island runs jobs again", PATIENCE)
+    eventually(lambda: world.are_done(world.ids), "every job is done", PATIENCE)
+    world.desk.ok("worker", "stop")
+    _check(world, stuck, before)
+
+
+def _works_again(world: Island) -> bool:
+    """Jobs enough for all hosts to get some."""
+    world.enqueue(*[QUICK] * 6, by=world.near[0])
+    return Counter(world.marks("began"))["island"] > SLOTS
+
+
+def _check(world: Island, stuck: list[str], before: int) -> None:
+    """Nothing twice at once, nothing lost, nothing stuck, and the log is in order and in the server's time."""
+    assert world.marks("overlaps") == []
+    completed = {event.stream: event.data["run"] for event in world.events("completed")}
+    assert Counter(event.stream for event in world.events("completed")) == Counter(world.ids)
+    assert completed == {job_id: 2 if job_id in stuck else 1 for job_id in world.ids}
+    assert {f"{job_id} {run}" for job_id, run in completed.items()} <= set(world.marks("ended"))
+    rejected = Counter((event.stream, event.data["run"]) for event in world.events("result_rejected"))
+    assert rejected == Counter((job_id, 1) for job_id in stuck)
+    times = [event.recorded_at for event in world.events()]
+    assert before <= times[0]
+    assert times == sorted(times)
+    assert times[-1] <= time.time_ns() // 1000
+    assert "killing it" in world.island.log.read_text()
+    world.desk.ok("verify")
+    world.desk.ok("audit")
+
+
+def test_the_detector_sees_an_overlap(tmp_path: Path) -> None:
+    """The negative control: the same job, started twice past the queue."""
+    script = JOB % "while [ ! -e overlaps ] && [ ! -e stop ]; do sleep 0.05; done"
+    env = {"PATH": "/usr/bin:/bin", "QUEUECTL_JOB_ID": "job", "QUEUECTL_RUN": "1", "ON_HOST": "here"}
+    runs = [subprocess.Popen(["/bin/sh", "-c", script], cwd=tmp_path, env=env) for _ in range(2)]
+    try:
+        eventually((tmp_path / "overlaps").exists, "the overlap is seen")
+    finally:
+        (tmp_path / "stop").touch()
+        for run in runs:
+            run.wait(30)
