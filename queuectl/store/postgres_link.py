@@ -47,8 +47,12 @@ RETRY_EVERY = 200_000
 
 _SETTLE = f"""
 SET search_path TO {{schema}}, pg_temp; SET lock_timeout = {{patience}}; SET statement_timeout = 0;
-SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION}; SET default_transaction_isolation = 'read committed'
+SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION}; SET default_transaction_isolation = 'read committed';
+SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = 5000
 """
+"""The server, too, asks after us: a host that has gone may have taken the log's lock with it, and is missed in 5 s,
+whether or not an answer was on its way to it."""
 _LOST = re.compile(r"57P0.|25P03|08...")
 """A connection that was cut, by the server that stops or by whoever may."""
 _BUSY = re.compile(r"40...|53300|57014")

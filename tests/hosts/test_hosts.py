@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.acceptance.cli import eventually, lines
 from tests.hosts.host import Host, Hosts, Remote
+from tests.hosts.loopback import Neighbour
 
 LEASE, HOUR = "3s", 3600
 SLOTS = 4
@@ -29,6 +31,17 @@ echo "$QUEUECTL_JOB_ID $QUEUECTL_RUN" >> ended
 HELD = JOB % '[ "$ON_HOST" != island ] || while [ ! -e joined ]; do sleep 0.05; done'
 LATE = JOB % '[ "$ON_HOST" != island ] || while [ ! -e cut ]; do sleep 0.05; done'
 QUICK = JOB % "sleep 0.1"
+
+HOLDER = """
+import os, pathlib, sys, time
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
+store = open_store(os.environ["QUEUECTL_DB"], SystemClock())
+with store.transaction():
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(300)
+"""
+"""Takes the log's lock and keeps it."""
 
 
 class Event(NamedTuple):
@@ -126,6 +139,17 @@ def _check(world: Island, stuck: list[str], before: int) -> None:
     assert "killing it" in world.island.log.read_text()
     world.desk.ok("verify")
     world.desk.ok("audit")
+
+
+def test_a_host_that_goes_while_it_holds_the_log_s_lock_does_not_take_the_queue_with_it(world: Island) -> None:
+    """The server has to notice, and soon: nobody can write before it does, not even a sign of life."""
+    if isinstance(world.island, Neighbour):
+        pytest.skip("there is no host here that can go: its line's end on this side would answer for it")
+    world.island.start(sys.executable, "-c", HOLDER, str(world.shared / "holding"))
+    eventually((world.shared / "holding").exists, "the island has the lock", PATIENCE)
+    world.island.cut()
+    world.enqueue(QUICK)
+    assert [event.kind for event in world.events()] == ["enqueued"]
 
 
 def test_the_detector_sees_an_overlap(tmp_path: Path) -> None:
