@@ -33,6 +33,7 @@ RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
 LEASE = "lease"
+OUT_OF_REACH = "its worker did not reach the store for as long as its lease"
 
 log = logging.getLogger("queuectl.worker")
 
@@ -77,7 +78,7 @@ class Worker:
     _claims_left: int | None = None
     _exhausted: bool = False
     _next_beat: int = 0
-    _lives_until: int | None = None
+    _lives_until: int = 1 << 62  # for ever, where no other machine may start its jobs
     _due_at: int | None = None
     _leftovers: int = 0
     _failing_since: int | None = None
@@ -172,7 +173,7 @@ class Worker:
     def _result(self, slot: Slot, end: Exit) -> Command:
         job = slot.job
         if slot.ending == LEASE and end.cause == e.Signalled(SIGKILL):  # what had ended by itself still counts
-            return Release(job.id, job.run, "its worker did not reach the store for as long as its lease", end)
+            return Release(job.id, job.run, OUT_OF_REACH, end)
         if slot.ending == "stop":
             return Release(job.id, job.run, "the worker was stopped", end)
         if slot.ending == "timeout":
@@ -193,7 +194,7 @@ class Worker:
 
     def _keep_to_lease(self, now: int) -> None:
         """Kill what another machine may start again: this worker's last sign of life is too old."""
-        if self._lives_until is not None and now >= self._lives_until:
+        if now >= self._lives_until:
             for slot in self.slots.values():
                 if slot.ending != LEASE:
                     log.error("job %s: killing it, the store was not reached for as long as its lease", slot.job.id)
@@ -265,6 +266,10 @@ class Worker:
         return free if self._claims_left is None else min(free, self._claims_left)
 
     def _start(self, job: Job) -> None:
+        if (now := self.clock.monotonic()) >= self._lives_until:  # the answer to the claim came too late
+            self.commands.unreserve(job.id)
+            self._results.add(Release(job.id, job.run, OUT_OF_REACH), job, now)
+            return
         log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
         try:
             failed = self.commands.start(job)
@@ -306,12 +311,10 @@ class Worker:
         return self.options.drain and self._exhausted and not self.queue.unfinished(self.options.queues)
 
     def _delay(self, now: int) -> int:
-        moments = [self._next_beat, self._reclaimer.next_at, *([self._lives_until] if self._lives_until else [])]
+        moments = [self._next_beat, self._reclaimer.next_at, self._lives_until]
         moments += [slot.kill_at or slot.deadline or self._next_beat for slot in self.slots.values()]
         moments += [self._results.due_at] if self._results.due_at is not None else []
-        if self._due_at is not None and self._free() > 0:
-            moments.append(self._due_at)
+        moments += [self._due_at] if self._due_at is not None and self._free() > 0 else []
         moments += [self._claiming.held_until] if self._claiming.held_off else []
-        if self._leftovers:
-            moments.append(now + LOOK_AT_LEFTOVERS_EVERY)
+        moments += [now + LOOK_AT_LEFTOVERS_EVERY] if self._leftovers else []
         return max(0, min(moments) - now)

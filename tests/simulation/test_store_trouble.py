@@ -250,3 +250,22 @@ def test_on_one_machine_a_job_outlives_its_lease_while_the_store_is_locked() -> 
     busy(driver, lambda point: point in STORE)
     driver.run(60)
     assert driver.world.living("a")
+
+
+def test_a_claim_that_is_answered_after_its_lease_is_given_back_unrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine may run the job by then: the server has the claim, its answer was held up on the way."""
+    driver = Driver()
+    shared_store(driver, monkeypatch)
+    driver.add_worker(lease=20 * SECOND)
+    driver.run(0.1)
+    late = iter([True])
+
+    def fault(process: WorkerProcess | None, point: str) -> None:
+        if point == COMMITTED and driver.state("a") == "processing" and next(late, False):
+            driver.world.clock.advance(30 * SECOND)
+
+    driver.fault = fault
+    driver.enqueue("a", Script(), Script())
+    assert driver.run_until(lambda: driver.state("a") == "done")
+    assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
+    assert list(driver.world.runs) == [("a", 2)]
