@@ -173,6 +173,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         with self._savepoint() if self._in_transaction() else self.transaction():
             batch = self._record(changes, actor)
             jobs = self._project(changes, batch)
+            self._settle()
             if any(type_of(record.event) in WAKING for records in batch for record in records):
                 self._waking = True
         return jobs
@@ -201,6 +202,10 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
 
     def _insert_events(self, rows: Sequence[StoredEvent]) -> None:
         self._insert(_INSERT_EVENT, rows)
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """Wait until all that `_insert` was told has been done."""
 
     # ── reading the log's end ───────────────────────────────────────────────────────────────────────
 

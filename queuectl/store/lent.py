@@ -29,7 +29,10 @@ class Lent(ABC):
 
     @abstractmethod
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each row. Raises VersionConflictError when a key is taken."""
+        """Run one statement for each row, by the next `_settle` at the latest.
+
+        Then, or when any other statement is run, VersionConflictError is raised when a key is taken.
+        """
 
     @abstractmethod
     def _insert_new(self, sql: str, rows: Sequence[Sequence[Any]]) -> bool:

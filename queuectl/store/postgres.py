@@ -175,7 +175,10 @@ class PostgresStore(AppendedLog):
         self._link.roll_back()
 
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._link.many(sql, rows)
+        self._link.later(sql, rows)
+
+    def _settle(self) -> None:
+        self._link.settle()
 
     def _insert_new(self, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
         """Without an error, which would end the transaction."""

@@ -85,6 +85,7 @@ class Link:
         self._clock, self._retry_at = SystemClock(), 0
         self._closed = self._listening = self._heard = False
         self.inside = False
+        self._waiting: list[tuple[str, Sequence[Sequence[Any]]]] = []
         self._connect()
 
     # ── the connection ──────────────────────────────────────────────────────────────────────────────
@@ -129,16 +130,13 @@ class Link:
             raise StoreBusyError(f"the connection to {self.shown} was lost: try again")
         try:
             self._connect()
-        except StoreBusyError:
-            raise
         except StoreError as error:
-            raise StoreBusyError(str(error)) from error
-        finally:
             self._retry_at = self._clock.monotonic() + RETRY_EVERY
+            raise StoreBusyError(str(error)) from error
 
     def drop(self) -> None:
         """Have no more to do with this connection: the next statement makes another."""
-        self.inside = False
+        self.inside, self._waiting = False, []
         if self._db is not None:
             self._db.close()
 
@@ -180,7 +178,8 @@ class Link:
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         with self._translated():
-            found = self._live().execute(_numbered(sql), parameters)
+            with self._with_what_waits() as db:
+                found = db.execute(_numbered(sql), parameters)
             return found.fetchall() if found.description else []
 
     def _once_more(self, step: Callable[[], T]) -> T:
@@ -194,16 +193,35 @@ class Link:
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """One statement for each row; how many rows it wrote in all."""
-        with self._translated():
-            cursor = self._live().cursor()
-            if len(rows) == 1:
-                cursor.execute(_numbered(sql), rows[0])
-            else:
-                cursor.executemany(_numbered(sql), rows)
-            return cursor.rowcount
+        with self._translated(), self._with_what_waits() as db:
+            cursor = db.cursor()
+            cursor.executemany(_numbered(sql), rows)
+        return cursor.rowcount
+
+    def later(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """The same, sent along with the next statement of the transaction, which raises what is wrong with either."""
+        self._waiting.append((sql, rows))
+
+    @contextmanager
+    def _with_what_waits(self) -> "Iterator[psycopg.Connection[Row]]":
+        """The connection; what waits is sent first, and answered together with what is asked now."""
+        db, waiting, self._waiting = self._live(), self._waiting, []
+        if not waiting:
+            yield db
+            return
+        with db.pipeline():
+            for sql, rows in waiting:
+                db.cursor().executemany(_numbered(sql), rows)
+            yield db
+
+    def settle(self) -> None:
+        """Wait for what waits."""
+        with self._translated(), self._with_what_waits():
+            pass
 
     def copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         """Many new rows at once."""
+        self.settle()
         with self._translated(), self._live().cursor().copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
@@ -213,6 +231,7 @@ class Link:
         return self._once_more(lambda: self._script(sql))
 
     def _script(self, sql: str) -> list[list[Row]]:
+        self.settle()
         with self._translated():
             cursor = self._live().cursor()
             cursor.execute(sql, prepare=False)
@@ -225,7 +244,7 @@ class Link:
 
     def roll_back(self) -> None:
         """Undo what the transaction did. With a broken connection there is nothing left to undo."""
-        self.inside = False
+        self.inside, self._waiting = False, []
         if self._db is not None and not self._db.closed:
             with suppress(psycopg.Error):
                 self._db.execute("ROLLBACK", prepare=False)

@@ -159,6 +159,9 @@ class SqliteStore(AppendedLog):
             with translated(self.path):
                 raise
 
+    def _settle(self) -> None:
+        """Nothing waits."""
+
     def _insert_new(self, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
         try:
             self._insert(sql, rows)
