@@ -278,7 +278,11 @@ class Archive:
 
     def _sync(self) -> None:
         if self._file is not None:
-            os.fdatasync(self._file)
+            try:
+                os.fdatasync(self._file)
+            except OSError:  # the next sync would prove nothing: what is in it is copied again, to another file
+                os.replace(last := segments(self.folder)[-1], f"{last}.damaged")
+                raise
         if self._new_names and self._lock is not None:
             os.fsync(self._lock)
             for folder in {os.path.dirname(self.folder), os.path.dirname(os.path.realpath(self.folder))}:

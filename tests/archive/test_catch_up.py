@@ -430,3 +430,25 @@ def test_a_segment_that_there_is_no_room_for_closes_nothing_twice(path, clock, m
     add(store, new("e"))
     store.close()
     assert is_prefix(path) == 5
+
+
+def test_a_segment_whose_sync_fails_is_copied_again_into_another_file(path, clock, monkeypatch):
+    """Linux gives up what it could not write, and the next sync of the same file would not say so."""
+    monkeypatch.setattr(archive, "SEAL_AT", SMALL)
+
+    def failing(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = open_store(path, clock)
+    add(store, new("a", command="x" * SMALL))
+    [first] = segment_files(path)
+    inode = first.stat().st_ino
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", failing)
+        add(store, new("b"))
+    assert segment_files(path) == []
+    add(store, new("c"))
+    store.close()
+    assert is_prefix(path) == 3
+    assert segment_files(path)[0].stat().st_ino != inode
+    assert first.with_name(f"{first.name}.damaged").stat().st_ino == inode
