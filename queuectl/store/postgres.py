@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError
 from queuectl.runtime import Clock, SystemClock
 from queuectl.store.appending import AppendedLog, Keep
 from queuectl.store.archive import Keeping
-from queuectl.store.base import Head, Sign
+from queuectl.store.base import Change, Head, Sign
 from queuectl.store.dialect import POSTGRES
 from queuectl.store.format import check_format, check_place
+from queuectl.store.postgres_floors import Floors
 from queuectl.store.postgres_link import Link
 from queuectl.store.postgres_opening import as_text, greet
 
@@ -86,6 +88,7 @@ class PostgresStore(AppendedLog):
         self, url: str, clock: Clock, busy_timeout: int = 10_000_000, keep: Keep = lambda stored: Keeping()
     ) -> None:
         self._known_log: str | None = None
+        self._floors = Floors()
         self._seen: tuple[int, int] = (0, 0)
         self._disturbed = False
         self._server_clock = ServerClock(lambda: int(self._run(f"SELECT {_NOW}")[0][0]))
@@ -257,6 +260,24 @@ class PostgresStore(AppendedLog):
         """See EventStore."""
         self._link.listen()
         return self._link
+
+    def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
+        """See EventStore."""
+        jobs = super().append(changes, actor)
+        for job in jobs:
+            if job is not None and job.due_at is not None:
+                self._floors.lower(job.spec.queue, job.spec.priority, job.due_at)
+        return jobs
+
+    def _due(self, queue: str, priority: int, now: int, limit: int, since: int | None = None) -> list[Any]:
+        """From the floor on, if that is enough."""
+        floor = self._floors.of(queue, priority)
+        found = super()._due(queue, priority, now, limit, floor)
+        if floor is not None and len(found) < limit:
+            found = super()._due(queue, priority, now, limit)
+        if found:
+            self._floors.found(queue, priority, found[0][0])
+        return found
 
     def close(self) -> None:
         """See EventStore."""

@@ -58,11 +58,12 @@ class Tables(Lent):
         lanes = self._run(_LANES)
         return [lane for lane in lanes if not queues or lane[0] in queues]
 
-    def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
+    def _due(self, queue: str, priority: int, now: int, limit: int, since: int | None = None) -> list[Any]:
+        first, *floor = ("IS NOT NULL",) if since is None else (">= ?", since)
         return self._run(
             f"SELECT due_at, position, id FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
-            " AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, position LIMIT ?",
-            (queue, priority, now, limit),
+            f" AND due_at {first} AND due_at <= ? ORDER BY due_at, position LIMIT ?",
+            (queue, priority, *floor, now, limit),
         )
 
     def next_due(self, queues: Collection[str]) -> int | None:

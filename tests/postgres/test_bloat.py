@@ -1,0 +1,88 @@
+"""Claims while somebody holds an old snapshot open: vacuum takes nothing away, and they do not read past all of it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from queuectl.application import NewJob, Queue
+from queuectl.domain.commands import Exit, Report
+from queuectl.runtime import SystemClock
+from queuectl.store.postgres import PostgresStore
+from tests.acceptance.cli import eventually
+from tests.postgres.server import server
+from tests.store.vocabulary import a_spec, claimed
+
+JOBS, AT_ONCE = 1000, 100
+PAGES = 20
+"""Enough for an index of some levels, and for the rows that are found."""
+
+
+@pytest.fixture
+def url(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("QUEUECTL_HOME", str(tmp_path))
+    return server().new_url()
+
+
+@pytest.fixture
+def queue(url: str) -> Iterator[Queue]:
+    store = PostgresStore(url, SystemClock())
+    yield Queue(store, "ann@box:1")
+    store.close()
+
+
+def use_up(queue: Queue) -> None:
+    """Jobs that come, run and end."""
+    queue.enqueue([NewJob(a_spec()) for _ in range(JOBS)])
+    while jobs := queue.claim(claimed(0), (), AT_ONCE, lambda job: True):
+        queue.execute([Report(job.id, job.run, Exit()) for job in jobs], {job.id: job for job in jobs})
+
+
+def pages_read(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> int:
+    """By the search for the next jobs, as the server counts them."""
+    plans: list[str] = []
+    run = queue.store._run  # type: ignore[attr-defined]
+
+    def explained(sql: str, parameters: Sequence[Any] = ()) -> Any:
+        if "FROM jobs" in sql:
+            plans.append("\n".join(line for (line,) in run(f"EXPLAIN (ANALYZE, BUFFERS) {sql}", parameters)))
+        return run(sql, parameters)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.store, "_run", explained)
+        assert queue.store.claimable((), 10, queue.store.now())
+    return sum(int(re.findall(r"shared hit=(\d+)", plan)[0]) for plan in plans)
+
+
+def test_a_claim_does_not_read_past_all_that_was_claimed(
+    queue: Queue, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(url.partition("&schema")[0]) as forgotten:
+        forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        forgotten.execute("SELECT 1")
+        use_up(queue)
+        queue.enqueue([NewJob(a_spec()) for _ in range(100)])
+        monkeypatch.setattr("queuectl.store.postgres_floors.FROM_THE_BEGINNING_EVERY", 1 << 60)
+        queue.store.claimable((), 10, queue.store.now())
+        assert pages_read(queue, monkeypatch) <= PAGES
+        again = PostgresStore(url, SystemClock())
+        assert pages_read(Queue(again, "ann@box:1"), monkeypatch) > PAGES
+        again.close()
+
+
+def test_what_is_enqueued_for_a_moment_that_has_passed_comes_first(queue: Queue, url: str) -> None:
+    queue.enqueue([NewJob(a_spec()) for _ in range(3)])
+    queue.store.claimable((), 1, queue.store.now())
+    queue.enqueue([NewJob(a_spec(at=1), "early")])
+    assert queue.store.claimable((), 1, queue.store.now()) == ["early"]
+
+
+def test_also_when_another_has_enqueued_it(queue: Queue, url: str) -> None:
+    queue.enqueue([NewJob(a_spec()) for _ in range(3)])
+    queue.store.claimable((), 1, queue.store.now())
+    other = PostgresStore(url, SystemClock())
+    Queue(other, "bob@box:2").enqueue([NewJob(a_spec(at=1), "early")])
+    other.close()
+    eventually(lambda: queue.store.claimable((), 1, queue.store.now()) == ["early"], "it is first in the line")
