@@ -24,7 +24,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.verification import verify
 
-__all__ = ["Told", "faults", "judged", "log_id", "misbehaved", "orphans", "rows"]
+__all__ = ["COLUMNS", "Told", "faults", "judged", "log_id", "misbehaved", "orphans", "rows", "wrong_in"]
 
 COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "salt", "digest")
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ def faults(path: str, told: Told) -> list[str]:
     log = rows(path)
     return [
         *_lost(log, told),
-        *_misbehaved(log),
+        *wrong_in(log),
         *_unsound(path),
         *_not_a_prefix(path, log),
         *_readable_by_others(path),
@@ -53,10 +53,11 @@ def faults(path: str, told: Told) -> list[str]:
 
 def misbehaved(path: str) -> list[str]:
     """What is wrong with the log alone, while others may work on it."""
-    return _misbehaved(rows(path))
+    return wrong_in(rows(path))
 
 
-def _misbehaved(log: list[Row]) -> list[str]:
+def wrong_in(log: list[Row]) -> list[str]:
+    """The same, of the rows of any store."""
     return [*_unchained(log), *judged(map(_record, log))]
 
 
