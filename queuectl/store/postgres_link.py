@@ -18,6 +18,7 @@ from psycopg.types.numeric import Int8Dumper
 from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store.base import VersionConflictError
+from queuectl.store.postgres_errors import first_line, meaning, will_pass
 from queuectl.store.postgres_url import place_of, without_password
 
 __all__ = ["Link", "Row"]
@@ -53,20 +54,6 @@ SET tcp_user_timeout = 5000
 """
 """The server, too, asks after us: a host that has gone may have taken the log's lock with it, and is missed in 5 s,
 whether or not an answer was on its way to it."""
-_LOST = re.compile(r"57P0.|25P03|08...")
-"""A connection that was cut, by the server that stops or by whoever may."""
-_BUSY = re.compile(r"40...|53300|57014")
-"""Others were faster, or are too many."""
-_PASSES = re.compile(r"too many clients|connection slots|starting up|shutting down|recovery mode|timeout expired")
-_MEANINGS = {
-    "53100": "the server's disk is full",
-    "25006": "it is read-only",
-    "3D000": "there is no such database",
-    "3F000": "there is no such schema",
-    "XX001": "it is damaged: restore a backup",
-    "XX002": "an index is damaged: REINDEX it",
-}
-_OF_THE_LOG = ("events", "meta")
 
 
 class Link:
@@ -94,8 +81,8 @@ class Link:
         try:
             db = psycopg.connect(**self._parameters, autocommit=True)
         except psycopg.OperationalError as error:
-            what = f"cannot reach {self.shown}: {_first_line(error)}"
-            raise (StoreBusyError if _PASSES.search(str(error)) else StoreError)(what) from None
+            what = f"cannot reach {self.shown}: {first_line(error)}"
+            raise (StoreBusyError if will_pass(error) else StoreError)(what) from None
         db.adapters.register_dumper(int, Int8Dumper)  # one type, so that a statement is prepared once
         db.cursor_factory = psycopg.RawCursor
         db.add_notify_handler(self._note)
@@ -254,21 +241,11 @@ class Link:
         try:
             yield
         except psycopg.errors.UniqueViolation as error:
-            raise VersionConflictError(_first_line(error)) from error
+            raise VersionConflictError(first_line(error)) from error
         except psycopg.Error as error:
-            raise self._meaning(error) from error
+            raise meaning(error, self.shown, self._db is not None and self._db.closed) from error
         except UnicodeEncodeError as error:
             raise StoreError("PostgreSQL takes no text that is not UTF-8") from error
-
-    def _meaning(self, error: psycopg.Error) -> StoreError:
-        state, what = error.sqlstate or "", _first_line(error)
-        if state == "55P03":
-            return StoreBusyError(f"{self.shown} is locked by another process: try again")
-        if _LOST.fullmatch(state) or (self._db is not None and self._db.closed):
-            return StoreBusyError(f"the connection to {self.shown} was lost ({what}): try again")
-        if _BUSY.fullmatch(state):
-            return StoreBusyError(f"{self.shown} is busy ({what}): try again")
-        return StoreError(f"cannot use the queue {self.shown}: {_MEANINGS.get(state) or _of_tables(state, what)}")
 
     # ── hints ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -309,16 +286,3 @@ def _numbered(sql: str) -> str:
     """`?` as PostgreSQL writes it: $1, $2, …; none of our statements has a ? in a text."""
     numbers = iter(range(1, 1 << 20))
     return re.sub(r"\?(\d*)", lambda found: f"${found[1] or next(numbers)}", sql)
-
-
-def _first_line(error: psycopg.Error) -> str:
-    lines = (error.diag.message_primary or str(error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _of_tables(state: str, what: str) -> str:
-    """A table that can be derived again is for `rebuild`."""
-    table = re.search(r'relation "(?:\w+\.)?(\w+)"', what)
-    if state != "42P01" or table is None or table[1] in _OF_THE_LOG:
-        return what
-    return f"{what}: run `queuectl rebuild`"

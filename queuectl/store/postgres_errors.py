@@ -1,0 +1,55 @@
+"""What each failure of a server is called: one line, and whether it will pass."""
+
+import re
+
+import psycopg
+
+from queuectl.errors import StoreBusyError, StoreError
+
+__all__ = ["first_line", "meaning", "will_pass"]
+
+_LOST = re.compile(r"57P0.|25P03|08...")
+"""A connection that was cut, by the server that stops or by whoever may."""
+_BUSY = re.compile(r"40...|53300|57014")
+"""Others were faster, or are too many."""
+_MEANINGS = {
+    "53100": "the server's disk is full",
+    "25006": "it is read-only",
+    "3D000": "there is no such database",
+    "3F000": "there is no such schema",
+    "XX001": "it is damaged: restore a backup",
+    "XX002": "an index is damaged: REINDEX it",
+}
+_PASSES = re.compile(r"too many clients|connection slots|starting up|shutting down|recovery mode|timeout expired")
+_OF_THE_LOG = ("events", "meta")
+
+
+def meaning(error: psycopg.Error, shown: str, closed: bool) -> StoreError:
+    """Our error for one of psycopg's; `closed`: the connection is gone with it."""
+    state, what = error.sqlstate or "", first_line(error)
+    if state == "55P03":
+        return StoreBusyError(f"{shown} is locked by another process: try again")
+    if _LOST.fullmatch(state) or closed:
+        return StoreBusyError(f"the connection to {shown} was lost ({what}): try again")
+    if _BUSY.fullmatch(state):
+        return StoreBusyError(f"{shown} is busy ({what}): try again")
+    return StoreError(f"cannot use the queue {shown}: {_MEANINGS.get(state) or _of_tables(state, what)}")
+
+
+def will_pass(error: psycopg.Error) -> bool:
+    """Whether a connection that was refused may be had later."""
+    return bool(_PASSES.search(str(error)))
+
+
+def first_line(error: psycopg.Error) -> str:
+    """What is wrong, without the details."""
+    lines = (error.diag.message_primary or str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _of_tables(state: str, what: str) -> str:
+    """A table that can be derived again is for `rebuild`."""
+    table = re.search(r'relation "(?:\w+\.)?(\w+)"', what)
+    if state != "42P01" or table is None or table[1] in _OF_THE_LOG:
+        return what
+    return f"{what}: run `queuectl rebuild`"
