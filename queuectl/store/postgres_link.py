@@ -40,8 +40,11 @@ USUAL: Mapping[str, Any] = {
 }
 """Of what the URL does not say: a server that has gone without a word is noticed in about 10 s."""
 
-IDLE_IN_TRANSACTION = 30_000
-"""Milliseconds after which the server ends a transaction whose client says nothing: it holds the log's lock."""
+IDLE_IN_TRANSACTION = 15_000
+"""Milliseconds after which the server ends a transaction whose client says nothing: it holds the log's lock.
+
+Less than three quarters of the usual lease and a beat: the workers that wait for the lock would kill their jobs.
+"""
 
 RETRY_EVERY = 200_000
 """Microseconds from one attempt to connect again to the next."""

@@ -182,6 +182,7 @@ def a_pause_is_ignored(patch: Patch) -> None:
 @bug(r"pause: claimed")
 def a_pause_is_seen_too_late(patch: Patch) -> None:
     patch(Claiming, "_check_hints", lambda self: None)
+    patch(Claiming, "anything_new", lambda self: self.queue.store.changed())
 
 
 @bug(r"is due, and for .* no idle worker has taken it")
