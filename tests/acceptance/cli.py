@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIG_DFL, SIGINT, SIGKILL, SIGTERM, signal
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
@@ -33,7 +33,13 @@ class Started:
         self.stdout, self.stderr = place.with_suffix(".out"), place.with_suffix(".err")
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, **options
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                preexec_fn=_interruptible,  # noqa: PLW1509 (the tests have one thread)
+                **options,
             )
         self.pid = self.process.pid
 
@@ -148,6 +154,11 @@ class Queuectl:
         rows = query(db or self.db, f"SELECT stream_id, data FROM events WHERE type = '{kind}' ORDER BY position")
         found = [{"stream_id": stream, **json.loads(data)} for stream, data in rows]
         return [{name: value for name, value in event.items() if name != "type"} for event in found]
+
+
+def _interruptible() -> None:
+    """Ctrl-C reaches it also when the tests run in the background of a shell, which has it ignored."""
+    signal(SIGINT, SIG_DFL)
 
 
 def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
