@@ -29,12 +29,13 @@ def migrate(
     """Carry the log over and close the source, which says from then on that it has moved to `place`; the head of both.
 
     `opened` opens the target; `give_up` is called when nothing could be carried over, before anyone can use it.
-    Raises RefusedError when the source has workers or running jobs, or the target has events of its own,
+    Raises RefusedError when the source has workers or running jobs, or the target is closed or has events of its own,
     DamagedEventError when the log is damaged, StoreError when the tables that come of it differ from the log's.
     """
     with source.transaction():
         _refuse_in_use(source)
         with closing(opened()) as target:
+            _refuse_closed(target, place)
             if not _is_there(source, target):
                 _replay(source, target, progress, give_up)
         source.move_to(place)
@@ -53,6 +54,12 @@ def _refuse_in_use(source: EventStore) -> None:
 def _lives(row: WorkerRow, now: int) -> bool:
     alive = process.alive(row)
     return now // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
+
+
+def _refuse_closed(target: EventStore, place: str) -> None:
+    """Before the source is closed: of two places that name each other, neither could be written to again."""
+    if (elsewhere := target.moved_to) is not None:
+        raise RefusedError(f"{place} was closed when the queue moved to {elsewhere}: choose another place")
 
 
 def _is_there(source: EventStore, target: EventStore) -> bool:

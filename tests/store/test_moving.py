@@ -77,6 +77,16 @@ def test_a_target_with_events_of_its_own_is_left_alone(lived, shared):
     assert lived.moved_to is None
 
 
+def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
+    first, second = shared.new_url(), shared.new_url()
+    add(shared.open(first), new("a"))
+    migration.migrate(shared.open(first), lambda: shared.open(second), "second", lambda position: None)
+    with pytest.raises(RefusedError, match="first was closed when the queue moved to second: choose another place"):
+        migration.migrate(shared.open(second), lambda: shared.open(first), "first", lambda position: None)
+    assert shared.open(second).moved_to is None
+    add(shared.open(second), new("b"))
+
+
 def test_a_source_that_has_gone_on_since_is_not_taken_for_carried_over(lived, shared, monkeypatch):
     url = shared.new_url()
     with monkeypatch.context() as patch:
