@@ -18,6 +18,7 @@ from queuectl.store import open_store
 from queuectl.store.archive import Archive, Keeping
 from queuectl.store.base import DamagedEventError, EventStore, Head
 from queuectl.store.carving import Carved
+from queuectl.store.format import check_place
 from queuectl.store.owners import foreign
 from queuectl.store.remains import ARCHIVE, DATABASE, Lines, Piece, Remains
 from queuectl.store.segments import ArchiveError, check_reachable, folder_of
@@ -61,8 +62,7 @@ def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Re
     if not chain and remains.meta("log_id") is None:
         where = f"in {path} and in {folder_of(path)}"
         raise StoreError(f"there is nothing to recover: {where} there is no event that a log could begin with")
-    if (elsewhere := remains.meta("moved_to")) is not None:
-        raise StoreError(f"{path} has moved to {elsewhere}: use --db {elsewhere}")
+    check_place(remains.meta("moved_to"), path)
     with _made_anew(path, clock, remains, chain, progress) as made:
         _refuse_while_open(path)
         _swap(made, path)

@@ -1,6 +1,7 @@
 """`migrate`: the queue carried to another store."""
 
 import os
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -41,6 +42,6 @@ def migrate(
             taker_away(place),
         )
     say(f"carried {counted(head.position, 'event')} over to {place}, head {head.position} {head.digest.hex()}")
-    say(f"use it from now on: export QUEUECTL_DB={place}")
+    say(f"use it from now on: export QUEUECTL_DB={quote(place)}")
     if os.path.isdir(queue.store.output_folder):
         say(f"whole outputs of earlier jobs stay in {queue.store.output_folder}")

@@ -1,6 +1,7 @@
 """The stored form's number, what a new queue's `meta` says, and which queues are not written to for what it says."""
 
 import os
+from shlex import quote
 from typing import Any
 
 from queuectl.errors import StoreError
@@ -34,4 +35,4 @@ def check_format(form: object, path: str) -> None:
 def check_place(moved_to: object, path: str) -> None:
     """Refuse to write to a queue that has moved. Asked in each write transaction: it can still be read."""
     if moved_to is not None:
-        raise StoreError(f"{path} has moved to {moved_to}: use --db {moved_to}")
+        raise StoreError(f"{path} has moved to {moved_to}: use --db {quote(str(moved_to))}")

@@ -34,6 +34,14 @@ def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> N
     assert not (queuectl.folder / "elsewhere.db").exists()
 
 
+def test_what_it_says_to_use_is_for_the_shell(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    told = queuectl("migrate", "--to", "from now & on.db")
+    there = f"'{queuectl.folder / 'from now & on.db'}'"
+    assert f"export QUEUECTL_DB={there}\n" in told.err
+    complained(queuectl("enqueue", "true"), 5, f"use --db {there}")
+
+
 def test_what_is_refused_leaves_both_places_as_they_were(queuectl: Queuectl) -> None:
     complained(queuectl("migrate", "--to", "there.db"), 5, "no queue")
     queuectl.add("true")
