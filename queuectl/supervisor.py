@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from queuectl.errors import StoreError
 from queuectl.runtime import Clock
 from queuectl.wakeup import stopping_signals
 
@@ -36,12 +37,16 @@ class _Place:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Workers named `name.1`, `name.2`, …; `arguments` are what `queuectl` gets but for the name."""
+    """Workers named `name.1`, `name.2`, …; `arguments` are what `queuectl` gets but for the name.
+
+    `moved` says whether the queue goes on elsewhere: of what makes a store unusable that alone will not pass.
+    """
 
     name: str
     count: int
     arguments: Sequence[str]
     clock: Clock
+    moved: Callable[[], bool]
     _places: list[_Place] = field(default_factory=list)
     _signals: int = 0
     _refused: int = 0
@@ -77,8 +82,9 @@ class Supervisor:
 
     def _ended(self, place: _Place, code: int, now: int) -> None:
         pid, place.pid = place.pid, None
-        self._refused = self._refused or (code if code in HOPELESS else 0)
-        if code in (0, *HOPELESS) or self._signals:
+        hopeless = code in HOPELESS or (code == StoreError.exit_code and self.moved())
+        self._refused = self._refused or (code if hopeless else 0)
+        if code == 0 or hopeless or self._signals:
             log.info("worker %s ended", place.name)
             return
         place.wait = min(place.wait * 2, LONGEST_WAIT) if now - place.started < place.wait * 2 else FIRST_WAIT

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -14,11 +15,13 @@ from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
-from queuectl.errors import QueuectlError, RefusedError, UsageError, WaitTimedOutError
+from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
 from queuectl.intake import check_worker
 from queuectl.render import table, to_json
 from queuectl.runtime import pause
+from queuectl.store import name_of
 from queuectl.store.base import WorkerRow
+from queuectl.store.format import check_place
 from queuectl.supervisor import Supervisor, detach
 from queuectl.units import SECOND, ago, local_time
 
@@ -41,6 +44,7 @@ def start(
     session: Session = ctx.obj
     name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
     with session.queue() as queue:  # made here, once, and what is wrong with it is said here
+        check_place(queue.store.moved_to, name_of(session.url))
         _check_free(queue, name)
         config = session.config(queue.store)
         level, form = config["log-level"], config["log-format"]
@@ -48,7 +52,15 @@ def start(
             _detach(session, queue, name, count, ctx.args)
             return
     log_to_stderr(level, form)
-    raise typer.Exit(Supervisor(name, count, [*session.place_for_others(), "run", *ctx.args], session.clock).run())
+    arguments = [*session.place_for_others(), "run", *ctx.args]
+    raise typer.Exit(Supervisor(name, count, arguments, session.clock, lambda: _moved(session)).run())
+
+
+def _moved(session: Session) -> bool:
+    """Whether the queue goes on elsewhere; one that cannot be asked may come back."""
+    with suppress(StoreError), session.reading() as queue:
+        return queue.store.moved_to is not None
+    return False
 
 
 def _check_free(queue: Queue, name: str) -> None:

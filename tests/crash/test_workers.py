@@ -3,6 +3,7 @@
 import fcntl
 import os
 import subprocess
+from contextlib import closing, suppress
 from signal import SIGHUP, SIGKILL, SIGTERM
 
 from queuectl import process
@@ -10,7 +11,7 @@ from queuectl.application import Queue
 from queuectl.domain.events import Claimed
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.acceptance.cli import PROGRAM, Queuectl, alive, eventually
+from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:
@@ -38,6 +39,31 @@ def test_options_that_run_does_not_take_end_the_supervisor(queuectl: Queuectl) -
     done = queuectl("worker", "start", "--count", "2", "--concurrency", "none")
     assert done.code == 2
     assert "--concurrency" in done.err
+
+
+def move_away(queuectl: Queuectl) -> None:
+    """As `migrate` leaves a queue; that one refuses while there are workers."""
+    with closing(open_store(str(queuectl.db), SystemClock())) as store, store.transaction():
+        store.move_to("/elsewhere/queue.db")
+
+
+def test_no_worker_is_started_for_a_queue_that_has_moved(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    move_away(queuectl)
+    for more in ([], ["--detach"], ["--count", "2"]):
+        complained(queuectl("worker", "start", *more), 5, "has moved to /elsewhere/queue.db")
+
+
+def test_a_supervisor_ends_when_its_queue_has_moved(queuectl: Queuectl) -> None:
+    supervisor = queuectl.start("worker", "start", "--count", "2", "--name", "pair")
+    eventually(lambda: set(pids(queuectl)) == {"pair.1", "pair.2"}, "both are up")
+    move_away(queuectl)
+    for pid in pids(queuectl).values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, SIGKILL)
+    done = supervisor.ended()
+    assert done.code == 5
+    assert "has moved to /elsewhere/queue.db" in done.err
 
 
 def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl) -> None:
