@@ -1,10 +1,11 @@
 """Where the log and its tables are kept: one switch on the URL's scheme."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, UsageError
 from queuectl.store.postgres_url import is_postgres, without_password
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["MEMORY", "file_of", "is_postgres", "is_there", "name_of", "open_store"]
 
 MEMORY = ":memory:"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_ON_A_SERVER = "postgresql://USER@HOST/DATABASE"
+_SHAPES = {"sqlite": "sqlite:///PATH", "postgresql": _ON_A_SERVER, "postgres": _ON_A_SERVER}
 
 
 def open_store(
@@ -52,18 +57,34 @@ def name_of(url: str) -> str:
 
 
 def file_of(url: str) -> str:
-    """The absolute path of the file that a path or `sqlite:///path` means, or `:memory:`. Raises StoreError."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme != "sqlite":
-        what = "this is for queues in a file" if is_postgres(url) else f"no store for {scheme}:// in this version"
-        raise StoreError(f"{what}: use a path, or sqlite:///PATH")
-    path = rest.removeprefix("/") or MEMORY if separator else url
+    """The absolute path of the file that a path or `sqlite:///path` means, or `:memory:`.
+
+    Raises StoreError for a queue on a server, UsageError for what looks like a URL and is none of ours.
+    """
+    if is_postgres(url):
+        raise StoreError("this is for queues in a file: use a path, or sqlite:///PATH")
+    path = _path_of(url)
     return path if path == MEMORY else os.path.abspath(path)
+
+
+def _path_of(url: str) -> str:
+    if (found := _SCHEME.match(url)) is None:
+        return url
+    scheme, slashes = found.groups()
+    if slashes and scheme == "sqlite":
+        return url[found.end() :].removeprefix("/") or MEMORY
+    if slashes:
+        raise UsageError(f"no store for {scheme}://: use a path, sqlite:///PATH, or {_ON_A_SERVER}")
+    if scheme in _SHAPES:
+        raise UsageError(
+            f"{scheme}: lacks its slashes: write {_SHAPES[scheme]} (for a file of that name: ./{scheme}:…)"
+        )
+    return url
 
 
 def _postgres() -> "ModuleType":
     try:
         from queuectl.store import postgres
     except ImportError as error:
-        raise StoreError(f"PostgreSQL needs psycopg ({error}): pip install 'queuectl[postgres]'") from error
+        raise StoreError(f"PostgreSQL needs psycopg ({error}): pip install 'psycopg[binary]'") from error
     return postgres

@@ -78,8 +78,33 @@ def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:
 
 
 def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
-    complained(queuectl("--db", "mysql://localhost/queue", "enqueue", "true"), 5, "mysql")
-    complained(queuectl("--db", "mysql://localhost/queue", "list"), 5, "mysql")
+    shapes = ("a path", "sqlite:///PATH", "postgresql://USER@HOST/DATABASE")
+    for url in ("mysql://ann:secret@localhost/queue", "postgresl://localhost/queue", "POSTGRESQL://localhost/queue"):
+        for command in (("enqueue", "true"), ("list",), ("doctor",), ("migrate", "--to", "there.db")):
+            done = queuectl("--db", url, *command)
+            complained(done, 2, f"no store for {url.partition(':')[0]}://", *shapes)
+            assert "secret" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("place", "shape"),
+    [
+        ("postgresql:/jobs@db/jobs", "write postgresql://USER@HOST/DATABASE (for a file of that name: ./postgresql:…)"),
+        ("postgres:jobs", "write postgresql://USER@HOST/DATABASE (for a file of that name: ./postgres:…)"),
+        ("sqlite:/tmp/x.db", "write sqlite:///PATH (for a file of that name: ./sqlite:…)"),
+    ],
+)
+def test_a_url_that_lacks_a_slash_is_no_file(queuectl: Queuectl, place: str, shape: str) -> None:
+    complained(queuectl("--db", place, "enqueue", "true"), 2, shape)
+    assert list(queuectl.folder.iterdir()) == []
+    queuectl.ok("--db", f"./{place}", "enqueue", "true")
+    assert (queuectl.folder / place).exists()
+
+
+def test_a_colon_makes_no_url(queuectl: Queuectl) -> None:
+    queuectl.ok("--db", "at 10:30.db", "enqueue", "true")
+    queuectl.ok("--db", "a:b.db", "enqueue", "true")
+    assert {each.name for each in queuectl.folder.glob("*.db")} == {"at 10:30.db", "a:b.db"}
 
 
 def test_one_that_is_locked_for_too_long(queuectl: Queuectl) -> None:

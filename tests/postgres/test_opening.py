@@ -2,11 +2,13 @@
 
 import os
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from queuectl import store as stores
 from queuectl.application import Queue
 from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError
@@ -236,6 +238,13 @@ def processes() -> list[str]:
         with suppress(OSError):
             found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return found
+
+
+def test_without_psycopg_it_says_what_to_install(monkeypatch):
+    monkeypatch.delattr(stores, "postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "queuectl.store.postgres", None)
+    with pytest.raises(StoreError, match=r"^PostgreSQL needs psycopg .*: pip install 'psycopg\[binary\]'$"):
+        open_store("postgresql://host/db", None)
 
 
 def test_a_server_that_is_not_there_is_one_line(queuectl: OnServer):
