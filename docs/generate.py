@@ -115,7 +115,7 @@ def meaning(option: Any) -> tuple[str, str]:
     text = COMPLETION.get(option.opts[0], option.help or "")
     told = DEFAULT.search(text)
     default = told[1] if told else option.default
-    shown = "" if default in (None, "", False) else f"`{default}`"
+    shown = "required" if option.required else "" if default in (None, "", False) else f"`{default}`"
     return prose(DEFAULT.sub("", text)), shown
 
 

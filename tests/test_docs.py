@@ -140,6 +140,10 @@ def test_every_exit_code_is_explained(page):
     assert {0, 130, *(kind.exit_code for kind in kinds)} <= found
 
 
+def test_a_required_option_is_marked():
+    assert re.search(r"^\| `--to` \|.*\| required \|$", read("docs/commands.md"), re.MULTILINE)
+
+
 # ── what must not be wrong ──────────────────────────────────────────────────────────────────────────
 
 

@@ -81,7 +81,9 @@ def _answer(error: Exception) -> int:
         print(message, file=sys.stderr)
         return 2
     path = getattr(getattr(error, "ctx", None), "command_path", "queuectl")
-    return _complain(f"{message.rstrip('.')} (see `{path} --help`)", 2)
+    misplaced = path == "queuectl" and message.startswith("No such option")
+    hint = ": the options of a command go after its name" if misplaced else ""
+    return _complain(f"{message.rstrip('.')}{hint} (see `{path} --help`)", 2)
 
 
 def _complain(message: str, code: int) -> int:

@@ -50,9 +50,10 @@ COMMANDS = {
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is asked for, so that `enqueue` does not pay for `history`."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names, in the order of the help."""
-        return list(COMMANDS)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)
+        self.commands = names  # for the help's order and typer's "Did you mean"
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None."""

@@ -68,6 +68,9 @@ def purge_dead(
     """Take dead letters out of the tables; the log keeps their history."""
     with ctx.obj.existing() as queue:
         found = _chosen(queue, ids, everything)
+        if not found:
+            say("no dead letters")
+            return
         confirm(f"purge {len(found)} dead letter{'' if len(found) == 1 else 's'}", yes)
         purge_jobs(queue, found, reason)
 

@@ -48,6 +48,24 @@ def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None
     assert queuectl.position() == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("enque", "true"), "No such command 'enque'. Did you mean 'enqueue'?"),
+        (("staus",), "Did you mean 'status'"),
+        (("dlq", "lst"), "Did you mean 'list'?"),
+        (("--json", "list"), "the options of a command go after its name"),
+    ],
+)
+def test_a_slip_gets_a_hint(queuectl: Queuectl, arguments: tuple[str, ...], hint: str) -> None:
+    complained(queuectl(*arguments), 2, hint)
+
+
+def test_only_a_misplaced_option_is_called_so(queuectl: Queuectl) -> None:
+    for arguments in (("list", "--jsn"), ("--db",)):
+        assert "go after its name" not in queuectl(*arguments).err
+
+
 def test_nor_does_it_make_a_queue(queuectl: Queuectl) -> None:
     for arguments in (("enqueue", ""), ("enqueue", "--priority", "99999999999999", "true"), ("cancel", "none")):
         assert queuectl(*arguments).code in (2, 3)
