@@ -4,7 +4,8 @@ Commands, output and errors of jobs are written by anyone; nothing of theirs may
 """
 
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -18,6 +19,11 @@ STATE_COLORS = {
     "purged": "gray",
 }
 _COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "gray": 90}
+
+LEAST = 12
+"""What a long column keeps on a narrow terminal, in characters."""
+GAP = 2
+"""Between two columns; tabulate also makes every column so much wider than its heading."""
 
 _STEERING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """Code points of direction marks and of Unicode's own line breaks."""
@@ -70,11 +76,44 @@ def table(
     widths = limits or {}
     return tabulate(
         [[_cell(column, row.get(column), widths.get(column), color) for column in columns] for row in rows],
-        headers=[column.replace("_", " ").upper() for column in columns],
+        headers=list(map(_heading, columns)),
         tablefmt="plain",
         disable_numparse=True,
         colalign=["right" if _numeric(rows, column) else "left" for column in columns],
     )
+
+
+def fitted(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    limits: Mapping[str, int],
+    spare: Sequence[str],
+    width: int | None,
+) -> tuple[list[str], dict[str, int]]:
+    """The columns and limits with which the table is no wider than that, as far as that can be; None: as wide as it is.
+
+    The widest of the columns with limits are cut; should that not do, `spare` ones are left out, in that order.
+    """
+    room = float("inf") if width is None else width
+    widths = {column: _width(rows, column, limits.get(column)) for column in columns}
+    for column in spare:
+        if _total([min(each, LEAST) if name in limits else each for name, each in widths.items()]) > room:
+            del widths[column]
+    while _total(widths.values()) > room and max(widths[column] for column in limits) > LEAST:
+        widths[max(limits, key=widths.__getitem__)] -= 1
+    return list(widths), {column: widths[column] for column in limits}
+
+
+def _width(rows: Sequence[Mapping[str, object]], column: str, limit: int | None) -> int:
+    return max([len(_heading(column)) + GAP, *(len(_cell(column, row.get(column), limit, False)) for row in rows)])
+
+
+def _total(widths: Collection[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _heading(column: str) -> str:
+    return column.replace("_", " ").upper()
 
 
 def _cell(column: str, value: object, limit: int | None, color: bool) -> str:
@@ -132,3 +171,8 @@ def color_enabled(choice: Literal["auto", "always", "never"], stream: TextIO, en
     if choice != "auto":
         return choice == "always"
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """How many characters a line of the terminal has; None where nothing is to be cut, as in a pipe."""
+    return shutil.get_terminal_size((0, 0)).columns or None if stream.isatty() else None

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuectl.render import STATE_COLORS, clean, color_enabled, colored, table, to_json, to_ndjson
+from queuectl.render import (
+    STATE_COLORS,
+    clean,
+    color_enabled,
+    colored,
+    fitted,
+    table,
+    terminal_width,
+    to_json,
+    to_ndjson,
+)
 
 BIDI = "\u202a\u202e\u2066\u2069\u200e\u200f\u061c"
 PIECES = ["\x1b", "\x1b[", "\x1b]", "\x1bP", "\x9b", "\x9d", "\x90", "\x9c", "\x1b\\", "\x07", "\r", "\n", "\t", "m"]
@@ -138,6 +148,36 @@ def test_long_cells_are_shortened():
     rows = [{"command": "x" * 21}, {"command": "y" * 20}]
     shown = table(rows, ["command"], limits={"command": 20}).splitlines()
     assert shown[1:] == ["x" * 19 + "…", "y" * 20]
+
+
+WIDE = [{"id": "i" * 36, "state": "pending", "n": 1, "command": "c" * 60, "last_error": "e" * 30}]
+LIMITS = {"command": 50, "last_error": 40}
+
+
+@pytest.mark.parametrize("width", [75, 80, 100, 120, 131, 200])
+def test_a_table_fits_the_terminal(width):
+    columns, limits = fitted(WIDE, ["id", "n", "state", "command", "last_error"], LIMITS, ["n", "state"], width)
+    shown = table(WIDE, columns, limits=limits).splitlines()
+    assert max(map(len, shown)) == min(width, 36 + 3 + 7 + 50 + 30 + 4 * 2)
+    assert ("n" in columns, "state" in columns) == (width > 75, True)
+    assert ("c" * 49 + "…" in shown[1]) is (width == 200)
+
+
+def test_of_the_long_columns_the_longest_is_cut_first():
+    _, limits = fitted(WIDE, ["id", "command", "last_error"], LIMITS, [], 36 + 2 + 40 + 2 + 30)
+    assert limits == {"command": 40, "last_error": 30}
+
+
+def test_a_table_with_nothing_more_to_cut_stays_wider():
+    columns, limits = fitted(WIDE, ["id", "n", "command", "last_error"], LIMITS, ["n"], 10)
+    assert (columns, limits) == (["id", "command", "last_error"], {"command": 12, "last_error": 12})
+
+
+def test_where_there_is_no_terminal_nothing_is_cut():
+    columns = ["id", "n", "state", "command", "last_error"]
+    found, limits = fitted(WIDE, columns, LIMITS, ["n", "state"], terminal_width(io.StringIO()))
+    assert found == columns
+    assert table(WIDE, found, limits=limits) == table(WIDE, columns, limits=LIMITS)
 
 
 def test_colored_states_do_not_shift_the_columns():

@@ -12,7 +12,7 @@ from queuectl.cli.queries import AsOf, Id, Json, show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
 from queuectl.errors import QueuectlError, RefusedError, UsageError
-from queuectl.render import table, to_json
+from queuectl.render import fitted, table, to_json
 from queuectl.units import SECOND, counted, local_time
 
 __all__ = ["app"]
@@ -22,6 +22,8 @@ app = new_app(help="The dead-letter queue: jobs whose retries are used up.", no_
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes; all or none.")]
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 COLUMNS = ["id", "attempts", "moved_at", "command", "last_error"]
+LIMITS = {"command": 60, "last_error": 60}
+SPARE = ("moved_at", "attempts")
 
 
 @app.command("list")
@@ -34,7 +36,8 @@ def list_dead(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> 
         print(to_json([presenting.dead_letter(row) for row in rows]))
         return
     shown = [{**row, "moved_at": local_time(row["moved_at"] * SECOND)} for row in rows]
-    print(table(shown, COLUMNS, limits={"command": 60, "last_error": 60}) if rows else "no dead letters")
+    columns, limits = fitted(shown, COLUMNS, LIMITS, SPARE, session.width)
+    print(table(shown, columns, limits=limits) if rows else "no dead letters")
 
 
 @app.command("show")

@@ -12,7 +12,7 @@ from queuectl.cli.session import Session
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.explaining import explain as explained
 from queuectl.past import JobChange, Past, as_of, changed_jobs
-from queuectl.render import clean, table, to_json
+from queuectl.render import clean, fitted, table, to_json
 from queuectl.store.base import PAUSE_ALL
 from queuectl.units import counted, format_time
 
@@ -22,6 +22,9 @@ TOLD = (
     "state", "attempts", "run", "last_error", "exit_code", "next_run_at", "locked_by", "cancel_requested",
 )  # fmt: skip
 """The columns whose change a person wants to see; `--json` has all of them."""
+
+COLUMNS = ["id", "change", "what", "command"]
+LIMITS = {"what": 1000, "command": 50}
 
 Moment = Annotated[str, typer.Argument(metavar="A", help="A position of the log, or a time (-2h, 'yesterday 14:00').")]
 Until = Annotated[str, typer.Argument(metavar="[B]", help="The same, and not before A [default: head].")]
@@ -48,7 +51,7 @@ def diff(ctx: typer.Context, first: Moment, second: Until = "head", as_json: Jso
     if as_json:
         print(to_json(report))
     else:
-        _print(report)
+        _print(report, session.width)
 
 
 diff.command_class = DiffCommand  # type: ignore[attr-defined]
@@ -85,10 +88,11 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any], key: str) 
     return [{key: name, "old": old, "new": new} for name, old, new in pairs if old != new]
 
 
-def _print(report: Mapping[str, Any]) -> None:
+def _print(report: Mapping[str, Any], width: int | None) -> None:
     print(f"from {_place(report['from'])} to {_place(report['to'])}")
     rows = [{**job, "what": _what(job)} for job in report["jobs"]]
-    print(table(rows, ["id", "change", "what", "command"], limits={"command": 50}) if rows else "no job changed")
+    columns, limits = fitted(rows, COLUMNS, LIMITS, (), width)
+    print(table(rows, columns, limits=limits) if rows else "no job changed")
     for setting in report["settings"]:
         print(clean(f"setting {setting['key']}: {_arrow(setting)}", newlines=False))
     for pause in report["paused"]:

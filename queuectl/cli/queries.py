@@ -11,7 +11,7 @@ from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.render import clean, colored, table, to_json
+from queuectl.render import clean, colored, fitted, table, to_json
 from queuectl.store.base import PAUSE_ALL, DamagedEventError, JobFilter
 from queuectl.store.lives import Found, Life, lives
 from queuectl.store.tables import SORTS
@@ -29,6 +29,7 @@ AsOf = Annotated[
 
 FAILED = "failed"
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
+LIST_SPARE = ("priority", "next", "age", "queue", "attempts")
 LIST_LIMITS = {"command": 60, "last_error": 40}
 
 
@@ -107,7 +108,8 @@ def list_jobs(
         return
     shown = [{**row, "next": _next(row, now), "age": ago(now - row["created_at"] * SECOND)} for row in rows]
     columns = ["id", "state", "queue", "priority", "attempts", "next", "age", "command", "last_error"]
-    print(table(shown, columns, limits=LIST_LIMITS, color=session.color) if rows else "no jobs")
+    columns, limits = fitted(shown, columns, LIST_LIMITS, LIST_SPARE, session.width)
+    print(table(shown, columns, limits=limits, color=session.color) if rows else "no jobs")
 
 
 def _filter(

@@ -52,6 +52,13 @@ class Session:
 
         return color_enabled(self._color, self._stdout, self._environ)  # type: ignore[arg-type]
 
+    @property
+    def width(self) -> int | None:
+        """How wide a table may be on stdout; None when that is no terminal."""
+        from queuectl.render import terminal_width
+
+        return terminal_width(self._stdout)
+
     def config(self, store: EventStore | None, flags: Mapping[str, str | None] | None = None) -> Config:
         """The settings as this call sees them."""
         return Config(flags or {}, self._environ, self._dotenv, store.settings if store else dict)

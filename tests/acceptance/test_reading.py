@@ -1,11 +1,15 @@
 """The reading commands: JSON shapes and tables, filters, shortened ids, and that nothing else is on stdout."""
 
+import os
+import pty
+import subprocess
+import termios
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained, eventually
+from tests.acceptance.cli import PROGRAM, Queuectl, complained, eventually
 
 PUBLIC = """
     id command state attempts max_retries next_run_at locked_at locked_by stdout stderr last_error created_at
@@ -206,3 +210,27 @@ def test_help_and_version_are_on_stdout(queuectl: Queuectl) -> None:
 def test_a_command_line_that_is_none_is_refused(queuectl: Queuectl) -> None:
     for arguments in (("frobnicate",), ("list", "--frobnicate"), ("list", "extra"), ("show",), ("--db",)):
         complained(queuectl(*arguments), 2)
+
+
+@pytest.mark.parametrize("command", [("list",), ("dlq", "list"), ("diff", "0", "head")])
+def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe(queuectl: Queuectl, command: tuple[str, ...]) -> None:
+    queuectl.add("--max-retries", "0", "false " + "x" * 40)
+    queuectl.drain()
+    shown = _at_a_terminal(queuectl, 80, *command)
+    assert max(map(len, shown)) <= 80
+    assert "xxx…" in "".join(shown)
+    assert "x" * 40 in queuectl.ok(*command)
+
+
+def _at_a_terminal(queuectl: Queuectl, width: int, *command: str) -> list[str]:
+    """The lines of the last table that a command prints on a terminal of that width."""
+    ours, theirs = pty.openpty()
+    try:
+        termios.tcsetwinsize(theirs, (24, width))
+        env = {**queuectl.env, "COLUMNS": "", "NO_COLOR": "1"}
+        subprocess.run([PROGRAM, *command], stdout=theirs, cwd=queuectl.folder, env=env, timeout=30, check=True)
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return shown[shown.index("ID ") :].splitlines()
