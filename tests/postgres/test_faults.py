@@ -110,6 +110,17 @@ def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
     check(store)
 
 
+def test_a_sign_of_life_that_did_not_arrive_is_none(fragile, store):
+    """There is no event to look for: a worker that took it for given would outlive its lease."""
+    add(store, new("a"))
+    losing_the_answer(store, lambda sql: cut(fragile, store))
+    with pytest.raises(StoreBusyError):
+        store.beat(a_worker())
+    assert store.workers() == []
+    store.beat(a_worker())
+    assert len(store.workers()) == 1
+
+
 def take_every_connection(server: Server, others: ExitStack) -> None:
     with suppress(psycopg.OperationalError):
         while True:
