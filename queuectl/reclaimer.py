@@ -22,6 +22,9 @@ SECOND = 1_000_000
 EVERY = SECOND
 FREE_FOR = SECOND // 5
 
+Sender = tuple[str, int | None]
+"""Whose sign of life it is: a worker's, or, where its row is gone or another's, that of one claim of that moment."""
+
 log = logging.getLogger("queuectl.worker")
 
 
@@ -35,8 +38,8 @@ class Reclaimer:
     me: WorkerRow
     lease: int
     next_at: int = 0
-    _silent: dict[str, int] = field(default_factory=dict)
-    _last_seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _silent: dict[Sender, int] = field(default_factory=dict)
+    _last_seen: dict[Sender, tuple[int, int]] = field(default_factory=dict)
     _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
 
     def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> None:
@@ -50,6 +53,9 @@ class Reclaimer:
         self._clear_blocked(blocked)
         held = self._held(mine)
         workers = {row.name: row for row in self.queue.store.workers()}  # read last: who came back, came back in time
+        self._remember(
+            {(name, None) for name in workers} | {(job.claim.worker, job.locked_at) for job in held if job.claim}
+        )
         lost = [job for job in held if self._is_lost(job, workers.get(job.claim.worker) if job.claim else None, now)]
         freed = [job for job in lost if self._in_time(now) and self._free(job)]
         busy = {job.claim.worker for job in held if job.claim and job not in freed}
@@ -111,23 +117,31 @@ class Reclaimer:
         if self.commands.alive(who) is False:
             return True
         name = who.name if isinstance(who, WorkerRow) else who.worker
+        sender = (name, None if row else since)
+        if row and since is not None:
+            self._last_seen.pop((name, since), None)  # it lives: two workers of one name overwrite each other's row
         if row and row.boot_id == self.me.boot_id:
             silent = now - row.beat_at
         else:
-            silent = self._nothing_new_for(name, row.beat_at if row else since or 0, now)
+            silent = self._nothing_new_for(sender, row.beat_at if row else since or 0, now)
         if silent <= lease:
-            self._silent.pop(name, None)
+            self._silent.pop(sender, None)
             return False
-        return self._silent.setdefault(name, self.clock.monotonic()) <= now - EVERY
+        return self._silent.setdefault(sender, self.clock.monotonic()) <= now - EVERY
 
-    def _nothing_new_for(self, name: str, sign: int, now: int) -> int:
+    def _remember(self, senders: Collection[Sender]) -> None:
+        """These, and no others."""
+        self._silent = {sender: since for sender, since in self._silent.items() if sender in senders}
+        self._last_seen = {sender: seen for sender, seen in self._last_seen.items() if sender in senders}
+
+    def _nothing_new_for(self, sender: Sender, sign: int, now: int) -> int:
         """For how long a sign of life has been the same. Of a worker with another clock no more can be known.
 
         The wall clock would do only until somebody sets it. And `now` may be long ago: we may have been stopped since.
         """
-        if self._last_seen.get(name, (None, 0))[0] != sign:
-            self._last_seen[name] = (sign, self.clock.monotonic())
-        return now - self._last_seen[name][1]
+        if self._last_seen.get(sender, (None, 0))[0] != sign:
+            self._last_seen[sender] = (sign, self.clock.monotonic())
+        return now - self._last_seen[sender][1]
 
     def _free(self, job: Job) -> bool:
         if not self._clear_run(job):
@@ -147,8 +161,6 @@ class Reclaimer:
     def _forget(self, row: WorkerRow) -> None:
         self.queue.note_worker(row.name, e.WorkerLost(noticed_by=self.me.name))
         self.queue.store.forget(row.name)
-        self._silent.pop(row.name, None)
-        self._last_seen.pop(row.name, None)
 
 
 def _same(one: e.Claimed | WorkerRow, other: WorkerRow) -> bool:

@@ -130,6 +130,19 @@ def test_the_job_of_a_host_that_is_gone_is_free_when_its_lease_is_over() -> None
     assert 15 < freed_after(driver, "a") < 25
 
 
+def test_all_jobs_of_a_lost_worker_are_free_whose_name_another_has_now() -> None:
+    """Each was claimed at a moment of its own, and the row by which they were known is gone."""
+    driver = Driver(hosts=2)
+    lost = driver.add_worker(lease=20 * SECOND, slots=2)
+    for job_id in "ab":
+        driver.enqueue(job_id, LONG, SHORT)
+        driver.run(3)
+    driver.world.reboot(driver.world.hosts[0])
+    driver.store.forget(lost.row.name)
+    driver.add_worker(lease=20 * SECOND, host=1)
+    assert driver.run_until(lambda: all(driver.state(job_id) == "done" for job_id in "ab"), 60)
+
+
 def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:
     driver = Driver(hosts=2)
     driver.add_worker(lease=20 * SECOND)
