@@ -242,6 +242,7 @@ class Worker:
         )
         self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
         if self.queue.store.spans_hosts:
+            self._keep_to_lease(self.clock.monotonic())  # if the beat hung for that long, all has been killed by now
             self._lives_until = now + self.options.lease * 3 // 4  # counted from before the beat was written
             self.commands.live_until(self._lives_until)
 

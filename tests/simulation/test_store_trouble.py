@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from signal import SIGKILL
 
 import pytest
 
@@ -240,6 +241,26 @@ def test_what_ended_by_itself_while_the_store_was_away_is_recorded_as_it_ended(m
     driver.fault = lambda process, point: None
     driver.run(10)
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_what_is_killed_while_a_beat_hangs_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's thread hangs in the store; its lifeline kills, and then the beat is answered after all."""
+    driver = Driver()
+    shared_store(driver, monkeypatch)
+    process = driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", Script(lasts=FOR_EVER, obeys=None), Script())
+    driver.run(4)
+    hangs = iter([True])
+
+    def fault(_: WorkerProcess | None, point: str) -> None:
+        if point == COMMIT and next(hangs, False):
+            driver.clock.advance(process.commands.lives_until - driver.clock.monotonic())
+            for each in driver.world.living("a"):
+                each.signal(SIGKILL, driver.clock.monotonic())
+
+    driver.fault = fault
+    driver.run(20)
+    assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
 
 
 def test_on_one_machine_a_job_outlives_its_lease_while_the_store_is_locked() -> None:
