@@ -114,7 +114,7 @@ class Reclaimer:
 
         Twice, because a store that was locked for long kept the worker from beating just as it kept us from looking.
         """
-        if self.commands.alive(who) is False:
+        if self._is_seen_dead(who):
             return True
         name = who.name if isinstance(who, WorkerRow) else who.worker
         sender = (name, None if row else since)
@@ -128,6 +128,12 @@ class Reclaimer:
             self._silent.pop(sender, None)
             return False
         return self._silent.setdefault(sender, self.clock.monotonic()) <= now - EVERY
+
+    def _is_seen_dead(self, who: e.Claimed | WorkerRow) -> bool:
+        """By its name alone another machine cannot be told from this one before its boot: then the lease decides."""
+        if self.queue.store.spans_hosts and who.boot_id != self.me.boot_id:
+            return False
+        return self.commands.alive(who) is False
 
     def _remember(self, senders: Collection[Sender]) -> None:
         """These, and no others."""

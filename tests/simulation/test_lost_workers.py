@@ -242,3 +242,17 @@ def test_a_lost_worker_is_forgotten_and_the_log_says_so() -> None:
     driver.run(5)
     assert lost.row.name not in [row.name for row in driver.store.workers()]
     assert driver.history(f"$worker:{lost.row.name}") == ["worker_started", "worker_lost"]
+
+
+def test_a_machine_that_has_this_one_s_name_is_not_this_one_before_its_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clones of a virtual machine, containers on two machines: its worker lives, and beats."""
+    driver = Driver(hosts=2)
+    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    here, there = driver.world.hosts
+    there.name, there.boots = here.name, 7
+    driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", LONG)
+    driver.run(1)
+    driver.add_worker(lease=20 * SECOND, host=1)
+    driver.run(110)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
