@@ -3,7 +3,7 @@
 A look at the line serves several claims (hints), until another process has written or a moment has passed.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from queuectl.application import Queue
@@ -11,7 +11,7 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.runtime import Clock
 from queuectl.spawning import Commands
-from queuectl.store.base import WorkerRow
+from queuectl.store.base import DamagedEventError, WorkerRow
 
 __all__ = ["Claiming", "claimant"]
 
@@ -86,6 +86,21 @@ class Claiming:
         if new:
             self._hints.clear()
         return new
+
+    def freed(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of these that another machine has freed since: one that slept cannot tell for how long."""
+        if not jobs or not self.queue.store.spans_hosts:
+            return []
+        held = dict(self.queue.store.processing())
+        return [job for job in jobs if held.get(job.id) != job.run and self._is_over(job)]
+
+    def _is_over(self, job: Job) -> bool:
+        """By the log: the tables may be wrecked."""
+        try:
+            there = self.queue.store.load(job.id)
+        except DamagedEventError:
+            return False
+        return there is not None and (there.run != job.run or there.claim is None)
 
     # ── while the machine can start nothing ─────────────────────────────────────────────────────────
 

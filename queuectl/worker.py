@@ -32,7 +32,7 @@ LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
-LEASE = "lease"
+LEASE, FREED = "lease", "another worker has freed it"
 OUT_OF_REACH = "its worker did not reach the store for as long as its lease"
 
 log = logging.getLogger("queuectl.worker")
@@ -98,11 +98,10 @@ class Worker:
         """Make this worker known. What was asked of an earlier worker of this name is not asked of this one."""
         row, options = self.row, self.options
         self.queue.store.forget(row.name)
-        queues = tuple(sorted(options.queues))
-        event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=queues)
+        event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=row.queues)
         self.queue.note_worker(row.name, event)
         self._beat(self.clock.monotonic())
-        served = f"queues {', '.join(queues)}" if queues else "all queues"
+        served = f"queues {', '.join(row.queues)}" if row.queues else "all queues"
         log.info("worker %s: %d slot%s, %s", row.name, options.slots, "" if options.slots == 1 else "s", served)
 
     def tick(self) -> float | None:
@@ -205,7 +204,7 @@ class Worker:
     def _end(self, slot: Slot, why: str) -> None:
         if not slot.ending:
             log.info("job %s: ending it (%s)", slot.job.id, why)
-            slot.ending, slot.kill_at = why, self.clock.monotonic() + self.options.grace
+            slot.ending, slot.kill_at = why, self.clock.monotonic() + (0 if why == FREED else self.options.grace)
             self.commands.end(slot.job.id, force=False)
 
     def _report(self, now: int) -> None:
@@ -225,14 +224,15 @@ class Worker:
     def _heed(self, now: int) -> None:
         if now >= self._next_beat:
             self._beat(now)
+            for job in self._claiming.freed([slot.job for slot in self.slots.values()]):
+                self._end(self.slots[job.id], FREED)
         elif not self._claiming.anything_new():
             return
         stops, cancelled = self.queue.store.asked(self.row.name)
         while self._stopping < stops:
             self.stop()
-        for job_id in cancelled:
-            if slot := self.slots.get(job_id):
-                self._end(slot, "cancel")
+        for slot in filter(None, map(self.slots.get, cancelled)):
+            self._end(slot, "cancel")
         self._due_at = None
 
     def _beat(self, now: int) -> None:
@@ -280,8 +280,7 @@ class Worker:
         now = self.clock.monotonic()
         self._claiming.go_on()
         if failed is not None:
-            why = explain_cause(failed.cause) if failed.cause else ""
-            log.warning("job %s run %d: %s", job.id, job.run, why)
+            log.warning("job %s run %d: %s", job.id, job.run, explain_cause(failed.cause) if failed.cause else "")
             self._results.add(Report(job.id, job.run, failed, self.chance()), job, now)
             return
         timeout = job.spec.timeout

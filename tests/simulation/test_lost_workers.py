@@ -256,3 +256,21 @@ def test_a_machine_that_has_this_one_s_name_is_not_this_one_before_its_boot(monk
     driver.add_worker(lease=20 * SECOND, host=1)
     driver.run(110)
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
+def test_a_host_that_slept_ends_what_others_have_freed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its monotonic clock stood still, so nothing there has run out."""
+    driver = Driver(hosts=2)
+    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    sleeper = driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", Script(lasts=FOR_EVER), SHORT)
+    driver.run(1)
+    driver.add_worker(lease=20 * SECOND, host=1)
+    pause(driver, sleeper)
+    driver.run(60)
+    assert driver.state("a") == "done"
+    driver.world.hosts[0].booted_at += 60 * SECOND
+    resume(driver, sleeper)
+    driver.run(6)
+    assert not driver.world.living("a")
+    assert driver.history("a")[-2:] == ["completed", "result_rejected"]
