@@ -33,6 +33,7 @@ def migrate(
     DamagedEventError when the log is damaged, StoreError when the tables that come of it differ from the log's.
     """
     with source.transaction():
+        source.take_long()  # while the other end checks its tables and copies its archive
         _refuse_in_use(source)
         with closing(opened()) as target:
             _refuse_closed(target, place)

@@ -130,6 +130,9 @@ class EventStore(Protocol):
     def move_to(self, place: str) -> None:
         """Take no more changes, and name the place where the log goes on. Only in an open transaction."""
 
+    def take_long(self) -> None:
+        """Keep the open transaction although nothing may be asked in it for long."""
+
     def copy_to(self, path: str) -> None:
         """Write a consistent copy to a new file, while others go on."""
 

@@ -174,6 +174,10 @@ class PostgresStore(AppendedLog):
         with self._link.locked():
             return self.digest_at(after.position) == after.digest
 
+    def take_long(self) -> None:
+        """See EventStore. The server ends it no more; a host that has gone is still missed."""
+        self._run("SET LOCAL idle_in_transaction_session_timeout = 0")
+
     def _roll_back(self) -> None:
         self._link.roll_back()
 

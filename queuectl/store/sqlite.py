@@ -135,6 +135,9 @@ class SqliteStore(AppendedLog):
         except OSError:
             return  # no worker has ever watched it; a hint, the workers' poll is the truth
 
+    def take_long(self) -> None:
+        """See EventStore. Nobody ends it."""
+
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._run("ROLLBACK")

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -14,7 +14,8 @@ import pytest
 
 from queuectl.application import NewJob, Queue, Receipt
 from queuectl.errors import StoreBusyError, StoreError
-from queuectl.runtime import SystemClock
+from queuectl.migration import migrate
+from queuectl.runtime import SystemClock, pause
 from queuectl.store import open_store, postgres_link
 from queuectl.store.postgres import PostgresStore
 from tests.acceptance.cli import eventually, lines
@@ -191,6 +192,22 @@ def test_who_is_frozen_in_a_transaction_does_not_hold_the_lock_for_ever(fragile,
         check(store)
     finally:
         frozen.close()
+
+
+def test_a_queue_is_carried_over_however_long_the_other_end_takes(fragile, store, monkeypatch, tmp_path):
+    """A large one: the tables there are checked, and the archive is written, while nothing is asked of the server."""
+    usual = f"idle_in_transaction_session_timeout = {postgres_link.IDLE_IN_TRANSACTION}"
+    monkeypatch.setattr(
+        postgres_link, "_SETTLE", postgres_link._SETTLE.replace(usual, "idle_in_transaction_session_timeout = 300")
+    )
+    add(store, new("a"))
+    source = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock())
+    target = open_store(str(tmp_path / "queue.db"), SystemClock())
+    compare = target.compare
+    monkeypatch.setattr(target, "compare", lambda: (pause(1_000_000), compare())[1])
+    with closing(source):
+        migrate(source, lambda: target, "there", lambda position: None)
+        assert source.moved_to == "there"
 
 
 # ── under load ──────────────────────────────────────────────────────────────────────────────────────
