@@ -171,8 +171,12 @@ class PostgresStore(AppendedLog):
         so nobody else can have written the same event.
         """
         self._link.drop()
-        with self._link.locked():
-            return self.digest_at(after.position) == after.digest
+        try:
+            with self._link.locked():
+                return self.digest_at(after.position) == after.digest
+        except StoreBusyError as error:
+            what = "whether the change was made is not known: look before you repeat it"
+            raise StoreBusyError(f"{self.path} cannot be asked any more, {what}") from error
 
     def take_long(self) -> None:
         """See EventStore. The server ends it no more; a host that has gone is still missed."""

@@ -111,6 +111,26 @@ def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
     check(store)
 
 
+def test_when_the_server_cannot_be_asked_either_nobody_is_told_to_try_again(fragile, store, monkeypatch):
+    """The job would be there twice."""
+
+    def lose(sql: str) -> None:
+        store._link.script(sql)
+        monkeypatch.setattr(store._link, "_connect", refused)
+        cut(fragile, store)
+        raise StoreBusyError
+
+    def refused() -> None:
+        raise StoreError("cannot reach it: connection refused")
+
+    losing_the_answer(store, lose)
+    with pytest.raises(StoreBusyError, match="whether the change was made is not known"):
+        add(store, new("a"))
+    monkeypatch.undo()
+    eventually(lambda: works(store), "the server is back")
+    assert store.head().position == 1
+
+
 def test_a_sign_of_life_that_did_not_arrive_is_none(fragile, store):
     """There is no event to look for: a worker that took it for given would outlive its lease."""
     add(store, new("a"))
