@@ -5,10 +5,10 @@ closed: whoever is cut off between the two runs it again, and it goes on where i
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 
 from queuectl import process
-from queuectl.errors import RefusedError, StoreError
+from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.store.base import EventStore, Head, StoredEvent, WorkerRow
 from queuectl.transfer import chained
 
@@ -37,10 +37,22 @@ def migrate(
         _refuse_in_use(source)
         with closing(opened()) as target:
             _refuse_closed(target, place)
-            if not _is_there(source, target):
-                _replay(source, target, progress, give_up)
+            with _locked(target):
+                if not _is_there(source, target):
+                    _replay(source, target, progress, give_up)
         source.move_to(place)
         return source.head()
+
+
+@contextmanager
+def _locked(target: EventStore) -> Iterator[None]:
+    """Its lock cannot be had when it is the source, which has all that is to be carried over and would be closed."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(target.transaction())
+        except StoreBusyError as error:
+            raise StoreBusyError(f"{error}; or it is this very queue by another name") from error
+        yield
 
 
 def _refuse_in_use(source: EventStore) -> None:
@@ -74,12 +86,11 @@ def _is_there(source: EventStore, target: EventStore) -> bool:
 
 
 def _replay(source: EventStore, target: EventStore, progress: Progress, give_up: Callable[[], None]) -> None:
-    with target.transaction():
-        try:
-            _carry_over(source, target, progress)
-        except BaseException:
-            give_up()
-            raise
+    try:
+        _carry_over(source, target, progress)
+    except BaseException:
+        give_up()
+        raise
 
 
 def _carry_over(source: EventStore, target: EventStore, progress: Progress) -> None:

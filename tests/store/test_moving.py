@@ -4,7 +4,8 @@ import pytest
 
 from queuectl import migration
 from queuectl.domain import events as e
-from queuectl.errors import RefusedError, StoreError
+from queuectl.errors import RefusedError, StoreBusyError, StoreError
+from queuectl.store import open_store
 from queuectl.store.base import SETTINGS_STREAM
 from tests.store.places import SHARED, Places
 from tests.store.vocabulary import a_worker, add, buried, claimed, completed, everything, follow, new, note
@@ -85,6 +86,17 @@ def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
         migration.migrate(shared.open(second), lambda: shared.open(first), "first", lambda position: None)
     assert shared.open(second).moved_to is None
     add(shared.open(second), new("b"))
+
+
+def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock):
+    """All of it is there already: it would be closed, and nothing would be open."""
+    url = shared.new_url()
+    source = shared.open(url)
+    add(source, new("a"))
+    with pytest.raises(StoreBusyError, match="this very queue"):
+        migration.migrate(source, lambda: open_store(url, clock, 100_000), "there", lambda position: None)
+    assert source.moved_to is None
+    add(source, new("b"))
 
 
 def test_a_source_that_has_gone_on_since_is_not_taken_for_carried_over(lived, shared, monkeypatch):
