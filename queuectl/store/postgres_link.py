@@ -86,6 +86,8 @@ class Link:
         except psycopg.OperationalError as error:
             what = f"cannot reach {self.shown}: {first_line(error)}"
             raise (StoreBusyError if will_pass(error) else StoreError)(what) from None
+        except psycopg.Error as error:
+            raise UsageError(f"{self.shown} cannot be used: {first_line(error)}") from None
         db.adapters.register_dumper(int, Int8Dumper)  # one type, so that a statement is prepared once
         db.cursor_factory = psycopg.RawCursor
         db.add_notify_handler(self._note)

@@ -253,3 +253,10 @@ def test_a_server_that_is_not_there_is_one_line(queuectl: OnServer):
         done = queuectl(*command)
         complained(done, 5, "cannot reach postgresql://ann@127.0.0.1:9/db")
         assert SECRET not in done.err
+
+
+def test_a_parameter_that_is_wrong_is_one_line(queuectl: OnServer):
+    queuectl.env["QUEUECTL_DB"] = f"postgresql://ann:{SECRET}@127.0.0.1:9/db?connect_timeout=soon"
+    done = queuectl("status")
+    complained(done, 2, "connect_timeout: 'soon'")
+    assert SECRET not in done.err
