@@ -14,6 +14,7 @@ from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.domain.events import RecordedEvent
+from queuectl.errors import UsageError
 from queuectl.render import clean, to_json
 from queuectl.units import counted, format_time
 
@@ -44,6 +45,8 @@ def audit(
 
     `verify` proves that the log is unaltered; `audit` proves that what it tells was right.
     """
+    if last is not None and 1 < first > last:
+        raise UsageError(f"--from {first} is after --until {last}: nothing stands between them")
     judged = Audit(first)
     with _log(ctx.obj, file, last) as log, progress("judged") as reached:
         for record in log.records:
@@ -51,6 +54,7 @@ def audit(
                 break
             judged.take(record)
             reached(record.position)
+    _refuse_beyond(max(first if first > 1 else 0, last or 0), judged)
     if as_json:
         print(to_json(_whole(log.log_id, judged)))
     else:
@@ -68,6 +72,13 @@ def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]
         return
     with transfer.reading(file, sys.stdin.buffer) as lines:
         yield _Log(*transfer.read_log(lines))
+
+
+def _refuse_beyond(position: int, judged: Audit) -> None:
+    """Nothing was judged where the log does not reach: that is no clean queue."""
+    end = judged.last.position if judged.last else 0
+    if position > end:
+        raise UsageError(f"there is no position {position}: the log ends at {end}")
 
 
 def _place(judged: Audit) -> dict[str, Any]:

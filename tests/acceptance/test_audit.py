@@ -93,6 +93,16 @@ def test_a_part_of_the_log(broken: Queuectl) -> None:
     assert (done.code, "audited  1 event, from position 3 on" in done.out) == (1, True)
 
 
+@pytest.mark.parametrize("source", [[], ["log.ndjson"]])
+def test_a_part_that_is_not_there_is_not_judged(worked: Queuectl, source: list[str]) -> None:
+    end = worked.position()
+    for option in ("--from", "--until"):
+        wrong = worked("audit", *source, option, str(end + 1))
+        complained(wrong, 2, f"there is no position {end + 1}: the log ends at {end}")
+        assert worked("audit", *source, option, str(end)).code == 0
+    complained(worked("audit", *source, "--from", "3", "--until", "2"), 2, "--from 3 is after --until 2")
+
+
 def test_a_damaged_or_cut_file_is_not_judged(worked: Queuectl) -> None:
     lines = (worked.folder / "log.ndjson").read_bytes().splitlines(keepends=True)
     changed = [*lines[:2], lines[2].replace(b'"version":1', b'"version":2'), *lines[3:]]
