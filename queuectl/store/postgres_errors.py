@@ -4,9 +4,9 @@ import re
 
 import psycopg
 
-from queuectl.errors import StoreBusyError, StoreError
+from queuectl.errors import StoreBusyError, StoreError, UsageError
 
-__all__ = ["first_line", "meaning", "will_pass"]
+__all__ = ["first_line", "meaning", "not_understood", "will_pass"]
 
 _LOST = re.compile(r"57P0.|25P03|08...")
 """A connection that was cut, by the server that stops or by whoever may."""
@@ -21,6 +21,7 @@ _MEANINGS = {
     "XX002": "an index is damaged: REINDEX it",
 }
 _PASSES = re.compile(r"too many clients|connection slots|starting up|shutting down|recovery mode|timeout expired")
+_UNKNOWN = re.compile(r'invalid URI query parameter: "(\w+)"')
 _OF_THE_LOG = ("events", "meta")
 
 
@@ -33,7 +34,17 @@ def meaning(error: psycopg.Error, shown: str, closed: bool) -> StoreError:
         return StoreBusyError(f"the connection to {shown} was lost ({what}): try again")
     if _BUSY.fullmatch(state):
         return StoreBusyError(f"{shown} is busy ({what}): try again")
+    if state == "42501":
+        return StoreError(f'cannot use the queue {shown}: {what}: see "Roles and grants" in docs/postgres.md')
     return StoreError(f"cannot use the queue {shown}: {_MEANINGS.get(state) or _of_tables(state, what)}")
+
+
+def not_understood(error: psycopg.Error, shown: str) -> UsageError:
+    """What to write instead of a URL; `shown` has no password in it, but what libpq says of one may."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown and f"{unknown[1]}=" in shown:
+        return UsageError(f"{shown} has a parameter that is not known: {unknown[1]} (the schema is schema=NAME)")
+    return UsageError(f"libpq does not understand {shown}: write postgresql://USER@HOST/DATABASE")
 
 
 def will_pass(error: psycopg.Error) -> bool:

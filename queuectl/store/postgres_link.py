@@ -15,10 +15,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
-from queuectl.errors import StoreBusyError, StoreError, UsageError
+from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store.base import VersionConflictError
-from queuectl.store.postgres_errors import first_line, meaning, will_pass
+from queuectl.store.postgres_errors import first_line, meaning, not_understood, will_pass
 from queuectl.store.postgres_url import place_of, without_password
 
 __all__ = ["Link", "Row"]
@@ -69,8 +69,8 @@ class Link:
         self._patience = max(1, busy_timeout // 1000)
         try:
             self._parameters = {**USUAL, **conninfo_to_dict(place.conninfo)}
-        except psycopg.Error:
-            raise UsageError(f"libpq does not understand {self.shown}: write postgresql://USER@HOST/DATABASE") from None
+        except psycopg.Error as error:
+            raise not_understood(error, self.shown) from None
         self._db: psycopg.Connection[Row] | None = None
         self._clock, self._retry_at = SystemClock(), 0
         self._closed = self._listening = self._heard = False

@@ -61,7 +61,10 @@ def plain(postgres):
 def test_no_superuser_is_needed(postgres, places, plain):
     with pytest.raises(StoreError, match="permission denied"):
         places.open(plain)
-    postgres.ask("CREATE SCHEMA queuectl AUTHORIZATION plain", "plain")
+    places.open(postgres.url("plain"))
+    with pytest.raises(StoreError, match='permission denied for schema queuectl: see "Roles and grants"'):
+        places.open(plain)
+    postgres.ask("DROP SCHEMA queuectl CASCADE; CREATE SCHEMA queuectl AUTHORIZATION plain", "plain")
     store = places.open(plain)
     add(store, new("a"))
     assert store.rebuild().total == 0
@@ -238,6 +241,14 @@ def processes() -> list[str]:
         with suppress(OSError):
             found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return found
+
+
+def test_a_parameter_that_is_not_known_is_named_but_no_part_of_a_password():
+    with pytest.raises(UsageError, match=r"a parameter that is not known: shcema \(the schema is schema=NAME\)"):
+        open_store(f"postgresql://ann:{SECRET}@host/db?shcema=x", None)
+    with pytest.raises(UsageError) as refusal:
+        open_store("postgresql://ann:1/a?hidden=z@host/db", None)
+    assert "hidden" not in str(refusal.value)
 
 
 def test_without_psycopg_it_says_what_to_install(monkeypatch):
