@@ -60,7 +60,7 @@ def build() -> Any:
     from transitions import Machine
 
     machine = Machine(
-        model=None, states=[state.value for state in State], initial=State.PENDING, auto_transitions=False
+        model=None, states=[state.value for state in State], initial=State.PENDING.value, auto_transitions=False
     )
     for move in MOVES:
         machine.add_transition(move.trigger, [source.value for source in move.sources], move.target.value)

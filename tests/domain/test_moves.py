@@ -20,7 +20,7 @@ from queuectl.domain.events import (
     WorkerStopped,
     type_of,
 )
-from queuectl.domain.machine import MOVES, State, allowed, build, target
+from queuectl.domain.machine import ALIASES, MOVES, State, allowed, build, target
 from tests.domain.scenario import (
     SECOND,
     START,
@@ -171,6 +171,14 @@ def test_what_is_allowed_from_a_state(state):
 def test_the_machine_has_no_way_but_these_triggers():
     assert sorted(build().events) == sorted(TRIGGERS)
     assert [name for name in build().events if name.startswith("to_")] == []
+
+
+def test_the_machine_has_these_states_and_no_model_of_its_own():
+    assert (sorted(build().states), build().models) == (sorted(STATES), [])
+
+
+def test_two_states_have_another_name():
+    assert ALIASES == {"completed": "done", "dead": "dlq"}
 
 
 @pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
