@@ -17,14 +17,13 @@ SAYS = [
     (TimedOut(2_500_000), 124, "timed out after 2.5 s"),
     (TimedOut(300 * SECOND), 124, "timed out after 300 s"),
     (TimedOut(14 * 86_400 * SECOND + 1), 124, "timed out after 1209600.000001 s"),
-    (NotStarted("No such file or directory: the folder /gone"), 127, None),
+    (NotStarted("No such file or directory: /gone"), 127, "not started: No such file or directory: /gone"),
     (LostWorker("h-7"), None, "worker h-7 was lost"),
 ]
 
 
 @pytest.mark.parametrize(("cause", "code", "sentence"), SAYS, ids=repr)
 def test_each_cause_has_its_code_and_its_sentence(cause, code, sentence):
-    sentence = sentence or f"not started: {cause.why}"
     assert (exit_code_of(cause), explain_cause(cause)) == (code, sentence)
     given(a_job(), claimed(), retried(cause=cause)).is_now("pending", exit_code=code, last_error=sentence)
     given(a_job(), claimed(), buried(cause=cause)).is_now("dlq", exit_code=code, last_error=sentence)
@@ -32,6 +31,10 @@ def test_each_cause_has_its_code_and_its_sentence(cause, code, sentence):
 
 def test_every_cause_is_here():
     assert {type(cause) for cause, _, _ in SAYS} == set(Cause.__subclasses__())
+
+
+def test_a_cause_without_a_sentence_of_its_own_is_shown_as_it_is():
+    assert (exit_code_of(Cause()), explain_cause(Cause())) == (None, "Cause()")
 
 
 @pytest.mark.parametrize(

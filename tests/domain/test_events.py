@@ -16,7 +16,7 @@ from queuectl.domain.commands import Command, Exit
 from queuectl.domain.events import EVENT_TYPES, Cause, Completed, Enqueued, Event, Exited, RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.store.codec import UPCASTERS
-from tests.domain.scenario import a_job, buried, claimed, completed
+from tests.domain.scenario import START, a_job, buried, claimed, completed
 
 SHAPES = Path(__file__).parent.parent / "data" / "event_shapes.json"
 CAUSES = tuple(Cause.__subclasses__())
@@ -107,6 +107,22 @@ def minimal(struct):
 def test_what_is_no_event_is_refused(data):
     with pytest.raises(msgspec.MsgspecError):
         msgspec.json.decode(data, type=ANY_EVENT)
+
+
+# ── an event with its place ─────────────────────────────────────────────────────────────────────────────
+
+PLACE = (7, "j", 3, START, "ann@box")
+
+
+def test_an_event_is_of_the_first_schema_and_has_no_digest_unless_it_is_said():
+    record = RecordedEvent(*PLACE, completed())
+    assert (record.type, record.schema, record.digest) == ("completed", 1, b"")
+
+
+def test_a_copy_differs_in_what_is_said_and_leaves_the_original_alone():
+    record = RecordedEvent(*PLACE, completed())
+    assert record.at(version=4, digest=b"d") == RecordedEvent(7, "j", 4, START, "ann@box", completed(), 1, b"d")
+    assert record == RecordedEvent(*PLACE, completed())
 
 
 # ── there and back ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 import pytest
 
-from queuectl.domain.commands import decide
+from queuectl.domain.commands import Cancel, Exit, Purge, Report, Requeue, decide
 from queuectl.domain.events import (
     Cancelled,
     CancelRequested,
@@ -16,9 +16,11 @@ from queuectl.domain.events import (
     Signalled,
     TimedOut,
 )
-from queuectl.errors import NoSuchJobError
+from queuectl.errors import NoSuchJobError, RefusedError
 from tests.domain.scenario import (
+    FAILED,
     HOUR,
+    ID,
     SECOND,
     START,
     a_job,
@@ -113,6 +115,14 @@ def test_what_a_run_said_is_kept_with_how_it_ended():
     said = {"duration": 7, "stdout": "out", "stderr": "err"}
     given(a_job(), claimed()).when(succeeds(**said)).then(completed(**said)).is_now("done", exit_code=0, **said)
     given(a_job(), claimed()).when(fails(**said)).then(retried(**said)).is_now("pending", exit_code=1, **said)
+    last = given(a_job(max_retries=0), claimed())
+    last.when(fails(**said)).then(buried(**said)).is_now("dlq", exit_code=1, **said)
+
+
+def test_what_is_left_of_a_lost_worker_s_run_is_kept():
+    left = {"cause": LostWorker("w1"), "duration": 7, "stdout": "out", "stderr": "err"}
+    given(a_job(), claimed()).when(fails(**left)).then(retried(wait=0, **left)).is_now("pending", stdout="out")
+    given(a_job(max_retries=0), claimed()).when(fails(**left)).then(buried(**left)).is_now("dlq", stderr="err")
 
 
 # ── claiming ────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,6 +256,34 @@ def test_an_id_is_never_used_again_for_another_job(other):
 @pytest.mark.parametrize("command", [claim(), succeeds(), fails(), release(), cancel(), requeue(), purge()], ids=repr)
 def test_a_job_that_never_was_is_named(command):
     given().when(command).refused("no such job: j", error=NoSuchJobError)
+
+
+# ── what is said, and what is not ───────────────────────────────────────────────────────────────────────
+
+REFUSALS = {
+    "never was": ([], cancel(), "no such job: j (`queuectl list` shows those there are)"),
+    "id": ([a_job()], enqueue(command="false"), "the id j is taken by another job (`queuectl show j`)"),
+    "early": ([a_job(delay=HOUR)], claim(), "job j is not due yet"),
+    "move": ([a_job()], purge(), "job j is pending: cannot purge it (allowed from there: claim, cancel)"),
+    "key": ([a_job(), Cancelled()], requeue(holder="k"), "job j: its unique key is held by the live job k"),
+}
+
+
+@pytest.mark.parametrize(("life", "command", "line"), REFUSALS.values(), ids=REFUSALS)
+def test_each_refusal_word_for_word(life, command, line):
+    with pytest.raises((RefusedError, NoSuchJobError)) as caught:
+        given(*life).when(command).decided()
+    assert str(caught.value) == line
+
+
+def test_whoever_gives_no_reason_has_none_recorded():
+    cancelled = given(a_job()).when(Cancel(ID)).then(Cancelled(reason=""))
+    cancelled.when(Requeue(ID)).then(Requeued(reason=""))
+    cancelled.when(Purge(ID)).then(Purged(reason=""))
+
+
+def test_a_report_without_a_random_number_waits_for_nothing():
+    given(a_job(jitter=True), claimed()).when(Report(ID, 1, Exit(FAILED))).then(retried(wait=0, jitter=0.0))
 
 
 def test_deciding_is_pure():

@@ -41,6 +41,11 @@ def test_the_digest_is_that_of_the_published_form():
     assert codec.digest_of(sealed(), BEFORE) == sealed().digest
 
 
+def test_what_has_no_digest_is_damaged():
+    with pytest.raises(DamagedEventError, match=r"^event 1 of a is damaged \('utf-8' codec can't encode"):
+        codec.digest_of(sealed()._replace(data="\ud800"), BEFORE)
+
+
 def test_an_altered_row_is_damaged():
     said = "event 1 of a is damaged (its digest does not match): run `queuectl recover`"
     assert refusal(sealed()._replace(actor="eve@box")) == said
