@@ -15,7 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
-from queuectl.errors import StoreBusyError, StoreError
+from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store.base import VersionConflictError
 from queuectl.store.postgres_errors import first_line, meaning, not_understood, will_pass
