@@ -44,6 +44,8 @@ class SqliteStore(AppendedLog):
         self._file = file_at(path)
         self._synchronous = "FULL"
         self._doubtful = os.path.exists(self._mark)
+        if self._doubtful:  # before anything that is only in the -wal is taken for what is on the disk
+            self._close_hole()
         self._open_up(clock, keep)
         self._data_version = self._read_data_version()
 
@@ -101,6 +103,13 @@ class SqliteStore(AppendedLog):
         with suppress(OSError):
             os.unlink(self._mark)
 
+    def _close_hole(self) -> None:
+        """At once, for those who append next; and again before this store does."""
+        with suppress(StoreError):
+            self._leave_no_hole()
+        if self._doubtful:
+            self._tell_the_next()
+
     @property
     def _mark(self) -> str:
         return f"{self.path}.unsynced"
@@ -141,10 +150,7 @@ class SqliteStore(AppendedLog):
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._run("ROLLBACK")
-        with suppress(StoreError):  # at once, for those who append next; and again before this store does
-            self._leave_no_hole()
-        if self._doubtful:
-            self._tell_the_next()
+        self._close_hole()
 
     def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """A taken (stream, version) or unique key means that someone was faster."""
@@ -197,11 +203,18 @@ class SqliteStore(AppendedLog):
         return ()
 
     def bring_to_disk(self) -> int:
-        """See EventStore. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up."""
-        if self._db.readonly("main"):
+        """See EventStore. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up.
+
+        After a sync that failed the next one proves nothing of what the -wal had: see `_leave_no_hole`.
+        """
+        if self._db.readonly("main") or self._doubtful:
             return self.on_disk()
         head = self.head().position
-        busy, pages, carried = self._run("PRAGMA wal_checkpoint(PASSIVE)")[0]
+        try:
+            busy, pages, carried = self._run("PRAGMA wal_checkpoint(PASSIVE)")[0]
+        except StoreError:
+            self._close_hole()
+            raise
         return head if not busy and pages == carried else self.on_disk()
 
     def changed(self) -> bool:

