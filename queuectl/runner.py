@@ -74,6 +74,7 @@ class Runner:
         self._traces = Traces(self._path, self.log_id)
         self._watch = OutputWatch()
         self._lifeline = Lifeline(self.clock, self._kill_all)
+        self._others = set(process.children(os.getpid()))  # of whoever became this worker by exec: not ours to end
         self._adopts = process.adopt_orphans()
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────────
@@ -152,6 +153,7 @@ class Runner:
         found = []
         while pid_status := _reap():
             run = self._runs.pop(pid_status[0], None)
+            self._others.discard(pid_status[0])
             if run is not None:
                 found.append(self._close(run, pid_status[1]))
         return found
@@ -224,7 +226,8 @@ class Runner:
 
     def _orphans(self) -> list[int]:
         """Processes that this worker has adopted because their parents are gone."""
-        return [pid for pid in process.children(os.getpid()) if pid not in self._runs and not process.is_zombie(pid)]
+        mine = self._runs.keys() | self._others
+        return [pid for pid in process.children(os.getpid()) if pid not in mine and not process.is_zombie(pid)]
 
     def _processes(self, run: Run, orphans: Sequence[int]) -> list[int]:
         """The living processes of a run but for the command itself, among all that descend from this worker."""

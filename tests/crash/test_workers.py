@@ -11,7 +11,7 @@ from queuectl.application import Queue
 from queuectl.domain.events import Claimed
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
+from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually, lines
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:
@@ -180,3 +180,19 @@ def claim_as(queuectl: Queuectl, pid: int) -> None:
     )
     assert Queue(store, "gone").claim(claimant, (), 1, lambda job: True)
     store.close()
+
+
+def test_what_a_shell_had_in_the_background_before_it_became_the_worker_is_left_alone(queuectl: Queuectl) -> None:
+    """No job began it: `sleep 300 & exec queuectl run`."""
+    queuectl.add("true")
+    script = f"sleep 300 & echo $! > before; exec {PROGRAM} run"
+    worker = queuectl.start_program("/bin/sh", "-c", script)
+    [before] = eventually(lambda: lines(queuectl.folder / "before"), "the shell has begun it")
+    try:
+        eventually(lambda: queuectl.events("completed"), "the job has ended")
+        second = queuectl.add("true")
+        eventually(lambda: queuectl.state(second) == "done", "another job has ended")
+        assert alive(int(before))
+    finally:
+        os.kill(int(before), SIGKILL)
+    worker.stop()
