@@ -12,7 +12,7 @@ from queuectl.runtime import Clock
 from queuectl.store.appending import AppendedLog, Keep
 from queuectl.store.archive import Keeping
 from queuectl.store.base import Head, NoTextError, Sign, VersionConflictError
-from queuectl.store.connection import MEMORY, connect, file_at, first_use, set_wal_mode, translated
+from queuectl.store.connection import APPLICATION_ID, MEMORY, connect, file_at, first_use, set_wal_mode, translated
 from queuectl.store.dialect import SQLITE
 from queuectl.store.format import check_format, check_place
 
@@ -98,7 +98,8 @@ class SqliteStore(AppendedLog):
             raise StoreBusyError(f"{self.path} is being read, and its disk has failed: try again")
         self._wait_for_disk("FULL")
         with translated(self.path), self._db:
-            self._db.execute("UPDATE meta SET value = value WHERE key = 'format'")
+            # Writes its page although nothing is new in it; an UPDATE that changes nothing writes nothing.
+            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         self._doubtful = False
         with suppress(OSError):
             os.unlink(self._mark)

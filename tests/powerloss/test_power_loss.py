@@ -130,6 +130,15 @@ def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], E
     assert not mark.exists()
 
 
+def test_who_only_reads_after_a_failed_sync_has_begun_the_wal_anew_too(
+    queue: Callable[[], EventStore], tmp_path: Path
+) -> None:
+    wal = tmp_path / "queue.db-wal"
+    before = wal.read_bytes()
+    with closing(queue()):
+        assert wal.read_bytes()[:32] not in (before[:32], b"")
+
+
 def test_a_queue_that_is_being_read_takes_no_change_before_the_wal_is_begun_anew(
     queue: Callable[[], EventStore], tmp_path: Path
 ) -> None:
