@@ -140,6 +140,37 @@ class Queuectl:
         self._started.append(started)
         return started
 
+    # ── what hangs on the kind of store ─────────────────────────────────────────────────────────────────
+
+    @property
+    def place(self) -> str:
+        """What QUEUECTL_DB says to reach the queue from any folder."""
+        return str(self.db)
+
+    @property
+    def output(self) -> Path:
+        """The folder of the jobs' whole outputs."""
+        return self.db.with_name("queue.db.output")
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the queue, read past `queuectl`."""
+        return query(self.db, sql)
+
+    def stored(self) -> list[bytes]:
+        """All that is kept of the queue, wherever it is."""
+        return [path.read_bytes() for path in self.db.parent.rglob("*") if path.is_file()]
+
+    def has_opened(self, pid: int) -> bool:
+        """Whether a process has come as far as to the queue."""
+        return "queue.db-shm" in maps(pid)
+
+    def check(self) -> None:
+        """The log is whole, and it tells of a queue that behaved."""
+        if self.db.is_file():
+            check_log(self.db)
+
+    # ────────────────────────────────────────────────────────────────────────────────────────────────────
+
     def stop(self) -> None:
         """End every process in the background."""
         for started in self._started:
@@ -182,6 +213,14 @@ def eventually(probe: Callable[[], T], what: str, seconds: float = 15) -> T:
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.02)
     return answer
+
+
+def maps(pid: int) -> str:
+    """What a process has mapped; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def alive(pid: int) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl, check_log
+from tests.acceptance.cli import PROGRAM, Queuectl
 
 
 @pytest.fixture
@@ -19,8 +19,7 @@ def queuectl(tmp_path: Path) -> Iterator[Queuectl]:
         yield command_line
     finally:
         command_line.stop()
-    if command_line.db.is_file():
-        check_log(command_line.db)
+    command_line.check()
 
 
 @pytest.fixture

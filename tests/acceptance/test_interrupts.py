@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import Done, Queuectl, Started, eventually
+from tests.acceptance.cli import Done, Queuectl, Started, eventually, maps
 
 
 def _interrupted(done: Done, out: str = "") -> None:
@@ -13,22 +13,15 @@ def _interrupted(done: Done, out: str = "") -> None:
     assert done.err in ("", "queuectl: interrupted\n"), done
 
 
-def _maps(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def _inside(started: Started, library: str = "apsw") -> None:
     """Wait until a command has come as far as to load a library, or has ended."""
-    eventually(lambda: library in _maps(started.pid) or started.process.poll() is not None, f"{library} is loaded")
+    eventually(lambda: library in maps(started.pid) or started.process.poll() is not None, f"{library} is loaded")
 
 
 def test_a_wait_is_interrupted(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--delay", "1h", "true")
     waiter = queuectl.start("wait", job_id)
-    eventually(lambda: "queue.db-shm" in _maps(waiter.pid), "it has opened the queue")
+    eventually(lambda: queuectl.has_opened(waiter.pid), "it has opened the queue")
     waiter.signal(signal.SIGINT)
     _interrupted(waiter.ended())
 

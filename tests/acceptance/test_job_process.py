@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
@@ -56,7 +55,7 @@ def test_stdin_is_empty_and_output_is_appended(queuectl: Queuectl) -> None:
     seen = _look(queuectl)
     assert seen["opened"]["0"] == "/dev/null"
     assert seen["appending"] == [True, True]
-    assert {seen["opened"][fd].startswith(f"{queuectl.db}.output/") for fd in ("1", "2")} == {True}
+    assert {seen["opened"][fd].startswith(f"{queuectl.output}/") for fd in ("1", "2")} == {True}
     assert seen["opened"]["1"] != seen["opened"]["2"]
 
 
@@ -69,7 +68,7 @@ def test_it_is_a_session_of_its_own_with_a_private_umask(queuectl: Queuectl) -> 
 def test_it_has_no_descriptor_but_its_lock(queuectl: Queuectl) -> None:
     seen = _look(queuectl)
     assert set(seen["opened"]) == {"0", "1", "2", "250"}
-    assert seen["opened"]["250"].startswith(f"{queuectl.db}.output/")
+    assert seen["opened"]["250"].startswith(f"{queuectl.output}/")
 
 
 def test_it_inherits_nothing_that_its_worker_was_left_with(queuectl: Queuectl) -> None:
@@ -96,7 +95,7 @@ def test_its_signals_are_the_defaults(queuectl: Queuectl) -> None:
 def test_it_runs_where_it_was_enqueued(queuectl: Queuectl) -> None:
     place = queuectl.folder / "a place"
     place.mkdir()
-    here = queuectl.add("pwd", env={"QUEUECTL_DB": str(queuectl.db)}, cwd=place)
+    here = queuectl.add("pwd", env={"QUEUECTL_DB": queuectl.place}, cwd=place)
     there = queuectl.add("--cwd", "a place", "pwd")
     queuectl.drain()
     assert [queuectl.show(job)["stdout"] for job in (here, there)] == [f"{place}\n"] * 2
@@ -120,9 +119,9 @@ def test_a_secret_is_passed_and_never_written(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--secret-env", "TOKEN", line, env={"TOKEN": secret})
     queuectl.drain("--log-level", "debug", env={"TOKEN": secret, "OTHER": "correct-horse"})
     assert queuectl.state(job_id) == "done"
-    files = [path for path in queuectl.db.parent.rglob("*") if path.is_file()]
-    assert queuectl.db in files
-    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    stored = queuectl.stored()
+    assert [each for each in stored if b"battery-staple" in each]
+    assert not [each for each in stored if secret.encode() in each]
     assert secret not in queuectl.ok("history", job_id) + queuectl.ok("show", job_id)
     assert "TOKEN" in queuectl.ok("history", job_id, "--json")
 
@@ -242,7 +241,7 @@ def test_the_tail_is_in_the_row_and_the_whole_in_a_private_file(queuectl: Queuec
     job = queuectl.show(job_id)
     whole = "".join(f"{i}\n" for i in range(1, 3001))
     assert (job["stdout"], job["stderr"]) == (whole[-4096:], "1\n2\n3\n4\n5\n")
-    file = Path(f"{queuectl.db}.output/{job_id}/1.stdout")
+    file = queuectl.output / job_id / "1.stdout"
     assert file.read_text() == whole
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
@@ -256,7 +255,8 @@ def test_bytes_that_are_no_text_are_replaced(queuectl: Queuectl) -> None:
 def test_everything_of_a_queue_is_private(queuectl: Queuectl) -> None:
     queuectl.add("seq 3000")
     queuectl.drain()
-    for path in [queuectl.db.parent, *queuectl.db.parent.rglob("*")]:
+    folder = queuectl.output.parent
+    for path in [folder, *folder.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
 

@@ -100,9 +100,9 @@ def test_following_what_has_ended_prints_it_and_ends(queuectl: Queuectl) -> None
 def test_a_purged_job_keeps_its_tail_only(queuectl: Queuectl) -> None:
     job_id = queuectl.add("seq 3000")
     queuectl.drain()
-    assert (queuectl.db.parent / "queue.db.output" / job_id).exists()
+    assert (queuectl.output / job_id).exists()
     queuectl.ok("purge", job_id)
-    assert not (queuectl.db.parent / "queue.db.output" / job_id).exists()
+    assert not (queuectl.output / job_id).exists()
     assert queuectl.ok("logs", job_id).endswith("\n2999\n3000")
 
 

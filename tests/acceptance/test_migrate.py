@@ -1,6 +1,6 @@
 """`migrate`: the queue at another place, and the old one closed."""
 
-from tests.acceptance.cli import Queuectl, check_log, complained, eventually, query
+from tests.acceptance.cli import Queuectl, check_log, complained, eventually
 
 
 def test_the_queue_goes_on_at_the_other_place(queuectl: Queuectl) -> None:
@@ -52,7 +52,7 @@ def test_what_is_refused_leaves_both_places_as_they_were(queuectl: Queuectl) -> 
     complained(queuectl("migrate", "--to", "other.db"), 4, "events already")
     queuectl.add("sleep 60")
     queuectl.start("run", "-c", "2")
-    eventually(lambda: query(queuectl.db, "SELECT 1 FROM workers WHERE name <> ''"), "the worker is known")
+    eventually(lambda: queuectl.query("SELECT 1 FROM workers WHERE name <> ''"), "the worker is known")
     complained(queuectl("migrate", "--to", "there.db"), 4, "worker stop")
     assert not (queuectl.folder / "there.db").exists()
     assert queuectl.add("true")

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tests.acceptance.cli import Queuectl, query
+from tests.acceptance.cli import Queuectl
 
 STRIDE = int(os.environ.get("STANDARD_LIBRARY_STRIDE", "1"))
 """Take every so-manyth file: for those who are in a hurry."""
@@ -73,7 +73,7 @@ def test_a_queue_compiles_the_standard_library_as_xargs_does(queuectl: Queuectl)
     shutil.copytree(queued, other)
     lines = _lines(sources)
 
-    where = {"QUEUECTL_DB": str(queuectl.db), "QUEUECTL_MAX_RETRIES": "0"}
+    where = {"QUEUECTL_DB": queuectl.place, "QUEUECTL_MAX_RETRIES": "0"}
     ids = queuectl.ok("enqueue", "--file", "-", stdin=lines, cwd=queued, env=where).splitlines()
     by_path = dict(zip(sources, ids, strict=True))
     queuectl.drain("--concurrency", "2", "--log-level", "error", timeout=600)
@@ -95,7 +95,7 @@ def test_a_queue_compiles_the_standard_library_as_xargs_does(queuectl: Queuectl)
         row = dead[by_path[name]]
         assert (row["last_error"], row["attempts"]) == (f"exited with code 1: {error.splitlines()[-1]}", 1)
         assert queuectl("logs", by_path[name], "--stderr").out == error
-    claims = query(queuectl.db, "SELECT count(*), count(DISTINCT stream_id) FROM events WHERE type = 'claimed'")
+    claims = queuectl.query("SELECT count(*), count(DISTINCT stream_id) FROM events WHERE type = 'claimed'")
     assert claims == [(len(sources), len(sources))]
 
 

@@ -10,14 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.cli import Queuectl
+from tests.acceptance.cli import Queuectl, maps
+from tests.acceptance.conftest import namespace
 from tests.oracle import COLUMNS, wrong_in
 from tests.postgres.server import Server, binaries, server
 from tests.store.conftest import clock, home, peers
 from tests.store.places import Places
 from tests.store.vocabulary import SettableClock
 
-__all__ = ["clock", "home", "peers"]
+__all__ = ["clock", "home", "namespace", "peers"]
 
 
 class OnServer(Queuectl):
@@ -29,8 +30,24 @@ class OnServer(Queuectl):
         self.home = folder / "home"
         self.env |= {"QUEUECTL_DB": url, "QUEUECTL_HOME": str(self.home)}
 
+    @property
+    def place(self) -> str:
+        return self.url
+
+    @property
+    def output(self) -> Path:
+        [found] = self.home.glob("*.output")
+        return found
+
+    def stored(self) -> list[bytes]:
+        tables = [name for (name,) in self.query("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")]
+        rows = [repr(self.query(f"SELECT * FROM {table}")).encode() for table in tables]
+        return rows + [path.read_bytes() for path in self.home.rglob("*") if path.is_file()]
+
+    def has_opened(self, pid: int) -> bool:
+        return "psycopg" in maps(pid)
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the queue, read past `queuectl`."""
         base, _, schema = self.url.partition("&schema=")
         with psycopg.connect(base, options=f"-c search_path={schema or 'queuectl'}") as connection:
             return connection.execute(sql).fetchall()  # type: ignore[call-overload,no-any-return]
@@ -46,7 +63,6 @@ class OnServer(Queuectl):
         return [{name: value for name, value in event.items() if name != "type"} for event in found]
 
     def check(self) -> None:
-        """The log is whole, and it tells of a queue that behaved."""
         with suppress(psycopg.errors.UndefinedTable):
             found = self.query(f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY position")
             assert wrong_in([dict(zip(COLUMNS, row, strict=True)) for row in found]) == []

@@ -1,33 +1,46 @@
-"""The acceptance tests once more, unchanged, on a server: a few of them, or with `QUEUECTL_POSTGRES=all` all of them
-that are not about files."""
+"""The acceptance tests once more, unchanged, on a server: a few of them, or with `QUEUECTL_POSTGRES=all` every one that
+is not about a file."""
 
 import os
+from importlib import import_module
+from pathlib import Path
 
-from tests.acceptance import (
-    test_dead_letters,
-    test_enqueue,
-    test_enqueue_file,
-    test_history,
-    test_moves,
-    test_reading,
-    test_run,
-    test_wait,
-)
-from tests.acceptance.test_reading import varied
+from tests import acceptance
 
-__all__ = ["varied"]
-
-SHORT = (test_history, test_wait)
-LONG = (test_dead_letters, test_enqueue, test_enqueue_file, test_moves, test_reading, test_run)
-
+SHORT = ("test_bad_input", "test_history", "test_wait")
 ABOUT_FILES = {
-    "test_a_job_can_enqueue_another",  # a URL is not handed on to jobs
-    "test_cwd_is_where_it_was_enqueued",
-    "test_a_url_and_a_path_are_the_same_queue",
+    "test_bad_stores": "places where no queue can be",
+    "test_full_disk": "the disk of a file",
+}
+"""Module -> what is a file's alone in it. What a server has instead: test_opening.py and test_faults.py."""
+
+ABOUT_A_FILE = {
+    "test_the_queue_its_export_and_its_archive_have_one_verdict": "reads a segment that stands beside the file",
+    "test_what_is_refused_leaves_both_places_as_they_were": "two files",
+    "test_cwd_is_where_it_was_enqueued": "--db PATH",
+    "test_a_url_and_a_path_are_the_same_queue": "--db PATH",
+    "test_a_worker_outlasts_a_locked_store": "holds a file's lock",
+    "test_a_worker_starts_beside_a_locked_store": "holds a file's lock",
+    "test_the_database_has_its_layers_too": "QUEUECTL_DB of .env",
 }
 
-for module in (*SHORT, *(LONG if os.environ.get("QUEUECTL_POSTGRES") == "all" else ())):
-    for name, test in vars(module).items():
-        if name.startswith("test_") and name not in ABOUT_FILES:
+
+def _modules() -> list[str]:
+    if os.environ.get("QUEUECTL_POSTGRES") != "all":
+        return [*SHORT]
+    [folder] = acceptance.__path__
+    return sorted(path.stem for path in Path(folder).glob("test_*.py") if path.stem not in ABOUT_FILES)
+
+
+def _take_over(module: str) -> None:
+    """Its tests, and the fixtures they need."""
+    for name, value in vars(import_module(f"tests.acceptance.{module}")).items():
+        if name.startswith("test_") and name not in ABOUT_A_FILE:
             assert name not in globals(), f"two tests are called {name}"
-            globals()[name] = test
+            globals()[name] = value
+        elif type(value).__name__ == "FixtureFunctionDefinition":
+            globals()[name] = value
+
+
+for each in _modules():
+    _take_over(each)
