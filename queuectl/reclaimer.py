@@ -13,7 +13,7 @@ from queuectl.domain.commands import Exit, Report
 from queuectl.domain.job import Job
 from queuectl.errors import RefusedError
 from queuectl.runtime import Clock
-from queuectl.spawning import Commands
+from queuectl.spawning import Commands, same_process
 from queuectl.store.base import DamagedEventError, WorkerRow
 
 __all__ = ["Reclaimer"]
@@ -103,9 +103,11 @@ class Reclaimer:
         claim = job.claim
         if claim is None:
             return False
-        if _same(claim, self.me):
+        if same_process(claim, self.me):
             return True  # a claim of this very process that it does not know of: its commit was reported as failed
-        return self._is_silent(claim, row if row and _same(claim, row) else None, claim.lease, now, job.locked_at)
+        return self._is_silent(
+            claim, row if row and same_process(claim, row) else None, claim.lease, now, job.locked_at
+        )
 
     def _is_silent(
         self, who: e.Claimed | WorkerRow, row: WorkerRow | None, lease: int, now: int, since: int | None = None
@@ -119,7 +121,7 @@ class Reclaimer:
         name = who.name if isinstance(who, WorkerRow) else who.worker
         sender = (name, None if row else since)
         if row and since is not None:
-            self._last_seen.pop((name, since), None)  # it lives: two workers of one name overwrite each other's row
+            self._last_seen.pop((name, since), None)  # it lives: its row had only gone
         if row and row.boot_id == self.me.boot_id:
             silent = now - row.beat_at
         else:
@@ -166,15 +168,4 @@ class Reclaimer:
 
     def _forget(self, row: WorkerRow) -> None:
         self.queue.note_worker(row.name, e.WorkerLost(noticed_by=self.me.name))
-        self.queue.store.forget(row.name)
-
-
-def _same(one: e.Claimed | WorkerRow, other: WorkerRow) -> bool:
-    """Whether both are one process, and not two that share a name."""
-    return (one.host, one.boot_id, one.pid_namespace, one.pid, one.pid_started_at) == (
-        other.host,
-        other.boot_id,
-        other.pid_namespace,
-        other.pid,
-        other.pid_started_at,
-    )
+        self.queue.store.forget(row)

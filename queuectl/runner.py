@@ -24,7 +24,7 @@ from queuectl.runtime import Clock
 from queuectl.spawning import SHORTAGES, Ended, Identity, ShortageError
 from queuectl.traces import TOKEN, Traces
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "make_folder"]
 
 SHELL = "/bin/sh"
 _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -57,11 +57,7 @@ class Runner:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def __post_init__(self) -> None:
-        try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        except OSError as error:
-            why = "the disk is read-only" if error.errno == errno.EROFS else error.strerror
-            raise StoreError(f"cannot make the folder {self.folder} for the jobs' output: {why}") from error
+        make_folder(self.folder)
         kept = {name: value for name, value in self.environ.items() if not _is_secret(name, value)}
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in kept.items()}
         self._locks: dict[str, int] = {}
@@ -297,3 +293,12 @@ def _why(error: Exception, job: Job) -> str:
 def _is_secret(name: str, value: str) -> bool:
     """A store's URL may hold a password; run variables of an outer job are not this job's."""
     return (name == "QUEUECTL_DB" and "://" in value) or name in ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN)
+
+
+def make_folder(folder: str) -> None:
+    """Where the output files, the locks and the wake file are. Raises StoreError."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        why = "the disk is read-only" if error.errno == errno.EROFS else error.strerror
+        raise StoreError(f"cannot make the folder {folder} for the jobs' output: {why}") from error

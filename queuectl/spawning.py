@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from queuectl.domain.commands import Exit
 from queuectl.domain.job import Job
 
-__all__ = ["SHORTAGES", "Commands", "Ended", "Identity", "ShortageError"]
+__all__ = ["SHORTAGES", "Commands", "Ended", "Identity", "ShortageError", "same_process"]
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 """What a start fails with for want of descriptors, processes or memory, which says nothing of the job."""
@@ -79,3 +79,14 @@ class Commands(Protocol):
 
     def alive(self, who: Identity) -> bool | None:
         """Whether a process lives; None when that cannot be seen from here."""
+
+
+def same_process(one: Identity, other: Identity) -> bool:
+    """Whether both are one process, and not two that share a name."""
+    return (one.host, one.boot_id, one.pid_namespace, one.pid, one.pid_started_at) == (
+        other.host,
+        other.boot_id,
+        other.pid_namespace,
+        other.pid,
+        other.pid_started_at,
+    )

@@ -8,19 +8,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from signal import SIGKILL, SIGTERM
 
 from msgspec.structs import replace
 
 from queuectl.application import Queue
 from queuectl.claiming import Claiming, claimant
 from queuectl.domain import events as e
-from queuectl.domain.commands import Command, Exit, Release, Report
+from queuectl.domain.commands import Release, Report
 from queuectl.domain.job import Job, explain_cause
-from queuectl.errors import StoreBusyError, StoreError
+from queuectl.errors import QueuectlError, RefusedError, StoreBusyError, StoreError
 from queuectl.reclaimer import Reclaimer
 from queuectl.results import Results
 from queuectl.runtime import Clock
+from queuectl.slots import FREED, LEASE, OUT_OF_REACH, Slot, outcome
 from queuectl.spawning import Commands, ShortageError
 from queuectl.store.base import WorkerRow
 
@@ -32,8 +32,6 @@ LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
-LEASE, FREED = "lease", "another worker has freed it"
-OUT_OF_REACH = "its worker did not reach the store for as long as its lease"
 
 log = logging.getLogger("queuectl.worker")
 
@@ -51,16 +49,6 @@ class WorkerOptions:
 
 
 @dataclass(slots=True)
-class Slot:
-    """A place with a job in it: until when it may run, and, once it is being ended, why and when it is killed."""
-
-    job: Job
-    deadline: int | None
-    ending: str = ""
-    kill_at: int | None = None
-
-
-@dataclass(slots=True)
 class Worker:
     """See the module's docstring. `row` is who this worker is."""
 
@@ -73,7 +61,7 @@ class Worker:
     slots: dict[str, Slot] = field(default_factory=dict)
     jobs_done: int = 0
     tally: Counter[str] = field(default_factory=Counter)
-    failure: StoreError | None = None
+    failure: QueuectlError | None = None
     _stopping: int = 0
     _claims_left: int | None = None
     _exhausted: bool = False
@@ -95,9 +83,8 @@ class Worker:
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
-        """Make this worker known. What was asked of an earlier worker of this name is not asked of this one."""
+        """Make this worker known."""
         row, options = self.row, self.options
-        self.queue.store.forget(row.name)
         event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=row.queues)
         self.queue.note_worker(row.name, event)
         self._beat(self.clock.monotonic())
@@ -152,7 +139,7 @@ class Worker:
     def finish(self) -> None:
         """Say goodbye."""
         self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
-        self.queue.store.forget(self.row.name)
+        self.queue.store.forget(self.row)
         tally = ", ".join(f"{count} {state}" for state, count in sorted(self.tally.items()))
         log.info("worker %s has ended: %s", self.row.name, tally or "no jobs")
 
@@ -167,19 +154,7 @@ class Worker:
     def _reap(self, now: int) -> None:
         for ended in self.commands.ended():
             slot = self.slots.pop(ended.job_id)
-            self._results.add(self._result(slot, ended.exit), slot.job, now)
-
-    def _result(self, slot: Slot, end: Exit) -> Command:
-        job = slot.job
-        if slot.ending == LEASE and end.cause == e.Signalled(SIGKILL):  # what had ended by itself still counts
-            return Release(job.id, job.run, OUT_OF_REACH, end)
-        if slot.ending == "stop":
-            return Release(job.id, job.run, "the worker was stopped", end)
-        if slot.ending == "timeout":
-            end = replace(end, cause=e.TimedOut(job.spec.timeout or 0))
-        if slot.ending == "cancel":
-            end = replace(end, cause=end.cause or e.Signalled(SIGTERM))
-        return Report(job.id, job.run, end, self.chance())
+            self._results.add(outcome(slot, ended.exit, self.chance), slot.job, now)
 
     def _enforce(self, now: int) -> None:
         """Timeouts, the end of grace periods, and what jobs left in the background."""
@@ -237,14 +212,23 @@ class Worker:
 
     def _beat(self, now: int) -> None:
         seconds = self.queue.store.now() // SECOND
-        self.queue.store.beat(
+        mine = self.queue.store.beat(
             replace(self.row, beat_at=now, last_heartbeat=seconds, running=len(self.slots), jobs_done=self.jobs_done)
         )
         self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
-        if self.queue.store.spans_hosts:
+        if not mine:
+            self._lost_name()
+        elif self.queue.store.spans_hosts:
             self._keep_to_lease(self.clock.monotonic())  # if the beat hung for that long, all has been killed by now
             self._lives_until = now + self.options.lease * 3 // 4  # counted from before the beat was written
             self.commands.live_until(self._lives_until)
+
+    def _lost_name(self) -> None:
+        """So no sign of life is left of us: claim no more, and what runs has until the lease is over."""
+        if self.failure is None:
+            why = "was silent for so long that another worker of its name was started"
+            self.failure = RefusedError(f"worker {self.row.name} {why}: give each worker a --name of its own")
+            log.error("%s; no more jobs are claimed, %d running", self.failure, len(self.slots))
 
     # ── claiming ────────────────────────────────────────────────────────────────────────────────────
 

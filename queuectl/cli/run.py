@@ -4,17 +4,19 @@ import os
 import resource
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
+from msgspec.structs import replace
 
 from queuectl import process
 from queuectl.application import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
-from queuectl.errors import RefusedError, StoreBusyError, UsageError
+from queuectl.errors import StoreBusyError, UsageError
 from queuectl.intake import check_queue, check_worker
-from queuectl.runner import Runner
+from queuectl.naming import Name, unused
+from queuectl.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store.base import EventStore, WorkerRow
 from queuectl.wakeup import Wakeup
@@ -23,12 +25,15 @@ from queuectl.worker import Worker, WorkerOptions
 __all__ = ["run"]
 
 T = TypeVar("T")
+Sleep: TypeAlias = Callable[[float], None]
 
 SECOND = 1_000_000
 DESCRIPTORS, SPARE = 3, 64
 """What a job takes of the files that its worker may open, and what the worker needs beside them."""
 RETRY = 0.05
 """Seconds between two attempts on a busy store."""
+LOOK_AGAIN = 0.5
+"""Seconds between two looks whether the worker that has our name still lives."""
 WAIT_FOR_STORE = SECOND // 4
 """How long a worker lets itself be held up by a locked store before it looks after its jobs again."""
 
@@ -57,7 +62,8 @@ def run(
     process.keep_descriptors()
     with ExitStack() as opened:
         jobs = _patiently(lambda: opened.enter_context(session.queue(WAIT_FOR_STORE)), _sleep)
-        name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
+        if name is not None:
+            check_worker(name)
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
         options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once)
@@ -70,12 +76,19 @@ def _check_descriptors(slots: int) -> None:
         raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
 
 
-def _work(session: Session, store: EventStore, max_output: int, name: str, options: WorkerOptions) -> None:
-    runner = Runner(store.output_folder, store.log_id, name, session.clock, max_output)
-    row = _who(name, options, session.clock.now() // SECOND)
-    worker = Worker(Queue(store, name), runner, session.clock, random_factor, row, options)
-    wakeup = Wakeup(store.wake_file, worker.stop, _patiently(store.hints, _sleep))
-    _check_name(store, name)
+def _work(session: Session, store: EventStore, max_output: int, name: str | None, options: WorkerOptions) -> None:
+    worker: Worker | None = None
+
+    def stop() -> None:
+        if worker is None:  # still without a name
+            raise typer.Exit
+        worker.stop()
+
+    make_folder(store.output_folder)
+    wakeup = Wakeup(store.wake_file, stop, _patiently(store.hints, _sleep))
+    row = _named(session, store, name, options, wakeup.sleep)
+    runner = Runner(store.output_folder, store.log_id, row.name, session.clock, max_output)
+    worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
     try:
         while (wait := worker.tick()) is not None:
@@ -88,7 +101,7 @@ def _work(session: Session, store: EventStore, max_output: int, name: str, optio
     _patiently(worker.finish, wakeup.sleep)
 
 
-def _patiently(step: Callable[[], T], sleep: Callable[[float], None]) -> T:
+def _patiently(step: Callable[[], T], sleep: Sleep) -> T:
     """Do it as soon as the store is free: a worker never exits because the store was busy."""
     while True:
         try:
@@ -101,10 +114,32 @@ def _sleep(seconds: float) -> None:
     pause(int(seconds * SECOND))
 
 
-def _check_name(store: EventStore, name: str) -> None:
-    for row in store.workers():
-        if row.name == name and process.alive(row):
-            raise RefusedError(f"a worker named {name} is running (pid {row.pid} on {row.host}): choose another --name")
+def _named(session: Session, store: EventStore, given: str | None, options: WorkerOptions, sleep: Sleep) -> WorkerRow:
+    """Who this worker is, by a name that nobody else has."""
+    row = _who(given or "", options, session.clock.now() // SECOND)
+    while given is None:
+        row = replace(row, name=_patiently(lambda: _default_name(store), sleep))
+        if _patiently(Name(store, session.clock, row, options.lease, process.alive).take, sleep):
+            return row
+    _wait_for(Name(store, session.clock, row, options.lease, process.alive), sleep)
+    return row
+
+
+def _default_name(store: EventStore) -> str:
+    """The machine and the process, which containers may have alike."""
+    names = {row.name for row in store.workers()}
+    return unused(check_worker(f"{os.uname().nodename}-{os.getpid()}"), names.__contains__)
+
+
+def _wait_for(name: Name, sleep: Sleep) -> None:
+    import logging
+
+    told = False
+    while not _patiently(name.take, sleep):
+        if not told and name.other:
+            told, what = True, "worker %s: waiting to see whether the one of that name on %s still lives"
+            logging.getLogger("queuectl.worker").warning(what, name.row.name, name.other.host)
+        sleep(LOOK_AGAIN)
 
 
 def _who(name: str, options: WorkerOptions, started_at: int) -> WorkerRow:

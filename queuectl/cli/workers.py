@@ -17,6 +17,7 @@ from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
 from queuectl.intake import check_worker
+from queuectl.naming import unused
 from queuectl.render import table, to_json
 from queuectl.runtime import pause
 from queuectl.store import name_of
@@ -42,9 +43,11 @@ def start(
 ) -> None:
     """Start workers and replace one that dies. Every option of `run` may follow: they are N times `run`."""
     session: Session = ctx.obj
-    name = check_worker(name or f"{os.uname().nodename}-{os.getpid()}")
+    if name is not None:
+        check_worker(name)
     with session.queue() as queue:  # made here, once, and what is wrong with it is said here
         check_place(queue.store.moved_to, name_of(session.url))
+        name = _default_name(queue) if name is None else name
         _check_free(queue, name)
         config = session.config(queue.store)
         level, form = config["log-level"], config["log-format"]
@@ -61,6 +64,13 @@ def _moved(session: Session) -> bool:
     with suppress(StoreError), session.reading() as queue:
         return queue.store.moved_to is not None
     return False
+
+
+def _default_name(queue: Queue) -> str:
+    """The machine and the process, which containers may have alike."""
+    rows = queue.store.workers()
+    name = check_worker(f"{os.uname().nodename}-{os.getpid()}")
+    return unused(name, lambda name: any(_is_of(row, name) for row in rows))
 
 
 def _check_free(queue: Queue, name: str) -> None:

@@ -229,8 +229,8 @@ class EventStore(Protocol):
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that some worker holds."""
 
-    def beat(self, worker: WorkerRow) -> None:
-        """Write a worker's sign of life."""
+    def beat(self, worker: WorkerRow) -> bool:
+        """Write a worker's sign of life; False, and nothing is written, when another process has its name."""
 
     def asked(self, worker: str) -> tuple[int, list[str]]:
         """What others want of a worker: how often it was asked to stop, and which of its jobs to cancel."""
@@ -238,8 +238,8 @@ class EventStore(Protocol):
     def workers(self) -> list[WorkerRow]:
         """Every worker that has not been forgotten."""
 
-    def forget(self, worker: str) -> None:
-        """Drop a worker's row."""
+    def forget(self, worker: WorkerRow) -> None:
+        """Drop a worker's row, unless another process has its name by now."""
 
     def ask_to_stop(self, worker: str) -> bool:
         """Ask a worker to stop; False when there is no such worker."""

@@ -30,6 +30,7 @@ WHERE state = '{State.PENDING}' AND jobs > 0
 ORDER BY priority DESC
 """
 _WORKERS = WorkerRow.__struct_fields__
+_PROCESS = ("host", "boot_id", "pid", "pid_namespace", "pid_started_at")
 
 
 class Tables(Lent):
@@ -138,22 +139,28 @@ class Tables(Lent):
         )
         return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
 
-    def beat(self, worker: WorkerRow) -> None:
+    def beat(self, worker: WorkerRow) -> bool:
         """See EventStore."""
         row = msgspec.structs.asdict(worker)
         row["queues"] = msgspec.json.encode(worker.queues).decode()
         kept = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("name", "stop_requested"))
         with self.transaction(durable=False):
+            found = self._run(f"SELECT {', '.join(_PROCESS)} FROM workers WHERE name = ?", (worker.name,))
+            if found and tuple(found[0]) != tuple(row[column] for column in _PROCESS):
+                return False
             self._run(
                 f"INSERT INTO workers ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
                 f" ON CONFLICT (name) DO UPDATE SET {kept}",
                 tuple(row.values()),
             )
+            return True
 
-    def forget(self, worker: str) -> None:
+    def forget(self, worker: WorkerRow) -> None:
         """See EventStore."""
+        itself = " AND ".join(f"{column} = ?" for column in ("name", *_PROCESS))
         with self.transaction(durable=False):
-            self._run("DELETE FROM workers WHERE name = ?", (worker,))
+            row = (worker.name, *(getattr(worker, column) for column in _PROCESS))
+            self._run(f"DELETE FROM workers WHERE {itself}", row)
 
     def ask_to_stop(self, worker: str) -> bool:
         """See EventStore."""

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.cli import eventually, lines
-from tests.hosts.host import Host, Hosts, Remote
+from tests.hosts.host import PROGRAM, Host, Hosts, Remote
 from tests.hosts.loopback import Neighbour
 
 LEASE, HOUR = "3s", 3600
@@ -139,6 +139,26 @@ def _check(world: Island, stuck: list[str], before: int) -> None:
     assert "killing it" in world.island.log.read_text()
     world.desk.ok("verify")
     world.desk.ok("audit")
+
+
+def test_a_name_is_one_worker_s_whichever_host_it_is_on(world: Island) -> None:
+    """One that runs keeps it, and its job; the name of one that is cut off for good can be had, but not its job yet."""
+    if isinstance(world.island, Neighbour):
+        pytest.skip("all hosts have one table of processes here: the name is refused at a glance")
+    near, named = world.near[0], ("run", "--name", "w", "--lease", LEASE)
+    [held] = world.enqueue(HELD)
+    world.island.start(PROGRAM, *named)
+    eventually(lambda: len(world.marks("began")) == 1, "the island runs a job", PATIENCE)
+    for _ in range(2):
+        refused = near.start(PROGRAM, *named)
+        assert refused.wait(PATIENCE) == 4
+    assert "a worker named w is running" in near.log.read_text()
+
+    world.island.cut()
+    heir = near.start(PROGRAM, *named)
+    eventually(lambda: world.are_done([held]), "the heir of the name runs the job", PATIENCE)
+    assert world.marks("overlaps") == []
+    assert heir.poll() is None
 
 
 def test_a_host_that_goes_while_it_holds_the_log_s_lock_does_not_take_the_queue_with_it(world: Island) -> None:

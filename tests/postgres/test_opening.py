@@ -95,7 +95,7 @@ def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, ro
             [job] = Queue(store, "w").claim(claimed(0, "w"), (), 1, lambda job: True)
             add(store, more(job, completed()), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
             store.beat(a_worker())
-            store.forget("w1")
+            store.forget(a_worker("w1"))
         else:
             with pytest.raises(StoreError, match="permission denied"):
                 add(store, new("second"))

@@ -71,16 +71,18 @@ class Connection:
             self._shared.wake()
         return jobs
 
-    def beat(self, worker: WorkerRow) -> None:
+    def beat(self, worker: WorkerRow) -> bool:
         with self.transaction(durable=False):
-            self._store.beat(worker)
-        self._shared.beats[worker.name] = worker.beat_at
-        self._shared.forgotten.discard(worker.name)
+            mine = self._store.beat(worker)
+        if mine:
+            self._shared.beats[worker.name] = worker.beat_at
+            self._shared.forgotten.discard(worker.name)
+        return mine
 
-    def forget(self, worker: str) -> None:
+    def forget(self, worker: WorkerRow) -> None:
         with self.transaction(durable=False):
             self._store.forget(worker)
-        self._shared.forgotten.add(worker)
+        self._shared.forgotten.add(worker.name)
 
     def ask_to_stop(self, worker: str) -> bool:
         with self.transaction(durable=False):

@@ -1,8 +1,10 @@
 """Workers that die, fall silent or come back too late, in virtual time: their jobs are freed, their results fenced."""
 
 import pytest
+from msgspec.structs import replace
 
-from queuectl.domain.events import Exited, LostWorker, ResultRejected, RetryScheduled
+from queuectl.domain.events import Claimed, Exited, LostWorker, ResultRejected, RetryScheduled
+from queuectl.errors import RefusedError
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
 
@@ -138,9 +140,32 @@ def test_all_jobs_of_a_lost_worker_are_free_whose_name_another_has_now() -> None
         driver.enqueue(job_id, LONG, SHORT)
         driver.run(3)
     driver.world.reboot(driver.world.hosts[0])
-    driver.store.forget(lost.row.name)
+    driver.store.forget(lost.row)
     driver.add_worker(lease=20 * SECOND, host=1)
     assert driver.run_until(lambda: all(driver.state(job_id) == "done" for job_id in "ab"), 60)
+
+
+def test_a_worker_whose_name_another_took_claims_no_more_and_ends_its_jobs_before_their_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It slept, was taken for dead, and came back to a row that is not its own: none of its beats counts any more."""
+    driver = Driver(hosts=2)
+    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    robbed = driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", LONG, SHORT)
+    driver.run(1)
+    driver.store.forget(robbed.row)
+    driver.store.beat(replace(robbed.row, host="elsewhere", boot_id="elsewhere"))
+    assert driver.run_until(lambda: robbed.worker.failure is not None, 6)
+    driver.enqueue("b")
+    driver.run(1)
+    assert driver.state("b") == "pending"
+    driver.add_worker(lease=20 * SECOND, host=1)
+    assert driver.run_until(lambda: not robbed.alive, 20)
+    assert isinstance(robbed.worker.failure, RefusedError)
+    assert driver.history("a")[:3] == ["enqueued", "claimed", "released"]
+    assert [record.event.worker for record in driver.records("b") if isinstance(record.event, Claimed)] == ["w2"]
+    assert [row.host for row in driver.store.workers() if row.name == robbed.row.name] == ["elsewhere"]
 
 
 def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:

@@ -16,6 +16,7 @@ from queuectl.store import connection, open_store
 from queuectl.store.format import FORMAT
 from tests.store.peer import Peer, ask_all
 from tests.store.vocabulary import (
+    a_worker,
     add,
     everything,
     new,
@@ -235,7 +236,7 @@ def test_the_next_write_is_refused_when_another_upgrades_or_moves_the_queue(stor
     add(store, new("a"))
     before = everything(store)
     bare.execute(sql)
-    for write in (lambda: add(store, new("b")), lambda: store.hold("a"), lambda: store.forget("w1")):
+    for write in (lambda: add(store, new("b")), lambda: store.hold("a"), lambda: store.beat(a_worker())):
         with pytest.raises(StoreError, match=why) as refusal:
             write()
         assert refusal.value.exit_code == 5

@@ -221,13 +221,33 @@ def test_a_worker_is_asked_to_cancel_its_own_jobs_alone(store):
 def test_a_forgotten_worker_is_gone(store):
     store.beat(a_worker("w1"))
     store.beat(a_worker("w2"))
-    store.forget("w1")
-    store.forget("nobody")
+    store.forget(a_worker("w1"))
+    store.forget(a_worker("nobody"))
     assert [row.name for row in store.workers()] == ["w2"]
+
+
+OTHERS = [{"host": "far"}, {"boot_id": "c"}, {"pid": 11}, {"pid_namespace": 2}, {"pid_started_at": 6}]
+"""Processes that are not the worker `w1`, though called so."""
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_process_beats_for_itself_alone(store, other):
+    assert store.beat(a_worker())
+    assert not store.beat(a_worker(**other, beat_at=99))
+    assert store.workers() == [a_worker()]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_who_forgets_a_worker_forgets_no_other_of_its_name(store, other):
+    store.beat(a_worker())
+    store.forget(a_worker(**other))
+    assert store.workers() == [a_worker()]
+    store.forget(a_worker(beat_at=99, jobs_done=3))
+    assert store.workers() == []
 
 
 def test_workers_are_not_in_the_log(store):
     store.beat(a_worker())
     store.ask_to_stop("w1")
-    store.forget("w1")
+    store.forget(a_worker("w1"))
     assert store.head().position == 0
