@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from queuectl.application import Queue
 from queuectl.domain import events as e
-from queuectl.domain.commands import Exit, Report
+from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import Job
 from queuectl.errors import RefusedError
 from queuectl.runtime import Clock
@@ -155,16 +155,25 @@ class Reclaimer:
         if not self._clear_run(job):
             self.next_at = min(self.next_at, self.clock.monotonic() + EVERY // 20)
             return False
-        stdout, stderr = self.commands.tails(job)
-        worker = job.claim.worker if job.claim else ""
-        lost = Report(job.id, job.run, Exit(e.LostWorker(worker), stdout=stdout, stderr=stderr))
-        log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
         try:
-            self.queue.execute([lost])
+            self.queue.execute(
+                [self._unknown(job) if job.claim and same_process(job.claim, self.me) else self._lost(job)]
+            )
         except (RefusedError, DamagedEventError) as error:
             log.error("job %s: %s", job.id, error)
             return False
         return True
+
+    def _lost(self, job: Job) -> Report:
+        stdout, stderr = self.commands.tails(job)
+        worker = job.claim.worker if job.claim else ""
+        log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
+        return Report(job.id, job.run, Exit(e.LostWorker(worker), stdout=stdout, stderr=stderr))
+
+    def _unknown(self, job: Job) -> Release:
+        """Nobody died, and nothing was started: the job is given back, at the cost of no attempt."""
+        log.warning("job %s run %d: its claim was ours, though it was reported as failed: given back", job.id, job.run)
+        return Release(job.id, job.run, "its claim was reported as failed, so it was never started")
 
     def _forget(self, row: WorkerRow) -> None:
         self.queue.note_worker(row.name, e.WorkerLost(noticed_by=self.me.name))

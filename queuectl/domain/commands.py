@@ -197,11 +197,16 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
 }
 
 
+_VERBS = {"cancel": "cancel", "requeue": "retry", "purge": "purge"}
+"""What people call the moves that are theirs to make."""
+
+
 def _check(job: Job, trigger: str) -> None:
     """Refuse a move that the machine does not know from the job's state."""
     if target(job.state, trigger) is None:
-        choices = ", ".join(allowed(job.state)) or "nothing"
-        raise RefusedError(f"job {job.id} is {job.state}: cannot {trigger} it (allowed from there: {choices})")
+        choices = ", ".join(_VERBS[each] for each in allowed(job.state) if each in _VERBS)
+        what = _VERBS.get(trigger, trigger)
+        raise RefusedError(f"job {job.id} is {job.state}: cannot {what} it (allowed from there: {choices})")
 
 
 def _stale(job: Job, run: int) -> bool:

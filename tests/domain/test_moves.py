@@ -63,6 +63,15 @@ ALLOWED = {
     "cancelled": "requeue, purge",
     "purged": "requeue",
 }
+OFFERED = {
+    "pending": "cancel",
+    "processing": "cancel",
+    "done": "retry, purge",
+    "dlq": "retry, purge",
+    "cancelled": "retry, purge",
+    "purged": "retry",
+}
+"""The same, as far as it is for people to do, by their names for it."""
 RECORDED_AS = {
     "claim": claimed(),
     "complete": completed(),
@@ -152,8 +161,9 @@ def test_a_legal_command_is_recorded_as_its_event_and_leads_where_the_table_says
 
 @pytest.mark.parametrize(("state", "trigger"), REFUSED)
 def test_any_other_command_is_refused_by_name_state_and_what_is_allowed(state, trigger):
+    verb = "retry" if trigger == "requeue" else trigger
     about_to(trigger, state).refused(
-        f"job j is {state}", f"cannot {trigger} it", f"(allowed from there: {ALLOWED[state]})"
+        f"job j is {state}", f"cannot {verb} it", f"(allowed from there: {OFFERED[state]})"
     )
 
 

@@ -213,7 +213,7 @@ def test_the_result_of_a_run_before_the_requeueing_is_fenced():
 
 def test_a_purged_job_can_only_be_requeued():
     purged = given(a_job(), Cancelled()).when(purge("old")).then(Purged(reason="old")).is_now("purged", due_at=None)
-    purged.when(purge()).refused("job j is purged", "allowed from there: requeue")
+    purged.when(purge()).refused("job j is purged", "allowed from there: retry")
     purged.when(requeue()).then(Requeued()).is_now("pending")
 
 
@@ -232,7 +232,7 @@ def test_requeueing_against_the_holder_of_its_key_is_refused():
 
 
 def test_an_illegal_requeue_is_named_before_the_key_is():
-    given(a_job(unique="k")).when(requeue(holder="other")).refused("job j is pending", "cannot requeue it")
+    given(a_job(unique="k")).when(requeue(holder="other")).refused("job j is pending", "cannot retry it")
 
 
 # ── adding ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,7 +264,7 @@ REFUSALS = {
     "never was": ([], cancel(), "no such job: j (`queuectl list` shows those there are)"),
     "id": ([a_job()], enqueue(command="false"), "the id j is taken by another job (`queuectl show j`)"),
     "early": ([a_job(delay=HOUR)], claim(), "job j is not due yet"),
-    "move": ([a_job()], purge(), "job j is pending: cannot purge it (allowed from there: claim, cancel)"),
+    "move": ([a_job()], purge(), "job j is pending: cannot purge it (allowed from there: cancel)"),
     "key": ([a_job(), Cancelled()], requeue(holder="k"), "job j: its unique key is held by the live job k"),
 }
 

@@ -168,7 +168,10 @@ class Oracle:
     def _released(self, known: Known, event: e.Released, record: e.RecordedEvent) -> None:
         assert known.claim is not None
         worker = self.world.workers[known.claim.pid]
-        must(worker.stops >= 2, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
+        unaware = (record.stream_id, event.run) not in self.world.runs and record.actor == known.claim.worker
+        must(
+            worker.stops >= 2 or unaware, f"{record.stream_id} is released by {worker.row.name}, which was not told to"
+        )
         self._left(known, event, record)
         known.due_at = record.recorded_at
 
@@ -195,7 +198,7 @@ class Oracle:
         known.attempts += 1
         if isinstance(cause, e.LostWorker):
             assert claim is not None
-            self._lost(known, claim, run, record)
+            self._lost(known, claim, record)
         elif isinstance(cause, e.NotStarted):
             must((job_id, event.run) in self.world.not_started, f"{job_id} is said not to have started")
         elif isinstance(cause, e.TimedOut):
@@ -204,17 +207,16 @@ class Oracle:
         else:
             must(run is not None and run.cause == cause, f"{job_id}: {cause}, but it was {run and run.cause}")
 
-    def _lost(self, known: Known, claim: e.Claimed, run: Process | None, record: e.RecordedEvent) -> None:
-        """Dead, silent for its lease, or never told that it has the claim. And nothing of the run is left."""
+    def _lost(self, known: Known, claim: e.Claimed, record: e.RecordedEvent) -> None:
+        """Dead, or silent for its lease. And nothing of the run is left."""
         job_id, worker = record.stream_id, self.world.workers[claim.pid]
         beat_at = self.beat_at(worker)
         if claim.worker in self.shared.forgotten:
             beat_at = min(beat_at, known.claimed_at)
         silent = self.clock.monotonic() - beat_at > claim.lease
-        unaware = record.actor == claim.worker and run is None
         # Whoever was stopped after it had looked, and before it acted, cannot know of a later beat.
         [began] = [each.ticked_at for each in self.world.workers.values() if each.row.name == record.actor]
-        must(not worker.alive or silent or unaware or began <= beat_at, f"{job_id}: {claim.worker} is said to be lost")
+        must(not worker.alive or silent or began <= beat_at, f"{job_id}: {claim.worker} is said to be lost")
         left = self.world.living(job_id, host=self._host(record.actor))
         must(not left, f"{job_id} is freed while its processes live")
 

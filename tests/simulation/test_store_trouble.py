@@ -125,7 +125,7 @@ def test_a_result_whose_commit_was_reported_as_failed_lands_once() -> None:
     assert process.alive
 
 
-def test_a_claim_whose_commit_was_reported_as_failed_is_freed() -> None:
+def test_a_claim_whose_commit_was_reported_as_failed_is_given_back_and_nobody_was_lost() -> None:
     driver = Driver()
     driver.add_worker()
     driver.run(0.1)
@@ -133,7 +133,9 @@ def test_a_claim_whose_commit_was_reported_as_failed_is_freed() -> None:
     busy(driver, lambda point: point == COMMITTED and driver.state("a") == "processing" and next(fails, False))
     driver.enqueue("a")
     driver.run(10)
-    assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
+    assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
+    assert "reported as failed" in driver.records("a")[2].event.reason
+    assert driver.store.job("a")["attempts"] == 1
 
 
 def test_a_key_that_is_freed_at_this_moment_loses_no_job() -> None:
