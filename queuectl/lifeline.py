@@ -6,6 +6,7 @@ processes have to be dead by then, also when the worker's own thread hangs in a 
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from queuectl.runtime import Clock
 
@@ -41,4 +42,14 @@ class Lifeline:
                     self._changed.wait(left / 1_000_000)
                     continue
                 self._moment = self._clock.monotonic() + self.AGAIN
-            self._cut()
+            try:
+                self._cut()
+            except Exception:  # it has to go on: nothing else ends what still runs
+                _tell()
+
+
+def _tell() -> None:
+    import logging
+
+    with suppress(Exception):
+        logging.getLogger("queuectl.worker").exception("the commands could not be ended: trying again")

@@ -203,8 +203,14 @@ class Runner:
         self._lifeline.hold_until(moment)
 
     def _kill_all(self) -> None:
+        failed = []
         for run in [*self._runs.values(), *self._leftovers]:
-            self._signal(run, signal.SIGKILL)
+            try:
+                self._signal(run, signal.SIGKILL)
+            except Exception as error:  # the next one has to be killed all the same
+                failed.append(error)
+        if failed:
+            raise ExceptionGroup("not all commands could be killed", failed)
 
     def _end_strays(self, ended: Run, orphans: Sequence[int]) -> None:
         """Kill orphans that show no sign of their run, once every run that was on when they appeared has ended."""

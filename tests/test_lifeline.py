@@ -2,8 +2,12 @@
 
 import threading
 from queue import Queue
+from types import SimpleNamespace
+
+import pytest
 
 from queuectl.lifeline import Lifeline
+from queuectl.runner import Runner
 from queuectl.runtime import SystemClock
 
 CLOCK = SystemClock()
@@ -28,3 +32,29 @@ def test_who_holds_on_in_time_is_not_cut_off() -> None:
     assert not cut.is_set()
     line.hold_until(CLOCK.monotonic())
     assert cut.wait(PATIENCE), "an earlier moment counts too"
+
+
+def test_it_goes_on_when_cutting_fails() -> None:
+    cuts: Queue[int] = Queue()
+
+    def cut() -> None:
+        cuts.put(CLOCK.monotonic())
+        raise RuntimeError("dictionary changed size during iteration")
+
+    Lifeline(CLOCK, cut).hold_until(CLOCK.monotonic())
+    cuts.get(timeout=PATIENCE)
+    cuts.get(timeout=PATIENCE)
+
+
+def test_a_command_that_cannot_be_killed_keeps_no_other_alive() -> None:
+    killed = []
+
+    def kill(run: str, number: int) -> None:
+        if run == "first":
+            raise OSError("no more files")
+        killed.append(run)
+
+    worker = SimpleNamespace(_runs={1: "first", 2: "second"}, _leftovers=["third"], _signal=kill)
+    with pytest.raises(ExceptionGroup, match="not all commands"):
+        Runner._kill_all(worker)  # type: ignore[arg-type]
+    assert killed == ["second", "third"]
