@@ -22,6 +22,7 @@ from queuectl.output import Capture
 from queuectl.output_watch import OutputWatch
 from queuectl.runtime import Clock
 from queuectl.spawning import SHORTAGES, Ended, Identity, ShortageError
+from queuectl.store.postgres_url import has_password
 from queuectl.traces import TOKEN, Traces
 
 __all__ = ["Runner", "make_folder"]
@@ -297,8 +298,8 @@ def _why(error: Exception, job: Job) -> str:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """A store's URL may hold a password; run variables of an outer job are not this job's."""
-    return (name == "QUEUECTL_DB" and "://" in value) or name in ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN)
+    """A store's URL may tell a password; run variables of an outer job are not this job's."""
+    return (name == "QUEUECTL_DB" and has_password(value)) or name in ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN)
 
 
 def make_folder(folder: str) -> None:

@@ -1,7 +1,5 @@
 """`recover`: a damaged or lost database made anew."""
 
-import os
-
 import typer
 
 from queuectl import recovery
@@ -11,6 +9,7 @@ from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
 from queuectl.render import to_json
+from queuectl.store import file_of, is_postgres
 from queuectl.units import counted
 
 __all__ = ["recover"]
@@ -25,10 +24,10 @@ def recover(ctx: typer.Context, as_json: Json = False) -> None:
     Exit code 1 when events are known to be lost that were recorded once.
     """
     session: Session = ctx.obj
-    if "://" in session.url:
+    if is_postgres(session.url):
         raise UsageError("recover works on a SQLite file: give its path with --db")
     with progress("checked") as reached:
-        report = recovery.recover(os.path.abspath(session.url), session.clock, session.keeping({}), reached)
+        report = recovery.recover(file_of(session.url), session.clock, session.keeping({}), reached)
     if as_json:
         print(to_json(_shown(report)))
     else:

@@ -14,8 +14,15 @@ SCHEMA = "queuectl"
 """Where a queue is unless its URL says `?schema=NAME`."""
 
 _SCHEMES = ("postgresql://", "postgres://")
-_USER_AND_PASSWORD = re.compile(r"(://[^/?#]*?):[^/?#]*@|(://[^/?#@:]*):.*@")
-_PARAMETER = re.compile(r"(?<=[?&])(ssl)?password=[^&]*&?")
+_KEYWORD = re.compile(
+    r"(?:user|pass|host|port|dbname|app|fallback_app|options|connect_|client_|keepalives|tcp_|repl|gss|krb|ssl|require|"
+    r"channel|target|load_|service|m(?:in|ax)_|scram_|oauth_|schema)[a-z_]*=",
+    re.IGNORECASE,
+)
+"""How one of libpq's parameters begins, or ours. What else stands where one should is the rest of a password."""
+_SECRET = re.compile(r"[a-z_]*(?:password|secret)[a-z_]*=", re.IGNORECASE)
+_NO_PORT = re.compile(r"(\[[^\]]*\])|:(?![0-9]*(?:[,/]|$)).*", re.DOTALL)
+_UNCODED = re.compile(r"[@/?]")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 
 
@@ -32,7 +39,10 @@ def is_postgres(url: str) -> bool:
 
 
 def place_of(url: str) -> Place:
-    """Raises UsageError for a schema that cannot be."""
+    """Raises UsageError for a schema that cannot be, and where libpq would take a password's end for something else."""
+    user, password, _, more = _without(_parts(url)[1])
+    if more or _UNCODED.search(user + password):
+        raise UsageError("write postgresql://USER:PASSWORD@HOST/DATABASE, @ / ? in a password as %40 %2F %3F")
     base, _, query = url.partition("?")
     parameters = query.split("&") if query else []
     schemas = [each.partition("=")[2] for each in parameters if each.startswith("schema=")]
@@ -44,13 +54,75 @@ def place_of(url: str) -> Place:
 
 
 def without_password(url: str) -> str:
-    """For messages."""
+    """For messages. What may be a part of a password is not shown either."""
     if not is_postgres(url):
         return url
-    shown = _PARAMETER.sub("", _USER_AND_PASSWORD.sub(lambda found: f"{found[1] or found[2]}@", url))
-    return shown.rstrip("?&")
+    scheme, start, parameters = _parts(url)
+    user, _, hosts, _ = _without(start)
+    query = "&".join(each for each in parameters if not _is_secret(each))
+    return (f"{scheme}{user}{hosts}" + (f"?{query}" if query else "")).rstrip("?&")
 
 
 def has_password(url: str) -> bool:
     """Whether a URL tells a password."""
-    return is_postgres(url) and without_password(url) != url.rstrip("?&")
+    if not is_postgres(url):
+        return False
+    _, start, parameters = _parts(url)
+    _, password, _, more = _without(start)
+    return bool(password or more or any(map(_is_secret, parameters)))
+
+
+def _without(start: str) -> tuple[str, str, str, str]:
+    """User, password, from the @ on the hosts and the database, and what stands where a port should.
+
+    libpq has a password end at the first @ or /, people at the last @; and `user:password` looks like a port.
+    """
+    colon, at = start.find(":"), start.rfind("@")
+    user, password, hosts = (start[:colon], start[colon + 1 : at], start[at:]) if 0 <= colon < at else ("", "", start)
+    shown = _NO_PORT.sub(lambda found: found[1] or "", hosts)
+    return user, password, shown, hosts[len(shown) :]
+
+
+def _parts(url: str) -> tuple[str, str, list[str]]:
+    """The scheme, what comes up to the first parameter, and the parameters: a value goes on where none begins."""
+    scheme, _, rest = url.partition("://")
+    start, query = _split(rest)
+    found: list[str] = []
+    for each in query.split("&"):
+        if found and not _begins_query(each):
+            found[-1] += f"&{each}"
+        else:
+            found.append(each)
+    return f"{scheme}://", start, found
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """At the ? that a parameter follows: another one is in a password."""
+    marks = [found.start() for found in re.finditer(r"\?", rest)]
+    for begins in (_begins_query, _has_parameter):
+        for mark in marks:
+            if begins(rest[mark + 1 :]):
+                return rest[:mark], rest[mark + 1 :]
+    return rest, ""
+
+
+def _begins_query(text: str) -> bool:
+    return _KEYWORD.match(_named(text)) is not None
+
+
+def _has_parameter(text: str) -> bool:
+    return any(map(_begins_query, text.split("&")))
+
+
+def _is_secret(parameter: str) -> bool:
+    return _SECRET.match(_named(parameter)) is not None
+
+
+def _named(parameter: str) -> str:
+    """With its name decoded, as libpq does."""
+    name, equals, value = parameter.partition("=")
+    if "%" in name:
+        from urllib.parse import unquote
+
+        name = unquote(name)
+    return name + equals + value

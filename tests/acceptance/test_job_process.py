@@ -6,6 +6,8 @@ import signal
 import sys
 from typing import Any
 
+import pytest
+
 from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
 
 LOOK = """
@@ -106,11 +108,13 @@ def test_its_environment_is_the_workers_and_its_own(queuectl: Queuectl) -> None:
     assert (seen["env"]["OWN"], seen["env"]["WORKERS"], seen["env"]["BOTH"]) == ("a b", "1", "job")
 
 
-def test_a_store_with_a_password_is_not_for_jobs(queuectl: Queuectl) -> None:
-    url = f"sqlite:///{queuectl.db}"
-    job_id = queuectl.add("env", env={"QUEUECTL_DB": url})
-    queuectl.drain(env={"QUEUECTL_DB": url})
-    assert "QUEUECTL_DB" not in queuectl.ok("logs", job_id, env={"QUEUECTL_DB": url})
+@pytest.mark.parametrize(
+    ("url", "told"), [("postgresql://ann:horse@host/db", False), ("postgresql://ann@host/db", True)]
+)
+def test_a_store_s_url_is_not_for_jobs_when_it_tells_a_password(queuectl: Queuectl, url: str, told: bool) -> None:
+    job_id = queuectl.add("env")
+    assert queuectl("--db", str(queuectl.db), "run", "--drain", env={"QUEUECTL_DB": url}).code == 0
+    assert ("QUEUECTL_DB=" in queuectl.ok("logs", job_id)) is told
 
 
 def test_a_secret_is_passed_and_never_written(queuectl: Queuectl) -> None:

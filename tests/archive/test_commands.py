@@ -56,3 +56,10 @@ def test_a_damaged_file_takes_no_queue_away_that_was_there(queuectl):
     before = (queuectl.folder / "other.db").stat().st_ino
     assert queuectl("--db", "other.db", "import", "-", stdin="nonsense\n").code in (2, 4)
     assert (queuectl.folder / "other.db").stat().st_ino == before
+
+
+def test_recover_takes_a_file_by_any_name_that_other_commands_take(queuectl):
+    queuectl.add("true")
+    kept = queuectl.json("head")
+    shown = queuectl.json("--db", f"sqlite:///{queuectl.db}", "recover")
+    assert {name: shown[name] for name in kept} == kept

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from queuectl import store as stores
 from queuectl.application import Queue
@@ -196,6 +198,14 @@ SECRET = "s3cret-horse"
         f"postgresql://ann@host/db?sslmode=require&password={SECRET}&schema=q",
         f"postgresql://ann:{SECRET}/@host/db",
         f"postgresql://ann:{SECRET}?@host/db",
+        f"postgresql://ann:p@{SECRET}/w@host/db",
+        f"postgresql://ann@corp.org:{SECRET}@host/db",
+        f"postgresql://ann:{SECRET}@h1:5432,h2:5433/host",
+        f"postgresql://ann@host/db?p%61ssword={SECRET}",
+        f"postgresql://ann@host/db?PassWord={SECRET}",
+        f"postgresql://ann@host/db?nonsense=1&sslpassword={SECRET}",
+        f"postgresql://ann@host/db?oauth_client_secret={SECRET}",
+        f"postgresql://ann@host/db?password=a&{SECRET}&user=b",
     ],
 )
 def test_a_url_is_shown_without_its_password(url):
@@ -209,11 +219,46 @@ def test_a_url_is_shown_without_its_password(url):
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://ann@host:5432/db", "postgresql:///db?host=/run", "postgresql://[::1]:5432/db", "data/queue.db"],
+    [
+        "postgresql://ann@host:5432/db",
+        "postgresql:///db?host=/run",
+        "postgresql://[::1]:5432/db",
+        "postgresql://ann@h1:5432,h2:5433/db",
+        "postgresql://ann@host:5432/db?options=-c%20a%3Db&user=ann@corp.org",
+        "postgresql://ann@host/db?passfile=/run/pass&&sslmode=require",
+        "data/queue.db",
+    ],
 )
 def test_a_url_without_one_is_shown_as_it_is(url):
     assert not has_password(url)
     assert without_password(url) == url
+
+
+LETTERS = "QXZ7"
+"""Only in passwords, so that each that is shown is one too many."""
+WRONGLY_WRITTEN = st.text(st.sampled_from(LETTERS + ":@/?#&=%+. "), min_size=1, max_size=12)
+
+
+@given(
+    password=WRONGLY_WRITTEN.filter(set(LETTERS).intersection),
+    user=st.sampled_from(["ann", "ann@corp.org", "ann%40corp", ""]),
+    hosts=st.sampled_from(["host", "host:5432", "[::1]:5432", "h1:5432,h2:5433", ""]),
+    query=st.sampled_from(["", "?sslmode=require", "?nonsense=1", "?host=/run&schema=q"]),
+    where=st.sampled_from(["before @", "password", "p%61ssword", "PASSWORD", "sslpassword"]),
+)
+def test_no_part_of_a_password_is_shown_however_wrongly_it_is_written(password, user, hosts, query, where):
+    if where == "before @":
+        url = f"postgresql://{user}:{password}@{hosts}/db{query}"
+    else:
+        url = f"postgresql://{user}@{hosts}/db{query}{'&' if query else '?'}{where}={password}&user=b"
+    assert has_password(url)
+    assert not set(LETTERS) & set(without_password(url)), without_password(url)
+
+
+@pytest.mark.parametrize("url", ["ann:a@b@host", "ann:a/b@host", "ann:a?b@host", "ann@corp:a@host", "ann:a/db"])
+def test_a_url_that_libpq_would_take_apart_elsewhere_is_refused(url):
+    with pytest.raises(UsageError, match="%40"):
+        place_of(f"postgresql://{url}/db")
 
 
 def test_a_password_on_the_command_line_is_refused(queuectl: OnServer):
