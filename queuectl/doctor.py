@@ -20,7 +20,7 @@ from queuectl.store.base import DamagedEventError, EventStore
 from queuectl.store.connection import check_library, library_version
 from queuectl.units import counted, format_duration, format_size, local_time
 
-__all__ = ["Finding", "installation", "place", "queue"]
+__all__ = ["Finding", "beside", "installation", "place", "queue", "sqlite"]
 
 Level = Literal["ok", "warning", "problem"]
 NETWORKED = {
@@ -57,14 +57,18 @@ class Finding(Struct, frozen=True):
 # ── the installation ────────────────────────────────────────────────────────────────────────────────────
 
 
-def installation() -> Iterator[Finding]:
-    """SQLite, and what this platform can promise about a job's processes."""
+def sqlite() -> Finding:
+    """Whether the SQLite that queues in files are kept by is one that keeps them."""
     version = library_version()
     try:
         check_library(version)
-        yield Finding("SQLite", "ok", f"SQLite {version} is sound")
     except StoreError as error:
-        yield Finding("SQLite", "problem", str(error), "pip install -U apsw")
+        return Finding("SQLite", "problem", str(error), "pip install -U apsw")
+    return Finding("SQLite", "ok", f"SQLite {version} is sound")
+
+
+def installation() -> Iterator[Finding]:
+    """What this platform can promise about a job's processes."""
     if hasattr(fcntl, "F_OFD_SETLK"):
         yield Finding("locks", "ok", "open file description locks are there")
     else:
@@ -92,14 +96,22 @@ def place(path: str) -> Iterator[Finding]:
     """The folder and the files of a SQLite queue: file system, modes, owner, free space, size of the -wal."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
-        yield Finding("folder", "ok", f"there is no queue at {path} yet")
         return
     yield file_system(folder, magic(folder))
+    yield from beside(path)
+    if os.path.exists(f"{path}-wal"):
+        yield _wal(os.stat(f"{path}-wal").st_size)
+
+
+def beside(path: str) -> Iterator[Finding]:
+    """What is kept on this machine, for a queue on a server too: modes, owner, free space, nameless files."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        yield Finding("folder", "ok", f"there is nothing in {folder} yet")
+        return
     yield from _modes(folder, path)
     yield _free(folder)
     yield _nameless(folder)
-    if os.path.exists(f"{path}-wal"):
-        yield _wal(os.stat(f"{path}-wal").st_size)
 
 
 def magic(folder: str) -> int:
@@ -172,6 +184,12 @@ def _wal(size: int) -> Finding:
 
 def queue(store: EventStore, now: int, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue; `now` is the wall clock, microseconds."""
+    if store.moved_to is not None:
+        yield Finding(
+            "queue", "warning", f"closed, moved to {store.moved_to}", f"queuectl --db {store.moved_to} doctor"
+        )
+    if store.spans_hosts:
+        yield from beside(store.output_folder.removesuffix(".output"))
     yield _database(store)
     yield from (Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.mend) for sign in store.signs())
     yield _archive(store)
@@ -186,7 +204,8 @@ def _database(store: EventStore) -> Finding:
     if flaws:
         what = " ".join(flaws[0].split())
         return Finding("database", "problem", f"the database is damaged ({what})", "queuectl recover")
-    return Finding("database", "ok", "the pages of the database are sound")
+    server = "the server has met no page with a wrong checksum, and every index is whole"
+    return Finding("database", "ok", server if store.spans_hosts else "the pages of the database are sound")
 
 
 def _archive(store: EventStore) -> Finding:
@@ -210,7 +229,7 @@ def _behind(store: EventStore, end: int | None, head: int) -> Finding:
     """Claims alone go into the archive with the next change; anything else is there at once."""
     rows = store.stored(after=store.base.position if end is None else end, until=head)
     if all(row.type == _CLAIMED for row in rows):
-        return Finding("archive", "ok", "the archive is in step")
+        return Finding("archive", "ok", "the archive reaches the head (what is in it: `queuectl verify`)")
     how = "missing" if end is None else f"{counted(head - end, 'event')} behind"
     return Finding("archive", "warning", f"the archive is {how}: the next change writes it anew")
 

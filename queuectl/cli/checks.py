@@ -1,6 +1,5 @@
 """`verify`, `rebuild`, `doctor`: whether all is well, and the first two ways to make it so."""
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,8 @@ from queuectl.doctor import Finding
 from queuectl.errors import StoreError
 from queuectl.findings import Problem, Report
 from queuectl.render import clean, colored, to_json
+from queuectl.store import file_of, is_postgres, name_of
+from queuectl.store.postgres_url import place_of
 from queuectl.units import counted
 from queuectl.verification import expect, verify_job
 from queuectl.verification import verify as verify_all
@@ -122,13 +123,20 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
 
 def _examine(session: Session) -> list[Finding]:
     findings = list(doctors.installation())
-    if "://" not in session.url:
-        findings += doctors.place(os.path.abspath(session.url))
+    if not is_postgres(session.url):
+        findings = [doctors.sqlite(), *findings, *doctors.place(file_of(session.url))]
     try:
         with session.reading() as queue, progress("read", queue.store.head().position) as reached:
-            findings += doctors.queue(queue.store, session.clock.now(), reached)
+            if session.missing:
+                findings.append(Finding("queue", "ok", f"there is no queue {_where(session.url)} yet"))
+            else:
+                findings += doctors.queue(queue.store, session.clock.now(), reached)
     except StoreError as error:
         findings.append(
             Finding("queue", "problem", str(error), "queuectl recover" if "damaged" in str(error) else None)
         )
     return findings
+
+
+def _where(url: str) -> str:
+    return f"in the schema {place_of(url).schema} of {name_of(url)}" if is_postgres(url) else f"at {name_of(url)}"

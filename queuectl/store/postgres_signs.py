@@ -33,7 +33,12 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 
 def signs(link: Link) -> Iterator[Sign]:
     """One of each kind."""
-    yield from (_dead(link), _oldest(link), _waiting(link), _connections(link))
+    yield from (_server(link), _dead(link), _oldest(link), _waiting(link), _connections(link))
+
+
+def _server(link: Link) -> Sign:
+    [(version,)] = link.run("SELECT current_setting('server_version')")
+    return Sign("queue", False, f"PostgreSQL {version} at {link.shown}, schema {link.schema}")
 
 
 def _dead(link: Link) -> Sign:

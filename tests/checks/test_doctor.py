@@ -34,11 +34,14 @@ def test_a_healthy_queue(queuectl):
         "quarantine",
     }
     assert [each for each in found if each["level"] == "problem"] == []
-    assert {each["about"]: each["what"] for each in found}["archive"] == "the archive is in step"
+    assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive reaches the head")
 
 
 def test_no_queue_yet_is_nothing_wrong_and_none_is_made(queuectl):
-    assert queuectl("doctor").code == 0
+    done = queuectl("doctor")
+    assert done.code == 0
+    assert f"ok       queue: there is no queue at {queuectl.db} yet" in done.out
+    assert "archive" not in done.out
     assert list(queuectl.folder.iterdir()) == []
 
 
@@ -58,7 +61,7 @@ def test_a_local_file_system(tmp_path):
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.52.0"])
 def test_a_sqlite_that_can_corrupt(monkeypatch, version):
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
-    found = wrong(doctor.installation())["SQLite"]
+    found = wrong([doctor.sqlite()])["SQLite"]
     assert (found.level, version in found.what, found.mend) == ("problem", True, "pip install -U apsw")
 
 
@@ -116,7 +119,7 @@ def test_an_archive_that_was_taken_away_is_missing_until_the_next_change(queuect
     assert "warning  archive: the archive is missing: the next change writes it anew" in done.out
     queuectl.add("true")
     found = queuectl.json("doctor")
-    assert {each["about"]: each["what"] for each in found}["archive"] == "the archive is in step"
+    assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive reaches the head")
 
 
 def test_an_archive_that_lacks_events(tmp_path):
@@ -185,6 +188,16 @@ def test_a_lost_worker_and_its_job(queuectl: Queuectl):
     assert done.code == 1
     assert "worker w1 is gone and holds 1 job:" in done.out
     assert "queuectl run" in done.out
+
+
+def test_a_queue_that_has_moved(queuectl):
+    queuectl.add("true")
+    queuectl.ok("migrate", "--to", "there.db")
+    there = queuectl.folder / "there.db"
+    done = queuectl("doctor")
+    assert done.code == 0
+    assert f"warning  queue: closed, moved to {there}  ->  queuectl --db {there} doctor" in done.out
+    assert "queue: closed" not in queuectl("--db", str(there), "doctor").out
 
 
 def test_a_queue_that_cannot_be_opened(queuectl):

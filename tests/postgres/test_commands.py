@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from threading import Thread
 
 import psycopg
@@ -112,8 +113,41 @@ def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:
 def test_doctor_on_a_queue_that_is_well(queuectl: OnServer) -> None:
     lived(queuectl)
     about = {finding["about"]: finding for finding in queuectl.json("doctor")}
-    wanted = ("dead rows", "snapshots", "waiting", "connections", "database", "archive")
+    wanted = (
+        "queue",
+        "dead rows",
+        "snapshots",
+        "waiting",
+        "connections",
+        "database",
+        "archive",
+        "permissions",
+        "output",
+    )
     assert {name: about[name]["level"] for name in wanted} == dict.fromkeys(wanted, "ok")
+    schema = queuectl.url.rpartition("=")[2]
+    assert re.fullmatch(rf"PostgreSQL \d+.* at postgresql://.*, schema {schema}", about["queue"]["what"])
+    assert about["disk"]["what"].endswith(f"are free in {queuectl.home}")
+    assert "SQLite" not in about
+    assert "pages of the database" not in about["database"]["what"]
+
+
+def test_doctor_where_there_is_no_queue_yet(queuectl: OnServer) -> None:
+    done = queuectl("doctor")
+    assert done.code == 0
+    assert (
+        f"ok       queue: there is no queue in the schema {queuectl.url.rpartition('=')[2]} of postgresql://"
+        in done.out
+    )
+    assert "database" not in done.out.replace("/database", "")
+
+
+def test_doctor_finds_what_others_may_write_to_on_this_machine(queuectl: OnServer) -> None:
+    lived(queuectl)
+    queuectl.home.chmod(0o777)
+    done = queuectl("doctor")
+    assert done.code == 1
+    assert f"others can write to {queuectl.home}" in done.out
 
 
 def signs(store: EventStore) -> dict[str, Sign]:
