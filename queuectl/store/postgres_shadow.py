@@ -34,6 +34,15 @@ SELECT regexp_replace(pg_get_indexdef(indexrelid), 'INDEX .* USING', 'INDEX USIN
 WHERE indrelid = to_regclass(?) ORDER BY 1
 """
 
+_GRANTS = """
+SELECT concat('GRANT ', privilege_type, ' ON {table} TO ',
+              CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+              CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
+FROM pg_class CROSS JOIN LATERAL aclexplode(relacl)
+WHERE pg_class.oid = coalesce(to_regclass('{table}'), {others}) AND grantee <> relowner
+"""
+"""What other roles may do with a table; of one that is gone, what they may with another that is derived too."""
+
 
 class Shadow:
     """The tables as the log makes them at `position`, and which rows of the live ones differ from that."""
@@ -179,8 +188,10 @@ class Shadow:
         self._link.run("UPDATE meta SET value = ? WHERE key = 'projection_version'", (str(VERSION),))
 
     def _remake(self, table: str) -> None:
+        others = ", ".join(f"to_regclass('{name}')" for name in TABLES if name != table)
+        grants = [grant for (grant,) in self._link.run(_GRANTS.format(table=table, others=others))]
         self._link.script(f"DROP TABLE IF EXISTS {table}")
-        self._link.script("".join(statements(table)))
+        self._link.script("".join(statements(table)) + "".join(f"{grant};" for grant in grants))
         if table in TABLES:
             self._link.run(f"INSERT INTO {table} SELECT * FROM shadow_{table}")
 
