@@ -281,7 +281,8 @@ class Archive:
             try:
                 os.fdatasync(self._file)
             except OSError:  # the next sync would prove nothing: what is in it is copied again, to another file
-                os.replace(last := segments(self.folder)[-1], f"{last}.damaged")
+                for last in segments(self.folder)[-1:]:  # none when the folder was moved away
+                    os.replace(last, f"{last}.damaged")
                 raise
         if self._new_names and self._lock is not None:
             os.fsync(self._lock)

@@ -250,6 +250,20 @@ def test_paranoid_says_that_the_change_is_in_the_database_alone(path, clock):
     store.close()
 
 
+def test_a_sync_that_fails_in_a_folder_that_is_gone_is_said_like_any_other(path, clock, monkeypatch):
+    store = kept(path, clock, "paranoid")
+    add(store, new("a"))
+
+    def moved_away(descriptor):
+        os.rename(f"{path}.archive", f"{path}.elsewhere")
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "fdatasync", moved_away)
+    with pytest.raises(StoreError, match="recorded in the database but not in the archive"):
+        add(store, new("b"))
+    store.close()
+
+
 @pytest.mark.parametrize(("durability", "synchronous", "syncs"), [("safe", 2, 0), ("paranoid", 2, 3), ("fast", 1, 0)])
 def test_the_levels_of_durability(path, clock, monkeypatch, durability, synchronous, syncs):
     counted = []
