@@ -5,7 +5,7 @@ over the default. A variable that is set but empty counts as not set.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -250,10 +250,11 @@ def home(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
     return (_outside(None, _variable("home"), environ, dotenv) or (None, ""))[0]
 
 
-def read_dotenv(directory: str = ".") -> dict[str, str]:
+def read_dotenv(directory: str = ".", overruled: Collection[str] = ()) -> dict[str, str]:
     """The QUEUECTL_ variables of the directory's `.env`; none without one.
 
-    Raises UsageError when the file is another user's, is not UTF-8, or cannot be read, or a line that names one cannot.
+    Raises UsageError when the file is not UTF-8, or cannot be read, or a line that names one cannot; and when it is
+    another user's, unless flags or the environment overrule all that it says.
     """
     path = f"{directory}/.env"
     try:
@@ -267,9 +268,12 @@ def read_dotenv(directory: str = ".") -> dict[str, str]:
         raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     if "QUEUECTL_" not in text:
         return {}
-    if owner not in (0, os.geteuid()):  # it could name a queue whose jobs this user's worker would run
+    found = _variables(text, path)
+    if owner in (0, os.geteuid()):
+        return found
+    if found.keys() - set(overruled):  # it could name a queue whose jobs this user's worker would run
         raise UsageError(f"{path} belongs to another user and is not followed: set the variables yourself elsewhere")
-    return _variables(text, path)
+    return {}
 
 
 def _variables(text: str, path: str) -> dict[str, str]:

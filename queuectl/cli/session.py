@@ -34,7 +34,8 @@ class Session:
 
     @cached_property
     def _dotenv(self) -> dict[str, str]:
-        return read_dotenv()
+        flags = {"QUEUECTL_DB": self._db, "QUEUECTL_ARCHIVE_DIR": self._archive_dir}
+        return read_dotenv(overruled=[name for each in (flags, self._environ) for name, value in each.items() if value])
 
     @cached_property
     def url(self) -> str:

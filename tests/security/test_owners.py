@@ -100,8 +100,23 @@ def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
     assert queuectl.ok("config", "get", "max-retries") == "7"
     give_away(queuectl.folder, ".env")
     complained(queuectl("config", "get", "max-retries"), 2, ".env belongs to another user")
+    assert queuectl.ok("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "5"}) == "5"
     file.write_text("OTHER=7\n")
     assert queuectl.ok("config", "get", "max-retries") == "3"
+
+
+@needs_root
+def test_a_database_that_someone_else_names_is_no_matter_where_a_flag_names_one(queuectl: Queuectl) -> None:
+    (queuectl.folder / ".env").write_text("QUEUECTL_DB=theirs.db\n")
+    give_away(queuectl.folder, ".env")
+    complained(queuectl("enqueue", "true"), 2, ".env belongs to another user")
+    complained(queuectl("--archive-dir", "copy", "enqueue", "true"), 2, ".env belongs to another user")
+    queuectl.ok("--db", str(queuectl.db), "enqueue", "true")
+    queuectl.ok("enqueue", "true", env={"QUEUECTL_DB": str(queuectl.db)})
+    assert not (queuectl.folder / "theirs.db").exists()
+    with (queuectl.folder / ".env").open("a") as file:
+        file.write("QUEUECTL_TIMEOUT=1s\n")
+    complained(queuectl("--db", str(queuectl.db), "enqueue", "true"), 2, ".env belongs to another user")
 
 
 @needs_root
