@@ -9,7 +9,7 @@ from unittest.mock import patch
 if TYPE_CHECKING:
     from queuectl.store.postgres_link import Link
 
-WAYS = ("run", "many", "copy", "script", "settle")
+WAYS = ("run", "many", "copy", "script", "together", "settle")
 """The functions of a Link that send something and wait for the answer: one round trip each, but see `_goes_out`."""
 
 

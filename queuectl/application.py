@@ -221,19 +221,28 @@ class Queue:
                     line += self.store.claimable(queues, limit - len(changes) + AHEAD, now, blocked | changes.keys())
                 if not line:
                     break
-                job_id = line.pop(0)
-                change = self._claim_change(claimant, job_id, now, reserve, searched)
-                if change is not None:
-                    changes[job_id] = change
-                elif searched:
-                    blocked.add(job_id)
+                wanted = line[: limit - len(changes)]
+                del line[: len(wanted)]
+                loaded = self.store.load_all(wanted)
+                for job_id in wanted:
+                    change = self._claim_change(claimant, job_id, loaded[job_id], now, reserve, searched)
+                    if change is not None:
+                        changes[job_id] = change
+                    elif searched:
+                        blocked.add(job_id)
             return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
 
     def _claim_change(
-        self, claimant: e.Claimed, job_id: str, now: int, reserve: Callable[[Job], bool], searched: bool
+        self,
+        claimant: e.Claimed,
+        job_id: str,
+        found: Job | DamagedEventError | None,
+        now: int,
+        reserve: Callable[[Job], bool],
+        searched: bool,
     ) -> Change | None:
         try:
-            job = self.store.load(job_id)
+            job = _sound(found)
             events = c.decide(c.Claim(job_id, claimant), job, now)
         except (DamagedEventError, NoSuchJobError, RefusedError):
             if searched:
@@ -259,6 +268,12 @@ class Queue:
         if job is None:
             raise NoSuchJobError(f"no such job: {job_id}")
         return job if job.state in (*FINISHED, State.PURGED) else None
+
+
+def _sound(found: Job | DamagedEventError | None) -> Job | None:
+    if isinstance(found, DamagedEventError):
+        raise found
+    return found
 
 
 def _key(command: c.Command, job: Job | None) -> str | None:

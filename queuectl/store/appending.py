@@ -27,6 +27,8 @@ Keep = Callable[[Mapping[str, str]], Keeping]
 """How a queue is kept, given what `config set` left."""
 
 _INSERT_EVENT = f"INSERT INTO events VALUES ({', '.join('?' * len(codec.COLUMNS))})"
+_ONCE: tuple[tuple[()]] = ((),)
+"""The rows of a statement without parameters."""
 _LAST = "SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 
 
@@ -146,16 +148,16 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
     def _savepoint(self) -> Iterator[None]:
         """A part of a transaction that is done as a whole or not at all."""
         head = self._locked_head
-        self._run("SAVEPOINT part")
+        self._insert("SAVEPOINT part", _ONCE)
         try:
             yield
+            self._insert("RELEASE part", _ONCE)
+            self._settle()
         except BaseException:
             self._run("ROLLBACK TO part")
             self._locked_head = head
+            self._insert("RELEASE part", _ONCE)
             raise
-        finally:
-            if self._in_transaction():
-                self._run("RELEASE part")
 
     def _refuse_beside(self) -> None:
         if self._keeper is not None and self._keeper.refusal is not None:
@@ -173,7 +175,6 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         with self._savepoint() if self._in_transaction() else self.transaction():
             batch = self._record(changes, actor)
             jobs = self._project(changes, batch)
-            self._settle()
             if any(type_of(record.event) in WAKING for records in batch for record in records):
                 self._waking = True
         return jobs

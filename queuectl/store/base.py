@@ -4,7 +4,7 @@ Whoever writes takes the log's lock first, then reads the head and appends: posi
 in commit order. `append` outside `transaction` takes the lock for itself.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -138,6 +138,9 @@ class EventStore(Protocol):
 
     def load(self, job_id: str) -> Job | None:
         """Fold a job's stream, purged or not. Raises DamagedEventError."""
+
+    def load_all(self, job_ids: Collection[str]) -> Mapping[str, Job | DamagedEventError | None]:
+        """The same for several at once; of a damaged one, what is wrong with it."""
 
     def version(self, stream_id: str) -> int:
         """The version of the stream's last event, 0 for none."""

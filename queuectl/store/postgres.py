@@ -7,7 +7,7 @@ a claim that it forgot would be run again beside the first run.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ SELECT position, digest, recorded_at, {_VALUE.format("writes")}, {_VALUE.format(
 FROM (VALUES (1)) AS one LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
      AS last ON true
 """
+_WRITTEN = f"SELECT coalesce(max(position), 0), {_VALUE.format('writes')} FROM events"
 _COUNT_WRITE = """
 UPDATE meta SET value = CAST(value AS bigint) + 1
 WHERE key = 'writes' AND pg_current_xact_id_if_assigned() IS NOT NULL RETURNING CAST(value AS bigint)"""
@@ -128,7 +129,7 @@ class PostgresStore(AppendedLog):
     def _begin(self, durable: bool) -> None:
         self._durable = durable
         try:
-            *_, [self._state] = self._link.script(f"{self._link.begin};{_STATE}")
+            *_, [self._state] = self._link.together(*self._link.begin, _STATE)
         except BaseException:
             self._roll_back()
             raise
@@ -155,7 +156,7 @@ class PostgresStore(AppendedLog):
             steps.insert(0, _COUNT_WRITE)
             steps += [] if self._durable else ["SET LOCAL synchronous_commit = off"]
         try:
-            found = self._link.script(";".join([*steps, "COMMIT"]))
+            found = self._link.together(*steps, "COMMIT")
         except StoreBusyError:  # what leaves no event leaves nothing to know it by
             if after.position == before.position or not self._came_through(after):
                 raise
@@ -237,9 +238,8 @@ class PostgresStore(AppendedLog):
 
     def changed(self) -> bool:
         """See EventStore."""
-        self._notice(
-            *map(int, self._run(f"SELECT coalesce(max(position), 0), {_VALUE.format('writes')} FROM events")[0])
-        )
+        if not self._link.inside:  # with the lock it has been looked at, and nobody else can write
+            self._notice(*map(int, self._run(_WRITTEN)[0]))
         changed, self._disturbed = self._disturbed, False
         return changed
 
@@ -277,15 +277,10 @@ class PostgresStore(AppendedLog):
                 self._floors.lower(job.spec.queue, job.spec.priority, job.due_at)
         return jobs
 
-    def _due(self, queue: str, priority: int, now: int, limit: int, since: int | None = None) -> list[Any]:
-        """From the floor on, if that is enough."""
-        floor = self._floors.of(queue, priority)
-        found = super()._due(queue, priority, now, limit, floor)
-        if floor is not None and len(found) < limit:
-            found = super()._due(queue, priority, now, limit)
-        if found:
-            self._floors.found(queue, priority, found[0][0])
-        return found
+    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+        """See EventStore. In one question, since the log's lock is held meanwhile."""
+        found = self._floors.search(self._run, queues, limit + len(skip), now)
+        return [job_id for job_id in found if job_id not in skip][:limit]
 
     def close(self) -> None:
         """See EventStore."""

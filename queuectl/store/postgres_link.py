@@ -140,9 +140,9 @@ class Link:
     # ── the log's lock ──────────────────────────────────────────────────────────────────────────────
 
     @property
-    def begin(self) -> str:
+    def begin(self) -> tuple[str, str]:
         """Begins a transaction with the log's lock, which it holds to its end."""
-        return f"BEGIN; SELECT pg_advisory_xact_lock({_LOCKS}, {self._number})"
+        return "BEGIN", f"SELECT pg_advisory_xact_lock({_LOCKS}, {self._number})"
 
     @property
     def second_lock(self) -> str:
@@ -152,11 +152,11 @@ class Link:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """A transaction that is not the store's own."""
-        self.script(self.begin)
+        self.together(*self.begin)
         self.inside = True
         try:
             yield
-            self.script("COMMIT")
+            self.together("COMMIT")
             self.inside = False
         except BaseException:
             self.roll_back()
@@ -185,7 +185,7 @@ class Link:
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """One statement for each row; how many rows it wrote in all."""
-        with self._translated(), self._with_what_waits() as db:
+        with self._translated(), self._pipeline() as db:
             cursor = db.cursor()
             cursor.executemany(_numbered(sql), rows)
         return cursor.rowcount
@@ -197,11 +197,20 @@ class Link:
     @contextmanager
     def _with_what_waits(self) -> "Iterator[psycopg.Connection[Row]]":
         """The connection; what waits is sent first, and answered together with what is asked now."""
-        db, waiting, self._waiting = self._live(), self._waiting, []
-        if not waiting:
-            yield db
+        if not self._waiting:
+            yield self._live()
             return
-        with db.pipeline():
+        with self._pipeline() as db:
+            yield db
+
+    @contextmanager
+    def _pipeline(self) -> "Iterator[psycopg.Connection[Row]]":
+        """The connection, what waits sent first; everything is answered at the end, in one round trip."""
+        db, waiting, self._waiting = self._live(), self._waiting, []
+        with db.pipeline() as pipeline:
+            # psycopg itself ends with a Flush behind the Sync. With that the server stops the clock that it keeps on
+            # idle transactions, and who is frozen would hold the log's lock for ever.
+            pipeline._exit_gen = pipeline._sync_gen  # type: ignore[method-assign]
             for sql, rows in waiting:
                 db.cursor().executemany(_numbered(sql), rows)
             yield db
@@ -210,6 +219,21 @@ class Link:
         """Wait for what waits."""
         with self._translated(), self._with_what_waits():
             pass
+
+    def together(self, *statements: str) -> list[list[Row]]:
+        """What waits, and then these, in one round trip; the rows of each. What follows on one that fails is not done.
+
+        The server keeps their plans, unlike those of a script, and each sees what was committed before it began.
+        """
+        return self._once_more(lambda: self._together(statements))
+
+    def _together(self, statements: Sequence[str]) -> list[list[Row]]:
+        with self._translated():
+            with self._pipeline() as db:
+                cursors = [db.execute(sql) for sql in statements]
+            found = [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            self._refuse_rollback(cursors[-1].statusmessage, statements[-1])
+            return found
 
     def copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         """Many new rows at once."""
@@ -230,9 +254,13 @@ class Link:
             found = [cursor.fetchall()] if cursor.description else []
             while cursor.nextset():
                 found += [cursor.fetchall()] if cursor.description else []
-            if cursor.statusmessage == "ROLLBACK" and not sql.endswith("ROLLBACK"):
-                raise StoreError(f"{self.shown} has rolled the transaction back")
+            self._refuse_rollback(cursor.statusmessage, sql)
             return found
+
+    def _refuse_rollback(self, status: str | None, sql: str) -> None:
+        """A COMMIT of what has failed is answered by that, and by no error."""
+        if status == "ROLLBACK" and not sql.endswith("ROLLBACK"):
+            raise StoreError(f"{self.shown} has rolled the transaction back")
 
     def roll_back(self) -> None:
         """Undo what the transaction did. With a broken connection there is nothing left to undo."""

@@ -66,26 +66,22 @@ class ProjectedTables(Tables):
 
     def _put(self, row: Row) -> None:
         key = TABLES[row.table][0]
-        self._run(f"DELETE FROM {row.table} WHERE {key} = ?", (row.key,))
+        self._insert(f"DELETE FROM {row.table} WHERE {key} = ?", [(row.key,)])
         if row.values is not None:
-            self._run(_insert_sql(row.table), row.values)
+            self._insert(_insert_sql(row.table), [row.values])
 
     def _add_counts(self, counts: Counter[tuple[str, int, str]]) -> None:
         deltas = [(*key, delta) for key, delta in counts.items() if delta]
         if deltas:
-            for *key, jobs in self._run(_add_sql(len(deltas)), [value for row in deltas for value in row]):
-                if jobs == 0:
-                    self._run(_DROP_ZERO, key)
+            self._insert(_ADD, deltas)
+        if fewer := [key for *key, delta in deltas if delta < 0]:
+            self._insert(_DROP_ZERO, fewer)
 
 
-@cache
-def _add_sql(rows: int) -> str:
-    return (
-        f"INSERT INTO counts VALUES {', '.join(['(?, ?, ?, ?)'] * rows)} ON CONFLICT ({', '.join(COUNT_KEYS)})"
-        f" DO UPDATE SET jobs = counts.jobs + excluded.jobs RETURNING {', '.join(COUNT_KEYS)}, jobs"
-    )
-
-
+_ADD = (
+    f"INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT ({', '.join(COUNT_KEYS)})"
+    " DO UPDATE SET jobs = counts.jobs + excluded.jobs"
+)
 _DROP_ZERO = f"DELETE FROM counts WHERE {' AND '.join(f'{key} = ?' for key in COUNT_KEYS)} AND jobs = 0"
 
 

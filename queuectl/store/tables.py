@@ -11,7 +11,7 @@ from queuectl.store.base import PAUSE_ALL, Count, JobFilter, WorkerRow
 from queuectl.store.lent import Lent
 from queuectl.store.projections import DLQ, JOBS, SECOND
 
-__all__ = ["SORTS", "Tables"]
+__all__ = ["OPEN_LANES", "SORTS", "Tables"]
 
 SORTS = {
     "created": "position",
@@ -23,12 +23,12 @@ SORTS = {
 }
 """What `list --sort` takes -> the column of `jobs`."""
 
-_LANES = f"""
-SELECT queue, priority FROM counts
-WHERE state = '{State.PENDING}' AND jobs > 0
-  AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
-ORDER BY priority DESC
+OPEN_LANES = f"""
+state = '{State.PENDING}' AND jobs > 0
+AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
 """
+"""Which rows of `counts` are queues and priorities of which jobs may be claimed."""
+_LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
 _WORKERS = WorkerRow.__struct_fields__
 _PROCESS = ("host", "boot_id", "pid", "pid_namespace", "pid_started_at")
 
@@ -59,12 +59,11 @@ class Tables(Lent):
         lanes = self._run(_LANES)
         return [lane for lane in lanes if not queues or lane[0] in queues]
 
-    def _due(self, queue: str, priority: int, now: int, limit: int, since: int | None = None) -> list[Any]:
-        first, *floor = ("IS NOT NULL",) if since is None else (">= ?", since)
+    def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
         return self._run(
             f"SELECT due_at, position, id FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
-            f" AND due_at {first} AND due_at <= ? ORDER BY due_at, position LIMIT ?",
-            (queue, priority, *floor, now, limit),
+            " AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, position LIMIT ?",
+            (queue, priority, now, limit),
         )
 
     def next_due(self, queues: Collection[str]) -> int | None:

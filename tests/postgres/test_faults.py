@@ -75,24 +75,24 @@ def test_what_a_cut_transaction_did_is_gone(fragile, store, when):
     check(store)
 
 
-def losing_the_answer(store: PostgresStore, lose: Callable[[str], None]) -> None:
+def losing_the_answer(store: PostgresStore, lose: Callable[..., None]) -> None:
     """The next commit is met by `lose`, which gets what would be sent."""
-    real = store._link.script
+    real = store._link.together
 
-    def script(sql: str) -> list[list[tuple[object, ...]]]:
-        if sql.endswith("COMMIT"):
-            store._link.script = real  # type: ignore[method-assign]
-            lose(sql)
-        return real(sql)
+    def together(*statements: str) -> list[list[tuple[object, ...]]]:
+        if statements[-1] == "COMMIT":
+            store._link.together = real  # type: ignore[method-assign]
+            lose(*statements)
+        return real(*statements)
 
-    store._link.script = script  # type: ignore[method-assign]
+    store._link.together = together  # type: ignore[method-assign]
 
 
 def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
     """It went through: so the change is told, once."""
 
-    def lose(sql: str) -> None:
-        store._link.script(sql)
+    def lose(*statements: str) -> None:
+        store._link.together(*statements)
         cut(fragile, store)
         raise StoreBusyError
 
@@ -103,7 +103,7 @@ def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
 
 
 def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
-    losing_the_answer(store, lambda sql: cut(fragile, store))
+    losing_the_answer(store, lambda *statements: cut(fragile, store))
     with pytest.raises(StoreBusyError):
         add(store, new("a"))
     assert store.head().position == 0
@@ -114,8 +114,8 @@ def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
 def test_when_the_server_cannot_be_asked_either_nobody_is_told_to_try_again(fragile, store, monkeypatch):
     """The job would be there twice."""
 
-    def lose(sql: str) -> None:
-        store._link.script(sql)
+    def lose(*statements: str) -> None:
+        store._link.together(*statements)
         monkeypatch.setattr(store._link, "_connect", refused)
         cut(fragile, store)
         raise StoreBusyError
@@ -134,7 +134,7 @@ def test_when_the_server_cannot_be_asked_either_nobody_is_told_to_try_again(frag
 def test_a_sign_of_life_that_did_not_arrive_is_none(fragile, store):
     """There is no event to look for: a worker that took it for given would outlive its lease."""
     add(store, new("a"))
-    losing_the_answer(store, lambda sql: cut(fragile, store))
+    losing_the_answer(store, lambda *statements: cut(fragile, store))
     with pytest.raises(StoreBusyError):
         store.beat(a_worker())
     assert store.workers() == []
