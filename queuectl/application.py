@@ -225,32 +225,25 @@ class Queue:
                 del line[: len(wanted)]
                 loaded = self.store.load_all(wanted)
                 for job_id in wanted:
-                    change = self._claim_change(claimant, job_id, loaded[job_id], now, reserve, searched)
-                    if change is not None:
-                        changes[job_id] = change
+                    job, events = self._claimed(c.Claim(job_id, claimant), loaded[job_id], now, searched)
+                    if job is not None and reserve(job):
+                        changes[job_id] = Change(job_id, job.version, events, job)
                     elif searched:
                         blocked.add(job_id)
             return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
 
-    def _claim_change(
-        self,
-        claimant: e.Claimed,
-        job_id: str,
-        found: Job | DamagedEventError | None,
-        now: int,
-        reserve: Callable[[Job], bool],
-        searched: bool,
-    ) -> Change | None:
+    def _claimed(
+        self, command: c.Claim, found: Job | DamagedEventError | None, now: int, searched: bool
+    ) -> tuple[Job | None, Sequence[e.Event]]:
+        """The job and what claiming it comes to; no job when it is not to be had."""
         try:
-            job = _sound(found)
-            events = c.decide(c.Claim(job_id, claimant), job, now)
-        except (DamagedEventError, NoSuchJobError, RefusedError):
-            if searched:
-                self.store.hold(job_id)  # the table and the log disagree: the log is right, the job is not to run
-            return None
-        if job is None or not reserve(job):
-            return None
-        return Change(job_id, job.version, events, job)
+            if not isinstance(found, DamagedEventError):
+                return found, c.decide(command, found, now)
+        except (NoSuchJobError, RefusedError):
+            pass
+        if searched:
+            self.store.hold(command.job_id)  # the table and the log disagree: the log is right, the job is not to run
+        return None, ()
 
     def unfinished(self, queues: Collection[str]) -> bool:
         """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused.
@@ -268,12 +261,6 @@ class Queue:
         if job is None:
             raise NoSuchJobError(f"no such job: {job_id}")
         return job if job.state in (*FINISHED, State.PURGED) else None
-
-
-def _sound(found: Job | DamagedEventError | None) -> Job | None:
-    if isinstance(found, DamagedEventError):
-        raise found
-    return found
 
 
 def _key(command: c.Command, job: Job | None) -> str | None:

@@ -8,6 +8,8 @@ but what is enqueued for a moment that has passed: hence from the beginning now 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import msgspec
+
 from queuectl.domain.machine import State
 from queuectl.runtime import SystemClock
 from queuectl.store.tables import OPEN_LANES
@@ -16,18 +18,21 @@ __all__ = ["Floors"]
 
 FROM_THE_BEGINNING_EVERY = 1_000_000
 
+_encode = msgspec.json.Encoder().encode
+
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
-_DUE = f"jobs WHERE state = '{State.PENDING}' AND queue = lane.queue AND priority = lane.priority AND due_at <= ?5"
+_DUE = f"jobs WHERE state = '{State.PENDING}' AND queue = lane.queue AND priority = lane.priority AND due_at <= ?4"
 _SEARCH = f"""
 SELECT lane.queue, lane.priority, due.due_at, due.id
 FROM (SELECT queue, priority, floor FROM counts
-      LEFT JOIN unnest(CAST(?1 AS text[]), CAST(?2 AS bigint[]), CAST(?3 AS bigint[])) AS known (queue, priority, floor)
-      USING (queue, priority) WHERE {OPEN_LANES} AND (?6 OR queue = ANY(CAST(?7 AS text[])))) AS lane,
-LATERAL (SELECT CASE WHEN (SELECT count(*) FROM (SELECT FROM {_DUE} AND due_at >= lane.floor LIMIT ?4) AS enough) = ?4
+      LEFT JOIN json_to_recordset(CAST(?1 AS json)) AS known (queue text, priority bigint, floor bigint)
+      USING (queue, priority)
+      WHERE {OPEN_LANES} AND (?2 = '[]' OR queue IN (SELECT json_array_elements_text(CAST(?2 AS json))))) AS lane,
+LATERAL (SELECT CASE WHEN (SELECT count(*) FROM (SELECT FROM {_DUE} AND due_at >= lane.floor LIMIT ?3) AS enough) = ?3
          THEN lane.floor ELSE {-1 << 63} END AS place) AS first,
-LATERAL (SELECT due_at, position, id FROM {_DUE} AND due_at >= first.place ORDER BY due_at, position LIMIT ?4) AS due
-ORDER BY lane.priority DESC, due.due_at, due.position LIMIT ?4
+LATERAL (SELECT due_at, position, id FROM {_DUE} AND due_at >= first.place ORDER BY due_at, position LIMIT ?3) AS due
+ORDER BY lane.priority DESC, due.due_at, due.position LIMIT ?3
 """
 """One index seek per queue and priority that has pending jobs: from its floor on, if there is enough."""
 
@@ -41,9 +46,8 @@ class Floors:
 
     def search(self, ask: Ask, queues: Collection[str], limit: int, now: int) -> list[str]:
         """The first in the line, at `now`."""
-        known = self._known()
-        lanes = [*zip(*known, strict=True)] or [(), ()]
-        found = ask(_SEARCH, (*map(list, lanes), [*known.values()], limit, now, not queues, [*queues]))
+        floors = [{"queue": key[0], "priority": key[1], "floor": floor} for key, floor in self._known().items()]
+        found = ask(_SEARCH, (_json(floors), _json(list(queues)), limit, now))
         for queue, priority, due_at, _ in reversed(found):
             self._floors[queue, priority] = due_at
         return [job_id for *_, job_id in found]
@@ -59,3 +63,7 @@ class Floors:
         """One that is due then has come."""
         if due_at < self._floors.get((queue, priority), due_at):
             del self._floors[queue, priority]
+
+
+def _json(value: object) -> str:
+    return _encode(value).decode()

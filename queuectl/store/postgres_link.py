@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.types.numeric import Int8Dumper
+from psycopg.pq.abc import PGresult
 
 from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store.base import VersionConflictError
 from queuectl.store.postgres_errors import first_line, meaning, not_understood, will_pass
+from queuectl.store.postgres_pipeline import Step, exchange, rows_of
 from queuectl.store.postgres_url import place_of, without_password
 
 __all__ = ["Link", "Row"]
@@ -75,7 +76,8 @@ class Link:
         self._clock, self._retry_at = SystemClock(), 0
         self._closed = self._listening = self._heard = False
         self.inside = False
-        self._waiting: list[tuple[str, Sequence[Sequence[Any]]]] = []
+        self._waiting: list[Step] = []
+        self._prepared: dict[str, bytes] = {}
         self._connect()
 
     # ── the connection ──────────────────────────────────────────────────────────────────────────────
@@ -88,10 +90,9 @@ class Link:
             raise (StoreBusyError if will_pass(error) else StoreError)(what) from None
         except psycopg.Error as error:
             raise UsageError(f"{self.shown} cannot be used: {first_line(error)}") from None
-        db.adapters.register_dumper(int, Int8Dumper)  # one type, so that a statement is prepared once
-        db.cursor_factory = psycopg.RawCursor
+        db.cursor_factory, db.prepare_threshold = psycopg.RawCursor, None
         db.add_notify_handler(self._note)
-        self._db = db
+        self._db, self._prepared = db, {}
         try:
             self.script(_SETTLE.format(schema=self.schema, patience=self._patience))
             self._greet(self)
@@ -169,10 +170,8 @@ class Link:
         return self._once_more(lambda: self._run(sql, parameters))
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        with self._translated():
-            with self._with_what_waits() as db:
-                found = db.execute(_numbered(sql), parameters)
-            return found.fetchall() if found.description else []
+        *_, answer = self._exchange((_numbered(sql), [parameters]))
+        return rows_of(self._live(), answer)
 
     def _once_more(self, step: Callable[[], T]) -> T:
         """A connection may have been cut while nothing was asked of it, which shows only when something is."""
@@ -184,41 +183,18 @@ class Link:
         return step()
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-        """One statement for each row; how many rows it wrote in all."""
-        with self._translated(), self._pipeline() as db:
-            cursor = db.cursor()
-            cursor.executemany(_numbered(sql), rows)
-        return cursor.rowcount
+        """What waits, and one statement for each row; how many rows it wrote in all."""
+        answers = self._exchange((_numbered(sql), rows))
+        return sum(answer.command_tuples or 0 for answer in answers[-len(rows) :])
 
     def later(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """The same, sent along with the next statement of the transaction, which raises what is wrong with either."""
-        self._waiting.append((sql, rows))
-
-    @contextmanager
-    def _with_what_waits(self) -> "Iterator[psycopg.Connection[Row]]":
-        """The connection; what waits is sent first, and answered together with what is asked now."""
-        if not self._waiting:
-            yield self._live()
-            return
-        with self._pipeline() as db:
-            yield db
-
-    @contextmanager
-    def _pipeline(self) -> "Iterator[psycopg.Connection[Row]]":
-        """The connection, what waits sent first; everything is answered at the end, in one round trip."""
-        db, waiting, self._waiting = self._live(), self._waiting, []
-        with db.pipeline() as pipeline:
-            # psycopg itself ends with a Flush behind the Sync. With that the server stops the clock that it keeps on
-            # idle transactions, and who is frozen would hold the log's lock for ever.
-            pipeline._exit_gen = pipeline._sync_gen  # type: ignore[method-assign]
-            for sql, rows in waiting:
-                db.cursor().executemany(_numbered(sql), rows)
-            yield db
+        """One statement for each row, sent along with the next ones of the transaction, which raise what is wrong."""
+        self._waiting.append((_numbered(sql), rows))
 
     def settle(self) -> None:
         """Wait for what waits."""
-        with self._translated(), self._with_what_waits():
-            pass
+        if self._waiting:
+            self._exchange()
 
     def together(self, *statements: str) -> list[list[Row]]:
         """What waits, and then these, in one round trip; the rows of each. What follows on one that fails is not done.
@@ -228,12 +204,16 @@ class Link:
         return self._once_more(lambda: self._together(statements))
 
     def _together(self, statements: Sequence[str]) -> list[list[Row]]:
+        answers = self._exchange(*((sql, [()]) for sql in statements))[-len(statements) :]
+        self._refuse_rollback((answers[-1].command_status or b"").decode(), statements[-1])
+        return [rows_of(self._live(), answer) for answer in answers]
+
+    def _exchange(self, *asked: Step) -> list[PGresult]:
+        """What waits, and then what is asked."""
+        steps, self._waiting = [*self._waiting, *asked], []
+        db = self._live()
         with self._translated():
-            with self._pipeline() as db:
-                cursors = [db.execute(sql) for sql in statements]
-            found = [cursor.fetchall() if cursor.description else [] for cursor in cursors]
-            self._refuse_rollback(cursors[-1].statusmessage, statements[-1])
-            return found
+            return exchange(db, self._prepared, steps)
 
     def copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         """Many new rows at once."""

@@ -1,0 +1,92 @@
+"""Several statements in one round trip: sent in one piece, each once for every row of its parameters.
+
+Not by psycopg's own pipeline: that sends each by itself, and a Flush behind the Sync, with which the server stops the
+clock that it keeps on idle transactions, so that who is frozen would hold the log's lock for ever. Statements are
+prepared by us alone: psycopg throws away all that a connection has prepared, its own or not, now and then.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.generators import fetch_many, pipeline_communicate
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
+
+__all__ = ["Step", "exchange", "rows_of"]
+
+Step = tuple[str, Sequence[Sequence[Any]]]
+"""A statement, and the rows of its parameters."""
+
+_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
+
+
+def exchange(db: "psycopg.Connection[Any]", known: dict[str, bytes], steps: Sequence[Step]) -> list[PGresult]:
+    """One answer for each row, in order. Raises psycopg.Error for the first that fails; what follows it is not done.
+
+    `known` are the statements that this connection's server has prepared, by name; it grows.
+    """
+    new = {sql: b"exchange_%d" % number for number, sql in enumerate(_unknown(known, steps), len(known))}
+    db.pgconn.enter_pipeline_mode()
+    try:
+        for sql, name in new.items():
+            db.pgconn.send_prepare(name, sql.encode())
+        for sql, rows in steps:
+            for row in rows:
+                _send(db, known.get(sql) or new[sql], row)
+        answers = [*_answers(db)]
+    finally:
+        _leave(db)
+    known.update(pair for pair, answer in zip(new.items(), answers, strict=False) if answer.status not in _FAILED)
+    for answer in answers:
+        if answer.status in _FAILED:
+            raise psycopg.errors.error_from_result(answer)
+    return answers[len(new) :]
+
+
+def _leave(db: "psycopg.Connection[Any]") -> None:
+    """With answers outstanding, because something interrupted us, the connection is of no more use."""
+    if not db.closed:
+        try:
+            db.pgconn.exit_pipeline_mode()
+        except psycopg.OperationalError:
+            db.close()
+
+
+def _unknown(known: dict[str, bytes], steps: Sequence[Step]) -> dict[str, None]:
+    return dict.fromkeys(sql for sql, _ in steps if sql not in known)
+
+
+def _send(db: "psycopg.Connection[Any]", name: bytes, row: Sequence[Any]) -> None:
+    formats = [Format.BINARY if isinstance(value, bytes) else Format.TEXT for value in row]
+    db.pgconn.send_query_prepared(name, [*map(_sent, row)], formats)
+
+
+def _sent(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    text = str(value)
+    if "\0" in text:
+        raise psycopg.DataError("PostgreSQL takes no text with a NUL")  # libpq would take what stands before it
+    return text.encode()
+
+
+def _answers(db: "psycopg.Connection[Any]") -> Iterator[PGresult]:
+    """All, up to that of the Sync."""
+    came = deque(db.wait(pipeline_communicate(db.pgconn, deque([db.pgconn.pipeline_sync]))))
+    while True:
+        for answer in came.popleft() if came else db.wait(fetch_many(db.pgconn)):
+            if answer.status == ExecStatus.PIPELINE_SYNC:
+                return
+            yield answer
+
+
+def rows_of(db: "psycopg.Connection[Any]", answer: PGresult) -> list[tuple[Any, ...]]:
+    """The rows of an answer; none when it is of a statement that has none."""
+    if answer.status != ExecStatus.TUPLES_OK:
+        return []
+    read = Transformer(db)
+    read.set_pgresult(answer)
+    return read.load_rows(0, answer.ntuples, tuple)
