@@ -75,9 +75,12 @@ class Queuectl:
         from queuectl.domain.commands import Exit, Report
 
         claiming = _claiming(self.queue)
-        while jobs := claiming.take(at_once):
-            known = {job.id: job for job in jobs}
-            self.queue.execute([Report(job.id, job.run, Exit()) for job in jobs], known)
+        jobs = claiming.take(at_once)
+        while jobs:
+            with self.queue.store.transaction():  # one turn for both, as a worker does it
+                known = {job.id: job for job in jobs}
+                self.queue.execute([Report(job.id, job.run, Exit()) for job in jobs], known)
+                jobs = claiming.take(at_once)
 
     async def work_for_ever(self) -> None:
         """See Peer."""

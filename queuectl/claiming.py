@@ -4,6 +4,7 @@ A look at the line serves several claims (hints), until another process has writ
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from queuectl.application import Queue
@@ -51,8 +52,8 @@ class Claiming:
     held_until: int = 0
     _shortage: int = 0
 
-    def take(self, limit: int) -> list[Job]:
-        """Claim up to `limit` jobs, whose locks are then held."""
+    def take(self, limit: int, turn: AbstractContextManager[object] | None = None) -> list[Job]:
+        """Claim up to `limit` jobs, whose locks are then held; within `turn`, if that is the transaction."""
         reserved: list[str] = []
 
         def reserve(job: Job) -> bool:
@@ -63,7 +64,7 @@ class Claiming:
             return True
 
         try:
-            with self.queue.store.transaction(durable=False):
+            with turn or self.queue.store.transaction(durable=False):
                 self._check_hints()
                 return self.queue.claim(self.claimant, self.queues, limit, reserve, self._hints)
         except BaseException:

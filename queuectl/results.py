@@ -1,7 +1,8 @@
 """Results of ended runs on their way to the log: kept until they are recorded, and recorded together."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from queuectl.application import Queue
@@ -25,6 +26,7 @@ class Results:
     queue: Queue
     waiting: dict[str, tuple[Command, Job]] = field(default_factory=dict)
     _since: int = 0
+    _unarchived: NotArchivedError | None = None
 
     def add(self, result: Command, job: Job, now: int) -> None:
         """Keep a result; `job` is as its run was claimed."""
@@ -39,33 +41,46 @@ class Results:
 
     def record(self) -> list[Job]:
         """Append all to the log; the jobs that result. One damaged job does not keep the results of the others."""
+        jobs: list[Job] = []
+        with self.recorded(jobs):
+            pass
+        self.complain()
+        return jobs
+
+    @contextmanager
+    def recorded(self, jobs: list[Job]) -> Iterator[None]:
+        """The same in one transaction with what the caller does: one turn at the log's lock, one sync, for both.
+
+        They are kept until it has been committed. What was committed but not archived is told by `complain`.
+        """
         results = list(self.waiting.values())
         try:
-            return self._record(results)
-        except (RefusedError, NoSuchJobError, DamagedEventError):
-            return [job for result in results for job in self._record_alone(result)]
+            with self.queue.store.transaction():
+                jobs += self._append(results)
+                yield
+        except NotArchivedError as error:
+            self._unarchived = error
+        self._drop(results)
 
-    def _record(self, results: Sequence[tuple[Command, Job]]) -> list[Job]:
+    def _append(self, results: Sequence[tuple[Command, Job]]) -> list[Job]:
         known = {job.id: job for _, job in results}
         try:
-            jobs = self.queue.execute([result for result, _ in results], known)
-        except NotArchivedError:
-            self._drop(results)  # they are recorded, only not twice
-            raise
-        self._drop(results)
-        return [job for job in jobs if job is not None]
+            return [job for job in self.queue.execute([result for result, _ in results], known) if job is not None]
+        except (RefusedError, NoSuchJobError, DamagedEventError) as error:
+            if len(results) > 1:
+                return [job for result in results for job in self._append([result])]
+            log.error("job %s: its result cannot be recorded: %s", *known, error)
+            return []
+
+    def complain(self) -> None:
+        """Raises the NotArchivedError of what was recorded before."""
+        if (error := self._unarchived) is not None:
+            self._unarchived = None
+            raise error
 
     def _drop(self, results: Sequence[tuple[Command, Job]]) -> None:
         for _, job in results:
             del self.waiting[job.id]
-
-    def _record_alone(self, result: tuple[Command, Job]) -> list[Job]:
-        try:
-            return self._record([result])
-        except (RefusedError, NoSuchJobError, DamagedEventError) as error:
-            log.error("job %s: its result cannot be recorded: %s", result[1].id, error)
-            del self.waiting[result[1].id]
-            return []
 
     def lament(self) -> None:
         """Say what is lost with this worker."""

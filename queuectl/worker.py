@@ -6,7 +6,7 @@ drive it in virtual time. Moments are microseconds on the monotonic clock.
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -183,10 +183,16 @@ class Worker:
             self.commands.end(slot.job.id, force=False)
 
     def _report(self, now: int) -> None:
+        """Unless a claim comes next: that takes them along."""
+        if self._results_are_due(now) and not self._claims_now(now):
+            self._tell(self._results.record())
+
+    def _results_are_due(self, now: int) -> bool:
         due = self._results.due_at
-        if due is None or (self.slots and now < due):
-            return
-        for job in self._results.record():
+        return due is not None and (not self.slots or now >= due)
+
+    def _tell(self, ended: Sequence[Job]) -> None:
+        for job in ended:
             self.jobs_done += 1
             self.tally[job.state.value] += 1
             self._due_at = None
@@ -233,16 +239,30 @@ class Worker:
     # ── claiming ────────────────────────────────────────────────────────────────────────────────────
 
     def _claim(self, now: int) -> None:
-        limit = self._free()
-        if limit <= 0 or (self._due_at is not None and now < self._due_at):
+        if not self._claims_now(now) or self._nothing_is_due(now):
             return
-        jobs = self._claiming.take(limit)
+        limit, ended = self._free(), list[Job]()
+        turn = self._results.recorded(ended) if self._results_are_due(now) else None
+        jobs = self._claiming.take(limit, turn)
+        self._tell(ended)
         self._claims_left = self._claims_left and self._claims_left - len(jobs)
         for job in jobs:
             self._start(job)
         self._exhausted = len(jobs) < limit
         if self._exhausted:
             self._due_at = self._when_due()
+        self._results.complain()
+
+    def _claims_now(self, now: int) -> bool:
+        return self._free() > 0 and (self._due_at is None or now >= self._due_at)
+
+    def _nothing_is_due(self, now: int) -> bool:
+        """Having found too little before, look first without the log's lock: what wakes one worker wakes all."""
+        if not self._exhausted or (wait := self._until_due()) <= 0:
+            return False
+        self._due_at = self.clock.monotonic() + wait
+        self._report(now)
+        return True
 
     def _free(self) -> int:
         if self._stopping or self.failure or self._claims_left == 0 or self._claiming.held_off:
@@ -281,9 +301,12 @@ class Worker:
 
         A job that is due and was not to be had waits for processes of an earlier run.
         """
+        wait = self._until_due()
+        return self.clock.monotonic() + (wait if wait > 0 else RETRY_BLOCKED_AFTER)
+
+    def _until_due(self) -> int:
         due = self.queue.store.next_due(self.options.queues)
-        wait = SECOND if due is None else due - self.queue.store.now()
-        return self.clock.monotonic() + (min(wait, SECOND) if wait > 0 else RETRY_BLOCKED_AFTER)
+        return SECOND if due is None else min(SECOND, due - self.queue.store.now())
 
     # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
 

@@ -74,9 +74,9 @@ class Session:
         db = [] if is_postgres(self.url) else ["--db", self.url]
         return [*db, *(["--archive-dir", self._archive_dir] if self._archive_dir else [])]
 
-    @property
+    @cached_property
     def missing(self) -> bool:
-        """Whether there is no queue yet."""
+        """Whether there was no queue yet when this was first asked: on a server the answer costs a connection."""
         return not is_there(self.url)
 
     @cached_property
