@@ -18,6 +18,7 @@ __all__ = ["Claiming", "claimant"]
 
 HINTS_FOR = 10_000
 """Microseconds that a look at the line serves: what falls due with a higher priority waits no longer than that."""
+RETRY_BLOCKED_AFTER, LOOK_AGAIN_AFTER = 100_000, 1_000_000
 SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 1_000_000, 30_000_000
 """Microseconds between two attempts while the machine can start nothing."""
 
@@ -87,6 +88,16 @@ class Claiming:
         if new:
             self._hints.clear()
         return new
+
+    def when_due(self) -> int:
+        """When to ask again. A job that is due and was not to be had waits for processes of an earlier run."""
+        wait = self.until_due()
+        return self.clock.monotonic() + (wait if wait > 0 else RETRY_BLOCKED_AFTER)
+
+    def until_due(self) -> int:
+        """How long it is until a job is due; no longer than others may have freed one."""
+        due = self.queue.store.next_due(self.queues)
+        return LOOK_AGAIN_AFTER if due is None else min(LOOK_AGAIN_AFTER, due - self.queue.store.now())
 
     def freed(self, jobs: Sequence[Job]) -> list[Job]:
         """Those of these that another machine has freed since: one that slept cannot tell for how long."""

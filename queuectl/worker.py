@@ -29,7 +29,6 @@ __all__ = ["Worker", "WorkerOptions"]
 SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
 LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
-RETRY_BLOCKED_AFTER = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
 
@@ -250,7 +249,7 @@ class Worker:
             self._start(job)
         self._exhausted = len(jobs) < limit
         if self._exhausted:
-            self._due_at = self._when_due()
+            self._due_at = self._claiming.when_due()
         self._results.complain()
 
     def _claims_now(self, now: int) -> bool:
@@ -258,7 +257,7 @@ class Worker:
 
     def _nothing_is_due(self, now: int) -> bool:
         """Having found too little before, look first without the log's lock: what wakes one worker wakes all."""
-        if not self._exhausted or (wait := self._until_due()) <= 0:
+        if not self._exhausted or (wait := self._claiming.until_due()) <= 0:
             return False
         self._due_at = self.clock.monotonic() + wait
         self._report(now)
@@ -295,18 +294,6 @@ class Worker:
         self._claiming.hold_off()
         log.warning("job %s run %d: nothing can be started (%s): given back", job.id, job.run, why)
         self._results.add(Release(job.id, job.run, f"could not be started: {why}"), job, self.clock.monotonic())
-
-    def _when_due(self) -> int:
-        """When to ask again: as soon as a job is due, and no later than others may have freed one.
-
-        A job that is due and was not to be had waits for processes of an earlier run.
-        """
-        wait = self._until_due()
-        return self.clock.monotonic() + (wait if wait > 0 else RETRY_BLOCKED_AFTER)
-
-    def _until_due(self) -> int:
-        due = self.queue.store.next_due(self.options.queues)
-        return SECOND if due is None else min(SECOND, due - self.queue.store.now())
 
     # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
 

@@ -4,12 +4,14 @@ A follower shows nothing that a power cut could take back: a claim is committed 
 claims at the log's end are held back until a later event, which did wait, is there. Should none come within a
 second, the follower has them synced itself (a checkpoint syncs the -wal first); until that succeeds they stay
 held back, because time alone proves nothing. Pages are read whole and no read transaction is open while they are
-printed, so a slow reader keeps nobody from anything; that someone wrote is seen by polling `data_version`.
+printed, so a slow reader keeps nobody from anything; that someone wrote is seen by polling `data_version`, and on a
+server, where each look is a question, by LISTEN with a slow poll as the net.
 """
 
 import select
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -20,19 +22,19 @@ from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
-from queuectl.errors import UsageError
+from queuectl.errors import StoreError, UsageError
 from queuectl.past import position_at
 from queuectl.render import clean, to_ndjson
-from queuectl.runtime import pause
-from queuectl.store.base import DamagedEventError, EventStore
+from queuectl.store.base import DamagedEventError, EventStore, Hints
 from queuectl.store.lives import Found
 from queuectl.story import tell
 from queuectl.units import local_time, parse_time
 
 __all__ = ["events"]
 
-POLL = 10_000
-"""Microseconds between two looks for something new."""
+POLL, SLOWEST = 10_000, 500_000
+"""Microseconds between two looks for something new. A server is asked ever less often while nothing comes, until
+then: what gives workers something to do is heard of at once."""
 HELD_FOR = 100
 """So many looks later, claims at the log's end are brought to the disk."""
 
@@ -136,14 +138,16 @@ def _at_most(last: int | None, position: int) -> int:
 
 def _on_disk(store: EventStore) -> Iterator[int]:
     """How far the log is known to be on disk: at once, then whenever it has grown. Waits between two answers."""
-    known, held = store.on_disk(), 0
+    known, held, rest, hints = store.on_disk(), 0, POLL, _hints(store)
     claims_wait = store.head().position > known
     while True:
         yield known
-        before = known
+        before, rest = known, POLL
         while known == before:
-            pause(POLL)
-            _check_reader()
+            if _rest(rest, hints):
+                rest = POLL
+            elif store.spans_hosts:
+                rest = min(2 * rest, SLOWEST)
             held = held + 1 if claims_wait else 0
             if held == HELD_FOR or store.changed():
                 reached = store.bring_to_disk() if held == HELD_FOR else store.on_disk()
@@ -151,12 +155,21 @@ def _on_disk(store: EventStore) -> Iterator[int]:
                 claims_wait = store.head().position > known
 
 
-def _check_reader() -> None:
-    """Notice that whoever read our output is gone, also while there is nothing to write."""
+def _hints(store: EventStore) -> Hints | None:
+    with suppress(StoreError):  # a standby takes no LISTEN
+        return store.hints()
+    return None
+
+
+def _rest(microseconds: int, hints: Hints | None) -> bool:
+    """Whether there was a hint meanwhile. Notices that whoever read our output is gone, and raises BrokenPipeError."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
-    if any(event & select.POLLERR for _, event in poll.poll(0)):
+    if hints is not None and (descriptor := hints.descriptor()) is not None:
+        poll.register(descriptor, select.POLLIN)
+    if any(number == sys.stdout.fileno() for number, _ in poll.poll(microseconds / 1000)):
         raise BrokenPipeError
+    return hints is not None and hints.heard()
 
 
 # ── one event a line ────────────────────────────────────────────────────────────────────────────────────

@@ -195,7 +195,7 @@ def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
         self._due_at = due_at
 
     patch(Worker, "_heed", deaf)
-    patch(Worker, "_when_due", lambda self: self.clock.monotonic() + DAY)
+    patch(Claiming, "when_due", lambda self: self.clock.monotonic() + DAY)
 
 
 @bug(r"order: it does not follow", rules=True)

@@ -8,16 +8,17 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import islice, product
 from threading import Event
 
 import psycopg
 import pytest
 
 from queuectl.application import Queue
+from queuectl.cli import events
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store.base import EventStore
+from queuectl.store.base import EventStore, Hints
 from tests.acceptance.cli import eventually
 from tests.store.test_histories import ACTIONS, JOBS, Player, Step
 from tests.store.vocabulary import ACTOR, SettableClock, add, chained, derived, new, projected, stored
@@ -172,3 +173,19 @@ def test_all_jobs_run_also_when_every_hint_is_dropped(queuectl, program):
     ids = queuectl.add_all(*({"command": "true"} for _ in range(5)))
     eventually(lambda: [queuectl.state(job_id) for job_id in ids] == ["done"] * 5, "all have run", 60)
     assert worker.process.poll() is None
+
+
+def test_a_follower_asks_ever_less_often_until_there_is_something(places, url, monkeypatch):
+    one, other = places.open(url), places.open(url)
+    rests: list[int] = []
+
+    def rest(microseconds: int, hints: Hints | None) -> bool:
+        rests.append(microseconds)
+        if len(rests) == 9:
+            add(other, new("a"))
+        return len(rests) == 7
+
+    monkeypatch.setattr(events, "_rest", rest)
+    assert list(islice(events._on_disk(one), 2)) == [0, 1]
+    doubled = [events.POLL << times for times in range(6)]
+    assert rests == [*doubled, events.SLOWEST, *doubled[:2]]
