@@ -16,6 +16,8 @@ from benchmarks.postgres_server import database
 from benchmarks.result import Result
 
 if TYPE_CHECKING:
+    from queuectl.application import Queue
+    from queuectl.domain.job import Job
     from tests.postgres.server import Server
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
@@ -30,21 +32,33 @@ def measure(plan: Plan, server: "Server") -> list[Result]:
 
 def _holding(server: "Server") -> list[Result]:
     """Counted, so the same on every machine."""
-    from queuectl.domain.commands import Exit, Report
-
     found: dict[str, float] = {}
     with database(server) as url, queue.opened(url, os.path.abspath("home")) as opened:
-        opened.enqueue([queue.job() for _ in range(10)])
+        opened.enqueue([queue.job() for _ in range(20)])
         for count in (1, 10):
             with trips() as adding:
                 opened.enqueue([queue.job() for _ in range(count)])
             with trips() as claiming:
-                jobs = opened.claim(queue.claimant(run=0), (), count, lambda job: True)
+                jobs = _claim(opened, count)
+            with trips() as both, opened.store.transaction():
+                _finish(opened, jobs)
+                jobs = _claim(opened, count)
             with trips() as finishing:
-                opened.execute([Report(job.id, job.run, Exit()) for job in jobs], {job.id: job for job in jobs})
-            for what, made in (("adding", adding), ("claiming", claiming), ("finishing", finishing)):
+                _finish(opened, jobs)
+            turns = {"adding": adding, "claiming": claiming, "finishing": finishing, "finishing and claiming": both}
+            for what, made in turns.items():
                 found[f"{what} {count} job{'s' if count > 1 else ''}"] = len(made)
     return [Result(f"the lock held: {what}", "round trips", [made]) for what, made in found.items()]
+
+
+def _claim(opened: "Queue", count: int) -> list["Job"]:
+    return opened.claim(queue.claimant(run=0), (), count, lambda job: True)
+
+
+def _finish(opened: "Queue", jobs: list["Job"]) -> None:
+    from queuectl.domain.commands import Exit, Report
+
+    opened.execute([Report(job.id, job.run, Exit()) for job in jobs], {job.id: job for job in jobs})
 
 
 def _appending(plan: Plan, server: "Server") -> list[Result]:

@@ -35,7 +35,7 @@ __all__ = ["Archive", "Keeping"]
 
 LOCK_EVERY, LOCK_TRIES = 5_000, 200
 """Microseconds between two tries to lock the folder, and how many: a second in all."""
-SEAL_AT = 8 * 1024 * 1024
+SEAL_AT = 8 * 1024 * 1024  # of the format, so no setting: who has a shorter segment open takes it for the last one
 _CHUNK = 1024 * 1024
 
 Rows = Callable[[int, int], Iterable[StoredEvent]]

@@ -212,3 +212,9 @@ def test_values_are_only_values(store, text):
 
 def test_the_jobs_that_workers_hold(listed):
     assert listed.processing() == [("four", 1)]
+
+
+def test_several_jobs_are_loaded_as_each_alone(store):
+    add(store, new("a"), new("b"))
+    add(store, more(store.load("b"), claimed()))
+    assert store.load_all(["b", "nobody", "a"]) == {"b": store.load("b"), "nobody": None, "a": store.load("a")}

@@ -1,0 +1,104 @@
+"""How often the server is asked while the log's lock is held, and who does not take it at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from queuectl.application import NewJob, Queue
+from queuectl.claiming import Claiming
+from queuectl.domain import events as e
+from queuectl.domain.commands import Command, Exit, Report
+from queuectl.domain.job import Job
+from queuectl.results import Results
+from queuectl.runtime import SystemClock
+from queuectl.store.postgres import PostgresStore
+from queuectl.store.postgres_link import Link
+from tests.store.vocabulary import ACTOR, a_spec, claimed
+
+MANY = 10
+
+
+@pytest.fixture
+def queue(places: Any, url: str) -> Queue:
+    return Queue(places.open(url, SystemClock()), ACTOR)
+
+
+@contextmanager
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A mark for each round trip with the lock."""
+    marks: list[str] = []
+    exchange = Link._exchange
+
+    def counted(link: Link, *steps: Any) -> Any:
+        if link.inside:
+            marks.append(" ".join(sql for sql, _ in steps))
+        return exchange(link, *steps)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Link, "_exchange", counted)
+        yield marks
+
+
+def claim(queue: Queue, count: int = MANY) -> list[Job]:
+    return queue.claim(claimed(0), (), count, lambda job: True)
+
+
+def finish(queue: Queue, jobs: list[Job]) -> None:
+    queue.execute([Report(job.id, job.run, Exit()) for job in jobs], {job.id: job for job in jobs})
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_the_lock_is_held_for_as_long_with_many_jobs_as_with_one(queue, monkeypatch, count):
+    with asked(monkeypatch) as adding:
+        queue.enqueue([NewJob(a_spec()) for _ in range(count)])
+    with asked(monkeypatch) as claiming:
+        jobs = claim(queue, count)
+    with asked(monkeypatch) as finishing:
+        finish(queue, jobs)
+    assert [len(jobs), len(adding), len(claiming), len(finishing)] == [count, 2, 4, 1]
+
+
+def results_of(queue: Queue, jobs: list[Job]) -> Results:
+    results = Results(queue)
+    for job in jobs:
+        command: Command = Report(job.id, job.run, Exit())
+        results.add(command, job, 0)
+    return results
+
+
+class Locks:
+    """Always free; `held` are those that were taken."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    def reserve(self, job: Job) -> bool:
+        self.held.add(job.id)
+        return True
+
+    def unreserve(self, job_id: str) -> None:
+        self.held.remove(job_id)
+
+
+def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
+    queue.enqueue([NewJob(a_spec(), f"job-{i}") for i in range(4)])
+    results, locks = results_of(queue, claim(queue, 2)), Locks()
+    claiming = Claiming(queue, locks, SystemClock(), claimed(0), ())
+    before = queue.store.head()
+    ended: list[Job] = []
+    monkeypatch.setattr(PostgresStore, "_commit", interrupted)
+    with pytest.raises(InterruptedError):
+        claiming.take(2, results.recorded(ended))
+    monkeypatch.undo()
+    assert (queue.store.head(), len(results.waiting), locks.held) == (before, 2, set())
+    jobs = claiming.take(2, results.recorded(ended := []))
+    assert ([job.id for job in jobs], [job.state for job in ended]) == (["job-2", "job-3"], ["done", "done"])
+    assert (results.waiting, locks.held) == ({}, {"job-2", "job-3"})
+    events = [record.event for record in queue.store.records(after=before.position)]
+    assert [type(event) for event in events] == [e.Completed, e.Completed, e.Claimed, e.Claimed]
+
+
+def interrupted(*_: Any) -> None:
+    raise InterruptedError
