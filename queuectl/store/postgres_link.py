@@ -257,8 +257,6 @@ class Link:
             raise VersionConflictError(first_line(error)) from error
         except psycopg.Error as error:
             raise meaning(error, self.shown, self._db is not None and self._db.closed) from error
-        except UnicodeEncodeError as error:
-            raise StoreError("PostgreSQL takes no text that is not UTF-8") from error
 
     # ── hints ───────────────────────────────────────────────────────────────────────────────────────
 
