@@ -84,7 +84,7 @@ def test_an_illegal_move_names_the_job_its_state_and_what_is_allowed(queuectl: Q
     complained(queuectl("purge", "job"), 4, "job", "pending", "cancel")
     assert queuectl.position() == before
     queuectl.drain()
-    complained(queuectl("cancel", "job"), 4, "job", "done", "requeue", "purge")
+    complained(queuectl("cancel", "job"), 4, "job", "done", "retry", "purge")
 
 
 def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
