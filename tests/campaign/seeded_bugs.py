@@ -4,19 +4,21 @@ A bug is a function that patches; `seen` is what the simulation says of it. `rul
 tables, so that no worker is needed to see it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from queuectl.application import Queue
 from queuectl.claiming import Claiming
 from queuectl.domain import backoff, commands, job
 from queuectl.domain import events as e
+from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import StoreBusyError
 from queuectl.reclaimer import Reclaimer
+from queuectl.results import Results
 from queuectl.runtime import LogClock
 from queuectl.store import projections
 from queuectl.store.projecting import ProjectedTables
@@ -120,15 +122,18 @@ def the_lease_is_never_renewed(patch: Patch) -> None:
 
 @bug(r"is said to be lost")
 def a_busy_store_loses_results(patch: Patch) -> None:
-    execute = Queue.execute
+    recorded = Results.recorded
 
-    def lossy(self: Queue, wanted: Any, known: Any = None) -> Any:
+    @contextmanager
+    def lossy(self: Results, jobs: list[Job]) -> Iterator[None]:
         try:
-            return execute(self, wanted, known)
+            with recorded(self, jobs):
+                yield
         except StoreBusyError:
-            return [None for _ in wanted]
+            self.waiting.clear()
+            raise
 
-    patch(Queue, "execute", lossy)
+    patch(Results, "recorded", lossy)
 
 
 # ── when, and in which order ────────────────────────────────────────────────────────────────────────

@@ -35,7 +35,7 @@ OF_THE_SCHEMA = {
     ),
     *("schema", "kind", "chosen", "rows", "limit", "synchronous", "link", "_link", "second_lock", "_number", "codec"),
     *("self", "_dialect", "text_of", "format", "join", "map", "len", "_jobs_column", "_places", "_both", "_beside"),
-    *("_jobs_of_the_log", "pid", "first"),
+    *("_jobs_of_the_log", "pid", "first", "marks", "itself"),
 }
 """What may stand in the text of a statement beside constants: names of tables and columns, conditions with `?`, and
 numbers of ours (a server's `pid` stands in advice, which is not run). A new word here is to be looked at: a value goes
