@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from signal import SIG_DFL, SIGINT, SIGKILL, SIGTERM, signal
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGKILL, SIGTERM, signal
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
@@ -188,8 +188,9 @@ class Queuectl:
 
 
 def _interruptible() -> None:
-    """Ctrl-C reaches it also when the tests run in the background of a shell, which has it ignored."""
+    """Ctrl-C and a closed terminal reach it also when the tests run in the background, where they may be ignored."""
     signal(SIGINT, SIG_DFL)
+    signal(SIGHUP, SIG_DFL)
 
 
 def query(db: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -120,7 +120,7 @@ def the_lease_is_never_renewed(patch: Patch) -> None:
     )
 
 
-@bug(r"is said to be lost")
+@bug(r"is released by .*, which was not told to")
 def a_busy_store_loses_results(patch: Patch) -> None:
     recorded = Results.recorded
 

@@ -16,7 +16,7 @@ from tests.hosts.host import PROGRAM, Host, Hosts, Remote
 from tests.hosts.loopback import Neighbour
 
 LEASE, HOUR = "3s", 3600
-SLOTS = 4
+SLOTS, WORKERS = 4, 6
 PATIENCE = 60
 
 JOB = """
@@ -99,6 +99,7 @@ def test_a_host_that_is_cut_off_ends_its_jobs_before_others_start_them(world: Is
     eventually(lambda: len(world.marks("began")) == SLOTS, "the island runs four jobs", PATIENCE)
     for host in world.near:
         host.start_workers(LEASE)
+    eventually(lambda: len(world.events("worker_started")) == WORKERS, "all workers have started", PATIENCE)
     world.enqueue(*[QUICK] * 20)
     world.enqueue(QUICK, by=world.island, delay="1s")
     eventually(lambda: {"near1", "near2"} <= set(world.marks("began")), "both others run jobs", PATIENCE)
