@@ -178,7 +178,12 @@ def test_what_postgres_cannot_keep_is_refused_in_a_sentence(places):
     store = places.new_store()
     with pytest.raises(StoreError, match="NUL"):
         add(store, new("a", command="nul \0"))
-    with pytest.raises(StoreError, match="UTF-8"):
+    assert store.head().position == 0
+
+
+def test_text_that_is_not_utf_8_is_the_caller_s_mistake_as_on_a_file(places):
+    store = places.new_store()
+    with pytest.raises(UnicodeEncodeError):
         store.job("lone \udcff")
     assert store.head().position == 0
 
