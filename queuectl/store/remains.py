@@ -7,6 +7,7 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -81,13 +82,17 @@ class Remains:
             names.reverse()
         return next((name for name in names if isinstance(name, str)), "") or os.urandom(16).hex()
 
-    @property
+    @cached_property
     def base(self) -> Head:
-        """Where the log begins. Only the database says so: of the archive the first segments may be what is lost."""
-        position, digest = self.meta("base_position"), self.meta("base_digest")
-        if isinstance(position, int) and isinstance(digest, bytes) and len(digest) == len(GENESIS):
-            return Head(position, digest, 0)
-        return Head(0, GENESIS, 0)
+        """Where the log begins: where the database says, or at 1 if that can be and what it says cannot.
+
+        The archive is not asked: its first segments may be what is lost.
+        """
+        position, digest, first = self.meta("base_position"), self.meta("base_digest"), Head(0, GENESIS, 0)
+        if not isinstance(position, int) or not isinstance(digest, bytes) or len(digest) != len(GENESIS):
+            return first
+        said = Head(position, digest, 0)
+        return said if self._following(said) or not self._following(first) else first
 
     def rows(self, position: int) -> Iterator[tuple[str, StoredEvent]]:
         """Every version of an event, with where it was found."""
