@@ -5,6 +5,8 @@ Events are sought in the database's bytes and in the archive's lines. Nothing is
 
 import mmap
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -23,6 +25,8 @@ DATABASE, ARCHIVE = "database", "archive"
 BEYOND = 1000
 """So far behind the last event that can be read another one may stand, and its position still be believed."""
 
+_LOG_ID = re.compile("[0-9a-f]{32}")
+
 
 class Piece(Struct, frozen=True):
     """An event of the log that was made of the remains: where it was found, its position and its digest."""
@@ -36,7 +40,7 @@ class Lines:
     """The events of an archive by position, read past lines that make no sense."""
 
     def __init__(self, folder: str | None) -> None:
-        self.log_id: str | None = None
+        self.log_ids: list[str] = []
         self._places: dict[int, list[tuple[mmap.mmap, int]]] = {}
         for path in segments(folder) if folder else ():
             if os.path.getsize(path):
@@ -50,7 +54,7 @@ class Lines:
                 if start:
                     self._places.setdefault(read_event(line).position, []).append((data, start))
                 else:
-                    self.log_id = self.log_id or read_header(line).log_id
+                    self.log_ids.append(read_header(line).log_id)
             start += len(line)
 
     def positions(self) -> Iterator[int]:
@@ -76,11 +80,22 @@ class Remains:
         return next((carved.meta[key] for carved in self._carved if carved.meta.get(key) is not None), None)
 
     def log_id(self, chain: Sequence[Piece]) -> str:
-        """Whose log a chain is. One that nothing names any more gets a new name."""
-        names = [self.meta("log_id"), self._lines.log_id]
-        if chain and chain[0].source == ARCHIVE:
-            names.reverse()
-        return next((name for name in names if isinstance(name, str)), "") or os.urandom(16).hex()
+        """Whose log a chain is, as most say: no digest covers a name. One that nothing names any more gets a new name.
+
+        Segments have a say where the chain begins among them, or where nobody else has.
+        """
+        said = self.meta("log_id")
+        names = [said] if isinstance(said, str) else []
+        if not names or (chain and self._is_archived(chain[0])):
+            names += self._lines.log_ids
+        votes = Counter(reversed(names) if chain and chain[0].source == ARCHIVE else names)
+        return (
+            max(votes, key=lambda name: (bool(_LOG_ID.fullmatch(name)), votes[name]), default="")
+            or os.urandom(16).hex()
+        )
+
+    def _is_archived(self, piece: Piece) -> bool:
+        return any(row.digest == piece.digest for row in self._lines.rows(piece.position))
 
     @cached_property
     def base(self) -> Head:

@@ -234,8 +234,10 @@ def test_a_later_segment_is_not_taken_for_the_beginning_of_the_log(damaged):
 # ── the procedure ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("key", "value"), [("base_digest", b"\x01" * 32), ("base_position", 1)])
-def test_a_database_that_is_wrong_about_where_its_log_begins_loses_nothing(whole, damaged, key, value):
+@pytest.mark.parametrize(
+    ("key", "value"), [("base_digest", b"\x01" * 32), ("base_position", 1), ("log_id", "f" * 32), ("log_id", "\x01")]
+)
+def test_a_database_that_is_wrong_about_what_its_log_is_loses_nothing(whole, damaged, key, value):
     path = damaged()
     db = apsw.Connection(path)
     db.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
