@@ -89,10 +89,8 @@ class Remains:
         if not names or (chain and self._is_archived(chain[0])):
             names += self._lines.log_ids
         votes = Counter(reversed(names) if chain and chain[0].source == ARCHIVE else names)
-        return (
-            max(votes, key=lambda name: (bool(_LOG_ID.fullmatch(name)), votes[name]), default="")
-            or os.urandom(16).hex()
-        )
+        likeliest = max(votes, key=lambda name: (bool(_LOG_ID.fullmatch(name)), votes[name]), default="")
+        return likeliest or os.urandom(16).hex()
 
     def _is_archived(self, piece: Piece) -> bool:
         return any(row.digest == piece.digest for row in self._lines.rows(piece.position))
