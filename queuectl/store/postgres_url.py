@@ -14,16 +14,15 @@ SCHEMA = "queuectl"
 """Where a queue is unless its URL says `?schema=NAME`."""
 
 _SCHEMES = ("postgresql://", "postgres://")
-_KEYWORD = re.compile(
-    r"(?:user|pass|host|port|dbname|app|fallback_app|options|connect_|client_|keepalives|tcp_|repl|gss|krb|ssl|require|"
-    r"channel|target|load_|service|m(?:in|ax)_|scram_|oauth_|schema)[a-z_]*=",
-    re.IGNORECASE,
+_KEYWORD = (
+    r"(?i)(?:user|pass|host|port|dbname|app|fallback_app|options|connect_|client_|keepalives|tcp_|repl|gss|krb|ssl|require|"
+    r"channel|target|load_|service|m(?:in|ax)_|scram_|oauth_|schema)[a-z_]*="
 )
 """How one of libpq's parameters begins, or ours. What else stands where one should is the rest of a password."""
-_SECRET = re.compile(r"[a-z_]*(?:password|secret)[a-z_]*=", re.IGNORECASE)
-_NO_PORT = re.compile(r"(\[[^\]]*\])|:(?![0-9]*(?:[,/]|$)).*", re.DOTALL)
-_UNCODED = re.compile(r"[@/?]")
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+_SECRET = r"(?i)[a-z_]*(?:password|secret)[a-z_]*="
+_NO_PORT = r"(?s)(\[[^\]]*\])|:(?![0-9]*(?:[,/]|$)).*"
+_UNCODED = r"[@/?]"
+_NAME = r"[a-z_][a-z0-9_]{0,47}"
 
 
 class Place(NamedTuple):
@@ -41,13 +40,13 @@ def is_postgres(url: str) -> bool:
 def place_of(url: str) -> Place:
     """Raises UsageError for a schema that cannot be, and where libpq would take a password's end for something else."""
     user, password, _, more = _without(_parts(url)[1])
-    if more or _UNCODED.search(user + password):
+    if more or re.search(_UNCODED, user + password):
         raise UsageError("write postgresql://USER:PASSWORD@HOST/DATABASE, @ / ? in a password as %40 %2F %3F")
     base, _, query = url.partition("?")
     parameters = query.split("&") if query else []
     schemas = [each.partition("=")[2] for each in parameters if each.startswith("schema=")]
     schema = schemas[-1] if schemas else SCHEMA
-    if not _NAME.fullmatch(schema) or schema.startswith("pg_"):
+    if not re.fullmatch(_NAME, schema) or schema.startswith("pg_"):
         raise UsageError("schema= in the URL: a name of up to 48 small letters, digits and _, not beginning with pg_")
     rest = "&".join(each for each in parameters if not each.startswith("schema="))
     return Place(f"{base}?{rest}" if rest else base, schema)
@@ -79,7 +78,7 @@ def _without(start: str) -> tuple[str, str, str, str]:
     """
     colon, at = start.find(":"), start.rfind("@")
     user, password, hosts = (start[:colon], start[colon + 1 : at], start[at:]) if 0 <= colon < at else ("", "", start)
-    shown = _NO_PORT.sub(lambda found: found[1] or "", hosts)
+    shown = re.sub(_NO_PORT, lambda found: found[1] or "", hosts)
     return user, password, shown, hosts[len(shown) :]
 
 
@@ -107,7 +106,7 @@ def _split(rest: str) -> tuple[str, str]:
 
 
 def _begins_query(text: str) -> bool:
-    return _KEYWORD.match(_named(text)) is not None
+    return re.match(_KEYWORD, _named(text)) is not None
 
 
 def _has_parameter(text: str) -> bool:
@@ -115,7 +114,7 @@ def _has_parameter(text: str) -> bool:
 
 
 def _is_secret(parameter: str) -> bool:
-    return _SECRET.match(_named(parameter)) is not None
+    return re.match(_SECRET, _named(parameter)) is not None
 
 
 def _named(parameter: str) -> str:

@@ -6,7 +6,7 @@ from tests.simulation.simulation import Simulation
 def test_the_seeds_meet_everything_there_is() -> None:
     """A campaign in which something never happens proves nothing about it."""
     met, hosts = set(), set()
-    for seed in range(26):
+    for seed in range(15):
         life = Simulation(seed)
         met |= {record.type for record in life.run_all()}
         hosts |= {process.row.boot_id for process in life.world.workers.values()}
