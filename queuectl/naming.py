@@ -5,6 +5,7 @@ lives is told by a new sign of life, that it is gone by none for a while. Its jo
 when their leases are over, by whoever looks.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, count
@@ -13,10 +14,10 @@ from msgspec.structs import replace
 
 from queuectl.errors import RefusedError
 from queuectl.runtime import Clock
-from queuectl.spawning import Identity
+from queuectl.spawning import Identity, same_process
 from queuectl.store.base import EventStore, WorkerRow
 
-__all__ = ["Name", "unused"]
+__all__ = ["Name", "default_name"]
 
 AT_LEAST = 15_000_000
 """Microseconds of silence before a name is another's to take: any worker that lives beats more often."""
@@ -47,7 +48,7 @@ class Name:
     def _is_gone(self, other: WorkerRow) -> bool:
         seen = None if self._may_be_elsewhere(other) else self.alive(other)
         first, self.other = self.other, other
-        if seen or (first and _sign(first) != _sign(other)):
+        if seen or (first and (first.beat_at != other.beat_at or not same_process(first, other))):
             where = f"pid {other.pid} on {other.host}"
             raise RefusedError(f"a worker named {other.name} is running ({where}): choose another --name")
         if first is None:
@@ -59,10 +60,7 @@ class Name:
         return self.store.spans_hosts and other.boot_id != self.row.boot_id
 
 
-def _sign(row: WorkerRow) -> tuple[object, ...]:
-    return row.boot_id, row.pid_namespace, row.pid, row.pid_started_at, row.beat_at
-
-
-def unused(name: str, is_taken: Callable[[str], bool]) -> str:
-    """A name that nobody chose, with a number behind it when it is taken."""
+def default_name(is_taken: Callable[[str], bool]) -> str:
+    """The machine and the process, which containers may have alike: with a number behind it when it is taken."""
+    name = f"{os.uname().nodename}-{os.getpid()}"
     return next(each for each in chain([name], (f"{name}-{number}" for number in count(2))) if not is_taken(each))

@@ -1,11 +1,12 @@
 """Whose a worker's name is: by what is seen of the other's process, and else by new signs of its life."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from queuectl.errors import RefusedError
-from queuectl.naming import AT_LEAST, Name, unused
+from queuectl.naming import AT_LEAST, Name, default_name
 from queuectl.store import open_store
 from queuectl.store.base import EventStore, WorkerRow
 from tests.store.vocabulary import SettableClock, a_worker
@@ -93,5 +94,6 @@ def test_a_machine_is_not_known_by_its_name_where_several_share_a_store(store, c
 
 
 def test_a_name_that_nobody_chose_gets_a_number_when_it_is_taken():
-    assert unused("box-1", set().__contains__) == "box-1"
-    assert unused("box-1", {"box-1", "box-1-2"}.__contains__) == "box-1-3"
+    name = default_name(set().__contains__)
+    assert name.endswith(f"-{os.getpid()}")
+    assert default_name({name, f"{name}-2"}.__contains__) == f"{name}-3"

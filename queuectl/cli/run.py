@@ -15,7 +15,7 @@ from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
 from queuectl.errors import StoreBusyError, UsageError
 from queuectl.intake import check_queue, check_worker
-from queuectl.naming import Name, unused
+from queuectl.naming import Name, default_name
 from queuectl.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store.base import EventStore, WorkerRow
@@ -118,17 +118,13 @@ def _named(session: Session, store: EventStore, given: str | None, options: Work
     """Who this worker is, by a name that nobody else has."""
     row = _who(given or "", options, session.clock.now() // SECOND)
     while given is None:
-        row = replace(row, name=_patiently(lambda: _default_name(store), sleep))
+        row = replace(
+            row, name=check_worker(default_name({each.name for each in _patiently(store.workers, sleep)}.__contains__))
+        )
         if _patiently(Name(store, session.clock, row, options.lease, process.alive).take, sleep):
             return row
     _wait_for(Name(store, session.clock, row, options.lease, process.alive), sleep)
     return row
-
-
-def _default_name(store: EventStore) -> str:
-    """The machine and the process, which containers may have alike."""
-    names = {row.name for row in store.workers()}
-    return unused(check_worker(f"{os.uname().nodename}-{os.getpid()}"), names.__contains__)
 
 
 def _wait_for(name: Name, sleep: Sleep) -> None:

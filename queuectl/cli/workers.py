@@ -17,7 +17,7 @@ from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
 from queuectl.intake import check_worker
-from queuectl.naming import unused
+from queuectl.naming import default_name
 from queuectl.render import table, to_json
 from queuectl.runtime import pause
 from queuectl.store import name_of
@@ -47,7 +47,9 @@ def start(
         check_worker(name)
     with session.queue() as queue:  # made here, once, and what is wrong with it is said here
         check_place(queue.store.moved_to, name_of(session.url))
-        name = _default_name(queue) if name is None else name
+        if name is None:
+            rows = queue.store.workers()
+            name = check_worker(default_name(lambda wanted: any(_is_of(row, wanted) for row in rows)))
         _check_free(queue, name)
         config = session.config(queue.store)
         level, form = config["log-level"], config["log-format"]
@@ -64,13 +66,6 @@ def _moved(session: Session) -> bool:
     with suppress(StoreError), session.reading() as queue:
         return queue.store.moved_to is not None
     return False
-
-
-def _default_name(queue: Queue) -> str:
-    """The machine and the process, which containers may have alike."""
-    rows = queue.store.workers()
-    name = check_worker(f"{os.uname().nodename}-{os.getpid()}")
-    return unused(name, lambda name: any(_is_of(row, name) for row in rows))
 
 
 def _check_free(queue: Queue, name: str) -> None:

@@ -29,13 +29,13 @@ def exchange(db: "psycopg.Connection[Any]", known: dict[str, bytes], steps: Sequ
     `known` are the statements that this connection's server has prepared, by name; it grows.
     """
     new = {sql: b"exchange_%d" % number for number, sql in enumerate(_unknown(known, steps), len(known))}
+    sent = [(sql, _formats(row), [*map(_sent, row)]) for sql, rows in steps for row in rows]  # or nothing is sent
     db.pgconn.enter_pipeline_mode()
     try:
         for sql, name in new.items():
             db.pgconn.send_prepare(name, sql.encode())
-        for sql, rows in steps:
-            for row in rows:
-                _send(db, known.get(sql) or new[sql], row)
+        for sql, formats, row in sent:
+            db.pgconn.send_query_prepared(known.get(sql) or new[sql], row, formats)
         answers = [*_answers(db)]
     finally:
         _leave(db)
@@ -59,9 +59,8 @@ def _unknown(known: dict[str, bytes], steps: Sequence[Step]) -> dict[str, None]:
     return dict.fromkeys(sql for sql, _ in steps if sql not in known)
 
 
-def _send(db: "psycopg.Connection[Any]", name: bytes, row: Sequence[Any]) -> None:
-    formats = [Format.BINARY if isinstance(value, bytes) else Format.TEXT for value in row]
-    db.pgconn.send_query_prepared(name, [*map(_sent, row)], formats)
+def _formats(row: Sequence[Any]) -> list[Format]:
+    return [Format.BINARY if isinstance(value, bytes) else Format.TEXT for value in row]
 
 
 def _sent(value: Any) -> bytes | None:
