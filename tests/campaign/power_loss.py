@@ -18,6 +18,7 @@ def attempt(seed: int, live: Live = record, kind: str = "", states: int = STATES
     figures = run(states, seed, live)
     faults = [fault for fault, number in figures.faults.items() if fault.startswith(kind) for _ in range(number)]
     counted = {
+        "different disks": figures.disks,
         "acknowledged events looked for": figures.told,
         "writes and syncs that failed": figures.failed,
         "disks restored by `recover` after a failed sync": figures.recovered,
