@@ -252,7 +252,7 @@ def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator
 
 def _workers(store: EventStore) -> Iterator[Finding]:
     workers = store.workers()
-    lost = {row.name for row in workers if process.alive(row) is False}
+    lost = {row.name for row in workers if process.alive(row, store.spans_hosts) is False}
     held: dict[str, int] = {}
     for job_id, _ in store.processing():
         row = store.job(job_id)

@@ -56,7 +56,7 @@ def _locked(target: EventStore) -> Iterator[None]:
 
 
 def _refuse_in_use(source: EventStore) -> None:
-    alive = [row.name for row in source.workers() if _lives(row, source.now())]
+    alive = [row.name for row in source.workers() if _lives(row, source)]
     if alive:
         raise RefusedError(f"{', '.join(alive)} may still run jobs: stop the workers first (`queuectl worker stop`)")
     if held := [job_id for job_id, _ in source.processing()]:
@@ -64,9 +64,9 @@ def _refuse_in_use(source: EventStore) -> None:
         raise RefusedError(f"{what} may still run, its worker was lost: `queuectl pause`, then `queuectl run --drain`")
 
 
-def _lives(row: WorkerRow, now: int) -> bool:
-    alive = process.alive(row)
-    return now // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
+def _lives(row: WorkerRow, source: EventStore) -> bool:
+    alive = process.alive(row, source.spans_hosts)
+    return source.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
 
 
 def _refuse_closed(target: EventStore, place: str) -> None:

@@ -31,7 +31,7 @@ class Name:
     clock: Clock
     row: WorkerRow
     lease: int
-    alive: Callable[[Identity], bool | None]
+    alive: Callable[[Identity, bool], bool | None]
     other: WorkerRow | None = None
     _since: int = 0
 
@@ -46,7 +46,7 @@ class Name:
             return self.store.beat(replace(self.row, beat_at=self.clock.monotonic()))
 
     def _is_gone(self, other: WorkerRow) -> bool:
-        seen = None if self._may_be_elsewhere(other) else self.alive(other)
+        seen = self.alive(other, self.store.spans_hosts)
         first, self.other = self.other, other
         if seen or (first and (first.beat_at != other.beat_at or not same_process(first, other))):
             where = f"pid {other.pid} on {other.host}"
@@ -54,10 +54,6 @@ class Name:
         if first is None:
             self._since = self.clock.monotonic()
         return seen is False or self.clock.monotonic() - self._since > max(self.lease, AT_LEAST)
-
-    def _may_be_elsewhere(self, other: WorkerRow) -> bool:
-        """A host's name alone does not tell another machine from this one before its boot."""
-        return self.store.spans_hosts and other.boot_id != self.row.boot_id
 
 
 def default_name(is_taken: Callable[[str], bool]) -> str:

@@ -67,10 +67,14 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] in ([b"Z"], [b"X"])
 
 
-def alive(who: Identity) -> bool | None:
-    """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace)."""
+def alive(who: Identity, spans_hosts: bool) -> bool | None:
+    """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace).
+
+    Where a queue spans hosts, a name alone does not tell another machine from this one before its boot: containers and
+    clones of a machine share theirs.
+    """
     if who.boot_id != boot_id():
-        return False if who.host == os.uname().nodename else None
+        return False if who.host == os.uname().nodename and not spans_hosts else None
     if who.pid_namespace != pid_namespace():
         return None
     return started_at(who.pid) == who.pid_started_at and not is_zombie(who.pid)

@@ -73,7 +73,7 @@ class Reclaimer:
     def _clear_blocked(self, blocked: dict[str, Job]) -> None:
         for job in blocked.values():
             claims = [r.event for r in self.queue.store.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
-            if claims and self.commands.alive(claims[-1]) is False:
+            if claims and self._is_seen_dead(claims[-1]):
                 self._clear_run(job)
         blocked.clear()
 
@@ -132,10 +132,7 @@ class Reclaimer:
         return self._silent.setdefault(sender, self.clock.monotonic()) <= now - EVERY
 
     def _is_seen_dead(self, who: e.Claimed | WorkerRow) -> bool:
-        """By its name alone another machine cannot be told from this one before its boot: then the lease decides."""
-        if self.queue.store.spans_hosts and who.boot_id != self.me.boot_id:
-            return False
-        return self.commands.alive(who) is False
+        return self.commands.alive(who, self.queue.store.spans_hosts) is False
 
     def _remember(self, senders: Collection[Sender]) -> None:
         """These, and no others."""

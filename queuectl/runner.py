@@ -254,9 +254,9 @@ class Runner:
         """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
         return self._traces.clear(job)
 
-    def alive(self, who: Identity) -> bool | None:
+    def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
         """Whether a process lives; None when that cannot be seen from here."""
-        return process.alive(who)
+        return process.alive(who, spans_hosts)
 
     def tails(self, job: Job) -> tuple[str, str]:
         """The last output of a lost run."""

@@ -77,8 +77,8 @@ class Commands(Protocol):
     def tails(self, job: Job) -> tuple[str, str]:
         """The last output of a lost run."""
 
-    def alive(self, who: Identity) -> bool | None:
-        """Whether a process lives; None when that cannot be seen from here."""
+    def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
+        """Whether a process lives; None when that cannot be seen from here, as `process.alive` says."""
 
 
 def same_process(one: Identity, other: Identity) -> bool:

@@ -49,5 +49,5 @@ class Traces:
 def _kill_claimant(job: Job) -> None:
     """The lock is held although no process of the run is left: its worker stopped between claim and start."""
     claim = job.claim
-    if claim is not None and process.alive(claim):
-        process.kill([claim.pid], signal.SIGKILL, lambda _: bool(process.alive(claim)))
+    if claim is not None and process.alive(claim, spans_hosts=True):
+        process.kill([claim.pid], signal.SIGKILL, lambda _: bool(process.alive(claim, spans_hosts=True)))

@@ -7,6 +7,7 @@ import pytest
 
 from queuectl.errors import RefusedError
 from queuectl.naming import AT_LEAST, Name, default_name
+from queuectl.process import alive
 from queuectl.store import open_store
 from queuectl.store.base import EventStore, WorkerRow
 from tests.store.vocabulary import SettableClock, a_worker
@@ -30,7 +31,7 @@ def store(clock: SettableClock) -> Iterator[EventStore]:
 
 def wanted(store: EventStore, clock: SettableClock, seen: bool | None = None, lease: int = LEASE) -> Name:
     """The name, for the worker that is here."""
-    return Name(store, clock, HERE, lease, lambda who: seen)
+    return Name(store, clock, HERE, lease, lambda who, spans_hosts: seen)
 
 
 def holder(store: EventStore) -> WorkerRow:
@@ -88,9 +89,12 @@ def test_a_clock_that_is_set_frees_no_name(store, clock):
 
 def test_a_machine_is_not_known_by_its_name_where_several_share_a_store(store, clock):
     """Containers may have one name; and this machine sees its own processes alone."""
+    store.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
+    name = Name(store, clock, HERE, LEASE, alive)
     store.spans_hosts = True
-    store.beat(THERE)
-    assert not wanted(store, clock, seen=False).take()
+    assert not name.take()
+    store.spans_hosts = False
+    assert name.take()
 
 
 def test_a_name_that_nobody_chose_gets_a_number_when_it_is_taken():

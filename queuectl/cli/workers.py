@@ -70,7 +70,7 @@ def _moved(session: Session) -> bool:
 
 def _check_free(queue: Queue, name: str) -> None:
     for row in queue.store.workers():
-        if _is_of(row, name) and process.alive(row):
+        if _is_of(row, name) and _is_seen(queue, row):
             raise RefusedError(f"{row.name} is running already (pid {row.pid} on {row.host}): choose another --name")
 
 
@@ -89,7 +89,7 @@ def _detach(session: Session, queue: Queue, name: str, count: int, options: list
 def _alive(queue: Queue, name: str, count: int) -> Callable[[], bool]:
     def alive() -> bool:
         pause(POLL)
-        return len([row for row in queue.store.workers() if _is_of(row, name) and process.alive(row)]) >= count
+        return len([row for row in queue.store.workers() if _is_of(row, name) and _is_seen(queue, row)]) >= count
 
     return alive
 
@@ -114,12 +114,12 @@ def stop(
     with session.existing() as queue:
         rows = _chosen(queue, names)
         for row in rows:
-            if not _lives(row):
+            if not _lives(queue, row):
                 say(f"{row.name} is lost: the next worker that runs frees its jobs")
             else:
                 for _ in range(row.stop_requested, 2 if now else 1):
                     queue.store.ask_to_stop(row.name)
-        _wait(session, queue, [row for row in rows if _lives(row)], until)
+        _wait(session, queue, [row for row in rows if _lives(queue, row)], until)
     say(f"stopped {len(rows)} worker{'' if len(rows) == 1 else 's'}")
 
 
@@ -135,7 +135,9 @@ def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
 
 def _wait(session: Session, queue: Queue, rows: list[WorkerRow], until: int | None) -> None:
     asked = {(row.name, row.pid_started_at) for row in rows}
-    while left := [row for row in queue.store.workers() if (row.name, row.pid_started_at) in asked and _lives(row)]:
+    while left := [
+        row for row in queue.store.workers() if (row.name, row.pid_started_at) in asked and _lives(queue, row)
+    ]:
         if until is not None and session.clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
         pause(POLL)
@@ -146,7 +148,7 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the workers: where they are, since when, what they do, and their last sign of life."""
     session: Session = ctx.obj
     with session.reading() as queue:
-        rows = [{**asdict(row), "state": _state(row)} for row in queue.store.workers()]
+        rows = [{**asdict(row), "state": _state(queue, row)} for row in queue.store.workers()]
         now = queue.store.now()
     if as_json:
         print(to_json([presenting.worker(row) for row in rows]))
@@ -156,13 +158,18 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
         print("no workers")
 
 
-def _lives(row: WorkerRow) -> bool:
+def _is_seen(queue: Queue, row: WorkerRow) -> bool:
+    """Whether a worker is there beyond doubt."""
+    return bool(process.alive(row, queue.store.spans_hosts))
+
+
+def _lives(queue: Queue, row: WorkerRow) -> bool:
     """Whether a worker may still be there: only one seen dead is not."""
-    return process.alive(row) is not False
+    return process.alive(row, queue.store.spans_hosts) is not False
 
 
-def _state(row: WorkerRow) -> str:
-    if not _lives(row):
+def _state(queue: Queue, row: WorkerRow) -> str:
+    if not _lives(queue, row):
         return "lost"
     return "stopping" if row.stop_requested else "running"
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from queuectl.store.postgres_link import Link
 from queuectl.store.rows import Sign
+from queuectl.units import counted
 
 __all__ = ["signs"]
 
@@ -44,7 +45,7 @@ def _server(link: Link) -> Sign:
 def _dead(link: Link) -> Sign:
     found = link.run(_DEAD, (link.schema,))
     table, dead, alive = found[0] if found else ("jobs", 0, 0)
-    what = f"{dead} dead rows in {table}, beside {alive} that are alive"
+    what = f"{counted(dead, 'dead row')} in {table}, beside {alive} alive"
     if dead > MANY_DEAD and dead > alive // 5:
         return Sign("dead rows", True, f"{what}: claims read past them", f"VACUUM {link.schema}.{table}")
     return Sign("dead rows", False, what)

@@ -3,16 +3,18 @@
 import json
 import os
 import re
+from contextlib import closing
 from threading import Thread
 
 import psycopg
 
-from queuectl.store import postgres_signs
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store, postgres_signs
 from queuectl.store.base import EventStore
 from queuectl.store.rows import Sign
 from tests.acceptance.cli import Queuectl, check_log, complained, eventually, query
 from tests.postgres.conftest import OnServer
-from tests.store.vocabulary import add, new
+from tests.store.vocabulary import a_worker, add, new
 
 
 def lived(queuectl: OnServer) -> None:
@@ -95,6 +97,15 @@ def test_what_the_server_has_lost_comes_back_from_the_archive(queuectl: OnServer
     assert json.loads(done.out) == before
     queuectl.ok("rebuild")
     assert queuectl.ok("verify").startswith("clean: ")
+
+
+def test_a_worker_elsewhere_is_not_lost_because_its_machine_has_this_one_s_name(queuectl: OnServer) -> None:
+    queuectl.ok("enqueue", "true")
+    with closing(open_store(queuectl.url, SystemClock())) as store:
+        store.beat(a_worker("there", host=os.uname().nodename, boot_id="there"))
+        assert [row["state"] for row in queuectl.json("worker", "list")] == ["running"]
+        complained(queuectl("worker", "stop", "--timeout", "0.1s"), 124, "there still running jobs")
+        assert store.asked("there")[0] == 1
 
 
 def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:

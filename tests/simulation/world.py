@@ -260,16 +260,16 @@ class SimulatedCommands:
         if seen:
             return False
         locked = self.world.is_locked(job.id, self.me.host)
-        if locked and job.claim and job.claim.pid != self.me.pid and self.alive(job.claim):
+        if locked and job.claim and job.claim.pid != self.me.pid and self.alive(job.claim, False):
             self.world.workers[job.claim.pid].alive = False  # it stopped between claim and start: the runner kills it
         return not locked
 
     def tails(self, job: Job) -> tuple[str, str]:
         return output_of(job.id, job.run), ""
 
-    def alive(self, who: Identity) -> bool | None:
+    def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
         if who.boot_id != self.me.boot_id:
-            return False if who.host == self.me.host else None
+            return False if who.host == self.me.host and not spans_hosts else None
         if who.pid_namespace != self.me.pid_namespace:
             return None
         worker = self.world.workers.get(who.pid)
