@@ -15,14 +15,12 @@ from queuectl.application import NewJob
 from queuectl.config import SETTINGS, Config
 from queuectl.domain.events import Enqueued
 from queuectl.errors import UsageError
-from queuectl.store.base import PAUSE_ALL
+from queuectl.store.base import PAUSE_ALL, is_id
 from queuectl.units import parse_duration, parse_time, quoted
 
 __all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue", "check_worker"]
 
 DEFAULT_QUEUE = "default"
-MAX_ID = 128
-_WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
 MAX_PRIORITY = 1_000_000
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
@@ -133,12 +131,6 @@ def _looks_like_json(text: str) -> bool:
     return text.startswith("{") and text[1:].lstrip()[:1] in ('"', "}")
 
 
-def _is_id(text: str) -> bool:
-    """[A-Za-z0-9][A-Za-z0-9._-]{0,127}, without the price of compiling that at every start."""
-    plain = text.translate(_WITHOUT_MARKS)
-    return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
-
-
 def _from_json(text: str) -> JobInput:
     _check_length(text.encode(errors="surrogatepass"))
     try:
@@ -214,21 +206,21 @@ def _name(field: str, text: str) -> str:
 
 
 def _id(text: str) -> str:
-    if not _is_id(text):
+    if not is_id(text):
         raise UsageError(f"id: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 
 
 def check_queue(text: str) -> str:
     """A queue's name. Raises UsageError."""
-    if not _is_id(text):
+    if not is_id(text):
         raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} ({PAUSE_ALL}: none)")
     return text
 
 
 def check_worker(text: str) -> str:
     """A worker's name. Raises UsageError."""
-    if not _is_id(text):
+    if not is_id(text):
         raise UsageError(f"name: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 

@@ -8,7 +8,7 @@ from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
 from queuectl.findings import Report
-from queuectl.store.base import SETTINGS_STREAM, queue_stream, worker_stream
+from queuectl.store.base import SETTINGS_STREAM, is_id, queue_stream, worker_stream
 from queuectl.store.lives import Found, Life
 
 __all__ = ["EVERY", "Judge"]
@@ -32,11 +32,6 @@ class Judge:
         self._report, self._progress = report, progress
         self._legal = _legal()
         self._stream, self._version, self._position = "", 0, 0
-
-    @property
-    def last_version(self) -> int:
-        """The version of the last event that was seen."""
-        return self._version
 
     def inspect(self, life: Life, found: Found) -> None:
         """Judge the next event of a stream; what comes after a damaged one in a job's stream is not judged."""
@@ -74,6 +69,8 @@ def _wrong(life: Life, found: RecordedEvent, legal: dict[type[e.Event], tuple[St
         return (
             None if kind in _OURS.get(_family(life.stream_id), ()) else f"{found.type} is no note of {life.stream_id}"
         )
+    if not is_id(life.stream_id):
+        return "no job can be called so"
     if job is None:
         return None if kind is e.Enqueued else f"{found.type} comes before the job was enqueued"
     if job.state not in legal.get(kind, ()):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from queuectl.store.base import is_id
+
 __all__ = ["STREAMS", "TAIL", "Capture", "Descriptors", "cut_mark", "next_data", "paths", "remove", "tail", "text_of"]
 
 TAIL = 4096
@@ -207,6 +209,8 @@ def remove(folder: str, job_id: str) -> None:
     """Remove every output file of a job."""
     place = os.path.join(folder, job_id)
     with suppress(OSError):
+        if not is_id(job_id):
+            return  # it would lead out of the folder
         for name in os.listdir(place):
             os.unlink(os.path.join(place, name))
         os.rmdir(place)

@@ -84,7 +84,8 @@ def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Re
 def _refuse_while_open(path: str) -> None:
     """No process may write to files that are about to be replaced. Where there is no /proc, nobody can know."""
     wanted = {(found.st_dev, found.st_ino) for suffix in SUFFIXES[:3] if (found := _stat(path + suffix))}
-    names = [_name(pid) for pid in os.listdir("/proc") if pid.isdigit() and wanted & _open_files(pid)]
+    pids = os.listdir("/proc") if os.path.isdir("/proc") else []
+    names = [_name(pid) for pid in pids if pid.isdigit() and wanted & _open_files(pid)]
     if names:
         raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`queuectl worker stop`)")
 

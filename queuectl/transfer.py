@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import IO, cast
 
 from queuectl.domain.events import RecordedEvent
-from queuectl.errors import RefusedError, StoreError, UsageError
+from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError
 from queuectl.store import file_of, is_postgres
-from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent
+from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent, VersionConflictError, is_id, is_stream
 from queuectl.store.codec import decode, digest_of
 from queuectl.store.lines import MAX_LINE, Header, event_line, header_line, read_event, read_header
+from queuectl.units import quoted
 
 __all__ = [
     "back_up",
@@ -82,11 +83,11 @@ def import_log(
 def _take(store: EventStore, lines: Iterator[tuple[int, bytes]], progress: Progress) -> Head:
     header = _header(lines)
     store.adopt(header.log_id, header.base)
-    store.append_stored(_events(lines, header, progress))
-    head = store.head()
-    if header.end is not None and head.position != header.end.position:
-        raise UsageError(f"the file was cut: it ends at event {head.position} of {header.end.position}")
-    return head
+    try:
+        store.append_stored(_events(lines, header, progress))
+    except VersionConflictError as error:
+        raise UsageError("the file is no log of a queue: two of its events cannot both be") from error
+    return store.head()
 
 
 def taker_away(url: str) -> Callable[[], None]:
@@ -108,10 +109,10 @@ def taker_away(url: str) -> Callable[[], None]:
 
 
 def _header(lines: Iterator[tuple[int, bytes]]) -> Header:
-    try:
-        return read_header(next(lines, (1, b""))[1])
-    except ValueError as error:
-        raise UsageError(f"line 1: {error}") from error
+    header = _header_at(*next(lines, (1, b"")))
+    if not is_id(header.log_id):  # a folder of the archive may be called so
+        raise UsageError(f"line 1: {quoted(header.log_id)} is no name of a log")
+    return header
 
 
 def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progress) -> Iterator[StoredEvent]:
@@ -120,6 +121,7 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
         try:
             row = _event(line)
             [_] = chained([row], previous)
+            _check_names(row)
         except DamagedEventError as error:
             what = f"event {error.position} of {error.stream_id}: {error.why}"
             raise UsageError(f"the file is damaged at line {number}: {what}") from error
@@ -128,8 +130,25 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
         yield row
         previous = Head(row.position, row.digest, row.recorded_at)
         progress(row.position)
-    if header.end is not None and previous.position < header.end.position:
-        raise UsageError(f"line {number + 1}: the file was cut, there are events up to {header.end.position}")
+    if why := _other_end(header, previous):
+        raise UsageError(f"line {number + 1}: {why}")
+
+
+def _check_names(row: StoredEvent) -> None:
+    """A digest only says that whoever wrote the file wrote them so. Raises ValueError."""
+    if not is_stream(row.stream_id):
+        raise ValueError(f"{quoted(row.stream_id)} is no id of a job")
+    if not row.actor.isprintable():
+        raise ValueError(f"{quoted(row.actor)} is no name of an actor")
+
+
+def _other_end(header: Header, last: Head) -> str | None:
+    """What is wrong when a log does not end as its header says."""
+    if header.end is None or (header.end.position, header.end.digest) == (last.position, last.digest):
+        return None
+    if last.position < header.end.position:
+        return f"the log was cut: it ends at event {last.position} of {header.end.position}"
+    return f"the log was changed: it does not end with event {header.end.position} of its header"
 
 
 def _event(line: bytes) -> StoredEvent:
@@ -144,7 +163,7 @@ def read_log(lines: Iterable[bytes]) -> tuple[str, Iterator[RecordedEvent]]:
     Raises StoreError, with the number of the line that is wrong.
     """
     numbered = enumerate(lines, 1)
-    header = _header_at(*next(numbered, (1, b"")))
+    header = _header_at(*next(numbered, (1, b"")), StoreError)
     if header.base.position > 0:
         raise StoreError(f"line 1: the log begins after event {header.base.position}: give it from its beginning")
     return header.log_id, _records(numbered, header)
@@ -164,23 +183,23 @@ def _records(lines: Iterator[tuple[int, bytes]], header: Header) -> Iterator[Rec
             raise StoreError(f"the log is damaged at line {number}: {error}") from error
         yield record
         previous = Head(record.position, record.digest, record.recorded_at)
-    if header.end is not None and previous.position < header.end.position:
-        raise StoreError(f"the log was cut: it ends at event {previous.position} of {header.end.position}")
+    if why := _other_end(header, previous):
+        raise StoreError(why)
 
 
 def _next_header(number: int, line: bytes, previous: Head, log_id: str) -> Header:
     """That of a further segment, which goes on where the last one ended."""
-    header = _header_at(number, line)
+    header = _header_at(number, line, StoreError)
     if header.log_id != log_id or header.base.digest != previous.digest:
         raise StoreError(f"line {number}: another log begins there, or a segment is missing before it")
     return header
 
 
-def _header_at(number: int, line: bytes) -> Header:
+def _header_at(number: int, line: bytes, wrong: type[QueuectlError] = UsageError) -> Header:
     try:
         return read_header(line)
     except ValueError as error:
-        raise StoreError(f"line {number}: {error}") from error
+        raise wrong(f"line {number}: {error}") from error
 
 
 @contextmanager

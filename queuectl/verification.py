@@ -7,15 +7,13 @@ for each event and what it does to its job. The tables are compared at one momen
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from queuectl.errors import StoreError, UsageError
-from queuectl.findings import COMPARE, REBUILD, RECOVER, Report
+from queuectl.archive_check import ArchiveCheck
+from queuectl.errors import UsageError
+from queuectl.findings import COMPARE, REBUILD, Report
 from queuectl.judge import EVERY, Judge
-from queuectl.store.archive import Archive
-from queuectl.store.base import EventStore, StoredEvent
-from queuectl.store.lines import event_line, read_event
+from queuectl.store.base import MAX_POSITION, EventStore
 from queuectl.store.lives import Life, lives
 from queuectl.store.projections import TABLES
-from queuectl.store.segments import ArchiveError, segments
 
 __all__ = ["expect", "verify", "verify_job"]
 
@@ -42,11 +40,10 @@ def verify(store: EventStore, progress: Progress = lambda done: None) -> Report:
 def verify_job(store: EventStore, job_id: str) -> Report:
     """Check one stream, and its rows in the tables."""
     while True:
-        report = Report(store.head())
-        judge = Judge(report)
-        life = next(lives(store.examined(stream_id=job_id), judge.inspect), Life(job_id))
+        version, report = store.version(job_id), Report(store.head())
+        life = next(lives(store.examined(stream_id=job_id), Judge(report).inspect), Life(job_id))
         differing = list(_differing_rows(store, life))
-        if store.version(job_id) == judge.last_version:
+        if store.version(job_id) == version:
             break  # nothing came while the rows were read
     for what in differing:
         report.add("table", None, what, REBUILD, job_id)
@@ -77,11 +74,11 @@ def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
     """Check that the log still has the events that `head` once named. Raises UsageError for what is no head."""
     for text in texts:
         position, digest = _head(text)
-        found = next(store.stored(after=position - 1, until=position), None)
+        found = store.digest_at(position)
         if found is None:
             why = f"it is expected, and the log ends at {report.head.position}"
             report.add("expected", position, why, COMPARE)
-        elif found.digest != digest:
+        elif found != digest:
             what = "its digest is not the expected one: the log before it was changed"
             report.add("expected", position, what, COMPARE)
 
@@ -89,7 +86,7 @@ def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
 def _head(text: str) -> tuple[int, bytes]:
     position, _, digest = text.strip().replace(":", " ").partition(" ")
     with suppress(ValueError):
-        if len(bytes.fromhex(digest)) == 32:
+        if len(bytes.fromhex(digest)) == 32 and 0 <= int(position) <= MAX_POSITION:
             return int(position), bytes.fromhex(digest)
     raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it")
 
@@ -116,57 +113,8 @@ def _places(store: EventStore, report: Report) -> Iterator[tuple[int, int, bytes
     if store.archive is None:
         yield from store.places(report.head.position)
         return
-    copy = _Copy(store.archive, store.base.position, report)
+    check = ArchiveCheck(store, store.archive, report)
     for row in store.stored(until=report.head.position):
-        copy.compare(row)
+        check.compare(row)
         yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
-    copy.end(store)
-
-
-class _Copy:
-    """The archive beside the log: the same bytes, line by line, as far as it goes."""
-
-    def __init__(self, archive: Archive, base: int, report: Report) -> None:
-        self._archive, self._report = archive, report
-        self._lines, self._at = _lines(archive), base
-
-    def compare(self, row: StoredEvent) -> None:
-        """Compare with the archive's next line, which is that of the next position."""
-        line: bytes | None = b""
-        while self._at < row.position and line is not None:
-            line = next(self._lines, None)
-            self._at += 1
-        if not line:
-            return
-        try:
-            same = line == event_line(row)
-        except (StoreError, UnicodeError):
-            same = False
-        if not same:
-            self._report.doubt("archive", row.position, row.position, _how(line), row.stream_id)
-
-    def end(self, store: EventStore) -> None:
-        """The archive is never ahead of the log."""
-        try:
-            end = self._archive.end()
-        except (ArchiveError, OSError) as error:
-            self._report.add("archive", None, str(error), getattr(error, "mend", RECOVER))
-            return
-        if end is not None and end.position > store.head().position:
-            self._report.missing(store.head().position + 1, end.position, "the archive has it")
-
-
-def _lines(archive: Archive) -> Iterator[bytes]:
-    """The lines of all events; a torn one ends them."""
-    for path in segments(archive.folder):
-        with open(path, "rb") as file:
-            next(file, None)
-            yield from (line for line in file if line.endswith(b"\n"))
-
-
-def _how(line: bytes) -> str:
-    try:
-        read_event(line)
-    except ValueError as error:
-        return f"its line in the archive cannot be read ({error})"
-    return "the archive has another event in its place"
+    check.end()

@@ -16,6 +16,7 @@ from queuectl.cli.transfer import progress
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
 from queuectl.render import clean, to_json
+from queuectl.store.base import MAX_POSITION
 from queuectl.units import counted, format_time
 
 __all__ = ["audit"]
@@ -37,8 +38,12 @@ def audit(
     file: Annotated[
         str | None, typer.Argument(metavar="FILE", help="An export (also .gz), or - for stdin [default: the queue].")
     ] = None,
-    first: Annotated[int, typer.Option("--from", min=1, metavar="N", help="Judge what was done from there on.")] = 1,
-    last: Annotated[int | None, typer.Option("--until", min=0, metavar="N", help="Read up to this position.")] = None,
+    first: Annotated[
+        int, typer.Option("--from", min=1, max=MAX_POSITION, metavar="N", help="Judge what was done from there on.")
+    ] = 1,
+    last: Annotated[
+        int | None, typer.Option("--until", min=0, max=MAX_POSITION, metavar="N", help="Read up to this position.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge from the log alone whether the queue behaved: claims, runs, limits, waits. Exit code 1 when it did not.

@@ -25,7 +25,7 @@ from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError
 from queuectl.past import position_at
 from queuectl.render import clean, to_ndjson
-from queuectl.store.base import DamagedEventError, EventStore, Hints
+from queuectl.store.base import MAX_POSITION, DamagedEventError, EventStore, Hints
 from queuectl.store.lives import Found
 from queuectl.story import tell
 from queuectl.units import local_time, parse_time
@@ -44,8 +44,12 @@ LINE = "{:>8}  {:19}  {:36}  {:16}  {}  ({})"
 
 def events(
     ctx: typer.Context,
-    first: Annotated[int | None, typer.Option("--from", min=1, metavar="N", help="From this position on.")] = None,
-    last: Annotated[int | None, typer.Option("--to", min=0, metavar="N", help="Up to this position.")] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", min=1, max=MAX_POSITION, metavar="N", help="From this position on.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", min=0, max=MAX_POSITION, metavar="N", help="Up to this position.")
+    ] = None,
     kind: Annotated[list[str] | None, typer.Option("--type", "-t", metavar="TYPE", help="Only these types.")] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only those recorded since then.")] = None,

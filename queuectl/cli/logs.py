@@ -16,6 +16,7 @@ from queuectl.domain.machine import LIVE
 from queuectl.errors import NoSuchJobError
 from queuectl.render import clean
 from queuectl.runtime import pause
+from queuectl.store.base import MAX_POSITION
 
 __all__ = ["logs"]
 
@@ -29,7 +30,9 @@ def logs(
     ctx: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a unique prefix.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    run: Annotated[int | None, typer.Option(metavar="N", min=1, help="This run [default: the newest].")] = None,
+    run: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=MAX_POSITION, help="This run [default: the newest].")
+    ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on stdout.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, control sequences too.")] = False,
 ) -> None:

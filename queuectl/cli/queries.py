@@ -12,7 +12,7 @@ from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.render import clean, colored, fitted, table, to_json
-from queuectl.store.base import PAUSE_ALL, DamagedEventError, JobFilter
+from queuectl.store.base import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter
 from queuectl.store.lives import Found, Life, lives
 from queuectl.store.tables import SORTS
 from queuectl.story import tell
@@ -90,7 +90,9 @@ def list_jobs(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only jobs enqueued since then (-2h, 09:00).")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many; 0 means all.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, max=MAX_POSITION, help="At most so many; 0 means all.")
+    ] = 50,
     sort: Annotated[
         str, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORTS)}; with - the greatest first.")
     ] = "-created",

@@ -219,6 +219,8 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
 
     def digest_at(self, position: int) -> bytes | None:
         """See EventStore."""
+        if position == self._base.position:
+            return self._base.digest
         found = self._run("SELECT digest FROM events WHERE position = ?", (position,))
         return found[0][0] if found else None
 

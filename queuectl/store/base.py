@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GENESIS",
+    "MAX_POSITION",
     "PAUSE_ALL",
     "SETTINGS_STREAM",
     "WAKING",
@@ -37,11 +38,17 @@ __all__ = [
     "StoredEvent",
     "VersionConflictError",
     "WorkerRow",
+    "is_id",
+    "is_stream",
     "queue_stream",
     "worker_stream",
 ]
 
 GENESIS = bytes(32)
+MAX_POSITION = (1 << 63) - 1
+"""What the stores' columns hold; of times (microseconds) and versions too."""
+MAX_ID = 128
+_WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
 SETTINGS_STREAM = "$settings"
 PAUSE_ALL = "*"
 """The name of the pause that covers every queue; no queue can be called so."""
@@ -112,7 +119,7 @@ class EventStore(Protocol):
         """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
 
     def digest_at(self, position: int) -> bytes | None:
-        """The digest of an event, None when there is no such event."""
+        """The digest of an event, or of what the first one follows on; None when there is no such event."""
 
     def append_stored(self, rows: Iterable[StoredEvent]) -> None:
         """Append rows of another store of this log as they are, and carry them into the tables: 1000 a transaction.
@@ -252,6 +259,17 @@ class EventStore(Protocol):
 
     def close(self) -> None:
         """Give the store back."""
+
+
+def is_id(text: str) -> bool:
+    """[A-Za-z0-9][A-Za-z0-9._-]{0,127}: what jobs, queues and workers are called, and a job's folder with it."""
+    plain = text.translate(_WITHOUT_MARKS)  # a pattern would have to be compiled at every start
+    return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
+
+
+def is_stream(stream_id: str) -> bool:
+    """Whether a stream may be called so: by a job's id, or as notes are."""
+    return is_id(stream_id) or (stream_id.startswith("$") and stream_id.isprintable())
 
 
 def queue_stream(queue: str) -> str:

@@ -3,9 +3,11 @@
 An event's `data` is written as it is stored and comes back byte for byte, because its digest covers those bytes.
 """
 
+from typing import Annotated
+
 import msgspec
 
-from queuectl.store.base import DamagedEventError, Head, StoredEvent
+from queuectl.store.base import MAX_POSITION, DamagedEventError, Head, StoredEvent
 
 __all__ = ["FORMAT", "MAX_LINE", "Header", "event_line", "header_line", "read_event", "read_header"]
 
@@ -17,6 +19,9 @@ MAX_LINE = 16 << 20
 _encode = msgspec.json.Encoder().encode
 
 
+Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_POSITION)]
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="queuectl", tag="log"):
     """What the lines after it are: whose log, and what the first of them follows on.
 
@@ -25,9 +30,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
     format: int
     log_id: str
-    base_position: int
+    base_position: Natural
     base_digest: str
-    end_position: int | None = None
+    end_position: Natural | None = None
     end_digest: str | None = None
 
     @property
@@ -44,12 +49,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    position: int
+    position: Natural
     stream_id: str
-    version: int
+    version: Natural
     type: str
-    schema: int
-    recorded_at: int
+    schema: Natural
+    recorded_at: Natural
     actor: str
     salt: str | None
     data_digest: str | None

@@ -48,4 +48,4 @@ class Moments(ExaminedLog):
     def on_disk(self) -> int:
         """See EventStore. A commit that waits for the disk takes with it all that was committed before."""
         found = self._run("SELECT position FROM events WHERE type <> 'claimed' ORDER BY position DESC LIMIT 1")
-        return int(found[0][0]) if found else 0
+        return int(found[0][0]) if found else self._base.position

@@ -80,13 +80,15 @@ class RebuiltTables(ExaminedLog):
             return found
 
     def hold(self, job_id: str) -> None:
-        """See EventStore. As a rebuild would: with what is wrong for its error."""
+        """See EventStore. A damaged one is nobody's, its key is free, and its error is what is wrong: `quarantined`."""
         with self.transaction():
-            damage = next((str(life.damage) for life in lives(self.examined(stream_id=job_id)) if life.damage), None)
-            self._run(
-                "UPDATE jobs SET due_at = NULL, next_run_at = NULL, last_error = coalesce(?, last_error) WHERE id = ?",
-                (damage, job_id),
-            )
+            self._run("UPDATE jobs SET due_at = NULL, next_run_at = NULL WHERE id = ?", (job_id,))
+            for damage in [life.damage for life in lives(self.examined(stream_id=job_id)) if life.damage]:
+                self._run(
+                    "UPDATE jobs SET unique_key = NULL, locked_by = NULL, locked_at = NULL, last_error = ?"
+                    " WHERE id = ?",
+                    (str(damage), job_id),
+                )
 
     def _follow_this_version(self, derived_by: object) -> None:
         """Tables of another version are derived again by the first process that comes; others wait for it."""

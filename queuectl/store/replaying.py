@@ -103,7 +103,5 @@ def _decoded(rows: Sequence[StoredEvent], head: Head) -> tuple[dict[str, list[Re
 def _check_place(row: StoredEvent, head: Head) -> None:
     if row.position != head.position + 1:
         raise DamagedEventError(row.position, row.stream_id, f"it does not follow on event {head.position}")
-    if row.data_digest is not None and (row.data is not None or row.salt is not None):
-        raise DamagedEventError(row.position, row.stream_id, "it has both data and the digest of removed data")
     if codec.digest_of(row, head.digest) != row.digest:
         raise DamagedEventError(row.position, row.stream_id, "its digest does not match")

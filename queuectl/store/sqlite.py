@@ -160,6 +160,8 @@ class SqliteStore(AppendedLog):
                 self._db.execute(sql, rows[0])
             else:
                 self._db.executemany(sql, rows)
+        except OverflowError as error:
+            raise StoreError(f"a number is too large for {self.path}: 64 bits are what it holds") from error
         except apsw.ConstraintError as error:
             if getattr(error, "extendedresult", 0) in _TAKEN:
                 raise VersionConflictError(str(error)) from error

@@ -96,8 +96,8 @@ def test_a_file_that_is_there_is_not_overwritten_and_half_a_file_is_not_left(liv
 
 BAD = {
     "cut in a line": (lambda lines: [*lines[:9], lines[9][:50]], "line 10: the line was cut"),
-    "cut after a line": (lambda lines: lines[:9], "line 10: the file was cut"),
-    "the header alone": (lambda lines: lines[:1], "line 2: the file was cut"),
+    "cut after a line": (lambda lines: lines[:9], "line 10: the log was cut: it ends at event 8 of"),
+    "the header alone": (lambda lines: lines[:1], "line 2: the log was cut"),
     "empty": (lambda lines: [], "line 1: this is not a log"),
     "of another program": (lambda lines: [b'{"id": 1}\n'], "line 1: this is not a log"),
     "without its header": (lambda lines: lines[1:], "line 1: this is not a log"),

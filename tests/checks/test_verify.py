@@ -1,11 +1,13 @@
 """`verify` names what is wrong, only that, and nothing where all is well."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from queuectl.domain import events as e
 from queuectl.findings import COMPARE, Report
+from queuectl.store import archive
 from queuectl.store.base import Change
 from queuectl.verification import expect, verify, verify_job
 from tests.checks.queues import opened, wander, wreck
@@ -177,6 +179,63 @@ def test_a_line_of_the_archive_that_was_changed(archived, old, new):
     path, segment = archived
     change_line(segment, 5, old, new)
     assert damage(checked(path, archived=True)) == [(5, "archive")]
+
+
+WRONG_LINES = {
+    "joined to the next": lambda lines: [*lines[:5], lines[5].replace(b"\n", b"\x0b"), *lines[6:]],
+    "of another position": lambda lines: [*lines[:5], lines[5].replace(b":5,", b":9,", 1), *lines[6:]],
+    "missing": lambda lines: [*lines[:5], *lines[6:]],
+    "twice": lambda lines: [*lines[:6], *lines[5:]],
+    "of no event": lambda lines: [*lines[:5], b"hello\n", *lines[5:]],
+    "many are missing": lambda lines: [*lines[:5], *lines[30:]],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_LINES)
+def test_one_line_that_is_wrong_does_not_make_those_after_it_wrong(archived, wrong):
+    path, segment = archived
+    segment.write_bytes(b"".join(WRONG_LINES[wrong](segment.read_bytes().splitlines(keepends=True))))
+    assert damage(checked(path, archived=True)) == [(5, "archive")]
+
+
+def test_an_event_that_the_log_lacks_is_missing_and_its_line_is_not_wrong(archived):
+    path, _ = archived
+    wreck(path, "DELETE FROM events WHERE position = 5")
+    assert damage(checked(path, archived=True)) == [(5, "missing"), (6, "unreadable")]
+
+
+@pytest.fixture
+def sealed(tmp_path, monkeypatch):
+    """A queue whose archive has several segments."""
+    monkeypatch.setattr(archive, "SEAL_AT", 4000)
+    clock = SettableClock()
+    with opened(tmp_path / "queue.db", clock, archived=True) as store:
+        wander(store, clock, seed=3, steps=60)
+    return tmp_path / "queue.db", sorted((tmp_path / "queue.db.archive").glob("*.ndjson"))
+
+
+CHANGED = {
+    "no header": {"queuectl": "log2"},
+    "another log": {"log_id": "0" * 32},
+    "another place": {"base_position": 1},
+    "another event": {"base_digest": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_header_that_was_changed(sealed, change):
+    path, paths = sealed
+    header, newline, rest = paths[1].read_bytes().partition(b"\n")
+    paths[1].write_bytes(json.dumps({**json.loads(header), **CHANGED[change]}).encode() + newline + rest)
+    assert damage(checked(path, archived=True)) == [(int(paths[1].stem), "archive")]
+
+
+def test_a_segment_that_is_missing(sealed):
+    path, paths = sealed
+    paths[1].unlink()
+    [problem] = checked(path, archived=True).first
+    assert problem.position == int(paths[1].stem)
+    assert f"all up to {int(paths[2].stem) - 1} are missing from the archive" in problem.what
 
 
 def test_a_torn_last_line_of_the_archive_is_nothing(archived):
