@@ -18,6 +18,7 @@ from queuectl.intake import check_queue, check_worker
 from queuectl.naming import Name, default_name
 from queuectl.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
+from queuectl.store import file_of, is_postgres
 from queuectl.store.base import EventStore, WorkerRow
 from queuectl.wakeup import Wakeup
 from queuectl.worker import Worker, WorkerOptions
@@ -87,7 +88,8 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     make_folder(store.output_folder)
     wakeup = Wakeup(store.wake_file, stop, _patiently(store.hints, _sleep))
     row = _named(session, store, name, options, wakeup.sleep)
-    runner = Runner(store.output_folder, store.log_id, row.name, session.clock, max_output)
+    environ = {**os.environ, "QUEUECTL_DB": session.url if is_postgres(session.url) else file_of(session.url)}
+    runner = Runner(store.output_folder, store.log_id, row.name, session.clock, max_output, environ)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
     try:

@@ -6,8 +6,6 @@ import signal
 import sys
 from typing import Any
 
-import pytest
-
 from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
 
 LOOK = """
@@ -37,6 +35,7 @@ def test_it_knows_who_it_is(queuectl: Queuectl) -> None:
     env = {name: value for name, value in seen["env"].items() if name.startswith("QUEUECTL_")}
     del env["QUEUECTL_RUN_TOKEN"]
     assert env == {
+        "QUEUECTL_DB": queuectl.place,
         "QUEUECTL_JOB_ID": seen["id"],
         "QUEUECTL_RUN": "1",
         "QUEUECTL_ATTEMPT": "1",
@@ -108,13 +107,17 @@ def test_its_environment_is_the_workers_and_its_own(queuectl: Queuectl) -> None:
     assert (seen["env"]["OWN"], seen["env"]["WORKERS"], seen["env"]["BOTH"]) == ("a b", "1", "job")
 
 
-@pytest.mark.parametrize(
-    ("url", "told"), [("postgresql://ann:horse@host/db", False), ("postgresql://ann@host/db", True)]
-)
-def test_a_store_s_url_is_not_for_jobs_when_it_tells_a_password(queuectl: Queuectl, url: str, told: bool) -> None:
-    job_id = queuectl.add("env")
-    assert queuectl("--db", str(queuectl.db), "run", "--drain", env={"QUEUECTL_DB": url}).code == 0
-    assert ("QUEUECTL_DB=" in queuectl.ok("logs", job_id)) is told
+def test_what_it_enqueues_goes_into_its_own_queue_wherever_it_runs(queuectl: Queuectl) -> None:
+    place = queuectl.folder / "elsewhere"
+    place.mkdir()
+    queuectl.add("--cwd", str(place), "--", PROGRAM, "enqueue", "--id", "child", "true")
+    queuectl.drain("--concurrency", "2", env={"QUEUECTL_DB": os.path.relpath(queuectl.db, queuectl.folder)})
+    assert queuectl.json("show", "child")["state"] == "done"
+    assert [*place.iterdir()] == []
+    other = str(place / "other.db")
+    queuectl.add("--env", f"QUEUECTL_DB={other}", "--", PROGRAM, "enqueue", "--id", "other", "true")
+    queuectl.drain()
+    assert '"other"' in queuectl.ok("--db", other, "list", "--json")
 
 
 def test_a_secret_is_passed_and_never_written(queuectl: Queuectl) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from threading import Thread
 
 import psycopg
+import pytest
 
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store, postgres_signs
@@ -97,6 +98,13 @@ def test_what_the_server_has_lost_comes_back_from_the_archive(queuectl: OnServer
     assert json.loads(done.out) == before
     queuectl.ok("rebuild")
     assert queuectl.ok("verify").startswith("clean: ")
+
+
+@pytest.mark.parametrize(("more", "told"), [("", True), ("&password=horse", False)])
+def test_a_job_is_told_of_its_queue_but_no_password(queuectl: OnServer, more: str, told: bool) -> None:
+    job_id = queuectl.add('echo "[$QUEUECTL_DB]"')
+    queuectl.drain(env={"QUEUECTL_DB": queuectl.url + more})
+    assert queuectl.ok("logs", job_id) == (f"[{queuectl.url}]" if told else "[]")
 
 
 def test_a_worker_elsewhere_is_not_lost_because_its_machine_has_this_one_s_name(queuectl: OnServer) -> None:
