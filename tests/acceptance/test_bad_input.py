@@ -37,6 +37,12 @@ USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
     (("enqueue", "--env", b"A=\xff", "true"), "UTF-8"),
     (("enqueue", "--tag", b"a=\xff", "true"), "UTF-8"),
     (("enqueue", "--id", b"\xff", "true"), "id"),
+    (("list", "--limit", "9" * 20), "--limit"),
+    (("events", "--from", "9" * 20), "--from"),
+    (("events", "--to", "9" * 20), "--to"),
+    (("audit", "--until", "9" * 20), "--until"),
+    (("verify", "--expect", f"{'9' * 20}:{'0' * 64}"), "--expect"),
+    (("status", "--as-of", "9" * 5000), "position"),
 ]
 
 

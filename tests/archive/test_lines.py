@@ -61,6 +61,8 @@ def test_data_that_is_not_one_line_is_not_written():
         lambda line: line + b"{}",
         lambda line: line.replace(b'"position":7', b'"position":"7"'),
         lambda line: line.replace(b'"position":7', b'"position":7.5'),
+        lambda line: line.replace(b'"position":7', b'"position":-7'),
+        lambda line: line.replace(b'"position":7', b'"position":%d' % (1 << 63)),
         lambda line: line.replace(b'"salt":', b'"pepper":'),
         lambda line: line.replace(b'"salt":', b'"extra":1,"salt":'),
         lambda line: line.replace(b'"digest":"64', b'"digest":"zz'),
@@ -96,6 +98,7 @@ def test_a_header_says_whose_log_it_is_where_it_begins_and_in_an_export_where_it
         (b'{"queuectl":"log","x":' + b"[" * 5000 + b"]" * 5000 + b"}", "not a log of queuectl"),
         (b"\x1f\x8b\x08", "not a log of queuectl"),
         (header_line("a", Head(0, b"short", 0)), "not a log of queuectl"),
+        (header_line("a", Head(-5, bytes(32), 0)), "not a log of queuectl"),
         (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":2'), "upgrade queuectl"),
     ],
 )

@@ -7,12 +7,15 @@ import time
 
 import pytest
 
-from queuectl import transfer
+from queuectl import output, transfer
 from queuectl.application import Queue
-from queuectl.errors import RefusedError, UsageError
+from queuectl.errors import RefusedError, StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive import Keeping
+from queuectl.store.base import Head
+from queuectl.store.codec import digest_of
+from queuectl.store.lines import event_line, header_line, read_event
 from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
 from tests.store.peer import Peer
 from tests.store.vocabulary import ACTOR, add, claimed, new
@@ -124,6 +127,58 @@ def test_a_file_that_is_not_whole_is_refused_with_the_line_and_nothing_of_it_is_
         transfer.import_log(other, wrong, nothing)
     assert (other.head().position, rows(other.path), other.log_id) == (0, [], before)
     assert transfer.import_log(other, lines, nothing).position == len(lines) - 1
+
+
+def rechained(lines, change):
+    """An export of another log, whole in itself: the digests follow on what was changed."""
+    header, *events = [json.loads(line) for line in lines]
+    digest = bytes(32)
+    for number, event in enumerate(events):
+        change(event)
+        row = read_event(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+        digest = digest_of(row, digest)
+        events[number] = event_line(row._replace(digest=digest))
+    end = Head(len(events), digest, 0)
+    return [header_line(header["log_id"], Head(0, bytes(32), 0), end), *events]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda event: event.update(stream_id="../../etc"), r"line 2: '../../etc' is no id"),
+        (lambda event: event.update(stream_id="a\nb"), "line 2: .* is no id"),
+        (lambda event: event.update(actor="a\tb"), "line 2: .* is no name"),
+        (lambda event: event.update(version=1), "no log of a queue"),
+    ],
+)
+def test_a_log_that_no_queue_has_written_is_refused(lines, other, change, why):
+    with pytest.raises(UsageError, match=why):
+        transfer.import_log(other, rechained(lines, change), nothing)
+    assert rows(other.path) == []
+    transfer.import_log(other, rechained(lines, lambda event: None), nothing)
+
+
+@pytest.mark.parametrize("log_id", ["../outside", "", "a\0b"])
+def test_a_log_s_name_names_no_folder(lines, other, log_id):
+    wrong = [json.dumps({**json.loads(lines[0]), "log_id": log_id}).encode() + b"\n", *lines[1:]]
+    with pytest.raises(UsageError, match=r"line 1: .* is no name of a log"):
+        transfer.import_log(other, wrong, nothing)
+
+
+def test_an_export_ends_as_its_header_says(lines, other):
+    wrong = [json.dumps({**json.loads(lines[0]), "end_digest": "f" * 64}).encode() + b"\n", *lines[1:]]
+    with pytest.raises(UsageError, match="was changed"):
+        transfer.import_log(other, wrong, nothing)
+    with pytest.raises(StoreError, match="was changed"):
+        list(transfer.read_log(wrong)[1])
+
+
+def test_no_name_leads_out_of_the_folder_of_output(tmp_path):
+    (tmp_path / "output").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    output.remove(str(tmp_path / "output"), "../mine")
+    assert (tmp_path / "mine" / "file").exists()
 
 
 def test_a_compressed_file_that_was_cut_is_refused(lines, other, tmp_path):

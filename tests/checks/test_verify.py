@@ -143,11 +143,17 @@ def test_a_stream_that_is_not_in_its_index(small):
         assert "index" in verify(store).counts
 
 
+def test_a_job_whose_last_event_is_damaged_is_checked_once(small):
+    wreck(small, "UPDATE events SET actor = 'x' WHERE stream_id = 'one' AND version = 4")
+    assert [kind for _, kind in damage(checked(small, "one"))] == ["unreadable"]
+
+
 def test_heads_that_were_kept(small):
     with opened(small) as store:
         head = store.head()
         report = Report(head)
         expect(store, report, [f"{head.position}:{head.digest.hex()}", f"{head.position} {head.digest.hex()}"])
+        expect(store, report, [f"0:{store.base.digest.hex()}"])
         assert report.counts == {}
         expect(store, report, [f"10:{head.digest.hex()}", f"12:{head.digest.hex()}"])
         assert damage(report) == [(10, "expected"), (12, "expected")]

@@ -7,7 +7,7 @@ from contextlib import suppress
 import apsw
 import pytest
 
-from queuectl.application import Queue
+from queuectl.application import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
 from queuectl.errors import StoreError
@@ -118,6 +118,16 @@ def test_whatever_is_hit_is_found_on_load(store, position, name):
         store.load("victim")
     assert found.value.exit_code == 5
     assert found.value.stream_id == "victim"
+
+
+def test_a_damaged_job_that_was_to_be_claimed_frees_its_key(store):
+    queue = Queue(store, ACTOR)
+    add(store, new("held", unique="key", priority=9))
+    hit(store, "UPDATE events SET data = replace(data, 'key', 'kex') WHERE stream_id = 'held'")
+    assert "held" not in [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)]
+    assert (store.job("held")["unique_key"], store.job("held")["due_at"]) == (None, None)
+    [receipt] = queue.enqueue([NewJob(a_spec(unique="key"), "next")])
+    assert (receipt.id, receipt.created) == ("next", True)
 
 
 @pytest.mark.parametrize(("position", "name"), [*cases()])
