@@ -24,7 +24,7 @@ from queuectl.store.postgres_link import Link
 from queuectl.store.postgres_opening import as_text, greet
 
 if TYPE_CHECKING:
-    from queuectl.store.postgres_shadow import Shadow
+    from queuectl.store.postgres_shadow import PostgresShadow
 
 __all__ = ["PostgresStore", "is_there"]
 
@@ -245,10 +245,10 @@ class PostgresStore(AppendedLog):
 
     # ── deriving the tables again ───────────────────────────────────────────────────────────────────
 
-    def _new_shadow(self) -> "Shadow":
-        from queuectl.store.postgres_shadow import Shadow
+    def _new_shadow(self) -> "PostgresShadow":
+        from queuectl.store.postgres_shadow import PostgresShadow
 
-        return Shadow(self._link, self)
+        return PostgresShadow(self._link, self)
 
     @contextmanager
     def _first_use(self) -> Iterator[None]:

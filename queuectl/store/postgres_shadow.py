@@ -1,30 +1,20 @@
-"""The tables derived again from a PostgreSQL log, laid beside the live ones, and put in the place of what differs.
-
-The whole log is folded into temporary tables, stream by stream and without a lock, and the server compares them with
-the live ones at one moment. Only that and putting in place need a transaction.
-"""
+"""The tables derived again from a PostgreSQL log: all of them, in temporary tables, and the server compares."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from queuectl.store.base import Inspect
-from queuectl.store.differences import SHOWN, Difference, Differences, contrast
+from queuectl.store.differences import contrast
 from queuectl.store.examining import ExaminedLog
-from queuectl.store.lives import Life, lives
 from queuectl.store.postgres_link import Link, Row
 from queuectl.store.postgres_schema import statements
-from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION, Values
+from queuectl.store.projections import TABLES, VERSION, Values
+from queuectl.store.shadow import KEYS, Shadow
 
-__all__ = ["Shadow"]
+__all__ = ["PostgresShadow"]
 
-BATCH = 500
-NEAR = 500
-"""So few events behind, the rest is folded while nothing moves."""
-
-_OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
-_KEYS = ", ".join(COUNT_KEYS)
-_COUNTED = f"SELECT {_KEYS}, count(*) AS jobs FROM shadow_jobs GROUP BY {_KEYS}"
+_COUNTED = f"SELECT {KEYS}, count(*) AS jobs FROM shadow_jobs GROUP BY {KEYS}"
 _COLUMNS = """
 SELECT attname, CAST(atttypid AS bigint), CAST(attcollation AS bigint), attnotnull FROM pg_attribute
 WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -44,36 +34,12 @@ WHERE pg_class.oid = coalesce(to_regclass('{table}'), {others}) AND grantee <> r
 """What other roles may do with a table; of one that is gone, what they may with another that is derived too."""
 
 
-class Shadow:
-    """The tables as the log makes them at `position`, and which rows of the live ones differ from that."""
+class PostgresShadow(Shadow):
+    """The tables of one connection."""
 
     def __init__(self, link: Link, log: ExaminedLog) -> None:
-        self._link, self._log = link, log
-        self._unsound: dict[str, str] = {}
-        self._counts_differ = False
-        self.position = 0
-
-    # ── folding ─────────────────────────────────────────────────────────────────────────────────────
-
-    def fold(self, inspect: Inspect | None = None) -> None:
-        """Fold the whole log as it is now, in pages and without a lock."""
-        self._make()
-        self._unsound = {table: why for table in (*TABLES, "counts") if (why := self._wrecked(table))}
-        head = self._log.head().position
-        self._put(lives(self._log.examined(until=head), inspect))
-        self.position = head
-        while self._log.head().position - self.position > NEAR:
-            self.catch_up()
-
-    def catch_up(self) -> None:
-        """Fold again the streams that have grown since: all of them, when no one can write."""
-        head = self._log.head().position
-        sql = "SELECT DISTINCT stream_id FROM events WHERE position > ? AND position <= ?"
-        for (stream,) in self._link.run(sql, (self.position, head)):
-            for table in _OF_JOBS:
-                self._link.run(f"DELETE FROM shadow_{table} WHERE id = ?", (stream,))
-            self._put(lives(self._log.examined(stream_id=stream, until=head)))
-        self.position = head
+        super().__init__(log)
+        self._link = link
 
     def _make(self) -> None:
         """For each table an empty one as it should be, to hold the live one against, and one for the rows."""
@@ -84,43 +50,14 @@ class Shadow:
             self._link.script(f"CREATE TEMP TABLE shadow_{table} (LIKE fresh_{table})")
         self._link.script('CREATE TEMP TABLE differing (name text, key text COLLATE "C")')
 
-    def _put(self, folded: Iterable[Life]) -> None:
-        batch: dict[str, list[Values]] = {table: [] for table in TABLES}
-        for life in folded:
-            for table, values in life.rows().items():
-                batch[table].append(values)
-            for row in life.notes.values():
-                self._link.run(f"DELETE FROM shadow_{row.table} WHERE {TABLES[row.table][0]} = ?", (row.key,))
-                batch[row.table] += [] if row.values is None else [row.values]
-            if len(batch["jobs"]) >= BATCH:
-                self._flush(batch)
-        self._flush(batch)
-
     def _flush(self, batch: dict[str, list[Values]]) -> None:
         for table, rows in batch.items():
             if rows:
                 self._link.copy(f"shadow_{table}", rows)
             rows.clear()
 
-    # ── comparing ───────────────────────────────────────────────────────────────────────────────────
-
-    def compare(self) -> Differences:
-        """What differs from the live tables at one moment; `swap` puts just that right."""
-        found = Differences()
-        with self._reading():
-            self.catch_up()
-            for table in (*TABLES, "counts"):
-                if why := self._unsound.get(table):
-                    found.add(Difference(table, None, why))
-                elif table == "counts":
-                    self._compare_counts(found)
-                else:
-                    self._compare(table, found)
-        return found
-
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """One moment, unless a transaction is open already."""
         if self._link.inside:
             yield
             return
@@ -132,68 +69,47 @@ class Shadow:
         finally:
             self._link.roll_back()
 
-    def _compare(self, table: str, found: Differences) -> None:
+    def _differing(self, table: str) -> Iterator[tuple[str, str]]:
         columns = TABLES[table]
-        both, name = _both(table, columns), f"coalesce(s.{columns[0]}, l.{columns[0]})"
+        key = f"coalesce(s.{columns[0]}, l.{columns[0]})"
         log, live = (f"ROW({', '.join(f'{side}.{column}' for column in columns)})" for side in "sl")
-        self._link.run(f"INSERT INTO differing SELECT '{table}', {name} {both} WHERE {log} IS DISTINCT FROM {live}")
-        for number, (name,) in enumerate(
-            self._link.run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,))
-        ):
-            found.add(Difference(table, name, self._contrast(table, name) if number < SHOWN else ""))
+        differ = f"{_both(table, columns)} WHERE {log} IS DISTINCT FROM {live}"
+        self._run(f"INSERT INTO differing SELECT '{table}', {key} {differ}")
+        return ((name, name) for (name,) in self._run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,)))
 
     def _contrast(self, table: str, key: str) -> str:
-        """How a row differs."""
         columns = TABLES[table]
         wanted = ", ".join(f"{side}.{name}" for side in "sl" for name in columns)
         sql = f"SELECT {wanted} {_both(table, columns)} WHERE coalesce(s.{columns[0]}, l.{columns[0]}) = ?"
-        [row] = self._link.run(sql, (key,))
+        [row] = self._run(sql, (key,))
         log, live = row[: len(columns)], row[len(columns) :]
         return "the log has no such row" if log[0] is None else contrast(columns, log, live)
 
-    def _compare_counts(self, found: Differences) -> None:
-        live = f"SELECT {_KEYS}, jobs FROM counts"
+    def _differing_counts(self) -> Iterator[tuple[Any, ...]]:
+        live = f"SELECT {KEYS}, jobs FROM counts"
         for where, sql in (("log", f"{_COUNTED} EXCEPT {live}"), ("table", f"{live} EXCEPT {_COUNTED}")):
-            for *key, jobs in self._link.run(sql):
-                self._counts_differ = True
-                found.add(Difference("counts", "/".join(map(str, key)), f"{jobs} in the {where} alone"))
+            for row in self._run(sql):
+                yield where, *row
 
     def _wrecked(self, table: str) -> str | None:
-        """What is wrong with a table itself."""
         return (
             None if self._form(table) == self._form(f"fresh_{table}") else "it is missing, or not made as it should be"
         )
 
     def _form(self, table: str) -> list[Row]:
-        return self._link.run(_COLUMNS, (table,)) + self._link.run(_INDICES, (table,))
-
-    # ── putting in place ────────────────────────────────────────────────────────────────────────────
-
-    def swap(self) -> None:
-        """Put what `compare` found right, under the log's lock: whole tables where they were wrecked, else rows.
-
-        All that is wrong goes before anything comes, so that no row is in the way of another.
-        """
-        self.catch_up()
-        sound = [table for table in TABLES if table not in self._unsound]
-        chosen = {table: f"WHERE {TABLES[table][0]} IN (SELECT key FROM differing WHERE name = ?)" for table in sound}
-        for table in sound:
-            self._link.run(f"DELETE FROM {table} {chosen[table]}", (table,))
-        for table in sound:
-            self._link.run(f"INSERT INTO {table} SELECT * FROM shadow_{table} {chosen[table]}", (table,))
-        for table in self._unsound:
-            self._remake(table)
-        if self._counts_differ or "counts" in self._unsound:
-            self._link.script(f"DELETE FROM counts; INSERT INTO counts {_COUNTED}")
-        self._link.run("UPDATE meta SET value = ? WHERE key = 'projection_version'", (str(VERSION),))
+        return self._run(_COLUMNS, (table,)) + self._run(_INDICES, (table,))
 
     def _remake(self, table: str) -> None:
         others = ", ".join(f"to_regclass('{name}')" for name in TABLES if name != table)
-        grants = [grant for (grant,) in self._link.run(_GRANTS.format(table=table, others=others))]
+        grants = [grant for (grant,) in self._run(_GRANTS.format(table=table, others=others))]
         self._link.script(f"DROP TABLE IF EXISTS {table}")
         self._link.script("".join(statements(table)) + "".join(f"{grant};" for grant in grants))
-        if table in TABLES:
-            self._link.run(f"INSERT INTO {table} SELECT * FROM shadow_{table}")
+
+    def _are_of_this_version(self) -> None:
+        self._run("UPDATE meta SET value = ? WHERE key = 'projection_version'", (str(VERSION),))
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return self._link.run(sql, parameters)
 
     def close(self) -> None:
         """Drop the temporary tables."""

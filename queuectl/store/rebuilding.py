@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from queuectl.errors import StoreError
 from queuectl.store.base import Inspect
@@ -12,23 +12,10 @@ from queuectl.store.examining import ExaminedLog
 from queuectl.store.lives import lives
 from queuectl.store.projections import VERSION
 
+if TYPE_CHECKING:
+    from queuectl.store.shadow import Shadow
+
 __all__ = ["RebuiltTables"]
-
-
-class Shadow(Protocol):
-    """The tables derived again, beside the live ones."""
-
-    def fold(self, inspect: Inspect | None = None) -> None:
-        """Fold the whole log as it is now, without a lock."""
-
-    def compare(self) -> Differences:
-        """What differs from the live tables at one moment."""
-
-    def swap(self) -> None:
-        """Put what `compare` found right, under the log's lock."""
-
-    def close(self) -> None:
-        """Leave nothing behind."""
 
 
 class RebuiltTables(ExaminedLog):
@@ -37,7 +24,7 @@ class RebuiltTables(ExaminedLog):
     _rebuilds = False
 
     @abstractmethod
-    def _new_shadow(self) -> Shadow:
+    def _new_shadow(self) -> "Shadow":
         """An empty one."""
 
     @abstractmethod
@@ -53,7 +40,7 @@ class RebuiltTables(ExaminedLog):
         """What stands in `meta`."""
 
     @contextmanager
-    def _shadow(self) -> Iterator[Shadow]:
+    def _shadow(self) -> "Iterator[Shadow]":
         shadow = self._new_shadow()
         try:
             yield shadow

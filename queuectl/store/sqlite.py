@@ -17,7 +17,7 @@ from queuectl.store.dialect import SQLITE
 from queuectl.store.format import check_format, check_place
 
 if TYPE_CHECKING:
-    from queuectl.store.shadow import Shadow
+    from queuectl.store.sqlite_shadow import SqliteShadow
 
 __all__ = ["SqliteStore"]
 
@@ -230,10 +230,10 @@ class SqliteStore(AppendedLog):
 
     # ── deriving the tables again ───────────────────────────────────────────────────────────────────
 
-    def _new_shadow(self) -> "Shadow":
-        from queuectl.store.shadow import Shadow
+    def _new_shadow(self) -> "SqliteShadow":
+        from queuectl.store.sqlite_shadow import SqliteShadow
 
-        return Shadow(self._db, self.path, self)
+        return SqliteShadow(self._db, self.path, self)
 
     def _first_use(self) -> AbstractContextManager[None]:
         return first_use(self.path)
