@@ -13,7 +13,7 @@ from queuectl.domain.events import RecordedEvent
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError
 from queuectl.store import file_of, is_postgres
 from queuectl.store.base import DamagedEventError, EventStore, Head, StoredEvent, VersionConflictError, is_id, is_stream
-from queuectl.store.codec import decode, digest_of
+from queuectl.store.codec import check_follows, decode
 from queuectl.store.lines import MAX_LINE, Header, event_line, header_line, read_event, read_header
 from queuectl.units import quoted
 
@@ -43,8 +43,7 @@ def head_on_disk(store: EventStore) -> Head:
 def chained(rows: Iterable[StoredEvent], previous: Head) -> Iterator[StoredEvent]:
     """The rows, each checked to follow on the one before. Raises DamagedEventError."""
     for row in rows:
-        if row.position != previous.position + 1 or digest_of(row, previous.digest) != row.digest:
-            raise DamagedEventError(row.position, row.stream_id, f"it does not follow on event {previous.position}")
+        check_follows(row, previous)
         yield row
         previous = Head(row.position, row.digest, row.recorded_at)
 

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
-from queuectl.store.base import DamagedEventError, StoredEvent
+from queuectl.store.base import DamagedEventError, Head, StoredEvent
 
-__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "decode", "digest_of", "seal"]
+__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "check_follows", "decode", "digest_of", "seal"]
 
 SALT_BYTES = 16
 
@@ -89,6 +89,14 @@ def digest_of(row: StoredEvent, previous: bytes) -> bytes:
         return _link(previous, *row[:7], body_digest(row).hex())
     except _DAMAGE as error:
         raise DamagedEventError(row.position, row.stream_id, str(error)) from error
+
+
+def check_follows(row: StoredEvent, previous: Head) -> None:
+    """Raises DamagedEventError unless a row is the event that its digest says, and the next one after `previous`."""
+    if row.position != previous.position + 1:
+        raise DamagedEventError(row.position, row.stream_id, f"it does not follow on event {previous.position}")
+    if digest_of(row, previous.digest) != row.digest:
+        raise DamagedEventError(row.position, row.stream_id, "its digest does not match")
 
 
 def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent:

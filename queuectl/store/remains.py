@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from queuectl.store.base import GENESIS, DamagedEventError, Head, StoredEvent
 from queuectl.store.carving import Carved
-from queuectl.store.codec import digest_of
+from queuectl.store.codec import check_follows
 from queuectl.store.lines import read_event, read_header
 from queuectl.store.segments import segments
 
@@ -167,6 +167,7 @@ def _place(piece: Piece) -> Head:
 def _fits(row: StoredEvent, head: Head) -> bool:
     """Whether a row is the event that its digest says, and follows on `head`."""
     try:
-        return row.position == head.position + 1 and digest_of(row, head.digest) == row.digest
+        check_follows(row, head)
     except (DamagedEventError, UnicodeError):
         return False
+    return True

@@ -91,17 +91,10 @@ def _decoded(rows: Sequence[StoredEvent], head: Head) -> tuple[dict[str, list[Re
     records: dict[str, list[RecordedEvent]] = {}
     damaged: set[str] = set()
     for row in rows:
-        _check_place(row, head)
+        codec.check_follows(row, head)
         try:
             records.setdefault(row.stream_id, []).append(codec.decode(row, head.digest))
         except DamagedEventError:
             damaged.add(row.stream_id)
         head = Head(row.position, row.digest, row.recorded_at)
     return records, damaged
-
-
-def _check_place(row: StoredEvent, head: Head) -> None:
-    if row.position != head.position + 1:
-        raise DamagedEventError(row.position, row.stream_id, f"it does not follow on event {head.position}")
-    if codec.digest_of(row, head.digest) != row.digest:
-        raise DamagedEventError(row.position, row.stream_id, "its digest does not match")

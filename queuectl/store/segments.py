@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from queuectl.errors import StoreError
 from queuectl.store.base import DamagedEventError, Head, StoredEvent
-from queuectl.store.codec import digest_of
+from queuectl.store.codec import check_follows
 from queuectl.store.lines import Header, read_event, read_header
 
 __all__ = [
@@ -147,10 +147,10 @@ def sound_end(path: str) -> tuple[Head, int]:
 def _following(line: bytes, end: Head) -> StoredEvent | None:
     try:
         row = read_event(line)
-        sound = line.endswith(b"\n") and row.position == end.position + 1 and digest_of(row, end.digest) == row.digest
+        check_follows(row, end)
     except (ValueError, DamagedEventError):
         return None
-    return row if sound else None
+    return row if line.endswith(b"\n") else None
 
 
 def rows_of(path: str) -> Iterator[StoredEvent]:
