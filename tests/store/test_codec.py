@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain.events import Exited, RecordedEvent
 from queuectl.store import codec
-from queuectl.store.base import DamagedEventError, StoredEvent
+from queuectl.store.base import DamagedEventError, Head, StoredEvent
 from tests.store.vocabulary import a_spec, buried, chained, retried
 
 SALT = bytes(range(16))
@@ -86,6 +86,23 @@ def test_data_that_is_no_event_is_damage(data):
 @pytest.mark.parametrize("missing", [{"data": None}, {"salt": None}])
 def test_missing_data_is_damage(missing):
     assert "(its data is missing)" in refusal(sealed()._replace(**missing))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"position": 2}, "it does not follow on event 0"),
+        ({"position": 0}, "it does not follow on event 0"),
+        ({"actor": "eve"}, "its digest does not match"),
+    ],
+)
+def test_what_follows_on_an_event(change, why):
+    codec.check_follows(sealed(), Head(0, BEFORE, 0))
+    with pytest.raises(DamagedEventError) as damage:
+        codec.check_follows(sealed()._replace(**change), Head(0, BEFORE, 0))
+    assert damage.value.why == why
+    with pytest.raises(DamagedEventError, match="it does not follow on event 5"):
+        codec.check_follows(sealed(), Head(5, BEFORE, 0))
 
 
 def redacted(**columns) -> StoredEvent:
