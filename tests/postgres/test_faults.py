@@ -1,6 +1,7 @@
 """Servers that crash, connections that are cut, no connection to be had: nothing that was told is lost, all go on.
 
-`QUEUECTL_RESTARTS=200` says how many crashes under load.
+`QUEUECTL_RESTARTS=200` says how many crashes under load, `QUEUECTL_AWAY=60` for how many seconds the server stays away
+after the last one.
 """
 
 import os
@@ -25,6 +26,7 @@ from tests.postgres.test_order import check, cut, works
 from tests.store.vocabulary import ACTOR, a_spec, a_worker, add, new
 
 RESTARTS = int(os.environ.get("QUEUECTL_RESTARTS", "2"))
+AWAY = int(os.environ.get("QUEUECTL_AWAY", "1"))
 
 
 @pytest.fixture(scope="module")
@@ -268,10 +270,11 @@ def test_a_server_that_crashes_under_load(fragile: Server, tmp_path: Path, home:
     eventually(lambda: len(queuectl.json("worker", "list")) == 2, "both workers are there")
     enqueuer.start()
     try:
-        for _ in range(RESTARTS):
+        for away in (*[0] * (RESTARTS - 1), AWAY):
             ran = len(lines(tmp_path / "ran"))
             eventually(lambda so_far=ran: len(lines(tmp_path / "ran")) > so_far + 5, "jobs run", 90)
             fragile.stop(CRASH)
+            pause(away * 1_000_000)
             fragile.start()
         enqueuer.over.set()
         enqueuer.join(60)
