@@ -111,7 +111,7 @@ def _place_in_line(store: EventStore, job: Job, now: int) -> Iterator[str]:
 
 
 def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
-    serving = [worker for worker in workers if not worker.queues or job.spec.queue in worker.queues]
+    serving = [each for each in workers if each.slots and (not each.queues or job.spec.queue in each.queues)]
     if not serving:
         return f"no worker serves queue {job.spec.queue}: `queuectl run` starts one"
     names = ", ".join(f"{worker.name} ({worker.running} of {worker.slots} slots busy)" for worker in serving)

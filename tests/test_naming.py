@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from queuectl.errors import RefusedError
-from queuectl.naming import AT_LEAST, Name, default_name
+from queuectl.naming import AT_LEAST, Name, default_name, keep, this_process
 from queuectl.process import alive
+from queuectl.spawning import same_process
 from queuectl.store import open_store
 from queuectl.store.base import EventStore, WorkerRow
 from tests.store.vocabulary import SettableClock, a_worker
@@ -101,3 +103,60 @@ def test_a_name_that_nobody_chose_gets_a_number_when_it_is_taken():
     name = default_name(set().__contains__)
     assert name.endswith(f"-{os.getpid()}")
     assert default_name({name, f"{name}-2"}.__contains__) == f"{name}-3"
+
+
+# ── a name that is kept for the next worker ─────────────────────────────────────────────────────────────
+
+CHILD = 4_194_305
+"""A pid that no process has: Linux's go up to 4,194,304."""
+
+
+def child(clock: SettableClock, **columns: int) -> WorkerRow:
+    """The worker `w` that a supervisor, this process, has started and seen dead."""
+    return replace(this_process("w", clock, slots=2), pid=CHILD, pid_started_at=5, **columns)
+
+
+def keeper(clock: SettableClock) -> WorkerRow:
+    return this_process("w", clock)
+
+
+def test_the_name_of_a_worker_that_died_is_kept_for_the_next_one_who_hears_what_was_asked_meanwhile(store, clock):
+    store.beat(child(clock))
+    assert keep(store, keeper(clock), CHILD)
+    assert (holder(store).pid, holder(store).slots) == (os.getpid(), 0)
+    store.ask_to_stop("w")
+    with pytest.raises(RefusedError, match="choose another --name"):
+        wanted(store, clock, seen=True).take()
+    heir = child(clock)
+    assert Name(store, clock, heir, LEASE, alive, parent=os.getpid()).take()
+    assert (holder(store).pid, store.asked("w")[0]) == (heir.pid, 1)
+
+
+@pytest.mark.parametrize("asked", ["before it died", "since"])
+def test_a_name_is_kept_until_its_worker_is_asked_to_stop(store, clock, asked):
+    store.beat(child(clock))
+    if asked == "since":
+        assert keep(store, keeper(clock), CHILD)
+    store.ask_to_stop("w")
+    assert not keep(store, keeper(clock), CHILD)
+    assert store.workers() == []
+
+
+def test_a_name_is_kept_of_a_worker_that_never_took_it_or_has_been_forgotten(store, clock):
+    assert keep(store, keeper(clock), CHILD)
+    assert keep(store, replace(keeper(clock), beat_at=99), CHILD)
+    assert holder(store).beat_at == 99
+
+
+def test_what_was_asked_of_an_earlier_worker_does_not_concern_the_one_that_died(store, clock):
+    store.beat(child(clock))
+    store.ask_to_stop("w")
+    assert keep(store, keeper(clock), CHILD + 1)
+    assert store.asked("w")[0] == 0
+
+
+def test_a_name_that_someone_else_has_is_not_kept(store, clock):
+    store.beat(THERE)
+    store.ask_to_stop("w")
+    assert keep(store, keeper(clock), CHILD)
+    assert same_process(holder(store), THERE)

@@ -15,7 +15,7 @@ from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
 from queuectl.errors import StoreBusyError, UsageError
 from queuectl.intake import check_queue, check_worker
-from queuectl.naming import Name, default_name
+from queuectl.naming import Name, default_name, this_process
 from queuectl.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store import file_of, is_postgres
@@ -92,6 +92,8 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     runner = Runner(store.output_folder, store.log_id, row.name, session.clock, max_output, environ)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
+    for _ in range(_patiently(lambda: store.asked(row.name)[0], wakeup.sleep)):  # before it was there
+        worker.stop()
     try:
         while (wait := worker.tick()) is not None:
             wakeup.sleep(wait)
@@ -118,14 +120,14 @@ def _sleep(seconds: float) -> None:
 
 def _named(session: Session, store: EventStore, given: str | None, options: WorkerOptions, sleep: Sleep) -> WorkerRow:
     """Who this worker is, by a name that nobody else has."""
-    row = _who(given or "", options, session.clock.now() // SECOND)
+    row = this_process(given or "", session.clock, options.slots, tuple(sorted(options.queues)))
     while given is None:
         row = replace(
             row, name=check_worker(default_name({each.name for each in _patiently(store.workers, sleep)}.__contains__))
         )
         if _patiently(Name(store, session.clock, row, options.lease, process.alive).take, sleep):
             return row
-    _wait_for(Name(store, session.clock, row, options.lease, process.alive), sleep)
+    _wait_for(Name(store, session.clock, row, options.lease, process.alive, os.getppid()), sleep)
     return row
 
 
@@ -138,19 +140,3 @@ def _wait_for(name: Name, sleep: Sleep) -> None:
             told, what = True, "worker %s: waiting to see whether the one of that name on %s still lives"
             logging.getLogger("queuectl.worker").warning(what, name.row.name, name.other.host)
         sleep(LOOK_AGAIN)
-
-
-def _who(name: str, options: WorkerOptions, started_at: int) -> WorkerRow:
-    return WorkerRow(
-        name=name,
-        host=os.uname().nodename,
-        boot_id=process.boot_id(),
-        pid=os.getpid(),
-        pid_namespace=process.pid_namespace(),
-        pid_started_at=process.started_at(os.getpid()),
-        slots=options.slots,
-        queues=tuple(sorted(options.queues)),
-        started_at=started_at,
-        last_heartbeat=started_at,
-        beat_at=0,
-    )

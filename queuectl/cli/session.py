@@ -31,6 +31,7 @@ class Session:
         self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
         self._archive_dir = archive_dir
         self.clock = SystemClock()
+        self._told = False
 
     @cached_property
     def _dotenv(self) -> dict[str, str]:
@@ -93,7 +94,8 @@ class Session:
         if self.foreign:
             raise StoreError(self.foreign)
         with self._open(self.url, busy_timeout) as store:
-            if self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
+            if not self._told and self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
+                self._told = True
                 print("queuectl: durability is fast: a power cut may lose the last changes", file=sys.stderr)
             yield Queue(store, self.actor)
 

@@ -1,8 +1,9 @@
 """`worker start|stop|list`: workers in the background, and every worker from any terminal."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -15,22 +16,25 @@ from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
+from queuectl.domain.events import WorkerStarted
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
 from queuectl.intake import check_worker
-from queuectl.naming import default_name
+from queuectl.naming import default_name, keep, this_process
 from queuectl.render import table, to_json
 from queuectl.runtime import pause
 from queuectl.store import name_of
-from queuectl.store.base import WorkerRow
+from queuectl.store.base import WorkerRow, worker_stream
 from queuectl.store.format import check_place
-from queuectl.supervisor import Supervisor, detach
-from queuectl.units import SECOND, ago, local_time
+from queuectl.supervisor import Supervisor, detach, places
+from queuectl.units import SECOND, ago, counted, local_time
 
 __all__ = ["app"]
 
 app = new_app(help="Workers: start several, stop any, list all.", no_args_is_help=True)
 
 POLL = 50_000
+WAIT_FOR_STORE = SECOND // 4
+"""How long a supervisor lets itself be held up by a locked store before it looks after its workers again."""
 COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "jobs_done", "heartbeat"]
 
 
@@ -58,14 +62,28 @@ def start(
             return
     log_to_stderr(level, form)
     arguments = [*session.place_for_others(), "run", *ctx.args]
-    raise typer.Exit(Supervisor(name, count, arguments, session.clock, lambda: _moved(session)).run())
+    raise typer.Exit(Supervisor(name, count, arguments, session.clock, _Names(session)).run())
 
 
-def _moved(session: Session) -> bool:
-    """Whether the queue goes on elsewhere; one that cannot be asked may come back."""
-    with suppress(StoreError), session.reading() as queue:
-        return queue.store.moved_to is not None
-    return False
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """See supervisor.Names. The queue is opened each time: as a rule, nothing is asked of it."""
+
+    session: Session
+
+    def keep(self, name: str, died: int) -> bool:
+        with self.session.queue(WAIT_FOR_STORE) as queue:
+            return keep(queue.store, this_process(name, self.session.clock), died)
+
+    def give_up(self, name: str) -> None:
+        with self.session.queue(WAIT_FOR_STORE) as queue:
+            queue.store.forget(this_process(name, self.session.clock))
+
+    def moved(self) -> bool:
+        """One that cannot be asked may come back."""
+        with suppress(StoreError), self.session.reading() as queue:
+            return queue.store.moved_to is not None
+        return False
 
 
 def _check_free(queue: Queue, name: str) -> None:
@@ -79,19 +97,26 @@ def _detach(session: Session, queue: Queue, name: str, count: int, options: list
     os.makedirs(folder, mode=0o700, exist_ok=True)
     log_file = os.path.join(folder, f"{name}.log")
     arguments = [*session.place_for_others(), "worker", "start", "--count", str(count), "--name", name, *options]
-    pid = detach(arguments, log_file, _alive(queue, name, count))
-    if pid is None:
+    pid, code = detach(arguments, log_file, _started(queue, places(name, count)))
+    if code:
         raise QueuectlError(f"the worker did not start: see {log_file}")
     print(name)
-    say(f"started {count} worker{'' if count == 1 else 's'} (pid {pid}), log in {log_file}")
+    say(f"started {counted(count, 'worker')} (pid {pid}), log in {log_file}")
 
 
-def _alive(queue: Queue, name: str, count: int) -> Callable[[], bool]:
-    def alive() -> bool:
+def _started(queue: Queue, names: Sequence[str]) -> Callable[[], bool]:
+    """Whether each has said in the log that it has started: some may have done what they were to do by then."""
+    missing, before = set(names), queue.store.head().position
+
+    def started() -> bool:
         pause(POLL)
-        return len([row for row in queue.store.workers() if _is_of(row, name) and _is_seen(queue, row)]) >= count
+        for name in [*missing]:
+            said = queue.store.records(after=before, stream_id=worker_stream(name))
+            if any(isinstance(record.event, WorkerStarted) for record in said):
+                missing.remove(name)
+        return not missing
 
-    return alive
+    return started
 
 
 def _is_of(row: WorkerRow, name: str) -> bool:
@@ -112,15 +137,13 @@ def stop(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.existing() as queue:
-        rows = _chosen(queue, names)
-        for row in rows:
-            if not _lives(queue, row):
-                say(f"{row.name} is lost: the next worker that runs frees its jobs")
-            else:
-                for _ in range(row.stop_requested, 2 if now else 1):
-                    queue.store.ask_to_stop(row.name)
-        _wait(session, queue, [row for row in rows if _lives(queue, row)], until)
-    say(f"stopped {len(rows)} worker{'' if len(rows) == 1 else 's'}")
+        rows, times = _chosen(queue, names), 2 if now else 1
+        _ask(queue, rows, times)
+        lost = [row for row in rows if not _lives(queue, row)]
+        for row in lost:
+            say(f"{row.name} is lost: the next worker that runs frees its jobs")
+        _wait(session, queue, {row.name for row in rows}, times, until)
+    say(f"stopped {counted(len(rows) - len(lost), 'worker')}")
 
 
 def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
@@ -133,14 +156,24 @@ def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
     return [row for row in rows if any(_is_of(row, name) for name in names)]
 
 
-def _wait(session: Session, queue: Queue, rows: list[WorkerRow], until: int | None) -> None:
-    asked = {(row.name, row.pid_started_at) for row in rows}
-    while left := [
-        row for row in queue.store.workers() if (row.name, row.pid_started_at) in asked and _lives(queue, row)
-    ]:
+def _ask(queue: Queue, rows: list[WorkerRow], times: int) -> None:
+    """A lost one too: its supervisor, if it has one, has yet to see that it died."""
+    for row in rows:
+        for _ in range(row.stop_requested, times):
+            queue.store.ask_to_stop(row.name)
+
+
+def _wait(session: Session, queue: Queue, names: set[str], times: int, until: int | None) -> None:
+    while left := [row for row in queue.store.workers() if row.name in names and _is_left(queue, row)]:
+        _ask(queue, left, times)
         if until is not None and session.clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
         pause(POLL)
+
+
+def _is_left(queue: Queue, row: WorkerRow) -> bool:
+    """Whether it is still to end: not a later worker that has the name by now, but one that was to take its place."""
+    return bool(row.stop_requested or not row.slots) and _lives(queue, row)
 
 
 @app.command("list")
@@ -171,7 +204,9 @@ def _lives(queue: Queue, row: WorkerRow) -> bool:
 def _state(queue: Queue, row: WorkerRow) -> str:
     if not _lives(queue, row):
         return "lost"
-    return "stopping" if row.stop_requested else "running"
+    if row.stop_requested:
+        return "stopping"
+    return "running" if row.slots else "restarting"
 
 
 def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:

@@ -2,21 +2,32 @@
 
 import fcntl
 import os
+import re
 import subprocess
+import sys
 from contextlib import closing, suppress
 from signal import SIGHUP, SIGKILL, SIGTERM
+
+import pytest
 
 from queuectl import process
 from queuectl.application import Queue
 from queuectl.domain.events import Claimed
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually, lines
+from tests.acceptance.cli import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:
     """The workers that run, by name."""
-    return {row["name"]: row["pid"] for row in queuectl.json("worker", "list") if row["state"] != "lost"}
+    return {
+        row["name"]: row["pid"] for row in queuectl.json("worker", "list") if row["state"] not in ("lost", "restarting")
+    }
+
+
+def states(queuectl: Queuectl) -> dict[str, str]:
+    """What `worker list` says of each."""
+    return {row["name"]: row["state"] for row in queuectl.json("worker", "list")}
 
 
 def test_a_supervisor_replaces_a_worker_that_dies_and_passes_signals_on(queuectl: Queuectl) -> None:
@@ -76,6 +87,108 @@ def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl)
     queuectl.ok("worker", "stop")
     eventually(lambda: not [pid for pid in running.values() if alive(pid)], "their processes are gone")
     assert queuectl("worker", "stop", "back").code == 2
+
+
+PATIENT = """
+from functools import partial
+from queuectl import supervisor
+from queuectl.__main__ import main
+supervisor._Place = partial(supervisor._Place, wait=600_000_000)
+supervisor.LONGEST_WAIT = 600_000_000
+main()
+"""
+"""A supervisor that waits ten minutes before it replaces a worker."""
+SHORT_OF_PROCESSES = """
+import os
+from queuectl.__main__ import main
+spawn, answers = os.posix_spawn, ["", "", "no", "no"]
+def posix_spawn(*arguments, **options):
+    if answers and answers.pop(0):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return spawn(*arguments, **options)
+os.posix_spawn = posix_spawn
+main()
+"""
+"""Two processes can be started, the next two attempts fail, then there is room again."""
+
+
+def supervised(queuectl: Queuectl, program: str, *options: str) -> Started:
+    return queuectl.start_program(sys.executable, "-c", program, "worker", "start", *options)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_worker_that_died_is_not_replaced_once_it_was_asked_to_stop(queuectl: Queuectl, count: int) -> None:
+    """Also with another beside it, which sees to lost workers and is stopped with it."""
+    supervisor = supervised(queuectl, PATIENT, "--name", "w", "--count", str(count))
+    eventually(lambda: len(pids(queuectl)) == count, "all are up")
+    name, pid = min(pids(queuectl).items())
+    os.kill(pid, SIGKILL)
+    eventually(lambda: states(queuectl).get(name) == "restarting", "its supervisor has seen it")
+    done = queuectl("worker", "stop")
+    assert (done.code, done.err) == (0, f"stopped {count} worker{'s' * (count - 1)}\n")
+    assert supervisor.ended().code == 0
+    assert queuectl.json("worker", "list") == []
+    assert len(queuectl.events("worker_started")) == count
+
+
+def test_a_worker_that_dies_while_it_stops_is_not_replaced(queuectl: Queuectl) -> None:
+    queuectl.add("[ $QUEUECTL_RUN != 1 ] || { touch started; sleep 300; }")
+    supervisor = supervised(queuectl, PATIENT, "--name", "w")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    pid = pids(queuectl)["w"]
+    assert queuectl("worker", "stop", "--timeout", "1ms").code == 124
+    os.kill(pid, SIGKILL)
+    assert supervisor.ended().code == 0
+    queuectl.drain()
+
+
+def test_a_supervisor_that_is_stopped_while_it_waits_leaves_no_name_behind(queuectl: Queuectl) -> None:
+    supervisor = supervised(queuectl, PATIENT, "--name", "w")
+    os.kill(eventually(lambda: pids(queuectl).get("w"), "it is up"), SIGKILL)
+    eventually(lambda: states(queuectl) == {"w": "restarting"}, "its supervisor has seen it")
+    assert queuectl("run", "--drain", "--name", "w").code == 4
+    assert "no worker serves" in queuectl.ok("explain", queuectl.add("true"))
+    supervisor.signal(SIGTERM)
+    assert supervisor.ended().code == 0
+    assert queuectl.json("worker", "list") == []
+
+
+def test_a_lost_worker_is_not_said_to_have_been_stopped(queuectl: Queuectl) -> None:
+    worker = queuectl.start("run", "--name", "w")
+    os.kill(eventually(lambda: pids(queuectl).get("w"), "it is up"), SIGKILL)
+    worker.ended()
+    done = queuectl("worker", "stop")
+    assert done.code == 0
+    assert done.err.splitlines() == ["w is lost: the next worker that runs frees its jobs", "stopped 0 workers"]
+
+
+def test_a_supervisor_outlives_a_lack_of_processes(queuectl: Queuectl) -> None:
+    supervisor = supervised(queuectl, SHORT_OF_PROCESSES, "--name", "pair", "--count", "2")
+    eventually(lambda: len(pids(queuectl)) == 2, "both are up")
+    os.kill(pids(queuectl)["pair.1"], SIGKILL)
+    eventually(lambda: len(queuectl.events("worker_started")) == 3, "it is replaced when there is room", 60)
+    queuectl.ok("worker", "stop")
+    done = supervisor.ended()
+    assert done.code == 0
+    first, second = map(float, re.findall(r"cannot be started .* again in ([\d.]+) s", done.err))
+    assert second == 2 * first
+
+
+@pytest.mark.parametrize("until", ["--once", "--drain"])
+def test_workers_in_the_background_may_end_at_once(queuectl: Queuectl, until: str) -> None:
+    assert queuectl.ok("worker", "start", "--detach", "--count", "3", "--name", "brief", until) == "brief"
+
+
+def test_workers_in_the_background_are_started_though_one_has_ended(queuectl: Queuectl) -> None:
+    long = queuectl.add("until [ -e go ]; do sleep 0.05; done")
+    assert queuectl.ok("worker", "start", "--detach", "--count", "2", "--name", "both", "--once") == "both"
+    (queuectl.folder / "go").touch()
+    eventually(lambda: queuectl.state(long) == "done", "the job is done")
+    eventually(lambda: queuectl.json("worker", "list") == [], "both have ended")
+
+
+def test_workers_in_the_background_that_cannot_start_are_complained_of(queuectl: Queuectl) -> None:
+    complained(queuectl("worker", "start", "--detach", "--concurrency", "none"), 1, "did not start: see ")
 
 
 def test_stop_now_releases_what_runs(queuectl: Queuectl) -> None:
