@@ -13,6 +13,7 @@ import pytest
 from queuectl import process
 from queuectl.application import Queue
 from queuectl.domain.events import Claimed
+from queuectl.naming import keep, this_process
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from tests.acceptance.cli import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
@@ -160,6 +161,16 @@ def test_a_lost_worker_is_not_said_to_have_been_stopped(queuectl: Queuectl) -> N
     done = queuectl("worker", "stop")
     assert done.code == 0
     assert done.err.splitlines() == ["w is lost: the next worker that runs frees its jobs", "stopped 0 workers"]
+
+
+def test_a_worker_that_was_asked_to_stop_before_it_was_there_claims_nothing(queuectl: Queuectl) -> None:
+    """This process stands for its supervisor, which keeps the name."""
+    job_id = queuectl.add("true")
+    with closing(open_store(str(queuectl.db), SystemClock())) as store:
+        assert keep(store, this_process("w", SystemClock()), died=0)
+        assert store.ask_to_stop("w")
+    assert queuectl("run", "--name", "w").code == 0
+    assert queuectl.state(job_id) == "pending"
 
 
 def test_a_supervisor_outlives_a_lack_of_processes(queuectl: Queuectl) -> None:
