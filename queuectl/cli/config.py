@@ -10,6 +10,7 @@ from queuectl.cli.app import new_app
 from queuectl.cli.moves import say
 from queuectl.cli.queries import AsOf, Json
 from queuectl.cli.session import Session
+from queuectl.errors import UsageError
 from queuectl.render import table, to_json
 
 __all__ = ["app"]
@@ -24,6 +25,10 @@ def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> No
     """The settings, each with where its value comes from."""
     if ctx.invoked_subcommand is None:
         show(ctx, as_json, as_of)
+        return
+    for option, given in (("--json", as_json), ("--as-of", as_of is not None)):
+        if given:
+            raise UsageError(f"{option} goes after the name: queuectl config {ctx.invoked_subcommand} … {option}")
 
 
 @app.command()

@@ -60,6 +60,17 @@ def test_get_prints_the_bare_value(queuectl: Queuectl) -> None:
     assert queuectl("config", "get", "backoff-cap") == (0, "1h\n", "")
 
 
+@pytest.mark.parametrize("verb", [("show",), ("get", "grace"), ("set", "grace", "1m"), ("unset", "grace")])
+@pytest.mark.parametrize("option", [("--json",), ("--as-of", "1")])
+def test_an_option_before_the_name_is_not_passed_over(
+    queuectl: Queuectl, option: tuple[str, ...], verb: tuple[str, ...]
+) -> None:
+    queuectl.ok("config", "set", "grace", "90s")
+    complained(queuectl("config", *option, *verb), 2, f"queuectl config {verb[0]} … {option[0]}")
+    assert queuectl.json("config", "--as-of", "0") == queuectl.json("config", "show", "--as-of", "0")
+    assert queuectl.position() == 1
+
+
 def test_set_and_unset_are_events_and_shared(queuectl: Queuectl) -> None:
     assert queuectl("config", "set", "max-retries", "1").out == ""
     queuectl.ok("config", "set", "max-retries", "1")
