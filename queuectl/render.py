@@ -90,16 +90,17 @@ def fitted(
     spare: Sequence[str],
     width: int | None,
 ) -> tuple[list[str], dict[str, int]]:
-    """The columns and limits with which the table is no wider than that, as far as that can be; None: as wide as it is.
+    """The columns and limits with which the table is no wider than that, as far as that can be; None: all, and none.
 
     The widest of the columns with limits are cut; should that not do, `spare` ones are left out, in that order.
     """
-    room = float("inf") if width is None else width
+    if width is None:
+        return list(columns), {}
     widths = {column: _width(rows, column, limits.get(column)) for column in columns}
     for column in spare:
-        if _total([min(each, LEAST) if name in limits else each for name, each in widths.items()]) > room:
+        if _total([min(each, LEAST) if name in limits else each for name, each in widths.items()]) > width:
             del widths[column]
-    while _total(widths.values()) > room and max(widths[column] for column in limits) > LEAST:
+    while _total(widths.values()) > width and max(widths[column] for column in limits) > LEAST:
         widths[max(limits, key=widths.__getitem__)] -= 1
     return list(widths), {column: widths[column] for column in limits}
 

@@ -177,7 +177,7 @@ def test_where_there_is_no_terminal_nothing_is_cut():
     columns = ["id", "n", "state", "command", "last_error"]
     found, limits = fitted(WIDE, columns, LIMITS, ["n", "state"], terminal_width(io.StringIO()))
     assert found == columns
-    assert table(WIDE, found, limits=limits) == table(WIDE, columns, limits=LIMITS)
+    assert table(WIDE, found, limits=limits) == table(WIDE, columns)
 
 
 def test_colored_states_do_not_shift_the_columns():
