@@ -16,7 +16,7 @@ from queuectl.config import SETTINGS, Config
 from queuectl.domain.events import Enqueued
 from queuectl.errors import UsageError
 from queuectl.store.base import PAUSE_ALL, is_id
-from queuectl.units import parse_duration, parse_time, quoted
+from queuectl.units import parse_coming_time, parse_duration, quoted
 
 __all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue", "check_worker"]
 
@@ -121,7 +121,7 @@ class Intake:
         if wanted.delay is not None and wanted.at is not None:
             raise UsageError("delay and at exclude each other: give one of them")
         if wanted.at is not None:
-            return {"at": _field("at", lambda text: parse_time(text, self._now), wanted.at)}
+            return {"at": _field("at", lambda text: parse_coming_time(text, self._now), wanted.at)}
         return {"delay": 0 if wanted.delay is None else _duration("delay", wanted.delay)}
 
 

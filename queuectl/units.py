@@ -21,7 +21,8 @@ _DIGITS = "0123456789."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MOMENT = 253_402_300_799_999_999
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
-_DAY_AND_CLOCK = r"(?:(yesterday|today|tomorrow)(?: +|$))?(?:([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?)?"
+_CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?"
+_DAY_AND_CLOCK = rf"(?:(yesterday|today|tomorrow)(?: +|$))?(?:{_CLOCK})?"
 
 
 def quoted(text: str) -> str:
@@ -121,7 +122,7 @@ def format_size(size: int) -> str:
 def parse_time(text: str, now: int) -> int:
     """A moment as microseconds since the epoch, UTC; `now` likewise.
 
-    Takes ISO 8601 (a time without an offset is in the caller's zone), `now`, `-2h`, `+90m`, `HH:MM`, and
+    Takes ISO 8601 (a time without an offset is in the caller's zone), `now`, `-2h`, `+90m`, `HH:MM` of today, and
     `today`, `yesterday` or `tomorrow` with or without `HH:MM`. Raises ValueError for anything else, and for
     what lies outside the years 1970 to 9999.
     """
@@ -134,6 +135,15 @@ def parse_time(text: str, now: int) -> int:
     if not 0 <= moment <= _LAST_MOMENT:
         raise ValueError(f"{quoted(text)} is outside the years 1970 to 9999")
     return moment
+
+
+def parse_coming_time(text: str, now: int) -> int:
+    """As `parse_time`, of what is yet to happen: `HH:MM` that has passed today is tomorrow's."""
+    import re
+
+    moment = parse_time(text, now)
+    passed = moment < now and re.fullmatch(_CLOCK, text.strip())
+    return parse_time(f"tomorrow {text.strip()}", now) if passed else moment
 
 
 def _moment(text: str, now: int) -> int:

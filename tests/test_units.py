@@ -18,6 +18,7 @@ from queuectl.units import (
     format_size,
     format_time,
     local_time,
+    parse_coming_time,
     parse_duration,
     parse_size,
     parse_time,
@@ -230,6 +231,34 @@ def test_a_size_in_whole_units_is_exact(count, unit):
 )
 def test_times(zone, text, moment):
     assert format_time(parse_time(text, NOW)) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("04:20", "2026-11-24T03:20:00Z"),
+        ("04:19", "2026-11-25T03:19:00Z"),
+        (" 4:19:59 ", "2026-11-25T03:19:59Z"),
+        ("04:21", "2026-11-24T03:21:00Z"),
+        ("today 04:19", "2026-11-24T03:19:00Z"),
+        ("yesterday 04:21", "2026-11-23T03:21:00Z"),
+        ("2026-11-24 04:19", "2026-11-24T03:19:00Z"),
+        ("-1s", "2026-11-24T03:19:59Z"),
+        ("now", "2026-11-24T03:20:00Z"),
+    ],
+)
+def test_of_what_is_to_come_a_bare_clock_time_that_has_passed_is_tomorrows(zone, text, moment):
+    assert format_time(parse_coming_time(text, NOW)) == moment
+
+
+def test_tomorrows_clock_time_is_told_by_tomorrows_clock(zone):
+    changing = parse_time("2026-10-24T12:00:00Z", NOW)  # the day before summer time ends
+    assert format_time(parse_coming_time("12:00", changing)) == "2026-10-25T11:00:00Z"
+
+
+def test_what_is_no_time_is_no_coming_time_either(zone):
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_coming_time("25:00", NOW)
 
 
 def test_now_is_exact():

@@ -54,7 +54,9 @@ def enqueue(
     max_retries: Annotated[int | None, typer.Option(help="Retries after the first attempt.")] = None,
     backoff_base: Annotated[float | None, typer.Option(help="The wait is BASE ** attempts seconds.")] = None,
     delay: Annotated[str | None, typer.Option(metavar="10s", help="Not before this much time has passed.")] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before this moment.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not before this moment; HH:MM that has passed is tomorrow's.")
+    ] = None,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="End an attempt that runs longer.")] = None,
     cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs [default: here].")] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for it.")] = None,

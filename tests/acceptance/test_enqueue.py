@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def test_every_flag_is_kept(queuectl: Queuectl) -> None:
 def test_at_names_the_moment(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--at", "2090-01-02T03:04:05+01:00", "true")
     assert queuectl.show(job_id)["next_run_at"] == "2090-01-02T02:04:05Z"
+
+
+@pytest.mark.parametrize("job", [("--at", "00:00", "true"), ('{"command": "true", "at": "00:00"}',)])
+def test_a_clock_time_that_has_passed_today_is_tomorrows(queuectl: Queuectl, job: tuple[str, ...]) -> None:
+    before = datetime.now(UTC)
+    due = datetime.fromisoformat(queuectl.show(queuectl.add(*job))["due_at"])
+    assert before <= due <= before + timedelta(days=2)
 
 
 def test_delay_and_at_exclude_each_other(queuectl: Queuectl) -> None:
