@@ -93,7 +93,7 @@ def _line(problem: Problem) -> str:
 def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
     """Derive the tables again from the log, say what differed, and put it right, while workers run."""
     session: Session = ctx.obj
-    with session.queue() as queue, progress("folded", queue.store.head().position) as reached:
+    with session.there(changed=True) as queue, progress("folded", queue.store.head().position) as reached:
         folded = iter(range(1, 1 << 62))
         found = queue.store.rebuild(lambda life, event: reached(next(folded)))
     if as_json:

@@ -69,6 +69,6 @@ def set_value(
 def unset(ctx: typer.Context, key: Key) -> None:
     """Take back what `config set` said."""
     settings.check(key, settings.SETTINGS[key].default if key in settings.SETTINGS else "")
-    with ctx.obj.queue() as queue:
+    with ctx.obj.there(changed=True) as queue:
         changed = queue.change_setting(key, None)
     say(f"{key} {'is unset' if changed else 'was not set'}")

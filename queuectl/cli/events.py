@@ -61,7 +61,7 @@ def events(
     for each in kind or ():
         if each not in TYPES:
             raise UsageError(f"--type {each}: the types are {', '.join(TYPES)}")
-    with session.queue() if follow and not session.foreign else session.reading() as queue:
+    with session.there(changed=not session.foreign) if follow else session.reading() as queue:
         stream = queue.resolve([job])[0] if job is not None else None
         after = max((first or 1) - 1, _before(queue.store, since))
         reader = _Reader(queue.store, after, stream, kind or TYPES, _ndjson if as_json else _line)

@@ -105,15 +105,17 @@ Name = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="A queue; wi
 
 def pause(ctx: typer.Context, queue: Name = None) -> None:
     """Stop claiming from a queue, or from all. What runs goes on."""
+    name = PAUSE_ALL if queue is None else check_queue(queue)
     with ctx.obj.queue() as jobs:
-        changed = jobs.pause(PAUSE_ALL if queue is None else check_queue(queue))
+        changed = jobs.pause(name)
     say(f"{_named(queue)} {'is paused' if changed else 'was paused already'}")
 
 
 def resume(ctx: typer.Context, queue: Name = None) -> None:
     """Go on claiming. Without a queue it lifts only the pause of all; a queue's own pause stays."""
-    with ctx.obj.queue() as jobs:
-        changed = jobs.resume(PAUSE_ALL if queue is None else check_queue(queue))
+    name = PAUSE_ALL if queue is None else check_queue(queue)
+    with ctx.obj.there(changed=True) as jobs:
+        changed = jobs.resume(name)
         still = queue is not None and PAUSE_ALL in jobs.store.pauses()
     say(f"{_named(queue)} {'goes on' if changed else 'was not paused'}")
     if still:

@@ -115,7 +115,7 @@ class Session:
 
     @contextmanager
     def there(self, *, changed: bool = False) -> Iterator[Queue]:
-        """The queue for a command that takes it elsewhere, or vouches for it: an empty one instead would be a lie.
+        """The queue for a command that has nothing to do without one, or vouches for it: an empty one would be a lie.
 
         Raises StoreError when there is none.
         """

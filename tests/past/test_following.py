@@ -176,13 +176,6 @@ def test_its_reader_goes_away_while_nothing_happens(store, follower):
     assert follower.wait(15) == 141
 
 
-def test_it_waits_for_a_queue_that_is_yet_to_come(queuectl):
-    following = queuectl.start("events", "-f", "--json")
-    eventually(lambda: following.stdout.read_text() == '{"caught_up":0}\n', "an empty backlog")
-    queuectl.add("--id", "a", "true")
-    eventually(lambda: '"stream_id":"a"' in following.stdout.read_text(), "the first event")
-
-
 # ── damage ──────────────────────────────────────────────────────────────────────────────────────────
 
 
