@@ -74,7 +74,7 @@ def purge_dead(
         if not found:
             say("no dead letters")
             return
-        confirm(f"purge {len(found)} dead letter{'' if len(found) == 1 else 's'}", yes)
+        confirm(f"purge {counted(len(found), 'dead letter')}", yes)
         purge_jobs(queue, found, reason)
 
 

@@ -14,7 +14,7 @@ from queuectl.errors import UsageError
 from queuectl.intake import check_queue
 from queuectl.render import clean
 from queuectl.store.base import PAUSE_ALL, JobFilter
-from queuectl.units import SECOND, parse_duration
+from queuectl.units import SECOND, counted, parse_duration
 
 __all__ = ["cancel", "confirm", "pause", "purge", "resume", "retry", "say"]
 
@@ -59,8 +59,11 @@ def purge(
         raise UsageError("give either ids, or --state and --older-than")
     with session.existing() as queue:
         found = queue.resolve(ids) if ids else _finished(queue, session, state, older_than)
+        if not found:
+            say("nothing to purge")
+            return
         if not ids:
-            confirm(f"purge {len(found)} jobs", yes)
+            confirm(f"purge {counted(len(found), 'job')}", yes)
         purge_jobs(queue, found, reason)
 
 
@@ -84,8 +87,8 @@ def purge_jobs(queue: Queue, ids: Sequence[str], reason: str) -> None:
         queue.purge(batch, reason)
         for job_id in batch:
             output.remove(queue.store.output_folder, job_id)
-    hint = f" (`queuectl retry {ids[0]}` brings it back)" if len(ids) == 1 else " (`queuectl retry ID` brings one back)"
-    say(f"purged {len(ids)} job{'' if len(ids) == 1 else 's'}{hint if ids else ''}")
+    back = f"`queuectl retry {ids[0]}` brings it back" if len(ids) == 1 else "`queuectl retry ID` brings one back"
+    say(f"purged {counted(len(ids), 'job')} ({back})")
 
 
 def confirm(what: str, yes: bool) -> None:

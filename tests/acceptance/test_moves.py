@@ -114,7 +114,11 @@ def _left(queuectl: Queuectl) -> set[str]:
 def test_purge_takes_what_was_named(queuectl: Queuectl, flags: tuple[str, ...], gone: set[str]) -> None:
     _one_of_each(queuectl)
     before = _left(queuectl)
-    complained(queuectl("purge", *flags), 2, "--yes")
+    if gone:
+        number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
+        complained(queuectl("purge", *flags), 2, f"purge {number}: ", "--yes")
+    else:
+        assert queuectl("purge", *flags) == (0, "", "nothing to purge\n")
     assert _left(queuectl) == before
     assert queuectl("purge", *flags, "--yes").code == 0
     assert before - _left(queuectl) == gone
@@ -150,7 +154,7 @@ def test_purge_asks_at_a_terminal(queuectl: Queuectl, answer: str, purged: bool)
     finally:
         os.close(ours)
         os.close(theirs)
-    assert "purge 1 job" in done.stderr
+    assert "purge 1 job?" in done.stderr
     assert (done.returncode, done.stdout) == (0 if purged else 1, "")
     assert ("done" in _left(queuectl)) is not purged
 
