@@ -80,7 +80,7 @@ def _answer(error: Exception) -> int:
     if message.startswith("Usage: "):
         print(message, file=sys.stderr)
         return 2
-    path = getattr(getattr(error, "ctx", None), "command_path", "queuectl")
+    path = getattr(getattr(error, "ctx", None) or error, "command_path", "queuectl")
     misplaced = path == "queuectl" and message.startswith("No such option")
     hint = ": the options of a command go after its name" if misplaced else ""
     return _complain(f"{message.rstrip('.')}{hint} (see `{path} --help`)", 2)

@@ -47,7 +47,20 @@ COMMANDS = {
 """Every command in the order of the help, and where it is: a function, or a typer app of its own."""
 
 
-class LazyGroup(TyperGroup):
+class Group(TyperGroup):
+    """Tells which command a usage error is about where the parser did not: of an option without its value."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if getattr(error, "ctx", ctx) is None and not hasattr(error, "command_path"):
+                error.command_path = f"{ctx.command_path} {ctx.invoked_subcommand}"  # type: ignore[attr-defined]
+            raise
+
+
+class LazyGroup(Group):
     """Imports a command's module when the command is asked for, so that `enqueue` does not pay for `history`."""
 
     def __init__(self, **options: Any) -> None:
@@ -76,6 +89,7 @@ def _load(name: str) -> Any:
 def new_app(**options: Any) -> typer.Typer:
     """A typer app in the house's manner."""
     return typer.Typer(
+        cls=options.pop("cls", Group),
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

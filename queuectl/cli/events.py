@@ -19,7 +19,6 @@ import typer
 from queuectl import presenting
 from queuectl.application import Queue
 from queuectl.cli.moves import say
-from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError
@@ -54,9 +53,9 @@ def events(
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only those recorded since then.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is yet to come.")] = False,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="NDJSON on stdout: one event a line.")] = False,
 ) -> None:
-    """Print the log: every event with its position, time, stream, type, and who made it. `--json` is NDJSON."""
+    """Print the log: every event with its position, time, stream, type, and who made it."""
     session: Session = ctx.obj
     for each in kind or ():
         if each not in TYPES:

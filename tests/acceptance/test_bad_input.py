@@ -61,6 +61,11 @@ def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None
         (("staus",), "Did you mean 'status'"),
         (("dlq", "lst"), "Did you mean 'list'?"),
         (("--json", "list"), "the options of a command go after its name"),
+        (("--db",), "(see `queuectl --help`)"),
+        (("enqueue", "--id"), "'--id' requires an argument (see `queuectl enqueue --help`)"),
+        (("config", "get", "lease", "--as-of"), "'--as-of' requires an argument (see `queuectl config get --help`)"),
+        (("list", "--json=yes"), "does not take a value (see `queuectl list --help`)"),
+        (("list", "--limit", "many"), "(see `queuectl list --help`)"),
     ],
 )
 def test_a_slip_gets_a_hint(queuectl: Queuectl, arguments: tuple[str, ...], hint: str) -> None:

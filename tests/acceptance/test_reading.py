@@ -205,6 +205,8 @@ def test_help_and_version_are_on_stdout(queuectl: Queuectl) -> None:
     for command in COMMANDS.split():
         assert f"\n  {command} " in overview
         assert queuectl.ok(command, "-h").startswith(f"Usage: queuectl {command} ")
+    assert "NDJSON" in queuectl.ok("events", "-h")
+    assert "One JSON document" not in queuectl.ok("events", "-h")
 
 
 def test_a_command_line_that_is_none_is_refused(queuectl: Queuectl) -> None:
