@@ -7,6 +7,7 @@ from msgspec import Struct
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve
 from queuectl.domain.machine import MOVES, State
+from queuectl.process import alive
 from queuectl.store.base import PAUSE_ALL, DamagedEventError, EventStore, WorkerRow
 from queuectl.story import tell
 from queuectl.units import SECOND, ago, format_duration, local_time
@@ -74,7 +75,7 @@ def _situation(store: EventStore, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         yield from _waiting(store, job)
         if live:
-            yield _serving(job, store.workers())
+            yield _serving(job, [row for row in store.workers() if alive(row, store.spans_hosts) is not False])
     elif job.claim is not None:
         yield from _running(store, job, job.claim, live)
 
@@ -124,12 +125,16 @@ def _running(store: EventStore, job: Job, claim: e.Claimed, live: bool) -> Itera
     if job.spec.timeout is not None:
         yield f"it may take {format_duration(job.spec.timeout)}"
     if live:
-        beat = next((row.last_heartbeat for row in store.workers() if row.name == claim.worker), None)
-        yield (
-            f"worker {claim.worker} is no longer listed: the next worker that runs frees the job"
-            if beat is None
-            else f"worker {claim.worker} gave its last sign of life {ago(now - beat * SECOND)} ago"
-        )
+        yield f"worker {claim.worker} {_sign_of_life(store, claim, now)}"
+
+
+def _sign_of_life(store: EventStore, claim: e.Claimed, now: int) -> str:
+    beat = next((row.last_heartbeat for row in store.workers() if row.name == claim.worker), None)
+    if alive(claim, store.spans_hosts) is False:
+        return "is lost, its process is gone: the next worker that runs frees the job"
+    if beat is None:
+        return "is no longer listed: the next worker that runs frees the job"
+    return f"gave its last sign of life {ago(now - beat * SECOND)} ago"
 
 
 def _rounded(duration: int) -> str:

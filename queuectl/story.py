@@ -40,7 +40,7 @@ def _asked(record: e.RecordedEvent) -> str:
         case e.Cancelled(run=None):
             return "cancelled before it ran"
         case e.Cancelled(run=run, duration=duration):
-            return f"cancelled: run {run} was ended after {_took(duration)}"
+            return f"cancelled: run {run} was ended{_after(duration)}"
         case e.CancelRequested(run=run):
             return f"cancel requested while run {run} was on"
         case e.Requeued():
@@ -68,7 +68,7 @@ def _promise(spec: e.Enqueued) -> list[str]:
 def _attempt(event: e.RetryScheduled | e.DeadLettered, before: Job | None) -> str:
     total = f" of {before.spec.max_retries + 1}" if before else ""
     number = before.attempts + 1 if before else event.run
-    took = f" after {_took(event.duration)}" if event.duration else ""
+    took = _after(event.duration)
     return f"attempt {number}{total} (run {event.run}) failed{took}: {explain_cause(event.cause, event.stderr)}"
 
 
@@ -83,6 +83,11 @@ def _wait(event: e.RetryScheduled, before: Job | None, now: int) -> str:
 
 def _reason(reason: str) -> str:
     return f"reason: {reason}" if reason else ""
+
+
+def _after(duration: int) -> str:
+    """Nothing where it is not known: whoever freed a lost job did not see it begin."""
+    return f" after {_took(duration)}" if duration else ""
 
 
 def _took(duration: int) -> str:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from queuectl import output
+from queuectl import output, process
 from queuectl.application import Queue
 from queuectl.cli.session import Session
-from queuectl.domain.machine import ALIASES, FINISHED, State
+from queuectl.domain.job import Job
+from queuectl.domain.machine import ALIASES, FINISHED
 from queuectl.errors import UsageError
 from queuectl.intake import check_queue
 from queuectl.render import clean
@@ -27,14 +28,17 @@ BATCH = 1000
 def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
     """Call jobs off: pending ones at once, running ones are ended by their worker."""
     with ctx.obj.existing() as queue:
-        jobs = queue.cancel(queue.resolve(ids), reason)
-    for job in jobs:
-        if job is None:
-            continue
-        if job.state is State.PROCESSING:
-            say(f"{job.id}: its worker is told to end it (`queuectl wait {job.id}`, then `retry` brings it back)")
-        else:
-            say(f"{job.id}: off (`queuectl retry {job.id}` brings it back)")
+        for job in queue.cancel(queue.resolve(ids), reason):
+            if job is not None:
+                say(f"{job.id}: {_called_off(job, queue.store.spans_hosts)}")
+
+
+def _called_off(job: Job, spans_hosts: bool) -> str:
+    if job.claim is None:
+        return f"off (`queuectl retry {job.id}` brings it back)"
+    if process.alive(job.claim, spans_hosts) is False:
+        return "its worker's process is gone: the next worker that runs frees the job, which is then off"
+    return f"its worker is told to end it (`queuectl wait {job.id}`, then `retry` brings it back)"
 
 
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:

@@ -2,21 +2,21 @@
 
 from typing import Annotated, Any
 
-import msgspec
 import typer
+from msgspec.structs import asdict
 
-from queuectl import presenting
+from queuectl import presenting, process
 from queuectl.application import Queue
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.render import clean, colored, fitted, table, to_json
-from queuectl.store.base import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter
+from queuectl.store.base import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter, WorkerRow
 from queuectl.store.lives import Found, Life, lives
 from queuectl.store.tables import SORTS
 from queuectl.story import tell
-from queuectl.units import SECOND, ago, format_time, local_time, parse_time
+from queuectl.units import SECOND, ago, counted, format_time, local_time, parse_time
 
 __all__ = ["history", "list_jobs", "show", "status"]
 
@@ -55,7 +55,9 @@ def status(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> Non
 def _workers(rows: list[dict[str, Any]] | None) -> str:
     if rows is None:
         return "workers: their signs of life are not in the log"
-    return f"workers: {len(rows)}, running {sum(each['running'] for each in rows)} jobs"
+    there = [each for each in rows if each["state"] != "lost"]
+    lost = f"; {len(rows) - len(there)} lost (`queuectl worker list`)" if len(there) < len(rows) else ""
+    return f"workers: {len(there)}, running {counted(sum(each['running'] for each in there), 'job')}{lost}"
 
 
 def _overview(queue: Queue, *, live: bool) -> dict[str, Any]:
@@ -72,9 +74,15 @@ def _overview(queue: Queue, *, live: bool) -> dict[str, Any]:
             {"queue": name, **row, "paused_at": format_time(row["paused_at"] * SECOND)}
             for name, row in store.pauses().items()
         ],
-        "workers": [presenting.worker(msgspec.structs.asdict(row)) for row in store.workers()] if live else None,
+        "workers": [presenting.worker(with_state(row, store.spans_hosts)) for row in store.workers()] if live else None,
         "oldest_waiting": presenting.job(oldest[0]) if oldest else None,
     }
+
+
+def with_state(row: WorkerRow, spans_hosts: bool) -> dict[str, Any]:
+    """A worker's row, and whether it is there: `lost` is only one that is seen dead."""
+    state = "stopping" if row.stop_requested else "running"
+    return {**asdict(row), "state": "lost" if process.alive(row, spans_hosts) is False else state}
 
 
 def list_jobs(

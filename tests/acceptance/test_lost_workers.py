@@ -83,6 +83,26 @@ def test_a_cancelled_job_of_a_killed_worker_is_cancelled(queuectl: Queuectl) -> 
     assert not alive(int((queuectl.folder / "child").read_text()))
 
 
+def test_a_worker_that_is_seen_dead_is_not_told_of_as_if_it_lived(queuectl: Queuectl) -> None:
+    job_id, waiting = queuectl.add(FIRST_HANGS % ""), queuectl.add("true")
+    worker = queuectl.start("run", "--name", "first")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    eventually(lambda: "workers: 1, running 1 job\n" in queuectl.ok("status") + "\n", "its worker says so")
+    assert "gave its last sign of life" in queuectl.ok("explain", job_id)
+    worker.signal(signal.SIGKILL)
+    worker.ended()
+    assert "workers: 0, running 0 jobs; 1 lost" in queuectl.ok("status")
+    assert [row["state"] for row in queuectl.json("status")["workers"]] == ["lost"]
+    assert "its process is gone: the next worker that runs frees the job" in queuectl.ok("explain", job_id)
+    assert "no worker serves queue default" in queuectl.ok("explain", waiting)
+    done = queuectl("cancel", job_id)
+    assert "its worker's process is gone" in done.err
+    assert "is told to end it" not in done.err
+    queuectl.drain()
+    assert queuectl.state(job_id) == "cancelled"
+    assert "run 1 was ended\n" in queuectl.ok("history", job_id)
+
+
 def test_a_frozen_worker_loses_its_job_and_changes_nothing_when_it_thaws(queuectl: Queuectl) -> None:
     """Here, where it can be reached, it is killed; elsewhere its late result would be rejected."""
     job_id = queuectl.add(FIRST_HANGS % "")
