@@ -143,13 +143,20 @@ class Queue:
 
     def requeue_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
         """Run again what may be; the jobs that were left, and why."""
+        return self._each_that_can([c.Requeue(job_id, reason=reason) for job_id in ids])
+
+    def cancel_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
+        """Call off what has not ended meanwhile; the jobs that were left, and why."""
+        return self._each_that_can([c.Cancel(job_id, reason) for job_id in ids])
+
+    def _each_that_can(self, commands: Sequence[c.Command]) -> dict[str, QueuectlError]:
         left: dict[str, QueuectlError] = {}
         with self.store.transaction():
-            for job_id in ids:
+            for command in commands:
                 try:
-                    self.requeue([job_id], reason)
+                    self.execute([command])
                 except (RefusedError, NoSuchJobError, DamagedEventError) as error:
-                    left[job_id] = error
+                    left[command.job_id] = error
         return left
 
     def purge(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:

@@ -7,7 +7,7 @@ import typer
 from queuectl import presenting
 from queuectl.application import Queue
 from queuectl.cli.app import new_app
-from queuectl.cli.moves import BATCH, Reason, Yes, confirm, purge_jobs, say
+from queuectl.cli.moves import Reason, Yes, confirm, in_batches, purge_jobs, refuse_left, say
 from queuectl.cli.queries import AsOf, Id, Json, show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
@@ -53,15 +53,12 @@ def retry_dead(ctx: typer.Context, ids: Ids = None, everything: All = False, rea
     """Run dead letters again: pending at once, attempts at 0. With --all those that can be; what is left is named."""
     with ctx.obj.existing() as queue:
         found, left = _chosen(queue, ids, everything), dict[str, QueuectlError]()
-        if not everything:
+        if everything:
+            left = in_batches(found, lambda batch: queue.requeue_those_that_can(batch, reason))
+        else:
             queue.requeue(found, reason)
-        for start in range(0, len(found) if everything else 0, BATCH):
-            left |= queue.requeue_those_that_can(found[start : start + BATCH], reason)
     say(f"{counted(len(found) - len(left), 'job')} pending again")
-    for error in left.values():
-        say(f"left: {error}")
-    if left:
-        raise RefusedError(f"{counted(len(left), 'dead letter')} could not be retried")
+    refuse_left(left, "dead letter", "could not be retried")
 
 
 @app.command("purge")

@@ -1,17 +1,18 @@
 """`cancel`, `retry`, `purge`, `pause`, `resume`: what people ask of jobs and queues."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from queuectl import output, process
 from queuectl.application import Queue
+from queuectl.cli.queries import FAILED, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
-from queuectl.domain.machine import ALIASES, FINISHED
-from queuectl.errors import UsageError
+from queuectl.domain.machine import ALIASES, FINISHED, LIVE
+from queuectl.errors import QueuectlError, RefusedError, UsageError
 from queuectl.intake import check_queue
 from queuectl.render import clean
 from queuectl.store.base import PAUSE_ALL, JobFilter
@@ -25,10 +26,26 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 BATCH = 1000
 
 
-def cancel(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
+def cancel(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", "-s", help="All in this state: pending, processing, failed.")
+    ] = None,
+    of_queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="All of this queue.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="All with this tag.")] = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
     """Call jobs off: pending ones at once, running ones are ended by their worker."""
+    if bool(ids) == bool(state or tag or of_queue is not None):
+        raise UsageError("give either ids, or --state, --queue and --tag")
+    wanted = None if ids else _unfinished(state or [], of_queue, tag or [])
     with ctx.obj.existing() as queue:
-        for job in queue.cancel(queue.resolve(ids), reason):
+        if wanted is not None:
+            _cancel_all(queue, [row["id"] for row in queue.store.jobs(wanted)], reason, yes)
+            return
+        for job in queue.cancel(queue.resolve(ids or []), reason):
             if job is not None:
                 say(f"{job.id}: {_called_off(job, queue.store.spans_hosts)}")
 
@@ -39,6 +56,50 @@ def _called_off(job: Job, spans_hosts: bool) -> str:
     if process.alive(job.claim, spans_hosts) is False:
         return "its worker's process is gone: the next worker that runs frees the job, which is then off"
     return f"its worker is told to end it (`queuectl wait {job.id}`, then `retry` brings it back)"
+
+
+def _unfinished(states: list[str], queue: str | None, tags: list[str]) -> JobFilter:
+    """The jobs that can be called off, of these states, this queue, with these tags."""
+    for text in states:
+        if text not in (*LIVE, FAILED):
+            raise UsageError(f"--state {text}: only these can be called off: {', '.join([*LIVE, FAILED])}")
+    return JobFilter(
+        states=tuple(each for each in LIVE if each in states or not states),
+        failed=FAILED in states,
+        queue=None if queue is None else check_queue(queue),
+        tags=dict(map(parse_tag, tags)),
+        descending=False,
+        limit=0,
+    )
+
+
+def _cancel_all(queue: Queue, ids: Sequence[str], reason: str, yes: bool) -> None:
+    if not ids:
+        say("nothing to cancel")
+        return
+    confirm(f"cancel {counted(len(ids), 'job')}", yes)
+    left = in_batches(ids, lambda batch: queue.cancel_those_that_can(batch, reason))
+    off = counted(len(ids) - len(left), "job")
+    say(f"called off {off}, those that run are ended by their workers (`queuectl retry ID` brings one back)")
+    refuse_left(left, "job", "could not be cancelled")
+
+
+def in_batches(
+    ids: Sequence[str], move: Callable[[Sequence[str]], dict[str, QueuectlError]]
+) -> dict[str, QueuectlError]:
+    """Move many jobs so that a worker never waits long for the log's lock; those that were left, and why."""
+    left = dict[str, QueuectlError]()
+    for start in range(0, len(ids), BATCH):
+        left |= move(ids[start : start + BATCH])
+    return left
+
+
+def refuse_left(left: Mapping[str, QueuectlError], thing: str, what: str) -> None:
+    """Name the jobs of a bulk move that were left. Raises RefusedError when there are any."""
+    for error in left.values():
+        say(f"left: {error}")
+    if left:
+        raise RefusedError(f"{counted(len(left), thing)} {what}")
 
 
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:

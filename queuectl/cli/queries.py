@@ -132,7 +132,7 @@ def _filter(
         states=tuple(_state(text) for text in states if text != FAILED),
         failed=FAILED in states,
         queue=queue,
-        tags=dict(_tag(text) for text in tags),
+        tags=dict(parse_tag(text) for text in tags),
         since=None if since is None else _moment(session, since),
         sort=key,
         descending=sort.startswith("-"),
@@ -147,7 +147,8 @@ def _state(text: str) -> State:
     return known[text]
 
 
-def _tag(text: str) -> tuple[str, str]:
+def parse_tag(text: str) -> tuple[str, str]:
+    """A tag as `--tag` takes it. Raises UsageError."""
     key, separator, value = text.partition("=")
     if not separator:
         raise UsageError(f"--tag {text}: write it as NAME=VALUE")

@@ -5,6 +5,10 @@ import subprocess
 
 import pytest
 
+from queuectl.application import Queue
+from queuectl.errors import RefusedError
+from queuectl.runtime import SystemClock
+from queuectl.store import open_store
 from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually, lines
 
 
@@ -78,6 +82,95 @@ def test_retry_runs_every_kind_of_finished_job_again(queuectl: Queuectl) -> None
     assert queuectl.json("status")["states"]["pending"] == 4
     queuectl.drain()
     assert lines(queuectl.folder / "ran") == ["done", "dlq", "done", "dlq", "cancelled", "purged"]
+
+
+# ── cancel, many at once ────────────────────────────────────────────────────────────────────────────────
+
+
+def _live(queuectl: Queuectl) -> set[str]:
+    return {row["id"] for row in queuectl.json("list", "--state", "pending", "--state", "processing")}
+
+
+@pytest.fixture
+def crowd(queuectl: Queuectl) -> Queuectl:
+    """Jobs that wait, also after a failure, in two queues and with two tags; and one that has ended."""
+    queuectl.add_all(
+        {"id": "failed", "command": "false", "backoff_base": 900},
+        {"id": "ended", "command": "true", "queue": "mail", "tags": {"team": "red"}},
+    )
+    for _ in range(2):
+        queuectl.ok("run", "--once")
+    queuectl.add_all(
+        {"id": "mail-red", "command": "true", "queue": "mail", "tags": {"team": "red"}},
+        {"id": "mail-blue", "command": "true", "queue": "mail", "tags": {"team": "blue"}},
+        {"id": "red", "command": "true", "tags": {"team": "red", "kind": "x"}},
+    )
+    return queuectl
+
+
+@pytest.mark.parametrize(
+    ("flags", "off"),
+    [
+        ("--queue mail", "mail-red mail-blue"),
+        ("--tag team=red", "mail-red red"),
+        ("--tag team=red --tag kind=x", "red"),
+        ("--queue mail --tag team=red", "mail-red"),
+        ("--state failed", "failed"),
+        ("--state pending", "failed mail-red mail-blue red"),
+        ("--state pending --queue default", "failed red"),
+        ("--state processing", ""),
+        ("--queue none", ""),
+    ],
+)
+def test_cancel_takes_what_was_named(crowd: Queuectl, flags: str, off: str) -> None:
+    before, gone = _live(crowd), set(off.split())
+    position = crowd.position()
+    if gone:
+        number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
+        complained(crowd("cancel", *flags.split()), 2, f"cancel {number}: ", "--yes")
+    else:
+        assert crowd("cancel", *flags.split()) == (0, "", "nothing to cancel\n")
+    assert crowd.position() == position
+    assert crowd("cancel", *flags.split(), "--yes", "--reason", "not today").code == 0
+    assert before - _live(crowd) == gone
+    assert [event["reason"] for event in crowd.events("cancelled")] == ["not today"] * len(gone)
+
+
+def test_of_many_that_are_cancelled_those_that_run_are_ended_by_their_worker(queuectl: Queuectl) -> None:
+    running, waiting = queuectl.add("touch started; sleep 300"), queuectl.add("true")
+    worker = queuectl.start("run", "--once")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    assert "called off 2 jobs" in queuectl("cancel", "--queue", "default", "--yes").err
+    assert worker.ended().code == 0
+    assert [queuectl.state(each) for each in (running, waiting)] == ["cancelled", "cancelled"]
+
+
+def test_one_that_has_ended_meanwhile_is_left_and_does_not_keep_the_others(crowd: Queuectl) -> None:
+    store = open_store(str(crowd.db), SystemClock())
+    try:
+        left = Queue(store, "ann@box").cancel_those_that_can(["mail-red", "ended", "red"])
+    finally:
+        store.close()
+    assert {job_id: type(error) for job_id, error in left.items()} == {"ended": RefusedError}
+    assert [crowd.state(each) for each in ("mail-red", "ended", "red")] == ["cancelled", "done", "cancelled"]
+
+
+def test_more_than_a_batch_is_cancelled(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--file", "-", stdin="true\n" * 1001)
+    assert "called off 1001 jobs" in queuectl("cancel", "--state", "pending", "--yes").err
+    assert queuectl.json("status")["states"] == {
+        "pending": 0, "processing": 0, "done": 0, "dlq": 0, "cancelled": 1001,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("red", "--state", "pending"), ("--state", "done"), ("--tag", "team"), ("--queue", "")],
+)
+def test_a_cancel_that_makes_no_sense_is_refused(crowd: Queuectl, arguments: tuple[str, ...]) -> None:
+    before = crowd.position()
+    complained(crowd("cancel", *arguments, "--yes"), 2)
+    assert crowd.position() == before
 
 
 # ── purge ───────────────────────────────────────────────────────────────────────────────────────────────
