@@ -80,8 +80,8 @@ def _overview(queue: Queue, *, live: bool) -> dict[str, Any]:
 
 
 def with_state(row: WorkerRow, spans_hosts: bool) -> dict[str, Any]:
-    """A worker's row, and whether it is there: `lost` is only one that is seen dead."""
-    state = "stopping" if row.stop_requested else "running"
+    """A worker's row, and whether it is there: `lost` is only one seen dead, `restarting` has no process yet."""
+    state = "stopping" if row.stop_requested else "running" if row.slots else "restarting"
     return {**asdict(row), "state": "lost" if process.alive(row, spans_hosts) is False else state}
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from msgspec.structs import asdict
 
 from queuectl import presenting, process
 from queuectl.application import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.moves import say
-from queuectl.cli.queries import Json
+from queuectl.cli.queries import Json, with_state
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
@@ -181,7 +180,7 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the workers: where they are, since when, what they do, and their last sign of life."""
     session: Session = ctx.obj
     with session.reading() as queue:
-        rows = [{**asdict(row), "state": _state(queue, row)} for row in queue.store.workers()]
+        rows = [with_state(row, queue.store.spans_hosts) for row in queue.store.workers()]
         now = queue.store.now()
     if as_json:
         print(to_json([presenting.worker(row) for row in rows]))
@@ -199,14 +198,6 @@ def _is_seen(queue: Queue, row: WorkerRow) -> bool:
 def _lives(queue: Queue, row: WorkerRow) -> bool:
     """Whether a worker may still be there: only one seen dead is not."""
     return process.alive(row, queue.store.spans_hosts) is not False
-
-
-def _state(queue: Queue, row: WorkerRow) -> str:
-    if not _lives(queue, row):
-        return "lost"
-    if row.stop_requested:
-        return "stopping"
-    return "running" if row.slots else "restarting"
 
 
 def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:
