@@ -73,8 +73,8 @@ class PostgresShadow(Shadow):
         columns = TABLES[table]
         key = f"coalesce(s.{columns[0]}, l.{columns[0]})"
         log, live = (f"ROW({', '.join(f'{side}.{column}' for column in columns)})" for side in "sl")
-        differ = f"{_both(table, columns)} WHERE {log} IS DISTINCT FROM {live}"
-        self._run(f"INSERT INTO differing SELECT '{table}', {key} {differ}")
+        where = f"{_both(table, columns)} WHERE {log} IS DISTINCT FROM {live}"
+        self._run(f"INSERT INTO differing SELECT '{table}', {key} {where}")
         return ((name, name) for (name,) in self._run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,)))
 
     def _contrast(self, table: str, key: str) -> str:

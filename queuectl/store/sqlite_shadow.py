@@ -94,9 +94,9 @@ class SqliteShadow(Shadow):
         """By the place where the row is remembered."""
         columns = TABLES[table]
         both = ", ".join(f"{side}.{name}" for side in "sl" for name in columns)
-        this = f"s.{columns[0]} = (SELECT key FROM temp.differing WHERE rowid = ?)"
+        where = f"s.{columns[0]} = (SELECT key FROM temp.differing WHERE rowid = ?)"
         try:
-            pairs = self._run(f"SELECT {both} FROM {_beside(table)} WHERE {this}", (key,))
+            pairs = self._run(f"SELECT {both} FROM {_beside(table)} WHERE {where}", (key,))
         except UnicodeDecodeError:
             return "it holds bytes that are no text"
         if not pairs:
