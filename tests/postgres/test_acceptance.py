@@ -22,6 +22,7 @@ ABOUT_A_FILE = {
     "test_a_worker_outlasts_a_locked_store": "holds a file's lock",
     "test_a_worker_starts_beside_a_locked_store": "holds a file's lock",
     "test_the_database_has_its_layers_too": "QUEUECTL_DB of .env",
+    "test_what_it_enqueues_goes_into_its_own_queue_wherever_it_runs": "paths, also relative ones",
 }
 
 
