@@ -146,7 +146,7 @@ def test_of_many_that_are_cancelled_those_that_run_are_ended_by_their_worker(que
 
 
 def test_one_that_has_ended_meanwhile_is_left_and_does_not_keep_the_others(crowd: Queuectl) -> None:
-    store = open_store(str(crowd.db), SystemClock())
+    store = open_store(crowd.place, SystemClock())
     try:
         left = Queue(store, "ann@box").cancel_those_that_can(["mail-red", "ended", "red"])
     finally:
