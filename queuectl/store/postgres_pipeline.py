@@ -5,13 +5,12 @@ clock that it keeps on idle transactions, so that who is frozen would hold the l
 prepared by us alone: psycopg throws away all that a connection has prepared, its own or not, now and then.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.generators import fetch_many, pipeline_communicate
+from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
@@ -73,10 +72,11 @@ def _sent(value: Any) -> bytes | None:
 
 
 def _answers(db: "psycopg.Connection[Any]") -> Iterator[PGresult]:
-    """All, up to that of the Sync."""
-    came = deque(db.wait(pipeline_communicate(db.pgconn, deque([db.pgconn.pipeline_sync]))))
+    """All, up to that of the Sync. Whatever does not fit into the socket is sent while answers are read."""
+    db.pgconn.pipeline_sync()
+    db.wait(send(db.pgconn))
     while True:
-        for answer in came.popleft() if came else db.wait(fetch_many(db.pgconn)):
+        for answer in db.wait(fetch_many(db.pgconn)):
             if answer.status == ExecStatus.PIPELINE_SYNC:
                 return
             yield answer

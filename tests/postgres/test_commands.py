@@ -107,6 +107,12 @@ def test_a_job_is_told_of_its_queue_but_no_password(queuectl: OnServer, more: st
     assert queuectl.ok("logs", job_id) == (f"[{queuectl.url}]" if told else "[]")
 
 
+def test_what_does_not_fit_into_a_socket_is_sent_all_the_same(queuectl: OnServer) -> None:
+    """Megabytes in one exchange: who only waited for answers, with the end of it unsent, would wait for ever."""
+    job = json.dumps({"command": "true", "tags": {"large": "\x01" * 60_000}})
+    assert len(queuectl.ok("enqueue", "--file", "-", stdin=f"{job}\n" * 9).splitlines()) == 9
+
+
 def test_a_worker_elsewhere_is_not_lost_because_its_machine_has_this_one_s_name(queuectl: OnServer) -> None:
     queuectl.ok("enqueue", "true")
     with closing(open_store(queuectl.url, SystemClock())) as store:
