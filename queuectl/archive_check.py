@@ -49,7 +49,7 @@ class ArchiveCheck:
                 self._torn = True
                 return
             if not self._torn:
-                self._report.add("archive", place, "its line in the archive stands there twice")
+                self._report.add("archive", place, "its line in the archive stands in another place, or twice")
 
     def end(self) -> None:
         """The archive is never ahead of the log."""

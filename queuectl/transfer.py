@@ -119,7 +119,7 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
     for number, line in lines:
         try:
             row = _event(line)
-            [_] = chained([row], previous)
+            check_follows(row, previous)
             _check_names(row)
         except DamagedEventError as error:
             what = f"event {error.position} of {error.stream_id}: {error.why}"

@@ -104,6 +104,10 @@ class SqliteStore(AppendedLog):
         with suppress(OSError):
             os.unlink(self._mark)
 
+    def _note_failure(self, error: apsw.Error) -> None:
+        """A sync may have been what failed."""
+        self._doubtful = self._doubtful or isinstance(error, apsw.IOError)
+
     def _close_hole(self) -> None:
         """At once, for those who append next; and again before this store does."""
         with suppress(StoreError):
@@ -167,7 +171,8 @@ class SqliteStore(AppendedLog):
                 raise VersionConflictError(str(error)) from error
             with translated(self.path):
                 raise
-        except apsw.Error:
+        except apsw.Error as error:
+            self._note_failure(error)  # a new -wal is synced where its first pages do not fit into memory
             with translated(self.path):
                 raise
 
@@ -244,7 +249,9 @@ class SqliteStore(AppendedLog):
     # ── the connection ──────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
-        """See EventStore."""
+        """See EventStore. Who has seen a sync fail does not go before the next one is safe from it, or told."""
+        if self._doubtful:
+            self._close_hole()
         if self._keeper is not None:
             self._keeper.close()
         with translated(self.path):
@@ -258,6 +265,6 @@ class SqliteStore(AppendedLog):
         except UnicodeDecodeError as error:
             raise NoTextError(f"{self.path} holds bytes that are no text: run `queuectl rebuild`") from error
         except apsw.Error as error:
-            self._doubtful = self._doubtful or isinstance(error, apsw.IOError)
+            self._note_failure(error)
             with translated(self.path):
                 raise

@@ -130,6 +130,18 @@ def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], E
     assert not mark.exists()
 
 
+def test_who_has_seen_a_sync_fail_begins_the_wal_anew_before_it_goes(tmp_path: Path, trouble: Syncs) -> None:
+    mark, path = tmp_path / "queue.db.unsynced", str(tmp_path / "queue.db")
+    with recording(trouble) as recorder, closing(open_store(path, SettableClock())) as store:
+        trouble.bad = True
+        with pytest.raises(StoreError, match="Input/output error"):
+            add(store, new("a"))
+        assert mark.exists()
+        recorder.all_is_well()
+        store.close()
+        assert not mark.exists()
+
+
 def test_who_only_reads_after_a_failed_sync_has_begun_the_wal_anew_too(
     queue: Callable[[], EventStore], tmp_path: Path
 ) -> None:

@@ -156,8 +156,17 @@ class _Life:
             self.told[head.position] = head.digest
 
     def enqueue(self) -> None:
-        """Something that has to work, now that all is well, and takes along what was claimed before."""
-        self._do(lambda: self.people.enqueue([NewJob(a_spec(), f"job-{self._name}-last")]))
+        """Something that has to work, now that all is well, and takes along what was claimed before.
+
+        Not at once: who has not heard yet of a sync that failed is told now.
+        """
+        for _ in range(PATIENCE):
+            try:
+                with redirect_stderr(io.StringIO()):
+                    return self._do(lambda: self.people.enqueue([NewJob(a_spec(), f"job-{self._name}-last")]))
+            except StoreError as error:
+                self.refusals.append(error)
+        raise self.refusals[-1]
 
     def end(self) -> None:
         self.people.store.close()
