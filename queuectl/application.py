@@ -9,7 +9,7 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
+from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, StoreError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.base import (
     PAUSE_ALL,
@@ -237,7 +237,10 @@ class Queue:
                         changes[job_id] = Change(job_id, job.version, events, job)
                     elif searched:
                         blocked.add(job_id)
-            return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
+            try:
+                return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
+            except VersionConflictError as error:  # under the lock nobody else can have moved them on
+                raise StoreError("the log's index is damaged: run `queuectl recover`") from error
 
     def _claimed(
         self, command: c.Claim, found: Job | DamagedEventError | None, now: int, searched: bool
