@@ -15,13 +15,13 @@ from queuectl.errors import StoreError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.archive import Archive, Keeping
-from queuectl.store.base import WAKING, Change, Head, StoredEvent
+from queuectl.store.base import WAKING, Change, DamagedEventError, Head, StoredEvent
 from queuectl.store.keeping import Keeper
 from queuectl.store.moments import Moments
 from queuectl.store.rebuilding import RebuiltTables
 from queuectl.store.replaying import ReplayedTables
 
-__all__ = ["AppendedLog", "Keep"]
+__all__ = ["AppendedLog", "Keep", "head_of"]
 
 Keep = Callable[[Mapping[str, str]], Keeping]
 """How a queue is kept, given what `config set` left."""
@@ -215,7 +215,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         if self._locked_head is not None:
             return self._locked_head
         found = self._run(_LAST)
-        return Head(*found[0]) if found else self._base
+        return head_of(found[0]) if found else self._base
 
     def digest_at(self, position: int) -> bytes | None:
         """See EventStore."""
@@ -227,6 +227,14 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
     def version(self, stream_id: str) -> int:
         """See EventStore."""
         return int(self._run("SELECT coalesce(max(version), 0) FROM events WHERE stream_id = ?", (stream_id,))[0][0])
+
+
+def head_of(row: Sequence[Any]) -> Head:
+    """The log's end by its position, digest and time. Raises DamagedEventError when they cannot be an event's."""
+    position, digest, recorded_at = row
+    if not isinstance(digest, bytes) or not isinstance(recorded_at, int):
+        raise DamagedEventError(position, "the log", "its digest or its time is missing")
+    return Head(position, digest, recorded_at)
 
 
 def _refuse_control_characters(*texts: str) -> None:

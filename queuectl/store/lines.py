@@ -83,6 +83,8 @@ def event_line(row: StoredEvent) -> bytes:
     """An event as a line, with its newline. Raises DamagedEventError when the row cannot be one line."""
     if row.data is not None and "\n" in row.data:
         raise DamagedEventError(row.position, row.stream_id, "its data is not one line")
+    if not isinstance(row.digest, bytes) or isinstance(row.salt, str) or isinstance(row.data_digest, str):
+        raise DamagedEventError(row.position, row.stream_id, "its salt or its digest is text")
     salt = f'"{row.salt.hex()}"' if row.salt is not None else "null"
     data_digest = f'"{row.data_digest.hex()}"' if row.data_digest is not None else "null"
     return (

@@ -9,7 +9,7 @@ import apsw
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import Clock
-from queuectl.store.appending import AppendedLog, Keep
+from queuectl.store.appending import AppendedLog, Keep, head_of
 from queuectl.store.archive import Keeping
 from queuectl.store.base import Head, NoTextError, Sign, VersionConflictError
 from queuectl.store.connection import APPLICATION_ID, MEMORY, connect, file_at, first_use, set_wal_mode, translated
@@ -131,7 +131,7 @@ class SqliteStore(AppendedLog):
         check_format(found[0][3], self.path)
         check_place(found[0][4], self.path)
         self._check_version(found[0][5])
-        return Head(*found[0][:3]) if found[0][0] is not None else self._base
+        return head_of(found[0][:3]) if found[0][0] is not None else self._base
 
     def _check_file(self) -> None:
         """Refuse to write to a file that is no longer the one at its path: nobody would ever see it."""

@@ -111,8 +111,8 @@ class Oracle:
             yield f"{INVENTED}: the log ends with another event"
 
     def _contents(self, path: str, db: apsw.Connection) -> _Contents | None:
-        """None: SQLite finds it damaged."""
-        with suppress(apsw.Error):
+        """None: SQLite finds it damaged, or gives bytes for text."""
+        with suppress(apsw.Error, UnicodeDecodeError):
             tables = tuple(db.execute(question).fetchall() for question in _QUESTIONS)
             return _Contents(tables, self._is_archived(path, tables[0]))
         return None
