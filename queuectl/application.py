@@ -1,6 +1,7 @@
 """The use cases: load, decide, append; on a version conflict decide again, on nothing else."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from queuectl.store.base import (
     EventStore,
     JobFilter,
     VersionConflictError,
+    WorkerRow,
     queue_stream,
     worker_stream,
 )
@@ -60,13 +62,26 @@ class Queue:
         `known` jobs are not loaded: should they be out of date, the append fails and everything is decided again.
         Raises RefusedError or NoSuchJobError.
         """
-        jobs: Mapping[str, Job] = known or {}
-        while True:
+        try:
+            return self._carry_out(commands, known or {})
+        except VersionConflictError:
+            with self._alone():
+                return self._carry_out(commands, {})
+
+    def _carry_out(self, commands: Sequence[c.Command], known: Mapping[str, Job]) -> list[Job | None]:
+        now, keys = self.store.now(), dict[str, str]()
+        return self.store.append([self._change(command, known, now, keys) for command in commands], self.actor)
+
+    @contextmanager
+    def _alone(self, *, durable: bool = True) -> Iterator[None]:
+        """Under the log's lock, where nobody else moves a job on: a version that is taken there too is damage."""
+        with self.store.transaction(durable=durable):
             try:
-                now, keys = self.store.now(), dict[str, str]()
-                return self.store.append([self._change(command, jobs, now, keys) for command in commands], self.actor)
-            except VersionConflictError:
-                jobs = {}
+                yield
+            except VersionConflictError as error:
+                raise StoreError(
+                    "the queue is damaged, an index and its table disagree: run `queuectl recover`"
+                ) from error
 
     def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.load(command.job_id)
@@ -94,13 +109,16 @@ class Queue:
     def enqueue(self, jobs: Iterable[NewJob]) -> list[Receipt]:
         """Add all jobs or none. Raises RefusedError when an id is taken."""
         wanted = list(jobs)
-        while True:
-            receipts, changes = self._intake(wanted)
-            try:
-                self.store.append(changes, self.actor)
-            except VersionConflictError:
-                continue
-            return receipts
+        try:
+            return self._add(wanted)
+        except VersionConflictError:
+            with self._alone():
+                return self._add(wanted)
+
+    def _add(self, jobs: Sequence[NewJob]) -> list[Receipt]:
+        receipts, changes = self._intake(jobs)
+        self.store.append(changes, self.actor)
+        return receipts
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
         """Decide on each job beside those that the batch already holds."""
@@ -196,8 +214,14 @@ class Queue:
         """Record the start, end or loss of a worker."""
         self._note(worker_stream(worker), lambda: True, event)
 
+    def lose_worker(self, worker: WorkerRow) -> None:
+        """Record that a worker was lost and forget it, once. One without slots only kept the name for another."""
+        with self._alone():
+            if self.store.forget(worker) and worker.slots:
+                self.note_worker(worker.name, e.WorkerLost(noticed_by=self.actor))
+
     def _note(self, stream: str, needed: Callable[[], bool], event: e.Event) -> bool:
-        with self.store.transaction():
+        with self._alone():
             if not needed():
                 return False
             self.store.append([Change(stream, self.store.version(stream), [event])], self.actor)
@@ -218,7 +242,7 @@ class Queue:
         `hints` are ids that stood next in line a moment ago: used up first, and filled again, to spare the search.
         """
         line = [] if hints is None else hints
-        with self.store.transaction(durable=False):
+        with self._alone(durable=False):
             now = self.store.now()
             blocked: set[str] = set()
             changes: dict[str, Change] = {}
@@ -237,10 +261,7 @@ class Queue:
                         changes[job_id] = Change(job_id, job.version, events, job)
                     elif searched:
                         blocked.add(job_id)
-            try:
-                return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
-            except VersionConflictError as error:  # under the lock nobody else can have moved them on
-                raise StoreError("the log's index is damaged: run `queuectl recover`") from error
+            return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
 
     def _claimed(
         self, command: c.Claim, found: Job | DamagedEventError | None, now: int, searched: bool

@@ -16,6 +16,7 @@ from itertools import chain, count
 from msgspec.structs import replace
 
 from queuectl import process
+from queuectl.application import Queue
 from queuectl.errors import RefusedError
 from queuectl.runtime import Clock
 from queuectl.spawning import Identity, same_process
@@ -52,7 +53,7 @@ class Name:
                     asked = other.stop_requested  # of whoever comes next, which is us
                 elif not self._is_gone(other):
                     return False
-                self.store.forget(other)  # with what was asked of it
+                Queue(self.store, self.row.name).lose_worker(other)  # and what was asked of it
             return self.store.beat(replace(self.row, beat_at=self.clock.monotonic(), stop_requested=asked))
 
     def _is_gone(self, other: WorkerRow) -> bool:
@@ -78,7 +79,7 @@ def keep(store: EventStore, row: WorkerRow, died: int) -> bool:
             ours = _is_here(other, died, row)
             if not ours and process.alive(other, store.spans_hosts) is not False:
                 return True
-            store.forget(other)
+            Queue(store, row.name).lose_worker(other)
             other = other if ours else None
         if other is not None and other.stop_requested:
             store.forget(other)

@@ -61,7 +61,7 @@ class Reclaimer:
         busy = {job.claim.worker for job in held if job.claim and job not in freed}
         for row in workers.values():
             if row.name != self.me.name and row.name not in busy and self._is_silent(row, row, self.lease, now):
-                self._forget(row)
+                self.queue.lose_worker(row)
 
     def _in_time(self, since: int) -> bool:
         """Whether there is time left for one more job: looking through all processes for many would hold up our own."""
@@ -171,7 +171,3 @@ class Reclaimer:
         """Nobody died, and nothing was started: the job is given back, at the cost of no attempt."""
         log.warning("job %s run %d: its claim was ours, though it was reported as failed: given back", job.id, job.run)
         return Release(job.id, job.run, "its claim was reported as failed, so it was never started")
-
-    def _forget(self, row: WorkerRow) -> None:
-        self.queue.note_worker(row.name, e.WorkerLost(noticed_by=self.me.name))
-        self.queue.store.forget(row)

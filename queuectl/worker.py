@@ -137,8 +137,9 @@ class Worker:
 
     def finish(self) -> None:
         """Say goodbye."""
-        self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
-        self.queue.store.forget(self.row)
+        with self.queue.store.transaction():
+            self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
+            self.queue.store.forget(self.row)
         tally = ", ".join(f"{count} {state}" for state, count in sorted(self.tally.items()))
         log.info("worker %s has ended: %s", self.row.name, tally or "no jobs")
 

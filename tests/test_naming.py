@@ -36,6 +36,14 @@ def wanted(store: EventStore, clock: SettableClock, seen: bool | None = None, le
     return Name(store, clock, HERE, lease, lambda who, spans_hosts: seen)
 
 
+def told(store: EventStore) -> list[tuple[str, str, str]]:
+    """What the log says of workers: of whom, by whom, what."""
+    return [(record.stream_id, record.actor, record.type) for record in store.records()]
+
+
+LOSS = ("$worker:w", "w", "worker_lost")
+
+
 def holder(store: EventStore) -> WorkerRow:
     [row] = store.workers()
     return row
@@ -57,6 +65,7 @@ def test_the_name_of_a_worker_that_is_seen_dead_is_free_with_what_was_asked_of_i
     store.ask_to_stop("w")
     assert wanted(store, clock, seen=False).take()
     assert (holder(store).pid, store.asked("w")[0]) == (HERE.pid, 0)
+    assert told(store) == [LOSS]
 
 
 def test_a_new_sign_of_life_refuses_the_name_to_others(store, clock):
@@ -130,6 +139,7 @@ def test_the_name_of_a_worker_that_died_is_kept_for_the_next_one_who_hears_what_
     heir = child(clock)
     assert Name(store, clock, heir, LEASE, alive, parent=os.getpid()).take()
     assert (holder(store).pid, store.asked("w")[0]) == (heir.pid, 1)
+    assert told(store) == [LOSS]  # the keeper's row was no worker's
 
 
 @pytest.mark.parametrize("asked", ["before it died", "since"])
@@ -140,12 +150,14 @@ def test_a_name_is_kept_until_its_worker_is_asked_to_stop(store, clock, asked):
     store.ask_to_stop("w")
     assert not keep(store, keeper(clock), CHILD)
     assert store.workers() == []
+    assert told(store) == [LOSS]
 
 
 def test_a_name_is_kept_of_a_worker_that_never_took_it_or_has_been_forgotten(store, clock):
     assert keep(store, keeper(clock), CHILD)
     assert keep(store, replace(keeper(clock), beat_at=99), CHILD)
     assert holder(store).beat_at == 99
+    assert told(store) == []
 
 
 def test_what_was_asked_of_an_earlier_worker_does_not_concern_the_one_that_died(store, clock):
@@ -160,3 +172,4 @@ def test_a_name_that_someone_else_has_is_not_kept(store, clock):
     store.ask_to_stop("w")
     assert keep(store, keeper(clock), CHILD)
     assert same_process(holder(store), THERE)
+    assert told(store) == []

@@ -225,7 +225,7 @@ class WorkerStopped(Event, tag="worker_stopped", frozen=True):
 
 
 class WorkerLost(Event, tag="worker_lost", frozen=True):
-    """A worker vanished or fell silent; `noticed_by` freed its jobs."""
+    """A worker vanished or fell silent; `noticed_by` saw it."""
 
     noticed_by: str
 

@@ -248,8 +248,8 @@ class EventStore(Protocol):
     def workers(self) -> list[WorkerRow]:
         """Every worker that has not been forgotten."""
 
-    def forget(self, worker: WorkerRow) -> None:
-        """Drop a worker's row, unless another process has its name by now."""
+    def forget(self, worker: WorkerRow) -> bool:
+        """Drop a worker's row; False when there is none, or another process has its name by now."""
 
     def ask_to_stop(self, worker: str) -> bool:
         """Ask a worker to stop; False when there is no such worker."""

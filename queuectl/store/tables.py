@@ -154,12 +154,12 @@ class Tables(Lent):
             )
             return True
 
-    def forget(self, worker: WorkerRow) -> None:
+    def forget(self, worker: WorkerRow) -> bool:
         """See EventStore."""
         itself = " AND ".join(f"{column} = ?" for column in ("name", *_PROCESS))
         with self.transaction(durable=False):
             row = (worker.name, *(getattr(worker, column) for column in _PROCESS))
-            self._run(f"DELETE FROM workers WHERE {itself}", row)
+            return bool(self._run(f"DELETE FROM workers WHERE {itself} RETURNING name", row))
 
     def ask_to_stop(self, worker: str) -> bool:
         """See EventStore."""

@@ -45,6 +45,7 @@ def test_a_supervisor_replaces_a_worker_that_dies_and_passes_signals_on(queuectl
     assert supervisor.ended().code == 0
     assert queuectl.state(job_id) == "done"
     assert queuectl.json("worker", "list") == []
+    assert [loss["stream_id"] for loss in queuectl.events("worker_lost")] == ["$worker:pair.1"]
 
 
 def test_options_that_run_does_not_take_end_the_supervisor(queuectl: Queuectl) -> None:

@@ -55,7 +55,7 @@ POINTS = (
     "queuectl.runner:Runner.clear",
     "queuectl.results:Results.record",
     "queuectl.reclaimer:Reclaimer._free",
-    "queuectl.reclaimer:Reclaimer._forget",
+    "queuectl.application:Queue.lose_worker",
     "queuectl.worker:Worker.start",
     "queuectl.worker:Worker._beat",
     "queuectl.worker:Worker.finish",

@@ -79,10 +79,11 @@ class Connection:
             self._shared.forgotten.discard(worker.name)
         return mine
 
-    def forget(self, worker: WorkerRow) -> None:
+    def forget(self, worker: WorkerRow) -> bool:
         with self.transaction(durable=False):
-            self._store.forget(worker)
+            found = self._store.forget(worker)
         self._shared.forgotten.add(worker.name)
+        return found
 
     def ask_to_stop(self, worker: str) -> bool:
         with self.transaction(durable=False):

@@ -5,9 +5,9 @@ import pytest
 from queuectl.application import NewJob, Queue, Receipt
 from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
-from queuectl.errors import RefusedError
-from queuectl.store.base import VersionConflictError
-from tests.store.vocabulary import ACTOR, a_spec, add, claimed, everything, new
+from queuectl.errors import RefusedError, StoreError
+from queuectl.store.base import VersionConflictError, queue_stream
+from tests.store.vocabulary import ACTOR, a_spec, add, claimed, everything, more, new, note
 
 
 @pytest.fixture
@@ -193,6 +193,49 @@ def test_a_batch_that_lost_a_race_is_decided_again_as_a_whole(store):
     queue = Queue(Overtaken(store, lambda: add(store, new("b"))), ACTOR)
     assert queue.enqueue([job("a"), job("b")]) == [Receipt("a", True), Receipt("b", False)]
     assert ids(queue) == ["b", "a"]
+
+
+class Behind:
+    """A store that shows its jobs as they once were, also to who holds the log's lock: as a damaged index can."""
+
+    def __init__(self, store, *jobs):
+        self._store, self._jobs, self.tries = store, {job.id: job for job in jobs}, 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def load(self, job_id):
+        return self._jobs.get(job_id)
+
+    def load_all(self, ids):
+        return {job_id: self._jobs.get(job_id) for job_id in ids}
+
+    def version(self, stream_id):
+        return 0
+
+    def append(self, changes, actor):
+        self.tries += 1
+        assert self.tries < 3, "it tries for ever"
+        return self._store.append(changes, actor)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda queue: queue.cancel(["a"]),
+        lambda queue: queue.cancel_those_that_can(["a"]),
+        lambda queue: queue.enqueue([job("b")]),
+        lambda queue: queue.pause("q"),
+        lambda queue: queue.claim(claimed(0), (), 1, lambda job: True, ["a"]),
+    ],
+)
+def test_a_place_that_is_taken_also_under_the_lock_is_damage(store, change):
+    [seen] = add(store, new("a"))
+    add(store, more(seen, e.Cancelled()), new("b"), note(store, queue_stream("q"), e.QueueResumed()))
+    before = everything(store)
+    with pytest.raises(StoreError, match=r"the queue is damaged.*`queuectl recover`"):
+        change(Queue(Behind(store, seen), ACTOR))
+    assert everything(store) == before
 
 
 def test_a_stale_result_that_lost_a_race_is_recorded_as_rejected(store):

@@ -221,8 +221,9 @@ def test_a_worker_is_asked_to_cancel_its_own_jobs_alone(store):
 def test_a_forgotten_worker_is_gone(store):
     store.beat(a_worker("w1"))
     store.beat(a_worker("w2"))
-    store.forget(a_worker("w1"))
-    store.forget(a_worker("nobody"))
+    assert store.forget(a_worker("w1"))
+    assert not store.forget(a_worker("w1"))
+    assert not store.forget(a_worker("nobody"))
     assert [row.name for row in store.workers()] == ["w2"]
 
 
@@ -240,9 +241,9 @@ def test_a_process_beats_for_itself_alone(store, other):
 @pytest.mark.parametrize("other", OTHERS)
 def test_who_forgets_a_worker_forgets_no_other_of_its_name(store, other):
     store.beat(a_worker())
-    store.forget(a_worker(**other))
+    assert not store.forget(a_worker(**other))
     assert store.workers() == [a_worker()]
-    store.forget(a_worker(beat_at=99, jobs_done=3))
+    assert store.forget(a_worker(beat_at=99, jobs_done=3))
     assert store.workers() == []
 
 
