@@ -14,6 +14,7 @@ from queuectl.errors import UsageError
 from queuectl.units import DAY, SECOND, format_duration, format_size, parse_duration, parse_size, quoted
 
 DEFAULT_DATABASE = "./data/queue.db"
+STORED, DEFAULT = "config set", "default"
 _SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
@@ -153,7 +154,10 @@ SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _TABLE}
 
 
 class Config:
-    """The settings as one command sees them; `stored` reads the store, at most once and only when needed."""
+    """The settings as one command sees them; `stored` reads the store, at most once and only when needed.
+
+    What the store has may be wrecked, or another version's: such a value is complained of, and the default counts.
+    """
 
     def __init__(
         self,
@@ -161,11 +165,13 @@ class Config:
         environ: Mapping[str, str],
         dotenv: Mapping[str, str],
         stored: Callable[[], Mapping[str, str]],
+        complain: Callable[[str], None] = lambda what: None,
     ) -> None:
         self._flags = flags
         self._environ = environ
         self._dotenv = dotenv
         self._read_stored = stored
+        self._complain = complain
         self._stored: Mapping[str, str] | None = None
 
     def __getitem__(self, key: str) -> Any:
@@ -173,13 +179,17 @@ class Config:
         return self.value(key).value
 
     def value(self, key: str) -> Value:
-        """The value and its origin. Raises UsageError for an unknown key and for a value that does not parse."""
+        """The value and its origin. Raises UsageError for an unknown key and for a given value that does not parse."""
         setting = _setting(key)
         text, origin = self._source(setting)
         try:
             typed = setting.parse(text)
         except ValueError as error:
-            raise UsageError(f"{_spelling(setting, origin)}={quoted(text)[1:-1]} ({origin}): {error}") from None
+            what = f"{_spelling(setting, origin)}={quoted(text)[1:-1]} ({origin}): {error}"
+            if origin != STORED:
+                raise UsageError(what) from None
+            self._complain(f"{what}; {setting.default} counts")
+            typed, origin = setting.parse(setting.default), DEFAULT
         return Value(key, typed, setting.show(typed), origin)
 
     def all(self) -> list[Value]:
@@ -193,7 +203,7 @@ class Config:
         if self._stored is None:
             self._stored = self._read_stored()
         text = self._stored.get(setting.key)
-        return (setting.default, "default") if text is None else (text, "config set")
+        return (setting.default, DEFAULT) if text is None else (text, STORED)
 
 
 def _outside(
@@ -237,7 +247,7 @@ def check(key: str, text: str) -> str:
 
 def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, str]:
     """The database's path or URL, and its origin."""
-    return _outside(flag, _variable("db"), environ, dotenv) or (DEFAULT_DATABASE, "default")
+    return _outside(flag, _variable("db"), environ, dotenv) or (DEFAULT_DATABASE, DEFAULT)
 
 
 def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:

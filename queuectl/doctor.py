@@ -256,7 +256,7 @@ def _workers(store: EventStore) -> Iterator[Finding]:
     held: dict[str, int] = {}
     for job_id, _ in store.processing():
         row = store.job(job_id)
-        if row is not None:
+        if row is not None and row["locked_by"] is not None:  # it may have ended since
             held[row["locked_by"]] = held.get(row["locked_by"], 0) + 1
     lost |= held.keys() - {row.name for row in workers}
     for name in sorted(lost):

@@ -46,7 +46,7 @@ class Name:
 
     def take(self) -> bool:
         """Make it ours if it can be; if not, ask again soon. Raises RefusedError when a worker that lives has it."""
-        with self.store.transaction(durable=False):
+        with self.store.transaction():
             other, asked = _holder(self.store, self.row.name), 0
             if other is not None:
                 if _is_here(other, self.parent, self.row):
@@ -73,7 +73,7 @@ def keep(store: EventStore, row: WorkerRow, died: int) -> bool:
     `died` is its pid, a child of ours. What was asked of it before it died counts too. Whoever else has the name keeps
     it: the next worker is told so when it wants it.
     """
-    with store.transaction(durable=False):
+    with store.transaction():
         other = _holder(store, row.name)
         if other is not None and not same_process(other, row):
             ours = _is_here(other, died, row)

@@ -105,8 +105,8 @@ def test_every_setting_has_its_variable_and_one_line_of_help():
             r"--max-retries=x\n (flag): 'x\n' is not a whole number from 0 to 10000",
         ),
         (
-            {"stored": {"max-retries": "10001"}},
-            "max-retries=10001 (config set): '10001' is not a whole number from 0 to 10000",
+            {"environ": {"QUEUECTL_MAX_RETRIES": "10001"}},
+            "QUEUECTL_MAX_RETRIES=10001 (environment): '10001' is not a whole number from 0 to 10000",
         ),
     ],
 )
@@ -114,6 +114,14 @@ def test_a_bad_value_names_itself_its_key_and_its_origin(sources, message):
     with pytest.raises(UsageError) as caught:
         configured(**sources).value("max-retries")
     assert str(caught.value) == message
+
+
+def test_a_stored_value_that_does_not_parse_is_complained_of_and_the_default_counts():
+    complaints = []
+    config = Config({}, {}, {}, lambda: {"durability": "bullet-proof"}, complaints.append)
+    assert (config.value("durability").value, config.value("durability").origin) == ("safe", "default")
+    what = "durability=bullet-proof (config set): 'bullet-proof' is not one of safe, paranoid, fast; safe counts"
+    assert complaints == [what] * 2
 
 
 @pytest.mark.parametrize(

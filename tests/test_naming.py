@@ -167,6 +167,16 @@ def test_what_was_asked_of_an_earlier_worker_does_not_concern_the_one_that_died(
     assert store.asked("w")[0] == 0
 
 
+def test_the_loss_of_a_worker_waits_for_the_disk(store, clock, monkeypatch):
+    """Claims alone need not: whatever else was committed is told as if it was on disk."""
+    begin, waited = store._begin, []
+    monkeypatch.setattr(store, "_begin", lambda durable: (waited.append(durable), begin(durable)))
+    store.beat(child(clock))
+    waited.clear()
+    assert keep(store, keeper(clock), CHILD)
+    assert (told(store), waited) == ([LOSS], [True])
+
+
 def test_a_name_that_someone_else_has_is_not_kept(store, clock):
     store.beat(THERE)
     store.ask_to_stop("w")

@@ -31,7 +31,7 @@ class Session:
         self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
         self._archive_dir = archive_dir
         self.clock = SystemClock()
-        self._told = False
+        self._said: set[str] = set()
 
     @cached_property
     def _dotenv(self) -> dict[str, str]:
@@ -63,7 +63,14 @@ class Session:
 
     def config(self, store: EventStore | None, flags: Mapping[str, str | None] | None = None) -> Config:
         """The settings as this call sees them."""
-        return Config(flags or {}, self._environ, self._dotenv, store.settings if store else dict)
+        stored = store.settings if store else dict
+        return Config(flags or {}, self._environ, self._dotenv, stored, self._complain)
+
+    def _complain(self, what: str) -> None:
+        """Say it once."""
+        if what not in self._said:
+            self._said.add(what)
+            print(f"queuectl: {what}", file=sys.stderr)
 
     def place_for_others(self) -> list[str]:
         """The arguments by which another call of the command line means the same queue.
@@ -94,9 +101,8 @@ class Session:
         if self.foreign:
             raise StoreError(self.foreign)
         with self._open(self.url, busy_timeout) as store:
-            if not self._told and self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
-                self._told = True
-                print("queuectl: durability is fast: a power cut may lose the last changes", file=sys.stderr)
+            if self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
+                self._complain("durability is fast: a power cut may lose the last changes")
             yield Queue(store, self.actor)
 
     @contextmanager
@@ -141,7 +147,7 @@ class Session:
 
     def keeping(self, stored: Mapping[str, str]) -> Keeping:
         """How the queue is kept, given what `config set` left."""
-        config = Config({}, self._environ, self._dotenv, lambda: stored)
+        config = Config({}, self._environ, self._dotenv, lambda: stored, self._complain)
         folder = archive_dir(self._archive_dir, self._environ, self._dotenv)
         return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self._environ, self._dotenv))
 

@@ -9,7 +9,7 @@ another boot of the machine, which the file `boot` tells, reads it all and cuts 
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
@@ -98,7 +98,9 @@ class Archive:
 
     def is_unchecked(self) -> bool:
         """Whether there is an archive that can be written to, and that nobody has read since the machine's boot."""
-        return not self._is_checked() and os.access(self.folder, os.W_OK) and bool(segments(self.folder))
+        with suppress(OSError):
+            return not self._is_checked() and os.access(self.folder, os.W_OK) and bool(segments(self.folder))
+        return False
 
     def _is_checked(self) -> bool:
         self._checked = self._checked or boots.is_checked(self.folder)

@@ -10,7 +10,7 @@ from queuectl.store.examining import ExaminedLog
 from queuectl.store.postgres_link import Link, Row
 from queuectl.store.postgres_schema import statements
 from queuectl.store.projections import TABLES, VERSION, Values
-from queuectl.store.shadow import KEYS, Shadow
+from queuectl.store.shadow import KEYS, MADE, Shadow
 
 __all__ = ["PostgresShadow"]
 
@@ -43,7 +43,7 @@ class PostgresShadow(Shadow):
 
     def _make(self) -> None:
         """For each table an empty one as it should be, to hold the live one against, and one for the rows."""
-        for table in (*TABLES, "counts"):
+        for table in MADE:
             fresh = re.sub(rf"(TABLE|ON) {table} ", rf"\1 fresh_{table} ", "".join(statements(table)))
             self._link.script(fresh.replace("CREATE TABLE", "CREATE TEMP TABLE"))
         for table in TABLES:
@@ -113,7 +113,7 @@ class PostgresShadow(Shadow):
 
     def close(self) -> None:
         """Drop the temporary tables."""
-        names = [*(f"shadow_{table}" for table in TABLES), *(f"fresh_{table}" for table in (*TABLES, "counts"))]
+        names = [*(f"shadow_{table}" for table in TABLES), *(f"fresh_{table}" for table in MADE)]
         self._link.script(f"DROP TABLE IF EXISTS {', '.join(names)}, differing")
 
 

@@ -16,13 +16,15 @@ from queuectl.store.examining import ExaminedLog
 from queuectl.store.lives import Life, lives
 from queuectl.store.projections import COUNT_KEYS, TABLES, Values
 
-__all__ = ["KEYS", "OF_JOBS", "Shadow"]
+__all__ = ["KEYS", "MADE", "OF_JOBS", "Shadow"]
 
 BATCH = 500
 NEAR = 500
 """So few events behind, the rest is folded while nothing moves."""
 
 OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
+MADE = (*TABLES, "counts", "workers")
+"""What can be made anew. Of the workers' table only whether it can be read at all is looked at: they beat again."""
 KEYS = ", ".join(COUNT_KEYS)
 _DIFFERING = "IN (SELECT key FROM differing WHERE name = ?)"
 
@@ -41,7 +43,7 @@ class Shadow(ABC):
     def fold(self, inspect: Inspect | None = None) -> None:
         """Fold the whole log as it is now."""
         self._make()
-        self._unsound = {table: why for table in (*TABLES, "counts") if (why := self._wrecked(table))}
+        self._unsound = {table: why for table in MADE if (why := self._wrecked(table))}
         head = self._log.head().position
         with self._beside_live_rows():
             self._put(lives(self._log.examined(until=head), inspect))
@@ -90,12 +92,12 @@ class Shadow(ABC):
         found = Differences()
         with self._reading():
             self.catch_up()
-            for table in (*TABLES, "counts"):
+            for table in MADE:
                 if why := self._unsound.get(table):
                     found.add(Difference(table, None, why))
                 elif table == "counts":
                     self._compare_counts(found)
-                else:
+                elif table in TABLES:
                     self._compare(table, found)
         return found
 

@@ -16,14 +16,12 @@ import apsw
 from queuectl.store.connection import MEMORY, translated
 from queuectl.store.differences import contrast
 from queuectl.store.examining import ExaminedLog
-from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION, Values
+from queuectl.store.projections import TABLES, VERSION, Values
 from queuectl.store.schema import SCHEMA
-from queuectl.store.shadow import KEYS, OF_JOBS, Shadow
+from queuectl.store.shadow import KEYS, MADE, OF_JOBS, Shadow
 from queuectl.store.suspects import SUSPECT, SUSPECT_LIVE, LiveRows
 
 __all__ = ["SqliteShadow"]
-
-_COUNTS = (*COUNT_KEYS, "jobs")
 
 
 class SqliteShadow(Shadow):
@@ -104,12 +102,11 @@ class SqliteShadow(Shadow):
         return contrast(columns, pairs[0][: len(columns)], pairs[0][len(columns) :])
 
     def _differing_counts(self) -> Iterator[tuple[Any, ...]]:
-        columns = ", ".join(("CAST(queue AS BLOB)", *_COUNTS[1:]))
-        live = f"SELECT {', '.join(_COUNTS)} FROM main.counts"
+        live = f"SELECT {KEYS}, jobs FROM main.counts"
         counted = f"SELECT {KEYS}, count(*) AS jobs FROM ({self._jobs_of_the_log()}) GROUP BY {KEYS}"
         for where, sql in (("log", f"{counted} EXCEPT {live}"), ("table", f"{live} EXCEPT {counted}")):
-            for queue, *rest in self._run(f"SELECT {columns} FROM ({sql})"):
-                yield where, queue.decode(errors="replace"), *rest
+            for row in self._run(sql):
+                yield where, *row
 
     def _jobs_of_the_log(self) -> str:
         """What is counted: the live jobs, those that differ as they should be."""
@@ -125,7 +122,14 @@ class SqliteShadow(Shadow):
         if _schema_of(self._db, table) != _fresh_schema()[table]:
             return "it is missing, or not made as it should be"
         found = str(self._run(f"PRAGMA main.integrity_check({table})")[0][0])
-        return None if found == "ok" else f"it is damaged: {found.splitlines()[-1]}"
+        if found != "ok":
+            return f"it is damaged: {found.splitlines()[-1]}"
+        try:
+            if table not in TABLES:  # theirs is told row by row
+                self._run(f"SELECT * FROM main.{table}")
+        except UnicodeDecodeError:
+            return "it holds bytes that are no text"
+        return None
 
     # ── putting in place ────────────────────────────────────────────────────────────────────────────
 
@@ -174,4 +178,4 @@ def _schema_of(db: apsw.Connection, table: str) -> dict[str, str]:
 def _fresh_schema() -> dict[str, dict[str, str]]:
     db = apsw.Connection(MEMORY)
     db.execute(SCHEMA)
-    return {table: _schema_of(db, table) for table in (*TABLES, "counts")}
+    return {table: _schema_of(db, table) for table in MADE}

@@ -48,6 +48,8 @@ WRECKS = {
     "a count": "UPDATE counts SET jobs = jobs + 1",
     "a count too many": "INSERT INTO counts VALUES ('nowhere', 0, 'done', 3)",
     "no counts": "DELETE FROM counts",
+    "a count of what is no text": "INSERT INTO counts VALUES ('mail', 0, CAST(x'ff' AS TEXT), 3)",
+    "workers that are no text": f"INSERT INTO workers VALUES (CAST(x'ff' AS TEXT), '', ''{', 1' * 4}, ''{', 1' * 6})",
     "a setting": "INSERT OR REPLACE INTO settings VALUES ('lease', '9m', 0)",
     "a pause": "INSERT OR REPLACE INTO pauses VALUES ('default', 0, 'nobody')",
     **{f"{name}, the whole table": f"DROP TABLE {name}" for name in NAMES},

@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.store.base import SETTINGS_STREAM, queue_stream
-from queuectl.store.projections import TABLES
+from queuectl.store.shadow import MADE
 from tests.store.vocabulary import (
     a_spec,
     add,
@@ -48,7 +48,7 @@ WRECKS = {
     "no counts": "DELETE FROM counts",
     "a setting": "UPDATE settings SET value = '9m'",
     "a pause too many": "INSERT INTO pauses VALUES ('default', 0, 'nobody')",
-    **{f"{name}, the whole table": f"DROP TABLE {name}" for name in (*TABLES, "counts")},
+    **{f"{name}, the whole table": f"DROP TABLE {name}" for name in MADE},
     "a table of another make": "ALTER TABLE jobs ADD COLUMN more TEXT",
     "a lost index": "DROP INDEX jobs_claimable",
     "an index too many": "CREATE INDEX jobs_by_command ON jobs (command)",
