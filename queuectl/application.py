@@ -181,6 +181,10 @@ class Queue:
         """Take finished jobs out of the tables."""
         return self.execute([c.Purge(job_id, reason) for job_id in ids])
 
+    def purge_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
+        """Take those that may go out of the tables; the jobs that were left, and why."""
+        return self._each_that_can([c.Purge(job_id, reason) for job_id in ids])
+
     def resolve(self, texts: Sequence[str]) -> list[str]:
         """Whole ids for ids or unique prefixes, without repeats. Raises NoSuchJobError, UsageError when ambiguous."""
         return list(dict.fromkeys(map(self._resolve, texts)))

@@ -7,7 +7,7 @@ import typer
 from queuectl import presenting
 from queuectl.application import Queue
 from queuectl.cli.app import new_app
-from queuectl.cli.moves import Reason, Yes, confirm, in_batches, purge_jobs, refuse_left, say
+from queuectl.cli.moves import Reason, Yes, confirm, in_batches, purge_all, purge_jobs, refuse_left, say
 from queuectl.cli.queries import AsOf, Id, Json, show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
@@ -72,7 +72,10 @@ def purge_dead(
             say("no dead letters")
             return
         confirm(f"purge {counted(len(found), 'dead letter')}", yes)
-        purge_jobs(queue, found, reason)
+        if everything:
+            purge_all(queue, found, reason, "dead letter")
+        else:
+            purge_jobs(queue, found, reason)
 
 
 def _chosen(queue: Queue, ids: list[str] | None, everything: bool) -> list[str]:

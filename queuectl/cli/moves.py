@@ -16,7 +16,7 @@ from queuectl.errors import QueuectlError, RefusedError, UsageError
 from queuectl.intake import check_queue
 from queuectl.render import clean
 from queuectl.store.base import PAUSE_ALL, JobFilter
-from queuectl.units import SECOND, counted, parse_duration
+from queuectl.units import counted, parse_duration
 
 __all__ = ["cancel", "confirm", "pause", "purge", "resume", "retry", "say"]
 
@@ -43,7 +43,7 @@ def cancel(
     wanted = None if ids else _unfinished(state or [], of_queue, tag or [])
     with ctx.obj.existing() as queue:
         if wanted is not None:
-            _cancel_all(queue, [row["id"] for row in queue.store.jobs(wanted)], reason, yes)
+            _cancel_all(queue, queue.store.ids(wanted), reason, yes)
             return
         for job in queue.cancel(queue.resolve(ids or []), reason):
             if job is not None:
@@ -127,9 +127,11 @@ def purge(
         if not found:
             say("nothing to purge")
             return
-        if not ids:
-            confirm(f"purge {counted(len(found), 'job')}", yes)
-        purge_jobs(queue, found, reason)
+        if ids:
+            purge_jobs(queue, found, reason)
+            return
+        confirm(f"purge {counted(len(found), 'job')}", yes)
+        purge_all(queue, found, reason, "job")
 
 
 def _finished(queue: Queue, session: Session, state: str | None, older_than: str | None) -> list[str]:
@@ -141,19 +143,31 @@ def _finished(queue: Queue, session: Session, state: str | None, older_than: str
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
     states = FINISHED if state is None else (names[state],)
-    rows = queue.store.jobs(JobFilter(states=states, limit=0))
-    return [row["id"] for row in rows if row["finished_at"] * SECOND <= before]
+    return queue.store.ids(JobFilter(states=states, ended_by=before, descending=False, limit=0))
 
 
 def purge_jobs(queue: Queue, ids: Sequence[str], reason: str) -> None:
-    """Purge in batches, so that a worker never waits long for the log's lock."""
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        queue.purge(batch, reason)
-        for job_id in batch:
-            output.remove(queue.store.output_folder, job_id)
+    """Purge jobs that were named: all or none."""
+    queue.purge(ids, reason)
+    for job_id in ids:
+        output.remove(queue.store.output_folder, job_id)
     back = f"`queuectl retry {ids[0]}` brings it back" if len(ids) == 1 else "`queuectl retry ID` brings one back"
     say(f"purged {counted(len(ids), 'job')} ({back})")
+
+
+def purge_all(queue: Queue, ids: Sequence[str], reason: str, thing: str) -> None:
+    """Purge those of many that can be; what is left is named."""
+
+    def purge_batch(batch: Sequence[str]) -> dict[str, QueuectlError]:
+        left = queue.purge_those_that_can(batch, reason)
+        for job_id in batch:
+            if job_id not in left:
+                output.remove(queue.store.output_folder, job_id)
+        return left
+
+    left = in_batches(ids, purge_batch)
+    say(f"purged {counted(len(ids) - len(left), thing)} (`queuectl retry ID` brings one back)")
+    refuse_left(left, thing, "could not be purged")
 
 
 def confirm(what: str, yes: bool) -> None:

@@ -224,6 +224,9 @@ class EventStore(Protocol):
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`."""
 
+    def ids(self, wanted: JobFilter) -> list[str]:
+        """Their ids alone: of a million jobs, too."""
+
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Rows of `dlq`, the oldest first."""
 

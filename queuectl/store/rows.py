@@ -72,13 +72,14 @@ class Count(Struct, frozen=True):
 
 
 class JobFilter(Struct, frozen=True):
-    """Which rows of `jobs` to list. `since` is microseconds; `limit` 0 means all of them."""
+    """Which rows of `jobs` to list. `since` and `ended_by` are microseconds; `limit` 0 means all of them."""
 
     states: tuple[State, ...] = ()
     failed: bool = False
     queue: str | None = None
     tags: Mapping[str, str] = {}
     since: int | None = None
+    ended_by: int | None = None
     sort: str = "created"
     descending: bool = True
     limit: int = 50

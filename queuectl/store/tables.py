@@ -86,13 +86,19 @@ class Tables(Lent):
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """See EventStore."""
+        return [dict(zip(JOBS, row, strict=True)) for row in self._chosen(", ".join(JOBS), wanted)]
+
+    def ids(self, wanted: JobFilter) -> list[str]:
+        """See EventStore."""
+        return [row[0] for row in self._chosen("id", wanted)]
+
+    def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
         where, parameters = _conditions(wanted, self._dialect.tagged)
         order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
         column = SORTS[wanted.sort]
         tie = "" if column == "position" else f" NULLS {empty}, position {order}"
         limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
-        sql = f"SELECT {', '.join(JOBS)} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}"
-        return [dict(zip(JOBS, row, strict=True)) for row in self._run(sql, parameters)]
+        return self._run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """See EventStore."""
@@ -219,4 +225,7 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     if wanted.since is not None:
         conditions.append("created_at >= ?")
         parameters.append(wanted.since // SECOND)
+    if wanted.ended_by is not None:
+        conditions.append("finished_at <= ?")
+        parameters.append(wanted.ended_by // SECOND)
     return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters

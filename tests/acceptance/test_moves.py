@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+from contextlib import closing
 
+import apsw
 import pytest
 
 from queuectl.application import Queue
@@ -215,6 +217,28 @@ def test_purge_takes_what_was_named(queuectl: Queuectl, flags: tuple[str, ...], 
     assert _left(queuectl) == before
     assert queuectl("purge", *flags, "--yes").code == 0
     assert before - _left(queuectl) == gone
+
+
+def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuectl) -> None:
+    """One of the jobs is damaged: its log cannot say that it is done."""
+    for name in ("first", "damaged", "last"):
+        queuectl.add("--id", name, "true")
+    queuectl.drain()
+    change = "UPDATE events SET data = replace(data, ?, ?) WHERE stream_id = 'damaged' AND version = 1"
+    with closing(apsw.Connection(str(queuectl.db))) as db:
+        db.execute("DROP TRIGGER events_refuse_update")
+        db.execute(change, ("true", "tree"))
+    done = queuectl("purge", "--state", "done", "--yes")
+    assert (done.code, done.out) == (4, "")
+    purged, left, refused = done.err.splitlines()
+    assert (purged, refused) == (
+        "purged 2 jobs (`queuectl retry ID` brings one back)",
+        "queuectl: 1 job could not be purged",
+    )
+    assert left.startswith("left: event 2 of damaged is damaged")
+    assert _left(queuectl) == {"damaged"}
+    with closing(apsw.Connection(str(queuectl.db))) as db:
+        db.execute(change, ("tree", "true"))
 
 
 @pytest.mark.parametrize(
