@@ -65,7 +65,7 @@ class Keeper:
             end = None  # the next copy says so, unless a power cut tore it
         if end is None or self._store.digest_at(end.position) == end.digest:
             if self.archive.is_unchecked():
-                self.copy(self._store.on_disk())
+                self._copy_what_is_known()
             return
         try:
             self._restore(end)
@@ -93,6 +93,14 @@ class Keeper:
 
     def _ways_out(self, what: str) -> str:
         return f"{what}: run `queuectl recover`, or move {self.archive.folder} away to begin a new archive"
+
+    def _copy_what_is_known(self) -> None:
+        """What is known to be on disk: on a disk that fails, nothing."""
+        try:
+            until = self._store.on_disk()
+        except StoreError:
+            return
+        self.copy(until)
 
     def copy(self, until: int) -> None:
         """Copy what is on disk up to `until`.

@@ -213,10 +213,11 @@ class SqliteStore(AppendedLog):
     def bring_to_disk(self) -> int:
         """See EventStore. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up.
 
-        After a sync that failed the next one proves nothing of what the -wal had: see `_leave_no_hole`.
+        After a sync that failed the -wal is begun anew first: see `_leave_no_hole`.
         """
-        if self._db.readonly("main") or self._doubtful:
+        if self._db.readonly("main"):
             return self.on_disk()
+        self._leave_no_hole()
         head = self.head().position
         try:
             busy, pages, carried = self._run("PRAGMA wal_checkpoint(PASSIVE)")[0]
@@ -224,6 +225,13 @@ class SqliteStore(AppendedLog):
             self._close_hole()
             raise
         return head if not busy and pages == carried else self.on_disk()
+
+    def on_disk(self) -> int:
+        """See EventStore. A commit whose sync failed may be in the log of whoever opens the queue next."""
+        if self._doubtful:
+            why = "a sync of its disk has failed, and what its log ends with may not be there"
+            raise StoreError(f"cannot tell how much of {self.path} is on disk: {why}")
+        return super().on_disk()
 
     def changed(self) -> bool:
         """See EventStore."""

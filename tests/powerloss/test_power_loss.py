@@ -23,7 +23,7 @@ from tests.powerloss import workload
 from tests.powerloss.campaign import Live, run
 from tests.powerloss.disk import Disk, FailedSync, Name, SyncFolder, Told, Write
 from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
-from tests.powerloss.recording import recording
+from tests.powerloss.recording import booted, recording
 from tests.powerloss.trouble import SYNC, Trouble
 from tests.powerloss.workload import Recording, begin_unsynced, record
 from tests.store.vocabulary import SettableClock, add, claimed, new
@@ -140,6 +140,31 @@ def test_who_has_seen_a_sync_fail_begins_the_wal_anew_before_it_goes(tmp_path: P
         recorder.all_is_well()
         store.close()
         assert not mark.exists()
+
+
+def test_nobody_vouches_for_a_change_whose_sync_failed_before_the_disk_is_well(tmp_path: Path, trouble: Syncs) -> None:
+    """Who opens the queue next meets it in the -wal."""
+    path = str(tmp_path / "queue.db")
+    with recording(trouble) as recorder:
+        with closing(open_store(path, SettableClock())) as store:
+            add(store, new("a"))
+            trouble.bad = True
+            with pytest.raises(StoreError, match="Input/output error"):
+                add(store, new("b"))
+        with booted(), closing(open_store(path, SettableClock())) as store:
+            assert store.head().position == 2
+            with pytest.raises(StoreError, match="cannot tell how much"):
+                store.on_disk()
+            with pytest.raises(StoreError, match="Input/output error"):
+                store.bring_to_disk()
+            assert _end(store) == 1
+            recorder.all_is_well()
+            assert (store.bring_to_disk(), store.on_disk()) == (2, 2)
+
+
+def _end(store: EventStore) -> int:
+    end = store.archive.end() if store.archive else None
+    return end.position if end else 0
 
 
 def test_who_only_reads_after_a_failed_sync_has_begun_the_wal_anew_too(

@@ -148,10 +148,11 @@ class _Life:
                     self.refusals.append(error)
 
     def _do(self, action: Callable[[], object]) -> None:
+        """Who opens the queue may meet a change whose sync has failed: its writer was told so, and nobody else."""
         before = self.people.store.head().position
         action()
         head = self.people.store.head()
-        if head.position > before and action != self._claim:
+        if head.position > before and action not in (self._claim, self._reopen):
             self._recorder.told(head.position)
             self.told[head.position] = head.digest
 
