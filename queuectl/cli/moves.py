@@ -149,25 +149,31 @@ def _finished(queue: Queue, session: Session, state: str | None, older_than: str
 def purge_jobs(queue: Queue, ids: Sequence[str], reason: str) -> None:
     """Purge jobs that were named: all or none."""
     queue.purge(ids, reason)
-    for job_id in ids:
-        output.remove(queue.store.output_folder, job_id)
-    back = f"`queuectl retry {ids[0]}` brings it back" if len(ids) == 1 else "`queuectl retry ID` brings one back"
-    say(f"purged {counted(len(ids), 'job')} ({back})")
+    _remove_output(queue, ids)
+    _say_purged(ids, "job")
 
 
 def purge_all(queue: Queue, ids: Sequence[str], reason: str, thing: str) -> None:
     """Purge those of many that can be; what is left is named."""
-
-    def purge_batch(batch: Sequence[str]) -> dict[str, QueuectlError]:
-        left = queue.purge_those_that_can(batch, reason)
-        for job_id in batch:
-            if job_id not in left:
-                output.remove(queue.store.output_folder, job_id)
-        return left
-
-    left = in_batches(ids, purge_batch)
-    say(f"purged {counted(len(ids) - len(left), thing)} (`queuectl retry ID` brings one back)")
+    left = in_batches(ids, lambda batch: _purge_batch(queue, batch, reason))
+    _say_purged([job_id for job_id in ids if job_id not in left], thing)
     refuse_left(left, thing, "could not be purged")
+
+
+def _purge_batch(queue: Queue, ids: Sequence[str], reason: str) -> dict[str, QueuectlError]:
+    left = queue.purge_those_that_can(ids, reason)
+    _remove_output(queue, [job_id for job_id in ids if job_id not in left])
+    return left
+
+
+def _remove_output(queue: Queue, ids: Sequence[str]) -> None:
+    for job_id in ids:
+        output.remove(queue.store.output_folder, job_id)
+
+
+def _say_purged(ids: Sequence[str], thing: str) -> None:
+    back = f"`queuectl retry {ids[0]}` brings it back" if len(ids) == 1 else "`queuectl retry ID` brings one back"
+    say(f"purged {counted(len(ids), thing)} ({back})")
 
 
 def confirm(what: str, yes: bool) -> None:

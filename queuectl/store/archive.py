@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 
 from msgspec import Struct
 
-from queuectl.runtime import pause
 from queuectl.store import boots
 from queuectl.store.base import Head, StoredEvent
+from queuectl.store.folders import alone_in, lock_soon, sync_folder
 from queuectl.store.lines import event_line, header_line
 from queuectl.store.segments import (
     ArchiveError,
@@ -33,8 +33,6 @@ from queuectl.store.segments import (
 
 __all__ = ["Archive", "Keeping"]
 
-LOCK_EVERY, LOCK_TRIES = 5_000, 200
-"""Microseconds between two tries to lock the folder, and how many: a second in all."""
 SEAL_AT = 8 * 1024 * 1024  # of the format, so no setting: who has a shorter segment open takes it for the last one
 _CHUNK = 1024 * 1024
 
@@ -111,9 +109,10 @@ class Archive:
     def catch_up(self, rows: Rows, until: int, *, synced: bool = False) -> None:
         """Copy what is missing up to `until`, a position that is on disk; `synced`: wait until the copy is too.
 
-        Raises BesideError when the database is not what the archive was copied from.
+        And for as long as another process copies. Raises BesideError when the database is not what the archive was
+        copied from.
         """
-        with self._locked():
+        with self._locked(self._size_of_the_last if synced else lambda: None):
             end = self._settled()
             missing = rows(max(end.position - 1, self._base.position), max(end.position, until))
             self._append(self._following(missing, end))
@@ -127,14 +126,25 @@ class Archive:
                 os.close(descriptor)
         self._file = self._lock = None
 
+    def _size_of_the_last(self) -> tuple[str, int] | None:
+        """By which the other processes see that we are at work."""
+        with suppress(OSError):
+            for path in segments(self.folder)[-1:]:
+                return path, os.stat(path).st_size
+        return None
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One writer at a time. The folder is the lock; one that was moved away while we waited is not ours."""
+    def _locked(self, sign: Callable[[], object]) -> Iterator[None]:
+        """One writer at a time. The folder is the lock; one that was moved away while we waited is not ours.
+
+        Whoever holds it for long without a `sign` of work is stuck, and must not hold up the queue: an ArchiveError.
+        """
         while True:
             if self._lock is None:
                 self._open_folder()
             assert self._lock is not None
-            _lock_soon(self._lock, self.folder)
+            if not lock_soon(self._lock, sign):
+                raise ArchiveError(f"another process holds {self.folder}")
             if self._is_in_place(self._lock):
                 break
             self.close()
@@ -158,7 +168,7 @@ class Archive:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             return
         os.makedirs(os.path.dirname(self._home), mode=0o700, exist_ok=True)
-        with _alone_in(os.path.dirname(self._home)):
+        with alone_in(os.path.dirname(self._home)):
             if os.path.lexists(self.folder):
                 return
             if os.path.lexists(self._home):
@@ -173,7 +183,7 @@ class Archive:
         """
         if self._home is None or not os.path.lexists(self._home) or os.path.lexists(self.folder):
             return None
-        with _alone_in(os.path.dirname(self._home)):  # another process of this queue may be making both
+        with alone_in(os.path.dirname(self._home)):  # another process of this queue may be making both
             return None if os.path.lexists(self.folder) else self._whose(self._home)
 
     def _whose(self, home: str) -> str:
@@ -289,34 +299,5 @@ class Archive:
         if self._new_names and self._lock is not None:
             os.fsync(self._lock)
             for folder in {os.path.dirname(self.folder), os.path.dirname(os.path.realpath(self.folder))}:
-                _sync_folder(folder)
+                sync_folder(folder)
             self._new_names = False
-
-
-def _lock_soon(descriptor: int, folder: str) -> None:
-    """Lock the folder. Whoever holds it for long is stuck and must not hold up the queue: an ArchiveError."""
-    for _ in range(LOCK_TRIES):
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pause(LOCK_EVERY)
-    raise ArchiveError(f"another process holds {folder}")
-
-
-@contextmanager
-def _alone_in(path: str) -> Iterator[None]:
-    """One process at a time looks at a folder and makes something there."""
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

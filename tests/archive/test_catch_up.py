@@ -16,7 +16,7 @@ import pytest
 from queuectl import transfer
 from queuectl.application import Queue
 from queuectl.errors import StoreError
-from queuectl.store import archive, boots, open_store
+from queuectl.store import archive, boots, folders, open_store
 from queuectl.store.archive import Keeping
 from queuectl.store.segments import UnreachableError
 from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
@@ -167,6 +167,34 @@ def test_one_writer_at_a_time(store, path, peers):
     os.close(folder)
     assert peers[0].answer() == "appended"
     assert is_prefix(path) == 2
+
+
+def test_paranoid_waits_for_who_copies_much_and_not_for_who_is_stuck(path, clock, monkeypatch):
+    """The other one holds the folder three times as long as one who is stuck would be waited for."""
+    store = kept(path, clock, "paranoid")
+    add(store, new("a"))
+    last, whole = segment_files(path)[-1], segment_files(path)[-1].read_bytes()
+    folder = os.open(f"{path}.archive", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    waited = []
+
+    def at_work(_):
+        waited.append(1)
+        if len(waited) < 3 * folders.TRIES:
+            os.truncate(last, len(whole) + len(waited))
+        else:
+            os.truncate(last, len(whole))
+            fcntl.flock(folder, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(folders, "pause", at_work)
+    add(store, new("b"))
+    assert is_prefix(path) == 2
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    monkeypatch.setattr(folders, "pause", waited.append)
+    with pytest.raises(StoreError, match="another process holds"):
+        add(store, new("c"))
+    os.close(folder)
+    store.close()
 
 
 def is_prefix_but_for_a_torn_end(path):

@@ -34,6 +34,17 @@ def test_work_goes_on_with_a_warning(queuectl, gone):
     assert f"the archive at {gone} cannot be reached: mount" in done.err
 
 
+@pytest.mark.parametrize("command", ["status", "list", "enqueue", "run"])
+def test_something_else_in_its_place_holds_nobody_up(queuectl, command):
+    queuectl.add("true")
+    folder = Path(f"{queuectl.db}.archive")
+    folder.rename(f"{folder}.away")
+    folder.touch()
+    done = queuectl(command, *{"enqueue": ["true"], "run": ["--drain"]}.get(command, []))
+    assert done.code == 0
+    folder.unlink()
+
+
 @pytest.mark.parametrize("command", ["status", "recover"])
 def test_without_the_database_too_it_is_named_and_not_given_up(queuectl, gone, command):
     for name in queuectl.db.parent.glob("queue.db*"):
