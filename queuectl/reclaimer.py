@@ -7,10 +7,14 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from queuectl.application import Queue
+from queuectl.claiming import claimant
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import Job
+from queuectl.domain.machine import State
 from queuectl.errors import RefusedError
 from queuectl.runtime import Clock
 from queuectl.spawning import Commands, same_process
@@ -95,9 +99,31 @@ class Reclaimer:
     def _load(self, job_id: str) -> Job | None:
         try:
             return self.queue.store.load(job_id)
-        except DamagedEventError as error:
-            log.error("%s", error)
+        except DamagedEventError:
+            return self._damaged(job_id)
+
+    def _damaged(self, job_id: str) -> Job | None:
+        """What a damaged job that is held still has to be known by: which run it is, and whose."""
+        row = self.queue.store.job(job_id)
+        if row is None or row["locked_by"] is None:
             return None
+        since = row["locked_at"] * SECOND
+        # What it was promised may be what is damaged, and it runs no more.
+        spec = e.Enqueued(
+            command="", queue="", priority=0, max_retries=0, backoff_base=0, backoff_cap=0, jitter=False, cwd="/"
+        )
+        job = Job(job_id, spec, row["position"], since, since, row["version"], State.PROCESSING, run=row["run"])
+        return replace(job, claim=self._claimant(job, row["locked_by"]), locked_at=since)
+
+    def _claimant(self, job: Job, name: str) -> e.Claimed:
+        """Whose run it is, by its claim; should that be what is damaged, by the name; else nobody who can be seen."""
+        for found in self.queue.store.examined(stream_id=job.id):
+            if isinstance(found, e.RecordedEvent) and isinstance(found.event, e.Claimed) and found.event.run == job.run:
+                return found.event
+        for row in self.queue.store.workers():
+            if row.name == name:
+                return replace(claimant(row, self.lease), run=job.run)
+        return e.Claimed(job.run, name, host="", boot_id="", pid=0, pid_namespace=0, pid_started_at=0, lease=self.lease)
 
     def _is_lost(self, job: Job, row: WorkerRow | None, now: int) -> bool:
         claim = job.claim
@@ -156,9 +182,12 @@ class Reclaimer:
             self.queue.execute(
                 [self._unknown(job) if job.claim and same_process(job.claim, self.me) else self._lost(job)]
             )
-        except (RefusedError, DamagedEventError) as error:
+        except RefusedError as error:
             log.error("job %s: %s", job.id, error)
             return False
+        except DamagedEventError as error:
+            log.error("job %s: %s; it is set aside", job.id, error)
+            self.queue.store.hold(job.id)
         return True
 
     def _lost(self, job: Job) -> Report:

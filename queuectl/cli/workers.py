@@ -137,8 +137,8 @@ def stop(
     until = session.deadline(timeout)
     with session.existing() as queue:
         rows, times = _chosen(queue, names), 2 if now else 1
+        lost = [row for row in rows if not _lives(queue, row)]  # before they are asked: who heeds it is not lost
         _ask(queue, rows, times)
-        lost = [row for row in rows if not _lives(queue, row)]
         for row in lost:
             say(f"{row.name} is lost: the next worker that runs frees its jobs")
         _wait(session, queue, {row.name for row in rows}, times, until)
