@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from tests.campaign.plan import NAMES, Campaign, campaign
-from tests.campaign.reporting import keep_failed, text, write_row
+from tests.campaign.reporting import altered, head, keep_failed, text, write_row
 from tests.campaign.running import Limit, noticed, run
 
 
@@ -28,12 +28,17 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(chosen: Campaign, asked: argparse.Namespace) -> int:
+    commit = None if asked.dry else head()
+    before = altered(commit) if commit else []
     figures = run(chosen, _limit(chosen, asked), asked.seed, asked.processes)
     blind, controls = _controls(chosen, asked.seed)
     print(text(chosen, figures, controls), flush=True)
-    if not asked.dry:
+    if commit:
         keep_failed(chosen, figures)
-        write_row(chosen, figures, controls)
+        if unlike := before or altered(commit):
+            print(f"  no row is written: {unlike[0]} is not as in commit {commit}", file=sys.stderr)
+        else:
+            write_row(chosen, figures, controls, commit)
     return 1 if figures.faults or blind else 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.campaign.plan import Campaign
 from tests.campaign.running import Figures
 
-__all__ = ["FAILED", "failed_seeds", "keep_failed", "text", "write_row"]
+__all__ = ["FAILED", "altered", "failed_seeds", "head", "keep_failed", "text", "write_row"]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -26,8 +26,8 @@ def text(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> str:
     return "\n".join([*lines, *(f"  control: {control}" for control in controls)])
 
 
-def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> None:
-    """Put today's figures in the place of the campaign's row."""
+def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str], commit: str) -> None:
+    """Put today's figures in the place of the campaign's row. `commit` is whose code they are of."""
     counted = "".join(f"; {number:,} {what}" for what, number in figures.counted.items())
     cells = [
         f"`{chosen.name}`",
@@ -36,7 +36,7 @@ def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> No
         _summed(controls),
         f"{figures.seed} to {figures.seed + figures.seeds - 1}",
         f"{figures.seconds / 60:,.1f} min",
-        f"`{_commit()}`",
+        f"`{commit}`",
     ]
     row = f"| {' | '.join(cells)} |"
     lines = PAGE.read_text(encoding="utf-8").splitlines()
@@ -53,9 +53,26 @@ def _summed(controls: Sequence[str]) -> str:
     return f"{sum('NOT NOTICED' not in each for each in controls)} of {len(controls)} seeded bugs noticed"
 
 
-def _commit() -> str:
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+def head() -> str:
+    """The commit that the code is of, if nothing was altered since."""
+    return _git("rev-parse", "--short", "HEAD")[0]
+
+
+def altered(commit: str) -> list[str]:
+    """The files of the program and the tests that are not as that commit has them.
+
+    Failed seeds are kept in one of them, by the campaigns themselves, and change no figure.
+    """
+    code = ("--", "queuectl", "tests", f":!{FAILED.relative_to(ROOT)}")
+    return [
+        *_git("diff", "--name-only", commit, *code),
+        *_git("ls-files", "--others", "--exclude-standard", *code),
+    ]
+
+
+def _git(*arguments: str) -> list[str]:
+    asked = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def failed_seeds() -> dict[str, dict[str, str]]:
