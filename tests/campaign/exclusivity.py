@@ -1,4 +1,6 @@
-"""Never two at once: eight workers, stopped past their leases, killed, misled about the time, and jobs that look."""
+"""Never two at once: eight workers, stopped past their leases, killed, told to end, misled about the time, and jobs
+that look.
+"""
 
 from pathlib import Path
 from random import Random
@@ -12,7 +14,7 @@ __all__ = ["CAMPAIGN"]
 
 
 def attempt(seed: int, jobs: int = JOBS) -> Attempt:
-    """One round of jobs, done by workers that are stopped, killed and misled about the time."""
+    """One round of jobs, done by workers that are stopped, killed, told to end and misled about the time."""
     with scratch() as folder:
         return _fight(Arena(Path(folder), Random(seed)), jobs)
 
@@ -23,7 +25,12 @@ def _fight(arena: Arena, jobs: int) -> Attempt:
         arena.look(jobs)
     finally:
         arena.leave()
-    counted = {"workers stopped": arena.stops, "workers killed": arena.kills, "clock jumps": arena.jumps}
+    counted = {
+        "workers stopped": arena.stops,
+        "workers killed": arena.kills,
+        "workers told to end": arena.ends,
+        "clock jumps": arena.jumps,
+    }
     return Attempt(jobs, arena.faults, counted)
 
 

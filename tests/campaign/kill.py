@@ -7,7 +7,7 @@ from random import Random
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.kill.builds import acknowledge_before_commit, without_locks
 from tests.kill.life import KILLS, Life
-from tests.kill.victims import Build
+from tests.kill.victims import POINTS, Build
 from tests.powerloss.campaign import scratch
 
 __all__ = ["CAMPAIGN"]
@@ -22,8 +22,8 @@ def attempt(seed: int, build: Build | None = None) -> Attempt:
             life.end()
         finally:
             life.leave()
-    counted = {"of them at a named point": life.at_points, "acknowledged jobs looked for": len(life.jobs)}
-    return Attempt(life.kills, life.faults, counted)
+    counted = {"of them at a named point": life.at_points.total(), "acknowledged jobs looked for": len(life.jobs)}
+    return Attempt(life.kills, life.faults, counted, life.at_points)
 
 
 CAMPAIGN = Campaign(
@@ -32,6 +32,8 @@ CAMPAIGN = Campaign(
     short=300,
     full=20_000,
     attempt=attempt,
+    to_meet=POINTS,
+    met_within=2_000,
     controls=(
         Control("a build that acknowledges before it commits", partial(attempt, build=acknowledge_before_commit)),
         Control("no run lock and no search for a lost run's processes", partial(attempt, build=without_locks)),

@@ -24,7 +24,7 @@ NAMES = (
 
 
 class Attempt(Struct):
-    """What one seed came to: so many tries, what was wrong with some, and what else was counted.
+    """What one seed came to: so many tries, what was wrong with some, and what else was counted and met.
 
     A fault begins with its kind and a colon, and is worded the same for every seed, so that they can be counted.
     """
@@ -32,6 +32,7 @@ class Attempt(Struct):
     tries: int
     faults: Sequence[str] = ()
     counted: Mapping[str, int] = {}
+    met: Mapping[str, int] = {}
 
 
 class Control(Struct, frozen=True):
@@ -47,6 +48,7 @@ class Campaign(Struct, frozen=True):
 
     `unit` is what is tried (in the plural), `short` how many tries CI makes, `full` how many a release is to have had;
     `all_seeds` how many seeds there are when they can be exhausted: then 0 to that number are all there is to try.
+    A run of `met_within` tries that has not met everything that is `to_meet` has a fault.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Campaign(Struct, frozen=True):
     attempt: Callable[[int], Attempt]
     controls: Sequence[Control] = ()
     all_seeds: Callable[[], int] | None = None
+    to_meet: Sequence[str] = ()
+    met_within: int = 0
 
 
 def campaign(name: str) -> Campaign:

@@ -22,13 +22,18 @@ def text(chosen: Campaign, figures: Figures, controls: Sequence[str]) -> str:
         f" in {figures.seconds:,.0f} s, {figures.faults.total():,} faults"
     ]
     lines += [f"  {number:,} {what}" for what, number in figures.counted.items()]
-    lines += [f"  {number:,} × {fault} [seed {figures.first[fault]}]" for fault, number in figures.faults.most_common()]
+    lines += [f"  {figures.met[each]:,} at {each}" for each in chosen.to_meet]
+    lines += [f"  {number:,} × {fault} [{_whose(figures, fault)}]" for fault, number in figures.faults.most_common()]
     return "\n".join([*lines, *(f"  control: {control}" for control in controls)])
+
+
+def _whose(figures: Figures, fault: str) -> str:
+    return f"seed {figures.first[fault]}" if fault in figures.first else "of the whole run"
 
 
 def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str], commit: str) -> None:
     """Put today's figures in the place of the campaign's row. `commit` is whose code they are of."""
-    counted = "".join(f"; {number:,} {what}" for what, number in figures.counted.items())
+    counted = "".join(f"; {number:,} {what}" for what, number in figures.counted.items()) + _met(chosen, figures)
     cells = [
         f"`{chosen.name}`",
         f"{figures.tries:,} {chosen.unit}{counted}",
@@ -44,6 +49,13 @@ def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str], commi
     at = next(number for number, line in enumerate(lines) if line.startswith(begins))
     lines[at] = row
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _met(chosen: Campaign, figures: Figures) -> str:
+    times = [figures.met[each] for each in chosen.to_meet]
+    return (
+        f"; {len(times) - times.count(0)} of {len(times)} points met, the rarest {min(times):,} times" if times else ""
+    )
 
 
 def _summed(controls: Sequence[str]) -> str:

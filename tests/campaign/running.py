@@ -24,7 +24,7 @@ class Limit(Struct, frozen=True):
 
 
 class Figures(Struct):
-    """What was tried and what came of it. `first` has the first seed with each fault, to look at it again."""
+    """What was tried and what came of it. `first` has the first seed with each fault of one, to look at it again."""
 
     seed: int
     seeds: int = 0
@@ -33,6 +33,7 @@ class Figures(Struct):
     faults: Counter[str] = field(default_factory=Counter)
     first: dict[str, int] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
 
     def add(self, seed: int, attempt: Attempt) -> None:
         """One more seed."""
@@ -40,8 +41,14 @@ class Figures(Struct):
         self.tries += attempt.tries
         self.faults.update(attempt.faults)
         self.counted.update(attempt.counted)
+        self.met.update(attempt.met)
         for fault in attempt.faults:
             self.first[fault] = min(seed, self.first.get(fault, seed))
+
+    def close(self, chosen: Campaign) -> None:
+        """Look for what so many tries should have met: a fault of the whole run, and of no seed."""
+        if self.tries >= chosen.met_within:
+            self.faults.update(f"unmet: {each}" for each in chosen.to_meet if not self.met[each])
 
     def enough(self, limit: Limit) -> bool:
         """Whether a limit is reached."""
@@ -62,6 +69,7 @@ def run(chosen: Campaign, limit: Limit, seed: int = 0, processes: int = 1) -> Fi
             figures.seconds = time.monotonic() - began
             if figures.enough(limit):
                 break
+    figures.close(chosen)
     return figures
 
 

@@ -17,6 +17,8 @@ FIGURES = "luck: 3 throws from 3 seeds"
 class Clone:
     """A repository of its own, with a campaign whose seed 2 fails. `during` is what happens while it runs."""
 
+    sixes = 2
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("queuectl/program.py", "tests/data/failed_seeds.json", "docs/reliability.md"):
@@ -46,7 +48,7 @@ class Clone:
 
     def attempt(self, seed: int) -> Attempt:
         self.during()
-        return Attempt(1, ["bad: luck"] if seed == 2 else [])
+        return Attempt(1, ["bad: luck"] if seed == 2 else [], met={"a one": 1, "a six": self.sixes})
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
     monkeypatch.setattr(reporting, "ROOT", tmp_path)
     monkeypatch.setattr(reporting, "PAGE", clone.page)
     monkeypatch.setattr(reporting, "FAILED", tmp_path / "tests/data/failed_seeds.json")
-    luck = Campaign("luck", "throws", 1, 3, clone.attempt)
+    luck = Campaign("luck", "throws", 1, 3, clone.attempt, to_meet=("a one", "a six"), met_within=3)
     monkeypatch.setattr(command, "campaign", lambda _: luck)
     monkeypatch.setattr(sys, "argv", ["campaign", "kill"])  # any of the names
     return clone
@@ -63,8 +65,24 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
 
 def test_a_row_names_the_commit(clone: Clone) -> None:
     assert command.main() == 1
-    assert clone.page.read_text().startswith("| `luck` | 3 throws | 1 |")
+    assert clone.page.read_text().startswith("| `luck` | 3 throws; 2 of 2 points met, the rarest 3 times | 1 |")
     assert f"`{clone.git('rev-parse', '--short', 'HEAD')}` |" in clone.page.read_text()
+
+
+def test_what_a_long_run_never_met_is_a_fault_of_no_seed(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    clone.sixes = 0
+    command.main()
+    told = capsys.readouterr().out
+    assert "2 faults\n  3 at a one\n  0 at a six\n" in told
+    assert "1 × unmet: a six [of the whole run]" in told
+    assert clone.page.read_text().startswith("| `luck` | 3 throws; 1 of 2 points met, the rarest 0 times | 2 |")
+    assert "unmet" not in (clone.folder / "tests/data/failed_seeds.json").read_text()
+
+
+def test_a_short_run_need_not_meet_everything(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone.sixes = 0
+    monkeypatch.setattr(sys, "argv", ["campaign", "kill", "--seeds", "2", "--dry"])
+    assert command.main() == 0
 
 
 def test_what_a_campaign_writes_itself_is_no_change_of_the_code(clone: Clone) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -18,7 +18,16 @@ from msgspec import Struct, field
 
 from queuectl import process
 from queuectl.store import archive
-from tests.kill.victims import OF_EVERY_COMMAND, POINTS, Build, Failpoint, Victim, preload, start
+from tests.kill.victims import (
+    OF_A_SUPERVISOR,
+    OF_A_WORKER,
+    OF_EVERY_COMMAND,
+    Build,
+    Failpoint,
+    Victim,
+    preload,
+    start,
+)
 from tests.oracle import Told, faults, log_id, orphans, rows
 
 __all__ = ["KILLS", "Life"]
@@ -41,8 +50,11 @@ WORK = (":", ":", "sleep 0.02", "sleep 0.1", "sleep 1", "sleep 0.3 & :", '[ "$QU
 
 
 class _Doomed(NamedTuple):
+    """`point` is the function at which it dies if it comes that far."""
+
     victim: Victim
     until: float
+    point: str | None = None
 
 
 class Life(Struct):
@@ -53,7 +65,7 @@ class Life(Struct):
     build: Build | None = None
     kills: int = 0
     started: int = 0
-    at_points: int = 0
+    at_points: Counter[str] = field(default_factory=Counter)
     jobs: set[str] = field(default_factory=set)
     changes: set[tuple[str, str]] = field(default_factory=set)
     heads: set[tuple[int, str]] = field(default_factory=set)
@@ -76,8 +88,6 @@ class Life(Struct):
         preload()
         self.supervised = self.chance.random() < 0.25
         self._measure()
-        if self.supervised:
-            self._doom(self._run(["worker", "start", "--count", "2", "--name", "pair", "--lease", "3s"]), 30)
         while self.kills < kills:
             while len(self.doomed) < AT_ONCE:
                 self._start_victim()
@@ -91,9 +101,9 @@ class Life(Struct):
         os.waitpid(victim.pid, 0)
         self.pace = time.monotonic() - began
 
-    def _doom(self, victim: Victim, longest: float) -> None:
+    def _doom(self, victim: Victim, longest: float, point: str | None = None) -> None:
         """Let it live until some moment; `longest` counts in commands."""
-        self.doomed.append(_Doomed(victim, time.monotonic() + self.chance.uniform(0, longest) * self.pace))
+        self.doomed.append(_Doomed(victim, time.monotonic() + self.chance.uniform(0, longest) * self.pace, point))
 
     def _pass_by(self) -> None:
         """Until the next victim's time has come, or one has ended by itself."""
@@ -102,22 +112,20 @@ class Life(Struct):
             if workers and self.chance.random() < 0.7:
                 self._kill_other(self.chance.choice(workers))  # the supervisor starts another
                 self.doomed.remove(each)
-                self._doom(each.victim, 30)
+                self._doom(each.victim, 30, each.point)
             else:
-                self._kill(each.victim.pid, workers)
+                self._kill(each.victim.pid)
         self._reap()
         time.sleep(0.001)
 
     def _kill_all(self) -> None:
         for each in self.doomed:
-            self._kill(each.victim.pid, _workers(each.victim))
+            self._kill(each.victim.pid)
 
-    def _kill(self, pid: int, workers: Sequence[int]) -> None:
-        """Kill a child of ours; when it is a supervisor, then its workers, who live on without it."""
+    def _kill(self, pid: int) -> None:
+        """Kill a child of ours."""
         self.killed.add(pid)
         os.kill(pid, signal.SIGKILL)
-        for worker in workers:
-            self._kill_other(worker)
 
     def _kill_other(self, pid: int) -> None:
         with suppress(ProcessLookupError):
@@ -129,14 +137,21 @@ class Life(Struct):
             pid, status = os.waitpid(each.victim.pid, os.WNOHANG)
             if pid:
                 self.doomed.remove(each)
+                if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
+                    self._died(each)
                 self._ended(each.victim, os.waitstatus_to_exitcode(status))
+
+    def _died(self, each: _Doomed) -> None:
+        """Count it; a supervisor's workers, who live on without it, die too."""
+        self.kills += 1
+        if each.victim.pid not in self.killed and each.point:
+            self.at_points[each.point] += 1
+        self.killed.discard(each.victim.pid)
+        for worker in _called_with(self.db) if _supervises(each.victim) else ():
+            self._kill_other(worker)
 
     def _ended(self, victim: Victim, code: int) -> None:
         """Take in what it had told by then; one that was not killed has to have ended well."""
-        if code == -signal.SIGKILL:
-            self.kills += 1
-            self.at_points += victim.pid not in self.killed
-        self.killed.discard(victim.pid)
         verb = victim.arguments[2]
         if code != -signal.SIGKILL and code not in SANE and "there is no queue at" not in victim.last_words():
             self.faults.append(f"exit: `{verb}` ended with exit code {code}: {victim.last_words()}")
@@ -157,12 +172,13 @@ class Life(Struct):
 
     def _start_victim(self) -> None:
         [(make, longest)] = self.chance.choices([*_VICTIMS], [*_VICTIMS.values()])
-        builds = [self.build] if self.build else []
+        if self.supervised and not any(_supervises(each.victim) for each in self.doomed):
+            make, longest = Life._supervisor, 30
+        builds, point = [self.build] if self.build else [], None
         if self.chance.random() < 0.5:
-            points = POINTS if make is Life._worker else OF_EVERY_COMMAND
-            point = Failpoint(self.chance.choice(points), self.chance.random() < 0.5, self.chance.choice((1, 1, 2, 3)))
-            builds.append(point.arm)
-        self._doom(self._run(make(self), builds), longest)
+            point = self.chance.choice(_POINTS.get(make, OF_EVERY_COMMAND))
+            builds.append(Failpoint(point, self.chance.random() < 0.5, self.chance.choice((1, 1, 2, 3))).arm)
+        self._doom(self._run(make(self), builds), longest, point)
 
     def _run(self, arguments: Sequence[str], builds: Sequence[Build] = ()) -> Victim:
         self.started += 1
@@ -189,6 +205,10 @@ class Life(Struct):
         how = self.chance.choice(([], [], ["--drain"], ["--once"]))
         slots = str(self.chance.randint(1, 4))
         return ["run", "--name", name, "--concurrency", slots, "--lease", "3s", "--grace", "200ms", *how]
+
+    def _supervisor(self) -> list[str]:
+        name = self.chance.choice((f"pair{self.started}", "pair"))
+        return ["worker", "start", "--count", "2", "--name", name, "--lease", "3s"]
 
     def _change(self) -> list[str]:
         verb = self.chance.choice(("cancel", "retry", "purge"))
@@ -268,6 +288,8 @@ _VICTIMS: dict[tuple[Callable[[Life], list[str]], float], int] = {
     (Life._other, 4): 3,
 }
 """What is started, how long it is left alone at most (counted in commands), and how often."""
+_POINTS = {Life._worker: (*OF_EVERY_COMMAND, *OF_A_WORKER), Life._supervisor: OF_A_SUPERVISOR}
+"""Where those can be killed who are not just commands."""
 
 
 def _small_segments() -> None:
@@ -276,8 +298,20 @@ def _small_segments() -> None:
 
 def _workers(victim: Victim) -> list[int]:
     """The living workers of a supervisor."""
-    children = process.children(victim.pid) if victim.arguments[2] == "worker" else []
+    children = process.children(victim.pid) if _supervises(victim) else []
     return [pid for pid in children if not process.is_zombie(pid)]
+
+
+def _supervises(victim: Victim) -> bool:
+    return victim.arguments[2] == "worker"
+
+
+def _called_with(db: str) -> Iterator[int]:
+    """Those who were started, and not forked, for this queue: the workers of supervisors."""
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):
+            if db.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                yield int(pid)
 
 
 def _run_of(row: dict[str, str]) -> str:

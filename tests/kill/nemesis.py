@@ -52,6 +52,7 @@ class Arena(Struct):
     clock: Any = field(default_factory=lambda: mmap.mmap(-1, _OFFSET.size))
     started: int = 0
     stops: int = 0
+    ends: int = 0
     kills: int = 0
     jumps: int = 0
     faults: list[str] = field(default_factory=list)
@@ -120,7 +121,7 @@ class Arena(Struct):
     # ── the nemesis ─────────────────────────────────────────────────────────────────────────────────────
 
     def _strike(self) -> None:
-        """Stop a worker for a while, kill one, or set the clock."""
+        """Stop a worker for a while, kill one, ask one to end, once or twice, or set the clock."""
         what = self.chance.random()
         running = [pid for pid in self.workers if pid not in self.stopped]
         if what < 0.6 and len(running) > 1:
@@ -128,11 +129,22 @@ class Arena(Struct):
             os.kill(pid, signal.SIGSTOP)
             self.stopped[pid] = time.monotonic() + self.chance.uniform(0.1, 3) * LEASE
             self.stops += 1
-        elif what < 0.85:
+        elif what < 0.8:
             os.kill(self.chance.choice([*self.workers]), signal.SIGKILL)
+        elif what < 0.9:
+            self._ask_to_end(self.chance.choice([*self.workers]))
         else:
             _OFFSET.pack_into(self.clock, 0, self.chance.choice(JUMPS))
             self.jumps += 1
+
+    def _ask_to_end(self, pid: int) -> None:
+        """Wherever it is: it lets its jobs end, and those that last are released when it is asked a second time."""
+        self.ends += 1
+        os.kill(pid, signal.SIGTERM)
+        if self.chance.random() < 0.5:
+            self._pass_by(self.chance.uniform(0, 0.1))
+            if pid in self.workers:
+                os.kill(pid, signal.SIGTERM)
 
     def _pass_by(self, seconds: float) -> None:
         """Let time pass: who was stopped goes on, who was killed is replaced."""
@@ -157,7 +169,7 @@ class Arena(Struct):
 
     def _ended(self, worker: Victim, code: int) -> None:
         self.kills += code == -signal.SIGKILL
-        if code not in (0, -signal.SIGKILL):
+        if code not in (0, -signal.SIGKILL, -signal.SIGTERM):  # the last: told to end before it heeds anyone
             self.faults.append(f"exit: a worker ended with exit code {code}: {worker.last_words()}")
         if "Traceback" in worker.err.read_text(encoding="utf-8"):
             self.faults.append(f"traceback: a worker showed one: {worker.last_words()}")

@@ -4,14 +4,24 @@ import os
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from random import Random
 from signal import SIGKILL
 
 import pytest
 
-from tests.kill.victims import POINTS, Failpoint, Victim, start
+from tests.acceptance.cli import eventually
+from tests.kill.life import Life, _called_with
+from tests.kill.victims import OF_A_WORKER, OF_EVERY_COMMAND, POINTS, Failpoint, Victim, start
 from tests.oracle import rows
 
 COPY = "queuectl.store.keeping:Keeper.copy"
+EXECUTE = "queuectl.application:Queue.execute"
+OF_THE_LOST = {
+    "queuectl.reclaimer:Reclaimer._free",
+    "queuectl.runner:Runner.clear",
+    "queuectl.application:Queue.lose_worker",
+}
+"""What a worker comes by when another was lost."""
 
 
 def ended(victim: Victim) -> int:
@@ -28,6 +38,19 @@ def types(place: Path) -> list[str]:
 def test_a_point_is_a_function(point: str) -> None:
     module, _, name = point.partition(":")
     assert callable(attrgetter(name)(import_module(module)))
+
+
+@pytest.mark.parametrize("point", [point for point in OF_EVERY_COMMAND if point != EXECUTE])
+def test_an_enqueue_comes_by_a_point_of_every_command(point: str, tmp_path: Path) -> None:
+    victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "victim", [Failpoint(point, False, 1).arm])
+    assert ended(victim) == -SIGKILL
+
+
+@pytest.mark.parametrize("point", [EXECUTE, *(point for point in OF_A_WORKER if point not in OF_THE_LOST)])
+def test_a_worker_comes_by_its_points(point: str, tmp_path: Path) -> None:
+    assert ended(start(["--db", "queue.db", "enqueue", "true"], tmp_path, "enqueue")) == 0
+    victim = start(["--db", "queue.db", "run", "--drain"], tmp_path, "victim", [Failpoint(point, False, 1).arm])
+    assert ended(victim) == -SIGKILL
 
 
 def test_a_victim_that_is_left_alone_does_what_it_was_called_for(tmp_path: Path) -> None:
@@ -59,3 +82,14 @@ def test_an_error_in_a_victim_is_seen(tmp_path: Path) -> None:
 
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "victim", [broken])
     assert (ended(victim), victim.last_words()) == (70, "ZeroDivisionError: oh")
+
+
+def test_the_workers_of_a_supervisor_that_dies_at_a_point_die_with_it(tmp_path: Path) -> None:
+    life = Life(tmp_path, Random(0), supervised=True)
+    point = "queuectl.supervisor:Supervisor._start"
+    supervisor = life._run(["worker", "start", "--count", "2"], [Failpoint(point, True, 2).arm])
+    life._doom(supervisor, 60, point)
+    eventually(lambda: life._reap() or not life.doomed, "the supervisor is dead")
+    assert life.at_points == {point: 1}
+    assert life.kills > 1
+    eventually(lambda: not list(_called_with(life.db)), "its workers are dead")

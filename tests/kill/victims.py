@@ -19,13 +19,23 @@ from typing import Any, NamedTuple, NoReturn
 from queuectl import cli
 from queuectl.cli.app import COMMANDS
 
-__all__ = ["OF_EVERY_COMMAND", "POINTS", "Build", "Failpoint", "Victim", "preload", "start"]
+__all__ = [
+    "OF_A_SUPERVISOR",
+    "OF_A_WORKER",
+    "OF_EVERY_COMMAND",
+    "POINTS",
+    "Build",
+    "Failpoint",
+    "Victim",
+    "preload",
+    "start",
+]
 
 Build = Callable[[], None]
 """Changes the program in the process that it is called in."""
 
 OF_EVERY_COMMAND = (
-    "queuectl.store.connection:connect",
+    "queuectl.store.sqlite:connect",
     "queuectl.store.sqlite:SqliteStore._begin",
     "queuectl.store.sqlite:SqliteStore._record",
     "queuectl.store.sqlite:SqliteStore._insert_events",
@@ -42,8 +52,7 @@ OF_EVERY_COMMAND = (
     "queuectl.application:Queue.enqueue",
     "queuectl.application:Queue.execute",
 )
-POINTS = (
-    *OF_EVERY_COMMAND,
+OF_A_WORKER = (
     "queuectl.application:Queue.claim",
     "queuectl.application:Queue.note_worker",
     "queuectl.claiming:Claiming.take",
@@ -53,17 +62,20 @@ POINTS = (
     "queuectl.runner:Runner.start",
     "queuectl.runner:Runner._close",
     "queuectl.runner:Runner.clear",
-    "queuectl.results:Results.record",
+    "queuectl.results:Results._append",
+    "queuectl.results:Results._drop",
     "queuectl.reclaimer:Reclaimer._free",
     "queuectl.application:Queue.lose_worker",
     "queuectl.worker:Worker.start",
     "queuectl.worker:Worker._beat",
     "queuectl.worker:Worker.finish",
 )
-"""Functions before or after which a process can be killed: between any two things that it does to the world.
-
-The first are those that more than workers come by.
-"""
+OF_A_SUPERVISOR = (
+    "queuectl.supervisor:Supervisor._start",
+    "queuectl.supervisor:Supervisor._ended",
+)
+POINTS = (*OF_EVERY_COMMAND, *OF_A_WORKER, *OF_A_SUPERVISOR)
+"""Functions before or after which a process can be killed: between any two things that it does to the world."""
 
 
 class Failpoint(NamedTuple):
