@@ -1,6 +1,7 @@
 """`python -m tests.campaign NAME [--seeds N | --minutes N] [--seed S]`; exit 1 when there was a fault."""
 
 import argparse
+import signal
 import sys
 
 from tests.campaign.plan import NAMES, Campaign, campaign
@@ -61,4 +62,5 @@ def _controls(chosen: Campaign, seed: int) -> tuple[bool, list[str]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the figures so far, and nobody left behind
     sys.exit(main())
