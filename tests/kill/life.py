@@ -288,8 +288,8 @@ _VICTIMS: dict[tuple[Callable[[Life], list[str]], float], int] = {
     (Life._other, 4): 3,
 }
 """What is started, how long it is left alone at most (counted in commands), and how often."""
-_POINTS = {Life._worker: (*OF_EVERY_COMMAND, *OF_A_WORKER), Life._supervisor: OF_A_SUPERVISOR}
-"""Where those can be killed who are not just commands."""
+_POINTS = {Life._worker: (*OF_EVERY_COMMAND, *OF_A_WORKER * 2), Life._supervisor: OF_A_SUPERVISOR}
+"""Where those can be killed who are not just commands; more often where nobody else comes by."""
 
 
 def _small_segments() -> None:
