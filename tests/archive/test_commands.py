@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from queuectl.units import format_size
 from tests.acceptance.cli import PROGRAM
 from tests.acceptance.conftest import queuectl
 
@@ -86,3 +87,12 @@ def test_a_queue_can_be_begun_through_a_link_to_what_is_not_there_yet(queuectl):
     queuectl.ok("--db", "link.db", "enqueue", "--id", "a", "true")
     assert [job["id"] for job in queuectl.json("list")] == ["a"]
     assert queuectl.db.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_recover_says_how_much_room_the_copies_of_old_files_take(queuectl):
+    queuectl.add("true")
+    assert "copies" not in queuectl("recover").err
+    queuectl.add("true")
+    said = queuectl("recover").err.splitlines()
+    sizes = [each.stat().st_size for each in queuectl.db.parent.glob("queue.db.damaged-*/*")]
+    assert said[-1].startswith(f"2 copies of old files take {format_size(sum(sizes))}: remove")

@@ -14,7 +14,9 @@ from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import archive, open_store
 from queuectl.store.archive import Keeping
+from queuectl.store.aside import room_taken
 from queuectl.store.base import JobFilter
+from tests.acceptance.cli import eventually
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
 from tests.store.vocabulary import add, new
@@ -255,20 +257,25 @@ def test_a_queue_that_is_whole_stays_as_it_is(whole, damaged):
     check_whole(path, whole, report)
 
 
-def test_the_old_files_stay_and_no_more_than_three_of_them(damaged):
+def test_the_old_files_stay(damaged):
+    """Each copy may hold the only one of an event that was reported lost; and what is called like one is not ours."""
     path = damaged()
-    chance = random.Random(3)
+    with open(f"{path}.damaged-notes.txt", "w", encoding="utf-8") as notes:
+        notes.write("what I did")
+    chance, copies = random.Random(3), {}
     for _ in range(5):
         flip(path, chance)
         with open(path, "rb") as file:
             before = file.read()
-        report = recover(path)
-        with open(os.path.join(report.aside, "queue.db"), "rb") as file:
+        copies[recover(path).aside] = before
+    assert len(copies) == 5
+    for aside, before in copies.items():
+        with open(os.path.join(aside, "queue.db"), "rb") as file:
             assert file.read() == before
-        assert recover(path).aside != report.aside
-    kept = [name for name in os.listdir(os.path.dirname(path)) if ".damaged-" in name and "archive" not in name]
-    assert len(kept) == 3
-    assert {name for name in os.listdir(os.path.dirname(path)) if "recover" in name} == set()
+    sizes = [os.path.getsize(os.path.join(place, name)) for place in copies for name in os.listdir(place)]
+    assert room_taken(path) == (5, sum(sizes))
+    assert os.path.exists(f"{path}.damaged-notes.txt")
+    assert [name for name in os.listdir(os.path.dirname(path)) if "recover" in name] == []
 
 
 def test_the_same_damage_is_kept_once(damaged):
@@ -293,6 +300,57 @@ def test_a_queue_in_use_is_not_recovered(damaged, whole):
     finally:
         user.communicate(b"\n", timeout=30)
     check_whole(path, whole, recover(path))
+
+
+WRITER = """
+import sys
+from queuectl.store import open_store
+from queuectl.runtime import SystemClock
+from tests.store.vocabulary import add, new
+store = open_store(sys.argv[1], SystemClock(), int(sys.argv[2]))
+add(store, new("meanwhile"))
+store.close()
+"""
+
+
+def writer(path, patience):
+    return subprocess.Popen([sys.executable, "-c", WRITER, path, str(patience)], stderr=subprocess.PIPE, text=True)
+
+
+def test_who_comes_while_a_database_is_recovered_does_not_write_to_the_old_one(damaged, whole, monkeypatch):
+    path = damaged()
+    copied = recovery.back_up
+
+    def meanwhile(*arguments):
+        hasty = writer(path, 0)
+        assert "is locked by another process" in hasty.communicate(timeout=60)[1]
+        assert hasty.returncode == 1
+        copied(*arguments)
+
+    monkeypatch.setattr(recovery, "back_up", meanwhile)
+    check_whole(path, whole, recover(path))
+
+
+def test_who_waits_while_a_database_is_recovered_writes_to_the_new_one(damaged, whole, monkeypatch):
+    path = damaged()
+    copied, waiting = recovery.back_up, []
+
+    def meanwhile(*arguments):
+        waiting.append(writer(path, 60_000_000))
+        eventually(lambda: has_open(waiting[0].pid, path), "it has opened the old database")
+        copied(*arguments)
+
+    monkeypatch.setattr(recovery, "back_up", meanwhile)
+    assert recover(path).lost == []
+    assert waiting[0].communicate(timeout=60)[1] == ""
+    assert rows(path)[:-1] == whole[1]
+    assert is_prefix(path) == len(whole[1]) + 1
+    assert tables_follow(path)
+
+
+def has_open(pid, path):
+    found = [os.path.realpath(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    return path in found
 
 
 def test_nothing_to_recover(tmp_path):
