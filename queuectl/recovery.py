@@ -56,8 +56,9 @@ def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Re
             chain = _longest(remains, path)
         with _made_anew(path, clock, remains, chain, progress) as made:
             _swap(made, path)
-    archive_aside = _bring_in_step(path, clock, keeping)
-    return _report(remains, chain, aside, archive_aside)
+    foreign_archive = _put_away(folder_of(path)) if remains.foreign else None
+    damaged_archive = _bring_in_step(path, clock, keeping)
+    return _report(remains, chain, aside, foreign_archive or damaged_archive)
 
 
 def _remains(path: str, aside: str | None) -> Remains:
@@ -157,13 +158,24 @@ def _fits(archive: Archive, store: EventStore) -> bool:
         return False
 
 
+def _put_away(folder: str) -> str:
+    """Rename the archive of another log; of a link to one just the link, because that log may be in use."""
+    aside = _free_name(f"{folder}.foreign")
+    os.rename(folder, aside)
+    return aside
+
+
 def _put_aside(folder: str) -> str:
     """Rename an archive where it is, which may be another disk; an empty one takes its place."""
     place = os.path.realpath(folder)
-    aside = next(name for n in count(1) if not os.path.lexists(name := f"{place}.damaged-{n}"))
+    aside = _free_name(f"{place}.damaged")
     os.rename(place, aside)
     os.mkdir(place, mode=0o700)
     return aside
+
+
+def _free_name(start: str) -> str:
+    return next(name for n in count(1) if not os.path.lexists(name := f"{start}-{n}"))
 
 
 def _ranges(positions: Iterable[int]) -> Ranges:

@@ -196,6 +196,35 @@ def test_two_branches_the_longer_one_is_kept_and_the_other_is_named_as_lost(whol
     assert report.lost == [(at + 1, at + 2)]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_archive_of_another_log_is_put_away_and_nothing_of_it_counts(whole, damaged, tmp_path, linked):
+    path, other = damaged(), str(tmp_path / "other.db")
+    made(other, 12)
+    shutil.rmtree(f"{path}.archive")
+    os.symlink(f"{other}.archive", f"{path}.archive") if linked else shutil.copytree(
+        f"{other}.archive", f"{path}.archive"
+    )
+    before = [file.read_bytes() for file in segment_files(other)]
+    report = recover(path)
+    check_whole(path, whole, report)
+    assert report.archive_aside == f"{path}.archive.foreign-1"
+    assert os.path.islink(report.archive_aside) == linked
+    assert [file.read_bytes() for file in segment_files(other)] == before
+    assert is_prefix(other) == len(rows(other))
+
+
+def test_an_archive_of_its_own_is_not_put_away_for_a_wrong_name_in_the_database(whole, damaged):
+    path = damaged()
+    with apsw.Connection(path) as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'log_id'", ("f" * 32,))
+    db.close()
+    checkpoint(path)
+    os.truncate(path, os.path.getsize(path) // 2)
+    report = recover(path)
+    assert (report.lost, report.archive_aside) == ([], None)
+    assert rows(path) == whole[1]
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
     """A transaction so large that SQLite spilled it to the -wal, and its process was killed."""
