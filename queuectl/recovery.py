@@ -18,6 +18,7 @@ from queuectl.store.archive import Archive, Keeping
 from queuectl.store.aside import copied_aside, kept_alone, sync
 from queuectl.store.base import DamagedEventError, EventStore, Head
 from queuectl.store.carving import Carved
+from queuectl.store.connection import refuse_strange
 from queuectl.store.format import check_place
 from queuectl.store.owners import foreign
 from queuectl.store.remains import ARCHIVE, DATABASE, Lines, Piece, Remains
@@ -44,11 +45,12 @@ class Report(Struct, frozen=True):
 def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
     """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
 
-    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's,
-    and when there is nothing to recover.
+    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's or
+    another program's, and when there is nothing to recover.
     """
     if refusal := foreign(path):
         raise StoreError(refusal)
+    refuse_strange(path)
     check_reachable(folder_of(path))
     with kept_alone(path):
         with copied_aside(path) as aside:

@@ -388,6 +388,29 @@ def test_nothing_to_recover(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_is_plainly_another_programs_is_not_replaced_for_the_archive_beside_it(tmp_path):
+    path = str(tmp_path / "queue.db")
+    made(path)
+    remove(path, "", "-wal", "-shm")
+    with apsw.Connection(path) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    with pytest.raises(StoreError, match="is another program's SQLite database") as error:
+        recover(path)
+    assert error.value.exit_code == 5
+    assert sorted(os.listdir(tmp_path)) == ["queue.db", "queue.db.archive"]
+
+
+def test_a_queue_whose_header_names_another_program_is_recovered(damaged, whole):
+    path = damaged()
+    with open(path, "r+b") as file:
+        file.seek(68)  # application_id (sqlite.org/fileformat2.html)
+        file.write(b"ABCD")
+    shutil.rmtree(f"{path}.archive")
+    assert recover(path).lost == []
+    assert rows(path) == whole[1]
+
+
 @pytest.mark.parametrize("step", ["back_up", "_swap", "os.replace"])
 def test_a_recovery_that_is_cut_short_can_be_done_again(damaged, whole, monkeypatch, step):
     """The archive is gone and the events are in the -wal: they must not go with it."""
