@@ -10,12 +10,13 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, StoreError, UsageError
+from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.base import (
     PAUSE_ALL,
     SETTINGS_STREAM,
     Change,
+    DamagedError,
     DamagedEventError,
     EventStore,
     JobFilter,
@@ -79,9 +80,7 @@ class Queue:
             try:
                 yield
             except VersionConflictError as error:
-                raise StoreError(
-                    "the queue is damaged, an index and its table disagree: run `queuectl recover`"
-                ) from error
+                raise DamagedError("the queue is damaged, an index and its table disagree") from error
 
     def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.load(command.job_id)

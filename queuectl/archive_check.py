@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 
 from queuectl.errors import StoreError
-from queuectl.findings import RECOVER, Report
+from queuectl.findings import Report
 from queuectl.store.archive import Archive
-from queuectl.store.base import EventStore, Head, StoredEvent
+from queuectl.store.base import RECOVER, EventStore, Head, StoredEvent
 from queuectl.store.lines import event_line, read_event, read_header
 from queuectl.store.segments import ArchiveError, first_position, segments
 

@@ -12,11 +12,12 @@ from contextlib import suppress
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl import process
 from queuectl.domain.events import Claimed, type_of
 from queuectl.errors import StoreError
-from queuectl.store.base import DamagedEventError, EventStore
+from queuectl.store.base import RECOVER, DamagedEventError, EventStore, advised
 from queuectl.store.connection import check_library, library_version
 from queuectl.units import counted, format_duration, format_size, local_time
 
@@ -184,6 +185,11 @@ def _wal(size: int) -> Finding:
 
 def queue(store: EventStore, now: int, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue; `now` is the wall clock, microseconds."""
+    for found in _looked_at(store, now, progress):
+        yield found if found.mend is None else replace(found, mend=advised(found.mend, store.spans_hosts, found.about))
+
+
+def _looked_at(store: EventStore, now: int, progress: Callable[[int], None]) -> Iterator[Finding]:
     if store.moved_to is not None:
         yield Finding(
             "queue", "warning", f"closed, moved to {store.moved_to}", f"queuectl --db {store.moved_to} doctor"
@@ -203,7 +209,7 @@ def _database(store: EventStore) -> Finding:
     flaws = store.flaws()
     if flaws:
         what = " ".join(flaws[0].split())
-        return Finding("database", "problem", f"the database is damaged ({what})", "queuectl recover")
+        return Finding("database", "problem", f"the database is damaged ({what})", RECOVER)
     server = "the server has met no page with a wrong checksum, and every index is whole"
     return Finding("database", "ok", server if store.spans_hosts else "the pages of the database are sound")
 
@@ -215,13 +221,13 @@ def _archive(store: EventStore) -> Finding:
     try:
         end = store.archive.end()
     except (StoreError, OSError) as error:
-        return Finding("archive", "problem", str(error), getattr(error, "mend", "queuectl recover"))
+        return Finding("archive", "problem", str(error), getattr(error, "mend", RECOVER))
     if end is not None and end.position > store.head().position:
         what = f"the archive has {counted(end.position - store.head().position, 'event')} more than the database"
-        return Finding("archive", "problem", what, "queuectl recover")
+        return Finding("archive", "problem", what, RECOVER)
     row = next(store.stored(after=end.position - 1, until=end.position), None) if end else None
     if end is not None and (row is None or row.digest != end.digest):
-        return Finding("archive", "problem", f"database and archive differ at event {end.position}", "queuectl recover")
+        return Finding("archive", "problem", f"database and archive differ at event {end.position}", RECOVER)
     return _behind(store, end.position if end else None, head)
 
 

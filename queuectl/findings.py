@@ -9,16 +9,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from queuectl.store.base import Head
+from queuectl.store.base import RECOVER, EventStore, Head, advised
 
-__all__ = ["COMPARE", "REBUILD", "RECOVER", "Problem", "Report"]
+__all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
 
 SHOWN = 20
 REMEMBERED = 10_000
 """So many damaged positions, and so many doubts, are kept in memory; of more only the number."""
 
-RECOVER, REBUILD = "queuectl recover", "queuectl rebuild"
+REBUILD = "queuectl rebuild"
 COMPARE = "no command undoes it: the log was cut or changed after that head was noted, a backup from then tells where"
 _NOWHERE = 1 << 63
 
@@ -91,6 +92,10 @@ class Report:
             self._doubts.append(Doubt(after, place, problem))
         else:
             self._count(problem)
+
+    def advise(self, store: EventStore) -> None:
+        """Say what to do where the store is."""
+        self.first = [replace(each, mend=advised(each.mend, store.spans_hosts, each.kind)) for each in self.first]
 
     def settle(self) -> None:
         """Count the doubts that nothing explains."""

@@ -1,13 +1,12 @@
 """`recover`: after damage or loss of the database, a new one from what is left, put in its place.
 
-The old files are copied aside before anything else, and stay. Nothing is swapped while another process has them open.
+The old files are copied aside before anything else, and stay. Nobody else uses them until the new ones are there.
 """
 
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from itertools import count
 
 from msgspec import Struct
@@ -16,8 +15,10 @@ from queuectl.errors import StoreError
 from queuectl.runtime import Clock
 from queuectl.store import open_store
 from queuectl.store.archive import Archive, Keeping
+from queuectl.store.aside import copied_aside, kept_alone, sync
 from queuectl.store.base import DamagedEventError, EventStore, Head
 from queuectl.store.carving import Carved
+from queuectl.store.connection import refuse_strange
 from queuectl.store.format import check_place
 from queuectl.store.owners import foreign
 from queuectl.store.remains import ARCHIVE, DATABASE, Lines, Piece, Remains
@@ -25,9 +26,6 @@ from queuectl.store.segments import ArchiveError, check_reachable, folder_of
 from queuectl.transfer import Progress, back_up, chained
 
 __all__ = ["Ranges", "Report", "recover"]
-
-KEPT_ASIDE = 3
-SUFFIXES = ("", "-wal", "-shm", ".recovered")
 
 Ranges = list[tuple[int, int]]
 """Positions: the first and the last of each run."""
@@ -47,109 +45,48 @@ class Report(Struct, frozen=True):
 def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
     """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
 
-    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's,
-    and when there is nothing to recover.
+    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's or
+    another program's, and when there is nothing to recover.
     """
     if refusal := foreign(path):
         raise StoreError(refusal)
-    _refuse_while_open(path)
+    refuse_strange(path)
     check_reachable(folder_of(path))
-    aside = _copy_aside(path)
+    with kept_alone(path):
+        with copied_aside(path) as aside:
+            remains = _remains(path, aside)
+            chain = _longest(remains, path)
+        with _made_anew(path, clock, remains, chain, progress) as made:
+            _swap(made, path)
+    foreign_archive = _put_away(folder_of(path)) if remains.foreign else None
+    damaged_archive = _bring_in_step(path, clock, keeping)
+    return _report(remains, chain, aside, foreign_archive or damaged_archive)
+
+
+def _remains(path: str, aside: str | None) -> Remains:
     old = os.path.join(aside, os.path.basename(path)) if aside else path
     carved = [Carved(old, f"{old}-wal"), Carved(f"{old}.recovered", "")]
-    remains = Remains(carved, Lines(folder_of(path)))
+    return Remains(carved, Lines(folder_of(path)))
+
+
+def _longest(remains: Remains, path: str) -> list[Piece]:
     chain = remains.longest(remains.base)
     if not chain and remains.meta("log_id") is None:
         where = f"in {path} and in {folder_of(path)}"
         raise StoreError(f"there is nothing to recover: {where} there is no event that a log could begin with")
     check_place(remains.meta("moved_to"), path)
-    with _made_anew(path, clock, remains, chain, progress) as made:
-        _refuse_while_open(path)
-        _swap(made, path)
-    archive_aside = _bring_in_step(path, clock, keeping)
-    head = Head(chain[-1].position, chain[-1].digest, 0) if chain else remains.base
+    return chain
+
+
+def _report(remains: Remains, chain: Sequence[Piece], aside: str | None, archive_aside: str | None) -> Report:
     return Report(
-        head,
+        Head(chain[-1].position, chain[-1].digest, 0) if chain else remains.base,
         _ranges(piece.position for piece in chain if piece.source == DATABASE),
         _ranges(piece.position for piece in chain if piece.source == ARCHIVE),
         _ranges(remains.lost(chain)),
         aside,
         archive_aside,
     )
-
-
-# ── the old files ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _refuse_while_open(path: str) -> None:
-    """No process may write to files that are about to be replaced. Where there is no /proc, nobody can know."""
-    wanted = {(found.st_dev, found.st_ino) for suffix in SUFFIXES[:3] if (found := _stat(path + suffix))}
-    pids = os.listdir("/proc") if os.path.isdir("/proc") else []
-    names = [_name(pid) for pid in pids if pid.isdigit() and wanted & _open_files(pid)]
-    if names:
-        raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`queuectl worker stop`)")
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-def _open_files(pid: str) -> set[tuple[int, int]]:
-    try:
-        found = [_stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return set()  # it has ended, or it is someone else's
-    return {(each.st_dev, each.st_ino) for each in found if each}
-
-
-def _name(pid: str) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return f"{file.read().strip()} (pid {pid})"
-    except OSError:
-        return f"pid {pid}"
-
-
-def _copy_aside(path: str) -> str | None:
-    """Copy the database's files to a folder that is named by what they hold; None when there are none.
-
-    The same damage is kept once, and no more than three kinds of it.
-    """
-    names = [path + suffix for suffix in SUFFIXES if os.path.exists(path + suffix)]
-    if not names:
-        return None
-    folder = f"{path}.damaged-{_digest(names)}"
-    if not os.path.isdir(folder):
-        part = f"{folder}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        os.makedirs(part, mode=0o700)
-        for name in names:
-            shutil.copy2(name, part)
-            _sync(os.path.join(part, os.path.basename(name)))
-        os.rename(part, folder)
-    os.utime(folder)
-    _forget_the_oldest(f"{path}.damaged-")
-    return folder
-
-
-def _digest(names: Sequence[str]) -> str:
-    total = sha256()
-    for name in names:
-        if not name.endswith("-shm"):
-            with open(name, "rb") as file:
-                while part := file.read(1 << 20):
-                    total.update(part)
-    return total.hexdigest()[:12]
-
-
-def _forget_the_oldest(prefix: str) -> None:
-    folder, start = os.path.split(prefix)
-    found = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(start)]
-    for old in sorted(found, key=os.path.getmtime)[:-KEPT_ASIDE]:
-        shutil.rmtree(old)
 
 
 # ── the new ones ────────────────────────────────────────────────────────────────────────────────────────
@@ -184,15 +121,7 @@ def _swap(made: str, path: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path + ending)
     os.replace(made, path)
-    _sync(os.path.dirname(path))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(os.path.dirname(path))
 
 
 def _not_archived(stored: object) -> Keeping:
@@ -231,13 +160,24 @@ def _fits(archive: Archive, store: EventStore) -> bool:
         return False
 
 
+def _put_away(folder: str) -> str:
+    """Rename the archive of another log; of a link to one just the link, because that log may be in use."""
+    aside = _free_name(f"{folder}.foreign")
+    os.rename(folder, aside)
+    return aside
+
+
 def _put_aside(folder: str) -> str:
     """Rename an archive where it is, which may be another disk; an empty one takes its place."""
     place = os.path.realpath(folder)
-    aside = next(name for n in count(1) if not os.path.lexists(name := f"{place}.damaged-{n}"))
+    aside = _free_name(f"{place}.damaged")
     os.rename(place, aside)
     os.mkdir(place, mode=0o700)
     return aside
+
+
+def _free_name(start: str) -> str:
+    return next(name for n in count(1) if not os.path.lexists(name := f"{start}-{n}"))
 
 
 def _ranges(positions: Iterable[int]) -> Ranges:

@@ -14,6 +14,7 @@ from queuectl.errors import StoreError
 from queuectl.findings import Problem, Report
 from queuectl.render import clean, colored, to_json
 from queuectl.store import file_of, is_postgres, name_of
+from queuectl.store.base import RECOVER, RESTORE
 from queuectl.store.postgres_url import place_of
 from queuectl.units import counted
 from queuectl.verification import expect, verify_job
@@ -45,6 +46,7 @@ def verify(
             with progress("checked", 2 * queue.store.head().position) as reached:
                 report = verify_all(queue.store, reached)
         expect(queue.store, report, expected or ())
+        report.advise(queue.store)
     if as_json:
         print(to_json(_whole(report)))
     else:
@@ -132,9 +134,8 @@ def _examine(session: Session) -> list[Finding]:
             else:
                 findings += doctors.queue(queue.store, session.clock.now(), reached)
     except StoreError as error:
-        findings.append(
-            Finding("queue", "problem", str(error), "queuectl recover" if "damaged" in str(error) else None)
-        )
+        mend = RESTORE if is_postgres(session.url) else RECOVER
+        findings.append(Finding("queue", "problem", str(error), mend if "damaged" in str(error) else None))
     return findings
 
 

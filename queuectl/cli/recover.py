@@ -10,7 +10,8 @@ from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
 from queuectl.render import to_json
 from queuectl.store import file_of, is_postgres
-from queuectl.units import counted
+from queuectl.store.aside import room_taken
+from queuectl.units import counted, format_size
 
 __all__ = ["recover"]
 
@@ -26,12 +27,14 @@ def recover(ctx: typer.Context, as_json: Json = False) -> None:
     session: Session = ctx.obj
     if is_postgres(session.url):
         raise UsageError("recover works on a SQLite file: give its path with --db")
+    path = file_of(session.url)
     with progress("checked") as reached:
-        report = recovery.recover(file_of(session.url), session.clock, session.keeping({}), reached)
+        report = recovery.recover(path, session.clock, session.keeping({}), reached)
     if as_json:
         print(to_json(_shown(report)))
     else:
         _tell(report)
+        _tell_of_room(path)
     if report.lost:
         raise typer.Exit(1)
 
@@ -60,6 +63,14 @@ def _tell(report: recovery.Report) -> None:
         say(f"the old files are in {report.aside}")
     if report.archive_aside:
         say(f"the old archive, which does not fit, is in {report.archive_aside}")
+
+
+def _tell_of_room(path: str) -> None:
+    """None of the copies is ever removed by us: it may be all that is left of an event."""
+    copies, size = room_taken(path)
+    if copies > 1:
+        what = f"{copies} copies of old files take {format_size(size)}"
+        say(f"{what}: remove those of {path}.damaged-* that you can do without")
 
 
 def _counted(ranges: recovery.Ranges) -> str:

@@ -13,7 +13,7 @@ from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
 from queuectl.store.archive import Keeping
-from queuectl.store.base import EventStore
+from queuectl.store.base import DamagedError, EventStore, advised
 from queuectl.store.owners import foreign
 from queuectl.store.postgres_url import has_password
 from queuectl.store.segments import lost
@@ -142,6 +142,9 @@ class Session:
         store = open_store(url, self.clock, patience, self.keeping)
         try:
             yield store
+        except DamagedError as error:
+            error.mend = advised(error.mend, store.spans_hosts)
+            raise
         finally:
             store.close()
 

@@ -59,12 +59,13 @@ def name_of(url: str) -> str:
 def file_of(url: str) -> str:
     """The absolute path of the file that a path or `sqlite:///path` means, or `:memory:`.
 
+    A link is followed: what is kept beside a database is named after it, and two names would be two queues to us.
     Raises StoreError for a queue on a server, UsageError for what looks like a URL and is none of ours.
     """
     if is_postgres(url):
         raise StoreError("this is for queues in a file: use a path, or sqlite:///PATH")
     path = _path_of(url)
-    return path if path == MEMORY else os.path.abspath(path)
+    return path if path == MEMORY else os.path.realpath(path)
 
 
 def _path_of(url: str) -> str:

@@ -15,7 +15,7 @@ from queuectl.errors import StoreError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.archive import Archive, Keeping
-from queuectl.store.base import WAKING, Change, DamagedEventError, Head, StoredEvent
+from queuectl.store.base import WAKING, Change, DamagedError, DamagedEventError, Head, StoredEvent, advised
 from queuectl.store.keeping import Keeper
 from queuectl.store.moments import Moments
 from queuectl.store.rebuilding import RebuiltTables
@@ -58,7 +58,9 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
             self._log_id: str = meta["log_id"]
             self._base = Head(meta["base_position"], meta["base_digest"], 0)
         except KeyError as error:
-            raise StoreError(f"{self.path} is damaged ({error} is missing): run `queuectl recover`") from error
+            damage = DamagedError(f"{self.path} is damaged ({error} is missing)")
+            damage.mend = advised(damage.mend, self.spans_hosts)
+            raise damage from error
         self._keeper = None
         self._adopted = False
         self._derived_by = meta.get("projection_version")

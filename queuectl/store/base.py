@@ -21,10 +21,13 @@ __all__ = [
     "GENESIS",
     "MAX_POSITION",
     "PAUSE_ALL",
+    "RECOVER",
+    "RESTORE",
     "SETTINGS_STREAM",
     "WAKING",
     "Change",
     "Count",
+    "DamagedError",
     "DamagedEventError",
     "EventStore",
     "Head",
@@ -38,6 +41,7 @@ __all__ = [
     "StoredEvent",
     "VersionConflictError",
     "WorkerRow",
+    "advised",
     "is_id",
     "is_stream",
     "queue_stream",
@@ -56,18 +60,33 @@ PAUSE_ALL = "*"
 WAKING = frozenset({"enqueued", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
 """The event types that give an idle worker something to do."""
 
+RECOVER = "queuectl recover"
+RESTORE = "restore a backup of the server, or import what an archive holds into a new schema (docs/postgres.md)"
+"""What mends a damaged log: in a file, and on a server."""
+
+ANEW = "move this machine's archive away (docs/postgres.md): the next change writes a new one"
+"""What mends a server's archive."""
+
 
 class VersionConflictError(Exception):
     """The stream, or the unique key, has moved on since it was read: load and decide again."""
 
 
-class DamagedEventError(StoreError):
+class DamagedError(StoreError):
+    """The log, or what keeps it, is damaged. `mend` is what to do: a command, or a sentence where there is none."""
+
+    mend = RECOVER
+
+    def __str__(self) -> str:
+        advice = f"run `{self.mend}`" if self.mend.startswith("queuectl ") else self.mend
+        return f"{super().__str__()}: {advice}"
+
+
+class DamagedEventError(DamagedError):
     """An event's digest or data is damaged."""
 
-    mend = "queuectl recover"
-
     def __init__(self, position: int, stream_id: str, why: str) -> None:
-        super().__init__(f"event {position} of {stream_id} is damaged ({why}): run `{self.mend}`")
+        super().__init__(f"event {position} of {stream_id} is damaged ({why})")
         self.position, self.stream_id, self.why = position, stream_id, why
 
 
@@ -283,3 +302,10 @@ def queue_stream(queue: str) -> str:
 def worker_stream(worker: str) -> str:
     """The stream of a worker's notes."""
     return f"$worker:{worker}"
+
+
+def advised(mend: str, spans_hosts: bool, about: str = "") -> str:
+    """What to do where a store is: `recover` is for files."""
+    if mend != RECOVER or not spans_hosts:
+        return mend
+    return ANEW if about == "archive" else RESTORE

@@ -44,7 +44,7 @@ class NewerEventError(DamagedEventError):
 
     def __init__(self, position: int, stream_id: str, why: str) -> None:
         super().__init__(position, stream_id, why)
-        self.args = (f"event {position} of {stream_id} cannot be read ({why}): {self.mend}",)
+        self.args = (f"event {position} of {stream_id} cannot be read ({why})",)
 
 
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:

@@ -7,7 +7,7 @@ such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html,
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
 import apsw
@@ -17,7 +17,7 @@ from queuectl.store.format import check_format, new_meta
 from queuectl.store.owners import foreign
 from queuectl.store.segments import lost
 
-__all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "set_wal_mode", "translated"]
+__all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "refuse_strange", "set_wal_mode", "translated"]
 
 APPLICATION_ID = 0x5143544C
 """`QCTL`, in the database's header: another program's file is refused."""
@@ -63,8 +63,7 @@ def check_library(version: str) -> None:
 
 def _make_file(path: str, refusal: str | None) -> None:
     """Make the folder (0700) and an empty file (0600) before SQLite sees it, so that no mode is ever wider."""
-    if os.path.isdir(path):
-        raise StoreError(f"{path} is a folder, not a queue's database")
+    _refuse_folder(path)
     if not os.path.exists(path) and (lost_log := lost(path)) and not os.path.exists(path):
         raise lost_log  # asked first, looked afterwards: another process may be making it at this moment
     if refusal is not None and not os.path.exists(path):
@@ -78,18 +77,41 @@ def _make_file(path: str, refusal: str | None) -> None:
         raise StoreError(f"cannot make the queue {path}: {error.strerror}") from error
 
 
+def _refuse_folder(path: str) -> None:
+    if os.path.isdir(path):
+        raise StoreError(f"{path} is a folder, not a queue's database")
+
+
+def refuse_strange(path: str) -> None:
+    """Raises StoreError for a folder, and for what is plainly another program's database.
+
+    One with a log in it is ours, whatever its header says. What cannot be read may be anybody's. Writes nothing.
+    """
+    _refuse_folder(path)
+    with suppress(apsw.Error, UnicodeError), closing(_unchanging(path)) as db:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema")}
+        if tables and not tables.issuperset(_OF_THE_LOG) and _value(db, "PRAGMA application_id") != APPLICATION_ID:
+            raise StoreError(_anothers(path))
+
+
+def _anothers(path: str) -> str:
+    return f"{path} is another program's SQLite database, not a queue"
+
+
 def _open(path: str, *, only_read: bool) -> apsw.Connection:
     if _is_still(path):
         # Without a folder to write its -shm to, SQLite reads a WAL database only as one that nobody changes.
-        return apsw.Connection(
-            f"file:{quote(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        )
+        return _unchanging(path)
     if only_read:
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     except (apsw.CantOpenError, apsw.ReadOnlyError):
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def _unchanging(path: str) -> apsw.Connection:
+    return apsw.Connection(f"file:{quote(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
 
 
 def _is_still(path: str) -> bool:
@@ -123,7 +145,7 @@ def _identify(db: apsw.Connection, path: str) -> None:
                 raise refusal
             _create(db)
         elif owner != APPLICATION_ID:
-            raise StoreError(f"{path} is another program's SQLite database, not a queue")
+            raise StoreError(_anothers(path))
 
 
 @contextmanager

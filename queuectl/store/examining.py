@@ -10,7 +10,7 @@ from typing import Any
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.store import codec
-from queuectl.store.base import DamagedEventError, NoTextError, StoredEvent
+from queuectl.store.base import DamagedEventError, NoTextError, StoredEvent, advised
 from queuectl.store.lent import Lent
 from queuectl.store.lives import Found, lives
 
@@ -106,12 +106,17 @@ class ExaminedLog(Lent):
         if previous is None:
             position, stream_id = row[:2]
             if position != self._base.position + 1:
-                return DamagedEventError(position, stream_id, "the event before it is missing")
+                return self._with_mend(DamagedEventError(position, stream_id, "the event before it is missing"))
             previous = self._base.digest
         try:
             return codec.decode(row, previous)
         except DamagedEventError as error:
-            return self._examine_again(StoredEvent._make(row)) or error
+            return self._examine_again(StoredEvent._make(row)) or self._with_mend(error)
+
+    def _with_mend(self, error: DamagedEventError) -> DamagedEventError:
+        """With what mends it here."""
+        error.mend = advised(error.mend, self.spans_hosts)
+        return error
 
     def _examine_again(self, row: StoredEvent) -> RecordedEvent | None:
         """The event, should it follow on the digest that ought to stand before it."""

@@ -18,6 +18,7 @@ class Lent(ABC):
     _dialect: ClassVar[Dialect]
 
     path: str
+    spans_hosts: bool
     _base: Head
     _locked_head: Head | None = None
     _adopted = False

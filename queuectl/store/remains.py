@@ -69,11 +69,29 @@ class Lines:
 
 
 class Remains:
-    """Databases, the likeliest one first, and an archive."""
+    """Databases, the likeliest one first, and an archive; `foreign`: it is another log's, and is left out."""
 
     def __init__(self, carved: Sequence[Carved], lines: Lines) -> None:
-        self._carved, self._lines = carved, lines
-        self._beside: set[int] = set()
+        self._carved, self._beside = carved, set[int]()
+        self.foreign = self._is_of_another_log(lines)
+        self._lines = Lines(None) if self.foreign else lines
+
+    def _is_of_another_log(self, lines: Lines) -> bool:
+        """Whether an archive has nothing to do with the database: it names another log, and shares no event with it.
+
+        Either name may be what is damaged. A database that has no events left may be that of any archive.
+        """
+        said = self.meta("log_id")
+        if not (isinstance(said, str) and _LOG_ID.fullmatch(said)) or said in lines.log_ids or not lines.log_ids:
+            return False
+        has_events = False
+        for carved in self._carved:
+            for position in carved.positions():
+                digests = {row.digest for row in carved.rows(position)}
+                if any(row.digest in digests for row in lines.rows(position)):
+                    return False
+                has_events = has_events or bool(digests)
+        return has_events
 
     def meta(self, key: str) -> object:
         """What the databases say of themselves."""

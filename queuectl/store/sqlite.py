@@ -40,8 +40,7 @@ class SqliteStore(AppendedLog):
         self, path: str, clock: Clock, busy_timeout: int = 10_000_000, keep: Keep = lambda stored: Keeping()
     ) -> None:
         self.path = path
-        self._db = connect(path, busy_timeout)
-        self._file = file_at(path)
+        self._db, self._file = _connected(path, busy_timeout)
         self._synchronous = "FULL"
         self._doubtful = os.path.exists(self._mark)
         if self._doubtful:  # before anything that is only in the -wal is taken for what is on the disk
@@ -276,3 +275,13 @@ class SqliteStore(AppendedLog):
             self._note_failure(error)
             with translated(self.path):
                 raise
+
+
+def _connected(path: str, busy_timeout: int) -> tuple[apsw.Connection, tuple[int, int] | None]:
+    """A connection, and the file that it is to: one that came there meanwhile (see `recover`) is not what is open."""
+    while True:
+        before = file_at(path)
+        db = connect(path, busy_timeout)
+        if before in (None, found := file_at(path)):
+            return db, found
+        db.close()

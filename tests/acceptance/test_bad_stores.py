@@ -41,6 +41,7 @@ def test_a_queue_that_is_not_there_is_not_made_where_there_is_nothing_to_do(
 
 def test_a_folder(queuectl: Queuectl) -> None:
     _refused(queuectl, queuectl.folder, "folder")
+    complained(queuectl("--db", ".", "recover"), 5, f"{queuectl.folder} is a folder, not a queue's database")
     assert list(queuectl.folder.iterdir()) == []
 
 
@@ -48,6 +49,7 @@ def test_a_file_that_is_no_database(queuectl: Queuectl) -> None:
     file = queuectl.folder / "notes.txt"
     file.write_text("shopping\n" * 1000)
     _refused(queuectl, file, "not a SQLite database")
+    complained(queuectl("--db", str(file), "recover"), 5, str(file), "nothing to recover")
     assert file.read_text() == "shopping\n" * 1000
     assert list(queuectl.folder.iterdir()) == [file]
 
@@ -57,6 +59,7 @@ def test_another_programs_database(queuectl: Queuectl) -> None:
     subprocess.run([sys.executable, "-c", OTHER, str(file)], check=True, timeout=30)
     before = file.read_bytes()
     _refused(queuectl, file, "another program")
+    complained(queuectl("--db", str(file), "recover"), 5, "another program")
     assert file.read_bytes() == before
     assert list(queuectl.folder.iterdir()) == [file]
 

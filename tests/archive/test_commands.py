@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from queuectl.units import format_size
 from tests.acceptance.cli import PROGRAM
 from tests.acceptance.conftest import queuectl
 
@@ -63,3 +64,35 @@ def test_recover_takes_a_file_by_any_name_that_other_commands_take(queuectl):
     kept = queuectl.json("head")
     shown = queuectl.json("--db", f"sqlite:///{queuectl.db}", "recover")
     assert {name: shown[name] for name in kept} == kept
+
+
+def test_a_link_to_a_database_is_the_same_queue(queuectl):
+    """What is kept beside it, the locks too, goes by the file's own name."""
+    link = queuectl.folder / "link.db"
+    link.symlink_to("data/queue.db")
+    job = queuectl.add("--", "sh", "-c", 'echo "$QUEUECTL_DB"; seq 9999')
+    queuectl.ok("--db", "link.db", "run", "--drain")
+    assert queuectl.ok("logs", job).splitlines()[0] == str(queuectl.db)
+    head = queuectl.json("head")
+    shown = queuectl.json("--db", "link.db", "recover")
+    assert (shown["digest"], shown["restored"], shown["lost"]) == (head["digest"], [], [])
+    assert shown["old_files"].startswith(f"{queuectl.db}.damaged-")
+    assert link.is_symlink()
+    assert sorted(each.name for each in queuectl.folder.iterdir()) == ["data", "link.db"]
+
+
+def test_a_queue_can_be_begun_through_a_link_to_what_is_not_there_yet(queuectl):
+    link = queuectl.folder / "link.db"
+    link.symlink_to("data/queue.db")
+    queuectl.ok("--db", "link.db", "enqueue", "--id", "a", "true")
+    assert [job["id"] for job in queuectl.json("list")] == ["a"]
+    assert queuectl.db.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_recover_says_how_much_room_the_copies_of_old_files_take(queuectl):
+    queuectl.add("true")
+    assert "copies" not in queuectl("recover").err
+    queuectl.add("true")
+    said = queuectl("recover").err.splitlines()
+    sizes = [each.stat().st_size for each in queuectl.db.parent.glob("queue.db.damaged-*/*")]
+    assert said[-1].startswith(f"2 copies of old files take {format_size(sum(sizes))}: remove")

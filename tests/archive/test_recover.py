@@ -14,7 +14,9 @@ from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import archive, open_store
 from queuectl.store.archive import Keeping
+from queuectl.store.aside import room_taken
 from queuectl.store.base import JobFilter
+from tests.acceptance.cli import eventually
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
 from tests.store.vocabulary import add, new
@@ -194,6 +196,35 @@ def test_two_branches_the_longer_one_is_kept_and_the_other_is_named_as_lost(whol
     assert report.lost == [(at + 1, at + 2)]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_archive_of_another_log_is_put_away_and_nothing_of_it_counts(whole, damaged, tmp_path, linked):
+    path, other = damaged(), str(tmp_path / "other.db")
+    made(other, 12)
+    shutil.rmtree(f"{path}.archive")
+    os.symlink(f"{other}.archive", f"{path}.archive") if linked else shutil.copytree(
+        f"{other}.archive", f"{path}.archive"
+    )
+    before = [file.read_bytes() for file in segment_files(other)]
+    report = recover(path)
+    check_whole(path, whole, report)
+    assert report.archive_aside == f"{path}.archive.foreign-1"
+    assert os.path.islink(report.archive_aside) == linked
+    assert [file.read_bytes() for file in segment_files(other)] == before
+    assert is_prefix(other) == len(rows(other))
+
+
+def test_an_archive_of_its_own_is_not_put_away_for_a_wrong_name_in_the_database(whole, damaged):
+    path = damaged()
+    with apsw.Connection(path) as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'log_id'", ("f" * 32,))
+    db.close()
+    checkpoint(path)
+    os.truncate(path, os.path.getsize(path) // 2)
+    report = recover(path)
+    assert (report.lost, report.archive_aside) == ([], None)
+    assert rows(path) == whole[1]
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
     """A transaction so large that SQLite spilled it to the -wal, and its process was killed."""
@@ -255,20 +286,25 @@ def test_a_queue_that_is_whole_stays_as_it_is(whole, damaged):
     check_whole(path, whole, report)
 
 
-def test_the_old_files_stay_and_no_more_than_three_of_them(damaged):
+def test_the_old_files_stay(damaged):
+    """Each copy may hold the only one of an event that was reported lost; and what is called like one is not ours."""
     path = damaged()
-    chance = random.Random(3)
+    with open(f"{path}.damaged-notes.txt", "w", encoding="utf-8") as notes:
+        notes.write("what I did")
+    chance, copies = random.Random(3), {}
     for _ in range(5):
         flip(path, chance)
         with open(path, "rb") as file:
             before = file.read()
-        report = recover(path)
-        with open(os.path.join(report.aside, "queue.db"), "rb") as file:
+        copies[recover(path).aside] = before
+    assert len(copies) == 5
+    for aside, before in copies.items():
+        with open(os.path.join(aside, "queue.db"), "rb") as file:
             assert file.read() == before
-        assert recover(path).aside != report.aside
-    kept = [name for name in os.listdir(os.path.dirname(path)) if ".damaged-" in name and "archive" not in name]
-    assert len(kept) == 3
-    assert {name for name in os.listdir(os.path.dirname(path)) if "recover" in name} == set()
+    sizes = [os.path.getsize(os.path.join(place, name)) for place in copies for name in os.listdir(place)]
+    assert room_taken(path) == (5, sum(sizes))
+    assert os.path.exists(f"{path}.damaged-notes.txt")
+    assert [name for name in os.listdir(os.path.dirname(path)) if "recover" in name] == []
 
 
 def test_the_same_damage_is_kept_once(damaged):
@@ -295,10 +331,84 @@ def test_a_queue_in_use_is_not_recovered(damaged, whole):
     check_whole(path, whole, recover(path))
 
 
+WRITER = """
+import sys
+from queuectl.store import open_store
+from queuectl.runtime import SystemClock
+from tests.store.vocabulary import add, new
+store = open_store(sys.argv[1], SystemClock(), int(sys.argv[2]))
+add(store, new("meanwhile"))
+store.close()
+"""
+
+
+def writer(path, patience):
+    return subprocess.Popen([sys.executable, "-c", WRITER, path, str(patience)], stderr=subprocess.PIPE, text=True)
+
+
+def test_who_comes_while_a_database_is_recovered_does_not_write_to_the_old_one(damaged, whole, monkeypatch):
+    path = damaged()
+    copied = recovery.back_up
+
+    def meanwhile(*arguments):
+        hasty = writer(path, 0)
+        assert "is locked by another process" in hasty.communicate(timeout=60)[1]
+        assert hasty.returncode == 1
+        copied(*arguments)
+
+    monkeypatch.setattr(recovery, "back_up", meanwhile)
+    check_whole(path, whole, recover(path))
+
+
+def test_who_waits_while_a_database_is_recovered_writes_to_the_new_one(damaged, whole, monkeypatch):
+    path = damaged()
+    copied, waiting = recovery.back_up, []
+
+    def meanwhile(*arguments):
+        waiting.append(writer(path, 60_000_000))
+        eventually(lambda: has_open(waiting[0].pid, path), "it has opened the old database")
+        copied(*arguments)
+
+    monkeypatch.setattr(recovery, "back_up", meanwhile)
+    assert recover(path).lost == []
+    assert waiting[0].communicate(timeout=60)[1] == ""
+    assert rows(path)[:-1] == whole[1]
+    assert is_prefix(path) == len(whole[1]) + 1
+    assert tables_follow(path)
+
+
+def has_open(pid, path):
+    found = [os.path.realpath(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    return path in found
+
+
 def test_nothing_to_recover(tmp_path):
     with pytest.raises(StoreError, match="nothing to recover"):
         recover(str(tmp_path / "queue.db"))
     assert os.listdir(tmp_path) == []
+
+
+def test_what_is_plainly_another_programs_is_not_replaced_for_the_archive_beside_it(tmp_path):
+    path = str(tmp_path / "queue.db")
+    made(path)
+    remove(path, "", "-wal", "-shm")
+    with apsw.Connection(path) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    with pytest.raises(StoreError, match="is another program's SQLite database") as error:
+        recover(path)
+    assert error.value.exit_code == 5
+    assert sorted(os.listdir(tmp_path)) == ["queue.db", "queue.db.archive"]
+
+
+def test_a_queue_whose_header_names_another_program_is_recovered(damaged, whole):
+    path = damaged()
+    with open(path, "r+b") as file:
+        file.seek(68)  # application_id (sqlite.org/fileformat2.html)
+        file.write(b"ABCD")
+    shutil.rmtree(f"{path}.archive")
+    assert recover(path).lost == []
+    assert rows(path) == whole[1]
 
 
 @pytest.mark.parametrize("step", ["back_up", "_swap", "os.replace"])

@@ -206,3 +206,42 @@ def test_who_waits_for_a_lock(postgres, places, url, monkeypatch):
         eventually(lambda: signs(one)["waiting"].what.startswith("1 of us"), "it waits")
     waiting.join(60)
     assert other.head().position == 1
+
+
+def changed(queuectl: OnServer, old: str, new_text: str) -> None:
+    """Change an event's data behind the log's guards."""
+    base, _, schema = queuectl.url.partition("&schema=")
+    with psycopg.connect(base, options=f"-c search_path={schema}") as connection:
+        connection.execute("ALTER TABLE events DISABLE TRIGGER USER")
+        connection.execute("UPDATE events SET data = replace(data, %s, %s) WHERE position = 1", (old, new_text))
+        connection.execute("ALTER TABLE events ENABLE TRIGGER USER")
+
+
+def test_what_helps_against_damage_on_a_server_is_said_and_helps(queuectl: OnServer) -> None:
+    lived(queuectl)
+    head, folder = queuectl.json("head"), next(queuectl.home.glob("*.archive"))
+    changed(queuectl, "echo hi", "echo no")
+    complained(queuectl("export", "log"), 5, "event 1 of good is damaged (its digest does not match): restore a backup")
+    complained(queuectl("show", "good"), 5, "import what an archive holds into a new schema")
+    assert "what to do: restore a backup of the server" in queuectl("verify").err
+    for command in (["verify", "--json"], ["doctor", "--json"], ["explain", "good"], ["history", "good"]):
+        said = queuectl(*command).out
+        assert "restore a backup of the server" in said
+        assert "recover" not in said
+    lines = b"".join(path.read_bytes() for path in sorted(folder.glob("*.ndjson")))
+    queuectl.ok("import", "-", stdin=lines, env={"QUEUECTL_DB": f"{queuectl.url}_anew"})
+    assert queuectl.json("head", env={"QUEUECTL_DB": f"{queuectl.url}_anew"}) == head
+    changed(queuectl, "echo no", "echo hi")
+
+
+def test_what_helps_against_a_damaged_archive_of_a_server_is_said_and_helps(queuectl: OnServer) -> None:
+    lived(queuectl)
+    folder = next(queuectl.home.glob("*.archive"))
+    segment = next(folder.glob("*.ndjson"))
+    segment.write_bytes(segment.read_bytes().replace(b"echo hi", b"echo no"))
+    done = queuectl("verify")
+    assert "what to do: move this machine's archive away" in done.err
+    assert "recover" not in done.err
+    folder.rename(folder.with_suffix(".away"))
+    queuectl.add("true")
+    assert queuectl.ok("verify").startswith("clean: ")
