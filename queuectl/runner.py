@@ -70,7 +70,7 @@ class Runner:
         self._path = runlock.lock_file(os.path.realpath(self.folder))
         self._traces = Traces(self._path, self.log_id)
         self._watch = OutputWatch()
-        self._lifeline = Lifeline(self.clock, self._kill_all)
+        self._lifeline = Lifeline(self.clock, self.kill_all)
         self._others = set(process.children(os.getpid()))  # of whoever became this worker by exec: not ours to end
         self._adopts = process.adopt_orphans()
 
@@ -93,11 +93,13 @@ class Runner:
         lock = self._locks.pop(job.id)
         capture: Capture | None = None
         try:
+            self._watch.begin()
             spare = self._spare.pop() if self._spare else None
             capture = Capture(self.folder, job.id, job.run, self.max_output, spare)
             run = Run(job.id, job.run, job.position, self._traces.token(job), None, capture)
             run.started = self.clock.monotonic()
             run.pid = self._spawn(job, lock, capture, self._environment(job))
+            self._runs[run.pid] = run
         except (OSError, LookupError, ValueError) as error:
             if capture:
                 capture.discard()
@@ -106,7 +108,6 @@ class Runner:
             return Exit(NotStarted(_why(error, job)))
         finally:
             os.close(lock)  # from here on it is held by the job's processes, and by them alone
-        self._runs[run.pid] = run
         self._watch.add(capture)
         return None
 
@@ -203,7 +204,8 @@ class Runner:
         """Kill everything at that moment (monotonic, microseconds), unless told a later one first."""
         self._lifeline.hold_until(moment)
 
-    def _kill_all(self) -> None:
+    def kill_all(self) -> None:
+        """Kill every process of every run, also of one that was started and of which nobody was told."""
         failed = []
         for run in [*self._runs.values(), *self._leftovers]:
             try:

@@ -68,6 +68,9 @@ class Commands(Protocol):
     def end_leftovers(self, grace: int) -> int:
         """Kill what jobs that ended `grace` microseconds ago left in the background; how many still have some."""
 
+    def kill_all(self) -> None:
+        """Kill every command, whoever knows of it, and what is left of others."""
+
     def live_until(self, moment: int) -> None:
         """Kill every command and what is left of others at that moment (monotonic), unless told a later one first."""
 

@@ -145,9 +145,7 @@ class Worker:
 
     def kill(self) -> None:
         """Kill every command at once: when this worker has to end and cannot wait."""
-        for job_id in self.slots:
-            self.commands.end(job_id, force=True)
-        self.commands.end_leftovers(0)
+        self.commands.kill_all()
 
     # ── what runs ───────────────────────────────────────────────────────────────────────────────────
 

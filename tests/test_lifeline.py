@@ -58,5 +58,5 @@ def test_a_command_that_cannot_be_killed_keeps_no_other_alive() -> None:
 
     worker = SimpleNamespace(_runs={1: "first", 2: "second"}, _leftovers=["third"], _signal=kill)
     with pytest.raises(ExceptionGroup, match="not all commands"):
-        Runner._kill_all(worker)  # type: ignore[arg-type]
+        Runner.kill_all(worker)  # type: ignore[arg-type]
     assert killed == ["second", "third"]

@@ -248,6 +248,13 @@ class SimulatedCommands:
                 self.leftovers.remove((run, ended))
         return len(self.leftovers)
 
+    def kill_all(self) -> None:
+        self._visit("kill_all")
+        now = self.world.clock.monotonic()
+        for run in [*self.runs.values(), *(run for run, _ in self.leftovers)]:
+            for process in self.world.living(run.job_id, run.run):
+                process.signal(SIGKILL, now)
+
     def live_until(self, moment: int) -> None:
         self.lives_until = moment
 
