@@ -72,7 +72,10 @@ class Commands(Protocol):
         """Kill every command, whoever knows of it, and what is left of others."""
 
     def live_until(self, moment: int) -> None:
-        """Kill every command and what is left of others at that moment (monotonic), unless told a later one first."""
+        """Kill every command and what is left of others at that moment (monotonic), unless told a later one first.
+
+        Raises StoreBusyError while that cannot be promised.
+        """
 
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is."""

@@ -85,8 +85,8 @@ class Worker:
         """Make this worker known."""
         row, options = self.row, self.options
         event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=row.queues)
-        self.queue.note_worker(row.name, event)
         self._beat(self.clock.monotonic())
+        self.queue.note_worker(row.name, event)
         served = f"queues {', '.join(row.queues)}" if row.queues else "all queues"
         log.info("worker %s: %d slot%s, %s", row.name, options.slots, "" if options.slots == 1 else "s", served)
 
@@ -219,13 +219,13 @@ class Worker:
         mine = self.queue.store.beat(
             replace(self.row, beat_at=now, last_heartbeat=seconds, running=len(self.slots), jobs_done=self.jobs_done)
         )
-        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
         if not mine:
             self._lost_name()
         elif self.queue.store.spans_hosts:
             self._keep_to_lease(self.clock.monotonic())  # if the beat hung for that long, all has been killed by now
             self._lives_until = now + self.options.lease * 3 // 4  # counted from before the beat was written
             self.commands.live_until(self._lives_until)
+        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
 
     def _lost_name(self) -> None:
         """So no sign of life is left of us: claim no more, and what runs has until the lease is over."""

@@ -265,6 +265,31 @@ def test_what_is_killed_while_a_beat_hangs_costs_no_attempt(monkeypatch: pytest.
     assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
 
 
+def test_a_worker_without_a_lifeline_claims_nothing_and_is_not_said_to_have_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = Driver()
+    shared_store(driver, monkeypatch)
+    process = driver.add_worker()
+    began = driver.history("$worker:w1")
+    short = True
+
+    def live_until(_: int) -> None:
+        if short:
+            raise StoreBusyError("nothing could end the jobs of this worker if it hung")
+
+    monkeypatch.setattr(process.commands, "live_until", live_until)
+    with pytest.raises(StoreBusyError):
+        process.worker.start()
+    driver.run(6)  # the beat that succeeded before is no longer new
+    driver.enqueue("a")
+    driver.run(10)
+    assert (driver.history("$worker:w1"), driver.history("a")) == (began, ["enqueued"])
+    short = False
+    driver.run(10)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
+
+
 def test_on_one_machine_a_job_outlives_its_lease_while_the_store_is_locked() -> None:
     driver = Driver()
     driver.add_worker(lease=20 * SECOND)
