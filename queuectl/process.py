@@ -6,8 +6,8 @@ Reads Linux's /proc. Where there is none nothing is known of others: each counts
 
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 from queuectl.spawning import Identity
@@ -20,12 +20,14 @@ __all__ = [
     "descendants",
     "environment",
     "every_process",
+    "in_folder",
     "is_zombie",
     "keep_descriptors",
     "kill",
     "pid_namespace",
     "session",
     "started_at",
+    "this_folder",
 ]
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -129,6 +131,26 @@ def keep_descriptors() -> None:
         if int(name) > 2:
             with suppress(OSError):
                 os.set_inheritable(int(name), False)
+
+
+def this_folder() -> int:
+    """A descriptor of the folder that this process is in; of / when it may not enter its own."""
+    flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags)
+    except OSError:
+        return os.open("/", flags)
+
+
+@contextmanager
+def in_folder(folder: bytes, back: int) -> Iterator[None]:
+    """Be in another folder for a moment: relative paths of .env and libpq mean the one that we were started in."""
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # what was done there is done
+            os.fchdir(back)
 
 
 def adopt_orphans() -> bool:

@@ -67,6 +67,7 @@ class Runner:
         self._spare: list[output.Descriptors] = []
         self._strays: dict[int, set[int]] = {}
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = process.this_folder()
         self._path = runlock.lock_file(os.path.realpath(self.folder))
         self._traces = Traces(self._path, self.log_id)
         self._watch = OutputWatch()
@@ -114,21 +115,21 @@ class Runner:
     def _spawn(self, job: Job, lock: int, capture: Capture, environ: dict[bytes, bytes]) -> int:
         # Bytes, because the log's texts are UTF-8 whatever this worker's locale is.
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
-        os.chdir(job.spec.cwd.encode())
-        return os.posix_spawn(
-            _program(argv[0], environ),
-            argv,
-            environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, capture.descriptors[0], 1),
-                (os.POSIX_SPAWN_DUP2, capture.descriptors[1], 2),
-                (os.POSIX_SPAWN_DUP2, lock, runlock.LOCK_DESCRIPTOR),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
-        )
+        with process.in_folder(job.spec.cwd.encode(), self._home):
+            return os.posix_spawn(
+                _program(argv[0], environ),
+                argv,
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self._null, 0),
+                    (os.POSIX_SPAWN_DUP2, capture.descriptors[0], 1),
+                    (os.POSIX_SPAWN_DUP2, capture.descriptors[1], 2),
+                    (os.POSIX_SPAWN_DUP2, lock, runlock.LOCK_DESCRIPTOR),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_DEFAULT_SIGNALS,
+            )
 
     def _environment(self, job: Job) -> dict[bytes, bytes]:
         for name in job.spec.secret_env:

@@ -66,11 +66,9 @@ class Host:
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    place = Path.cwd()
     one, two = Host(tmp_path / "queue.db", "one"), Host(tmp_path / "queue.db", "two")
     with closing(one.store), closing(two.store):
         yield one, two
-    os.chdir(place)
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL
 from threading import Thread
@@ -24,10 +23,8 @@ from tests.acceptance.cli import eventually
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    here = Path.cwd()
-    yield Runner(str(tmp_path / "output"), "log", "w1", SystemClock())
-    os.chdir(here)
+def runner(tmp_path: Path) -> Runner:
+    return Runner(str(tmp_path / "output"), "log", "w1", SystemClock())
 
 
 def a_job(folder: Path, command: str = "true") -> Job:
