@@ -17,6 +17,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Release, Report
 from queuectl.domain.job import Job, explain_cause
 from queuectl.errors import QueuectlError, RefusedError, StoreBusyError, StoreError
+from queuectl.patience import Patience
 from queuectl.reclaimer import Reclaimer
 from queuectl.results import Results
 from queuectl.runtime import Clock
@@ -69,6 +70,7 @@ class Worker:
     _due_at: int | None = None
     _leftovers: int = 0
     _failing_since: int | None = None
+    _patience: Patience = field(default_factory=Patience)
     _reclaimer: Reclaimer = field(init=False)
     _results: Results = field(init=False)
     _claiming: Claiming = field(init=False)
@@ -104,14 +106,14 @@ class Worker:
             self._heed(now)
             self._reclaimer.tick(now, {*self.slots, *self._results.waiting}, self._claiming.blocked)
             self._claim(now)
-            if self._through():
-                return None
+            through = self._through()
         except StoreBusyError as error:
-            log.debug("%s", error)
+            self._patience.wait(error, now)
             return RETRY_BUSY_STORE_AFTER / SECOND
         except StoreError as error:
             return self._without_store(error, now)
-        return self._delay(self.clock.monotonic()) / SECOND
+        self._patience.over(now)
+        return None if through else self._delay(self.clock.monotonic()) / SECOND
 
     def _without_store(self, error: StoreError, now: int) -> float:
         """The store cannot be used: claim no more, let what runs end, and try for a while to record the results."""
