@@ -48,7 +48,10 @@ class Run:
 
 @dataclass
 class Runner:
-    """The commands of one worker. `log_id` tells this queue's jobs from those of any other."""
+    """The commands of one worker. `log_id` tells this queue's jobs from those of any other.
+
+    `spans_hosts`: workers elsewhere run them too.
+    """
 
     folder: str
     log_id: str
@@ -56,6 +59,7 @@ class Runner:
     clock: Clock
     max_output: int = 10 << 20
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    spans_hosts: bool = False
 
     def __post_init__(self) -> None:
         make_folder(self.folder)
@@ -69,7 +73,7 @@ class Runner:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._home = process.this_folder()
         self._path = runlock.lock_file(os.path.realpath(self.folder))
-        self._traces = Traces(self._path, self.log_id)
+        self._traces = Traces(self._path, self.log_id, self.spans_hosts)
         self._watch = OutputWatch()
         self._lifeline = Lifeline(self.clock, self.kill_all)
         self._others = set(process.children(os.getpid()))  # of whoever became this worker by exec: not ours to end
