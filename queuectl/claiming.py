@@ -23,7 +23,7 @@ SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 1_000_000, 30_000_000
 """Microseconds between two attempts while the machine can start nothing."""
 
 
-def claimant(row: WorkerRow, lease: int) -> e.Claimed:
+def claimant(row: WorkerRow, lease: int, uid: int | None) -> e.Claimed:
     """Who claims, complete but for the run."""
     return e.Claimed(
         run=0,
@@ -34,6 +34,7 @@ def claimant(row: WorkerRow, lease: int) -> e.Claimed:
         pid_namespace=row.pid_namespace,
         pid_started_at=row.pid_started_at,
         lease=lease,
+        uid=uid,
     )
 
 

@@ -71,6 +71,7 @@ class Runner:
         self._spare: list[output.Descriptors] = []
         self._strays: dict[int, set[int]] = {}
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.uid = os.geteuid() if self.spans_hosts else None
         self._home = process.this_folder()
         self._path = runlock.lock_file(os.path.realpath(self.folder))
         self._traces = Traces(self._path, self.log_id, self.spans_hosts)

@@ -50,6 +50,10 @@ class Identity(Protocol):
 class Commands(Protocol):
     """The commands of one worker."""
 
+    @property
+    def uid(self) -> int | None:
+        """The user that they run as; None where users make no difference."""
+
     def reserve(self, job: Job) -> bool:
         """Take the job's lock; False while processes of an earlier run hold it."""
 

@@ -79,7 +79,11 @@ class Worker:
         self._reclaimer = Reclaimer(self.queue, self.commands, self.clock, self.row, self.options.lease)
         self._results = Results(self.queue)
         self._claiming = Claiming(
-            self.queue, self.commands, self.clock, claimant(self.row, self.options.lease), self.options.queues
+            self.queue,
+            self.commands,
+            self.clock,
+            claimant(self.row, self.options.lease, self.commands.uid),
+            self.options.queues,
         )
         self._claims_left = 1 if self.options.once else None
 
