@@ -23,8 +23,8 @@ SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 1_000_000, 30_000_000
 """Microseconds between two attempts while the machine can start nothing."""
 
 
-def claimant(row: WorkerRow, lease: int) -> e.Claimed:
-    """Who claims, complete but for the run."""
+def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> e.Claimed:
+    """Who claims, complete but for the run. `uid` is whose it is, if that is known: a row does not say."""
     return e.Claimed(
         run=0,
         worker=row.name,
@@ -34,6 +34,7 @@ def claimant(row: WorkerRow, lease: int) -> e.Claimed:
         pid_namespace=row.pid_namespace,
         pid_started_at=row.pid_started_at,
         lease=lease,
+        uid=uid,
     )
 
 

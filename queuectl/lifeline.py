@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from queuectl.errors import StoreBusyError
 from queuectl.runtime import Clock
 
 __all__ = ["Lifeline"]
@@ -26,13 +27,20 @@ class Lifeline:
         self._thread: threading.Thread | None = None
 
     def hold_until(self, moment: int) -> None:
-        """Hold on until a moment of the monotonic clock (microseconds)."""
+        """Hold on until a moment of the monotonic clock (microseconds).
+
+        Raises StoreBusyError where no thread can be had: nothing can be claimed without one.
+        """
         with self._changed:
             self._moment = moment
             self._changed.notify()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._wait, name="lifeline", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._wait, name="lifeline", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise StoreBusyError(f"nothing could end the jobs of this worker if it hung: {error}") from error
+            self._thread = thread
 
     def _wait(self) -> None:
         while True:

@@ -47,7 +47,7 @@ class _File:
 
         A hole (fallocate(2)) does not race with whoever appends; where the file system has none, the end is cut off.
         """
-        size = os.fstat(self.descriptor).st_size
+        size = self._size()
         if size <= limit or size - max(0, self.hole_end - self.head) <= limit:
             return
         end = -(-(size - (limit - self.head)) // BLOCK) * BLOCK
@@ -59,8 +59,25 @@ class _File:
             os.ftruncate(self.descriptor, self.head)
             self.lost += size - self.head
 
+    def _size(self) -> int:
+        """How long it is. What a job takes back of its output (`: > /dev/stdout`) takes a hole and a cut along."""
+        size = os.fstat(self.descriptor).st_size
+        if size < self.hole_end:
+            self.hole_end = self._first_data(size)
+        if size < self.head:
+            self.lost = 0
+        return size
+
+    def _first_data(self, size: int) -> int:
+        """Where the hole ends, if one is left: behind the head there may be new data already."""
+        try:
+            return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # appending does not ask where that is
+        except OSError:
+            return size
+
     def last(self) -> tuple[str, bool]:
         """The tail, and whether it is all there ever was, byte for byte."""
+        self._size()
         raw, size = _last_bytes(self.descriptor)
         if not size:
             return "", True
@@ -69,12 +86,13 @@ class _File:
 
     def close_gap(self) -> None:
         """Put a plain file, head, mark and tail, in the place of the one with a hole."""
+        size = self._size()
         target = f"{self.path}.whole"
         copy = os.open(target, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _copy(self.descriptor, copy, 0, self.head)
             os.write(copy, cut_mark(self.cut).encode())
-            _copy(self.descriptor, copy, max(self.head, self.hole_end), os.fstat(self.descriptor).st_size)
+            _copy(self.descriptor, copy, max(self.head, self.hole_end), size)
         finally:
             os.close(copy)
         os.replace(target, self.path)

@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 
 from queuectl.output import Capture
+from queuectl.spawning import ShortageError
 
 __all__ = ["OutputWatch"]
 
@@ -18,7 +19,7 @@ log = logging.getLogger("queuectl.worker")
 
 
 class OutputWatch:
-    """Watches from the first run on. One lock, so that no file is closed while it is being looked at."""
+    """Watches once it was begun. One lock, so that no file is closed while it is being looked at."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,11 +27,18 @@ class OutputWatch:
         self._some = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def begin(self) -> None:
+        """Be there, before there is a run to watch. Raises ShortageError where no thread can be had."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._look, name="output watch", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise ShortageError(str(error)) from error
+            self._thread = thread
+
     def add(self, capture: Capture) -> None:
         """Watch a run's output."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._look, name="output watch", daemon=True)
-            self._thread.start()
         with self._lock:
             self._captures.append(capture)
         self._some.set()

@@ -6,8 +6,8 @@ Reads Linux's /proc. Where there is none nothing is known of others: each counts
 
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 from queuectl.spawning import Identity
@@ -20,15 +20,19 @@ __all__ = [
     "descendants",
     "environment",
     "every_process",
+    "in_folder",
     "is_zombie",
     "keep_descriptors",
     "kill",
     "pid_namespace",
     "session",
     "started_at",
+    "this_folder",
 ]
 
 PR_SET_CHILD_SUBREAPER = 36
+REACH_ALL = 1 << 5 | 1 << 19
+"""CAP_KILL and CAP_SYS_PTRACE: to end any process, and to look at it."""
 
 
 @cache
@@ -71,13 +75,26 @@ def alive(who: Identity, spans_hosts: bool) -> bool | None:
     """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace).
 
     Where a queue spans hosts, a name alone does not tell another machine from this one before its boot: containers and
-    clones of a machine share theirs.
+    clones of a machine share theirs. And a claim may be another user's there, whose processes are not ours to find and
+    end: as if it were another machine's.
     """
     if who.boot_id != boot_id():
         return False if who.host == os.uname().nodename and not spans_hosts else None
-    if who.pid_namespace != pid_namespace():
+    if who.pid_namespace != pid_namespace() or (spans_hosts and not _is_in_reach(getattr(who, "uid", None))):
         return None
     return started_at(who.pid) == who.pid_started_at and not is_zombie(who.pid)
+
+
+def _is_in_reach(uid: int | None) -> bool:
+    """Whether a user's processes can be searched and ended from here. A worker's row does not say whose it is."""
+    return uid is None or uid == os.geteuid() or _reaches_all()
+
+
+@cache
+def _reaches_all() -> bool:
+    """Whether any user's can: root may have lost the right, as in most containers."""
+    status = dict(line.split(b":", 1) for line in _read("/proc/self/status").splitlines())
+    return int(status.get(b"CapEff", b"0"), 16) & REACH_ALL == REACH_ALL
 
 
 def children(pid: int) -> list[int]:
@@ -129,6 +146,26 @@ def keep_descriptors() -> None:
         if int(name) > 2:
             with suppress(OSError):
                 os.set_inheritable(int(name), False)
+
+
+def this_folder() -> int:
+    """A descriptor of the folder that this process is in; of / when it may not enter its own."""
+    flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags)
+    except OSError:
+        return os.open("/", flags)
+
+
+@contextmanager
+def in_folder(folder: bytes, back: int) -> Iterator[None]:
+    """Be in another folder for a moment: relative paths of .env and libpq mean the one that we were started in."""
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # what was done there is done
+            os.fchdir(back)
 
 
 def adopt_orphans() -> bool:

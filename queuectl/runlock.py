@@ -50,10 +50,14 @@ def _take(path: str, position: int) -> int | None:
     return descriptor
 
 
-def holds(pid: int, path: str, position: int) -> bool:
-    """Whether a process has inherited the lock of the job enqueued at `position`."""
+def holds(pid: int, path: str, position: int, *, anywhere: bool = False) -> bool:
+    """Whether a process has inherited the lock of the job enqueued at `position`.
+
+    `anywhere`: also in the queue's folder below another QUEUECTL_HOME; a server's queue has one of a name of its own.
+    """
     try:
-        if os.readlink(f"/proc/{pid}/fd/{LOCK_DESCRIPTOR}") != path:
+        found = os.readlink(f"/proc/{pid}/fd/{LOCK_DESCRIPTOR}")
+        if found != path and not (anywhere and found.split("/")[-2:] == path.split("/")[-2:]):
             return False
         with open(f"/proc/{pid}/fdinfo/{LOCK_DESCRIPTOR}", encoding="ascii") as file:
             return any(line.startswith("lock:") and line.split()[-2:] == [str(position)] * 2 for line in file)

@@ -48,7 +48,10 @@ class Run:
 
 @dataclass
 class Runner:
-    """The commands of one worker. `log_id` tells this queue's jobs from those of any other."""
+    """The commands of one worker. `log_id` tells this queue's jobs from those of any other.
+
+    `spans_hosts`: workers elsewhere run them too.
+    """
 
     folder: str
     log_id: str
@@ -56,6 +59,7 @@ class Runner:
     clock: Clock
     max_output: int = 10 << 20
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    spans_hosts: bool = False
 
     def __post_init__(self) -> None:
         make_folder(self.folder)
@@ -67,10 +71,12 @@ class Runner:
         self._spare: list[output.Descriptors] = []
         self._strays: dict[int, set[int]] = {}
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.uid = os.geteuid() if self.spans_hosts else None
+        self._home = process.this_folder()
         self._path = runlock.lock_file(os.path.realpath(self.folder))
-        self._traces = Traces(self._path, self.log_id)
+        self._traces = Traces(self._path, self.log_id, self.spans_hosts)
         self._watch = OutputWatch()
-        self._lifeline = Lifeline(self.clock, self._kill_all)
+        self._lifeline = Lifeline(self.clock, self.kill_all)
         self._others = set(process.children(os.getpid()))  # of whoever became this worker by exec: not ours to end
         self._adopts = process.adopt_orphans()
 
@@ -93,11 +99,13 @@ class Runner:
         lock = self._locks.pop(job.id)
         capture: Capture | None = None
         try:
+            self._watch.begin()
             spare = self._spare.pop() if self._spare else None
             capture = Capture(self.folder, job.id, job.run, self.max_output, spare)
             run = Run(job.id, job.run, job.position, self._traces.token(job), None, capture)
             run.started = self.clock.monotonic()
             run.pid = self._spawn(job, lock, capture, self._environment(job))
+            self._runs[run.pid] = run
         except (OSError, LookupError, ValueError) as error:
             if capture:
                 capture.discard()
@@ -106,28 +114,27 @@ class Runner:
             return Exit(NotStarted(_why(error, job)))
         finally:
             os.close(lock)  # from here on it is held by the job's processes, and by them alone
-        self._runs[run.pid] = run
         self._watch.add(capture)
         return None
 
     def _spawn(self, job: Job, lock: int, capture: Capture, environ: dict[bytes, bytes]) -> int:
         # Bytes, because the log's texts are UTF-8 whatever this worker's locale is.
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
-        os.chdir(job.spec.cwd.encode())
-        return os.posix_spawn(
-            _program(argv[0], environ),
-            argv,
-            environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, capture.descriptors[0], 1),
-                (os.POSIX_SPAWN_DUP2, capture.descriptors[1], 2),
-                (os.POSIX_SPAWN_DUP2, lock, runlock.LOCK_DESCRIPTOR),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
-        )
+        with process.in_folder(job.spec.cwd.encode(), self._home):
+            return os.posix_spawn(
+                _program(argv[0], environ),
+                argv,
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self._null, 0),
+                    (os.POSIX_SPAWN_DUP2, capture.descriptors[0], 1),
+                    (os.POSIX_SPAWN_DUP2, capture.descriptors[1], 2),
+                    (os.POSIX_SPAWN_DUP2, lock, runlock.LOCK_DESCRIPTOR),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_DEFAULT_SIGNALS,
+            )
 
     def _environment(self, job: Job) -> dict[bytes, bytes]:
         for name in job.spec.secret_env:
@@ -203,7 +210,8 @@ class Runner:
         """Kill everything at that moment (monotonic, microseconds), unless told a later one first."""
         self._lifeline.hold_until(moment)
 
-    def _kill_all(self) -> None:
+    def kill_all(self) -> None:
+        """Kill every process of every run, also of one that was started and of which nobody was told."""
         failed = []
         for run in [*self._runs.values(), *self._leftovers]:
             try:

@@ -50,6 +50,10 @@ class Identity(Protocol):
 class Commands(Protocol):
     """The commands of one worker."""
 
+    @property
+    def uid(self) -> int | None:
+        """The user that they run as; None where users make no difference."""
+
     def reserve(self, job: Job) -> bool:
         """Take the job's lock; False while processes of an earlier run hold it."""
 
@@ -68,8 +72,14 @@ class Commands(Protocol):
     def end_leftovers(self, grace: int) -> int:
         """Kill what jobs that ended `grace` microseconds ago left in the background; how many still have some."""
 
+    def kill_all(self) -> None:
+        """Kill every command, whoever knows of it, and what is left of others."""
+
     def live_until(self, moment: int) -> None:
-        """Kill every command and what is left of others at that moment (monotonic), unless told a later one first."""
+        """Kill every command and what is left of others at that moment (monotonic), unless told a later one first.
+
+        Raises StoreBusyError while that cannot be promised.
+        """
 
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is."""

@@ -12,10 +12,13 @@ TOKEN = "QUEUECTL_RUN_TOKEN"
 
 
 class Traces:
-    """The traces that runs of one queue leave. `locks` is its lock file, `log_id` tells it from any other queue."""
+    """The traces that runs of one queue leave. `locks` is its lock file, `log_id` tells it from any other queue.
 
-    def __init__(self, locks: str, log_id: str) -> None:
-        self._locks, self._log_id = locks, log_id
+    `spans_hosts`: it is on a server, so that another lock file below another QUEUECTL_HOME is its own too.
+    """
+
+    def __init__(self, locks: str, log_id: str, spans_hosts: bool = False) -> None:
+        self._locks, self._log_id, self._spans_hosts = locks, log_id, spans_hosts
 
     def token(self, job: Job) -> bytes:
         """The variable by which the processes of a run are known, `NAME=value`: unlike those of any other queue."""
@@ -43,7 +46,9 @@ class Traces:
         """Whether a process is the run's. Its worker is not, though it may hold the lock, nor are those beside it."""
         if pid in (os.getpid(), job.claim.pid if job.claim else 0) or process.is_zombie(pid):
             return False
-        return self.token(job) in process.environment(pid).split(b"\0") or runlock.holds(pid, self._locks, job.position)
+        if self.token(job) in process.environment(pid).split(b"\0"):
+            return True
+        return runlock.holds(pid, self._locks, job.position, anywhere=self._spans_hosts)
 
 
 def _kill_claimant(job: Job) -> None:

@@ -17,6 +17,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Release, Report
 from queuectl.domain.job import Job, explain_cause
 from queuectl.errors import QueuectlError, RefusedError, StoreBusyError, StoreError
+from queuectl.patience import Patience
 from queuectl.reclaimer import Reclaimer
 from queuectl.results import Results
 from queuectl.runtime import Clock
@@ -69,6 +70,7 @@ class Worker:
     _due_at: int | None = None
     _leftovers: int = 0
     _failing_since: int | None = None
+    _patience: Patience = field(default_factory=Patience)
     _reclaimer: Reclaimer = field(init=False)
     _results: Results = field(init=False)
     _claiming: Claiming = field(init=False)
@@ -77,7 +79,11 @@ class Worker:
         self._reclaimer = Reclaimer(self.queue, self.commands, self.clock, self.row, self.options.lease)
         self._results = Results(self.queue)
         self._claiming = Claiming(
-            self.queue, self.commands, self.clock, claimant(self.row, self.options.lease), self.options.queues
+            self.queue,
+            self.commands,
+            self.clock,
+            claimant(self.row, self.options.lease, self.commands.uid),
+            self.options.queues,
         )
         self._claims_left = 1 if self.options.once else None
 
@@ -85,8 +91,8 @@ class Worker:
         """Make this worker known."""
         row, options = self.row, self.options
         event = e.WorkerStarted(host=row.host, pid=row.pid, slots=options.slots, queues=row.queues)
-        self.queue.note_worker(row.name, event)
         self._beat(self.clock.monotonic())
+        self.queue.note_worker(row.name, event)
         served = f"queues {', '.join(row.queues)}" if row.queues else "all queues"
         log.info("worker %s: %d slot%s, %s", row.name, options.slots, "" if options.slots == 1 else "s", served)
 
@@ -104,14 +110,14 @@ class Worker:
             self._heed(now)
             self._reclaimer.tick(now, {*self.slots, *self._results.waiting}, self._claiming.blocked)
             self._claim(now)
-            if self._through():
-                return None
+            through = self._through()
         except StoreBusyError as error:
-            log.debug("%s", error)
+            self._patience.wait(error, now)
             return RETRY_BUSY_STORE_AFTER / SECOND
         except StoreError as error:
             return self._without_store(error, now)
-        return self._delay(self.clock.monotonic()) / SECOND
+        self._patience.over(now)
+        return None if through else self._delay(self.clock.monotonic()) / SECOND
 
     def _without_store(self, error: StoreError, now: int) -> float:
         """The store cannot be used: claim no more, let what runs end, and try for a while to record the results."""
@@ -145,9 +151,7 @@ class Worker:
 
     def kill(self) -> None:
         """Kill every command at once: when this worker has to end and cannot wait."""
-        for job_id in self.slots:
-            self.commands.end(job_id, force=True)
-        self.commands.end_leftovers(0)
+        self.commands.kill_all()
 
     # ── what runs ───────────────────────────────────────────────────────────────────────────────────
 
@@ -221,13 +225,13 @@ class Worker:
         mine = self.queue.store.beat(
             replace(self.row, beat_at=now, last_heartbeat=seconds, running=len(self.slots), jobs_done=self.jobs_done)
         )
-        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
         if not mine:
             self._lost_name()
         elif self.queue.store.spans_hosts:
             self._keep_to_lease(self.clock.monotonic())  # if the beat hung for that long, all has been killed by now
             self._lives_until = now + self.options.lease * 3 // 4  # counted from before the beat was written
             self.commands.live_until(self._lives_until)
+        self._next_beat = now + min(self.options.lease // 4, BEAT_AT_MOST_EVERY)
 
     def _lost_name(self) -> None:
         """So no sign of life is left of us: claim no more, and what runs has until the lease is over."""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from queuectl.errors import StoreBusyError
 from queuectl.lifeline import Lifeline
 from queuectl.runner import Runner
 from queuectl.runtime import SystemClock
@@ -48,6 +49,20 @@ def test_it_goes_on_when_cutting_fails() -> None:
     cuts.get(timeout=PATIENCE)
 
 
+def test_without_a_thread_nothing_is_promised_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    cut = threading.Event()
+    line = Lifeline(CLOCK, cut.set)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(StoreBusyError, match="can't start new thread"):
+        line.hold_until(CLOCK.monotonic())
+    monkeypatch.undo()
+    line.hold_until(CLOCK.monotonic())
+    assert cut.wait(PATIENCE)
+
+
 def test_a_command_that_cannot_be_killed_keeps_no_other_alive() -> None:
     killed = []
 
@@ -58,5 +73,5 @@ def test_a_command_that_cannot_be_killed_keeps_no_other_alive() -> None:
 
     worker = SimpleNamespace(_runs={1: "first", 2: "second"}, _leftovers=["third"], _signal=kill)
     with pytest.raises(ExceptionGroup, match="not all commands"):
-        Runner._kill_all(worker)  # type: ignore[arg-type]
+        Runner.kill_all(worker)  # type: ignore[arg-type]
     assert killed == ["second", "third"]

@@ -89,7 +89,8 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     wakeup = Wakeup(store.wake_file, stop, _patiently(store.hints, _sleep))
     row = _named(session, store, name, options, wakeup.sleep)
     environ = {**os.environ, "QUEUECTL_DB": session.url if is_postgres(session.url) else file_of(session.url)}
-    runner = Runner(store.output_folder, store.log_id, row.name, session.clock, max_output, environ)
+    mine = (store.output_folder, store.log_id, row.name)
+    runner = Runner(*mine, session.clock, max_output, environ, store.spans_hosts)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
     for _ in range(_patiently(lambda: store.asked(row.name)[0], wakeup.sleep)):  # before it was there

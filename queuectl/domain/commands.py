@@ -126,6 +126,7 @@ def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:
             pid_namespace=c.pid_namespace,
             pid_started_at=c.pid_started_at,
             lease=c.lease,
+            uid=c.uid,
         )
     ]
 

@@ -106,6 +106,8 @@ class Enqueued(Event, tag="enqueued", frozen=True):
 class Claimed(Event, tag="claimed", frozen=True):
     """A worker took the job. The claimant's identity says, after the loss of all else, whether it lives."""
 
+    SCHEMA: ClassVar[int] = 2
+
     run: int
     worker: str
     host: str
@@ -114,6 +116,7 @@ class Claimed(Event, tag="claimed", frozen=True):
     pid_namespace: int
     pid_started_at: int
     lease: int
+    uid: int | None = None
 
 
 class Completed(Event, tag="completed", frozen=True):

@@ -231,6 +231,20 @@ def test_a_system_without_a_shell_fails_the_attempt(queuectl: Queuectl, namespac
     assert "/bin/sh" in job["last_error"]
 
 
+def test_a_worker_stays_in_the_folder_that_it_was_started_in(queuectl: Queuectl) -> None:
+    """So relative paths in .env and libpq's settings go on meaning the same, and the jobs' folders can be unmounted."""
+    for name in ("one", "gone"):
+        (queuectl.folder / name).mkdir()
+        queuectl.add("--cwd", name, "--max-retries", "0", "until [ -e ../go ]; do sleep 0.05; done")
+    (queuectl.folder / "gone").rmdir()
+    worker = queuectl.start("run", "--concurrency", "2")
+    eventually(lambda: queuectl.json("list", "--state", "dlq"), "a job of no folder has failed")
+    eventually(lambda: queuectl.json("list", "--state", "processing"), "the other one runs")
+    assert os.path.samefile(f"/proc/{worker.pid}/cwd", queuectl.folder)
+    (queuectl.folder / "go").touch()
+    worker.stop()
+
+
 def test_a_worker_whose_folder_vanished_goes_on(queuectl: Queuectl) -> None:
     place = queuectl.folder / "place"
     place.mkdir()

@@ -1,13 +1,19 @@
 """Floods of output: the disk is held to the limit, head and tail are kept, the job runs on."""
 
+import os
+import re
 from pathlib import Path
 
 import apsw
+import pytest
 
+from queuectl import output
+from queuectl.output import Capture
 from tests.acceptance.cli import Queuectl, eventually
 
 LIMIT = 64 << 10
 MEBIBYTE = 1 << 20
+PIECE = 100_000
 
 
 def test_a_flood_is_held_to_the_limit_and_the_job_runs_on(queuectl: Queuectl) -> None:
@@ -72,6 +78,61 @@ def test_what_a_job_left_behind_is_held_to_the_limit_too(queuectl: Queuectl) -> 
     finally:
         (queuectl.folder / "stop").touch()
     assert most < 100 * MEBIBYTE
+
+
+@pytest.mark.parametrize("kept", [0, LIMIT // 4, LIMIT])
+@pytest.mark.parametrize(("holes", "seen"), [(True, False), (True, True), (False, True)])
+def test_output_that_its_job_takes_back_is_held_to_the_limit_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, holes: bool, seen: bool
+) -> None:
+    """The mark counts what was cut of what the job has left and has written since, not what it took back itself."""
+    if not holes:
+        monkeypatch.setattr(output, "_libc", lambda: NoHoles)
+    capture = Capture(str(tmp_path), "a", 1, LIMIT)
+    file = capture.descriptors[0]
+    os.write(file, b"1" * (3 * MEBIBYTE))
+    capture.hold_to_limit()
+    cut_before = 0 if holes or kept < LIMIT // 2 else 3 * MEBIBYTE - LIMIT // 2
+    os.ftruncate(file, kept := min(kept, os.fstat(file).st_size))
+    if seen:
+        capture.hold_to_limit()
+    for _ in range(20):
+        os.write(file, b"2" * PIECE)
+        capture.hold_to_limit()
+        assert os.fstat(file).st_blocks * 512 <= LIMIT + output.BLOCK
+    os.write(file, b"end")
+    assert capture.tails()[0].endswith("end")
+    capture.settle()
+    capture.discard()
+    text = (tmp_path / "a" / "1.stdout").read_text()
+    head = min(kept, LIMIT // 2)
+    assert text.startswith("1" * head + "2" * (LIMIT // 2 - head))
+    assert text.endswith("end")
+    (cut,) = re.findall(r"\n… (\d+) bytes cut \(max-output\) …\n", text)
+    assert len(text) - len(output.cut_mark(int(cut))) + int(cut) == kept + cut_before + 20 * PIECE + len("end")
+
+
+class NoHoles:
+    """A C library on a file system that can make none."""
+
+    @staticmethod
+    def fallocate(*_: int) -> int:
+        """Operation not supported."""
+        return -1
+
+
+def test_output_that_was_taken_back_and_is_short_has_no_mark(tmp_path: Path) -> None:
+    capture = Capture(str(tmp_path), "a", 1, LIMIT)
+    file = capture.descriptors[0]
+    os.write(file, b"1" * MEBIBYTE)
+    capture.hold_to_limit()
+    capture.publish()
+    os.ftruncate(file, 0)
+    os.write(file, b"end")
+    assert capture.tails()[0] == "end"
+    capture.settle()
+    capture.discard()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_odd_output_is_kept_byte_for_byte(queuectl: Queuectl) -> None:

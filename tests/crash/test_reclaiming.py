@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from queuectl import process
 from queuectl.application import NewJob, Queue
@@ -66,11 +67,9 @@ class Host:
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    place = Path.cwd()
     one, two = Host(tmp_path / "queue.db", "one"), Host(tmp_path / "queue.db", "two")
     with closing(one.store), closing(two.store):
         yield one, two
-    os.chdir(place)
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
@@ -86,6 +85,29 @@ def spec(folder: Path) -> Enqueued:
         jitter=False,
         cwd=str(folder),
     )
+
+
+@pytest.mark.parametrize("on_a_server", [True, False])
+def test_what_holds_the_lock_below_another_home_is_found_where_the_queue_is_on_a_server(
+    tmp_path: Path, on_a_server: bool
+) -> None:
+    """It has left its session, and has no token; on a file, a folder of that name is another queue's."""
+    (tmp_path / "place").mkdir()
+    folders = [str(tmp_path / home / "267c.output") for home in ("one", "two")]
+    one, two = (Runner(each, "log", "w", SystemClock(), spans_hosts=on_a_server) for each in folders)
+    command = "env -i setsid sh -c 'echo $$ > pid; exec sleep 300' & until [ -s pid ]; do sleep 0.05; done; sleep 300"
+    job = Job("a", structs.replace(spec(tmp_path / "place"), command=command), 1, 0, 0, 1, run=1)
+    assert one.reserve(job)
+    assert one.start(job) is None
+    eventually(lambda: (tmp_path / "place" / "pid").exists() and (tmp_path / "place" / "pid").read_text(), "it runs")
+    pid = int((tmp_path / "place" / "pid").read_text())
+    try:
+        eventually(lambda: two.clear(job), "nothing is left, or it is not seen")
+        assert alive(pid) is not on_a_server
+    finally:
+        one.kill_all()
+        eventually(one.ended, "the command is reaped")
+        eventually(lambda: not one.end_leftovers(0), "and what it left")
 
 
 def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path: Path) -> None:

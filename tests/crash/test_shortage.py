@@ -3,16 +3,19 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGKILL
+from threading import Thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
-from queuectl import output_watch
+from queuectl import output_watch, process
 from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError
 from queuectl.output import Capture
+from queuectl.output_watch import OutputWatch
 from queuectl.runner import Runner
 from queuectl.runtime import SystemClock
 from queuectl.spawning import ShortageError
@@ -20,15 +23,13 @@ from tests.acceptance.cli import eventually
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    here = Path.cwd()
-    yield Runner(str(tmp_path / "output"), "log", "w1", SystemClock())
-    os.chdir(here)
+def runner(tmp_path: Path) -> Runner:
+    return Runner(str(tmp_path / "output"), "log", "w1", SystemClock())
 
 
-def a_job(folder: Path) -> Job:
+def a_job(folder: Path, command: str = "true") -> Job:
     spec = Enqueued(
-        command="true",
+        command=command,
         queue="q",
         priority=0,
         max_retries=0,
@@ -65,6 +66,40 @@ def test_a_start_that_fails_for_want_of_processes_is_none(
     assert runner.reserve(job)
     assert runner.start(job) is None
     eventually(runner.ended, "its end")
+
+
+def test_a_start_that_fails_for_want_of_a_thread_is_none(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch over its output is there before the command is: nothing was started that nobody knows of."""
+    job, before = a_job(tmp_path), descriptors()
+
+    def start(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", start)
+    assert runner.reserve(job)
+    with pytest.raises(ShortageError, match="can't start new thread"):
+        runner.start(job)
+    assert (descriptors(), process.children(os.getpid())) == (before, [])
+    monkeypatch.undo()
+    assert runner.reserve(job)
+    assert runner.start(job) is None
+    assert "output watch" in [each.name for each in enumerate_threads() if each.is_alive()]
+    eventually(runner.ended, "its end")
+
+
+def test_a_command_that_was_started_and_of_which_nobody_was_told_is_killed_with_the_others(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(tmp_path, "sleep 300")
+    monkeypatch.setattr(OutputWatch, "add", failing(errno.EIO))
+    assert runner.reserve(job)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        runner.start(job)
+    (pid,) = process.children(os.getpid())
+    runner.kill_all()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGKILL
 
 
 def test_a_lock_for_which_there_is_no_descriptor_is_waited_for(

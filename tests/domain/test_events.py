@@ -295,4 +295,5 @@ def test_the_claimant_is_complete():
         "pid_namespace",
         "pid_started_at",
         "lease",
+        "uid",
     }

@@ -72,12 +72,12 @@ class Driver:
         self.scripts[job_id] = list(scripts) or [Script()]
         self.user.enqueue([NewJob(spec(**promised), job_id)])
 
-    def add_worker(self, *, namespace: int = 1, host: int = 0, **options: Any) -> WorkerProcess:
+    def add_worker(self, *, namespace: int = 1, host: int = 0, uid: int | None = None, **options: Any) -> WorkerProcess:
         """Start a worker."""
         asked, place = WorkerOptions(**options), self.world.hosts[host]
         row = self._row(asked, place, namespace)
         visit = partial(self._visit, row.pid)
-        commands = SimulatedCommands(self.world, row, visit)
+        commands = SimulatedCommands(self.world, row, visit, uid)
         queue = Queue(Connection(self.shared, visit), row.name)
         worker = Worker(queue, commands, place, self.chance.random, row, asked)
         now = self.clock.monotonic()

@@ -24,7 +24,7 @@ __all__ = ["STEPS", "Simulation"]
 
 STEPS = 300
 SETTLED_WITHIN = 600 * SECOND
-COMMANDS = frozenset({"reserve", "start", "started", "ended", "end", "end_leftovers", "clear"})
+COMMANDS = frozenset({"reserve", "start", "started", "ended", "end", "end_leftovers", "kill_all", "clear"})
 """Points at which no store is asked, so none can be busy."""
 
 

@@ -2,9 +2,11 @@
 
 from itertools import pairwise
 
+import pytest
+
 from queuectl.domain.events import Cancelled, Exited, NotStarted, Released, RetryScheduled, Signalled, TimedOut
 from tests.simulation.driver import Driver
-from tests.simulation.world import FOR_EVER, SECOND, Script
+from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
 
 STUBBORN = Script(lasts=FOR_EVER, obeys=None)
 OBEDIENT = Script(lasts=FOR_EVER, obeys=SECOND // 2)
@@ -232,3 +234,22 @@ def test_what_each_job_left_behind_has_a_grace_period_of_its_own() -> None:
     assert not driver.world.living("a")
     assert driver.world.living("b"), "killed when the first one's grace period was over"
     assert driver.run_until(lambda: not driver.world.living("b"), 10)
+
+
+def test_a_worker_that_has_to_end_kills_also_what_is_in_no_slot() -> None:
+    """Its command was started, and then something went wrong that nobody had thought of."""
+    driver = Driver()
+    process = driver.add_worker()
+    driver.enqueue("a", STUBBORN)
+
+    def fault(_: WorkerProcess | None, point: str) -> None:
+        if point == "started":
+            raise MemoryError
+
+    driver.fault = fault
+    with pytest.raises(MemoryError):
+        driver.run(1)
+    assert driver.world.living("a")
+    assert not process.worker.slots
+    process.worker.kill()
+    assert not driver.world.living("a")

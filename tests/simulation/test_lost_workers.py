@@ -85,6 +85,21 @@ def test_the_job_of_a_silent_worker_is_free_when_its_lease_is_over() -> None:
     assert 15 < freed_after(driver, "a") < 25
 
 
+@pytest.mark.parametrize(("finder", "at_least", "at_most"), [(1, 0, 2), (2, 18, 24)])
+def test_another_user_s_job_on_a_shared_store_is_free_when_its_lease_is_over(
+    monkeypatch: pytest.MonkeyPatch, finder: int, at_least: float, at_most: float
+) -> None:
+    """Its processes could not be found by whoever frees it: the first user's next worker can, and has the lease."""
+    driver = Driver()
+    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    lost = driver.add_worker(lease=20 * SECOND, uid=1)
+    driver.enqueue("a", LONG, SHORT)
+    driver.run(1)
+    driver.add_worker(lease=20 * SECOND, uid=finder)
+    lost.alive = False
+    assert at_least < freed_after(driver, "a") < at_most
+
+
 def test_where_a_process_cannot_be_seen_the_lease_decides() -> None:
     driver, lost = with_a_lost_job(namespace=2, lease=20 * SECOND)
     lost.alive = False

@@ -1,5 +1,6 @@
 """A store that is locked, fails to say that it has committed, or holds a damaged event: no result is lost."""
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from signal import SIGKILL
@@ -53,6 +54,34 @@ def test_a_store_that_is_often_busy_loses_no_result(often: float) -> None:
     assert driver.run_until(lambda: all(driver.state(job_id) == "done" for job_id in JOBS), 600)
     assert process.alive
     assert [driver.history(job_id) for job_id in JOBS] == [["enqueued", "claimed", "completed"]] * len(JOBS)
+
+
+def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytest.LogCaptureFixture) -> None:
+    driver = Driver()
+    driver.add_worker(drain=True)
+    driver.enqueue("a", Script(lasts=20 * SECOND))
+    driver.run(1)
+    caplog.set_level(logging.INFO, "queuectl.worker")
+    told: list[tuple[float, list[str]]] = []
+    for seconds, away in [(0.5, True), (2, False), (30, True), (2, False)]:
+        caplog.clear()
+        busy(driver, lambda point, away=away: away and point in STORE)
+        driver.run(seconds)
+        told += [(seconds, [record.levelname for record in caplog.records if "store" in record.getMessage()])]
+    assert told == [(0.5, []), (2, []), (30, ["WARNING"]), (2, ["INFO"])]
+    assert driver.history("a")[-1] == "completed"
+
+
+def test_nothing_is_told_of_a_store_that_is_away_for_less_than_5_s(caplog: pytest.LogCaptureFixture) -> None:
+    driver = Driver()
+    driver.add_worker()
+    caplog.set_level(logging.INFO, "queuectl.worker")
+    for _ in range(3):
+        busy(driver, lambda point: point in STORE)
+        driver.run(4.5)
+        driver.fault = lambda process, point: None
+        driver.run(0.5)
+    assert [record.getMessage() for record in caplog.records if "store" in record.getMessage()] == []
 
 
 def test_a_result_waits_for_a_store_that_is_locked_for_longer_than_the_lease() -> None:
@@ -263,6 +292,31 @@ def test_what_is_killed_while_a_beat_hangs_costs_no_attempt(monkeypatch: pytest.
     driver.fault = fault
     driver.run(20)
     assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
+
+
+def test_a_worker_without_a_lifeline_claims_nothing_and_is_not_said_to_have_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = Driver()
+    shared_store(driver, monkeypatch)
+    process = driver.add_worker()
+    began = driver.history("$worker:w1")
+    short = True
+
+    def live_until(_: int) -> None:
+        if short:
+            raise StoreBusyError("nothing could end the jobs of this worker if it hung")
+
+    monkeypatch.setattr(process.commands, "live_until", live_until)
+    with pytest.raises(StoreBusyError):
+        process.worker.start()
+    driver.run(6)  # the beat that succeeded before is no longer new
+    driver.enqueue("a")
+    driver.run(10)
+    assert (driver.history("$worker:w1"), driver.history("a")) == (began, ["enqueued"])
+    short = False
+    driver.run(10)
+    assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
 def test_on_one_machine_a_job_outlives_its_lease_while_the_store_is_locked() -> None:

@@ -182,11 +182,18 @@ class World:
 class SimulatedCommands:
     """See Commands. `visit` is called before each call: it may raise, or let time pass and others run."""
 
-    def __init__(self, world: World, me: WorkerRow, visit: Callable[[str], None] = lambda point: None) -> None:
+    def __init__(
+        self,
+        world: World,
+        me: WorkerRow,
+        visit: Callable[[str], None] = lambda point: None,
+        uid: int | None = None,
+    ) -> None:
         self.world, self.me, self._visit = world, me, visit
         self.runs: dict[str, Process] = {}
         self.leftovers: list[tuple[Process, int]] = []
         self.lives_until = FOR_EVER
+        self.uid = uid
 
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")
@@ -248,6 +255,13 @@ class SimulatedCommands:
                 self.leftovers.remove((run, ended))
         return len(self.leftovers)
 
+    def kill_all(self) -> None:
+        self._visit("kill_all")
+        now = self.world.clock.monotonic()
+        for run in [*self.runs.values(), *(run for run, _ in self.leftovers)]:
+            for process in self.world.living(run.job_id, run.run):
+                process.signal(SIGKILL, now)
+
     def live_until(self, moment: int) -> None:
         self.lives_until = moment
 
@@ -270,10 +284,13 @@ class SimulatedCommands:
     def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
         if who.boot_id != self.me.boot_id:
             return False if who.host == self.me.host and not spans_hosts else None
-        if who.pid_namespace != self.me.pid_namespace:
+        if who.pid_namespace != self.me.pid_namespace or (spans_hosts and self.is_of_another_user(who)):
             return None
         worker = self.world.workers.get(who.pid)
         return worker is not None and worker.alive and worker.row.pid_started_at == who.pid_started_at
+
+    def is_of_another_user(self, who: Identity) -> bool:
+        return getattr(who, "uid", None) not in (None, self.uid)
 
     def _unlock(self, job_id: str) -> None:
         if self.world.locks.get((self.me.host, job_id)) == self.me.pid:

@@ -1,0 +1,51 @@
+"""Who is seen to live: a claimant of another user on a server's queue only by who may look at all processes."""
+
+import os
+
+import pytest
+from msgspec.structs import replace
+
+from queuectl import process
+from tests.domain.scenario import claimed
+
+ME, ANOTHER = 12001, 12002
+KILL, PTRACE = 0x20, 0x80000
+
+
+@pytest.fixture(params=[True, False], ids=["may look at all", "may not"])
+def reaches_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """We are ME."""
+    monkeypatch.setattr(os, "geteuid", lambda: ME)
+    monkeypatch.setattr(process, "_reaches_all", lambda: request.param)
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+@pytest.mark.parametrize("uid", [None, ME, ANOTHER])
+def test_a_claimant_of_another_user_is_seen_as_one_on_another_machine(
+    reaches_all: bool, uid: int | None, lives: bool
+) -> None:
+    claim = replace(
+        claimed(),
+        host=os.uname().nodename,
+        boot_id=process.boot_id(),
+        pid=os.getpid(),
+        pid_namespace=process.pid_namespace(),
+        pid_started_at=process.started_at(os.getpid()) - (not lives),
+        uid=uid,
+    )
+    assert process.alive(claim, spans_hosts=False) is lives
+    assert process.alive(claim, spans_hosts=True) is (lives if uid != ANOTHER or reaches_all else None)
+
+
+@pytest.mark.parametrize(("capabilities", "all_of_them"), [(KILL | PTRACE, True), (KILL, False), (PTRACE, False)])
+def test_root_may_have_lost_the_right_to_look(
+    monkeypatch: pytest.MonkeyPatch, capabilities: int, all_of_them: bool
+) -> None:
+    monkeypatch.setattr(process, "_read", lambda path: b"Name:\ta: b\nCapEff:\t%016x\n" % capabilities)
+    assert process._reaches_all.__wrapped__() is all_of_them
+
+
+def test_where_the_system_does_not_tell_no_other_user_is_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_read", lambda path: b"")
+    assert process._reaches_all.__wrapped__() is False
