@@ -38,6 +38,7 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
     refusal = None if path == MEMORY else foreign(path)
     if path != MEMORY:
         _make_file(path, refusal)
+        file_at(path)
     with translated(path):
         db = _open(path, only_read=refusal is not None)
         db.set_busy_timeout(busy_timeout // 1000)
@@ -181,11 +182,19 @@ def set_wal_mode(path: str) -> None:
 
 
 def file_at(path: str) -> tuple[int, int] | None:
-    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring."""
+    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring.
+
+    Raises StoreError for a file with two names: each would have a -wal of its own, and the two overwrite each other.
+    """
     try:
         found = os.stat(path)
     except OSError:
         return None
+    if found.st_nlink > 1:
+        raise StoreError(
+            f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
+            f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
+        )
     return found.st_dev, found.st_ino
 
 

@@ -133,7 +133,7 @@ class SqliteStore(AppendedLog):
         return head_of(found[0][:3]) if found[0][0] is not None else self._base
 
     def _check_file(self) -> None:
-        """Refuse to write to a file that is no longer the one at its path: nobody would ever see it."""
+        """Refuse to write to a file that is no longer the one at its path alone: nobody would ever see it."""
         if self._file is not None and self._file != file_at(self.path):
             raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
 
