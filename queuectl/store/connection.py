@@ -6,6 +6,7 @@ such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html,
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import apsw
 
 from queuectl.errors import StoreBusyError, StoreError
+from queuectl.store.forks import check_inherited
 from queuectl.store.format import check_format, new_meta
 from queuectl.store.owners import foreign
 from queuectl.store.segments import lost
@@ -37,8 +39,8 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
     check_library(apsw.sqlite_lib_version())
     refusal = None if path == MEMORY else foreign(path)
     if path != MEMORY:
+        check_inherited(path)
         _make_file(path, refusal)
-        file_at(path)
     with translated(path):
         db = _open(path, only_read=refusal is not None)
         db.set_busy_timeout(busy_timeout // 1000)
@@ -190,7 +192,7 @@ def file_at(path: str) -> tuple[int, int] | None:
         found = os.stat(path)
     except OSError:
         return None
-    if found.st_nlink > 1:
+    if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
         raise StoreError(
             f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
             f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
