@@ -380,3 +380,23 @@ def test_a_broken_file_is_called_damaged(store, path, clock):
     with pytest.raises(StoreError, match="damaged: run `queuectl recover`") as refusal:
         open_store(path, clock).load("job-1")
     assert refusal.value.exit_code == 5
+
+
+def test_a_long_reader_lets_the_wal_grow_and_it_shrinks_when_that_one_goes(path, clock, monkeypatch):
+    limit = 1 << 20
+    monkeypatch.setattr(connection, "JOURNAL_LIMIT", limit)
+    monkeypatch.setattr(connection, "CHECKPOINT_AFTER", 100)
+    store, reader = open_store(path, clock), apsw.Connection(path)
+    add(store, new("first"))
+    reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
+    for number in range(8):
+        add(store, new(f"large-{number}", command="x" * limit))
+    assert os.path.getsize(path + "-wal") > 8 * limit
+    assert reader.execute("SELECT count(*) FROM events").fetchall() == [(1,)]
+    reader.execute("COMMIT")
+    for number in range(3):
+        add(store, new(f"small-{number}"))
+    assert os.path.getsize(path + "-wal") <= limit
+    assert store.head().position == 12
+    reader.close()
+    store.close()
