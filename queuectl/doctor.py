@@ -80,6 +80,9 @@ def installation() -> Iterator[Finding]:
     else:
         yield Finding("orphans", "warning", "no subreaper here: a job's orphans may escape its worker")
     yield _cgroup()
+    if os.geteuid() == 0:
+        what = "this is root: workers that it starts run every job as root"
+        yield Finding("user", "warning", what, "queuectl run, as a user of its own that owns the queue")
 
 
 def _cgroup() -> Finding:

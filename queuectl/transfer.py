@@ -239,6 +239,7 @@ def _publish(part: str, path: str) -> None:
     """Give a finished file its name, which must be free, and see that both are on disk."""
     try:
         os.link(part, path)
+        os.unlink(part)  # at once: a queue that has two names is not written to
     except FileExistsError:
         raise UsageError(f"{path} exists: it is not overwritten, choose another name") from None
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)

@@ -93,6 +93,7 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     runner = Runner(*mine, session.clock, max_output, environ, store.spans_hosts)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
+    _warn_root(row.name)
     for _ in range(_patiently(lambda: store.asked(row.name)[0], wakeup.sleep)):  # before it was there
         worker.stop()
     try:
@@ -104,6 +105,14 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     if worker.failure is not None:
         raise worker.failure
     _patiently(worker.finish, wakeup.sleep)
+
+
+def _warn_root(name: str) -> None:
+    if os.geteuid() == 0:
+        import logging
+
+        what = "worker %s runs its jobs as root: whoever can write to the queue is root here (SECURITY.md)"
+        logging.getLogger("queuectl.worker").warning(what, name)
 
 
 def _patiently(step: Callable[[], T], sleep: Sleep) -> T:

@@ -6,6 +6,7 @@ such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html,
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import apsw
 
 from queuectl.errors import StoreBusyError, StoreError
+from queuectl.store.forks import check_inherited
 from queuectl.store.format import check_format, new_meta
 from queuectl.store.owners import foreign
 from queuectl.store.segments import lost
@@ -37,6 +39,7 @@ def connect(path: str, busy_timeout: int) -> apsw.Connection:
     check_library(apsw.sqlite_lib_version())
     refusal = None if path == MEMORY else foreign(path)
     if path != MEMORY:
+        check_inherited(path)
         _make_file(path, refusal)
     with translated(path):
         db = _open(path, only_read=refusal is not None)
@@ -181,11 +184,19 @@ def set_wal_mode(path: str) -> None:
 
 
 def file_at(path: str) -> tuple[int, int] | None:
-    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring."""
+    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring.
+
+    Raises StoreError for a file with two names: each would have a -wal of its own, and the two overwrite each other.
+    """
     try:
         found = os.stat(path)
     except OSError:
         return None
+    if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
+        raise StoreError(
+            f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
+            f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
+        )
     return found.st_dev, found.st_ino
 
 

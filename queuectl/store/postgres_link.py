@@ -18,6 +18,7 @@ from psycopg.pq.abc import PGresult
 from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store.base import VersionConflictError
+from queuectl.store.forks import Opener
 from queuectl.store.postgres_errors import first_line, meaning, not_understood, will_pass
 from queuectl.store.postgres_pipeline import Step, exchange, rows_of
 from queuectl.store.postgres_url import place_of, without_password
@@ -73,6 +74,7 @@ class Link:
         except psycopg.Error as error:
             raise not_understood(error, self.shown) from None
         self._db: psycopg.Connection[Row] | None = None
+        self._opener = Opener(self.shown)
         self._clock, self._retry_at = SystemClock(), 0
         self._closed = self._listening = self._heard = False
         self.inside = False
@@ -104,7 +106,8 @@ class Link:
             raise
 
     def check_open(self) -> None:
-        """Raises StoreError when it was closed."""
+        """Raises StoreError when it was closed, or is another process's."""
+        self._opener.check()
         if self._closed:
             raise StoreError(f"the queue {self.shown} is closed")
 
@@ -130,7 +133,7 @@ class Link:
     def drop(self) -> None:
         """Have no more to do with this connection: the next statement makes another."""
         self.inside, self._waiting = False, []
-        if self._db is not None:
+        if self._db is not None and not self._opener.gone:
             self._db.close()
 
     def close(self) -> None:
@@ -245,7 +248,7 @@ class Link:
     def roll_back(self) -> None:
         """Undo what the transaction did. With a broken connection there is nothing left to undo."""
         self.inside, self._waiting = False, []
-        if self._db is not None and not self._db.closed:
+        if self._db is not None and not self._db.closed and not self._opener.gone:
             with suppress(psycopg.Error):
                 self._db.execute("ROLLBACK", prepare=False)
 

@@ -14,6 +14,7 @@ from queuectl.store.archive import Keeping
 from queuectl.store.base import Head, NoTextError, Sign, VersionConflictError
 from queuectl.store.connection import APPLICATION_ID, MEMORY, connect, file_at, first_use, set_wal_mode, translated
 from queuectl.store.dialect import SQLITE
+from queuectl.store.forks import Opener
 from queuectl.store.format import check_format, check_place
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class SqliteStore(AppendedLog):
         self, path: str, clock: Clock, busy_timeout: int = 10_000_000, keep: Keep = lambda stored: Keeping()
     ) -> None:
         self.path = path
+        self._opener = Opener(path)
         self._db, self._file = _connected(path, busy_timeout)
         self._synchronous = "FULL"
         self._doubtful = os.path.exists(self._mark)
@@ -70,6 +72,7 @@ class SqliteStore(AppendedLog):
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
     def _in_transaction(self) -> bool:
+        self._opener.check()
         try:
             return self._db.in_transaction
         except apsw.ConnectionClosedError as error:
@@ -133,7 +136,7 @@ class SqliteStore(AppendedLog):
         return head_of(found[0][:3]) if found[0][0] is not None else self._base
 
     def _check_file(self) -> None:
-        """Refuse to write to a file that is no longer the one at its path: nobody would ever see it."""
+        """Refuse to write to a file that is no longer the one at its path alone: nobody would ever see it."""
         if self._file is not None and self._file != file_at(self.path):
             raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
 
@@ -257,14 +260,18 @@ class SqliteStore(AppendedLog):
 
     def close(self) -> None:
         """See EventStore. Who has seen a sync fail does not go before the next one is safe from it, or told."""
+        if self._opener.gone:
+            return
         if self._doubtful:
             self._close_hole()
         if self._keeper is not None:
             self._keeper.close()
         with translated(self.path):
             self._db.close()
+        self._opener.closes()
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        self._opener.check()
         try:
             return self._db.execute(sql, parameters).fetchall()
         except apsw.ConnectionClosedError as error:

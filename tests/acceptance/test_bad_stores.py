@@ -86,6 +86,30 @@ def test_a_queue_that_moved(queuectl: Queuectl) -> None:
     assert "moved to /elsewhere/queue.db" in done.err
 
 
+def test_one_with_two_names(queuectl: Queuectl) -> None:
+    """By turns through both, jobs that were acknowledged would be lost."""
+    queuectl.add("--id", "a", "true")
+    other = queuectl.folder / "hard.db"
+    os.link(queuectl.db, other)
+    for name in (queuectl.db, other):
+        _refused(queuectl, name, "another name (a hard link)", f"find / -xdev -samefile {name}")
+    assert not list(queuectl.folder.glob("hard.db?*"))
+    done = queuectl("doctor")
+    assert (done.code, f"problem  queue: the queue {queuectl.db} has another name" in done.out) == (1, True)
+    other.unlink()
+    queuectl.drain()
+    assert queuectl.state("a") == "done"
+
+
+def test_recover_takes_the_path_from_a_file_with_two_names(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    os.link(queuectl.db, queuectl.folder / "hard.db")
+    queuectl.ok("recover")
+    queuectl.drain()
+    assert queuectl.state("a") == "done"
+    assert queuectl.db.stat().st_nlink == 1
+
+
 def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:
     (queuectl.folder / "file").write_text("")
     for place in ("file/queue.db", "/proc/nowhere/queue.db", "/dev/null/queue.db"):

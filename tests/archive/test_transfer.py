@@ -221,6 +221,15 @@ def test_a_backup_overwrites_nothing(lived, tmp_path):
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
+def test_a_backup_has_one_name_before_anything_waits_for_the_disk(lived, tmp_path, monkeypatch):
+    """A queue with two names is refused, so its old name goes at once."""
+    copy, seen, sync = tmp_path / "copy.db", [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: seen.append(copy.exists() and copy.stat().st_nlink) or sync(file))
+    transfer.back_up(lived, str(copy), unarchived, nothing)
+    assert seen[-1] == 1
+    assert 2 not in seen
+
+
 def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):
     import apsw
 

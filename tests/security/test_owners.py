@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuectl import recovery
+from queuectl import doctor, recovery
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
@@ -151,3 +151,21 @@ def test_a_folder_of_root_is_nobodys_in_particular(tmp_path: Path, monkeypatch: 
     assert foreign(str(tmp_path / "queue.db")) is None
     (tmp_path / "queue.db").touch()
     assert "root" in str(foreign(str(tmp_path / "queue.db")))
+
+
+@needs_root
+def test_a_worker_of_root_says_so_once(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    done = queuectl.drain()
+    assert (done.out, [" warning worker " in line for line in done.err.splitlines() if "as root" in line]) == (
+        "",
+        [True],
+    )
+    assert "as root" not in queuectl.drain("--log-level", "error").err
+    assert "as root" not in queuectl("worker", "list").err
+
+
+@pytest.mark.parametrize(("user", "told"), [(0, ["warning"]), (NOBODY, [])])
+def test_the_doctor_says_who_is_root(monkeypatch: pytest.MonkeyPatch, user: int, told: list[str]) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert [each.level for each in doctor.installation() if each.about == "user"] == told

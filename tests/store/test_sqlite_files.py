@@ -262,6 +262,33 @@ def test_nothing_is_written_to_a_file_that_is_no_longer_at_its_path(store, path,
     assert everything(store) == before
 
 
+def test_nothing_is_written_to_a_file_that_has_got_another_name(store, path):
+    """Each name would have a -wal and an archive of its own, and what one says overwrite what the other said."""
+    add(store, new("a"))
+    before = everything(store)
+    os.link(path, path + ".link")
+    for write in (lambda: add(store, new("b")), lambda: store.hold("a"), lambda: store.beat(a_worker())):
+        with pytest.raises(StoreError, match="another name") as refusal:
+            write()
+        assert refusal.value.exit_code == 5
+    assert everything(store) == before
+    assert not store._db.in_transaction
+    os.unlink(path + ".link")
+    assert add(store, new("b")) == [store.load("b")]
+
+
+def test_a_file_with_two_names_is_not_opened_by_either(store, path, clock):
+    add(store, new("a"))
+    os.link(path, path + ".link")
+    for name in (path, path + ".link"):
+        with pytest.raises(StoreError, match="another name") as refusal:
+            open_store(name, clock)
+        assert refusal.value.exit_code == 5
+    assert not os.path.exists(path + ".link-wal")
+    os.unlink(path + ".link")
+    open_store(path, clock).close()
+
+
 # ── locked, read-only, full, broken ─────────────────────────────────────────────────────────────────
 
 
@@ -353,3 +380,23 @@ def test_a_broken_file_is_called_damaged(store, path, clock):
     with pytest.raises(StoreError, match="damaged: run `queuectl recover`") as refusal:
         open_store(path, clock).load("job-1")
     assert refusal.value.exit_code == 5
+
+
+def test_a_long_reader_lets_the_wal_grow_and_it_shrinks_when_that_one_goes(path, clock, monkeypatch):
+    limit = 1 << 20
+    monkeypatch.setattr(connection, "JOURNAL_LIMIT", limit)
+    monkeypatch.setattr(connection, "CHECKPOINT_AFTER", 100)
+    store, reader = open_store(path, clock), apsw.Connection(path)
+    add(store, new("first"))
+    reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
+    for number in range(8):
+        add(store, new(f"large-{number}", command="x" * limit))
+    assert os.path.getsize(path + "-wal") > 8 * limit
+    assert reader.execute("SELECT count(*) FROM events").fetchall() == [(1,)]
+    reader.execute("COMMIT")
+    for number in range(3):
+        add(store, new(f"small-{number}"))
+    assert os.path.getsize(path + "-wal") <= limit
+    assert store.head().position == 12
+    reader.close()
+    store.close()

@@ -1,0 +1,56 @@
+"""An open store is its process's own, and no forked child's: two that use one connection wreck it for both.
+
+Of a server each would read the other's answers. In a file the child has none of the locks that SQLite there takes for
+given, and that goes on for whatever the child opens of the same file: who closes it last elsewhere takes the -wal away,
+and the child acknowledges what nobody will see. Kept where forks happen, so that asking costs no system call.
+"""
+
+import os
+from weakref import WeakSet
+
+from queuectl.errors import StoreError
+
+__all__ = ["Opener", "check_inherited"]
+
+_inherited: set[str] = set()
+
+
+class Opener:
+    """The process that opens a store now; `shown` is what messages call the place."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+        self.gone = False
+        """Whether this is a process that was forked since."""
+        _living.add(self)
+
+    def check(self) -> None:
+        """Raises StoreError in a process that was forked since."""
+        if self.gone:
+            raise _refusal(self.shown)
+
+    def closes(self) -> None:
+        """It has nothing open there any more."""
+        _living.discard(self)
+
+
+_living: WeakSet[Opener] = WeakSet()
+
+
+def check_inherited(path: str) -> None:
+    """Raises StoreError when this process was forked from one that had the file open."""
+    if path in _inherited:
+        raise _refusal(path)
+
+
+def _refusal(shown: str) -> StoreError:
+    return StoreError(f"this process was forked with the queue {shown} open: close it before, or start processes anew")
+
+
+def _forked() -> None:
+    for opener in _living:
+        opener.gone = True
+        _inherited.add(opener.shown)
+
+
+os.register_at_fork(after_in_child=_forked)

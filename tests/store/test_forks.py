@@ -1,0 +1,100 @@
+"""A store is used by the process that opened it, and by no child that was forked from it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from queuectl.errors import StoreError
+from queuectl.store import open_store
+from queuectl.store.base import EventStore
+from tests.store.places import Places
+from tests.store.vocabulary import SettableClock, a_worker, add, chained, new, stored
+
+USES: dict[str, Callable[[EventStore], object]] = {
+    "reads": lambda store: store.load("a"),
+    "asks for a digest": lambda store: store.digest_at(1),
+    "writes": lambda store: add(store, new("theirs")),
+    "says that it lives": lambda store: store.beat(a_worker()),
+}
+
+
+def told_in_a_child(work: Callable[[], object]) -> str:
+    """What the work of a forked child is refused with."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.write(writing, _refusal(work).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read().decode()
+    os.waitpid(child, 0)
+    return told
+
+
+def _refusal(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except StoreError as error:
+        return str(error)
+    return "done"
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("meanwhile", ["idle", "in a transaction"])
+def test_a_forked_child_is_refused_and_its_parent_goes_on(
+    shared: Places, url: str, use: Callable[[EventStore], object], meanwhile: str
+) -> None:
+    store = shared.open(url)
+    add(store, new("a"))
+
+    def uses_and_closes() -> None:
+        try:
+            use(store)
+        finally:
+            store.close()
+
+    if meanwhile == "idle":
+        told = told_in_a_child(uses_and_closes)
+    else:
+        with store.transaction():
+            add(store, new("b"))
+            told = told_in_a_child(uses_and_closes)
+    assert "was forked with the queue" in told
+    add(store, new("c"))
+    assert [row.stream_id for row in stored(store)] == ["a", *(["b"] if meanwhile != "idle" else []), "c"]
+    assert [row.digest for row in stored(store)] == chained(stored(store))
+
+
+ANOTHER_PROGRAM = "import apsw, sys; db = apsw.Connection(sys.argv[1]); db.execute('DELETE FROM workers'); db.close()"
+
+
+def test_a_file_that_the_parent_had_open_is_not_opened_anew(in_a_file: EventStore, path: str) -> None:
+    """The parent closes, another program too: the -wal would go while the child writes to it."""
+    add(in_a_file, new("a"))
+
+    def opens_and_writes() -> None:
+        mine = open_store(path, SettableClock())
+        subprocess.run([sys.executable, "-c", ANOTHER_PROGRAM, path], check=True)
+        add(mine, new("b"))
+
+    assert "close it before" in told_in_a_child(opens_and_writes)
+
+
+def test_what_was_closed_before_can_be_opened_in_the_child(shared: Places, url: str) -> None:
+    store = open_store(url, SettableClock())
+    add(store, new("a"))
+    store.close()
+    assert told_in_a_child(lambda: add(open_store(url, SettableClock()), new("b"))) == "done"
+    assert [row.stream_id for row in stored(shared.open(url))] == ["a", "b"]
+
+
+def test_a_store_in_memory_is_opened_anew() -> None:
+    """It has no file that another process could have open."""
+    store = open_store(":memory:", SettableClock())
+    assert told_in_a_child(lambda: add(open_store(":memory:", SettableClock()), new("b"))) == "done"
+    store.close()
