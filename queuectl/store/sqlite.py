@@ -221,8 +221,10 @@ class SqliteStore(AppendedLog):
         head = self.head().position
         try:
             busy, pages, carried = self._run("PRAGMA wal_checkpoint(PASSIVE)")[0]
-        except StoreError:
+        except StoreError as error:
             self._close_hole()
+            if isinstance(error.__cause__, apsw.FullError):  # the database cannot grow: what is known stays known
+                return self.on_disk()
             raise
         return head if not busy and pages == carried else self.on_disk()
 
