@@ -291,7 +291,7 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
         raise UsageError(f"{path} exists: it is not overwritten, choose another name")
     if not os.path.isdir(folder := os.path.dirname(path) or "."):
         raise UsageError(f"there is no folder {folder}: make it first")
-    part = f"{path}.part-{os.getpid()}"
+    part = os.path.abspath(f"{path}.part-{os.getpid()}")
     try:
         store.copy_to(part)
         head = _checked(opened(part), progress)
@@ -300,6 +300,11 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
         _publish(part, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    except StoreError as error:
+        _, of_the_copy, why = str(error).partition(f"cannot use the queue {part}: ")
+        if of_the_copy:
+            raise UsageError(f"cannot write {path}: {why}") from error
+        raise
     finally:
         for name in (part, f"{part}-wal", f"{part}-shm", f"{part}-journal"):
             with suppress(FileNotFoundError):
