@@ -301,10 +301,9 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     except StoreError as error:
-        _, of_the_copy, why = str(error).partition(f"cannot use the queue {part}: ")
-        if of_the_copy:
-            raise UsageError(f"cannot write {path}: {why}") from error
-        raise
+        if (why := str(error).removeprefix(f"cannot use the queue {part}: ")) == str(error):
+            raise
+        raise UsageError(f"cannot write {path}: {why}") from error
     finally:
         for name in (part, f"{part}-wal", f"{part}-shm", f"{part}-journal"):
             with suppress(FileNotFoundError):
