@@ -6,7 +6,7 @@ not follow from the one before it.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, cast
 
 from queuectl.domain.events import RecordedEvent
@@ -255,11 +255,8 @@ def reading(path: str, stdin: IO[bytes]) -> Iterator[Iterable[bytes]]:
     One that is longer than any event comes in pieces: what is no log does not fill the memory.
     """
     try:
-        if path == "-":
-            yield _lines(_unpacked(stdin))
-        else:
-            with open(path, "rb") as file:
-                yield _lines(_unpacked(file))
+        with nullcontext(stdin) if path == "-" else open(path, "rb") as file:
+            yield _lines(_unpacked(file))
     except (EOFError, OSError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
