@@ -121,7 +121,9 @@ class Intake:
         if wanted.delay is not None and wanted.at is not None:
             raise UsageError("delay and at exclude each other: give one of them")
         if wanted.at is not None:
-            return {"at": _field("at", lambda text: parse_coming_time(text, self._now), wanted.at)}
+            at = _field("at", lambda text: parse_coming_time(text, self._now), wanted.at)
+            # `+1h` is a promise of that length and not a moment: said again, it is the same job.
+            return {"delay": at - self._now} if wanted.at.strip().startswith("+") else {"at": at}
         return {"delay": 0 if wanted.delay is None else _duration("delay", wanted.delay)}
 
 
