@@ -5,6 +5,7 @@ A job in JSON, the flags, and a line of a file are one thing here, a `JobInput`;
 
 import os
 import shlex
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -72,7 +73,7 @@ class Intake:
         for number, raw in enumerate(iter(lambda: file.readline(MAX_JSON + 1), b""), 1):
             try:
                 _check_length(raw)
-                line = raw.decode().strip()
+                line = raw.removeprefix(BOM_UTF8 if number == 1 else b"").decode().strip()
                 if line:
                     yield replace(self.text(line), line=number)
             except UnicodeDecodeError:
