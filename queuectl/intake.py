@@ -137,9 +137,28 @@ def _looks_like_json(text: str) -> bool:
 def _from_json(text: str) -> JobInput:
     _check_length(text.encode(errors="surrogatepass"))
     try:
-        return msgspec.json.decode(text, type=JobInput)
+        job = msgspec.json.decode(text, type=JobInput)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError(f"not a job in JSON: {error}") from None
+    # Each key has a colon: only where there are more colons than keys can one be given twice.
+    keys = sum(value is not None for value in asdict(job).values()) + len(job.env or ()) + len(job.tags or ())
+    if text.count(":") > keys:
+        _refuse_twice(text)
+    return job
+
+
+def _refuse_twice(text: str) -> None:
+    """Of a key that is given twice the decoder would take the last, and say nothing."""
+    import json
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen = set[str]()
+        for key, _ in pairs:
+            if key in seen:
+                raise UsageError(f"not a job in JSON: {quoted(key)} is given twice")
+            seen.add(key)
+
+    json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
 
 
 def _check_length(raw: bytes) -> None:

@@ -20,6 +20,8 @@ USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
     (("enqueue", "--delay", "99999999w", "true"), "delay"),
     (("enqueue", "--delay", "-5s", "true"), "delay"),
     (("enqueue", "--delay", "", "true"), "delay"),
+    (("enqueue", '{"command": "true", "command": "false"}'), "'command' is given twice"),
+    (("enqueue", '{"command": "true", "env": {"A": "1:2", "A": "3"}}'), "'A' is given twice"),
     (("enqueue", "--at", "someday", "true"), "at"),
     (("enqueue", "--at", "99999-01-01", "true"), "at"),
     (("enqueue", "--at", "1969-12-31T00:00:00Z", "true"), "at"),
