@@ -16,7 +16,7 @@ from queuectl.application import NewJob
 from queuectl.config import SETTINGS, Config
 from queuectl.domain.events import Enqueued
 from queuectl.errors import UsageError
-from queuectl.store.base import PAUSE_ALL, is_id
+from queuectl.store.base import is_id
 from queuectl.units import parse_coming_time, parse_duration, quoted
 
 __all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue", "check_worker"]
@@ -236,7 +236,7 @@ def _id(text: str) -> str:
 def check_queue(text: str) -> str:
     """A queue's name. Raises UsageError."""
     if not is_id(text):
-        raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} ({PAUSE_ALL}: none)")
+        raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 
 
