@@ -46,7 +46,7 @@ def explain(store: EventStore, job_id: str, *, live: bool) -> Explanation | None
     if job is None:
         return None
     why = dict.fromkeys([*facts, *_situation(store, job, live)])
-    return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job)))
+    return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job, live)))
 
 
 def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:
@@ -130,11 +130,15 @@ def _running(store: EventStore, job: Job, claim: e.Claimed, live: bool) -> Itera
 
 def _sign_of_life(store: EventStore, claim: e.Claimed, now: int) -> str:
     beat = next((row.last_heartbeat for row in store.workers() if row.name == claim.worker), None)
-    if alive(claim, store.spans_hosts) is False:
+    if _is_dead(store, claim):
         return "is lost, its process is gone: the next worker that runs frees the job"
     if beat is None:
         return "is no longer listed: the next worker that runs frees the job"
     return f"gave its last sign of life {ago(now - beat * SECOND)} ago"
+
+
+def _is_dead(store: EventStore, claim: e.Claimed) -> bool:
+    return alive(claim, store.spans_hosts) is False
 
 
 def _rounded(duration: int) -> str:
@@ -144,14 +148,17 @@ def _rounded(duration: int) -> str:
 # ── what one can do ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _commands(store: EventStore, job: Job) -> Iterator[str]:
+def _commands(store: EventStore, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         for queue in _pauses(store, job):
             yield "queuectl resume" if queue == PAUSE_ALL else f"queuectl resume {queue}"
         yield f"queuectl cancel {job.id}"
     elif job.state is State.PROCESSING:
         yield f"queuectl logs -f {job.id}"
-        yield f"queuectl cancel {job.id}"
+        if live and job.claim is not None and _is_dead(store, job.claim):
+            yield "queuectl run"
+        if job.cancel_requested is None:
+            yield f"queuectl cancel {job.id}"
     else:
         if job.run and job.state is not State.PURGED:
             yield f"queuectl logs {job.id}"

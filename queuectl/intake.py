@@ -5,6 +5,7 @@ A job in JSON, the flags, and a line of a file are one thing here, a `JobInput`;
 
 import os
 import shlex
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ from queuectl.application import NewJob
 from queuectl.config import SETTINGS, Config
 from queuectl.domain.events import Enqueued
 from queuectl.errors import UsageError
-from queuectl.store.base import PAUSE_ALL, is_id
+from queuectl.store.base import is_id
 from queuectl.units import parse_coming_time, parse_duration, quoted
 
 __all__ = ["DEFAULT_QUEUE", "Intake", "JobInput", "check_queue", "check_worker"]
@@ -72,7 +73,7 @@ class Intake:
         for number, raw in enumerate(iter(lambda: file.readline(MAX_JSON + 1), b""), 1):
             try:
                 _check_length(raw)
-                line = raw.decode().strip()
+                line = raw.removeprefix(BOM_UTF8 if number == 1 else b"").decode().strip()
                 if line:
                     yield replace(self.text(line), line=number)
             except UnicodeDecodeError:
@@ -121,7 +122,9 @@ class Intake:
         if wanted.delay is not None and wanted.at is not None:
             raise UsageError("delay and at exclude each other: give one of them")
         if wanted.at is not None:
-            return {"at": _field("at", lambda text: parse_coming_time(text, self._now), wanted.at)}
+            at = _field("at", lambda text: parse_coming_time(text, self._now), wanted.at)
+            # `+1h` is a promise of that length and not a moment: said again, it is the same job.
+            return {"delay": at - self._now} if wanted.at.strip().startswith("+") else {"at": at}
         return {"delay": 0 if wanted.delay is None else _duration("delay", wanted.delay)}
 
 
@@ -134,9 +137,28 @@ def _looks_like_json(text: str) -> bool:
 def _from_json(text: str) -> JobInput:
     _check_length(text.encode(errors="surrogatepass"))
     try:
-        return msgspec.json.decode(text, type=JobInput)
+        job = msgspec.json.decode(text, type=JobInput)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError(f"not a job in JSON: {error}") from None
+    # Each key has a colon: only where there are more colons than keys can one be given twice.
+    keys = sum(value is not None for value in asdict(job).values()) + len(job.env or ()) + len(job.tags or ())
+    if text.count(":") > keys:
+        _refuse_twice(text)
+    return job
+
+
+def _refuse_twice(text: str) -> None:
+    """Of a key that is given twice the decoder would take the last, and say nothing."""
+    import json
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen = set[str]()
+        for key, _ in pairs:
+            if key in seen:
+                raise UsageError(f"not a job in JSON: {quoted(key)} is given twice")
+            seen.add(key)
+
+    json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
 
 
 def _check_length(raw: bytes) -> None:
@@ -214,7 +236,7 @@ def _id(text: str) -> str:
 def check_queue(text: str) -> str:
     """A queue's name. Raises UsageError."""
     if not is_id(text):
-        raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} ({PAUSE_ALL}: none)")
+        raise UsageError(f"queue: {quoted(text)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
     return text
 
 

@@ -147,7 +147,7 @@ class Past(SqliteStore):
         return [
             row.job_id
             for row in self._standing
-            if row.move in moves and wanted.queue in (None, row.queue) and row.recorded_at >= since
+            if row.move in moves and row.recorded_at >= since and row.queue in (wanted.queues or (row.queue,))
         ]
 
     def _fold(self, ids: Iterable[str]) -> None:

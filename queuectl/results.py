@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from queuectl.application import Queue
 from queuectl.domain.commands import Command
+from queuectl.domain.events import ResultRejected
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, NotArchivedError, RefusedError
 from queuectl.store.base import DamagedEventError
@@ -26,6 +27,7 @@ class Results:
     queue: Queue
     waiting: dict[str, tuple[Command, Job]] = field(default_factory=dict)
     _since: int = 0
+    _rejected: list[str] = field(default_factory=list)
     _unarchived: NotArchivedError | None = None
 
     def add(self, result: Command, job: Job, now: int) -> None:
@@ -40,7 +42,7 @@ class Results:
         return self._since + GROUP_FOR if self.waiting else None
 
     def record(self) -> list[Job]:
-        """Append all to the log; the jobs that result. One damaged job does not keep the results of the others."""
+        """Append all to the log; the jobs that were moved. One damaged job does not keep the results of the others."""
         jobs: list[Job] = []
         with self.recorded(jobs):
             pass
@@ -54,6 +56,7 @@ class Results:
         They are kept until it has been committed. What was committed but not archived is told by `complain`.
         """
         results = list(self.waiting.values())
+        self._rejected.clear()
         try:
             with self.queue.store.transaction():
                 jobs += self._append(results)
@@ -61,16 +64,30 @@ class Results:
         except NotArchivedError as error:
             self._unarchived = error
         self._drop(results)
+        for rejected in self._rejected:
+            log.warning("%s", rejected)
 
     def _append(self, results: Sequence[tuple[Command, Job]]) -> list[Job]:
         known = {job.id: job for _, job in results}
         try:
-            return [job for job in self.queue.execute([result for result, _ in results], known) if job is not None]
+            after = self.queue.execute([result for result, _ in results], known)
         except (RefusedError, NoSuchJobError, DamagedEventError) as error:
             if len(results) > 1:
                 return [job for result in results for job in self._append([result])]
             log.error("job %s: its result cannot be recorded: %s", *known, error)
             return []
+        return [job for job in after if job is not None and self._landed(known[job.id], job)]
+
+    def _landed(self, claimed: Job, job: Job) -> bool:
+        """Whether a result moved its job. Rejected ones are kept to be told: what the job is now is others' doing."""
+        if job.version == claimed.version + 1:  # nothing stands between claim and result
+            return True
+        events = [each.event for each in self.queue.store.records(stream_id=job.id)]
+        if not any(isinstance(event, ResultRejected) and event.run == claimed.run for event in events):
+            return True
+        now = f"run {job.run} is current" if job.run > claimed.run else f"the job is {job.state}"
+        self._rejected.append(f"job {job.id} run {claimed.run}: its result was rejected, {now}")
+        return False
 
     def complain(self) -> None:
         """Raises the NotArchivedError of what was recorded before."""

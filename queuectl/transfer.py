@@ -6,7 +6,7 @@ not follow from the one before it.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, cast
 
 from queuectl.domain.events import RecordedEvent
@@ -256,11 +256,8 @@ def reading(path: str, stdin: IO[bytes]) -> Iterator[Iterable[bytes]]:
     One that is longer than any event comes in pieces: what is no log does not fill the memory.
     """
     try:
-        if path == "-":
-            yield _lines(_unpacked(stdin))
-        else:
-            with open(path, "rb") as file:
-                yield _lines(_unpacked(file))
+        with nullcontext(stdin) if path == "-" else open(path, "rb") as file:
+            yield _lines(_unpacked(file))
     except (EOFError, OSError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -292,7 +289,7 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
         raise UsageError(f"{path} exists: it is not overwritten, choose another name")
     if not os.path.isdir(folder := os.path.dirname(path) or "."):
         raise UsageError(f"there is no folder {folder}: make it first")
-    part = f"{path}.part-{os.getpid()}"
+    part = os.path.abspath(f"{path}.part-{os.getpid()}")
     try:
         store.copy_to(part)
         head = _checked(opened(part), progress)
@@ -301,6 +298,10 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
         _publish(part, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    except StoreError as error:
+        if (why := str(error).removeprefix(f"cannot use the queue {part}: ")) == str(error):
+            raise
+        raise UsageError(f"cannot write {path}: {why}") from error
     finally:
         for name in (part, f"{part}-wal", f"{part}-shm", f"{part}-journal"):
             with suppress(FileNotFoundError):

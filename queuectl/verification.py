@@ -7,6 +7,8 @@ for each event and what it does to its job. The tables are compared at one momen
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
+import msgspec
+
 from queuectl.archive_check import ArchiveCheck
 from queuectl.errors import UsageError
 from queuectl.findings import COMPARE, REBUILD, Report
@@ -83,12 +85,22 @@ def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
             report.add("expected", position, what, COMPARE)
 
 
+class _Told(msgspec.Struct):
+    """What `head --json` prints."""
+
+    position: int
+    digest: str
+
+
 def _head(text: str) -> tuple[int, bytes]:
     position, _, digest = text.strip().replace(":", " ").partition(" ")
+    with suppress(msgspec.MsgspecError):
+        told = msgspec.json.decode(text.encode(errors="replace"), type=_Told)
+        position, digest = str(told.position), told.digest
     with suppress(ValueError):
         if len(bytes.fromhex(digest)) == 32 and 0 <= int(position) <= MAX_POSITION:
             return int(position), bytes.fromhex(digest)
-    raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it")
+    raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it, also with --json")
 
 
 # ── what stands between events, and the archive ─────────────────────────────────────────────────────────

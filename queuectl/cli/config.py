@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from msgspec.structs import asdict
 
 from queuectl import config as settings
 from queuectl.cli.app import new_app
@@ -36,8 +35,7 @@ def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show every setting: its value, and whether a flag, the environment, .env, config set or the default says so."""
     session: Session = ctx.obj
     with session.reading(as_of) as queue:
-        values = [asdict(value) for value in session.config(queue.store).all()]
-    rows = [{"key": v["key"], "value": v["text"], "origin": v["origin"]} for v in values]
+        rows = [_row(value) for value in session.config(queue.store).all()]
     if as_json:
         print(to_json(rows))
         return
@@ -45,11 +43,16 @@ def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
 
 
 @app.command()
-def get(ctx: typer.Context, key: Key, as_of: AsOf = None) -> None:
+def get(ctx: typer.Context, key: Key, as_json: Json = False, as_of: AsOf = None) -> None:
     """Print the bare value of one setting."""
     session: Session = ctx.obj
     with session.reading(as_of) as queue:
-        print(session.config(queue.store).value(key).text)
+        value = session.config(queue.store).value(key)
+    print(to_json(_row(value)) if as_json else value.text)
+
+
+def _row(value: settings.Value) -> dict[str, str]:
+    return {"key": value.key, "value": value.text, "origin": value.origin}
 
 
 @app.command("set", context_settings={"ignore_unknown_options": True})

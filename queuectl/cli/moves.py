@@ -32,15 +32,17 @@ def cancel(
     state: Annotated[
         list[str] | None, typer.Option("--state", "-s", help="All in this state: pending, processing, failed.")
     ] = None,
-    of_queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="All of this queue.")] = None,
+    of_queue: Annotated[
+        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="All of this queue.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="All with this tag.")] = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Call jobs off: pending ones at once, running ones are ended by their worker."""
-    if bool(ids) == bool(state or tag or of_queue is not None):
+    if bool(ids) == bool(state or tag or of_queue):
         raise UsageError("give either ids, or --state, --queue and --tag")
-    wanted = None if ids else _unfinished(state or [], of_queue, tag or [])
+    wanted = None if ids else _unfinished(state or [], of_queue or [], tag or [])
     with ctx.obj.existing() as queue:
         if wanted is not None:
             _cancel_all(queue, queue.store.ids(wanted), reason, yes)
@@ -58,15 +60,15 @@ def _called_off(job: Job, spans_hosts: bool) -> str:
     return f"its worker is told to end it (`queuectl wait {job.id}`, then `retry` brings it back)"
 
 
-def _unfinished(states: list[str], queue: str | None, tags: list[str]) -> JobFilter:
-    """The jobs that can be called off, of these states, this queue, with these tags."""
+def _unfinished(states: list[str], queues: list[str], tags: list[str]) -> JobFilter:
+    """The jobs that can be called off, of these states, these queues, with these tags."""
     for text in states:
         if text not in (*LIVE, FAILED):
             raise UsageError(f"--state {text}: only these can be called off: {', '.join([*LIVE, FAILED])}")
     return JobFilter(
         states=tuple(each for each in LIVE if each in states or not states),
         failed=FAILED in states,
-        queue=None if queue is None else check_queue(queue),
+        queues=tuple(map(check_queue, queues)),
         tags=dict(map(parse_tag, tags)),
         descending=False,
         limit=0,
@@ -113,7 +115,9 @@ def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
 def purge(
     ctx: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")] = None,
-    state: Annotated[str | None, typer.Option("--state", "-s", help="All in this state: done, cancelled, dlq.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", "-s", help="All in this state: done, cancelled, dlq.")
+    ] = None,
     older_than: Annotated[str | None, typer.Option(metavar="7d", help="Only those that ended longer ago.")] = None,
     reason: Reason = "",
     yes: Yes = False,
@@ -123,7 +127,7 @@ def purge(
     if bool(ids) == bool(state or older_than):
         raise UsageError("give either ids, or --state and --older-than")
     with session.existing() as queue:
-        found = queue.resolve(ids) if ids else _finished(queue, session, state, older_than)
+        found = queue.resolve(ids) if ids else _finished(queue, session, state or [], older_than)
         if not found:
             say("nothing to purge")
             return
@@ -134,16 +138,17 @@ def purge(
         purge_all(queue, found, reason, "job")
 
 
-def _finished(queue: Queue, session: Session, state: str | None, older_than: str | None) -> list[str]:
+def _finished(queue: Queue, session: Session, states: list[str], older_than: str | None) -> list[str]:
     names = {**{each.value: each for each in FINISHED}, **ALIASES}
-    if state is not None and state not in names:
-        raise UsageError(f"--state {state}: only finished jobs can be purged ({', '.join(names)})")
+    for text in states:
+        if text not in names:
+            raise UsageError(f"--state {text}: only finished jobs can be purged ({', '.join(names)})")
     try:
         before = session.clock.now() - (parse_duration(older_than) if older_than else 0)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
-    states = FINISHED if state is None else (names[state],)
-    return queue.store.ids(JobFilter(states=states, ended_by=before, descending=False, limit=0))
+    wanted = tuple(names[text] for text in states) or FINISHED
+    return queue.store.ids(JobFilter(states=wanted, ended_by=before, descending=False, limit=0))
 
 
 def purge_jobs(queue: Queue, ids: Sequence[str], reason: str) -> None:

@@ -93,7 +93,9 @@ def list_jobs(
             "--state", "-s", help=f"{', '.join(SHOWN_STATES)}, completed, dead, failed (waits after a failure)."
         ),
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="Only this queue.")] = None,
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Only jobs with this tag.")] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only jobs enqueued since then (-2h, 09:00).")
@@ -109,7 +111,7 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first."""
     session: Session = ctx.obj
-    wanted = _filter(session, state or [], queue, tag or [], since, limit, sort)
+    wanted = _filter(session, state or [], queue or [], tag or [], since, limit, sort)
     with session.reading(as_of) as jobs:
         rows = jobs.store.jobs(wanted)
         now = jobs.store.now()
@@ -123,7 +125,7 @@ def list_jobs(
 
 
 def _filter(
-    session: Session, states: list[str], queue: str | None, tags: list[str], since: str | None, limit: int, sort: str
+    session: Session, states: list[str], queues: list[str], tags: list[str], since: str | None, limit: int, sort: str
 ) -> JobFilter:
     key = sort.removeprefix("-")
     if key not in SORTS:
@@ -131,7 +133,7 @@ def _filter(
     return JobFilter(
         states=tuple(_state(text) for text in states if text != FAILED),
         failed=FAILED in states,
-        queue=queue,
+        queues=tuple(queues),
         tags=dict(parse_tag(text) for text in tags),
         since=None if since is None else _moment(session, since),
         sort=key,

@@ -6,7 +6,8 @@ import typer
 
 from queuectl.application import Queue
 from queuectl.cli.session import Session
-from queuectl.domain.job import Job
+from queuectl.domain.events import Purged
+from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.errors import WaitTimedOutError
 from queuectl.runtime import pause
@@ -26,7 +27,7 @@ def wait(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.reading() as queue:
-        jobs = _ended(queue, session, queue.resolve(ids), until)
+        jobs = [_as_it_ended(queue, job) for job in _ended(queue, session, queue.resolve(ids), until)]
     raise typer.Exit(max(exit_code(job) for job in jobs))
 
 
@@ -48,6 +49,13 @@ def _until_something_changes(queue: Queue, session: Session, waiting: list[str],
         if until is not None and session.clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(waiting[:3])}{' …' if waiting[3:] else ''} not ended yet")
         pause(POLL)
+
+
+def _as_it_ended(queue: Queue, job: Job) -> Job:
+    """A purge hides the state in which a job ended: the log has it."""
+    if job.state is not State.PURGED:
+        return job
+    return fold(each for each in queue.store.records(stream_id=job.id) if type(each.event) is not Purged) or job
 
 
 def exit_code(job: Job) -> int:

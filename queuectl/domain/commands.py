@@ -105,7 +105,8 @@ def decide(command: Command, job: Job | None, now: int) -> list[e.Event]:
 
 def _enqueue(command: Enqueue, job: Job | None) -> list[e.Event]:
     if job is not None and job.spec != command.spec:
-        raise RefusedError(f"the id {command.job_id} is taken by another job (`queuectl show {command.job_id}`)")
+        show = "history" if job.state is State.PURGED else "show"
+        raise RefusedError(f"the id {command.job_id} is taken by another job (`queuectl {show} {command.job_id}`)")
     if job is not None or command.holder is not None:
         return []
     return [command.spec]

@@ -72,11 +72,14 @@ class Count(Struct, frozen=True):
 
 
 class JobFilter(Struct, frozen=True):
-    """Which rows of `jobs` to list. `since` and `ended_by` are microseconds; `limit` 0 means all of them."""
+    """Which rows of `jobs` to list: no states, no queues and `limit` 0 mean all of them.
+
+    `since` and `ended_by` are microseconds.
+    """
 
     states: tuple[State, ...] = ()
     failed: bool = False
-    queue: str | None = None
+    queues: tuple[str, ...] = ()
     tags: Mapping[str, str] = {}
     since: int | None = None
     ended_by: int | None = None

@@ -30,6 +30,9 @@ FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDE
 """
 _TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_TRIGGER)
 
+_WRITING = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_TRUNCATE)
+"""What only the file that is written fails with, where another one is read."""
+
 
 class SqliteStore(AppendedLog):
     """See EventStore in store/base.py."""
@@ -191,7 +194,11 @@ class SqliteStore(AppendedLog):
     def copy_to(self, path: str) -> None:
         """See EventStore. The empty file is there before SQLite writes to it: its own would be as wide as the umask."""
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        self._run("VACUUM INTO ?", (path,))
+        try:
+            self._db.execute("VACUUM INTO ?", (path,))
+        except apsw.Error as error:
+            with translated(path if getattr(error, "extendedresult", 0) in _WRITING else self.path):
+                raise
         set_wal_mode(path)
 
     def settle(self) -> None:
@@ -223,8 +230,10 @@ class SqliteStore(AppendedLog):
         head = self.head().position
         try:
             busy, pages, carried = self._run("PRAGMA wal_checkpoint(PASSIVE)")[0]
-        except StoreError:
+        except StoreError as error:
             self._close_hole()
+            if isinstance(error.__cause__, apsw.FullError):  # the database cannot grow: what is known stays known
+                return self.on_disk()
             raise
         return head if not busy and pages == carried else self.on_disk()
 

@@ -216,9 +216,9 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
         conditions.append(" OR ".join(either))
-    if wanted.queue is not None:
-        conditions.append("queue = ?")
-        parameters.append(wanted.queue)
+    if wanted.queues:
+        conditions.append(f"queue IN ({', '.join('?' * len(wanted.queues))})")
+        parameters += wanted.queues
     for tag in wanted.tags.items():
         conditions.append(tagged)
         parameters += tag

@@ -62,6 +62,12 @@ def test_at_names_the_moment(queuectl: Queuectl) -> None:
     assert queuectl.show(job_id)["next_run_at"] == "2090-01-02T02:04:05Z"
 
 
+def test_a_time_from_now_on_said_again_is_the_same_job(queuectl: Queuectl) -> None:
+    assert [queuectl.add("--id", "same", "--at", "+1h", "true") for _ in range(2)] == ["same", "same"]
+    (promised,) = queuectl.events("enqueued")
+    assert (promised["delay"], promised.get("at")) == (3600 * 1_000_000, None)
+
+
 @pytest.mark.parametrize("job", [("--at", "00:00", "true"), ('{"command": "true", "at": "00:00"}',)])
 def test_a_clock_time_that_has_passed_today_is_tomorrows(queuectl: Queuectl, job: tuple[str, ...]) -> None:
     before = datetime.now(UTC)

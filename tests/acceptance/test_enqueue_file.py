@@ -34,6 +34,12 @@ def test_a_dash_is_stdin(queuectl: Queuectl) -> None:
     assert [row["command"] for row in rows] == [f"echo {i}" for i in range(200)]
 
 
+@pytest.mark.parametrize("line", ["echo one", '{"command": "echo one"}'])
+def test_the_mark_that_editors_put_before_a_text_is_not_part_of_it(queuectl: Queuectl, line: str) -> None:
+    job_id = queuectl.ok("enqueue", "--file", "-", stdin=f"\ufeff{line}\n")
+    assert queuectl.show(job_id)["command"] == "echo one"
+
+
 WRONG_LINES = [
     (b'{"command": "true", "prioriti": 1}', 2, "prioriti"),
     (b'{"queue": "q"}', 2, "command"),

@@ -34,3 +34,24 @@ def test_what_was_said_to_be_done_is_done(queuectl: Queuectl, namespace: list[st
     assert refused
     assert added == "afterwards"
     assert verdict.startswith(f"clean: {len(acknowledged) + 1} event")
+
+
+READING = """
+mount -t tmpfs -o size=400k none "$1" && cd "$1" || exit 99
+"$2" enqueue --id first true && command=$(printf "echo %09000d" 0)
+while "$2" enqueue "$command" > /dev/null 2>&1; do :; done
+cat /dev/zero > filler 2> /dev/null
+"$2" --db ../other.db enqueue true && "$2" --db ../other.db backup copy.db || echo "exit $?"
+"$2" head && "$2" export ../log && wc -l < ../log
+"""
+
+
+def test_a_full_disk_can_still_be_read(queuectl: Queuectl, namespace: list[str]) -> None:
+    place = queuectl.folder / "small"
+    place.mkdir()
+    command = [*namespace, "sh", "-c", READING, "sh", str(place), PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, env=queuectl.env, timeout=120, check=False)
+    assert done.returncode == 0, done
+    first, _, refused, head, lines = done.stdout.splitlines()
+    assert (first, int(lines)) == ("first", int(head.split()[0]) + 1)
+    assert (refused, done.stderr.splitlines()[0]) == ("exit 2", "queuectl: cannot write copy.db: the disk is full")

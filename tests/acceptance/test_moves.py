@@ -122,6 +122,7 @@ def crowd(queuectl: Queuectl) -> Queuectl:
         ("--state pending --queue default", "failed red"),
         ("--state processing", ""),
         ("--queue none", ""),
+        ("--queue none --queue mail", "mail-red mail-blue"),
     ],
 )
 def test_cancel_takes_what_was_named(crowd: Queuectl, flags: str, off: str) -> None:
@@ -200,6 +201,7 @@ def _left(queuectl: Queuectl) -> set[str]:
         (("--state", "completed"), {"done"}),
         (("--state", "dlq"), {"dlq"}),
         (("--state", "dead"), {"dlq"}),
+        (("--state", "done", "--state", "dlq"), {"done", "dlq"}),
         (("--state", "cancelled", "--older-than", "0s"), {"cancelled"}),
         (("--older-than", "0s"), {"done", "dlq", "cancelled"}),
         (("--older-than", "1h"), set()),

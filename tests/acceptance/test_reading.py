@@ -79,6 +79,7 @@ FILTERS = {
     "--state done --state failed": "failed done",
     "--queue mail": "later pending called-off",
     "--queue none": "",
+    "--queue none --queue mail": "later pending called-off",
     "--tag team=red": "pending done",
     "--tag team=red --tag kind=x": "done",
     "--tag team=green": "",

@@ -38,6 +38,8 @@ def test_each_layer_covers_the_one_below(queuectl: Queuectl) -> None:
     assert _layers(queuectl, QUEUECTL_MAX_RETRIES="6")["max-retries"] == ("6", "environment")
     assert _layers(queuectl, QUEUECTL_MAX_RETRIES="")["max-retries"] == ("5", ".env")
     assert queuectl.ok("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "6"}) == "6"
+    (shown,) = (each for each in queuectl.json("config", "show") if each["key"] == "max-retries")
+    assert queuectl.json("config", "get", "max-retries") == shown
     promised = queuectl.add("true", env={"QUEUECTL_MAX_RETRIES": "6"})
     flagged = queuectl.add("--max-retries", "7", "true", env={"QUEUECTL_MAX_RETRIES": "6"})
     assert [queuectl.show(job)["max_retries"] for job in (promised, flagged)] == [6, 7]

@@ -75,3 +75,13 @@ def test_a_purged_job_has_ended(queuectl: Queuectl) -> None:
     queuectl.drain()
     queuectl.ok("purge", job_id)
     assert queuectl("wait", job_id, "--timeout", "5s").code == 5
+
+
+def test_a_purge_changes_nothing_in_how_a_job_ended(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    queuectl.drain()
+    queuectl.ok("retry", job_id)
+    queuectl.ok("cancel", job_id)
+    assert queuectl("wait", job_id).code == 1
+    queuectl.ok("purge", job_id)
+    assert queuectl("wait", job_id, "--timeout", "5s").code == 1

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import resource
 import time
 
 import pytest
@@ -228,6 +229,18 @@ def test_a_backup_has_one_name_before_anything_waits_for_the_disk(lived, tmp_pat
     transfer.back_up(lived, str(copy), unarchived, nothing)
     assert seen[-1] == 1
     assert 2 not in seen
+
+
+def test_where_a_backup_has_no_room_it_is_not_the_queue_that_is_blamed(lived, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(UsageError, match=f"cannot write {tmp_path}/copy.db: "):
+            transfer.back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == []
+    assert not os.path.exists(f"{lived.path}.unsynced")
 
 
 def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):

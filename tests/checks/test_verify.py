@@ -153,6 +153,7 @@ def test_heads_that_were_kept(small):
         head = store.head()
         report = Report(head)
         expect(store, report, [f"{head.position}:{head.digest.hex()}", f"{head.position} {head.digest.hex()}"])
+        expect(store, report, [f'{{"position": {head.position}, "digest": "{head.digest.hex()}"}}\n'])
         expect(store, report, [f"0:{store.base.digest.hex()}"])
         assert report.counts == {}
         expect(store, report, [f"10:{head.digest.hex()}", f"12:{head.digest.hex()}"])

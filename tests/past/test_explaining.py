@@ -2,6 +2,7 @@
 
 import pytest
 
+from queuectl import explaining
 from queuectl.domain import events as e
 from queuectl.explaining import explain
 from queuectl.past import as_of
@@ -117,7 +118,18 @@ def test_it_runs(store, clock):
     assert "worker w1 is no longer listed" in told
     store.beat(a_worker("w1", last_heartbeat=store.now() // SECOND - 3))
     assert "worker w1 gave its last sign of life 3s ago" in why(store)
-    assert state_and_next(store) == ("processing", 2, ["queuectl logs -f a", "queuectl cancel a"])
+    assert state_and_next(store) == ("processing", 2, ["queuectl logs -f a"])
+
+
+@pytest.mark.parametrize(
+    ("notes", "more"), [([], ["queuectl cancel a"]), ([e.CancelRequested(run=1)], [])], ids=["lost", "called off"]
+)
+def test_its_worker_is_lost(store, clock, monkeypatch, notes, more):
+    """What helps is another worker, above all when the cancel only waits for one."""
+    monkeypatch.setattr(explaining, "alive", lambda claim, spans_hosts: False)
+    lives(store, clock, claimed(), *notes)
+    assert "is lost, its process is gone: the next worker that runs frees the job" in why(store)
+    assert state_and_next(store)[2] == ["queuectl logs -f a", "queuectl run", *more]
 
 
 def test_it_is_dead(store, clock):

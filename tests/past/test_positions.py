@@ -22,13 +22,14 @@ FILTERS = [
     JobFilter(states=(State.PENDING,), limit=1, descending=False),
     JobFilter(states=(State.DONE, State.DLQ)),
     JobFilter(failed=True, limit=1),
-    JobFilter(queue="mail", limit=1),
+    JobFilter(queues=("mail",), limit=1),
+    JobFilter(queues=("mail", "default"), limit=3),
     JobFilter(tags={"n": "3"}, limit=1),
     JobFilter(since=START + 9 * SECOND, limit=2),
     JobFilter(sort="attempts", limit=2),
     JobFilter(sort="updated", limit=2, descending=False),
     JobFilter(sort="due", limit=3),
-    JobFilter(sort="priority", limit=2, queue="default"),
+    JobFilter(sort="priority", limit=2, queues=("default",)),
 ]
 
 

@@ -1,5 +1,7 @@
 """Workers that die, fall silent or come back too late, in virtual time: their jobs are freed, their results fenced."""
 
+import logging
+
 import pytest
 from msgspec.structs import replace
 
@@ -216,7 +218,14 @@ def test_a_worker_that_is_paused_for_less_than_its_lease_keeps_its_job() -> None
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-def test_a_result_that_comes_too_late_is_fenced_and_recorded() -> None:
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture, quiet: None) -> pytest.LogCaptureFixture:
+    """What workers warn of: here it matters."""
+    logging.disable(logging.NOTSET)
+    return caplog
+
+
+def test_a_result_that_comes_too_late_is_fenced_and_recorded(warnings: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     late = driver.add_worker(lease=5 * SECOND)
     driver.enqueue("a", SHORT, LONG)
@@ -226,8 +235,23 @@ def test_a_result_that_comes_too_late_is_fenced_and_recorded() -> None:
     driver.tick(late)
     assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "result_rejected"]
     assert driver.records("a")[-1].event == ResultRejected(run=1, outcome="completed", duration=SECOND)
+    assert "job a run 1: its result was rejected, run 2 is current" in warnings.messages
+    assert (late.worker.jobs_done, late.worker.tally) == (0, {})
     driver.run(120)
     assert driver.history("a")[-1] == "completed"
+
+
+def test_a_result_that_comes_after_its_job_was_freed_is_no_job_done(warnings: pytest.LogCaptureFixture) -> None:
+    driver = Driver()
+    late = driver.add_worker(lease=5 * SECOND)
+    driver.enqueue("a", SHORT, max_retries=0)
+    driver.run(0.5)
+    driver.fault = lambda process, point: stall(driver) if point == "begin" and process is late else None
+    driver.clock.advance(SECOND)
+    driver.tick(late)
+    assert driver.history("a") == ["enqueued", "claimed", "dead_lettered", "result_rejected"]
+    assert "job a run 1: its result was rejected, the job is dlq" in warnings.messages
+    assert (late.worker.jobs_done, late.worker.tally) == (0, {})
 
 
 def stall(driver: Driver) -> None:
