@@ -122,6 +122,7 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._recorder = recorder
+        self._temporary = None if path else f"temporary {id(self)}"
         self._file = recorder.file(path or f"temporary {id(self)}")
         # The first sync of a new journal also syncs its folder: UNIXFILE_DIRSYNC in SQLite's os_unix.c.
         journal = flags[0] & (apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL)
@@ -132,6 +133,8 @@ class _File(apsw.VFSFile):
     def xClose(self) -> None:
         self._recorder.open.remove(self)
         super().xClose()
+        if self._temporary:
+            self._recorder.removed(self._temporary)
 
     def owe(self, file: int, error: int) -> None:
         """A sync by another one has failed."""
