@@ -206,7 +206,7 @@ def test_jobs_since_a_moment(listed):
 @pytest.mark.parametrize("text", ["'", '"', "%", "_", "a.b", "$", "ä"])
 def test_values_are_only_values(store, text):
     add(store, new("a", queue=text, tags={text: text}, unique=text), new("b", tags={"x": "y"}))
-    assert ids(store, queue=text) == ids(store, tags={text: text}) == ["a"]
+    assert ids(store, queues=(text,)) == ids(store, tags={text: text}) == ["a"]
     assert store.holder(text) == "a"
     assert store.claimable([text], 5, store.now()) == ["a"]
 
