@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from queuectl.application import Queue
 from queuectl.domain.commands import Command
-from queuectl.domain.events import ResultRejected
+from queuectl.domain.events import RecordedEvent, ResultRejected
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, NotArchivedError, RefusedError
 from queuectl.store.base import DamagedEventError
@@ -82,8 +82,8 @@ class Results:
         """Whether a result moved its job. Rejected ones are kept to be told: what the job is now is others' doing."""
         if job.version == claimed.version + 1:  # nothing stands between claim and result
             return True
-        events = [each.event for each in self.queue.store.records(stream_id=job.id)]
-        if not any(isinstance(event, ResultRejected) and event.run == claimed.run for event in events):
+        sound = [each.event for each in self.queue.store.examined(stream_id=job.id) if isinstance(each, RecordedEvent)]
+        if not any(isinstance(event, ResultRejected) and event.run == claimed.run for event in sound):
             return True
         now = f"run {job.run} is current" if job.run > claimed.run else f"the job is {job.state}"
         self._rejected.append(f"job {job.id} run {claimed.run}: its result was rejected, {now}")
