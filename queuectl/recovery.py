@@ -46,8 +46,15 @@ def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Re
     """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
 
     Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's or
-    another program's, and when there is nothing to recover.
+    another program's, when its disk cannot be written, and when there is nothing to recover.
     """
+    try:
+        return _recover(path, clock, keeping, progress)
+    except OSError as error:
+        raise StoreError(f"cannot recover {path}: {error.strerror}: {error.filename}") from error
+
+
+def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
     if refusal := foreign(path):
         raise StoreError(refusal)
     refuse_strange(path)

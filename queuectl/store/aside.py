@@ -107,9 +107,13 @@ def _copy(names: Sequence[str], folder: str) -> None:
     part = f"{folder}.part"
     shutil.rmtree(part, ignore_errors=True)
     os.makedirs(part, mode=0o700)
-    for name in names:
-        shutil.copy2(name, part)
-        sync(os.path.join(part, os.path.basename(name)))
+    try:
+        for name in names:
+            shutil.copy2(name, part)
+            sync(os.path.join(part, os.path.basename(name)))
+    except OSError:
+        shutil.rmtree(part)  # a full disk needs the room
+        raise
     os.rename(part, folder)
 
 

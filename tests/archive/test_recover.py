@@ -1,5 +1,6 @@
 """Every kind of damage: with the archive whole every event comes back bit for bit, without it what was not hit."""
 
+import errno
 import os
 import random
 import shutil
@@ -305,6 +306,23 @@ def test_the_old_files_stay(damaged):
     assert room_taken(path) == (5, sum(sizes))
     assert os.path.exists(f"{path}.damaged-notes.txt")
     assert [name for name in os.listdir(os.path.dirname(path)) if "recover" in name] == []
+
+
+def test_a_disk_without_room_for_the_copies_is_said_so_and_left_as_it_was(damaged, whole, monkeypatch):
+    """Exit code 1 would say that events are lost."""
+    path = damaged()
+    before = set(os.listdir(os.path.dirname(path)))
+
+    def full(name, part):
+        shutil.copyfile(name, os.path.join(part, os.path.basename(name)))
+        raise OSError(errno.ENOSPC, "No space left on device", part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy2", full)
+        with pytest.raises(StoreError, match="cannot recover .*: No space left on device"):
+            recover(path)
+    assert set(os.listdir(os.path.dirname(path))) == before
+    assert rows(path) == whole[1]
 
 
 def test_the_same_damage_is_kept_once(damaged):

@@ -11,10 +11,13 @@ SHORT = ("test_bad_input", "test_history", "test_wait")
 ABOUT_FILES = {
     "test_bad_stores": "places where no queue can be",
     "test_full_disk": "the disk of a file",
+    "test_raw_opens": "the descriptors of a file",
+    "test_unknown_outcome": "the syncs of a file",
 }
 """Module -> what is a file's alone in it. What a server has instead: test_opening.py and test_faults.py."""
 
 ABOUT_A_FILE = {
+    "test_a_bulk_purge_takes_what_it_can_and_names_what_it_left": "damages a file",
     "test_the_queue_its_export_and_its_archive_have_one_verdict": "reads a segment that stands beside the file",
     "test_what_is_refused_leaves_both_places_as_they_were": "two files",
     "test_cwd_is_where_it_was_enqueued": "--db PATH",
