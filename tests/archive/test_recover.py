@@ -319,7 +319,7 @@ def test_a_disk_without_room_for_the_copies_is_said_so_and_left_as_it_was(damage
 
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copy2", full)
-        with pytest.raises(StoreError, match="cannot recover .*: No space left on device"):
+        with pytest.raises(StoreError, match=r"cannot recover .*: No space left on device"):
             recover(path)
     assert set(os.listdir(os.path.dirname(path))) == before
     assert rows(path) == whole[1]
