@@ -11,7 +11,7 @@ from typing import Protocol
 
 from queuectl.errors import NotArchivedError, StoreBusyError, StoreError
 from queuectl.store.archive import Archive, Keeping
-from queuectl.store.base import DamagedEventError, Head, StoredEvent, VersionConflictError
+from queuectl.store.base import RECOVER, DamagedEventError, Head, StoredEvent, VersionConflictError
 from queuectl.store.segments import ArchiveError, BesideError
 
 __all__ = ["Keeper", "say"]
@@ -21,6 +21,7 @@ class Kept(Protocol):
     """What the keeper asks of its store."""
 
     path: str
+    spans_hosts: bool
 
     def head(self) -> Head:
         """See EventStore."""
@@ -92,7 +93,8 @@ class Keeper:
         say(f"{self._store.path} was behind its archive: {what} put back")
 
     def _ways_out(self, what: str) -> str:
-        return f"{what}: run `queuectl recover`, or move {self.archive.folder} away to begin a new archive"
+        anew = f"move {self.archive.folder} away to begin a new archive"
+        return f"{what}: {anew}" if self._store.spans_hosts else f"{what}: run `{RECOVER}`, or {anew}"
 
     def _copy_what_is_known(self) -> None:
         """What is known to be on disk: on a disk that fails, nothing."""
