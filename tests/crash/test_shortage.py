@@ -72,7 +72,7 @@ def test_a_start_that_fails_for_want_of_a_thread_is_none(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The watch over its output is there before the command is: nothing was started that nobody knows of."""
-    job, before = a_job(tmp_path), descriptors()
+    job, before, others = a_job(tmp_path), descriptors(), process.children(os.getpid())
 
     def start(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -81,7 +81,7 @@ def test_a_start_that_fails_for_want_of_a_thread_is_none(
     assert runner.reserve(job)
     with pytest.raises(ShortageError, match="can't start new thread"):
         runner.start(job)
-    assert (descriptors(), process.children(os.getpid())) == (before, [])
+    assert (descriptors(), process.children(os.getpid())) == (before, others)
     monkeypatch.undo()
     assert runner.reserve(job)
     assert runner.start(job) is None
@@ -92,12 +92,12 @@ def test_a_start_that_fails_for_want_of_a_thread_is_none(
 def test_a_command_that_was_started_and_of_which_nobody_was_told_is_killed_with_the_others(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = a_job(tmp_path, "sleep 300")
+    job, others = a_job(tmp_path, "sleep 300"), {*process.children(os.getpid())}
     monkeypatch.setattr(OutputWatch, "add", failing(errno.EIO))
     assert runner.reserve(job)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         runner.start(job)
-    (pid,) = process.children(os.getpid())
+    (pid,) = {*process.children(os.getpid())} - others
     runner.kill_all()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGKILL
 
