@@ -106,8 +106,6 @@ class Enqueued(Event, tag="enqueued", frozen=True):
 class Claimed(Event, tag="claimed", frozen=True):
     """A worker took the job. The claimant's identity says, after the loss of all else, whether it lives."""
 
-    SCHEMA: ClassVar[int] = 2
-
     run: int
     worker: str
     host: str

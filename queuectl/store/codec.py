@@ -21,9 +21,7 @@ __all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "check_follows",
 
 SALT_BYTES = 16
 
-UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
-    ("claimed", 1): lambda data: data,  # it did not tell its user yet
-}
+UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """(type, schema) -> the pure function from that schema's data to the next one's."""
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.checks.fixture_logs
 
-writes the log of this version, with every event type and odd values. A file that was once written is never written
-again: a new version adds its own. `log-0` is of an invented older schema.
+writes the log of this version, with every event type and odd values, and one of an invented older schema. A file that
+was released is never written again: a new version adds its own.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from queuectl.store.base import SETTINGS_STREAM, StoredEvent, queue_stream, work
 from tests.store.vocabulary import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
 
 DATA = Path(__file__).parent.parent / "data"
-NAMES = ("log-2", "log-1", "log-0")
+NAMES = ("log-1", "log-0")
 ODD = 'ä€𝄞 \u202e\x1b[31m \ufffd "quoted" \\ \t'
 BIG = 2**53 + 1
 
@@ -56,7 +56,7 @@ def every_type() -> Events:
         (worker_stream("w1"), e.WorkerStarted(host="box", pid=10, slots=2, queues=("default", "mail"))),
         ("odd", odd),
         *failures,
-        ("odd", msgspec.structs.replace(claimed(6), uid=BIG)),
+        ("odd", claimed(6)),
         ("odd", buried(6, e.Exited(2**31), stderr=f"{ODD}\nlast")),
         ("plain.job-1_A", plain),
         ("plain.job-1_A", claimed()),
@@ -92,13 +92,21 @@ def rows(history: Events) -> list[StoredEvent]:
         data, at = msgspec.json.encode(event).decode(), START + position * SECOND + position
         salt = hashlib.sha256(str(position).encode()).digest()[:16]
         kind = json.loads(data)["type"]
-        place = (position, stream, versions[stream], kind, event.SCHEMA, at, "ann\u00e4@box:7")
-        found.append(StoredEvent(*place, data, salt, None, b""))
+        found.append(
+            StoredEvent(position, stream, versions[stream], kind, 1, at, "ann\u00e4@box:7", data, salt, None, b"")
+        )
+    return [row._replace(digest=digest) for row, digest in zip(found, chained(found), strict=True)]
+
+
+def older() -> list[StoredEvent]:
+    """As if `completed` had once held its duration in seconds, and called the run an attempt."""
+    found = rows([("a", a_spec("true")), ("a", claimed()), ("a", completed()), ("b", a_spec("false"))])
+    found[2] = found[2]._replace(schema=0, data='{"type":"completed","attempt":1,"seconds":2.5}')
     return [row._replace(digest=digest) for row, digest in zip(found, chained(found), strict=True)]
 
 
 def to_seconds(data: dict[str, Any]) -> dict[str, Any]:
-    """The upcaster of log-0: as if `completed` had once held its duration in seconds, and called the run an attempt."""
+    """The upcaster that the older log needs."""
     return {"type": "completed", "run": data["attempt"], "duration": round(data["seconds"] * SECOND)}
 
 
@@ -125,4 +133,5 @@ def write(name: str, log: list[StoredEvent], tables: dict[str, Any]) -> None:
 if __name__ == "__main__":
     from tests.checks.test_fixture_logs import tables_of
 
-    write("log-2", rows(every_type()), tables_of(rows(every_type())))
+    write("log-1", rows(every_type()), tables_of(rows(every_type())))
+    write("log-0", older(), tables_of(older(), {("completed", 0): to_seconds}))

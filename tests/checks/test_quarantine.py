@@ -165,7 +165,7 @@ def as_if_written(path: Path, position: int, **columns: object) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("columns", [{"schema": 9}, {"type": "split", "data": '{"type":"split"}'}])
+@pytest.mark.parametrize("columns", [{"schema": 2}, {"type": "split", "data": '{"type":"split"}'}])
 def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
     as_if_written(small, 9, **columns)
     command_line = Queuectl(small.parent)

@@ -74,7 +74,7 @@ def test_an_event_of_an_earlier_schema_is_brought_up_step_by_step(monkeypatch):
 
 
 def test_data_of_another_type_is_damage():
-    assert "(its data is not that of a 'completed' event)" in refusal(sealed(type="completed"))
+    assert "(its data is not that of a 'claimed' event)" in refusal(sealed(type="claimed"))
 
 
 @pytest.mark.parametrize("data", ["{", '{"type": "enqueued"}', '"é"', "\ud800"])
