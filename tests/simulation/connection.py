@@ -1,4 +1,4 @@
-"""One SQLite store in memory, shared by every simulated process; each of them has what it takes for a connection.
+"""One store, as a rule SQLite in memory, shared by every simulated process, each with what it takes for a connection.
 
 `visit` is called where a process could meet a locked store, die, or be stopped short for others to go first.
 """
@@ -9,8 +9,7 @@ from typing import Any
 
 from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
-from queuectl.store.base import WAKING, Change, WorkerRow
-from queuectl.store.sqlite import SqliteStore
+from queuectl.store.base import WAKING, Change, EventStore, WorkerRow
 
 __all__ = ["COMMIT", "COMMITTED", "Connection", "Shared"]
 
@@ -26,7 +25,7 @@ READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "wor
 class Shared:
     """The store itself. `locked`: some process is inside a transaction, so no other can go on."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: EventStore) -> None:
         self.store = store
         self.locked = False
         self.commits = 0

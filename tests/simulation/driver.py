@@ -10,8 +10,8 @@ from queuectl.application import NewJob, Queue
 from queuectl.domain.events import Enqueued, RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
+from queuectl.store import open_store
 from queuectl.store.base import WorkerRow
-from queuectl.store.sqlite import SqliteStore
 from queuectl.worker import Worker, WorkerOptions
 from tests.simulation.connection import Connection, Shared
 from tests.simulation.hosts import SECOND, Host
@@ -45,10 +45,10 @@ def spec(**changes: Any) -> Enqueued:
 class Driver:
     """A queue, its workers and their world. `scripts` says what a job does, run by run (the last one repeats)."""
 
-    def __init__(self, *, keeps_lock: bool = True, seed: int = 0, hosts: int = 1) -> None:
+    def __init__(self, *, keeps_lock: bool = True, seed: int = 0, hosts: int = 1, url: str = ":memory:") -> None:
         self.world = World(keeps_lock=keeps_lock, hosts=hosts)
         self.clock = self.world.clock
-        self.shared = Shared(SqliteStore(":memory:", self.clock))
+        self.shared = Shared(open_store(url, self.clock))
         self.store = self.shared.store
         self.scripts: dict[str, list[Script]] = {}
         self.world.script = self.script

@@ -10,6 +10,7 @@ from typing import Any
 from queuectl.audit import Audit
 from queuectl.domain import events as e
 from queuectl.domain.job import evolve
+from queuectl.slots import OUT_OF_REACH
 from queuectl.store.base import PAUSE_ALL
 from tests.simulation.attendance import Attendance, Known
 from tests.simulation.driver import Driver
@@ -169,9 +170,8 @@ class Oracle:
         assert known.claim is not None
         worker = self.world.workers[known.claim.pid]
         unaware = (record.stream_id, event.run) not in self.world.runs and record.actor == known.claim.worker
-        must(
-            worker.stops >= 2 or unaware, f"{record.stream_id} is released by {worker.row.name}, which was not told to"
-        )
+        told = worker.stops >= 2 or unaware or (self.store.spans_hosts and event.reason == OUT_OF_REACH)
+        must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
         known.due_at = record.recorded_at
 

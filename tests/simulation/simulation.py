@@ -31,9 +31,9 @@ COMMANDS = frozenset({"reserve", "start", "started", "ended", "end", "end_leftov
 class Simulation(Driver):
     """One seed. `run_all` gives the log, or raises InvariantError. `rested` is the time that was skipped."""
 
-    def __init__(self, seed: int, steps: int = STEPS) -> None:
+    def __init__(self, seed: int, steps: int = STEPS, url: str = ":memory:") -> None:
         self.rng = rng = random.Random(seed)
-        super().__init__(keeps_lock=rng.random() < 0.5, seed=seed, hosts=rng.choice([1, 2, 2, 3]))
+        super().__init__(keeps_lock=rng.random() < 0.5, seed=seed, hosts=rng.choice([1, 2, 2, 3]), url=url)
         self.seed, self.steps, self.steps_left = seed, 0, steps
         self.fate = drawn(rng)
         self.lease = rng.choice([3, 8, 30]) * SECOND

@@ -1,0 +1,18 @@
+"""The lives of some seeds on PostgreSQL, where workers of other hosts are not seen and each keeps to its own lease."""
+
+from contextlib import closing
+
+import pytest
+
+from tests.campaign.simulation import raw_complaint
+from tests.postgres.server import server
+from tests.simulation.simulation import Simulation
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_all_invariants_hold_after_every_step(seed: int) -> None:
+    life = Simulation(seed, url=server().new_url())
+    with closing(life.store):
+        assert raw_complaint(life) == ""
+        assert life.store.spans_hosts
+        assert life.oracle.position > 100
