@@ -16,7 +16,7 @@ class Dialect(NamedTuple):
     text_of: str
     """Bytes as text."""
     queue_of: str
-    """The queue that an event's data names; NULL when it is no JSON."""
+    """The queue that an event's data names; no text when it is no JSON, or names none."""
     tagged: str
     """Whether a job has a tag: its key and its value are asked for."""
 
@@ -31,6 +31,9 @@ SQLITE = Dialect(
 POSTGRES = Dialect(
     bytes_of="convert_to({}, 'UTF8')",
     text_of="convert_from({}, 'UTF8')",
-    queue_of="field({}, 'queue')",
+    queue_of=(
+        "CASE WHEN field({0}, 'queue') IS NOT NULL THEN"  # so it is JSON
+        " CASE json_typeof(CAST({0} AS json) -> 'queue') WHEN 'string' THEN field({0}, 'queue') END END"
+    ),
     tagged="field(tags, ?) = ?",
 )

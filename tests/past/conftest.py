@@ -1,12 +1,15 @@
-"""A store whose clock is set, and the installed command line."""
+"""A store whose clock is set, of either engine, and the installed command line."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from queuectl.store import open_store
 from queuectl.store.base import EventStore
 from tests.acceptance.conftest import queuectl
+from tests.store.places import KINDS
 from tests.store.vocabulary import SettableClock
 
 __all__ = ["queuectl"]
@@ -17,8 +20,7 @@ def clock() -> SettableClock:
     return SettableClock()
 
 
-@pytest.fixture
-def store(clock: SettableClock) -> Iterator[EventStore]:
-    opened = open_store(":memory:", clock)
-    yield opened
-    opened.close()
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest, clock: SettableClock, tmp_path: Path) -> Iterator[EventStore]:
+    with closing(open_store(KINDS[request.param](tmp_path, 1), clock)) as opened:
+        yield opened
