@@ -91,6 +91,28 @@ def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl)
     assert queuectl("worker", "stop", "back").code == 2
 
 
+HEEDED = """
+from queuectl.__main__ import main
+from queuectl.cli import workers
+from queuectl.runtime import pause
+ask = workers._ask
+def _ask(queue, rows, times):
+    ask(queue, rows, times)
+    while queue.store.workers():
+        pause(10_000)
+workers._ask = _ask
+main()
+"""
+"""A `worker stop` that looks up from asking only when all have heeded it."""
+
+
+def test_who_heeds_a_stop_at_once_is_not_called_lost(queuectl: Queuectl) -> None:
+    worker = queuectl.start("run", "--name", "quick")
+    eventually(lambda: set(pids(queuectl)) == {"quick"}, "it is up")
+    stop = queuectl.start_program(sys.executable, "-c", HEEDED, "worker", "stop")
+    assert (worker.ended().code, stop.ended().err) == (0, "stopped 1 worker\n")
+
+
 PATIENT = """
 from functools import partial
 from queuectl import supervisor
