@@ -92,13 +92,14 @@ def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl)
 
 
 HEEDED = """
+from queuectl import process
 from queuectl.__main__ import main
 from queuectl.cli import workers
 from queuectl.runtime import pause
 ask = workers._ask
 def _ask(queue, rows, times):
     ask(queue, rows, times)
-    while queue.store.workers():
+    while any(process.alive(row, False) for row in rows):
         pause(10_000)
 workers._ask = _ask
 main()
