@@ -15,10 +15,11 @@ from queuectl.errors import StoreError
 from queuectl.runtime import Clock
 from queuectl.store import open_store
 from queuectl.store.archive import Archive, Keeping
-from queuectl.store.aside import copied_aside, kept_alone, sync
+from queuectl.store.aside import copied_aside, kept_alone
 from queuectl.store.base import DamagedEventError, EventStore, Head
 from queuectl.store.carving import Carved
 from queuectl.store.connection import refuse_strange
+from queuectl.store.folders import sync_path
 from queuectl.store.format import check_place
 from queuectl.store.owners import foreign
 from queuectl.store.remains import ARCHIVE, DATABASE, Lines, Piece, Remains
@@ -128,7 +129,7 @@ def _swap(made: str, path: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path + ending)
     os.replace(made, path)
-    sync(os.path.dirname(path))
+    sync_path(os.path.dirname(path))
 
 
 def _not_archived(stored: object) -> Keeping:

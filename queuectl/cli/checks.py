@@ -14,7 +14,7 @@ from queuectl.errors import StoreError
 from queuectl.findings import Problem, Report
 from queuectl.render import clean, colored, to_json
 from queuectl.store import file_of, is_postgres, name_of
-from queuectl.store.base import RECOVER, RESTORE
+from queuectl.store.base import RECOVER, advised
 from queuectl.store.postgres_url import place_of
 from queuectl.units import counted
 from queuectl.verification import expect, verify_job
@@ -134,7 +134,7 @@ def _examine(session: Session) -> list[Finding]:
             else:
                 findings += doctors.queue(queue.store, session.clock.now(), reached)
     except StoreError as error:
-        mend = RESTORE if is_postgres(session.url) else RECOVER
+        mend = advised(RECOVER, is_postgres(session.url))
         findings.append(Finding("queue", "problem", str(error), mend if "damaged" in str(error) else None))
     return findings
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from queuectl.store import boots
 from queuectl.store.base import Head, StoredEvent
-from queuectl.store.folders import alone_in, lock_soon, sync_folder
+from queuectl.store.folders import alone_in, lock_soon, sync_path
 from queuectl.store.lines import event_line, header_line
 from queuectl.store.segments import (
     ArchiveError,
@@ -299,5 +299,5 @@ class Archive:
         if self._new_names and self._lock is not None:
             os.fsync(self._lock)
             for folder in {os.path.dirname(self.folder), os.path.dirname(os.path.realpath(self.folder))}:
-                sync_folder(folder)
+                sync_path(folder)
             self._new_names = False

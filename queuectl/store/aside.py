@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from queuectl.errors import StoreError
+from queuectl.store.folders import sync_path
 
-__all__ = ["SUFFIXES", "copied_aside", "kept_alone", "room_taken", "sync"]
+__all__ = ["SUFFIXES", "copied_aside", "kept_alone", "room_taken"]
 
 SUFFIXES = ("", "-wal", "-shm", ".recovered")
 _NAME = re.compile("[0-9a-f]{12}")
@@ -110,7 +111,7 @@ def _copy(names: Sequence[str], folder: str) -> None:
     try:
         for name in names:
             shutil.copy2(name, part)
-            sync(os.path.join(part, os.path.basename(name)))
+            sync_path(os.path.join(part, os.path.basename(name)))
     except OSError:
         shutil.rmtree(part)  # a full disk needs the room
         raise
@@ -125,15 +126,6 @@ def _digest(names: Sequence[str]) -> str:
                 while part := file.read(1 << 20):
                     total.update(part)
     return total.hexdigest()[:12]
-
-
-def sync(path: str) -> None:
-    """See a file or a folder written to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def room_taken(path: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Folders as locks, and what names they hold on the disk."""
+"""Folders as locks, and seeing what has a path written to the disk."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from queuectl.runtime import pause
 
-__all__ = ["alone_in", "lock_soon", "sync_folder"]
+__all__ = ["alone_in", "lock_soon", "sync_path"]
 
 EVERY, TRIES = 5_000, 200
 """Microseconds between two tries to lock a folder, and how many: a second in all."""
@@ -40,10 +40,10 @@ def alone_in(path: str) -> Iterator[None]:
         os.close(folder)
 
 
-def sync_folder(path: str) -> None:
-    """Bring its names to the disk."""
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def sync_path(path: str) -> None:
+    """Bring a folder's names, or what is in a file, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

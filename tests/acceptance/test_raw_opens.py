@@ -1,6 +1,5 @@
 """Who has a queue open never opens its database, -wal or -shm by itself: closing them would drop SQLite's locks."""
 
-import subprocess
 import sys
 
 import pytest
@@ -44,16 +43,9 @@ def raw_opens(queuectl: Queuectl, command: str, program: str = RUN) -> str:
     if not command.startswith("run"):
         queuectl.drain()
     seen = queuectl.folder / "seen"
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED + program, str(queuectl.db), str(seen), *command.split()],
-        cwd=queuectl.folder,
-        env=queuectl.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done
+    arguments = [str(queuectl.db), str(seen), *command.split()]
+    done = queuectl.start_program(sys.executable, "-c", WATCHED + program, *arguments).ended(60)
+    assert done.code == 0, done
     return seen.read_text()
 
 

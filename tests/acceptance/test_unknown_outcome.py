@@ -1,6 +1,5 @@
 """A commit that fails may have been written all the same: a repeated `enqueue --id` gives one job either way."""
 
-import subprocess
 import sys
 
 import pytest
@@ -35,16 +34,9 @@ except SystemExit as end:
 @pytest.mark.parametrize(("operation", "written"), [("xSync", 1), ("xWrite", 0)])
 def test_a_repeated_enqueue_gives_one_job(queuectl: Queuectl, operation: str, written: int) -> None:
     queuectl.add("--id", "before", "true")
-    failed = subprocess.run(
-        [sys.executable, "-c", FAILING.format(operation=operation), "enqueue", "--id", "a", "true"],
-        cwd=queuectl.folder,
-        env=queuectl.env,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (5, "", 1), failed
+    program = FAILING.format(operation=operation)
+    failed = queuectl.start_program(sys.executable, "-c", program, "enqueue", "--id", "a", "true").ended()
+    assert (failed.code, failed.out, len(failed.err.splitlines())) == (5, "", 1), failed
     assert queuectl.query("SELECT count(*) FROM jobs WHERE id = 'a'") == [(written,)]
     assert queuectl.ok("enqueue", "--id", "a", "true") == "a"
     assert queuectl.types("a") == ["enqueued"]

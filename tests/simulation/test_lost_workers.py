@@ -125,14 +125,16 @@ def test_a_worker_that_beats_keeps_its_job() -> None:
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_damaged_job_of_a_lost_worker_is_nobodys_and_its_processes_are_gone(version: int) -> None:
-    """Also when the damaged event is the claim that says whose it was."""
+@pytest.mark.parametrize(("version", "listed"), [(1, True), (2, True), (2, False)])
+def test_a_damaged_job_of_a_lost_worker_is_nobodys_and_its_processes_are_gone(version: int, listed: bool) -> None:
+    """Also when the damaged event is the claim that says whose it was, and nobody has its worker's name any more."""
     driver, lost = with_a_lost_job(lease=20 * SECOND)
     store = driver.store
     store._run("DROP TRIGGER events_refuse_update")
     store._run("UPDATE events SET actor = 'x' WHERE stream_id = 'a' AND version = ?", (version,))
     lost.alive = False
+    if not listed:
+        store.forget(lost.row)
     assert driver.run_until(lambda: store.job("a")["locked_by"] is None, 60)
     assert "is damaged" in store.job("a")["last_error"]
     assert not driver.world.living("a")
