@@ -16,7 +16,7 @@ from benchmarks.plan import Plan, folder, in_turn
 from benchmarks.result import Result, at_least
 
 if TYPE_CHECKING:
-    from queuectl.store.sqlite import SqliteStore
+    from queuectl.store.sqlite.store import SqliteStore
 
 EVENTS_OF_A_JOB = 3  # enqueued, claimed, completed
 
@@ -66,15 +66,15 @@ def _rebuild(db: str) -> float:
 
 
 def _verify(db: str) -> float:
-    from queuectl.verification import verify
+    from queuectl.checks.verify import verify
 
     return _opened(db, verify)
 
 
 def _opened(db: str, check: "Callable[[SqliteStore], object]") -> float:
     from queuectl.runtime import SystemClock
-    from queuectl.store.archive import Keeping
-    from queuectl.store.sqlite import SqliteStore
+    from queuectl.store.archive.archive import Keeping
+    from queuectl.store.sqlite.store import SqliteStore
 
     store = SqliteStore(db, SystemClock(), keep=lambda _: Keeping(archived=False))
     try:

@@ -13,7 +13,7 @@ from benchmarks.process import timed
 from benchmarks.result import Result, Target, at_most
 
 if TYPE_CHECKING:
-    from queuectl.application import Queue
+    from queuectl.application.queue import Queue
 
 KEPT_FROM = 100_000  # smaller queues are made anew, larger ones may be kept between runs
 

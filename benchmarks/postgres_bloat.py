@@ -16,7 +16,7 @@ from benchmarks.postgres_server import database
 from benchmarks.result import Result, at_most
 
 if TYPE_CHECKING:
-    from queuectl.application import Queue
+    from queuectl.application.queue import Queue
     from tests.postgres.server import Server
 
 AT_ONCE = 10

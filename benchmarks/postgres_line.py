@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 if TYPE_CHECKING:
-    from queuectl.store.postgres_link import Link
+    from queuectl.store.postgres.connection import Link
 
 WAYS = ("run", "many", "copy", "script", "together", "settle")
 """The functions of a Link that send something and wait for the answer: one round trip each, but see `_goes_out`."""
@@ -30,7 +30,7 @@ def trips() -> Iterator[list[str]]:
 
 @contextmanager
 def _each(before: "Callable[[Link], None]") -> Iterator[None]:
-    from queuectl.store.postgres_link import Link
+    from queuectl.store.postgres.connection import Link
 
     def also(name: str, send: Callable[..., Any]) -> Callable[..., Any]:
         def sent(link: "Link", *arguments: Any) -> Any:

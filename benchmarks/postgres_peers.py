@@ -90,8 +90,8 @@ class Queuectl:
 def _claiming(queue: Any) -> Any:
     """A worker's way to jobs, with locks that are always free."""
     from benchmarks.queue import claimant
-    from queuectl.claiming import Claiming
     from queuectl.runtime import SystemClock
+    from queuectl.worker.claims import Claiming
 
     return Claiming(queue, _NoLocks(), SystemClock(), claimant(run=0), ())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.process import ENVIRONMENT, timed
 
 if TYPE_CHECKING:
-    from queuectl.application import NewJob, Queue
+    from queuectl.application.queue import NewJob, Queue
     from queuectl.domain.events import Claimed, Enqueued
 
 _SCRIPT = os.path.join(os.path.dirname(sys.executable), "queuectl")
@@ -33,10 +33,10 @@ def enqueue_file(db: str, lines: str) -> float:
 @contextmanager
 def opened(db: str, home: str | None = None) -> Iterator["Queue"]:
     """The use cases on this database, in this process; `home` is where a queue on a server keeps its archive."""
-    from queuectl.application import Queue
+    from queuectl.application.queue import Queue
     from queuectl.runtime import SystemClock
     from queuectl.store import open_store
-    from queuectl.store.archive import Keeping
+    from queuectl.store.archive.archive import Keeping
 
     store = open_store(db, SystemClock(), keep=lambda stored: Keeping(home=home))
     try:
@@ -64,7 +64,7 @@ def spec(text: str = "true", queue: str = "default", priority: int = 0, delay: i
 
 def job(text: str = "true") -> "NewJob":
     """A job to enqueue."""
-    from queuectl.application import NewJob
+    from queuectl.application.queue import NewJob
 
     return NewJob(spec(text))
 

@@ -18,11 +18,11 @@ from typing import Any
 import apsw
 import msgspec
 
-from queuectl.audit import RULES, audit
+from queuectl.checks.audit import RULES, audit
+from queuectl.checks.verify import verify
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.verification import verify
 
 __all__ = ["COLUMNS", "Told", "faults", "judged", "log_id", "misbehaved", "orphans", "rows", "wrong_in"]
 

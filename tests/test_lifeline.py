@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from queuectl.errors import StoreBusyError
-from queuectl.lifeline import Lifeline
-from queuectl.runner import Runner
+from queuectl.process.runner import Runner
+from queuectl.process.watchdog import Lifeline
 from queuectl.runtime import SystemClock
 
 CLOCK = SystemClock()

@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from queuectl.errors import RefusedError
-from queuectl.naming import AT_LEAST, Name, default_name, keep, this_process
-from queuectl.process import alive
-from queuectl.spawning import same_process
+from queuectl.process.procfs import alive
+from queuectl.process.protocol import same_process
 from queuectl.store import open_store
-from queuectl.store.base import EventStore, WorkerRow
+from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.worker.registration import AT_LEAST, Name, default_name, keep, this_process
 from tests.store.vocabulary import SettableClock, a_worker
 
 LEASE = 30_000_000

@@ -5,7 +5,7 @@ import os
 import pytest
 from msgspec.structs import replace
 
-from queuectl import process
+from queuectl.process import procfs as process
 from tests.domain.scenario import claimed
 
 ME, ANOTHER = 12001, 12002

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuectl.render import (
+from queuectl.render.terminal import (
     STATE_COLORS,
     clean,
     color_enabled,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from queuectl.errors import StoreBusyError, StoreError
-from queuectl.supervisor import LONGEST_WAIT, LOOK_EVERY, Supervisor
+from queuectl.worker.supervisor import LONGEST_WAIT, LOOK_EVERY, Supervisor
 from tests.store.vocabulary import SettableClock
 
 

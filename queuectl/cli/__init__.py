@@ -87,7 +87,7 @@ def _answer(error: Exception) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    from queuectl.render import clean
+    from queuectl.render.terminal import clean
 
     print(f"queuectl: {clean(message, newlines=False)}", file=sys.stderr)
     return code

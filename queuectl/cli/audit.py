@@ -8,15 +8,16 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from msgspec.structs import asdict
 
-from queuectl import __version__, transfer
-from queuectl.audit import RULES, Audit
+from queuectl import __version__
+from queuectl.checks.audit import RULES, Audit
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
-from queuectl.render import clean, to_json
-from queuectl.store.base import MAX_POSITION
+from queuectl.maintenance import import_log as transfer
+from queuectl.render.terminal import clean, to_json
+from queuectl.store.protocol import MAX_POSITION
 from queuectl.units import counted, format_time
 
 __all__ = ["audit"]

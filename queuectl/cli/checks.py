@@ -4,21 +4,21 @@ from typing import Annotated, Any
 
 import typer
 
-from queuectl import doctor as doctors
+from queuectl.checks import doctor as doctors
+from queuectl.checks.doctor import Finding
+from queuectl.checks.report import Problem, Report
+from queuectl.checks.verify import expect, verify_job
+from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
-from queuectl.doctor import Finding
 from queuectl.errors import StoreError
-from queuectl.findings import Problem, Report
-from queuectl.render import clean, colored, to_json
+from queuectl.render.terminal import clean, colored, to_json
 from queuectl.store import file_of, is_postgres, name_of
-from queuectl.store.base import RECOVER, advised
-from queuectl.store.postgres_url import place_of
+from queuectl.store.postgres.url import place_of
+from queuectl.store.protocol import RECOVER, advised
 from queuectl.units import counted
-from queuectl.verification import expect, verify_job
-from queuectl.verification import verify as verify_all
 
 __all__ = ["doctor", "rebuild", "verify"]
 

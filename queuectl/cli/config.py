@@ -10,7 +10,7 @@ from queuectl.cli.moves import say
 from queuectl.cli.queries import AsOf, Json
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
-from queuectl.render import table, to_json
+from queuectl.render.terminal import table, to_json
 
 __all__ = ["app"]
 

@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-from queuectl import presenting
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.moves import Reason, Yes, confirm, in_batches, purge_all, purge_jobs, refuse_left, say
 from queuectl.cli.queries import AsOf, Id, Json, show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
 from queuectl.errors import QueuectlError, RefusedError, UsageError
-from queuectl.render import fitted, table, to_json
+from queuectl.render import json_shapes as presenting
+from queuectl.render.terminal import fitted, table, to_json
 from queuectl.units import SECOND, counted, local_time
 
 __all__ = ["app"]

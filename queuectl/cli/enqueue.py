@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from queuectl.application import NewJob
+from queuectl.application.job_input import Intake, JobInput
+from queuectl.application.queue import NewJob
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
-from queuectl.intake import Intake, JobInput
 
 __all__ = ["enqueue"]
 

@@ -16,17 +16,17 @@ from typing import Annotated, Any
 
 import typer
 
-from queuectl import presenting
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.cli.moves import say
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError
-from queuectl.past import position_at
-from queuectl.render import clean, to_ndjson
-from queuectl.store.base import MAX_POSITION, DamagedEventError, EventStore, Hints
-from queuectl.store.lives import Found
-from queuectl.story import tell
+from queuectl.render import json_shapes as presenting
+from queuectl.render.narrative import tell
+from queuectl.render.terminal import clean, to_ndjson
+from queuectl.store.past import position_at
+from queuectl.store.protocol import MAX_POSITION, DamagedEventError, EventStore, Hints
+from queuectl.store.stream_fold import Found
 from queuectl.units import local_time, parse_time
 
 __all__ = ["events"]

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from queuectl.render import clean, to_ndjson
+from queuectl.render.terminal import clean, to_ndjson
 
 __all__ = ["log_to_stderr"]
 

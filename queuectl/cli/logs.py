@@ -7,16 +7,16 @@ from typing import Annotated, BinaryIO, TextIO
 
 import typer
 
-from queuectl import output
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.cli.moves import say
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
 from queuectl.errors import NoSuchJobError
-from queuectl.render import clean
+from queuectl.process import output_files as output
+from queuectl.render.terminal import clean
 from queuectl.runtime import pause
-from queuectl.store.base import MAX_POSITION
+from queuectl.store.protocol import MAX_POSITION
 
 __all__ = ["logs"]
 

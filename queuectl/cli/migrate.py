@@ -10,10 +10,10 @@ from queuectl.cli.moves import say
 from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
-from queuectl.migration import migrate as carry_over
+from queuectl.maintenance.import_log import taker_away
+from queuectl.maintenance.migrate import migrate as carry_over
 from queuectl.store import MEMORY, name_of, open_store
-from queuectl.store.postgres_url import has_password
-from queuectl.transfer import taker_away
+from queuectl.store.postgres.url import has_password
 from queuectl.units import counted
 
 __all__ = ["migrate"]

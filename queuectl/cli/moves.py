@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from queuectl import output, process
-from queuectl.application import Queue
+from queuectl.application.job_input import check_queue
+from queuectl.application.queue import Queue
 from queuectl.cli.queries import FAILED, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE
 from queuectl.errors import QueuectlError, RefusedError, UsageError
-from queuectl.intake import check_queue
-from queuectl.render import clean
-from queuectl.store.base import PAUSE_ALL, JobFilter
+from queuectl.process import output_files as output
+from queuectl.process import procfs as process
+from queuectl.render.terminal import clean
+from queuectl.store.protocol import PAUSE_ALL, JobFilter
 from queuectl.units import counted, parse_duration
 
 __all__ = ["cancel", "confirm", "pause", "purge", "resume", "retry", "say"]

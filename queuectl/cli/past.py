@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from queuectl import presenting
+from queuectl.application.explain import explain as explained
 from queuectl.cli.queries import AsOf, Id, Json
 from queuectl.cli.session import Session
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.explaining import explain as explained
-from queuectl.past import JobChange, Past, as_of, changed_jobs
-from queuectl.render import clean, fitted, table, to_json
-from queuectl.store.base import PAUSE_ALL
+from queuectl.render import json_shapes as presenting
+from queuectl.render.terminal import clean, fitted, table, to_json
+from queuectl.store.past import JobChange, Past, as_of, changed_jobs
+from queuectl.store.protocol import PAUSE_ALL
 from queuectl.units import counted, format_time
 
 __all__ = ["diff", "explain"]

@@ -5,17 +5,18 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import asdict
 
-from queuectl import presenting, process
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.render import clean, colored, fitted, table, to_json
-from queuectl.store.base import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter, WorkerRow
-from queuectl.store.lives import Found, Life, lives
-from queuectl.store.tables import SORTS
-from queuectl.story import tell
+from queuectl.process import procfs as process
+from queuectl.render import json_shapes as presenting
+from queuectl.render.narrative import tell
+from queuectl.render.terminal import clean, colored, fitted, table, to_json
+from queuectl.store.protocol import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter, WorkerRow
+from queuectl.store.sql.tables import SORTS
+from queuectl.store.stream_fold import Found, Life, lives
 from queuectl.units import SECOND, ago, counted, format_time, local_time, parse_time
 
 __all__ = ["history", "list_jobs", "show", "status"]

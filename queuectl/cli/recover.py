@@ -2,15 +2,15 @@
 
 import typer
 
-from queuectl import recovery
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
-from queuectl.render import to_json
+from queuectl.maintenance import recover as recovery
+from queuectl.maintenance.old_files import room_taken
+from queuectl.render.terminal import to_json
 from queuectl.store import file_of, is_postgres
-from queuectl.store.aside import room_taken
 from queuectl.units import counted, format_size
 
 __all__ = ["recover"]

@@ -9,19 +9,19 @@ from typing import Annotated, TypeAlias, TypeVar
 import typer
 from msgspec.structs import replace
 
-from queuectl import process
-from queuectl.application import Queue
+from queuectl.application.job_input import check_queue, check_worker
+from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
 from queuectl.errors import StoreBusyError, UsageError
-from queuectl.intake import check_queue, check_worker
-from queuectl.naming import Name, default_name, this_process
-from queuectl.runner import Runner, make_folder
+from queuectl.process import procfs as process
+from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store import file_of, is_postgres
-from queuectl.store.base import EventStore, WorkerRow
-from queuectl.wakeup import Wakeup
-from queuectl.worker import Worker, WorkerOptions
+from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.worker.loop import Worker, WorkerOptions
+from queuectl.worker.registration import Name, default_name, this_process
+from queuectl.worker.wakeup import Wakeup
 
 __all__ = ["run"]
 
@@ -112,7 +112,7 @@ def _warn_root(name: str) -> None:
         import logging
 
         what = "worker %s runs its jobs as root: whoever can write to the queue is root here (SECURITY.md)"
-        logging.getLogger("queuectl.worker").warning(what, name)
+        logging.getLogger("queuectl.worker.loop").warning(what, name)
 
 
 def _patiently(step: Callable[[], T], sleep: Sleep) -> T:
@@ -148,5 +148,5 @@ def _wait_for(name: Name, sleep: Sleep) -> None:
     while not _patiently(name.take, sleep):
         if not told and name.other:
             told, what = True, "worker %s: waiting to see whether the one of that name on %s still lives"
-            logging.getLogger("queuectl.worker").warning(what, name.row.name, name.other.host)
+            logging.getLogger("queuectl.worker.loop").warning(what, name.row.name, name.other.host)
         sleep(LOOK_AGAIN)

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TextIO
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.config import Config, archive_dir, database_url, home, read_dotenv
 from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import DamagedError, EventStore, advised
-from queuectl.store.owners import foreign
-from queuectl.store.postgres_url import has_password
-from queuectl.store.segments import lost
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.archive.segments import lost
+from queuectl.store.postgres.url import has_password
+from queuectl.store.protocol import DamagedError, EventStore, advised
+from queuectl.store.sqlite.ownership import foreign
 from queuectl.units import parse_duration
 
 __all__ = ["Session"]
@@ -50,14 +50,14 @@ class Session:
     @property
     def color(self) -> bool:
         """Whether to colour what goes to stdout."""
-        from queuectl.render import color_enabled
+        from queuectl.render.terminal import color_enabled
 
         return color_enabled(self._color, self._stdout, self._environ)  # type: ignore[arg-type]
 
     @property
     def width(self) -> int | None:
         """How wide a table may be on stdout; None when that is no terminal."""
-        from queuectl.render import terminal_width
+        from queuectl.render.terminal import terminal_width
 
         return terminal_width(self._stdout)
 
@@ -182,6 +182,6 @@ def _settings(store: EventStore) -> Mapping[str, str]:
 
 
 def _past(store: EventStore, as_of: str) -> EventStore:
-    from queuectl import past
+    from queuectl.store import past
 
     return past.as_of(store, as_of)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from queuectl import transfer
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
-from queuectl.render import to_json
+from queuectl.maintenance import import_log as transfer
+from queuectl.render.terminal import to_json
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import Head
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.protocol import Head
 from queuectl.units import counted
 
 __all__ = ["backup", "export", "head", "import_log", "progress"]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.cli.session import Session
 from queuectl.domain.events import Purged
 from queuectl.domain.job import Job, fold

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from queuectl import presenting, process
-from queuectl.application import Queue
+from queuectl.application.job_input import check_worker
+from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.moves import say
@@ -17,15 +17,16 @@ from queuectl.cli.queries import Json, with_state
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
-from queuectl.intake import check_worker
-from queuectl.naming import default_name, keep, this_process
-from queuectl.render import table, to_json
+from queuectl.process import procfs as process
+from queuectl.render import json_shapes as presenting
+from queuectl.render.terminal import table, to_json
 from queuectl.runtime import pause
 from queuectl.store import name_of
-from queuectl.store.base import WorkerRow, worker_stream
-from queuectl.store.format import check_place
-from queuectl.supervisor import Supervisor, detach, places
+from queuectl.store.meta import check_place
+from queuectl.store.protocol import WorkerRow, worker_stream
 from queuectl.units import SECOND, ago, counted, local_time
+from queuectl.worker.registration import default_name, keep, this_process
+from queuectl.worker.supervisor import Supervisor, detach, places
 
 __all__ = ["app"]
 

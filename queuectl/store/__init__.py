@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from queuectl.errors import StoreError, UsageError
-from queuectl.store.postgres_url import is_postgres, without_password
+from queuectl.store.postgres.url import is_postgres, without_password
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from queuectl.runtime import Clock
-    from queuectl.store.archive import Keeping
-    from queuectl.store.base import EventStore
+    from queuectl.store.archive.archive import Keeping
+    from queuectl.store.protocol import EventStore
 
 __all__ = ["MEMORY", "file_of", "is_postgres", "is_there", "name_of", "open_store"]
 
@@ -38,7 +38,7 @@ def open_store(
     if is_postgres(url):
         store: EventStore = _postgres().PostgresStore(url, clock, busy_timeout, *further)
         return store
-    from queuectl.store.sqlite import SqliteStore
+    from queuectl.store.sqlite.store import SqliteStore
 
     return SqliteStore(file_of(url), clock, busy_timeout, *further)
 
@@ -85,7 +85,7 @@ def _path_of(url: str) -> str:
 
 def _postgres() -> "ModuleType":
     try:
-        from queuectl.store import postgres
+        from queuectl.store.postgres import store as postgres
     except ImportError as error:
         raise StoreError(f"PostgreSQL needs psycopg ({error}): pip install 'psycopg[binary]'") from error
     return postgres

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
-from queuectl.store.base import DamagedEventError, Head, StoredEvent
+from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
 
 __all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "check_follows", "decode", "digest_of", "seal"]
 

@@ -7,7 +7,7 @@ from contextlib import closing
 import apsw
 import pytest
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.store.peer import Peer
 from tests.store.vocabulary import SettableClock
 

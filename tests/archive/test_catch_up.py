@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from queuectl import transfer
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.errors import StoreError
-from queuectl.store import archive, boots, folders, open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.segments import UnreachableError
+from queuectl.maintenance import import_log as transfer
+from queuectl.store import open_store
+from queuectl.store.archive import archive
+from queuectl.store.archive import boot_marker as boots
+from queuectl.store.archive import folder_lock as folders
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.archive.segments import UnreachableError
 from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
 from tests.store.peer import Peer
 from tests.store.vocabulary import ACTOR, a_worker, add, claimed, new

@@ -10,13 +10,14 @@ import sys
 import apsw
 import pytest
 
-from queuectl import recovery
 from queuectl.errors import StoreError
+from queuectl.maintenance import recover as recovery
+from queuectl.maintenance.old_files import room_taken
 from queuectl.runtime import SystemClock
-from queuectl.store import archive, open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.aside import room_taken
-from queuectl.store.base import JobFilter
+from queuectl.store import open_store
+from queuectl.store.archive import archive
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.protocol import JobFilter
 from tests.acceptance.cli import eventually
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables

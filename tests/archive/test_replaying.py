@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.store import open_store
-from queuectl.store.base import DamagedEventError
+from queuectl.store.protocol import DamagedEventError
 from tests.archive.logs import live
 from tests.store.vocabulary import a_spec, everything, follow, new
 

@@ -8,15 +8,16 @@ import time
 
 import pytest
 
-from queuectl import output, transfer
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError, StoreError, UsageError
+from queuectl.maintenance import import_log as transfer
+from queuectl.process import output_files as output
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import Head
+from queuectl.store.archive.archive import Keeping
 from queuectl.store.codec import digest_of
-from queuectl.store.lines import event_line, header_line, read_event
+from queuectl.store.ndjson import event_line, header_line, read_event
+from queuectl.store.protocol import Head
 from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
 from tests.store.peer import Peer
 from tests.store.vocabulary import ACTOR, add, claimed, new

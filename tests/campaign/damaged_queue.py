@@ -14,16 +14,17 @@ from unittest.mock import patch
 import apsw
 from msgspec import Struct
 
-from queuectl import doctor
+from queuectl.checks import doctor
+from queuectl.checks.verify import verify
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
-from queuectl.recovery import recover
-from queuectl.store import archive, open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import SETTINGS_STREAM
-from queuectl.store.carving import Carved
-from queuectl.store.remains import Lines, Remains
-from queuectl.verification import verify
+from queuectl.maintenance.recover import recover
+from queuectl.maintenance.salvage import Lines, Remains
+from queuectl.maintenance.sqlite_pages import Carved
+from queuectl.store import open_store
+from queuectl.store.archive import archive
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.protocol import SETTINGS_STREAM
 from tests.archive.damage import PAGE
 from tests.archive.logs import TABLES, checkpoint, is_prefix
 from tests.powerloss.campaign import scratch

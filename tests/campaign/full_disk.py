@@ -13,11 +13,11 @@ from io import StringIO
 from random import Random
 from unittest.mock import patch
 
+from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.base import Head
-from queuectl.store.sqlite import SqliteStore
-from queuectl.verification import verify
+from queuectl.store.protocol import Head
+from queuectl.store.sqlite.store import SqliteStore
 from tests.archive.logs import is_prefix
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.powerloss.campaign import scratch

@@ -22,7 +22,8 @@ from unittest.mock import patch
 import apsw
 from msgspec import Struct
 
-from queuectl import cli, render
+from queuectl import cli
+from queuectl.render import terminal as render
 from tests.campaign.command_lines import command_line, worker_line
 from tests.campaign.hostile import altered, steering, text
 from tests.campaign.hostile_queue import furnish

@@ -17,11 +17,11 @@ from unittest.mock import patch
 
 from msgspec import json
 
-from queuectl import intake
+from queuectl.application import job_input as intake
+from queuectl.application.job_input import Intake, JobInput
 from queuectl.config import SETTINGS, Config, Setting, read_dotenv
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
-from queuectl.intake import Intake, JobInput
 from queuectl.store import codec
 from queuectl.units import format_duration, format_time, parse_duration, parse_size, parse_time
 from tests.campaign.hostile import altered, number, text

@@ -5,12 +5,12 @@ from random import Random
 
 import apsw
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.campaign.hostile import altered, text
 from tests.store.vocabulary import a_spec, claimed
 

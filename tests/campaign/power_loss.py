@@ -3,7 +3,7 @@
 from functools import partial
 from unittest.mock import patch
 
-from queuectl.store.sqlite import SqliteStore
+from queuectl.store.sqlite.store import SqliteStore
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.powerloss import workload
 from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run

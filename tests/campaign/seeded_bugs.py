@@ -11,19 +11,19 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from queuectl.claiming import Claiming
 from queuectl.domain import backoff, commands, job
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import StoreBusyError
-from queuectl.reclaimer import Reclaimer
-from queuectl.results import Results
 from queuectl.runtime import LogClock
 from queuectl.store import projections
-from queuectl.store.projecting import ProjectedTables
-from queuectl.store.tables import Tables
-from queuectl.worker import Worker
+from queuectl.store.sql.projector import ProjectedTables
+from queuectl.store.sql.tables import Tables
+from queuectl.worker.claims import Claiming
+from queuectl.worker.loop import Worker
+from queuectl.worker.reclaimer import Reclaimer
+from queuectl.worker.results import Results
 from tests.simulation.world import SECOND, SimulatedCommands
 
 __all__ = ["BUGS", "Bug"]

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.errors import NoSuchJobError, RefusedError
-from queuectl.store.base import JobFilter
+from queuectl.store.protocol import JobFilter
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.campaign.queue_model import SECOND, Model, NotAllowedError, NotThereError
 from tests.campaign.seeded_bugs import BUGS, Bug

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.domain import events as e
-from queuectl.store.base import SETTINGS_STREAM
+from queuectl.store.protocol import SETTINGS_STREAM
 from tests.acceptance.conftest import queuectl
 from tests.checks.queues import opened, wander
 from tests.store.vocabulary import SettableClock, add, buried, claimed, completed, follow, new, note, retried

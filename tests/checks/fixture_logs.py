@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from queuectl.domain import events as e
-from queuectl.store.base import SETTINGS_STREAM, StoredEvent, queue_stream, worker_stream
+from queuectl.store.protocol import SETTINGS_STREAM, StoredEvent, queue_stream, worker_stream
 from tests.store.vocabulary import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
 
 DATA = Path(__file__).parent.parent / "data"

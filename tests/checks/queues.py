@@ -7,13 +7,13 @@ from pathlib import Path
 
 import apsw
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import EventStore
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.protocol import EventStore
 from tests.store.vocabulary import ACTOR, SECOND, SettableClock, a_spec, claimed
 
 TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_replace")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from queuectl.audit import KEPT, RULES, Finding, audit
+from queuectl.checks.audit import KEPT, RULES, Finding, audit
 from queuectl.domain import events as e
 from tests.checks.queues import opened, wander
 from tests.store.vocabulary import (

@@ -9,8 +9,8 @@ from signal import SIGKILL
 import apsw
 import pytest
 
-from queuectl import doctor
-from queuectl.doctor import NETWORKED, Finding
+from queuectl.checks import doctor
+from queuectl.checks.doctor import NETWORKED, Finding
 from tests.acceptance.cli import Queuectl, eventually, lines
 from tests.archive.logs import checkpoint
 from tests.checks.queues import opened, wreck

@@ -8,11 +8,11 @@ from unittest import mock
 
 import pytest
 
+from queuectl.checks.verify import verify
 from queuectl.domain import events as e
 from queuectl.domain.events import EVENT_TYPES, type_of
-from queuectl.store.base import StoredEvent
 from queuectl.store.codec import UPCASTERS, decode
-from queuectl.verification import verify
+from queuectl.store.protocol import StoredEvent
 from tests.checks.fixture_logs import DATA, NAMES, every_type, older, read, rows, to_seconds
 from tests.checks.queues import opened, tables
 from tests.store.vocabulary import chained

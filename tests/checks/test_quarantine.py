@@ -7,9 +7,9 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain import events as e
-from queuectl.store.base import StoredEvent
+from queuectl.store.protocol import StoredEvent
 from tests.acceptance.cli import Queuectl, complained, query
 from tests.checks.queues import opened, tables, wreck
 from tests.store.vocabulary import SettableClock, add, chained, claimed, follow, more, stored

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
-from queuectl.store import rebuilding
 from queuectl.store.projections import VERSION
-from queuectl.verification import verify
+from queuectl.store.sql import rebuild as rebuilding
 from tests.acceptance.cli import eventually
 from tests.checks.queues import NAMES, opened, tables, wreck
 from tests.store.peer import Peer, ask_all
@@ -118,7 +118,7 @@ REBUILD = """
 import sys
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
+from queuectl.store.archive.archive import Keeping
 store = open_store(sys.argv[1], SystemClock(), keep=lambda _: Keeping(archived=False))
 for table in ("jobs", "dlq", "counts", "settings", "pauses"):
     store._run(f"DELETE FROM {table}")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from queuectl.checks.report import COMPARE, Report
+from queuectl.checks.verify import expect, verify, verify_job
 from queuectl.domain import events as e
-from queuectl.findings import COMPARE, Report
-from queuectl.store import archive
-from queuectl.store.base import Change
-from queuectl.verification import expect, verify, verify_job
+from queuectl.store.archive import archive
+from queuectl.store.protocol import Change
 from tests.checks.queues import opened, wander, wreck
 from tests.store.vocabulary import SECOND, SettableClock, add, claimed, completed, more, new, retried
 

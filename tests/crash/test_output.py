@@ -7,8 +7,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuectl import output
-from queuectl.output import Capture
+from queuectl.process import output_files as output
+from queuectl.process.output_files import Capture
 from tests.acceptance.cli import Queuectl, eventually
 
 LIMIT = 64 << 10

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from queuectl import process
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Claimed, Enqueued, LostWorker
 from queuectl.domain.job import Job
-from queuectl.reclaimer import Reclaimer
-from queuectl.runner import Runner
+from queuectl.process import procfs as process
+from queuectl.process.runner import Runner
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.base import WorkerRow
+from queuectl.store.protocol import WorkerRow
+from queuectl.worker.reclaimer import Reclaimer
 from tests.acceptance.cli import alive, eventually
 
 SECOND = 1_000_000

@@ -10,15 +10,16 @@ from threading import enumerate as enumerate_threads
 
 import pytest
 
-from queuectl import output_watch, process
 from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError
-from queuectl.output import Capture
-from queuectl.output_watch import OutputWatch
-from queuectl.runner import Runner
+from queuectl.process import output_monitor as output_watch
+from queuectl.process import procfs as process
+from queuectl.process.output_files import Capture
+from queuectl.process.output_monitor import OutputWatch
+from queuectl.process.protocol import ShortageError
+from queuectl.process.runner import Runner
 from queuectl.runtime import SystemClock
-from queuectl.spawning import ShortageError
 from tests.acceptance.cli import eventually
 
 

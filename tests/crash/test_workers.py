@@ -10,12 +10,12 @@ from signal import SIGHUP, SIGKILL, SIGTERM
 
 import pytest
 
-from queuectl import process
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain.events import Claimed
-from queuectl.naming import keep, this_process
+from queuectl.process import procfs as process
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
+from queuectl.worker.registration import keep, this_process
 from tests.acceptance.cli import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
 
 
@@ -92,7 +92,7 @@ def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl)
 
 
 HEEDED = """
-from queuectl import process
+from queuectl.process import procfs as process
 from queuectl.__main__ import main
 from queuectl.cli import workers
 from queuectl.runtime import pause
@@ -116,7 +116,7 @@ def test_who_heeds_a_stop_at_once_is_not_called_lost(queuectl: Queuectl) -> None
 
 PATIENT = """
 from functools import partial
-from queuectl import supervisor
+from queuectl.worker import supervisor
 from queuectl.__main__ import main
 supervisor._Place = partial(supervisor._Place, wait=600_000_000)
 supervisor.LONGEST_WAIT = 600_000_000

@@ -3,7 +3,7 @@ again. Here with the real store, because the version check is what makes a late 
 
 import pytest
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.commands import Claim, Requeue, decide
 from queuectl.domain.events import (
     Cancelled,
@@ -17,8 +17,8 @@ from queuectl.domain.events import (
     TimedOut,
 )
 from queuectl.errors import RefusedError
-from queuectl.store.base import VersionConflictError
-from queuectl.store.sqlite import SqliteStore
+from queuectl.store.protocol import VersionConflictError
+from queuectl.store.sqlite.store import SqliteStore
 from tests.domain.scenario import (
     ID,
     SECOND,

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Sequence
 
-from queuectl import runlock
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
+from queuectl.process import job_lock as runlock
+from queuectl.process.orphans import Traces
 from queuectl.runtime import new_id
-from queuectl.traces import Traces
 
 __all__ = ["acknowledge_before_commit", "without_locks"]
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from queuectl import process
-from queuectl.store import archive
+from queuectl.process import procfs as process
+from queuectl.store.archive import archive
 from tests.kill.victims import (
     OF_A_SUPERVISOR,
     OF_A_WORKER,

@@ -14,12 +14,12 @@ from tests.kill.life import Life, _called_with
 from tests.kill.victims import OF_A_WORKER, OF_EVERY_COMMAND, POINTS, Failpoint, Victim, start
 from tests.oracle import rows
 
-COPY = "queuectl.store.keeping:Keeper.copy"
-EXECUTE = "queuectl.application:Queue.execute"
+COPY = "queuectl.store.archive.sync:Keeper.copy"
+EXECUTE = "queuectl.application.queue:Queue.execute"
 OF_THE_LOST = {
-    "queuectl.reclaimer:Reclaimer._free",
-    "queuectl.runner:Runner.clear",
-    "queuectl.application:Queue.lose_worker",
+    "queuectl.worker.reclaimer:Reclaimer._free",
+    "queuectl.process.runner:Runner.clear",
+    "queuectl.application.queue:Queue.lose_worker",
 }
 """What a worker comes by when another was lost."""
 
@@ -69,7 +69,7 @@ def test_a_victim_dies_just_before_or_just_after(after: bool, copied: int, tmp_p
 
 
 def test_a_victim_dies_after_so_many_calls(tmp_path: Path) -> None:
-    point = Failpoint("queuectl.application:Queue.enqueue", True, 1)
+    point = Failpoint("queuectl.application.queue:Queue.enqueue", True, 1)
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "first", [point.arm])
     assert (ended(victim), types(tmp_path)) == (-SIGKILL, ["enqueued"])
     later = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "second", [point._replace(call=2).arm])
@@ -86,7 +86,7 @@ def test_an_error_in_a_victim_is_seen(tmp_path: Path) -> None:
 
 def test_the_workers_of_a_supervisor_that_dies_at_a_point_die_with_it(tmp_path: Path) -> None:
     life = Life(tmp_path, Random(0), supervised=True)
-    point = "queuectl.supervisor:Supervisor._start"
+    point = "queuectl.worker.supervisor:Supervisor._start"
     supervisor = life._run(["worker", "start", "--count", "2"], [Failpoint(point, True, 2).arm])
     life._doom(supervisor, 60, point)
     eventually(lambda: life._reap() or not life.doomed, "the supervisor is dead")

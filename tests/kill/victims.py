@@ -35,44 +35,44 @@ Build = Callable[[], None]
 """Changes the program in the process that it is called in."""
 
 OF_EVERY_COMMAND = (
-    "queuectl.store.sqlite:connect",
-    "queuectl.store.sqlite:SqliteStore._begin",
-    "queuectl.store.sqlite:SqliteStore._record",
-    "queuectl.store.sqlite:SqliteStore._insert_events",
-    "queuectl.store.sqlite:SqliteStore._project",
-    "queuectl.store.sqlite:SqliteStore.append",
-    "queuectl.store.sqlite:SqliteStore._wake",
-    "queuectl.store.sqlite:SqliteStore.close",
-    "queuectl.store.keeping:Keeper.compare",
-    "queuectl.store.keeping:Keeper.copy",
-    "queuectl.store.archive:Archive._open_folder",
-    "queuectl.store.archive:Archive._settled",
-    "queuectl.store.archive:Archive._start_segment",
-    "queuectl.store.archive:Archive._write",
-    "queuectl.application:Queue.enqueue",
-    "queuectl.application:Queue.execute",
+    "queuectl.store.sqlite.store:connect",
+    "queuectl.store.sqlite.store:SqliteStore._begin",
+    "queuectl.store.sqlite.store:SqliteStore._record",
+    "queuectl.store.sqlite.store:SqliteStore._insert_events",
+    "queuectl.store.sqlite.store:SqliteStore._project",
+    "queuectl.store.sqlite.store:SqliteStore.append",
+    "queuectl.store.sqlite.store:SqliteStore._wake",
+    "queuectl.store.sqlite.store:SqliteStore.close",
+    "queuectl.store.archive.sync:Keeper.compare",
+    "queuectl.store.archive.sync:Keeper.copy",
+    "queuectl.store.archive.archive:Archive._open_folder",
+    "queuectl.store.archive.archive:Archive._settled",
+    "queuectl.store.archive.archive:Archive._start_segment",
+    "queuectl.store.archive.archive:Archive._write",
+    "queuectl.application.queue:Queue.enqueue",
+    "queuectl.application.queue:Queue.execute",
 )
 OF_A_WORKER = (
-    "queuectl.application:Queue.claim",
-    "queuectl.application:Queue.note_worker",
-    "queuectl.claiming:Claiming.take",
-    "queuectl.runlock:take",
-    "queuectl.runner:Runner.reserve",
-    "queuectl.runner:Runner._spawn",
-    "queuectl.runner:Runner.start",
-    "queuectl.runner:Runner._close",
-    "queuectl.runner:Runner.clear",
-    "queuectl.results:Results._append",
-    "queuectl.results:Results._drop",
-    "queuectl.reclaimer:Reclaimer._free",
-    "queuectl.application:Queue.lose_worker",
-    "queuectl.worker:Worker.start",
-    "queuectl.worker:Worker._beat",
-    "queuectl.worker:Worker.finish",
+    "queuectl.application.queue:Queue.claim",
+    "queuectl.application.queue:Queue.note_worker",
+    "queuectl.worker.claims:Claiming.take",
+    "queuectl.process.job_lock:take",
+    "queuectl.process.runner:Runner.reserve",
+    "queuectl.process.runner:Runner._spawn",
+    "queuectl.process.runner:Runner.start",
+    "queuectl.process.runner:Runner._close",
+    "queuectl.process.runner:Runner.clear",
+    "queuectl.worker.results:Results._append",
+    "queuectl.worker.results:Results._drop",
+    "queuectl.worker.reclaimer:Reclaimer._free",
+    "queuectl.application.queue:Queue.lose_worker",
+    "queuectl.worker.loop:Worker.start",
+    "queuectl.worker.loop:Worker._beat",
+    "queuectl.worker.loop:Worker.finish",
 )
 OF_A_SUPERVISOR = (
-    "queuectl.supervisor:Supervisor._start",
-    "queuectl.supervisor:Supervisor._ended",
+    "queuectl.worker.supervisor:Supervisor._start",
+    "queuectl.worker.supervisor:Supervisor._ended",
 )
 POINTS = (*OF_EVERY_COMMAND, *OF_A_WORKER, *OF_A_SUPERVISOR)
 """Functions before or after which a process can be killed: between any two things that it does to the world."""
@@ -130,7 +130,15 @@ class Victim(NamedTuple):
 def preload() -> None:
     """Load what commands load when they are called, so that no victim has to."""
     commands = [f"queuectl.cli.{where.partition(':')[0]}" for where in COMMANDS.values()]
-    for module in (*commands, "queuectl.store.sqlite", "queuectl.past", "transitions", "tabulate", "logging", "ctypes"):
+    for module in (
+        *commands,
+        "queuectl.store.sqlite.store",
+        "queuectl.store.past",
+        "transitions",
+        "tabulate",
+        "logging",
+        "ctypes",
+    ):
         import_module(module)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.acceptance.conftest import queuectl
 from tests.store.places import KINDS
 from tests.store.vocabulary import SettableClock

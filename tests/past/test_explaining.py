@@ -2,11 +2,11 @@
 
 import pytest
 
-from queuectl import explaining
+from queuectl.application import explain as explaining
+from queuectl.application.explain import explain
 from queuectl.domain import events as e
-from queuectl.explaining import explain
-from queuectl.past import as_of
-from queuectl.store.base import PAUSE_ALL, queue_stream
+from queuectl.store.past import as_of
+from queuectl.store.protocol import PAUSE_ALL, queue_stream
 from tests.store.vocabulary import (
     HOUR,
     SECOND,
@@ -161,7 +161,7 @@ def test_it_was_cancelled_while_it_ran(store, clock):
 
 
 def _by(store, event):
-    from queuectl.store.base import Change
+    from queuectl.store.protocol import Change
 
     job = store.load("a")
     return Change("a", job.version, [event], job)

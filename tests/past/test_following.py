@@ -13,13 +13,13 @@ import pytest
 
 from queuectl.domain.events import Purged
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.acceptance.cli import PROGRAM, Queuectl, eventually
 from tests.store.vocabulary import SettableClock, add, claimed, completed, more, new
 
 WRITER = """
 import sys
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from tests.store.vocabulary import a_spec, claimed, completed, more

@@ -2,11 +2,11 @@
 
 import pytest
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.past import as_of, changed_jobs, position_at
-from queuectl.store.base import SETTINGS_STREAM, JobFilter
+from queuectl.store.past import as_of, changed_jobs, position_at
+from queuectl.store.protocol import SETTINGS_STREAM, JobFilter
 from queuectl.units import format_time
 from tests.store.vocabulary import (
     ACTOR,

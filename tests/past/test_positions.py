@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain.job import fold
 from queuectl.domain.machine import State
-from queuectl.past import as_of
 from queuectl.store import open_store, projections
-from queuectl.store.base import EventStore, JobFilter, RecordedEvent
+from queuectl.store.past import as_of
+from queuectl.store.protocol import EventStore, JobFilter, RecordedEvent
 from tests.store.test_histories import ACTIONS, JOBS, OFTEN, Player, Step, histories
 from tests.store.vocabulary import ACTOR, SECOND, START, SettableClock
 

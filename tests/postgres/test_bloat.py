@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.commands import Exit, Report
 from queuectl.runtime import SystemClock
-from queuectl.store.postgres import PostgresStore
+from queuectl.store.postgres.store import PostgresStore
 from tests.acceptance.cli import eventually
 from tests.postgres.server import server
 from tests.store.vocabulary import a_spec, claimed

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from queuectl.runtime import SystemClock
-from queuectl.store import open_store, postgres_signs
-from queuectl.store.base import EventStore
+from queuectl.store import open_store
+from queuectl.store.postgres import health as postgres_signs
+from queuectl.store.protocol import EventStore
 from queuectl.store.rows import Sign
 from tests.acceptance.cli import Queuectl, check_log, complained, eventually, query
 from tests.postgres.conftest import OnServer

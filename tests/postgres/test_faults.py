@@ -13,12 +13,13 @@ from threading import Event, Thread
 import psycopg
 import pytest
 
-from queuectl.application import NewJob, Queue, Receipt
+from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.errors import StoreBusyError, StoreError
-from queuectl.migration import migrate
+from queuectl.maintenance.migrate import migrate
 from queuectl.runtime import SystemClock, pause
-from queuectl.store import open_store, postgres_link
-from queuectl.store.postgres import PostgresStore
+from queuectl.store import open_store
+from queuectl.store.postgres import connection as postgres_link
+from queuectl.store.postgres.store import PostgresStore
 from tests.acceptance.cli import eventually, lines
 from tests.postgres.conftest import OnServer
 from tests.postgres.server import CRASH, Server, binaries

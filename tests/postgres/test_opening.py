@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl import store as stores
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import is_there, name_of, open_store
-from queuectl.store.base import SETTINGS_STREAM
-from queuectl.store.postgres_url import SCHEMA, has_password, place_of, without_password
+from queuectl.store.postgres.url import SCHEMA, has_password, place_of, without_password
+from queuectl.store.protocol import SETTINGS_STREAM
 from tests.acceptance.cli import complained, eventually
 from tests.postgres.conftest import OnServer
 from tests.store.peer import Peer, ask_all
@@ -303,7 +303,7 @@ def test_a_parameter_that_is_not_known_is_named_but_no_part_of_a_password():
 
 def test_without_psycopg_it_says_what_to_install(monkeypatch):
     monkeypatch.delattr(stores, "postgres", raising=False)
-    monkeypatch.setitem(sys.modules, "queuectl.store.postgres", None)
+    monkeypatch.setitem(sys.modules, "queuectl.store.postgres.store", None)
     with pytest.raises(StoreError, match=r"^PostgreSQL needs psycopg .*: pip install 'psycopg\[binary\]'$"):
         open_store("postgresql://host/db", None)
 

@@ -14,11 +14,11 @@ from threading import Event
 import psycopg
 import pytest
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.cli import events
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store.base import EventStore, Hints
+from queuectl.store.protocol import EventStore, Hints
 from tests.acceptance.cli import eventually
 from tests.store.test_histories import ACTIONS, JOBS, Player, Step
 from tests.store.vocabulary import ACTOR, SettableClock, add, chained, derived, new, projected, stored
@@ -159,7 +159,7 @@ def works(store: EventStore) -> bool:
 
 DEAF = """
 import sys
-from queuectl.store.postgres_link import Link
+from queuectl.store.postgres.connection import Link
 from queuectl.cli import run
 Link.descriptor, Link.heard = (lambda link: None), (lambda link: False)
 run(sys.argv[1:])

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from queuectl.application import NewJob, Queue
-from queuectl.claiming import Claiming
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Report
 from queuectl.domain.job import Job
-from queuectl.results import Results
 from queuectl.runtime import SystemClock
-from queuectl.store.postgres import PostgresStore
-from queuectl.store.postgres_link import Link
+from queuectl.store.postgres.connection import Link
+from queuectl.store.postgres.store import PostgresStore
+from queuectl.worker.claims import Claiming
+from queuectl.worker.results import Results
 from tests.store.vocabulary import ACTOR, a_spec, claimed
 
 MANY = 10

@@ -16,15 +16,15 @@ from unittest.mock import patch
 
 import apsw
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
+from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
-from queuectl.recovery import recover
+from queuectl.maintenance.recover import recover
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import EventStore, StoredEvent
-from queuectl.store.lines import event_line
-from queuectl.store.segments import ArchiveError, folder_of, segments
-from queuectl.verification import verify
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.archive.segments import ArchiveError, folder_of, segments
+from queuectl.store.ndjson import event_line
+from queuectl.store.protocol import EventStore, StoredEvent
 from tests.oracle import judged
 from tests.store.vocabulary import HOUR, START, SettableClock, a_spec, claimed
 

@@ -14,7 +14,9 @@ from unittest.mock import patch
 
 import apsw
 
-from queuectl.store import archive, boots, connection
+from queuectl.store.archive import archive
+from queuectl.store.archive import boot_marker as boots
+from queuectl.store.sqlite import connection
 from tests.powerloss.disk import FOLDER, FailedSync, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
 from tests.powerloss.trouble import OPEN, SYNC, TRUNCATE, WRITE, Trouble
 

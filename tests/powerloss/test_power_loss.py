@@ -12,13 +12,13 @@ from typing import Any
 import apsw
 import pytest
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store import open_store
-from queuectl.store.archive import Archive
-from queuectl.store.base import EventStore
-from queuectl.store.sqlite import SqliteStore
+from queuectl.store.archive.archive import Archive
+from queuectl.store.protocol import EventStore
+from queuectl.store.sqlite.store import SqliteStore
 from tests.powerloss import workload
 from tests.powerloss.campaign import Live, run
 from tests.powerloss.disk import Disk, FailedSync, Name, SyncFolder, Told, Write

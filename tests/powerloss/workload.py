@@ -9,16 +9,18 @@ from unittest.mock import patch
 
 from msgspec import Struct
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
 from queuectl.errors import StoreError
-from queuectl.store import archive, connection, open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.base import EventStore, JobFilter, StoredEvent
-from queuectl.store.sqlite import SqliteStore
+from queuectl.store import open_store
+from queuectl.store.archive import archive
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.protocol import EventStore, JobFilter, StoredEvent
+from queuectl.store.sqlite import connection
+from queuectl.store.sqlite.store import SqliteStore
 from tests.powerloss.disk import Step
 from tests.powerloss.recording import Recorder, recording
 from tests.powerloss.trouble import NowAndThen, Trouble

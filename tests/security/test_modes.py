@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from queuectl import recovery, transfer
+from queuectl.maintenance import import_log as transfer
+from queuectl.maintenance import recover as recovery
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
+from queuectl.store.archive.archive import Keeping
 from tests.acceptance.cli import Done, Queuectl
 from tests.security.tour import tour
 from tests.store.vocabulary import add, new

@@ -7,12 +7,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuectl import doctor, recovery
+from queuectl.checks import doctor
 from queuectl.errors import StoreError
+from queuectl.maintenance import recover as recovery
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive import Keeping
-from queuectl.store.owners import foreign
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.sqlite.ownership import foreign
 from tests.acceptance.cli import Queuectl, complained
 from tests.store.vocabulary import add, new
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
-from queuectl.store.base import PAUSE_ALL, EventStore
+from queuectl.store.protocol import PAUSE_ALL, EventStore
 from tests.simulation.hosts import SECOND, Place
 from tests.simulation.tables import must
 from tests.simulation.world import WorkerProcess, World

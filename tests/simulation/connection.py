@@ -9,7 +9,7 @@ from typing import Any
 
 from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
-from queuectl.store.base import WAKING, Change, EventStore, WorkerRow
+from queuectl.store.protocol import WAKING, Change, EventStore, WorkerRow
 
 __all__ = ["COMMIT", "COMMITTED", "Connection", "Shared"]
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.events import Enqueued, RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.base import WorkerRow
-from queuectl.worker import Worker, WorkerOptions
+from queuectl.store.protocol import WorkerRow
+from queuectl.worker.loop import Worker, WorkerOptions
 from tests.simulation.connection import Connection, Shared
 from tests.simulation.hosts import SECOND, Host
 from tests.simulation.world import Script, SimulatedCommands, WorkerProcess, World

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from queuectl.application import NewJob, Receipt
+from queuectl.application.queue import NewJob, Receipt
 from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
-from queuectl.store.base import PAUSE_ALL
+from queuectl.store.protocol import PAUSE_ALL
 from tests.simulation.driver import spec
 from tests.simulation.fate import HOUR
 from tests.simulation.tables import must

@@ -7,11 +7,11 @@ is new: events that came, the rows that they touched, and the jobs in processing
 from collections import defaultdict
 from typing import Any
 
-from queuectl.audit import Audit
+from queuectl.checks.audit import Audit
 from queuectl.domain import events as e
 from queuectl.domain.job import evolve
-from queuectl.slots import OUT_OF_REACH
-from queuectl.store.base import PAUSE_ALL
+from queuectl.store.protocol import PAUSE_ALL
+from queuectl.worker.slots import OUT_OF_REACH
 from tests.simulation.attendance import Attendance, Known
 from tests.simulation.driver import Driver
 from tests.simulation.tables import InvariantError, compare_all, compare_counts, compare_job, must

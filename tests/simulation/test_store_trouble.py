@@ -7,11 +7,11 @@ from signal import SIGKILL
 
 import pytest
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.events import CancelRequested
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
-from queuectl.store.base import Change
+from queuectl.store.protocol import Change
 from tests.simulation.connection import COMMIT, COMMITTED, READS, Connection
 from tests.simulation.driver import Driver, spec
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
@@ -61,7 +61,7 @@ def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytes
     driver.add_worker(drain=True)
     driver.enqueue("a", Script(lasts=20 * SECOND))
     driver.run(1)
-    caplog.set_level(logging.INFO, "queuectl.worker")
+    caplog.set_level(logging.INFO, "queuectl.worker.loop")
     told: list[tuple[float, list[str]]] = []
     for seconds, away in [(0.5, True), (2, False), (30, True), (2, False)]:
         caplog.clear()
@@ -75,7 +75,7 @@ def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytes
 def test_nothing_is_told_of_a_store_that_is_away_for_less_than_5_s(caplog: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     driver.add_worker()
-    caplog.set_level(logging.INFO, "queuectl.worker")
+    caplog.set_level(logging.INFO, "queuectl.worker.loop")
     for _ in range(3):
         busy(driver, lambda point: point in STORE)
         driver.run(4.5)

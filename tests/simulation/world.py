@@ -11,9 +11,9 @@ from signal import SIGKILL, SIGTERM
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, NotStarted, Signalled
 from queuectl.domain.job import Job
-from queuectl.spawning import Ended, Identity, ShortageError
-from queuectl.store.base import WorkerRow
-from queuectl.worker import Worker, WorkerOptions
+from queuectl.process.protocol import Ended, Identity, ShortageError
+from queuectl.store.protocol import WorkerRow
+from queuectl.worker.loop import Worker, WorkerOptions
 from tests.simulation.hosts import HOST, SECOND, Host, Place, VirtualClock
 
 FOR_EVER = 10**9 * SECOND

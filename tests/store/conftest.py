@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.store.peer import Peer
 from tests.store.places import KINDS, SHARED, Places
 from tests.store.vocabulary import SettableClock

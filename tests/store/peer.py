@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.base import EventStore, JobFilter
+from queuectl.store.protocol import EventStore, JobFilter
 from tests.store.vocabulary import ACTOR, a_spec, claimed, new
 
 ANSWER_WITHIN = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from queuectl.runtime import Clock
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.postgres.server import server
 
 KINDS: dict[str, Callable[[Path, int], str]] = {

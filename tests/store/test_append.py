@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
-from queuectl.store.base import GENESIS, SETTINGS_STREAM, Change, Head, VersionConflictError, queue_stream
+from queuectl.store.protocol import GENESIS, SETTINGS_STREAM, Change, Head, VersionConflictError, queue_stream
 from tests.store.vocabulary import (
     ACTOR,
     HOUR,

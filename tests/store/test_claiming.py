@@ -5,11 +5,11 @@ from threading import Thread
 
 import pytest
 
-from queuectl.application import Queue
+from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Cancel
 from queuectl.domain.machine import State
-from queuectl.store.base import PAUSE_ALL
+from queuectl.store.protocol import PAUSE_ALL
 from tests.store.peer import Peer, ask_all
 from tests.store.vocabulary import (
     ACTOR,

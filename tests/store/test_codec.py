@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain.events import Exited, RecordedEvent
 from queuectl.store import codec
-from queuectl.store.base import DamagedEventError, Head, StoredEvent
+from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
 from tests.store.vocabulary import a_spec, buried, chained, retried
 
 SALT = bytes(range(16))

@@ -2,11 +2,11 @@
 
 import pytest
 
-from queuectl.application import NewJob, Queue, Receipt
+from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
 from queuectl.errors import RefusedError, StoreError
-from queuectl.store.base import VersionConflictError, queue_stream
+from queuectl.store.protocol import VersionConflictError, queue_stream
 from tests.store.vocabulary import ACTOR, a_spec, add, claimed, everything, more, new, note
 
 

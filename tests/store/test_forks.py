@@ -9,7 +9,7 @@ import pytest
 
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.base import EventStore
+from queuectl.store.protocol import EventStore
 from tests.store.places import Places
 from tests.store.vocabulary import SettableClock, a_worker, add, chained, new, stored
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import fold
 from queuectl.domain.machine import FINISHED
 from queuectl.errors import NoSuchJobError, RefusedError
-from queuectl.store.base import PAUSE_ALL, JobFilter
+from queuectl.store.protocol import PAUSE_ALL, JobFilter
 from tests.store.vocabulary import (
     ACTOR,
     HOUR,

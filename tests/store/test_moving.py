@@ -2,11 +2,11 @@
 
 import pytest
 
-from queuectl import migration
 from queuectl.domain import events as e
 from queuectl.errors import RefusedError, StoreBusyError, StoreError
+from queuectl.maintenance import migrate as migration
 from queuectl.store import open_store
-from queuectl.store.base import SETTINGS_STREAM
+from queuectl.store.protocol import SETTINGS_STREAM
 from tests.store.places import SHARED, Places
 from tests.store.vocabulary import a_worker, add, buried, claimed, completed, everything, follow, new, note
 

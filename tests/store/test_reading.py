@@ -5,7 +5,7 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.domain.job import fold
 from queuectl.domain.machine import State
-from queuectl.store.base import SETTINGS_STREAM, JobFilter, queue_stream
+from queuectl.store.protocol import SETTINGS_STREAM, JobFilter, queue_stream
 from tests.store.vocabulary import (
     SECOND,
     a_spec,

@@ -3,8 +3,8 @@
 import pytest
 
 from queuectl.domain import events as e
-from queuectl.store.base import SETTINGS_STREAM, queue_stream
-from queuectl.store.shadow import MADE
+from queuectl.store.protocol import SETTINGS_STREAM, queue_stream
+from queuectl.store.sql.shadow import MADE
 from tests.store.vocabulary import (
     a_spec,
     add,

@@ -15,8 +15,8 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
 from queuectl.store import codec, open_store
-from queuectl.store.connection import APPLICATION_ID, CHECKPOINT_AFTER, JOURNAL_LIMIT, check_library
-from queuectl.store.schema import SCHEMA
+from queuectl.store.sql.schema import SCHEMA
+from queuectl.store.sqlite.connection import APPLICATION_ID, CHECKPOINT_AFTER, JOURNAL_LIMIT, check_library
 from tests.store.vocabulary import (
     EVENT_COLUMNS,
     SettableClock,

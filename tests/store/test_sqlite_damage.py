@@ -7,12 +7,12 @@ from contextlib import suppress
 import apsw
 import pytest
 
-from queuectl.application import NewJob, Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.base import SETTINGS_STREAM, DamagedEventError, JobFilter
+from queuectl.store.protocol import SETTINGS_STREAM, DamagedEventError, JobFilter
 from tests.store.vocabulary import (
     ACTOR,
     SECOND,

@@ -12,8 +12,9 @@ import pytest
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store import connection, open_store
-from queuectl.store.format import FORMAT
+from queuectl.store import open_store
+from queuectl.store.meta import FORMAT
+from queuectl.store.sqlite import connection
 from tests.store.peer import Peer, ask_all
 from tests.store.vocabulary import (
     a_worker,

@@ -4,8 +4,8 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.domain.machine import State
-from queuectl.store.base import PAUSE_ALL, SETTINGS_STREAM, Change, Count, JobFilter, queue_stream
 from queuectl.store.projections import DLQ, JOBS
+from queuectl.store.protocol import PAUSE_ALL, SETTINGS_STREAM, Change, Count, JobFilter, queue_stream
 from tests.store.vocabulary import (
     ACTOR,
     SECOND,

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
-from queuectl.store.base import SETTINGS_STREAM
+from queuectl.store.protocol import SETTINGS_STREAM
 from tests.store.vocabulary import (
     START,
     a_worker,

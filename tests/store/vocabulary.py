@@ -7,7 +7,7 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.store import projections
-from queuectl.store.base import Change, Count, EventStore, JobFilter, RecordedEvent, StoredEvent, WorkerRow
+from queuectl.store.protocol import Change, Count, EventStore, JobFilter, RecordedEvent, StoredEvent, WorkerRow
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND

@@ -1,0 +1,1 @@
+"""What one can do with a queue, whoever asks: the use cases and the answers to questions."""

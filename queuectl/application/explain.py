@@ -1,0 +1,165 @@
+"""Why a job is where it is: the recorded fact that put it there, in the words of its story, and what it waits for."""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from queuectl.domain import events as e
+from queuectl.domain.job import Job, evolve
+from queuectl.domain.machine import MOVES, State
+from queuectl.process.procfs import alive
+from queuectl.render.narrative import tell
+from queuectl.store.protocol import PAUSE_ALL, DamagedEventError, EventStore, WorkerRow
+from queuectl.units import SECOND, ago, format_duration, local_time
+
+__all__ = ["Explanation", "explain"]
+
+LINE = 1000
+"""How far a claiming order is looked through for a job's place in it."""
+
+_MOVES = {"enqueued", *(move.event for move in MOVES)}
+
+
+class Explanation(Struct, frozen=True):
+    """A job's state, the sentences on why, and the commands that would change it. `position`: the deciding event's."""
+
+    id: str
+    state: str
+    position: int
+    why: tuple[str, ...]
+    next: tuple[str, ...]
+
+
+def explain(store: EventStore, job_id: str, *, live: bool) -> Explanation | None:
+    """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known."""
+    job: Job | None = None
+    facts: list[str] = []
+    position = 0
+    for record in store.examined(stream_id=job_id):
+        if isinstance(record, DamagedEventError):
+            return _set_aside(job_id, job, facts, record)
+        if record.type in _MOVES:
+            position = record.position
+            facts = facts if _ended_on_request(record.event) else []
+        facts += _told(record, job)
+        job = evolve(job, record)
+    if job is None:
+        return None
+    why = dict.fromkeys([*facts, *_situation(store, job, live)])
+    return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job, live)))
+
+
+def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:
+    """What is known up to the first event that cannot be believed; nobody runs the job until that is mended."""
+    why = (*facts, str(damage), "it is set aside: no worker claims it, and what it became afterwards is not known")
+    state = "damaged" if job is None else job.state
+    return Explanation(job_id, state, damage.position, why, (damage.mend, f"queuectl history {job_id}"))
+
+
+def _ended_on_request(event: e.Event) -> bool:
+    """Its worker called it off for someone: what was asked while it ran is the reason."""
+    return isinstance(event, e.Cancelled) and event.run is not None
+
+
+def _told(record: e.RecordedEvent, before: Job | None) -> list[str]:
+    headline, *details = tell(record, before)
+    if record.type == "enqueued":
+        details = [detail for detail in details if detail.startswith("not before")]
+    return [f"{headline}, at {local_time(record.recorded_at)} by {record.actor}", *filter(None, details)]
+
+
+# ── what it waits for ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _situation(store: EventStore, job: Job, live: bool) -> Iterator[str]:
+    if job.state is State.PENDING:
+        yield from _waiting(store, job)
+        if live:
+            yield _serving(job, [row for row in store.workers() if alive(row, store.spans_hosts) is not False])
+    elif job.claim is not None:
+        yield from _running(store, job, job.claim, live)
+
+
+def _waiting(store: EventStore, job: Job) -> Iterator[str]:
+    now, row = store.now(), store.job(job.id)
+    if row is not None and row["due_at"] is None:
+        yield "it is held: its table row and its events disagree"
+    elif job.due_at is not None and job.due_at > now:
+        yield f"it is due at {local_time(job.due_at)}, in {_rounded(job.due_at - now)}"
+    else:
+        yield f"it is due since {local_time(job.due_at or now)}"
+    for queue, pause in _pauses(store, job).items():
+        name = "every queue" if queue == PAUSE_ALL else f"its queue {queue}"
+        yield f"{name} is paused since {local_time(pause['paused_at'] * SECOND)} by {pause['paused_by']}"
+    yield from _place_in_line(store, job, now)
+
+
+def _pauses(store: EventStore, job: Job) -> dict[str, dict[str, int]]:
+    """The pauses that keep it from being claimed."""
+    return {queue: pause for queue, pause in store.pauses().items() if queue in (PAUSE_ALL, job.spec.queue)}
+
+
+def _place_in_line(store: EventStore, job: Job, now: int) -> Iterator[str]:
+    line = store.claimable((), LINE, now)
+    if job.id in line:
+        place = line.index(job.id)
+        before = {0: "no job stands", 1: "1 job stands"}.get(place, f"{place} jobs stand")
+    elif job.due_at is not None and job.due_at <= now and not _pauses(store, job) and len(line) == LINE:
+        before = f"at least {LINE} jobs stand"
+    else:
+        return
+    yield f"{before} before it in line (by priority, here {job.spec.priority}, then due time, then enqueueing)"
+
+
+def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
+    serving = [each for each in workers if each.slots and (not each.queues or job.spec.queue in each.queues)]
+    if not serving:
+        return f"no worker serves queue {job.spec.queue}: `queuectl run` starts one"
+    names = ", ".join(f"{worker.name} ({worker.running} of {worker.slots} slots busy)" for worker in serving)
+    return f"queue {job.spec.queue} is served by {names}"
+
+
+def _running(store: EventStore, job: Job, claim: e.Claimed, live: bool) -> Iterator[str]:
+    now = store.now()
+    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} is on for {_rounded(now - (job.locked_at or now))}"
+    if job.spec.timeout is not None:
+        yield f"it may take {format_duration(job.spec.timeout)}"
+    if live:
+        yield f"worker {claim.worker} {_sign_of_life(store, claim, now)}"
+
+
+def _sign_of_life(store: EventStore, claim: e.Claimed, now: int) -> str:
+    beat = next((row.last_heartbeat for row in store.workers() if row.name == claim.worker), None)
+    if _is_dead(store, claim):
+        return "is lost, its process is gone: the next worker that runs frees the job"
+    if beat is None:
+        return "is no longer listed: the next worker that runs frees the job"
+    return f"gave its last sign of life {ago(now - beat * SECOND)} ago"
+
+
+def _is_dead(store: EventStore, claim: e.Claimed) -> bool:
+    return alive(claim, store.spans_hosts) is False
+
+
+def _rounded(duration: int) -> str:
+    return f"{max(duration, 0) / SECOND:.1f} s" if duration < 100 * SECOND else ago(duration)
+
+
+# ── what one can do ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _commands(store: EventStore, job: Job, live: bool) -> Iterator[str]:
+    if job.state is State.PENDING:
+        for queue in _pauses(store, job):
+            yield "queuectl resume" if queue == PAUSE_ALL else f"queuectl resume {queue}"
+        yield f"queuectl cancel {job.id}"
+    elif job.state is State.PROCESSING:
+        yield f"queuectl logs -f {job.id}"
+        if live and job.claim is not None and _is_dead(store, job.claim):
+            yield "queuectl run"
+        if job.cancel_requested is None:
+            yield f"queuectl cancel {job.id}"
+    else:
+        if job.run and job.state is not State.PURGED:
+            yield f"queuectl logs {job.id}"
+        yield f"queuectl retry {job.id}"

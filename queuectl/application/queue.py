@@ -1,0 +1,314 @@
+"""The use cases: load, decide, append; on a version conflict decide again, on nothing else."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from queuectl.domain import commands as c
+from queuectl.domain import events as e
+from queuectl.domain.job import Job
+from queuectl.domain.machine import FINISHED, State
+from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
+from queuectl.runtime import new_id
+from queuectl.store.protocol import (
+    PAUSE_ALL,
+    SETTINGS_STREAM,
+    Change,
+    DamagedError,
+    DamagedEventError,
+    EventStore,
+    JobFilter,
+    VersionConflictError,
+    WorkerRow,
+    queue_stream,
+    worker_stream,
+)
+
+__all__ = ["NewJob", "Queue", "Receipt"]
+
+
+AHEAD = 16
+"""How many more ids than asked for a claim looks up, as hints for the claims that follow."""
+
+
+class NewJob(Struct, frozen=True):
+    """A job to add; without an id it gets one. `line` is where it stood in a file, for the error."""
+
+    spec: e.Enqueued
+    id: str | None = None
+    line: int | None = None
+
+
+class Receipt(Struct, frozen=True):
+    """The job that answers for what was enqueued: a new one, or the one that was already there."""
+
+    id: str
+    created: bool
+
+
+class Queue:
+    """Every change there is to a queue, made in the name of `actor`."""
+
+    def __init__(self, store: EventStore, actor: str) -> None:
+        self.store = store
+        self.actor = actor
+
+    # ── the one way that a command becomes events ───────────────────────────────────────────────────
+
+    def execute(self, commands: Sequence[c.Command], known: Mapping[str, Job] | None = None) -> list[Job | None]:
+        """Carry out all commands or none, each towards a job of its own; the jobs that result, in order.
+
+        `known` jobs are not loaded: should they be out of date, the append fails and everything is decided again.
+        Raises RefusedError or NoSuchJobError.
+        """
+        try:
+            return self._carry_out(commands, known or {})
+        except VersionConflictError:
+            with self._alone():
+                return self._carry_out(commands, {})
+
+    def _carry_out(self, commands: Sequence[c.Command], known: Mapping[str, Job]) -> list[Job | None]:
+        now, keys = self.store.now(), dict[str, str]()
+        return self.store.append([self._change(command, known, now, keys) for command in commands], self.actor)
+
+    @contextmanager
+    def _alone(self, *, durable: bool = True) -> Iterator[None]:
+        """Under the log's lock, where nobody else moves a job on: a version that is taken there too is damage."""
+        with self.store.transaction(durable=durable):
+            try:
+                yield
+            except VersionConflictError as error:
+                raise DamagedError("the queue is damaged, an index and its table disagree") from error
+
+    def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
+        job = known.get(command.job_id) or self.store.load(command.job_id)
+        return self._decided(command, job, now, keys, self._holder(command, job, keys))
+
+    def _decided(
+        self, command: c.Command, job: Job | None, now: int, keys: dict[str, str], holder: str | None
+    ) -> Change:
+        if holder is not None:
+            command = replace(command, holder=holder)
+        events = c.decide(command, job, now)
+        key = _key(command, job)
+        if events and key is not None:
+            keys[key] = command.job_id
+        return Change(command.job_id, job.version if job else 0, events, job)
+
+    def _holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> str | None:
+        """The other live job that has the command's unique key, or will have it when the batch (`keys`) is appended."""
+        key = _key(command, job)
+        holder = None if key is None else keys.get(key) or self.store.holder(key)
+        return None if holder == command.job_id else holder
+
+    # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, jobs: Iterable[NewJob]) -> list[Receipt]:
+        """Add all jobs or none. Raises RefusedError when an id is taken."""
+        wanted = list(jobs)
+        try:
+            return self._add(wanted)
+        except VersionConflictError:
+            with self._alone():
+                return self._add(wanted)
+
+    def _add(self, jobs: Sequence[NewJob]) -> list[Receipt]:
+        receipts, changes = self._intake(jobs)
+        self.store.append(changes, self.actor)
+        return receipts
+
+    def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
+        """Decide on each job beside those that the batch already holds."""
+        now = self.store.now()
+        receipts: list[Receipt] = []
+        batch: dict[str, Change] = {}
+        keys: dict[str, str] = {}
+        for job in jobs:
+            job_id = job.id or new_id(now)
+            if job_id in batch:
+                _refuse_another(job, job_id, batch[job_id])
+                receipts.append(Receipt(job_id, False))
+                continue
+            change, answering = self._enqueueing(job, job_id, keys, now)
+            if change.events:
+                batch[job_id] = change
+            receipts.append(Receipt(answering, bool(change.events)))
+        return receipts, list(batch.values())
+
+    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> tuple[Change, str]:
+        """The change, and the job that answers. Who holds a key is asked once: asked again, it may have ended."""
+        known = self.store.load(job_id) if job.id is not None else None
+        command = c.Enqueue(job_id, job.spec)
+        holder = self._holder(command, known, keys)
+        try:
+            change = self._decided(command, known, now, keys, holder)
+        except RefusedError as error:
+            raise RefusedError(_at_line(job, str(error))) from None
+        return change, job_id if change.job or holder is None else holder
+
+    # ── what people ask of jobs ─────────────────────────────────────────────────────────────────────
+
+    def cancel(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Call jobs off: pending ones at once, running ones by their worker."""
+        return self.execute([c.Cancel(job_id, reason) for job_id in ids])
+
+    def requeue(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Run finished or purged jobs again."""
+        return self.execute([c.Requeue(job_id, reason=reason) for job_id in ids])
+
+    def requeue_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
+        """Run again what may be; the jobs that were left, and why."""
+        return self._each_that_can([c.Requeue(job_id, reason=reason) for job_id in ids])
+
+    def cancel_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
+        """Call off what has not ended meanwhile; the jobs that were left, and why."""
+        return self._each_that_can([c.Cancel(job_id, reason) for job_id in ids])
+
+    def _each_that_can(self, commands: Sequence[c.Command]) -> dict[str, QueuectlError]:
+        left: dict[str, QueuectlError] = {}
+        with self.store.transaction():
+            for command in commands:
+                try:
+                    self.execute([command])
+                except (RefusedError, NoSuchJobError, DamagedEventError) as error:
+                    left[command.job_id] = error
+        return left
+
+    def purge(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Take finished jobs out of the tables."""
+        return self.execute([c.Purge(job_id, reason) for job_id in ids])
+
+    def purge_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
+        """Take those that may go out of the tables; the jobs that were left, and why."""
+        return self._each_that_can([c.Purge(job_id, reason) for job_id in ids])
+
+    def resolve(self, texts: Sequence[str]) -> list[str]:
+        """Whole ids for ids or unique prefixes, without repeats. Raises NoSuchJobError, UsageError when ambiguous."""
+        return list(dict.fromkeys(map(self._resolve, texts)))
+
+    def _resolve(self, text: str) -> str:
+        found = self.store.streams(text, 3) if text and not text.startswith("$") else []
+        if text in found or (found and self.store.version(text)):
+            return text
+        if not found:
+            raise NoSuchJobError(f"no such job: {text} (`queuectl list` shows those there are)")
+        if len(found) > 1:
+            raise UsageError(f"{text} is ambiguous: {found[0]}, {found[1]}{', …' if found[2:] else ''}")
+        return found[0]
+
+    # ── what people ask of queues and settings ──────────────────────────────────────────────────────
+
+    def pause(self, queue: str = PAUSE_ALL) -> bool:
+        """Stop claiming from a queue, or from all; False when it was already so."""
+        return self._note(queue_stream(queue), lambda: queue not in self.store.pauses(), e.QueuePaused())
+
+    def resume(self, queue: str = PAUSE_ALL) -> bool:
+        """Go on claiming; False when it was already so."""
+        return self._note(queue_stream(queue), lambda: queue in self.store.pauses(), e.QueueResumed())
+
+    def change_setting(self, key: str, value: str | None) -> bool:
+        """`config set`, or `unset` with None; False when it was already so."""
+        event = e.SettingChanged(key=key, value=value)
+        return self._note(SETTINGS_STREAM, lambda: self.store.settings().get(key) != value, event)
+
+    def note_worker(self, worker: str, event: e.Event) -> None:
+        """Record the start, end or loss of a worker."""
+        self._note(worker_stream(worker), lambda: True, event)
+
+    def lose_worker(self, worker: WorkerRow) -> None:
+        """Record that a worker was lost and forget it, once. One without slots only kept the name for another."""
+        with self._alone():
+            if self.store.forget(worker) and worker.slots:
+                self.note_worker(worker.name, e.WorkerLost(noticed_by=self.actor))
+
+    def _note(self, stream: str, needed: Callable[[], bool], event: e.Event) -> bool:
+        with self._alone():
+            if not needed():
+                return False
+            self.store.append([Change(stream, self.store.version(stream), [event])], self.actor)
+            return True
+
+    # ── what workers ask ────────────────────────────────────────────────────────────────────────────
+
+    def claim(
+        self,
+        claimant: e.Claimed,
+        queues: Collection[str],
+        limit: int,
+        reserve: Callable[[Job], bool],
+        hints: list[str] | None = None,
+    ) -> list[Job]:
+        """Take up to `limit` due jobs, each only after `reserve` has its lock. Does not wait for the disk.
+
+        `hints` are ids that stood next in line a moment ago: used up first, and filled again, to spare the search.
+        """
+        line = [] if hints is None else hints
+        with self._alone(durable=False):
+            now = self.store.now()
+            blocked: set[str] = set()
+            changes: dict[str, Change] = {}
+            while len(changes) < limit:
+                searched = not line
+                if searched:
+                    line += self.store.claimable(queues, limit - len(changes) + AHEAD, now, blocked | changes.keys())
+                if not line:
+                    break
+                wanted = line[: limit - len(changes)]
+                del line[: len(wanted)]
+                loaded = self.store.load_all(wanted)
+                for job_id in wanted:
+                    job, events = self._claimed(c.Claim(job_id, claimant), loaded[job_id], now, searched)
+                    if job is not None and reserve(job):
+                        changes[job_id] = Change(job_id, job.version, events, job)
+                    elif searched:
+                        blocked.add(job_id)
+            return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
+
+    def _claimed(
+        self, command: c.Claim, found: Job | DamagedEventError | None, now: int, searched: bool
+    ) -> tuple[Job | None, Sequence[e.Event]]:
+        """The job and what claiming it comes to; no job when it is not to be had."""
+        try:
+            if not isinstance(found, DamagedEventError):
+                return found, c.decide(command, found, now)
+        except (NoSuchJobError, RefusedError):
+            pass
+        if searched:
+            self.store.hold(command.job_id)  # the table and the log disagree: the log is right, the job is not to run
+        return None, ()
+
+    def unfinished(self, queues: Collection[str]) -> bool:
+        """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused.
+
+        Damaged jobs do not count: nobody holds them, and they are never due.
+        """
+        running = self.store.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
+        return self.store.next_due(queues) is not None or any(
+            row["locked_by"] is not None and (not queues or row["queue"] in queues) for row in running
+        )
+
+    def is_finished(self, job_id: str) -> Job | None:
+        """The job when it has ended (or was purged), else None. Raises NoSuchJobError."""
+        job = self.store.load(job_id)
+        if job is None:
+            raise NoSuchJobError(f"no such job: {job_id}")
+        return job if job.state in (*FINISHED, State.PURGED) else None
+
+
+def _key(command: c.Command, job: Job | None) -> str | None:
+    """The unique key that a command takes, if any."""
+    if isinstance(command, c.Enqueue):
+        return command.spec.unique
+    return job.spec.unique if job is not None and isinstance(command, c.Requeue) else None
+
+
+def _refuse_another(job: NewJob, job_id: str, change: Change) -> None:
+    """The same id twice in a batch is the same job twice, or a mistake."""
+    if change.events != [job.spec]:
+        raise RefusedError(_at_line(job, f"the id {job_id} is given twice, to different jobs"))
+
+
+def _at_line(job: NewJob, message: str) -> str:
+    return message if job.line is None else f"line {job.line}: {message}"

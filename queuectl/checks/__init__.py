@@ -1,0 +1,1 @@
+"""Is the queue sound? These modules only read."""

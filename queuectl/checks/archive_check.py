@@ -1,0 +1,118 @@
+"""The archive beside the log: the same lines, event by event, as far as it goes.
+
+A line belongs to an event when its digest is that event's. So one that cannot be read, that is too many or that is
+missing is told of once, and does not make all that come after it wrong.
+"""
+
+import os
+from collections.abc import Iterator
+
+from queuectl.checks.report import Report
+from queuectl.errors import StoreError
+from queuectl.store.archive.archive import Archive
+from queuectl.store.archive.segments import ArchiveError, first_position, segments
+from queuectl.store.ndjson import event_line, read_event, read_header
+from queuectl.store.protocol import RECOVER, EventStore, Head, StoredEvent
+
+__all__ = ["ArchiveCheck"]
+
+
+class ArchiveCheck:
+    """Is shown every event of the log in its order (`compare`), and then its end."""
+
+    def __init__(self, store: EventStore, archive: Archive, report: Report) -> None:
+        self._store, self._archive, self._report = store, archive, report
+        self._last: Head | StoredEvent = store.base
+        self._resumes = 0
+        self._torn = self._bad_header = False
+        self._lines = self._all_lines()
+        self._line = next(self._lines, None)
+
+    def compare(self, row: StoredEvent) -> None:
+        """Look for the event's line among the next ones."""
+        after, self._last = self._last.position + 1, row
+        if row.position < self._resumes:
+            return
+        expected = _line_of(row)
+        while self._line is not None:
+            line = self._line
+            if line == expected:
+                self._torn, self._line = False, next(self._lines, None)
+                return
+            place = self._place(line)
+            if place is not None and place > row.position:
+                self._lacking(row.position, place)
+                return
+            self._line = next(self._lines, None)
+            if place is None or place == row.position:
+                self._report.doubt("archive", after, row.position, _how(line), row.stream_id)
+                self._torn = True
+                return
+            if not self._torn:
+                self._report.add("archive", place, "its line in the archive stands in another place, or twice")
+
+    def end(self) -> None:
+        """The archive is never ahead of the log."""
+        try:
+            end = self._archive.end()
+        except (ArchiveError, OSError) as error:
+            if not self._bad_header:
+                self._report.add("archive", None, str(error), getattr(error, "mend", RECOVER))
+            return
+        head = self._store.head().position
+        if end is not None and end.position > head:
+            self._report.missing(head + 1, end.position, "the archive has it")
+
+    def _all_lines(self) -> Iterator[bytes]:
+        """Those of the events; a torn one ends a segment."""
+        for path in segments(self._archive.folder):
+            with open(path, "rb") as file:
+                if (header := next(file, b"")).endswith(b"\n") and (why := self._wrong_header(path, header)):
+                    what = f"the header of its segment {os.path.basename(path)} in the archive: {why}"
+                    self._report.add("archive", first_position(path), what)
+                    self._bad_header = True
+                yield from (line for line in file if line.endswith(b"\n"))
+
+    def _wrong_header(self, path: str, line: bytes) -> str | None:
+        try:
+            header = read_header(line)
+        except ValueError as error:
+            return str(error)
+        if header.log_id != self._store.log_id:
+            return "it names another log"
+        if header.base_position != first_position(path) - 1:
+            return f"it follows on event {header.base_position}"
+        if header.base_position == self._last.position and header.base.digest != self._last.digest:
+            return f"it does not follow on event {header.base_position}"
+        return None
+
+    def _place(self, line: bytes) -> int | None:
+        """Which event's line it is; None when it is none's."""
+        try:
+            row = read_event(line)
+        except ValueError:
+            return None
+        return row.position if self._store.digest_at(row.position) == row.digest else None
+
+    def _lacking(self, first: int, resumes: int) -> None:
+        """Lines are missing; not when the one before them cannot be read, which may have been theirs."""
+        self._resumes = resumes
+        if not self._torn:
+            what = "it is" if first == resumes - 1 else f"it and all up to {resumes - 1} are"
+            self._report.add("archive", first, f"{what} missing from the archive")
+
+
+def _line_of(row: StoredEvent) -> bytes | None:
+    """None for a row that cannot be a line."""
+    try:
+        return event_line(row)
+    except (StoreError, UnicodeError):
+        return None
+
+
+def _how(line: bytes) -> str:
+    try:
+        read_event(line)
+    except ValueError as error:
+        return f"its line in the archive cannot be read ({error})"
+    return "the archive has another event in its place"

@@ -1,0 +1,318 @@
+"""Whether the queue behaved, from what its log recorded alone: events in, findings out, in one pass.
+
+It has a table of moves and an arithmetic of its own and shares no rule with `domain/`, so that a mistake there is
+found here. Whether the log is unaltered is for `verify` to say; this believes each event and judges what was done.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from msgspec import Struct
+
+from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, full_wait, promise_of
+from queuectl.domain import events as e
+
+__all__ = ["RULES", "Audit", "Finding", "audit"]
+
+RULES = {
+    "order": "positions and versions have no gaps, times never go back",
+    "stream": "each event is in a stream that it belongs to",
+    "move": "each move was legal for the state that the job was in",
+    "claim": "no job was claimed while another run of it was open",
+    "run": "runs count 1, 2, 3 …, and a result is that of the open run",
+    "due": "no job was claimed before its delay, its time or its wait was over",
+    "pause": "no job was claimed from a paused queue",
+    "served": "no worker claimed from a queue that it was not started for",
+    "attempts": "no attempt beyond the limit, and no burial before it",
+    "backoff": "each wait was as promised: base, cap, jitter in [0, 1), none after a lost worker",
+    "timeout": "each run that timed out had a timeout, and lasted that long",
+    "loss": "each loss names the worker that had the claim",
+    "cancel": "a running job was cancelled only when asked, and then got no further attempt",
+    "unique": "no two live jobs had the same unique key",
+}
+"""Every rule, and what holds where nothing is found."""
+
+KEPT = 100
+"""So many findings are kept; of more only the number."""
+ALL_QUEUES = "*"
+
+_LIVE = ("pending", "processing")
+_ENDED = ("done", "dlq", "cancelled")
+_MOVES: dict[type[e.Event], tuple[tuple[str, ...], str]] = {
+    e.Enqueued: (("",), "pending"),
+    e.Claimed: (("pending",), "processing"),
+    e.Completed: (("processing",), "done"),
+    e.RetryScheduled: (("processing",), "pending"),
+    e.DeadLettered: (("processing",), "dlq"),
+    e.Released: (("processing",), "pending"),
+    e.Cancelled: (_LIVE, "cancelled"),
+    e.Requeued: ((*_ENDED, "purged"), "pending"),
+    e.Purged: (_ENDED, "purged"),
+}
+_NOTES = {
+    "$settings": (e.SettingChanged,),
+    "$queue": (e.QueuePaused, e.QueueResumed),
+    "$worker": (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
+}
+
+
+class Finding(Struct, frozen=True):
+    """A rule that was broken: by which event, of which job or other stream, and how."""
+
+    position: int
+    stream_id: str
+    rule: str
+    what: str
+
+
+def audit(records: Iterable[e.RecordedEvent], since: int = 0) -> "Audit":
+    """Judge a log from its beginning; what was done before position `since` is only taken in."""
+    judged = Audit(since)
+    for record in records:
+        judged.take(record)
+    return judged
+
+
+class Audit:
+    """`take` it every event in order; then `checked` has how often each rule was applied, `found` how often broken.
+
+    Its memory goes with the live jobs; of one that has ended little more than the id is kept.
+    """
+
+    def __init__(self, since: int = 0) -> None:
+        self.since = since
+        self.checked: Counter[str] = Counter(dict.fromkeys(RULES, 0))
+        self.found: Counter[str] = Counter()
+        self.findings: list[Finding] = []
+        self.events = self.losses = self.early_losses = 0
+        self.last: e.RecordedEvent | None = None
+        self._jobs: dict[str, AuditedJob] = {}
+        self._ended: dict[str, EndedJob] = {}
+        self._shared: dict[Struct, Any] = {}
+        self._notes: dict[str, int] = {}
+        self._keys: dict[str, str] = {}
+        self._paused: set[str] = set()
+        self._served: dict[tuple[str, str, int], tuple[str, ...]] = {}
+
+    @property
+    def clean(self) -> bool:
+        """Whether no rule was broken."""
+        return not self.found
+
+    def open_claims(self, limit: int | None = None) -> list[OpenClaim]:
+        """Runs that have no end yet."""
+        held = ((job_id, job, job.claim) for job_id, job in self._jobs.items() if job.claim is not None)
+        return [OpenClaim(job_id, job.run, claim.worker, job.claimed_at) for job_id, job, claim in islice(held, limit)]
+
+    def take(self, record: e.RecordedEvent) -> None:
+        """Judge the next event."""
+        before, self.last = self.last, record
+        if before is not None:
+            follows = record.position == before.position + 1 and record.recorded_at >= before.recorded_at
+            self._hold("order", follows, "it does not follow on event {} in place or time", before.position)
+        self.events += record.position >= self.since
+        if record.stream_id.startswith("$"):
+            self._note(record)
+        else:
+            self._of_job(record)
+
+    def _hold(self, rule: str, holds: bool, what: str, *facts: object) -> None:
+        """A rule is applied to the event at hand; when it does not hold, that is a finding."""
+        record = self.last
+        if record is None or record.position < self.since:
+            return
+        self.checked[rule] += 1
+        if holds:
+            return
+        self.found[rule] += 1
+        if len(self.findings) < KEPT:
+            self.findings.append(Finding(record.position, record.stream_id, rule, what.format(*facts)))
+
+    def _hold_version(self, record: e.RecordedEvent, before: int) -> None:
+        self._hold("order", record.version == before + 1, "version {} follows {}", record.version, before)
+
+    # ── notes of queues, workers and settings ───────────────────────────────────────────────────────────
+
+    def _note(self, record: e.RecordedEvent) -> None:
+        family, _, name = record.stream_id.partition(":")
+        event = record.event
+        self._hold("stream", type(event) in _NOTES.get(family, ()), "a {} is no note of this stream", record.type)
+        self._hold_version(record, self._notes.get(record.stream_id, 0))
+        self._notes[record.stream_id] = record.version
+        match event:
+            case e.QueuePaused():
+                self._paused.add(name)
+            case e.QueueResumed():
+                self._paused.discard(name)
+            case e.WorkerStarted():
+                self._served[name, event.host, event.pid] = event.queues
+
+    # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _of_job(self, record: e.RecordedEvent) -> None:
+        job_id, event = record.stream_id, record.event
+        job = self._job(job_id, event)
+        self._hold("stream", job is not None and type(event) in _TAKEN, "a {} is no event of this job", record.type)
+        if job is None or type(event) not in _TAKEN:
+            return
+        self._hold_version(record, job.version)
+        job.version = record.version
+        sources, target = _MOVES.get(type(event), ((), ""))
+        if target and not (type(event) is e.Claimed and job.claim):  # a claim of a claimed job has a rule of its own
+            self._hold("move", job.state in sources, "{} of a job that was {}", record.type, job.state or "not there")
+        _TAKEN[type(event)](self, job, event, record)
+        if target:
+            self._move(job_id, job, target)
+        self._keep(job_id, job)
+
+    def _job(self, job_id: str, event: e.Event) -> AuditedJob | None:
+        """The job that an event is of: a live one, one that had ended, a new one; None when there is none."""
+        if job := self._jobs.get(job_id):
+            return job
+        if ended := self._ended.get(job_id):
+            return AuditedJob(ended.promise, ended.state, ended.run, ended.version)
+        return AuditedJob(self._share(promise_of(event))) if isinstance(event, e.Enqueued) else None
+
+    def _move(self, job_id: str, job: AuditedJob, target: str) -> None:
+        job.state = target
+        if target != "processing":
+            job.claim, job.cancel_asked = None, False
+        key = job.promise.unique
+        if target not in _LIVE and key is not None and self._keys.get(key) == job_id:
+            del self._keys[key]
+
+    def _keep(self, job_id: str, job: AuditedJob) -> None:
+        if job.state in _LIVE:
+            self._jobs[job_id] = job
+            self._ended.pop(job_id, None)
+        else:
+            self._jobs.pop(job_id, None)
+            self._ended[job_id] = self._share(EndedJob(job.promise, job.state, job.run, job.version))
+
+    def _share(self, value: Any) -> Any:
+        return self._shared.setdefault(value, value)
+
+    # ── what each event of a job has to keep to ─────────────────────────────────────────────────────────
+
+    def _enqueued(self, job: AuditedJob, event: e.Enqueued, record: e.RecordedEvent) -> None:
+        job.due_at = record.recorded_at + event.delay if event.at is None else event.at
+        self._take_key(job, record.stream_id)
+
+    def _requeued(self, job: AuditedJob, event: e.Requeued, record: e.RecordedEvent) -> None:
+        job.attempts, job.due_at = 0, record.recorded_at
+        self._take_key(job, record.stream_id)
+
+    def _take_key(self, job: AuditedJob, job_id: str) -> None:
+        key = job.promise.unique
+        if key is not None:
+            holder = self._keys.setdefault(key, job_id)
+            self._hold("unique", holder == job_id, "the live job {} has its unique key {!r}", holder, key)
+
+    def _claimed(self, job: AuditedJob, event: e.Claimed, record: e.RecordedEvent) -> None:
+        now, queue, before = record.recorded_at, job.promise.queue, job.claim
+        held = "claimed by {}, while {} had run {}"
+        self._hold("claim", before is None, held, event.worker, before and before.worker, job.run)
+        self._hold("run", event.run == job.run + 1, "run {} was claimed after run {}", event.run, job.run)
+        self._hold("due", job.due_at <= now, "claimed {} us before it was due", job.due_at - now)
+        paused = queue in self._paused or ALL_QUEUES in self._paused
+        self._hold("pause", not paused, "claimed while its queue {} was paused", queue)
+        if served := self._served.get((event.worker, event.host, event.pid)):
+            self._hold("served", queue in served, "{} claimed it from the queue {}", event.worker, queue)
+        job.run, job.claim, job.claimed_at = event.run, event, now
+
+    def _completed(self, job: AuditedJob, event: e.Completed, record: e.RecordedEvent) -> None:
+        self._over(job, event)
+        job.attempts += 1
+
+    def _retry_scheduled(self, job: AuditedJob, event: e.RetryScheduled, record: e.RecordedEvent) -> None:
+        self._no_cancel_before(job, record)
+        self._failed(job, event, record)
+        most = job.promise.max_retries
+        self._hold(
+            "attempts", job.attempts <= most, "attempt {} is followed by one more, of {}", job.attempts, most + 1
+        )
+        self._waits(job, event)
+        job.due_at = record.recorded_at + event.wait
+
+    def _dead_lettered(self, job: AuditedJob, event: e.DeadLettered, record: e.RecordedEvent) -> None:
+        self._no_cancel_before(job, record)
+        self._failed(job, event, record)
+        allowed = job.promise.max_retries + 1
+        self._hold("attempts", job.attempts == allowed, "buried after attempt {} of {}", job.attempts, allowed)
+
+    def _released(self, job: AuditedJob, event: e.Released, record: e.RecordedEvent) -> None:
+        self._no_cancel_before(job, record)
+        self._over(job, event)
+        job.due_at = record.recorded_at
+
+    def _cancelled(self, job: AuditedJob, event: e.Cancelled, record: e.RecordedEvent) -> None:
+        if job.claim is not None:
+            self._over(job, event)
+            self._hold("cancel", job.cancel_asked, "cancelled while it ran, and nobody had asked for it")
+
+    def _cancel_requested(self, job: AuditedJob, event: e.CancelRequested, record: e.RecordedEvent) -> None:
+        asked = "asked to cancel run {}, run {} was {}"
+        open_run = job.claim is not None and event.run == job.run
+        self._hold("run", open_run, asked, event.run, job.run, "open" if job.claim else "over")
+        self._hold("cancel", not job.cancel_asked, "asked to cancel run {} a second time", event.run)
+        job.cancel_asked = job.claim is not None
+
+    def _result_rejected(self, job: AuditedJob, event: e.ResultRejected, record: e.RecordedEvent) -> None:
+        stale = job.claim is None or event.run != job.run
+        self._hold("run", stale, "the result of run {} was rejected while that was the open run", event.run)
+
+    # ── how runs end ────────────────────────────────────────────────────────────────────────────────────
+
+    def _over(self, job: AuditedJob, event: Any) -> None:
+        ends = job.claim is not None and event.run == job.run
+        self._hold(
+            "run", ends, "a result of run {}, run {} was {}", event.run, job.run, "open" if job.claim else "over"
+        )
+
+    def _no_cancel_before(self, job: AuditedJob, record: e.RecordedEvent) -> None:
+        self._hold("cancel", not job.cancel_asked, "{} although its cancellation had been asked for", record.type)
+
+    def _failed(self, job: AuditedJob, event: e.RetryScheduled | e.DeadLettered, record: e.RecordedEvent) -> None:
+        self._over(job, event)
+        job.attempts += 1
+        if isinstance(event.cause, e.LostWorker):
+            self._lost(job, event.cause.worker, record.recorded_at)
+        if isinstance(event.cause, e.TimedOut):
+            limit, lasted = job.promise.timeout, event.duration
+            right = limit is not None and event.cause.after == limit <= lasted
+            self._hold("timeout", right, "timed out after {} us, its timeout was {} us", lasted, limit)
+
+    def _lost(self, job: AuditedJob, worker: str, now: int) -> None:
+        if job.claim is not None:
+            self._hold(
+                "loss", worker == job.claim.worker, "{} was lost, but {} had the claim", worker, job.claim.worker
+            )
+            self.losses += 1
+            self.early_losses += now - job.claimed_at < job.claim.lease
+
+    def _waits(self, job: AuditedJob, event: e.RetryScheduled) -> None:
+        lost = isinstance(event.cause, e.LostWorker)
+        jittered = job.promise.jitter and not lost
+        fair = 0 <= event.jitter < 1 if event.jitter is not None else not jittered
+        fair = fair and (event.jitter is None or jittered)
+        self._hold("backoff", fair, "a jitter of {}", event.jitter)
+        wait = 0.0 if lost else full_wait(job.promise, job.attempts) * (1 if event.jitter is None else event.jitter)
+        near = abs(event.wait - wait) <= 1 + wait / 10**9
+        self._hold("backoff", near, "a wait of {} us, promised were {:.0f} us", event.wait, wait)
+
+
+_TAKEN: dict[type[e.Event], Callable[[Audit, AuditedJob, Any, e.RecordedEvent], None]] = {
+    e.Enqueued: Audit._enqueued,
+    e.Claimed: Audit._claimed,
+    e.Completed: Audit._completed,
+    e.RetryScheduled: Audit._retry_scheduled,
+    e.DeadLettered: Audit._dead_lettered,
+    e.Released: Audit._released,
+    e.Cancelled: Audit._cancelled,
+    e.Requeued: Audit._requeued,
+    e.Purged: lambda *_: None,
+    e.CancelRequested: Audit._cancel_requested,
+    e.ResultRejected: Audit._result_rejected,
+}

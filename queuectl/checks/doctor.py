@@ -1,0 +1,282 @@
+"""What is wrong with this installation or queue, and the command that mends it.
+
+Asks by name and through SQLite alone: a process that opened the database's files itself would drop SQLite's locks.
+"""
+
+import ctypes
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from queuectl.domain.events import Claimed, type_of
+from queuectl.errors import StoreError
+from queuectl.process import procfs as process
+from queuectl.store.protocol import RECOVER, DamagedEventError, EventStore, advised
+from queuectl.store.sqlite.connection import check_library, library_version
+from queuectl.units import counted, format_duration, format_size, local_time
+
+__all__ = ["Finding", "beside", "installation", "place", "queue", "sqlite"]
+
+Level = Literal["ok", "warning", "problem"]
+NETWORKED = {
+    0x6969: "NFS",
+    0xFF534D42: "CIFS",
+    0xFE534D42: "SMB",
+    0x517B: "SMB",
+    0x01021997: "9p",
+    0x65735546: "FUSE",
+    0x00C36400: "Ceph",
+    0x5346414F: "AFS",
+    0x47504653: "GPFS",
+    0x0BD00BD0: "Lustre",
+}
+"""statfs(2)'s f_type of file systems whose locks or shared memory SQLite cannot count on."""
+
+LITTLE, SCARCE = 1 << 30, 64 << 20
+"""Bytes of free disk: a warning below the one, a problem below the other."""
+
+LONG_WAL = 256 << 20
+_CLAIMED = type_of(Claimed)
+SKEW = 1_000_000
+
+
+class Finding(Struct, frozen=True):
+    """One thing that was looked at; `mend` is the command that puts it right."""
+
+    about: str
+    level: Level
+    what: str
+    mend: str | None = None
+
+
+# ── the installation ────────────────────────────────────────────────────────────────────────────────────
+
+
+def sqlite() -> Finding:
+    """Whether the SQLite that queues in files are kept by is one that keeps them."""
+    version = library_version()
+    try:
+        check_library(version)
+    except StoreError as error:
+        return Finding("SQLite", "problem", str(error), "pip install -U apsw")
+    return Finding("SQLite", "ok", f"SQLite {version} is sound")
+
+
+def installation() -> Iterator[Finding]:
+    """What this platform can promise about a job's processes."""
+    if hasattr(fcntl, "F_OFD_SETLK"):
+        yield Finding("locks", "ok", "open file description locks are there")
+    else:
+        what = "no open file description locks here: a job's processes that outlive their worker are not waited for"
+        yield Finding("locks", "warning", what)
+    if process.adopt_orphans():
+        yield Finding("orphans", "ok", "workers adopt the orphans of their jobs")
+    else:
+        yield Finding("orphans", "warning", "no subreaper here: a job's orphans may escape its worker")
+    yield _cgroup()
+    if os.geteuid() == 0:
+        what = "this is root: workers that it starts run every job as root"
+        yield Finding("user", "warning", what, "queuectl run, as a user of its own that owns the queue")
+
+
+def _cgroup() -> Finding:
+    with suppress(OSError), open("/proc/self/cgroup", encoding="ascii") as file:
+        folder = f"/sys/fs/cgroup{file.read().strip().rpartition('::')[2]}"
+        if os.access(os.path.join(folder, "cgroup.procs"), os.W_OK):
+            return Finding("cgroup", "ok", "a cgroup is delegated to us")
+    return Finding("cgroup", "ok", "no cgroup is delegated to us: processes are found by their lock and run token")
+
+
+# ── the files ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def place(path: str) -> Iterator[Finding]:
+    """The folder and the files of a SQLite queue: file system, modes, owner, free space, size of the -wal."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        return
+    yield file_system(folder, magic(folder))
+    yield from beside(path)
+    if os.path.exists(f"{path}-wal"):
+        yield _wal(os.stat(f"{path}-wal").st_size)
+
+
+def beside(path: str) -> Iterator[Finding]:
+    """What is kept on this machine, for a queue on a server too: modes, owner, free space, nameless files."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        yield Finding("folder", "ok", f"there is nothing in {folder} yet")
+        return
+    yield from _modes(folder, path)
+    yield _free(folder)
+    yield _nameless(folder)
+
+
+def magic(folder: str) -> int:
+    """The file system's number in statfs(2); 0 where the system does not tell."""
+    buffer = ctypes.create_string_buffer(256)
+    with suppress(OSError, AttributeError):
+        if ctypes.CDLL(None).statfs(os.fsencode(folder), buffer) == 0 and os.uname().sysname == "Linux":
+            return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF
+    return 0
+
+
+def file_system(folder: str, number: int) -> Finding:
+    """Whether SQLite can trust the file system's locks and shared memory."""
+    if number in NETWORKED:
+        what = f"{folder} is on a network or user file system ({NETWORKED[number]}): SQLite can lose data there"
+        return Finding("file system", "problem", what, "queuectl backup FILE, with FILE on a local disk, and --db FILE")
+    return Finding("file system", "ok", f"{folder} is on a local file system")
+
+
+def _modes(folder: str, path: str) -> Iterator[Finding]:
+    problems = 0
+    for name in (folder, path, f"{path}-wal", f"{path}-shm", f"{path}.archive", f"{path}.output"):
+        with suppress(FileNotFoundError):
+            for finding in _mode(name, os.stat(name)):
+                problems += 1
+                yield finding
+    if not problems:
+        yield Finding("permissions", "ok", "folder and files are ours, and nobody else can write to them")
+
+
+def _mode(name: str, found: os.stat_result) -> Iterator[Finding]:
+    if found.st_uid != os.geteuid():
+        what = f"{name} belongs to user {found.st_uid}: who can write to a queue has its workers run anything"
+        yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' queuectl doctor")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        what = f"others can write to {name}: they can have its workers run anything"
+        yield Finding("permissions", "problem", what, f"chmod go-rwx {name}")
+    elif found.st_mode & (stat.S_IRGRP | stat.S_IROTH) and not stat.S_ISDIR(found.st_mode):
+        yield Finding("permissions", "warning", f"others can read {name}", f"chmod go-rwx {name}")
+
+
+def _free(folder: str) -> Finding:
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    level: Level = "problem" if free < SCARCE else "warning" if free < LITTLE else "ok"
+    mends: dict[Level, str] = {
+        "warning": "queuectl purge --state done --older-than 7d",
+        "problem": "free space there that other programs use: purging writes to the log before it frees any",
+    }
+    return Finding("disk", level, f"{format_size(free)} are free in {folder}", mends.get(level))
+
+
+def _nameless(folder: str) -> Finding:
+    try:
+        os.close(os.open(folder, getattr(os, "O_TMPFILE", 0) | os.O_RDWR))
+    except OSError:
+        return Finding("output", "ok", "no nameless files here: every run's output has a file from its start")
+    return Finding("output", "ok", "output stays in nameless files until it is worth keeping")
+
+
+def _wal(size: int) -> Finding:
+    what = f"the -wal has {format_size(size)}"
+    if size > LONG_WAL:
+        return Finding("wal", "warning", f"{what}: some process has been reading for long", "queuectl worker list")
+    return Finding("wal", "ok", what)
+
+
+# ── the queue ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def queue(store: EventStore, now: int, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
+    """Database, log, archive, workers and clock of an open queue; `now` is the wall clock, microseconds."""
+    for found in _looked_at(store, now, progress):
+        yield found if found.mend is None else replace(found, mend=advised(found.mend, store.spans_hosts, found.about))
+
+
+def _looked_at(store: EventStore, now: int, progress: Callable[[int], None]) -> Iterator[Finding]:
+    if store.moved_to is not None:
+        yield Finding(
+            "queue", "warning", f"closed, moved to {store.moved_to}", f"queuectl --db {store.moved_to} doctor"
+        )
+    if store.spans_hosts:
+        yield from beside(store.output_folder.removesuffix(".output"))
+    yield _database(store)
+    yield from (Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.mend) for sign in store.signs())
+    yield _archive(store)
+    yield from _quarantined(store, progress)
+    yield from _workers(store)
+    yield _clock(store.head().recorded_at, now)
+
+
+def _database(store: EventStore) -> Finding:
+    """The pages that hold the log's events may be sound where others are not."""
+    flaws = store.flaws()
+    if flaws:
+        what = " ".join(flaws[0].split())
+        return Finding("database", "problem", f"the database is damaged ({what})", RECOVER)
+    server = "the server has met no page with a wrong checksum, and every index is whole"
+    return Finding("database", "ok", server if store.spans_hosts else "the pages of the database are sound")
+
+
+def _archive(store: EventStore) -> Finding:
+    if store.archive is None:
+        return Finding("archive", "warning", "no archive is kept: what the database loses is lost")
+    head = store.head().position
+    try:
+        end = store.archive.end()
+    except (StoreError, OSError) as error:
+        return Finding("archive", "problem", str(error), getattr(error, "mend", RECOVER))
+    if end is not None and end.position > store.head().position:
+        what = f"the archive has {counted(end.position - store.head().position, 'event')} more than the database"
+        return Finding("archive", "problem", what, RECOVER)
+    row = next(store.stored(after=end.position - 1, until=end.position), None) if end else None
+    if end is not None and (row is None or row.digest != end.digest):
+        return Finding("archive", "problem", f"database and archive differ at event {end.position}", RECOVER)
+    return _behind(store, end.position if end else None, head)
+
+
+def _behind(store: EventStore, end: int | None, head: int) -> Finding:
+    """Claims alone go into the archive with the next change; anything else is there at once."""
+    rows = store.stored(after=store.base.position if end is None else end, until=head)
+    if all(row.type == _CLAIMED for row in rows):
+        return Finding("archive", "ok", "the archive reaches the head (what is in it: `queuectl verify`)")
+    how = "missing" if end is None else f"{counted(head - end, 'event')} behind"
+    return Finding("archive", "warning", f"the archive is {how}: the next change writes it anew")
+
+
+def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator[Finding]:
+    """Every event is read: a damaged one may belong to a job that nobody has asked for."""
+    total = 0
+    for number, found in enumerate(store.examined(), 1):
+        progress(number)
+        if isinstance(found, DamagedEventError):
+            total += 1
+            if total <= 20:
+                what = f"event {found.position} of {found.stream_id} is set aside ({found.why})"
+                yield Finding("quarantine", "problem", what, found.mend)
+    if total > 20:
+        yield Finding("quarantine", "problem", f"{counted(total - 20, 'more event')} set aside", "queuectl verify")
+    if not total:
+        yield Finding("quarantine", "ok", "every event can be read")
+
+
+def _workers(store: EventStore) -> Iterator[Finding]:
+    workers = store.workers()
+    lost = {row.name for row in workers if process.alive(row, store.spans_hosts) is False}
+    held: dict[str, int] = {}
+    for job_id, _ in store.processing():
+        row = store.job(job_id)
+        if row is not None and row["locked_by"] is not None:  # it may have ended since
+            held[row["locked_by"]] = held.get(row["locked_by"], 0) + 1
+    lost |= held.keys() - {row.name for row in workers}
+    for name in sorted(lost):
+        what = f"worker {name} is gone and holds {counted(held.get(name, 0), 'job')}: the next worker frees them"
+        yield Finding("workers", "problem" if held.get(name) else "warning", what, "queuectl run")
+    if not lost:
+        yield Finding("workers", "ok", f"{counted(len(workers), 'worker')}, none of them lost")
+
+
+def _clock(last: int, now: int) -> Finding:
+    if last > now + SKEW:
+        what = f"the wall clock is {format_duration(last - now)} behind the log's last event ({local_time(last)})"
+        return Finding("clock", "problem", what, "timedatectl set-ntp true")
+    return Finding("clock", "ok", "the wall clock is not behind the log")

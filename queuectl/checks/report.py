@@ -1,0 +1,107 @@
+"""What a check of the log found: the first problems in the log's order, and how many of each kind.
+
+What is wrong only because something else is damaged (a version that is missing where a damaged event stands) is not
+said twice, so that one bad byte is one bad position.
+"""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from queuectl.store.protocol import RECOVER, EventStore, Head, advised
+
+__all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
+
+SHOWN = 20
+REMEMBERED = 10_000
+"""So many damaged positions, and so many doubts, are kept in memory; of more only the number."""
+
+REBUILD = "queuectl rebuild"
+COMPARE = "no command undoes it: the log was cut or changed after that head was noted, a backup from then tells where"
+_NOWHERE = 1 << 63
+
+
+class Problem(Struct, frozen=True, order=True):
+    """Something that is wrong, in the order of the log; what belongs to no position comes last."""
+
+    place: int
+    kind: str
+    what: str
+    mend: str
+    stream_id: str | None = None
+
+    @property
+    def position(self) -> int | None:
+        """Where in the log."""
+        return None if self.place == _NOWHERE else self.place
+
+
+class Doubt(Struct, frozen=True):
+    """A problem unless an event between (or at) two positions is damaged, which would explain it."""
+
+    after: int
+    until: int
+    problem: Problem
+
+
+@dataclass(slots=True)
+class Report:
+    """What was read, how many problems of each kind there are, and the first of them."""
+
+    head: Head
+    events: int = 0
+    lacking: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    first: list[Problem] = field(default_factory=list)
+    _damaged: list[int] = field(default_factory=list)
+    _doubts: list[Doubt] = field(default_factory=list)
+
+    def add(self, kind: str, place: int | None, what: str, mend: str = RECOVER, stream_id: str | None = None) -> None:
+        """Count a problem, and keep it if it is among the first."""
+        self._count(Problem(_NOWHERE if place is None else place, kind, what, mend, stream_id))
+
+    def _count(self, problem: Problem) -> None:
+        self.counts[problem.kind] += 1
+        insort(self.first, problem)
+        del self.first[SHOWN:]
+
+    def damaged(self, kind: str, place: int, what: str, stream_id: str, mend: str) -> None:
+        """An event is damaged: what follows from that is explained."""
+        self.add(kind, place, what, mend, stream_id)
+        self._explain(place)
+
+    def missing(self, first: int, last: int, more: str = "") -> None:
+        """Events are missing from the log."""
+        what = "it is missing" if first == last else f"it and all up to {last} are missing"
+        self.add("missing", first, f"{what}{more and f', {more}'}")
+        self._explain(first)
+        self._explain(last)
+        self.lacking += max(0, min(last, self.head.position) - first + 1)
+
+    def _explain(self, place: int) -> None:
+        if len(self._damaged) < REMEMBERED:
+            insort(self._damaged, place)
+
+    def doubt(self, kind: str, after: int, place: int, what: str, stream_id: str | None = None) -> None:
+        """A problem at `place`, unless something from `after` on explains it."""
+        problem = Problem(place, kind, what, RECOVER, stream_id)
+        if len(self._doubts) < REMEMBERED:
+            self._doubts.append(Doubt(after, place, problem))
+        else:
+            self._count(problem)
+
+    def advise(self, store: EventStore) -> None:
+        """Say what to do where the store is."""
+        self.first = [replace(each, mend=advised(each.mend, store.spans_hosts, each.kind)) for each in self.first]
+
+    def settle(self) -> None:
+        """Count the doubts that nothing explains."""
+        for doubt in self._doubts:
+            nearest = bisect_left(self._damaged, doubt.after)
+            if nearest == len(self._damaged) or self._damaged[nearest] > doubt.until:
+                self._count(doubt.problem)
+        self._doubts.clear()
+        self.counts = +self.counts

@@ -1,0 +1,132 @@
+"""Whether the log is whole and the tables are what it makes them: reads everything, changes nothing.
+
+Two passes over the log, both in pages: by position for what stands between events and for the archive, by stream
+for each event and what it does to its job. The tables are compared at one moment.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import msgspec
+
+from queuectl.checks.archive_check import ArchiveCheck
+from queuectl.checks.report import COMPARE, REBUILD, Report
+from queuectl.checks.stream_check import EVERY, Judge
+from queuectl.errors import UsageError
+from queuectl.store.projections import TABLES
+from queuectl.store.protocol import MAX_POSITION, EventStore
+from queuectl.store.stream_fold import Life, lives
+
+__all__ = ["expect", "verify", "verify_job"]
+
+_OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
+
+Progress = Callable[[int], None]
+"""Is told how many events are done; each counts twice, once a pass."""
+
+
+def verify(store: EventStore, progress: Progress = lambda done: None) -> Report:
+    """Check the whole log, the archive and the tables, while workers go on."""
+    report = Report(store.head())
+    _check_places(store, report, progress)
+    judge = Judge(report, progress)
+    differences = store.compare(judge.inspect)
+    _check_index(report, store.base.position)
+    for difference in differences.first:
+        report.add("table", None, str(difference), REBUILD)
+    report.counts["table"] += differences.total - len(differences.first)
+    report.settle()
+    return report
+
+
+def verify_job(store: EventStore, job_id: str) -> Report:
+    """Check one stream, and its rows in the tables."""
+    while True:
+        version, report = store.version(job_id), Report(store.head())
+        life = next(lives(store.examined(stream_id=job_id), Judge(report).inspect), Life(job_id))
+        differing = list(_differing_rows(store, life))
+        if store.version(job_id) == version:
+            break  # nothing came while the rows were read
+    for what in differing:
+        report.add("table", None, what, REBUILD, job_id)
+    report.settle()
+    return report
+
+
+def _differing_rows(store: EventStore, life: Life) -> Iterator[str]:
+    expected = life.rows()
+    live = (store.job(life.stream_id), next(iter(store.dlq(life.stream_id)), None))
+    for table, row in zip(_OF_JOBS, live, strict=True):
+        found = tuple(row.values()) if row else None
+        if found != expected.get(table):
+            yield f"{table} {life.stream_id}: the row is not what the log makes it"
+
+
+def _check_index(report: Report, base: int) -> None:
+    """Reading by stream has to come upon every event that reading by position came upon."""
+    there = report.head.position - base - report.lacking
+    if report.events != there:
+        report.add("index", None, f"the index of streams has {report.events} events, the log has {there}")
+
+
+# ── heads that were kept elsewhere ──────────────────────────────────────────────────────────────────────
+
+
+def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
+    """Check that the log still has the events that `head` once named. Raises UsageError for what is no head."""
+    for text in texts:
+        position, digest = _head(text)
+        found = store.digest_at(position)
+        if found is None:
+            why = f"it is expected, and the log ends at {report.head.position}"
+            report.add("expected", position, why, COMPARE)
+        elif found != digest:
+            what = "its digest is not the expected one: the log before it was changed"
+            report.add("expected", position, what, COMPARE)
+
+
+class _Told(msgspec.Struct):
+    """What `head --json` prints."""
+
+    position: int
+    digest: str
+
+
+def _head(text: str) -> tuple[int, bytes]:
+    position, _, digest = text.strip().replace(":", " ").partition(" ")
+    with suppress(msgspec.MsgspecError):
+        told = msgspec.json.decode(text.encode(errors="replace"), type=_Told)
+        position, digest = str(told.position), told.digest
+    with suppress(ValueError):
+        if len(bytes.fromhex(digest)) == 32 and 0 <= int(position) <= MAX_POSITION:
+            return int(position), bytes.fromhex(digest)
+    raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it, also with --json")
+
+
+# ── what stands between events, and the archive ─────────────────────────────────────────────────────────
+
+
+def _check_places(store: EventStore, report: Report, progress: Progress) -> None:
+    """Positions without gaps, times that do not go back, the archive the same event by event."""
+    expected, last = store.base.position + 1, 0
+    for position, recorded_at, stream in _places(store, report):
+        if position > expected:
+            report.missing(expected, position - 1)
+        if recorded_at < last:
+            what, stream_id = "it was recorded before the event before it", stream.decode(errors="surrogateescape")
+            report.doubt("time", position - 1, position, what, stream_id)
+        expected, last = position + 1, recorded_at
+        if position % EVERY == 0:
+            progress(position)
+
+
+def _places(store: EventStore, report: Report) -> Iterator[tuple[int, int, bytes]]:
+    """Where and when each event is; where there is an archive, each is compared with it on the way."""
+    if store.archive is None:
+        yield from store.places(report.head.position)
+        return
+    check = ArchiveCheck(store, store.archive, report)
+    for row in store.stored(until=report.head.position):
+        check.compare(row)
+        yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
+    check.end()

@@ -1,0 +1,1 @@
+"""Changes to a whole log: export, import, backup, migrate, recover."""

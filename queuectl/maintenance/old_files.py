@@ -1,0 +1,136 @@
+"""The files of a database that is to be made anew: nobody else may use them, and they are copied aside, to stay.
+
+Read with `open()`, which is for databases that no connection of this process has open: see store/sqlite/connection.py.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+
+from queuectl.errors import StoreError
+from queuectl.store.archive.folder_lock import sync_path
+
+__all__ = ["SUFFIXES", "copied_aside", "kept_alone", "room_taken"]
+
+SUFFIXES = ("", "-wal", "-shm", ".recovered")
+_NAME = re.compile("[0-9a-f]{12}")
+
+_FLOCK = struct.Struct("hhqqi4x")
+_LOCKED_FROM, _LOCKED = 1 << 30, 512
+"""The bytes that SQLite locks: all who use a database share some of them for as long as they do."""
+
+
+@contextmanager
+def kept_alone(path: str) -> Iterator[None]:
+    """Have a database to oneself: who uses it is named in a StoreError, who comes later waits, and meets the new one.
+
+    Where the system has no locks of open files nobody can know.
+    """
+    if names := _users(path):
+        raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`queuectl worker stop`)")
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):  # nor can anybody else write to it
+        yield
+        return
+    try:
+        _lock(file, path)
+        yield
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, path: str) -> None:
+    """An open file's own lock, which stays when the file is opened once more to be copied."""
+    if not hasattr(fcntl, "F_OFD_SETLK"):
+        return
+    try:
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_FROM, _LOCKED, 0)
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, wanted)
+    except BlockingIOError:
+        raise StoreError(f"{path} is open in another process: stop that first (`queuectl worker stop`)") from None
+
+
+def _users(path: str) -> list[str]:
+    wanted = {(found.st_dev, found.st_ino) for suffix in SUFFIXES[:3] if (found := _stat(path + suffix))}
+    pids = os.listdir("/proc") if os.path.isdir("/proc") else []
+    return [_name(pid) for pid in pids if pid.isdigit() and wanted & _open_files(pid)]
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _open_files(pid: str) -> set[tuple[int, int]]:
+    try:
+        found = [_stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return set()  # it has ended, or it is someone else's
+    return {(each.st_dev, each.st_ino) for each in found if each}
+
+
+def _name(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return f"{file.read().strip()} (pid {pid})"
+    except OSError:
+        return f"pid {pid}"
+
+
+@contextmanager
+def copied_aside(path: str) -> Iterator[str | None]:
+    """A folder with a copy of the database's files, named by what they hold; None when there are none.
+
+    The same damage is kept once. When the block finds nothing to do with it, the copy that was made for it goes again.
+    """
+    names = [path + suffix for suffix in SUFFIXES if os.path.exists(path + suffix)]
+    folder = f"{path}.damaged-{_digest(names)}" if names else None
+    is_new = folder is not None and not os.path.isdir(folder)
+    if folder is not None and is_new:
+        _copy(names, folder)
+    try:
+        yield folder
+    except StoreError:
+        if folder is not None and is_new:
+            shutil.rmtree(folder)
+        raise
+
+
+def _copy(names: Sequence[str], folder: str) -> None:
+    part = f"{folder}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    os.makedirs(part, mode=0o700)
+    try:
+        for name in names:
+            shutil.copy2(name, part)
+            sync_path(os.path.join(part, os.path.basename(name)))
+    except OSError:
+        shutil.rmtree(part)  # a full disk needs the room
+        raise
+    os.rename(part, folder)
+
+
+def _digest(names: Sequence[str]) -> str:
+    total = sha256()
+    for name in names:
+        if not name.endswith("-shm"):
+            with open(name, "rb") as file:
+                while part := file.read(1 << 20):
+                    total.update(part)
+    return total.hexdigest()[:12]
+
+
+def room_taken(path: str) -> tuple[int, int]:
+    """How many copies of the database's files there are, and the bytes in them."""
+    place, name = os.path.split(f"{path}.damaged-")
+    found = [each for each in os.scandir(place) if each.name.startswith(name) and each.is_dir(follow_symlinks=False)]
+    copies = [each for each in found if _NAME.fullmatch(each.name.removeprefix(name))]
+    return len(copies), sum(file.stat().st_size for copy in copies for file in os.scandir(copy))

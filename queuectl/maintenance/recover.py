@@ -1,0 +1,198 @@
+"""`recover`: after damage or loss of the database, a new one from what is left, put in its place.
+
+The old files are copied aside before anything else, and stay. Nobody else uses them until the new ones are there.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+
+from msgspec import Struct
+
+from queuectl.errors import StoreError
+from queuectl.maintenance.import_log import Progress, back_up, chained
+from queuectl.maintenance.old_files import copied_aside, kept_alone
+from queuectl.maintenance.salvage import ARCHIVE, DATABASE, Lines, Piece, Remains
+from queuectl.maintenance.sqlite_pages import Carved
+from queuectl.runtime import Clock
+from queuectl.store import open_store
+from queuectl.store.archive.archive import Archive, Keeping
+from queuectl.store.archive.folder_lock import sync_path
+from queuectl.store.archive.segments import ArchiveError, check_reachable, folder_of
+from queuectl.store.meta import check_place
+from queuectl.store.protocol import DamagedEventError, EventStore, Head
+from queuectl.store.sqlite.connection import refuse_strange
+from queuectl.store.sqlite.ownership import foreign
+
+__all__ = ["Ranges", "Report", "recover"]
+
+Ranges = list[tuple[int, int]]
+"""Positions: the first and the last of each run."""
+
+
+class Report(Struct, frozen=True):
+    """What came of it."""
+
+    head: Head
+    kept: Ranges
+    restored: Ranges
+    lost: Ranges
+    aside: str | None
+    archive_aside: str | None
+
+
+def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
+    """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
+
+    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's or
+    another program's, when its disk cannot be written, and when there is nothing to recover.
+    """
+    try:
+        return _recover(path, clock, keeping, progress)
+    except OSError as error:
+        raise StoreError(f"cannot recover {path}: {error.strerror}: {error.filename}") from error
+
+
+def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
+    if refusal := foreign(path):
+        raise StoreError(refusal)
+    refuse_strange(path)
+    check_reachable(folder_of(path))
+    with kept_alone(path):
+        with copied_aside(path) as aside:
+            remains = _remains(path, aside)
+            chain = _longest(remains, path)
+        with _made_anew(path, clock, remains, chain, progress) as made:
+            _swap(made, path)
+    foreign_archive = _put_away(folder_of(path)) if remains.foreign else None
+    damaged_archive = _bring_in_step(path, clock, keeping)
+    return _report(remains, chain, aside, foreign_archive or damaged_archive)
+
+
+def _remains(path: str, aside: str | None) -> Remains:
+    old = os.path.join(aside, os.path.basename(path)) if aside else path
+    carved = [Carved(old, f"{old}-wal"), Carved(f"{old}.recovered", "")]
+    return Remains(carved, Lines(folder_of(path)))
+
+
+def _longest(remains: Remains, path: str) -> list[Piece]:
+    chain = remains.longest(remains.base)
+    if not chain and remains.meta("log_id") is None:
+        where = f"in {path} and in {folder_of(path)}"
+        raise StoreError(f"there is nothing to recover: {where} there is no event that a log could begin with")
+    check_place(remains.meta("moved_to"), path)
+    return chain
+
+
+def _report(remains: Remains, chain: Sequence[Piece], aside: str | None, archive_aside: str | None) -> Report:
+    return Report(
+        Head(chain[-1].position, chain[-1].digest, 0) if chain else remains.base,
+        _ranges(piece.position for piece in chain if piece.source == DATABASE),
+        _ranges(piece.position for piece in chain if piece.source == ARCHIVE),
+        _ranges(remains.lost(chain)),
+        aside,
+        archive_aside,
+    )
+
+
+# ── the new ones ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _made_anew(path: str, clock: Clock, remains: Remains, chain: Sequence[Piece], progress: Progress) -> Iterator[str]:
+    """A database of these events beside the old one, checked as backups are."""
+    scratch = f"{path}.recovering"
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.makedirs(scratch, mode=0o700)
+    try:
+        with _unarchived(os.path.join(scratch, "queue.db"), clock) as store:
+            with store.transaction():
+                store.adopt(remains.log_id(chain), remains.base)
+            store.append_stored(remains.events(chain))
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}.recovered")
+            back_up(store, f"{path}.recovered", lambda copy: open_store(copy, clock, keep=_not_archived), progress)
+        yield f"{path}.recovered"
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _swap(made: str, path: str) -> None:
+    """Put the new database in the old one's place.
+
+    The old -wal goes first, because SQLite would carry it over into the new file. Should that be all that happens,
+    the new file is found by the next `recover`, whose copies aside hold it too.
+    """
+    for ending in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(path + ending)
+    os.replace(made, path)
+    sync_path(os.path.dirname(path))
+
+
+def _not_archived(stored: object) -> Keeping:
+    return Keeping("fast", archived=False)
+
+
+@contextmanager
+def _unarchived(path: str, clock: Clock) -> Iterator[EventStore]:
+    store = open_store(path, clock, keep=_not_archived)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _bring_in_step(path: str, clock: Clock, keeping: Keeping) -> str | None:
+    """Give the new database an archive that has all of it; where an archive that does not fit it was put."""
+    with _unarchived(path, clock) as store:
+        archive = Archive(path, store.log_id, store.base, keeping.archive_dir)
+        aside = None if _fits(archive, store) else _put_aside(archive.folder)
+        end = store.head().position
+        archive.catch_up(lambda after, until: store.stored(after=after, until=until), end, synced=True)
+        archive.close()
+    return aside
+
+
+def _fits(archive: Archive, store: EventStore) -> bool:
+    """Whether every line of the archive is an event of the log."""
+    try:
+        end = archive.end() or store.base
+        last = store.base
+        for row in chained(archive.events(store.base.position, end.position), store.base):
+            last = Head(row.position, row.digest, 0)
+        return last.position == end.position and store.digest_at(last.position) in (last.digest, None)
+    except (ArchiveError, DamagedEventError):
+        return False
+
+
+def _put_away(folder: str) -> str:
+    """Rename the archive of another log; of a link to one just the link, because that log may be in use."""
+    aside = _free_name(f"{folder}.foreign")
+    os.rename(folder, aside)
+    return aside
+
+
+def _put_aside(folder: str) -> str:
+    """Rename an archive where it is, which may be another disk; an empty one takes its place."""
+    place = os.path.realpath(folder)
+    aside = _free_name(f"{place}.damaged")
+    os.rename(place, aside)
+    os.mkdir(place, mode=0o700)
+    return aside
+
+
+def _free_name(start: str) -> str:
+    return next(name for n in count(1) if not os.path.lexists(name := f"{start}-{n}"))
+
+
+def _ranges(positions: Iterable[int]) -> Ranges:
+    found: Ranges = []
+    for position in positions:
+        if found and found[-1][1] == position - 1:
+            found[-1] = (found[-1][0], position)
+        else:
+            found.append((position, position))
+    return found

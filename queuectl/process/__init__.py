@@ -1,0 +1,1 @@
+"""How one command runs as operating system processes. Knows no store."""

@@ -1,0 +1,1 @@
+"""How jobs, events and tables are shown, for every face."""

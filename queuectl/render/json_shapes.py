@@ -1,0 +1,85 @@
+"""Rows and events as other programs read them: the JSON shapes that are a public contract."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from queuectl.domain.events import RecordedEvent
+from queuectl.domain.job import Job
+from queuectl.store.protocol import DamagedEventError
+from queuectl.units import SECOND, format_time
+
+__all__ = ["dead_letter", "event", "job", "whole_job", "worker"]
+
+_SECONDS = ("next_run_at", "locked_at", "created_at", "updated_at", "finished_at", "moved_at", "original_created_at")
+
+
+def job(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `jobs`: its columns under their names, times ISO 8601."""
+    shown = _times(row)
+    shown["due_at"] = None if row["due_at"] is None else format_time(row["due_at"])
+    shown["tags"] = _tags(row["tags"])
+    return shown
+
+
+def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
+    """A row of `jobs`, and what else was promised to the job. Durations are seconds, as in the row."""
+    spec = folded.spec
+    return {
+        **job(row),
+        "argv": list(spec.argv),
+        "cwd": spec.cwd,
+        "env": spec.env,
+        "secret_env": list(spec.secret_env),
+        "backoff_base": spec.backoff_base,
+        "backoff_cap": spec.backoff_cap / SECOND,
+        "jitter": spec.jitter,
+    }
+
+
+def dead_letter(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `dlq`, times ISO 8601."""
+    return _times(row)
+
+
+def worker(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `workers`, without what only queuectl can read."""
+    shown = {name: row[name] for name in ("name", "host", "pid", "slots", "queues", "running", "jobs_done")}
+    if "state" in row:
+        shown["state"] = row["state"]
+    for name in ("started_at", "last_heartbeat"):
+        shown[name] = format_time(row[name] * SECOND)
+    return shown
+
+
+def event(record: RecordedEvent | DamagedEventError) -> dict[str, Any]:
+    """An event of the log, `data` as an object and the digest in hex; of a damaged one what is wrong with it."""
+    if isinstance(record, DamagedEventError):
+        return {"position": record.position, "stream_id": record.stream_id, "damaged": record.why}
+    return {
+        "position": record.position,
+        "stream_id": record.stream_id,
+        "version": record.version,
+        "type": record.type,
+        "schema": record.schema,
+        "recorded_at": format_time(record.recorded_at),
+        "actor": record.actor,
+        "data": msgspec.to_builtins(record.event),
+        "digest": record.digest.hex(),
+    }
+
+
+def _tags(text: str) -> dict[str, str]:
+    """A job's tags; none when the cell is wrecked, which is for `verify` to say."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.MsgspecError, TypeError):
+        return {}
+
+
+def _times(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: format_time(value * SECOND) if name in _SECONDS and value is not None else value
+        for name, value in row.items()
+    }

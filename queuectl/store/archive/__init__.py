@@ -1,0 +1,1 @@
+"""The log's second copy outside the database, as NDJSON segments."""

@@ -1,0 +1,185 @@
+"""The archive's segments: how they are named and found, and what can be read of them, also of a torn one."""
+
+import os
+from collections.abc import Iterator
+
+from queuectl.errors import StoreError
+from queuectl.store.codec import check_follows
+from queuectl.store.ndjson import Header, read_event, read_header
+from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
+
+__all__ = [
+    "ArchiveError",
+    "BesideError",
+    "UnreachableError",
+    "check_reachable",
+    "first_position",
+    "folder_of",
+    "header_of",
+    "last_event",
+    "lost",
+    "rows_of",
+    "segment_name",
+    "segments",
+    "sound_end",
+]
+
+_SUFFIX = ".ndjson"
+_TAIL = 64 * 1024
+
+
+class ArchiveError(StoreError):
+    """The archive is damaged."""
+
+    mend = "queuectl recover"
+
+
+class BesideError(ArchiveError):
+    """The database and the archive are not of one log."""
+
+
+class UnreachableError(ArchiveError):
+    """The archive is a link to what is not there."""
+
+    def __init__(self, folder: str) -> None:
+        self.mend = f"mount the disk of {os.path.realpath(folder)}, or remove {folder} to begin a new archive"
+        super().__init__(f"the archive at {os.path.realpath(folder)} cannot be reached: {self.mend}")
+
+
+def folder_of(path: str) -> str:
+    """Where the archive of the database at `path` is: a folder, or a link to one on another disk."""
+    return f"{path}.archive"
+
+
+def segments(folder: str) -> list[str]:
+    """The segments' paths, in order; none without a folder."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = [name for name in names if name.endswith(_SUFFIX) and name.removesuffix(_SUFFIX).isdigit()]
+    return [os.path.join(folder, name) for name in sorted(found)]
+
+
+def check_reachable(folder: str) -> None:
+    """Raises UnreachableError when the folder is a link to a disk that is gone."""
+    if os.path.islink(folder) and not os.path.exists(folder):
+        raise UnreachableError(folder)
+
+
+def _holds_events(folder: str) -> bool:
+    for path in segments(folder):
+        with open(path, "rb") as file:
+            if sum(1 for _ in zip(range(2), file, strict=False)) == 2:
+                return True
+    return False
+
+
+def lost(path: str) -> StoreError | None:
+    """What to say when there is no database at `path`, but an archive that holds its events."""
+    folder = folder_of(path)
+    try:
+        check_reachable(folder)
+    except UnreachableError as error:
+        return StoreError(f"{path} is empty or missing, and {error}")
+    if not _holds_events(folder):
+        return None
+    return StoreError(
+        f"{path} is empty or missing, but {folder} holds its events: run `queuectl recover` to get them back,"
+        " or move that folder away to begin anew"
+    )
+
+
+def segment_name(position: int) -> str:
+    """The name of the segment whose first event has that position."""
+    return f"{position:012d}{_SUFFIX}"
+
+
+def first_position(path: str) -> int:
+    """The position of a segment's first event, from its name."""
+    return int(os.path.basename(path).removesuffix(_SUFFIX))
+
+
+def header_of(file: int, path: str) -> Header | None:
+    """A segment's header, None when it is not whole. Raises ArchiveError when it is something else."""
+    line, newline, _ = os.pread(file, 4096, 0).partition(b"\n")
+    try:
+        return read_header(line) if newline else None
+    except ValueError as error:
+        raise ArchiveError(f"{path}:1: {error}: run `queuectl recover`") from error
+
+
+def last_event(file: int) -> tuple[Head, int] | None:
+    """The last event of a segment, or else what its header follows on, and the length up to there.
+
+    What comes after it is torn or was never written out. None: not even the header is whole.
+    """
+    size, wanted = os.fstat(file).st_size, _TAIL
+    while True:
+        start = max(0, size - wanted)
+        tail = os.pread(file, size - start, start)
+        first = tail.find(b"\n") + 1 if start else 0
+        found = _last_line(tail[first:]) if first or not start else None
+        if found is not None:
+            return found[0], start + first + found[1]
+        if not start:
+            return None
+        wanted *= 4
+
+
+def sound_end(path: str) -> tuple[Head, int]:
+    """The same as `last_event`, up to the first line that does not follow on the one before it. Reads all of them.
+
+    Raises ArchiveError when there is no header.
+    """
+    with open(path, "rb") as file:
+        header, line = header_of(file.fileno(), path), file.readline()
+        if header is None:
+            raise ArchiveError(f"{path}:1: the header is missing: run `queuectl recover`")
+        end, size = header.base, len(line)
+        for line in file:
+            if (row := _following(line, end)) is None:
+                break
+            end, size = Head(row.position, row.digest, 0), size + len(line)
+        return end, size
+
+
+def _following(line: bytes, end: Head) -> StoredEvent | None:
+    try:
+        row = read_event(line)
+        check_follows(row, end)
+    except (ValueError, DamagedEventError):
+        return None
+    return row if line.endswith(b"\n") else None
+
+
+def rows_of(path: str) -> Iterator[StoredEvent]:
+    """The events of a segment up to a torn last line."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            if number > 1:
+                try:
+                    yield read_event(line)
+                except ValueError as error:
+                    raise ArchiveError(f"{path}:{number}: {error}: run `queuectl recover`") from error
+
+
+def _last_line(text: bytes) -> tuple[Head, int] | None:
+    """What the last line that can be read says, and the length of the text up to its end."""
+    stop = text.rfind(b"\n") + 1
+    while stop:
+        start = text.rfind(b"\n", 0, stop - 1) + 1
+        try:
+            return _place(text[start:stop]), stop
+        except ValueError:
+            stop = start
+    return None
+
+
+def _place(line: bytes) -> Head:
+    if line.startswith(b'{"queuectl"'):
+        return read_header(line).base
+    row = read_event(line)
+    return Head(row.position, row.digest, 0)

@@ -1,0 +1,38 @@
+"""The stored form's number, what a new queue's `meta` says, and which queues are not written to for what it says."""
+
+import os
+from shlex import quote
+from typing import Any
+
+from queuectl.errors import StoreError
+from queuectl.store.projections import VERSION
+from queuectl.store.protocol import GENESIS
+
+__all__ = ["FORMAT", "check_format", "check_place", "new_meta"]
+
+FORMAT = 1
+"""A newer one is refused, an older one is migrated."""
+
+
+def new_meta() -> dict[str, Any]:
+    """What stands in the `meta` of a new queue."""
+    return {
+        "format": FORMAT,
+        "log_id": os.urandom(16).hex(),
+        "base_position": 0,
+        "base_digest": GENESIS,
+        "moved_to": None,
+        "projection_version": VERSION,
+    }
+
+
+def check_format(form: object, path: str) -> None:
+    """Refuse a queue of a newer format. Asked at open and again in each write transaction."""
+    if not isinstance(form, int) or form > FORMAT:
+        raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
+
+
+def check_place(moved_to: object, path: str) -> None:
+    """Refuse to write to a queue that has moved. Asked in each write transaction: it can still be read."""
+    if moved_to is not None:
+        raise StoreError(f"{path} has moved to {moved_to}: use --db {quote(str(moved_to))}")

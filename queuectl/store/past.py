@@ -1,0 +1,213 @@
+"""The queue as it stood: a store's reading half, answered from the log up to a position.
+
+`Past` folds the streams that a question needs into tables of its own, in memory, and then asks those what one
+asks the live ones. Its time stands still at the moment that is looked at, so ages and waits are as they were
+seen then. Workers' signs of life are not history: the past has none. Nothing here is written to the log.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+from msgspec import Struct
+
+from queuectl.domain.events import Enqueued, RecordedEvent, type_of
+from queuectl.domain.machine import MOVES, State
+from queuectl.errors import UsageError
+from queuectl.store.projections import Values, count_key
+from queuectl.store.protocol import (
+    SETTINGS_STREAM,
+    Count,
+    EventStore,
+    Head,
+    JobFilter,
+    Standing,
+    StoredEvent,
+    queue_stream,
+)
+from queuectl.store.sqlite.connection import MEMORY
+from queuectl.store.sqlite.store import SqliteStore
+from queuectl.store.stream_fold import Found, Life, lives
+from queuectl.units import SECOND, parse_time
+
+__all__ = ["JobChange", "Past", "as_of", "changed_jobs", "position_at"]
+
+BATCH = 500
+"""Jobs that are folded together."""
+
+_STATES = {type_of(Enqueued): State.PENDING, **{move.event: move.target for move in MOVES}}
+"""A move event's type -> the state that a job is in after it."""
+
+
+class _StandingClock:
+    """Both clocks at one moment."""
+
+    def __init__(self, moment: int) -> None:
+        self._moment = moment
+
+    def now(self) -> int:
+        return self._moment
+
+    def monotonic(self) -> int:
+        return self._moment
+
+
+class Past(SqliteStore):
+    """What `store` held at `position`; `moment` (microseconds, UTC) is what its clock shows. For reading alone."""
+
+    def __init__(self, store: EventStore, position: int, moment: int) -> None:
+        super().__init__(MEMORY, _StandingClock(moment))
+        self.position, self.moment = position, moment
+        self._store = store
+        self._folded: set[str] = set()
+        for prefix in (SETTINGS_STREAM, queue_stream("")):
+            notes = store.notes(prefix, position)
+            self._project_notes([note for note in notes if isinstance(note, RecordedEvent)])
+
+    # ── the log, up to the position ─────────────────────────────────────────────────────────────────
+
+    @property
+    def base(self) -> Head:
+        """See EventStore."""
+        return self._store.base
+
+    def head(self) -> Head:
+        """See EventStore. The event at the position."""
+        row = next(self.stored(after=self.position - 1), None)
+        return Head(row.position, row.digest, row.recorded_at) if row else self.base
+
+    def records(
+        self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
+    ) -> Iterator[RecordedEvent]:
+        """See EventStore."""
+        return self._store.records(after=after, until=self._bounded(until), stream_id=stream_id)
+
+    def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
+        """See EventStore."""
+        return self._store.stored(after=after, until=self._bounded(until))
+
+    def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Found]:
+        """See EventStore."""
+        return self._store.examined(stream_id=stream_id, until=self._bounded(until))
+
+    def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
+        """See EventStore."""
+        return self._store.streams(prefix, limit, self._bounded(until))
+
+    def version(self, stream_id: str) -> int:
+        """See EventStore."""
+        return max((record.version for record in self.records(stream_id=stream_id)), default=0)
+
+    def _bounded(self, until: int | None) -> int:
+        return self.position if until is None else min(until, self.position)
+
+    # ── the tables, folded as far as a question needs them ──────────────────────────────────────────
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """See EventStore."""
+        self._fold([job_id])
+        return super().job(job_id)
+
+    def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
+        """See EventStore. When the order is that of enqueueing, no more are folded than are wanted."""
+        found = self._candidates(wanted)
+        if wanted.sort == "created" and wanted.limit and not wanted.failed and not wanted.tags:
+            found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
+        self._fold(found)
+        return super().jobs(wanted)
+
+    def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
+        """See EventStore."""
+        self._fold(self._candidates(JobFilter(states=(State.DLQ,))) if job_id is None else [job_id])
+        return super().dlq(job_id)
+
+    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+        """See EventStore."""
+        self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
+        return super().claimable(queues, limit, now, skip)
+
+    def counts(self) -> list[Count]:
+        """See EventStore. From each job's last move, without a fold."""
+        found: Counter[tuple[str, State]] = Counter()
+        for (queue, move), jobs in Counter((row.queue, row.move) for row in self._standing).items():
+            found[queue, _STATES[move]] += jobs
+        return [Count(*key, jobs) for key, jobs in sorted(found.items()) if key[1] is not State.PURGED]
+
+    @cached_property
+    def _standing(self) -> list[Standing]:
+        return self._store.standing(self.position)
+
+    def _candidates(self, wanted: JobFilter) -> list[str]:
+        """Ids of the jobs that the filter may take, as far as one sees that without a fold, the oldest first."""
+        states = {*wanted.states, *((State.PENDING,) if wanted.failed else ())} or {*State} - {State.PURGED}
+        moves = {move for move, state in _STATES.items() if state in states}
+        since = (wanted.since or 0) // SECOND * SECOND
+        return [
+            row.job_id
+            for row in self._standing
+            if row.move in moves and row.recorded_at >= since and row.queue in (wanted.queues or (row.queue,))
+        ]
+
+    def _fold(self, ids: Iterable[str]) -> None:
+        """Bring these jobs into the tables: a damaged one as far as it can be believed."""
+        missing = [job_id for job_id in ids if job_id not in self._folded]
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            self._carry([life for job_id in batch for life in lives(self.examined(stream_id=job_id))])
+            self._folded.update(batch)
+
+    def _carry(self, found: Iterable[Life]) -> None:
+        counts: Counter[tuple[str, int, str]] = Counter()
+        fresh: dict[str, list[Values]] = {}
+        for life in found:
+            counts.update(filter(None, [count_key(life.job)]))
+            for table, row in life.rows().items():
+                fresh.setdefault(table, []).append(row)
+        for table, rows in fresh.items():
+            self._add(table, rows)
+        self._add_counts(counts)
+
+
+def as_of(store: EventStore, text: str) -> Past:
+    """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither."""
+    base, head = store.base, store.head()
+    if text == "head":
+        return Past(store, head.position, head.recorded_at)
+    if text.isascii() and text.isdigit():
+        position = int(text[:20])  # of more digits no store has a place
+        if not base.position <= position <= head.position:
+            raise UsageError(f"there is no position {position}: the log ends at {head.position}")
+        return Past(store, position, _recorded_at(store, position))
+    try:
+        moment = min(parse_time(text, store.now()), store.now())
+    except ValueError as error:
+        raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
+    return Past(store, position_at(store, moment), moment)
+
+
+def position_at(store: EventStore, moment: int) -> int:
+    """The last position that was recorded by then (microseconds, UTC). The log stands in the order of its times."""
+    first, last = store.base.position + 1, store.head().position
+    return first - 1 + bisect_right(range(first, last + 1), moment, key=lambda place: _recorded_at(store, place))
+
+
+def _recorded_at(store: EventStore, position: int) -> int:
+    row = next(store.stored(after=position - 1, until=position), None)
+    return row.recorded_at if row else store.base.recorded_at
+
+
+class JobChange(Struct, frozen=True):
+    """A job whose row in `jobs` differs between two moments: None where there is no row."""
+
+    id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+def changed_jobs(before: Past, after: Past) -> list[JobChange]:
+    """What became of the jobs that have events between the two moments, in the order of their first one there."""
+    touched = dict.fromkeys(row.stream_id for row in after.stored(after=before.position))
+    changes = [JobChange(each, before.job(each), after.job(each)) for each in touched if not each.startswith("$")]
+    return [change for change in changes if change.before != change.after]

@@ -1,0 +1,302 @@
+"""One connection to a PostgreSQL server, made again when it has broken, and what each failure is called.
+
+A connection that breaks outside a transaction is made again, once, without a word. Within one it is a StoreBusyError:
+what the transaction did is gone, or, when it was being committed, not known (postgres.py finds out).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq.abc import PGresult
+
+from queuectl.errors import StoreBusyError, StoreError, UsageError
+from queuectl.runtime import SystemClock
+from queuectl.store.fork_guard import Opener
+from queuectl.store.postgres.errors import first_line, meaning, not_understood, will_pass
+from queuectl.store.postgres.pipeline import Step, exchange, rows_of
+from queuectl.store.postgres.url import place_of, without_password
+from queuectl.store.protocol import VersionConflictError
+
+__all__ = ["Link", "Row"]
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+_LOCKS = 0x5143544C
+"""The class of our advisory locks: `QCTL`, as in the header of SQLite queues. The number is the schema's."""
+
+USUAL: Mapping[str, Any] = {
+    "application_name": "queuectl",
+    "client_encoding": "utf8",
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Of what the URL does not say: a server that has gone without a word is noticed in about 10 s."""
+
+IDLE_IN_TRANSACTION = 15_000
+"""Milliseconds after which the server ends a transaction whose client says nothing: it holds the log's lock.
+
+Less than three quarters of the usual lease and a beat: the workers that wait for the lock would kill their jobs.
+"""
+
+RETRY_EVERY = 200_000
+"""Microseconds from one attempt to connect again to the next."""
+
+_SETTLE = f"""
+SET search_path TO {{schema}}, pg_temp; SET lock_timeout = {{patience}}; SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION}; SET default_transaction_isolation = 'read committed';
+SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = 5000
+"""
+"""The server, too, asks after us: a host that has gone may have taken the log's lock with it, and is missed in 5 s,
+whether or not an answer was on its way to it."""
+
+
+class Link:
+    """`greet` is run on each new connection, before anything else; `shown` is what messages call the server."""
+
+    def __init__(self, url: str, busy_timeout: int, greet: "Callable[[Link], None]") -> None:
+        place = place_of(url)
+        self.schema, self.shown, self._greet = place.schema, without_password(url), greet
+        self._number = int.from_bytes(sha256(place.schema.encode()).digest()[:4], "big", signed=True)
+        self._patience = max(1, busy_timeout // 1000)
+        try:
+            self._parameters = {**USUAL, **conninfo_to_dict(place.conninfo)}
+        except psycopg.Error as error:
+            raise not_understood(error, self.shown) from None
+        self._db: psycopg.Connection[Row] | None = None
+        self._opener = Opener(self.shown)
+        self._clock, self._retry_at = SystemClock(), 0
+        self._closed = self._listening = self._heard = False
+        self.inside = False
+        self._waiting: list[Step] = []
+        self._prepared: dict[str, bytes] = {}
+        self._connect()
+
+    # ── the connection ──────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self) -> None:
+        try:
+            db = psycopg.connect(**self._parameters, autocommit=True)
+        except psycopg.OperationalError as error:
+            what = f"cannot reach {self.shown}: {first_line(error)}"
+            raise (StoreBusyError if will_pass(error) else StoreError)(what) from None
+        except psycopg.Error as error:
+            raise UsageError(f"{self.shown} cannot be used: {first_line(error)}") from None
+        db.cursor_factory, db.prepare_threshold = psycopg.RawCursor, None
+        db.add_notify_handler(self._note)
+        self._db, self._prepared = db, {}
+        try:
+            self.script(_SETTLE.format(schema=self.schema, patience=self._patience))
+            self._greet(self)
+            if self._listening:
+                self.listen()
+        except BaseException:
+            self._db = None
+            db.close()
+            raise
+
+    def check_open(self) -> None:
+        """Raises StoreError when it was closed, or is another process's."""
+        self._opener.check()
+        if self._closed:
+            raise StoreError(f"the queue {self.shown} is closed")
+
+    def _live(self) -> "psycopg.Connection[Row]":
+        """The connection, made again if need be."""
+        self.check_open()
+        if self._db is None or self._db.closed:
+            if self.inside:
+                raise StoreBusyError(f"the connection to {self.shown} was lost in a transaction: try again")
+            self._connect_again()
+        assert self._db is not None
+        return self._db
+
+    def _connect_again(self) -> None:
+        if self._clock.monotonic() < self._retry_at:
+            raise StoreBusyError(f"the connection to {self.shown} was lost: try again")
+        try:
+            self._connect()
+        except StoreError as error:
+            self._retry_at = self._clock.monotonic() + RETRY_EVERY
+            raise StoreBusyError(str(error)) from error
+
+    def drop(self) -> None:
+        """Have no more to do with this connection: the next statement makes another."""
+        self.inside, self._waiting = False, []
+        if self._db is not None and not self._opener.gone:
+            self._db.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._closed = True
+        self.drop()
+
+    # ── the log's lock ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def begin(self) -> tuple[str, str]:
+        """Begins a transaction with the log's lock, which it holds to its end."""
+        return "BEGIN", f"SELECT pg_advisory_xact_lock({_LOCKS}, {self._number})"
+
+    @property
+    def second_lock(self) -> str:
+        """Another lock of this schema."""
+        return f"{_LOCKS + 1}, {self._number}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """A transaction that is not the store's own."""
+        self.together(*self.begin)
+        self.inside = True
+        try:
+            yield
+            self.together("COMMIT")
+            self.inside = False
+        except BaseException:
+            self.roll_back()
+            raise
+
+    # ── statements ──────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """One statement; its rows."""
+        return self._once_more(lambda: self._run(sql, parameters))
+
+    def _run(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        *_, answer = self._exchange((_numbered(sql), [parameters]))
+        return rows_of(self._live(), answer)
+
+    def _once_more(self, step: Callable[[], T]) -> T:
+        """A connection may have been cut while nothing was asked of it, which shows only when something is."""
+        try:
+            return step()
+        except StoreBusyError:
+            if self.inside or self._db is None or not self._db.closed:
+                raise
+        return step()
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """What waits, and one statement for each row; how many rows it wrote in all."""
+        answers = self._exchange((_numbered(sql), rows))
+        return sum(answer.command_tuples or 0 for answer in answers[-len(rows) :])
+
+    def later(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """One statement for each row, sent along with the next ones of the transaction, which raise what is wrong."""
+        self._waiting.append((_numbered(sql), rows))
+
+    def settle(self) -> None:
+        """Wait for what waits."""
+        if self._waiting:
+            self._exchange()
+
+    def together(self, *statements: str) -> list[list[Row]]:
+        """What waits, and then these, in one round trip; the rows of each. What follows on one that fails is not done.
+
+        The server keeps their plans, unlike those of a script, and each sees what was committed before it began.
+        """
+        return self._once_more(lambda: self._together(statements))
+
+    def _together(self, statements: Sequence[str]) -> list[list[Row]]:
+        answers = self._exchange(*((sql, [()]) for sql in statements))[-len(statements) :]
+        self._refuse_rollback((answers[-1].command_status or b"").decode(), statements[-1])
+        return [rows_of(self._live(), answer) for answer in answers]
+
+    def _exchange(self, *asked: Step) -> list[PGresult]:
+        """What waits, and then what is asked."""
+        steps, self._waiting = [*self._waiting, *asked], []
+        db = self._live()
+        with self._translated():
+            return exchange(db, self._prepared, steps)
+
+    def copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Many new rows at once."""
+        self.settle()
+        with self._translated(), self._live().cursor().copy(f"COPY {table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def script(self, sql: str) -> list[list[Row]]:
+        """Several statements in one round trip; the rows of each that has any. Raises StoreError if none is done."""
+        return self._once_more(lambda: self._script(sql))
+
+    def _script(self, sql: str) -> list[list[Row]]:
+        self.settle()
+        with self._translated():
+            cursor = self._live().cursor()
+            cursor.execute(sql, prepare=False)
+            found = [cursor.fetchall()] if cursor.description else []
+            while cursor.nextset():
+                found += [cursor.fetchall()] if cursor.description else []
+            self._refuse_rollback(cursor.statusmessage, sql)
+            return found
+
+    def _refuse_rollback(self, status: str | None, sql: str) -> None:
+        """A COMMIT of what has failed is answered by that, and by no error."""
+        if status == "ROLLBACK" and not sql.endswith("ROLLBACK"):
+            raise StoreError(f"{self.shown} has rolled the transaction back")
+
+    def roll_back(self) -> None:
+        """Undo what the transaction did. With a broken connection there is nothing left to undo."""
+        self.inside, self._waiting = False, []
+        if self._db is not None and not self._db.closed and not self._opener.gone:
+            with suppress(psycopg.Error):
+                self._db.execute("ROLLBACK", prepare=False)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.UniqueViolation as error:
+            raise VersionConflictError(first_line(error)) from error
+        except psycopg.Error as error:
+            raise meaning(error, self.shown, self._db is not None and self._db.closed) from error
+
+    # ── hints ───────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def channel(self) -> str:
+        """Where writers say that there is something to do."""
+        return f"queuectl_{self.schema}"
+
+    def listen(self) -> None:
+        """Hear of it, also on later connections."""
+        self._listening = True
+        self.script(f"LISTEN {self.channel}")
+
+    def descriptor(self) -> int | None:
+        """What turns readable with a hint; None while there is no connection."""
+        return None if self._db is None or self._db.closed else self._db.fileno()
+
+    def heard(self) -> bool:
+        """Whether there was a hint, or the connection has broken, since this was last asked."""
+        heard, self._heard = self._heard, False
+        if self._db is None or self._db.closed:
+            return heard
+        try:
+            self._db.pgconn.consume_input()
+            while self._db.pgconn.notifies():
+                heard = True  # not one of our own: those come with the answer to our commit
+        except psycopg.Error:
+            self._db.close()
+            return True
+        return heard
+
+    def _note(self, note: psycopg.Notify) -> None:
+        self._heard = self._heard or self._db is None or note.pid != self._db.info.backend_pid
+
+
+@cache
+def _numbered(sql: str) -> str:
+    """`?` as PostgreSQL writes it: $1, $2, …; none of our statements has a ? in a text."""
+    numbers = iter(range(1, 1 << 20))
+    return re.sub(r"\?(\d*)", lambda found: f"${found[1] or next(numbers)}", sql)

@@ -1,0 +1,69 @@
+"""The search for due jobs, in one question; it does not begin before those that have been claimed.
+
+Their index entries stay until vacuum may take them, which any old snapshot in the database keeps it from; a search from
+the beginning reads past all of them. Jobs fall due in the order of the log's time, so nothing comes before the floor
+but what is enqueued for a moment that has passed: hence from the beginning now and then, and when too little is found.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from queuectl.domain.machine import State
+from queuectl.runtime import SystemClock
+from queuectl.store.sql.tables import OPEN_LANES
+
+__all__ = ["Floors"]
+
+FROM_THE_BEGINNING_EVERY = 1_000_000
+
+_encode = msgspec.json.Encoder().encode
+
+Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+_DUE = f"jobs WHERE state = '{State.PENDING}' AND queue = lane.queue AND priority = lane.priority AND due_at <= ?4"
+_SEARCH = f"""
+SELECT lane.queue, lane.priority, due.due_at, due.id
+FROM (SELECT queue, priority, floor FROM counts
+      LEFT JOIN json_to_recordset(CAST(?1 AS json)) AS known (queue text, priority bigint, floor bigint)
+      USING (queue, priority)
+      WHERE {OPEN_LANES} AND (?2 = '[]' OR queue IN (SELECT json_array_elements_text(CAST(?2 AS json))))) AS lane,
+LATERAL (SELECT CASE WHEN (SELECT count(*) FROM (SELECT FROM {_DUE} AND due_at >= lane.floor LIMIT ?3) AS enough) = ?3
+         THEN lane.floor ELSE {-1 << 63} END AS place) AS first,
+LATERAL (SELECT due_at, position, id FROM {_DUE} AND due_at >= first.place ORDER BY due_at, position LIMIT ?3) AS due
+ORDER BY lane.priority DESC, due.due_at, due.position LIMIT ?3
+"""
+"""One index seek per queue and priority that has pending jobs: from its floor on, if there is enough."""
+
+
+class Floors:
+    """By queue and priority: when the first job was due that the last search found."""
+
+    def __init__(self) -> None:
+        self._floors: dict[tuple[str, int], int] = {}
+        self._clock, self._until = SystemClock(), 0
+
+    def search(self, ask: Ask, queues: Collection[str], limit: int, now: int) -> list[str]:
+        """The first in the line, at `now`."""
+        floors = [{"queue": key[0], "priority": key[1], "floor": floor} for key, floor in self._known().items()]
+        found = ask(_SEARCH, (_json(floors), _json(list(queues)), limit, now))
+        for queue, priority, due_at, _ in reversed(found):
+            self._floors[queue, priority] = due_at
+        return [job_id for *_, job_id in found]
+
+    def _known(self) -> dict[tuple[str, int], int]:
+        """Nothing, now and then: from the beginning."""
+        if self._clock.monotonic() >= self._until:
+            self._floors.clear()
+            self._until = self._clock.monotonic() + FROM_THE_BEGINNING_EVERY
+        return self._floors
+
+    def lower(self, queue: str, priority: int, due_at: int) -> None:
+        """One that is due then has come."""
+        if due_at < self._floors.get((queue, priority), due_at):
+            del self._floors[queue, priority]
+
+
+def _json(value: object) -> str:
+    return _encode(value).decode()

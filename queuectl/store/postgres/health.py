@@ -1,0 +1,74 @@
+"""What a server's own statistics say about a queue's health: what is dead, what holds it back, who waits for a lock."""
+
+from collections.abc import Iterator
+
+from queuectl.store.postgres.connection import Link
+from queuectl.store.rows import Sign
+from queuectl.units import counted
+
+__all__ = ["signs"]
+
+MANY_DEAD = 10_000
+LONG = 60
+"""Seconds that a snapshot may be old: as long as it stands, nothing that died since can be cleared away."""
+
+_DEAD = """
+SELECT relname, n_dead_tup, n_live_tup FROM pg_stat_user_tables WHERE schemaname = ?
+ORDER BY n_dead_tup DESC, relname LIMIT 1
+"""
+_OLDEST = """
+SELECT pid, CAST(extract(epoch FROM clock_timestamp() - xact_start) AS bigint), coalesce(application_name, '')
+FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database()
+ORDER BY xact_start NULLS LAST LIMIT 1
+"""
+_WAITING = """
+SELECT count(*), coalesce(max(CAST(extract(epoch FROM clock_timestamp() - query_start) AS bigint)), 0)
+FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND application_name = 'queuectl'
+"""
+_CONNECTIONS = """
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       CAST(current_setting('max_connections') AS bigint)
+       - CAST(current_setting('superuser_reserved_connections') AS bigint)
+"""
+
+
+def signs(link: Link) -> Iterator[Sign]:
+    """One of each kind."""
+    yield from (_server(link), _dead(link), _oldest(link), _waiting(link), _connections(link))
+
+
+def _server(link: Link) -> Sign:
+    [(version,)] = link.run("SELECT current_setting('server_version')")
+    return Sign("queue", False, f"PostgreSQL {version} at {link.shown}, schema {link.schema}")
+
+
+def _dead(link: Link) -> Sign:
+    found = link.run(_DEAD, (link.schema,))
+    table, dead, alive = found[0] if found else ("jobs", 0, 0)
+    what = f"{counted(dead, 'dead row')} in {table}, beside {alive} alive"
+    if dead > MANY_DEAD and dead > alive // 5:
+        return Sign("dead rows", True, f"{what}: claims read past them", f"VACUUM {link.schema}.{table}")
+    return Sign("dead rows", False, what)
+
+
+def _oldest(link: Link) -> Sign:
+    found = link.run(_OLDEST)
+    if not found or found[0][1] is None or found[0][1] < LONG:
+        return Sign("snapshots", False, "none is old")
+    pid, age, name = found[0]
+    what = f"one of {name or 'some program'} (pid {pid} there) is {age} s old: meanwhile no dead row is cleared away"
+    return Sign("snapshots", True, what, f"pg_terminate_backend({pid})")
+
+
+def _waiting(link: Link) -> Sign:
+    [(number, longest)] = link.run(_WAITING)
+    what = f"{number} of us wait for a lock" + (f", the longest for {longest} s" if number else "")
+    return Sign("waiting", longest >= LONG // 6, what, "queuectl worker list" if longest >= LONG // 6 else None)
+
+
+def _connections(link: Link) -> Sign:
+    [(used, allowed)] = link.run(_CONNECTIONS)
+    what = f"{used} of {allowed} connections are in use"
+    if used * 10 > allowed * 9:
+        return Sign("connections", True, what, "raise max_connections, or start fewer workers")
+    return Sign("connections", False, what)

@@ -1,0 +1,231 @@
+"""Questions put to the projections, and the workers' signs of life: SQL that every store understands."""
+
+from collections.abc import Collection
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from queuectl.domain.machine import LIVE, State
+from queuectl.store.projections import DLQ, JOBS, SECOND
+from queuectl.store.protocol import PAUSE_ALL, Count, JobFilter, WorkerRow
+from queuectl.store.sql.engine import Lent
+
+__all__ = ["OPEN_LANES", "SORTS", "Tables"]
+
+SORTS = {
+    "created": "position",
+    "updated": "updated_at",
+    "priority": "priority",
+    "due": "due_at",
+    "attempts": "attempts",
+    "id": "id",
+}
+"""What `list --sort` takes -> the column of `jobs`."""
+
+OPEN_LANES = f"""
+state = '{State.PENDING}' AND jobs > 0
+AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
+"""
+"""Which rows of `counts` are queues and priorities of which jobs may be claimed."""
+_LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
+_WORKERS = WorkerRow.__struct_fields__
+_PROCESS = ("host", "boot_id", "pid", "pid_namespace", "pid_started_at")
+
+
+class Tables(Lent):
+    """The reading half of a store."""
+
+    def holder(self, unique: str) -> str | None:
+        """See EventStore."""
+        live = ", ".join(f"'{state}'" for state in LIVE)
+        found = self._run(f"SELECT id FROM jobs WHERE unique_key = ? AND state IN ({live})", (unique,))
+        return found[0][0] if found else None
+
+    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+        """See EventStore. One index seek per queue and priority that has pending jobs, the highest priority first."""
+        chosen: list[str] = []
+        for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
+            due: list[tuple[int, int, str]] = []
+            for queue, priority in lanes:
+                due += self._due(queue, priority, now, limit + len(skip))
+            chosen += [job_id for _, _, job_id in sorted(due) if job_id not in skip]
+            if len(chosen) >= limit:
+                break
+        return chosen[:limit]
+
+    def _lanes(self, queues: Collection[str]) -> list[tuple[Any, ...]]:
+        """(queue, priority) of pending jobs that may be claimed."""
+        lanes = self._run(_LANES)
+        return [lane for lane in lanes if not queues or lane[0] in queues]
+
+    def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
+        return self._run(
+            f"SELECT due_at, position, id FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
+            " AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, position LIMIT ?",
+            (queue, priority, now, limit),
+        )
+
+    def next_due(self, queues: Collection[str]) -> int | None:
+        """See EventStore."""
+        moments = [self._first_due(*lane) for lane in self._lanes(queues)]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _first_due(self, queue: str, priority: int) -> int | None:
+        found = self._run(
+            f"SELECT due_at FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
+            " AND due_at IS NOT NULL ORDER BY due_at LIMIT 1",
+            (queue, priority),
+        )
+        return found[0][0] if found else None
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """See EventStore."""
+        found = self._run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))
+        return dict(zip(JOBS, found[0], strict=True)) if found else None
+
+    def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
+        """See EventStore."""
+        return [dict(zip(JOBS, row, strict=True)) for row in self._chosen(", ".join(JOBS), wanted)]
+
+    def ids(self, wanted: JobFilter) -> list[str]:
+        """See EventStore."""
+        return [row[0] for row in self._chosen("id", wanted)]
+
+    def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
+        where, parameters = _conditions(wanted, self._dialect.tagged)
+        order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
+        column = SORTS[wanted.sort]
+        tie = "" if column == "position" else f" NULLS {empty}, position {order}"
+        limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
+        return self._run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
+
+    def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
+        """See EventStore."""
+        where = "" if job_id is None else " WHERE id = ?"
+        parameters = () if job_id is None else (job_id,)
+        found = self._run(f"SELECT {', '.join(DLQ)} FROM dlq{where} ORDER BY moved_at, id", parameters)
+        return [dict(zip(DLQ, row, strict=True)) for row in found]
+
+    def counts(self) -> list[Count]:
+        """See EventStore."""
+        found = self._run(
+            "SELECT queue, state, CAST(sum(jobs) AS BIGINT) FROM counts GROUP BY queue, state ORDER BY queue, state"
+        )
+        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
+
+    def settings(self) -> dict[str, str]:
+        """See EventStore."""
+        return dict(self._run("SELECT key, value FROM settings ORDER BY key"))
+
+    def pauses(self) -> dict[str, dict[str, Any]]:
+        """See EventStore."""
+        found = self._run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
+        return {queue: {"paused_at": since, "paused_by": by} for queue, since, by in found}
+
+    def processing(self) -> list[tuple[str, int]]:
+        """See EventStore."""
+        found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by IS NOT NULL")
+        return [(job_id, run) for job_id, run in found]
+
+    def _running(self) -> dict[str, int]:
+        """How many jobs each worker holds, by its name."""
+        return dict(
+            self._run(f"SELECT locked_by, count(*) FROM jobs WHERE state = '{State.PROCESSING}' GROUP BY locked_by")
+        )
+
+    def asked(self, worker: str) -> tuple[int, list[str]]:
+        """See EventStore."""
+        stops = self._run("SELECT stop_requested FROM workers WHERE name = ?", (worker,))
+        cancelled = self._run(
+            f"SELECT id FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by = ?"
+            " AND cancel_requested IS NOT NULL",
+            (worker,),
+        )
+        return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
+
+    def beat(self, worker: WorkerRow) -> bool:
+        """See EventStore."""
+        row = msgspec.structs.asdict(worker)
+        row["queues"] = msgspec.json.encode(worker.queues).decode()
+        kept = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("name", "stop_requested"))
+        with self.transaction(durable=False):
+            found = self._run(f"SELECT {', '.join(_PROCESS)} FROM workers WHERE name = ?", (worker.name,))
+            if found and tuple(found[0]) != tuple(row[column] for column in _PROCESS):
+                return False
+            self._run(
+                f"INSERT INTO workers ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+                f" ON CONFLICT (name) DO UPDATE SET {kept}",
+                tuple(row.values()),
+            )
+            return True
+
+    def forget(self, worker: WorkerRow) -> bool:
+        """See EventStore."""
+        itself = " AND ".join(f"{column} = ?" for column in ("name", *_PROCESS))
+        with self.transaction(durable=False):
+            row = (worker.name, *(getattr(worker, column) for column in _PROCESS))
+            return bool(self._run(f"DELETE FROM workers WHERE {itself} RETURNING name", row))
+
+    def ask_to_stop(self, worker: str) -> bool:
+        """See EventStore."""
+        with self.transaction(durable=False):
+            found = self._run("SELECT 1 FROM workers WHERE name = ?", (worker,))
+            self._run("UPDATE workers SET stop_requested = stop_requested + 1 WHERE name = ?", (worker,))
+            self._waking = True
+        return bool(found)
+
+    def workers(self) -> list[WorkerRow]:
+        """See EventStore."""
+        found = self._run(f"SELECT {', '.join(_WORKERS)} FROM workers ORDER BY started_at, name")
+        rows = [dict(zip(_WORKERS, row, strict=True)) for row in found]
+        running = self._running() if rows else {}
+        return [
+            WorkerRow(
+                **{
+                    **row,
+                    "queues": _queues(row["queues"]),
+                    "running": running.get(row["name"], 0),
+                }
+            )
+            for row in rows
+        ]
+
+
+def _queues(text: str) -> tuple[str, ...]:
+    """The names in a worker's row; none when it is wrecked."""
+    try:
+        return msgspec.json.decode(text, type=tuple[str, ...])
+    except (msgspec.MsgspecError, UnicodeError):
+        return ()
+
+
+def _state(name: str) -> State | None:
+    """The state of that name; None for what is not one, which only a wrecked table holds."""
+    return State(name) if name in State.__members__.values() else None
+
+
+def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    either = []
+    if wanted.states:
+        either.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+        parameters += [state.value for state in wanted.states]
+    if wanted.failed:
+        either.append(f"state = '{State.PENDING}' AND attempts > 0")
+    if either:
+        conditions.append(" OR ".join(either))
+    if wanted.queues:
+        conditions.append(f"queue IN ({', '.join('?' * len(wanted.queues))})")
+        parameters += wanted.queues
+    for tag in wanted.tags.items():
+        conditions.append(tagged)
+        parameters += tag
+    if wanted.since is not None:
+        conditions.append("created_at >= ?")
+        parameters.append(wanted.since // SECOND)
+    if wanted.ended_by is not None:
+        conditions.append("finished_at <= ?")
+        parameters.append(wanted.ended_by // SECOND)
+    return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters

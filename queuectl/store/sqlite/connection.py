@@ -1,0 +1,245 @@
+"""Opening a SQLite queue: whose file it is, the pragmas, the first schema, and what each failure is called.
+
+No code here or elsewhere `open()`s the database, -wal or -shm of a queue that this process has open: closing
+such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html, 2.2).
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from urllib.parse import quote
+
+import apsw
+
+from queuectl.errors import StoreBusyError, StoreError
+from queuectl.store.archive.segments import lost
+from queuectl.store.fork_guard import check_inherited
+from queuectl.store.meta import check_format, new_meta
+from queuectl.store.sqlite.ownership import foreign
+
+__all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "refuse_strange", "set_wal_mode", "translated"]
+
+APPLICATION_ID = 0x5143544C
+"""`QCTL`, in the database's header: another program's file is refused."""
+
+MEMORY = ":memory:"
+CACHE_KIB = 16_000
+JOURNAL_LIMIT = 64 * 1024 * 1024
+CHECKPOINT_AFTER = 4000
+"""Pages (16 MiB) in the -wal before they are carried over: each time costs two syncs of the disk."""
+
+
+def connect(path: str, busy_timeout: int) -> apsw.Connection:
+    """An open, checked connection to the queue at `path` (absolute, or `:memory:`), made when it is not there.
+
+    `busy_timeout` is microseconds. Raises StoreError or StoreBusyError.
+    """
+    check_library(apsw.sqlite_lib_version())
+    refusal = None if path == MEMORY else foreign(path)
+    if path != MEMORY:
+        check_inherited(path)
+        _make_file(path, refusal)
+    with translated(path):
+        db = _open(path, only_read=refusal is not None)
+        db.set_busy_timeout(busy_timeout // 1000)
+        _settle(db)
+        _identify(db, path)
+        found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()
+    check_format(found[0][0] if found else None, path)
+    return db
+
+
+def library_version() -> str:
+    """The SQLite that we use."""
+    return apsw.sqlite_lib_version()
+
+
+def check_library(version: str) -> None:
+    """Refuse SQLite libraries with the WAL-reset race, which corrupts databases (fixed in 3.51.3, 3.50.7, 3.44.6)."""
+    numbers = tuple(map(int, version.split(".")))
+    fixed = numbers >= (3, 51, 3) or (3, 50, 7) <= numbers < (3, 51) or (3, 44, 6) <= numbers < (3, 45)
+    if not fixed or numbers[:2] == (3, 52):
+        raise StoreError(f"SQLite {version} can corrupt databases (the WAL-reset race): pip install -U apsw")
+
+
+def _make_file(path: str, refusal: str | None) -> None:
+    """Make the folder (0700) and an empty file (0600) before SQLite sees it, so that no mode is ever wider."""
+    _refuse_folder(path)
+    if not os.path.exists(path) and (lost_log := lost(path)) and not os.path.exists(path):
+        raise lost_log  # asked first, looked afterwards: another process may be making it at this moment
+    if refusal is not None and not os.path.exists(path):
+        raise StoreError(refusal)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"cannot make the queue {path}: {error.strerror}") from error
+
+
+def _refuse_folder(path: str) -> None:
+    if os.path.isdir(path):
+        raise StoreError(f"{path} is a folder, not a queue's database")
+
+
+def refuse_strange(path: str) -> None:
+    """Raises StoreError for a folder, and for what is plainly another program's database.
+
+    One with a log in it is ours, whatever its header says. What cannot be read may be anybody's. Writes nothing.
+    """
+    _refuse_folder(path)
+    with suppress(apsw.Error, UnicodeError), closing(_unchanging(path)) as db:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema")}
+        if tables and not tables.issuperset(_OF_THE_LOG) and _value(db, "PRAGMA application_id") != APPLICATION_ID:
+            raise StoreError(_anothers(path))
+
+
+def _anothers(path: str) -> str:
+    return f"{path} is another program's SQLite database, not a queue"
+
+
+def _open(path: str, *, only_read: bool) -> apsw.Connection:
+    if _is_still(path):
+        # Without a folder to write its -shm to, SQLite reads a WAL database only as one that nobody changes.
+        return _unchanging(path)
+    if only_read:
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    except (apsw.CantOpenError, apsw.ReadOnlyError):
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+
+
+def _unchanging(path: str) -> apsw.Connection:
+    return apsw.Connection(f"file:{quote(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+
+def _is_still(path: str) -> bool:
+    """Whether the queue is on a disk that cannot be written, with nothing in its -wal."""
+    if path == MEMORY or os.access(os.path.dirname(path), os.W_OK):
+        return False
+    return os.path.exists(path) and not os.path.exists(f"{path}-wal")
+
+
+def _settle(db: apsw.Connection) -> None:
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+    db.execute(
+        "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
+        f"PRAGMA cache_size={-CACHE_KIB}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
+        f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
+    ).fetchall()  # a pragma that answers holds up those behind it until its answer is read
+
+
+def _identify(db: apsw.Connection, path: str) -> None:
+    """Make an empty file a queue; refuse what another program made."""
+    if _value(db, "PRAGMA application_id") == APPLICATION_ID:
+        return
+    refusal = lost(path)
+    with first_use(path):
+        owner = _value(db, "PRAGMA application_id")
+        empty = _value(db, "SELECT count(*) FROM sqlite_schema") == 0
+        if owner == 0 and empty and not db.readonly("main"):
+            if refusal:
+                raise refusal
+            _create(db)
+        elif owner != APPLICATION_ID:
+            raise StoreError(_anothers(path))
+
+
+@contextmanager
+def first_use(path: str) -> Iterator[None]:
+    """One process at a time makes the schema, or the tables anew. The folder is the lock: no extra file stays."""
+    if path == MEMORY:
+        yield
+        return
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _create(db: apsw.Connection) -> None:
+    from queuectl.store.sql.schema import SCHEMA
+
+    if _value(db, "PRAGMA journal_mode=WAL") not in ("wal", "memory"):  # when the disk is full it raises nothing
+        raise apsw.IOError("it cannot be given a -wal")
+    db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
+    db.executemany("INSERT INTO meta VALUES (?, ?)", list(new_meta().items()))
+    db.execute("COMMIT")
+
+
+def set_wal_mode(path: str) -> None:
+    """Give a copy the journal mode that queues have: SQLite makes copies in its older one."""
+    with translated(path):
+        copy = apsw.Connection(path)
+        copy.execute("PRAGMA journal_mode=WAL")
+        copy.close()
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring.
+
+    Raises StoreError for a file with two names: each would have a -wal of its own, and the two overwrite each other.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
+        raise StoreError(
+            f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
+            f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
+        )
+    return found.st_dev, found.st_ino
+
+
+def _value(db: apsw.Connection, sql: str) -> object:
+    return db.execute(sql).fetchall()[0][0]
+
+
+_OF_THE_LOG = ("events", "meta")
+_MEANINGS: dict[type[apsw.Error], str] = {
+    apsw.FullError: "the disk is full",
+    apsw.NotADBError: "it is not a SQLite database",
+    apsw.CorruptError: "it is damaged: run `queuectl recover`",
+    apsw.CantOpenError: "it cannot be opened",
+    apsw.PermissionsError: "permission denied",
+}
+
+
+def _of_tables(what: str) -> str:
+    """A table that can be derived again is for `rebuild`, one of the log's own for `recover`."""
+    _, missing, table = what.partition("no such table: ")
+    if not missing:
+        return what
+    return f"{what}: run `queuectl {'recover' if table.removeprefix('main.') in _OF_THE_LOG else 'rebuild'}`"
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours: one line that names the queue and what is wrong."""
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise StoreBusyError(f"{path} is locked by another process: try again") from error
+    except apsw.ReadOnlyError as error:
+        raise StoreError(foreign(path) or f"cannot use the queue {path}: it is read-only") from error
+    except apsw.Error as error:
+        kind = apsw.FullError if isinstance(error, apsw.IOError) and _is_full(path) else type(error)
+        meaning = _MEANINGS.get(kind) or _of_tables(str(error))
+        raise StoreError(f"cannot use the queue {path}: {meaning}") from error
+
+
+def _is_full(path: str) -> bool:
+    """Whether that is why an operation failed: SQLite says so of files alone, and not of its shared memory."""
+    try:
+        return os.statvfs(os.path.dirname(path)).f_bavail == 0
+    except OSError:
+        return False
