@@ -15,7 +15,7 @@ from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
-from queuectl.maintenance import import_log as transfer
+from queuectl.maintenance.import_log import read_log, reading
 from queuectl.render.terminal import clean, to_json
 from queuectl.store.protocol import MAX_POSITION
 from queuectl.units import counted, format_time
@@ -76,8 +76,8 @@ def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]
         with session.there() as queue:
             yield _Log(queue.store.log_id, queue.store.records(until=last))
         return
-    with transfer.reading(file, sys.stdin.buffer) as lines:
-        yield _Log(*transfer.read_log(lines))
+    with reading(file, sys.stdin.buffer) as lines:
+        yield _Log(*read_log(lines))
 
 
 def _refuse_beyond(position: int, judged: Audit) -> None:

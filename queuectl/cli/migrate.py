@@ -10,7 +10,7 @@ from queuectl.cli.moves import say
 from queuectl.cli.session import Session
 from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
-from queuectl.maintenance.import_log import taker_away
+from queuectl.maintenance.import_log import new_file_remover
 from queuectl.maintenance.migrate import migrate as carry_over
 from queuectl.store import MEMORY, name_of, open_store
 from queuectl.store.postgres.url import has_password
@@ -39,7 +39,7 @@ def migrate(
             lambda: open_store(to, session.clock, keep=session.keeping),
             place,
             reached,
-            taker_away(place),
+            new_file_remover(place),
         )
     say(f"carried {counted(head.position, 'event')} over to {place}, head {head.position} {head.digest.hex()}")
     say(f"use it from now on: export QUEUECTL_DB={quote(place)}")

@@ -10,7 +10,11 @@ import typer
 from queuectl.cli.moves import say
 from queuectl.cli.queries import Json
 from queuectl.cli.session import Session
-from queuectl.maintenance import import_log as transfer
+from queuectl.maintenance.backup import back_up
+from queuectl.maintenance.chain import Progress, head_on_disk
+from queuectl.maintenance.export import export_log, writing
+from queuectl.maintenance.import_log import import_log as take_log
+from queuectl.maintenance.import_log import new_file_remover, reading
 from queuectl.render.terminal import to_json
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
@@ -31,10 +35,10 @@ def export(
     session: Session = ctx.obj
     with (
         session.there() as queue,
-        transfer.writing(file, sys.stdout.buffer) as output,
+        writing(file, sys.stdout.buffer) as output,
         progress("exported", queue.store.head().position) as reached,
     ):
-        end = transfer.export_log(queue.store, output, reached)
+        end = export_log(queue.store, output, reached)
     say(f"exported {_events(end)}, head {_told(end)}")
 
 
@@ -44,13 +48,13 @@ def import_log(
 ) -> None:
     """Take an exported log into an empty queue: every digest checked, all or nothing, the same head."""
     session: Session = ctx.obj
-    give_up = transfer.taker_away(session.url)
+    give_up = new_file_remover(session.url)
     with (
-        transfer.reading(file, sys.stdin.buffer) as lines,
+        reading(file, sys.stdin.buffer) as lines,
         session.queue() as queue,
         progress("imported") as reached,
     ):
-        end = transfer.import_log(queue.store, lines, reached, give_up)
+        end = take_log(queue.store, lines, reached, give_up)
     say(f"imported {_events(end)}, head {_told(end)}")
 
 
@@ -61,7 +65,7 @@ def backup(
     """Copy the queue to a new file while workers run, and check every event of the copy before it gets its name."""
     session: Session = ctx.obj
     with session.there() as queue, progress("checked", queue.store.head().position) as reached:
-        end = transfer.back_up(
+        end = back_up(
             queue.store,
             file,
             lambda path: open_store(path, session.clock, keep=lambda _: Keeping(archived=False)),
@@ -74,7 +78,7 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
     """Print position and digest of the last event on disk, to be kept elsewhere: `verify --expect` takes it."""
     session: Session = ctx.obj
     with session.there() as queue:
-        found = transfer.head_on_disk(queue.store)
+        found = head_on_disk(queue.store)
     print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else _told(found))
 
 
@@ -87,7 +91,7 @@ def _events(head: Head) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int = 0) -> Iterator[transfer.Progress]:
+def progress(what: str, total: int = 0) -> Iterator[Progress]:
     """A line on the terminal that says how far it is; nothing when stderr is no terminal."""
     shown = sys.stderr.isatty()
 

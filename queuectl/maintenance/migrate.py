@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from queuectl.errors import RefusedError, StoreBusyError, StoreError
-from queuectl.maintenance.import_log import chained
+from queuectl.maintenance.chain import Progress, chained
 from queuectl.process import procfs as process
 from queuectl.store.protocol import EventStore, Head, StoredEvent, WorkerRow
 
 __all__ = ["migrate"]
 
-Progress = Callable[[int], None]
 SILENT_FOR = 120
 """Seconds without a sign of life after which a worker that cannot be seen from here is taken for dead."""
 

@@ -12,7 +12,8 @@ from itertools import count
 from msgspec import Struct
 
 from queuectl.errors import StoreError
-from queuectl.maintenance.import_log import Progress, back_up, chained
+from queuectl.maintenance.backup import back_up
+from queuectl.maintenance.chain import Progress, chained
 from queuectl.maintenance.old_files import copied_aside, kept_alone
 from queuectl.maintenance.salvage import ARCHIVE, DATABASE, Lines, Piece, Remains
 from queuectl.maintenance.sqlite_pages import Carved

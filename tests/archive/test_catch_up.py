@@ -15,7 +15,9 @@ import pytest
 
 from queuectl.application.queue import Queue
 from queuectl.errors import StoreError
-from queuectl.maintenance import import_log as transfer
+from queuectl.maintenance.backup import back_up
+from queuectl.maintenance.export import export_log
+from queuectl.maintenance.import_log import import_log
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.archive import boot_marker as boots
@@ -334,16 +336,16 @@ def elsewhere(path, clock, far):
 
 def written_to(store, path, far, clock):
     """A backup is one more queue of the same log."""
-    transfer.back_up(store, path, lambda name: open_store(name, clock), lambda position: None)
+    back_up(store, path, lambda name: open_store(name, clock), lambda position: None)
     with closing(elsewhere(path, clock, far)) as second:
         add(second, new("b"))
 
 
 def imported(store, path, far, clock):
     file = BytesIO()
-    transfer.export_log(store, file, lambda position: None)
+    export_log(store, file, lambda position: None)
     with closing(elsewhere(path, clock, far)) as second:
-        transfer.import_log(second, file.getvalue().splitlines(keepends=True), lambda position: None)
+        import_log(second, file.getvalue().splitlines(keepends=True), lambda position: None)
 
 
 @pytest.mark.parametrize(("use", "events"), [(written_to, 1), (imported, 0)])

@@ -10,7 +10,10 @@ import pytest
 
 from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError, StoreError, UsageError
-from queuectl.maintenance import import_log as transfer
+from queuectl.maintenance.backup import back_up
+from queuectl.maintenance.chain import head_on_disk
+from queuectl.maintenance.export import export_log, writing
+from queuectl.maintenance.import_log import import_log, read_log, reading
 from queuectl.process import output_files as output
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
@@ -36,8 +39,8 @@ def lived(store, clock):
 @pytest.fixture
 def lines(lived, tmp_path):
     """Its export."""
-    with transfer.writing(str(tmp_path / "log"), None) as file:
-        transfer.export_log(lived, file, nothing)
+    with writing(str(tmp_path / "log"), None) as file:
+        export_log(lived, file, nothing)
     return (tmp_path / "log").read_bytes().splitlines(keepends=True)
 
 
@@ -52,7 +55,7 @@ def other(tmp_path, clock):
 
 
 def test_a_log_comes_over_with_the_same_head_identity_and_tables(lived, lines, other, path):
-    head = transfer.import_log(other, lines, nothing)
+    head = import_log(other, lines, nothing)
     assert head == lived.head() == other.head()
     assert other.log_id == lived.log_id
     assert (rows(other.path), tables(other.path)) == (rows(path), tables(path))
@@ -68,21 +71,21 @@ def test_an_export_has_the_archives_lines(lines, path):
 
 
 def test_a_segment_of_the_archive_can_be_imported(lived, other, path):
-    with transfer.reading(str(segment_files(path)[0]), None) as segment:
-        transfer.import_log(other, segment, nothing)
+    with reading(str(segment_files(path)[0]), None) as segment:
+        import_log(other, segment, nothing)
     assert rows(other.path) == rows(path)
 
 
 @pytest.mark.parametrize("name", ["log.ndjson", "log.ndjson.gz"])
 def test_through_a_file(lived, other, tmp_path, name):
     file = str(tmp_path / name)
-    with transfer.writing(file, None) as output:
-        transfer.export_log(lived, output, nothing)
+    with writing(file, None) as output:
+        export_log(lived, output, nothing)
     with open(file, "rb") as written:
         assert (written.read(2) == b"\x1f\x8b") == name.endswith(".gz")
     assert os.stat(file).st_mode & 0o777 == 0o600
-    with transfer.reading(file, None) as read:
-        transfer.import_log(other, read, nothing)
+    with reading(file, None) as read:
+        import_log(other, read, nothing)
     assert other.head() == lived.head()
 
 
@@ -90,10 +93,10 @@ def test_a_file_that_is_there_is_not_overwritten_and_half_a_file_is_not_left(liv
     (tmp_path / "log").write_text("mine")
     with (
         pytest.raises(UsageError, match="exists"),
-        transfer.writing(str(tmp_path / "log"), None) as file,
+        writing(str(tmp_path / "log"), None) as file,
     ):
         file.write(b"x")
-    with pytest.raises(ZeroDivisionError), transfer.writing(str(tmp_path / "half"), None) as file:
+    with pytest.raises(ZeroDivisionError), writing(str(tmp_path / "half"), None) as file:
         raise ZeroDivisionError
     assert sorted(os.listdir(tmp_path)) == ["log", "place"]
     assert (tmp_path / "log").read_text() == "mine"
@@ -126,9 +129,9 @@ def test_a_file_that_is_not_whole_is_refused_with_the_line_and_nothing_of_it_is_
     else:
         wrong = change(lines)
     with pytest.raises(UsageError, match=why):
-        transfer.import_log(other, wrong, nothing)
+        import_log(other, wrong, nothing)
     assert (other.head().position, rows(other.path), other.log_id) == (0, [], before)
-    assert transfer.import_log(other, lines, nothing).position == len(lines) - 1
+    assert import_log(other, lines, nothing).position == len(lines) - 1
 
 
 def rechained(lines, change):
@@ -147,32 +150,32 @@ def rechained(lines, change):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda event: event.update(stream_id="../../etc"), r"line 2: '../../etc' is no id"),
-        (lambda event: event.update(stream_id="a\nb"), "line 2: .* is no id"),
-        (lambda event: event.update(actor="a\tb"), "line 2: .* is no name"),
-        (lambda event: event.update(version=1), "no log of a queue"),
+        (lambda event: event.update(stream_id="../../etc"), r"line 2: '../../etc' is not a job id"),
+        (lambda event: event.update(stream_id="a\nb"), "line 2: .* is not a job id"),
+        (lambda event: event.update(actor="a\tb"), "line 2: .* is not a valid actor"),
+        (lambda event: event.update(version=1), "not a valid log"),
     ],
 )
 def test_a_log_that_no_queue_has_written_is_refused(lines, other, change, why):
     with pytest.raises(UsageError, match=why):
-        transfer.import_log(other, rechained(lines, change), nothing)
+        import_log(other, rechained(lines, change), nothing)
     assert rows(other.path) == []
-    transfer.import_log(other, rechained(lines, lambda event: None), nothing)
+    import_log(other, rechained(lines, lambda event: None), nothing)
 
 
 @pytest.mark.parametrize("log_id", ["../outside", "", "a\0b"])
 def test_a_log_s_name_names_no_folder(lines, other, log_id):
     wrong = [json.dumps({**json.loads(lines[0]), "log_id": log_id}).encode() + b"\n", *lines[1:]]
-    with pytest.raises(UsageError, match=r"line 1: .* is no name of a log"):
-        transfer.import_log(other, wrong, nothing)
+    with pytest.raises(UsageError, match=r"line 1: .* is not a log id"):
+        import_log(other, wrong, nothing)
 
 
 def test_an_export_ends_as_its_header_says(lines, other):
     wrong = [json.dumps({**json.loads(lines[0]), "end_digest": "f" * 64}).encode() + b"\n", *lines[1:]]
     with pytest.raises(UsageError, match="was changed"):
-        transfer.import_log(other, wrong, nothing)
+        import_log(other, wrong, nothing)
     with pytest.raises(StoreError, match="was changed"):
-        list(transfer.read_log(wrong)[1])
+        list(read_log(wrong)[1])
 
 
 def test_no_name_leads_out_of_the_folder_of_output(tmp_path):
@@ -186,15 +189,15 @@ def test_no_name_leads_out_of_the_folder_of_output(tmp_path):
 def test_a_compressed_file_that_was_cut_is_refused(lines, other, tmp_path):
     whole = gzip.compress(b"".join(lines))
     (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match="cannot read"), transfer.reading(str(tmp_path / "cut.gz"), None) as file:
-        transfer.import_log(other, file, nothing)
+    with pytest.raises(UsageError, match="cannot read"), reading(str(tmp_path / "cut.gz"), None) as file:
+        import_log(other, file, nothing)
     assert rows(other.path) == []
 
 
 def test_a_queue_with_events_takes_no_import(lines, other):
     add(other, new("mine"))
     with pytest.raises(RefusedError, match="not empty"):
-        transfer.import_log(other, lines, nothing)
+        import_log(other, lines, nothing)
     assert len(rows(other.path)) == 1
 
 
@@ -207,7 +210,7 @@ def unarchived(path):
 
 def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
     copy = str(tmp_path / "copy.db")
-    assert transfer.back_up(lived, copy, unarchived, nothing) == lived.head()
+    assert back_up(lived, copy, unarchived, nothing) == lived.head()
     assert (rows(copy), tables(copy)) == (rows(path), tables(path))
     again = open_store(copy, clock)
     assert again._db.pragma("journal_mode") == "wal"
@@ -219,7 +222,7 @@ def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
 def test_a_backup_overwrites_nothing(lived, tmp_path):
     (tmp_path / "copy.db").write_text("mine")
     with pytest.raises(UsageError, match="exists"):
-        transfer.back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+        back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
@@ -227,7 +230,7 @@ def test_a_backup_has_one_name_before_anything_waits_for_the_disk(lived, tmp_pat
     """A queue with two names is refused, so its old name goes at once."""
     copy, seen, sync = tmp_path / "copy.db", [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: seen.append(copy.exists() and copy.stat().st_nlink) or sync(file))
-    transfer.back_up(lived, str(copy), unarchived, nothing)
+    back_up(lived, str(copy), unarchived, nothing)
     assert seen[-1] == 1
     assert 2 not in seen
 
@@ -237,7 +240,7 @@ def test_where_a_backup_has_no_room_it_is_not_the_queue_that_is_blamed(lived, tm
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(UsageError, match=f"cannot write {tmp_path}/copy.db: "):
-            transfer.back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+            back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == []
@@ -252,7 +255,7 @@ def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):
     db.execute("UPDATE events SET actor = 'eve' WHERE position = 9")
     db.close()
     with pytest.raises(Exception, match="event 9 of"):
-        transfer.back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+        back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
     assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == []
 
 
@@ -266,7 +269,7 @@ def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_pat
     while len(taken) < 4 and time.monotonic() < deadline:
         copy = str(tmp_path / f"copy-{len(taken)}.db")
         if not taken or store.head().position > taken[-1].position:
-            taken.append(transfer.back_up(store, copy, unarchived, nothing))
+            taken.append(back_up(store, copy, unarchived, nothing))
             assert rows(copy)[-1][-1] == taken[-1].digest
     store.close()
     peers[0].end()
@@ -277,8 +280,8 @@ def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_pat
 
 
 def test_the_head_is_that_of_the_last_event_on_disk(store, clock):
-    assert transfer.head_on_disk(store) == store.base
+    assert head_on_disk(store) == store.base
     add(store, new("a"))
-    assert transfer.head_on_disk(store) == store.head()
+    assert head_on_disk(store) == store.head()
     Queue(store, ACTOR).claim(claimed(0), (), 1, lambda job: True)
-    assert transfer.head_on_disk(store).position in (1, 2)
+    assert head_on_disk(store).position in (1, 2)

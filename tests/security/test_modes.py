@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from queuectl.maintenance import import_log as transfer
 from queuectl.maintenance import recover as recovery
+from queuectl.maintenance.backup import back_up
+from queuectl.maintenance.export import export_log, writing
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
@@ -73,9 +74,9 @@ def test_also_what_a_program_makes_that_uses_the_package(tmp_path: Path) -> None
     path = str(tmp_path / "data" / "queue.db")
     store = open_store(path, SystemClock())
     add(store, new("a"))
-    with transfer.writing(str(tmp_path / "log.gz"), None) as file:  # type: ignore[arg-type]
-        transfer.export_log(store, file, print)
-    transfer.back_up(store, str(tmp_path / "copy.db"), lambda copy: open_store(copy, SystemClock()), print)
+    with writing(str(tmp_path / "log.gz"), None) as file:  # type: ignore[arg-type]
+        export_log(store, file, print)
+    back_up(store, str(tmp_path / "copy.db"), lambda copy: open_store(copy, SystemClock()), print)
     store.close()
     recovery.recover(path, SystemClock(), Keeping(), print)
     assert wide(tmp_path) == []

@@ -1,0 +1,26 @@
+"""The chain of digests across rows: each row is checked to follow from the one before it."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from queuectl.store.codec import check_follows
+from queuectl.store.protocol import EventStore, Head, StoredEvent
+
+__all__ = ["Progress", "chained", "head_on_disk"]
+
+Progress = Callable[[int], None]
+"""Called with the position that was reached."""
+
+
+def head_on_disk(store: EventStore) -> Head:
+    """The last event known to be on disk."""
+    position = store.bring_to_disk()
+    row = next(store.stored(after=position - 1, until=position), None) if position > store.base.position else None
+    return Head(row.position, row.digest, row.recorded_at) if row else store.base
+
+
+def chained(rows: Iterable[StoredEvent], previous: Head) -> Iterator[StoredEvent]:
+    """The rows, each checked to follow from the one before it. Raises DamagedEventError."""
+    for row in rows:
+        check_follows(row, previous)
+        yield row
+        previous = Head(row.position, row.digest, row.recorded_at)
