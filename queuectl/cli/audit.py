@@ -10,9 +10,9 @@ from msgspec.structs import asdict
 
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
-from queuectl.cli.queries import Json
+from queuectl.cli.messages import progress
+from queuectl.cli.options import Json
 from queuectl.cli.session import Session
-from queuectl.cli.transfer import progress
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
 from queuectl.maintenance.import_log import read_log, reading

@@ -9,10 +9,9 @@ from queuectl.checks.doctor import Finding
 from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
-from queuectl.cli.moves import say
-from queuectl.cli.queries import Json
+from queuectl.cli.messages import progress, say
+from queuectl.cli.options import Json
 from queuectl.cli.session import Session
-from queuectl.cli.transfer import progress
 from queuectl.errors import StoreError
 from queuectl.render.terminal import clean, colored, to_json
 from queuectl.store import file_of, is_postgres, name_of

@@ -6,8 +6,8 @@ import typer
 
 from queuectl import config as settings
 from queuectl.cli.app import new_app
-from queuectl.cli.moves import say
-from queuectl.cli.queries import AsOf, Json
+from queuectl.cli.messages import say
+from queuectl.cli.options import AsOf, Json
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.terminal import table, to_json

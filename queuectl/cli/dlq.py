@@ -6,8 +6,10 @@ import typer
 
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
-from queuectl.cli.moves import Reason, Yes, confirm, in_batches, purge_all, purge_jobs, refuse_left, say
-from queuectl.cli.queries import AsOf, Id, Json, show
+from queuectl.cli.messages import confirm, refuse_left, say
+from queuectl.cli.moves import in_batches, purge_all, purge_jobs
+from queuectl.cli.options import AsOf, Id, Json, Reason, Yes
+from queuectl.cli.queries import show
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
 from queuectl.errors import QueuectlError, RefusedError, UsageError
@@ -19,7 +21,10 @@ __all__ = ["app"]
 
 app = new_app(help="The dead-letter queue: jobs whose retries are used up.", no_args_is_help=True)
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes; all or none.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID...", help="Job ids, or the first parts of them. If one id is wrong, nothing is done."),
+]
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 COLUMNS = ["id", "attempts", "moved_at", "command", "last_error"]
 LIMITS = {"command": 60, "last_error": 60}

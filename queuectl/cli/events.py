@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from queuectl.application.queue import Queue
-from queuectl.cli.moves import say
+from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import StoreError, UsageError

@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO, TextIO
 import typer
 
 from queuectl.application.queue import Queue
-from queuectl.cli.moves import say
+from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
@@ -28,7 +28,7 @@ POLL = 50_000
 
 def logs(
     ctx: typer.Context,
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a unique prefix.")],
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     run: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=MAX_POSITION, help="This run [default: the newest].")

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from queuectl.cli.moves import say
+from queuectl.cli.messages import progress, say
 from queuectl.cli.session import Session
-from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
 from queuectl.maintenance.import_log import new_file_remover
 from queuectl.maintenance.migrate import migrate as carry_over

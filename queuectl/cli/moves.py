@@ -1,35 +1,33 @@
 """`cancel`, `retry`, `purge`, `pause`, `resume`: what people ask of jobs and queues."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
 from queuectl.application.job_input import check_queue
 from queuectl.application.queue import Queue
-from queuectl.cli.queries import FAILED, parse_tag
+from queuectl.cli.messages import confirm, refuse_left, say
+from queuectl.cli.options import FAILED, Ids, Reason, Yes, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE
-from queuectl.errors import QueuectlError, RefusedError, UsageError
+from queuectl.errors import QueuectlError, UsageError
 from queuectl.process import output_files as output
 from queuectl.process import procfs as process
-from queuectl.render.terminal import clean
 from queuectl.store.protocol import PAUSE_ALL, JobFilter
 from queuectl.units import counted, parse_duration
 
-__all__ = ["cancel", "confirm", "pause", "purge", "resume", "retry", "say"]
+__all__ = ["cancel", "pause", "purge", "resume", "retry"]
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or unique prefixes; all or none.")]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; `history` shows it.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 BATCH = 1000
 
 
 def cancel(
     ctx: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Job ids, or the first parts of them.")
+    ] = None,
     state: Annotated[
         list[str] | None, typer.Option("--state", "-s", help="All in this state: pending, processing, failed.")
     ] = None,
@@ -97,14 +95,6 @@ def in_batches(
     return left
 
 
-def refuse_left(left: Mapping[str, QueuectlError], thing: str, what: str) -> None:
-    """Name the jobs of a bulk move that were left. Raises RefusedError when there are any."""
-    for error in left.values():
-        say(f"left: {error}")
-    if left:
-        raise RefusedError(f"{counted(len(left), thing)} {what}")
-
-
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
     """Run finished jobs again, also cancelled and purged ones: pending at once, attempts at 0."""
     with ctx.obj.existing() as queue:
@@ -115,7 +105,9 @@ def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
 
 def purge(
     ctx: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Job ids, or the first parts of them.")
+    ] = None,
     state: Annotated[
         list[str] | None, typer.Option("--state", "-s", help="All in this state: done, cancelled, dlq.")
     ] = None,
@@ -182,18 +174,6 @@ def _say_purged(ids: Sequence[str], thing: str) -> None:
     say(f"purged {counted(len(ids), thing)} ({back})")
 
 
-def confirm(what: str, yes: bool) -> None:
-    """Ask before a bulk move. Raises UsageError when there is nobody to ask, Abort when the answer is no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what}: cannot ask without a terminal, say --yes")
-    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        say("nothing done")
-        raise typer.Exit(1)
-
-
 Name = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="A queue; without one: all of them.")]
 
 
@@ -218,8 +198,3 @@ def resume(ctx: typer.Context, queue: Name = None) -> None:
 
 def _named(queue: str | None) -> str:
     return "claiming from every queue" if queue is None else f"queue {queue}"
-
-
-def say(message: str) -> None:
-    """A message for people, on stderr, on one line."""
-    print(clean(message, newlines=False), file=sys.stderr)

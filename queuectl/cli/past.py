@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from queuectl.application.explain import explain as explained
-from queuectl.cli.queries import AsOf, Id, Json
+from queuectl.cli.options import AsOf, Id, Json
 from queuectl.cli.session import Session
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.render import json_shapes as presenting

@@ -6,6 +6,7 @@ import typer
 from msgspec.structs import asdict
 
 from queuectl.application.queue import Queue
+from queuectl.cli.options import FAILED, AsOf, Id, Json, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
@@ -21,14 +22,6 @@ from queuectl.units import SECOND, ago, counted, format_time, local_time, parse_
 
 __all__ = ["history", "list_jobs", "show", "status"]
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a unique prefix.")]
-AsOf = Annotated[
-    str | None,
-    typer.Option("--as-of", metavar="POSITION|TIME", help="As it stood then: 12, head, -2h, 'yesterday 14:00'."),
-]
-
-FAILED = "failed"
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
 LIST_SPARE = ("priority", "next", "age", "queue", "attempts")
 LIST_LIMITS = {"command": 60, "last_error": 40}
@@ -148,14 +141,6 @@ def _state(text: str) -> State:
     if text not in known:
         raise UsageError(f"--state {text}: the states are {', '.join([*known, FAILED])}")
     return known[text]
-
-
-def parse_tag(text: str) -> tuple[str, str]:
-    """A tag as `--tag` takes it. Raises UsageError."""
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise UsageError(f"--tag {text}: write it as NAME=VALUE")
-    return key, value
 
 
 def _moment(session: Session, text: str) -> int:

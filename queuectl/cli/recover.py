@@ -2,10 +2,9 @@
 
 import typer
 
-from queuectl.cli.moves import say
-from queuectl.cli.queries import Json
+from queuectl.cli.messages import progress, say
+from queuectl.cli.options import Json
 from queuectl.cli.session import Session
-from queuectl.cli.transfer import progress
 from queuectl.errors import UsageError
 from queuectl.maintenance import recover as recovery
 from queuectl.maintenance.old_files import room_taken

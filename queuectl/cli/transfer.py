@@ -1,17 +1,15 @@
 """`export`, `import`, `backup`, `head`: the log out of a queue, into another, and its last digest."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from queuectl.cli.moves import say
-from queuectl.cli.queries import Json
+from queuectl.cli.messages import progress, say
+from queuectl.cli.options import Json
 from queuectl.cli.session import Session
 from queuectl.maintenance.backup import back_up
-from queuectl.maintenance.chain import Progress, head_on_disk
+from queuectl.maintenance.chain import head_on_disk
 from queuectl.maintenance.export import export_log, writing
 from queuectl.maintenance.import_log import import_log as take_log
 from queuectl.maintenance.import_log import new_file_remover, reading
@@ -21,10 +19,7 @@ from queuectl.store.archive.archive import Keeping
 from queuectl.store.protocol import Head
 from queuectl.units import counted
 
-__all__ = ["backup", "export", "head", "import_log", "progress"]
-
-EVERY = 5000
-"""Events from one sign of progress to the next."""
+__all__ = ["backup", "export", "head", "import_log"]
 
 
 def export(
@@ -88,20 +83,3 @@ def _told(head: Head) -> str:
 
 def _events(head: Head) -> str:
     return counted(head.position, "event")
-
-
-@contextmanager
-def progress(what: str, total: int = 0) -> Iterator[Progress]:
-    """A line on the terminal that says how far it is; nothing when stderr is no terminal."""
-    shown = sys.stderr.isatty()
-
-    def reached(position: int) -> None:
-        if shown and position % EVERY == 0:
-            share = f" ({100 * position // total} %)" if total else ""
-            print(f"\r{what} {position}{share}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield reached
-    finally:
-        if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

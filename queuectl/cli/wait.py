@@ -20,7 +20,7 @@ POLL = 20_000
 
 def wait(
     ctx: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids, or the first parts of them.")],
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
     """Wait until the jobs have ended; exit with the job's own code (of several: the largest)."""

@@ -12,8 +12,9 @@ from queuectl.application.job_input import check_worker
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
-from queuectl.cli.moves import say
-from queuectl.cli.queries import Json, with_state
+from queuectl.cli.messages import say
+from queuectl.cli.options import Json
+from queuectl.cli.queries import with_state
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError

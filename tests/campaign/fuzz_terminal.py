@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from queuectl import cli
 from queuectl.cli.log_output import log_to_stderr
-from queuectl.cli.moves import say
+from queuectl.cli.messages import say
 from queuectl.render import terminal as render
 from tests.campaign.hostile import TERMINAL, altered, below, steering, text
 from tests.campaign.plan import Attempt, Campaign, Control

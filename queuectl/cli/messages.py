@@ -1,0 +1,58 @@
+"""Messages for people, on stderr: a line, a question, the jobs that a bulk move left, progress."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import typer
+
+from queuectl.errors import QueuectlError, RefusedError, UsageError
+from queuectl.render.terminal import clean
+from queuectl.units import counted
+
+__all__ = ["confirm", "progress", "refuse_left", "say"]
+
+EVERY = 5000
+"""Events between two updates of the progress line."""
+
+
+def say(message: str) -> None:
+    """Print a message on stderr, on one line."""
+    print(clean(message, newlines=False), file=sys.stderr)
+
+
+def confirm(what: str, yes: bool) -> None:
+    """Ask before a bulk move. Raises UsageError when stdin is no terminal, Exit when the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what}: cannot ask without a terminal, add --yes")
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        say("nothing done")
+        raise typer.Exit(1)
+
+
+def refuse_left(left: Mapping[str, QueuectlError], thing: str, what: str) -> None:
+    """Name the jobs that a bulk move left as they were. Raises RefusedError when there are any."""
+    for error in left.values():
+        say(f"left: {error}")
+    if left:
+        raise RefusedError(f"{counted(len(left), thing)} {what}")
+
+
+@contextmanager
+def progress(what: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show on the terminal how far a long command is; show nothing when stderr is no terminal."""
+    shown = sys.stderr.isatty()
+
+    def reached(position: int) -> None:
+        if shown and position % EVERY == 0:
+            share = f" ({100 * position // total} %)" if total else ""
+            print(f"\r{what} {position}{share}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield reached
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
