@@ -24,6 +24,7 @@ class ArchiveCheck:
         self._store, self._archive, self._report = store, archive, report
         self._last: Head | StoredEvent = store.base
         self._resumes = 0
+        self._misplaced: int | None = None
         self._torn = self._bad_header = False
         self._lines = self._all_lines()
         self._line = next(self._lines, None)
@@ -48,8 +49,9 @@ class ArchiveCheck:
                 self._report.doubt("archive", after, row.position, _how(line), row.stream_id)
                 self._torn = True
                 return
-            if not self._torn:
-                self._report.add("archive", place, "its line in the archive stands in another place, or twice")
+            if not self._torn and place != self._misplaced:
+                self._misplaced = place
+                self._report.add("archive", place, "its line in the archive is out of order or repeated")
 
     def end(self) -> None:
         """The archive is never ahead of the log."""

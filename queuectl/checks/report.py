@@ -24,8 +24,8 @@ COMPARE = "no command undoes it: the log was cut or changed after that head was 
 _NOWHERE = 1 << 63
 
 
-class Problem(Struct, frozen=True, order=True):
-    """Something that is wrong, in the order of the log; what belongs to no position comes last."""
+class Problem(Struct, frozen=True):
+    """Something that is wrong. Problems are ordered by their place in the log; those without a position come last."""
 
     place: int
     kind: str
@@ -37,6 +37,11 @@ class Problem(Struct, frozen=True, order=True):
     def position(self) -> int | None:
         """Where in the log."""
         return None if self.place == _NOWHERE else self.place
+
+
+def _order(problem: Problem) -> tuple[int, str, str]:
+    """Never the whole struct: two equal problems would be compared to the last field, which may be None."""
+    return problem.place, problem.kind, problem.what
 
 
 class Doubt(Struct, frozen=True):
@@ -65,7 +70,7 @@ class Report:
 
     def _count(self, problem: Problem) -> None:
         self.counts[problem.kind] += 1
-        insort(self.first, problem)
+        insort(self.first, problem, key=_order)
         del self.first[SHOWN:]
 
     def damaged(self, kind: str, place: int, what: str, stream_id: str, mend: str) -> None:

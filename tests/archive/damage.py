@@ -46,6 +46,28 @@ def delete(file, chance):
     os.unlink(file)
 
 
+def disarrange(file, other, chance):
+    """A whole line twice, three times, in the place of another one, or in another file too."""
+    with open(file, "rb") as before:
+        lines = before.read().splitlines(keepends=True)
+    one, two = (chance.randrange(1, len(lines)) for _ in range(2))
+    match chance.choice(("twice", "three times", "swapped", "moved", "copied")):
+        case "twice":
+            lines.insert(one, lines[two])
+        case "three times":
+            lines[one:one] = [lines[one]] * 2
+        case "swapped":
+            lines[one], lines[two] = lines[two], lines[one]
+        case "moved":
+            lines.insert(one, lines.pop(two))
+        case "copied":
+            with open(other, "ab") as target:
+                target.write(lines[one])
+            return
+    with open(file, "wb") as after:
+        after.write(b"".join(lines))
+
+
 DAMAGE = {
     "a byte flipped": flip,
     "ten bytes flipped": lambda file, chance: flip(file, chance, 10),

@@ -8,7 +8,7 @@ from functools import cache, partial
 from random import Random
 from typing import NamedTuple
 
-from tests.archive.damage import DAMAGE, PAGE
+from tests.archive.damage import DAMAGE, PAGE, disarrange
 from tests.campaign import damaged_queue as queue
 from tests.campaign.damaged_queue import ARCHIVE, DB, WAL, Files, whole
 from tests.campaign.plan import Attempt, Campaign, Control
@@ -16,7 +16,7 @@ from tests.powerloss.campaign import scratch
 
 __all__ = ["CAMPAIGN"]
 
-BYTES_OF_A_SEED, OTHERS_OF_A_SEED, OTHERS = 128, 25, 10_000
+BYTES_OF_A_SEED, OTHERS_OF_A_SEED, OTHERS, LINES = 128, 25, 10_000, 2_000
 RECOVERED = 8
 """Of so many flipped bytes one is put through the whole of `recover`, of the others what it would find is looked at."""
 
@@ -42,7 +42,7 @@ def plan() -> list[Chunk | int]:
     ]
     found = [*chunks, *range(OTHERS // OTHERS_OF_A_SEED)]
     Random(0).shuffle(found)
-    return found
+    return [*found, *range(OTHERS // OTHERS_OF_A_SEED, (OTHERS + LINES) // OTHERS_OF_A_SEED)]
 
 
 def attempt(seed: int, notices: Callable[[str], bool] = queue.noticed) -> Attempt:
@@ -82,6 +82,9 @@ def _others(number: int, folder: str) -> Damaged:
         place = os.path.join(folder, "damaged")
         queue.put(whole().files, place)
         for _ in range(chance.choice((1, 1, 2, 3))):
+            if number >= OTHERS // OTHERS_OF_A_SEED:
+                _disarrange_lines(place, chance)
+                continue
             chance.choice((_hit, _hit, _put_back_page, _put_back_file, _append, _remove_archive))(place, chance)
         yield queue.files_in(place), True
 
@@ -92,6 +95,13 @@ def _hit(folder: str, chance: Random) -> None:
     size = os.path.getsize(name)
     if size and (size >= 2 * PAGE or kind != "two pages swapped"):
         DAMAGE[kind](name, chance)
+
+
+def _disarrange_lines(folder: str, chance: Random) -> None:
+    """Whole lines of the archive twice, three times, swapped, or moved, also from one segment to another."""
+    place = os.path.join(folder, ARCHIVE)
+    names = [os.path.join(place, name) for name in sorted(os.listdir(place)) if name.endswith(".ndjson")]
+    disarrange(chance.choice(names), chance.choice(names), chance)
 
 
 def _some_file(folder: str, chance: Random) -> str:

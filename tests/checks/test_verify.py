@@ -1,7 +1,9 @@
 """`verify` names what is wrong, only that, and nothing where all is well."""
 
 import json
+from glob import glob
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -10,6 +12,8 @@ from queuectl.checks.verify import expect, verify, verify_job
 from queuectl.domain import events as e
 from queuectl.store.archive import archive
 from queuectl.store.protocol import Change
+from tests.archive.damage import disarrange
+from tests.campaign import damaged_queue as queue
 from tests.checks.queues import opened, wander, wreck
 from tests.store.vocabulary import SECOND, SettableClock, add, claimed, completed, more, new, retried
 
@@ -193,6 +197,7 @@ WRONG_LINES = {
     "of another position": lambda lines: [*lines[:5], lines[5].replace(b":5,", b":9,", 1), *lines[6:]],
     "missing": lambda lines: [*lines[:5], *lines[6:]],
     "twice": lambda lines: [*lines[:6], *lines[5:]],
+    "three times": lambda lines: [*lines[:6], *lines[5:6], *lines[5:]],
     "of no event": lambda lines: [*lines[:5], b"hello\n", *lines[5:]],
     "many are missing": lambda lines: [*lines[:5], *lines[30:]],
 }
@@ -203,6 +208,17 @@ def test_one_line_that_is_wrong_does_not_make_those_after_it_wrong(archived, wro
     path, segment = archived
     segment.write_bytes(b"".join(WRONG_LINES[wrong](segment.read_bytes().splitlines(keepends=True))))
     assert damage(checked(path, archived=True)) == [(5, "archive")]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lines_in_any_order_are_found_and_end_no_check(tmp_path, seed):
+    path, chance = queue.put(queue.whole().files, str(tmp_path / "queue")), Random(seed)
+    segments = sorted(glob(f"{path}.archive/*.ndjson"))
+    before = [Path(each).read_bytes() for each in segments]
+    for _ in range(chance.randrange(1, 4)):
+        disarrange(chance.choice(segments), chance.choice(segments), chance)
+    if [Path(each).read_bytes() for each in segments] != before:
+        assert queue.noticed(path)
 
 
 def test_an_event_that_the_log_lacks_is_missing_and_its_line_is_not_wrong(archived):
