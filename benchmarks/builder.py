@@ -18,7 +18,7 @@ def done_jobs(db: str, count: int) -> None:
     """Adds jobs that have been run."""
     from queuectl.domain.events import Completed
 
-    _add(db, count, [queue.spec(), queue.claimant(), Completed(run=1, duration=1000)])
+    _add(db, count, [queue.spec(), queue.claimant().claimed(1), Completed(run=1, duration=1000)])
 
 
 def pending_jobs(db: str, count: int) -> None:

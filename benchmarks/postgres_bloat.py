@@ -66,7 +66,7 @@ def _use_up(opened: "Queue", stock: int) -> Iterator[float]:
     opened.enqueue([queue.job() for _ in range(stock)])
     while True:
         started = time.perf_counter()
-        jobs = opened.claim(queue.claimant(run=0), (), AT_ONCE, lambda job: True)
+        jobs = opened.claim(queue.claimant(), (), AT_ONCE, lambda job: True)
         taken = 1000 * (time.perf_counter() - started)
         if not jobs:
             return

@@ -52,7 +52,7 @@ def _holding(server: "Server") -> list[Result]:
 
 
 def _claim(opened: "Queue", count: int) -> list["Job"]:
-    return opened.claim(queue.claimant(run=0), (), count, lambda job: True)
+    return opened.claim(queue.claimant(), (), count, lambda job: True)
 
 
 def _finish(opened: "Queue", jobs: list["Job"]) -> None:

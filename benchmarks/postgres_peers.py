@@ -93,7 +93,7 @@ def _claiming(queue: Any) -> Any:
     from queuectl.runtime import SystemClock
     from queuectl.worker.claims import Claiming
 
-    return Claiming(queue, _NoLocks(), SystemClock(), claimant(run=0), ())
+    return Claiming(queue, _NoLocks(), SystemClock(), claimant(), ())
 
 
 class _NoLocks:

@@ -10,7 +10,8 @@ from benchmarks.process import ENVIRONMENT, timed
 
 if TYPE_CHECKING:
     from queuectl.application.queue import NewJob, Queue
-    from queuectl.domain.events import Claimed, Enqueued
+    from queuectl.domain.commands import Claimant
+    from queuectl.domain.events import Enqueued
 
 _SCRIPT = os.path.join(os.path.dirname(sys.executable), "queuectl")
 PROGRAM = [_SCRIPT] if os.path.exists(_SCRIPT) else [sys.executable, "-m", "queuectl"]
@@ -69,10 +70,10 @@ def job(text: str = "true") -> "NewJob":
     return NewJob(spec(text))
 
 
-def claimant(run: int = 1) -> "Claimed":
-    """A claim by a worker that is not there."""
-    from queuectl.domain.events import Claimed
+def claimant() -> "Claimant":
+    """A worker that is not there."""
+    from queuectl.domain.commands import Claimant
 
-    return Claimed(
-        run=run, worker="benchmark", host="none", boot_id="none", pid=1, pid_namespace=1, pid_started_at=0, lease=SECOND
+    return Claimant(
+        worker="benchmark", host="none", boot_id="none", pid=1, pid_namespace=1, pid_started_at=0, lease=SECOND
     )

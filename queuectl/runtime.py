@@ -2,9 +2,10 @@
 
 import os
 import time
+from functools import cache
 from typing import Protocol
 
-__all__ = ["Clock", "LogClock", "SystemClock", "new_id", "pause", "random_factor"]
+__all__ = ["Clock", "LogClock", "SystemClock", "boot_id", "new_id", "pause", "random_factor"]
 
 
 class Clock(Protocol):
@@ -46,6 +47,16 @@ class LogClock:
         if last_recorded > self._floor + elapsed:
             self._floor, self._floor_set_at, elapsed = last_recorded, self._clock.monotonic(), 0
         return max(self._clock.now(), self._floor + elapsed)
+
+
+@cache
+def boot_id() -> str:
+    """The id of this boot of the machine; empty where the system has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def new_id(now: int) -> str:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from queuectl.process import procfs as process
+from queuectl.runtime import boot_id
 from tests.domain.scenario import claimed
 
 ME, ANOTHER = 12001, 12002
@@ -28,7 +29,7 @@ def test_a_claimant_of_another_user_is_seen_as_one_on_another_machine(
     claim = replace(
         claimed(),
         host=os.uname().nodename,
-        boot_id=process.boot_id(),
+        boot_id=boot_id(),
         pid=os.getpid(),
         pid_namespace=process.pid_namespace(),
         pid_started_at=process.started_at(os.getpid()) - (not lives),

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
@@ -89,9 +88,7 @@ class Queue:
     def _decided(
         self, command: c.Command, job: Job | None, now: int, keys: dict[str, str], holder: str | None
     ) -> Change:
-        if holder is not None:
-            command = replace(command, holder=holder)
-        events = c.decide(command, job, now)
+        events = c.decide(command, job, now, holder)
         key = _key(command, job)
         if events and key is not None:
             keys[key] = command.job_id
@@ -234,7 +231,7 @@ class Queue:
 
     def claim(
         self,
-        claimant: e.Claimed,
+        claimant: c.Claimant,
         queues: Collection[str],
         limit: int,
         reserve: Callable[[Job], bool],

@@ -6,10 +6,9 @@ Shares nothing with `domain/job.py`, which the audit is to judge; only the event
 from msgspec import Struct
 
 from queuectl.domain import events as e
+from queuectl.units import SECOND
 
 __all__ = ["AuditedJob", "EndedJob", "OpenClaim", "Promise", "full_wait", "promise_of"]
-
-SECOND = 1_000_000
 
 
 class Promise(Struct, frozen=True):

@@ -19,6 +19,7 @@ from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store import file_of, is_postgres
 from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.units import SECOND
 from queuectl.worker.loop import Worker, WorkerOptions
 from queuectl.worker.registration import Name, default_name, this_process
 from queuectl.worker.wakeup import Wakeup
@@ -28,7 +29,6 @@ __all__ = ["run"]
 T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], None]
 
-SECOND = 1_000_000
 DESCRIPTORS, SPARE = 3, 64
 """What a job takes of the files that its worker may open, and what the worker needs beside them."""
 RETRY = 0.05

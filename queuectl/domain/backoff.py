@@ -3,8 +3,7 @@
 from math import inf
 
 from queuectl.domain.events import Enqueued
-
-SECOND = 1_000_000
+from queuectl.units import SECOND
 
 
 def wait(spec: Enqueued, attempts: int, jitter: float | None = None) -> int:

@@ -17,6 +17,7 @@ from queuectl.errors import NoSuchJobError, RefusedError
 __all__ = [
     "Cancel",
     "Claim",
+    "Claimant",
     "Command",
     "Enqueue",
     "Exit",
@@ -35,16 +36,42 @@ class Command(Struct, frozen=True):
 
 
 class Enqueue(Command, frozen=True):
-    """Add a job. `holder` is the live job that has the same unique key, if any."""
+    """Add a job."""
 
     spec: e.Enqueued
-    holder: str | None = None
+
+
+class Claimant(Struct, frozen=True):
+    """The process that claims a job, and its lease in microseconds. `uid`: the user of its jobs, where that matters."""
+
+    worker: str
+    host: str
+    boot_id: str
+    pid: int
+    pid_namespace: int
+    pid_started_at: int
+    lease: int
+    uid: int | None = None
+
+    def claimed(self, run: int) -> e.Claimed:
+        """The event of its claim for this run."""
+        return e.Claimed(
+            run=run,
+            worker=self.worker,
+            host=self.host,
+            boot_id=self.boot_id,
+            pid=self.pid,
+            pid_namespace=self.pid_namespace,
+            pid_started_at=self.pid_started_at,
+            lease=self.lease,
+            uid=self.uid,
+        )
 
 
 class Claim(Command, frozen=True):
-    """Take a pending job that is due; `claimant` is complete but for its run."""
+    """Take a pending job that is due."""
 
-    claimant: e.Claimed
+    claimant: Claimant
 
 
 class Exit(Struct, frozen=True):
@@ -73,16 +100,15 @@ class Release(Command, frozen=True):
 
 
 class Cancel(Command, frozen=True):
-    """Call a job off: at once when pending, by its worker when processing."""
+    """Cancel a job: a pending one at once; a running one once its worker has stopped it."""
 
     reason: str = ""
 
 
 class Requeue(Command, frozen=True):
-    """Run a finished or purged job again. `holder`: see `Enqueue`."""
+    """Run a finished or purged job again."""
 
     reason: str = ""
-    holder: str | None = None
 
 
 class Purge(Command, frozen=True):
@@ -91,23 +117,26 @@ class Purge(Command, frozen=True):
     reason: str = ""
 
 
-def decide(command: Command, job: Job | None, now: int) -> list[e.Event]:
+def decide(command: Command, job: Job | None, now: int, holder: str | None = None) -> list[e.Event]:
     """The events that carry the command out, at `now` (microseconds since the epoch).
 
+    `holder` is another live job that has the unique key of this one.
     Raises RefusedError (the move is illegal, or the id or key is taken) or NoSuchJobError; then nothing is written.
     """
     if isinstance(command, Enqueue):
-        return _enqueue(command, job)
+        return _enqueue(command, job, holder)
     if job is None:
         raise NoSuchJobError(f"no such job: {command.job_id} (`queuectl list` shows those there are)")
+    if isinstance(command, Requeue):
+        return _requeue(command, job, holder)
     return _RULES[type(command)](command, job, now)
 
 
-def _enqueue(command: Enqueue, job: Job | None) -> list[e.Event]:
+def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Event]:
     if job is not None and job.spec != command.spec:
         show = "history" if job.state is State.PURGED else "show"
         raise RefusedError(f"the id {command.job_id} is taken by another job (`queuectl {show} {command.job_id}`)")
-    if job is not None or command.holder is not None:
+    if job is not None or holder is not None:
         return []
     return [command.spec]
 
@@ -116,20 +145,7 @@ def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:
     _check(job, "claim")
     if job.due_at is None or job.due_at > now:
         raise RefusedError(f"job {job.id} is not due yet")
-    c = command.claimant
-    return [
-        e.Claimed(
-            run=job.run + 1,
-            worker=c.worker,
-            host=c.host,
-            boot_id=c.boot_id,
-            pid=c.pid,
-            pid_namespace=c.pid_namespace,
-            pid_started_at=c.pid_started_at,
-            lease=c.lease,
-            uid=c.uid,
-        )
-    ]
+    return [command.claimant.claimed(job.run + 1)]
 
 
 def _report(command: Report, job: Job, now: int) -> list[e.Event]:
@@ -177,10 +193,10 @@ def _cancel(command: Cancel, job: Job, now: int) -> list[e.Event]:
     return [e.CancelRequested(run=job.run, reason=command.reason)]
 
 
-def _requeue(command: Requeue, job: Job, now: int) -> list[e.Event]:
+def _requeue(command: Requeue, job: Job, holder: str | None) -> list[e.Event]:
     _check(job, "requeue")
-    if command.holder is not None:
-        raise RefusedError(f"job {job.id}: its unique key is held by the live job {command.holder}")
+    if holder is not None:
+        raise RefusedError(f"job {job.id}: its unique key is held by the live job {holder}")
     return [e.Requeued(reason=command.reason)]
 
 
@@ -194,7 +210,6 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
     Report: _report,
     Release: _release,
     Cancel: _cancel,
-    Requeue: _requeue,
     Purge: _purge,
 }
 

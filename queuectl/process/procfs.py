@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 from queuectl.process.protocol import Identity
+from queuectl.runtime import boot_id
 
 __all__ = [
     "adopt_orphans",
     "alive",
-    "boot_id",
     "children",
     "descendants",
     "environment",
@@ -33,12 +33,6 @@ __all__ = [
 PR_SET_CHILD_SUBREAPER = 36
 REACH_ALL = 1 << 5 | 1 << 19
 """CAP_KILL and CAP_SYS_PTRACE: to end any process, and to look at it."""
-
-
-@cache
-def boot_id() -> str:
-    """This boot of the machine; empty where the system does not tell."""
-    return _read("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
 @cache

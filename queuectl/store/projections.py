@@ -11,13 +11,13 @@ from msgspec import Struct
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
+from queuectl.units import SECOND
 
 __all__ = ["COUNT_KEYS", "DLQ", "JOBS", "TABLES", "VERSION", "Row", "count_key", "note_row", "rows"]
 
 VERSION = 1
 """The projection version: another number makes an older database rebuild its tables on open."""
 
-SECOND = 1_000_000
 
 JOBS = (
     "id",

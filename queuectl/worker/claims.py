@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from queuectl.application.queue import Queue
-from queuectl.domain import events as e
+from queuectl.domain.commands import Claimant
 from queuectl.domain.job import Job
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock
@@ -23,10 +23,9 @@ SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 1_000_000, 30_000_000
 """Microseconds between two attempts while the machine can start nothing."""
 
 
-def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> e.Claimed:
-    """Who claims, complete but for the run. `uid` is whose it is, if that is known: a row does not say."""
-    return e.Claimed(
-        run=0,
+def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> Claimant:
+    """The worker of a row as a claimant. A row does not say whose processes they are: `uid`, if that is known."""
+    return Claimant(
         worker=row.name,
         host=row.host,
         boot_id=row.boot_id,
@@ -40,12 +39,12 @@ def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> e.Claimed:
 
 @dataclass(slots=True)
 class Claiming:
-    """`claimant` is complete but for its run. `blocked` are jobs whose lock processes of an earlier run hold."""
+    """`blocked` are jobs whose lock processes of an earlier run hold."""
 
     queue: Queue
     commands: Commands
     clock: Clock
-    claimant: e.Claimed
+    claimant: Claimant
     queues: Collection[str]
     disturbed: bool = False
     blocked: dict[str, Job] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from queuectl.errors import QueuectlError, RefusedError, StoreBusyError, StoreEr
 from queuectl.process.protocol import Commands, ShortageError
 from queuectl.runtime import Clock
 from queuectl.store.protocol import WorkerRow
+from queuectl.units import SECOND
 from queuectl.worker.claims import Claiming, claimant
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import Results
@@ -27,7 +28,6 @@ from queuectl.worker.store_outage import Patience
 
 __all__ = ["Worker", "WorkerOptions"]
 
-SECOND = 1_000_000
 BEAT_AT_MOST_EVERY = 5 * SECOND
 LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000

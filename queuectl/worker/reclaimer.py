@@ -18,11 +18,11 @@ from queuectl.errors import RefusedError
 from queuectl.process.protocol import Commands, same_process
 from queuectl.runtime import Clock
 from queuectl.store.protocol import DamagedEventError, WorkerRow
+from queuectl.units import SECOND
 from queuectl.worker.claims import claimant
 
 __all__ = ["Reclaimer"]
 
-SECOND = 1_000_000
 EVERY = SECOND
 FREE_FOR = SECOND // 5
 
@@ -122,7 +122,7 @@ class Reclaimer:
                 return found.event
         for row in self.queue.store.workers():
             if row.name == name:
-                return replace(claimant(row, self.lease), run=job.run)
+                return claimant(row, self.lease).claimed(job.run)
         return e.Claimed(job.run, name, host="", boot_id="", pid=0, pid_namespace=0, pid_started_at=0, lease=self.lease)
 
     def _is_lost(self, job: Job, row: WorkerRow | None, now: int) -> bool:

@@ -19,7 +19,7 @@ from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError
 from queuectl.process import procfs as process
 from queuectl.process.protocol import Identity, same_process
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, boot_id
 from queuectl.store.protocol import EventStore, WorkerRow
 
 __all__ = ["Name", "default_name", "keep", "this_process"]
@@ -102,7 +102,7 @@ def this_process(name: str, clock: Clock, slots: int = 0, queues: tuple[str, ...
     return WorkerRow(
         name=name,
         host=os.uname().nodename,
-        boot_id=process.boot_id(),
+        boot_id=boot_id(),
         pid=os.getpid(),
         pid_namespace=process.pid_namespace(),
         pid_started_at=process.started_at(os.getpid()),

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from queuectl.errors import QueuectlError, StoreBusyError, StoreError
 from queuectl.runtime import Clock
+from queuectl.units import SECOND
 from queuectl.worker.wakeup import stopping_signals
 
 __all__ = ["Names", "Supervisor", "detach", "places"]
 
-SECOND = 1_000_000
 HOPELESS = (2, 4)
 """Exit codes that another start does not mend: options that `run` does not take, and a name that is taken."""
 FIRST_WAIT, LONGEST_WAIT = SECOND // 2, 30 * SECOND

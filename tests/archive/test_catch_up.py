@@ -26,7 +26,7 @@ from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import UnreachableError
 from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
 from tests.store.peer import Peer
-from tests.store.vocabulary import ACTOR, a_worker, add, claimed, new
+from tests.store.vocabulary import ACTOR, a_worker, add, claimant, new
 
 SMALL = 4096
 
@@ -45,7 +45,7 @@ def test_every_change_is_in_the_archive_once_it_is_made(store, path, clock):
 
 def test_a_claim_leaves_the_database_only_with_a_change_that_waited_for_the_disk(store, path):
     add(store, new("a"))
-    [job] = Queue(store, ACTOR).claim(claimed(0), (), 1, lambda job: True)
+    [job] = Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)
     store.beat(a_worker())
     assert (job.version, is_prefix(path)) == (2, 1)
     add(store, new("b"))
@@ -409,7 +409,7 @@ def with_a_hole(path, clock, part=0.5):
 
 def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, monkeypatch):
     events = with_a_hole(path, clock)
-    monkeypatch.setattr(boots, "this_boot", lambda: b"another")
+    monkeypatch.setattr(boots, "boot_id", lambda: "another")
     open_store(path, clock).close()
     assert is_prefix(path) == events
 
@@ -418,7 +418,7 @@ def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, m
 def test_the_first_change_after_a_boot_mends_it_too(path, clock, monkeypatch, part):
     events = with_a_hole(path, clock, part)
     store = open_store(path, clock)
-    monkeypatch.setattr(boots, "this_boot", lambda: b"another")
+    monkeypatch.setattr(boots, "boot_id", lambda: "another")
     store.archive._checked = False
     add(store, new("next"))
     assert is_prefix(path) == events + 1
@@ -429,8 +429,8 @@ def test_in_one_boot_the_segment_is_read_whole_once(path, clock, monkeypatch):
     read = []
     real = archive.sound_end
     monkeypatch.setattr(archive, "sound_end", lambda path: (read.append(path), real(path))[1])
-    for boot in (b"one", b"one", b"two", b"two"):
-        monkeypatch.setattr(boots, "this_boot", lambda boot=boot: boot)
+    for boot in ("one", "one", "two", "two"):
+        monkeypatch.setattr(boots, "boot_id", lambda boot=boot: boot)
         store = open_store(path, clock)
         add(store, new(f"{boot}-{store.head().position}"))
         store.close()
@@ -448,7 +448,7 @@ def test_a_database_that_is_behind_gets_nothing_past_a_hole_and_the_archive_keep
         os.unlink(path + suffix)
     Path(path).write_bytes(old)
     lines = segment_files(path)[-1].read_bytes()
-    monkeypatch.setattr(boots, "this_boot", lambda: b"another")
+    monkeypatch.setattr(boots, "boot_id", lambda: "another")
     store = open_store(path, clock)
     with pytest.raises(StoreError, match="queuectl recover"):
         add(store, new("next"))

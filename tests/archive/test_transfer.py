@@ -23,7 +23,7 @@ from queuectl.store.ndjson import event_line, header_line, read_event
 from queuectl.store.protocol import Head
 from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
 from tests.store.peer import Peer
-from tests.store.vocabulary import ACTOR, add, claimed, new
+from tests.store.vocabulary import ACTOR, add, claimant, new
 
 
 def nothing(position):
@@ -283,5 +283,5 @@ def test_the_head_is_that_of_the_last_event_on_disk(store, clock):
     assert head_on_disk(store) == store.base
     add(store, new("a"))
     assert head_on_disk(store) == store.head()
-    Queue(store, ACTOR).claim(claimed(0), (), 1, lambda job: True)
+    Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)
     assert head_on_disk(store).position in (1, 2)

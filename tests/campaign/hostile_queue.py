@@ -12,7 +12,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
 from tests.campaign.hostile import altered, text
-from tests.store.vocabulary import a_spec, claimed
+from tests.store.vocabulary import a_spec, claimant
 
 __all__ = ["furnish"]
 
@@ -55,7 +55,7 @@ def _ends(rng: Random) -> dict[str, Exit]:
 
 def _claim(queue: Queue, name: str) -> int:
     """Claim one job: the run's number."""
-    (job,) = queue.execute([Claim(name, claimed())])
+    (job,) = queue.execute([Claim(name, claimant())])
     assert job is not None
     return job.run
 

@@ -26,7 +26,7 @@ from tests.campaign.plan import Attempt, Campaign, Control
 from tests.campaign.queue_model import SECOND, Model, NotAllowedError, NotThereError
 from tests.campaign.seeded_bugs import BUGS, Bug
 from tests.store.places import KINDS, Places
-from tests.store.vocabulary import ACTOR, HOUR, SettableClock, claimed, derived, projected
+from tests.store.vocabulary import ACTOR, HOUR, SettableClock, claimant, derived, projected
 
 __all__ = ["CAMPAIGN"]
 
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
     def _claim(self, worker: str, asked: tuple[str, ...], limit: int, locked: list[str]) -> None:
         self.both(
             lambda: [
-                job.id for job in self.queue.claim(claimed(0, worker), asked, limit, lambda job: job.id not in locked)
+                job.id for job in self.queue.claim(claimant(worker), asked, limit, lambda job: job.id not in locked)
             ],
             lambda: self.model.claim(worker, asked, limit, locked),
         )

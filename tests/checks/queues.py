@@ -14,7 +14,7 @@ from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.protocol import EventStore
-from tests.store.vocabulary import ACTOR, SECOND, SettableClock, a_spec, claimed
+from tests.store.vocabulary import ACTOR, SECOND, SettableClock, a_spec, claimant
 
 TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_replace")
 
@@ -47,7 +47,7 @@ def _step(queue: Queue, chance: random.Random, number: int) -> None:
             )
             queue.enqueue([NewJob(spec, f"job-{number // 4}")])
         case 3 | 4:
-            queue.claim(claimed(0), (), 2, lambda job: True)
+            queue.claim(claimant(), (), 2, lambda job: True)
         case 5 | 6 if running:
             cause = chance.choice([None, e.Exited(3), e.LostWorker("w1")])
             queue.execute([Report(*chance.choice(running), Exit(cause, 5, f"out {number}", "err"))])

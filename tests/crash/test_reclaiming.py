@@ -10,12 +10,12 @@ import pytest
 from msgspec import structs
 
 from queuectl.application.queue import NewJob, Queue
-from queuectl.domain.commands import Exit, Report
-from queuectl.domain.events import Claimed, Enqueued, LostWorker
+from queuectl.domain.commands import Claimant, Exit, Report
+from queuectl.domain.events import Enqueued, LostWorker
 from queuectl.domain.job import Job
 from queuectl.process import procfs as process
 from queuectl.process.runner import Runner
-from queuectl.runtime import SystemClock
+from queuectl.runtime import SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.store.protocol import WorkerRow
 from queuectl.worker.reclaimer import Reclaimer
@@ -35,11 +35,10 @@ class Host:
 
     def claim(self, *, lives: bool = True) -> Job:
         """Take the next job, as this process or as one that had its pid before."""
-        claimant = Claimed(
-            run=0,
+        claimant = Claimant(
             worker=self.name,
             host=os.uname().nodename,
-            boot_id=process.boot_id(),
+            boot_id=boot_id(),
             pid=os.getpid(),
             pid_namespace=process.pid_namespace(),
             pid_started_at=process.started_at(os.getpid()) - (not lives),
@@ -53,7 +52,7 @@ class Host:
         return WorkerRow(
             name=self.name,
             host="elsewhere",
-            boot_id=process.boot_id(),
+            boot_id=boot_id(),
             pid=1,
             pid_namespace=0,
             pid_started_at=0,

@@ -11,9 +11,9 @@ from signal import SIGHUP, SIGKILL, SIGTERM
 import pytest
 
 from queuectl.application.queue import Queue
-from queuectl.domain.events import Claimed
+from queuectl.domain.commands import Claimant
 from queuectl.process import procfs as process
-from queuectl.runtime import SystemClock
+from queuectl.runtime import SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.worker.registration import keep, this_process
 from tests.acceptance.cli import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
@@ -314,11 +314,10 @@ def test_nobody_is_signalled_for_having_the_pid_of_a_lost_worker(queuectl: Queue
 def claim_as(queuectl: Queuectl, pid: int) -> None:
     """Claim what there is as a worker that had this pid before the process that has it now."""
     store = open_store(str(queuectl.db), SystemClock())
-    claimant = Claimed(
-        run=0,
+    claimant = Claimant(
         worker="gone",
         host=os.uname().nodename,
-        boot_id=process.boot_id(),
+        boot_id=boot_id(),
         pid=pid,
         pid_namespace=process.pid_namespace(),
         pid_started_at=process.started_at(pid) - 1,

@@ -7,7 +7,7 @@ Events are folded one second apart; a job is called `j`, and decided on one seco
 
 import pytest
 
-from queuectl.domain.commands import Cancel, Claim, Enqueue, Exit, Purge, Release, Report, Requeue, decide
+from queuectl.domain.commands import Cancel, Claim, Claimant, Enqueue, Exit, Purge, Release, Report, Requeue, decide
 from queuectl.domain.events import (
     Claimed,
     Completed,
@@ -52,6 +52,11 @@ def claimed(run=1, worker="w1") -> Claimed:
     )
 
 
+def claimant(worker="w1") -> Claimant:
+    """A worker that is not there."""
+    return Claimant(worker, host="h", boot_id="b", pid=7, pid_namespace=1, pid_started_at=3, lease=30 * SECOND)
+
+
 def completed(run=1, **output) -> Completed:
     return Completed(run=run, **{"duration": 0, **output})
 
@@ -74,12 +79,11 @@ def failures(count, first_run=1) -> list[Event]:
 
 
 def enqueue(spec=None, **promises) -> Enqueue:
-    holder = promises.pop("holder", None)
-    return Enqueue(ID, spec or a_job(**promises), holder)
+    return Enqueue(ID, spec or a_job(**promises))
 
 
 def claim(worker="w1") -> Claim:
-    return Claim(ID, claimed(0, worker))
+    return Claim(ID, claimant(worker))
 
 
 def succeeds(run=1, **output) -> Report:
@@ -102,8 +106,8 @@ def cancel(reason="") -> Cancel:
     return Cancel(ID, reason)
 
 
-def requeue(reason="", holder=None) -> Requeue:
-    return Requeue(ID, reason, holder)
+def requeue(reason="") -> Requeue:
+    return Requeue(ID, reason)
 
 
 def purge(reason="") -> Purge:
@@ -130,8 +134,9 @@ class Given:
     def later(self, microseconds: int) -> "Given":
         return Given(self.job, self.now + microseconds)
 
-    def when(self, command) -> "When":
-        return When(self, command)
+    def when(self, command, holder=None) -> "When":
+        """`holder` is the live job that has the unique key."""
+        return When(self, command, holder)
 
     def is_now(self, state: str, **fields) -> "Given":
         found = {name: getattr(self.job, name) for name in fields}
@@ -142,11 +147,11 @@ class Given:
 class When:
     """A command towards that job."""
 
-    def __init__(self, before: Given, command) -> None:
-        self.before, self.command = before, command
+    def __init__(self, before: Given, command, holder=None) -> None:
+        self.before, self.command, self.holder = before, command, holder
 
     def decided(self) -> list[Event]:
-        return decide(self.command, self.before.job, self.before.now)
+        return decide(self.command, self.before.job, self.before.now, self.holder)
 
     def then(self, *events: Event) -> Given:
         """These events and no others; the job goes on from there."""

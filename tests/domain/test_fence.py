@@ -26,6 +26,7 @@ from tests.domain.scenario import (
     a_job,
     buried,
     claim,
+    claimant,
     claimed,
     completed,
     fails,
@@ -239,10 +240,10 @@ def test_of_two_claims_on_one_version_one_is_refused(here, there):
 
 def test_one_refusal_of_several_leaves_the_log_as_it_was(here):
     enqueue(here, "a", "b")
-    carry_out(here, Claim("a", claimed(0)))
+    carry_out(here, Claim("a", claimant()))
     head = here.store.head()
     with pytest.raises(RefusedError, match="job a is processing"):
-        carry_out(here, Claim("b", claimed(0)), Claim("a", claimed(0)))
+        carry_out(here, Claim("b", claimant()), Claim("a", claimant()))
     assert here.store.head() == head
 
 

@@ -92,17 +92,17 @@ class Life(RuleBasedStateMachine):
     def stop_the_worker(self, ago):
         self.ask(release(self.life.job.run - ago))
 
-    @rule(command=st.sampled_from([cancel(), purge(), requeue(), requeue(holder="other")]))
-    def order(self, command):
-        self.ask(command)
+    @rule(command=st.sampled_from([cancel(), purge(), requeue()]), holder=st.sampled_from([None, "other"]))
+    def order(self, command, holder):
+        self.ask(command, holder)
 
     @rule(same=st.booleans())
     def add_it_again(self, same):
         self.ask(enqueue(self.spec if same else a_job(command="another")))
 
-    def ask(self, command):
+    def ask(self, command, holder=None):
         try:
-            events = decide(command, self.life.job, self.life.now)
+            events = decide(command, self.life.job, self.life.now, holder)
         except RefusedError:
             return
         for event in events:

@@ -221,18 +221,18 @@ def test_a_purged_job_can_only_be_requeued():
 
 
 def test_a_job_whose_key_is_held_is_not_added_and_that_is_no_error():
-    given().when(enqueue(unique="k", holder="other")).nothing()
+    given().when(enqueue(unique="k"), holder="other").nothing()
     given().when(enqueue(unique="k")).then(a_job(unique="k")).is_now("pending")
 
 
 def test_requeueing_against_the_holder_of_its_key_is_refused():
     done = given(a_job(unique="k"), claimed(), completed())
-    done.when(requeue(holder="other")).refused("job j", "unique key", "other")
+    done.when(requeue(), holder="other").refused("job j", "unique key", "other")
     done.when(requeue()).then(Requeued())
 
 
 def test_an_illegal_requeue_is_named_before_the_key_is():
-    given(a_job(unique="k")).when(requeue(holder="other")).refused("job j is pending", "cannot retry it")
+    given(a_job(unique="k")).when(requeue(), holder="other").refused("job j is pending", "cannot retry it")
 
 
 # ── adding ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,7 +270,6 @@ REFUSALS = {
     ),
     "early": ([a_job(delay=HOUR)], claim(), "job j is not due yet"),
     "move": ([a_job()], purge(), "job j is pending: cannot purge it (allowed from there: cancel)"),
-    "key": ([a_job(), Cancelled()], requeue(holder="k"), "job j: its unique key is held by the live job k"),
 }
 
 
@@ -279,6 +278,12 @@ def test_each_refusal_word_for_word(life, command, line):
     with pytest.raises((RefusedError, NoSuchJobError)) as caught:
         given(*life).when(command).decided()
     assert str(caught.value) == line
+
+
+def test_the_refusal_against_a_holder_word_for_word():
+    with pytest.raises(RefusedError) as caught:
+        given(a_job(), Cancelled()).when(requeue(), holder="k").decided()
+    assert str(caught.value) == "job j: its unique key is held by the live job k"
 
 
 def test_whoever_gives_no_reason_has_none_recorded():

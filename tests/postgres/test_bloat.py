@@ -13,7 +13,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store.postgres.store import PostgresStore
 from tests.acceptance.cli import eventually
 from tests.postgres.server import server
-from tests.store.vocabulary import a_spec, claimed
+from tests.store.vocabulary import a_spec, claimant
 
 JOBS, AT_ONCE = 1000, 100
 PAGES = 20
@@ -36,7 +36,7 @@ def queue(url: str) -> Iterator[Queue]:
 def use_up(queue: Queue) -> None:
     """Jobs that come, run and end."""
     queue.enqueue([NewJob(a_spec()) for _ in range(JOBS)])
-    while jobs := queue.claim(claimed(0), (), AT_ONCE, lambda job: True):
+    while jobs := queue.claim(claimant(), (), AT_ONCE, lambda job: True):
         queue.execute([Report(job.id, job.run, Exit()) for job in jobs], {job.id: job for job in jobs})
 
 

@@ -20,7 +20,7 @@ from queuectl.store.protocol import SETTINGS_STREAM
 from tests.acceptance.cli import complained, eventually
 from tests.postgres.conftest import OnServer
 from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import a_worker, add, claimed, completed, derived, more, new, note, projected, stored
+from tests.store.vocabulary import a_worker, add, claimant, completed, derived, more, new, note, projected, stored
 
 # ── whose schema ────────────────────────────────────────────────────────────────────────────────────
 
@@ -94,7 +94,7 @@ def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, ro
         store = places.open(postgres.url(database).replace("postgres@", f"{role}@"))
         assert store.compare().total == 0
         if role == "job_runner":
-            [job] = Queue(store, "w").claim(claimed(0, "w"), (), 1, lambda job: True)
+            [job] = Queue(store, "w").claim(claimant("w"), (), 1, lambda job: True)
             add(store, more(job, completed()), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
             store.beat(a_worker())
             store.forget(a_worker("w1"))

@@ -15,7 +15,7 @@ from queuectl.store.postgres.connection import Link
 from queuectl.store.postgres.store import PostgresStore
 from queuectl.worker.claims import Claiming
 from queuectl.worker.results import Results
-from tests.store.vocabulary import ACTOR, a_spec, claimed
+from tests.store.vocabulary import ACTOR, a_spec, claimant
 
 MANY = 10
 
@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def claim(queue: Queue, count: int = MANY) -> list[Job]:
-    return queue.claim(claimed(0), (), count, lambda job: True)
+    return queue.claim(claimant(), (), count, lambda job: True)
 
 
 def finish(queue: Queue, jobs: list[Job]) -> None:
@@ -85,7 +85,7 @@ class Locks:
 def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
     queue.enqueue([NewJob(a_spec(), f"job-{i}") for i in range(4)])
     results, locks = results_of(queue, claim(queue, 2)), Locks()
-    claiming = Claiming(queue, locks, SystemClock(), claimed(0), ())
+    claiming = Claiming(queue, locks, SystemClock(), claimant(), ())
     before = queue.store.head()
     ended: list[Job] = []
     monkeypatch.setattr(PostgresStore, "_commit", interrupted)

@@ -26,7 +26,7 @@ from queuectl.store.archive.segments import ArchiveError, folder_of, segments
 from queuectl.store.ndjson import event_line
 from queuectl.store.protocol import EventStore, StoredEvent
 from tests.oracle import judged
-from tests.store.vocabulary import HOUR, START, SettableClock, a_spec, claimed
+from tests.store.vocabulary import HOUR, START, SettableClock, a_spec, claimant
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
 REFUSED, BROKEN, DAMAGED = "refused", "broken", "damaged"
@@ -147,7 +147,7 @@ def _kind(said: str) -> str:
 def _works_on(store: EventStore) -> Iterator[str]:
     """A claim and a new job; then the archive has everything that is on disk."""
     queue = Queue(store, "ann@box")
-    queue.claim(claimed(worker="w2"), (), 1, lambda job: True)
+    queue.claim(claimant("w2"), (), 1, lambda job: True)
     queue.enqueue([NewJob(a_spec(queue="afterwards"), "after")])
     if not _is_archived(store):
         yield f"{BEHIND}: the archive does not end with the last event"

@@ -97,8 +97,8 @@ def recording(trouble: Trouble) -> Iterator[Recorder]:
 @contextmanager
 def booted() -> Iterator[None]:
     """The machine was started once more: another boot than every other one."""
-    boot = os.urandom(8).hex().encode()
-    with patch.object(boots, "this_boot", lambda: boot):
+    boot = os.urandom(8).hex()
+    with patch.object(boots, "boot_id", lambda: boot):
         yield
 
 

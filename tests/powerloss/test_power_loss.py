@@ -26,7 +26,7 @@ from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
 from tests.powerloss.recording import booted, recording
 from tests.powerloss.trouble import SYNC, Trouble
 from tests.powerloss.workload import Recording, begin_unsynced, record
-from tests.store.vocabulary import SettableClock, add, claimed, new
+from tests.store.vocabulary import SettableClock, add, claimant, new
 
 SEEDS = range(6)
 STATES_OF_A_SEED = 250
@@ -111,7 +111,7 @@ def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], EventStore]]:
     path = str(tmp_path / "queue.db")
     with recording(trouble) as recorder, closing(open_store(path, SettableClock())) as store:
         add(store, new("a"))
-        Queue(store, "w1").claim(claimed(), (), 1, lambda job: True)
+        Queue(store, "w1").claim(claimant(), (), 1, lambda job: True)
         trouble.bad = True
         with pytest.raises(StoreError, match="Input/output error"):
             add(store, new("b"))

@@ -24,7 +24,7 @@ from queuectl.store.sqlite.store import SqliteStore
 from tests.powerloss.disk import Step
 from tests.powerloss.recording import Recorder, recording
 from tests.powerloss.trouble import NowAndThen, Trouble
-from tests.store.vocabulary import SECOND, SettableClock, a_spec, a_worker, claimed
+from tests.store.vocabulary import SECOND, SettableClock, a_spec, a_worker, claimant
 
 OPERATIONS = 60
 SEGMENTS = (6_000, 20_000, 1_000_000)
@@ -230,7 +230,7 @@ class _Life:
     # ── the worker ──────────────────────────────────────────────────────────────────────────────────
 
     def _claim(self) -> None:
-        jobs = self.worker.claim(claimed(), (), self._rng.randint(1, 3), lambda job: True)
+        jobs = self.worker.claim(claimant(), (), self._rng.randint(1, 3), lambda job: True)
         self._running |= {job.id: job for job in jobs}
 
     def _report(self) -> None:

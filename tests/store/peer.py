@@ -17,7 +17,7 @@ from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore, JobFilter
-from tests.store.vocabulary import ACTOR, a_spec, claimed, new
+from tests.store.vocabulary import ACTOR, a_spec, claimant, new
 
 ANSWER_WITHIN = 60
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def _opening(url: str, busy_timeout: int = 30_000_000) -> str:
 
 def _claim_all(worker: str) -> list[str]:
     queue, mine = Queue(_open[-1], worker), []
-    while jobs := queue.claim(claimed(worker=worker), (), 1, lambda job: True):
+    while jobs := queue.claim(claimant(worker), (), 1, lambda job: True):
         mine += [job.id for job in jobs]
     return mine
 

@@ -16,6 +16,7 @@ from tests.store.vocabulary import (
     SECOND,
     START,
     add,
+    claimant,
     claimed,
     completed,
     follow,
@@ -30,7 +31,7 @@ def due(store, *queues, limit=10, now=None, skip=()):
 
 
 def take(store, limit=1, queues=(), worker="w1", reserve=lambda job: True):
-    return [job.id for job in Queue(store, worker).claim(claimed(0, worker), queues, limit, reserve)]
+    return [job.id for job in Queue(store, worker).claim(claimant(worker), queues, limit, reserve)]
 
 
 # ── the order ───────────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +185,7 @@ def test_held_jobs_are_never_due(store):
 
 def test_a_claim_names_its_claimant(store):
     add(store, new("a"))
-    [job] = Queue(store, "w9").claim(claimed(0, "w9"), (), 1, lambda job: True)
+    [job] = Queue(store, "w9").claim(claimant("w9"), (), 1, lambda job: True)
     assert job == store.load("a")
     assert (job.state, job.run, job.claim) == (State.PROCESSING, 1, claimed(1, "w9"))
     assert [record.actor for record in store.records()][-1] == "w9"

@@ -7,7 +7,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
 from queuectl.errors import RefusedError, StoreError
 from queuectl.store.protocol import VersionConflictError, queue_stream
-from tests.store.vocabulary import ACTOR, a_spec, add, claimed, everything, more, new, note
+from tests.store.vocabulary import ACTOR, a_spec, add, claimant, everything, more, new, note
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def job(job_id=None, command="true", line=None, **promises):
 
 
 def finish(queue, job_id):
-    queue.execute([Claim(job_id, claimed(0))])
+    queue.execute([Claim(job_id, claimant())])
     queue.execute([Report(job_id, queue.store.load(job_id).run, Exit())])
 
 
@@ -81,7 +81,7 @@ def test_a_held_key_gives_the_holder(queue):
 
 def test_a_key_is_held_while_processing_and_free_after(queue):
     queue.enqueue([job("a", unique="k")])
-    queue.execute([Claim("a", claimed(0))])
+    queue.execute([Claim("a", claimant())])
     assert queue.enqueue([job("b", unique="k")]) == [Receipt("a", False)]
     queue.execute([Report("a", 1, Exit())])
     assert queue.enqueue([job("b", unique="k")]) == [Receipt("b", True)]
@@ -226,7 +226,7 @@ class Behind:
         lambda queue: queue.cancel_those_that_can(["a"]),
         lambda queue: queue.enqueue([job("b")]),
         lambda queue: queue.pause("q"),
-        lambda queue: queue.claim(claimed(0), (), 1, lambda job: True, ["a"]),
+        lambda queue: queue.claim(claimant(), (), 1, lambda job: True, ["a"]),
     ],
 )
 def test_a_place_that_is_taken_also_under_the_lock_is_damage(store, change):
@@ -241,7 +241,7 @@ def test_a_place_that_is_taken_also_under_the_lock_is_damage(store, change):
 def test_a_stale_result_that_lost_a_race_is_recorded_as_rejected(store):
     queue = Queue(store, ACTOR)
     queue.enqueue([job("a")])
-    [known] = queue.execute([Claim("a", claimed(0))])
+    [known] = queue.execute([Claim("a", claimant())])
     queue.execute([Report("a", 1, Exit(e.LostWorker("w1")))])
     queue.execute([Report("a", 1, Exit())], {"a": known})
     assert [record.type for record in store.records()][-1] == "result_rejected"

@@ -23,7 +23,7 @@ from tests.store.vocabulary import (
     SettableClock,
     a_spec,
     chained,
-    claimed,
+    claimant,
     counted,
     derived,
     projected,
@@ -73,7 +73,7 @@ class Player:
         )
 
     def claim(self, job_id: str, how: int) -> None:
-        self.queue.claim(claimed(0), QUEUES[: how % 3], how % 2 + 1, lambda job: how < 4 or job.id != job_id)
+        self.queue.claim(claimant(), QUEUES[: how % 3], how % 2 + 1, lambda job: how < 4 or job.id != job_id)
 
     def complete(self, job_id: str, how: int) -> None:
         self._report(job_id, how, None)

@@ -22,6 +22,7 @@ from tests.store.vocabulary import (
     add,
     buried,
     chained,
+    claimant,
     claimed,
     completed,
     everything,
@@ -124,7 +125,7 @@ def test_a_damaged_job_that_was_to_be_claimed_frees_its_key(store):
     queue = Queue(store, ACTOR)
     add(store, new("held", unique="key", priority=9))
     hit(store, "UPDATE events SET data = replace(data, 'key', 'kex') WHERE stream_id = 'held'")
-    assert "held" not in [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)]
+    assert "held" not in [job.id for job in queue.claim(claimant(), (), 9, lambda job: True)]
     assert (store.job("held")["unique_key"], store.job("held")["due_at"]) == (None, None)
     [receipt] = queue.enqueue([NewJob(a_spec(unique="key"), "next")])
     assert (receipt.id, receipt.created) == ("next", True)
@@ -134,12 +135,12 @@ def test_a_damaged_job_that_was_to_be_claimed_frees_its_key(store):
 def test_the_rest_of_the_queue_works_on(store, clock, position, name):
     hit(store, damaging(position, name) if (position, name) != (1, "data") else damaging(1, "data, cut"))
     queue = Queue(store, ACTOR)
-    assert [job.id for job in queue.claim(claimed(0), (), 1, lambda job: True)] == ["one"]
+    assert [job.id for job in queue.claim(claimant(), (), 1, lambda job: True)] == ["one"]
     queue.execute([Report("one", 1, Exit())])
     queue.enqueue([])
     add(store, new("three"))
-    assert [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)] == ["two", "three"]
-    assert queue.claim(claimed(0), (), 9, lambda job: True) == []
+    assert [job.id for job in queue.claim(claimant(), (), 9, lambda job: True)] == ["two", "three"]
+    assert queue.claim(claimant(), (), 9, lambda job: True) == []
     assert store.next_due(()) is None  # nobody waits for it
     assert store.job("victim") is not None
 
@@ -216,7 +217,7 @@ def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store
         " VALUES ('ghost', 'pending', 'default', 0, 1, 99)"
     )
     db.close()
-    assert [job.id for job in queue.claim(claimed(0), (), 9, lambda job: True)] == ["victim", "two"]
+    assert [job.id for job in queue.claim(claimant(), (), 9, lambda job: True)] == ["victim", "two"]
     assert [store.job(job_id)["due_at"] for job_id in ("one", "ghost")] == [None, None]
 
 
@@ -268,7 +269,7 @@ def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
         "settings": store.settings,
         "pauses": store.pauses,
         "workers": store.workers,
-        "claiming": lambda: Queue(store, ACTOR).claim(claimed(0), (), 9, lambda job: True),
+        "claiming": lambda: Queue(store, ACTOR).claim(claimant(), (), 9, lambda job: True),
     }
     for read in reads.values():
         with suppress(StoreError):

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 from queuectl.domain import events as e
+from queuectl.domain.commands import Claimant
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.store import projections
@@ -57,6 +58,11 @@ def claimed(run: int = 1, worker: str = "w1") -> e.Claimed:
     return e.Claimed(
         run=run, worker=worker, host="box", boot_id="b", pid=10, pid_namespace=1, pid_started_at=5, lease=30 * SECOND
     )
+
+
+def claimant(worker: str = "w1") -> Claimant:
+    """A worker that is not there."""
+    return Claimant(worker, host="box", boot_id="b", pid=10, pid_namespace=1, pid_started_at=5, lease=30 * SECOND)
 
 
 def completed(run: int = 1, **output: Any) -> e.Completed:

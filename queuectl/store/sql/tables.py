@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from queuectl.domain.machine import LIVE, State
-from queuectl.store.projections import DLQ, JOBS, SECOND
+from queuectl.store.projections import DLQ, JOBS
 from queuectl.store.protocol import PAUSE_ALL, Count, JobFilter, WorkerRow
 from queuectl.store.sql.engine import Lent
+from queuectl.units import SECOND
 
 __all__ = ["OPEN_LANES", "SORTS", "Tables"]
 
