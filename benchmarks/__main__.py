@@ -7,7 +7,20 @@ import time
 import traceback
 from types import ModuleType
 
-from benchmarks import bulk, bulk_peers, checking, claim, enqueue, latency, machine, memory, postgres, report, slots
+from benchmarks import (
+    bulk,
+    bulk_peers,
+    checking,
+    claim,
+    enqueue,
+    last_smoke,
+    latency,
+    machine,
+    memory,
+    postgres,
+    report,
+    slots,
+)
 from benchmarks.plan import Plan, folder
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Result
@@ -26,7 +39,10 @@ BENCHMARKS: dict[str, ModuleType] = {
 
 
 def main() -> int:
-    """0 when every benchmark ran, whether or not it met its target; 1 when one could not run."""
+    """0 when every benchmark ran, whether or not it met its target.
+
+    1 when one could not run, or when a smoke run is ten times slower than the last recorded one.
+    """
     options = _options()
     pages = {"json": _absolute(options.json), "markdown": _absolute(options.markdown)}
     plan = Plan(options.smoke, options.rounds, _absolute(options.keep))
@@ -37,6 +53,8 @@ def main() -> int:
         facts = machine.facts()
         found, failures = _run(options.only or list(BENCHMARKS), plan)
         os.chdir(os.pardir)
+    if plan.smoke:
+        failures += last_smoke.absurd(found)
     notes = failures + [f"skipped: {name} is not installed (`{how}`)" for name, how in plan.skipped.items()]
     for line in notes:
         print(line, file=sys.stderr)

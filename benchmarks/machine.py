@@ -29,7 +29,7 @@ def facts() -> dict[str, str]:
 
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "queuectl": queuectl.__version__,
+        "queuectl": ", ".join(filter(None, (queuectl.__version__, _commit()))),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "load at the start": f"{os.getloadavg()[0]:.2f}",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
@@ -41,6 +41,15 @@ def facts() -> dict[str, str]:
         "packages": ", ".join(filter(None, map(_package, _DISTRIBUTIONS))),
         "programs": ", ".join(filter(None, map(_program, _ASK))),
     }
+
+
+def _commit() -> str:
+    """The commit of the source tree; empty when it is none of git's."""
+    try:
+        folder = os.path.dirname(os.path.abspath(__file__))
+        return f"commit {output(['git', '-C', folder, 'describe', '--always', '--dirty']).strip()}"
+    except (BenchmarkError, FileNotFoundError):
+        return ""
 
 
 def _processor() -> str:
