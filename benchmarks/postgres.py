@@ -14,7 +14,7 @@ from benchmarks.process import timed
 from benchmarks.result import Result, beside
 
 if TYPE_CHECKING:
-    from tests.postgres.server import Server
+    from tests.support.postgres import Server
 
 WORKERS = (1, 2, 4, 8, 16, 32)
 PEERS = ("procrastinate", "pgqueuer")

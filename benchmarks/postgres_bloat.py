@@ -17,7 +17,7 @@ from benchmarks.result import Result, at_most
 
 if TYPE_CHECKING:
     from queuectl.application.queue import Queue
-    from tests.postgres.server import Server
+    from tests.support.postgres import Server
 
 AT_ONCE = 10
 HELD_FOR = 60.0

@@ -18,7 +18,7 @@ from benchmarks.result import Result
 if TYPE_CHECKING:
     from queuectl.application.queue import Queue
     from queuectl.domain.job import Job
-    from tests.postgres.server import Server
+    from tests.support.postgres import Server
 
 WIDTHS = (1, 2, 4, 8, 16, 32)
 AWAY = 0.001

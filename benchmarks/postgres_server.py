@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.plan import Plan
 
 if TYPE_CHECKING:
-    from tests.postgres.server import Server
+    from tests.support.postgres import Server
 
 AS_IT_COMES = {
     "max_connections": "300",
@@ -30,7 +30,7 @@ def installed(plan: Plan) -> bool:
 @contextmanager
 def running() -> Iterator["Server"]:
     """A new server in the working folder, ended and removed afterwards."""
-    from tests.postgres.server import Server, binaries
+    from tests.support.postgres import Server, binaries
 
     os.chmod(os.curdir, 0o755)  # when root measures, the server runs as somebody else
     server = Server(binaries()["pypi"], place=os.getcwd(), **AS_IT_COMES)

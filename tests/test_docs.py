@@ -15,7 +15,7 @@ from queuectl import errors
 from queuectl.config import SETTINGS
 from queuectl.domain.events import EVENT_TYPES, type_of
 from queuectl.domain.machine import MOVES, State
-from tests.acceptance.cli import Queuectl
+from tests.support.command_line import Queuectl
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl
+from tests.support.command_line import PROGRAM, Queuectl
 
 
 @pytest.fixture

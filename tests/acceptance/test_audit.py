@@ -9,8 +9,8 @@ import pytest
 
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.acceptance.cli import Queuectl, complained
-from tests.store.vocabulary import HOUR, add, claimed, more, new
+from tests.support.builders import HOUR, add, claimed, more, new
+from tests.support.command_line import Queuectl, complained
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained
+from tests.support.command_line import Queuectl, complained
 
 USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
     (("enqueue",), "COMMAND"),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl, check_log, complained, query
+from tests.support.command_line import PROGRAM, Queuectl, check_log, complained, query
 
 OTHER = """
 import sqlite3, sys

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl
+from tests.support.command_line import PROGRAM, Queuectl
 
 COMMANDS = {"enqueue", "run", "status", "list", "show", "history", "logs", "wait", "cancel", "retry", "purge", "dlq"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained, lines
+from tests.support.command_line import Queuectl, complained, lines
 
 
 def _dead(queuectl: Queuectl, *names: str) -> None:

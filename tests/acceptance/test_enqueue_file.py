@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained
+from tests.support.command_line import Queuectl, complained
 
 MIXED = """echo one
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl
+from tests.support.command_line import PROGRAM, Queuectl
 
 SCRIPT = """
 mount -t tmpfs -o size="$1"k none "$2" && cd "$2" || exit 99

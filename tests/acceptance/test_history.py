@@ -4,7 +4,7 @@ import os
 import pwd
 import re
 
-from tests.acceptance.cli import Queuectl, complained
+from tests.support.command_line import Queuectl, complained
 
 KEYS = ["position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "digest"]
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")

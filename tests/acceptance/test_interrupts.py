@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import Done, Queuectl, Started, eventually, maps
+from tests.support.command_line import Done, Queuectl, Started, eventually, maps
 
 
 def _interrupted(done: Done, out: str = "") -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Any
 
-from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually
+from tests.support.command_line import PROGRAM, Queuectl, alive, complained, eventually
 
 LOOK = """
 import json, os, sys

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl, complained, eventually
+from tests.support.command_line import PROGRAM, Queuectl, complained, eventually
 
 COLOURFUL = r"printf '\033[31mred\033[0m \033]0;title\007plain\r\nb\010s \302\2331m\n'"
 

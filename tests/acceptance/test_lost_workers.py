@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, alive, eventually, lines
+from tests.support.command_line import Queuectl, alive, eventually, lines
 
 BOUND = 10
 """Seconds in which the job of a worker that can be seen to be dead has to be free again; 2 on a quiet machine."""

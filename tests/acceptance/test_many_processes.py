@@ -3,7 +3,7 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.acceptance.cli import Queuectl, eventually
+from tests.support.command_line import Queuectl, eventually
 
 ENQUEUERS, JOBS = 8, 25
 

@@ -1,6 +1,6 @@
 """`migrate`: the queue at another place, and the old one closed."""
 
-from tests.acceptance.cli import Queuectl, check_log, complained, eventually
+from tests.support.command_line import Queuectl, check_log, complained, eventually
 
 
 def test_the_queue_goes_on_at_the_other_place(queuectl: Queuectl) -> None:

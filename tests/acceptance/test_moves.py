@@ -11,7 +11,7 @@ from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.acceptance.cli import PROGRAM, Queuectl, alive, complained, eventually, lines
+from tests.support.command_line import PROGRAM, Queuectl, alive, complained, eventually, lines
 
 
 def test_a_pending_job_is_cancelled_at_once(queuectl: Queuectl) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Queuectl, complained, eventually
+from tests.support.command_line import PROGRAM, Queuectl, complained, eventually
 
 PUBLIC = """
     id command state attempts max_retries next_run_at locked_at locked_by stdout stderr last_error created_at

@@ -7,7 +7,7 @@ import signal
 import apsw
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained, eventually, lines
+from tests.support.command_line import Queuectl, complained, eventually, lines
 
 ALONE = "mkdir busy && echo $QUEUECTL_JOB_ID >> order && rmdir busy"
 """A job that fails when another of its kind runs at the same time."""

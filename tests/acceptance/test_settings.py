@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained
+from tests.support.command_line import Queuectl, complained
 
 DEFAULTS = {
     "max-retries": "3",

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tests.acceptance.cli import Queuectl
+from tests.support.command_line import Queuectl
 
 STRIDE = int(os.environ.get("STANDARD_LIBRARY_STRIDE", "1"))
 """Take every so-manyth file: for those who are in a hurry."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.cli import PROGRAM, Done, Queuectl
+from tests.support.command_line import PROGRAM, Done, Queuectl
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """What Python makes of a locale such as en_US.ISO-8859-1, where there is none to try."""

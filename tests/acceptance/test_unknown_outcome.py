@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.acceptance.cli import Queuectl
+from tests.support.command_line import Queuectl
 
 FAILING = """
 import os, sys

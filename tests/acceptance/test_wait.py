@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.acceptance.cli import Queuectl, complained, eventually
+from tests.support.command_line import Queuectl, complained, eventually
 
 CODES: dict[str, tuple[dict[str, Any], int]] = {
     "done": ({"command": "true"}, 0),

@@ -7,8 +7,8 @@ import pytest
 
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
-from tests.store.peer import Peer
-from tests.store.vocabulary import SettableClock
+from tests.support.builders import SettableClock
+from tests.support.peer import Peer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import apsw
 from queuectl.domain import events as e
 from queuectl.store import open_store
 from queuectl.store.protocol import SETTINGS_STREAM, EventStore
-from tests.store.vocabulary import SettableClock, a_spec, add, buried, claimed, completed, follow, new, note, retried
+from tests.support.builders import SettableClock, a_spec, add, buried, claimed, completed, follow, new, note, retried
 
 TABLES = ("jobs", "dlq", "counts", "settings", "pauses")
 

@@ -25,8 +25,8 @@ from queuectl.store.archive import folder_lock as folders
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import UnreachableError
 from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
-from tests.store.peer import Peer
-from tests.store.vocabulary import ACTOR, a_worker, add, claimant, new
+from tests.support.builders import ACTOR, a_worker, add, claimant, new
+from tests.support.peer import Peer
 
 SMALL = 4096
 

@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from queuectl.units import format_size
-from tests.acceptance.cli import PROGRAM
 from tests.acceptance.conftest import queuectl
+from tests.support.command_line import PROGRAM
 
 __all__ = ["queuectl"]
 

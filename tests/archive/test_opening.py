@@ -8,8 +8,8 @@ import pytest
 from queuectl.errors import StoreError
 from queuectl.store import open_store
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
-from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import add, everything, new
+from tests.support.builders import add, everything, new
+from tests.support.peer import Peer, ask_all
 
 
 def old_copy(path):

@@ -18,10 +18,10 @@ from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.protocol import JobFilter
-from tests.acceptance.cli import eventually
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
-from tests.store.vocabulary import add, new
+from tests.support.builders import add, new
+from tests.support.command_line import eventually
 
 TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
 
@@ -233,7 +233,7 @@ def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
     path = damaged()
     program = (
         "import os, sys\nfrom queuectl.store import open_store\nfrom queuectl.runtime import SystemClock\n"
-        "from tests.store.vocabulary import new\n"
+        "from tests.support.builders import new\n"
         "store = open_store(sys.argv[1], SystemClock())\nstore._db.pragma('cache_size', 10)\n"
         "with store.transaction():\n"
         "    store.append([new(f'half-{n}', command='x' * 500) for n in range(500)], 'a@b')\n"
@@ -354,7 +354,7 @@ WRITER = """
 import sys
 from queuectl.store import open_store
 from queuectl.runtime import SystemClock
-from tests.store.vocabulary import add, new
+from tests.support.builders import add, new
 store = open_store(sys.argv[1], SystemClock(), int(sys.argv[2]))
 add(store, new("meanwhile"))
 store.close()

@@ -6,7 +6,7 @@ from queuectl.domain import events as e
 from queuectl.store import open_store
 from queuectl.store.protocol import DamagedEventError
 from tests.archive.logs import live
-from tests.store.vocabulary import a_spec, everything, follow, new
+from tests.support.builders import a_spec, everything, follow, new
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from queuectl.store.codec import digest_of
 from queuectl.store.ndjson import event_line, header_line, read_event
 from queuectl.store.protocol import Head
 from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
-from tests.store.peer import Peer
-from tests.store.vocabulary import ACTOR, add, claimant, new
+from tests.support.builders import ACTOR, add, claimant, new
+from tests.support.peer import Peer
 
 
 def nothing(position):

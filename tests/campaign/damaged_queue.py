@@ -28,7 +28,7 @@ from queuectl.store.protocol import SETTINGS_STREAM
 from tests.archive.damage import PAGE
 from tests.archive.logs import TABLES, checkpoint, is_prefix
 from tests.powerloss.campaign import scratch
-from tests.store.vocabulary import (
+from tests.support.builders import (
     HOUR,
     START,
     SettableClock,

@@ -23,7 +23,7 @@ from tests.campaign.plan import Attempt, Campaign, Control
 from tests.powerloss.campaign import scratch
 from tests.powerloss.trouble import SYNC, WRITE, Once, Quota, ReadOnly, Trouble
 from tests.powerloss.workload import Recording, record
-from tests.store.vocabulary import HOUR, START, SettableClock
+from tests.support.builders import HOUR, START, SettableClock
 
 __all__ = ["CAMPAIGN"]
 

@@ -12,7 +12,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
 from tests.campaign.hostile import altered, text
-from tests.store.vocabulary import a_spec, claimant
+from tests.support.builders import a_spec, claimant
 
 __all__ = ["furnish"]
 

@@ -37,7 +37,7 @@ RULES = [
 ]
 PROPERTIES = ["tests/domain/test_events.py", "tests/domain/test_backoff.py"]
 STORE = [f"tests/store/test_{name}.py" for name in ("append", "tables", "claiming", "enqueueing")]
-LOGS = ["tests/checks/test_fixture_logs.py", "tests/archive/test_lines.py", "tests/past/test_explaining.py"]
+LOGS = ["tests/integrity/test_fixture_logs.py", "tests/archive/test_lines.py", "tests/time_travel/test_explaining.py"]
 QUIETLY = ("-x", "-q", "-p", "no:cacheprovider", "-k", "not [file and not [postgres")
 
 

@@ -25,8 +25,8 @@ from queuectl.store.protocol import JobFilter
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.campaign.queue_model import SECOND, Model, NotAllowedError, NotThereError
 from tests.campaign.seeded_bugs import BUGS, Bug
-from tests.store.places import KINDS, Places
-from tests.store.vocabulary import ACTOR, HOUR, SettableClock, claimant, derived, projected
+from tests.support.builders import ACTOR, HOUR, SettableClock, claimant, derived, projected
+from tests.support.stores import KINDS, Places
 
 __all__ = ["CAMPAIGN"]
 

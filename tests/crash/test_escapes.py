@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from tests.acceptance.cli import Queuectl, Started, alive, eventually, lines
+from tests.support.command_line import Queuectl, Started, alive, eventually, lines
 
 ESCAPE = str(Path(__file__).with_name("escape.py"))
 KINDS = [

@@ -3,7 +3,7 @@
 import subprocess
 from signal import SIGCONT, SIGSTOP
 
-from tests.acceptance.cli import Queuectl, eventually, lines
+from tests.support.command_line import Queuectl, eventually, lines
 
 DETECTOR = """
 if mkdir running 2>/dev/null; then echo $QUEUECTL_RUN >> began; else echo $QUEUECTL_RUN >> overlaps; fi

@@ -9,7 +9,7 @@ import pytest
 
 from queuectl.process import output_files as output
 from queuectl.process.output_files import Capture
-from tests.acceptance.cli import Queuectl, eventually
+from tests.support.command_line import Queuectl, eventually
 
 LIMIT = 64 << 10
 MEBIBYTE = 1 << 20

@@ -19,7 +19,7 @@ from queuectl.runtime import SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.store.protocol import WorkerRow
 from queuectl.worker.reclaimer import Reclaimer
-from tests.acceptance.cli import alive, eventually
+from tests.support.command_line import alive, eventually
 
 SECOND = 1_000_000
 

@@ -20,7 +20,7 @@ from queuectl.process.output_monitor import OutputWatch
 from queuectl.process.protocol import ShortageError
 from queuectl.process.runner import Runner
 from queuectl.runtime import SystemClock
-from tests.acceptance.cli import eventually
+from tests.support.command_line import eventually
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from queuectl.process import procfs as process
 from queuectl.runtime import SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.worker.registration import keep, this_process
-from tests.acceptance.cli import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
+from tests.support.command_line import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:

@@ -28,7 +28,7 @@ from tests.kill.victims import (
     preload,
     start,
 )
-from tests.oracle import Told, faults, log_id, orphans, rows
+from tests.support.oracle import Told, faults, log_id, orphans, rows
 
 __all__ = ["KILLS", "Life"]
 

@@ -20,9 +20,9 @@ from typing import Any
 from msgspec import Struct, field
 
 from queuectl.runtime import SystemClock
-from tests.acceptance.cli import query
 from tests.kill.victims import Build, Victim, preload, start
-from tests.oracle import Told, faults, log_id, orphans, rows
+from tests.support.command_line import query
+from tests.support.oracle import Told, faults, log_id, orphans, rows
 
 __all__ = ["JOBS", "Arena"]
 

@@ -9,10 +9,10 @@ from signal import SIGKILL
 
 import pytest
 
-from tests.acceptance.cli import eventually
 from tests.kill.life import Life, _called_with
 from tests.kill.victims import OF_A_WORKER, OF_EVERY_COMMAND, POINTS, Failpoint, Victim, start
-from tests.oracle import rows
+from tests.support.command_line import eventually
+from tests.support.oracle import rows
 
 COPY = "queuectl.store.archive.sync:Keeper.copy"
 EXECUTE = "queuectl.application.queue:Queue.execute"

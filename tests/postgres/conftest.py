@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.cli import Queuectl, maps
 from tests.acceptance.conftest import namespace
-from tests.oracle import COLUMNS, wrong_in
-from tests.postgres.server import Server, binaries, server
 from tests.store.conftest import clock, home, peers
-from tests.store.places import Places
-from tests.store.vocabulary import SettableClock
+from tests.support.builders import SettableClock
+from tests.support.command_line import Queuectl, maps
+from tests.support.oracle import COLUMNS, wrong_in
+from tests.support.postgres import Server, binaries, server
+from tests.support.stores import Places
 
 __all__ = ["clock", "home", "namespace", "peers"]
 

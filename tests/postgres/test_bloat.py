@@ -11,9 +11,9 @@ from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.commands import Exit, Report
 from queuectl.runtime import SystemClock
 from queuectl.store.postgres.store import PostgresStore
-from tests.acceptance.cli import eventually
-from tests.postgres.server import server
-from tests.store.vocabulary import a_spec, claimant
+from tests.support.builders import a_spec, claimant
+from tests.support.command_line import eventually
+from tests.support.postgres import server
 
 JOBS, AT_ONCE = 1000, 100
 PAGES = 20

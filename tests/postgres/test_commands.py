@@ -14,9 +14,9 @@ from queuectl.store import open_store
 from queuectl.store.postgres import health as postgres_signs
 from queuectl.store.protocol import EventStore
 from queuectl.store.rows import Sign
-from tests.acceptance.cli import Queuectl, check_log, complained, eventually, query
 from tests.postgres.conftest import OnServer
-from tests.store.vocabulary import a_worker, add, new
+from tests.support.builders import a_worker, add, new
+from tests.support.command_line import Queuectl, check_log, complained, eventually, query
 
 
 def lived(queuectl: OnServer) -> None:

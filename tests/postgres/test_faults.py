@@ -20,11 +20,11 @@ from queuectl.runtime import SystemClock, pause
 from queuectl.store import open_store
 from queuectl.store.postgres import connection as postgres_link
 from queuectl.store.postgres.store import PostgresStore
-from tests.acceptance.cli import eventually, lines
 from tests.postgres.conftest import OnServer
-from tests.postgres.server import CRASH, Server, binaries
 from tests.postgres.test_order import check, cut, works
-from tests.store.vocabulary import ACTOR, a_spec, a_worker, add, new
+from tests.support.builders import ACTOR, a_spec, a_worker, add, new
+from tests.support.command_line import eventually, lines
+from tests.support.postgres import CRASH, Server, binaries
 
 RESTARTS = int(os.environ.get("QUEUECTL_RESTARTS", "2"))
 AWAY = int(os.environ.get("QUEUECTL_AWAY", "1"))

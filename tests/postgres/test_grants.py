@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.store.vocabulary import add, new
+from tests.support.builders import add, new
 
 ALLOWED = "SELECT string_agg(privilege, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'])"
 DAMAGE = ["DROP TABLE queuectl.jobs", "ALTER TABLE queuectl.jobs ADD COLUMN more text"]

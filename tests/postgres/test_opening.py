@@ -17,10 +17,10 @@ from queuectl.errors import StoreError, UsageError
 from queuectl.store import is_there, name_of, open_store
 from queuectl.store.postgres.url import SCHEMA, has_password, place_of, without_password
 from queuectl.store.protocol import SETTINGS_STREAM
-from tests.acceptance.cli import complained, eventually
 from tests.postgres.conftest import OnServer
-from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import a_worker, add, claimant, completed, derived, more, new, note, projected, stored
+from tests.support.builders import a_worker, add, claimant, completed, derived, more, new, note, projected, stored
+from tests.support.command_line import complained, eventually
+from tests.support.peer import Peer, ask_all
 
 # ── whose schema ────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,9 +19,9 @@ from queuectl.cli import events
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store.protocol import EventStore, Hints
-from tests.acceptance.cli import eventually
 from tests.store.test_histories import ACTIONS, JOBS, Player, Step
-from tests.store.vocabulary import ACTOR, SettableClock, add, chained, derived, new, projected, stored
+from tests.support.builders import ACTOR, SettableClock, add, chained, derived, new, projected, stored
+from tests.support.command_line import eventually
 
 WRITERS, EACH = map(int, os.environ.get("QUEUECTL_ORDER", "8x12").split("x"))
 PAUSE = "SELECT pg_sleep({})"

@@ -15,7 +15,7 @@ from queuectl.store.postgres.connection import Link
 from queuectl.store.postgres.store import PostgresStore
 from queuectl.worker.claims import Claiming
 from queuectl.worker.results import Results
-from tests.store.vocabulary import ACTOR, a_spec, claimant
+from tests.support.builders import ACTOR, a_spec, claimant
 
 MANY = 10
 

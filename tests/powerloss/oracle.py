@@ -25,8 +25,8 @@ from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import ArchiveError, folder_of, segments
 from queuectl.store.ndjson import event_line
 from queuectl.store.protocol import EventStore, StoredEvent
-from tests.oracle import judged
-from tests.store.vocabulary import HOUR, START, SettableClock, a_spec, claimant
+from tests.support.builders import HOUR, START, SettableClock, a_spec, claimant
+from tests.support.oracle import judged
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
 REFUSED, BROKEN, DAMAGED = "refused", "broken", "damaged"

@@ -26,7 +26,7 @@ from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
 from tests.powerloss.recording import booted, recording
 from tests.powerloss.trouble import SYNC, Trouble
 from tests.powerloss.workload import Recording, begin_unsynced, record
-from tests.store.vocabulary import SettableClock, add, claimant, new
+from tests.support.builders import SettableClock, add, claimant, new
 
 SEEDS = range(6)
 STATES_OF_A_SEED = 250

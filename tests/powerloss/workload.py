@@ -24,7 +24,7 @@ from queuectl.store.sqlite.store import SqliteStore
 from tests.powerloss.disk import Step
 from tests.powerloss.recording import Recorder, recording
 from tests.powerloss.trouble import NowAndThen, Trouble
-from tests.store.vocabulary import SECOND, SettableClock, a_spec, a_worker, claimant
+from tests.support.builders import SECOND, SettableClock, a_spec, a_worker, claimant
 
 OPERATIONS = 60
 SEGMENTS = (6_000, 20_000, 1_000_000)

@@ -14,9 +14,9 @@ from queuectl.maintenance.export import export_log, writing
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
-from tests.acceptance.cli import Done, Queuectl
 from tests.security.tour import tour
-from tests.store.vocabulary import add, new
+from tests.support.builders import add, new
+from tests.support.command_line import Done, Queuectl
 
 
 def wide(folder: Path) -> list[str]:

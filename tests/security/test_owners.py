@@ -14,8 +14,8 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.sqlite.ownership import foreign
-from tests.acceptance.cli import Queuectl, complained
-from tests.store.vocabulary import add, new
+from tests.support.builders import add, new
+from tests.support.command_line import Queuectl, complained
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.acceptance.cli import Queuectl, eventually
 from tests.security.tour import tour
+from tests.support.command_line import Queuectl, eventually
 
 SECRET = "hunter2-7d1c93"
 

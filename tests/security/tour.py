@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.acceptance.cli import Done, Queuectl, eventually
+from tests.support.command_line import Done, Queuectl, eventually
 
 __all__ = ["tour"]
 

@@ -5,8 +5,8 @@ from contextlib import closing
 import pytest
 
 from tests.campaign.simulation import raw_complaint
-from tests.postgres.server import server
 from tests.simulation.simulation import Simulation
+from tests.support.postgres import server
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -8,9 +8,9 @@ import pytest
 
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
-from tests.store.peer import Peer
-from tests.store.places import KINDS, SHARED, Places
-from tests.store.vocabulary import SettableClock
+from tests.support.builders import SettableClock
+from tests.support.peer import Peer
+from tests.support.stores import KINDS, SHARED, Places
 
 
 @pytest.fixture(autouse=True, scope="session")

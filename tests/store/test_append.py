@@ -5,7 +5,7 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
 from queuectl.store.protocol import GENESIS, SETTINGS_STREAM, Change, Head, VersionConflictError, queue_stream
-from tests.store.vocabulary import (
+from tests.support.builders import (
     ACTOR,
     HOUR,
     SECOND,

@@ -10,8 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Cancel
 from queuectl.domain.machine import State
 from queuectl.store.protocol import PAUSE_ALL
-from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import (
+from tests.support.builders import (
     ACTOR,
     SECOND,
     START,
@@ -24,6 +23,7 @@ from tests.store.vocabulary import (
     new,
     retried,
 )
+from tests.support.peer import Peer, ask_all
 
 
 def due(store, *queues, limit=10, now=None, skip=()):

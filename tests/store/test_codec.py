@@ -5,7 +5,7 @@ import pytest
 from queuectl.domain.events import Exited, RecordedEvent
 from queuectl.store import codec
 from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
-from tests.store.vocabulary import a_spec, buried, chained, retried
+from tests.support.builders import a_spec, buried, chained, retried
 
 SALT = bytes(range(16))
 BEFORE = bytes(32)

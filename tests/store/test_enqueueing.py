@@ -7,7 +7,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
 from queuectl.errors import RefusedError, StoreError
 from queuectl.store.protocol import VersionConflictError, queue_stream
-from tests.store.vocabulary import ACTOR, a_spec, add, claimant, everything, more, new, note
+from tests.support.builders import ACTOR, a_spec, add, claimant, everything, more, new, note
 
 
 @pytest.fixture

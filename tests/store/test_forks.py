@@ -10,8 +10,8 @@ import pytest
 from queuectl.errors import StoreError
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
-from tests.store.places import Places
-from tests.store.vocabulary import SettableClock, a_worker, add, chained, new, stored
+from tests.support.builders import SettableClock, a_worker, add, chained, new, stored
+from tests.support.stores import Places
 
 USES: dict[str, Callable[[EventStore], object]] = {
     "reads": lambda store: store.load("a"),

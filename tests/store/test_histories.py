@@ -16,7 +16,7 @@ from queuectl.domain.job import fold
 from queuectl.domain.machine import FINISHED
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store.protocol import PAUSE_ALL, JobFilter
-from tests.store.vocabulary import (
+from tests.support.builders import (
     ACTOR,
     HOUR,
     SECOND,

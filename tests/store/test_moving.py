@@ -7,8 +7,8 @@ from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.maintenance import migrate as migration
 from queuectl.store import open_store
 from queuectl.store.protocol import SETTINGS_STREAM
-from tests.store.places import SHARED, Places
-from tests.store.vocabulary import a_worker, add, buried, claimed, completed, everything, follow, new, note
+from tests.support.builders import a_worker, add, buried, claimed, completed, everything, follow, new, note
+from tests.support.stores import SHARED, Places
 
 
 @pytest.fixture(params=SHARED)

@@ -6,7 +6,7 @@ from queuectl.domain import events as e
 from queuectl.domain.job import fold
 from queuectl.domain.machine import State
 from queuectl.store.protocol import SETTINGS_STREAM, JobFilter, queue_stream
-from tests.store.vocabulary import (
+from tests.support.builders import (
     SECOND,
     a_spec,
     add,

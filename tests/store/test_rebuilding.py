@@ -5,7 +5,7 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.store.protocol import SETTINGS_STREAM, queue_stream
 from queuectl.store.sql.shadow import MADE
-from tests.store.vocabulary import (
+from tests.support.builders import (
     a_spec,
     add,
     buried,

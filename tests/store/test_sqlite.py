@@ -17,7 +17,7 @@ from queuectl.errors import StoreError
 from queuectl.store import codec, open_store
 from queuectl.store.sql.schema import SCHEMA
 from queuectl.store.sqlite.connection import APPLICATION_ID, CHECKPOINT_AFTER, JOURNAL_LIMIT, check_library
-from tests.store.vocabulary import (
+from tests.support.builders import (
     EVENT_COLUMNS,
     SettableClock,
     a_spec,

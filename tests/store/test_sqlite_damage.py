@@ -13,7 +13,7 @@ from queuectl.domain.commands import Exit, Report
 from queuectl.errors import StoreError
 from queuectl.store import open_store
 from queuectl.store.protocol import SETTINGS_STREAM, DamagedEventError, JobFilter
-from tests.store.vocabulary import (
+from tests.support.builders import (
     ACTOR,
     SECOND,
     SettableClock,

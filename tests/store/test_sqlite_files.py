@@ -15,13 +15,13 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.meta import FORMAT
 from queuectl.store.sqlite import connection
-from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import (
+from tests.support.builders import (
     a_worker,
     add,
     everything,
     new,
 )
+from tests.support.peer import Peer, ask_all
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from queuectl.domain import events as e
 from queuectl.domain.machine import State
 from queuectl.store.projections import DLQ, JOBS
 from queuectl.store.protocol import PAUSE_ALL, SETTINGS_STREAM, Change, Count, JobFilter, queue_stream
-from tests.store.vocabulary import (
+from tests.support.builders import (
     ACTOR,
     SECOND,
     START,

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
 from queuectl.store.protocol import SETTINGS_STREAM
-from tests.store.vocabulary import (
+from tests.support.builders import (
     START,
     a_worker,
     add,

@@ -12,7 +12,7 @@ from queuectl.process.protocol import same_process
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore, WorkerRow
 from queuectl.worker.registration import AT_LEAST, Name, default_name, keep, this_process
-from tests.store.vocabulary import SettableClock, a_worker
+from tests.support.builders import SettableClock, a_worker
 
 LEASE = 30_000_000
 HERE = a_worker("w", host="here", boot_id="here", pid=1)

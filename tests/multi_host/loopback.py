@@ -9,8 +9,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tests.hosts.host import Hosts, Remote
-from tests.postgres.server import Server, binaries
+from tests.multi_host.host import Hosts, Remote
+from tests.support.postgres import Server, binaries
 
 __all__ = ["Loopback"]
 

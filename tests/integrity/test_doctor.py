@@ -11,10 +11,10 @@ import pytest
 
 from queuectl.checks import doctor
 from queuectl.checks.doctor import NETWORKED, Finding
-from tests.acceptance.cli import Queuectl, eventually, lines
 from tests.archive.logs import checkpoint
-from tests.checks.queues import opened, wreck
-from tests.store.vocabulary import SECOND, SettableClock, add, new
+from tests.support.builders import SECOND, SettableClock, add, new
+from tests.support.command_line import Queuectl, eventually, lines
+from tests.support.queues import opened, wreck
 
 
 def wrong(findings) -> dict[str, Finding]:

@@ -14,7 +14,7 @@ from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.protocol import EventStore
-from tests.store.vocabulary import ACTOR, SECOND, SettableClock, a_spec, claimant
+from tests.support.builders import ACTOR, SECOND, SettableClock, a_spec, claimant
 
 TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_replace")
 

@@ -14,8 +14,8 @@ from queuectl.store.archive import archive
 from queuectl.store.protocol import Change
 from tests.archive.damage import disarrange
 from tests.campaign import damaged_queue as queue
-from tests.checks.queues import opened, wander, wreck
-from tests.store.vocabulary import SECOND, SettableClock, add, claimed, completed, more, new, retried
+from tests.support.builders import SECOND, SettableClock, add, claimed, completed, more, new, retried
+from tests.support.queues import opened, wander, wreck
 
 
 def checked(path: Path, job_id: str | None = None, **options) -> Report:

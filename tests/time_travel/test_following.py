@@ -14,15 +14,15 @@ import pytest
 from queuectl.domain.events import Purged
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
-from tests.acceptance.cli import PROGRAM, Queuectl, eventually
-from tests.store.vocabulary import SettableClock, add, claimed, completed, more, new
+from tests.support.builders import SettableClock, add, claimed, completed, more, new
+from tests.support.command_line import PROGRAM, Queuectl, eventually
 
 WRITER = """
 import sys
 from queuectl.application.queue import NewJob, Queue
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.store.vocabulary import a_spec, claimed, completed, more
+from tests.support.builders import a_spec, claimed, completed, more
 store = open_store(sys.argv[1], SystemClock())
 for batch in range(int(sys.argv[2])):
     ids = [f"job-{batch}-{number}" for number in range(5)]

@@ -7,8 +7,7 @@ import pytest
 
 from queuectl.checks.audit import KEPT, RULES, Finding, audit
 from queuectl.domain import events as e
-from tests.checks.queues import opened, wander
-from tests.store.vocabulary import (
+from tests.support.builders import (
     HOUR,
     SECOND,
     START,
@@ -19,6 +18,7 @@ from tests.store.vocabulary import (
     completed,
     retried,
 )
+from tests.support.queues import opened, wander
 
 Step = tuple[str, e.Event]
 STEP = 10 * SECOND

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, complained, eventually, query
+from tests.support.command_line import Queuectl, complained, eventually, query
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.store.protocol import StoredEvent
-from tests.acceptance.cli import Queuectl, complained, query
-from tests.checks.queues import opened, tables, wreck
-from tests.store.vocabulary import SettableClock, add, chained, claimed, follow, more, stored
+from tests.support.builders import SettableClock, add, chained, claimed, follow, more, stored
+from tests.support.command_line import Queuectl, complained, query
+from tests.support.queues import opened, tables, wreck
 
 
 @pytest.fixture

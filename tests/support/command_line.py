@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
-from tests.oracle import misbehaved
+from tests.support.oracle import misbehaved
 
 PROGRAM = str(Path(sys.executable).with_name("queuectl"))
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from pathlib import Path
 from queuectl.runtime import Clock
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
-from tests.postgres.server import server
+from tests.support.postgres import server
 
 KINDS: dict[str, Callable[[Path, int], str]] = {
     "memory": lambda folder, number: ":memory:",

@@ -9,8 +9,8 @@ import pytest
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore
 from tests.acceptance.conftest import queuectl
-from tests.store.places import KINDS
-from tests.store.vocabulary import SettableClock
+from tests.support.builders import SettableClock
+from tests.support.stores import KINDS
 
 __all__ = ["queuectl"]
 

@@ -17,7 +17,7 @@ from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.protocol import EventStore, JobFilter
-from tests.store.vocabulary import ACTOR, a_spec, claimant, new
+from tests.support.builders import ACTOR, a_spec, claimant, new
 
 ANSWER_WITHIN = 60
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ class Peer:
 
     def __init__(self, **popen: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.store.peer"],
+            [sys.executable, "-m", "tests.support.peer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,10 +11,10 @@ from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
 from queuectl.store.projections import VERSION
 from queuectl.store.sql import rebuild as rebuilding
-from tests.acceptance.cli import eventually
-from tests.checks.queues import NAMES, opened, tables, wreck
-from tests.store.peer import Peer, ask_all
-from tests.store.vocabulary import add, new
+from tests.support.builders import add, new
+from tests.support.command_line import eventually
+from tests.support.peer import Peer, ask_all
+from tests.support.queues import NAMES, opened, tables, wreck
 
 ROOT = Path(__file__).resolve().parents[2]
 

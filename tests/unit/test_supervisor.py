@@ -7,7 +7,7 @@ import pytest
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.worker.supervisor import LONGEST_WAIT, LOOK_EVERY, Supervisor
-from tests.store.vocabulary import SettableClock
+from tests.support.builders import SettableClock
 
 
 @dataclass

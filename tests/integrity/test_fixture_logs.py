@@ -13,9 +13,9 @@ from queuectl.domain import events as e
 from queuectl.domain.events import EVENT_TYPES, type_of
 from queuectl.store.codec import UPCASTERS, decode
 from queuectl.store.protocol import StoredEvent
-from tests.checks.fixture_logs import DATA, NAMES, every_type, older, read, rows, to_seconds
-from tests.checks.queues import opened, tables
-from tests.store.vocabulary import chained
+from tests.integrity.fixture_logs import DATA, NAMES, every_type, older, read, rows, to_seconds
+from tests.support.builders import chained
+from tests.support.queues import opened, tables
 
 NEEDED = {"log-0": {("completed", 0): to_seconds}}
 

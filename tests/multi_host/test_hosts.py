@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from tests.acceptance.cli import eventually, lines
-from tests.hosts.host import PROGRAM, Host, Hosts, Remote
-from tests.hosts.loopback import Neighbour
+from tests.multi_host.host import PROGRAM, Host, Hosts, Remote
+from tests.multi_host.loopback import Neighbour
+from tests.support.command_line import eventually, lines
 
 LEASE, HOUR = "3s", 3600
 SLOTS, WORKERS = 4, 6

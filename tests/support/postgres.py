@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.acceptance.cli import eventually
+from tests.support.command_line import eventually
 
 __all__ = ["CRASH", "Server", "binaries", "server"]
 

@@ -7,7 +7,7 @@ from queuectl.application.explain import explain
 from queuectl.domain import events as e
 from queuectl.store.past import as_of
 from queuectl.store.protocol import PAUSE_ALL, queue_stream
-from tests.store.vocabulary import (
+from tests.support.builders import (
     HOUR,
     SECOND,
     a_spec,

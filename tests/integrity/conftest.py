@@ -8,8 +8,8 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.store.protocol import SETTINGS_STREAM
 from tests.acceptance.conftest import queuectl
-from tests.checks.queues import opened, wander
-from tests.store.vocabulary import SettableClock, add, buried, claimed, completed, follow, new, note, retried
+from tests.support.builders import SettableClock, add, buried, claimed, completed, follow, new, note, retried
+from tests.support.queues import opened, wander
 
 __all__ = ["queuectl"]
 

@@ -8,7 +8,7 @@ from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.store.past import as_of, changed_jobs, position_at
 from queuectl.store.protocol import SETTINGS_STREAM, JobFilter
 from queuectl.units import format_time
-from tests.store.vocabulary import (
+from tests.support.builders import (
     ACTOR,
     SECOND,
     START,

@@ -13,7 +13,7 @@ from queuectl.store import open_store, projections
 from queuectl.store.past import as_of
 from queuectl.store.protocol import EventStore, JobFilter, RecordedEvent
 from tests.store.test_histories import ACTIONS, JOBS, OFTEN, Player, Step, histories
-from tests.store.vocabulary import ACTOR, SECOND, START, SettableClock
+from tests.support.builders import ACTOR, SECOND, START, SettableClock
 
 FILTERS = [
     JobFilter(),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from queuectl.store import open_store
-from tests.acceptance.cli import eventually
-from tests.checks.queues import TRIGGERS, wander
-from tests.oracle import Told, faults, log_id, orphans, rows
-from tests.store.vocabulary import HOUR, SettableClock, add, claimed, more, new
+from tests.support.builders import HOUR, SettableClock, add, claimed, more, new
+from tests.support.command_line import eventually
+from tests.support.oracle import Told, faults, log_id, orphans, rows
+from tests.support.queues import TRIGGERS, wander
 
 Wreck = Callable[[str], Told | None]
 

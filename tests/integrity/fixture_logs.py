@@ -1,6 +1,6 @@
 """Logs that every later version has to open: how they are made, and how they are read.
 
-    python -m tests.checks.fixture_logs
+    python -m tests.integrity.fixture_logs
 
 writes the log of this version, with every event type and odd values, and one of an invented older schema. A file that
 was released is never written again: a new version adds its own.
@@ -15,7 +15,7 @@ import msgspec
 
 from queuectl.domain import events as e
 from queuectl.store.protocol import SETTINGS_STREAM, StoredEvent, queue_stream, worker_stream
-from tests.store.vocabulary import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
+from tests.support.builders import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
 
 DATA = Path(__file__).parent.parent / "data"
 NAMES = ("log-1", "log-0")
@@ -131,7 +131,7 @@ def write(name: str, log: list[StoredEvent], tables: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from tests.checks.test_fixture_logs import tables_of
+    from tests.integrity.test_fixture_logs import tables_of
 
     write("log-1", rows(every_type()), tables_of(rows(every_type())))
     write("log-0", older(), tables_of(older(), {("completed", 0): to_seconds}))

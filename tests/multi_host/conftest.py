@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.host import Hosts
-from tests.hosts.loopback import Loopback
-from tests.hosts.namespaces import Namespaces
+from tests.multi_host.host import Hosts
+from tests.multi_host.loopback import Loopback
+from tests.multi_host.namespaces import Namespaces
 
 
 @cache

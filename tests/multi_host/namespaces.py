@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.hosts.host import Hosts, Remote
-from tests.postgres.server import Server, binaries
+from tests.multi_host.host import Hosts, Remote
+from tests.support.postgres import Server, binaries
 
 __all__ = ["Namespaces"]
 
