@@ -162,7 +162,7 @@ def _build(files: Files, old: str, folder: str) -> None:
         if content is None:
             os.mkdir(place)
         else:
-            with open(place, "wb") as file:
+            with open(place, "xb") as file:
                 file.write(content)
 
 

@@ -51,6 +51,11 @@ class Recorder:
             self.steps.append(Name(path, self._made))
         return self._files[path]
 
+    def nameless(self) -> int:
+        """The number of a file that SQLite unlinks as soon as it is open: no power cut leaves it."""
+        self._made += 1
+        return self._made
+
     def folder(self, path: str) -> None:
         self._files[path] = FOLDER
         self.steps.append(Name(path, FOLDER))
@@ -124,8 +129,7 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._recorder = recorder
-        self._temporary = None if path else f"temporary {id(self)}"
-        self._file = recorder.file(path or f"temporary {id(self)}")
+        self._file = recorder.file(path) if path else recorder.nameless()
         # The first sync of a new journal also syncs its folder: UNIXFILE_DIRSYNC in SQLite's os_unix.c.
         journal = flags[0] & (apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL)
         self._folder = os.path.dirname(path) if path and journal else None
@@ -135,8 +139,6 @@ class _File(apsw.VFSFile):
     def xClose(self) -> None:
         self._recorder.open.remove(self)
         super().xClose()
-        if self._temporary:
-            self._recorder.removed(self._temporary)
 
     def owe(self, file: int, error: int) -> None:
         """A sync by another one has failed."""

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from signal import SIG_DFL, SIGHUP, SIGINT, SIGKILL, SIGTERM, signal
+from signal import SIGKILL, SIGTERM
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
@@ -38,7 +38,6 @@ class Started:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                preexec_fn=_interruptible,  # noqa: PLW1509 (the tests have one thread)
                 **options,
             )
         self.pid = self.process.pid
@@ -185,12 +184,6 @@ class Queuectl:
         rows = query(db or self.db, f"SELECT stream_id, data FROM events WHERE type = '{kind}' ORDER BY position")
         found = [{"stream_id": stream, **json.loads(data)} for stream, data in rows]
         return [{name: value for name, value in event.items() if name != "type"} for event in found]
-
-
-def _interruptible() -> None:
-    """Ctrl-C and a closed terminal reach it also when the tests run in the background, where they may be ignored."""
-    signal(SIGINT, SIG_DFL)
-    signal(SIGHUP, SIG_DFL)
 
 
 def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
