@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from queuectl.domain.events import Claimed, type_of
 from queuectl.errors import StoreError
 from queuectl.process import procfs as process
+from queuectl.process.output_files import can_name_files
 from queuectl.store.protocol import RECOVER, DamagedEventError, EventStore, advised
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import counted, format_duration, format_size, local_time
@@ -79,18 +80,9 @@ def installation() -> Iterator[Finding]:
         yield Finding("orphans", "ok", "workers adopt the orphans of their jobs")
     else:
         yield Finding("orphans", "warning", "no subreaper here: a job's orphans may escape its worker")
-    yield _cgroup()
     if os.geteuid() == 0:
         what = "this is root: workers that it starts run every job as root"
         yield Finding("user", "warning", what, "queuectl run, as a user of its own that owns the queue")
-
-
-def _cgroup() -> Finding:
-    with suppress(OSError), open("/proc/self/cgroup", encoding="ascii") as file:
-        folder = f"/sys/fs/cgroup{file.read().strip().rpartition('::')[2]}"
-        if os.access(os.path.join(folder, "cgroup.procs"), os.W_OK):
-            return Finding("cgroup", "ok", "a cgroup is delegated to us")
-    return Finding("cgroup", "ok", "no cgroup is delegated to us: processes are found by their lock and run token")
 
 
 # ── the files ───────────────────────────────────────────────────────────────────────────────────────────
@@ -169,11 +161,9 @@ def _free(folder: str) -> Finding:
 
 
 def _nameless(folder: str) -> Finding:
-    try:
-        os.close(os.open(folder, getattr(os, "O_TMPFILE", 0) | os.O_RDWR))
-    except OSError:
-        return Finding("output", "ok", "no nameless files here: every run's output has a file from its start")
-    return Finding("output", "ok", "output stays in nameless files until it is worth keeping")
+    if can_name_files(folder):
+        return Finding("output", "ok", "short output needs no files")
+    return Finding("output", "ok", "every run makes two files for its output (no nameless files on this system)")
 
 
 def _wal(size: int) -> Finding:

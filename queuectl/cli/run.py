@@ -18,6 +18,7 @@ from queuectl.process import procfs as process
 from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store import file_of, is_postgres
+from queuectl.store.postgres.url import has_password
 from queuectl.store.protocol import EventStore, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.loop import Worker, WorkerOptions
@@ -88,9 +89,8 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     make_folder(store.output_folder)
     wakeup = Wakeup(store.wake_file, stop, _patiently(store.hints, _sleep))
     row = _named(session, store, name, options, wakeup.sleep)
-    environ = {**os.environ, "QUEUECTL_DB": session.url if is_postgres(session.url) else file_of(session.url)}
     mine = (store.output_folder, store.log_id, row.name)
-    runner = Runner(*mine, session.clock, max_output, environ, store.spans_hosts)
+    runner = Runner(*mine, session.clock, max_output, _environ(session.url), store.spans_hosts)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
     _warn_root(row.name)
@@ -105,6 +105,16 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
     if worker.failure is not None:
         raise worker.failure
     _patiently(worker.finish, wakeup.sleep)
+
+
+def _environ(url: str) -> dict[str, str]:
+    """The environment that jobs inherit: it names the queue, unless its URL has a password."""
+    environ = {name: value for name, value in os.environ.items() if name != "QUEUECTL_DB"}
+    if not is_postgres(url):
+        environ["QUEUECTL_DB"] = file_of(url)
+    elif not has_password(url):
+        environ["QUEUECTL_DB"] = url
+    return environ
 
 
 def _warn_root(name: str) -> None:

@@ -1,65 +1,167 @@
-"""The lock that a job's processes hold for as long as any of them lives, also after their worker was killed.
+"""The lock file of a queue on this machine: locks that live exactly as long as the processes that carry them.
 
-All runs of a queue share one lock file; a job's lock is the byte at its position. The lock belongs to the open
-file description that the job's processes inherit, so the kernel drops it when the last of them is gone
-(fcntl(2), open file description locks). A job has one lock, whatever the run: two runs never overlap.
+The byte at a job's position is the job's lock: every process of a run inherits it. One byte far above all positions is
+a worker's lock: the worker has it for its life. A lock belongs to the open file description (fcntl(2), "open file
+description locks"), so the kernel drops it when the last process that has it is gone, whatever killed it. A job has one
+lock whatever the run, so two runs never overlap.
+
+The file's content is four bytes for each position: the run of that job that was started last. A copy of the queue has
+a lock file of its own: device and inode, its `identity`, tell the two apart.
 """
 
 import fcntl
 import os
+import resource
 import struct
+from contextlib import suppress
+from hashlib import sha256
 
 from queuectl.errors import StoreBusyError, StoreError
-from queuectl.process.protocol import SHORTAGES
+from queuectl.process.protocol import SHORTAGES, Identity
 
-__all__ = ["LOCK_DESCRIPTOR", "holds", "lock_file", "take"]
+__all__ = ["LOCK_DESCRIPTOR", "LockFile", "lock_descriptor", "lock_file", "works_here"]
 
 LOCK_DESCRIPTOR = 250
-"""Where a job's processes have it: high, so that a script's own `exec 3>&-` does not hit it."""
+"""The number that a job's processes have the lock under: high, so that a script's own `exec 3>&-` does not close it."""
 
 _FLOCK = struct.Struct("hhqqi4x")
+_RUN = struct.Struct("<I")
+_WORKERS = 1 << 62
+_MAX_RUN = 0xFFFFFFFF
 
 
 def lock_file(output_folder: str) -> str:
-    """The lock file of a queue."""
+    """The path of a queue's lock file."""
     return os.path.join(output_folder, ".locks")
 
 
-def take(path: str, position: int) -> int | None:
-    """An open descriptor with the lock of the job enqueued at `position`; None when others hold it.
+def lock_descriptor() -> int:
+    """Where a job gets its lock: at `LOCK_DESCRIPTOR`, or the highest number that the limit on open files allows."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return LOCK_DESCRIPTOR if allowed == resource.RLIM_INFINITY else min(LOCK_DESCRIPTOR, allowed - 1)
 
-    Raises StoreBusyError while the machine is short of descriptors or memory, StoreError when it cannot be had at all.
+
+class LockFile:
+    """The lock file at `path`, for a worker: made when it is missing. `me` is this process, whose lock is taken.
+
+    `any_home`: the queue is on a server, and its lock file below another QUEUECTL_HOME counts as this one too.
     """
-    try:
-        return _take(path, position)
-    except OSError as error:
-        kind = StoreBusyError if error.errno in SHORTAGES else StoreError
-        raise kind(f"cannot lock a job in {path}: {error.strerror}") from error
 
+    def __init__(self, path: str, me: Identity, any_home: bool = False) -> None:
+        self.path, self._any_home = path, any_home
+        self._own = _open(path)
+        stat = os.fstat(self._own)
+        self.identity = _identity(stat)
+        _lock(self._own, _worker_byte(me))  # two runners of one process (tests) share it
+        self._in_proc = (
+            _name_in_proc(self._own) or f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+        )
 
-def _take(path: str, position: int) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0))
-    except BlockingIOError:
+    def take(self, position: int) -> int | None:
+        """An open descriptor with the lock of the job enqueued at `position`; None while others have it.
+
+        Raises StoreBusyError while the machine is short of descriptors or memory, StoreError when it never can be had.
+        """
+        descriptor = _open(self.path)
+        try:
+            if _lock(descriptor, position):
+                return descriptor
+        except OSError as error:
+            os.close(descriptor)
+            raise _cannot_lock(self.path, error) from error
         os.close(descriptor)
         return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
+    def works(self, who: Identity) -> bool:
+        """Whether a worker that has its lock in this file lives, in whatever pid namespace."""
+        return _is_locked(self._own, _worker_byte(who))
 
-def holds(pid: int, path: str, position: int, *, anywhere: bool = False) -> bool:
-    """Whether a process has inherited the lock of the job enqueued at `position`.
+    def mark_started(self, descriptor: int, position: int, run: int) -> None:
+        """Note that a run is about to start, through the job's own descriptor. Raises OSError."""
+        os.pwrite(descriptor, _RUN.pack(run & _MAX_RUN), position * _RUN.size)
 
-    `anywhere`: also in the queue's folder below another QUEUECTL_HOME; a server's queue has one of a name of its own.
-    """
-    try:
-        found = os.readlink(f"/proc/{pid}/fd/{LOCK_DESCRIPTOR}")
-        if found != path and not (anywhere and found.split("/")[-2:] == path.split("/")[-2:]):
-            return False
-        with open(f"/proc/{pid}/fdinfo/{LOCK_DESCRIPTOR}", encoding="ascii") as file:
-            return any(line.startswith("lock:") and line.split()[-2:] == [str(position)] * 2 for line in file)
-    except OSError:
+    def was_started(self, position: int, run: int) -> bool:
+        """Whether a run was started, as far as this boot of the machine knows: the mark is not synced to the disk."""
+        return os.pread(self._own, _RUN.size, position * _RUN.size) == _RUN.pack(run & _MAX_RUN)
+
+    def is_held_by(self, pid: int, position: int) -> bool:
+        """Whether a process has inherited the lock of the job enqueued at `position`."""
+        if self._holds_at(pid, LOCK_DESCRIPTOR, position):
+            return True
+        highest = _highest_descriptor(pid)  # where the limit on open files is lower
+        return highest is not None and self._holds_at(pid, highest, position)
+
+    def _holds_at(self, pid: int, number: int, position: int) -> bool:
+        where = [str(position)] * 2
+        with suppress(OSError), open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+            locks = [line.split()[-3:] for line in file if line.startswith("lock:")]
+            if [self._in_proc, *where] in locks:
+                return True
+            return self._any_home and where in [lock[1:] for lock in locks] and self._is_of_this_queue(pid, number)
         return False
+
+    def _is_of_this_queue(self, pid: int, number: int) -> bool:
+        """By the folder, which is named after the queue's place on its server."""
+        return os.readlink(f"/proc/{pid}/fd/{number}").split("/")[-2:] == self.path.split("/")[-2:]
+
+
+def works_here(output_folder: str, identity: str, who: Identity) -> bool | None:
+    """Whether a worker lives that took its lock in the lock file of that identity; None when this is another file."""
+    with suppress(OSError):
+        descriptor = os.open(lock_file(output_folder), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _is_locked(descriptor, _worker_byte(who)) if _identity(os.fstat(descriptor)) == identity else None
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot_lock(path, error) from error
+
+
+def _cannot_lock(path: str, error: OSError) -> StoreError:
+    kind = StoreBusyError if error.errno in SHORTAGES else StoreError
+    return kind(f"cannot lock a job in {path}: {error.strerror}")
+
+
+def _lock(descriptor: int, byte: int) -> bool:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(descriptor: int, byte: int) -> bool:
+    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted)
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+def _worker_byte(who: Identity) -> int:
+    """Where a worker's lock is: computed from its identity, so that nobody has to be asked."""
+    text = f"{who.boot_id}:{who.pid_namespace}:{who.pid}:{who.pid_started_at}"
+    return _WORKERS | int.from_bytes(sha256(text.encode()).digest()[:7])
+
+
+def _identity(stat: os.stat_result) -> str:
+    return f"{stat.st_dev:x}.{stat.st_ino:x}"
+
+
+def _name_in_proc(descriptor: int) -> str:
+    """The file as /proc names it at each lock: not always by the device that stat(2) tells."""
+    with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+        return next((line.split()[-3] for line in file if line.startswith("lock:")), "")
+    return ""
+
+
+def _highest_descriptor(pid: int) -> int | None:
+    with suppress(OSError):
+        return max(
+            (number for number in map(int, os.listdir(f"/proc/{pid}/fd")) if number < LOCK_DESCRIPTOR), default=None
+        )
+    return None

@@ -1,59 +1,59 @@
-"""What is left of a lost worker's runs: known by the token and the lock that a run's processes carry, and killed."""
+"""Finds and kills what is left of a lost worker's runs, by the token and the lock that a run's processes carry."""
 
 import os
 import signal
 
 from queuectl.domain.job import Job
-from queuectl.process import job_lock as runlock
-from queuectl.process import procfs as process
+from queuectl.process import procfs
+from queuectl.process.job_lock import LockFile
 
-__all__ = ["TOKEN", "Traces"]
+__all__ = ["TOKEN", "LostRuns"]
 
 TOKEN = "QUEUECTL_RUN_TOKEN"
 
 
-class Traces:
-    """The traces that runs of one queue leave. `locks` is its lock file, `log_id` tells it from any other queue.
+class LostRuns:
+    """The runs of one queue that lost workers have left. `scope` tells this queue from every other, copies included."""
 
-    `spans_hosts`: it is on a server, so that another lock file below another QUEUECTL_HOME is its own too.
-    """
-
-    def __init__(self, locks: str, log_id: str, spans_hosts: bool = False) -> None:
-        self._locks, self._log_id, self._spans_hosts = locks, log_id, spans_hosts
+    def __init__(self, locks: LockFile, scope: str) -> None:
+        self._locks, self._scope = locks, scope
 
     def token(self, job: Job) -> bytes:
-        """The variable by which the processes of a run are known, `NAME=value`: unlike those of any other queue."""
-        return f"{TOKEN}={self._log_id}:{job.position}:{job.run}".encode()
+        """The variable that the processes of a run are known by, as `NAME=value`."""
+        return f"{TOKEN}={self._scope}:{job.position}:{job.run}".encode()
 
     def clear(self, job: Job) -> bool:
         """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
-        found = [pid for pid in process.every_process() if self._is_left(pid, job)]
-        sessions = {process.session(pid) for pid in found} - {0, os.getsid(0)}
-        process.kill(
-            process.every_process() if found else (),
-            signal.SIGKILL,
-            lambda pid: process.session(pid) in sessions or self._is_left(pid, job),
-        )
+        found = [pid for pid in procfs.every_process() if self._is_left(pid, job)]
         if found:
+            self._kill(job, found)
             return False
-        lock = runlock.take(self._locks, job.position)
+        lock = self._locks.take(job.position)
         if lock is None:
-            _kill_claimant(job)
+            self._kill_claimant(job)
             return False
         os.close(lock)
         return True
 
+    def _kill(self, job: Job, found: list[int]) -> None:
+        """Kill these, and whoever shares a session with one of them."""
+        sessions = {procfs.session(pid) for pid in found} - {0, os.getsid(0)}
+        procfs.kill(
+            procfs.every_process(),
+            signal.SIGKILL,
+            lambda pid: procfs.session(pid) in sessions or self._is_left(pid, job),
+        )
+
     def _is_left(self, pid: int, job: Job) -> bool:
-        """Whether a process is the run's. Its worker is not, though it may hold the lock, nor are those beside it."""
-        if pid in (os.getpid(), job.claim.pid if job.claim else 0) or process.is_zombie(pid):
+        """Whether a process is the run's. The worker that claimed it is not, though it may have the lock."""
+        if pid in (os.getpid(), job.claim.pid if job.claim else 0) or procfs.is_zombie(pid):
             return False
-        if self.token(job) in process.environment(pid).split(b"\0"):
+        if self.token(job) in procfs.environment(pid).split(b"\0"):
             return True
-        return runlock.holds(pid, self._locks, job.position, anywhere=self._spans_hosts)
+        return self._locks.is_held_by(pid, job.position)
 
-
-def _kill_claimant(job: Job) -> None:
-    """The lock is held although no process of the run is left: its worker stopped between claim and start."""
-    claim = job.claim
-    if claim is not None and process.alive(claim, spans_hosts=True):
-        process.kill([claim.pid], signal.SIGKILL, lambda _: bool(process.alive(claim, spans_hosts=True)))
+    def _kill_claimant(self, job: Job) -> None:
+        """The lock is taken although no process of the run is left: its worker hangs between claim and start."""
+        claim = job.claim
+        if claim is not None and self._locks.works(claim):
+            procfs.kill([claim.pid], signal.SIGKILL, lambda _: bool(procfs.alive(claim, spans_hosts=True)))

@@ -1,7 +1,7 @@
-"""What a job prints goes to files, not pipes: `<folder>/<job>/<run>.stdout` and `.stderr`.
+"""The output files of a job: it prints to `<folder>/<job>/<run>.stdout` and `.stderr`, not to pipes.
 
-The last 4 KiB are the tail that the event carries. A file is made without a name and gets one when the run has
-lasted a moment or has more to say than the tail holds, so that short and quiet jobs cost the folder nothing.
+The event of the run's end carries the last 4 KiB, the tail. A file is made without a name and gets one when the run
+lasts a moment or prints more than the tail holds, so that short and quiet jobs leave nothing in the folder.
 """
 
 import os
@@ -10,9 +10,19 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from queuectl.store.protocol import is_id
-
-__all__ = ["STREAMS", "TAIL", "Capture", "Descriptors", "cut_mark", "next_data", "paths", "remove", "tail", "text_of"]
+__all__ = [
+    "STREAMS",
+    "TAIL",
+    "Capture",
+    "Descriptors",
+    "can_name_files",
+    "cut_mark",
+    "next_data",
+    "paths",
+    "remove",
+    "tail",
+    "text_of",
+]
 
 TAIL = 4096
 """Bytes of each stream that the event of a run's end carries."""
@@ -29,7 +39,7 @@ Descriptors = tuple[int, int]
 
 @dataclass(slots=True)
 class _File:
-    """One stream's file. Bytes from `head` to `hole_end` are a hole, and `lost` more were cut off there."""
+    """One stream's file. The bytes from `head` to `hole_end` are a hole; `lost` more were cut off after `head`."""
 
     descriptor: int
     path: str
@@ -39,13 +49,13 @@ class _File:
 
     @property
     def cut(self) -> int:
-        """Bytes that are gone from the middle."""
+        """Bytes that were removed from the middle."""
         return max(0, self.hole_end - self.head) + self.lost
 
-    def hold_to(self, limit: int) -> None:
+    def trim(self, limit: int) -> None:
         """Free the middle of a file that takes more than `limit` bytes.
 
-        A hole (fallocate(2)) does not race with whoever appends; where the file system has none, the end is cut off.
+        A hole (fallocate(2)) does not race with writers that append; a file system without holes gets the end cut off.
         """
         size = self._size()
         if size <= limit or size - max(0, self.hole_end - self.head) <= limit:
@@ -60,7 +70,7 @@ class _File:
             self.lost += size - self.head
 
     def _size(self) -> int:
-        """How long it is. What a job takes back of its output (`: > /dev/stdout`) takes a hole and a cut along."""
+        """Current file size. If the job truncated its own output (`: > /dev/stdout`), reset the hole and the count."""
         size = os.fstat(self.descriptor).st_size
         if size < self.hole_end:
             self.hole_end = self._first_data(size)
@@ -69,14 +79,14 @@ class _File:
         return size
 
     def _first_data(self, size: int) -> int:
-        """Where the hole ends, if one is left: behind the head there may be new data already."""
+        """Where the hole ends, if there still is one: new data may follow the head already."""
         try:
-            return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # appending does not ask where that is
+            return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # O_APPEND ignores the offset that this moves
         except OSError:
             return size
 
     def last(self) -> tuple[str, bool]:
-        """The tail, and whether it is all there ever was, byte for byte."""
+        """The tail, and whether it is the whole output, byte for byte."""
         self._size()
         raw, size = _last_bytes(self.descriptor)
         if not size:
@@ -85,7 +95,7 @@ class _File:
         return text, size == len(raw) and not self.cut and text.encode() == raw
 
     def close_gap(self) -> None:
-        """Put a plain file, head, mark and tail, in the place of the one with a hole."""
+        """Replace a file that has a hole by a plain one: head, mark, tail."""
         size = self._size()
         target = f"{self.path}.whole"
         copy = os.open(target, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -100,10 +110,10 @@ class _File:
 
 @dataclass(slots=True, eq=False)
 class Capture:
-    """The two output files of one run, held open by its worker; `spare` are files to use again.
+    """The two output files of one run, open in its worker. `spare` are empty nameless files from an earlier run.
 
-    `limit` bounds what each takes on the disk, in bytes: half of it for the head, half for the tail. `lamented`: that
-    they cannot be looked after has been said.
+    `limit` is how many bytes each may take on the disk: half for the head, half for the tail. `nameless`: a file can be
+    made without a name and named later (`can_name_files`). `warned`: that they cannot be maintained was logged.
     """
 
     folder: str
@@ -111,8 +121,9 @@ class Capture:
     run: int
     limit: int
     spare: Descriptors | None = None
+    nameless: bool = True
     published: bool = False
-    lamented: bool = False
+    warned: bool = False
     _files: list[_File] = field(default_factory=list)
     _whole: tuple[bool, bool] = (True, True)
     _ended: bool = False
@@ -129,13 +140,14 @@ class Capture:
 
     @property
     def descriptors(self) -> Descriptors:
-        """What the command gets as stdout and stderr."""
+        """The command's stdout and stderr."""
         return self._files[0].descriptor, self._files[1].descriptor
 
     def _create(self, path: str) -> int:
-        """A file for appending (0600), without a name where the system can do that."""
-        with suppress(OSError, AttributeError):
-            return os.open(self.folder, _OPEN | os.O_TMPFILE, 0o600)
+        """A file for appending (0600), without a name where that is possible."""
+        if self.nameless:
+            with suppress(OSError, AttributeError):
+                return os.open(self.folder, _OPEN | os.O_TMPFILE, 0o600)
         self._make_folder()
         self.published = True
         return os.open(path, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -145,20 +157,19 @@ class Capture:
             os.mkdir(os.path.join(self.folder, self.job_id), 0o700)
 
     def publish(self) -> None:
-        """Give the files their names, for whoever wants to read them while the run is on."""
+        """Give the files their names, so that they can be read during the run."""
         if self.published or self._ended:
             return
         self._make_folder()
         for file in self._files:
             with suppress(FileExistsError):
-                # linkat(2) follows the link only when told to, and Python only tells it with a directory's descriptor
-                os.link(f"/proc/self/fd/{file.descriptor}", file.path, src_dir_fd=file.descriptor)
+                _name(file.descriptor, file.path)
         self.published = True
 
-    def hold_to_limit(self) -> None:
-        """Give the middle of what is longer than the limit back to the disk."""
+    def trim(self) -> None:
+        """Free the middle of the files that are longer than the limit."""
         for file in self._files:
-            file.hold_to(self.limit)
+            file.trim(self.limit)
 
     def tails(self) -> tuple[str, str]:
         """The tails of an ended run. `settle` follows, then `discard` or `emptied`."""
@@ -167,11 +178,11 @@ class Capture:
         return stdout, stderr
 
     def settle(self) -> None:
-        """Keep what the tails do not say in full, and only that. Raises OSError, as on a full disk."""
+        """Keep the files whose tails are not the whole output, and only those. Raises OSError, as on a full disk."""
         try:
             if not all(self._whole):
                 self.publish()
-                self.hold_to_limit()
+                self.trim()
             if self.published:
                 self._settle(self._whole)
         finally:
@@ -193,20 +204,42 @@ class Capture:
             os.close(file.descriptor)
 
     def emptied(self) -> Descriptors:
-        """The files for another run, which saves the folder the work: only when they never had a name."""
+        """The files, emptied for another run: only when they never had a name."""
         for file in self._files:
             if os.fstat(file.descriptor).st_size:
                 os.ftruncate(file.descriptor, 0)
         return self.descriptors
 
 
+def can_name_files(folder: str) -> bool:
+    """Whether a file can be made without a name in the folder and get one later, which takes /proc."""
+    path = os.path.join(folder, f".nameless-{os.getpid()}")
+    try:
+        descriptor = os.open(folder, _OPEN | os.O_TMPFILE, 0o600)
+    except (OSError, AttributeError):
+        return False
+    try:
+        _name(descriptor, path)
+        os.unlink(path)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _name(descriptor: int, path: str) -> None:
+    """Name a nameless file. linkat(2) follows the symbolic link only when Python passes a directory's descriptor."""
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+
+
 def paths(folder: str, job_id: str, run: int) -> tuple[str, str]:
-    """Where a run's stdout and stderr are, if they were kept."""
+    """The paths of a run's stdout and stderr, which exist if they were kept."""
     return os.path.join(folder, job_id, f"{run}.stdout"), os.path.join(folder, job_id, f"{run}.stderr")
 
 
 def cut_mark(size: int) -> str:
-    """What stands in the place of `size` bytes that were cut."""
+    """The text that replaces `size` bytes that were cut."""
     return f"\n… {size} bytes cut (max-output) …\n"
 
 
@@ -225,17 +258,17 @@ def tail(path: str) -> str:
 
 def remove(folder: str, job_id: str) -> None:
     """Remove every output file of a job."""
+    if not job_id or "/" in job_id or job_id.startswith("."):
+        return  # it would lead out of the folder
     place = os.path.join(folder, job_id)
     with suppress(OSError):
-        if not is_id(job_id):
-            return  # it would lead out of the folder
         for name in os.listdir(place):
             os.unlink(os.path.join(place, name))
         os.rmdir(place)
 
 
 def text_of(raw: bytes, *, cut: bool = False) -> str:
-    """Output as event text: UTF-8 or U+FFFD, no NUL. `cut`: the start may be the middle of a character."""
+    """Output as an event's text: UTF-8, else U+FFFD, no NUL. `cut`: it may begin in the middle of a character."""
     if cut:
         while raw and 0x80 <= raw[0] < 0xC0:
             raw = raw[1:]
@@ -243,7 +276,7 @@ def text_of(raw: bytes, *, cut: bool = False) -> str:
 
 
 def next_data(descriptor: int, position: int) -> int:
-    """The next place from `position` on that is not in a hole; `position` itself when there is none."""
+    """The next offset from `position` on that is not in a hole; `position` itself when there is none."""
     with suppress(OSError):
         return os.lseek(descriptor, position, os.SEEK_DATA)
     return position

@@ -1,6 +1,6 @@
-"""The watch over the output of running commands: a thread, because it must not wait when its worker does.
+"""Looks after the output files of running commands, in a thread, because it must not wait when the worker does.
 
-Ten times a second it gives the files of a run that lasts their names, and holds them to their limit.
+Ten times a second it names the files of a run that lasts, and trims them to their limit.
 """
 
 import logging
@@ -10,16 +10,16 @@ from contextlib import suppress
 from queuectl.process.output_files import Capture
 from queuectl.process.protocol import ShortageError
 
-__all__ = ["OutputWatch"]
+__all__ = ["OutputMonitor"]
 
 INTERVAL = 0.1
-"""Seconds between two looks: what is written in one is what a file may exceed its limit by."""
+"""Seconds between two rounds: a file can exceed its limit by what is written in that time."""
 
 log = logging.getLogger("queuectl.worker.loop")
 
 
-class OutputWatch:
-    """Watches once it was begun. One lock, so that no file is closed while it is being looked at."""
+class OutputMonitor:
+    """Watches the captures that were added. One lock, so that no file is closed while it is in use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,10 +27,10 @@ class OutputWatch:
         self._some = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self) -> None:
-        """Be there, before there is a run to watch. Raises ShortageError where no thread can be had."""
+    def start(self) -> None:
+        """Start the thread, before there is a run to watch. Raises ShortageError where that cannot be done."""
         if self._thread is None:
-            thread = threading.Thread(target=self._look, name="output watch", daemon=True)
+            thread = threading.Thread(target=self._watch, name="output monitor", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
@@ -44,37 +44,37 @@ class OutputWatch:
         self._some.set()
 
     def finish(self, capture: Capture) -> tuple[str, str]:
-        """The tails of a run that has ended; its files are watched on, for what its processes still write to them."""
+        """The tails of a run that has ended. Its files stay watched: processes that it left may still write to them."""
         with self._lock:
             tails = capture.tails()
             try:
                 capture.settle()
             except OSError as error:
-                log.warning("job %s: its output cannot be kept: %s", capture.job_id, error)
+                log.warning("job %s: cannot save its output: %s", capture.job_id, error)
             return tails
 
     def remove(self, capture: Capture) -> None:
-        """Watch it no more."""
+        """Stop watching a run's output."""
         with self._lock:
             self._captures.remove(capture)
             if not self._captures:
                 self._some.clear()
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while self._some.wait():
             threading.Event().wait(INTERVAL)
             with self._lock:
                 for capture in self._captures:
-                    _tend(capture)
+                    _maintain(capture)
 
 
-def _tend(capture: Capture) -> None:
+def _maintain(capture: Capture) -> None:
     try:
         capture.publish()
-        capture.hold_to_limit()
+        capture.trim()
     except OSError as error:
-        if capture.lamented:
-            return  # said once: on a full disk it would be said ten times a second
-        capture.lamented = True
+        if capture.warned:
+            return  # a full disk would fill the log ten times a second
+        capture.warned = True
         with suppress(ValueError):
-            log.warning("job %s: its output cannot be looked after: %s", capture.job_id, error)
+            log.warning("job %s: cannot name or trim its output files: %s", capture.job_id, error)

@@ -1,7 +1,7 @@
-"""Processes by identity, never by a bare pid: who lives, whose children they are, what they carry, and ending them.
+"""Processes as Linux's /proc shows them: whether they live, their children, what they carry; and signals to them.
 
-An identity is (boot id, pid namespace, pid, start time): a pid alone is given to someone else sooner or later.
-Reads Linux's /proc. Where there is none nothing is known of others: each counts as alive until its lease is over.
+A process is known by (boot id, pid namespace, pid, start time), never by a bare pid, which the system gives to another
+process sooner or later. Without /proc nothing is known of others: each counts as alive until its lease is over.
 """
 
 import os
@@ -9,11 +9,13 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from typing import NamedTuple
 
 from queuectl.process.protocol import Identity
 from queuectl.runtime import boot_id
 
 __all__ = [
+    "ProcessId",
     "adopt_orphans",
     "alive",
     "children",
@@ -24,15 +26,33 @@ __all__ = [
     "is_zombie",
     "keep_descriptors",
     "kill",
+    "name_of",
     "pid_namespace",
     "session",
     "started_at",
     "this_folder",
+    "this_process",
 ]
 
 PR_SET_CHILD_SUBREAPER = 36
 REACH_ALL = 1 << 5 | 1 << 19
 """CAP_KILL and CAP_SYS_PTRACE: to end any process, and to look at it."""
+
+
+class ProcessId(NamedTuple):
+    """See Identity."""
+
+    host: str
+    boot_id: str
+    pid_namespace: int
+    pid: int
+    pid_started_at: int
+
+
+def this_process() -> ProcessId:
+    """Who this process is."""
+    pid = os.getpid()
+    return ProcessId(os.uname().nodename, boot_id(), pid_namespace(), pid, started_at(pid))
 
 
 @cache
@@ -60,6 +80,11 @@ def _stat(pid: int) -> list[bytes]:
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
+def name_of(pid: int) -> str:
+    """A process's name, for messages."""
+    return _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+
+
 def is_zombie(pid: int) -> bool:
     """Whether the process has ended and only waits for its parent to ask."""
     return _stat(pid)[:1] in ([b"Z"], [b"X"])
@@ -68,9 +93,9 @@ def is_zombie(pid: int) -> bool:
 def alive(who: Identity, spans_hosts: bool) -> bool | None:
     """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace).
 
-    Where a queue spans hosts, a name alone does not tell another machine from this one before its boot: containers and
-    clones of a machine share theirs. And a claim may be another user's there, whose processes are not ours to find and
-    end: as if it were another machine's.
+    Where a queue spans hosts, a process of an earlier boot may be on another machine with the same name, as containers
+    and clones of a machine have. A claim may also be another user's there, whose processes we can neither find nor end:
+    we treat it like one of another machine.
     """
     if who.boot_id != boot_id():
         return False if who.host == os.uname().nodename and not spans_hosts else None
@@ -80,13 +105,13 @@ def alive(who: Identity, spans_hosts: bool) -> bool | None:
 
 
 def _is_in_reach(uid: int | None) -> bool:
-    """Whether a user's processes can be searched and ended from here. A worker's row does not say whose it is."""
+    """Whether this process may search and end a user's processes. A worker's row does not name its user."""
     return uid is None or uid == os.geteuid() or _reaches_all()
 
 
 @cache
 def _reaches_all() -> bool:
-    """Whether any user's can: root may have lost the right, as in most containers."""
+    """Whether it may do so for every user: root may have lost the right, as in most containers."""
     status = dict(line.split(b":", 1) for line in _read("/proc/self/status").splitlines())
     return int(status.get(b"CapEff", b"0"), 16) & REACH_ALL == REACH_ALL
 
@@ -109,7 +134,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def environment(pid: int) -> bytes:
-    """The environment that a process was started with, `NAME=value` parted by NUL; empty when not ours to read."""
+    """The environment that a process was started with: `NAME=value`, separated by NUL; empty when not readable."""
     return _read(f"/proc/{pid}/environ")
 
 
@@ -121,7 +146,7 @@ def every_process() -> list[int]:
 
 
 def kill(pids: Iterable[int], number: int, meant: Callable[[int], bool] = lambda _: True) -> None:
-    """Send a signal to each process that is `meant`: asked again once a pidfd holds it and its pid stays its own."""
+    """Send a signal to each process that is `meant`. Checks again once a pidfd keeps the pid from being given away."""
     for pid in set(pids) - {os.getpid()}:
         if not meant(pid):
             continue
@@ -135,7 +160,7 @@ def kill(pids: Iterable[int], number: int, meant: Callable[[int], bool] = lambda
 
 
 def keep_descriptors() -> None:
-    """Keep what this process was started with (but for the standard streams) from the processes it will start."""
+    """Keep the descriptors that this process inherited, except the standard streams, from those it will start."""
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         if int(name) > 2:
             with suppress(OSError):
@@ -143,7 +168,7 @@ def keep_descriptors() -> None:
 
 
 def this_folder() -> int:
-    """A descriptor of the folder that this process is in; of / when it may not enter its own."""
+    """A descriptor of the working directory; of / when this process may not enter its own."""
     flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         return os.open(".", flags)
@@ -153,17 +178,17 @@ def this_folder() -> int:
 
 @contextmanager
 def in_folder(folder: bytes, back: int) -> Iterator[None]:
-    """Be in another folder for a moment: relative paths of .env and libpq mean the one that we were started in."""
+    """Change the working directory for a moment: relative paths of .env and libpq refer to the one we started in."""
     os.chdir(folder)
     try:
         yield
     finally:
-        with suppress(OSError):  # what was done there is done
+        with suppress(OSError):  # the command was started all the same
             os.fchdir(back)
 
 
 def adopt_orphans() -> bool:
-    """Make orphaned descendants children of this process (Linux), so that none escapes it while it lives."""
+    """Make this process the parent of its orphaned descendants (Linux), so that none escapes while it lives."""
     import ctypes
 
     with suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What a worker needs of whoever runs commands for it: the runner, or a test's world in virtual time."""
+"""The interface through which a worker runs commands: the runner implements it, and so does the tests' simulation."""
 
 import errno
 from typing import NamedTuple, Protocol
@@ -9,11 +9,11 @@ from queuectl.domain.job import Job
 __all__ = ["SHORTAGES", "Commands", "Ended", "Identity", "ShortageError", "same_process"]
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-"""What a start fails with for want of descriptors, processes or memory, which says nothing of the job."""
+"""Errors of a machine that is short of descriptors, processes or memory: no job is charged for them."""
 
 
 class ShortageError(Exception):
-    """The machine lacks what it takes to start a command, any command: descriptors, processes or memory."""
+    """The machine cannot start any command now: it is short of descriptors, processes, memory or disk space."""
 
 
 class Ended(NamedTuple):
@@ -24,7 +24,7 @@ class Ended(NamedTuple):
 
 
 class Identity(Protocol):
-    """A process, known for good: a pid alone is given to someone else sooner or later."""
+    """A process, named so that no other ever has the same name: a pid alone is given away again."""
 
     @property
     def host(self) -> str:
@@ -36,7 +36,7 @@ class Identity(Protocol):
 
     @property
     def pid_namespace(self) -> int:
-        """Where the pid means something."""
+        """The pid namespace, in which the pid is valid."""
 
     @property
     def pid(self) -> int:
@@ -54,14 +54,24 @@ class Commands(Protocol):
     def uid(self) -> int | None:
         """The user that they run as; None where users make no difference."""
 
+    @property
+    def lock_file(self) -> str:
+        """The identity of the lock file in which this worker has its own lock; empty when it has none."""
+
+    def works(self, who: Identity) -> bool:
+        """Whether a worker that has its lock in this lock file lives, in whatever pid namespace."""
+
     def reserve(self, job: Job) -> bool:
-        """Take the job's lock; False while processes of an earlier run hold it."""
+        """Take the job's lock; False while processes of an earlier run have it."""
 
     def unreserve(self, job_id: str) -> None:
-        """Give a lock back that was taken for a claim that failed."""
+        """Release the lock of a job that was not claimed after all."""
 
     def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command; its end at once when it cannot be started. Raises ShortageError."""
+        """Start a reserved job's command; how it ended when it cannot be started at all. Raises ShortageError."""
+
+    def was_started(self, job: Job) -> bool:
+        """Whether the run that the job is in was started, by a worker of this boot that used this lock file."""
 
     def ended(self) -> list[Ended]:
         """Runs whose command has ended since the last call."""
@@ -70,29 +80,29 @@ class Commands(Protocol):
         """Ask every process of a running job to end, or end it by force."""
 
     def end_leftovers(self, grace: int) -> int:
-        """Kill what jobs that ended `grace` microseconds ago left in the background; how many still have some."""
+        """Kill the background processes of jobs that ended `grace` microseconds ago; how many jobs still have some."""
 
     def kill_all(self) -> None:
-        """Kill every command, whoever knows of it, and what is left of others."""
+        """Kill every command, and what ended ones left in the background."""
 
     def live_until(self, moment: int) -> None:
-        """Kill every command and what is left of others at that moment (monotonic), unless told a later one first.
+        """Kill all of them at that moment (monotonic) unless a later one is set before.
 
         Raises StoreBusyError while that cannot be promised.
         """
 
     def clear(self, job: Job) -> bool:
-        """Kill what is left of a lost worker's run; True once nothing is."""
+        """Kill what is left of a lost worker's run; True once nothing is left."""
 
     def tails(self, job: Job) -> tuple[str, str]:
         """The last output of a lost run."""
 
     def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
-        """Whether a process lives; None when that cannot be seen from here, as `process.alive` says."""
+        """Whether a process lives; None when that cannot be seen from here, as `procfs.alive` says."""
 
 
 def same_process(one: Identity, other: Identity) -> bool:
-    """Whether both are one process, and not two that share a name."""
+    """Whether both are the same process."""
     return (one.host, one.boot_id, one.pid_namespace, one.pid, one.pid_started_at) == (
         other.host,
         other.boot_id,

@@ -1,7 +1,7 @@
-"""What ends a worker's commands when the worker hears no more from a store that other machines share.
+"""Ends a worker's commands when the worker cannot reach a store that other machines share.
 
 Another machine may start a job again once its lease is over, and cannot see whether it still runs here. So its
-processes have to be dead by then, also when the worker's own thread hangs in a call to the store: this is a thread.
+processes have to be dead by then, also when the worker's main thread hangs in a call to the store: this is a thread.
 """
 
 import threading
@@ -11,38 +11,38 @@ from contextlib import suppress
 from queuectl.errors import StoreBusyError
 from queuectl.runtime import Clock
 
-__all__ = ["Lifeline"]
+__all__ = ["LeaseWatchdog"]
 
 
-class Lifeline:
-    """Calls `cut` when it was not held for too long: again and again, until it is held once more."""
+class LeaseWatchdog:
+    """Calls `kill` when the lease is not extended in time, and again every second until it is extended."""
 
     AGAIN = 1_000_000
-    """Microseconds between two calls: for what was forked meanwhile."""
+    """Microseconds between two calls: the commands may have forked meanwhile."""
 
-    def __init__(self, clock: Clock, cut: Callable[[], None]) -> None:
-        self._clock, self._cut = clock, cut
+    def __init__(self, clock: Clock, kill: Callable[[], None]) -> None:
+        self._clock, self._kill = clock, kill
         self._changed = threading.Condition()
         self._moment = 0
         self._thread: threading.Thread | None = None
 
-    def hold_until(self, moment: int) -> None:
-        """Hold on until a moment of the monotonic clock (microseconds).
+    def extend_to(self, moment: int) -> None:
+        """Do not kill before a moment of the monotonic clock (microseconds).
 
-        Raises StoreBusyError where no thread can be had: nothing can be claimed without one.
+        Raises StoreBusyError where no thread can be started: without one nothing may be claimed.
         """
         with self._changed:
             self._moment = moment
             self._changed.notify()
         if self._thread is None:
-            thread = threading.Thread(target=self._wait, name="lifeline", daemon=True)
+            thread = threading.Thread(target=self._watch, name="lease watchdog", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
-                raise StoreBusyError(f"nothing could end the jobs of this worker if it hung: {error}") from error
+                raise StoreBusyError(f"cannot start the lease watchdog thread: {error}") from error
             self._thread = thread
 
-    def _wait(self) -> None:
+    def _watch(self) -> None:
         while True:
             with self._changed:
                 left = self._moment - self._clock.monotonic()
@@ -51,13 +51,13 @@ class Lifeline:
                     continue
                 self._moment = self._clock.monotonic() + self.AGAIN
             try:
-                self._cut()
-            except Exception:  # it has to go on: nothing else ends what still runs
-                _tell()
+                self._kill()
+            except Exception:  # keep trying: nothing else ends what still runs
+                _report()
 
 
-def _tell() -> None:
+def _report() -> None:
     import logging
 
     with suppress(Exception):
-        logging.getLogger("queuectl.worker.loop").exception("the commands could not be ended: trying again")
+        logging.getLogger("queuectl.worker.loop").exception("cannot kill the commands: trying again")

@@ -91,14 +91,14 @@ def test_output_that_its_job_takes_back_is_held_to_the_limit_anew(
     capture = Capture(str(tmp_path), "a", 1, LIMIT)
     file = capture.descriptors[0]
     os.write(file, b"1" * (3 * MEBIBYTE))
-    capture.hold_to_limit()
+    capture.trim()
     cut_before = 0 if holes or kept < LIMIT // 2 else 3 * MEBIBYTE - LIMIT // 2
     os.ftruncate(file, kept := min(kept, os.fstat(file).st_size))
     if seen:
-        capture.hold_to_limit()
+        capture.trim()
     for _ in range(20):
         os.write(file, b"2" * PIECE)
-        capture.hold_to_limit()
+        capture.trim()
         assert os.fstat(file).st_blocks * 512 <= LIMIT + output.BLOCK
     os.write(file, b"end")
     assert capture.tails()[0].endswith("end")
@@ -125,7 +125,7 @@ def test_output_that_was_taken_back_and_is_short_has_no_mark(tmp_path: Path) -> 
     capture = Capture(str(tmp_path), "a", 1, LIMIT)
     file = capture.descriptors[0]
     os.write(file, b"1" * MEBIBYTE)
-    capture.hold_to_limit()
+    capture.trim()
     capture.publish()
     os.ftruncate(file, 0)
     os.write(file, b"end")

@@ -13,10 +13,10 @@ import pytest
 from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError
-from queuectl.process import output_monitor as output_watch
+from queuectl.process import output_monitor
 from queuectl.process import procfs as process
 from queuectl.process.output_files import Capture
-from queuectl.process.output_monitor import OutputWatch
+from queuectl.process.output_monitor import OutputMonitor
 from queuectl.process.protocol import ShortageError
 from queuectl.process.runner import Runner
 from queuectl.runtime import SystemClock
@@ -86,7 +86,7 @@ def test_a_start_that_fails_for_want_of_a_thread_is_none(
     monkeypatch.undo()
     assert runner.reserve(job)
     assert runner.start(job) is None
-    assert "output watch" in [each.name for each in enumerate_threads() if each.is_alive()]
+    assert "output monitor" in [each.name for each in enumerate_threads() if each.is_alive()]
     eventually(runner.ended, "its end")
 
 
@@ -94,7 +94,7 @@ def test_a_command_that_was_started_and_of_which_nobody_was_told_is_killed_with_
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, others = a_job(tmp_path, "sleep 300"), {*process.children(os.getpid())}
-    monkeypatch.setattr(OutputWatch, "add", failing(errno.EIO))
+    monkeypatch.setattr(OutputMonitor, "add", failing(errno.EIO))
     assert runner.reserve(job)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         runner.start(job)
@@ -122,15 +122,15 @@ def test_output_that_cannot_be_emptied_is_given_up(
     assert descriptors() == before
 
 
-def test_a_full_disk_is_lamented_once_a_run(
+def test_a_full_disk_is_reported_once_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     capture = Capture(str(tmp_path), "a", 1, 8192)
     monkeypatch.setattr(Capture, "publish", failing(errno.ENOSPC))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            output_watch._tend(capture)
+            output_monitor._maintain(capture)
     capture.discard()
     assert [record.getMessage() for record in caplog.records] == [
-        "job a: its output cannot be looked after: [Errno 28] No space left on device"
+        "job a: cannot name or trim its output files: [Errno 28] No space left on device"
     ]

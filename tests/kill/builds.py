@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 
 from queuectl.application.queue import NewJob, Queue
-from queuectl.process import job_lock as runlock
-from queuectl.process.orphans import Traces
+from queuectl.process.job_lock import LockFile
+from queuectl.process.orphans import LostRuns
 from queuectl.runtime import new_id
 
 __all__ = ["acknowledge_before_commit", "without_locks"]
@@ -25,5 +25,5 @@ def acknowledge_before_commit() -> None:
 
 def without_locks() -> None:
     """A lost job is freed without a look at its processes, and run whoever holds its lock."""
-    runlock.take = lambda path, position: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    Traces.clear = lambda self, job: True  # type: ignore[method-assign]
+    LockFile.take = lambda self, position: os.open(self.path, os.O_RDWR | os.O_CLOEXEC)  # type: ignore[method-assign]
+    LostRuns.clear = lambda self, job: True  # type: ignore[method-assign]

@@ -128,6 +128,7 @@ class World:
         self.spawned: Callable[[Process], None] = lambda process: None
         self.workers: dict[int, WorkerProcess] = {}
         self.runs: dict[tuple[str, int], Process] = {}
+        self.marked: set[tuple[str, int]] = set()
         self.not_started: set[tuple[str, int]] = set()
         self.refused: dict[str, int] = {}
         self.locks: dict[tuple[str, str], int] = {}
@@ -194,6 +195,7 @@ class SimulatedCommands:
         self.leftovers: list[tuple[Process, int]] = []
         self.lives_until = FOR_EVER
         self.uid = uid
+        self.lock_file = f"{me.host} {me.boot_id}"
 
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")
@@ -209,6 +211,7 @@ class SimulatedCommands:
     def start(self, job: Job) -> Exit | None:
         self._visit("start")
         script = self.world.script(job)
+        self.world.marked.add((job.id, job.run))
         if script.shortage:
             self._unlock(job.id)
             raise ShortageError(script.shortage)
@@ -277,6 +280,13 @@ class SimulatedCommands:
         if locked and job.claim and job.claim.pid != self.me.pid and self.alive(job.claim, False):
             self.world.workers[job.claim.pid].alive = False  # it stopped between claim and start: the runner kills it
         return not locked
+
+    def was_started(self, job: Job) -> bool:
+        return (job.id, job.run) in self.world.marked
+
+    def works(self, who: Identity) -> bool:
+        worker = self.world.workers.get(who.pid)
+        return worker is not None and worker.alive and worker.row.pid_started_at == who.pid_started_at
 
     def tails(self, job: Job) -> tuple[str, str]:
         return output_of(job.id, job.run), ""

@@ -8,7 +8,7 @@ import pytest
 
 from queuectl.errors import StoreBusyError
 from queuectl.process.runner import Runner
-from queuectl.process.watchdog import Lifeline
+from queuectl.process.watchdog import LeaseWatchdog
 from queuectl.runtime import SystemClock
 
 CLOCK = SystemClock()
@@ -19,19 +19,19 @@ SECOND = 1_000_000
 def test_it_is_cut_when_the_moment_has_come_and_again_after_that() -> None:
     cuts: Queue[int] = Queue()
     moment = CLOCK.monotonic() + SECOND // 50
-    Lifeline(CLOCK, lambda: cuts.put(CLOCK.monotonic())).hold_until(moment)
+    LeaseWatchdog(CLOCK, lambda: cuts.put(CLOCK.monotonic())).extend_to(moment)
     first, second = cuts.get(timeout=PATIENCE), cuts.get(timeout=PATIENCE)
     assert first >= moment
-    assert second >= first + Lifeline.AGAIN
+    assert second >= first + LeaseWatchdog.AGAIN
 
 
 def test_who_holds_on_in_time_is_not_cut_off() -> None:
     cut = threading.Event()
-    line = Lifeline(CLOCK, cut.set)
-    line.hold_until(CLOCK.monotonic() + 3600 * SECOND)
-    line.hold_until(CLOCK.monotonic() + 2 * 3600 * SECOND)
+    line = LeaseWatchdog(CLOCK, cut.set)
+    line.extend_to(CLOCK.monotonic() + 3600 * SECOND)
+    line.extend_to(CLOCK.monotonic() + 2 * 3600 * SECOND)
     assert not cut.is_set()
-    line.hold_until(CLOCK.monotonic())
+    line.extend_to(CLOCK.monotonic())
     assert cut.wait(PATIENCE), "an earlier moment counts too"
 
 
@@ -44,7 +44,7 @@ def test_it_goes_on_when_cutting_fails() -> None:
         if next(fails, False):
             raise RuntimeError("dictionary changed size during iteration")
 
-    Lifeline(CLOCK, cut).hold_until(CLOCK.monotonic())
+    LeaseWatchdog(CLOCK, cut).extend_to(CLOCK.monotonic())
     cuts.get(timeout=PATIENCE)
     cuts.get(timeout=PATIENCE)
 
@@ -54,12 +54,12 @@ def test_without_a_thread_nothing_is_promised_until_there_is_one(monkeypatch: py
         raise RuntimeError("can't start new thread")
 
     cut = threading.Event()
-    line = Lifeline(CLOCK, cut.set)
+    line = LeaseWatchdog(CLOCK, cut.set)
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(StoreBusyError, match="can't start new thread"):
-        line.hold_until(CLOCK.monotonic())
+        line.extend_to(CLOCK.monotonic())
     monkeypatch.undo()
-    line.hold_until(CLOCK.monotonic())
+    line.extend_to(CLOCK.monotonic())
     assert cut.wait(PATIENCE)
 
 

@@ -1,0 +1,114 @@
+"""Starts one command as a process: its program, environment and folder, and why it could not be started."""
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+
+from queuectl.domain.job import Job
+from queuectl.process import procfs
+from queuectl.process.orphans import TOKEN
+from queuectl.process.output_files import Descriptors
+
+__all__ = ["Launcher", "why_not_started"]
+
+SHELL = "/bin/sh"
+_DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_NOT_INHERITED = ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN, "OLDPWD")
+"""Variables of the worker that would be wrong in a job: those of an outer job, and the worker's previous folder."""
+_FIRST_LINE = 256
+
+
+class Launcher:
+    """Starts the commands of the worker called `worker`, whose environment is `environ`."""
+
+    def __init__(self, worker: str, environ: Mapping[str, str]) -> None:
+        self._worker = worker.encode()
+        self._environ = {os.fsencode(k): os.fsencode(v) for k, v in environ.items() if k not in _NOT_INHERITED}
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = procfs.this_folder()
+
+    def spawn(self, job: Job, token: bytes, output: Descriptors, lock: int, lock_number: int) -> int:
+        """The pid of the job's command, a session of its own, with its lock at `lock_number`.
+
+        Raises OSError, LookupError or ValueError when it cannot be started.
+        """
+        # Bytes, because the log's texts are UTF-8 whatever this worker's locale is.
+        argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
+        environ = self._environment(job, token)
+        with procfs.in_folder(job.spec.cwd.encode(), self._home):
+            return os.posix_spawn(
+                _program(argv[0], environ),
+                argv,
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self._null, 0),
+                    (os.POSIX_SPAWN_DUP2, output[0], 1),
+                    (os.POSIX_SPAWN_DUP2, output[1], 2),
+                    (os.POSIX_SPAWN_DUP2, lock, lock_number),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+
+    def _environment(self, job: Job, token: bytes) -> dict[bytes, bytes]:
+        for name in job.spec.secret_env:
+            if name.encode() not in self._environ:
+                raise LookupError(f"the secret {name} is not in the worker's environment")
+        variable, _, value = token.partition(b"=")
+        return {
+            **self._environ,
+            b"PWD": job.spec.cwd.encode(),
+            **{name.encode(): text.encode() for name, text in job.spec.env.items()},
+            b"QUEUECTL_JOB_ID": job.id.encode(),
+            b"QUEUECTL_RUN": b"%d" % job.run,
+            b"QUEUECTL_ATTEMPT": b"%d" % (job.attempts + 1),
+            b"QUEUECTL_WORKER": self._worker,
+            variable: value,
+        }
+
+
+def _program(name: bytes, environ: Mapping[bytes, bytes]) -> bytes:
+    if b"/" in name:
+        return name
+    found = shutil.which(os.fsdecode(name), path=os.fsdecode(environ.get(b"PATH", os.defpath.encode())))
+    if found is None:
+        raise LookupError(f"no program {name.decode()!r} in PATH")
+    return os.fsencode(found)
+
+
+def why_not_started(error: Exception, job: Job) -> str:
+    """One line on why a command could not be started, and what to do."""
+    if not isinstance(error, OSError):
+        return str(error.args[0])
+    if not os.path.isdir(job.spec.cwd.encode()):
+        return f"{error.strerror}: the folder {job.spec.cwd}"
+    program = (job.spec.argv or (SHELL,))[0]
+    return _wrong_script(program, job.spec.cwd, error.errno) or f"{error.strerror}: {program}"
+
+
+def _wrong_script(program: str, folder: str, number: int | None) -> str:
+    """What is wrong with a file that is there and is not executed for a reason that its first line shows."""
+    path = os.path.join(folder, program)
+    if number == errno.EACCES and os.path.isfile(path):
+        return f"{program} is not executable: chmod +x {program}"
+    first = _first_line(path)
+    if number == errno.ENOEXEC and not first.startswith(b"#!"):
+        return f"{program} has no #! line and is no program: begin it with #!/bin/sh, or run `sh {program}`"
+    if number != errno.ENOENT or not first.startswith(b"#!"):
+        return ""
+    if first.endswith(b"\r"):
+        return f"{program} has Windows line ends (its #! line ends in a carriage return): sed -i 's/\\r$//' {program}"
+    interpreter = first[2:].split()[:1] or [b"(nothing)"]
+    return f"{program} needs {interpreter[0].decode(errors='replace')} (its #! line), which is not on this machine"
+
+
+def _first_line(path: str) -> bytes:
+    with suppress(OSError, ValueError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.readline(_FIRST_LINE).removesuffix(b"\n")
+    return b""

@@ -1,0 +1,22 @@
+"""One run of a job, as the worker that started it knows it."""
+
+from dataclasses import dataclass
+
+from queuectl.process.output_files import Capture
+
+__all__ = ["Run"]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A command that runs, or processes that it left behind. `lock` is taken again for these. Moments are monotonic."""
+
+    job_id: str
+    number: int
+    position: int
+    token: bytes
+    capture: Capture
+    pid: int = 0
+    started: int = 0
+    ended: int = 0
+    lock: int | None = None
