@@ -230,13 +230,13 @@ def test_only_runtime_reads_time_or_chance():
     assert "os.urandom" in uses(HOUSE / "runtime.py")
 
 
-def test_only_the_runner_starts_commands_and_only_the_supervisor_workers():
+def test_only_launch_starts_commands_and_only_the_supervisor_workers():
     starting = (
         r"os\.(posix_spawnp?|fork|forkpty|system|popen|exec\w+|spawn\w+)"
         r"|(subprocess|multiprocessing|pty|concurrent\.futures)(\..+)?"
     )
     assert matching(starting) == {
-        "process/runner.py": {"os.posix_spawn"},  # what users asked to be run
+        "process/launch.py": {"os.posix_spawn"},  # what users asked to be run
         "worker/supervisor.py": {"os.posix_spawn"},  # `queuectl run`
     }
 
