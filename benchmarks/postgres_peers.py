@@ -74,26 +74,30 @@ class Queuectl:
         """See Peer. Waiting, as a worker with nothing to do does, is not part of it."""
         from queuectl.domain.commands import Exit, Report
 
-        claiming = _claiming(self.queue)
-        jobs = claiming.take(at_once)
+        claims = _claims(self.queue)
+        with claims.reserving() as reserve, self.queue.store.transaction(durable=False):
+            jobs = claims.take(at_once, reserve)
         while jobs:
-            with self.queue.store.transaction():  # one turn for both, as a worker does it
+            with (
+                claims.reserving() as reserve,
+                self.queue.store.transaction(),
+            ):  # one for both
                 known = {job.id: job for job in jobs}
                 self.queue.execute([Report(job.id, job.run, Exit()) for job in jobs], known)
-                jobs = claiming.take(at_once)
+                jobs = claims.take(at_once, reserve)
 
     async def work_for_ever(self) -> None:
         """See Peer."""
         raise NotImplementedError("start `queuectl run`")
 
 
-def _claiming(queue: Any) -> Any:
+def _claims(queue: Any) -> Any:
     """A worker's way to jobs, with locks that are always free."""
     from benchmarks.queue import claimant
     from queuectl.runtime import SystemClock
-    from queuectl.worker.claims import Claiming
+    from queuectl.worker.claims import Claims
 
-    return Claiming(queue, _NoLocks(), SystemClock(), claimant(), ())
+    return Claims(queue, _NoLocks(), SystemClock(), claimant(), ())
 
 
 class _NoLocks:

@@ -122,7 +122,7 @@ def _warn_root(name: str) -> None:
         import logging
 
         what = "worker %s runs its jobs as root: whoever can write to the queue is root here (SECURITY.md)"
-        logging.getLogger("queuectl.worker.loop").warning(what, name)
+        logging.getLogger("queuectl.worker").warning(what, name)
 
 
 def _patiently(step: Callable[[], T], sleep: Sleep) -> T:
@@ -158,5 +158,5 @@ def _wait_for(name: Name, sleep: Sleep) -> None:
     while not _patiently(name.take, sleep):
         if not told and name.other:
             told, what = True, "worker %s: waiting to see whether the one of that name on %s still lives"
-            logging.getLogger("queuectl.worker.loop").warning(what, name.row.name, name.other.host)
+            logging.getLogger("queuectl.worker").warning(what, name.row.name, name.other.host)
         sleep(LOOK_AGAIN)

@@ -15,7 +15,7 @@ __all__ = ["OutputMonitor"]
 INTERVAL = 0.1
 """Seconds between two rounds: a file can exceed its limit by what is written in that time."""
 
-log = logging.getLogger("queuectl.worker.loop")
+log = logging.getLogger("queuectl.worker")
 
 
 class OutputMonitor:

@@ -60,4 +60,4 @@ def _report() -> None:
     import logging
 
     with suppress(Exception):
-        logging.getLogger("queuectl.worker.loop").exception("cannot kill the commands: trying again")
+        logging.getLogger("queuectl.worker").exception("cannot kill the commands: trying again")

@@ -29,7 +29,7 @@ FREE_FOR = SECOND // 5
 Sender = tuple[str, int | None]
 """Whose sign of life it is: a worker's, or, where its row is gone or another's, that of one claim of that moment."""
 
-log = logging.getLogger("queuectl.worker.loop")
+log = logging.getLogger("queuectl.worker")
 
 
 @dataclass(slots=True)

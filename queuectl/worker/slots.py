@@ -1,4 +1,4 @@
-"""A worker's slots: each has a job in it, why it is being ended, if it is, and what its end then is to the log."""
+"""A worker's slots: the job in each, why it is being stopped, if it is, and what to record of its end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job
 
-__all__ = ["FREED", "LEASE", "OUT_OF_REACH", "Slot", "outcome"]
+__all__ = ["FENCED", "FREED", "OUT_OF_REACH", "Slot", "outcome"]
 
-LEASE, FREED = "lease", "another worker has freed it"
-OUT_OF_REACH = "its worker did not reach the store for as long as its lease"
+FENCED, FREED = "lease", "another worker has freed it"
+OUT_OF_REACH = "its worker could not reach the store for the length of its lease"
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place with a job in it: until when it may run, and, once it is being ended, why and when it is killed."""
+    """One running job: until when it may run and, once it is being stopped, why, and when it is killed."""
 
     job: Job
     deadline: int | None
@@ -26,10 +26,10 @@ class Slot:
     kill_at: int | None = None
 
 
-def outcome(slot: Slot, end: Exit, chance: Callable[[], float]) -> Command:
-    """What to record of a run that ended."""
+def outcome(slot: Slot, end: Exit, random: Callable[[], float]) -> Command:
+    """The command that records the end of a run."""
     job = slot.job
-    if slot.ending == LEASE and end.cause == e.Signalled(SIGKILL):  # what had ended by itself still counts
+    if slot.ending == FENCED and end.cause == e.Signalled(SIGKILL):  # a command that had ended before keeps its result
         return Release(job.id, job.run, OUT_OF_REACH, end)
     if slot.ending == "stop":
         return Release(job.id, job.run, "the worker was stopped", end)
@@ -37,4 +37,4 @@ def outcome(slot: Slot, end: Exit, chance: Callable[[], float]) -> Command:
         end = replace(end, cause=e.TimedOut(job.spec.timeout or 0))
     if slot.ending == "cancel":
         end = replace(end, cause=end.cause or e.Signalled(SIGTERM))
-    return Report(job.id, job.run, end, chance())
+    return Report(job.id, job.run, end, random())

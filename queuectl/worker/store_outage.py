@@ -1,34 +1,36 @@
-"""The wait for a store that cannot be reached or is kept locked: told once when it lasts, and once when it is over."""
+"""Tracks how long the store has been busy or out of reach; logs once when that lasts, and once when it is over."""
 
-import logging
 from dataclasses import dataclass
 
-__all__ = ["Patience"]
+from queuectl.units import SECOND
+from queuectl.worker.log import log
 
-TOLD_AFTER = 5_000_000
-"""Microseconds: shorter waits are everyday, others write too."""
+__all__ = ["StoreOutage"]
 
-log = logging.getLogger("queuectl.worker.loop")
+LOGGED_AFTER = 5 * SECOND
+"""Shorter waits are normal: other processes write too."""
 
 
 @dataclass(slots=True)
-class Patience:
-    """Of one worker. Moments are microseconds on its monotonic clock."""
+class StoreOutage:
+    """One worker's view. Moments are microseconds on its monotonic clock."""
 
     _since: int | None = None
-    _told: bool = False
+    _logged: bool = False
 
-    def wait(self, why: Exception, now: int) -> None:
-        """Once more the store was not to be had."""
+    def failed(self, why: Exception, now: int) -> None:
+        """The store could not be used this time."""
         log.debug("%s", why)
         if self._since is None:
             self._since = now
-        if not self._told and now - self._since >= TOLD_AFTER:
-            self._told = True
-            log.warning("waiting for the store for %d s now, what runs goes on: %s", TOLD_AFTER // 1_000_000, why)
+        if not self._logged and now - self._since >= LOGGED_AFTER:
+            self._logged = True
+            log.warning(
+                "Waiting for the store, for %d s so far; running jobs continue: %s", LOGGED_AFTER // SECOND, why
+            )
 
-    def over(self, now: int) -> None:
-        """It was to be had."""
-        if self._told and self._since is not None:
-            log.info("the store is there again after %d s", (now - self._since) // 1_000_000)
-        self._since, self._told = None, False
+    def ended(self, now: int) -> None:
+        """The store could be used."""
+        if self._logged and self._since is not None:
+            log.info("The store can be used again after %d s", (now - self._since) // SECOND)
+        self._since, self._logged = None, False

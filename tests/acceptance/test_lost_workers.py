@@ -131,7 +131,7 @@ def test_a_stopping_worker_finishes_what_runs(queuectl: Queuectl, number: signal
     worker = queuectl.start("run")
     eventually((queuectl.folder / "started").exists, "the job runs")
     worker.signal(number)
-    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker knows")
+    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker knows")
     (queuectl.folder / "go").touch()
     assert worker.ended().code == 0
     assert queuectl.show(running)["stdout"] == "finished\n"
@@ -144,7 +144,7 @@ def test_a_second_signal_ends_the_job_and_gives_it_back(queuectl: Queuectl) -> N
     worker = queuectl.start("run")
     eventually((queuectl.folder / "started").exists, "the job runs")
     worker.signal(signal.SIGTERM)
-    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker knows")
+    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker knows")
     assert worker.process.poll() is None
     worker.signal(signal.SIGTERM)
     worker.ended()

@@ -113,7 +113,7 @@ def test_its_log_is_text_on_stderr(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     done = queuectl.drain()
     assert done.out == ""
-    assert f"info job {job_id} run 1: done" in done.err
+    assert f"info job {job_id} run 1 done" in done.err
 
 
 def test_its_log_is_json_when_asked(queuectl: Queuectl) -> None:

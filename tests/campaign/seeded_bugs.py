@@ -4,8 +4,7 @@ A bug is a function that patches; `seen` is what the simulation says of it. `rul
 tables, so that no worker is needed to see it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -20,10 +19,10 @@ from queuectl.runtime import LogClock
 from queuectl.store import projections
 from queuectl.store.sql.projector import ProjectedTables
 from queuectl.store.sql.tables import Tables
-from queuectl.worker.claims import Claiming
+from queuectl.worker.claims import Claims
+from queuectl.worker.heartbeat import Heartbeat
 from queuectl.worker.loop import Worker
 from queuectl.worker.reclaimer import Reclaimer
-from queuectl.worker.results import Results
 from tests.simulation.world import SECOND, SimulatedCommands
 
 __all__ = ["BUGS", "Bug"]
@@ -114,26 +113,26 @@ def leases_run_on_the_wall_clock(patch: Patch) -> None:
 
 @bug(r"has given no sign of life")
 def the_lease_is_never_renewed(patch: Patch) -> None:
-    beat = Worker._beat
-    patch(
-        Worker, "_beat", lambda self, now: None if self.row.name in self.queue.store._shared.beats else beat(self, now)
-    )
+    write = Heartbeat.write
+
+    def once(self: Heartbeat, *more: Any) -> bool:
+        return self.row.name in self.store._shared.beats or write(self, *more)
+
+    patch(Heartbeat, "write", once)
 
 
 @bug(r"is released by .*, which was not told to")
 def a_busy_store_loses_results(patch: Patch) -> None:
-    recorded = Results.recorded
+    record_and_claim = Worker._record_and_claim
 
-    @contextmanager
-    def lossy(self: Results, jobs: list[Job]) -> Iterator[None]:
+    def lossy(self: Worker, *more: Any) -> list[Job]:
         try:
-            with recorded(self, jobs):
-                yield
+            return record_and_claim(self, *more)
         except StoreBusyError:
-            self.waiting.clear()
+            self._results.waiting.clear()
             raise
 
-    patch(Results, "recorded", lossy)
+    patch(Worker, "_record_and_claim", lossy)
 
 
 # ── when, and in which order ────────────────────────────────────────────────────────────────────────
@@ -186,21 +185,21 @@ def a_pause_is_ignored(patch: Patch) -> None:
 
 @bug(r"pause: claimed")
 def a_pause_is_seen_too_late(patch: Patch) -> None:
-    patch(Claiming, "_check_hints", lambda self: None)
-    patch(Claiming, "anything_new", lambda self: self.queue.store.changed())
+    patch(Claims, "_refresh_hints", lambda self: None)
+    patch(Claims, "others_wrote", lambda self: self.queue.store.changed())
 
 
 @bug(r"is due, and for .* no idle worker has taken it")
 def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
-    heed = Worker._heed
+    follow = Worker._follow_requests
 
     def deaf(self: Worker, now: int) -> None:
         due_at = self._due_at
-        heed(self, now)
+        follow(self, now)
         self._due_at = due_at
 
-    patch(Worker, "_heed", deaf)
-    patch(Claiming, "when_due", lambda self: self.clock.monotonic() + DAY)
+    patch(Worker, "_follow_requests", deaf)
+    patch(Claims, "when_due", lambda self: self.clock.monotonic() + DAY)
 
 
 @bug(r"order: it does not follow", rules=True)

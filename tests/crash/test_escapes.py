@@ -83,7 +83,7 @@ def test_a_shutdown_ends_the_whole_tree_and_releases_the_jobs(queuectl: Queuectl
     worker = escapees.work()
     escapees.all_out()
     worker.signal(SIGTERM)
-    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker heeds the first signal")
+    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker heeds the first signal")
     assert escapees.states() == {"processing"}
     worker.signal(SIGTERM)
     assert worker.ended(60).code == 0

@@ -252,7 +252,7 @@ def test_a_closed_terminal_stops_a_worker_in_order(queuectl: Queuectl) -> None:
     worker = queuectl.start("run")
     eventually((queuectl.folder / "started").exists, "the job runs")
     worker.signal(SIGHUP)
-    eventually(lambda: "stopping" in worker.stderr.read_text(), "the worker heeds it")
+    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker heeds it")
     (queuectl.folder / "go").touch()
     assert worker.ended().code == 0
     assert queuectl.state(job_id) == "done"

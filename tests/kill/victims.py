@@ -55,19 +55,19 @@ OF_EVERY_COMMAND = (
 OF_A_WORKER = (
     "queuectl.application.queue:Queue.claim",
     "queuectl.application.queue:Queue.note_worker",
-    "queuectl.worker.claims:Claiming.take",
+    "queuectl.worker.claims:Claims.take",
     "queuectl.process.job_lock:take",
     "queuectl.process.runner:Runner.reserve",
     "queuectl.process.runner:Runner._spawn",
     "queuectl.process.runner:Runner.start",
     "queuectl.process.runner:Runner._close",
     "queuectl.process.runner:Runner.clear",
-    "queuectl.worker.results:Results._append",
-    "queuectl.worker.results:Results._drop",
+    "queuectl.worker.results:Results.append",
+    "queuectl.worker.results:Results.remove",
     "queuectl.worker.reclaimer:Reclaimer._free",
     "queuectl.application.queue:Queue.lose_worker",
     "queuectl.worker.loop:Worker.start",
-    "queuectl.worker.loop:Worker._beat",
+    "queuectl.worker.heartbeat:Heartbeat.write",
     "queuectl.worker.loop:Worker.finish",
 )
 OF_A_SUPERVISOR = (

@@ -13,7 +13,7 @@ from queuectl.domain.job import Job
 from queuectl.runtime import SystemClock
 from queuectl.store.postgres.connection import Link
 from queuectl.store.postgres.store import PostgresStore
-from queuectl.worker.claims import Claiming
+from queuectl.worker.claims import Claims
 from queuectl.worker.results import Results
 from tests.support.builders import ACTOR, a_spec, claimant
 
@@ -85,19 +85,25 @@ class Locks:
 def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
     queue.enqueue([NewJob(a_spec(), f"job-{i}") for i in range(4)])
     results, locks = results_of(queue, claim(queue, 2)), Locks()
-    claiming = Claiming(queue, locks, SystemClock(), claimant(), ())
+    claims = Claims(queue, locks, SystemClock(), claimant(), ())
     before = queue.store.head()
-    ended: list[Job] = []
     monkeypatch.setattr(PostgresStore, "_commit", interrupted)
     with pytest.raises(InterruptedError):
-        claiming.take(2, results.recorded(ended))
+        turn(claims, results)
     monkeypatch.undo()
     assert (queue.store.head(), len(results.waiting), locks.held) == (before, 2, set())
-    jobs = claiming.take(2, results.recorded(ended := []))
+    ended, jobs = turn(claims, results)
     assert ([job.id for job in jobs], [job.state for job in ended]) == (["job-2", "job-3"], ["done", "done"])
-    assert (results.waiting, locks.held) == ({}, {"job-2", "job-3"})
+    assert locks.held == {"job-2", "job-3"}
     events = [record.event for record in queue.store.records(after=before.position)]
     assert [type(event) for event in events] == [e.Completed, e.Completed, e.Claimed, e.Claimed]
+
+
+def turn(claims: Claims, results: Results) -> tuple[list[Job], list[Job]]:
+    """The jobs that ended and those that were claimed, in one transaction as a worker does it."""
+    with claims.reserving() as reserve, claims.queue.store.transaction():
+        recorded = results.append([*results.waiting.values()])
+        return [job for _, job in recorded if isinstance(job, Job)], claims.take(2, reserve)
 
 
 def interrupted(*_: Any) -> None:

@@ -61,7 +61,7 @@ def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytes
     driver.add_worker(drain=True)
     driver.enqueue("a", Script(lasts=20 * SECOND))
     driver.run(1)
-    caplog.set_level(logging.INFO, "queuectl.worker.loop")
+    caplog.set_level(logging.INFO, "queuectl.worker")
     told: list[tuple[float, list[str]]] = []
     for seconds, away in [(0.5, True), (2, False), (30, True), (2, False)]:
         caplog.clear()
@@ -75,7 +75,7 @@ def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytes
 def test_nothing_is_told_of_a_store_that_is_away_for_less_than_5_s(caplog: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     driver.add_worker()
-    caplog.set_level(logging.INFO, "queuectl.worker.loop")
+    caplog.set_level(logging.INFO, "queuectl.worker")
     for _ in range(3):
         busy(driver, lambda point: point in STORE)
         driver.run(4.5)

@@ -1,0 +1,73 @@
+"""A worker's heartbeat, and its lease fence: the moment by which its jobs are dead if its heartbeat is not written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from queuectl.process.protocol import Commands
+from queuectl.runtime import Clock
+from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.units import SECOND
+from queuectl.worker.log import log
+from queuectl.worker.slots import FENCED, Slot
+
+__all__ = ["Heartbeat", "LeaseFence"]
+
+LONGEST_INTERVAL = 5 * SECOND
+NEVER = 1 << 62
+
+
+@dataclass(slots=True)
+class LeaseFence:
+    """Where other machines share the queue, they start our jobs again once our lease is over: kill them before that.
+
+    `at` is a moment of the monotonic clock; on a queue of this machine alone it stays NEVER.
+    """
+
+    commands: Commands
+    lease: int
+    at: int = NEVER
+
+    def enforce(self, slots: Mapping[str, Slot], now: int) -> None:
+        """Kill everything that runs, if the fence has been reached."""
+        if now < self.at:
+            return
+        for slot in slots.values():
+            if slot.ending != FENCED:
+                log.error("job %s: killing it, the store was out of reach for the length of its lease", slot.job.id)
+                slot.ending, slot.kill_at = FENCED, now
+                self.commands.end(slot.job.id, force=True)
+        self.commands.end_leftovers(0)
+
+    def move(self, heartbeat: int) -> None:
+        """Count from a heartbeat that was written; `heartbeat` is a moment before the write began."""
+        self.at = heartbeat + self.lease * 3 // 4
+        self.commands.live_until(self.at)
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """Writes the worker's row to the store again and again."""
+
+    store: EventStore
+    clock: Clock
+    row: WorkerRow
+    fence: LeaseFence
+    next_at: int = 0
+
+    def write(self, slots: Mapping[str, Slot], jobs_done: int, now: int) -> bool:
+        """Write it, and move the fence; False when another worker has our name by now."""
+        row = replace(
+            self.row,
+            beat_at=now,
+            last_heartbeat=self.store.now() // SECOND,
+            running=len(slots),
+            jobs_done=jobs_done,
+        )
+        ours = self.store.beat(row)
+        if ours and self.store.spans_hosts:
+            self.fence.enforce(slots, self.clock.monotonic())  # the write may have taken as long as the lease
+            self.fence.move(now)
+        self.next_at = now + min(self.fence.lease // 4, LONGEST_INTERVAL)
+        return ours

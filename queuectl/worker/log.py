@@ -1,0 +1,46 @@
+"""The log that a worker's user reads, and its line for the end of a run."""
+
+import logging
+
+from queuectl.domain.backoff import plain
+from queuectl.domain.commands import Command, Release, Report
+from queuectl.domain.events import Exited
+from queuectl.domain.job import Job, explain_cause
+from queuectl.domain.machine import State
+from queuectl.units import SECOND
+
+__all__ = ["how_it_ended", "log", "summary_word"]
+
+log = logging.getLogger("queuectl.worker")
+
+
+def how_it_ended(command: Command, job: Job) -> str:
+    """`done`, or `failed (exit 7), retry in 2 s`: what a run's result did to its job, `job` being as it is after."""
+    if job.state in (State.DONE, State.CANCELLED):
+        return str(job.state)
+    if isinstance(command, Release):
+        return f"put back into the queue: {command.reason}"
+    why = _why(command)
+    if job.state is State.DLQ:
+        return f"failed ({why}), no retries left: dead"
+    wait = (job.due_at or job.updated_at) - job.updated_at
+    return f"failed ({why}), retry in {plain(wait / SECOND)} s"
+
+
+def _why(command: Command) -> str:
+    end = command.exit if isinstance(command, Report) else None
+    if end is None or end.cause is None:
+        return "?"
+    text = explain_cause(end.cause, end.stderr)
+    if isinstance(end.cause, Exited):
+        return text.replace("exited with code", "exit", 1)
+    return text
+
+
+def summary_word(command: Command, job: Job) -> str:
+    """How a worker's last line counts a run."""
+    if job.state is State.DLQ:
+        return "dead"
+    if job.state is not State.PENDING:
+        return str(job.state)
+    return "put back" if isinstance(command, Release) else "to be retried"
