@@ -1,10 +1,10 @@
 """The parts of these pages that are made from the program: the moves, the commands, the events, the settings.
 
-    python docs/generate.py            writes them anew
-    python docs/generate.py --check    changes nothing; exit code 1 and what is wrong when a page is stale
+    python docs/generate.py            writes them
+    python docs/generate.py --check    changes nothing; prints what is wrong and exits with 1 when a page is stale
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. In a table of fields the last column is written
-by hand: it is kept where the field is still there, and asked for where it is missing.
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The last column of a table of fields is written by
+hand: it stays when the field is still there, and a missing one is reported.
 """
 
 import re
@@ -24,7 +24,7 @@ from queuectl.domain.machine import MOVES, State
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
-    "README.md",
+    "docs/settings.md",
     "docs/state-machine.md",
     "docs/commands.md",
     "docs/events.md",
@@ -111,10 +111,10 @@ def bounds(kind: Any) -> str:
 
 
 def meaning(option: Any) -> tuple[str, str]:
-    """An option's help and its default, which some helps tell in brackets."""
+    """An option's help and its default, which some help texts give in brackets."""
     text = COMPLETION.get(option.opts[0], option.help or "")
-    told = DEFAULT.search(text)
-    default = told[1] if told else option.default
+    stated = DEFAULT.search(text)
+    default = stated[1] if stated else option.default
     shown = "required" if option.required else "" if default in (None, "", False) else f"`{default}`"
     return prose(DEFAULT.sub("", text)), shown
 
@@ -183,7 +183,7 @@ def parts() -> dict[str, tuple[str, Part]]:
     """Every part by name: the page that has to have it, and what makes it."""
     machine, commands, events = PAGES[1:]
     return {
-        "settings": ("README.md", settings),
+        "settings": (PAGES[0], settings),
         "diagram": (machine, diagram),
         "moves": (machine, moves),
         **{path: (commands, lambda _, p=path, f=found: reference(p, f)) for path, found in tree()},
@@ -199,13 +199,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def meanings(body: str) -> dict[str, str]:
-    """The last column of a table that is there, by the first."""
+    """The last column of the table in a part, by the first column."""
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in body.splitlines() if line.startswith("| `")]
     return {row[0].strip(" `"): row[-1].strip() for row in rows}
 
 
 def refreshed(page: str, text: str) -> str:
-    """A page with its parts made anew."""
+    """A page with its parts made again."""
     known = parts()
 
     def make(match: re.Match[str]) -> str:
@@ -230,8 +230,8 @@ def problems(page: str, text: str) -> Iterator[str]:
     yield from (
         f"{page}: {match['name']}: {name} has no meaning"
         for match in PART.finditer(text)
-        for name, told in meanings(match["body"]).items()
-        if not told and match["name"].split()[0] in ("event", "cause", "moves")
+        for name, meant in meanings(match["body"]).items()
+        if not meant and match["name"].split()[0] in ("event", "cause", "moves")
     )
 
 

@@ -22,14 +22,16 @@ PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def load_generator():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+def load(name):
+    """A program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-generate = load_generator()
+generate, record = load("generate"), load("record")
 TREE = dict(generate.tree())
 
 
@@ -46,20 +48,20 @@ def test_the_generated_parts_are_there_and_fresh(page):
 
 
 @pytest.mark.parametrize(
-    ("page", "before", "after", "told"),
+    ("page", "before", "after", "report"),
     [
         ("docs/commands.md", "| `--drain` |", "| `--drained` |", "stale"),
         ("docs/commands.md", "<!-- generated: queuectl dlq purge -->", "", "'queuectl dlq purge' is missing"),
         ("docs/events.md", "| `backoff_cap` |", "| `backoff_lid` |", "stale"),
         ("docs/events.md", "<!-- generated: event purged -->", "", "'event purged' is missing"),
         ("docs/state-machine.md", "pending --> processing", "pending --> done", "stale"),
-        ("README.md", "| `lease` |", "| `rent` |", "stale"),
+        ("docs/settings.md", "| `lease` |", "| `rent` |", "stale"),
     ],
 )
-def test_a_stale_page_is_noticed(page, before, after, told):
+def test_a_stale_page_is_noticed(page, before, after, report):
     text = read(page)
     assert before in text
-    assert any(told in problem for problem in generate.problems(page, text.replace(before, after, 1)))
+    assert any(report in problem for problem in generate.problems(page, text.replace(before, after, 1)))
 
 
 def test_a_field_without_a_meaning_is_noticed():
@@ -102,14 +104,14 @@ def test_every_command_and_option_is_in_the_reference(path):
 
 
 @pytest.mark.parametrize("path", [path for path in TREE if path.count(" ") == 1])
-def test_every_command_is_in_the_readme(path):
-    assert f"[`{path.split()[1]}`](docs/commands.md#{path.replace(' ', '-')})" in README
+def test_every_command_is_in_the_table_of_commands(path):
+    assert f"[`{path.split()[1]}`](#{path.replace(' ', '-')})" in read("docs/commands.md")
 
 
 @pytest.mark.parametrize("path", [path for path in TREE if path.count(" ") == 2])
-def test_every_subcommand_is_beside_its_command_in_the_readme(path):
+def test_every_subcommand_is_in_the_row_of_its_command(path):
     _, group, name = path.split()
-    (row,) = [line for line in README.splitlines() if line.startswith(f"| [`{group}`]")]
+    (row,) = [line for line in read("docs/commands.md").splitlines() if line.startswith(f"| [`{group}`]")]
     assert f"`{name}`" in row
 
 
@@ -128,14 +130,13 @@ def test_the_diagram_has_every_move_and_state():
 
 
 @pytest.mark.parametrize("key", SETTINGS)
-def test_every_setting_is_in_the_readme(key):
+def test_every_setting_is_in_the_table_of_settings(key):
     setting = SETTINGS[key]
-    assert f"| `{key}` | `{setting.default}` | `{setting.variable}` | {setting.help} |" in README
+    assert f"| `{key}` | `{setting.default}` | `{setting.variable}` | {setting.help} |" in read("docs/settings.md")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/commands.md"])
-def test_every_exit_code_is_explained(page):
-    found = {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)}
+def test_every_exit_code_is_explained():
+    found = {int(code) for code in re.findall(r"^\| (\d+) \|", read("docs/commands.md"), re.MULTILINE)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     assert {0, 130, *(kind.exit_code for kind in kinds)} <= found
 
@@ -336,7 +337,7 @@ def test_what_is_worked_through_by_hand_is_right():
     assert f"\n{len(events)} {digest.hex()}\n" in page
 
 
-# ── the two commands ────────────────────────────────────────────────────────────────────────────────
+# ── the README and the index ────────────────────────────────────────────────────────────────────────────────
 
 
 def setting_up():
@@ -353,3 +354,59 @@ def test_there_are_two_commands_of_one_line_each():
 
 def test_ci_runs_the_test_command_of_the_readme():
     assert setting_up()[1] in [line.strip() for line in read(".ci/run").splitlines()]
+
+
+def test_the_readme_has_at_most_8_kb():
+    assert len(README.encode()) <= 8000
+
+
+def test_every_page_is_in_the_index():
+    linked = {(ROOT / "docs" / target.partition("#")[0]).resolve() for target in links(read("docs/index.md"))}
+    pages = {path.resolve() for path in ROOT.glob("docs/**/*.md")} - {ROOT / "docs/index.md"}
+    assert pages <= linked
+
+
+# ── recorded output ─────────────────────────────────────────────────────────────────────────────────
+
+VARIES = [
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z|Z)?", "TIME"),
+    (r"\b[0-9a-f]{64}\b", "DIGEST"),
+    (r"\b(after|took) [\d.]+ (ms|s)\b", r"\1 A WHILE"),
+    (r"^#\d+ +", "#POSITION "),
+    (r"\w+@[\w.-]+:\d+", "ACTOR"),
+    (r"(worker|by) [\w.-]+-\d+( \(pid \d+ on [\w.-]+\))?", r"\1 WORKER"),
+    (r"(line|pid) \d+", r"\1 N"),
+    (r" +\d+ Killed", " N Killed"),
+    (r"\d+ events|(\(1-|head )\d+", "SO MANY"),
+]
+"""What differs from run to run, and what is compared in its place."""
+
+
+def compared(output):
+    for pattern, name in VARIES:
+        output = re.sub(pattern, name, output, flags=re.MULTILINE)
+    return output
+
+
+def test_the_readme_shows_real_output(tmp_path):
+    ((folder, commands),) = record.sessions(README)
+    outputs = record.run(record.script(folder, commands, base=str(tmp_path)))
+    assert [compared(output) for output in outputs] == [compared(command.output or "") for command in commands]
+    assert len(commands) >= 10
+
+
+def test_the_readme_is_run_as_a_reader_would(tmp_path):
+    (folder, commands), *_ = record.sessions("```console\n$ echo real; exit_code=3\nfaked\n$ echo $exit_code\n```\n")
+    outputs = record.run(record.script(folder, commands, base=str(tmp_path)))
+    assert outputs == ["real\n", "3\n"]
+    assert outputs[0] != commands[0].output
+
+
+def test_a_recording_replaces_output_and_nothing_else():
+    page = (
+        "a\n<!-- run: true -->\n```console\n$ seq 9\n1\n…\n9\n$ true\n```\n<!-- not run -->\n```console\n$ no\nx\n```\n"
+        "<!-- skip to the end -->\n```console\n$ no\nx\n```\n"
+    )
+    outputs = iter(["hidden", "0\n1\n2\n3\n", "new\n"])
+    assert record.rewritten(page, outputs) == page.replace("1\n…\n9\n$ true\n", "0\n…\n3\n$ true\nnew\n")
+    assert list(outputs) == []
