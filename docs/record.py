@@ -2,7 +2,7 @@
 
     python docs/record.py docs/tour.md README.md      runs them and rewrites the output in the pages
 
-The commands of one page run one after the other in one bash, in a new folder `/tmp/demo`. Comments in a page steer this:
+The commands of one page run one after the other in one bash, in a new folder `/tmp/demo`. Comments steer this:
 
     <!-- run: COMMAND -->      runs COMMAND, which readers do not see: what an example needs
     <!-- folder: NAME -->      from here on a new bash in a new folder `/tmp/NAME`
@@ -16,7 +16,7 @@ As root the pages are recorded as user `ada` on host `box`, in namespaces of the
 import os
 import re
 import shlex
-import subprocess
+import subprocess  # noqa: TID253
 import sys
 import tempfile
 from collections.abc import Iterator

@@ -1,0 +1,109 @@
+"""The units, crontab lines and settings of docs/service.md, tried as far as a machine without systemd running can."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.cli import Queuectl, eventually
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs/service.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(ini|text)\n(.*?)```", PAGE, re.DOTALL)
+UNITS = [text for kind, text in BLOCKS if kind == "ini" and "[Service]" in text]
+(PROGRAM,) = [text for kind, text in BLOCKS if kind == "ini" and "[program:" in text]
+CRON = [line for kind, text in BLOCKS if kind == "text" for line in text.splitlines() if re.match(r"[@*\d]", line)]
+
+
+@pytest.fixture
+def queuectl(tmp_path):
+    """A queue in a folder that is laid out as /srv/jobs on the page."""
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/bin").symlink_to(Path(sys.executable).parent)
+    return Queuectl(tmp_path)
+
+
+def verified(unit, folder):
+    """What systemd says of a unit; the program is one that every machine has."""
+    path = folder / "queuectl.service"
+    path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={shutil.which('true')}", unit))
+    kind = ["--user"] if "default.target" in unit else []
+    command = ["systemd-analyze", *kind, "verify", path]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+    return done.returncode, done.stderr
+
+
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS, ids=["system", "user", "postgres"])
+def test_systemd_accepts_the_unit(unit, tmp_path):
+    assert verified(unit, tmp_path) == (0, "")
+
+
+@needs_systemd
+def test_systemd_refuses_a_misspelled_unit(tmp_path):
+    assert "KillMod" in verified(UNITS[0].replace("KillMode", "KillMod"), tmp_path)[1]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=["system", "user", "postgres"])
+def test_a_unit_lets_jobs_finish_and_starts_with_the_machine(unit):
+    for line in ("KillMode=mixed", "TimeoutStopSec=infinity", "Restart=on-failure"):
+        assert line in unit.splitlines()
+    assert "WantedBy=" in unit.partition("[Install]")[2]
+
+
+def test_the_page_says_what_a_user_unit_needs_to_survive_a_reboot():
+    assert "loginctl enable-linger" in PAGE
+    assert "systemctl --user enable --now queuectl" in PAGE
+
+
+def test_supervisord_lets_jobs_finish_and_does_not_restart_a_stopped_worker():
+    parser = configparser.ConfigParser()
+    parser.read_string(PROGRAM)
+    program = parser["program:queuectl"]
+    assert (program["stopsignal"], program["stopasgroup"], program["autorestart"]) == ("TERM", "false", "unexpected")
+    assert program["exitcodes"] == "0"
+
+
+def as_cron_does(line, queuectl):
+    """Run a crontab line: in the home folder, with cron's environment."""
+    command = re.match(r"@reboot (.*)|(?:\S+ ){5}(.*)", line)
+    assert "%" not in line, "cron reads % as a newline"
+    home = queuectl.folder / "home"
+    home.mkdir(exist_ok=True)
+    text = (command[1] or command[2]).replace("/srv/jobs", str(queuectl.folder))
+    environment = {"HOME": str(home), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LOGNAME": "jobs"}
+    subprocess.run(["/bin/sh", "-c", text], check=True, cwd=home, env=environment, timeout=60, capture_output=True)
+    assert not any(home.iterdir()), "a queue in the home folder, which no worker serves"
+
+
+def test_the_crontab_lines_reach_the_queue_that_the_worker_serves(queuectl):
+    enqueue, purge = (next(line for line in CRON if f" {word} " in line) for word in ("enqueue", "purge"))
+    as_cron_does(enqueue, queuectl)
+    as_cron_does(enqueue, queuectl)
+    (listed,) = queuectl.json("list")
+    job = queuectl.json("show", listed["id"])
+    assert (job["command"], job["cwd"]) == ("./report.sh", str(queuectl.folder))
+    as_cron_does(purge, queuectl)
+
+
+def test_the_reboot_line_starts_a_worker_whose_log_can_be_rotated(queuectl):
+    (start,) = [line for line in CRON if line.startswith("@reboot")]
+    as_cron_does(start, queuectl)
+    try:
+        (log,) = (queuectl.folder / "data/queue.db.output/.workers").glob("*.log")
+        eventually(lambda: log.stat().st_size > 0, "the worker has begun its log")
+        os.truncate(log, 0)  # as logrotate does with copytruncate
+        queuectl.ok("enqueue", "--id", "after", "true")
+        queuectl.ok("wait", "after", "--timeout", "30s")
+        eventually(lambda: b"after" in log.read_bytes(), "the worker goes on with its log")
+        assert b"\0" not in log.read_bytes()
+    finally:
+        queuectl.ok("worker", "stop", "--timeout", "30s")
