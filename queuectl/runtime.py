@@ -1,4 +1,4 @@
-"""The world outside: clock, ids, randomness. The only file that reads time or chance; tests pass their own."""
+"""The clock, ids and random numbers. No other file reads the time or draws a random number; tests pass their own."""
 
 import os
 import time
@@ -12,10 +12,10 @@ class Clock(Protocol):
     """Two clocks, both in microseconds."""
 
     def now(self) -> int:
-        """The wall clock, since the epoch, UTC. It can jump: for display and for moments that people name."""
+        """The wall clock, since the epoch, UTC. It can be set: for due times and for display."""
 
     def monotonic(self) -> int:
-        """A clock that does not jump and is the same for every process of this boot: for leases and timeouts."""
+        """A clock that is never set, the same for every process of this boot: for leases and timeouts."""
 
 
 class SystemClock:
@@ -30,23 +30,36 @@ class SystemClock:
         return time.monotonic_ns() // 1000
 
 
-class LogClock:
-    """The log's time: the wall clock, but it never stands still before what the log has already recorded.
+SET_BACK = 1_000_000
+"""By how much the wall clock has to lose on the monotonic one to count as set back: time servers slow it a little."""
 
-    When the wall clock is set back, the log's time goes on from the last event at the monotonic clock's pace,
-    so that waits end and the log stays in the order of its times.
-    """
+
+class LogClock:
+    """The two times of a log: that of its events, which never goes back, and the wall clock, which can be set back."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._floor, self._floor_set_at = 0, clock.monotonic()
+        self._offset = 0
+        self._behind_since: int | None = None
+
+    def wall(self) -> int:
+        """The wall clock: what is due is due by it."""
+        return self._clock.now()
 
     def now(self, last_recorded: int) -> int:
-        """Microseconds since the epoch, not before `last_recorded`."""
-        elapsed = self._clock.monotonic() - self._floor_set_at
-        if last_recorded > self._floor + elapsed:
-            self._floor, self._floor_set_at, elapsed = last_recorded, self._clock.monotonic(), 0
-        return max(self._clock.now(), self._floor + elapsed)
+        """The time of the next event: the wall clock, but not before the last event."""
+        return max(self._clock.now(), last_recorded)
+
+    def behind_for(self, last_recorded: int) -> int | None:
+        """How long the wall clock has been seen to be behind the log, since it was last set back; None: it is not."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        if now >= last_recorded:
+            self._behind_since = None
+            return None
+        if self._behind_since is None or now - monotonic < self._offset - SET_BACK:
+            self._behind_since = monotonic
+        self._offset = now - monotonic
+        return monotonic - self._behind_since
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from queuectl.domain import events as e
-from queuectl.domain.job import Job, evolve
+from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import MOVES, State
 from queuectl.process.procfs import alive
 from queuectl.render.narrative import tell
@@ -81,9 +81,12 @@ def _situation(store: EventStore, job: Job, live: bool) -> Iterator[str]:
 
 
 def _waiting(store: EventStore, job: Job) -> Iterator[str]:
-    now, row = store.now(), store.job(job.id)
+    now, row = store.wall(), store.job(job.id)
+    behind_for = store.behind_for()
     if row is not None and row["due_at"] is None:
         yield "it is held: its table row and its events disagree"
+    elif job.waits_from is not None and job.waits_from > now and behind_for is not None:
+        yield _misdated(job.waits_from, now)
     elif job.due_at is not None and job.due_at > now:
         yield f"it is due at {local_time(job.due_at)}, in {_rounded(job.due_at - now)}"
     else:
@@ -91,7 +94,14 @@ def _waiting(store: EventStore, job: Job) -> Iterator[str]:
     for queue, pause in _pauses(store, job).items():
         name = "every queue" if queue == PAUSE_ALL else f"its queue {queue}"
         yield f"{name} is paused since {local_time(pause['paused_at'] * SECOND)} by {pause['paused_by']}"
-    yield from _place_in_line(store, job, now)
+    yield from _place_in_line(store, job, now, behind_for)
+
+
+def _misdated(since: int, now: int) -> str:
+    return (
+        f"it was recorded by a clock that was {ago(since - now)} ahead of the present one: a running worker starts it"
+        " once its wait is over by the worker's own count"
+    )
 
 
 def _pauses(store: EventStore, job: Job) -> dict[str, dict[str, int]]:
@@ -99,12 +109,12 @@ def _pauses(store: EventStore, job: Job) -> dict[str, dict[str, int]]:
     return {queue: pause for queue, pause in store.pauses().items() if queue in (PAUSE_ALL, job.spec.queue)}
 
 
-def _place_in_line(store: EventStore, job: Job, now: int) -> Iterator[str]:
-    line = store.claimable((), LINE, now)
+def _place_in_line(store: EventStore, job: Job, now: int, behind_for: int | None) -> Iterator[str]:
+    line = store.claimable((), LINE, now, behind_for=behind_for)
     if job.id in line:
         place = line.index(job.id)
         before = {0: "no job stands", 1: "1 job stands"}.get(place, f"{place} jobs stand")
-    elif job.due_at is not None and job.due_at <= now and not _pauses(store, job) and len(line) == LINE:
+    elif is_due(job, now, behind_for) and not _pauses(store, job) and len(line) == LINE:
         before = f"at least {LINE} jobs stand"
     else:
         return
@@ -120,8 +130,9 @@ def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
 
 
 def _running(store: EventStore, job: Job, claim: e.Claimed, live: bool) -> Iterator[str]:
-    now = store.now()
-    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} is on for {_rounded(now - (job.locked_at or now))}"
+    now = store.wall()
+    since = claim.clock or job.locked_at or now
+    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} is on for {_rounded(now - since)}"
     if job.spec.timeout is not None:
         yield f"it may take {format_duration(job.spec.timeout)}"
     if live:

@@ -243,20 +243,21 @@ class Queue:
         """
         line = [] if hints is None else hints
         with self._alone(durable=False):
-            now = self.store.now()
+            now, behind_for = self.store.wall(), self.store.behind_for()
             blocked: set[str] = set()
             changes: dict[str, Change] = {}
             while len(changes) < limit:
                 searched = not line
                 if searched:
-                    line += self.store.claimable(queues, limit - len(changes) + AHEAD, now, blocked | changes.keys())
+                    wanted_now, skip = limit - len(changes) + AHEAD, blocked | changes.keys()
+                    line += self.store.claimable(queues, wanted_now, now, skip, behind_for)
                 if not line:
                     break
                 wanted = line[: limit - len(changes)]
                 del line[: len(wanted)]
                 loaded = self.store.load_all(wanted)
                 for job_id in wanted:
-                    job, events = self._claimed(c.Claim(job_id, claimant), loaded[job_id], now, searched)
+                    job, events = self._claimed(c.Claim(job_id, claimant, behind_for), loaded[job_id], now, searched)
                     if job is not None and reserve(job):
                         changes[job_id] = Change(job_id, job.version, events, job)
                     elif searched:
@@ -272,7 +273,7 @@ class Queue:
                 return found, c.decide(command, found, now)
         except (NoSuchJobError, RefusedError):
             pass
-        if searched:
+        if searched and (command.behind_for is None or isinstance(found, DamagedEventError)):
             self.store.hold(command.job_id)  # the table and the log disagree: the log is right, the job is not to run
         return None, ()
 

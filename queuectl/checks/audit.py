@@ -197,11 +197,12 @@ class Audit:
     # ── what each event of a job has to keep to ─────────────────────────────────────────────────────────
 
     def _enqueued(self, job: AuditedJob, event: e.Enqueued, record: e.RecordedEvent) -> None:
-        job.due_at = record.recorded_at + event.delay if event.at is None else event.at
+        job.waits_from = record.clock if event.at is None else None
+        job.due_at = record.clock + event.delay if event.at is None else event.at
         self._take_key(job, record.stream_id)
 
     def _requeued(self, job: AuditedJob, event: e.Requeued, record: e.RecordedEvent) -> None:
-        job.attempts, job.due_at = 0, record.recorded_at
+        job.attempts, job.due_at, job.waits_from = 0, record.clock, record.clock
         self._take_key(job, record.stream_id)
 
     def _take_key(self, job: AuditedJob, job_id: str) -> None:
@@ -215,7 +216,8 @@ class Audit:
         held = "claimed by {}, while {} had run {}"
         self._hold("claim", before is None, held, event.worker, before and before.worker, job.run)
         self._hold("run", event.run == job.run + 1, "run {} was claimed after run {}", event.run, job.run)
-        self._hold("due", job.due_at <= now, "claimed {} us before it was due", job.due_at - now)
+        waited = job.due_at <= record.clock or (job.waits_from is not None and job.waits_from > record.clock)
+        self._hold("due", waited, "claimed {} us before it was due", job.due_at - record.clock)
         paused = queue in self._paused or ALL_QUEUES in self._paused
         self._hold("pause", not paused, "claimed while its queue {} was paused", queue)
         if served := self._served.get((event.worker, event.host, event.pid)):
@@ -234,7 +236,7 @@ class Audit:
             "attempts", job.attempts <= most, "attempt {} is followed by one more, of {}", job.attempts, most + 1
         )
         self._waits(job, event)
-        job.due_at = record.recorded_at + event.wait
+        job.due_at, job.waits_from = record.clock + event.wait, record.clock
 
     def _dead_lettered(self, job: AuditedJob, event: e.DeadLettered, record: e.RecordedEvent) -> None:
         self._no_cancel_before(job, record)
@@ -245,7 +247,7 @@ class Audit:
     def _released(self, job: AuditedJob, event: e.Released, record: e.RecordedEvent) -> None:
         self._no_cancel_before(job, record)
         self._over(job, event)
-        job.due_at = record.recorded_at
+        job.due_at = job.waits_from = record.clock
 
     def _cancelled(self, job: AuditedJob, event: e.Cancelled, record: e.RecordedEvent) -> None:
         if job.claim is not None:

@@ -33,7 +33,12 @@ class EndedJob(Struct, frozen=True):
 
 
 class AuditedJob(Struct):
-    """A job as its events make it. `claim` is there while a run is open."""
+    """A job as its events make it. `claim` is there while a run is open.
+
+    `due_at` is on the wall clock; `waits_from` is where its wait begins on that clock, None for a given moment. When
+    that is later than the clock of the claim, it was recorded by a clock that was ahead: how long the job really
+    waited is not in the log.
+    """
 
     promise: Promise
     state: str = ""
@@ -41,6 +46,7 @@ class AuditedJob(Struct):
     version: int = 0
     attempts: int = 0
     due_at: int = 0
+    waits_from: int | None = None
     claim: e.Claimed | None = None
     claimed_at: int = 0
     cancel_asked: bool = False

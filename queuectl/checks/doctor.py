@@ -20,7 +20,7 @@ from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
 from queuectl.store.protocol import RECOVER, DamagedEventError, EventStore, advised
 from queuectl.store.sqlite.connection import check_library, library_version
-from queuectl.units import counted, format_duration, format_size, local_time
+from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 
 __all__ = ["Finding", "beside", "installation", "place", "queue", "sqlite"]
 
@@ -44,7 +44,7 @@ LITTLE, SCARCE = 1 << 30, 64 << 20
 
 LONG_WAL = 256 << 20
 _CLAIMED = type_of(Claimed)
-SKEW = 1_000_000
+SKEW = SECOND
 
 
 class Finding(Struct, frozen=True):
@@ -176,13 +176,13 @@ def _wal(size: int) -> Finding:
 # ── the queue ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def queue(store: EventStore, now: int, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
-    """Database, log, archive, workers and clock of an open queue; `now` is the wall clock, microseconds."""
-    for found in _looked_at(store, now, progress):
+def queue(store: EventStore, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
+    """Database, log, archive, workers and clock of an open queue."""
+    for found in _looked_at(store, progress):
         yield found if found.mend is None else replace(found, mend=advised(found.mend, store.spans_hosts, found.about))
 
 
-def _looked_at(store: EventStore, now: int, progress: Callable[[int], None]) -> Iterator[Finding]:
+def _looked_at(store: EventStore, progress: Callable[[int], None]) -> Iterator[Finding]:
     if store.moved_to is not None:
         yield Finding(
             "queue", "warning", f"closed, moved to {store.moved_to}", f"queuectl --db {store.moved_to} doctor"
@@ -194,7 +194,7 @@ def _looked_at(store: EventStore, now: int, progress: Callable[[int], None]) -> 
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store)
-    yield _clock(store.head().recorded_at, now)
+    yield _clock(store.head().recorded_at, store.wall())
 
 
 def _database(store: EventStore) -> Finding:
@@ -267,6 +267,11 @@ def _workers(store: EventStore) -> Iterator[Finding]:
 
 def _clock(last: int, now: int) -> Finding:
     if last > now + SKEW:
-        what = f"the wall clock is {format_duration(last - now)} behind the log's last event ({local_time(last)})"
-        return Finding("clock", "problem", what, "timedatectl set-ntp true")
-    return Finding("clock", "ok", "the wall clock is not behind the log")
+        ahead = format_duration((last - now) // SECOND * SECOND)
+        what = (
+            f"the log's last event is dated {local_time(last)}, {ahead} ahead of the clock. If the clock is right now,"
+            " it was wrong before: jobs run on time, and events get that date until the clock has reached it. If it is"
+            " wrong, set it"
+        )
+        return Finding("clock", "warning", what)
+    return Finding("clock", "ok", "the clock is not behind the log")

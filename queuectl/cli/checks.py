@@ -131,7 +131,7 @@ def _examine(session: Session) -> list[Finding]:
             if session.missing:
                 findings.append(Finding("queue", "ok", f"there is no queue {_where(session.url)} yet"))
             else:
-                findings += doctors.queue(queue.store, session.clock.now(), reached)
+                findings += doctors.queue(queue.store, reached)
     except StoreError as error:
         mend = advised(RECOVER, is_postgres(session.url))
         findings.append(Finding("queue", "problem", str(error), mend if "damaged" in str(error) else None))

@@ -137,7 +137,7 @@ def _finished(queue: Queue, session: Session, states: list[str], older_than: str
         if text not in names:
             raise UsageError(f"--state {text}: only finished jobs can be purged ({', '.join(names)})")
     try:
-        before = session.clock.now() - (parse_duration(older_than) if older_than else 0)
+        before = queue.store.now() - (parse_duration(older_than) if older_than else 0)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
     wanted = tuple(names[text] for text in states) or FINISHED

@@ -108,7 +108,7 @@ def list_jobs(
     wanted = _filter(session, state or [], queue or [], tag or [], since, limit, sort)
     with session.reading(as_of) as jobs:
         rows = jobs.store.jobs(wanted)
-        now = jobs.store.now()
+        now = jobs.store.wall()
     if as_json:
         print(to_json([presenting.job(row) for row in rows]))
         return

@@ -183,7 +183,7 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
     session: Session = ctx.obj
     with session.reading() as queue:
         rows = [with_state(row, queue.store.spans_hosts) for row in queue.store.workers()]
-        now = queue.store.now()
+        now = queue.store.wall()
     if as_json:
         print(to_json([presenting.worker(row) for row in rows]))
     elif rows:

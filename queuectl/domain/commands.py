@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from queuectl.domain import backoff
 from queuectl.domain import events as e
-from queuectl.domain.job import Job
+from queuectl.domain.job import Job, is_due
 from queuectl.domain.machine import State, allowed, target
 from queuectl.errors import NoSuchJobError, RefusedError
 
@@ -69,9 +69,10 @@ class Claimant(Struct, frozen=True):
 
 
 class Claim(Command, frozen=True):
-    """Take a pending job that is due."""
+    """Take a pending job that is due. `behind_for`: see `is_due`."""
 
     claimant: Claimant
+    behind_for: int | None = None
 
 
 class Exit(Struct, frozen=True):
@@ -118,7 +119,7 @@ class Purge(Command, frozen=True):
 
 
 def decide(command: Command, job: Job | None, now: int, holder: str | None = None) -> list[e.Event]:
-    """The events that carry the command out, at `now` (microseconds since the epoch).
+    """The events that carry the command out, at `now` on the wall clock (microseconds since the epoch).
 
     `holder` is another live job that has the unique key of this one.
     Raises RefusedError (the move is illegal, or the id or key is taken) or NoSuchJobError; then nothing is written.
@@ -143,7 +144,7 @@ def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Ev
 
 def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:
     _check(job, "claim")
-    if job.due_at is None or job.due_at > now:
+    if not is_due(job, now, command.behind_for):
         raise RefusedError(f"job {job.id} is not due yet")
     return [command.claimant.claimed(job.run + 1)]
 

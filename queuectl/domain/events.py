@@ -77,9 +77,15 @@ AnyCause: TypeAlias = Exited | Signalled | TimedOut | NotStarted | LostWorker
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A fact, past tense, immutable."""
+    """A fact, past tense, immutable.
+
+    `clock` is the wall clock when the event was recorded (microseconds since the epoch, UTC). It is stored only when
+    it was behind `recorded_at`, which never goes back. Waits count from it, and due times are compared with it.
+    """
 
     SCHEMA: ClassVar[int] = 1
+
+    clock: int | None = None
 
 
 class Enqueued(Event, tag="enqueued", frozen=True):
@@ -270,6 +276,11 @@ class RecordedEvent(Struct, frozen=True):
     event: Event
     schema: int = 1
     digest: bytes = b""
+
+    @property
+    def clock(self) -> int:
+        """The wall clock when the event was recorded."""
+        return self.recorded_at if self.event.clock is None else self.event.clock
 
     @property
     def type(self) -> str:

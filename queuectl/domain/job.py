@@ -11,12 +11,14 @@ from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
 from queuectl.domain.machine import State, moved_to
 
-__all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold"]
+__all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold", "is_due"]
 
 
 class Job(Struct, frozen=True):
     """The folded aggregate. Moments are microseconds since the epoch, UTC; `due_at` is set only while pending.
 
+    `due_at` is a moment of the wall clock. `waits_from` is the wall clock that its wait counts from, None when the
+    moment itself was given (`--at`). All other moments are of the log's clock, which never goes back.
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
     `position` is that of the enqueueing, `spec` what was promised then.
     """
@@ -31,6 +33,7 @@ class Job(Struct, frozen=True):
     attempts: int = 0
     run: int = 0
     due_at: int | None = None
+    waits_from: int | None = None
     claim: e.Claimed | None = None
     locked_at: int | None = None
     cancel_requested: str | None = None
@@ -59,10 +62,23 @@ def evolve(job: Job | None, record: e.RecordedEvent) -> Job | None:
     return _EVOLVE[type(event)](job, event, record.version, record.recorded_at)
 
 
+def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
+    """Whether a pending job may be claimed at `now`, on the wall clock.
+
+    `behind_for` says how long the wall clock has been seen to be behind the log, None when it is not. A wait that
+    counts from a moment that is still to come was recorded by a clock that was ahead: it is over when it is not longer
+    than that.
+    """
+    if job.due_at is None or job.due_at <= now or behind_for is None:
+        return job.due_at is not None and job.due_at <= now
+    return job.waits_from is not None and job.waits_from > now and job.due_at - job.waits_from <= behind_for
+
+
 def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
-    now = record.recorded_at
-    due_at = spec.at if spec.at is not None else now + spec.delay
-    return Job(record.stream_id, spec, record.position, now, now, record.version, due_at=due_at)
+    now, since = record.recorded_at, None if spec.at is not None else record.clock
+    due_at = spec.at if since is None else since + spec.delay
+    promised = spec if spec.clock is None else replace(spec, clock=None)
+    return Job(record.stream_id, promised, record.position, now, now, record.version, due_at=due_at, waits_from=since)
 
 
 def _claimed(job: Job, event: e.Claimed, version: int, now: int) -> Job:
@@ -100,8 +116,9 @@ def _completed(job: Job, event: e.Completed, version: int, now: int) -> Job:
 
 
 def _retry_scheduled(job: Job, event: e.RetryScheduled, version: int, now: int) -> Job:
-    state, due_at = moved_to("retry_scheduled"), now + event.wait
-    return replace(job, version=version, updated_at=now, state=state, due_at=due_at, **_failed(job, event))
+    state = moved_to("retry_scheduled")
+    waits = _waits(event, now, event.wait)
+    return replace(job, version=version, updated_at=now, state=state, **waits, **_failed(job, event))
 
 
 def _dead_lettered(job: Job, event: e.DeadLettered, version: int, now: int) -> Job:
@@ -109,8 +126,8 @@ def _dead_lettered(job: Job, event: e.DeadLettered, version: int, now: int) -> J
 
 
 def _released(job: Job, event: e.Released, version: int, now: int) -> Job:
-    state = moved_to("released")
-    return replace(job, version=version, updated_at=now, state=state, due_at=now, **_UNLOCKED, **_output(event))
+    state, waits = moved_to("released"), _waits(event, now)
+    return replace(job, version=version, updated_at=now, state=state, **waits, **_UNLOCKED, **_output(event))
 
 
 def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
@@ -119,8 +136,8 @@ def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
 
 
 def _requeued(job: Job, event: e.Requeued, version: int, now: int) -> Job:
-    state = moved_to("requeued")
-    return replace(job, version=version, updated_at=now, state=state, attempts=0, due_at=now, finished_at=None)
+    state, waits = moved_to("requeued"), _waits(event, now)
+    return replace(job, version=version, updated_at=now, state=state, attempts=0, finished_at=None, **waits)
 
 
 def _purged(job: Job, event: e.Purged, version: int, now: int) -> Job:
@@ -151,6 +168,12 @@ _Changes = dict[str, Any]
 
 # What every move out of `processing` clears.
 _UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
+
+
+def _waits(event: e.Event, now: int, wait: int = 0) -> _Changes:
+    """Pending again after `wait`, on the wall clock."""
+    since = now if event.clock is None else event.clock
+    return {"due_at": since + wait, "waits_from": since}
 
 
 def _finished(event_type: str, now: int) -> _Changes:

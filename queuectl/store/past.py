@@ -123,10 +123,17 @@ class Past(SqliteStore):
         self._fold(self._candidates(JobFilter(states=(State.DLQ,))) if job_id is None else [job_id])
         return super().dlq(job_id)
 
-    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+    def claimable(
+        self,
+        queues: Collection[str],
+        limit: int,
+        now: int,
+        skip: Collection[str] = (),
+        behind_for: int | None = None,
+    ) -> list[str]:
         """See EventStore."""
         self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
-        return super().claimable(queues, limit, now, skip)
+        return super().claimable(queues, limit, now, skip, behind_for)
 
     def counts(self) -> list[Count]:
         """See EventStore. From each job's last move, without a fold."""

@@ -134,6 +134,12 @@ class EventStore(Protocol):
     def now(self) -> int:
         """The log's time: the wall clock, but never before the last event. Take it under the lock."""
 
+    def wall(self) -> int:
+        """The wall clock; on a server the server's. Due times are compared with it."""
+
+    def behind_for(self) -> int | None:
+        """How long the wall clock has been seen to be behind the log's last event; None when it is not."""
+
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
         """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
 
@@ -212,11 +218,21 @@ class EventStore(Protocol):
     def holder(self, unique: str) -> str | None:
         """The live job that holds a unique key."""
 
-    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
-        """Ids of jobs to claim next, in claiming order; no queues means all of them."""
+    def claimable(
+        self,
+        queues: Collection[str],
+        limit: int,
+        now: int,
+        skip: Collection[str] = (),
+        behind_for: int | None = None,
+    ) -> list[str]:
+        """Ids of jobs to claim next, in claiming order; no queues means all of them.
 
-    def next_due(self, queues: Collection[str]) -> int | None:
-        """The earliest moment at which a pending job of the queues that are not paused is due."""
+        `now` is the wall clock; for `behind_for` see `is_due` in domain/job.py.
+        """
+
+    def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
+        """The earliest moment at which a pending job of the queues that are not paused is due; see `claimable`."""
 
     @property
     def archive(self) -> "Archive | None":

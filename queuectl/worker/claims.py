@@ -105,8 +105,10 @@ class Claims:
 
     def until_due(self) -> int:
         """Microseconds until the next job is due; at most a second, because another worker may free one."""
-        due = self.queue.store.next_due(self.queues)
-        return SEARCH_AGAIN_AFTER if due is None else min(SEARCH_AGAIN_AFTER, due - self.queue.store.now())
+        store = self.queue.store
+        now = store.wall()
+        due = store.next_due(self.queues, now, store.behind_for())
+        return SEARCH_AGAIN_AFTER if due is None else min(SEARCH_AGAIN_AFTER, due - now)
 
     def freed(self, jobs: Sequence[Job]) -> list[Job]:
         """Our jobs that another host has freed meanwhile (this host may have been suspended)."""

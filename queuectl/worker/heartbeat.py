@@ -1,7 +1,7 @@
 """A worker's heartbeat, and its lease fence: the moment by which its jobs are dead if its heartbeat is not written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -9,6 +9,7 @@ from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock
 from queuectl.store.protocol import EventStore, WorkerRow
 from queuectl.units import SECOND
+from queuectl.worker.clock_watch import ClockWatch
 from queuectl.worker.log import log
 from queuectl.worker.slots import FENCED, Slot
 
@@ -55,13 +56,14 @@ class Heartbeat:
     row: WorkerRow
     fence: LeaseFence
     next_at: int = 0
+    clock_watch: ClockWatch = field(default_factory=ClockWatch)
 
     def write(self, slots: Mapping[str, Slot], jobs_done: int, now: int) -> bool:
         """Write it, and move the fence; False when another worker has our name by now."""
         row = replace(
             self.row,
             beat_at=now,
-            last_heartbeat=self.store.now() // SECOND,
+            last_heartbeat=self.store.wall() // SECOND,
             running=len(slots),
             jobs_done=jobs_done,
         )
@@ -69,5 +71,6 @@ class Heartbeat:
         if ours and self.store.spans_hosts:
             self.fence.enforce(slots, self.clock.monotonic())  # the write may have taken as long as the lease
             self.fence.move(now)
+        self.clock_watch.look(self.store)
         self.next_at = now + min(self.fence.lease // 4, LONGEST_INTERVAL)
         return ours

@@ -23,7 +23,7 @@ def how_it_ended(command: Command, job: Job) -> str:
     why = _why(command)
     if job.state is State.DLQ:
         return f"failed ({why}), no retries left: dead"
-    wait = (job.due_at or job.updated_at) - job.updated_at
+    wait = (job.due_at or 0) - (job.waits_from or 0)
     return f"failed ({why}), retry in {plain(wait / SECOND)} s"
 
 

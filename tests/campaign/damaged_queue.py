@@ -121,7 +121,7 @@ def noticed(path: str) -> bool:
     said, clock = io.StringIO(), SettableClock(START + HOUR)
     try:
         with redirect_stderr(said), closing(open_store(path, clock)) as store:
-            findings = doctor.queue(store, clock.now())
+            findings = doctor.queue(store)
             return bool(verify(store).counts or any(each.level != "ok" for each in findings) or said.getvalue())
     except StoreError:
         return True

@@ -1,6 +1,7 @@
 """A queue as a few dictionaries, written from DESIGN alone: what each command has to answer, and what the tables say.
 
-It has no log, no clock and no store. `now` is set before each command; `position` counts the events there have to be.
+It has no log, no clock and no store. `now` (of the log) and `wall` are set before each command; `position` counts the
+events there have to be.
 """
 
 import json
@@ -30,7 +31,8 @@ class Model:
     """The queue."""
 
     def __init__(self) -> None:
-        self.now = self.position = 0
+        self.now = self.wall = self.position = 0
+        self.behind_for: int | None = None
         self.jobs: dict[str, Record] = {}
         self.pauses: dict[str, tuple[int, str]] = {}
         self.settings: dict[str, str] = {}
@@ -64,9 +66,10 @@ class Model:
         if holder := self.holder(promises["unique"]):
             return holder, False
         at, delay = promises["at"], promises["delay"]
-        due = at if at is not None else self.now + delay
+        due, since = (at, None) if at is not None else (self.wall + delay, self.wall)
         fields = ["locked", "worker", "error", "code", "stdout", "stderr", "finished", "duration", "cancel"]
         job = {"id": name, "promises": promises, "state": "pending", "attempts": 0, "run": 0, "due": due, "version": 0}
+        job["since"] = since
         self.jobs[name] = {**job, **dict.fromkeys(fields), "stdout": "", "stderr": "", "created": self.now}
         self._event(self.jobs[name], position=self.position + 1)
         return name, True
@@ -96,7 +99,7 @@ class Model:
         key = job["promises"]["unique"]
         if job["state"] in LIVE or self.holder(key) not in (None, job["id"]):
             raise NotAllowedError
-        self._event(job, state="pending", attempts=0, due=self.now, finished=None)
+        self._event(job, state="pending", attempts=0, due=self.wall, since=self.wall, finished=None)
 
     def purge(self, job: Record) -> None:
         if job["state"] not in FINISHED:
@@ -125,12 +128,24 @@ class Model:
 
     def claim(self, worker: str, queues: Collection[str], limit: int, locked: Collection[str]) -> list[str]:
         """The ids of those taken, in the order of the line; `locked` are not to be had."""
-        line = [job for job in self.open_jobs(queues) if job["due"] <= self.now and job["id"] not in locked]
-        line.sort(key=lambda job: (-job["promises"]["priority"], job["due"], job["position"]))
+        line = [job for job in self.open_jobs(queues) if self._is_due(job) and job["id"] not in locked]
+        line.sort(key=lambda job: (-job["promises"]["priority"], self._turn(job), job["position"]))
         for job in line[:limit]:
             taken = {"state": "processing", "due": None, "locked": self.now, "worker": worker}
             self._event(job, run=job["run"] + 1, **taken)
         return [job["id"] for job in line[:limit]]
+
+    def _is_due(self, job: Record) -> bool:
+        """By the wall clock; what a clock recorded that was ahead, when it has waited for as long as that is known."""
+        if job["due"] <= self.wall or self.behind_for is None:
+            return bool(job["due"] <= self.wall)
+        return self._is_misdated(job) and bool(job["due"] - job["since"] <= self.behind_for)
+
+    def _is_misdated(self, job: Record) -> bool:
+        return job["since"] is not None and job["since"] > self.wall
+
+    def _turn(self, job: Record) -> int:
+        return 0 if self._is_misdated(job) else int(job["due"])
 
     def open_jobs(self, queues: Collection[str]) -> list[Record]:
         """Pending jobs of these queues (none: all) that are not paused."""
@@ -161,7 +176,8 @@ class Model:
             return
         wait = min(promises["backoff_base"] ** failed["attempts"] * SECOND, promises["backoff_cap"])
         wait *= end["jitter"] if promises["jitter"] else 1
-        self._leave(job, "pending", due=self.now + (0 if end["cause"] == "worker_lost" else round(wait)), **failed)
+        due = self.wall + (0 if end["cause"] == "worker_lost" else round(wait))
+        self._leave(job, "pending", due=due, since=self.wall, **failed)
 
     def release(self, name: str, run: int, end: Mapping[str, Any]) -> None:
         with self.whole():
@@ -172,7 +188,7 @@ class Model:
             elif job["cancel"] is not None:
                 self._leave(job, "cancelled", finished=self.now, **left)
             else:
-                self._leave(job, "pending", due=self.now, **left)
+                self._leave(job, "pending", due=self.wall, since=self.wall, **left)
 
     def _leave(self, job: Record, state: str, **changes: Any) -> None:
         """Out of processing."""

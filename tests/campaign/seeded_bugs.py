@@ -141,7 +141,7 @@ def a_busy_store_loses_results(patch: Patch) -> None:
 @bug(r"due: claimed", rules=True)
 def a_job_is_claimed_too_early(patch: Patch) -> None:
     claimable = Tables.claimable
-    patch(Tables, "claimable", lambda self, q, limit, now, skip=(): claimable(self, q, limit, now + DAY, skip))
+    patch(Tables, "claimable", lambda self, q, limit, now, *more: claimable(self, q, limit, now + DAY, *more))
     rule(patch, commands.Claim, lambda claim, command, job, now: claim(command, job, now + DAY))
 
 

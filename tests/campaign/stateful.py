@@ -68,7 +68,8 @@ class Machine(RuleBasedStateMachine):
 
     def both(self, act: Callable[[], Any], expected: Callable[[], Any]) -> None:
         """The queue and the model do it; their answers are equal."""
-        self.model.now = self.store.now()
+        self.model.now, self.model.wall = self.store.now(), self.store.wall()
+        self.model.behind_for = self.store.behind_for()
         assert self.model.now >= max(self.clock.now(), self.recorded_at), "time: the log's clock went back"
         wanted, found = _outcome(expected), _outcome(act)
         assert found == wanted, f"answer: {found}, not {wanted}"
@@ -106,7 +107,7 @@ class Machine(RuleBasedStateMachine):
             "cwd": "/",
             "timeout": None if number % 2 else 90 * SECOND,
             "delay": 0 if at is not None or number % 4 else 2 * SECOND,
-            "at": None if at is None else self.store.now() + at,
+            "at": None if at is None else self.store.wall() + at,
             "tags": {"b": "1", "a": str(number)} if number % 2 else {},
             "unique": KEYS[number % 4],
         }

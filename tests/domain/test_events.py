@@ -296,4 +296,5 @@ def test_the_claimant_is_complete():
         "pid_started_at",
         "lease",
         "uid",
+        "clock",
     }

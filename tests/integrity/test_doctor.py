@@ -12,7 +12,7 @@ import pytest
 from queuectl.checks import doctor
 from queuectl.checks.doctor import NETWORKED, Finding
 from tests.archive.logs import checkpoint
-from tests.support.builders import SECOND, SettableClock, add, new
+from tests.support.builders import HOUR, SECOND, SettableClock, add, new
 from tests.support.command_line import Queuectl, eventually, lines
 from tests.support.queues import opened, wreck
 
@@ -104,7 +104,7 @@ def test_a_wal_that_has_grown(small):
 
 def asked(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> dict[str, Finding]:
     with opened(path, clock, archived=archived) as store:
-        return wrong(doctor.queue(store, SettableClock().now()))
+        return wrong(doctor.queue(store))
 
 
 def test_no_archive_is_a_warning(small):
@@ -165,15 +165,17 @@ def test_events_that_are_set_aside(small):
 
 def _queue(path: Path) -> list[Finding]:
     with opened(path) as store:
-        return list(doctor.queue(store, SettableClock().now()))
+        return list(doctor.queue(store))
 
 
 def test_a_clock_that_is_behind_the_log(small):
-    with opened(small) as store:
-        last = store.head().recorded_at
-        assert "clock" not in wrong(doctor.queue(store, last))
-        found = wrong(doctor.queue(store, last - 90 * SECOND))["clock"]
-    assert (found.level, "1m30s" in found.what) == ("problem", True)
+    clock = SettableClock(HOUR + SettableClock().now())
+    with opened(small, clock) as store:
+        assert "clock" not in wrong(doctor.queue(store))
+        clock.turn(store.head().recorded_at - clock.now() - 90 * SECOND)
+        found = wrong(doctor.queue(store))["clock"]
+    assert (found.level, found.mend) == ("warning", None)
+    assert "1m30s ahead of the clock" in found.what
 
 
 def test_a_lost_worker_and_its_job(queuectl: Queuectl):

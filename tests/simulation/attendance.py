@@ -28,10 +28,21 @@ class Known(Struct):
     attempts: int = 0
     run: int = 0
     due_at: int = 0
+    waits_from: int | None = None
     passed_over: dict[int, int] = {}
     claim: e.Claimed | None = None
     claimed_at: int = 0
     job: Job | None = None
+
+    def left(self, now: int, behind_for: int | None) -> int:
+        """How long it is until the job is due; what a clock recorded that was ahead goes by how long it has waited."""
+        if behind_for is None or not self.is_misdated(now):
+            return self.due_at - now
+        return min(self.due_at - now, self.due_at - (self.waits_from or 0) - behind_for)
+
+    def is_misdated(self, now: int) -> bool:
+        """Whether the clock that recorded it was ahead of `now`."""
+        return self.waits_from is not None and self.waits_from > now
 
 
 class Attendance:
@@ -75,11 +86,12 @@ class Attendance:
         waiting = [(job_id, each) for job_id, each in self.jobs.items() if each.state == "pending"]
         if not idle or not waiting:
             return []
-        now, lately = self.store.now(), self.clock.monotonic() - BLOCKED_FOR
+        lately = self.clock.monotonic() - BLOCKED_FOR
+        now, behind_for = self.store.wall(), self.store.behind_for()
         return [
             job_id
             for job_id, each in waiting
-            if each.due_at <= now
+            if each.left(now, behind_for) <= 0
             and not self.paused & {PAUSE_ALL, each.spec.queue}
             and self.world.refused.get(job_id, 0) < lately
             and any(process.serves(each.spec.queue) for process in idle)

@@ -58,7 +58,7 @@ def _new_or_known_id(sim: "Simulation") -> str:
 
 def _promises(sim: "Simulation") -> Enqueued:
     rng = sim.rng
-    at = sim.store.now() + rng.choice([-DAY, 5 * SECOND, HOUR, 200 * DAY, 200 * DAY]) if rng.random() < 0.15 else None
+    at = sim.store.wall() + rng.choice([-DAY, 5 * SECOND, HOUR, 200 * DAY, 200 * DAY]) if rng.random() < 0.15 else None
     return spec(
         queue=rng.choice(QUEUES),
         priority=rng.choice([0, 0, 0, 1, 5, -3]),

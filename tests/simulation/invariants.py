@@ -129,13 +129,14 @@ class Oracle:
         known.job = evolve(known.job, record)
 
     def _enqueued(self, known: Known, event: e.Enqueued, record: e.RecordedEvent) -> None:
-        known.due_at = record.recorded_at + event.delay if event.at is None else event.at
+        known.waits_from = record.clock if event.at is None else None
+        known.due_at = record.clock + event.delay if event.at is None else event.at
 
     def _requeued(self, known: Known, event: e.Requeued, record: e.RecordedEvent) -> None:
-        known.attempts, known.due_at = 0, record.recorded_at
+        known.attempts, known.due_at, known.waits_from = 0, record.clock, record.clock
 
     def _claimed(self, known: Known, event: e.Claimed, record: e.RecordedEvent) -> None:
-        job_id, now = record.stream_id, record.recorded_at
+        job_id, now = record.stream_id, record.clock
         must(event.worker == record.actor, f"{job_id} is claimed by {record.actor} for {event.worker}")
         self._in_turn(job_id, known, self.world.workers[event.pid], now)
         known.run, known.claim, known.claimed_at = event.run, event, self.clock.monotonic()
@@ -148,7 +149,7 @@ class Oracle:
         for other, each in self.jobs.items():
             queue = each.spec.queue
             waits = each.state == "pending" and each.due_at <= now and queue in queues
-            if not waits or self.paused & {PAUSE_ALL, queue} or _rank(each) >= _rank(known):
+            if not waits or self.paused & {PAUSE_ALL, queue} or _rank(each, now) >= _rank(known, now):
                 continue
             if self.world.refused.get(other, 0) < looked:
                 since = each.passed_over.setdefault(worker.row.pid, monotonic)
@@ -161,7 +162,7 @@ class Oracle:
 
     def _retry_scheduled(self, known: Known, event: e.RetryScheduled, record: e.RecordedEvent) -> None:
         self._failed(known, event, record)
-        known.due_at = record.recorded_at + event.wait
+        known.due_at, known.waits_from = record.clock + event.wait, record.clock
 
     def _dead_lettered(self, known: Known, event: e.DeadLettered, record: e.RecordedEvent) -> None:
         self._failed(known, event, record)
@@ -173,7 +174,7 @@ class Oracle:
         told = worker.stops >= 2 or unaware or (self.store.spans_hosts and event.reason == OUT_OF_REACH)
         must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
-        known.due_at = record.recorded_at
+        known.due_at = known.waits_from = record.clock
 
     def _cancelled(self, known: Known, event: e.Cancelled, record: e.RecordedEvent) -> None:
         if known.state == "processing":
@@ -243,5 +244,5 @@ class Oracle:
         return records
 
 
-def _rank(known: Known) -> tuple[int, int, int]:
-    return (-known.spec.priority, known.due_at, known.position)
+def _rank(known: Known, now: int) -> tuple[int, int, int]:
+    return (-known.spec.priority, 0 if known.is_misdated(now) else known.due_at, known.position)

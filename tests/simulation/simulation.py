@@ -91,10 +91,10 @@ class Simulation(Driver):
         """
         if self.nested or self.oracle.attendance.wanted() or any(map(_is_busy, self.workers)):
             return
-        jobs, now = self.oracle.jobs.values(), self.store.now()
+        jobs, now, behind_for = self.oracle.jobs.values(), self.store.wall(), self.store.behind_for()
         if any(each.state == "processing" for each in jobs):
             return
-        waits = [each.due_at - now for each in jobs if each.state == "pending" and each.due_at > now]
+        waits = [left for each in jobs if each.state == "pending" and (left := each.left(now, behind_for)) > 0]
         passes = min([*waits, *([] if longest is None else [longest])], default=0)
         self.clock.advance(passes)
         self.rested += passes

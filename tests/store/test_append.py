@@ -105,16 +105,18 @@ def test_an_event_is_recorded_at_the_clocks_time(store, clock):
     assert store.now() == START + 123_457
 
 
-def test_the_logs_time_never_goes_back_and_goes_on_at_the_monotonic_pace(store, clock):
+def test_the_logs_time_never_goes_back_and_a_wall_clock_that_is_behind_is_noted(store, clock):
     add(store, new("a"))
     clock.turn(-HOUR)
     add(store, new("b"))
     clock.advance(5 * SECOND)
-    assert store.now() == START + 5 * SECOND
+    assert (store.now(), store.wall()) == (START, START - HOUR + 5 * SECOND)
     add(store, new("c"))
-    clock.advance(SECOND)
+    clock.turn(HOUR)
     add(store, new("d"))
-    assert [r.recorded_at for r in store.records()] == [START, START, START + 5 * SECOND, START + 6 * SECOND]
+    found = [(r.recorded_at, r.event.clock) for r in store.records()]
+    behind = [(START, START - HOUR), (START, START - HOUR + 5 * SECOND)]
+    assert found == [(START, None), *behind, (START + 5 * SECOND, None)]
 
 
 def test_the_logs_time_follows_a_clock_that_is_ahead_of_it(store, clock):
@@ -129,9 +131,9 @@ def test_the_logs_time_follows_a_clock_that_is_ahead_of_it(store, clock):
 def test_a_wait_ends_although_the_clock_was_set_back(store, clock):
     follow(store, clock, "a", a_spec(), claimed(), retried(wait=2 * SECOND))
     clock.turn(-HOUR)
-    assert store.claimable((), 1, store.now()) == []
+    assert store.claimable((), 1, store.wall(), behind_for=store.behind_for()) == []
     clock.advance(2 * SECOND)
-    assert store.claimable((), 1, store.now()) == ["a"]
+    assert store.claimable((), 1, store.wall(), behind_for=store.behind_for()) == ["a"]
 
 
 # ── the chain ───────────────────────────────────────────────────────────────────────────────────────

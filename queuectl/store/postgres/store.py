@@ -277,8 +277,17 @@ class PostgresStore(AppendedLog):
                 self._floors.lower(job.spec.queue, job.spec.priority, job.due_at)
         return jobs
 
-    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
-        """See EventStore. In one question, since the log's lock is held meanwhile."""
+    def claimable(
+        self,
+        queues: Collection[str],
+        limit: int,
+        now: int,
+        skip: Collection[str] = (),
+        behind_for: int | None = None,
+    ) -> list[str]:
+        """See EventStore. One statement, because the log's lock is held meanwhile."""
+        if behind_for is not None:
+            return super().claimable(queues, limit, now, skip, behind_for)
         found = self._floors.search(self._run, queues, limit + len(skip), now)
         return [job_id for job_id in found if job_id not in skip][:limit]
 

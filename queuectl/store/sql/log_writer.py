@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
@@ -169,6 +171,14 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         """See EventStore."""
         return self._log_clock.now(self.head().recorded_at)
 
+    def wall(self) -> int:
+        """See EventStore."""
+        return self._log_clock.wall()
+
+    def behind_for(self) -> int | None:
+        """See EventStore."""
+        return self._log_clock.behind_for(self.head().recorded_at)
+
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
         """See EventStore."""
         if not any(change.events for change in changes):
@@ -182,10 +192,11 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         return jobs
 
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
-        """Insert the events, chained to the head, all with the same time."""
+        """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
         head = self.head()
         position, digest = head.position, head.digest
-        now = self._log_clock.now(head.recorded_at)
+        wall, now = self._log_clock.wall(), self._log_clock.now(head.recorded_at)
+        is_behind = wall < head.recorded_at
         salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
         stored: list[StoredEvent] = []
         batch: list[list[RecordedEvent]] = []
@@ -193,7 +204,8 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
             records = []
             for version, event in enumerate(change.events, change.version + 1):
                 position += 1
-                record = RecordedEvent(position, change.stream_id, version, now, actor, event)
+                fact = replace(event, clock=wall) if is_behind else event
+                record = RecordedEvent(position, change.stream_id, version, now, actor, fact)
                 salt, salts = bytes(salts[: codec.SALT_BYTES]), salts[codec.SALT_BYTES :]
                 stored.append(codec.seal(record, salt, digest))
                 digest = stored[-1].digest

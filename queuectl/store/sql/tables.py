@@ -30,6 +30,14 @@ AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUS
 """
 """Which rows of `counts` are queues and priorities of which jobs may be claimed."""
 _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
+_LATER = f"""
+SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
+FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (
+    SELECT max(version) FROM events AS move WHERE move.stream_id = jobs.id
+    AND move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued'))
+WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at > ?
+"""
+"""Jobs that are not due yet, and the move that made them pending, where that was recorded later than now."""
 _WORKERS = WorkerRow.__struct_fields__
 _PROCESS = ("host", "boot_id", "pid", "pid_namespace", "pid_started_at")
 
@@ -43,13 +51,23 @@ class Tables(Lent):
         found = self._run(f"SELECT id FROM jobs WHERE unique_key = ? AND state IN ({live})", (unique,))
         return found[0][0] if found else None
 
-    def claimable(self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = ()) -> list[str]:
+    def claimable(
+        self,
+        queues: Collection[str],
+        limit: int,
+        now: int,
+        skip: Collection[str] = (),
+        behind_for: int | None = None,
+    ) -> list[str]:
         """See EventStore. One index seek per queue and priority that has pending jobs, the highest priority first."""
         chosen: list[str] = []
+        misdated = {} if behind_for is None else self._misdated(now)
         for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
             due: list[tuple[int, int, str]] = []
             for queue, priority in lanes:
                 due += self._due(queue, priority, now, limit + len(skip))
+                for wait, position, job_id in misdated.get((queue, priority), ()):
+                    due += [(0, position, job_id)] if wait <= (behind_for or 0) else []
             chosen += [job_id for _, _, job_id in sorted(due) if job_id not in skip]
             if len(chosen) >= limit:
                 break
@@ -60,6 +78,18 @@ class Tables(Lent):
         lanes = self._run(_LANES)
         return [lane for lane in lanes if not queues or lane[0] in queues]
 
+    def _misdated(self, now: int) -> dict[tuple[str, int], list[tuple[int, int, str]]]:
+        """(wait, position, id) of jobs that were recorded by a clock that was ahead, by queue and priority.
+
+        Their due time is wrong, so every job that is not due yet is looked at.
+        """
+        found: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        for queue, priority, position, job_id, due_at, recorded_at, data in self._run(_LATER, (now, now)):
+            since = _waits_from(recorded_at, data)
+            if since is not None and since > now:
+                found.setdefault((queue, priority), []).append((due_at - since, position, job_id))
+        return found
+
     def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
         return self._run(
             f"SELECT due_at, position, id FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
@@ -67,10 +97,14 @@ class Tables(Lent):
             (queue, priority, now, limit),
         )
 
-    def next_due(self, queues: Collection[str]) -> int | None:
+    def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
         """See EventStore."""
-        moments = [self._first_due(*lane) for lane in self._lanes(queues)]
-        return min((moment for moment in moments if moment is not None), default=None)
+        lanes = self._lanes(queues)
+        moments = [moment for lane in lanes if (moment := self._first_due(*lane)) is not None]
+        if behind_for is not None:
+            misdated = self._misdated(now)
+            moments += [now + max(0, wait - behind_for) for lane in lanes for wait, *_ in misdated.get(lane, ())]
+        return min(moments, default=None)
 
     def _first_due(self, queue: str, priority: int) -> int | None:
         found = self._run(
@@ -191,6 +225,24 @@ class Tables(Lent):
             )
             for row in rows
         ]
+
+
+class _Times(msgspec.Struct):
+    """What an event says of a job's wait."""
+
+    clock: int | None = None
+    at: int | None = None
+
+
+def _waits_from(recorded_at: int, data: str | None) -> int | None:
+    """The wall clock that a job's wait counts from by its last move; None when it has none, or is damaged."""
+    try:
+        times = msgspec.json.decode(data or "", type=_Times)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    if times.at is not None:
+        return None
+    return recorded_at if times.clock is None else times.clock
 
 
 def _queues(text: str) -> tuple[str, ...]:

@@ -1,0 +1,31 @@
+"""Warns when the log is ahead of the wall clock: some event was recorded by a clock that was ahead."""
+
+from dataclasses import dataclass
+
+from queuectl.store.protocol import EventStore
+from queuectl.units import SECOND, format_duration, local_time
+from queuectl.worker.log import log
+
+__all__ = ["ClockWatch"]
+
+SKEW = 5 * SECOND
+
+
+@dataclass(slots=True)
+class ClockWatch:
+    """Each time the log gets ahead of the clock, one warning."""
+
+    _warned: bool = False
+
+    def look(self, store: EventStore) -> None:
+        """Compare the log's last event with the wall clock."""
+        last, now = store.head().recorded_at, store.wall()
+        is_ahead = last > now + SKEW
+        if is_ahead and not self._warned:
+            log.warning(
+                "the log's last event is dated %s, %s ahead of the clock: a clock was wrong when it was recorded, or is"
+                " wrong now (`queuectl doctor`). Jobs run at their due times by the clock as it is now",
+                local_time(last),
+                format_duration((last - now) // SECOND * SECOND),
+            )
+        self._warned = is_ahead

@@ -1,0 +1,139 @@
+"""The order of the log and the wall clock: a clock that was ahead once changes no due time."""
+
+import pytest
+
+from queuectl.application.queue import Queue
+from queuectl.checks.audit import audit
+from queuectl.domain.commands import Exit, Report
+from queuectl.domain.events import Exited
+from queuectl.store.protocol import JobFilter
+from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
+
+DAY = 24 * HOUR
+AHEAD = pytest.mark.parametrize("ahead", [2 * HOUR, 400 * DAY])
+
+
+def take(store, limit=5):
+    return [job.id for job in Queue(store, "w1").claim(claimant("w1"), (), limit, lambda job: True)]
+
+
+@pytest.fixture
+def was_ahead(store, clock):
+    """Record one event with a clock that is ahead, then set the clock right."""
+
+    def record(ahead, *changes):
+        clock.turn(ahead)
+        add(store, *(changes or [new("early")]))
+        clock.turn(-ahead)
+
+    return record
+
+
+@AHEAD
+def test_what_was_recorded_by_a_clock_that_was_ahead_runs_at_once(store, was_ahead, ahead):
+    was_ahead(ahead)
+    assert take(store) == ["early"]
+
+
+@AHEAD
+def test_a_delay_lasts_as_long_as_it_says(store, clock, was_ahead, ahead):
+    was_ahead(ahead, new("early", delay=3 * SECOND))
+    add(store, new("later", delay=4 * SECOND))
+    assert take(store) == []
+    clock.advance(3 * SECOND)
+    assert take(store) == ["early"]
+    clock.advance(SECOND - 1)
+    assert take(store) == []
+    clock.advance(1)
+    assert take(store) == ["later"]
+
+
+@AHEAD
+def test_a_given_time_is_one_of_the_wall_clock(store, clock, was_ahead, ahead):
+    was_ahead(ahead)
+    take(store)
+    add(store, new("at", at=clock.now() + 90 * 60 * SECOND))
+    clock.advance(90 * 60 * SECOND - 1)
+    assert take(store) == []
+    clock.advance(1)
+    assert take(store) == ["at"]
+
+
+@AHEAD
+def test_a_backoff_lasts_as_long_as_it_says(store, clock, was_ahead, ahead):
+    was_ahead(ahead, new("early", backoff_base=2))
+    take(store)
+    Queue(store, "w1").execute([Report("early", 1, Exit(Exited(1)))])
+    clock.advance(2 * SECOND - 1)
+    assert take(store) == []
+    clock.advance(1)
+    assert take(store) == ["early"]
+
+
+def test_higher_priority_comes_first_also_among_those_of_a_clock_that_was_ahead(store, was_ahead):
+    was_ahead(DAY, new("low", priority=-1), new("high", priority=3), new("other"))
+    add(store, new("now"))
+    assert take(store) == ["high", "other", "now", "low"]
+
+
+def test_a_paused_queue_keeps_its_jobs_also_those_of_a_clock_that_was_ahead(store, was_ahead):
+    was_ahead(DAY)
+    Queue(store, ACTOR).pause("default")
+    assert take(store) == []
+
+
+def test_next_due_counts_the_wait_of_a_clock_that_was_ahead(store, clock, was_ahead):
+    was_ahead(DAY, new("early", delay=4 * SECOND))
+    now = clock.now()
+    assert store.next_due((), now, store.behind_for()) == now + 4 * SECOND
+    clock.advance(3 * SECOND)
+    assert store.next_due((), now + 3 * SECOND, store.behind_for()) == now + 4 * SECOND
+
+
+def test_a_wait_begins_again_when_the_clock_is_set_back_once_more(store, clock, was_ahead):
+    was_ahead(DAY)
+    assert take(store) == ["early"]
+    clock.advance(30 * SECOND)
+    add(store, new("delayed", delay=20 * SECOND))
+    clock.turn(-HOUR)
+    assert take(store) == []
+    clock.advance(20 * SECOND)
+    assert take(store) == ["delayed"]
+
+
+def test_the_clock_of_an_event_is_noted_only_while_it_is_behind(store, clock, was_ahead):
+    was_ahead(DAY)
+    add(store, new("now"))
+    clock.advance(2 * DAY)
+    add(store, new("later"))
+    assert [record.event.clock is None for record in store.records()] == [True, False, True]
+
+
+def test_the_same_job_again_is_the_same_job_although_its_clock_was_noted(store, clock, was_ahead):
+    was_ahead(DAY)
+    add(store, new("again"))
+    job = store.load("again")
+    assert job.spec == a_spec()
+    assert job.due_at == clock.now()
+
+
+def test_jobs_that_ended_are_found_by_the_clock_of_their_rows(store, clock, was_ahead):
+    was_ahead(DAY)
+    take(store)
+    Queue(store, "w1").execute([Report("early", 1, Exit())])
+    assert store.ids(JobFilter(ended_by=store.now(), limit=0)) == ["early"]
+
+
+def test_the_audit_counts_waits_by_the_clock_of_the_events(store, clock, was_ahead):
+    was_ahead(DAY)
+    take(store)
+    add(store, new("later", delay=4 * SECOND))
+    clock.advance(4 * SECOND)
+    take(store)
+    assert audit(store.records()).clean
+    add(store, new("too early", delay=4 * SECOND))
+    job = store.load("too early")
+    clock.advance(3 * SECOND)
+    add(store, type(new("x"))(job.id, job.version, [claimed()], job))
+    [finding] = audit(store.records()).findings
+    assert (finding.rule, finding.what) == ("due", "claimed 1000000 us before it was due")
