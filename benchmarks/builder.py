@@ -58,8 +58,8 @@ def _add(db: str, count: int, events: "Sequence[Event]") -> None:
     with queue.opened(db) as opened:
         for start in range(0, count, BATCH):
             note(f"  building {os.path.basename(db)}: {start}/{count}")
-            size, now = min(BATCH, count - start), opened.store.now()
-            opened.store.append([Change(new_id(now), 0, events) for _ in range(size)], opened.actor)
+            size, now = min(BATCH, count - start), opened.store.log.now()
+            opened.store.writer.append([Change(new_id(now), 0, events) for _ in range(size)], opened.actor)
     note("")
 
 

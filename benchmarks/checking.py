@@ -62,7 +62,7 @@ def _read(db: str) -> float:
 
 
 def _rebuild(db: str) -> float:
-    return _opened(db, lambda store: store.rebuild())
+    return _opened(db, lambda store: store.upkeep.rebuild())
 
 
 def _verify(db: str) -> float:

@@ -70,7 +70,7 @@ def _claim(opened: "Queue") -> None:
 
 def _choose(opened: "Queue") -> None:
     """The reading part of a claim."""
-    opened.store.claimable((), 1, opened.store.now())
+    opened.store.tables.claimable((), 1, opened.store.log.now())
 
 
 def _whole_process(verb: str, plan: Plan, databases: dict[str, str]) -> list[Result]:

@@ -40,7 +40,7 @@ def _holding(server: "Server") -> list[Result]:
                 opened.enqueue([queue.job() for _ in range(count)])
             with trips() as claiming:
                 jobs = _claim(opened, count)
-            with trips() as both, opened.store.transaction():
+            with trips() as both, opened.store.writer.transaction():
                 _finish(opened, jobs)
                 jobs = _claim(opened, count)
             with trips() as finishing:

@@ -75,12 +75,12 @@ class Queuectl:
         from queuectl.domain.commands import Exit, Report
 
         claims = _claims(self.queue)
-        with claims.reserving() as reserve, self.queue.store.transaction(durable=False):
+        with claims.reserving() as reserve, self.queue.store.writer.transaction(durable=False):
             jobs = claims.take(at_once, reserve)
         while jobs:
             with (
                 claims.reserving() as reserve,
-                self.queue.store.transaction(),
+                self.queue.store.writer.transaction(),
             ):  # one for both
                 known = {job.id: job for job in jobs}
                 self.queue.execute([Report(job.id, job.run, Exit()) for job in jobs], known)

@@ -9,7 +9,7 @@ from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import MOVES, State
 from queuectl.process.procfs import alive
 from queuectl.render.narrative import tell
-from queuectl.store.protocol import PAUSE_ALL, DamagedEventError, EventStore, WorkerRow
+from queuectl.store.protocol import PAUSE_ALL, DamagedEventError, Store, WorkerRow
 from queuectl.units import SECOND, ago, format_duration, local_time
 
 __all__ = ["Explanation", "explain"]
@@ -30,12 +30,12 @@ class Explanation(Struct, frozen=True):
     next: tuple[str, ...]
 
 
-def explain(store: EventStore, job_id: str, *, live: bool) -> Explanation | None:
+def explain(store: Store, job_id: str, *, live: bool) -> Explanation | None:
     """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known."""
     job: Job | None = None
     facts: list[str] = []
     position = 0
-    for record in store.examined(stream_id=job_id):
+    for record in store.log.examined(stream_id=job_id):
         if isinstance(record, DamagedEventError):
             return _set_aside(job_id, job, facts, record)
         if record.type in _MOVES:
@@ -71,18 +71,20 @@ def _told(record: e.RecordedEvent, before: Job | None) -> list[str]:
 # ── what it waits for ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _situation(store: EventStore, job: Job, live: bool) -> Iterator[str]:
+def _situation(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         yield from _waiting(store, job)
         if live:
-            yield _serving(job, [row for row in store.workers() if alive(row, store.spans_hosts) is not False])
+            yield _serving(
+                job, [row for row in store.workers.rows() if alive(row, store.location.spans_hosts) is not False]
+            )
     elif job.claim is not None:
         yield from _running(store, job, job.claim, live)
 
 
-def _waiting(store: EventStore, job: Job) -> Iterator[str]:
-    now, row = store.wall(), store.job(job.id)
-    behind_for = store.behind_for()
+def _waiting(store: Store, job: Job) -> Iterator[str]:
+    now, row = store.log.wall(), store.tables.job(job.id)
+    behind_for = store.log.behind_for()
     if row is not None and row["due_at"] is None:
         yield "it is held: its table row and its events disagree"
     elif job.waits_from is not None and job.waits_from > now and behind_for is not None:
@@ -104,13 +106,13 @@ def _misdated(since: int, now: int) -> str:
     )
 
 
-def _pauses(store: EventStore, job: Job) -> dict[str, dict[str, int]]:
+def _pauses(store: Store, job: Job) -> dict[str, dict[str, int]]:
     """The pauses that keep it from being claimed."""
-    return {queue: pause for queue, pause in store.pauses().items() if queue in (PAUSE_ALL, job.spec.queue)}
+    return {queue: pause for queue, pause in store.tables.pauses().items() if queue in (PAUSE_ALL, job.spec.queue)}
 
 
-def _place_in_line(store: EventStore, job: Job, now: int, behind_for: int | None) -> Iterator[str]:
-    line = store.claimable((), LINE, now, behind_for=behind_for)
+def _place_in_line(store: Store, job: Job, now: int, behind_for: int | None) -> Iterator[str]:
+    line = store.tables.claimable((), LINE, now, behind_for=behind_for)
     if job.id in line:
         place = line.index(job.id)
         before = {0: "no job stands", 1: "1 job stands"}.get(place, f"{place} jobs stand")
@@ -129,8 +131,8 @@ def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
     return f"queue {job.spec.queue} is served by {names}"
 
 
-def _running(store: EventStore, job: Job, claim: e.Claimed, live: bool) -> Iterator[str]:
-    now = store.wall()
+def _running(store: Store, job: Job, claim: e.Claimed, live: bool) -> Iterator[str]:
+    now = store.log.wall()
     since = claim.clock or job.locked_at or now
     yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} is on for {_rounded(now - since)}"
     if job.spec.timeout is not None:
@@ -139,8 +141,8 @@ def _running(store: EventStore, job: Job, claim: e.Claimed, live: bool) -> Itera
         yield f"worker {claim.worker} {_sign_of_life(store, claim, now)}"
 
 
-def _sign_of_life(store: EventStore, claim: e.Claimed, now: int) -> str:
-    beat = next((row.last_heartbeat for row in store.workers() if row.name == claim.worker), None)
+def _sign_of_life(store: Store, claim: e.Claimed, now: int) -> str:
+    beat = next((row.last_heartbeat for row in store.workers.rows() if row.name == claim.worker), None)
     if _is_dead(store, claim):
         return "is lost, its process is gone: the next worker that runs frees the job"
     if beat is None:
@@ -148,8 +150,8 @@ def _sign_of_life(store: EventStore, claim: e.Claimed, now: int) -> str:
     return f"gave its last sign of life {ago(now - beat * SECOND)} ago"
 
 
-def _is_dead(store: EventStore, claim: e.Claimed) -> bool:
-    return alive(claim, store.spans_hosts) is False
+def _is_dead(store: Store, claim: e.Claimed) -> bool:
+    return alive(claim, store.location.spans_hosts) is False
 
 
 def _rounded(duration: int) -> str:
@@ -159,7 +161,7 @@ def _rounded(duration: int) -> str:
 # ── what one can do ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _commands(store: EventStore, job: Job, live: bool) -> Iterator[str]:
+def _commands(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         for queue in _pauses(store, job):
             yield "queuectl resume" if queue == PAUSE_ALL else f"queuectl resume {queue}"

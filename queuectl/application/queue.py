@@ -17,8 +17,8 @@ from queuectl.store.protocol import (
     Change,
     DamagedError,
     DamagedEventError,
-    EventStore,
     JobFilter,
+    Store,
     VersionConflictError,
     WorkerRow,
     queue_stream,
@@ -50,7 +50,7 @@ class Receipt(Struct, frozen=True):
 class Queue:
     """Every change there is to a queue, made in the name of `actor`."""
 
-    def __init__(self, store: EventStore, actor: str) -> None:
+    def __init__(self, store: Store, actor: str) -> None:
         self.store = store
         self.actor = actor
 
@@ -69,20 +69,20 @@ class Queue:
                 return self._carry_out(commands, {})
 
     def _carry_out(self, commands: Sequence[c.Command], known: Mapping[str, Job]) -> list[Job | None]:
-        now, keys = self.store.now(), dict[str, str]()
-        return self.store.append([self._change(command, known, now, keys) for command in commands], self.actor)
+        now, keys = self.store.log.now(), dict[str, str]()
+        return self.store.writer.append([self._change(command, known, now, keys) for command in commands], self.actor)
 
     @contextmanager
     def _alone(self, *, durable: bool = True) -> Iterator[None]:
         """Under the log's lock, where nobody else moves a job on: a version that is taken there too is damage."""
-        with self.store.transaction(durable=durable):
+        with self.store.writer.transaction(durable=durable):
             try:
                 yield
             except VersionConflictError as error:
                 raise DamagedError("the queue is damaged, an index and its table disagree") from error
 
     def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
-        job = known.get(command.job_id) or self.store.load(command.job_id)
+        job = known.get(command.job_id) or self.store.log.load(command.job_id)
         return self._decided(command, job, now, keys, self._holder(command, job, keys))
 
     def _decided(
@@ -97,7 +97,7 @@ class Queue:
     def _holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> str | None:
         """The other live job that has the command's unique key, or will have it when the batch (`keys`) is appended."""
         key = _key(command, job)
-        holder = None if key is None else keys.get(key) or self.store.holder(key)
+        holder = None if key is None else keys.get(key) or self.store.tables.holder(key)
         return None if holder == command.job_id else holder
 
     # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
@@ -113,12 +113,12 @@ class Queue:
 
     def _add(self, jobs: Sequence[NewJob]) -> list[Receipt]:
         receipts, changes = self._intake(jobs)
-        self.store.append(changes, self.actor)
+        self.store.writer.append(changes, self.actor)
         return receipts
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
         """Decide on each job beside those that the batch already holds."""
-        now = self.store.now()
+        now = self.store.log.now()
         receipts: list[Receipt] = []
         batch: dict[str, Change] = {}
         keys: dict[str, str] = {}
@@ -136,7 +136,7 @@ class Queue:
 
     def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> tuple[Change, str]:
         """The change, and the job that answers. Who holds a key is asked once: asked again, it may have ended."""
-        known = self.store.load(job_id) if job.id is not None else None
+        known = self.store.log.load(job_id) if job.id is not None else None
         command = c.Enqueue(job_id, job.spec)
         holder = self._holder(command, known, keys)
         try:
@@ -165,7 +165,7 @@ class Queue:
 
     def _each_that_can(self, commands: Sequence[c.Command]) -> dict[str, QueuectlError]:
         left: dict[str, QueuectlError] = {}
-        with self.store.transaction():
+        with self.store.writer.transaction():
             for command in commands:
                 try:
                     self.execute([command])
@@ -186,8 +186,8 @@ class Queue:
         return list(dict.fromkeys(map(self._resolve, texts)))
 
     def _resolve(self, text: str) -> str:
-        found = self.store.streams(text, 3) if text and not text.startswith("$") else []
-        if text in found or (found and self.store.version(text)):
+        found = self.store.log.streams(text, 3) if text and not text.startswith("$") else []
+        if text in found or (found and self.store.log.version(text)):
             return text
         if not found:
             raise NoSuchJobError(f"no such job: {text} (`queuectl list` shows those there are)")
@@ -199,16 +199,16 @@ class Queue:
 
     def pause(self, queue: str = PAUSE_ALL) -> bool:
         """Stop claiming from a queue, or from all; False when it was already so."""
-        return self._note(queue_stream(queue), lambda: queue not in self.store.pauses(), e.QueuePaused())
+        return self._note(queue_stream(queue), lambda: queue not in self.store.tables.pauses(), e.QueuePaused())
 
     def resume(self, queue: str = PAUSE_ALL) -> bool:
         """Go on claiming; False when it was already so."""
-        return self._note(queue_stream(queue), lambda: queue in self.store.pauses(), e.QueueResumed())
+        return self._note(queue_stream(queue), lambda: queue in self.store.tables.pauses(), e.QueueResumed())
 
     def change_setting(self, key: str, value: str | None) -> bool:
         """`config set`, or `unset` with None; False when it was already so."""
         event = e.SettingChanged(key=key, value=value)
-        return self._note(SETTINGS_STREAM, lambda: self.store.settings().get(key) != value, event)
+        return self._note(SETTINGS_STREAM, lambda: self.store.tables.settings().get(key) != value, event)
 
     def note_worker(self, worker: str, event: e.Event) -> None:
         """Record the start, end or loss of a worker."""
@@ -217,14 +217,14 @@ class Queue:
     def lose_worker(self, worker: WorkerRow) -> None:
         """Record that a worker was lost and forget it, once. One without slots only kept the name for another."""
         with self._alone():
-            if self.store.forget(worker) and worker.slots:
+            if self.store.workers.forget(worker) and worker.slots:
                 self.note_worker(worker.name, e.WorkerLost(noticed_by=self.actor))
 
     def _note(self, stream: str, needed: Callable[[], bool], event: e.Event) -> bool:
         with self._alone():
             if not needed():
                 return False
-            self.store.append([Change(stream, self.store.version(stream), [event])], self.actor)
+            self.store.writer.append([Change(stream, self.store.log.version(stream), [event])], self.actor)
             return True
 
     # ── what workers ask ────────────────────────────────────────────────────────────────────────────
@@ -243,26 +243,26 @@ class Queue:
         """
         line = [] if hints is None else hints
         with self._alone(durable=False):
-            now, behind_for = self.store.wall(), self.store.behind_for()
+            now, behind_for = self.store.log.wall(), self.store.log.behind_for()
             blocked: set[str] = set()
             changes: dict[str, Change] = {}
             while len(changes) < limit:
                 searched = not line
                 if searched:
                     wanted_now, skip = limit - len(changes) + AHEAD, blocked | changes.keys()
-                    line += self.store.claimable(queues, wanted_now, now, skip, behind_for)
+                    line += self.store.tables.claimable(queues, wanted_now, now, skip, behind_for)
                 if not line:
                     break
                 wanted = line[: limit - len(changes)]
                 del line[: len(wanted)]
-                loaded = self.store.load_all(wanted)
+                loaded = self.store.log.load_all(wanted)
                 for job_id in wanted:
                     job, events = self._claimed(c.Claim(job_id, claimant, behind_for), loaded[job_id], now, searched)
                     if job is not None and reserve(job):
                         changes[job_id] = Change(job_id, job.version, events, job)
                     elif searched:
                         blocked.add(job_id)
-            return [job for job in self.store.append([*changes.values()], self.actor) if job is not None]
+            return [job for job in self.store.writer.append([*changes.values()], self.actor) if job is not None]
 
     def _claimed(
         self, command: c.Claim, found: Job | DamagedEventError | None, now: int, searched: bool
@@ -274,7 +274,8 @@ class Queue:
         except (NoSuchJobError, RefusedError):
             pass
         if searched and (command.behind_for is None or isinstance(found, DamagedEventError)):
-            self.store.hold(command.job_id)  # the table and the log disagree: the log is right, the job is not to run
+            # The table and the log disagree: the log is right, so the job must not run.
+            self.store.upkeep.hold(command.job_id)
         return None, ()
 
     def unfinished(self, queues: Collection[str]) -> bool:
@@ -282,14 +283,14 @@ class Queue:
 
         Damaged jobs do not count: nobody holds them, and they are never due.
         """
-        running = self.store.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
-        return self.store.next_due(queues) is not None or any(
+        running = self.store.tables.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
+        return self.store.tables.next_due(queues) is not None or any(
             row["locked_by"] is not None and (not queues or row["queue"] in queues) for row in running
         )
 
     def is_finished(self, job_id: str) -> Job | None:
         """The job when it has ended (or was purged), else None. Raises NoSuchJobError."""
-        job = self.store.load(job_id)
+        job = self.store.log.load(job_id)
         if job is None:
             raise NoSuchJobError(f"no such job: {job_id}")
         return job if job.state in (*FINISHED, State.PURGED) else None

@@ -12,7 +12,7 @@ from queuectl.errors import StoreError
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.segments import ArchiveError, first_position, segments
 from queuectl.store.ndjson import event_line, read_event, read_header
-from queuectl.store.protocol import RECOVER, EventStore, Head, StoredEvent
+from queuectl.store.protocol import RECOVER, Head, Store, StoredEvent
 
 __all__ = ["ArchiveCheck"]
 
@@ -20,9 +20,9 @@ __all__ = ["ArchiveCheck"]
 class ArchiveCheck:
     """Is shown every event of the log in its order (`compare`), and then its end."""
 
-    def __init__(self, store: EventStore, archive: Archive, report: Report) -> None:
+    def __init__(self, store: Store, archive: Archive, report: Report) -> None:
         self._store, self._archive, self._report = store, archive, report
-        self._last: Head | StoredEvent = store.base
+        self._last: Head | StoredEvent = store.log.base
         self._resumes = 0
         self._misplaced: int | None = None
         self._torn = self._bad_header = False
@@ -61,7 +61,7 @@ class ArchiveCheck:
             if not self._bad_header:
                 self._report.add("archive", None, str(error), getattr(error, "mend", RECOVER))
             return
-        head = self._store.head().position
+        head = self._store.log.head().position
         if end is not None and end.position > head:
             self._report.missing(head + 1, end.position, "the archive has it")
 
@@ -80,7 +80,7 @@ class ArchiveCheck:
             header = read_header(line)
         except ValueError as error:
             return str(error)
-        if header.log_id != self._store.log_id:
+        if header.log_id != self._store.log.log_id:
             return "it names another log"
         if header.base_position != first_position(path) - 1:
             return f"it follows on event {header.base_position}"
@@ -94,7 +94,7 @@ class ArchiveCheck:
             row = read_event(line)
         except ValueError:
             return None
-        return row.position if self._store.digest_at(row.position) == row.digest else None
+        return row.position if self._store.log.digest_at(row.position) == row.digest else None
 
     def _lacking(self, first: int, resumes: int) -> None:
         """Lines are missing; not when the one before them cannot be read, which may have been theirs."""

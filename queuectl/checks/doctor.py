@@ -18,7 +18,7 @@ from queuectl.domain.events import Claimed, type_of
 from queuectl.errors import StoreError
 from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
-from queuectl.store.protocol import RECOVER, DamagedEventError, EventStore, advised
+from queuectl.store.protocol import RECOVER, DamagedEventError, Store, advised
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 
@@ -176,67 +176,67 @@ def _wal(size: int) -> Finding:
 # ── the queue ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def queue(store: EventStore, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
+def queue(store: Store, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue."""
     for found in _looked_at(store, progress):
-        yield found if found.mend is None else replace(found, mend=advised(found.mend, store.spans_hosts, found.about))
+        remedy = None if found.mend is None else advised(found.mend, store.location.spans_hosts, found.about)
+        yield replace(found, mend=remedy)
 
 
-def _looked_at(store: EventStore, progress: Callable[[int], None]) -> Iterator[Finding]:
-    if store.moved_to is not None:
-        yield Finding(
-            "queue", "warning", f"closed, moved to {store.moved_to}", f"queuectl --db {store.moved_to} doctor"
-        )
-    if store.spans_hosts:
-        yield from beside(store.output_folder.removesuffix(".output"))
+def _looked_at(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
+    if (place := store.location.moved_to) is not None:
+        yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {place} doctor")
+    if store.location.spans_hosts:
+        yield from beside(store.location.output_folder.removesuffix(".output"))
     yield _database(store)
-    yield from (Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.mend) for sign in store.signs())
+    for sign in store.upkeep.signs():
+        yield Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.mend)
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store)
-    yield _clock(store.head().recorded_at, store.wall())
+    yield _clock(store.log.head().recorded_at, store.log.wall())
 
 
-def _database(store: EventStore) -> Finding:
+def _database(store: Store) -> Finding:
     """The pages that hold the log's events may be sound where others are not."""
-    flaws = store.flaws()
+    flaws = store.upkeep.flaws()
     if flaws:
         what = " ".join(flaws[0].split())
         return Finding("database", "problem", f"the database is damaged ({what})", RECOVER)
     server = "the server has met no page with a wrong checksum, and every index is whole"
-    return Finding("database", "ok", server if store.spans_hosts else "the pages of the database are sound")
+    return Finding("database", "ok", server if store.location.spans_hosts else "the pages of the database are sound")
 
 
-def _archive(store: EventStore) -> Finding:
-    if store.archive is None:
+def _archive(store: Store) -> Finding:
+    if store.location.archive is None:
         return Finding("archive", "warning", "no archive is kept: what the database loses is lost")
-    head = store.head().position
+    head = store.log.head().position
     try:
-        end = store.archive.end()
+        end = store.location.archive.end()
     except (StoreError, OSError) as error:
         return Finding("archive", "problem", str(error), getattr(error, "mend", RECOVER))
-    if end is not None and end.position > store.head().position:
-        what = f"the archive has {counted(end.position - store.head().position, 'event')} more than the database"
+    if end is not None and end.position > store.log.head().position:
+        what = f"the archive has {counted(end.position - store.log.head().position, 'event')} more than the database"
         return Finding("archive", "problem", what, RECOVER)
-    row = next(store.stored(after=end.position - 1, until=end.position), None) if end else None
+    row = next(store.log.stored(after=end.position - 1, until=end.position), None) if end else None
     if end is not None and (row is None or row.digest != end.digest):
         return Finding("archive", "problem", f"database and archive differ at event {end.position}", RECOVER)
     return _behind(store, end.position if end else None, head)
 
 
-def _behind(store: EventStore, end: int | None, head: int) -> Finding:
+def _behind(store: Store, end: int | None, head: int) -> Finding:
     """Claims alone go into the archive with the next change; anything else is there at once."""
-    rows = store.stored(after=store.base.position if end is None else end, until=head)
+    rows = store.log.stored(after=store.log.base.position if end is None else end, until=head)
     if all(row.type == _CLAIMED for row in rows):
         return Finding("archive", "ok", "the archive reaches the head (what is in it: `queuectl verify`)")
     how = "missing" if end is None else f"{counted(head - end, 'event')} behind"
     return Finding("archive", "warning", f"the archive is {how}: the next change writes it anew")
 
 
-def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator[Finding]:
+def _quarantined(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
     """Every event is read: a damaged one may belong to a job that nobody has asked for."""
     total = 0
-    for number, found in enumerate(store.examined(), 1):
+    for number, found in enumerate(store.log.examined(), 1):
         progress(number)
         if isinstance(found, DamagedEventError):
             total += 1
@@ -249,12 +249,12 @@ def _quarantined(store: EventStore, progress: Callable[[int], None]) -> Iterator
         yield Finding("quarantine", "ok", "every event can be read")
 
 
-def _workers(store: EventStore) -> Iterator[Finding]:
-    workers = store.workers()
-    lost = {row.name for row in workers if process.alive(row, store.spans_hosts) is False}
+def _workers(store: Store) -> Iterator[Finding]:
+    workers = store.workers.rows()
+    lost = {row.name for row in workers if process.alive(row, store.location.spans_hosts) is False}
     held: dict[str, int] = {}
-    for job_id, _ in store.processing():
-        row = store.job(job_id)
+    for job_id, _ in store.tables.processing():
+        row = store.tables.job(job_id)
         if row is not None and row["locked_by"] is not None:  # it may have ended since
             held[row["locked_by"]] = held.get(row["locked_by"], 0) + 1
     lost |= held.keys() - {row.name for row in workers}

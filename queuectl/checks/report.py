@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from msgspec.structs import replace
 
-from queuectl.store.protocol import RECOVER, EventStore, Head, advised
+from queuectl.store.protocol import RECOVER, Head, Store, advised
 
 __all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
 
@@ -98,9 +98,11 @@ class Report:
         else:
             self._count(problem)
 
-    def advise(self, store: EventStore) -> None:
+    def advise(self, store: Store) -> None:
         """Say what to do where the store is."""
-        self.first = [replace(each, mend=advised(each.mend, store.spans_hosts, each.kind)) for each in self.first]
+        self.first = [
+            replace(each, mend=advised(each.mend, store.location.spans_hosts, each.kind)) for each in self.first
+        ]
 
     def settle(self) -> None:
         """Count the doubts that nothing explains."""

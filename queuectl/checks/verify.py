@@ -14,7 +14,7 @@ from queuectl.checks.report import COMPARE, REBUILD, Report
 from queuectl.checks.stream_check import EVERY, Judge
 from queuectl.errors import UsageError
 from queuectl.store.projections import TABLES
-from queuectl.store.protocol import MAX_POSITION, EventStore
+from queuectl.store.protocol import MAX_POSITION, Store
 from queuectl.store.stream_fold import Life, lives
 
 __all__ = ["expect", "verify", "verify_job"]
@@ -25,13 +25,13 @@ Progress = Callable[[int], None]
 """Is told how many events are done; each counts twice, once a pass."""
 
 
-def verify(store: EventStore, progress: Progress = lambda done: None) -> Report:
+def verify(store: Store, progress: Progress = lambda done: None) -> Report:
     """Check the whole log, the archive and the tables, while workers go on."""
-    report = Report(store.head())
+    report = Report(store.log.head())
     _check_places(store, report, progress)
     judge = Judge(report, progress)
-    differences = store.compare(judge.inspect)
-    _check_index(report, store.base.position)
+    differences = store.upkeep.compare(judge.inspect)
+    _check_index(report, store.log.base.position)
     for difference in differences.first:
         report.add("table", None, str(difference), REBUILD)
     report.counts["table"] += differences.total - len(differences.first)
@@ -39,13 +39,13 @@ def verify(store: EventStore, progress: Progress = lambda done: None) -> Report:
     return report
 
 
-def verify_job(store: EventStore, job_id: str) -> Report:
+def verify_job(store: Store, job_id: str) -> Report:
     """Check one stream, and its rows in the tables."""
     while True:
-        version, report = store.version(job_id), Report(store.head())
-        life = next(lives(store.examined(stream_id=job_id), Judge(report).inspect), Life(job_id))
+        version, report = store.log.version(job_id), Report(store.log.head())
+        life = next(lives(store.log.examined(stream_id=job_id), Judge(report).inspect), Life(job_id))
         differing = list(_differing_rows(store, life))
-        if store.version(job_id) == version:
+        if store.log.version(job_id) == version:
             break  # nothing came while the rows were read
     for what in differing:
         report.add("table", None, what, REBUILD, job_id)
@@ -53,9 +53,9 @@ def verify_job(store: EventStore, job_id: str) -> Report:
     return report
 
 
-def _differing_rows(store: EventStore, life: Life) -> Iterator[str]:
+def _differing_rows(store: Store, life: Life) -> Iterator[str]:
     expected = life.rows()
-    live = (store.job(life.stream_id), next(iter(store.dlq(life.stream_id)), None))
+    live = (store.tables.job(life.stream_id), next(iter(store.tables.dlq(life.stream_id)), None))
     for table, row in zip(_OF_JOBS, live, strict=True):
         found = tuple(row.values()) if row else None
         if found != expected.get(table):
@@ -72,11 +72,11 @@ def _check_index(report: Report, base: int) -> None:
 # ── heads that were kept elsewhere ──────────────────────────────────────────────────────────────────────
 
 
-def expect(store: EventStore, report: Report, texts: Iterable[str]) -> None:
+def expect(store: Store, report: Report, texts: Iterable[str]) -> None:
     """Check that the log still has the events that `head` once named. Raises UsageError for what is no head."""
     for text in texts:
         position, digest = _head(text)
-        found = store.digest_at(position)
+        found = store.log.digest_at(position)
         if found is None:
             why = f"it is expected, and the log ends at {report.head.position}"
             report.add("expected", position, why, COMPARE)
@@ -106,9 +106,9 @@ def _head(text: str) -> tuple[int, bytes]:
 # ── what stands between events, and the archive ─────────────────────────────────────────────────────────
 
 
-def _check_places(store: EventStore, report: Report, progress: Progress) -> None:
+def _check_places(store: Store, report: Report, progress: Progress) -> None:
     """Positions without gaps, times that do not go back, the archive the same event by event."""
-    expected, last = store.base.position + 1, 0
+    expected, last = store.log.base.position + 1, 0
     for position, recorded_at, stream in _places(store, report):
         if position > expected:
             report.missing(expected, position - 1)
@@ -120,13 +120,13 @@ def _check_places(store: EventStore, report: Report, progress: Progress) -> None
             progress(position)
 
 
-def _places(store: EventStore, report: Report) -> Iterator[tuple[int, int, bytes]]:
+def _places(store: Store, report: Report) -> Iterator[tuple[int, int, bytes]]:
     """Where and when each event is; where there is an archive, each is compared with it on the way."""
-    if store.archive is None:
-        yield from store.places(report.head.position)
+    if store.location.archive is None:
+        yield from store.upkeep.places(report.head.position)
         return
-    check = ArchiveCheck(store, store.archive, report)
-    for row in store.stored(until=report.head.position):
+    check = ArchiveCheck(store, store.location.archive, report)
+    for row in store.log.stored(until=report.head.position):
         check.compare(row)
         yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
     check.end()

@@ -74,7 +74,7 @@ def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]
     """The file's log, or the queue's."""
     if file is None:
         with session.there() as queue:
-            yield _Log(queue.store.log_id, queue.store.records(until=last))
+            yield _Log(queue.store.log.log_id, queue.store.log.records(until=last))
         return
     with reading(file, sys.stdin.buffer) as lines:
         yield _Log(*read_log(lines))

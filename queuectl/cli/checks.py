@@ -42,7 +42,7 @@ def verify(
         if job is not None:
             report = verify_job(queue.store, queue.resolve([job])[0])
         else:
-            with progress("checked", 2 * queue.store.head().position) as reached:
+            with progress("checked", 2 * queue.store.log.head().position) as reached:
                 report = verify_all(queue.store, reached)
         expect(queue.store, report, expected or ())
         report.advise(queue.store)
@@ -94,9 +94,9 @@ def _line(problem: Problem) -> str:
 def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
     """Derive the tables again from the log, say what differed, and put it right, while workers run."""
     session: Session = ctx.obj
-    with session.there(changed=True) as queue, progress("folded", queue.store.head().position) as reached:
+    with session.there(changed=True) as queue, progress("folded", queue.store.log.head().position) as reached:
         folded = iter(range(1, 1 << 62))
-        found = queue.store.rebuild(lambda life, event: reached(next(folded)))
+        found = queue.store.upkeep.rebuild(lambda life, event: reached(next(folded)))
     if as_json:
         print(to_json({"differences": found.total, "first": found.first}))
         return
@@ -127,7 +127,7 @@ def _examine(session: Session) -> list[Finding]:
     if not is_postgres(session.url):
         findings = [doctors.sqlite(), *findings, *doctors.place(file_of(session.url))]
     try:
-        with session.reading() as queue, progress("read", queue.store.head().position) as reached:
+        with session.reading() as queue, progress("read", queue.store.log.head().position) as reached:
             if session.missing:
                 findings.append(Finding("queue", "ok", f"there is no queue {_where(session.url)} yet"))
             else:

@@ -36,7 +36,7 @@ def list_dead(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> 
     """List the dead letters, the oldest first."""
     session: Session = ctx.obj
     with session.reading(as_of) as queue:
-        rows = queue.store.dlq()
+        rows = queue.store.tables.dlq()
     if as_json:
         print(to_json([presenting.dead_letter(row) for row in rows]))
         return
@@ -86,15 +86,15 @@ def purge_dead(
 def _chosen(queue: Queue, ids: list[str] | None, everything: bool) -> list[str]:
     if bool(ids) == everything:
         raise UsageError("give either ids or --all")
-    return _dead(queue, ids) if ids else [row["id"] for row in queue.store.dlq()]
+    return _dead(queue, ids) if ids else [row["id"] for row in queue.store.tables.dlq()]
 
 
 def _dead(queue: Queue, ids: list[str]) -> list[str]:
     """The ids, whole. Raises RefusedError for a job that is not in the dead-letter queue."""
     found = queue.resolve(ids)
     for job_id in found:
-        if not queue.store.dlq(job_id):
-            job = queue.store.load(job_id)
+        if not queue.store.tables.dlq(job_id):
+            job = queue.store.log.load(job_id)
             state = job.state if job else "gone"
             raise RefusedError(f"job {job_id} is {state}, not {State.DLQ}: see `queuectl history {job_id}`")
     return found

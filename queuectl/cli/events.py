@@ -25,7 +25,7 @@ from queuectl.render import json_shapes as presenting
 from queuectl.render.narrative import tell
 from queuectl.render.terminal import clean, to_ndjson
 from queuectl.store.past import position_at
-from queuectl.store.protocol import MAX_POSITION, DamagedEventError, EventStore, Hints
+from queuectl.store.protocol import MAX_POSITION, DamagedEventError, Hints, Store
 from queuectl.store.stream_fold import Found
 from queuectl.units import local_time, parse_time
 
@@ -67,15 +67,15 @@ def events(
         if follow:
             _follow(queue, reader, last, as_json)
         else:
-            reader.advance(queue.store.head().position if last is None else last)
+            reader.advance(queue.store.log.head().position if last is None else last)
 
 
-def _before(store: EventStore, since: str | None) -> int:
+def _before(store: Store, since: str | None) -> int:
     """The position of the last event before a time."""
     if since is None:
         return 0
     try:
-        return position_at(store, parse_time(since, store.now()) - 1)
+        return position_at(store, parse_time(since, store.log.now()) - 1)
     except ValueError as error:
         raise UsageError(f"--since: {error}") from None
 
@@ -85,7 +85,7 @@ class _Reader:
 
     def __init__(
         self,
-        store: EventStore,
+        store: Store,
         after: int,
         stream: str | None,
         types: list[str],
@@ -118,7 +118,7 @@ class _Reader:
                 return
 
     def _records(self, after: int, until: int) -> Iterator[e.RecordedEvent]:
-        return self._store.records(after=after, until=until, stream_id=self._stream)
+        return self._store.log.records(after=after, until=until, stream_id=self._stream)
 
 
 def _follow(queue: Queue, reader: _Reader, last: int | None, as_json: bool) -> None:
@@ -139,28 +139,28 @@ def _at_most(last: int | None, position: int) -> int:
     return position if last is None else min(last, position)
 
 
-def _on_disk(store: EventStore) -> Iterator[int]:
+def _on_disk(store: Store) -> Iterator[int]:
     """How far the log is known to be on disk: at once, then whenever it has grown. Waits between two answers."""
-    known, held, rest, hints = store.on_disk(), 0, POLL, _hints(store)
-    claims_wait = store.head().position > known
+    known, held, rest, hints = store.writer.on_disk(), 0, POLL, _hints(store)
+    claims_wait = store.log.head().position > known
     while True:
         yield known
         before, rest = known, POLL
         while known == before:
             if _rest(rest, hints):
                 rest = POLL
-            elif store.spans_hosts:
+            elif store.location.spans_hosts:
                 rest = min(2 * rest, SLOWEST)
             held = held + 1 if claims_wait else 0
-            if held == HELD_FOR or store.changed():
-                reached = store.bring_to_disk() if held == HELD_FOR else store.on_disk()
+            if held == HELD_FOR or store.workers.changed():
+                reached = store.writer.bring_to_disk() if held == HELD_FOR else store.writer.on_disk()
                 known, held = max(known, reached), held % HELD_FOR
-                claims_wait = store.head().position > known
+                claims_wait = store.log.head().position > known
 
 
-def _hints(store: EventStore) -> Hints | None:
+def _hints(store: Store) -> Hints | None:
     with suppress(StoreError):  # a standby takes no LISTEN
-        return store.hints()
+        return store.workers.hints()
     return None
 
 

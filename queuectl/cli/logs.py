@@ -52,7 +52,7 @@ def logs(
 
 
 def _check_run(queue: Queue, job_id: str, run: int | None) -> None:
-    job = queue.store.load(job_id)
+    job = queue.store.log.load(job_id)
     if job is not None and run is not None and run > job.run:
         raise NoSuchJobError(f"job {job_id} has no run {run}: it ran {job.run} times so far")
 
@@ -60,7 +60,7 @@ def _check_run(queue: Queue, job_id: str, run: int | None) -> None:
 def _print(queue: Queue, job_id: str, run: int | None, follow: bool, printers: list["_Printer"]) -> Iterator[int]:
     """Print the run, or the newest one and those that follow; yields how long to wait before the next look."""
     number = run
-    while (job := queue.store.load(job_id)) is not None:
+    while (job := queue.store.log.load(job_id)) is not None:
         number = number or max(1, job.run)
         began = job.run >= number
         ended = began and (number < job.run or job.claim is None)
@@ -113,14 +113,16 @@ class _Printer:
         self._begin()
 
     def _open(self, run: int) -> BinaryIO | None:
-        path = output.paths(self._queue.store.output_folder, self._job_id, run)[output.STREAMS.index(self._stream)]
+        path = output.paths(self._queue.store.location.output_folder, self._job_id, run)[
+            output.STREAMS.index(self._stream)
+        ]
         try:
             return open(path, "rb", buffering=0)
         except OSError:
             return None
 
     def _tail(self, run: int) -> str:
-        for record in self._queue.store.records(stream_id=self._job_id):
+        for record in self._queue.store.log.records(stream_id=self._job_id):
             if isinstance(record.event, ENDS) and record.event.run == run:
                 return str(getattr(record.event, self._stream))
         return ""
@@ -129,7 +131,7 @@ class _Printer:
         """The event has no more than a tail; whole files stay on the machine that ran the job."""
         if size <= output.TAIL - 4:  # a tail may begin in the middle of a character, which is left out
             return
-        records = self._queue.store.records(stream_id=self._job_id)
+        records = self._queue.store.log.records(stream_id=self._job_id)
         host = next((r.event.host for r in records if isinstance(r.event, e.Claimed) and r.event.run == run), "?")
         say(f"only the last 4 KiB of its {self._stream} are here: all of it is on {host}, where the job ran")
 

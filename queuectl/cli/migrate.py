@@ -32,7 +32,7 @@ def migrate(
     place = name_of(to)
     if place in (MEMORY, name_of(session.url)):
         raise UsageError(f"--to {to}: name a place that lasts, and another than the queue's own")
-    with session.there(changed=True) as queue, progress("carried over", queue.store.head().position) as reached:
+    with session.there(changed=True) as queue, progress("carried over", queue.store.log.head().position) as reached:
         head = carry_over(
             queue.store,
             lambda: open_store(to, session.clock, keep=session.keeping),
@@ -42,5 +42,5 @@ def migrate(
         )
     say(f"carried {counted(head.position, 'event')} over to {place}, head {head.position} {head.digest.hex()}")
     say(f"use it from now on: export QUEUECTL_DB={quote(place)}")
-    if os.path.isdir(queue.store.output_folder):
-        say(f"whole outputs of earlier jobs stay in {queue.store.output_folder}")
+    if os.path.isdir(queue.store.location.output_folder):
+        say(f"whole outputs of earlier jobs stay in {queue.store.location.output_folder}")

@@ -137,11 +137,11 @@ def _finished(queue: Queue, session: Session, states: list[str], older_than: str
         if text not in names:
             raise UsageError(f"--state {text}: only finished jobs can be purged ({', '.join(names)})")
     try:
-        before = queue.store.now() - (parse_duration(older_than) if older_than else 0)
+        before = queue.store.log.now() - (parse_duration(older_than) if older_than else 0)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
     wanted = tuple(names[text] for text in states) or FINISHED
-    return queue.store.ids(JobFilter(states=wanted, ended_by=before, descending=False, limit=0))
+    return queue.store.tables.ids(JobFilter(states=wanted, ended_by=before, descending=False, limit=0))
 
 
 def purge_jobs(queue: Queue, ids: Sequence[str], reason: str) -> None:
@@ -166,7 +166,7 @@ def _purge_batch(queue: Queue, ids: Sequence[str], reason: str) -> dict[str, Que
 
 def _remove_output(queue: Queue, ids: Sequence[str]) -> None:
     for job_id in ids:
-        output.remove(queue.store.output_folder, job_id)
+        output.remove(queue.store.location.output_folder, job_id)
 
 
 def _say_purged(ids: Sequence[str], thing: str) -> None:

@@ -57,18 +57,20 @@ def _workers(rows: list[dict[str, Any]] | None) -> str:
 def _overview(queue: Queue, *, live: bool) -> dict[str, Any]:
     store = queue.store
     queues: dict[str, dict[str, Any]] = {}
-    for count in store.counts():
+    for count in store.tables.counts():
         row = queues.setdefault(count.queue, {"queue": count.queue, **dict.fromkeys(SHOWN_STATES, 0)})
         row[count.state] = count.jobs
-    oldest = store.jobs(JobFilter(states=(LIVE[0],), descending=False, limit=1))
+    oldest = store.tables.jobs(JobFilter(states=(LIVE[0],), descending=False, limit=1))
     return {
         "queues": list(queues.values()),
         "states": {state: sum(row[state] for row in queues.values()) for state in SHOWN_STATES},
         "paused": [
             {"queue": name, **row, "paused_at": format_time(row["paused_at"] * SECOND)}
-            for name, row in store.pauses().items()
+            for name, row in store.tables.pauses().items()
         ],
-        "workers": [presenting.worker(with_state(row, store.spans_hosts)) for row in store.workers()] if live else None,
+        "workers": [presenting.worker(with_state(row, store.location.spans_hosts)) for row in store.workers.rows()]
+        if live
+        else None,
         "oldest_waiting": presenting.job(oldest[0]) if oldest else None,
     }
 
@@ -107,8 +109,8 @@ def list_jobs(
     session: Session = ctx.obj
     wanted = _filter(session, state or [], queue or [], tag or [], since, limit, sort)
     with session.reading(as_of) as jobs:
-        rows = jobs.store.jobs(wanted)
-        now = jobs.store.wall()
+        rows = jobs.store.tables.jobs(wanted)
+        now = jobs.store.log.wall()
     if as_json:
         print(to_json([presenting.job(row) for row in rows]))
         return
@@ -160,7 +162,7 @@ def show(ctx: typer.Context, job_id: Id, as_json: Json = False, as_of: AsOf = No
     session: Session = ctx.obj
     with session.reading(as_of) as queue:
         (found,) = queue.resolve([job_id])
-        row, life = queue.store.job(found), next(lives(queue.store.examined(stream_id=found)))
+        row, life = queue.store.tables.job(found), next(lives(queue.store.log.examined(stream_id=found)))
     if row is None or life.job is None:
         if life.damage is not None:
             raise life.damage
@@ -193,7 +195,7 @@ def history(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
     session: Session = ctx.obj
     with session.reading() as queue:
         (found,) = queue.resolve([job_id])
-        events = list(queue.store.examined(stream_id=found))
+        events = list(queue.store.log.examined(stream_id=found))
     if as_json:
         print(to_json([presenting.event(event) for event in events]))
         return

@@ -19,7 +19,7 @@ from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import pause, random_factor
 from queuectl.store import file_of, is_postgres
 from queuectl.store.postgres.url import has_password
-from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.store.protocol import Store, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.loop import Worker, WorkerOptions
 from queuectl.worker.registration import Name, default_name, this_process
@@ -78,7 +78,7 @@ def _check_descriptors(slots: int) -> None:
         raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
 
 
-def _work(session: Session, store: EventStore, max_output: int, name: str | None, options: WorkerOptions) -> None:
+def _work(session: Session, store: Store, max_output: int, name: str | None, options: WorkerOptions) -> None:
     worker: Worker | None = None
 
     def stop() -> None:
@@ -86,15 +86,15 @@ def _work(session: Session, store: EventStore, max_output: int, name: str | None
             raise typer.Exit
         worker.stop()
 
-    make_folder(store.output_folder)
-    wakeup = Wakeup(store.wake_file, stop, _patiently(store.hints, _sleep))
+    make_folder(store.location.output_folder)
+    wakeup = Wakeup(store.location.wake_file, stop, _patiently(store.workers.hints, _sleep))
     row = _named(session, store, name, options, wakeup.sleep)
-    mine = (store.output_folder, store.log_id, row.name)
-    runner = Runner(*mine, session.clock, max_output, _environ(session.url), store.spans_hosts)
+    mine = (store.location.output_folder, store.log.log_id, row.name)
+    runner = Runner(*mine, session.clock, max_output, _environ(session.url), store.location.spans_hosts)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
     _warn_root(row.name)
-    for _ in range(_patiently(lambda: store.asked(row.name)[0], wakeup.sleep)):  # before it was there
+    for _ in range(_patiently(lambda: store.workers.asked(row.name)[0], wakeup.sleep)):  # before it was there
         worker.stop()
     try:
         while (wait := worker.tick()) is not None:
@@ -138,12 +138,13 @@ def _sleep(seconds: float) -> None:
     pause(int(seconds * SECOND))
 
 
-def _named(session: Session, store: EventStore, given: str | None, options: WorkerOptions, sleep: Sleep) -> WorkerRow:
+def _named(session: Session, store: Store, given: str | None, options: WorkerOptions, sleep: Sleep) -> WorkerRow:
     """Who this worker is, by a name that nobody else has."""
     row = this_process(given or "", session.clock, options.slots, tuple(sorted(options.queues)))
     while given is None:
         row = replace(
-            row, name=check_worker(default_name({each.name for each in _patiently(store.workers, sleep)}.__contains__))
+            row,
+            name=check_worker(default_name({each.name for each in _patiently(store.workers.rows, sleep)}.__contains__)),
         )
         if _patiently(Name(store, session.clock, row, options.lease, process.alive).take, sleep):
             return row

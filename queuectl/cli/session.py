@@ -15,7 +15,7 @@ from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import lost
 from queuectl.store.postgres.url import has_password
-from queuectl.store.protocol import DamagedError, EventStore, advised
+from queuectl.store.protocol import DamagedError, Store, advised
 from queuectl.store.sqlite.ownership import foreign
 from queuectl.units import parse_duration
 
@@ -61,9 +61,9 @@ class Session:
 
         return terminal_width(self._stdout)
 
-    def config(self, store: EventStore | None, flags: Mapping[str, str | None] | None = None) -> Config:
+    def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
         """The settings as this call sees them."""
-        stored = store.settings if store else dict
+        stored = store.tables.settings if store else dict
         return Config(flags or {}, self._environ, self._dotenv, stored, self._complain)
 
     def _complain(self, what: str) -> None:
@@ -101,7 +101,7 @@ class Session:
         if self.foreign:
             raise StoreError(self.foreign)
         with self._open(self.url, busy_timeout) as store:
-            if self.keeping(_settings(store)).durability == "fast" and not store.spans_hosts:
+            if self.keeping(_settings(store)).durability == "fast" and not store.location.spans_hosts:
                 self._complain("durability is fast: a power cut may lose the last changes")
             yield Queue(store, self.actor)
 
@@ -115,7 +115,7 @@ class Session:
         if missing and not is_postgres(self.url) and (error := lost(file_of(self.url))):
             raise error
         with self._open(MEMORY if missing else self.url) as store:
-            if place := store.moved_to:
+            if place := store.location.moved_to:
                 print(f"queuectl: this queue has moved to {place}: it is shown as it was then", file=sys.stderr)
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
@@ -137,13 +137,13 @@ class Session:
             yield queue
 
     @contextmanager
-    def _open(self, url: str, busy_timeout: int | None = None) -> Iterator[EventStore]:
+    def _open(self, url: str, busy_timeout: int | None = None) -> Iterator[Store]:
         patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
         store = open_store(url, self.clock, patience, self.keeping)
         try:
             yield store
         except DamagedError as error:
-            error.mend = advised(error.mend, store.spans_hosts)
+            error.mend = advised(error.mend, store.location.spans_hosts)
             raise
         finally:
             store.close()
@@ -173,15 +173,15 @@ class Session:
         return f"{user}@{os.uname().nodename}:{os.getpid()}"
 
 
-def _settings(store: EventStore) -> Mapping[str, str]:
+def _settings(store: Store) -> Mapping[str, str]:
     """What `config set` left; nothing when the table is wrecked, so that `rebuild` can mend it."""
     try:
-        return store.settings()
+        return store.tables.settings()
     except StoreError:
         return {}
 
 
-def _past(store: EventStore, as_of: str) -> EventStore:
+def _past(store: Store, as_of: str) -> Store:
     from queuectl.store import past
 
     return past.as_of(store, as_of)

@@ -31,7 +31,7 @@ def export(
     with (
         session.there() as queue,
         writing(file, sys.stdout.buffer) as output,
-        progress("exported", queue.store.head().position) as reached,
+        progress("exported", queue.store.log.head().position) as reached,
     ):
         end = export_log(queue.store, output, reached)
     say(f"exported {_events(end)}, head {_told(end)}")
@@ -59,7 +59,7 @@ def backup(
 ) -> None:
     """Copy the queue to a new file while workers run, and check every event of the copy before it gets its name."""
     session: Session = ctx.obj
-    with session.there() as queue, progress("checked", queue.store.head().position) as reached:
+    with session.there() as queue, progress("checked", queue.store.log.head().position) as reached:
         end = back_up(
             queue.store,
             file,

@@ -35,7 +35,7 @@ def _ended(queue: Queue, session: Session, ids: list[str], until: int | None) ->
     ended: list[Job] = []
     waiting = list(ids)
     while True:
-        queue.store.changed()
+        queue.store.workers.changed()
         found = [job for job_id in waiting if (job := queue.is_finished(job_id))]
         ended += found
         waiting = [job_id for job_id in waiting if job_id not in {job.id for job in ended}]
@@ -45,7 +45,7 @@ def _ended(queue: Queue, session: Session, ids: list[str], until: int | None) ->
 
 
 def _until_something_changes(queue: Queue, session: Session, waiting: list[str], until: int | None) -> None:
-    while not queue.store.changed():
+    while not queue.store.workers.changed():
         if until is not None and session.clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(waiting[:3])}{' …' if waiting[3:] else ''} not ended yet")
         pause(POLL)
@@ -55,7 +55,7 @@ def _as_it_ended(queue: Queue, job: Job) -> Job:
     """A purge hides the state in which a job ended: the log has it."""
     if job.state is not State.PURGED:
         return job
-    return fold(each for each in queue.store.records(stream_id=job.id) if type(each.event) is not Purged) or job
+    return fold(each for each in queue.store.log.records(stream_id=job.id) if type(each.event) is not Purged) or job
 
 
 def exit_code(job: Job) -> int:

@@ -51,9 +51,9 @@ def start(
     if name is not None:
         check_worker(name)
     with session.queue() as queue:  # made here, once, and what is wrong with it is said here
-        check_place(queue.store.moved_to, name_of(session.url))
+        check_place(queue.store.location.moved_to, name_of(session.url))
         if name is None:
-            rows = queue.store.workers()
+            rows = queue.store.workers.rows()
             name = check_worker(default_name(lambda wanted: any(_is_of(row, wanted) for row in rows)))
         _check_free(queue, name)
         config = session.config(queue.store)
@@ -78,23 +78,23 @@ class _Names:
 
     def give_up(self, name: str) -> None:
         with self.session.queue(WAIT_FOR_STORE) as queue:
-            queue.store.forget(this_process(name, self.session.clock))
+            queue.store.workers.forget(this_process(name, self.session.clock))
 
     def moved(self) -> bool:
         """One that cannot be asked may come back."""
         with suppress(StoreError), self.session.reading() as queue:
-            return queue.store.moved_to is not None
+            return queue.store.location.moved_to is not None
         return False
 
 
 def _check_free(queue: Queue, name: str) -> None:
-    for row in queue.store.workers():
+    for row in queue.store.workers.rows():
         if _is_of(row, name) and _is_seen(queue, row):
             raise RefusedError(f"{row.name} is running already (pid {row.pid} on {row.host}): choose another --name")
 
 
 def _detach(session: Session, queue: Queue, name: str, count: int, options: list[str]) -> None:
-    folder = os.path.join(queue.store.output_folder, ".workers")
+    folder = os.path.join(queue.store.location.output_folder, ".workers")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     log_file = os.path.join(folder, f"{name}.log")
     arguments = [*session.place_for_others(), "worker", "start", "--count", str(count), "--name", name, *options]
@@ -107,12 +107,12 @@ def _detach(session: Session, queue: Queue, name: str, count: int, options: list
 
 def _started(queue: Queue, names: Sequence[str]) -> Callable[[], bool]:
     """Whether each has said in the log that it has started: some may have done what they were to do by then."""
-    missing, before = set(names), queue.store.head().position
+    missing, before = set(names), queue.store.log.head().position
 
     def started() -> bool:
         pause(POLL)
         for name in [*missing]:
-            said = queue.store.records(after=before, stream_id=worker_stream(name))
+            said = queue.store.log.records(after=before, stream_id=worker_stream(name))
             if any(isinstance(record.event, WorkerStarted) for record in said):
                 missing.remove(name)
         return not missing
@@ -148,7 +148,7 @@ def stop(
 
 
 def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
-    rows = queue.store.workers()
+    rows = queue.store.workers.rows()
     if not names:
         return rows
     for name in names:
@@ -161,11 +161,11 @@ def _ask(queue: Queue, rows: list[WorkerRow], times: int) -> None:
     """A lost one too: its supervisor, if it has one, has yet to see that it died."""
     for row in rows:
         for _ in range(row.stop_requested, times):
-            queue.store.ask_to_stop(row.name)
+            queue.store.workers.ask_to_stop(row.name)
 
 
 def _wait(session: Session, queue: Queue, names: set[str], times: int, until: int | None) -> None:
-    while left := [row for row in queue.store.workers() if row.name in names and _is_left(queue, row)]:
+    while left := [row for row in queue.store.workers.rows() if row.name in names and _is_left(queue, row)]:
         _ask(queue, left, times)
         if until is not None and session.clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
@@ -182,8 +182,8 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the workers: where they are, since when, what they do, and their last sign of life."""
     session: Session = ctx.obj
     with session.reading() as queue:
-        rows = [with_state(row, queue.store.spans_hosts) for row in queue.store.workers()]
-        now = queue.store.wall()
+        rows = [with_state(row, queue.store.location.spans_hosts) for row in queue.store.workers.rows()]
+        now = queue.store.log.wall()
     if as_json:
         print(to_json([presenting.worker(row) for row in rows]))
     elif rows:
@@ -194,12 +194,12 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
 
 def _is_seen(queue: Queue, row: WorkerRow) -> bool:
     """Whether a worker is there beyond doubt."""
-    return bool(process.alive(row, queue.store.spans_hosts))
+    return bool(process.alive(row, queue.store.location.spans_hosts))
 
 
 def _lives(queue: Queue, row: WorkerRow) -> bool:
     """Whether a worker may still be there: only one seen dead is not."""
-    return process.alive(row, queue.store.spans_hosts) is not False
+    return process.alive(row, queue.store.location.spans_hosts) is not False
 
 
 def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from queuectl.errors import StoreError, UsageError
 from queuectl.maintenance.chain import Progress, chained
 from queuectl.maintenance.export import publish
-from queuectl.store.protocol import EventStore, Head
+from queuectl.store.protocol import Head, Store
 
 __all__ = ["back_up"]
 
 
-def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], progress: Progress) -> Head:
+def back_up(store: Store, path: str, opened: Callable[[str], Store], progress: Progress) -> Head:
     """Copy the queue to a new file while workers run, check every event of the copy, then name it. Returns its head.
 
     `opened` opens the copy. Raises UsageError when the name is taken, DamagedEventError when the log is damaged.
@@ -23,7 +23,7 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
         raise UsageError(f"there is no folder {folder}: make it first")
     part = os.path.abspath(f"{path}.part-{os.getpid()}")
     try:
-        store.copy_to(part)
+        store.upkeep.copy_to(part)
         head = _checked(opened(part), progress)
         with open(part, "rb") as file:
             os.fsync(file.fileno())
@@ -41,10 +41,10 @@ def back_up(store: EventStore, path: str, opened: Callable[[str], EventStore], p
     return head
 
 
-def _checked(copy: EventStore, progress: Progress) -> Head:
+def _checked(copy: Store, progress: Progress) -> Head:
     try:
-        head = copy.base
-        for row in chained(copy.stored(), copy.base):
+        head = copy.log.base
+        for row in chained(copy.log.stored(), copy.log.base):
             head = Head(row.position, row.digest, row.recorded_at)
             progress(row.position)
         return head

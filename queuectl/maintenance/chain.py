@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from queuectl.store.codec import check_follows
-from queuectl.store.protocol import EventStore, Head, StoredEvent
+from queuectl.store.protocol import Head, Store, StoredEvent
 
 __all__ = ["Progress", "chained", "head_on_disk"]
 
@@ -11,11 +11,13 @@ Progress = Callable[[int], None]
 """Called with the position that was reached."""
 
 
-def head_on_disk(store: EventStore) -> Head:
+def head_on_disk(store: Store) -> Head:
     """The last event known to be on disk."""
-    position = store.bring_to_disk()
-    row = next(store.stored(after=position - 1, until=position), None) if position > store.base.position else None
-    return Head(row.position, row.digest, row.recorded_at) if row else store.base
+    position = store.writer.bring_to_disk()
+    row = (
+        next(store.log.stored(after=position - 1, until=position), None) if position > store.log.base.position else None
+    )
+    return Head(row.position, row.digest, row.recorded_at) if row else store.log.base
 
 
 def chained(rows: Iterable[StoredEvent], previous: Head) -> Iterator[StoredEvent]:

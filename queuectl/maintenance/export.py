@@ -11,16 +11,16 @@ from typing import IO, cast
 from queuectl.errors import UsageError
 from queuectl.maintenance.chain import Progress, chained, head_on_disk
 from queuectl.store.ndjson import event_line, header_line
-from queuectl.store.protocol import EventStore, Head
+from queuectl.store.protocol import Head, Store
 
 __all__ = ["export_log", "publish", "writing"]
 
 
-def export_log(store: EventStore, file: IO[bytes], progress: Progress) -> Head:
+def export_log(store: Store, file: IO[bytes], progress: Progress) -> Head:
     """Write the log up to the last event that is on disk, and return that event. Raises DamagedEventError."""
     end = head_on_disk(store)
-    file.write(header_line(store.log_id, store.base, end))
-    for row in chained(store.stored(until=end.position), store.base):
+    file.write(header_line(store.log.log_id, store.log.base, end))
+    for row in chained(store.log.stored(until=end.position), store.log.base):
         file.write(event_line(row))
         progress(row.position)
     return end

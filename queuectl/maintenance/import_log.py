@@ -16,8 +16,8 @@ from queuectl.store.codec import check_follows, decode
 from queuectl.store.ndjson import MAX_LINE, Header, read_event, read_header
 from queuectl.store.protocol import (
     DamagedEventError,
-    EventStore,
     Head,
+    Store,
     StoredEvent,
     VersionConflictError,
     is_id,
@@ -29,15 +29,15 @@ __all__ = ["import_log", "new_file_remover", "read_log", "reading"]
 
 
 def import_log(
-    store: EventStore, file: Iterable[bytes], progress: Progress, give_up: Callable[[], None] = lambda: None
+    store: Store, file: Iterable[bytes], progress: Progress, give_up: Callable[[], None] = lambda: None
 ) -> Head:
     """Append a whole log to an empty queue, or nothing. Returns the head, which is the same as in the source.
 
     `give_up` is called on failure, while the log's lock is still held. Raises UsageError with the number of the wrong
     line, RefusedError when the queue has events.
     """
-    with store.transaction():
-        if store.head().position > store.base.position:
+    with store.writer.transaction():
+        if store.log.head().position > store.log.base.position:
             raise RefusedError("the queue is not empty: import into a new one (--db PATH)")
         try:
             return _take(store, enumerate(file, 1), progress)
@@ -46,14 +46,14 @@ def import_log(
             raise
 
 
-def _take(store: EventStore, lines: Iterator[tuple[int, bytes]], progress: Progress) -> Head:
+def _take(store: Store, lines: Iterator[tuple[int, bytes]], progress: Progress) -> Head:
     header = _header(lines)
-    store.adopt(header.log_id, header.base)
+    store.writer.adopt(header.log_id, header.base)
     try:
-        store.append_stored(_events(lines, header, progress))
+        store.writer.append_stored(_events(lines, header, progress))
     except VersionConflictError as error:
         raise UsageError("not a valid log: two events conflict") from error
-    return store.head()
+    return store.log.head()
 
 
 def new_file_remover(url: str) -> Callable[[], None]:

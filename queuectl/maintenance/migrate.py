@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.maintenance.chain import Progress, chained
 from queuectl.process import procfs as process
-from queuectl.store.protocol import EventStore, Head, StoredEvent, WorkerRow
+from queuectl.store.protocol import Head, Store, StoredEvent, WorkerRow
 
 __all__ = ["migrate"]
 
@@ -19,8 +19,8 @@ SILENT_FOR = 120
 
 
 def migrate(
-    source: EventStore,
-    opened: Callable[[], EventStore],
+    source: Store,
+    opened: Callable[[], Store],
     place: str,
     progress: Progress,
     give_up: Callable[[], None] = lambda: None,
@@ -31,60 +31,60 @@ def migrate(
     Raises RefusedError when the source has workers or running jobs, or the target is closed or has events of its own,
     DamagedEventError when the log is damaged, StoreError when the tables that come of it differ from the log's.
     """
-    with source.transaction():
-        source.take_long()  # while the other end checks its tables and copies its archive
+    with source.writer.transaction():
+        source.writer.take_long()  # while the other end checks its tables and copies its archive
         _refuse_in_use(source)
         with closing(opened()) as target:
             _refuse_closed(target, place)
             with _locked(target):
                 if not _is_there(source, target):
                     _replay(source, target, progress, give_up)
-        source.move_to(place)
-        return source.head()
+        source.writer.move_to(place)
+        return source.log.head()
 
 
 @contextmanager
-def _locked(target: EventStore) -> Iterator[None]:
+def _locked(target: Store) -> Iterator[None]:
     """Its lock cannot be had when it is the source, which has all that is to be carried over and would be closed."""
     with ExitStack() as held:
         try:
-            held.enter_context(target.transaction())
+            held.enter_context(target.writer.transaction())
         except StoreBusyError as error:
             raise StoreBusyError(f"{error}; or it is this very queue by another name") from error
         yield
 
 
-def _refuse_in_use(source: EventStore) -> None:
-    alive = [row.name for row in source.workers() if _lives(row, source)]
+def _refuse_in_use(source: Store) -> None:
+    alive = [row.name for row in source.workers.rows() if _lives(row, source)]
     if alive:
         raise RefusedError(f"{', '.join(alive)} may still run jobs: stop the workers first (`queuectl worker stop`)")
-    if held := [job_id for job_id, _ in source.processing()]:
+    if held := [job_id for job_id, _ in source.tables.processing()]:
         what = held[0] if len(held) == 1 else f"{len(held)} jobs"
         raise RefusedError(f"{what} may still run, its worker was lost: `queuectl pause`, then `queuectl run --drain`")
 
 
-def _lives(row: WorkerRow, source: EventStore) -> bool:
-    alive = process.alive(row, source.spans_hosts)
-    return source.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
+def _lives(row: WorkerRow, source: Store) -> bool:
+    alive = process.alive(row, source.location.spans_hosts)
+    return source.log.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
 
 
-def _refuse_closed(target: EventStore, place: str) -> None:
+def _refuse_closed(target: Store, place: str) -> None:
     """Before the source is closed: of two places that name each other, neither could be written to again."""
-    if (elsewhere := target.moved_to) is not None:
+    if (elsewhere := target.location.moved_to) is not None:
         raise RefusedError(f"{place} was closed when the queue moved to {elsewhere}: choose another place")
 
 
-def _is_there(source: EventStore, target: EventStore) -> bool:
+def _is_there(source: Store, target: Store) -> bool:
     """Whether all of it has been carried over before. Raises RefusedError when the target has anything else."""
-    there = target.head()
-    if there.position == target.base.position:
+    there = target.log.head()
+    if there.position == target.log.base.position:
         return False
-    if target.log_id == source.log_id and there.digest == source.head().digest:
+    if target.log.log_id == source.log.log_id and there.digest == source.log.head().digest:
         return True
     raise RefusedError("there is a queue with events already: choose another place, or an empty one")
 
 
-def _replay(source: EventStore, target: EventStore, progress: Progress, give_up: Callable[[], None]) -> None:
+def _replay(source: Store, target: Store, progress: Progress, give_up: Callable[[], None]) -> None:
     try:
         _carry_over(source, target, progress)
     except BaseException:
@@ -92,12 +92,12 @@ def _replay(source: EventStore, target: EventStore, progress: Progress, give_up:
         raise
 
 
-def _carry_over(source: EventStore, target: EventStore, progress: Progress) -> None:
-    target.adopt(source.log_id, source.base)
-    target.append_stored(_told(chained(source.stored(), source.base), progress))
-    if target.head().digest != source.head().digest:
+def _carry_over(source: Store, target: Store, progress: Progress) -> None:
+    target.writer.adopt(source.log.log_id, source.log.base)
+    target.writer.append_stored(_told(chained(source.log.stored(), source.log.base), progress))
+    if target.log.head().digest != source.log.head().digest:
         raise StoreError("what came over is not the same log: nothing was changed")
-    if target.compare().total:
+    if target.upkeep.compare().total:
         raise StoreError("the tables that came over are not the log's: nothing was changed")
 
 

@@ -23,7 +23,7 @@ from queuectl.store.archive.archive import Archive, Keeping
 from queuectl.store.archive.folder_lock import sync_path
 from queuectl.store.archive.segments import ArchiveError, check_reachable, folder_of
 from queuectl.store.meta import check_place
-from queuectl.store.protocol import DamagedEventError, EventStore, Head
+from queuectl.store.protocol import DamagedEventError, Head, Store
 from queuectl.store.sqlite.connection import refuse_strange
 from queuectl.store.sqlite.ownership import foreign
 
@@ -109,9 +109,9 @@ def _made_anew(path: str, clock: Clock, remains: Remains, chain: Sequence[Piece]
     os.makedirs(scratch, mode=0o700)
     try:
         with _unarchived(os.path.join(scratch, "queue.db"), clock) as store:
-            with store.transaction():
-                store.adopt(remains.log_id(chain), remains.base)
-            store.append_stored(remains.events(chain))
+            with store.writer.transaction():
+                store.writer.adopt(remains.log_id(chain), remains.base)
+            store.writer.append_stored(remains.events(chain))
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}.recovered")
             back_up(store, f"{path}.recovered", lambda copy: open_store(copy, clock, keep=_not_archived), progress)
@@ -138,7 +138,7 @@ def _not_archived(stored: object) -> Keeping:
 
 
 @contextmanager
-def _unarchived(path: str, clock: Clock) -> Iterator[EventStore]:
+def _unarchived(path: str, clock: Clock) -> Iterator[Store]:
     store = open_store(path, clock, keep=_not_archived)
     try:
         yield store
@@ -149,22 +149,22 @@ def _unarchived(path: str, clock: Clock) -> Iterator[EventStore]:
 def _bring_in_step(path: str, clock: Clock, keeping: Keeping) -> str | None:
     """Give the new database an archive that has all of it; where an archive that does not fit it was put."""
     with _unarchived(path, clock) as store:
-        archive = Archive(path, store.log_id, store.base, keeping.archive_dir)
+        archive = Archive(path, store.log.log_id, store.log.base, keeping.archive_dir)
         aside = None if _fits(archive, store) else _put_aside(archive.folder)
-        end = store.head().position
-        archive.catch_up(lambda after, until: store.stored(after=after, until=until), end, synced=True)
+        end = store.log.head().position
+        archive.catch_up(lambda after, until: store.log.stored(after=after, until=until), end, synced=True)
         archive.close()
     return aside
 
 
-def _fits(archive: Archive, store: EventStore) -> bool:
+def _fits(archive: Archive, store: Store) -> bool:
     """Whether every line of the archive is an event of the log."""
     try:
-        end = archive.end() or store.base
-        last = store.base
-        for row in chained(archive.events(store.base.position, end.position), store.base):
+        end = archive.end() or store.log.base
+        last = store.log.base
+        for row in chained(archive.events(store.log.base.position, end.position), store.log.base):
             last = Head(row.position, row.digest, 0)
-        return last.position == end.position and store.digest_at(last.position) in (last.digest, None)
+        return last.position == end.position and store.log.digest_at(last.position) in (last.digest, None)
     except (ArchiveError, DamagedEventError):
         return False
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from queuectl.runtime import Clock
     from queuectl.store.archive.archive import Keeping
-    from queuectl.store.protocol import EventStore
+    from queuectl.store.protocol import Store
 
 __all__ = ["MEMORY", "file_of", "is_postgres", "is_there", "name_of", "open_store"]
 
@@ -29,14 +29,14 @@ def open_store(
     clock: "Clock",
     busy_timeout: int = 10_000_000,
     keep: "Callable[[Mapping[str, str]], Keeping] | None" = None,
-) -> "EventStore":
+) -> "Store":
     """The store at a path, `sqlite:///path`, `:memory:`, or a postgresql:// URL.
 
     `busy_timeout` is microseconds; `keep` says, given what `config set` left, how to keep it. Raises StoreError.
     """
     further = [keep] if keep else []
     if is_postgres(url):
-        store: EventStore = _postgres().PostgresStore(url, clock, busy_timeout, *further)
+        store: Store = _postgres().PostgresStore(url, clock, busy_timeout, *further)
         return store
     from queuectl.store.sqlite.store import SqliteStore
 

@@ -20,10 +20,10 @@ from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import (
     SETTINGS_STREAM,
     Count,
-    EventStore,
     Head,
     JobFilter,
     Standing,
+    Store,
     StoredEvent,
     queue_stream,
 )
@@ -57,47 +57,47 @@ class _StandingClock:
 class Past(SqliteStore):
     """What `store` held at `position`; `moment` (microseconds, UTC) is what its clock shows. For reading alone."""
 
-    def __init__(self, store: EventStore, position: int, moment: int) -> None:
+    def __init__(self, store: Store, position: int, moment: int) -> None:
         super().__init__(MEMORY, _StandingClock(moment))
         self.position, self.moment = position, moment
         self._store = store
         self._folded: set[str] = set()
         for prefix in (SETTINGS_STREAM, queue_stream("")):
-            notes = store.notes(prefix, position)
+            notes = store.log.notes(prefix, position)
             self._project_notes([note for note in notes if isinstance(note, RecordedEvent)])
 
     # ── the log, up to the position ─────────────────────────────────────────────────────────────────
 
     @property
     def base(self) -> Head:
-        """See EventStore."""
-        return self._store.base
+        """See the protocol."""
+        return self._store.log.base
 
     def head(self) -> Head:
-        """See EventStore. The event at the position."""
+        """See the protocol. The event at the position."""
         row = next(self.stored(after=self.position - 1), None)
         return Head(row.position, row.digest, row.recorded_at) if row else self.base
 
     def records(
         self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
     ) -> Iterator[RecordedEvent]:
-        """See EventStore."""
-        return self._store.records(after=after, until=self._bounded(until), stream_id=stream_id)
+        """See the protocol."""
+        return self._store.log.records(after=after, until=self._bounded(until), stream_id=stream_id)
 
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
-        """See EventStore."""
-        return self._store.stored(after=after, until=self._bounded(until))
+        """See the protocol."""
+        return self._store.log.stored(after=after, until=self._bounded(until))
 
     def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Found]:
-        """See EventStore."""
-        return self._store.examined(stream_id=stream_id, until=self._bounded(until))
+        """See the protocol."""
+        return self._store.log.examined(stream_id=stream_id, until=self._bounded(until))
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
-        """See EventStore."""
-        return self._store.streams(prefix, limit, self._bounded(until))
+        """See the protocol."""
+        return self._store.log.streams(prefix, limit, self._bounded(until))
 
     def version(self, stream_id: str) -> int:
-        """See EventStore."""
+        """See the protocol."""
         return max((record.version for record in self.records(stream_id=stream_id)), default=0)
 
     def _bounded(self, until: int | None) -> int:
@@ -106,12 +106,12 @@ class Past(SqliteStore):
     # ── the tables, folded as far as a question needs them ──────────────────────────────────────────
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """See EventStore."""
+        """See the protocol."""
         self._fold([job_id])
         return super().job(job_id)
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
-        """See EventStore. When the order is that of enqueueing, no more are folded than are wanted."""
+        """See the protocol. When the order is that of enqueueing, no more are folded than are wanted."""
         found = self._candidates(wanted)
         if wanted.sort == "created" and wanted.limit and not wanted.failed and not wanted.tags:
             found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
@@ -119,7 +119,7 @@ class Past(SqliteStore):
         return super().jobs(wanted)
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
-        """See EventStore."""
+        """See the protocol."""
         self._fold(self._candidates(JobFilter(states=(State.DLQ,))) if job_id is None else [job_id])
         return super().dlq(job_id)
 
@@ -131,12 +131,12 @@ class Past(SqliteStore):
         skip: Collection[str] = (),
         behind_for: int | None = None,
     ) -> list[str]:
-        """See EventStore."""
+        """See the protocol."""
         self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
         return super().claimable(queues, limit, now, skip, behind_for)
 
     def counts(self) -> list[Count]:
-        """See EventStore. From each job's last move, without a fold."""
+        """See the protocol. From each job's last move, without a fold."""
         found: Counter[tuple[str, State]] = Counter()
         for (queue, move), jobs in Counter((row.queue, row.move) for row in self._standing).items():
             found[queue, _STATES[move]] += jobs
@@ -144,7 +144,7 @@ class Past(SqliteStore):
 
     @cached_property
     def _standing(self) -> list[Standing]:
-        return self._store.standing(self.position)
+        return self._store.log.standing(self.position)
 
     def _candidates(self, wanted: JobFilter) -> list[str]:
         """Ids of the jobs that the filter may take, as far as one sees that without a fold, the oldest first."""
@@ -177,9 +177,9 @@ class Past(SqliteStore):
         self._add_counts(counts)
 
 
-def as_of(store: EventStore, text: str) -> Past:
+def as_of(store: Store, text: str) -> Past:
     """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither."""
-    base, head = store.base, store.head()
+    base, head = store.log.base, store.log.head()
     if text == "head":
         return Past(store, head.position, head.recorded_at)
     if text.isascii() and text.isdigit():
@@ -188,21 +188,21 @@ def as_of(store: EventStore, text: str) -> Past:
             raise UsageError(f"there is no position {position}: the log ends at {head.position}")
         return Past(store, position, _recorded_at(store, position))
     try:
-        moment = min(parse_time(text, store.now()), store.now())
+        moment = min(parse_time(text, store.log.now()), store.log.now())
     except ValueError as error:
         raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
     return Past(store, position_at(store, moment), moment)
 
 
-def position_at(store: EventStore, moment: int) -> int:
+def position_at(store: Store, moment: int) -> int:
     """The last position that was recorded by then (microseconds, UTC). The log stands in the order of its times."""
-    first, last = store.base.position + 1, store.head().position
+    first, last = store.log.base.position + 1, store.log.head().position
     return first - 1 + bisect_right(range(first, last + 1), moment, key=lambda place: _recorded_at(store, place))
 
 
-def _recorded_at(store: EventStore, position: int) -> int:
-    row = next(store.stored(after=position - 1, until=position), None)
-    return row.recorded_at if row else store.base.recorded_at
+def _recorded_at(store: Store, position: int) -> int:
+    row = next(store.log.stored(after=position - 1, until=position), None)
+    return row.recorded_at if row else store.log.base.recorded_at
 
 
 class JobChange(Struct, frozen=True):

@@ -29,18 +29,24 @@ __all__ = [
     "Count",
     "DamagedError",
     "DamagedEventError",
-    "EventStore",
     "Head",
     "Hints",
     "Inspect",
     "JobFilter",
+    "Location",
+    "Log",
     "NoTextError",
     "RecordedEvent",
     "Sign",
     "Standing",
+    "Store",
     "StoredEvent",
+    "Tables",
+    "Upkeep",
     "VersionConflictError",
     "WorkerRow",
+    "Workers",
+    "Writer",
     "advised",
     "is_id",
     "is_stream",
@@ -107,29 +113,22 @@ class Hints(Protocol):
         """Whether there was one since this was last asked."""
 
 
-class EventStore(Protocol):
-    """An append-only event log and the tables derived from it, changed together in one transaction."""
+class Log(Protocol):
+    """Reads the events: whole streams, ranges of positions, and the log's end."""
 
     @property
     def log_id(self) -> str:
         """What tells this log from every other."""
 
-    spans_hosts: bool
-    """Whether workers on other machines share it: then a claim is worth no more than its lease."""
-
     @property
-    def output_folder(self) -> str:
-        """Where the jobs' output files are."""
+    def base(self) -> Head:
+        """Where the log begins: the place and digest before its first event."""
 
-    @property
-    def wake_file(self) -> str:
-        """The file that is touched when there is something to do for an idle worker."""
+    def head(self) -> Head:
+        """The last event's place and digest."""
 
-    def hints(self) -> Hints | None:
-        """Hear of writers that cannot touch the wake file; None: there are none such."""
-
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """Hold the log's lock. `durable=False` (claims alone) does not wait for the disk."""
+    def digest_at(self, position: int) -> bytes | None:
+        """The digest of an event, or of what the first one follows on; None when there is no such event."""
 
     def now(self) -> int:
         """The log's time: the wall clock, but never before the last event. Take it under the lock."""
@@ -139,34 +138,6 @@ class EventStore(Protocol):
 
     def behind_for(self) -> int | None:
         """How long the wall clock has been seen to be behind the log's last event; None when it is not."""
-
-    def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
-        """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
-
-    def digest_at(self, position: int) -> bytes | None:
-        """The digest of an event, or of what the first one follows on; None when there is no such event."""
-
-    def append_stored(self, rows: Iterable[StoredEvent]) -> None:
-        """Append rows of another store of this log as they are, and carry them into the tables: 1000 a transaction.
-
-        Raises DamagedEventError for a row that does not follow on the head, VersionConflictError for a taken version.
-        """
-
-    def adopt(self, log_id: str, base: Head) -> None:
-        """Become the store of another log, of which no event is here yet. Only in an open transaction."""
-
-    @property
-    def moved_to(self) -> str | None:
-        """Where the log goes on, if it does elsewhere: this store can only be read then."""
-
-    def move_to(self, place: str) -> None:
-        """Take no more changes, and name the place where the log goes on. Only in an open transaction."""
-
-    def take_long(self) -> None:
-        """Keep the open transaction although nothing may be asked in it for long."""
-
-    def copy_to(self, path: str) -> None:
-        """Write a consistent copy to a new file, while others go on."""
 
     def load(self, job_id: str) -> Job | None:
         """Fold a job's stream, purged or not. Raises DamagedEventError."""
@@ -190,22 +161,6 @@ class EventStore(Protocol):
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """Rows of the log with `after < position <= until`, in order, as they are: unchecked, and damaged ones too."""
 
-    def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
-        """Position, time and stream (UTF-8, if it is text) of every event up to a position, in order: unchecked."""
-
-    @property
-    def base(self) -> Head:
-        """Where the log begins: the place and digest before its first event."""
-
-    def head(self) -> Head:
-        """The last event's place and digest."""
-
-    def on_disk(self) -> int:
-        """The last position known to be on disk: a claim alone may not be, all that stands before another event is."""
-
-    def bring_to_disk(self) -> int:
-        """See to it that claims at the log's end are on disk too, if that can be done; what `on_disk` says then."""
-
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs, purged ones too, that begin with `prefix` and were there at position `until` (None: now)."""
 
@@ -214,6 +169,41 @@ class EventStore(Protocol):
 
     def standing(self, until: int) -> list[Standing]:
         """Where every job stood at a position, in the order of their enqueueing, purged ones too. Unchecked."""
+
+
+class Writer(Protocol):
+    """Changes the log and the tables together, each change in one transaction."""
+
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """Hold the log's lock. `durable=False` (claims alone) does not wait for the disk."""
+
+    def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
+        """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
+
+    def append_stored(self, rows: Iterable[StoredEvent]) -> None:
+        """Append rows of another store of this log as they are, and carry them into the tables: 1000 a transaction.
+
+        Raises DamagedEventError for a row that does not follow on the head, VersionConflictError for a taken version.
+        """
+
+    def adopt(self, log_id: str, base: Head) -> None:
+        """Become the store of another log, of which no event is here yet. Only in an open transaction."""
+
+    def move_to(self, place: str) -> None:
+        """Take no more changes, and name the place where the log goes on. Only in an open transaction."""
+
+    def take_long(self) -> None:
+        """Keep the open transaction although nothing may be asked in it for long."""
+
+    def on_disk(self) -> int:
+        """The last position known to be on disk: a claim alone may not be, all that stands before another event is."""
+
+    def bring_to_disk(self) -> int:
+        """See to it that claims at the log's end are on disk too, if that can be done; what `on_disk` says then."""
+
+
+class Tables(Protocol):
+    """Reads the tables that are derived from the log."""
 
     def holder(self, unique: str) -> str | None:
         """The live job that holds a unique key."""
@@ -233,25 +223,6 @@ class EventStore(Protocol):
 
     def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
         """The earliest moment at which a pending job of the queues that are not paused is due; see `claimable`."""
-
-    @property
-    def archive(self) -> "Archive | None":
-        """The log's copy outside the database, for reading; None when there is to be none."""
-
-    def flaws(self) -> list[str]:
-        """What the database engine itself finds wrong with its files; nothing when they are sound."""
-
-    def signs(self) -> Iterable[Sign]:
-        """How the engine itself fares, where there is more to it than files."""
-
-    def compare(self, inspect: Inspect | None = None) -> Differences:
-        """Where the tables, at one moment, are not what the log makes them; `inspect` sees every event."""
-
-    def rebuild(self, inspect: Inspect | None = None) -> Differences:
-        """Derive the tables again and put right what differs, while others go on."""
-
-    def hold(self, job_id: str) -> None:
-        """Make a job unclaimable, because its stream is damaged, and say so in its row."""
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""
@@ -277,13 +248,17 @@ class EventStore(Protocol):
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that some worker holds."""
 
+
+class Workers(Protocol):
+    """The workers' rows and heartbeats, and how a worker hears that there is something to do."""
+
     def beat(self, worker: WorkerRow) -> bool:
         """Write a worker's sign of life; False, and nothing is written, when another process has its name."""
 
     def asked(self, worker: str) -> tuple[int, list[str]]:
         """What others want of a worker: how often it was asked to stop, and which of its jobs to cancel."""
 
-    def workers(self) -> list[WorkerRow]:
+    def rows(self) -> list[WorkerRow]:
         """Every worker that has not been forgotten."""
 
     def forget(self, worker: WorkerRow) -> bool:
@@ -292,8 +267,87 @@ class EventStore(Protocol):
     def ask_to_stop(self, worker: str) -> bool:
         """Ask a worker to stop; False when there is no such worker."""
 
+    def hints(self) -> Hints | None:
+        """Hear of writers that cannot touch the wake file; None: there are none such."""
+
     def changed(self) -> bool:
         """Whether another process has written since this was last asked."""
+
+
+class Upkeep(Protocol):
+    """Checks, repairs and copies what is stored."""
+
+    def flaws(self) -> list[str]:
+        """What the database engine itself finds wrong with its files; nothing when they are sound."""
+
+    def signs(self) -> Iterable[Sign]:
+        """How the engine itself fares, where there is more to it than files."""
+
+    def compare(self, inspect: Inspect | None = None) -> Differences:
+        """Where the tables, at one moment, are not what the log makes them; `inspect` sees every event."""
+
+    def rebuild(self, inspect: Inspect | None = None) -> Differences:
+        """Derive the tables again and put right what differs, while others go on."""
+
+    def hold(self, job_id: str) -> None:
+        """Make a job unclaimable, because its stream is damaged, and say so in its row."""
+
+    def copy_to(self, path: str) -> None:
+        """Write a consistent copy to a new file, while others go on."""
+
+    def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Position, time and stream (UTF-8, if it is text) of every event up to a position, in order: unchecked."""
+
+
+class Location(Protocol):
+    """The files that belong to the queue, and where its log is."""
+
+    spans_hosts: bool
+    """Whether workers on other machines share it: then a claim is worth no more than its lease."""
+
+    @property
+    def output_folder(self) -> str:
+        """Where the jobs' output files are."""
+
+    @property
+    def wake_file(self) -> str:
+        """The file that is touched when there is something to do for an idle worker."""
+
+    @property
+    def archive(self) -> "Archive | None":
+        """The log's copy outside the database, for reading; None when there is to be none."""
+
+    @property
+    def moved_to(self) -> str | None:
+        """Where the log goes on, if it does elsewhere: this store can only be read then."""
+
+
+class Store(Protocol):
+    """An append-only event log and the tables derived from it, by what one wants of them."""
+
+    @property
+    def log(self) -> Log:
+        """Reads the events: whole streams, ranges of positions, and the log's end."""
+
+    @property
+    def writer(self) -> Writer:
+        """Changes the log and the tables together, each change in one transaction."""
+
+    @property
+    def tables(self) -> Tables:
+        """Reads the tables that are derived from the log."""
+
+    @property
+    def workers(self) -> Workers:
+        """The workers' rows and heartbeats, and how a worker hears that there is something to do."""
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """Checks, repairs and copies what is stored."""
+
+    @property
+    def location(self) -> Location:
+        """The files that belong to the queue, and where its log is."""
 
     def close(self) -> None:
         """Give the store back."""

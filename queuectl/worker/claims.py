@@ -93,7 +93,7 @@ class Claims:
 
     def others_wrote(self) -> bool:
         """Whether another process has written since the last call; then the hints are void."""
-        wrote, self._others_wrote = self.queue.store.changed() or self._others_wrote, False
+        wrote, self._others_wrote = self.queue.store.workers.changed() or self._others_wrote, False
         if wrote:
             self._hints.clear()
         return wrote
@@ -106,21 +106,21 @@ class Claims:
     def until_due(self) -> int:
         """Microseconds until the next job is due; at most a second, because another worker may free one."""
         store = self.queue.store
-        now = store.wall()
-        due = store.next_due(self.queues, now, store.behind_for())
+        now = store.log.wall()
+        due = store.tables.next_due(self.queues, now, store.log.behind_for())
         return SEARCH_AGAIN_AFTER if due is None else min(SEARCH_AGAIN_AFTER, due - now)
 
     def freed(self, jobs: Sequence[Job]) -> list[Job]:
         """Our jobs that another host has freed meanwhile (this host may have been suspended)."""
-        if not jobs or not self.queue.store.spans_hosts:
+        if not jobs or not self.queue.store.location.spans_hosts:
             return []
-        held = dict(self.queue.store.processing())
+        held = dict(self.queue.store.tables.processing())
         return [job for job in jobs if held.get(job.id) != job.run and self._is_over(job)]
 
     def _is_over(self, job: Job) -> bool:
         """Asks the log: the tables may be corrupt."""
         try:
-            there = self.queue.store.load(job.id)
+            there = self.queue.store.log.load(job.id)
         except DamagedEventError:
             return False
         return there is not None and (there.run != job.run or there.claim is None)

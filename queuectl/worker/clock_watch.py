@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from queuectl.units import SECOND, format_duration, local_time
 from queuectl.worker.log import log
 
@@ -17,9 +17,9 @@ class ClockWatch:
 
     _warned: bool = False
 
-    def look(self, store: EventStore) -> None:
+    def look(self, store: Store) -> None:
         """Compare the log's last event with the wall clock."""
-        last, now = store.head().recorded_at, store.wall()
+        last, now = store.log.head().recorded_at, store.log.wall()
         is_ahead = last > now + SKEW
         if is_ahead and not self._warned:
             log.warning(

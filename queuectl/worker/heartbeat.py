@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock
-from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.store.protocol import Store, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.clock_watch import ClockWatch
 from queuectl.worker.log import log
@@ -51,7 +51,7 @@ class LeaseFence:
 class Heartbeat:
     """Writes the worker's row to the store again and again."""
 
-    store: EventStore
+    store: Store
     clock: Clock
     row: WorkerRow
     fence: LeaseFence
@@ -63,12 +63,12 @@ class Heartbeat:
         row = replace(
             self.row,
             beat_at=now,
-            last_heartbeat=self.store.wall() // SECOND,
+            last_heartbeat=self.store.log.wall() // SECOND,
             running=len(slots),
             jobs_done=jobs_done,
         )
-        ours = self.store.beat(row)
-        if ours and self.store.spans_hosts:
+        ours = self.store.workers.beat(row)
+        if ours and self.store.location.spans_hosts:
             self.fence.enforce(slots, self.clock.monotonic())  # the write may have taken as long as the lease
             self.fence.move(now)
         self.clock_watch.look(self.store)

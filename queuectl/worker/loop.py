@@ -135,9 +135,9 @@ class Worker:
 
     def finish(self) -> None:
         """Record that this worker has ended, and give up its name."""
-        with self.queue.store.transaction():
+        with self.queue.store.writer.transaction():
             self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
-            self.queue.store.forget(self.row)
+            self.queue.store.workers.forget(self.row)
         counts = ", ".join(f"{count} {word}" for word, count in sorted(self.tally.items()))
         runs = f"{self.jobs_done} run{'' if self.jobs_done == 1 else 's'}: {counts}" if counts else "no runs"
         log.info("Worker %s ended after %s", self.row.name, runs)
@@ -178,7 +178,7 @@ class Worker:
                 self._end(self.slots[job.id], FREED)
         elif not self._claims.others_wrote():
             return
-        stops, cancelled = self.queue.store.asked(self.row.name)
+        stops, cancelled = self.queue.store.workers.asked(self.row.name)
         while self._stops < stops:
             self.stop()
         for slot in filter(None, map(self.slots.get, cancelled)):
@@ -206,7 +206,7 @@ class Worker:
         results = list(self._results.waiting.values()) if self._results_are_due(now) else []
         unarchived: NotArchivedError | None = None
         try:
-            with self._claims.reserving() as reserve, self.queue.store.transaction(durable=bool(results)):
+            with self._claims.reserving() as reserve, self.queue.store.writer.transaction(durable=bool(results)):
                 recorded = self._results.append(results)
                 claimed = self._claims.take(limit, reserve)
         except NotArchivedError as error:

@@ -56,7 +56,9 @@ class Reclaimer:
         self.next_at = now + EVERY
         self._clear_blocked(blocked)
         held = self._held(mine)
-        workers = {row.name: row for row in self.queue.store.workers()}  # read last: who came back, came back in time
+        workers = {
+            row.name: row for row in self.queue.store.workers.rows()
+        }  # read last: who came back, came back in time
         self._remember(
             {(name, None) for name in workers} | {(job.claim.worker, job.locked_at) for job in held if job.claim}
         )
@@ -76,7 +78,7 @@ class Reclaimer:
 
     def _clear_blocked(self, blocked: dict[str, Job]) -> None:
         for job in blocked.values():
-            claims = [r.event for r in self.queue.store.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
+            claims = [r.event for r in self.queue.store.log.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
             if claims and self._is_seen_dead(claims[-1]):
                 self._clear_run(job)
         blocked.clear()
@@ -86,25 +88,25 @@ class Reclaimer:
 
         Under the log's lock, so that nobody claims meanwhile: a later run has the same lock and may be someone else's.
         """
-        with self.queue.store.transaction(durable=False):
+        with self.queue.store.writer.transaction(durable=False):
             now = self._load(job.id)
             return now is not None and (now.run, now.state) == (job.run, job.state) and self.commands.clear(job)
 
     def _held(self, mine: Collection[str]) -> list[Job]:
         """Jobs in processing that others hold; those seen before are not read again."""
-        keys = [key for key in self.queue.store.processing() if key[0] not in mine]
+        keys = [key for key in self.queue.store.tables.processing() if key[0] not in mine]
         self._jobs = {key: job for key in keys if (job := self._jobs.get(key) or self._load(key[0]))}
         return [job for job in self._jobs.values() if job.claim is not None]
 
     def _load(self, job_id: str) -> Job | None:
         try:
-            return self.queue.store.load(job_id)
+            return self.queue.store.log.load(job_id)
         except DamagedEventError:
             return self._damaged(job_id)
 
     def _damaged(self, job_id: str) -> Job | None:
         """What a damaged job that is held still has to be known by: which run it is, and whose."""
-        row = self.queue.store.job(job_id)
+        row = self.queue.store.tables.job(job_id)
         if row is None or row["locked_by"] is None:
             return None
         since = row["locked_at"] * SECOND
@@ -117,10 +119,10 @@ class Reclaimer:
 
     def _claimant(self, job: Job, name: str) -> e.Claimed:
         """Whose run it is, by its claim; should that be what is damaged, by the name; else nobody who can be seen."""
-        for found in self.queue.store.examined(stream_id=job.id):
+        for found in self.queue.store.log.examined(stream_id=job.id):
             if isinstance(found, e.RecordedEvent) and isinstance(found.event, e.Claimed) and found.event.run == job.run:
                 return found.event
-        for row in self.queue.store.workers():
+        for row in self.queue.store.workers.rows():
             if row.name == name:
                 return claimant(row, self.lease).claimed(job.run)
         return e.Claimed(job.run, name, host="", boot_id="", pid=0, pid_namespace=0, pid_started_at=0, lease=self.lease)
@@ -158,7 +160,7 @@ class Reclaimer:
         return self._silent.setdefault(sender, self.clock.monotonic()) <= now - EVERY
 
     def _is_seen_dead(self, who: e.Claimed | WorkerRow) -> bool:
-        return self.commands.alive(who, self.queue.store.spans_hosts) is False
+        return self.commands.alive(who, self.queue.store.location.spans_hosts) is False
 
     def _remember(self, senders: Collection[Sender]) -> None:
         """These, and no others."""
@@ -187,7 +189,7 @@ class Reclaimer:
             return False
         except DamagedEventError as error:
             log.error("job %s: %s; it is set aside", job.id, error)
-            self.queue.store.hold(job.id)
+            self.queue.store.upkeep.hold(job.id)
         return True
 
     def _lost(self, job: Job) -> Report:

@@ -20,7 +20,7 @@ from queuectl.errors import RefusedError
 from queuectl.process import procfs as process
 from queuectl.process.protocol import Identity, same_process
 from queuectl.runtime import Clock, boot_id
-from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.store.protocol import Store, WorkerRow
 
 __all__ = ["Name", "default_name", "keep", "this_process"]
 
@@ -35,7 +35,7 @@ class Name:
     `parent` is the pid of the process that started us, which may keep the name for us.
     """
 
-    store: EventStore
+    store: Store
     clock: Clock
     row: WorkerRow
     lease: int
@@ -46,7 +46,7 @@ class Name:
 
     def take(self) -> bool:
         """Make it ours if it can be; if not, ask again soon. Raises RefusedError when a worker that lives has it."""
-        with self.store.transaction():
+        with self.store.writer.transaction():
             other, asked = _holder(self.store, self.row.name), 0
             if other is not None:
                 if _is_here(other, self.parent, self.row):
@@ -54,10 +54,10 @@ class Name:
                 elif not self._is_gone(other):
                     return False
                 Queue(self.store, self.row.name).lose_worker(other)  # and what was asked of it
-            return self.store.beat(replace(self.row, beat_at=self.clock.monotonic(), stop_requested=asked))
+            return self.store.workers.beat(replace(self.row, beat_at=self.clock.monotonic(), stop_requested=asked))
 
     def _is_gone(self, other: WorkerRow) -> bool:
-        seen = self.alive(other, self.store.spans_hosts)
+        seen = self.alive(other, self.store.location.spans_hosts)
         first, self.other = self.other, other
         if seen or (first and (first.beat_at != other.beat_at or not same_process(first, other))):
             where = f"pid {other.pid} on {other.host}"
@@ -67,28 +67,28 @@ class Name:
         return seen is False or self.clock.monotonic() - self._since > max(self.lease, AT_LEAST)
 
 
-def keep(store: EventStore, row: WorkerRow, died: int) -> bool:
+def keep(store: Store, row: WorkerRow, died: int) -> bool:
     """Keep the name of a worker that died, `row` being us, who will start the next; False once it was asked to stop.
 
     `died` is its pid, a child of ours. What was asked of it before it died counts too. Whoever else has the name keeps
     it: the next worker is told so when it wants it.
     """
-    with store.transaction():
+    with store.writer.transaction():
         other = _holder(store, row.name)
         if other is not None and not same_process(other, row):
             ours = _is_here(other, died, row)
-            if not ours and process.alive(other, store.spans_hosts) is not False:
+            if not ours and process.alive(other, store.location.spans_hosts) is not False:
                 return True
             Queue(store, row.name).lose_worker(other)
             other = other if ours else None
         if other is not None and other.stop_requested:
-            store.forget(other)
+            store.workers.forget(other)
             return False
-        return store.beat(row)
+        return store.workers.beat(row)
 
 
-def _holder(store: EventStore, name: str) -> WorkerRow | None:
-    return next((row for row in store.workers() if row.name == name), None)
+def _holder(store: Store, name: str) -> WorkerRow | None:
+    return next((row for row in store.workers.rows() if row.name == name), None)
 
 
 def _is_here(row: WorkerRow, pid: int, us: WorkerRow) -> bool:

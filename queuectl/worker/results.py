@@ -74,7 +74,9 @@ class Results:
         claimed = result.job
         if job.version == claimed.version + 1:  # nothing came between claim and result
             return result, job
-        sound = [each.event for each in self.queue.store.examined(stream_id=job.id) if isinstance(each, RecordedEvent)]
+        sound = [
+            each.event for each in self.queue.store.log.examined(stream_id=job.id) if isinstance(each, RecordedEvent)
+        ]
         if not any(isinstance(event, ResultRejected) and event.run == claimed.run for event in sound):
             return result, job
         return Rejected(result, f"run {job.run} is current" if job.run > claimed.run else f"the job is {job.state}")

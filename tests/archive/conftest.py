@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock
 from tests.support.peer import Peer
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(path: str, clock: SettableClock) -> Iterator[EventStore]:
+def store(path: str, clock: SettableClock) -> Iterator[Store]:
     store = open_store(path, clock)
     yield store
     store.close()

@@ -10,13 +10,13 @@ import apsw
 
 from queuectl.domain import events as e
 from queuectl.store import open_store
-from queuectl.store.protocol import SETTINGS_STREAM, EventStore
+from queuectl.store.protocol import SETTINGS_STREAM, Store
 from tests.support.builders import SettableClock, a_spec, add, buried, claimed, completed, follow, new, note, retried
 
 TABLES = ("jobs", "dlq", "counts", "settings", "pauses")
 
 
-def live(store: EventStore, clock: SettableClock, jobs: int = 10) -> None:
+def live(store: Store, clock: SettableClock, jobs: int = 10) -> None:
     """Jobs that end in every way, a setting, odd texts, and data longer than a page."""
     for number in range(jobs):
         follow(store, clock, f"done-{number}", a_spec(f"echo {number}"), claimed(), completed(stdout="x" * 50))

@@ -40,13 +40,13 @@ def test_every_change_is_in_the_archive_once_it_is_made(store, path, clock):
         add(store, new(f"job-{number}"))
         assert is_prefix(path) == number + 1
     live(store, clock)
-    assert is_prefix(path) == store.head().position
+    assert is_prefix(path) == store.log.head().position
 
 
 def test_a_claim_leaves_the_database_only_with_a_change_that_waited_for_the_disk(store, path):
     add(store, new("a"))
     [job] = Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)
-    store.beat(a_worker())
+    store.workers.beat(a_worker())
     assert (job.version, is_prefix(path)) == (2, 1)
     add(store, new("b"))
     assert is_prefix(path) == 3
@@ -54,7 +54,7 @@ def test_a_claim_leaves_the_database_only_with_a_change_that_waited_for_the_disk
 
 def test_nothing_is_archived_that_was_not_committed(store, path):
     add(store, new("a"))
-    with suppress(ZeroDivisionError), store.transaction():
+    with suppress(ZeroDivisionError), store.writer.transaction():
         add(store, new("b"))
         raise ZeroDivisionError
     assert is_prefix(path) == 1
@@ -152,7 +152,7 @@ def test_many_processes_and_kill_9(path, peers, clock):
         store = open_store(path, clock)
         assert is_prefix_but_for_a_torn_end(path)
         add(store, new(f"after-{wanted}"))
-        assert is_prefix(path) == store.head().position
+        assert is_prefix(path) == store.log.head().position
         store.close()
 
 
@@ -228,7 +228,7 @@ def test_full_segments_are_synced_and_never_touched_again(path, clock, monkeypat
     assert synced == [str(file) for file in sealed]
     add(store, new("more"))
     assert [file.read_bytes() for file in sealed] == before
-    assert is_prefix(path) == store.head().position
+    assert is_prefix(path) == store.log.head().position
     store.close()
 
 
@@ -303,7 +303,7 @@ def test_the_levels_of_durability(path, clock, monkeypatch, durability, synchron
     monkeypatch.setattr(os, "fdatasync", counted.append)
     store = kept(path, clock, durability)
     for number in range(3):
-        with store.transaction():
+        with store.writer.transaction():
             assert store._db.pragma("synchronous") == synchronous
             add(store, new(f"job-{number}"))
     assert len(counted) == syncs
@@ -386,7 +386,7 @@ def test_an_archive_whose_disk_is_gone_is_not_begun_anew(path, tmp_path, clock, 
     add(store, new("b"))
     assert capsys.readouterr().err.count("cannot be reached: mount the disk of") == 1
     with pytest.raises(UnreachableError, match="mount the disk"):
-        store.archive.end()
+        store.location.archive.end()
     os.rename(tmp_path / "unmounted", tmp_path / "far")
     add(store, new("c"))
     assert is_prefix(path) == 3
@@ -419,7 +419,7 @@ def test_the_first_change_after_a_boot_mends_it_too(path, clock, monkeypatch, pa
     events = with_a_hole(path, clock, part)
     store = open_store(path, clock)
     monkeypatch.setattr(boots, "boot_id", lambda: "another")
-    store.archive._checked = False
+    store.location.archive._checked = False
     add(store, new("next"))
     assert is_prefix(path) == events + 1
     store.close()
@@ -432,7 +432,7 @@ def test_in_one_boot_the_segment_is_read_whole_once(path, clock, monkeypatch):
     for boot in ("one", "one", "two", "two"):
         monkeypatch.setattr(boots, "boot_id", lambda boot=boot: boot)
         store = open_store(path, clock)
-        add(store, new(f"{boot}-{store.head().position}"))
+        add(store, new(f"{boot}-{store.log.head().position}"))
         store.close()
     assert len(read) == 1
 

@@ -32,7 +32,7 @@ def behind(path, clock):
     made(path, 3)
     old_copy(path)
     store = open_store(path, clock)
-    store.append([new(f"later-{number}", unique=f"u{number}") for number in range(20)], "ann@box")
+    store.writer.append([new(f"later-{number}", unique=f"u{number}") for number in range(20)], "ann@box")
     store.close()
     whole = rows(path), tables(path)
     put_back(path)
@@ -79,7 +79,7 @@ def test_a_database_that_is_ahead_is_fine(path, clock, capsys):
     store = open_store(path, clock)
     assert is_prefix(path) == 9
     add(store, new("next"))
-    assert is_prefix(path) == store.head().position
+    assert is_prefix(path) == store.log.head().position
     assert capsys.readouterr().err == ""
     store.close()
 
@@ -92,7 +92,7 @@ def test_a_database_whose_events_are_all_gone_gets_them_back(path, clock):
     store.close()
     put_back(path)
     store = open_store(path, clock)
-    assert store.load("a") is not None
+    assert store.log.load("a") is not None
     store.close()
 
 
@@ -152,7 +152,7 @@ def test_a_database_beside_its_archive_is_read_but_not_written_to(path, clock, m
         with pytest.raises(StoreError, match=r"run `queuectl recover`, or move .* away") as error:
             add(store, new("next"))
         assert "\n" not in str(error.value)
-    assert store.load("done-0") is not None
+    assert store.log.load("done-0") is not None
     everything(store)
     store.close()
     assert rows(path) == before
@@ -170,7 +170,7 @@ def test_a_database_that_is_beside_its_archive_meanwhile_is_written_to_no_more(s
     assert "not in the archive" in capsys.readouterr().err
     with pytest.raises(StoreError, match="run `queuectl recover`"):
         add(store, new("d"))
-    assert store.load("c") is not None
+    assert store.log.load("c") is not None
 
 
 def missing(path):
@@ -197,7 +197,7 @@ def test_a_lost_database_is_not_begun_anew_beside_its_archive(path, clock, lose)
     assert is_empty(path)
     os.rename(f"{path}.archive", f"{path}.elsewhere")
     store = open_store(path, clock)
-    assert store.head().position == 0
+    assert store.log.head().position == 0
     store.close()
 
 

@@ -68,7 +68,7 @@ def check_whole(path, whole, report):
     assert report.lost == []
     assert is_prefix(path) == len(whole[1])
     store = open_store(path, SystemClock())
-    assert store.log_id == log_id_of(whole[0])
+    assert store.log.log_id == log_id_of(whole[0])
     add(store, new("next"))
     store.close()
     assert is_prefix(path) == len(whole[1]) + 1
@@ -77,7 +77,7 @@ def check_whole(path, whole, report):
 def log_id_of(folder):
     store = open_store(str(folder / "queue.db"), SystemClock(), keep=lambda stored: Keeping(archived=False))
     store.close()
-    return store.log_id
+    return store.log.log_id
 
 
 # ── what comes back ─────────────────────────────────────────────────────────────────────────────────
@@ -146,8 +146,8 @@ def test_single_bytes_of_the_database_without_its_archive(whole, damaged):
 def tables_follow(path):
     """The tables are those of the events that are left."""
     store = open_store(path, SystemClock())
-    jobs = {row["id"]: row["version"] for row in store.jobs(JobFilter(limit=0))}
-    expected = {job_id: store.version(job_id) for job_id in jobs}
+    jobs = {row["id"]: row["version"] for row in store.tables.jobs(JobFilter(limit=0))}
+    expected = {job_id: store.log.version(job_id) for job_id in jobs}
     store.close()
     return jobs == expected
 
@@ -188,7 +188,7 @@ def test_two_branches_the_longer_one_is_kept_and_the_other_is_named_as_lost(whol
     remove(path, "-wal")
     os.rename(f"{path}.archive", f"{path}.kept")
     store = open_store(path, SystemClock())
-    at = store.head().position
+    at = store.log.head().position
     add(store, new("beside-1"), new("beside-2"))
     store.close()
     shutil.rmtree(f"{path}.archive")
@@ -235,8 +235,8 @@ def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
         "import os, sys\nfrom queuectl.store import open_store\nfrom queuectl.runtime import SystemClock\n"
         "from tests.support.builders import new\n"
         "store = open_store(sys.argv[1], SystemClock())\nstore._db.pragma('cache_size', 10)\n"
-        "with store.transaction():\n"
-        "    store.append([new(f'half-{n}', command='x' * 500) for n in range(500)], 'a@b')\n"
+        "with store.writer.transaction():\n"
+        "    store.writer.append([new(f'half-{n}', command='x' * 500) for n in range(500)], 'a@b')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     before = os.path.getsize(path + "-wal")

@@ -20,7 +20,7 @@ def take_over_a_key(store, clock):
     """A job that ended, was purged, and is put back takes its key over from one that ends in between."""
     follow(store, clock, "one", a_spec(unique="k"), e.Cancelled())
     follow(store, clock, "two", a_spec(unique="k"))
-    first = store.head().position
+    first = store.log.head().position
     follow(store, clock, "one", e.Purged())
     follow(store, clock, "two", e.Cancelled())
     follow(store, clock, "one", e.Requeued())
@@ -30,18 +30,18 @@ def take_over_a_key(store, clock):
 @pytest.mark.parametrize("pieces", [1, 7, 1000])
 def test_the_tables_follow(store, other, clock, pieces):
     live(store, clock)
-    rows = list(store.stored())
+    rows = list(store.log.stored())
     for start in range(0, len(rows), pieces):
-        other.append_stored(rows[start : start + pieces])
+        other.writer.append_stored(rows[start : start + pieces])
     assert everything(other) == everything(store)
-    assert list(other.stored()) == rows
+    assert list(other.log.stored()) == rows
 
 
 def test_a_key_that_passes_from_job_to_job(store, other, clock):
     first = take_over_a_key(store, clock)
-    rows = list(store.stored())
-    other.append_stored(rows[:first])
-    other.append_stored(rows[first:])
+    rows = list(store.log.stored())
+    other.writer.append_stored(rows[:first])
+    other.writer.append_stored(rows[first:])
     assert everything(other) == everything(store)
 
 
@@ -57,7 +57,7 @@ def test_a_key_that_passes_from_job_to_job(store, other, clock):
     ],
 )
 def test_rows_that_do_not_follow_are_not_taken(store, other, change):
-    store.append([new(f"job-{number}") for number in range(9)], "ann@box")
+    store.writer.append([new(f"job-{number}") for number in range(9)], "ann@box")
     with pytest.raises(DamagedEventError):
-        other.append_stored(change(list(store.stored())))
-    assert other.head().position == 0
+        other.writer.append_stored(change(list(store.log.stored())))
+    assert other.log.head().position == 0

@@ -56,8 +56,8 @@ def other(tmp_path, clock):
 
 def test_a_log_comes_over_with_the_same_head_identity_and_tables(lived, lines, other, path):
     head = import_log(other, lines, nothing)
-    assert head == lived.head() == other.head()
-    assert other.log_id == lived.log_id
+    assert head == lived.log.head() == other.log.head()
+    assert other.log.log_id == lived.log.log_id
     assert (rows(other.path), tables(other.path)) == (rows(path), tables(path))
     assert is_prefix(other.path) == head.position
     add(other, new("next"))
@@ -86,7 +86,7 @@ def test_through_a_file(lived, other, tmp_path, name):
     assert os.stat(file).st_mode & 0o777 == 0o600
     with reading(file, None) as read:
         import_log(other, read, nothing)
-    assert other.head() == lived.head()
+    assert other.log.head() == lived.log.head()
 
 
 def test_a_file_that_is_there_is_not_overwritten_and_half_a_file_is_not_left(lived, tmp_path):
@@ -122,7 +122,7 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD)
 def test_a_file_that_is_not_whole_is_refused_with_the_line_and_nothing_of_it_is_taken(lines, other, bad):
     change, why = BAD[bad]
-    before = other.log_id
+    before = other.log.log_id
     if bad == "a byte changed":
         number = next(index for index, line in enumerate(lines) if b"echo" in line)
         wrong = [*lines[:number], lines[number].replace(b"echo", b"ecHo"), *lines[number + 1 :]]
@@ -130,7 +130,7 @@ def test_a_file_that_is_not_whole_is_refused_with_the_line_and_nothing_of_it_is_
         wrong = change(lines)
     with pytest.raises(UsageError, match=why):
         import_log(other, wrong, nothing)
-    assert (other.head().position, rows(other.path), other.log_id) == (0, [], before)
+    assert (other.log.head().position, rows(other.path), other.log.log_id) == (0, [], before)
     assert import_log(other, lines, nothing).position == len(lines) - 1
 
 
@@ -210,7 +210,7 @@ def unarchived(path):
 
 def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
     copy = str(tmp_path / "copy.db")
-    assert back_up(lived, copy, unarchived, nothing) == lived.head()
+    assert back_up(lived, copy, unarchived, nothing) == lived.log.head()
     assert (rows(copy), tables(copy)) == (rows(path), tables(path))
     again = open_store(copy, clock)
     assert again._db.pragma("journal_mode") == "wal"
@@ -268,7 +268,7 @@ def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_pat
     deadline, taken = time.monotonic() + 30, []
     while len(taken) < 4 and time.monotonic() < deadline:
         copy = str(tmp_path / f"copy-{len(taken)}.db")
-        if not taken or store.head().position > taken[-1].position:
+        if not taken or store.log.head().position > taken[-1].position:
             taken.append(back_up(store, copy, unarchived, nothing))
             assert rows(copy)[-1][-1] == taken[-1].digest
     store.close()
@@ -280,8 +280,8 @@ def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_pat
 
 
 def test_the_head_is_that_of_the_last_event_on_disk(store, clock):
-    assert head_on_disk(store) == store.base
+    assert head_on_disk(store) == store.log.base
     add(store, new("a"))
-    assert head_on_disk(store) == store.head()
+    assert head_on_disk(store) == store.log.head()
     Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)
     assert head_on_disk(store).position in (1, 2)

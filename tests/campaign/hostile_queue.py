@@ -10,7 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.campaign.hostile import altered, text
 from tests.support.builders import a_spec, claimant
 
@@ -29,7 +29,7 @@ def furnish(folder: Path, rng: Random) -> None:
     _beside(folder, rng)
 
 
-def _live(queue: Queue, store: EventStore, rng: Random) -> None:
+def _live(queue: Queue, store: Store, rng: Random) -> None:
     queue.enqueue(NewJob(_spec(rng, name), name) for name in IDS)
     queue.cancel(["off"], text(rng))
     queue.pause("q")

@@ -105,8 +105,8 @@ def a_job_is_freed_before_its_processes_are_dead(patch: Patch) -> None:
 @bug(r"is said to be lost")
 def leases_run_on_the_wall_clock(patch: Patch) -> None:
     def by_wall_clock(self: Reclaimer, name: str, sign: int, now: int) -> int:
-        seen = [row.last_heartbeat * SECOND for row in self.queue.store.workers() if row.name == name]
-        return self.queue.store.now() - (seen[0] if seen else sign)
+        seen = [row.last_heartbeat * SECOND for row in self.queue.store.workers.rows() if row.name == name]
+        return self.queue.store.log.now() - (seen[0] if seen else sign)
 
     patch(Reclaimer, "_nothing_new_for", by_wall_clock)
 

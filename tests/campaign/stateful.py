@@ -68,8 +68,8 @@ class Machine(RuleBasedStateMachine):
 
     def both(self, act: Callable[[], Any], expected: Callable[[], Any]) -> None:
         """The queue and the model do it; their answers are equal."""
-        self.model.now, self.model.wall = self.store.now(), self.store.wall()
-        self.model.behind_for = self.store.behind_for()
+        self.model.now, self.model.wall = self.store.log.now(), self.store.log.wall()
+        self.model.behind_for = self.store.log.behind_for()
         assert self.model.now >= max(self.clock.now(), self.recorded_at), "time: the log's clock went back"
         wanted, found = _outcome(expected), _outcome(act)
         assert found == wanted, f"answer: {found}, not {wanted}"
@@ -107,7 +107,7 @@ class Machine(RuleBasedStateMachine):
             "cwd": "/",
             "timeout": None if number % 2 else 90 * SECOND,
             "delay": 0 if at is not None or number % 4 else 2 * SECOND,
-            "at": None if at is None else self.store.wall() + at,
+            "at": None if at is None else self.store.log.wall() + at,
             "tags": {"b": "1", "a": str(number)} if number % 2 else {},
             "unique": KEYS[number % 4],
         }
@@ -212,31 +212,33 @@ class Machine(RuleBasedStateMachine):
     def the_tables_are_those_of_the_model(self) -> None:
         """Every row of every table, the counts, and where the log ends."""
         store, model = self.store, self.model
-        head = store.head()
+        head = store.log.head()
         self.recorded_at = head.recorded_at
         assert head.position == model.position, f"log: it ends at {head.position}, not {model.position}"
-        assert {row["id"]: row for row in store.jobs(JobFilter(limit=0))} == model.rows(), "jobs: not the model's"
-        assert {row["id"]: row for row in store.dlq()} == model.dead(), "dlq: not the model's"
-        counts = {(count.queue, count.state.value): count.jobs for count in store.counts()}
+        assert {row["id"]: row for row in store.tables.jobs(JobFilter(limit=0))} == model.rows(), (
+            "jobs: not the model's"
+        )
+        assert {row["id"]: row for row in store.tables.dlq()} == model.dead(), "dlq: not the model's"
+        counts = {(count.queue, count.state.value): count.jobs for count in store.tables.counts()}
         assert counts == model.counts(), f"counts: {counts}, not {model.counts()}"
-        pauses = {queue: (row["paused_at"], row["paused_by"]) for queue, row in store.pauses().items()}
+        pauses = {queue: (row["paused_at"], row["paused_by"]) for queue, row in store.tables.pauses().items()}
         assert pauses == model.pauses, f"pauses: {pauses}, not {model.pauses}"
-        assert store.settings() == model.settings, "settings: not the model's"
+        assert store.tables.settings() == model.settings, "settings: not the model's"
 
     @invariant()
     def the_questions_of_workers_have_the_model_s_answers(self) -> None:
         """Who holds a key, and when the next job is due."""
         for key in KEYS[2:]:
-            assert self.store.holder(str(key)) == self.model.holder(key), f"holder: of {key}"
+            assert self.store.tables.holder(str(key)) == self.model.holder(key), f"holder: of {key}"
         dues = [job["due"] for job in self.model.open_jobs(())]
-        assert self.store.next_due(()) == min(dues, default=None), "next_due: not the model's"
+        assert self.store.tables.next_due(()) == min(dues, default=None), "next_due: not the model's"
 
     def teardown(self) -> None:
         """The whole log is right, and the tables that it gives are those that stand."""
         try:
             before = projected(self.store)
             assert before == derived(self.store), "log: its fold is not what the tables say"
-            assert not self.store.rebuild().total, "rebuild: it found a difference"
+            assert not self.store.upkeep.rebuild().total, "rebuild: it found a difference"
             assert projected(self.store) == before, "rebuild: it changed a table"
         finally:
             self.places.close()

@@ -30,7 +30,7 @@ class Host:
     def __init__(self, path: Path, name: str) -> None:
         self.store = open_store(str(path), SystemClock())
         self.queue = Queue(self.store, name)
-        self.runner = Runner(self.store.output_folder, self.store.log_id, name, SystemClock())
+        self.runner = Runner(self.store.location.output_folder, self.store.log.log_id, name, SystemClock())
         self.name = name
 
     def claim(self, *, lives: bool = True) -> Job:
@@ -133,7 +133,7 @@ def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path
     pid = int((tmp_path / "pid").read_text())
     try:
         assert alive(pid), "the new run was killed for the old one"
-        job = one.store.load(begun[0].id)
+        job = one.store.log.load(begun[0].id)
         assert job is not None
         assert (job.run, job.claim is not None) == (2, True)
     finally:
@@ -148,7 +148,7 @@ def test_a_blocked_job_that_runs_by_now_is_left_alone(hosts: tuple[Host, Host], 
     one.queue.enqueue([NewJob(spec(tmp_path), "a")])
     first = one.claim(lives=False)
     one.queue.execute([Report("a", first.run, Exit(LostWorker("one")))])
-    blocked = one.store.load("a")
+    blocked = one.store.log.load("a")
     assert blocked is not None
     assert two.runner.start(two.claim()) is None
     eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "it runs")

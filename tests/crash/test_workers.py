@@ -56,8 +56,8 @@ def test_options_that_run_does_not_take_end_the_supervisor(queuectl: Queuectl) -
 
 def move_away(queuectl: Queuectl) -> None:
     """As `migrate` leaves a queue; that one refuses while there are workers."""
-    with closing(open_store(str(queuectl.db), SystemClock())) as store, store.transaction():
-        store.move_to("/elsewhere/queue.db")
+    with closing(open_store(str(queuectl.db), SystemClock())) as store, store.writer.transaction():
+        store.writer.move_to("/elsewhere/queue.db")
 
 
 def test_no_worker_is_started_for_a_queue_that_has_moved(queuectl: Queuectl) -> None:
@@ -191,7 +191,7 @@ def test_a_worker_that_was_asked_to_stop_before_it_was_there_claims_nothing(queu
     job_id = queuectl.add("true")
     with closing(open_store(str(queuectl.db), SystemClock())) as store:
         assert keep(store, this_process("w", SystemClock()), died=0)
-        assert store.ask_to_stop("w")
+        assert store.workers.ask_to_stop("w")
     assert queuectl("run", "--name", "w").code == 0
     assert queuectl.state(job_id) == "pending"
 

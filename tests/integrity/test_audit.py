@@ -98,7 +98,7 @@ def test_what_the_rules_decide_is_sound(tmp_path: Path, seed: int) -> None:
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock) as store:
         wander(store, clock, seed)
-        judged = audit(store.records())
+        judged = audit(store.log.records())
     assert judged.findings == []
     applied = {rule for rule, times in judged.checked.items() if times}
     assert applied >= {"order", "stream", "move", "claim", "run", "due", "pause", "attempts", "backoff", "loss"}

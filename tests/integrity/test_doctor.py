@@ -172,7 +172,7 @@ def test_a_clock_that_is_behind_the_log(small):
     clock = SettableClock(HOUR + SettableClock().now())
     with opened(small, clock) as store:
         assert "clock" not in wrong(doctor.queue(store))
-        clock.turn(store.head().recorded_at - clock.now() - 90 * SECOND)
+        clock.turn(store.log.head().recorded_at - clock.now() - 90 * SECOND)
         found = wrong(doctor.queue(store))["clock"]
     assert (found.level, found.mend) == ("warning", None)
     assert "1m30s ahead of the clock" in found.what

@@ -32,7 +32,7 @@ def tables_of(log: list[StoredEvent], upcasters: dict[Any, Any] | None = None) -
         path = Path(folder) / "queue.db"
         laid_down(path, log)
         with opened(path) as store:
-            store.rebuild()
+            store.upkeep.rebuild()
         return derived(path)
 
 
@@ -46,9 +46,9 @@ def derived(path: Path) -> dict[str, Any]:
 def test_it_opens_and_makes_the_tables_it_always_made(name, tmp_path):
     laid_down(tmp_path / "queue.db", read(name))
     with mock.patch.dict(UPCASTERS, NEEDED.get(name, {})), opened(tmp_path / "queue.db") as store:
-        store.rebuild()
+        store.upkeep.rebuild()
         assert verify(store).counts == {}
-        assert store.head().digest == read(name)[-1].digest
+        assert store.log.head().digest == read(name)[-1].digest
     expected = json.loads((DATA / f"{name}.tables.json").read_text(encoding="utf-8"))
     assert derived(tmp_path / "queue.db") == expected
 
@@ -63,10 +63,10 @@ def test_the_log_of_this_version_has_every_type_and_is_what_would_be_written_now
 def test_without_its_upcaster_the_older_event_is_set_aside(tmp_path):
     laid_down(tmp_path / "queue.db", read("log-0"))
     with opened(tmp_path / "queue.db") as store:
-        store.rebuild()
+        store.upkeep.rebuild()
         assert [problem.position for problem in verify(store).first] == [3]
-        assert store.job("b")["due_at"] is not None
-        assert store.job("a")["due_at"] is None
+        assert store.tables.job("b")["due_at"] is not None
+        assert store.tables.job("a")["due_at"] is None
 
 
 def test_upcasters_are_applied_one_after_the_other(monkeypatch):

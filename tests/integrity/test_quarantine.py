@@ -61,7 +61,7 @@ def test_one_that_was_never_readable_is_explained_too(small):
 def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
     with opened(small) as store:
         dead = replace(claimed(), host=os.uname().nodename)  # of another boot of this machine
-        add(store, more(store.load("three"), dead), more(store.load("two"), e.Requeued()))
+        add(store, more(store.log.load("three"), dead), more(store.log.load("two"), e.Requeued()))
     wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
     wreck(small, "UPDATE jobs SET due_at = 0 WHERE id = 'two'")
     command_line = Queuectl(small.parent)
@@ -114,7 +114,7 @@ def test_a_later_good_event_does_not_heal_it(small):
         three = follow(store, clock, "three", claimed())
         wreck(small, "UPDATE events SET actor = 'x' WHERE position = 8")
         add(store, more(three, claimed(2)))
-        store.rebuild()
+        store.upkeep.rebuild()
     assert query(small, "SELECT count(*) FROM jobs WHERE id = 'three'") == [(0,)]
 
 
@@ -144,11 +144,11 @@ def test_a_damaged_job_that_was_running_is_nobodys(small):
     clock = SettableClock()
     with opened(small, clock) as store:
         follow(store, clock, "three", claimed())
-        add(store, more(store.load("three"), e.CancelRequested(run=1)))
+        add(store, more(store.log.load("three"), e.CancelRequested(run=1)))
         wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
-        store.rebuild()
-        assert store.processing() == []
-        assert store.job("three")["state"] == "processing"
+        store.upkeep.rebuild()
+        assert store.tables.processing() == []
+        assert store.tables.job("three")["state"] == "processing"
         assert not Queue(store, "ann").unfinished(())
 
 

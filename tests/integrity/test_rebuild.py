@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def rebuilt(path: Path) -> int:
     """How many differences there were."""
     with opened(path) as store:
-        return store.rebuild().total
+        return store.upkeep.rebuild().total
 
 
 def test_where_nothing_differs_nothing_changes(large):
@@ -66,7 +66,7 @@ def test_whatever_was_wrecked_is_named_and_mended(large, statement):
     wreck(large, statement)
     with opened(large) as store:
         assert verify(store).counts.keys() == {"table"}
-        found = store.rebuild()
+        found = store.upkeep.rebuild()
         assert found.total > 0
         assert verify(store).counts == {}
     assert tables(large) == before
@@ -82,14 +82,14 @@ def test_an_index_that_lies_is_named_and_mended(large):
     assert tables(large) == before
     with opened(large) as store:
         assert verify(store).counts == {"table": 1}
-        assert "jobs_claimable" in store.rebuild().first[0].why
+        assert "jobs_claimable" in store.upkeep.rebuild().first[0].why
         assert verify(store).counts == {}
 
 
 def test_a_difference_says_what_differs(small):
     wreck(small, "UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'two'", "DELETE FROM jobs WHERE id = 'three'")
     with opened(small) as store:
-        found = [str(each) for each in store.rebuild().first]
+        found = [str(each) for each in store.upkeep.rebuild().first]
     assert found == [
         "jobs three: the row is missing",
         "jobs two: command is 'x', the log says 'true', and 1 more columns",
@@ -99,7 +99,7 @@ def test_a_difference_says_what_differs(small):
 def test_few_differences_are_kept_and_all_are_counted(large):
     wreck(large, "UPDATE jobs SET attempts = attempts + 1")
     with opened(large) as store:
-        found = store.rebuild()
+        found = store.upkeep.rebuild()
         assert len(found.first) == 20
         assert found.total == len(tables(large)["jobs"]) > 20
 
@@ -122,7 +122,7 @@ from queuectl.store.archive.archive import Keeping
 store = open_store(sys.argv[1], SystemClock(), keep=lambda _: Keeping(archived=False))
 for table in ("jobs", "dlq", "counts", "settings", "pauses"):
     store._run(f"DELETE FROM {table}")
-store.rebuild()
+store.upkeep.rebuild()
 """
 
 
@@ -142,9 +142,9 @@ def test_while_others_write(large):
         for number, peer in enumerate(peers):
             peer.ask("enqueue many", f"w{number}", 300)
         with opened(large) as store:
-            start = store.head().position
-            eventually(lambda: store.head().position > start + 20, "the others write")
-            assert store.rebuild().total > 0
+            start = store.log.head().position
+            eventually(lambda: store.log.head().position > start + 20, "the others write")
+            assert store.upkeep.rebuild().total > 0
             assert verify(store).counts == {}
             assert [peer.answer() for peer in peers] == [300, 300]
             report = verify(store)
@@ -195,7 +195,7 @@ def test_the_second_to_come_finds_it_done(large, monkeypatch):
 def test_a_version_that_was_overtaken_does_not_write(large):
     with opened(large) as store:
         wreck(large, f"UPDATE meta SET value = {VERSION + 1} WHERE key = 'projection_version'")
-        before = store.head()
+        before = store.log.head()
         with pytest.raises(StoreError, match="another version"):
             add(store, new("late"))
-        assert store.head() == before
+        assert store.log.head() == before

@@ -97,14 +97,14 @@ def appended(path: Path, *changes: Change) -> list[tuple[int | None, str]]:
 
 def test_moves_that_were_never_legal(small):
     with opened(small) as store:
-        two, three = store.load("two"), store.load("three")
+        two, three = store.log.load("two"), store.log.load("three")
     assert appended(small, more(three, completed())) == [(12, "move")]
     assert appended(small, more(two, claimed(2)))[1:] == [(13, "move")]
 
 
 def test_runs_that_are_not_the_current_one(small):
     with opened(small) as store:
-        three = store.load("three")
+        three = store.log.load("three")
     assert appended(small, more(three, claimed(2), retried(7))) == [(12, "move"), (13, "move")]
 
 
@@ -116,7 +116,7 @@ def test_events_in_streams_that_are_not_theirs(small):
 def test_a_version_that_was_left_out(small):
     wreck(small)
     with opened(small) as store:
-        three = store.load("three")
+        three = store.log.load("three")
     assert appended(small, Change("three", 4, [claimed()], three)) == [(12, "version")]
 
 
@@ -142,8 +142,8 @@ def test_one_job(small):
 def test_a_stream_that_is_not_in_its_index(small):
     """Reading by stream would never come upon it."""
     with opened(small) as store:
-        real = store.examined
-        store.examined = lambda **which: (found for found in real(**which) if found.position != 8)
+        real = store.log.examined
+        store.log.examined = lambda **which: (found for found in real(**which) if found.position != 8)
         assert "index" in verify(store).counts
 
 
@@ -154,11 +154,11 @@ def test_a_job_whose_last_event_is_damaged_is_checked_once(small):
 
 def test_heads_that_were_kept(small):
     with opened(small) as store:
-        head = store.head()
+        head = store.log.head()
         report = Report(head)
         expect(store, report, [f"{head.position}:{head.digest.hex()}", f"{head.position} {head.digest.hex()}"])
         expect(store, report, [f'{{"position": {head.position}, "digest": "{head.digest.hex()}"}}\n'])
-        expect(store, report, [f"0:{store.base.digest.hex()}"])
+        expect(store, report, [f"0:{store.log.base.digest.hex()}"])
         assert report.counts == {}
         expect(store, report, [f"10:{head.digest.hex()}", f"12:{head.digest.hex()}"])
         assert damage(report) == [(10, "expected"), (12, "expected")]

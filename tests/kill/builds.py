@@ -16,7 +16,7 @@ def acknowledge_before_commit() -> None:
     enqueue = Queue.enqueue
 
     def hasty(self: Queue, jobs: Sequence[NewJob]) -> object:
-        named = [NewJob(job.spec, job.id or new_id(self.store.now()), job.line) for job in jobs]
+        named = [NewJob(job.spec, job.id or new_id(self.store.log.now()), job.line) for job in jobs]
         os.write(1, "".join(f"{job.id}\n" for job in named if job.spec.unique is None).encode())
         return enqueue(self, named)
 

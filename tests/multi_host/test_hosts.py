@@ -37,7 +37,7 @@ import os, pathlib, sys, time
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 store = open_store(os.environ["QUEUECTL_DB"], SystemClock())
-with store.transaction():
+with store.writer.transaction():
     pathlib.Path(sys.argv[1]).touch()
     time.sleep(300)
 """

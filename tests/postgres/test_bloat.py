@@ -52,7 +52,7 @@ def pages_read(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> int:
 
     with monkeypatch.context() as patched:
         patched.setattr(queue.store, "_run", explained)
-        assert queue.store.claimable((), 10, queue.store.now())
+        assert queue.store.tables.claimable((), 10, queue.store.log.now())
     return sum(int(re.findall(r"shared hit=(\d+)", plan)[0]) for plan in plans)
 
 
@@ -65,7 +65,7 @@ def test_a_claim_does_not_read_past_all_that_was_claimed(
         use_up(queue)
         queue.enqueue([NewJob(a_spec()) for _ in range(100)])
         monkeypatch.setattr("queuectl.store.postgres_floors.FROM_THE_BEGINNING_EVERY", 1 << 60)
-        queue.store.claimable((), 10, queue.store.now())
+        queue.store.tables.claimable((), 10, queue.store.log.now())
         assert pages_read(queue, monkeypatch) <= PAGES
         again = PostgresStore(url, SystemClock())
         assert pages_read(Queue(again, "ann@box:1"), monkeypatch) > PAGES
@@ -74,15 +74,17 @@ def test_a_claim_does_not_read_past_all_that_was_claimed(
 
 def test_what_is_enqueued_for_a_moment_that_has_passed_comes_first(queue: Queue, url: str) -> None:
     queue.enqueue([NewJob(a_spec()) for _ in range(3)])
-    queue.store.claimable((), 1, queue.store.now())
+    queue.store.tables.claimable((), 1, queue.store.log.now())
     queue.enqueue([NewJob(a_spec(at=1), "early")])
-    assert queue.store.claimable((), 1, queue.store.now()) == ["early"]
+    assert queue.store.tables.claimable((), 1, queue.store.log.now()) == ["early"]
 
 
 def test_also_when_another_has_enqueued_it(queue: Queue, url: str) -> None:
     queue.enqueue([NewJob(a_spec()) for _ in range(3)])
-    queue.store.claimable((), 1, queue.store.now())
+    queue.store.tables.claimable((), 1, queue.store.log.now())
     other = PostgresStore(url, SystemClock())
     Queue(other, "bob@box:2").enqueue([NewJob(a_spec(at=1), "early")])
     other.close()
-    eventually(lambda: queue.store.claimable((), 1, queue.store.now()) == ["early"], "it is first in the line")
+    eventually(
+        lambda: queue.store.tables.claimable((), 1, queue.store.log.now()) == ["early"], "it is first in the line"
+    )

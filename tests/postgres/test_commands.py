@@ -12,7 +12,7 @@ import pytest
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.postgres import health as postgres_signs
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from queuectl.store.rows import Sign
 from tests.postgres.conftest import OnServer
 from tests.support.builders import a_worker, add, new
@@ -117,10 +117,10 @@ def test_what_does_not_fit_into_a_socket_is_sent_all_the_same(queuectl: OnServer
 def test_a_worker_elsewhere_is_not_lost_because_its_machine_has_this_one_s_name(queuectl: OnServer) -> None:
     queuectl.ok("enqueue", "true")
     with closing(open_store(queuectl.url, SystemClock())) as store:
-        store.beat(a_worker("there", host=os.uname().nodename, boot_id="there"))
+        store.workers.beat(a_worker("there", host=os.uname().nodename, boot_id="there"))
         assert [row["state"] for row in queuectl.json("worker", "list")] == ["running"]
         complained(queuectl("worker", "stop", "--timeout", "0.1s"), 124, "there still running jobs")
-        assert store.asked("there")[0] == 1
+        assert store.workers.asked("there")[0] == 1
 
 
 def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:
@@ -176,8 +176,8 @@ def test_doctor_finds_what_others_may_write_to_on_this_machine(queuectl: OnServe
     assert f"others can write to {queuectl.home}" in done.out
 
 
-def signs(store: EventStore) -> dict[str, Sign]:
-    return {sign.about: sign for sign in store.signs()}
+def signs(store: Store) -> dict[str, Sign]:
+    return {sign.about: sign for sign in store.upkeep.signs()}
 
 
 def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypatch):
@@ -202,11 +202,11 @@ def test_who_waits_for_a_lock(postgres, places, url, monkeypatch):
     one, other = places.open(url), places.open(url)
     assert signs(one)["waiting"].what == "0 of us wait for a lock"
     waiting = Thread(target=lambda: add(other, new("a")))
-    with one.transaction():
+    with one.writer.transaction():
         waiting.start()
         eventually(lambda: signs(one)["waiting"].what.startswith("1 of us"), "it waits")
     waiting.join(60)
-    assert other.head().position == 1
+    assert other.log.head().position == 1
 
 
 def changed(queuectl: OnServer, old: str, new_text: str) -> None:

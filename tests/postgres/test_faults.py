@@ -55,16 +55,16 @@ def test_a_connection_that_was_cut_is_made_again(fragile, store):
         cut(fragile, store)
         add(store, new(job_id))
     cut(fragile, store)
-    store.beat(a_worker())
+    store.workers.beat(a_worker())
     cut(fragile, store)
-    assert store.head().position == 3
-    assert len(store.workers()) == 1
+    assert store.log.head().position == 3
+    assert len(store.workers.rows()) == 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_a_cut_transaction_did_is_gone(fragile, store, when):
     def broken_off() -> None:
-        with store.transaction():
+        with store.writer.transaction():
             if when == "after":
                 add(store, new("a"))
             cut(fragile, store)
@@ -73,7 +73,7 @@ def test_what_a_cut_transaction_did_is_gone(fragile, store, when):
     with pytest.raises(StoreBusyError):
         broken_off()
     eventually(lambda: works(store), "there is another connection")
-    assert store.head().position == 0
+    assert store.log.head().position == 0
     add(store, new("c"))
     check(store)
 
@@ -101,7 +101,7 @@ def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
 
     losing_the_answer(store, lose)
     assert Queue(store, ACTOR).enqueue([NewJob(a_spec(), "a")]) == [Receipt("a", True)]
-    assert [record.stream_id for record in store.records()] == ["a"]
+    assert [record.stream_id for record in store.log.records()] == ["a"]
     check(store)
 
 
@@ -109,7 +109,7 @@ def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
     losing_the_answer(store, lambda *statements: cut(fragile, store))
     with pytest.raises(StoreBusyError):
         add(store, new("a"))
-    assert store.head().position == 0
+    assert store.log.head().position == 0
     add(store, new("a"))
     check(store)
 
@@ -131,7 +131,7 @@ def test_when_the_server_cannot_be_asked_either_nobody_is_told_to_try_again(frag
         add(store, new("a"))
     monkeypatch.undo()
     eventually(lambda: works(store), "the server is back")
-    assert store.head().position == 1
+    assert store.log.head().position == 1
 
 
 def test_a_sign_of_life_that_did_not_arrive_is_none(fragile, store):
@@ -139,10 +139,10 @@ def test_a_sign_of_life_that_did_not_arrive_is_none(fragile, store):
     add(store, new("a"))
     losing_the_answer(store, lambda *statements: cut(fragile, store))
     with pytest.raises(StoreBusyError):
-        store.beat(a_worker())
-    assert store.workers() == []
-    store.beat(a_worker())
-    assert len(store.workers()) == 1
+        store.workers.beat(a_worker())
+    assert store.workers.rows() == []
+    store.workers.beat(a_worker())
+    assert len(store.workers.rows()) == 1
 
 
 def take_every_connection(server: Server, others: ExitStack) -> None:
@@ -185,10 +185,10 @@ def test_a_server_that_is_away_is_busy_until_it_is_back(fragile, store):
 def test_who_waits_for_the_lock_too_long_is_told_so(fragile, store):
     impatient = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock(), 50_000)
     try:
-        with store.transaction():
+        with store.writer.transaction():
             with pytest.raises(StoreBusyError, match="locked"):
                 add(impatient, new("a"))
-            assert impatient.head().position == 0
+            assert impatient.log.head().position == 0
         add(impatient, new("a"))
     finally:
         impatient.close()
@@ -202,7 +202,7 @@ def test_who_is_frozen_in_a_transaction_does_not_hold_the_lock_for_ever(fragile,
     frozen = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock())
 
     def wakes_up_too_late() -> None:
-        with frozen.transaction():
+        with frozen.writer.transaction():
             add(frozen, new("a"))
             add(store, new("b"))  # waits until the server has ended the other
             add(frozen, new("c"))
@@ -210,7 +210,7 @@ def test_who_is_frozen_in_a_transaction_does_not_hold_the_lock_for_ever(fragile,
     try:
         with pytest.raises(StoreBusyError):
             wakes_up_too_late()
-        assert [record.stream_id for record in store.records()] == ["b"]
+        assert [record.stream_id for record in store.log.records()] == ["b"]
         add(frozen, new("c"))
         check(store)
     finally:
@@ -226,11 +226,11 @@ def test_a_queue_is_carried_over_however_long_the_other_end_takes(fragile, store
     add(store, new("a"))
     source = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock())
     target = open_store(str(tmp_path / "queue.db"), SystemClock())
-    compare = target.compare
+    compare = target.upkeep.compare
     monkeypatch.setattr(target, "compare", lambda: (pause(1_000_000), compare())[1])
     with closing(source):
         migrate(source, lambda: target, "there", lambda position: None)
-        assert source.moved_to == "there"
+        assert source.location.moved_to == "there"
 
 
 # ── under load ──────────────────────────────────────────────────────────────────────────────────────

@@ -29,9 +29,9 @@ def test_a_table_that_is_made_anew_keeps_its_grants(postgres, places, damage):
         )
         before = allowed(postgres, role, database)
         postgres.ask(damage, database)
-        assert store.rebuild().total > 0
+        assert store.upkeep.rebuild().total > 0
         assert allowed(postgres, role, database) == before
-        assert store.compare().total == 0
+        assert store.upkeep.compare().total == 0
     finally:
         places.close()
         postgres.ask(f"DROP DATABASE {database} WITH (FORCE)")

@@ -43,8 +43,8 @@ def test_many_that_come_first_make_one(url, peers):
 def test_two_schemas_are_two_queues(postgres, places):
     one, other = places.new_store(), places.new_store()
     add(one, new("a"))
-    assert (one.head().position, other.head().position) == (1, 0)
-    assert one.log_id != other.log_id
+    assert (one.log.head().position, other.log.head().position) == (1, 0)
+    assert one.log.log_id != other.log.log_id
 
 
 ROLE = "CREATE ROLE plain LOGIN; CREATE DATABASE plain; REVOKE CREATE ON DATABASE plain FROM PUBLIC"
@@ -69,8 +69,8 @@ def test_no_superuser_is_needed(postgres, places, plain):
     postgres.ask("DROP SCHEMA queuectl CASCADE; CREATE SCHEMA queuectl AUTHORIZATION plain", "plain")
     store = places.open(plain)
     add(store, new("a"))
-    assert store.rebuild().total == 0
-    assert store.flaws() == []
+    assert store.upkeep.rebuild().total == 0
+    assert store.upkeep.flaws() == []
 
 
 def granted(page: str) -> dict[str, list[str]]:
@@ -92,12 +92,12 @@ def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, ro
         for statement in granted(page)[role]:
             postgres.ask(statement, database)
         store = places.open(postgres.url(database).replace("postgres@", f"{role}@"))
-        assert store.compare().total == 0
+        assert store.upkeep.compare().total == 0
         if role == "job_runner":
             [job] = Queue(store, "w").claim(claimant("w"), (), 1, lambda job: True)
             add(store, more(job, completed()), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
-            store.beat(a_worker())
-            store.forget(a_worker("w1"))
+            store.workers.beat(a_worker())
+            store.workers.forget(a_worker("w1"))
         else:
             with pytest.raises(StoreError, match="permission denied"):
                 add(store, new("second"))
@@ -178,14 +178,14 @@ def test_what_postgres_cannot_keep_is_refused_in_a_sentence(places):
     store = places.new_store()
     with pytest.raises(StoreError, match="NUL"):
         add(store, new("a", command="nul \0"))
-    assert store.head().position == 0
+    assert store.log.head().position == 0
 
 
 def test_text_that_is_not_utf_8_is_the_caller_s_mistake_as_on_a_file(places):
     store = places.new_store()
     with pytest.raises(UnicodeEncodeError):
-        store.job("lone \udcff")
-    assert store.head().position == 0
+        store.tables.job("lone \udcff")
+    assert store.log.head().position == 0
 
 
 # ── passwords ───────────────────────────────────────────────────────────────────────────────────────

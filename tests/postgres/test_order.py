@@ -18,7 +18,7 @@ from queuectl.application.queue import Queue
 from queuectl.cli import events
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store.protocol import EventStore, Hints
+from queuectl.store.protocol import Hints, Store
 from tests.store.test_histories import ACTIONS, JOBS, Player, Step
 from tests.support.builders import ACTOR, SettableClock, add, chained, derived, new, projected, stored
 from tests.support.command_line import eventually
@@ -110,7 +110,7 @@ def test_every_pair_of_commands_can_meet_on_a_job(places, url):
     check(stores[0])
 
 
-def check(store: EventStore) -> None:
+def check(store: Store) -> None:
     rows = stored(store)
     assert [row.position for row in rows] == [*range(1, len(rows) + 1)]
     assert [row.digest for row in rows] == chained(rows)
@@ -122,7 +122,7 @@ def check(store: EventStore) -> None:
 
 def test_what_others_add_is_hinted_at_and_what_one_adds_oneself_is_not(places, url):
     one, other = places.open(url), places.open(url)
-    hints = one.hints()
+    hints = one.workers.hints()
     add(one, new("mine"))
     assert not hints.heard()
     eventually(lambda: hinted(other, hints), "a hint comes")
@@ -131,7 +131,7 @@ def test_what_others_add_is_hinted_at_and_what_one_adds_oneself_is_not(places, u
 
 def test_hints_come_again_after_the_connection_was_made_again(postgres, places, url):
     one, other = places.open(url), places.open(url)
-    hints = one.hints()
+    hints = one.workers.hints()
     cut(postgres, one)
     eventually(hints.heard, "the end of the connection is noticed")
     eventually(lambda: works(one), "there is another one")
@@ -140,8 +140,8 @@ def test_hints_come_again_after_the_connection_was_made_again(postgres, places, 
 
 def hinted(other, hints):
     """Whether one came of what another has just added; of many in a moment only the first is hinted at."""
-    add(other, new(f"job-{other.head().position}"))
-    other.head()
+    add(other, new(f"job-{other.log.head().position}"))
+    other.log.head()
     return hints.heard()
 
 
@@ -150,9 +150,9 @@ def cut(postgres, store):
     postgres.ask(f"SELECT pg_terminate_backend({pid}, 10000)")
 
 
-def works(store: EventStore) -> bool:
+def works(store: Store) -> bool:
     try:
-        return store.head().position >= 0
+        return store.log.head().position >= 0
     except StoreError:
         return False
 

@@ -86,22 +86,22 @@ def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
     queue.enqueue([NewJob(a_spec(), f"job-{i}") for i in range(4)])
     results, locks = results_of(queue, claim(queue, 2)), Locks()
     claims = Claims(queue, locks, SystemClock(), claimant(), ())
-    before = queue.store.head()
+    before = queue.store.log.head()
     monkeypatch.setattr(PostgresStore, "_commit", interrupted)
     with pytest.raises(InterruptedError):
         turn(claims, results)
     monkeypatch.undo()
-    assert (queue.store.head(), len(results.waiting), locks.held) == (before, 2, set())
+    assert (queue.store.log.head(), len(results.waiting), locks.held) == (before, 2, set())
     ended, jobs = turn(claims, results)
     assert ([job.id for job in jobs], [job.state for job in ended]) == (["job-2", "job-3"], ["done", "done"])
     assert locks.held == {"job-2", "job-3"}
-    events = [record.event for record in queue.store.records(after=before.position)]
+    events = [record.event for record in queue.store.log.records(after=before.position)]
     assert [type(event) for event in events] == [e.Completed, e.Completed, e.Claimed, e.Claimed]
 
 
 def turn(claims: Claims, results: Results) -> tuple[list[Job], list[Job]]:
     """The jobs that ended and those that were claimed, in one transaction as a worker does it."""
-    with claims.reserving() as reserve, claims.queue.store.transaction():
+    with claims.reserving() as reserve, claims.queue.store.writer.transaction():
         recorded = results.append([*results.waiting.values()])
         return [job for _, job in recorded if isinstance(job, Job)], claims.take(2, reserve)
 

@@ -24,7 +24,7 @@ from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import ArchiveError, folder_of, segments
 from queuectl.store.ndjson import event_line
-from queuectl.store.protocol import EventStore, StoredEvent
+from queuectl.store.protocol import Store, StoredEvent
 from tests.support.builders import HOUR, START, SettableClock, a_spec, claimant
 from tests.support.oracle import judged
 
@@ -73,7 +73,7 @@ class Oracle:
     def _judge(self, path: str, told: int) -> list[str]:
         clock = SettableClock(START + HOUR)
         with closing(open_store(path, clock)) as store:
-            head = store.head().position
+            head = store.log.head().position
             before = self._contents(path, store._db)
             known = self._sound.get(head)
             found = [*self._missing(store, told)]
@@ -103,11 +103,11 @@ class Oracle:
         except Exception as error:
             return [f"{failure(error)}, also by recover: {_without_names(str(error), path)}"]
 
-    def _missing(self, store: EventStore, told: int) -> Iterator[str]:
+    def _missing(self, store: Store, told: int) -> Iterator[str]:
         """The log has to be the beginning of what it was, at least as long as someone was told."""
-        if told and store.digest_at(told) != self._digests[told - 1]:
+        if told and store.log.digest_at(told) != self._digests[told - 1]:
             yield f"{LOST}: someone was told of events that are gone"
-        if store.head().position and store.head().digest not in self._attempted:
+        if store.log.head().position and store.log.head().digest not in self._attempted:
             yield f"{INVENTED}: the log ends with another event"
 
     def _contents(self, path: str, db: apsw.Connection) -> _Contents | None:
@@ -144,33 +144,33 @@ def _kind(said: str) -> str:
     return AHEAD if "was behind its archive" in said else BEHIND
 
 
-def _works_on(store: EventStore) -> Iterator[str]:
+def _works_on(store: Store) -> Iterator[str]:
     """A claim and a new job; then the archive has everything that is on disk."""
     queue = Queue(store, "ann@box")
     queue.claim(claimant("w2"), (), 1, lambda job: True)
     queue.enqueue([NewJob(a_spec(queue="afterwards"), "after")])
     if not _is_archived(store):
         yield f"{BEHIND}: the archive does not end with the last event"
-    if store.claimable(("afterwards",), 1, store.now()) != ["after"]:
+    if store.tables.claimable(("afterwards",), 1, store.log.now()) != ["after"]:
         yield f"{DAMAGED}: the new job cannot be claimed"
 
 
-def _is_archived(store: EventStore) -> bool:
-    assert store.archive is not None
+def _is_archived(store: Store) -> bool:
+    assert store.location.archive is not None
     try:
-        end = store.archive.end()
+        end = store.location.archive.end()
     except ArchiveError:
         return False
-    return end is not None and end.digest == store.head().digest
+    return end is not None and end.digest == store.log.head().digest
 
 
-def _unsound(store: EventStore, path: str) -> Iterator[str]:
+def _unsound(store: Store, path: str) -> Iterator[str]:
     """What `verify` says: chain, places, moves, tables, archive; and of a sound log what `audit` does."""
     report = verify(store)
     for problem in report.first[:1]:
         yield f"{DAMAGED}: {problem.kind}: {_without_names(problem.what, path)}"
     if not report.counts:
-        yield from judged(store.records())
+        yield from judged(store.log.records())
 
 
 def _without_names(message: str, path: str) -> str:

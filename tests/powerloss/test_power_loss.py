@@ -17,7 +17,7 @@ from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Archive
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from queuectl.store.sqlite.store import SqliteStore
 from tests.powerloss import workload
 from tests.powerloss.campaign import Live, run
@@ -118,7 +118,7 @@ def trouble() -> Syncs:
 
 
 @pytest.fixture
-def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], EventStore]]:
+def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], Store]]:
     """Opens a queue on a disk in trouble, in which a claim was not synced when the next change could not be."""
     path = str(tmp_path / "queue.db")
     with recording(trouble) as recorder, closing(open_store(path, SettableClock())) as store:
@@ -132,7 +132,7 @@ def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], EventStore]]:
         yield lambda: open_store(path, SettableClock())
 
 
-def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], EventStore], tmp_path: Path) -> None:
+def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], Store], tmp_path: Path) -> None:
     mark, wal = tmp_path / "queue.db.unsynced", tmp_path / "queue.db-wal"
     before = wal.read_bytes()
     assert mark.exists()
@@ -164,23 +164,23 @@ def test_nobody_vouches_for_a_change_whose_sync_failed_before_the_disk_is_well(t
             with pytest.raises(StoreError, match="Input/output error"):
                 add(store, new("b"))
         with booted(), closing(open_store(path, SettableClock())) as store:
-            assert store.head().position == 2
+            assert store.log.head().position == 2
             with pytest.raises(StoreError, match="cannot tell how much"):
-                store.on_disk()
+                store.writer.on_disk()
             with pytest.raises(StoreError, match="Input/output error"):
-                store.bring_to_disk()
+                store.writer.bring_to_disk()
             assert _end(store) == 1
             recorder.all_is_well()
-            assert (store.bring_to_disk(), store.on_disk()) == (2, 2)
+            assert (store.writer.bring_to_disk(), store.writer.on_disk()) == (2, 2)
 
 
-def _end(store: EventStore) -> int:
-    end = store.archive.end() if store.archive else None
+def _end(store: Store) -> int:
+    end = store.location.archive.end() if store.location.archive else None
     return end.position if end else 0
 
 
 def test_who_only_reads_after_a_failed_sync_has_begun_the_wal_anew_too(
-    queue: Callable[[], EventStore], tmp_path: Path
+    queue: Callable[[], Store], tmp_path: Path
 ) -> None:
     wal = tmp_path / "queue.db-wal"
     before = wal.read_bytes()
@@ -189,7 +189,7 @@ def test_who_only_reads_after_a_failed_sync_has_begun_the_wal_anew_too(
 
 
 def test_a_queue_that_is_being_read_takes_no_change_before_the_wal_is_begun_anew(
-    queue: Callable[[], EventStore], tmp_path: Path
+    queue: Callable[[], Store], tmp_path: Path
 ) -> None:
     reader = apsw.Connection(str(tmp_path / "queue.db"))
     reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
@@ -264,7 +264,7 @@ def copies_first(store: SqliteStore, *, durable: bool = True) -> Iterator[None]:
 
 def copy(store: SqliteStore) -> None:
     if store._keeper is not None:
-        store._keeper.copy(store.head().position)
+        store._keeper.copy(store.log.head().position)
 
 
 @pytest.mark.parametrize("hasty", [copies_claims, copies_first])

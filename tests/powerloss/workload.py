@@ -18,7 +18,7 @@ from queuectl.errors import StoreError
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.archive.archive import Keeping
-from queuectl.store.protocol import EventStore, JobFilter, StoredEvent
+from queuectl.store.protocol import JobFilter, Store, StoredEvent
 from queuectl.store.sqlite import connection
 from queuectl.store.sqlite.store import SqliteStore
 from tests.powerloss.disk import Step
@@ -69,7 +69,7 @@ def record(
         life.live(operations)
         recorder.all_is_well()
         life.enqueue()
-        digests = [row.digest for row in life.people.store.stored()]
+        digests = [row.digest for row in life.people.store.log.stored()]
         life.end()
     return Recording(path, recorder.steps, begin, digests, attempted, trouble.met, life.told, life.refusals)
 
@@ -115,7 +115,7 @@ class _Life:
         self._name, self._made = rng.randrange(1_000_000), 0
         self.people, self.worker = Queue(self._open(), "ann@box"), Queue(self._open(), "w1")
 
-    def _open(self) -> EventStore:
+    def _open(self) -> Store:
         """As often as it takes; should it take very often, someone sees to the disk."""
         while True:
             try:
@@ -151,9 +151,9 @@ class _Life:
 
     def _do(self, action: Callable[[], object]) -> None:
         """Who opens the queue may meet a change whose sync has failed: its writer was told so, and nobody else."""
-        before = self.people.store.head().position
+        before = self.people.store.log.head().position
         action()
-        head = self.people.store.head()
+        head = self.people.store.log.head()
         if head.position > before and action not in (self._claim, self._reopen):
             self._recorder.told(head.position)
             self.told[head.position] = head.digest
@@ -194,7 +194,7 @@ class _Life:
         return NewJob(spec, f"job-{self._name}-{self._made}")
 
     def _some(self, *states: State) -> list[str]:
-        ids = [row["id"] for row in self.people.store.jobs(JobFilter(states=states, limit=0))]
+        ids = [row["id"] for row in self.people.store.tables.jobs(JobFilter(states=states, limit=0))]
         return self._rng.sample(ids, min(len(ids), self._rng.randint(1, 3)))
 
     def _cancel(self) -> None:
@@ -202,8 +202,8 @@ class _Life:
 
     def _requeue(self) -> None:
         for job_id in self._some(*FINISHED):
-            job = self.people.store.load(job_id)
-            if job and not (job.spec.unique and self.people.store.holder(job.spec.unique)):
+            job = self.people.store.log.load(job_id)
+            if job and not (job.spec.unique and self.people.store.tables.holder(job.spec.unique)):
                 self.people.requeue([job_id])
 
     def _purge(self) -> None:
@@ -225,7 +225,7 @@ class _Life:
         self.people = Queue(self._open(), "ann@box")
 
     def _ask_for_the_head(self) -> None:
-        self._recorder.told(self.people.store.bring_to_disk())
+        self._recorder.told(self.people.store.writer.bring_to_disk())
 
     # ── the worker ──────────────────────────────────────────────────────────────────────────────────
 
@@ -246,4 +246,4 @@ class _Life:
         return c.Report(job.id, job.run, c.Exit(e.Exited(1) if ending == 1 else None, SECOND, output))
 
     def _beat(self) -> None:
-        self.worker.store.beat(a_worker())
+        self.worker.store.workers.beat(a_worker())

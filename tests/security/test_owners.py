@@ -139,7 +139,7 @@ def test_who_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
     assert path in str(foreign(path))
     with closing(open_store(path, SystemClock())) as reader:
-        assert reader.load("a") is not None
+        assert reader.log.load("a") is not None
         with pytest.raises(StoreError, match="belongs to another user"):
             add(reader, new("b"))
     with pytest.raises(StoreError, match="belongs to another user"):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
-from queuectl.store.protocol import PAUSE_ALL, EventStore
+from queuectl.store.protocol import PAUSE_ALL, Store
 from tests.simulation.hosts import SECOND, Place
 from tests.simulation.tables import must
 from tests.simulation.world import WorkerProcess, World
@@ -48,7 +48,7 @@ class Known(Struct):
 class Attendance:
     """`jobs` and `paused` are the oracle's own. `check` after every step."""
 
-    def __init__(self, world: World, store: EventStore, jobs: Mapping[str, Known], paused: Set[str]) -> None:
+    def __init__(self, world: World, store: Store, jobs: Mapping[str, Known], paused: Set[str]) -> None:
         self.world, self.clock, self.store = world, world.clock, store
         self.jobs, self.paused = jobs, paused
         self.looked_at = 0
@@ -87,7 +87,7 @@ class Attendance:
         if not idle or not waiting:
             return []
         lately = self.clock.monotonic() - BLOCKED_FOR
-        now, behind_for = self.store.wall(), self.store.behind_for()
+        now, behind_for = self.store.log.wall(), self.store.log.behind_for()
         return [
             job_id
             for job_id, each in waiting

@@ -5,11 +5,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
-from queuectl.store.protocol import WAKING, Change, EventStore, WorkerRow
+from queuectl.store.protocol import WAKING, Change, Store, WorkerRow
+from tests.support.overriding import Overriding
 
 __all__ = ["COMMIT", "COMMITTED", "Connection", "Shared"]
 
@@ -19,13 +19,13 @@ COMMIT = "commit"
 COMMITTED = "committed"
 """The point at which a change is in the store, but its writer does not know it yet."""
 
-READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "workers", "asked", "pauses"})
+READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "rows", "asked", "pauses"})
 
 
 class Shared:
     """The store itself. `locked`: some process is inside a transaction, so no other can go on."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.locked = False
         self.commits = 0
@@ -34,17 +34,17 @@ class Shared:
         self.wake: Callable[[], None] = lambda: None
 
 
-class Connection:
-    """An EventStore; what it does not define goes to the shared store."""
+class Connection(Overriding):
+    """A store; what it does not define goes to the shared store."""
 
     def __init__(self, shared: Shared, visit: Callable[[str], None] = lambda point: None) -> None:
-        self._shared, self._store, self._visit = shared, shared.store, visit
+        super().__init__(shared.store)
+        self._shared, self._visit = shared, visit
         self._mine = self._seen = 0
 
-    def __getattr__(self, name: str) -> Any:
+    def asked_for(self, name: str) -> None:
         if name in READS:
             self._visit(name)
-        return getattr(self._store, name)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
@@ -52,7 +52,7 @@ class Connection:
             yield
             return
         self._visit("begin")
-        with self._store.transaction(durable=durable):
+        with self._store.writer.transaction(durable=durable):
             self._shared.locked = True
             try:
                 yield
@@ -65,14 +65,14 @@ class Connection:
 
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
         with self.transaction():
-            jobs = self._store.append(changes, actor)
+            jobs = self._store.writer.append(changes, actor)
         if any(type_of(event) in WAKING for change in changes for event in change.events):
             self._shared.wake()
         return jobs
 
     def beat(self, worker: WorkerRow) -> bool:
         with self.transaction(durable=False):
-            mine = self._store.beat(worker)
+            mine = self._store.workers.beat(worker)
         if mine:
             self._shared.beats[worker.name] = worker.beat_at
             self._shared.forgotten.discard(worker.name)
@@ -80,13 +80,13 @@ class Connection:
 
     def forget(self, worker: WorkerRow) -> bool:
         with self.transaction(durable=False):
-            found = self._store.forget(worker)
+            found = self._store.workers.forget(worker)
         self._shared.forgotten.add(worker.name)
         return found
 
     def ask_to_stop(self, worker: str) -> bool:
         with self.transaction(durable=False):
-            return self._store.ask_to_stop(worker)
+            return self._store.workers.ask_to_stop(worker)
 
     def changed(self) -> bool:
         """Whether another process has committed: one connection cannot tell this by itself."""

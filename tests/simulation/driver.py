@@ -191,7 +191,7 @@ class Driver:
 
     def state(self, job_id: str) -> str:
         """Where the job is."""
-        job = self.store.load(job_id)
+        job = self.store.log.load(job_id)
         return "" if job is None else job.state.value
 
     def history(self, job_id: str) -> list[str]:
@@ -200,4 +200,4 @@ class Driver:
 
     def records(self, job_id: str) -> list[RecordedEvent]:
         """The job's events."""
-        return list(self.store.records(stream_id=job_id))
+        return list(self.store.log.records(stream_id=job_id))

@@ -58,7 +58,11 @@ def _new_or_known_id(sim: "Simulation") -> str:
 
 def _promises(sim: "Simulation") -> Enqueued:
     rng = sim.rng
-    at = sim.store.wall() + rng.choice([-DAY, 5 * SECOND, HOUR, 200 * DAY, 200 * DAY]) if rng.random() < 0.15 else None
+    at = (
+        sim.store.log.wall() + rng.choice([-DAY, 5 * SECOND, HOUR, 200 * DAY, 200 * DAY])
+        if rng.random() < 0.15
+        else None
+    )
     return spec(
         queue=rng.choice(QUEUES),
         priority=rng.choice([0, 0, 0, 1, 5, -3]),
@@ -172,7 +176,7 @@ def stop_worker(sim: "Simulation") -> None:
                     process.worker.stop()
                 process.wants = sim.clock.monotonic()
             else:
-                sim.attempt(lambda: sim.user.store.ask_to_stop(process.row.name))
+                sim.attempt(lambda: sim.user.store.workers.ask_to_stop(process.row.name))
 
 
 def reboot(sim: "Simulation") -> None:

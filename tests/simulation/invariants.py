@@ -80,11 +80,11 @@ class Oracle:
 
     def read_on(self) -> None:
         """Take in what the log has that was not read before."""
-        if self.store.head().position == self.position:
+        if self.store.log.head().position == self.position:
             return
         self.idle_ticks.clear()
         touched = {}
-        for record in self.store.records(after=self.position):
+        for record in self.store.log.records(after=self.position):
             self._judge(record)
             if record.stream_id.startswith("$"):
                 self._note(record)
@@ -171,7 +171,7 @@ class Oracle:
         assert known.claim is not None
         worker = self.world.workers[known.claim.pid]
         unaware = (record.stream_id, event.run) not in self.world.runs and record.actor == known.claim.worker
-        told = worker.stops >= 2 or unaware or (self.store.spans_hosts and event.reason == OUT_OF_REACH)
+        told = worker.stops >= 2 or unaware or (self.store.location.spans_hosts and event.reason == OUT_OF_REACH)
         must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
         known.due_at = known.waits_from = record.clock
@@ -237,9 +237,11 @@ class Oracle:
     def finish(self) -> list[e.RecordedEvent]:
         """Decode the whole log, which checks every digest, and hold a fresh fold against all tables; the log."""
         self.read_on()
-        records = list(self.store.records())
+        records = list(self.store.log.records())
         must(len(records) == self.position, "the log has gaps")
-        must(not records or records[-1].digest == self.store.head().digest, "the head is not the last event's digest")
+        must(
+            not records or records[-1].digest == self.store.log.head().digest, "the head is not the last event's digest"
+        )
         compare_all(self.store, records)
         return records
 

@@ -91,7 +91,7 @@ class Simulation(Driver):
         """
         if self.nested or self.oracle.attendance.wanted() or any(map(_is_busy, self.workers)):
             return
-        jobs, now, behind_for = self.oracle.jobs.values(), self.store.wall(), self.store.behind_for()
+        jobs, now, behind_for = self.oracle.jobs.values(), self.store.log.wall(), self.store.log.behind_for()
         if any(each.state == "processing" for each in jobs):
             return
         waits = [left for each in jobs if each.state == "pending" and (left := each.left(now, behind_for)) > 0]
@@ -158,11 +158,11 @@ class Simulation(Driver):
 
     def attempt(self, act: Callable[[], object]) -> None:
         """What a person asks may be refused; then nothing is written."""
-        before = self.store.head().position
+        before = self.store.log.head().position
         try:
             act()
         except (RefusedError, NoSuchJobError) as error:
-            if self.store.head().position != before and not self.nested and not self.fate.interrupted:
+            if self.store.log.head().position != before and not self.nested and not self.fate.interrupted:
                 raise InvariantError(f"refused, but written: {error}") from error
         except StoreError:
             return

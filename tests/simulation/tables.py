@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.store.projections import note_row, rows
-from queuectl.store.protocol import EventStore, JobFilter
+from queuectl.store.protocol import JobFilter, Store
 
 __all__ = ["InvariantError", "compare_all", "compare_counts", "compare_job", "must"]
 
@@ -21,25 +21,25 @@ def must(holds: bool, otherwise: str) -> None:
         raise InvariantError(otherwise)
 
 
-def compare_job(store: EventStore, job_id: str, job: Job | None, known: tuple[str, int, int]) -> None:
+def compare_job(store: Store, job_id: str, job: Job | None, known: tuple[str, int, int]) -> None:
     """One job's rows against its fold, and against the state, attempts and run that the oracle knows."""
     expected = rows(job)
-    row = store.job(job_id)
+    row = store.tables.job(job_id)
     must((tuple(row.values()) if row else None) == expected.get("jobs"), f"{job_id}: its row is {row}")
-    dead = [tuple(each.values()) for each in store.dlq(job_id)]
+    dead = [tuple(each.values()) for each in store.tables.dlq(job_id)]
     must(dead == [*filter(None, [expected.get("dlq")])], f"{job_id}: its rows in the dlq are {dead}")
     said = (row["state"], row["attempts"], row["run"]) if row else ("purged", *known[1:])
     must(said == known, f"{job_id}: its row says {said}, not {known}")
 
 
-def compare_counts(store: EventStore, jobs: Iterable[tuple[str, str]]) -> None:
+def compare_counts(store: Store, jobs: Iterable[tuple[str, str]]) -> None:
     """The counts against (queue, state) of every job."""
     expected = Counter(each for each in jobs if each[1] != "purged")
-    counts = {(count.queue, count.state.value): count.jobs for count in store.counts()}
+    counts = {(count.queue, count.state.value): count.jobs for count in store.tables.counts()}
     must(counts == dict(expected), f"the counts are {counts}, not {dict(expected)}")
 
 
-def compare_all(store: EventStore, records: Iterable[RecordedEvent]) -> None:
+def compare_all(store: Store, records: Iterable[RecordedEvent]) -> None:
     """All tables against a fresh fold of the whole log."""
     streams: dict[str, list[RecordedEvent]] = defaultdict(list)
     notes = {}
@@ -48,11 +48,11 @@ def compare_all(store: EventStore, records: Iterable[RecordedEvent]) -> None:
         if row := note_row(record):
             notes[row.table, row.key] = row.values
     folded = [rows(fold(each)) for stream, each in streams.items() if not stream.startswith("$")]
-    jobs = sorted(tuple(row.values()) for row in store.jobs(JobFilter(limit=0)))
+    jobs = sorted(tuple(row.values()) for row in store.tables.jobs(JobFilter(limit=0)))
     must(jobs == sorted(each["jobs"] for each in folded if each), "the jobs are not what the log says")
-    dead = sorted(tuple(row.values()) for row in store.dlq())
+    dead = sorted(tuple(row.values()) for row in store.tables.dlq())
     must(dead == sorted(each["dlq"] for each in folded if "dlq" in each), "the dlq is not what the log says")
-    pauses = {(queue, *row.values()) for queue, row in store.pauses().items()}
+    pauses = {(queue, *row.values()) for queue, row in store.tables.pauses().items()}
     must(
         pauses == {each for (table, _), each in notes.items() if table == "pauses" and each}, f"the pauses are {pauses}"
     )

@@ -179,7 +179,7 @@ def test_the_first_stop_finishes_what_runs_and_claims_no_more() -> None:
     assert not process.alive
     assert (driver.state("a"), driver.state("b")) == ("done", "pending")
     assert not driver.world.runs["a", 1].signals
-    assert driver.store.workers() == []
+    assert driver.store.workers.rows() == []
 
 
 def test_the_second_stop_ends_what_runs_and_releases_it() -> None:
@@ -194,7 +194,7 @@ def test_the_second_stop_ends_what_runs_and_releases_it() -> None:
     driver.run(10)
     assert signals(driver, "a") == [("SIGTERM", 2.0), ("SIGKILL", 4.0)]
     assert isinstance(driver.records("a")[-1].event, Released)
-    job = driver.store.load("a")
+    job = driver.store.log.load("a")
     assert job is not None
     assert (job.state, job.attempts, job.run) == ("pending", 0, 1)
     assert not process.alive
@@ -206,7 +206,7 @@ def test_a_worker_is_stopped_from_another_terminal() -> None:
     driver.enqueue("a", OBEDIENT)
     driver.run(1)
     for _ in range(2):
-        assert driver.user.store.ask_to_stop(process.row.name)
+        assert driver.user.store.workers.ask_to_stop(process.row.name)
         driver.run(6)
     assert driver.history("a")[-1] == "released"
     assert not process.alive

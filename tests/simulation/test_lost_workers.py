@@ -54,7 +54,7 @@ def test_a_lost_worker_costs_an_attempt_and_no_wait() -> None:
     driver, lost = with_a_lost_job()
     lost.alive = False
     freed_after(driver, "a")
-    job, event = driver.store.load("a"), driver.records("a")[2].event
+    job, event = driver.store.log.load("a"), driver.records("a")[2].event
     assert job is not None
     assert isinstance(event, RetryScheduled)
     assert (job.attempts, event.cause, event.wait) == (1, LostWorker(lost.row.name), 0)
@@ -93,7 +93,7 @@ def test_another_user_s_job_on_a_shared_store_is_free_when_its_lease_is_over(
 ) -> None:
     """Its processes could not be found by whoever frees it: the first user's next worker can, and has the lease."""
     driver = Driver()
-    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     lost = driver.add_worker(lease=20 * SECOND, uid=1)
     driver.enqueue("a", LONG, SHORT)
     driver.run(1)
@@ -134,9 +134,9 @@ def test_a_damaged_job_of_a_lost_worker_is_nobodys_and_its_processes_are_gone(ve
     store._run("UPDATE events SET actor = 'x' WHERE stream_id = 'a' AND version = ?", (version,))
     lost.alive = False
     if not listed:
-        store.forget(lost.row)
-    assert driver.run_until(lambda: store.job("a")["locked_by"] is None, 60)
-    assert "is damaged" in store.job("a")["last_error"]
+        store.workers.forget(lost.row)
+    assert driver.run_until(lambda: store.tables.job("a")["locked_by"] is None, 60)
+    assert "is damaged" in store.tables.job("a")["last_error"]
     assert not driver.world.living("a")
     assert not driver.user.unfinished(())
 
@@ -173,7 +173,7 @@ def test_all_jobs_of_a_lost_worker_are_free_whose_name_another_has_now() -> None
         driver.enqueue(job_id, LONG, SHORT)
         driver.run(3)
     driver.world.reboot(driver.world.hosts[0])
-    driver.store.forget(lost.row)
+    driver.store.workers.forget(lost.row)
     driver.add_worker(lease=20 * SECOND, host=1)
     assert driver.run_until(lambda: all(driver.state(job_id) == "done" for job_id in "ab"), 60)
 
@@ -183,12 +183,12 @@ def test_a_worker_whose_name_another_took_claims_no_more_and_ends_its_jobs_befor
 ) -> None:
     """It slept, was taken for dead, and came back to a row that is not its own: none of its beats counts any more."""
     driver = Driver(hosts=2)
-    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     robbed = driver.add_worker(lease=20 * SECOND)
     driver.enqueue("a", LONG, SHORT)
     driver.run(1)
-    driver.store.forget(robbed.row)
-    driver.store.beat(replace(robbed.row, host="elsewhere", boot_id="elsewhere"))
+    driver.store.workers.forget(robbed.row)
+    driver.store.workers.beat(replace(robbed.row, host="elsewhere", boot_id="elsewhere"))
     assert driver.run_until(lambda: robbed.worker.failure is not None, 6)
     driver.enqueue("b")
     driver.run(1)
@@ -198,7 +198,7 @@ def test_a_worker_whose_name_another_took_claims_no_more_and_ends_its_jobs_befor
     assert isinstance(robbed.worker.failure, RefusedError)
     assert driver.history("a")[:3] == ["enqueued", "claimed", "released"]
     assert [record.event.worker for record in driver.records("b") if isinstance(record.event, Claimed)] == ["w2"]
-    assert [row.host for row in driver.store.workers() if row.name == robbed.row.name] == ["elsewhere"]
+    assert [row.host for row in driver.store.workers.rows() if row.name == robbed.row.name] == ["elsewhere"]
 
 
 def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:
@@ -263,7 +263,7 @@ def stall(driver: Driver) -> None:
     driver.run_until(lambda: "claimed" in driver.history("a")[2:], 30)
 
 
-@pytest.mark.parametrize("where", ["workers", "processing"])
+@pytest.mark.parametrize("where", ["rows", "processing"])
 def test_a_worker_that_comes_back_keeps_what_it_claims_then(where: str) -> None:
     """Its new claim is not freed on an old view of its heartbeat."""
     driver = Driver()
@@ -320,14 +320,14 @@ def test_a_lost_worker_is_forgotten_and_the_log_says_so() -> None:
     driver, lost = with_a_lost_job()
     lost.alive = False
     driver.run(5)
-    assert lost.row.name not in [row.name for row in driver.store.workers()]
+    assert lost.row.name not in [row.name for row in driver.store.workers.rows()]
     assert driver.history(f"$worker:{lost.row.name}") == ["worker_started", "worker_lost"]
 
 
 def test_a_machine_that_has_this_one_s_name_is_not_this_one_before_its_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clones of a virtual machine, containers on two machines: its worker lives, and beats."""
     driver = Driver(hosts=2)
-    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     here, there = driver.world.hosts
     there.name, there.boots = here.name, 7
     driver.add_worker(lease=20 * SECOND)
@@ -341,7 +341,7 @@ def test_a_machine_that_has_this_one_s_name_is_not_this_one_before_its_boot(monk
 def test_a_host_that_slept_ends_what_others_have_freed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its monotonic clock stood still, so nothing there has run out."""
     driver = Driver(hosts=2)
-    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     sleeper = driver.add_worker(lease=20 * SECOND)
     driver.enqueue("a", Script(lasts=FOR_EVER), SHORT)
     driver.run(1)

@@ -14,5 +14,5 @@ def test_all_invariants_hold_after_every_step(seed: int) -> None:
     life = Simulation(seed, url=server().new_url())
     with closing(life.store):
         assert raw_complaint(life) == ""
-        assert life.store.spans_hosts
+        assert life.store.location.spans_hosts
         assert life.oracle.position > 100

@@ -33,13 +33,13 @@ def busy(driver: Driver, when: Callable[[str], bool]) -> None:
 def appended(driver: Driver, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The jobs of each append that the worker makes from now on."""
     calls: list[list[str]] = []
-    append = process.worker.queue.store.append
+    append = process.worker.queue.store.writer.append
 
     def noting(changes: Sequence[Change], actor: str) -> list[Job | None]:
         calls.append([change.stream_id for change in changes])
         return append(changes, actor)
 
-    monkeypatch.setattr(process.worker.queue.store, "append", noting)
+    monkeypatch.setattr(process.worker.queue.store.writer, "append", noting, raising=False)
     return calls
 
 
@@ -164,7 +164,7 @@ def test_a_claim_whose_commit_was_reported_as_failed_is_given_back_and_nobody_wa
     driver.run(10)
     assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
     assert "reported as failed" in driver.records("a")[2].event.reason
-    assert driver.store.job("a")["attempts"] == 1
+    assert driver.store.tables.job("a")["attempts"] == 1
 
 
 def test_a_key_that_is_freed_at_this_moment_loses_no_job() -> None:
@@ -211,7 +211,7 @@ def test_a_damaged_job_does_not_keep_the_results_of_others() -> None:
         driver.enqueue(job_id, Script(lasts=2 * SECOND))
     driver.run(1)
     driver.shared.wake = lambda: None
-    driver.store.append([Change("b", 2, [CancelRequested(run=1)], driver.store.load("b"))], "user@node:1")
+    driver.store.writer.append([Change("b", 2, [CancelRequested(run=1)], driver.store.log.load("b"))], "user@node:1")
     driver.damage("b", 1)
     driver.run(5)
     assert [record.type for record in driver.records("a")] == ["enqueued", "claimed", "completed"]
@@ -230,7 +230,7 @@ def test_a_damaged_pending_job_is_passed_over() -> None:
     process = driver.add_worker()
     driver.run(5)
     assert driver.state("b") == "done"
-    row = driver.store.job("a")
+    row = driver.store.tables.job("a")
     assert row is not None
     assert (row["state"], row["due_at"]) == ("pending", None)
     assert process.alive
@@ -238,7 +238,7 @@ def test_a_damaged_pending_job_is_passed_over() -> None:
 
 def shared_store(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is one that workers on other machines share."""
-    monkeypatch.setattr(driver.store, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
 
 
 def test_where_other_machines_may_run_it_again_a_job_is_killed_before_its_lease_is_over(

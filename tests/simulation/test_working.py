@@ -97,9 +97,9 @@ def test_a_pause_holds_for_a_worker_that_knows_who_is_next() -> None:
         driver.enqueue(job_id, Script(lasts=2_000))
     driver.run(0.003)
     driver.user.pause()
-    before = driver.store.head().position
+    before = driver.store.log.head().position
     driver.run(10)
-    assert "claimed" not in [record.type for record in driver.store.records(after=before)]
+    assert "claimed" not in [record.type for record in driver.store.log.records(after=before)]
 
 
 def test_a_due_job_that_is_held_up_by_its_own_processes_does_not_keep_workers_busy() -> None:

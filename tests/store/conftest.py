@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock
 from tests.support.peer import Peer
 from tests.support.stores import KINDS, SHARED, Places
@@ -35,7 +35,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock)
 
 
 @pytest.fixture
-def store(places: Places) -> EventStore:
+def store(places: Places) -> Store:
     return places.new_store()
 
 
@@ -60,7 +60,7 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def in_a_file(path: str, clock: SettableClock) -> Iterator[EventStore]:
+def in_a_file(path: str, clock: SettableClock) -> Iterator[Store]:
     """A SQLite queue at `path`: the `store` of what is tested of SQLite alone."""
     store = open_store(path, clock)
     yield store
@@ -68,7 +68,7 @@ def in_a_file(path: str, clock: SettableClock) -> Iterator[EventStore]:
 
 
 @pytest.fixture
-def bare(in_a_file: EventStore, path: str) -> Iterator[apsw.Connection]:
+def bare(in_a_file: Store, path: str) -> Iterator[apsw.Connection]:
     """Another program that has the file of `in_a_file` open, and none of our code."""
     db = apsw.Connection(path)
     yield db

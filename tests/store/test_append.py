@@ -30,8 +30,8 @@ from tests.support.builders import (
 
 
 def test_an_empty_log_stands_at_its_base(store):
-    assert store.head() == store.base == Head(0, GENESIS, 0)
-    assert list(store.records()) == []
+    assert store.log.head() == store.log.base == Head(0, GENESIS, 0)
+    assert list(store.log.records()) == []
 
 
 def test_positions_and_versions_have_no_gaps(store):
@@ -39,7 +39,7 @@ def test_positions_and_versions_have_no_gaps(store):
         jobs = add(store, *(new(f"job-{batch}-{i}") for i in range(batch % 4 + 1)))
         jobs = add(store, *(more(job, claimed(), retried()) for job in jobs))
         add(store, more(jobs[0], claimed(run=2)), note(store, queue_stream("q"), e.QueuePaused(), e.QueueResumed()))
-    records = list(store.records())
+    records = list(store.log.records())
     assert [record.position for record in records] == [*range(1, len(records) + 1)]
     assert len(records) == 20 * 3 + 3 * sum(batch % 4 + 1 for batch in range(20))
     for stream in streams_of(store).values():
@@ -49,7 +49,7 @@ def test_positions_and_versions_have_no_gaps(store):
 def test_a_batch_stands_in_the_order_given(store):
     a, b = add(store, new("b"), new("a"))
     add(store, more(a, claimed(), completed()), more(b, claimed()))
-    assert [(r.stream_id, r.version, r.type) for r in store.records()] == [
+    assert [(r.stream_id, r.version, r.type) for r in store.log.records()] == [
         ("b", 1, "enqueued"),
         ("a", 1, "enqueued"),
         ("b", 2, "claimed"),
@@ -60,8 +60,8 @@ def test_a_batch_stands_in_the_order_given(store):
 
 def test_the_resulting_jobs_come_back_in_order(store):
     jobs = add(store, new("b"), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="5s")), new("a"))
-    assert jobs == [store.load("b"), None, store.load("a")]
-    assert add(store, more(jobs[0], claimed())) == [store.load("b")]
+    assert jobs == [store.log.load("b"), None, store.log.load("a")]
+    assert add(store, more(jobs[0], claimed())) == [store.log.load("b")]
 
 
 def test_a_change_without_events_gives_its_job_back_and_writes_nothing(store):
@@ -69,7 +69,7 @@ def test_a_change_without_events_gives_its_job_back_and_writes_nothing(store):
     before = everything(store)
     assert add(store, more(job)) == [job]
     assert everything(store) == before
-    assert add(store, more(job), new("b")) == [job, store.load("b")]
+    assert add(store, more(job), new("b")) == [job, store.log.load("b")]
 
 
 def test_an_event_comes_back_as_it_went_in(store):
@@ -87,7 +87,7 @@ def test_an_event_comes_back_as_it_went_in(store):
         delay=3,
     )
     add(store, Change("a", 0, [spec]))
-    [record] = store.records()
+    [record] = store.log.records()
     assert record.event == spec
     assert (record.type, record.schema, record.actor, record.stream_id) == ("enqueued", 1, ACTOR, "a")
 
@@ -100,9 +100,9 @@ def test_an_event_is_recorded_at_the_clocks_time(store, clock):
     add(store, new("a"), new("b"))
     clock.advance(1)
     add(store, new("c"))
-    assert [record.recorded_at for record in store.records()] == [START + 123_456, START + 123_456, START + 123_457]
-    assert store.head().recorded_at == START + 123_457
-    assert store.now() == START + 123_457
+    assert [record.recorded_at for record in store.log.records()] == [START + 123_456, START + 123_456, START + 123_457]
+    assert store.log.head().recorded_at == START + 123_457
+    assert store.log.now() == START + 123_457
 
 
 def test_the_logs_time_never_goes_back_and_a_wall_clock_that_is_behind_is_noted(store, clock):
@@ -110,11 +110,11 @@ def test_the_logs_time_never_goes_back_and_a_wall_clock_that_is_behind_is_noted(
     clock.turn(-HOUR)
     add(store, new("b"))
     clock.advance(5 * SECOND)
-    assert (store.now(), store.wall()) == (START, START - HOUR + 5 * SECOND)
+    assert (store.log.now(), store.log.wall()) == (START, START - HOUR + 5 * SECOND)
     add(store, new("c"))
     clock.turn(HOUR)
     add(store, new("d"))
-    found = [(r.recorded_at, r.event.clock) for r in store.records()]
+    found = [(r.recorded_at, r.event.clock) for r in store.log.records()]
     behind = [(START, START - HOUR), (START, START - HOUR + 5 * SECOND)]
     assert found == [(START, None), *behind, (START + 5 * SECOND, None)]
 
@@ -125,15 +125,15 @@ def test_the_logs_time_follows_a_clock_that_is_ahead_of_it(store, clock):
     add(store, new("b"))
     clock.turn(2 * HOUR)
     add(store, new("c"))
-    assert [record.recorded_at for record in store.records()] == [START, START, START + HOUR]
+    assert [record.recorded_at for record in store.log.records()] == [START, START, START + HOUR]
 
 
 def test_a_wait_ends_although_the_clock_was_set_back(store, clock):
     follow(store, clock, "a", a_spec(), claimed(), retried(wait=2 * SECOND))
     clock.turn(-HOUR)
-    assert store.claimable((), 1, store.wall(), behind_for=store.behind_for()) == []
+    assert store.tables.claimable((), 1, store.log.wall(), behind_for=store.log.behind_for()) == []
     clock.advance(2 * SECOND)
-    assert store.claimable((), 1, store.wall(), behind_for=store.behind_for()) == ["a"]
+    assert store.tables.claimable((), 1, store.log.wall(), behind_for=store.log.behind_for()) == ["a"]
 
 
 # ── the chain ───────────────────────────────────────────────────────────────────────────────────────
@@ -150,14 +150,14 @@ def test_every_digest_is_the_one_that_the_design_defines(store, clock):
     a_log(store, clock)
     rows = stored(store)
     assert [row.digest for row in rows] == chained(rows)
-    assert [record.digest for record in store.records()] == chained(rows)
+    assert [record.digest for record in store.log.records()] == chained(rows)
 
 
 def test_the_head_is_the_last_link(store, clock):
     a_log(store, clock)
     last = stored(store)[-1]
-    assert store.head() == Head(last.position, last.digest, last.recorded_at)
-    assert store.head() == Head(8, chained(stored(store))[-1], START + 50 * SECOND)
+    assert store.log.head() == Head(last.position, last.digest, last.recorded_at)
+    assert store.log.head() == Head(8, chained(stored(store))[-1], START + 50 * SECOND)
 
 
 def test_every_event_has_a_salt_of_its_own(store, clock):
@@ -169,23 +169,23 @@ def test_every_event_has_a_salt_of_its_own(store, clock):
 
 
 def test_the_head_under_the_lock_is_that_of_what_was_appended_there(store):
-    with store.transaction():
+    with store.writer.transaction():
         add(store, new("a"))
-        assert store.head().position == 1
+        assert store.log.head().position == 1
         add(store, new("b"))
-        inside = store.head()
-    assert store.head() == inside == Head(2, chained(stored(store))[-1], START)
+        inside = store.log.head()
+    assert store.log.head() == inside == Head(2, chained(stored(store))[-1], START)
 
 
 # ── all or nothing ──────────────────────────────────────────────────────────────────────────────────
 
 
 def stale(store):
-    return Change("old", 1, [e.Cancelled()], store.load("old"))
+    return Change("old", 1, [e.Cancelled()], store.log.load("old"))
 
 
 def one_too_far(store):
-    job = store.load("old")
+    job = store.log.load("old")
     return Change("old", job.version + 1, [completed()], job)
 
 
@@ -202,7 +202,7 @@ def taken_key(store):
 
 
 def requeue_with_a_taken_key(store):
-    return more(store.load("first-holder"), e.Requeued())
+    return more(store.log.load("first-holder"), e.Requeued())
 
 
 def stale_note(store):
@@ -224,7 +224,7 @@ CONFLICTS = [
 def lived_in(store):
     """A job that has moved on, a unique key that is held (and was held before), a setting."""
     _, first = add(store, new("old"), new("first-holder", unique="mail"))
-    add(store, more(store.load("old"), claimed()), more(first, e.Cancelled()))
+    add(store, more(store.log.load("old"), claimed()), more(first, e.Cancelled()))
     add(store, new("holder", unique="mail"), note(store, SETTINGS_STREAM, e.SettingChanged(key="grace", value="9s")))
     return store
 
@@ -232,7 +232,7 @@ def lived_in(store):
 @pytest.mark.parametrize("conflict", CONFLICTS)
 def test_nothing_of_a_batch_is_written_when_one_change_conflicts(lived_in, conflict):
     before = everything(lived_in)
-    changes = [new("x"), more(lived_in.load("holder"), claimed()), conflict(lived_in), new("y", unique="other")]
+    changes = [new("x"), more(lived_in.log.load("holder"), claimed()), conflict(lived_in), new("y", unique="other")]
     with pytest.raises(VersionConflictError):
         add(lived_in, *changes)
     assert everything(lived_in) == before
@@ -240,14 +240,14 @@ def test_nothing_of_a_batch_is_written_when_one_change_conflicts(lived_in, confl
 
 @pytest.mark.parametrize("conflict", CONFLICTS)
 def test_a_conflict_inside_a_transaction_leaves_what_else_the_transaction_did(lived_in, conflict):
-    with lived_in.transaction():
+    with lived_in.writer.transaction():
         add(lived_in, new("before"))
         with pytest.raises(VersionConflictError):
             add(lived_in, new("x"), conflict(lived_in), new("y"))
         add(lived_in, new("after"))
     streams = streams_of(lived_in)
     assert streams.keys() & {"before", "x", "y", "after"} == {"before", "after"}
-    assert lived_in.job("x") is None
+    assert lived_in.tables.job("x") is None
     rows = stored(lived_in)
     assert [row.position for row in rows] == [*range(1, len(rows) + 1)]
     assert [row.digest for row in rows] == chained(rows)
@@ -269,13 +269,13 @@ def test_one_batch_cannot_add_an_id_twice(store):
 
 def test_a_key_is_free_again_when_its_holder_has_ended(store):
     [job] = add(store, new("a", unique="k"))
-    assert store.holder("k") == "a"
+    assert store.tables.holder("k") == "a"
     [job] = add(store, more(job, claimed()))
-    assert store.holder("k") == "a"
+    assert store.tables.holder("k") == "a"
     add(store, more(job, completed()))
-    assert store.holder("k") is None
+    assert store.tables.holder("k") is None
     add(store, new("b", unique="k"))
-    assert store.holder("k") == "b"
+    assert store.tables.holder("k") == "b"
 
 
 @pytest.mark.parametrize("character", ["\0", "\t", "\n", "\r", "\x1b", "\x7f", "\x85", "\x9b"])
@@ -287,12 +287,12 @@ def test_control_characters_are_refused_in_ids_and_actors(store, character):
         ([new("z")], f"ann{character}"),
     ):
         with pytest.raises(StoreError, match="control character") as refusal:
-            store.append(changes, actor)
+            store.writer.append(changes, actor)
         assert str(refusal.value).isprintable()
     assert everything(store) == before
 
 
 def test_an_actor_may_have_any_letters(store):
-    store.append([new("a")], "Zoë Ωmega@büro (pid 12)")
-    [record] = store.records()
+    store.writer.append([new("a")], "Zoë Ωmega@büro (pid 12)")
+    [record] = store.log.records()
     assert record.actor == "Zoë Ωmega@büro (pid 12)"

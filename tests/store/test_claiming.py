@@ -27,7 +27,7 @@ from tests.support.peer import Peer, ask_all
 
 
 def due(store, *queues, limit=10, now=None, skip=()):
-    return store.claimable(queues, limit, store.now() if now is None else now, skip)
+    return store.tables.claimable(queues, limit, store.log.now() if now is None else now, skip)
 
 
 def take(store, limit=1, queues=(), worker="w1", reserve=lambda job: True):
@@ -39,7 +39,7 @@ def take(store, limit=1, queues=(), worker="w1", reserve=lambda job: True):
 
 def test_nothing_to_claim(store):
     assert due(store) == []
-    assert store.next_due(()) is None
+    assert store.tables.next_due(()) is None
     assert take(store) == []
 
 
@@ -152,9 +152,9 @@ def test_the_pause_of_all_is_a_switch_of_its_own(store):
 
 def test_a_held_job_is_not_claimed(store):
     add(store, new("1"), new("2"))
-    store.hold("1")
+    store.upkeep.hold("1")
     assert due(store) == ["2"]
-    assert store.job("1")["due_at"] is store.job("1")["next_run_at"] is None
+    assert store.tables.job("1")["due_at"] is store.tables.job("1")["next_run_at"] is None
     assert take(store, 5) == ["2"]
 
 
@@ -165,19 +165,19 @@ def test_the_next_moment_at_which_a_job_is_due(store, clock):
         new("2", queue="x", priority=3, delay=7 * SECOND),
         new("3", queue="y", delay=5 * SECOND),
     )
-    assert store.next_due(()) == START + 5 * SECOND
-    assert store.next_due(("x",)) == store.next_due(("x", "z")) == START + 7 * SECOND
-    assert store.next_due(("z",)) is None
+    assert store.tables.next_due(()) == START + 5 * SECOND
+    assert store.tables.next_due(("x",)) == store.tables.next_due(("x", "z")) == START + 7 * SECOND
+    assert store.tables.next_due(("z",)) is None
     Queue(store, ACTOR).pause("y")
-    assert store.next_due(()) == START + 7 * SECOND
+    assert store.tables.next_due(()) == START + 7 * SECOND
     Queue(store, ACTOR).pause()
-    assert store.next_due(()) is None
+    assert store.tables.next_due(()) is None
 
 
 def test_held_jobs_are_never_due(store):
     add(store, new("1", delay=SECOND), new("2", delay=2 * SECOND))
-    store.hold("1")
-    assert store.next_due(()) == START + 2 * SECOND
+    store.upkeep.hold("1")
+    assert store.tables.next_due(()) == START + 2 * SECOND
 
 
 # ── taking ──────────────────────────────────────────────────────────────────────────────────────────
@@ -186,15 +186,15 @@ def test_held_jobs_are_never_due(store):
 def test_a_claim_names_its_claimant(store):
     add(store, new("a"))
     [job] = Queue(store, "w9").claim(claimant("w9"), (), 1, lambda job: True)
-    assert job == store.load("a")
+    assert job == store.log.load("a")
     assert (job.state, job.run, job.claim) == (State.PROCESSING, 1, claimed(1, "w9"))
-    assert [record.actor for record in store.records()][-1] == "w9"
+    assert [record.actor for record in store.log.records()][-1] == "w9"
 
 
 def test_runs_go_up_with_every_claim(store, clock):
     follow(store, clock, "a", new("a").events[0], claimed(), retried(wait=0))
     assert take(store) == ["a"]
-    assert store.load("a").run == 2
+    assert store.log.load("a").run == 2
 
 
 def test_as_many_as_asked_for_in_order(store):
@@ -214,20 +214,20 @@ def test_what_cannot_be_reserved_is_passed_over_and_others_are_taken(store):
 
     assert take(store, 3, reserve=odd) == ["1", "3", "5"]
     assert asked == ["0", "1", "2", "3", "4", "5"]
-    assert [row[0] for row in sorted(store.processing())] == ["1", "3", "5"]
+    assert [row[0] for row in sorted(store.tables.processing())] == ["1", "3", "5"]
     assert due(store) == ["0", "2", "4", "6", "7", "8"]
 
 
 def test_nothing_is_written_when_nothing_can_be_reserved(store):
     add(store, new("a"), new("b"))
-    before = store.head()
+    before = store.log.head()
     assert take(store, 2, reserve=lambda job: False) == []
-    assert store.head() == before
+    assert store.log.head() == before
 
 
 def test_nothing_is_claimed_when_reserving_fails(store):
     add(store, new("a"), new("b"))
-    before = store.head()
+    before = store.log.head()
 
     def second_fails(job):
         if job.id == "b":
@@ -236,8 +236,8 @@ def test_nothing_is_claimed_when_reserving_fails(store):
 
     with pytest.raises(OSError, match="descriptors"):
         take(store, 2, reserve=second_fails)
-    assert store.head() == before
-    assert store.processing() == []
+    assert store.log.head() == before
+    assert store.tables.processing() == []
     assert take(store, 2) == ["a", "b"]
 
 
@@ -294,14 +294,14 @@ def test_processes_claim_every_job_exactly_once(shared, url, peers):
     store = shared.open(url)
     add(store, *(new(f"{i:03}") for i in range(400)))
     peers += [Peer() for _ in range(4)]
-    assert ask_all(peers, "open", url) == [store.log_id] * 4
+    assert ask_all(peers, "open", url) == [store.log.log_id] * 4
     for number, peer in enumerate(peers):
         peer.ask("claim all", f"w{number}")
     taken = [peer.answer() for peer in peers]
     assert sorted(job_id for ids in taken for job_id in ids) == [f"{i:03}" for i in range(400)]
-    assert [record.type for record in store.records()].count("claimed") == 400
+    assert [record.type for record in store.log.records()].count("claimed") == 400
     for number, ids in enumerate(taken):
-        assert {store.job(job_id)["locked_by"] for job_id in ids} <= {f"w{number}"}
+        assert {store.tables.job(job_id)["locked_by"] for job_id in ids} <= {f"w{number}"}
 
 
 def test_processes_append_without_gaps(shared, url, peers):
@@ -309,8 +309,8 @@ def test_processes_append_without_gaps(shared, url, peers):
     peers += [Peer() for _ in range(4)]
     ask_all(peers, "open", url)
     assert ask_all(peers, "enqueue many", "x", 50) == [50] * 4
-    assert [record.position for record in store.records()] == [*range(1, 201)]
-    assert store.counts()[0].jobs == 200
+    assert [record.position for record in store.log.records()] == [*range(1, 201)]
+    assert store.tables.counts()[0].jobs == 200
 
 
 def test_a_conflict_is_decided_again(shared, url):

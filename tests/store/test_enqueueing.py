@@ -8,6 +8,7 @@ from queuectl.domain.commands import Claim, Exit, Report
 from queuectl.errors import RefusedError, StoreError
 from queuectl.store.protocol import VersionConflictError, queue_stream
 from tests.support.builders import ACTOR, a_spec, add, claimant, everything, more, new, note
+from tests.support.overriding import Overriding
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def job(job_id=None, command="true", line=None, **promises):
 
 def finish(queue, job_id):
     queue.execute([Claim(job_id, claimant())])
-    queue.execute([Report(job_id, queue.store.load(job_id).run, Exit())])
+    queue.execute([Report(job_id, queue.store.log.load(job_id).run, Exit())])
 
 
 def ids(queue):
-    return [record.stream_id for record in queue.store.records() if record.type == "enqueued"]
+    return [record.stream_id for record in queue.store.log.records() if record.type == "enqueued"]
 
 
 # ── ids ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,7 +103,7 @@ def test_requeueing_against_a_holder_is_refused(queue):
     assert everything(queue.store) == before
     queue.cancel(["b"])
     queue.requeue(["a"])
-    assert queue.store.holder("k") == "a"
+    assert queue.store.tables.holder("k") == "a"
 
 
 def test_a_key_within_one_batch_is_the_first_jobs(queue):
@@ -154,28 +155,26 @@ def test_a_batch_may_repeat_what_is_there(queue):
 
 def test_an_empty_batch(queue):
     assert queue.enqueue([]) == []
-    assert queue.store.head().position == 0
+    assert queue.store.log.head().position == 0
 
 
 # ── someone was faster ──────────────────────────────────────────────────────────────────────────────
 
 
-class Overtaken:
+class Overtaken(Overriding):
     """A store whose first append meets a log on which someone has just written."""
 
     def __init__(self, store, meanwhile):
-        self._store, self._meanwhile = store, [meanwhile]
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
+        super().__init__(store)
+        self._meanwhile = [meanwhile]
 
     def append(self, changes, actor):
         if self._meanwhile:
             self._meanwhile.pop()()
             with pytest.raises(VersionConflictError):
-                self._store.append(changes, actor)
+                self._store.writer.append(changes, actor)
             raise VersionConflictError
-        return self._store.append(changes, actor)
+        return self._store.writer.append(changes, actor)
 
 
 def test_an_enqueue_that_lost_the_race_for_a_key_gives_the_holder(store):
@@ -195,14 +194,12 @@ def test_a_batch_that_lost_a_race_is_decided_again_as_a_whole(store):
     assert ids(queue) == ["b", "a"]
 
 
-class Behind:
+class Behind(Overriding):
     """A store that shows its jobs as they once were, also to who holds the log's lock: as a damaged index can."""
 
     def __init__(self, store, *jobs):
-        self._store, self._jobs, self.tries = store, {job.id: job for job in jobs}, 0
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
+        super().__init__(store)
+        self._jobs, self.tries = {job.id: job for job in jobs}, 0
 
     def load(self, job_id):
         return self._jobs.get(job_id)
@@ -216,7 +213,7 @@ class Behind:
     def append(self, changes, actor):
         self.tries += 1
         assert self.tries < 3, "it tries for ever"
-        return self._store.append(changes, actor)
+        return self._store.writer.append(changes, actor)
 
 
 @pytest.mark.parametrize(
@@ -244,5 +241,5 @@ def test_a_stale_result_that_lost_a_race_is_recorded_as_rejected(store):
     [known] = queue.execute([Claim("a", claimant())])
     queue.execute([Report("a", 1, Exit(e.LostWorker("w1")))])
     queue.execute([Report("a", 1, Exit())], {"a": known})
-    assert [record.type for record in store.records()][-1] == "result_rejected"
-    assert store.load("a").state == "pending"
+    assert [record.type for record in store.log.records()][-1] == "result_rejected"
+    assert store.log.load("a").state == "pending"

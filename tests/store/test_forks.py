@@ -9,15 +9,15 @@ import pytest
 
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock, a_worker, add, chained, new, stored
 from tests.support.stores import Places
 
-USES: dict[str, Callable[[EventStore], object]] = {
-    "reads": lambda store: store.load("a"),
-    "asks for a digest": lambda store: store.digest_at(1),
+USES: dict[str, Callable[[Store], object]] = {
+    "reads": lambda store: store.log.load("a"),
+    "asks for a digest": lambda store: store.log.digest_at(1),
     "writes": lambda store: add(store, new("theirs")),
-    "says that it lives": lambda store: store.beat(a_worker()),
+    "says that it lives": lambda store: store.workers.beat(a_worker()),
 }
 
 
@@ -47,7 +47,7 @@ def _refusal(work: Callable[[], object]) -> str:
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize("meanwhile", ["idle", "in a transaction"])
 def test_a_forked_child_is_refused_and_its_parent_goes_on(
-    shared: Places, url: str, use: Callable[[EventStore], object], meanwhile: str
+    shared: Places, url: str, use: Callable[[Store], object], meanwhile: str
 ) -> None:
     store = shared.open(url)
     add(store, new("a"))
@@ -61,7 +61,7 @@ def test_a_forked_child_is_refused_and_its_parent_goes_on(
     if meanwhile == "idle":
         told = told_in_a_child(uses_and_closes)
     else:
-        with store.transaction():
+        with store.writer.transaction():
             add(store, new("b"))
             told = told_in_a_child(uses_and_closes)
     assert "was forked with the queue" in told
@@ -73,7 +73,7 @@ def test_a_forked_child_is_refused_and_its_parent_goes_on(
 ANOTHER_PROGRAM = "import apsw, sys; db = apsw.Connection(sys.argv[1]); db.execute('DELETE FROM workers'); db.close()"
 
 
-def test_a_file_that_the_parent_had_open_is_not_opened_anew(in_a_file: EventStore, path: str) -> None:
+def test_a_file_that_the_parent_had_open_is_not_opened_anew(in_a_file: Store, path: str) -> None:
     """The parent closes, another program too: the -wal would go while the child writes to it."""
     add(in_a_file, new("a"))
 

@@ -87,7 +87,7 @@ class Player:
         self.queue.execute([Report(job_id, self._run(job_id) - (how == 4), ended)])
 
     def _run(self, job_id: str) -> int:
-        job = self.queue.store.load(job_id)
+        job = self.queue.store.log.load(job_id)
         return job.run if job else 1
 
     def release(self, job_id: str, how: int) -> None:
@@ -98,7 +98,7 @@ class Player:
 
     def finish(self, job_id: str, how: int) -> None:
         """What people do with finished jobs, several at once."""
-        ended = [row["id"] for row in self.queue.store.jobs(JobFilter(states=FINISHED, limit=0))][: how + 1]
+        ended = [row["id"] for row in self.queue.store.tables.jobs(JobFilter(states=FINISHED, limit=0))][: how + 1]
         (self.queue.requeue if how % 2 else self.queue.purge)(ended)
 
     def requeue(self, job_id: str, how: int) -> None:
@@ -155,7 +155,7 @@ def test_the_tables_are_what_the_log_says(places, history):
 @given(histories)
 def test_counts_are_what_a_scan_finds_and_never_zero(places, history):
     store = lived(places, history)
-    assert store.counts() == scanned(store)
+    assert store.tables.counts() == scanned(store)
     assert all(jobs > 0 for jobs in counted(store).values())
     store.close()
 
@@ -170,7 +170,7 @@ def test_the_log_is_whole(places, history):
     assert [row.recorded_at for row in rows] == sorted(row.recorded_at for row in rows)
     for stream_id, records in streams_of(store).items():
         assert [record.version for record in records] == [*range(1, len(records) + 1)]
-        assert stream_id.startswith("$") or store.load(stream_id) == fold(records)
+        assert stream_id.startswith("$") or store.log.load(stream_id) == fold(records)
     store.close()
 
 
@@ -180,7 +180,7 @@ def test_the_game_reaches_every_move(places):
     names = [*ACTIONS, *OFTEN, *OFTEN]
     history = [Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(1500)]
     store = lived(places, history)
-    found = {record.type for record in store.records()}
+    found = {record.type for record in store.log.records()}
     known = {e.type_of(event) for event in e.EVENT_TYPES}
     assert found == known - {"worker_started", "worker_stopped", "worker_lost"}
     assert projected(store) == derived(store)

@@ -39,17 +39,21 @@ def test_a_log_that_is_carried_over_is_the_same_log_with_the_same_tables(lived, 
     before = everything(lived)
     head = carried(lived, shared, url)
     target = shared.open(url)
-    assert (target.head(), target.log_id) == (head, lived.log_id) == (lived.head(), lived.log_id)
+    assert (target.log.head(), target.log.log_id) == (head, lived.log.log_id) == (lived.log.head(), lived.log.log_id)
     assert everything(target) == before
     add(target, new("next"))
-    assert target.head().position == head.position + 1
+    assert target.log.head().position == head.position + 1
 
 
 def test_from_then_on_the_source_can_only_be_read(lived, shared):
     carried(lived, shared, shared.new_url())
-    assert lived.moved_to == "there"
+    assert lived.location.moved_to == "there"
     before = everything(lived)
-    for write in (lambda: add(lived, new("more")), lambda: lived.beat(a_worker()), lambda: lived.hold("waits")):
+    for write in (
+        lambda: add(lived, new("more")),
+        lambda: lived.workers.beat(a_worker()),
+        lambda: lived.upkeep.hold("waits"),
+    ):
         with pytest.raises(StoreError, match="moved to there"):
             write()
     assert everything(lived) == before
@@ -61,10 +65,10 @@ def test_whoever_was_cut_off_before_the_source_was_closed_goes_on_where_it_was(l
         patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
         with pytest.raises(pytest.fail.Exception):
             carried(lived, shared, url)
-    assert lived.moved_to is None
+    assert lived.location.moved_to is None
     head = carried(lived, shared, url)
-    assert lived.moved_to == "there"
-    assert shared.open(url).head() == head
+    assert lived.location.moved_to == "there"
+    assert shared.open(url).log.head() == head
 
 
 def test_a_target_with_events_of_its_own_is_left_alone(lived, shared):
@@ -75,7 +79,7 @@ def test_a_target_with_events_of_its_own_is_left_alone(lived, shared):
     with pytest.raises(RefusedError, match="events already"):
         carried(lived, shared, url)
     assert everything(other) == before
-    assert lived.moved_to is None
+    assert lived.location.moved_to is None
 
 
 def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
@@ -84,7 +88,7 @@ def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
     migration.migrate(shared.open(first), lambda: shared.open(second), "second", lambda position: None)
     with pytest.raises(RefusedError, match="first was closed when the queue moved to second: choose another place"):
         migration.migrate(shared.open(second), lambda: shared.open(first), "first", lambda position: None)
-    assert shared.open(second).moved_to is None
+    assert shared.open(second).location.moved_to is None
     add(shared.open(second), new("b"))
 
 
@@ -95,7 +99,7 @@ def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock)
     add(source, new("a"))
     with pytest.raises(StoreBusyError, match="this very queue"):
         migration.migrate(source, lambda: open_store(url, clock, 100_000), "there", lambda position: None)
-    assert source.moved_to is None
+    assert source.location.moved_to is None
     add(source, new("b"))
 
 
@@ -113,13 +117,13 @@ def test_a_source_that_has_gone_on_since_is_not_taken_for_carried_over(lived, sh
 @pytest.mark.parametrize("last_sign", [0, 119])
 def test_a_source_with_a_worker_that_may_live_is_refused(lived, shared, clock, last_sign):
     """A worker of another machine cannot be seen: its sign of life decides."""
-    lived.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.now() // 1_000_000 - last_sign))
+    lived.workers.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.log.now() // 1_000_000 - last_sign))
     with pytest.raises(RefusedError, match="w1 may still run jobs"):
         carried(lived, shared, shared.new_url())
 
 
 def test_a_worker_that_has_been_silent_for_long_does_not_count(lived, shared):
-    lived.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.now() // 1_000_000 - 120))
+    lived.workers.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.log.now() // 1_000_000 - 120))
     carried(lived, shared, shared.new_url())
 
 
@@ -127,17 +131,17 @@ def test_a_source_with_a_job_that_may_still_run_is_refused(lived, shared, clock)
     follow(lived, clock, "runs", new("runs").events[0], claimed())
     with pytest.raises(RefusedError, match="runs may still run"):
         carried(lived, shared, shared.new_url())
-    assert lived.moved_to is None
+    assert lived.location.moved_to is None
 
 
 def test_when_it_fails_nothing_has_come_over_and_the_source_goes_on(lived, shared, monkeypatch):
     url, given_up = shared.new_url(), []
     broken = shared.open(url)
-    monkeypatch.setattr(broken, "compare", lambda: type("Differences", (), {"total": 1}))
+    monkeypatch.setattr(broken.upkeep, "compare", lambda: type("Differences", (), {"total": 1}))
     monkeypatch.setattr(shared, "open", lambda url: broken)
     with pytest.raises(StoreError, match="tables"):
         carried(lived, shared, url, lambda: given_up.append(True))
     assert given_up == [True]
     add(lived, new("more"))
     monkeypatch.undo()
-    assert shared.open(url).head().position == 0
+    assert shared.open(url).log.head().position == 0

@@ -36,22 +36,22 @@ from tests.support.builders import (
 def test_load_folds_the_stream(store, clock, life):
     add(store, new("other"))
     job = follow(store, clock, "a", a_spec(), *life)
-    assert store.load("a") == job == fold(store.records(stream_id="a"))
-    assert store.version("a") == job.version == len(life) + 1
+    assert store.log.load("a") == job == fold(store.log.records(stream_id="a"))
+    assert store.log.version("a") == job.version == len(life) + 1
 
 
 def test_what_is_not_there(store):
     add(store, new("a"))
-    assert store.load("b") is None
-    assert store.load("") is None
-    assert store.job("b") is None
-    assert store.version("b") == 0
-    assert store.holder("k") is None
+    assert store.log.load("b") is None
+    assert store.log.load("") is None
+    assert store.tables.job("b") is None
+    assert store.log.version("b") == 0
+    assert store.tables.holder("k") is None
 
 
 def test_a_purged_job_still_loads(store, clock):
     follow(store, clock, "a", a_spec("echo hi"), claimed(), completed(), e.Purged())
-    job = store.load("a")
+    job = store.log.load("a")
     assert (job.state, job.spec.command, job.version) == (State.PURGED, "echo hi", 4)
 
 
@@ -64,7 +64,7 @@ MANY = 1203
 def long(store):
     """More events than any page holds: two thirds of them are one job's."""
     setting = e.SettingChanged(key="k", value="v")
-    with store.transaction():
+    with store.writer.transaction():
         [job] = add(store, new("a"))
         for run in range(1, MANY // 3 + 1):
             tried = more(job, claimed(run), retried(run, wait=0))
@@ -78,35 +78,35 @@ def places(records):
 
 @pytest.mark.parametrize("after", [0, 1, 499, 500, 501, MANY])
 def test_the_log_is_read_across_its_pages(long, after):
-    assert places(long.records(after=after)) == [*range(after + 1, MANY + 2)]
+    assert places(long.log.records(after=after)) == [*range(after + 1, MANY + 2)]
 
 
 @pytest.mark.parametrize(
     ("after", "until"), [(0, 0), (0, 1), (0, 500), (0, 501), (3, 1004), (500, 500), (700, 600), (0, MANY + 99)]
 )
 def test_the_log_is_read_between_two_places(long, after, until):
-    assert places(long.records(after=after, until=until)) == [*range(after + 1, min(until, MANY + 1) + 1)]
+    assert places(long.log.records(after=after, until=until)) == [*range(after + 1, min(until, MANY + 1) + 1)]
 
 
 @pytest.mark.parametrize(
     ("after", "until"), [(0, None), (0, 999), (0, 1000), (0, 1001), (999, 1001), (5, 5), (MANY, MANY + 9)]
 )
 def test_rows_are_read_across_their_pages(long, after, until):
-    rows = list(long.stored(after=after, until=until))
+    rows = list(long.log.stored(after=after, until=until))
     assert places(rows) == [*range(after + 1, min(until or MANY + 1, MANY + 1) + 1)]
 
 
 def test_one_stream_is_read_across_its_pages(long):
-    records = list(long.records(stream_id="a"))
+    records = list(long.log.records(stream_id="a"))
     assert [record.version for record in records] == [*range(1, 2 * (MANY // 3) + 2)]
     assert {record.stream_id for record in records} == {"a"}
-    assert places(long.records(stream_id="a", after=4, until=10)) == [5, 6, 8, 9]
-    assert places(long.records(stream_id=SETTINGS_STREAM, after=4, until=10)) == [7, 10]
-    assert long.load("a").run == MANY // 3
+    assert places(long.log.records(stream_id="a", after=4, until=10)) == [5, 6, 8, 9]
+    assert places(long.log.records(stream_id=SETTINGS_STREAM, after=4, until=10)) == [7, 10]
+    assert long.log.load("a").run == MANY // 3
 
 
 def test_a_reader_ends_where_the_log_stood_when_it_began(long):
-    reader = long.records(after=MANY - 600)
+    reader = long.log.records(after=MANY - 600)
     first = next(reader)
     add(long, new("late"))
     assert places([first, *reader]) == [*range(MANY - 599, MANY + 2)]
@@ -140,12 +140,12 @@ def named(store, clock):
     ],
 )
 def test_streams_by_prefix(named, prefix, found):
-    assert sorted(named.streams(prefix, 100)) == found
+    assert sorted(named.log.streams(prefix, 100)) == found
 
 
 def test_the_limit_counts_jobs_alone(named):
-    assert len(named.streams("ab", 3)) == 3
-    assert len(named.streams("", 3)) == 3
+    assert len(named.log.streams("ab", 3)) == 3
+    assert len(named.log.streams("", 3)) == 3
 
 
 # ── lists ───────────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +163,7 @@ def listed(store, clock):
 
 
 def ids(store, **wanted):
-    return [row["id"] for row in store.jobs(JobFilter(**wanted))]
+    return [row["id"] for row in store.tables.jobs(JobFilter(**wanted))]
 
 
 ALL = ["five", "four", "three", "two", "one"]
@@ -198,7 +198,7 @@ def test_lists(listed, wanted, found):
 
 
 def test_jobs_since_a_moment(listed):
-    third = listed.load("three").created_at
+    third = listed.log.load("three").created_at
     assert ids(listed, since=third) == ["five", "four", "three"]
     assert ids(listed, since=third + SECOND) == ["five", "four"]
 
@@ -207,15 +207,19 @@ def test_jobs_since_a_moment(listed):
 def test_values_are_only_values(store, text):
     add(store, new("a", queue=text, tags={text: text}, unique=text), new("b", tags={"x": "y"}))
     assert ids(store, queues=(text,)) == ids(store, tags={text: text}) == ["a"]
-    assert store.holder(text) == "a"
-    assert store.claimable([text], 5, store.now()) == ["a"]
+    assert store.tables.holder(text) == "a"
+    assert store.tables.claimable([text], 5, store.log.now()) == ["a"]
 
 
 def test_the_jobs_that_workers_hold(listed):
-    assert listed.processing() == [("four", 1)]
+    assert listed.tables.processing() == [("four", 1)]
 
 
 def test_several_jobs_are_loaded_as_each_alone(store):
     add(store, new("a"), new("b"))
-    add(store, more(store.load("b"), claimed()))
-    assert store.load_all(["b", "nobody", "a"]) == {"b": store.load("b"), "nobody": None, "a": store.load("a")}
+    add(store, more(store.log.load("b"), claimed()))
+    assert store.log.load_all(["b", "nobody", "a"]) == {
+        "b": store.log.load("b"),
+        "nobody": None,
+        "a": store.log.load("a"),
+    }

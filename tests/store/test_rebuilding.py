@@ -59,16 +59,16 @@ WRECKS = {
 def test_whatever_was_wrecked_is_named_and_mended(lived, statement):
     before = everything(lived)
     lived._run(statement)
-    found = lived.compare()
+    found = lived.upkeep.compare()
     assert found.total > 0
-    assert lived.rebuild() == found
-    assert lived.compare().total == 0
+    assert lived.upkeep.rebuild() == found
+    assert lived.upkeep.compare().total == 0
     assert everything(lived) == before
 
 
 def test_where_nothing_differs_nothing_is_found(lived):
     before = everything(lived)
-    assert (lived.compare().total, lived.rebuild().total) == (0, 0)
+    assert (lived.upkeep.compare().total, lived.upkeep.rebuild().total) == (0, 0)
     assert everything(lived) == before
     assert projected(lived) == derived(lived)
 
@@ -77,7 +77,7 @@ def test_a_difference_says_what_differs(lived):
     lived._run("UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'done'")
     lived._run("DELETE FROM jobs WHERE id = 'late'")
     lived._run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)")
-    assert sorted(map(str, lived.compare().first)) == [
+    assert sorted(map(str, lived.upkeep.compare().first)) == [
         "dlq ghost: the log has no such row",
         "jobs done: command is 'x', the log says 'true', and 1 more columns",
         "jobs late: the row is missing",
@@ -86,8 +86,8 @@ def test_a_difference_says_what_differs(lived):
 
 def test_every_event_is_shown_on_the_way(lived):
     seen = []
-    lived.compare(lambda life, found: seen.append((life.stream_id, found.version)))
-    assert sorted(seen) == sorted((record.stream_id, record.version) for record in lived.records())
+    lived.upkeep.compare(lambda life, found: seen.append((life.stream_id, found.version)))
+    assert sorted(seen) == sorted((record.stream_id, record.version) for record in lived.log.records())
 
 
 def test_tables_of_another_version_are_derived_again_on_open(shared, url, clock):

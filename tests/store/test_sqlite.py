@@ -132,8 +132,8 @@ def test_redaction_is_let_through_and_the_chain_still_holds(store, bare, clock):
     assert (rows[1].data, rows[1].salt) == (None, None)
     assert [row.digest for row in rows] == [row.digest for row in before] == chained(rows)
     assert codec.body_digest(rows[1]) == hashlib.sha256(before[1].salt + before[1].data.encode()).digest()
-    assert store.load("b") is not None
-    assert add(store, new("c")) == [store.load("c")]
+    assert store.log.load("b") is not None
+    assert add(store, new("c")) == [store.log.load("c")]
 
 
 def test_what_is_redacted_stays_so(store, bare, clock):
@@ -173,13 +173,13 @@ def test_pragmas(store, path, clock, pragma, value):
 
 def test_only_claims_do_not_wait_for_the_disk(store):
     for durable, level in ((True, FULL), (False, NORMAL), (True, FULL)):
-        with store.transaction(durable=durable):
+        with store.writer.transaction(durable=durable):
             assert store._db.pragma("synchronous") == level
-    with store.transaction(durable=False):
+    with store.writer.transaction(durable=False):
         add(store, new("a"))
         assert store._db.pragma("synchronous") == NORMAL
-    with store.transaction():
-        store.beat(a_worker())
+    with store.writer.transaction():
+        store.workers.beat(a_worker())
         assert store._db.pragma("synchronous") == FULL
 
 

@@ -116,7 +116,7 @@ def test_whatever_is_hit_is_found_on_load(store, position, name):
     else:
         hit(store, damaging(position, name))
     with pytest.raises(DamagedEventError, match="damaged") as found:
-        store.load("victim")
+        store.log.load("victim")
     assert found.value.exit_code == 5
     assert found.value.stream_id == "victim"
 
@@ -126,7 +126,7 @@ def test_a_damaged_job_that_was_to_be_claimed_frees_its_key(store):
     add(store, new("held", unique="key", priority=9))
     hit(store, "UPDATE events SET data = replace(data, 'key', 'kex') WHERE stream_id = 'held'")
     assert "held" not in [job.id for job in queue.claim(claimant(), (), 9, lambda job: True)]
-    assert (store.job("held")["unique_key"], store.job("held")["due_at"]) == (None, None)
+    assert (store.tables.job("held")["unique_key"], store.tables.job("held")["due_at"]) == (None, None)
     [receipt] = queue.enqueue([NewJob(a_spec(unique="key"), "next")])
     assert (receipt.id, receipt.created) == ("next", True)
 
@@ -141,14 +141,14 @@ def test_the_rest_of_the_queue_works_on(store, clock, position, name):
     add(store, new("three"))
     assert [job.id for job in queue.claim(claimant(), (), 9, lambda job: True)] == ["two", "three"]
     assert queue.claim(claimant(), (), 9, lambda job: True) == []
-    assert store.next_due(()) is None  # nobody waits for it
-    assert store.job("victim") is not None
+    assert store.tables.next_due(()) is None  # nobody waits for it
+    assert store.tables.job("victim") is not None
 
 
 def test_the_damaged_event_is_named(store):
     hit(store, damaging(2, "actor"))
     with pytest.raises(DamagedEventError) as found:
-        store.load("victim")
+        store.log.load("victim")
     assert (found.value.position, found.value.stream_id) == (2, "victim")
     assert str(found.value) == "event 2 of victim is damaged (its digest does not match): run `queuectl recover`"
 
@@ -156,9 +156,9 @@ def test_the_damaged_event_is_named(store):
 def test_reading_the_log_stops_at_the_damaged_event(store):
     hit(store, damaging(2, "data"))
     with pytest.raises(DamagedEventError) as found:
-        list(store.records())
+        list(store.log.records())
     assert found.value.position == 2
-    assert [record.position for record in store.records(after=2)] == [3, 4, 5, 6]
+    assert [record.position for record in store.log.records(after=2)] == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(("position", "name"), [*cases()])
@@ -179,7 +179,7 @@ def test_an_event_that_is_gone_from_the_middle_of_its_stream_is_missed(store, cl
     follow(store, clock, "two", completed())
     hit(store, "DELETE FROM events WHERE stream_id = 'two' AND version = 2")
     with pytest.raises(DamagedEventError):
-        store.load("two")
+        store.log.load("two")
 
 
 def test_data_that_was_changed_beside_its_old_digest_is_found(store):
@@ -189,7 +189,7 @@ def test_data_that_was_changed_beside_its_old_digest_is_found(store):
     hit(store, f"UPDATE events SET data_digest = x'{body}', data = replace(data, ':1', ':2') WHERE position = 2")
     assert [row.digest for row in stored(store)] == chained(stored(store))
     with pytest.raises(DamagedEventError):
-        store.load("victim")
+        store.log.load("victim")
 
 
 def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
@@ -202,8 +202,8 @@ def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
         f"UPDATE events SET type = 'split', data = '{later.data}', digest = x'{digest}' WHERE position = 6",
     )
     with pytest.raises(DamagedEventError, match="cannot read 'split' events"):
-        store.load("two")
-    assert store.load("one") is not None
+        store.log.load("two")
+    assert store.log.load("one") is not None
 
 
 def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store):
@@ -218,7 +218,7 @@ def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store
     )
     db.close()
     assert [job.id for job in queue.claim(claimant(), (), 9, lambda job: True)] == ["victim", "two"]
-    assert [store.job(job_id)["due_at"] for job_id in ("one", "ghost")] == [None, None]
+    assert [store.tables.job(job_id)["due_at"] for job_id in ("one", "ghost")] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_wrecked_tables_do_not_stop_the_log(store, stray):
     db = apsw.Connection(store.path)
     db.execute(stray)
     db.close()
-    [one] = add(store, more(store.load("one"), claimed()))
+    [one] = add(store, more(store.log.load("one"), claimed()))
     [_, one] = add(store, new("fresh"), more(one, buried()))
-    assert store.load("one") == one
-    assert (store.job("fresh")["state"], [row["id"] for row in store.dlq()]) == ("pending", ["one"])
+    assert store.log.load("one") == one
+    assert (store.tables.job("fresh")["state"], [row["id"] for row in store.tables.dlq()]) == ("pending", ["one"])
 
 
 NO_TEXT = "CAST(x'ff' AS TEXT)"
@@ -258,23 +258,23 @@ DAMAGED_TABLES = {
 
 @pytest.mark.parametrize("table", DAMAGED_TABLES)
 def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
-    store.beat(a_worker())
+    store.workers.beat(a_worker())
     db = apsw.Connection(store.path)
     db.execute(DAMAGED_TABLES[table])
     db.close()
     reads = {
-        "jobs": lambda: store.jobs(JobFilter()),
-        "dlq": store.dlq,
-        "counts": store.counts,
-        "settings": store.settings,
-        "pauses": store.pauses,
-        "workers": store.workers,
+        "jobs": lambda: store.tables.jobs(JobFilter()),
+        "dlq": store.tables.dlq,
+        "counts": store.tables.counts,
+        "settings": store.tables.settings,
+        "pauses": store.tables.pauses,
+        "workers": store.workers.rows,
         "claiming": lambda: Queue(store, ACTOR).claim(claimant(), (), 9, lambda job: True),
     }
     for read in reads.values():
         with suppress(StoreError):
             read()
-    assert store.load("two") is not None
+    assert store.log.load("two") is not None
 
 
 @pytest.mark.parametrize("key", ["format", "log_id", "base_position", "base_digest"])
@@ -290,9 +290,9 @@ def test_a_queue_that_lost_a_word_about_itself_is_refused(store, clock, key):
 
 def test_reading_damage_changes_nothing(store):
     hit(store, damaging(2, "data"))
-    before = stored(store), store.job("victim")
+    before = stored(store), store.tables.job("victim")
     with pytest.raises(DamagedEventError):
         everything(store)
     with pytest.raises(DamagedEventError):
-        store.load("victim")
-    assert (stored(store), store.job("victim")) == before
+        store.log.load("victim")
+    assert (stored(store), store.tables.job("victim")) == before

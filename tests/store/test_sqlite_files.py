@@ -78,7 +78,7 @@ def locks_on(path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the locks")
 def test_opening_again_drops_no_lock_of_any_file(store, path, clock):
-    store.load("a")
+    store.log.load("a")
     before = [locks_on(path), locks_on(path + "-shm")]
     open_store(path, clock).close()
     assert [locks_on(path), locks_on(path + "-shm")] == before
@@ -88,12 +88,12 @@ def test_opening_again_drops_no_lock_of_any_file(store, path, clock):
 def test_opening_again_under_the_lock_keeps_the_lock(store, path, clock, peers):
     peers.append(Peer())
     peers[0].told("open", path, 0)
-    with store.transaction():
+    with store.writer.transaction():
         open_store(path, clock).close()
         assert peers[0].told("append", "theirs")["error"] == "StoreBusyError"
         add(store, new("ours"))
     assert peers[0].told("append", "theirs") == "appended"
-    assert store.head().position == 2
+    assert store.log.head().position == 2
 
 
 PROCESSES, PATHS = 16, 5
@@ -119,7 +119,7 @@ def test_an_empty_file_becomes_a_queue(tmp_path, clock):
     path = tmp_path / "queue.db"
     path.touch()
     store = open_store(str(path), clock)
-    assert add(store, new("a")) == [store.load("a")]
+    assert add(store, new("a")) == [store.log.load("a")]
     store.close()
 
 
@@ -237,7 +237,7 @@ def test_the_next_write_is_refused_when_another_upgrades_or_moves_the_queue(stor
     add(store, new("a"))
     before = everything(store)
     bare.execute(sql)
-    for write in (lambda: add(store, new("b")), lambda: store.hold("a"), lambda: store.beat(a_worker())):
+    for write in (lambda: add(store, new("b")), lambda: store.upkeep.hold("a"), lambda: store.workers.beat(a_worker())):
         with pytest.raises(StoreError, match=why) as refusal:
             write()
         assert refusal.value.exit_code == 5
@@ -268,14 +268,14 @@ def test_nothing_is_written_to_a_file_that_has_got_another_name(store, path):
     add(store, new("a"))
     before = everything(store)
     os.link(path, path + ".link")
-    for write in (lambda: add(store, new("b")), lambda: store.hold("a"), lambda: store.beat(a_worker())):
+    for write in (lambda: add(store, new("b")), lambda: store.upkeep.hold("a"), lambda: store.workers.beat(a_worker())):
         with pytest.raises(StoreError, match="another name") as refusal:
             write()
         assert refusal.value.exit_code == 5
     assert everything(store) == before
     assert not store._db.in_transaction
     os.unlink(path + ".link")
-    assert add(store, new("b")) == [store.load("b")]
+    assert add(store, new("b")) == [store.log.load("b")]
 
 
 def test_a_file_with_two_names_is_not_opened_by_either(store, path, clock):
@@ -300,11 +300,11 @@ def test_a_locked_queue_is_busy_for_writers_and_open_to_readers(store, bare, pat
     with pytest.raises(StoreBusyError, match="locked by another process") as refusal:
         add(impatient, new("b"))
     assert refusal.value.exit_code == 5
-    assert impatient.load("a") == store.load("a")
+    assert impatient.log.load("a") == store.log.load("a")
     another = open_store(path, clock)
-    assert another.head().position == 1
+    assert another.log.head().position == 1
     bare.execute("ROLLBACK")
-    assert add(impatient, new("b")) == [another.load("b")]
+    assert add(impatient, new("b")) == [another.log.load("b")]
     impatient.close()
     another.close()
 
@@ -328,7 +328,7 @@ def test_a_read_only_queue_can_be_read_and_says_why_not_when_written(store, path
     if folder_too:
         os.chmod(os.path.dirname(path), 0o500)
     peers.append(Peer(preexec_fn=obey_modes))
-    assert peers[0].told("open", path) == store.log_id
+    assert peers[0].told("open", path) == store.log.log_id
     assert peers[0].told("ids") == ["a"]
     refusal = peers[0].told("append", "b")
     assert (refusal["error"], refusal["exit_code"]) == ("StoreError", 5)
@@ -355,7 +355,7 @@ def test_a_full_disk_is_named_and_nothing_is_written(store):
     assert refusal.value.exit_code == 5
     assert everything(store) == before
     store._db.pragma("max_page_count", pages + 10_000)
-    assert add(store, new("b")) == [store.load("b")]
+    assert add(store, new("b")) == [store.log.load("b")]
 
 
 def test_a_queue_that_gets_no_wal_is_not_made(tmp_path, clock, monkeypatch):
@@ -379,7 +379,7 @@ def test_a_broken_file_is_called_damaged(store, path, clock):
         file.seek(4096)
         file.write(b"\xa5" * (size - 4096))
     with pytest.raises(StoreError, match="damaged: run `queuectl recover`") as refusal:
-        open_store(path, clock).load("job-1")
+        open_store(path, clock).log.load("job-1")
     assert refusal.value.exit_code == 5
 
 
@@ -398,6 +398,6 @@ def test_a_long_reader_lets_the_wal_grow_and_it_shrinks_when_that_one_goes(path,
     for number in range(3):
         add(store, new(f"small-{number}"))
     assert os.path.getsize(path + "-wal") <= limit
-    assert store.head().position == 12
+    assert store.log.head().position == 12
     reader.close()
     store.close()

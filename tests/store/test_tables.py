@@ -27,7 +27,7 @@ T = START // SECOND
 
 
 def counts(store):
-    return {(count.queue, count.state): count.jobs for count in store.counts()}
+    return {(count.queue, count.state): count.jobs for count in store.tables.counts()}
 
 
 # ── the public columns ──────────────────────────────────────────────────────────────────────────────
@@ -57,7 +57,7 @@ def test_an_enqueued_jobs_row(store, clock):
     clock.advance(600_001)
     spec = a_spec("echo hi", queue="mail", priority=5, delay=1_500_000, timeout=2_500_000, tags={"b": "2", "a": "1"})
     add(store, Change("a", 0, [spec]))
-    row = store.job("a")
+    row = store.tables.job("a")
     assert row is not None
     assert tuple(row) == JOBS
     assert row == dict.fromkeys(JOBS) | {
@@ -86,7 +86,7 @@ def test_next_run_at_is_never_before_due_at(store, clock):
     add(store, new("on-the-second"))
     clock.advance(1)
     add(store, new("just-after"), new("named", at=START + 5 * SECOND))
-    assert [store.job(job_id)["next_run_at"] for job_id in ("on-the-second", "just-after", "named")] == [
+    assert [store.tables.job(job_id)["next_run_at"] for job_id in ("on-the-second", "just-after", "named")] == [
         T,
         T + 1,
         T + 5,
@@ -161,7 +161,7 @@ MOVES = {
 def test_what_a_move_writes(store, clock, move):
     events, expected = MOVES[move]
     follow(store, clock, "a", a_spec(), *events)
-    row = store.job("a")
+    row = store.tables.job("a")
     assert {name: row[name] for name in expected} == expected
     assert row["updated_at"] == T + 10 * len(events) + 10
     assert row["created_at"] == T + 10
@@ -172,7 +172,7 @@ def test_what_a_move_writes(store, clock, move):
 def test_a_job_stands_in_dlq_exactly_when_that_is_its_state(store, clock, move):
     events, expected = MOVES[move]
     follow(store, clock, "a", a_spec(), *events)
-    assert [row["id"] for row in store.dlq()] == (["a"] if expected["state"] == "dlq" else [])
+    assert [row["id"] for row in store.tables.dlq()] == (["a"] if expected["state"] == "dlq" else [])
 
 
 def test_a_dead_letters_row(store, clock):
@@ -185,29 +185,29 @@ def test_a_dead_letters_row(store, clock):
         "moved_at": T + 30,
         "original_created_at": T + 10,
     }
-    assert store.dlq() == store.dlq("a") == [expected]
-    assert tuple(store.dlq()[0]) == DLQ
-    assert store.dlq("b") == []
+    assert store.tables.dlq() == store.tables.dlq("a") == [expected]
+    assert tuple(store.tables.dlq()[0]) == DLQ
+    assert store.tables.dlq("b") == []
 
 
 def test_dead_letters_come_the_oldest_first(store, clock):
     for job_id in ("b", "c", "a"):
         follow(store, clock, job_id, a_spec(), claimed(), buried())
-    assert [row["id"] for row in store.dlq()] == ["b", "c", "a"]
+    assert [row["id"] for row in store.tables.dlq()] == ["b", "c", "a"]
 
 
 @pytest.mark.parametrize("ending", [[claimed(), buried()], [claimed(), completed()], [e.Cancelled()]])
 def test_purging_removes_the_rows_and_requeueing_brings_them_back(store, clock, ending):
     add(store, new("other"))
     follow(store, clock, "a", a_spec("echo hi", tags={"k": "v"}), *ending)
-    row = store.job("a")
+    row = store.tables.job("a")
     job = follow(store, clock, "a", e.Purged(reason="old"))
     assert job.state is State.PURGED
-    assert (store.job("a"), store.dlq(), counts(store)) == (None, [], {("default", "pending"): 1})
-    assert [found["id"] for found in store.jobs(JobFilter())] == ["other"]
+    assert (store.tables.job("a"), store.tables.dlq(), counts(store)) == (None, [], {("default", "pending"): 1})
+    assert [found["id"] for found in store.tables.jobs(JobFilter())] == ["other"]
     follow(store, clock, "a", e.Requeued())
     kept = ("id", "command", "max_retries", "created_at", "position", "queue", "tags", "run")
-    back = store.job("a")
+    back = store.tables.job("a")
     assert {name: back[name] for name in kept} == {name: row[name] for name in kept}
     assert (back["state"], back["attempts"]) == ("pending", 0)
     assert counts(store) == {("default", "pending"): 2}
@@ -216,11 +216,11 @@ def test_purging_removes_the_rows_and_requeueing_brings_them_back(store, clock, 
 def test_many_jobs_in_one_batch_have_a_row_each(store):
     jobs = add(store, *(new(f"job-{i:03}", queue=f"q{i % 3}", priority=i % 2) for i in range(100)))
     add(store, *(more(job, claimed()) for job in jobs[:50]))
-    add(store, *(more(store.load(job.id), buried()) for job in jobs[:25]))
-    assert len(store.jobs(JobFilter(limit=0))) == 100
-    assert [row["id"] for row in store.dlq()] == [f"job-{i:03}" for i in range(25)]
-    assert sum(count.jobs for count in store.counts()) == 100
-    assert sum(count.jobs for count in store.counts() if count.state is State.PROCESSING) == 25
+    add(store, *(more(store.log.load(job.id), buried()) for job in jobs[:25]))
+    assert len(store.tables.jobs(JobFilter(limit=0))) == 100
+    assert [row["id"] for row in store.tables.dlq()] == [f"job-{i:03}" for i in range(25)]
+    assert sum(count.jobs for count in store.tables.counts()) == 100
+    assert sum(count.jobs for count in store.tables.counts() if count.state is State.PROCESSING) == 25
 
 
 # ── counts ──────────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +229,7 @@ def test_many_jobs_in_one_batch_have_a_row_each(store):
 def test_counts_are_per_queue_and_state_whatever_the_priority(store):
     jobs = add(store, new("a"), new("b", priority=3), new("c", queue="mail"), new("d", queue="mail"))
     add(store, more(jobs[2], claimed()))
-    assert store.counts() == [
+    assert store.tables.counts() == [
         Count("default", State.PENDING, 2),
         Count("mail", State.PENDING, 1),
         Count("mail", State.PROCESSING, 1),
@@ -239,9 +239,9 @@ def test_counts_are_per_queue_and_state_whatever_the_priority(store):
 def test_a_count_that_falls_to_nothing_is_gone(store):
     [job] = add(store, new("a"))
     [job] = add(store, more(job, e.Cancelled()))
-    assert store.counts() == [Count("default", State.CANCELLED, 1)]
+    assert store.tables.counts() == [Count("default", State.CANCELLED, 1)]
     add(store, more(job, e.Purged()))
-    assert store.counts() == []
+    assert store.tables.counts() == []
 
 
 # ── notes ───────────────────────────────────────────────────────────────────────────────────────────
@@ -253,28 +253,28 @@ def set_to(key, value):
 
 def test_settings_are_the_last_value_of_each_key(store):
     add(store, note(store, SETTINGS_STREAM, set_to("lease", "1m"), set_to("grace", "5s"), set_to("lease", "2m")))
-    assert store.settings() == {"grace": "5s", "lease": "2m"}
+    assert store.tables.settings() == {"grace": "5s", "lease": "2m"}
     add(store, note(store, SETTINGS_STREAM, set_to("grace", None), set_to("never-set", None)))
-    assert store.settings() == {"lease": "2m"}
+    assert store.tables.settings() == {"lease": "2m"}
 
 
 def test_pauses_say_since_when_and_by_whom(store, clock):
     clock.advance(1_999_999)
-    store.append([note(store, queue_stream("mail"), e.QueuePaused())], "bob@box")
+    store.writer.append([note(store, queue_stream("mail"), e.QueuePaused())], "bob@box")
     add(store, note(store, queue_stream(PAUSE_ALL), e.QueuePaused()))
-    assert store.pauses() == {
+    assert store.tables.pauses() == {
         PAUSE_ALL: {"paused_at": T + 1, "paused_by": ACTOR},
         "mail": {"paused_at": T + 1, "paused_by": "bob@box"},
     }
     add(store, note(store, queue_stream(PAUSE_ALL), e.QueueResumed()))
-    assert list(store.pauses()) == ["mail"]
+    assert list(store.tables.pauses()) == ["mail"]
 
 
 def test_a_queues_name_may_have_a_colon(store):
     add(store, note(store, queue_stream("eu:mail"), e.QueuePaused()))
-    assert list(store.pauses()) == ["eu:mail"]
+    assert list(store.tables.pauses()) == ["eu:mail"]
     add(store, note(store, queue_stream("eu:mail"), e.QueueResumed()))
-    assert store.pauses() == {}
+    assert store.tables.pauses() == {}
 
 
 def test_notes_make_no_jobs(store):
@@ -284,4 +284,4 @@ def test_notes_make_no_jobs(store):
         note(store, queue_stream("q"), e.QueuePaused()),
         note(store, "$worker:w1", e.WorkerStarted(host="box", pid=1, slots=2), e.WorkerStopped()),
     )
-    assert (store.jobs(JobFilter()), store.counts(), store.dlq()) == ([], [], [])
+    assert (store.tables.jobs(JobFilter()), store.tables.counts(), store.tables.dlq()) == ([], [], [])

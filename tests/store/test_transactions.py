@@ -30,12 +30,12 @@ def do_everything(store):
     [job] = add(store, new("a", unique="k"))
     add(store, more(job, e.Cancelled()), new("b"), note(store, SETTINGS_STREAM, e.SettingChanged(key="x", value="1")))
     add(store, note(store, "$queue:q", e.QueuePaused()))
-    store.beat(a_worker())
-    store.hold("b")
+    store.workers.beat(a_worker())
+    store.upkeep.hold("b")
 
 
 def broken_off(store, work, error, durable=True):
-    with store.transaction(durable=durable):
+    with store.writer.transaction(durable=durable):
         work(store)
         raise error
 
@@ -55,24 +55,24 @@ def test_an_exception_leaves_nothing(store, error, durable):
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_what_a_transaction_did_stays(store, durable):
-    with store.transaction(durable=durable):
+    with store.writer.transaction(durable=durable):
         do_everything(store)
         inside = everything(store)
     assert everything(store) == inside
-    assert store.head().position == 5
+    assert store.log.head().position == 5
 
 
 def test_a_transaction_within_one_is_part_of_it(store):
-    with store.transaction():
+    with store.writer.transaction():
         add(store, new("a"))
-        with store.transaction(durable=False):
+        with store.writer.transaction(durable=False):
             add(store, new("b"))
         add(store, new("c"))
-    assert [record.stream_id for record in store.records()] == ["a", "b", "c"]
+    assert [record.stream_id for record in store.log.records()] == ["a", "b", "c"]
 
 
 def within(store):
-    with store.transaction():
+    with store.writer.transaction():
         add(store, new("d"))
 
 
@@ -91,10 +91,14 @@ def test_an_exception_around_or_in_an_inner_transaction_leaves_nothing(store, wo
 
 def test_others_see_a_transaction_when_it_is_over(shared, url):
     one, other = shared.open(url), shared.open(url)
-    with one.transaction():
+    with one.writer.transaction():
         add(one, new("a"))
-        assert (other.head().position, other.load("a"), other.counts()) == (0, None, [])
-    assert (other.head(), other.load("a"), other.counts()) == (one.head(), one.load("a"), one.counts())
+        assert (other.log.head().position, other.log.load("a"), other.tables.counts()) == (0, None, [])
+    assert (other.log.head(), other.log.load("a"), other.tables.counts()) == (
+        one.log.head(),
+        one.log.load("a"),
+        one.tables.counts(),
+    )
 
 
 def test_the_time_is_taken_under_the_lock(shared, url, clock):
@@ -102,8 +106,8 @@ def test_the_time_is_taken_under_the_lock(shared, url, clock):
     clock.advance(5)
     add(one, new("a"))
     clock.turn(-5)
-    with other.transaction():
-        assert other.now() == START + 5
+    with other.writer.transaction():
+        assert other.log.now() == START + 5
 
 
 def test_two_connections_make_one_chain(shared, url):
@@ -111,17 +115,17 @@ def test_two_connections_make_one_chain(shared, url):
     for number in range(10):
         add((one, other)[number % 2], new(str(number)))
     assert [row.digest for row in stored(one)] == chained(stored(one))
-    assert one.head() == other.head()
+    assert one.log.head() == other.log.head()
 
 
 def test_a_log_is_still_there_when_it_is_opened_again(shared, url, clock):
     one = shared.open(url)
     follow(one, clock, "a", new("a").events[0], claimed())
-    before, log_id = everything(one), one.log_id
+    before, log_id = everything(one), one.log.log_id
     one.close()
     again = shared.open(url)
-    assert (everything(again), again.log_id) == (before, log_id)
-    assert shared.new_store().log_id != log_id
+    assert (everything(again), again.log.log_id) == (before, log_id)
+    assert shared.new_store().log.log_id != log_id
 
 
 def test_the_logs_time_holds_across_opening(shared, url, clock):
@@ -131,14 +135,14 @@ def test_the_logs_time_holds_across_opening(shared, url, clock):
     add(again, new("b"))
     clock.advance(7)
     add(again, new("c"))
-    assert [record.recorded_at for record in again.records()] == [START, START, START]
-    assert [record.clock for record in again.records()] == [START, START - 1000, START - 993]
+    assert [record.recorded_at for record in again.log.records()] == [START, START, START]
+    assert [record.clock for record in again.log.records()] == [START, START - 1000, START - 993]
 
 
 def test_a_closed_store_says_so(store):
     store.close()
     with pytest.raises(StoreError, match="closed"):
-        store.head()
+        store.log.head()
     with pytest.raises(StoreError, match="closed"):
         add(store, new("a"))
 
@@ -148,20 +152,20 @@ def test_a_closed_store_says_so(store):
 
 def test_changed_sees_the_writes_of_others_once(shared, url):
     one, other = shared.open(url), shared.open(url)
-    one.changed()
-    assert one.changed() is False
+    one.workers.changed()
+    assert one.workers.changed() is False
     add(other, new("a"))
-    assert [one.changed(), one.changed()] == [True, False]
-    other.beat(a_worker())
-    assert [one.changed(), one.changed()] == [True, False]
+    assert [one.workers.changed(), one.workers.changed()] == [True, False]
+    other.workers.beat(a_worker())
+    assert [one.workers.changed(), one.workers.changed()] == [True, False]
 
 
 def test_changed_does_not_see_ones_own_writes(shared, url):
     one = shared.open(url)
-    one.changed()
+    one.workers.changed()
     add(one, new("a"))
-    one.beat(a_worker())
-    assert one.changed() is False
+    one.workers.beat(a_worker())
+    assert one.workers.changed() is False
 
 
 # ── workers' rows ───────────────────────────────────────────────────────────────────────────────────
@@ -169,63 +173,63 @@ def test_changed_does_not_see_ones_own_writes(shared, url):
 
 def test_a_beat_writes_the_row_and_the_next_one_renews_it(store):
     row = a_worker()
-    store.beat(row)
-    assert store.workers() == [row]
+    store.workers.beat(row)
+    assert store.workers.rows() == [row]
     later = replace(row, beat_at=99, last_heartbeat=5, jobs_done=7, slots=3, queues=())
-    store.beat(later)
-    assert store.workers() == [later]
+    store.workers.beat(later)
+    assert store.workers.rows() == [later]
 
 
 def test_what_a_worker_runs_is_counted_from_the_jobs(store):
-    store.beat(a_worker("w1", running=9))
-    store.beat(a_worker("w2"))
+    store.workers.beat(a_worker("w1", running=9))
+    store.workers.beat(a_worker("w2"))
     jobs = add(store, *(new(job_id) for job_id in "abc"))
     jobs = add(store, *(more(job, claimed(1, "w1")) for job in jobs))
-    assert {row.name: row.running for row in store.workers()} == {"w1": 3, "w2": 0}
+    assert {row.name: row.running for row in store.workers.rows()} == {"w1": 3, "w2": 0}
     add(store, more(jobs[0], completed()))
-    assert {row.name: row.running for row in store.workers()} == {"w1": 2, "w2": 0}
+    assert {row.name: row.running for row in store.workers.rows()} == {"w1": 2, "w2": 0}
 
 
 def test_workers_come_in_the_order_of_their_start(store):
     for name, started_at in (("b", 2), ("c", 1), ("a", 2)):
-        store.beat(a_worker(name, started_at=started_at))
-    assert [row.name for row in store.workers()] == ["c", "a", "b"]
+        store.workers.beat(a_worker(name, started_at=started_at))
+    assert [row.name for row in store.workers.rows()] == ["c", "a", "b"]
 
 
 def test_a_beat_does_not_write_over_a_request_to_stop(store):
-    store.beat(a_worker())
-    assert store.asked("w1") == (0, [])
-    assert store.ask_to_stop("w1") is True
-    store.beat(a_worker(beat_at=99))
-    assert store.asked("w1") == (1, [])
-    assert store.ask_to_stop("w1") is True
-    assert store.asked("w1") == (2, [])
+    store.workers.beat(a_worker())
+    assert store.workers.asked("w1") == (0, [])
+    assert store.workers.ask_to_stop("w1") is True
+    store.workers.beat(a_worker(beat_at=99))
+    assert store.workers.asked("w1") == (1, [])
+    assert store.workers.ask_to_stop("w1") is True
+    assert store.workers.asked("w1") == (2, [])
 
 
 def test_asking_a_worker_that_is_not_there(store):
-    store.beat(a_worker("other"))
-    assert store.ask_to_stop("w1") is False
-    assert store.asked("w1") == (0, [])
-    assert store.asked("other") == (0, [])
+    store.workers.beat(a_worker("other"))
+    assert store.workers.ask_to_stop("w1") is False
+    assert store.workers.asked("w1") == (0, [])
+    assert store.workers.asked("other") == (0, [])
 
 
 def test_a_worker_is_asked_to_cancel_its_own_jobs_alone(store):
     jobs = add(store, *(new(job_id) for job_id in "abc"))
     jobs = add(store, more(jobs[0], claimed(1, "w1")), more(jobs[1], claimed(1, "w2")), more(jobs[2], claimed(1, "w1")))
     add(store, *(more(job, e.CancelRequested(run=1)) for job in jobs[:2]))
-    assert store.asked("w1") == (0, ["a"])
-    assert store.asked("w2") == (0, ["b"])
-    add(store, more(store.load("a"), e.Cancelled(run=1)))
-    assert store.asked("w1") == (0, [])
+    assert store.workers.asked("w1") == (0, ["a"])
+    assert store.workers.asked("w2") == (0, ["b"])
+    add(store, more(store.log.load("a"), e.Cancelled(run=1)))
+    assert store.workers.asked("w1") == (0, [])
 
 
 def test_a_forgotten_worker_is_gone(store):
-    store.beat(a_worker("w1"))
-    store.beat(a_worker("w2"))
-    assert store.forget(a_worker("w1"))
-    assert not store.forget(a_worker("w1"))
-    assert not store.forget(a_worker("nobody"))
-    assert [row.name for row in store.workers()] == ["w2"]
+    store.workers.beat(a_worker("w1"))
+    store.workers.beat(a_worker("w2"))
+    assert store.workers.forget(a_worker("w1"))
+    assert not store.workers.forget(a_worker("w1"))
+    assert not store.workers.forget(a_worker("nobody"))
+    assert [row.name for row in store.workers.rows()] == ["w2"]
 
 
 OTHERS = [{"host": "far"}, {"boot_id": "c"}, {"pid": 11}, {"pid_namespace": 2}, {"pid_started_at": 6}]
@@ -234,22 +238,22 @@ OTHERS = [{"host": "far"}, {"boot_id": "c"}, {"pid": 11}, {"pid_namespace": 2}, 
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_process_beats_for_itself_alone(store, other):
-    assert store.beat(a_worker())
-    assert not store.beat(a_worker(**other, beat_at=99))
-    assert store.workers() == [a_worker()]
+    assert store.workers.beat(a_worker())
+    assert not store.workers.beat(a_worker(**other, beat_at=99))
+    assert store.workers.rows() == [a_worker()]
 
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_who_forgets_a_worker_forgets_no_other_of_its_name(store, other):
-    store.beat(a_worker())
-    assert not store.forget(a_worker(**other))
-    assert store.workers() == [a_worker()]
-    assert store.forget(a_worker(beat_at=99, jobs_done=3))
-    assert store.workers() == []
+    store.workers.beat(a_worker())
+    assert not store.workers.forget(a_worker(**other))
+    assert store.workers.rows() == [a_worker()]
+    assert store.workers.forget(a_worker(beat_at=99, jobs_done=3))
+    assert store.workers.rows() == []
 
 
 def test_workers_are_not_in_the_log(store):
-    store.beat(a_worker())
-    store.ask_to_stop("w1")
-    store.forget(a_worker("w1"))
-    assert store.head().position == 0
+    store.workers.beat(a_worker())
+    store.workers.ask_to_stop("w1")
+    store.workers.forget(a_worker("w1"))
+    assert store.log.head().position == 0

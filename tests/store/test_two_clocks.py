@@ -85,9 +85,9 @@ def test_a_paused_queue_keeps_its_jobs_also_those_of_a_clock_that_was_ahead(stor
 def test_next_due_counts_the_wait_of_a_clock_that_was_ahead(store, clock, was_ahead):
     was_ahead(DAY, new("early", delay=4 * SECOND))
     now = clock.now()
-    assert store.next_due((), now, store.behind_for()) == now + 4 * SECOND
+    assert store.tables.next_due((), now, store.log.behind_for()) == now + 4 * SECOND
     clock.advance(3 * SECOND)
-    assert store.next_due((), now + 3 * SECOND, store.behind_for()) == now + 4 * SECOND
+    assert store.tables.next_due((), now + 3 * SECOND, store.log.behind_for()) == now + 4 * SECOND
 
 
 def test_a_wait_begins_again_when_the_clock_is_set_back_once_more(store, clock, was_ahead):
@@ -106,13 +106,13 @@ def test_the_clock_of_an_event_is_noted_only_while_it_is_behind(store, clock, wa
     add(store, new("now"))
     clock.advance(2 * DAY)
     add(store, new("later"))
-    assert [record.event.clock is None for record in store.records()] == [True, False, True]
+    assert [record.event.clock is None for record in store.log.records()] == [True, False, True]
 
 
 def test_the_same_job_again_is_the_same_job_although_its_clock_was_noted(store, clock, was_ahead):
     was_ahead(DAY)
     add(store, new("again"))
-    job = store.load("again")
+    job = store.log.load("again")
     assert job.spec == a_spec()
     assert job.due_at == clock.now()
 
@@ -121,7 +121,7 @@ def test_jobs_that_ended_are_found_by_the_clock_of_their_rows(store, clock, was_
     was_ahead(DAY)
     take(store)
     Queue(store, "w1").execute([Report("early", 1, Exit())])
-    assert store.ids(JobFilter(ended_by=store.now(), limit=0)) == ["early"]
+    assert store.tables.ids(JobFilter(ended_by=store.log.now(), limit=0)) == ["early"]
 
 
 def test_the_audit_counts_waits_by_the_clock_of_the_events(store, clock, was_ahead):
@@ -130,10 +130,10 @@ def test_the_audit_counts_waits_by_the_clock_of_the_events(store, clock, was_ahe
     add(store, new("later", delay=4 * SECOND))
     clock.advance(4 * SECOND)
     take(store)
-    assert audit(store.records()).clean
+    assert audit(store.log.records()).clean
     add(store, new("too early", delay=4 * SECOND))
-    job = store.load("too early")
+    job = store.log.load("too early")
     clock.advance(3 * SECOND)
     add(store, type(new("x"))(job.id, job.version, [claimed()], job))
-    [finding] = audit(store.records()).findings
+    [finding] = audit(store.log.records()).findings
     assert (finding.rule, finding.what) == ("due", "claimed 1000000 us before it was due")

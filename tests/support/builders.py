@@ -8,7 +8,7 @@ from queuectl.domain.commands import Claimant
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.store import projections
-from queuectl.store.protocol import Change, Count, EventStore, JobFilter, RecordedEvent, StoredEvent, WorkerRow
+from queuectl.store.protocol import Change, Count, JobFilter, RecordedEvent, Store, StoredEvent, WorkerRow
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -91,18 +91,18 @@ def more(job: Job | None, *events: e.Event) -> Change:
     return Change(job.id, job.version, events, job)
 
 
-def note(store: EventStore, stream_id: str, *events: e.Event) -> Change:
+def note(store: Store, stream_id: str, *events: e.Event) -> Change:
     """Notes, which belong to no job."""
-    return Change(stream_id, store.version(stream_id), events)
+    return Change(stream_id, store.log.version(stream_id), events)
 
 
-def add(store: EventStore, *changes: Change) -> list[Job | None]:
-    return store.append(changes, ACTOR)
+def add(store: Store, *changes: Change) -> list[Job | None]:
+    return store.writer.append(changes, ACTOR)
 
 
-def follow(store: EventStore, clock: SettableClock, job_id: str, *events: e.Event) -> Job | None:
+def follow(store: Store, clock: SettableClock, job_id: str, *events: e.Event) -> Job | None:
     """A job's life, one event every ten seconds."""
-    job = store.load(job_id)
+    job = store.log.load(job_id)
     for event in events:
         clock.advance(10 * SECOND)
         [job] = add(store, Change(job_id, job.version if job else 0, [event], job))
@@ -128,33 +128,33 @@ def a_worker(name: str = "w1", **columns: Any) -> WorkerRow:
 # ── what a log says ─────────────────────────────────────────────────────────────────────────────────
 
 
-def streams_of(store: EventStore) -> dict[str, list[RecordedEvent]]:
+def streams_of(store: Store) -> dict[str, list[RecordedEvent]]:
     """The log's events by stream."""
     streams: dict[str, list[RecordedEvent]] = {}
-    for record in store.records():
+    for record in store.log.records():
         streams.setdefault(record.stream_id, []).append(record)
     return streams
 
 
-def rows_of(store: EventStore, table: str) -> dict[str, tuple[Any, ...]]:
+def rows_of(store: Store, table: str) -> dict[str, tuple[Any, ...]]:
     """What stands in a projection, by key."""
     columns = projections.TABLES[table]
     found: list[tuple[Any, ...]] = store._run(f"SELECT {', '.join(columns)} FROM {table}")
     return {row[0]: row for row in found}
 
 
-def counted(store: EventStore) -> dict[tuple[Any, ...], int]:
+def counted(store: Store) -> dict[tuple[Any, ...], int]:
     found = store._run("SELECT queue, priority, state, jobs FROM counts")
     return {tuple(key): jobs for *key, jobs in found}
 
 
-def projected(store: EventStore) -> dict[str, dict[Any, Any]]:
+def projected(store: Store) -> dict[str, dict[Any, Any]]:
     """Every projection as it stands."""
     tables: dict[str, dict[Any, Any]] = {table: rows_of(store, table) for table in projections.TABLES}
     return {**tables, "counts": counted(store)}
 
 
-def derived(store: EventStore) -> dict[str, dict[Any, Any]]:
+def derived(store: Store) -> dict[str, dict[Any, Any]]:
     """Every projection as the log alone says it has to be: folded afresh, counted by going through the jobs."""
     tables: dict[str, dict[Any, Any]] = {table: {} for table in (*projections.TABLES, "counts")}
     for stream_id, records in streams_of(store).items():
@@ -164,22 +164,22 @@ def derived(store: EventStore) -> dict[str, dict[Any, Any]]:
         if job and job.state is not State.PURGED:
             key = (job.spec.queue, job.spec.priority, job.state.value)
             tables["counts"][key] = tables["counts"].get(key, 0) + 1
-    for row in filter(None, map(projections.note_row, store.records())):
+    for row in filter(None, map(projections.note_row, store.log.records())):
         tables[row.table].pop(row.key, None)
         if row.values is not None:
             tables[row.table][row.key] = row.values
     return tables
 
 
-def everything(store: EventStore) -> Any:
+def everything(store: Store) -> Any:
     """The log and its tables, to see that nothing changed."""
-    return store.head(), list(store.records()), projected(store), store.workers()
+    return store.log.head(), list(store.log.records()), projected(store), store.workers.rows()
 
 
-def scanned(store: EventStore) -> list[Count]:
+def scanned(store: Store) -> list[Count]:
     """What `counts` has to say, found by going through all jobs."""
     found: dict[tuple[str, str], int] = {}
-    for row in store.jobs(JobFilter(limit=0)):
+    for row in store.tables.jobs(JobFilter(limit=0)):
         key = (row["queue"], row["state"])
         found[key] = found.get(key, 0) + 1
     return [Count(queue, State(state), jobs) for (queue, state), jobs in sorted(found.items())]
@@ -190,9 +190,9 @@ def scanned(store: EventStore) -> list[Count]:
 EVENT_COLUMNS = StoredEvent._fields
 
 
-def stored(store: EventStore) -> list[StoredEvent]:
+def stored(store: Store) -> list[StoredEvent]:
     """The rows of `events`, undecoded."""
-    return list(store.stored())
+    return list(store.log.stored())
 
 
 def chained(rows: list[StoredEvent]) -> list[bytes]:

@@ -16,7 +16,7 @@ from queuectl.application.queue import NewJob, Queue
 from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore, JobFilter
+from queuectl.store.protocol import JobFilter, Store
 from tests.support.builders import ACTOR, a_spec, claimant, new
 
 ANSWER_WITHIN = 60
@@ -68,12 +68,12 @@ def ask_all(peers: list[Peer], what: str, *arguments: Any) -> list[Any]:
 
 # ── the other side ──────────────────────────────────────────────────────────────────────────────────
 
-_open: list[EventStore] = []
+_open: list[Store] = []
 
 
 def _opening(url: str, busy_timeout: int = 30_000_000) -> str:
     _open.append(open_store(url, SystemClock(), busy_timeout))
-    return _open[-1].log_id
+    return _open[-1].log.log_id
 
 
 def _claim_all(worker: str) -> list[str]:
@@ -91,12 +91,12 @@ def _enqueue_many(prefix: str, number: int) -> int:
 
 
 def _append(job_id: str) -> str:
-    _open[-1].append([new(job_id)], ACTOR)
+    _open[-1].writer.append([new(job_id)], ACTOR)
     return "appended"
 
 
 def _ids() -> list[str]:
-    return [row["id"] for row in _open[-1].jobs(JobFilter(limit=0))]
+    return [row["id"] for row in _open[-1].tables.jobs(JobFilter(limit=0))]
 
 
 _ASKED: dict[str, Callable[..., Any]] = {

@@ -13,21 +13,21 @@ from queuectl.domain.commands import Exit, Release, Report
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.support.builders import ACTOR, SECOND, SettableClock, a_spec, claimant
 
 TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_replace")
 
 
 @contextmanager
-def opened(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> Iterator[EventStore]:
+def opened(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> Iterator[Store]:
     """The queue at a path, by default without an archive."""
     clock = clock or SettableClock()
     with closing(open_store(str(path), clock, keep=lambda _: Keeping(archived=archived))) as store:
         yield store
 
 
-def wander(store: EventStore, clock: SettableClock, seed: int, steps: int = 200) -> None:
+def wander(store: Store, clock: SettableClock, seed: int, steps: int = 200) -> None:
     """A random history with every kind of move and note."""
     chance = random.Random(seed)
     queue = Queue(store, ACTOR)
@@ -39,7 +39,7 @@ def wander(store: EventStore, clock: SettableClock, seed: int, steps: int = 200)
 
 def _step(queue: Queue, chance: random.Random, number: int) -> None:
     job_id = f"job-{chance.randrange(number // 4 + 1)}"
-    running = queue.store.processing()
+    running = queue.store.tables.processing()
     match chance.randrange(10):
         case 0 | 1 | 2:
             spec = a_spec(

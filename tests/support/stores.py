@@ -9,7 +9,7 @@ from pathlib import Path
 
 from queuectl.runtime import Clock
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.support.postgres import server
 
 KINDS: dict[str, Callable[[Path, int], str]] = {
@@ -28,20 +28,20 @@ class Places:
     def __init__(self, kind: str, folder: Path, clock: Clock) -> None:
         self._kind, self._folder, self._clock = kind, folder, clock
         self._made = 0
-        self._open: list[EventStore] = []
+        self._open: list[Store] = []
 
     def new_url(self) -> str:
         """A place where no log is yet."""
         self._made += 1
         return KINDS[self._kind](self._folder, self._made)
 
-    def open(self, url: str, clock: Clock | None = None) -> EventStore:
+    def open(self, url: str, clock: Clock | None = None) -> Store:
         """A connection of its own to the log there."""
         store = open_store(url, clock or self._clock)
         self._open.append(store)
         return store
 
-    def new_store(self, clock: Clock | None = None) -> EventStore:
+    def new_store(self, clock: Clock | None = None) -> Store:
         """An empty store."""
         return self.open(self.new_url(), clock)
 

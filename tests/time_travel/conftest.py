@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.acceptance.conftest import queuectl
 from tests.support.builders import SettableClock
 from tests.support.stores import KINDS
@@ -21,6 +21,6 @@ def clock() -> SettableClock:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def store(request: pytest.FixtureRequest, clock: SettableClock, tmp_path: Path) -> Iterator[EventStore]:
+def store(request: pytest.FixtureRequest, clock: SettableClock, tmp_path: Path) -> Iterator[Store]:
     with closing(open_store(KINDS[request.param](tmp_path, 1), clock)) as opened:
         yield opened

@@ -63,10 +63,10 @@ def test_it_waits_behind_others(store, clock):
     assert "2 jobs stand before it" in why(store)
     assert "no job stands before it" in why(store, "first")
     assert "no worker serves queue default" in why(store)
-    store.beat(a_worker("w1", queues=("mail",)))
+    store.workers.beat(a_worker("w1", queues=("mail",)))
     assert "no worker serves queue default" in why(store)
     follow(store, clock, "running", a_spec(), claimed(1, "w2"))
-    store.beat(a_worker("w2", queues=(), slots=3, running=1))
+    store.workers.beat(a_worker("w2", queues=(), slots=3, running=1))
     assert "queue default is served by w2 (1 of 3 slots busy)" in why(store)
 
 
@@ -100,7 +100,7 @@ def test_another_queue_is_paused(store, clock):
 
 def test_it_is_held(store, clock):
     lives(store, clock)
-    store.hold("a")
+    store.upkeep.hold("a")
     assert "it is held" in why(store)
     assert "due" not in why(store)
 
@@ -116,7 +116,7 @@ def test_it_runs(store, clock):
     assert "cancel requested while run 1 was on" in told
     assert "reason: too slow" in told
     assert "worker w1 is no longer listed" in told
-    store.beat(a_worker("w1", last_heartbeat=store.now() // SECOND - 3))
+    store.workers.beat(a_worker("w1", last_heartbeat=store.log.now() // SECOND - 3))
     assert "worker w1 gave its last sign of life 3s ago" in why(store)
     assert state_and_next(store) == ("processing", 2, ["queuectl logs -f a"])
 
@@ -151,8 +151,8 @@ def test_it_was_cancelled_while_it_waited(store, clock):
 def test_it_was_cancelled_while_it_ran(store, clock):
     """The worker records the end; who asked for it and why is in the note before."""
     lives(store, clock, claimed())
-    store.append([_by(store, e.CancelRequested(run=1, reason="stop it"))], "bob@box")
-    store.append([_by(store, e.Cancelled(run=1, reason="stop it"))], "w1")
+    store.writer.append([_by(store, e.CancelRequested(run=1, reason="stop it"))], "bob@box")
+    store.writer.append([_by(store, e.Cancelled(run=1, reason="stop it"))], "w1")
     told = why(store)
     assert "cancel requested while run 1 was on" in told
     assert "by bob@box" in told
@@ -163,7 +163,7 @@ def test_it_was_cancelled_while_it_ran(store, clock):
 def _by(store, event):
     from queuectl.store.protocol import Change
 
-    job = store.load("a")
+    job = store.log.load("a")
     return Change("a", job.version, [event], job)
 
 
@@ -188,7 +188,7 @@ def test_every_other_way_to_where_it_is(store, clock, events, state, said):
 def test_the_past_is_explained_from_the_past(store, clock):
     lives(store, clock, claimed(), completed())
     add(store, note(store, queue_stream("default"), e.QueuePaused()), new("b"))
-    store.beat(a_worker("w1"))
+    store.workers.beat(a_worker("w1"))
     then = as_of(store, "1")
     assert explain(then, "a", live=False).state == "pending"
     assert "paused" not in why(then, live=False)

@@ -13,7 +13,7 @@ import pytest
 
 from queuectl.domain.events import Purged
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore
+from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock, add, claimed, completed, more, new
 from tests.support.command_line import PROGRAM, Queuectl, eventually
 
@@ -27,15 +27,15 @@ store = open_store(sys.argv[1], SystemClock())
 for batch in range(int(sys.argv[2])):
     ids = [f"job-{batch}-{number}" for number in range(5)]
     Queue(store, "writer").enqueue([NewJob(a_spec("true " + "x" * 100), job_id) for job_id in ids])
-    with store.transaction(durable=False):
-        jobs = store.append([more(store.load(job_id), claimed()) for job_id in ids], "w1")
-    store.append([more(job, completed()) for job in jobs], "w1")
+    with store.writer.transaction(durable=False):
+        jobs = store.writer.append([more(store.log.load(job_id), claimed()) for job_id in ids], "w1")
+    store.writer.append([more(job, completed()) for job in jobs], "w1")
 store.close()
 """
 
 
 @pytest.fixture
-def store(queuectl: Queuectl, clock: SettableClock) -> Iterator[EventStore]:
+def store(queuectl: Queuectl, clock: SettableClock) -> Iterator[Store]:
     """The queue that the command line works on, opened by the test."""
     opened = open_store(str(queuectl.db), clock)
     yield opened
@@ -43,7 +43,7 @@ def store(queuectl: Queuectl, clock: SettableClock) -> Iterator[EventStore]:
 
 
 @pytest.fixture
-def follower(queuectl: Queuectl, store: EventStore) -> Iterator[Popen[str]]:
+def follower(queuectl: Queuectl, store: Store) -> Iterator[Popen[str]]:
     """A follower that nobody reads from yet."""
     add(store, new("first"))
     command = [PROGRAM, "events", "-f", "--json"]
@@ -111,8 +111,8 @@ def test_only_what_is_asked_for(queuectl, store):
     add(store, new("a"), new("b"))
     following = queuectl.start("events", "-f", "--job", "a", "--type", "enqueued", "--type", "purged", "--to", "6")
     eventually(lambda: b"caught up at position 2" in following.stderr.read_bytes(), "the backlog")
-    [a] = add(store, more(store.load("a"), claimed(), completed()))  # 3, 4
-    add(store, more(store.load("b"), claimed()))  # 5
+    [a] = add(store, more(store.log.load("a"), claimed(), completed()))  # 3, 4
+    add(store, more(store.log.load("b"), claimed()))  # 5
     add(store, more(a, Purged()))  # 6
     done = following.ended()
     assert done.code == 0
@@ -123,25 +123,25 @@ def test_only_what_is_asked_for(queuectl, store):
 
 
 def claim(store, job_id):
-    with store.transaction(durable=False):
-        add(store, more(store.load(job_id), claimed()))
+    with store.writer.transaction(durable=False):
+        add(store, more(store.log.load(job_id), claimed()))
 
 
 def test_a_claim_is_known_to_be_on_disk_with_what_comes_after_it(store):
-    assert store.on_disk() == 0
+    assert store.writer.on_disk() == 0
     add(store, new("a"), new("b"))
     claim(store, "a")
     claim(store, "b")
-    assert (store.on_disk(), store.head().position) == (2, 4)
+    assert (store.writer.on_disk(), store.log.head().position) == (2, 4)
     add(store, new("c"))
-    assert store.on_disk() == 5
+    assert store.writer.on_disk() == 5
 
 
 def test_claims_at_the_end_are_brought_to_the_disk(store):
     add(store, new("a"))
     claim(store, "a")
-    assert store.bring_to_disk() == 2
-    assert store.on_disk() == 1
+    assert store.writer.bring_to_disk() == 2
+    assert store.writer.on_disk() == 1
 
 
 def test_what_cannot_be_brought_to_the_disk_is_not_said_to_be_there(queuectl, store):
@@ -149,9 +149,9 @@ def test_what_cannot_be_brought_to_the_disk_is_not_said_to_be_there(queuectl, st
     reader = apsw.Connection(str(queuectl.db))
     reader.execute("BEGIN; SELECT * FROM events").fetchall()
     claim(store, "a")
-    assert store.bring_to_disk() == 1
+    assert store.writer.bring_to_disk() == 1
     reader.close()
-    assert store.bring_to_disk() == 2
+    assert store.writer.bring_to_disk() == 2
 
 
 def test_a_claim_is_held_back_and_then_brought_to_the_disk(queuectl, store, follower):

@@ -62,7 +62,7 @@ def test_the_clock_of_the_past_stands_at_the_moment_asked_for(told, text, positi
     past = as_of(told, text)
     assert past.position == position
     if seconds is not None:
-        assert past.now() == past.moment == START + seconds * SECOND
+        assert past.log.now() == past.moment == START + seconds * SECOND
 
 
 @pytest.mark.parametrize("text", ["5", "99999999999999999999999", "", "x", "-", "head!", "٣", "1.5"])
@@ -77,14 +77,20 @@ def test_what_came_later_is_not_there(told, clock):
     assert past.resolve(["a", "b"]) == ["a", "b"]
     with pytest.raises(NoSuchJobError):
         past.resolve(["late"])
-    assert [record.position for record in past.store.records(stream_id="a")] == [1, 3, 4]
+    assert [record.position for record in past.store.log.records(stream_id="a")] == [1, 3, 4]
     assert Queue(as_of(told, "5"), ACTOR).resolve(["late"]) == ["later"]
 
 
 def test_the_past_of_nothing_is_empty(store):
     for text in ("0", "head", "-1h", "now"):
         past = as_of(store, text)
-        assert (past.position, past.jobs(JobFilter()), past.counts(), past.dlq(), past.settings()) == (
+        assert (
+            past.position,
+            past.tables.jobs(JobFilter()),
+            past.tables.counts(),
+            past.tables.dlq(),
+            past.tables.settings(),
+        ) == (
             0,
             [],
             [],
@@ -98,7 +104,7 @@ def test_the_past_of_nothing_is_empty(store):
 
 def spoil(store, position, data="{"):
     """Change an event behind the store's back."""
-    store._run("DROP TRIGGER events_refuse_update" + (" ON events" if store.spans_hosts else ""))
+    store._run("DROP TRIGGER events_refuse_update" + (" ON events" if store.location.spans_hosts else ""))
     store._run("UPDATE events SET data = ? WHERE position = ?", (data, position))
 
 
@@ -108,11 +114,11 @@ def test_a_damaged_job_stands_as_it_was_before_and_all_others_as_they_were(store
     follow(store, clock, "b", claimed(), completed())
     spoil(store, 4)
     past = as_of(store, "head")
-    rows = {row["id"]: row for row in past.jobs(JobFilter())}
+    rows = {row["id"]: row for row in past.tables.jobs(JobFilter())}
     assert (rows["a"]["state"], rows["b"]["state"]) == ("processing", "done")
     assert (rows["a"]["due_at"], rows["a"]["run"]) == (None, 1)
     assert "event 4 of a is damaged" in rows["a"]["last_error"]
-    assert past.dlq() == []
+    assert past.tables.dlq() == []
 
 
 @pytest.mark.parametrize("data", ["{", "{}", '{"queue":5}', None])
@@ -120,15 +126,15 @@ def test_a_job_that_was_damaged_from_the_start_is_missing_alone(store, data):
     add(store, new("a"), new("b"))
     spoil(store, 1, data)
     past = as_of(store, "head")
-    assert [row["id"] for row in past.jobs(JobFilter())] == ["b"]
-    assert [count.jobs for count in past.counts()] == [1]
+    assert [row["id"] for row in past.tables.jobs(JobFilter())] == ["b"]
+    assert [count.jobs for count in past.tables.counts()] == [1]
 
 
 def test_a_damaged_note_is_left_out(store):
     for key in ("lease", "grace", "timeout"):
         add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key=key, value="9s")))
     spoil(store, 2)
-    assert as_of(store, "head").settings() == {"lease": "9s", "timeout": "9s"}
+    assert as_of(store, "head").tables.settings() == {"lease": "9s", "timeout": "9s"}
 
 
 # ── what changed between two moments ────────────────────────────────────────────────────────────────
@@ -144,7 +150,7 @@ def difference(store, first, second):
 def test_what_became_of_jobs_between_two_moments(store, clock):
     add(store, new("still"), new("runs"), new("goes"))  # 1-3
     follow(store, clock, "goes", e.Cancelled())  # 4
-    here = store.head().position
+    here = store.log.head().position
     follow(store, clock, "runs", claimed(), retried())  # 5, 6
     follow(store, clock, "goes", e.Purged())  # 7
     follow(store, clock, "comes", a_spec())  # 8

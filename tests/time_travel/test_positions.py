@@ -11,7 +11,7 @@ from queuectl.domain.job import fold
 from queuectl.domain.machine import State
 from queuectl.store import open_store, projections
 from queuectl.store.past import as_of
-from queuectl.store.protocol import EventStore, JobFilter, RecordedEvent
+from queuectl.store.protocol import JobFilter, RecordedEvent, Store
 from tests.store.test_histories import ACTIONS, JOBS, OFTEN, Player, Step, histories
 from tests.support.builders import ACTOR, SECOND, START, SettableClock
 
@@ -33,21 +33,21 @@ FILTERS = [
 ]
 
 
-def lived(history: list[Step]) -> EventStore:
+def lived(history: list[Step]) -> Store:
     clock = SettableClock()
     store = open_store(":memory:", clock)
     Player(Queue(store, ACTOR), clock).play(history)
     return store
 
 
-def told(store: EventStore) -> dict[str, Any]:
+def told(store: Store) -> dict[str, Any]:
     """Everything that reading commands ask of a store, in an order of their own."""
     return {
-        "jobs": {row["id"]: row for row in store.jobs(JobFilter(limit=0))},
-        "dlq": {row["id"]: row for row in store.dlq()},
-        "settings": store.settings(),
-        "pauses": store.pauses(),
-        "counts": {(count.queue, count.state.value): count.jobs for count in store.counts()},
+        "jobs": {row["id"]: row for row in store.tables.jobs(JobFilter(limit=0))},
+        "dlq": {row["id"]: row for row in store.tables.dlq()},
+        "settings": store.tables.settings(),
+        "pauses": store.tables.pauses(),
+        "counts": {(count.queue, count.state.value): count.jobs for count in store.tables.counts()},
     }
 
 
@@ -72,8 +72,8 @@ def folded(records: list[RecordedEvent]) -> dict[str, Any]:
     return found
 
 
-def every_position(store: EventStore) -> None:
-    records = list(store.records())
+def every_position(store: Store) -> None:
+    records = list(store.log.records())
     for position in range(len(records) + 1):
         past = as_of(store, str(position))
         assert told(past) == folded(records[:position]), position
@@ -92,7 +92,7 @@ def test_a_long_history_at_every_position():
     chance = random.Random(11)
     names = [*ACTIONS, *OFTEN, *OFTEN]
     store = lived([Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(500)])
-    reached = {record.type for record in store.records()}
+    reached = {record.type for record in store.log.records()}
     assert reached >= {"completed", "dead_lettered", "requeued", "purged", "setting_changed", "queue_resumed"}
     every_position(store)
 
@@ -103,15 +103,15 @@ def test_the_head_is_what_is_live(history):
     store = lived(history)
     past = as_of(store, "head")
     assert told(past) == told(store)
-    assert past.head() == store.head()
+    assert past.log.head() == store.log.head()
     for job_id in JOBS:
-        assert past.job(job_id) == store.job(job_id)
-        assert past.load(job_id) == store.load(job_id)
-        assert past.version(job_id) == store.version(job_id)
-    for job in store.jobs(JobFilter(limit=0)):
-        assert past.dlq(job["id"]) == store.dlq(job["id"])
-    now = store.now()
-    assert past.claimable((), 9, now) == store.claimable((), 9, now)
+        assert past.tables.job(job_id) == store.tables.job(job_id)
+        assert past.log.load(job_id) == store.log.load(job_id)
+        assert past.log.version(job_id) == store.log.version(job_id)
+    for job in store.tables.jobs(JobFilter(limit=0)):
+        assert past.tables.dlq(job["id"]) == store.tables.dlq(job["id"])
+    now = store.log.now()
+    assert past.tables.claimable((), 9, now) == store.tables.claimable((), 9, now)
     past.close()
     store.close()
 
@@ -123,4 +123,4 @@ def test_a_list_of_the_head_is_the_live_list(wanted):
     names = [*ACTIONS, *OFTEN, *OFTEN]
     for _ in range(8):
         store = lived([Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(60)])
-        assert as_of(store, "head").jobs(wanted) == store.jobs(wanted)
+        assert as_of(store, "head").tables.jobs(wanted) == store.tables.jobs(wanted)

@@ -10,7 +10,7 @@ from queuectl.errors import RefusedError
 from queuectl.process.procfs import alive
 from queuectl.process.protocol import same_process
 from queuectl.store import open_store
-from queuectl.store.protocol import EventStore, WorkerRow
+from queuectl.store.protocol import Store, WorkerRow
 from queuectl.worker.registration import AT_LEAST, Name, default_name, keep, this_process
 from tests.support.builders import SettableClock, a_worker
 
@@ -25,27 +25,27 @@ def clock() -> SettableClock:
 
 
 @pytest.fixture
-def store(clock: SettableClock) -> Iterator[EventStore]:
+def store(clock: SettableClock) -> Iterator[Store]:
     store = open_store(":memory:", clock)
     yield store
     store.close()
 
 
-def wanted(store: EventStore, clock: SettableClock, seen: bool | None = None, lease: int = LEASE) -> Name:
+def wanted(store: Store, clock: SettableClock, seen: bool | None = None, lease: int = LEASE) -> Name:
     """The name, for the worker that is here."""
     return Name(store, clock, HERE, lease, lambda who, spans_hosts: seen)
 
 
-def told(store: EventStore) -> list[tuple[str, str, str]]:
+def told(store: Store) -> list[tuple[str, str, str]]:
     """What the log says of workers: of whom, by whom, what."""
-    return [(record.stream_id, record.actor, record.type) for record in store.records()]
+    return [(record.stream_id, record.actor, record.type) for record in store.log.records()]
 
 
 LOSS = ("$worker:w", "w", "worker_lost")
 
 
-def holder(store: EventStore) -> WorkerRow:
-    [row] = store.workers()
+def holder(store: Store) -> WorkerRow:
+    [row] = store.workers.rows()
     return row
 
 
@@ -55,24 +55,24 @@ def test_a_name_that_nobody_has_is_taken_at_once(store, clock):
 
 
 def test_a_name_is_refused_while_its_worker_is_seen_to_live(store, clock):
-    store.beat(THERE)
+    store.workers.beat(THERE)
     with pytest.raises(RefusedError, match=r"a worker named w is running \(pid 2 on there\)"):
         wanted(store, clock, seen=True).take()
 
 
 def test_the_name_of_a_worker_that_is_seen_dead_is_free_with_what_was_asked_of_it(store, clock):
-    store.beat(THERE)
-    store.ask_to_stop("w")
+    store.workers.beat(THERE)
+    store.workers.ask_to_stop("w")
     assert wanted(store, clock, seen=False).take()
-    assert (holder(store).pid, store.asked("w")[0]) == (HERE.pid, 0)
+    assert (holder(store).pid, store.workers.asked("w")[0]) == (HERE.pid, 0)
     assert told(store) == [LOSS]
 
 
 def test_a_new_sign_of_life_refuses_the_name_to_others(store, clock):
-    store.beat(THERE)
+    store.workers.beat(THERE)
     name = wanted(store, clock)
     assert not name.take()
-    store.beat(a_worker("w", host="there", boot_id="there", pid=2, beat_at=THERE.beat_at + 1))
+    store.workers.beat(a_worker("w", host="there", boot_id="there", pid=2, beat_at=THERE.beat_at + 1))
     with pytest.raises(RefusedError, match="choose another --name"):
         name.take()
     assert holder(store).pid == THERE.pid
@@ -80,7 +80,7 @@ def test_a_new_sign_of_life_refuses_the_name_to_others(store, clock):
 
 @pytest.mark.parametrize("lease", [LEASE, AT_LEAST // 5])
 def test_the_name_of_a_worker_elsewhere_is_free_after_silence_that_was_seen(store, clock, lease):
-    store.beat(THERE)
+    store.workers.beat(THERE)
     name, patience = wanted(store, clock, lease=lease), max(lease, AT_LEAST)
     assert not name.take()
     clock.advance(patience)
@@ -91,7 +91,7 @@ def test_the_name_of_a_worker_elsewhere_is_free_after_silence_that_was_seen(stor
 
 
 def test_a_clock_that_is_set_frees_no_name(store, clock):
-    store.beat(THERE)
+    store.workers.beat(THERE)
     name = wanted(store, clock)
     assert not name.take()
     clock.turn(1000 * LEASE)
@@ -100,11 +100,11 @@ def test_a_clock_that_is_set_frees_no_name(store, clock):
 
 def test_a_machine_is_not_known_by_its_name_where_several_share_a_store(store, clock):
     """Containers may have one name; and this machine sees its own processes alone."""
-    store.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
+    store.workers.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
     name = Name(store, clock, HERE, LEASE, alive)
-    store.spans_hosts = True
+    store.location.spans_hosts = True
     assert not name.take()
-    store.spans_hosts = False
+    store.location.spans_hosts = False
     assert name.take()
 
 
@@ -130,26 +130,26 @@ def keeper(clock: SettableClock) -> WorkerRow:
 
 
 def test_the_name_of_a_worker_that_died_is_kept_for_the_next_one_who_hears_what_was_asked_meanwhile(store, clock):
-    store.beat(child(clock))
+    store.workers.beat(child(clock))
     assert keep(store, keeper(clock), CHILD)
     assert (holder(store).pid, holder(store).slots) == (os.getpid(), 0)
-    store.ask_to_stop("w")
+    store.workers.ask_to_stop("w")
     with pytest.raises(RefusedError, match="choose another --name"):
         wanted(store, clock, seen=True).take()
     heir = child(clock)
     assert Name(store, clock, heir, LEASE, alive, parent=os.getpid()).take()
-    assert (holder(store).pid, store.asked("w")[0]) == (heir.pid, 1)
+    assert (holder(store).pid, store.workers.asked("w")[0]) == (heir.pid, 1)
     assert told(store) == [LOSS]  # the keeper's row was no worker's
 
 
 @pytest.mark.parametrize("asked", ["before it died", "since"])
 def test_a_name_is_kept_until_its_worker_is_asked_to_stop(store, clock, asked):
-    store.beat(child(clock))
+    store.workers.beat(child(clock))
     if asked == "since":
         assert keep(store, keeper(clock), CHILD)
-    store.ask_to_stop("w")
+    store.workers.ask_to_stop("w")
     assert not keep(store, keeper(clock), CHILD)
-    assert store.workers() == []
+    assert store.workers.rows() == []
     assert told(store) == [LOSS]
 
 
@@ -161,25 +161,25 @@ def test_a_name_is_kept_of_a_worker_that_never_took_it_or_has_been_forgotten(sto
 
 
 def test_what_was_asked_of_an_earlier_worker_does_not_concern_the_one_that_died(store, clock):
-    store.beat(child(clock))
-    store.ask_to_stop("w")
+    store.workers.beat(child(clock))
+    store.workers.ask_to_stop("w")
     assert keep(store, keeper(clock), CHILD + 1)
-    assert store.asked("w")[0] == 0
+    assert store.workers.asked("w")[0] == 0
 
 
 def test_the_loss_of_a_worker_waits_for_the_disk(store, clock, monkeypatch):
     """Claims alone need not: whatever else was committed is told as if it was on disk."""
     begin, waited = store._begin, []
     monkeypatch.setattr(store, "_begin", lambda durable: (waited.append(durable), begin(durable)))
-    store.beat(child(clock))
+    store.workers.beat(child(clock))
     waited.clear()
     assert keep(store, keeper(clock), CHILD)
     assert (told(store), waited) == ([LOSS], [True])
 
 
 def test_a_name_that_someone_else_has_is_not_kept(store, clock):
-    store.beat(THERE)
-    store.ask_to_stop("w")
+    store.workers.beat(THERE)
+    store.workers.ask_to_stop("w")
     assert keep(store, keeper(clock), CHILD)
     assert same_process(holder(store), THERE)
     assert told(store) == []

@@ -24,22 +24,22 @@ class Kept(Protocol):
     spans_hosts: bool
 
     def head(self) -> Head:
-        """See EventStore."""
+        """See the protocol."""
 
     def on_disk(self) -> int:
-        """See EventStore."""
+        """See the protocol."""
 
     def digest_at(self, position: int) -> bytes | None:
         """The digest of an event."""
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """See EventStore."""
+        """See the protocol."""
 
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
-        """See EventStore."""
+        """See the protocol."""
 
     def append_stored(self, rows: Iterator[StoredEvent]) -> None:
-        """See EventStore."""
+        """See the protocol."""
 
 
 class Keeper:

@@ -80,7 +80,7 @@ class ServerClock:
 
 
 class PostgresStore(AppendedLog):
-    """See EventStore in store/protocol.py. The clock is the server's, unless a test brings its own."""
+    """See the protocol. The clock is the server's, unless a test brings its own."""
 
     spans_hosts = True
     _dialect = POSTGRES
@@ -117,7 +117,7 @@ class PostgresStore(AppendedLog):
 
     @property
     def output_folder(self) -> str:
-        """See EventStore."""
+        """See the protocol."""
         return f"{self._home}.output"
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
@@ -180,7 +180,7 @@ class PostgresStore(AppendedLog):
             raise StoreBusyError(f"{self.path} cannot be asked any more, {what}") from error
 
     def take_long(self) -> None:
-        """See EventStore. The server ends it no more; a host that has gone is still missed."""
+        """See the protocol. The server ends it no more; a host that has gone is still missed."""
         self._run("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def _roll_back(self) -> None:
@@ -197,7 +197,7 @@ class PostgresStore(AppendedLog):
         return self._link.many(f"{sql} ON CONFLICT DO NOTHING", rows) == len(rows)
 
     def copy_to(self, path: str) -> None:
-        """See EventStore. The copy is a SQLite queue of the same log: same events, same head."""
+        """See the protocol. The copy is a SQLite queue of the same log: same events, same head."""
         from queuectl.store.sqlite.store import SqliteStore
 
         copy = SqliteStore(os.path.abspath(path), SystemClock(), keep=lambda stored: Keeping(archived=False))
@@ -212,7 +212,7 @@ class PostgresStore(AppendedLog):
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
     def flaws(self) -> list[str]:
-        """See EventStore. What the server's own page checksums have met, and indices that were left half made."""
+        """See the protocol. What the server's own page checksums have met, and indices that were left half made."""
         found = self._run("SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()")
         broken = self._run(
             "SELECT CAST(indexrelid::regclass AS text) FROM pg_index WHERE NOT indisvalid AND indrelid IN"
@@ -223,21 +223,21 @@ class PostgresStore(AppendedLog):
         return [*damaged, *(f"the index {name} is not valid" for (name,) in broken)]
 
     def signs(self) -> Iterator[Sign]:
-        """See EventStore."""
+        """See the protocol."""
         from queuectl.store.postgres.health import signs
 
         return signs(self._link)
 
     def on_disk(self) -> int:
-        """See EventStore. All there is: a commit is seen by others when it is on disk."""
+        """See the protocol. All there is: a commit is seen by others when it is on disk."""
         return self.head().position
 
     def bring_to_disk(self) -> int:
-        """See EventStore."""
+        """See the protocol."""
         return self.on_disk()
 
     def changed(self) -> bool:
-        """See EventStore."""
+        """See the protocol."""
         if not self._link.inside:  # with the lock it has been looked at, and nobody else can write
             self._notice(*map(int, self._run(_WRITTEN)[0]))
         changed, self._disturbed = self._disturbed, False
@@ -265,12 +265,12 @@ class PostgresStore(AppendedLog):
     # ── the connection ──────────────────────────────────────────────────────────────────────────────
 
     def hints(self) -> Link:
-        """See EventStore."""
+        """See the protocol."""
         self._link.listen()
         return self._link
 
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
-        """See EventStore."""
+        """See the protocol."""
         jobs = super().append(changes, actor)
         for job in jobs:
             if job is not None and job.due_at is not None:
@@ -285,14 +285,14 @@ class PostgresStore(AppendedLog):
         skip: Collection[str] = (),
         behind_for: int | None = None,
     ) -> list[str]:
-        """See EventStore. One statement, because the log's lock is held meanwhile."""
+        """See the protocol. One statement, because the log's lock is held meanwhile."""
         if behind_for is not None:
             return super().claimable(queues, limit, now, skip, behind_for)
         found = self._floors.search(self._run, queues, limit + len(skip), now)
         return [job_id for job_id in found if job_id not in skip][:limit]
 
     def close(self) -> None:
-        """See EventStore."""
+        """See the protocol."""
         if self._keeper is not None:
             self._keeper.close()
         self._link.close()

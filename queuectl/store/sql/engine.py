@@ -41,23 +41,23 @@ class Lent(ABC):
 
     @abstractmethod
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """See EventStore."""
+        """See the protocol."""
 
     @abstractmethod
     def head(self) -> Head:
-        """See EventStore."""
+        """See the protocol."""
 
     @abstractmethod
     def version(self, stream_id: str) -> int:
-        """See EventStore."""
+        """See the protocol."""
 
     @abstractmethod
     def load(self, job_id: str) -> Job | None:
-        """See EventStore."""
+        """See the protocol."""
 
     @abstractmethod
     def hold(self, job_id: str) -> None:
-        """See EventStore."""
+        """See the protocol."""
 
     @abstractmethod
     def _insert_events(self, rows: Sequence[StoredEvent]) -> None:

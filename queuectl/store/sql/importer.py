@@ -20,7 +20,7 @@ class ReplayedTables(ProjectedTables):
     """The tables with what putting rows back does to them."""
 
     def adopt(self, log_id: str, base: Head) -> None:
-        """See EventStore."""
+        """See the protocol."""
         meta = {"log_id": log_id, "base_position": base.position, "base_digest": base.digest}
         for key, value in meta.items():
             self._set_meta(key, value)
@@ -30,16 +30,16 @@ class ReplayedTables(ProjectedTables):
 
     @property
     def moved_to(self) -> str | None:
-        """See EventStore."""
+        """See the protocol."""
         found = self._run("SELECT value FROM meta WHERE key = 'moved_to'")
         return found[0][0] if found else None
 
     def move_to(self, place: str) -> None:
-        """See EventStore."""
+        """See the protocol."""
         self._set_meta("moved_to", place)
 
     def append_stored(self, rows: Iterable[StoredEvent]) -> None:
-        """See EventStore."""
+        """See the protocol."""
         for batch in _batches(rows):
             with self.transaction():
                 self._append_batch(batch)

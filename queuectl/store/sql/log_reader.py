@@ -28,7 +28,7 @@ class ExaminedLog(Lent):
     """The reading of the log."""
 
     def load(self, job_id: str) -> Job | None:
-        """See EventStore."""
+        """See the protocol."""
         for life in lives(self.examined(stream_id=job_id)):
             if life.damage is not None:
                 raise life.damage
@@ -36,7 +36,7 @@ class ExaminedLog(Lent):
         return None
 
     def load_all(self, job_ids: Collection[str]) -> dict[str, Job | DamagedEventError | None]:
-        """See EventStore."""
+        """See the protocol."""
         marks = ", ".join("?" * len(job_ids))
         clause = f"WHERE e.stream_id IN ({marks}) AND e.position <= ? ORDER BY e.stream_id, e.version"
         found = map(self._examine, self._fetch(clause, (*job_ids, self.head().position)))
@@ -45,7 +45,7 @@ class ExaminedLog(Lent):
     def records(
         self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
     ) -> Iterator[RecordedEvent]:
-        """See EventStore. Reads in pages, so that no read transaction stays open between them (the -wal would grow)."""
+        """In pages, so that no read transaction stays open between them (the -wal would grow)."""
         last = self.head().position if until is None else until
         where, extra = ("e.stream_id = ? AND", (stream_id,)) if stream_id is not None else ("", ())
         while True:
@@ -58,7 +58,7 @@ class ExaminedLog(Lent):
             after = page[-1].position
 
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
-        """See EventStore. In pages, like `records`."""
+        """See the protocol. In pages, like `records`."""
         last = self.head().position if until is None else until
         clause = f"WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT {PAGE}"
         while after < last and (page := self._fetch(clause, (after, last), previous="")):
@@ -66,7 +66,7 @@ class ExaminedLog(Lent):
             after = page[-1][0]
 
     def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
-        """See EventStore. In pages, like `records`."""
+        """See the protocol. In pages, like `records`."""
         columns = f"position, recorded_at, {self._dialect.bytes_of.format('stream_id')}"
         sql = f"SELECT {columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT {PAGE}"
         after = 0
@@ -75,7 +75,7 @@ class ExaminedLog(Lent):
             after = page[-1][0]
 
     def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Found]:
-        """See EventStore. All streams in pages, one stream at once."""
+        """See the protocol. All streams in pages, one stream at once."""
         last = self.head().position if until is None else until
         if stream_id is not None:
             clause = "WHERE e.stream_id = ? AND e.position <= ? ORDER BY e.version"

@@ -7,7 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -35,9 +35,16 @@ _LAST = "SELECT position, digest, recorded_at FROM events ORDER BY position DESC
 
 
 class AppendedLog(RebuiltTables, Moments, ReplayedTables):
-    """See EventStore in store/protocol.py."""
+    """See the protocol."""
 
     _keeper: Keeper | None = None
+
+    @property
+    def log(self) -> Self:
+        """See the protocol."""
+        return self
+
+    writer = tables = workers = upkeep = location = log
 
     def _open_up(self, clock: Clock, keep: Keep) -> None:
         """Everything that comes after the connection."""
@@ -79,34 +86,34 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
 
     @property
     def log_id(self) -> str:
-        """See EventStore."""
+        """See the protocol."""
         return self._log_id
 
     @property
     def base(self) -> Head:
-        """See EventStore."""
+        """See the protocol."""
         return self._base
 
     @property
     def wake_file(self) -> str:
-        """See EventStore."""
+        """See the protocol."""
         return os.path.join(self.output_folder, ".wake")
 
     @property
     @abstractmethod
     def output_folder(self) -> str:
-        """See EventStore."""
+        """See the protocol."""
 
     @property
     def archive(self) -> Archive | None:
-        """See EventStore."""
+        """See the protocol."""
         return self._keeper.archive if self._keeper is not None else None
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """See EventStore."""
+        """See the protocol."""
         if self._in_transaction():
             yield
             return
@@ -168,19 +175,19 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
             raise StoreError(self._keeper.refusal)
 
     def now(self) -> int:
-        """See EventStore."""
+        """See the protocol."""
         return self._log_clock.now(self.head().recorded_at)
 
     def wall(self) -> int:
-        """See EventStore."""
+        """See Store."""
         return self._log_clock.wall()
 
     def behind_for(self) -> int | None:
-        """See EventStore."""
+        """See Store."""
         return self._log_clock.behind_for(self.head().recorded_at)
 
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
-        """See EventStore."""
+        """See the protocol."""
         if not any(change.events for change in changes):
             return [change.job for change in changes]
         _refuse_control_characters(actor, *(change.stream_id for change in changes))
@@ -225,21 +232,21 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
     # ── reading the log's end ───────────────────────────────────────────────────────────────────────
 
     def head(self) -> Head:
-        """See EventStore."""
+        """See the protocol."""
         if self._locked_head is not None:
             return self._locked_head
         found = self._run(_LAST)
         return head_of(found[0]) if found else self._base
 
     def digest_at(self, position: int) -> bytes | None:
-        """See EventStore."""
+        """See the protocol."""
         if position == self._base.position:
             return self._base.digest
         found = self._run("SELECT digest FROM events WHERE position = ?", (position,))
         return found[0][0] if found else None
 
     def version(self, stream_id: str) -> int:
-        """See EventStore."""
+        """See the protocol."""
         return int(self._run("SELECT coalesce(max(version), 0) FROM events WHERE stream_id = ?", (stream_id,))[0][0])
 
 

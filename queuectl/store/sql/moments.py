@@ -30,22 +30,22 @@ class Moments(ExaminedLog):
     """What a store answers without folding; most of it from single columns of `events`."""
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
-        """See EventStore."""
+        """See the protocol."""
         return [
             row[0] for row in self._run(_STREAMS, (prefix, prefix + _LAST, _NOW if until is None else until, limit))
         ]
 
     def notes(self, prefix: str, until: int) -> list[Found]:
-        """See EventStore. The + keeps SQLite to the streams' index: there are few notes in a long log."""
+        """See the protocol. The + keeps SQLite to the streams' index: there are few notes in a long log."""
         clause = "WHERE e.stream_id BETWEEN ? AND ? AND +e.position <= ? ORDER BY e.position"
         return list(map(self._examine, self._fetch(clause, (prefix, prefix + _LAST, until))))
 
     def standing(self, until: int) -> list[Standing]:
-        """See EventStore. Without jobs whose first event is too damaged to name a queue."""
+        """See the protocol. Without jobs whose first event is too damaged to name a queue."""
         sql = _STANDING.format(queue=self._dialect.queue_of.format("e.data"), moves=_MOVES)
         return [Standing._make(row) for row in self._run(sql, (until,)) if isinstance(row[2], str)]
 
     def on_disk(self) -> int:
-        """See EventStore. A commit that waits for the disk takes with it all that was committed before."""
+        """See the protocol. A commit that waits for the disk takes with it all that was committed before."""
         found = self._run("SELECT position FROM events WHERE type <> 'claimed' ORDER BY position DESC LIMIT 1")
         return int(found[0][0]) if found else self._base.position

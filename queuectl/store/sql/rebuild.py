@@ -48,13 +48,13 @@ class RebuiltTables(ExaminedLog):
             shadow.close()
 
     def compare(self, inspect: Inspect | None = None) -> Differences:
-        """See EventStore."""
+        """See the protocol."""
         with self._shadow() as shadow:
             shadow.fold(inspect)
             return shadow.compare()
 
     def rebuild(self, inspect: Inspect | None = None) -> Differences:
-        """See EventStore."""
+        """See the protocol."""
         with self._shadow() as shadow:
             shadow.fold(inspect)
             found = shadow.compare()
@@ -67,7 +67,7 @@ class RebuiltTables(ExaminedLog):
             return found
 
     def hold(self, job_id: str) -> None:
-        """See EventStore. A damaged one is nobody's, its key is free, and its error is what is wrong: `quarantined`."""
+        """A damaged one is nobody's, its key is free, and its error is what is wrong: `quarantined`."""
         with self.transaction():
             self._run("UPDATE jobs SET due_at = NULL, next_run_at = NULL WHERE id = ?", (job_id,))
             for damage in [life.damage for life in lives(self.examined(stream_id=job_id)) if life.damage]:

@@ -46,7 +46,7 @@ class Tables(Lent):
     """The reading half of a store."""
 
     def holder(self, unique: str) -> str | None:
-        """See EventStore."""
+        """See the protocol."""
         live = ", ".join(f"'{state}'" for state in LIVE)
         found = self._run(f"SELECT id FROM jobs WHERE unique_key = ? AND state IN ({live})", (unique,))
         return found[0][0] if found else None
@@ -59,7 +59,7 @@ class Tables(Lent):
         skip: Collection[str] = (),
         behind_for: int | None = None,
     ) -> list[str]:
-        """See EventStore. One index seek per queue and priority that has pending jobs, the highest priority first."""
+        """See the protocol. One index seek per queue and priority that has pending jobs, the highest priority first."""
         chosen: list[str] = []
         misdated = {} if behind_for is None else self._misdated(now)
         for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
@@ -98,7 +98,7 @@ class Tables(Lent):
         )
 
     def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
-        """See EventStore."""
+        """See the protocol."""
         lanes = self._lanes(queues)
         moments = [moment for lane in lanes if (moment := self._first_due(*lane)) is not None]
         if behind_for is not None:
@@ -115,16 +115,16 @@ class Tables(Lent):
         return found[0][0] if found else None
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """See EventStore."""
+        """See the protocol."""
         found = self._run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))
         return dict(zip(JOBS, found[0], strict=True)) if found else None
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
-        """See EventStore."""
+        """See the protocol."""
         return [dict(zip(JOBS, row, strict=True)) for row in self._chosen(", ".join(JOBS), wanted)]
 
     def ids(self, wanted: JobFilter) -> list[str]:
-        """See EventStore."""
+        """See the protocol."""
         return [row[0] for row in self._chosen("id", wanted)]
 
     def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
@@ -136,30 +136,30 @@ class Tables(Lent):
         return self._run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
-        """See EventStore."""
+        """See the protocol."""
         where = "" if job_id is None else " WHERE id = ?"
         parameters = () if job_id is None else (job_id,)
         found = self._run(f"SELECT {', '.join(DLQ)} FROM dlq{where} ORDER BY moved_at, id", parameters)
         return [dict(zip(DLQ, row, strict=True)) for row in found]
 
     def counts(self) -> list[Count]:
-        """See EventStore."""
+        """See the protocol."""
         found = self._run(
             "SELECT queue, state, CAST(sum(jobs) AS BIGINT) FROM counts GROUP BY queue, state ORDER BY queue, state"
         )
         return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
 
     def settings(self) -> dict[str, str]:
-        """See EventStore."""
+        """See the protocol."""
         return dict(self._run("SELECT key, value FROM settings ORDER BY key"))
 
     def pauses(self) -> dict[str, dict[str, Any]]:
-        """See EventStore."""
+        """See the protocol."""
         found = self._run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
         return {queue: {"paused_at": since, "paused_by": by} for queue, since, by in found}
 
     def processing(self) -> list[tuple[str, int]]:
-        """See EventStore."""
+        """See the protocol."""
         found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by IS NOT NULL")
         return [(job_id, run) for job_id, run in found]
 
@@ -170,7 +170,7 @@ class Tables(Lent):
         )
 
     def asked(self, worker: str) -> tuple[int, list[str]]:
-        """See EventStore."""
+        """See the protocol."""
         stops = self._run("SELECT stop_requested FROM workers WHERE name = ?", (worker,))
         cancelled = self._run(
             f"SELECT id FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by = ?"
@@ -180,7 +180,7 @@ class Tables(Lent):
         return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
 
     def beat(self, worker: WorkerRow) -> bool:
-        """See EventStore."""
+        """See the protocol."""
         row = msgspec.structs.asdict(worker)
         row["queues"] = msgspec.json.encode(worker.queues).decode()
         kept = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("name", "stop_requested"))
@@ -196,22 +196,22 @@ class Tables(Lent):
             return True
 
     def forget(self, worker: WorkerRow) -> bool:
-        """See EventStore."""
+        """See the protocol."""
         itself = " AND ".join(f"{column} = ?" for column in ("name", *_PROCESS))
         with self.transaction(durable=False):
             row = (worker.name, *(getattr(worker, column) for column in _PROCESS))
             return bool(self._run(f"DELETE FROM workers WHERE {itself} RETURNING name", row))
 
     def ask_to_stop(self, worker: str) -> bool:
-        """See EventStore."""
+        """See the protocol."""
         with self.transaction(durable=False):
             found = self._run("SELECT 1 FROM workers WHERE name = ?", (worker,))
             self._run("UPDATE workers SET stop_requested = stop_requested + 1 WHERE name = ?", (worker,))
             self._waking = True
         return bool(found)
 
-    def workers(self) -> list[WorkerRow]:
-        """See EventStore."""
+    def rows(self) -> list[WorkerRow]:
+        """See the protocol."""
         found = self._run(f"SELECT {', '.join(_WORKERS)} FROM workers ORDER BY started_at, name")
         rows = [dict(zip(_WORKERS, row, strict=True)) for row in found]
         running = self._running() if rows else {}

@@ -43,7 +43,7 @@ _WRITING = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC, 
 
 
 class SqliteStore(AppendedLog):
-    """See EventStore in store/protocol.py."""
+    """See the protocol."""
 
     spans_hosts = False
     _dialect = SQLITE
@@ -74,11 +74,11 @@ class SqliteStore(AppendedLog):
 
     @property
     def output_folder(self) -> str:
-        """See EventStore."""
+        """See the protocol."""
         return f"{self.path}.output"
 
     def hints(self) -> None:
-        """See EventStore."""
+        """See the protocol."""
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -163,7 +163,7 @@ class SqliteStore(AppendedLog):
             return  # no worker has ever watched it; a hint, the workers' poll is the truth
 
     def take_long(self) -> None:
-        """See EventStore. Nobody ends it."""
+        """See the protocol. Nobody ends it."""
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -200,7 +200,7 @@ class SqliteStore(AppendedLog):
         return True
 
     def copy_to(self, path: str) -> None:
-        """See EventStore. The empty file is there before SQLite writes to it: its own would be as wide as the umask."""
+        """The empty file is there before SQLite writes to it: its own would be as wide as the umask."""
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         try:
             self._db.execute("VACUUM INTO ?", (path,))
@@ -216,7 +216,7 @@ class SqliteStore(AppendedLog):
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
     def flaws(self) -> list[str]:
-        """See EventStore."""
+        """See the protocol."""
         try:
             found = [str(row[0]) for row in self._run("PRAGMA quick_check(20)")]
         except StoreError as error:
@@ -224,11 +224,11 @@ class SqliteStore(AppendedLog):
         return [] if found == ["ok"] else found
 
     def signs(self) -> Iterable[Sign]:
-        """See EventStore."""
+        """See the protocol."""
         return ()
 
     def bring_to_disk(self) -> int:
-        """See EventStore. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up.
+        """See the protocol. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up.
 
         After a sync that failed the -wal is begun anew first: see `_leave_no_hole`.
         """
@@ -246,14 +246,14 @@ class SqliteStore(AppendedLog):
         return head if not busy and pages == carried else self.on_disk()
 
     def on_disk(self) -> int:
-        """See EventStore. A commit whose sync failed may be in the log of whoever opens the queue next."""
+        """See the protocol. A commit whose sync failed may be in the log of whoever opens the queue next."""
         if self._doubtful:
             why = "a sync of its disk has failed, and what its log ends with may not be there"
             raise StoreError(f"cannot tell how much of {self.path} is on disk: {why}")
         return super().on_disk()
 
     def changed(self) -> bool:
-        """See EventStore."""
+        """See the protocol."""
         seen, self._data_version = self._data_version, self._read_data_version()
         return seen != self._data_version
 
@@ -276,7 +276,7 @@ class SqliteStore(AppendedLog):
     # ── the connection ──────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
-        """See EventStore. Who has seen a sync fail does not go before the next one is safe from it, or told."""
+        """See the protocol. Who has seen a sync fail does not go before the next one is safe from it, or told."""
         if self._opener.gone:
             return
         if self._doubtful:
