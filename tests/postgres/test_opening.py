@@ -302,7 +302,7 @@ def test_a_parameter_that_is_not_known_is_named_but_no_part_of_a_password():
 
 
 def test_without_psycopg_it_says_what_to_install(monkeypatch):
-    monkeypatch.delattr(stores, "postgres", raising=False)
+    monkeypatch.delattr(stores.postgres, "store", raising=False)
     monkeypatch.setitem(sys.modules, "queuectl.store.postgres.store", None)
     with pytest.raises(StoreError, match=r"^PostgreSQL needs psycopg .*: pip install 'psycopg\[binary\]'$"):
         open_store("postgresql://host/db", None)
