@@ -10,12 +10,14 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 import queuectl
 from queuectl.cli.app import COMMANDS
 from queuectl.domain.machine import State
+from tests.kill.victims import POINTS
 
 HOUSE = Path(queuectl.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
@@ -164,6 +166,12 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
     codes, modules = loaded(CALLS, calls, tmp_path)
     assert codes == [0] * len(calls)
     assert among(modules, {"sqlite3", "_sqlite3", "pysqlite3"}) == []
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_point_to_be_killed_at_is_a_function(point):
+    """The campaign `kill` names functions in strings, which no linter checks when a function is renamed."""
+    assert callable(resolve_name(point))
 
 
 # ── who may do what ─────────────────────────────────────────────────────────────────────────────────────

@@ -38,7 +38,7 @@ RULES = [
 PROPERTIES = ["tests/domain/test_events.py", "tests/domain/test_backoff.py"]
 STORE = [f"tests/store/test_{name}.py" for name in ("append", "tables", "claiming", "enqueueing")]
 LOGS = ["tests/integrity/test_fixture_logs.py", "tests/archive/test_lines.py", "tests/time_travel/test_explaining.py"]
-QUIETLY = ("-x", "-q", "-p", "no:cacheprovider", "-k", "not [file and not [postgres")
+QUIETLY = ("-o", "addopts=-q", "-x", "-p", "no:cacheprovider", "-k", "not [file and not [postgres")
 
 
 def killer(number: int) -> str:

@@ -56,7 +56,7 @@ OF_A_WORKER = (
     "queuectl.application.queue:Queue.claim",
     "queuectl.application.queue:Queue.note_worker",
     "queuectl.worker.claims:Claims.take",
-    "queuectl.process.job_lock:take",
+    "queuectl.process.job_lock:LockFile.take",
     "queuectl.process.runner:Runner.reserve",
     "queuectl.process.runner:Runner._spawn",
     "queuectl.process.runner:Runner.start",

@@ -149,7 +149,12 @@ def binaries() -> dict[str, Path]:
     return found | ({"system": Path(installed[-1]).parent} if installed else {})
 
 
+allowed = True
+"""Whether tests may start one: those of the default tier may not (tests/conftest.py)."""
+
+
 @cache
 def server(name: str = "pypi") -> Server:
     """One a session."""
+    assert allowed, "the default tier needs no server: leave this test to the full tier (tests/support/tiers.py)"
     return Server(binaries()[name])

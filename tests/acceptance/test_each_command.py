@@ -1,0 +1,107 @@
+"""Every command once, on a queue that has been used: it succeeds, and it says what it is for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl.cli.app import COMMANDS
+from tests.support.command_line import Queuectl
+
+SHOWN = (
+    ("status", "default"),
+    ("list", "good"),
+    ("show good", "hello"),
+    ("history good", "enqueued"),
+    ("logs good", "hello"),
+    ("wait good", ""),
+    ("dlq list", "bad"),
+    ("dlq show bad", "exited with code 3"),
+    ("config show", "max-retries"),
+    ("config get max-retries", "3"),
+    ("worker list", ""),
+    ("events", "completed"),
+    ("diff 1 head", "good"),
+    ("explain good", "done"),
+    ("head", ""),
+    ("verify", "head"),
+    ("audit", "head"),
+    ("doctor", ""),
+)
+"""Commands that only read, and a word of their answer."""
+
+CHANGES = (
+    ("enqueue --id waiting --delay 1h true", "enqueued"),
+    ("cancel waiting", "cancelled"),
+    ("retry waiting", "requeued"),
+    ("pause mail", "queue_paused"),
+    ("resume mail", "queue_resumed"),
+    ("config set lease 1m", "setting_changed"),
+    ("config unset lease", "setting_changed"),
+    ("dlq retry bad", "requeued"),
+    ("run --drain --queue default", "worker_stopped"),
+    ("dlq purge bad --yes", "purged"),
+    ("purge good --yes", "purged"),
+    ("worker start --count 1 --drain --queue default", "worker_stopped"),
+    ("worker stop", ""),
+)
+"""Commands that change something, in this order, and the type of an event that each of them records."""
+
+WHOLE = (
+    ("rebuild", ()),
+    ("export log.ndjson", ("log.ndjson",)),
+    ("--db other/queue.db import log.ndjson", ("other/queue.db",)),
+    ("backup copy.db", ("copy.db",)),
+    ("--db copy.db migrate --to moved/queue.db", ("moved/queue.db",)),
+)
+"""Commands about a whole log, in this order, and the files that they make."""
+
+
+@pytest.fixture
+def used(queuectl: Queuectl) -> Queuectl:
+    """A job that is done, and a dead one."""
+    queuectl.add("--id", "good", "echo hello")
+    queuectl.add("--id", "bad", "--max-retries", "0", "exit 3")
+    queuectl.drain()
+    return queuectl
+
+
+def test_every_command_that_reads_answers(used: Queuectl) -> None:
+    before = used.position()
+    for command, word in SHOWN:
+        assert word in used.ok(*command.split()), command
+    assert used.position() == before
+
+
+def test_every_command_that_changes_records_an_event(used: Queuectl) -> None:
+    for command, event in CHANGES:
+        before = used.position()
+        used.ok(*command.split())
+        assert event in ("", *_types_after(used, before)), command
+
+
+def _types_after(queuectl: Queuectl, position: int) -> Iterator[str]:
+    for (name,) in queuectl.query(f"SELECT type FROM events WHERE position > {position}"):
+        yield name
+
+
+def test_every_command_about_a_whole_log_keeps_it(used: Queuectl) -> None:
+    head = used.ok("head")
+    for command, files in WHOLE:
+        used.ok(*command.split())
+        assert all((Path(used.folder) / file).exists() for file in files), command
+        assert used.ok("head") == head, command
+
+
+def test_recover_brings_back_a_deleted_database(used: Queuectl) -> None:
+    head = used.ok("head")
+    for path in used.db.parent.glob("queue.db*"):
+        if path.is_file():
+            path.unlink()
+    used.ok("recover")
+    assert used.ok("head") == head
+
+
+def test_no_command_is_left_out() -> None:
+    tried = {"recover"} | {word for command, _ in (*SHOWN, *CHANGES, *WHOLE) for word in command.split()}
+    assert set(COMMANDS) <= tried

@@ -1,0 +1,50 @@
+"""Which tests only the full tier has: folders, files, and whatever is run on a PostgreSQL server."""
+
+from pathlib import Path
+
+import pytest
+
+__all__ = ["FULL_ONLY", "is_full_only"]
+
+FULL_ONLY = "full_only"
+"""The mark, set by path in tests/conftest.py and nowhere else."""
+
+TESTS = Path(__file__).parents[1]
+SERVER = "postgres"
+PATHS = (
+    *("postgres", "multi_host", "simulation/test_on_a_server.py"),  # a server
+    *("campaign/test_campaigns.py", "campaign/test_reporting.py"),
+    *("security/test_modes.py", "security/test_owners.py"),
+    *("crash/test_escapes.py", "crash/test_workers.py"),
+    *(
+        f"acceptance/test_{name}.py"
+        for name in (
+            *(
+                "audit",
+                "bad_input",
+                "bad_stores",
+                "dead_letters",
+                "full_disk",
+                "lost_workers",
+                "many_processes",
+                "migrate",
+            ),
+            *("moves", "raw_opens", "reading", "settings", "standard_library", "surroundings", "wait"),
+        )
+    ),
+)
+"""Files and folders below tests/ that take long."""
+
+
+def is_full_only(item: pytest.Item) -> bool:
+    """Whether a test is left out of the default tier."""
+    return _is_below(item.path.relative_to(TESTS), PATHS) or _is_on_a_server(item)
+
+
+def _is_below(path: Path, places: tuple[str, ...]) -> bool:
+    return any(path.is_relative_to(place) for place in places)
+
+
+def _is_on_a_server(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    return parameters is not None and SERVER in parameters.params.values()
