@@ -10,6 +10,10 @@ class QueuectlError(Exception):
         return str(self.args[0]) if self.args else (self.__doc__ or "").splitlines()[0]
 
 
+class OutputError(QueuectlError):
+    """The command did its work, but stdout cannot be written to."""
+
+
 class UsageError(QueuectlError):
     """The command line, a file or a value is not what this command takes."""
 

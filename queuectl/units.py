@@ -123,36 +123,90 @@ def parse_time(text: str, now: int) -> int:
     """A moment as microseconds since the epoch, UTC; `now` likewise.
 
     Takes ISO 8601 (a time without an offset is in the caller's zone), `now`, `-2h`, `+90m`, `HH:MM` of today, and
-    `today`, `yesterday` or `tomorrow` with or without `HH:MM`. Raises ValueError for anything else, and for
-    what lies outside the years 1970 to 9999.
+    `today`, `yesterday` or `tomorrow` with or without `HH:MM`. A time that the zone skips when its clocks go forward
+    is the moment at which they do; of a time that comes twice the first is meant. Raises ValueError for anything
+    else, and for moments outside the years 1970 to 9999.
     """
+    return _moments(text, now)[0]
+
+
+def coming_moment(text: str, now: int) -> tuple[int, str]:
+    """As `parse_time`, for a moment in the future, and a note when it is not simply the time that was written.
+
+    `HH:MM` that has passed today is tomorrow's; of a time that comes twice the next one is meant.
+    """
+    import re
+
+    text = text.strip()
+    moments = _moments(text, now)
+    if moments[-1] < now and re.fullmatch(_CLOCK, text):
+        moments = _moments(f"tomorrow {text}", now)
+        return moments[0], f"that is tomorrow, {_with_offset(moments[0])}"
+    moment = next((each for each in moments if each >= now), moments[0])
+    return moment, _difference(text, moment, moments, now)
+
+
+def _difference(text: str, moment: int, moments: list[int], now: int) -> str:
+    if len(moments) > 1:
+        which = "first" if moment == moments[0] else "second"
+        return f"that time comes twice; the {which} is meant, {_with_offset(moment)}"
+    naive = None if text == "now" or text.startswith(("-", "+")) else _calendar(text, now)
+    if naive is None or naive.tzinfo or _on_clock(moment // SECOND) == naive.replace(microsecond=0):
+        return ""
+    return f"the clocks skip that time; the job runs when they go forward, {_with_offset(moment)}"
+
+
+def _with_offset(us: int) -> str:
+    return datetime.fromtimestamp(us // SECOND, UTC).astimezone().isoformat(" ")
+
+
+def _moments(text: str, now: int) -> list[int]:
+    """The moments that a text can mean, in order: more than one when clocks go back, else one."""
     try:
-        moment = _moment(text.strip(), now)
+        moments = _read(text.strip(), now)
     except ValueError:
         raise ValueError(
             f"{quoted(text)} is not a time: write 2026-11-24T03:20:00Z, '2026-11-24 03:20', 03:20, -2h or now"
         ) from None
-    if not 0 <= moment <= _LAST_MOMENT:
+    if not 0 <= moments[0] <= moments[-1] <= _LAST_MOMENT:
         raise ValueError(f"{quoted(text)} is outside the years 1970 to 9999")
-    return moment
+    return moments
 
 
-def parse_coming_time(text: str, now: int) -> int:
-    """As `parse_time`, of what is yet to happen: `HH:MM` that has passed today is tomorrow's."""
-    import re
-
-    moment = parse_time(text, now)
-    passed = moment < now and re.fullmatch(_CLOCK, text.strip())
-    return parse_time(f"tomorrow {text.strip()}", now) if passed else moment
-
-
-def _moment(text: str, now: int) -> int:
+def _read(text: str, now: int) -> list[int]:
     if text == "now":
-        return now
+        return [now]
     if text.startswith(("-", "+")):
         span = parse_duration(text[1:])
-        return now - span if text[0] == "-" else now + span
-    return _since_epoch(_calendar(text, now))
+        return [now - span if text[0] == "-" else now + span]
+    moment = _calendar(text, now)
+    return [_since_epoch(moment)] if moment.tzinfo else _local_moments(moment)
+
+
+def _local_moments(moment: datetime) -> list[int]:
+    """The moments at which clocks in the caller's zone show this; the one at which they skip it, if none do."""
+    either = sorted({_since_epoch(moment.replace(fold=fold)) for fold in (0, 1)})
+    if either[0] < 0 or len(either) == 1:
+        return either
+    shown = [us for us in either if _on_clock(us // SECOND) == moment.replace(microsecond=0)]
+    return shown or [_change_of_clocks(either[0] // SECOND, either[1] // SECOND) * SECOND]
+
+
+def _change_of_clocks(low: int, high: int) -> int:
+    """The second at which the zone's offset changes, after `low` and not after `high`."""
+    before = _offset(low)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _offset(middle) == before else (low, middle)
+    return high
+
+
+def _offset(second: int) -> timedelta:
+    return _on_clock(second) - datetime.fromtimestamp(second, UTC).replace(tzinfo=None)
+
+
+def _on_clock(second: int) -> datetime:
+    return datetime.fromtimestamp(second).replace(fold=0)
 
 
 def _since_epoch(moment: datetime) -> int:
@@ -172,7 +226,7 @@ def _calendar(text: str, now: int) -> datetime:
             raise ValueError(text)
         return datetime.fromisoformat(text)
     day, hour, minute, second = match.groups(default="0")
-    date = datetime.fromtimestamp(now // SECOND).date() + timedelta(days=_DAYS.get(day, 0))
+    date = _on_clock(now // SECOND).date() + timedelta(days=_DAYS.get(day, 0))
     return datetime.combine(date, time(int(hour), int(minute), int(second)))
 
 

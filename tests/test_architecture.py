@@ -245,6 +245,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
     )
     assert matching(starting) == {
         "process/launch.py": {"os.posix_spawn"},  # what users asked to be run
+        "process/shell_syntax.py": {"subprocess", "subprocess.run"},  # `sh -n`, which runs nothing
         "worker/supervisor.py": {"os.posix_spawn"},  # `queuectl run`
     }
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from queuectl.errors import QueuectlError
+from queuectl.errors import OutputError, QueuectlError
 
 __all__ = ["run"]
 
@@ -27,6 +27,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         code = _call(arguments)
         sys.stdout.flush()
     except QueuectlError as error:
+        if isinstance(error, OutputError):
+            _give_up_stdout()
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)

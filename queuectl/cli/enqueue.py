@@ -1,24 +1,29 @@
 """`enqueue`: one job, or a file of them."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from queuectl.application.job_input import Intake, JobInput
-from queuectl.application.queue import NewJob
+from queuectl.application.job_file import read_jobs
+from queuectl.application.job_input import JobReader
+from queuectl.application.job_json import JobInput
+from queuectl.application.queue import NewJob, Receipt
+from queuectl.cli.messages import say
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError
+from queuectl.errors import OutputError, UsageError
 
 __all__ = ["enqueue"]
 
 _ARGV = "queuectl.argv"
+SHOWN = 10
+"""How many ids an error names one by one."""
 
 
 class EnqueueCommand(TyperCommand):
-    """Keeps what stands after `--` apart: it is a program with its arguments, and not a shell's text."""
+    """Separates the words after `--`, which are a program and its arguments, from the options and the command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the arguments after the first `--` away before the options are read."""
@@ -88,14 +93,16 @@ def enqueue(
     argv: list[str] | None = ctx.meta.get(_ARGV)
     _check_one_source(command or [], argv, file, flags)
     missing = session.missing
-    with session.existing() as there:  # what is wrong with a job is said before a queue is made for it
-        jobs = list(_jobs(Intake(session.config(there.store), session.clock.now(), flags), command or [], argv, file))
+    with session.existing() as there:  # report an error in a job before a queue is made for it
+        reader = JobReader(session.config(there.store), session.clock.now(), flags)
+        jobs = _jobs(reader, command or [], argv, file)
+        for note in reader.notes:
+            say(f"queuectl: {note}")
         receipts = [] if missing else there.enqueue(jobs)
     if missing:
         with session.queue() as made:
             receipts = made.enqueue(jobs)
-    if receipts:
-        print("\n".join(receipt.id for receipt in receipts))
+    _print_ids(receipts)
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
@@ -112,20 +119,40 @@ def _check_one_source(words: list[str], argv: list[str] | None, file: str | None
         raise UsageError("--id names one job: in a file, give each job its own as JSON")
 
 
-def _jobs(intake: Intake, words: list[str], argv: list[str] | None, file: str | None) -> Iterable[NewJob]:
+def _jobs(reader: JobReader, words: list[str], argv: list[str] | None, file: str | None) -> list[NewJob]:
     if file is not None:
-        return _from_file(intake, file)
-    return [intake.job(JobInput(argv=tuple(argv))) if argv is not None else intake.text(words[0])]
+        return _from_file(reader, file)
+    return [reader.from_input(JobInput(argv=tuple(argv))) if argv is not None else reader.from_text(words[0])]
 
 
-def _from_file(intake: Intake, file: str) -> list[NewJob]:
+def _from_file(reader: JobReader, file: str) -> list[NewJob]:
     if file == "-":
-        return list(intake.lines(sys.stdin.buffer))
+        return read_jobs(sys.stdin.buffer, reader)
     try:
         with open(file, "rb") as lines:
-            return list(intake.lines(lines))
+            return read_jobs(lines, reader)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _print_ids(receipts: Sequence[Receipt]) -> None:
+    """The ids on stdout. When it cannot be written to, the error names them, because the jobs have been added."""
+    if not receipts:
+        return
+    try:
+        print("\n".join(receipt.id for receipt in receipts), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"added {_named(receipts)}, but cannot write to stdout: {error.strerror}") from None
+
+
+def _named(receipts: Sequence[Receipt]) -> str:
+    ids = [receipt.id for receipt in receipts]
+    if len(ids) == 1:
+        return f"job {ids[0]}"
+    shown = ", ".join(ids) if len(ids) <= SHOWN else f"{ids[0]} to {ids[-1]}"
+    return f"{len(ids)} jobs ({shown})"
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, str] | None:

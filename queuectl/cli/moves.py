@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from queuectl.application.job_input import check_queue
+from queuectl.application.job_fields import check_queue
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.options import FAILED, Ids, Reason, Yes, parse_tag

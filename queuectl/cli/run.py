@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias, TypeVar
 import typer
 from msgspec.structs import replace
 
-from queuectl.application.job_input import check_queue, check_worker
+from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session

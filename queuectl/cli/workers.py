@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from queuectl.application.job_input import check_worker
+from queuectl.application.job_fields import check_worker
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr

@@ -136,10 +136,16 @@ def decide(command: Command, job: Job | None, now: int, holder: str | None = Non
 def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Event]:
     if job is not None and job.spec != command.spec:
         show = "history" if job.state is State.PURGED else "show"
-        raise RefusedError(f"the id {command.job_id} is taken by another job (`queuectl {show} {command.job_id}`)")
+        fields = ", ".join(name for name in job.spec.__struct_fields__ if _differs(name, job.spec, command.spec))
+        what = f"the id {command.job_id} is taken by another job, with another {fields}"
+        raise RefusedError(f"{what} (`queuectl {show} {command.job_id}`)")
     if job is not None or holder is not None:
         return []
     return [command.spec]
+
+
+def _differs(name: str, one: e.Enqueued, other: e.Enqueued) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
 
 
 def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:

@@ -140,7 +140,7 @@ WRONG_JSON = [
     ('{"command": "true", "prioriti": 1}', "prioriti"),
     ('{"queue": "q"}', "command"),
     ("{}", "command"),
-    ('{"command": "true", "argv": ["true"]}', "argv"),
+    ('{"command": "true", "argv": ["false"]}', "argv"),
     ('{"argv": []}', "argv"),
     ('{"argv": ["true", 1]}', "argv"),
     ('{"command": ""}', "command"),

@@ -17,8 +17,10 @@ from unittest.mock import patch
 
 from msgspec import json
 
-from queuectl.application import job_input as intake
-from queuectl.application.job_input import Intake, JobInput
+from queuectl.application import job_fields
+from queuectl.application.job_file import read_jobs
+from queuectl.application.job_input import JobReader
+from queuectl.application.job_json import JobInput
 from queuectl.config import SETTINGS, Config, Setting, read_dotenv
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
@@ -37,12 +39,12 @@ Tried = Iterator[tuple[str, Sequence[str]]]
 """What kind of input it was, and what was wrong with how it was taken."""
 
 
-def attempt(seed: int, check: Callable[[str, str], str] = intake._text) -> Attempt:
+def attempt(seed: int, check: Callable[[str, str], str] = job_fields.text) -> Attempt:
     """Sixty rounds of each kind; `check` is what looks at a job's texts."""
     rng = Random(seed)
     counted: Counter[str] = Counter()
     faults: list[str] = []
-    with patch.object(intake, "_text", check):
+    with patch.object(job_fields, "text", check):
         for what, found in chain.from_iterable(kind(rng) for _ in range(ROUNDS) for kind in KINDS):
             counted[what] += 1
             faults += found
@@ -63,10 +65,10 @@ def _answered(call: Callable[[], Any], *documented: type[Exception]) -> tuple[An
 
 
 def _jobs(rng: Random) -> Tried:
-    taking = Intake(CONFIG, NOW, JobInput(tags={"t": "1"}) if rng.randrange(2) else JobInput())
+    taking = JobReader(CONFIG, NOW, JobInput(tags={"t": "1"}) if rng.randrange(2) else JobInput())
     for _ in range(10):
         written = _job_text(rng)
-        found, wrong = _answered(lambda: taking.text(written), UsageError)  # noqa: B023 (called at once)
+        found, wrong = _answered(lambda: taking.from_text(written), UsageError)  # noqa: B023 (called at once)
         yield "jobs", wrong + ([] if found is None else _kept(found.spec))
 
 
@@ -99,7 +101,7 @@ def _kept(spec: Any) -> list[str]:
 def _files(rng: Random) -> Tried:
     lines = [_job_text(rng).encode("utf-8", "surrogateescape") for _ in range(rng.randrange(4))]
     file = rng.choice((b"\n", b"\r\n", b"\n\n")).join([*lines, text(rng).encode()])
-    _, wrong = _answered(lambda: list(Intake(CONFIG, NOW).lines(io.BytesIO(file))), UsageError)
+    _, wrong = _answered(lambda: read_jobs(io.BytesIO(file), JobReader(CONFIG, NOW)), UsageError)
     yield "files of jobs", wrong
 
 

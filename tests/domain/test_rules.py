@@ -262,11 +262,15 @@ def test_a_job_that_never_was_is_named(command):
 
 REFUSALS = {
     "never was": ([], cancel(), "no such job: j (`queuectl list` shows those there are)"),
-    "id": ([a_job()], enqueue(command="false"), "the id j is taken by another job (`queuectl show j`)"),
+    "id": (
+        [a_job()],
+        enqueue(command="false"),
+        "the id j is taken by another job, with another command (`queuectl show j`)",
+    ),
     "purged id": (
         [a_job(), Cancelled(), Purged()],
         enqueue(command="false"),
-        "the id j is taken by another job (`queuectl history j`)",
+        "the id j is taken by another job, with another command (`queuectl history j`)",
     ),
     "early": ([a_job(delay=HOUR)], claim(), "job j is not due yet"),
     "move": ([a_job()], purge(), "job j is pending: cannot purge it (allowed from there: cancel)"),

@@ -13,12 +13,12 @@ from queuectl.units import (
     MINUTE,
     SECOND,
     ago,
+    coming_moment,
     counted,
     format_duration,
     format_size,
     format_time,
     local_time,
-    parse_coming_time,
     parse_duration,
     parse_size,
     parse_time,
@@ -248,17 +248,17 @@ def test_times(zone, text, moment):
     ],
 )
 def test_of_what_is_to_come_a_bare_clock_time_that_has_passed_is_tomorrows(zone, text, moment):
-    assert format_time(parse_coming_time(text, NOW)) == moment
+    assert format_time(coming_moment(text, NOW)[0]) == moment
 
 
 def test_tomorrows_clock_time_is_told_by_tomorrows_clock(zone):
     changing = parse_time("2026-10-24T12:00:00Z", NOW)  # the day before summer time ends
-    assert format_time(parse_coming_time("12:00", changing)) == "2026-10-25T11:00:00Z"
+    assert format_time(coming_moment("12:00", changing)[0]) == "2026-10-25T11:00:00Z"
 
 
 def test_what_is_no_time_is_no_coming_time_either(zone):
     with pytest.raises(ValueError, match="is not a time"):
-        parse_coming_time("25:00", NOW)
+        coming_moment("25:00", NOW)
 
 
 def test_now_is_exact():

@@ -1,0 +1,149 @@
+"""Checks the fields of a job, one function a kind of field. Each raises UsageError and names the field."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from queuectl.domain.events import Enqueued
+from queuectl.errors import UsageError
+from queuectl.store.protocol import is_id
+from queuectl.units import parse_duration, quoted
+
+__all__ = [
+    "BLANKS",
+    "argument",
+    "check_queue",
+    "check_size",
+    "check_worker",
+    "command",
+    "duration",
+    "folder",
+    "job_id",
+    "name",
+    "parsed",
+    "text",
+    "timeout",
+    "variable",
+    "variables",
+    "within",
+]
+
+BLANKS = " \t\r\n\v\f"
+"""White space as a shell sees it. A no-break space is part of a word."""
+MAX_ARGUMENT = 131_071
+"""Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
+MAX_SPEC = 4 << 20
+"""Bytes in a job as it is stored, with all its variables and tags."""
+
+
+def command(given: str) -> str:
+    """A shell command."""
+    if not given.strip(BLANKS):
+        raise UsageError("the command is empty")
+    return argument(given)
+
+
+def argument(given: str) -> str:
+    """One argument of a program; a shell command is one too."""
+    if len(text("command", given).encode()) > MAX_ARGUMENT:
+        raise UsageError(f"an argument is longer than the system takes ({MAX_ARGUMENT} bytes): put it in a script")
+    return given
+
+
+def check_size(spec: Enqueued) -> None:
+    """Check that the job can be started and stored."""
+    if any(len(f"{key}={value}".encode()) > MAX_ARGUMENT for key, value in spec.env.items()):
+        raise UsageError(f"env: a variable is longer than the system takes ({MAX_ARGUMENT} bytes)")
+    size = sum(len(each.encode()) + 9 for each in (*spec.argv, spec.command, *spec.env, *spec.env.values()))
+    if size > os.sysconf("SC_ARG_MAX") // 2:
+        raise UsageError("the arguments and variables together are longer than the system takes")
+    if len(msgspec.json.encode(spec)) > MAX_SPEC:
+        raise UsageError(f"the job is longer than {MAX_SPEC} bytes: give it a file to read instead")
+
+
+def text(field: str, given: str) -> str:
+    """UTF-8 without NUL: other text can neither be stored in the log nor given to a process."""
+    if "\0" in given:
+        raise UsageError(f"{field}: it has a NUL byte")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{field}: {quoted(given)} is not UTF-8") from None
+    return given
+
+
+def name(field: str, given: str) -> str:
+    """A text that is not empty."""
+    if not given:
+        raise UsageError(f"{field}: it is empty")
+    return text(field, given)
+
+
+def job_id(given: str) -> str:
+    """A job's id."""
+    return _identifier("id", given)
+
+
+def check_queue(given: str) -> str:
+    """A queue's name."""
+    return _identifier("queue", given)
+
+
+def check_worker(given: str) -> str:
+    """A worker's name."""
+    return _identifier("name", given)
+
+
+def _identifier(field: str, given: str) -> str:
+    if not is_id(given):
+        raise UsageError(f"{field}: {quoted(given)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
+    return given
+
+
+def folder(given: str | None) -> str:
+    """The absolute path of a folder, by default the one we are in."""
+    try:
+        return os.path.abspath(text("cwd", os.getcwd() if given is None else given))
+    except OSError:
+        raise UsageError("cwd: the folder you are in is gone: give --cwd") from None
+
+
+def variables(env: dict[str, str]) -> dict[str, str]:
+    """Environment variables and their values."""
+    return {variable("env", key): text("env", value) for key, value in env.items()}
+
+
+def variable(field: str, given: str) -> str:
+    """The name of an environment variable."""
+    if not (given.isascii() and given.isidentifier()):
+        raise UsageError(f"{field}: {quoted(given)} is not a variable's name")
+    return given
+
+
+def within(field: str, number: int, low: int, high: int) -> int:
+    """A number from `low` to `high`."""
+    if not low <= number <= high:
+        raise UsageError(f"{field}: {number} is not between {low} and {high}")
+    return number
+
+
+def timeout(given: str | float) -> int | None:
+    """A time limit in microseconds; None for no limit."""
+    if given in ("none", 0):
+        return None
+    return duration("timeout", given) or None
+
+
+def duration(field: str, given: str | float) -> int:
+    """A duration in microseconds; numbers are seconds."""
+    return int(parsed(field, parse_duration, given if isinstance(given, str) else f"{given!r}"))
+
+
+def parsed(field: str, parse: Callable[[str], Any], given: str) -> Any:
+    """The value that `parse` reads."""
+    try:
+        return parse(given)
+    except ValueError as error:
+        raise UsageError(f"{field}: {error}") from None

@@ -1,0 +1,142 @@
+"""A job written in JSON: how it is told from a shell command, and how it is decoded.
+
+Fields that queuectl prints and nobody can set are left out, so that a job that was printed can be enqueued again.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec.structs import asdict
+
+from queuectl.application.job_fields import BLANKS
+from queuectl.errors import UsageError
+from queuectl.store.projections import DLQ, JOBS
+from queuectl.units import quoted
+
+__all__ = [
+    "MAX_JSON",
+    "PRINTED",
+    "JobInput",
+    "NotJsonError",
+    "check_length",
+    "decode_job",
+    "is_json",
+    "may_be_json",
+    "refuse_no_command",
+]
+
+MAX_JSON = 1 << 20
+"""Bytes in one job in JSON, and in one line of a file."""
+
+
+class NotJsonError(UsageError):
+    """The text is not JSON at all, as when a shell took its quotes away."""
+
+
+class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A job as written; None is what was not given. Numbers for durations are seconds."""
+
+    id: str | None = None
+    command: str | None = None
+    argv: tuple[str, ...] | None = None
+    queue: str | None = None
+    priority: int | None = None
+    max_retries: int | None = None
+    backoff_base: float | None = None
+    backoff_cap: str | float | None = None
+    jitter: bool | None = None
+    delay: str | float | None = None
+    at: str | None = None
+    timeout: str | float | None = None
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    secret_env: tuple[str, ...] | None = None
+    tags: dict[str, str] | None = None
+    unique: str | None = None
+
+
+OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}
+"""Names that are taken for the field on the right."""
+LATER = ("number", "started_at", "pid", "host")
+PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
+"""Fields of a job that only queuectl sets."""
+
+_BEGIN = re.compile(r"[ \t\r\n\v\f]*[{\[@]")
+_KEY = re.compile(r'\{\s*(?:\}|"(?:[^"\\]|\\.)*"\s*:)')
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is meant as a job in JSON. `{ cmd; }`, with a blank after the brace, is a group of the shell."""
+    text = text.lstrip(BLANKS)
+    return text.startswith("{") and (text[1:2] not in {*BLANKS} or _KEY.match(text) is not None)
+
+
+def may_be_json(text: str) -> bool:
+    """Whether a closer look at a text is needed: most commands begin with another character."""
+    return _BEGIN.match(text) is not None
+
+
+def refuse_no_command(text: str) -> None:
+    """Raises UsageError when a text that is no job in JSON is no shell command either."""
+    text = text.lstrip(BLANKS)
+    if text.startswith("@"):
+        name = text[1:].strip(BLANKS)
+        raise UsageError(f"{quoted(text)} is not a command: to add the jobs in a file, use --file {name}")
+    if not text.startswith(("[{", "[]", '["')):
+        return
+    try:
+        msgspec.json.decode(text, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise NotJsonError(f"not an array of jobs in JSON: {error}") from None
+    raise UsageError("an array of jobs is read from a file that has nothing else: use --file FILE (- is stdin)")
+
+
+def decode_job(text: str) -> tuple[JobInput, list[str]]:
+    """The job, and the fields that were left out because only queuectl sets them. Raises UsageError."""
+    check_length(text.encode(errors="surrogatepass"))
+    try:
+        job, ignored = _decoded(text)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"not a job in JSON: {error}") from None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise NotJsonError(f"not a job in JSON: {error}") from None
+    # Each key has a colon: only where there are more colons than keys can one be given twice.
+    keys = sum(value is not None for value in asdict(job).values()) + len(job.env or ()) + len(job.tags or ())
+    if text.count(":") > keys:
+        _refuse_twice(text)
+    return job, ignored
+
+
+def _decoded(text: str) -> tuple[JobInput, list[str]]:
+    try:
+        return msgspec.json.decode(text, type=JobInput), []
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+        given = [OTHER_NAMES.get(name, name) for name in fields if name not in PRINTED]
+        if given == list(fields):
+            raise
+    if len(set(given)) < len(given):
+        raise UsageError("run_at and unique_key are other names of at and unique: give one of them")
+    kept = {OTHER_NAMES.get(name, name): value for name, value in fields.items() if name not in PRINTED}
+    return msgspec.convert(kept, JobInput), [name for name in fields if name in PRINTED]
+
+
+def _refuse_twice(text: str) -> None:
+    """Of a key that is given twice the decoder would silently take the last."""
+    import json
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen = set[str]()
+        for key, _ in pairs:
+            if key in seen:
+                raise UsageError(f"not a job in JSON: {quoted(key)} is given twice")
+            seen.add(key)
+
+    json.loads(text, object_pairs_hook=look, parse_int=str, parse_float=str)
+
+
+def check_length(raw: bytes) -> None:
+    """Raises UsageError when a line, or a job, is too long."""
+    if len(raw) > MAX_JSON:
+        raise UsageError(f"a job in JSON, or a line of a file, has at most {MAX_JSON} bytes")

@@ -1,0 +1,82 @@
+"""Asks the shell whether commands are complete, without running them: `sh -n` on many at once."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import IO
+
+__all__ = ["Refusal", "first_refused", "is_plain"]
+
+SHELL = "/bin/sh"
+_HERE_DOCUMENT = "its here-document is not on this line"
+_RESERVED = "if|then|elif|else|fi|for|while|until|do|done|case|esac|function|select|time|coproc"
+_PLAIN = re.compile(
+    rf"""(?![ \t]*(?:{_RESERVED})\b)"""
+    r"""(?:[^'"\\`$(){}<>&|;!]++|'[^']*+'|"(?:[^"\\`$]|\$\w|\\.)*+"|\$\w|\\.)*+"""
+)
+
+Refusal = tuple[int, str]
+"""The index of a command, and what the shell says about it."""
+
+
+def is_plain(command: str) -> bool:
+    """Whether a command is so simple that it is complete for sure: words and closed quotes. No shell is asked."""
+    return _PLAIN.fullmatch(command) is not None
+
+
+def first_refused(commands: Sequence[str]) -> Refusal | None:
+    """The first command that the shell cannot read by itself; None when it can read all, or cannot be started."""
+    if not commands or _passes(commands):
+        return None
+    low, high = 0, len(commands)  # the first `low` pass, the first `high` do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _passes(commands[:middle]) else (low, middle)
+    return low, _reason(commands[low])
+
+
+def _passes(commands: Sequence[str]) -> bool:
+    return _errors("".join(map(_enclosed, commands))) is None
+
+
+def _enclosed(command: str) -> str:
+    """The command where only a complete one can stand.
+
+    After a complete command the two lines with `#` are comments. Where a quote is open, one of them closes it and the
+    parenthesis after it is an error. So a quote cannot be closed by the next command.
+    """
+    return f"if (\n{command}\n#')\n#\")\n) then :\nfi\n"
+
+
+def _reason(command: str) -> str:
+    said = _errors(command + "\n") or ""
+    found = re.search(r"yntax error:? ?(.+)", said) or re.search(r"(unexpected .+)", said)
+    return found[1].strip() if found else _HERE_DOCUMENT
+
+
+def _errors(script: str) -> str | None:
+    """What `sh -n` writes when it refuses a script; None when it takes it, or cannot be started."""
+    import subprocess
+
+    try:
+        with _file_in_memory(script.encode()) as file:
+            done = subprocess.run(
+                [SHELL, "-n"], stdin=file, capture_output=True, env={"PATH": os.defpath, "LC_ALL": "C"}, check=False
+            )
+    except OSError:
+        return None
+    return done.stderr.decode(errors="replace") if done.returncode else None
+
+
+def _file_in_memory(content: bytes) -> IO[bytes]:
+    """A file and not a pipe, which a shell reads byte by byte."""
+    if hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("queuectl"), "w+b")
+    else:
+        import tempfile
+
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    file.write(content)
+    file.flush()
+    file.seek(0)
+    return file

@@ -1,0 +1,212 @@
+"""Job lists in the manner in which people publish them: each is taken as it is meant, or refused with its line."""
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.command_line import PROGRAM, Queuectl, complained
+
+
+class Refused(NamedTuple):
+    """The line that is wrong, and words of the hint."""
+
+    line: int
+    words: tuple[str, ...]
+
+
+Commands = list[str]
+
+LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
+    "a plain list": ("echo 1\necho 2\n", ["echo 1", "echo 2"]),
+    "comments and blank lines": (
+        "#!/usr/bin/env bash\n# nightly\n\necho 1  # first\n   # indented\n \t\necho '#2'\n",
+        ["echo 1  # first", "echo '#2'"],
+    ),
+    "continued lines": (
+        "# train both\npython train.py --lr 0.1 \\\n  --seed 1\npython train.py --lr 0.2 \\\n  --seed 2\n",
+        Refused(2, ("backslash", "one line")),
+    ),
+    "a continued line with Windows ends": (b"copy a \\\r\n b\r\n", Refused(1, ("backslash",))),
+    "a backslash that is escaped": ("printf %s \\\\\necho 2\n", ["printf %s \\\\", "echo 2"]),
+    "a here-document": ("echo 0\ncat <<EOF > out\nhello\nEOF\n", Refused(2, ("here-document", "script"))),
+    "a loop on several lines": ("for i in 1 2 3\ndo\n  echo $i\ndone\n", Refused(1, ("sh", "one line"))),
+    "a loop on one line": ('for i in 1 2; do echo "$i"; done\n', ['for i in 1 2; do echo "$i"; done']),
+    "a quote on two lines": ('echo 1\ngit commit -m "first\nsecond"\n', Refused(2, ("sh", "one line"))),
+    "a brace group on several lines": ("{\n  echo 1\n}\n", Refused(1, ("{ stands alone",))),
+    "a function": ("echo 0\nbuild() {\n  make\n}\nbuild a\n", Refused(2, ("sh",))),
+    "an operator at the end": ("make &&\n  make install\n", Refused(1, ("sh", "one line"))),
+    "Windows line ends": (b"echo 1\r\n\r\n# two\r\necho 2\r\n", ["echo 1", "echo 2"]),
+    "files joined, each with a mark before it": (
+        '\ufeffecho 1\n\ufeff# two\n\ufeffecho 2\n\ufeff\n\ufeff{"command": "echo 3"}\n',
+        ["echo 1", "echo 2", "echo 3"],
+    ),
+    "a file of Windows Notepad": ("echo 1\n".encode("utf-16"), Refused(1, ("UTF-16", "UTF-8"))),
+    "an array": ('[{"command": "echo 1"}, {"argv": ["echo", "2"]}]', ["echo 1", "echo 2"]),
+    "an array, pretty-printed": (
+        json.dumps([{"command": "echo 1"}, {"command": "for i in 1\ndo echo; done"}], indent=2),
+        ["echo 1", "for i in 1\ndo echo; done"],
+    ),
+    "an array after comments": ('# jobs\n\n[\n  {"command": "echo 1"}\n]\n\n', ["echo 1"]),
+    "an array that ends too early": ('[\n  {"command": "echo 1"},\n  {"command": \n', Refused(3, ("JSON", "array"))),
+    "an array with a comma too many": ('[\n  {"command": "echo 1"},\n]\n', Refused(3, ("JSON",))),
+    "an array with an unknown field": (
+        '[\n  {"command": "echo 1"},\n  {\n    "comand": "x"\n  }\n]\n',
+        Refused(3, ("job 2", "comand")),
+    ),
+    "an array of texts": ('["echo 1", "echo 2"]\n', Refused(1, ("job 1", "object"))),
+    "objects, pretty-printed": (
+        '{\n  "command": "echo 1"\n}\n{\n  "command": "echo 2"\n}\n',
+        Refused(1, ("one line",)),
+    ),
+    "one object, pretty-printed": ('{\n  "command": "echo 1",\n  "tags": {}\n}\n', ["echo 1"]),
+    "a brace among lines": ('echo 1\n{\n"command": "echo 2"\n}\n', Refused(2, ("{ stands alone", "one line"))),
+    "CSV by mistake": ("id,command,priority\n1,echo 1,5\n", Refused(1, ("CSV",))),
+    "tests and groups": (
+        '[ -e x ] && echo 1\n[ "$x" = 1 ] || echo 2\n{ "$prog" 3; }\n{ echo 4; }\n',
+        ["[ -e x ] && echo 1", '[ "$x" = 1 ] || echo 2', '{ "$prog" 3; }', "{ echo 4; }"],
+    ),
+    "quotes of every kind": (
+        "awk '{print $1 << 2}' f\necho \"it's $((1 << 2)) o'clock\" `date`\necho it\\'s # don't\n",
+        ["awk '{print $1 << 2}' f", "echo \"it's $((1 << 2)) o'clock\" `date`", "echo it\\'s # don't"],
+    ),
+    "a no-break space is no blank": ("rm -- report\u00a0\n\u00a0\n", ["rm -- report\u00a0", "\u00a0"]),
+    "blanks around a command stay": ("  echo 1 \t\n", ["  echo 1 \t"]),
+    "nothing but comments": ("# nothing\n\n", []),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_taken_as_it_is_meant(queuectl: Queuectl, name: str) -> None:
+    text, meant = LISTS[name]
+    done = queuectl("enqueue", "--file", "-", stdin=text)
+    if isinstance(meant, Refused):
+        complained(done, 2, f"line {meant.line}", *meant.words)
+        assert queuectl.position() == 0
+    else:
+        assert (done.code, done.err) == (0, "")
+        rows = queuectl.json("list", "--limit", "0", "--sort", "created")
+        assert sorted(row["command"] for row in rows) == sorted(meant)
+
+
+def test_a_line_that_only_changes_its_own_shell_is_named(queuectl: Queuectl) -> None:
+    done = queuectl("enqueue", "--file", "-", stdin="cd /srv/app\nmake all\ncd /tmp && pwd\n")
+    assert done.code == 0
+    assert done.err == "queuectl: line 1: cd /srv/app has no effect on other lines: each job has its own shell\n"
+
+
+def test_the_incomplete_line_is_found_among_many(queuectl: Queuectl) -> None:
+    lines = [f'echo "$(date)" {i}; true' for i in range(3000)]
+    lines[1999] = "while true; do echo"
+    complained(queuectl("enqueue", "--file", "-", stdin="\n".join(lines)), 2, "line 2000", "sh")
+    lines[1999], lines[2500] = "echo ( ", "cat <<'`'"
+    complained(queuectl("enqueue", "--file", "-", stdin="\n".join(lines)), 2, "line 2000")
+
+
+# ── jobs that were printed ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_list_that_we_print_is_taken_again_and_changes_nothing(queuectl: Queuectl) -> None:
+    ids = {queuectl.add("--tag", "a=1", "--unique", f"k{i}", f"echo {i}") for i in range(3)}
+    queuectl.drain()
+    before = queuectl.position()
+    for command in (("list",), *(("show", job_id) for job_id in ids)):
+        done = queuectl("enqueue", "--file", "-", stdin=queuectl.ok(*command, "--json"))
+        assert (done.code, set(done.out.split()) <= ids) == (0, True)
+        assert len(done.err.splitlines()) == 1
+    assert queuectl.position() == before
+
+
+def test_the_list_of_one_queue_is_taken_by_another(queuectl: Queuectl) -> None:
+    first = queuectl.add("--max-retries", "0", "--backoff-base", "1.5", "exit 3")
+    second = queuectl.add("--env", "A=1", "--timeout", "5m", "--", "printf", "%s", "a b")
+    queuectl.drain()
+    text = json.dumps([queuectl.show(first), queuectl.show(second)], indent=1)
+    done = queuectl("--db", "other.db", "enqueue", "--file", "-", stdin=text)
+    assert (done.code, done.out.split()) == (0, [first, second])
+    here, there = queuectl.show(second), queuectl.json("--db", "other.db", "show", second)
+    promised = ("command", "argv", "env", "cwd", "timeout", "max_retries", "backoff_base", "backoff_cap", "jitter")
+    assert [there[name] for name in promised] == [here[name] for name in promised]
+    assert (there["state"], there["attempts"]) == ("pending", 0)
+
+
+def test_a_printed_job_that_differs_from_ours_says_so(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--env", "A=1", "true")
+    text = queuectl.ok("list", "--json")
+    before = queuectl.position()
+    done = queuectl("enqueue", "--file", "-", stdin=text)
+    assert (done.code, done.out) == (4, "")
+    assert "the id a is taken" in done.err
+    assert queuectl.position() == before
+
+
+WELL_KNOWN: dict[str, Any] = {
+    "id": "unique-job-id",
+    "command": "echo 'Hello World'",
+    "state": "pending",
+    "attempts": 0,
+    "max_retries": 2,
+    "created_at": "2025-11-04T10:30:00Z",
+    "updated_at": "2025-11-04T10:30:00Z",
+}
+
+
+def test_the_job_of_seven_fields_is_taken(queuectl: Queuectl) -> None:
+    done = queuectl("enqueue", json.dumps(WELL_KNOWN))
+    assert (done.code, done.out) == (0, "unique-job-id\n")
+    assert done.err == "queuectl: ignored, because only queuectl sets it: state, attempts, created_at, updated_at\n"
+    assert (queuectl.show("unique-job-id")["max_retries"], queuectl.state("unique-job-id")) == (2, "pending")
+
+
+def test_run_at_is_at(queuectl: Queuectl) -> None:
+    job_id = queuectl.add('{"command": "true", "run_at": "2090-01-01T00:00:00Z", "state": "pending"}')
+    assert queuectl.show(job_id)["next_run_at"] == "2090-01-01T00:00:00Z"
+    complained(queuectl("enqueue", '{"command": "true", "at": "03:00", "run_at": "03:00"}'), 2, "run_at", "at")
+
+
+def test_an_ignored_field_does_not_hide_a_wrong_one(queuectl: Queuectl) -> None:
+    complained(queuectl("enqueue", '{"command": "true", "state": "done", "prioriti": 1}'), 2, "prioriti")
+    complained(queuectl("enqueue", '{"command": "true", "state": 1, "priority": "x"}'), 2, "$.priority")
+    complained(queuectl("enqueue", '{"command": "true", "state": "a", "state": "b"}'), 2, "state", "twice")
+
+
+# ── broken JSON ─────────────────────────────────────────────────────────────────────────────────────────
+
+BROKEN = [
+    "{id:job1,command:sleep 2}",
+    "{'id': 'job1', 'command': 'sleep 2'}",
+    " {id: job1}",
+    '{"id": "job1", "command": "sleep 2"',
+    '{ "command": "true", }',
+    "{",
+    "[{id:1}]",
+    '["true"',
+]
+
+
+def test_broken_json_is_no_command(queuectl: Queuectl) -> None:
+    for text in BROKEN:
+        complained(queuectl("enqueue", text), 2, "not a", "JSON", "quotes")
+    assert queuectl.position() == 0
+
+
+def test_an_array_and_the_name_of_a_file_are_no_commands(queuectl: Queuectl) -> None:
+    for text in ("[]", '[{"command": "true"}]', '["true"]', "@job.json", "@"):
+        complained(queuectl("enqueue", text), 2, "--file")
+    assert queuectl.position() == 0
+
+
+@pytest.mark.parametrize("text", ['{ "$prog" x; }', "{ :; }", "{\n:\n}", "[ -e x ] && :", "[ ] || :", '[ "" ]'])
+def test_groups_and_tests_of_the_shell_are_commands(queuectl: Queuectl, text: str) -> None:
+    assert queuectl.show(queuectl.add(text))["command"] == text
+
+
+# ── stdout that cannot be written to ────────────────────────────────────────────────────────────────────
+
+
+def test_an_id_that_cannot_be_printed_is_in_the_error(queuectl: Queuectl) -> None:
+    full = queuectl.start_program("sh", "-c", 'exec "$@" > /dev/full', "sh", PROGRAM, "enqueue", "--id", "a", "true")
+    ended = full.ended()
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "queuectl: added job a, but cannot write to stdout: No space left on device\n"
+    assert queuectl.state("a") == "pending"
