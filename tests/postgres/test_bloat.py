@@ -64,7 +64,7 @@ def test_a_claim_does_not_read_past_all_that_was_claimed(
         forgotten.execute("SELECT 1")
         use_up(queue)
         queue.enqueue([NewJob(a_spec()) for _ in range(100)])
-        monkeypatch.setattr("queuectl.store.postgres_floors.FROM_THE_BEGINNING_EVERY", 1 << 60)
+        monkeypatch.setattr("queuectl.store.postgres.due_search.FROM_THE_BEGINNING_EVERY", 1 << 60)
         queue.store.tables.claimable((), 10, queue.store.log.now())
         assert pages_read(queue, monkeypatch) <= PAGES
         again = PostgresStore(url, SystemClock())
