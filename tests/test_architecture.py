@@ -222,7 +222,7 @@ def matching(pattern, names=uses, skip=()):
     return {where: what for where, what in found.items() if what and where not in skip}
 
 
-def test_only_runtime_reads_time_or_chance():
+def test_only_runtime_reads_time_or_randomness():
     outside = (
         r"(time|random|secrets|uuid|sched)\.\w+"
         r"|os\.(urandom|getrandom|times)"
@@ -250,7 +250,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
     }
 
 
-def test_only_the_machine_uses_transitions_only_the_store_sqlite_only_rendering_tables():
+def test_each_library_is_imported_by_its_own_folder_alone():
     assert set(matching(r"transitions(\..+)?")) == {"domain/machine.py"}
     assert set(matching(r"tabulate(\..+)?")) == {"render/terminal.py"}
     assert {where.partition("/")[0] for where in matching(r"apsw(\..+)?")} == {"store"}

@@ -322,7 +322,7 @@ def test_the_verifier_of_the_page_sees_a_missing_event(log, change):
     assert checked(log).returncode == 1
 
 
-def test_what_is_worked_through_by_hand_is_right():
+def test_an_example_computed_by_hand_is_right():
     page = read("docs/event-log.md")
     head, *events = block("json").splitlines()
     digest = bytes.fromhex(json.loads(head)["base_digest"])

@@ -64,7 +64,7 @@ def test_the_page_says_what_a_user_unit_needs_to_survive_a_reboot():
     assert "systemctl --user enable --now queuectl" in PAGE
 
 
-def test_supervisord_lets_jobs_finish_and_does_not_restart_a_stopped_worker():
+def test_supervisord_lets_jobs_finish_and_restarts_no_stopped_worker():
     parser = configparser.ConfigParser()
     parser.read_string(PROGRAM)
     program = parser["program:queuectl"]

@@ -114,7 +114,7 @@ def test_a_damaged_or_cut_file_is_not_judged(worked: Queuectl) -> None:
     complained(worked("audit", "-", stdin=""), 5, "not a log")
 
 
-def test_what_cannot_be_read(queuectl: Queuectl) -> None:
+def test_an_unreadable_source_is_refused(queuectl: Queuectl) -> None:
     complained(queuectl("audit"), 5, "there is no queue")
     complained(queuectl("audit", "nowhere"), 2, "cannot read nowhere")
     assert not queuectl.db.exists()

@@ -115,7 +115,7 @@ def test_an_error_is_one_line_whatever_was_written(queuectl: Queuectl, arguments
     complained(queuectl(*arguments), code, "a\\nb")
 
 
-def test_a_path_that_steers_the_terminal_is_told_harmlessly(queuectl: Queuectl) -> None:
+def test_a_path_with_terminal_codes_is_printed_harmlessly(queuectl: Queuectl) -> None:
     queuectl.ok("--db", "a\u202e", "enqueue", "true")
     (queuectl.folder / "a\u202e").write_bytes(b"")
     done = queuectl("--db", "a\u202e", "recover")

@@ -32,9 +32,7 @@ def _refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
     [("rebuild",), ("resume",), ("resume", "mail"), ("config", "unset", "lease"), ("events", "-f"), ("verify",)],
     ids=" ".join,
 )
-def test_a_queue_that_is_not_there_is_not_made_where_there_is_nothing_to_do(
-    queuectl: Queuectl, command: tuple[str, ...]
-) -> None:
+def test_a_command_with_nothing_to_do_makes_no_queue(queuectl: Queuectl, command: tuple[str, ...]) -> None:
     complained(queuectl("--db", "dta/queue.db", *command), 5, f"there is no queue at {queuectl.folder}/dta/queue.db")
     assert list(queuectl.folder.iterdir()) == []
 

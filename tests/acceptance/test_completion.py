@@ -18,14 +18,14 @@ def _ask(queuectl: Queuectl, shell: str, line: str) -> str:
     return queuectl.ok(env=env)
 
 
-def test_bash_is_told_the_commands(queuectl: Queuectl) -> None:
+def test_bash_completes_commands(queuectl: Queuectl) -> None:
     assert set(_ask(queuectl, "bash", "queuectl ").split()) >= COMMANDS
     assert _ask(queuectl, "bash", "queuectl enq").split() == ["enqueue"]
     assert _ask(queuectl, "bash", "queuectl dlq ").split() == ["list", "show", "retry", "purge"]
     assert set(_ask(queuectl, "bash", "queuectl config ").split()) == {"show", "get", "set", "unset"}
 
 
-def test_bash_is_told_the_options(queuectl: Queuectl) -> None:
+def test_bash_completes_options(queuectl: Queuectl) -> None:
     assert {"--id", "--queue", "--max-retries", "--unique"} <= set(
         _ask(queuectl, "bash", "queuectl enqueue --").split()
     )
@@ -33,7 +33,7 @@ def test_bash_is_told_the_options(queuectl: Queuectl) -> None:
     assert _ask(queuectl, "bash", "queuectl dlq purge --y").split() == ["--yes"]
 
 
-def test_zsh_and_fish_are_told_with_descriptions(queuectl: Queuectl) -> None:
+def test_zsh_and_fish_complete_with_descriptions(queuectl: Queuectl) -> None:
     zsh = _ask(queuectl, "zsh", "queuectl ")
     assert zsh.startswith("_arguments ")
     assert all(f'"{command}":"' in zsh for command in COMMANDS)

@@ -46,7 +46,7 @@ def _retries(queuectl: Queuectl, job_id: str) -> list[dict[str, Any]]:
     return [event for event in queuectl.json("history", job_id) if event["type"] == "retry_scheduled"]
 
 
-def test_jitter_is_off_and_when_on_it_is_recorded(queuectl: Queuectl) -> None:
+def test_jitter_is_recorded_when_on_and_off_by_default(queuectl: Queuectl) -> None:
     plain = queuectl.add("--max-retries", "1", "--backoff-base", "0.1", "false")
     spread = queuectl.add("--max-retries", "1", "--backoff-base", "0.1", "false", env={"QUEUECTL_JITTER": "on"})
     queuectl.drain("-c", "2")

@@ -162,7 +162,7 @@ WRONG_JSON = [
 ]
 
 
-def test_what_is_wrong_in_json_is_named(queuectl: Queuectl) -> None:
+def test_a_mistake_in_json_is_named(queuectl: Queuectl) -> None:
     queuectl.add("true")
     before = queuectl.position()
     for text, word in WRONG_JSON:

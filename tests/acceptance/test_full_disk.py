@@ -18,7 +18,7 @@ mount -o remount,size=10m "$2" || exit 99
 
 
 @pytest.mark.parametrize("kilobytes", [16, 64, 200, 300])
-def test_what_was_said_to_be_done_is_done(queuectl: Queuectl, namespace: list[str], kilobytes: int) -> None:
+def test_an_acknowledged_change_is_done(queuectl: Queuectl, namespace: list[str], kilobytes: int) -> None:
     place = queuectl.folder / "small"
     place.mkdir()
     command = [*namespace, "sh", "-c", SCRIPT, "sh", str(kilobytes), str(place), PROGRAM]

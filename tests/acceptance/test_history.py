@@ -94,7 +94,7 @@ def test_after_a_purge_only_history_is_left_and_retry_brings_it_back(queuectl: Q
     assert queuectl.show(job_id)["run"] == 4
 
 
-def test_what_a_job_was_promised_is_told(queuectl: Queuectl) -> None:
+def test_a_jobs_retry_settings_are_shown(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--timeout", "5m", "--delay", "1h", "--unique", "k", "--queue", "mail", "echo hi")
     story = queuectl.ok("history", job_id)
     for word in ("$ echo hi", f"in {queuectl.folder}", "queue mail", "5m", "1h", "unique key k", "2^n"):

@@ -44,7 +44,7 @@ def test_it_knows_who_it_is(queuectl: Queuectl) -> None:
     }
 
 
-def test_runs_go_on_counting_where_attempts_begin_anew(queuectl: Queuectl) -> None:
+def test_runs_keep_counting_when_attempts_are_reset(queuectl: Queuectl) -> None:
     line = 'echo "$QUEUECTL_RUN $QUEUECTL_ATTEMPT" >> counted; exit 1'
     job_id = queuectl.add("--max-retries", "1", "--backoff-base", "0", line)
     queuectl.drain()
@@ -108,7 +108,7 @@ def test_its_environment_is_the_workers_and_its_own(queuectl: Queuectl) -> None:
     assert (seen["env"]["OWN"], seen["env"]["WORKERS"], seen["env"]["BOTH"]) == ("a b", "1", "job")
 
 
-def test_what_it_enqueues_goes_into_its_own_queue_wherever_it_runs(queuectl: Queuectl) -> None:
+def test_a_job_enqueues_into_its_own_queue_wherever_it_runs(queuectl: Queuectl) -> None:
     place = queuectl.folder / "elsewhere"
     place.mkdir()
     queuectl.add("--cwd", str(place), "--", PROGRAM, "enqueue", "--id", "child", "true")
@@ -143,7 +143,7 @@ def test_a_secret_that_the_worker_lacks_is_a_failed_attempt(queuectl: Queuectl) 
     assert "TOKEN" in job["last_error"]
 
 
-def test_what_it_leaves_in_the_background_neither_holds_nor_outlives_it(queuectl: Queuectl) -> None:
+def test_background_processes_end_with_their_job(queuectl: Queuectl) -> None:
     job_id = queuectl.add("sleep 300 & echo $! > pid; echo done")
     queuectl.drain()
     assert queuectl.show(job_id)["stdout"] == "done\n"
@@ -164,7 +164,7 @@ def test_a_timeout_ends_the_whole_tree(queuectl: Queuectl) -> None:
     assert event["cause"] == {"kind": "timed_out", "after": 300_000}
 
 
-def test_what_ignores_sigterm_is_killed_after_the_grace(queuectl: Queuectl) -> None:
+def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(queuectl: Queuectl) -> None:
     line = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done"
     job_id = queuectl.add("--max-retries", "0", "--timeout", "300ms", line)
     queuectl.drain("--grace", "300ms")
@@ -172,7 +172,7 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(queuectl: Queuectl) -> N
     assert not alive(int((queuectl.folder / "pid").read_text()))
 
 
-def test_causes_are_told_apart(queuectl: Queuectl) -> None:
+def test_causes_differ(queuectl: Queuectl) -> None:
     commands = {"code": "exit 3", "signal": "kill -KILL $$", "unknown": "no-such-command-here"}
     queuectl.add_all(*({"id": name, "command": line, "max_retries": 0} for name, line in commands.items()))
     queuectl.drain()
@@ -207,7 +207,7 @@ def _unstartable(queuectl: Queuectl) -> dict[str, str]:
     return dict(zip(ids, jobs, strict=True))
 
 
-def test_what_cannot_start_is_a_failed_attempt_and_the_worker_goes_on(queuectl: Queuectl) -> None:
+def test_a_command_that_cannot_start_is_a_failed_attempt(queuectl: Queuectl) -> None:
     jobs = _unstartable(queuectl)
     last = queuectl.add("true")
     done = queuectl.drain()
@@ -245,7 +245,7 @@ def test_a_worker_stays_in_the_folder_that_it_was_started_in(queuectl: Queuectl)
     worker.stop()
 
 
-def test_a_worker_whose_folder_vanished_goes_on(queuectl: Queuectl) -> None:
+def test_a_worker_whose_folder_vanished_continues(queuectl: Queuectl) -> None:
     place = queuectl.folder / "place"
     place.mkdir()
     first = queuectl.add("--cwd", str(place), "rmdir ../place; echo $QUEUECTL_RUN")
@@ -289,7 +289,7 @@ def test_a_bad_pair_or_name_is_refused(queuectl: Queuectl) -> None:
     assert queuectl.position() == 0
 
 
-def test_what_one_job_left_behind_does_not_write_into_the_output_of_the_next(queuectl: Queuectl) -> None:
+def test_leftover_processes_do_not_write_to_the_next_output(queuectl: Queuectl) -> None:
     left = "(trap '' TERM; until [ -e second ]; do sleep 0.05; done; echo from the first) &"
     first = queuectl.add(left)
     second = queuectl.add("touch second; sleep 0.5; echo from the second")

@@ -81,7 +81,7 @@ def test_following_shows_lines_as_they_come_and_ends_with_the_job(queuectl: Queu
     assert (done.code, done.out) == (0, "one\ntwo\n" + "".join(f"{i}\n" for i in range(1, 2001)))
 
 
-def test_following_goes_on_with_the_next_run(queuectl: Queuectl) -> None:
+def test_following_continues_with_the_next_run(queuectl: Queuectl) -> None:
     line = "echo run $QUEUECTL_RUN; until [ -e go ]; do sleep 0.05; done; [ $QUEUECTL_RUN = 2 ]"
     job_id = queuectl.add("--backoff-base", "0.2", line)
     follower = queuectl.start("logs", "--follow", job_id)

@@ -83,7 +83,7 @@ def test_a_cancelled_job_of_a_killed_worker_is_cancelled(queuectl: Queuectl) -> 
     assert not alive(int((queuectl.folder / "child").read_text()))
 
 
-def test_a_worker_that_is_seen_dead_is_not_told_of_as_if_it_lived(queuectl: Queuectl) -> None:
+def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None:
     job_id, waiting = queuectl.add(FIRST_HANGS % ""), queuectl.add("true")
     worker = queuectl.start("run", "--name", "first")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -103,7 +103,7 @@ def test_a_worker_that_is_seen_dead_is_not_told_of_as_if_it_lived(queuectl: Queu
     assert "run 1 was ended\n" in queuectl.ok("history", job_id)
 
 
-def test_a_frozen_worker_loses_its_job_and_changes_nothing_when_it_thaws(queuectl: Queuectl) -> None:
+def test_a_suspended_worker_loses_its_job_and_changes_nothing(queuectl: Queuectl) -> None:
     """Here, where it can be reached, it is killed; elsewhere its late result would be rejected."""
     job_id = queuectl.add(FIRST_HANGS % "")
     frozen = queuectl.start("run", "--lease", "3s", "--name", "frozen")

@@ -3,7 +3,7 @@
 from tests.support.command_line import Queuectl, check_log, complained, eventually
 
 
-def test_the_queue_goes_on_at_the_other_place(queuectl: Queuectl) -> None:
+def test_the_queue_continues_at_the_other_place(queuectl: Queuectl) -> None:
     done, waits = queuectl.add("echo hi"), queuectl.add("--delay", "1h", "echo later")
     queuectl.ok("pause", "mail")
     queuectl("run", "--once")
@@ -34,7 +34,7 @@ def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> N
     assert not (queuectl.folder / "elsewhere.db").exists()
 
 
-def test_what_it_says_to_use_is_for_the_shell(queuectl: Queuectl) -> None:
+def test_advice_is_quoted_for_the_shell(queuectl: Queuectl) -> None:
     queuectl.add("true")
     told = queuectl("migrate", "--to", "from now & on.db")
     there = f"'{queuectl.folder / 'from now & on.db'}'"
@@ -42,7 +42,7 @@ def test_what_it_says_to_use_is_for_the_shell(queuectl: Queuectl) -> None:
     complained(queuectl("enqueue", "true"), 5, f"use --db {there}")
 
 
-def test_what_is_refused_leaves_both_places_as_they_were(queuectl: Queuectl) -> None:
+def test_a_refused_migration_changes_neither_place(queuectl: Queuectl) -> None:
     complained(queuectl("migrate", "--to", "there.db"), 5, "no queue")
     queuectl.add("true")
     complained(queuectl("migrate"), 2, "--to")

@@ -139,7 +139,7 @@ def test_cancel_takes_what_was_named(crowd: Queuectl, flags: str, off: str) -> N
     assert [event["reason"] for event in crowd.events("cancelled")] == ["not today"] * len(gone)
 
 
-def test_of_many_that_are_cancelled_those_that_run_are_ended_by_their_worker(queuectl: Queuectl) -> None:
+def test_running_jobs_cancelled_in_bulk_are_stopped_by_their_worker(queuectl: Queuectl) -> None:
     running, waiting = queuectl.add("touch started; sleep 300"), queuectl.add("true")
     worker = queuectl.start("run", "--once")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -148,7 +148,7 @@ def test_of_many_that_are_cancelled_those_that_run_are_ended_by_their_worker(que
     assert [queuectl.state(each) for each in (running, waiting)] == ["cancelled", "cancelled"]
 
 
-def test_one_that_has_ended_meanwhile_is_left_and_does_not_keep_the_others(crowd: Queuectl) -> None:
+def test_a_job_that_ended_meanwhile_does_not_stop_the_others(crowd: Queuectl) -> None:
     store = open_store(crowd.place, SystemClock())
     try:
         left = Queue(store, "ann@box").cancel_those_that_can(["mail-red", "ended", "red"])
@@ -312,14 +312,14 @@ def test_the_switch_for_all_is_one_of_its_own(queuectl: Queuectl) -> None:
     assert queuectl.state(job_id) == "done"
 
 
-def test_what_is_so_already_is_not_written_again(queuectl: Queuectl) -> None:
+def test_an_unchanged_value_is_not_written_again(queuectl: Queuectl) -> None:
     queuectl.ok("pause", "a")
     before = queuectl.position()
     assert [queuectl(*command).code for command in (("pause", "a"), ("resume", "b"), ("resume",))] == [0, 0, 0]
     assert queuectl.position() == before
 
 
-def test_a_running_worker_heeds_both(queuectl: Queuectl) -> None:
+def test_a_running_worker_obeys_pause_and_resume(queuectl: Queuectl) -> None:
     queuectl.ok("pause", "a")
     worker = queuectl.start("run")
     eventually(lambda: queuectl.json("status")["workers"], "the worker is up")

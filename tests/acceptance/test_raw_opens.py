@@ -55,7 +55,7 @@ def test_the_queues_files_are_opened_by_sqlite_alone(queuectl: Queuectl, command
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
-def test_who_opens_one_of_them_is_seen(queuectl: Queuectl, suffix: str) -> None:
+def test_a_direct_open_of_one_of_them_is_noticed(queuectl: Queuectl, suffix: str) -> None:
     careless = f"from pathlib import Path\nPath(db + '{suffix}').read_bytes()\nos.close(os.open(db, os.O_RDONLY))\n"
     found = raw_opens(queuectl, "list", careless + RUN).splitlines()
     assert len(found) == 2

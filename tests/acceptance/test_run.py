@@ -183,7 +183,7 @@ def test_a_worker_outlasts_a_locked_store(queuectl: Queuectl) -> None:
     assert queuectl.state(job_id) == "done"
 
 
-def test_a_worker_starts_beside_a_locked_store(queuectl: Queuectl) -> None:
+def test_a_worker_starts_while_the_store_is_locked(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     holder = _lock(queuectl)
     try:

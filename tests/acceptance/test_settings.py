@@ -155,7 +155,7 @@ def test_a_bad_value_is_named_with_where_it_comes_from(queuectl: Queuectl, key: 
     complained(queuectl("config", "get", key), 2, variable, ".env")
 
 
-def test_a_negative_number_is_refused_by_the_setting_and_not_as_an_option(queuectl: Queuectl) -> None:
+def test_a_negative_number_is_a_value_and_not_an_option(queuectl: Queuectl) -> None:
     complained(queuectl("config", "set", "max-retries", "-1"), 2, "max-retries", "whole number")
 
 

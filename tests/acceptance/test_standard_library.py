@@ -99,7 +99,7 @@ def test_a_queue_compiles_the_standard_library_as_xargs_does(queuectl: Queuectl)
     assert claims == [(len(sources), len(sources))]
 
 
-def test_a_mended_file_comes_out_of_the_dlq(queuectl: Queuectl) -> None:
+def test_a_repaired_file_comes_out_of_the_dlq(queuectl: Queuectl) -> None:
     file = queuectl.folder / "module.py"
     file.write_text("def f(:\n")
     (job_id,) = queuectl.ok(

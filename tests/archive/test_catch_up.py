@@ -43,7 +43,7 @@ def test_every_change_is_in_the_archive_once_it_is_made(store, path, clock):
     assert is_prefix(path) == store.log.head().position
 
 
-def test_a_claim_leaves_the_database_only_with_a_change_that_waited_for_the_disk(store, path):
+def test_a_claim_is_archived_only_with_a_synced_change(store, path):
     add(store, new("a"))
     [job] = Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)
     store.workers.beat(a_worker())
@@ -77,7 +77,7 @@ def test_files_are_for_their_owner_alone(store, path):
 # ── what others do to it ────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_one_store_left_out_another_makes_up_for(store, path, clock):
+def test_another_store_archives_the_events_that_one_left_out(store, path, clock):
     other = open_store(path, clock, keep=lambda stored: Keeping(archived=False))
     add(store, new("a"))
     add(other, new("b"), new("c"))
@@ -126,7 +126,7 @@ def test_a_segment_whose_header_is_torn_is_begun_again(path, clock, keep):
 
 
 @pytest.mark.parametrize("lose", [shutil.rmtree, lambda folder: os.rename(folder, folder + ".old")])
-def test_an_archive_that_is_taken_away_meanwhile_is_written_anew(store, path, lose):
+def test_a_removed_archive_is_written_again(store, path, lose):
     add(store, new("a"))
     lose(f"{path}.archive")
     add(store, new("b"))
@@ -283,7 +283,7 @@ def test_paranoid_says_that_the_change_is_in_the_database_alone(path, clock):
     store.close()
 
 
-def test_a_sync_that_fails_in_a_folder_that_is_gone_is_said_like_any_other(path, clock, monkeypatch):
+def test_a_failed_sync_of_a_deleted_folder_is_reported(path, clock, monkeypatch):
     store = kept(path, clock, "paranoid")
     add(store, new("a"))
 
@@ -314,7 +314,7 @@ def test_the_levels_of_durability(path, clock, monkeypatch, durability, synchron
 # ── elsewhere ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_archives_in_one_folder_are_apart_and_found_without_being_named_again(tmp_path, clock):
+def test_archives_in_one_folder_stay_separate_and_are_found_again(tmp_path, clock):
     far = str(tmp_path / "far")
     paths = [str(tmp_path / name / "queue.db") for name in ("one", "two")]
     for path in paths:
@@ -379,7 +379,7 @@ def test_a_lost_link_is_refused_until_it_is_put_back(path, tmp_path, clock):
     store.close()
 
 
-def test_an_archive_whose_disk_is_gone_is_not_begun_anew(path, tmp_path, clock, capsys):
+def test_an_archive_on_a_missing_disk_is_not_started_again(path, tmp_path, clock, capsys):
     store = elsewhere(path, clock, str(tmp_path / "far"))
     add(store, new("a"))
     os.rename(tmp_path / "far", tmp_path / "unmounted")
@@ -407,7 +407,7 @@ def with_a_hole(path, clock, part=0.5):
     return len(rows(path))
 
 
-def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, monkeypatch):
+def test_a_hole_in_the_last_segment_is_repaired_after_a_reboot(path, clock, monkeypatch):
     events = with_a_hole(path, clock)
     monkeypatch.setattr(boots, "boot_id", lambda: "another")
     open_store(path, clock).close()
@@ -415,7 +415,7 @@ def test_a_hole_in_the_last_segment_is_mended_after_the_next_boot(path, clock, m
 
 
 @pytest.mark.parametrize("part", [0, 0.3, 1])
-def test_the_first_change_after_a_boot_mends_it_too(path, clock, monkeypatch, part):
+def test_the_first_change_after_a_boot_repairs_it_too(path, clock, monkeypatch, part):
     events = with_a_hole(path, clock, part)
     store = open_store(path, clock)
     monkeypatch.setattr(boots, "boot_id", lambda: "another")
@@ -437,7 +437,7 @@ def test_in_one_boot_the_segment_is_read_whole_once(path, clock, monkeypatch):
     assert len(read) == 1
 
 
-def test_a_database_that_is_behind_gets_nothing_past_a_hole_and_the_archive_keeps_it(path, clock, monkeypatch):
+def test_a_database_behind_its_archive_takes_nothing_past_a_gap(path, clock, monkeypatch):
     store = open_store(path, clock)
     add(store, new("a"))
     store.close()

@@ -26,7 +26,7 @@ def test_a_row_comes_back_as_it_was(row):
     assert read_event(event_line(row)) == row
 
 
-def test_a_line_is_one_json_object_in_the_order_of_the_columns_with_the_data_last():
+def test_a_line_is_json_in_column_order_with_the_data_last():
     line = event_line(ROW)
     assert line.count(b"\n") == 1
     assert list(json.loads(line)) == [
@@ -80,7 +80,7 @@ def test_anything_else_is_not_an_event(change):
         read_event(line)
 
 
-def test_a_header_says_whose_log_it_is_where_it_begins_and_in_an_export_where_it_ends():
+def test_a_header_names_the_log_its_start_and_an_exports_end():
     base, end = Head(0, bytes(32), 0), Head(9, b"e" * 32, 0)
     assert json.loads(header_line("abc", base)) == {
         "queuectl": "log", "format": 1, "log_id": "abc", "base_position": 0, "base_digest": "00" * 32,
@@ -102,6 +102,6 @@ def test_a_header_says_whose_log_it_is_where_it_begins_and_in_an_export_where_it
         (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":2'), "upgrade queuectl"),
     ],
 )
-def test_what_is_no_header_is_refused(line, why):
+def test_a_line_that_is_no_header_is_refused(line, why):
     with pytest.raises(ValueError, match=why):
         read_header(line)

@@ -143,7 +143,7 @@ def a_bad_line(path, clock):
 
 
 @pytest.mark.parametrize("make", [other_events, as_long, another_log, a_bad_line])
-def test_a_database_beside_its_archive_is_read_but_not_written_to(path, clock, make):
+def test_a_diverged_database_is_read_only(path, clock, make):
     make(path, clock)
     before = rows(path)
     lines = [file.read_bytes() for file in segment_files(path)]
@@ -160,7 +160,7 @@ def test_a_database_beside_its_archive_is_read_but_not_written_to(path, clock, m
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
-def test_a_database_that_is_beside_its_archive_meanwhile_is_written_to_no_more(store, path, capsys, ahead):
+def test_a_database_that_diverges_later_becomes_read_only(store, path, capsys, ahead):
     """Its tail vanished under a running process, and others went on."""
     add(store, new("a"), new("b"))
     foreign = segment_files(path)[0].read_bytes().splitlines(keepends=True)[-1]
@@ -187,7 +187,7 @@ def without_its_wal(path):
 
 
 @pytest.mark.parametrize("lose", [missing, emptied, without_its_wal])
-def test_a_lost_database_is_not_begun_anew_beside_its_archive(path, clock, lose):
+def test_a_lost_database_is_not_recreated_next_to_its_archive(path, clock, lose):
     made(path, 1)
     lose(path)
     for _ in range(2):

@@ -28,7 +28,7 @@ def test_a_check_names_it_as_a_problem(queuectl, gone, command):
     assert "queuectl recover" not in done.out + done.err
 
 
-def test_work_goes_on_with_a_warning(queuectl, gone):
+def test_work_continues_with_a_warning(queuectl, gone):
     done = queuectl("enqueue", "--", "true")
     assert done.code == 0
     assert f"the archive at {gone} cannot be reached: mount" in done.err

@@ -95,7 +95,7 @@ def test_with_the_archive_every_event_comes_back_bit_for_bit(whole, damaged, kin
 
 
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind != "two pages swapped"])
-def test_a_damaged_archive_is_made_anew_from_the_database(whole, damaged, kind):
+def test_a_damaged_archive_is_rebuilt_from_the_database(whole, damaged, kind):
     chance = random.Random(kind)
     for number in range(max(1, TRIES // 20)):
         path = damaged(number)
@@ -104,7 +104,7 @@ def test_a_damaged_archive_is_made_anew_from_the_database(whole, damaged, kind):
 
 
 @pytest.mark.parametrize("kind", ["a byte flipped", "ten bytes flipped", "a page zeroed", "garbage"])
-def test_database_and_archive_damaged_in_different_places_make_up_for_each_other(whole, damaged, kind):
+def test_database_and_archive_repair_each_others_damage(whole, damaged, kind):
     chance = random.Random(kind)
     path = damaged()
     DAMAGE[kind](path, chance)
@@ -152,7 +152,7 @@ def tables_follow(path):
     return jobs == expected
 
 
-def test_without_the_archive_pages_that_are_swapped_or_stale_lose_nothing(whole, damaged):
+def test_swapped_or_stale_pages_lose_nothing_without_the_archive(whole, damaged):
     chance = random.Random(2)
     for number in range(5):
         path = damaged(number)
@@ -162,7 +162,7 @@ def test_without_the_archive_pages_that_are_swapped_or_stale_lose_nothing(whole,
         assert rows(path) == whole[1]
 
 
-def test_a_tail_that_is_cut_off_the_wal_is_lost_without_the_archive_and_nothing_else(whole, damaged):
+def test_without_an_archive_only_the_cut_tail_of_the_wal_is_lost(whole, damaged):
     path = damaged()
     shutil.rmtree(f"{path}.archive")
     os.truncate(path + "-wal", os.path.getsize(path + "-wal") // 2)
@@ -183,7 +183,7 @@ def test_an_old_backup_put_back_gets_the_rest(whole, damaged):
     assert report.restored
 
 
-def test_two_branches_the_longer_one_is_kept_and_the_other_is_named_as_lost(whole, damaged):
+def test_of_two_branches_the_longer_is_kept_and_the_other_named(whole, damaged):
     path = damaged()
     remove(path, "-wal")
     os.rename(f"{path}.archive", f"{path}.kept")
@@ -199,7 +199,7 @@ def test_two_branches_the_longer_one_is_kept_and_the_other_is_named_as_lost(whol
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_the_archive_of_another_log_is_put_away_and_nothing_of_it_counts(whole, damaged, tmp_path, linked):
+def test_another_logs_archive_is_moved_away_and_not_used(whole, damaged, tmp_path, linked):
     path, other = damaged(), str(tmp_path / "other.db")
     made(other, 12)
     shutil.rmtree(f"{path}.archive")
@@ -215,7 +215,7 @@ def test_the_archive_of_another_log_is_put_away_and_nothing_of_it_counts(whole, 
     assert is_prefix(other) == len(rows(other))
 
 
-def test_an_archive_of_its_own_is_not_put_away_for_a_wrong_name_in_the_database(whole, damaged):
+def test_its_own_archive_is_kept_when_the_databases_log_id_is_wrong(whole, damaged):
     path = damaged()
     with apsw.Connection(path) as db:
         db.execute("UPDATE meta SET value = ? WHERE key = 'log_id'", ("f" * 32,))
@@ -228,7 +228,7 @@ def test_an_archive_of_its_own_is_not_put_away_for_a_wrong_name_in_the_database(
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_what_was_never_committed_does_not_come_back(damaged, whole, again):
+def test_an_uncommitted_change_does_not_come_back(damaged, whole, again):
     """A transaction so large that SQLite spilled it to the -wal, and its process was killed."""
     path = damaged()
     program = (
@@ -309,7 +309,7 @@ def test_the_old_files_stay(damaged):
     assert [name for name in os.listdir(os.path.dirname(path)) if "recover" in name] == []
 
 
-def test_a_disk_without_room_for_the_copies_is_said_so_and_left_as_it_was(damaged, whole, monkeypatch):
+def test_a_disk_without_room_for_copies_is_reported_and_unchanged(damaged, whole, monkeypatch):
     """Exit code 1 would say that events are lost."""
     path = damaged()
     before = set(os.listdir(os.path.dirname(path)))
@@ -365,7 +365,7 @@ def writer(path, patience):
     return subprocess.Popen([sys.executable, "-c", WRITER, path, str(patience)], stderr=subprocess.PIPE, text=True)
 
 
-def test_who_comes_while_a_database_is_recovered_does_not_write_to_the_old_one(damaged, whole, monkeypatch):
+def test_an_opener_during_a_recovery_does_not_write_to_the_old_file(damaged, whole, monkeypatch):
     path = damaged()
     copied = recovery.back_up
 
@@ -379,7 +379,7 @@ def test_who_comes_while_a_database_is_recovered_does_not_write_to_the_old_one(d
     check_whole(path, whole, recover(path))
 
 
-def test_who_waits_while_a_database_is_recovered_writes_to_the_new_one(damaged, whole, monkeypatch):
+def test_a_process_that_waits_for_a_recovery_writes_to_the_new_file(damaged, whole, monkeypatch):
     path = damaged()
     copied, waiting = recovery.back_up, []
 
@@ -407,7 +407,7 @@ def test_nothing_to_recover(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_plainly_another_programs_is_not_replaced_for_the_archive_beside_it(tmp_path):
+def test_another_programs_file_is_not_replaced_from_an_archive(tmp_path):
     path = str(tmp_path / "queue.db")
     made(path)
     remove(path, "", "-wal", "-shm")

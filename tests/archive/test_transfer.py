@@ -89,7 +89,7 @@ def test_through_a_file(lived, other, tmp_path, name):
     assert other.log.head() == lived.log.head()
 
 
-def test_a_file_that_is_there_is_not_overwritten_and_half_a_file_is_not_left(lived, tmp_path):
+def test_no_file_is_overwritten_and_no_partial_file_is_left(lived, tmp_path):
     (tmp_path / "log").write_text("mine")
     with (
         pytest.raises(UsageError, match="exists"),
@@ -120,7 +120,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_file_that_is_not_whole_is_refused_with_the_line_and_nothing_of_it_is_taken(lines, other, bad):
+def test_an_incomplete_file_is_refused_with_its_line_and_not_imported(lines, other, bad):
     change, why = BAD[bad]
     before = other.log.log_id
     if bad == "a byte changed":
@@ -235,7 +235,7 @@ def test_a_backup_has_one_name_before_anything_waits_for_the_disk(lived, tmp_pat
     assert 2 not in seen
 
 
-def test_where_a_backup_has_no_room_it_is_not_the_queue_that_is_blamed(lived, tmp_path):
+def test_a_backup_without_room_does_not_blame_the_queue(lived, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:

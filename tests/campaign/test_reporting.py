@@ -69,7 +69,7 @@ def test_a_row_names_the_commit(clone: Clone) -> None:
     assert f"`{clone.git('rev-parse', '--short', 'HEAD')}` |" in clone.page.read_text()
 
 
-def test_what_a_long_run_never_met_is_a_fault_of_no_seed(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unmet_point_is_a_fault_of_the_run_and_of_no_seed(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
     clone.sixes = 0
     command.main()
     told = capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_a_short_run_need_not_meet_everything(clone: Clone, monkeypatch: pytest.
     assert command.main() == 0
 
 
-def test_what_a_campaign_writes_itself_is_no_change_of_the_code(clone: Clone) -> None:
+def test_a_campaigns_own_files_are_no_change_of_the_code(clone: Clone) -> None:
     command.main()
     first = clone.page.read_text()
     assert "bad: luck" in (clone.folder / "tests/data/failed_seeds.json").read_text()

@@ -70,7 +70,7 @@ def test_a_run_waits_for_what_the_last_one_left_behind(queuectl: Queuectl) -> No
     eventually(lambda: queuectl.state(job_id) == "done", "the retry runs once the lock is free")
 
 
-def test_a_job_is_done_although_its_background_process_holds_the_output(queuectl: Queuectl) -> None:
+def test_a_job_is_done_while_a_background_process_holds_its_output(queuectl: Queuectl) -> None:
     job_id = queuectl.add("(trap '' TERM; touch left; sleep 300) & while [ ! -e left ]; do sleep 0.05; done; echo hi")
     queuectl.start("run", "--grace", "1m")
     eventually(lambda: queuectl.state(job_id) == "done", "the job is done while its background process lives")

@@ -56,7 +56,7 @@ def test_the_limit_holds_while_the_store_is_locked(queuectl: Queuectl) -> None:
     eventually(lambda: queuectl.state(job_id) == "done", "the job is done", 30)
 
 
-def test_what_a_job_left_behind_is_held_to_the_limit_too(queuectl: Queuectl) -> None:
+def test_leftover_processes_are_held_to_the_output_limit_too(queuectl: Queuectl) -> None:
     queuectl.ok("config", "set", "max-output", "64KiB")
     job_id = queuectl.add("""
         (trap '' TERM; i=0; while [ ! -e stop ]; do
@@ -82,7 +82,7 @@ def test_what_a_job_left_behind_is_held_to_the_limit_too(queuectl: Queuectl) -> 
 
 @pytest.mark.parametrize("kept", [0, LIMIT // 4, LIMIT])
 @pytest.mark.parametrize(("holes", "seen"), [(True, False), (True, True), (False, True)])
-def test_output_that_its_job_takes_back_is_held_to_the_limit_anew(
+def test_truncated_output_counts_towards_the_limit_from_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, holes: bool, seen: bool
 ) -> None:
     """The mark counts what was cut of what the job has left and has written since, not what it took back itself."""

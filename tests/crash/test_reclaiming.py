@@ -87,9 +87,7 @@ def spec(folder: Path) -> Enqueued:
 
 
 @pytest.mark.parametrize("on_a_server", [True, False])
-def test_what_holds_the_lock_below_another_home_is_found_where_the_queue_is_on_a_server(
-    tmp_path: Path, on_a_server: bool
-) -> None:
+def test_a_lock_holder_under_another_home_is_found_on_a_server(tmp_path: Path, on_a_server: bool) -> None:
     """It has left its session, and has no token; on a file, a folder of that name is another queue's."""
     (tmp_path / "place").mkdir()
     folders = [str(tmp_path / home / "267c.output") for home in ("one", "two")]

@@ -90,7 +90,7 @@ def test_a_start_that_fails_for_want_of_a_thread_is_none(
     eventually(runner.ended, "its end")
 
 
-def test_a_command_that_was_started_and_of_which_nobody_was_told_is_killed_with_the_others(
+def test_a_started_but_unrecorded_command_is_killed_too(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, others = a_job(tmp_path, "sleep 300"), {*process.children(os.getpid())}

@@ -31,7 +31,7 @@ def states(queuectl: Queuectl) -> dict[str, str]:
     return {row["name"]: row["state"] for row in queuectl.json("worker", "list")}
 
 
-def test_a_supervisor_replaces_a_worker_that_dies_and_passes_signals_on(queuectl: Queuectl) -> None:
+def test_a_supervisor_replaces_dead_workers_and_forwards_signals(queuectl: Queuectl) -> None:
     supervisor = queuectl.start("worker", "start", "--count", "2", "--name", "pair", "--concurrency", "2")
     eventually(lambda: set(pids(queuectl)) == {"pair.1", "pair.2"}, "both are up")
     first = pids(queuectl)["pair.1"]
@@ -107,7 +107,7 @@ main()
 """A `worker stop` that looks up from asking only when all have heeded it."""
 
 
-def test_who_heeds_a_stop_at_once_is_not_called_lost(queuectl: Queuectl) -> None:
+def test_a_worker_that_stops_at_once_is_not_lost(queuectl: Queuectl) -> None:
     worker = queuectl.start("run", "--name", "quick")
     eventually(lambda: set(pids(queuectl)) == {"quick"}, "it is up")
     stop = queuectl.start_program(sys.executable, "-c", HEEDED, "worker", "stop")
@@ -166,7 +166,7 @@ def test_a_worker_that_dies_while_it_stops_is_not_replaced(queuectl: Queuectl) -
     queuectl.drain()
 
 
-def test_a_supervisor_that_is_stopped_while_it_waits_leaves_no_name_behind(queuectl: Queuectl) -> None:
+def test_a_supervisor_stopped_while_waiting_leaves_no_name(queuectl: Queuectl) -> None:
     supervisor = supervised(queuectl, PATIENT, "--name", "w")
     os.kill(eventually(lambda: pids(queuectl).get("w"), "it is up"), SIGKILL)
     eventually(lambda: states(queuectl) == {"w": "restarting"}, "its supervisor has seen it")
@@ -186,7 +186,7 @@ def test_a_lost_worker_is_not_said_to_have_been_stopped(queuectl: Queuectl) -> N
     assert done.err.splitlines() == ["w is lost: the next worker that runs frees its jobs", "stopped 0 workers"]
 
 
-def test_a_worker_that_was_asked_to_stop_before_it_was_there_claims_nothing(queuectl: Queuectl) -> None:
+def test_a_worker_asked_to_stop_before_it_started_claims_nothing(queuectl: Queuectl) -> None:
     """This process stands for its supervisor, which keeps the name."""
     job_id = queuectl.add("true")
     with closing(open_store(str(queuectl.db), SystemClock())) as store:
@@ -220,7 +220,7 @@ def test_workers_in_the_background_are_started_though_one_has_ended(queuectl: Qu
     eventually(lambda: queuectl.json("worker", "list") == [], "both have ended")
 
 
-def test_workers_in_the_background_that_cannot_start_are_complained_of(queuectl: Queuectl) -> None:
+def test_background_workers_that_cannot_start_are_reported(queuectl: Queuectl) -> None:
     complained(queuectl("worker", "start", "--detach", "--concurrency", "none"), 1, "did not start: see ")
 
 
@@ -327,7 +327,7 @@ def claim_as(queuectl: Queuectl, pid: int) -> None:
     store.close()
 
 
-def test_what_a_shell_had_in_the_background_before_it_became_the_worker_is_left_alone(queuectl: Queuectl) -> None:
+def test_a_shells_background_processes_survive_exec_into_a_worker(queuectl: Queuectl) -> None:
     """No job began it: `sleep 300 & exec queuectl run`."""
     queuectl.add("true")
     script = f"sleep 300 & echo $! > before; exec {PROGRAM} run"

@@ -70,14 +70,14 @@ def retry(factor=0.75, **promises):
     return job.job.spec, event
 
 
-def test_jitter_is_off_unless_asked_for():
+def test_there_is_no_jitter_by_default():
     assert Config({}, {}, {}, dict)["jitter"] is False
     assert (retry()[1].wait, retry()[1].jitter) == (4 * SECOND, None)
 
 
 @settings(deadline=None)
 @given(JITTER, BASES)
-def test_a_jittered_wait_is_recomputed_exactly_from_what_the_log_holds(factor, base):
+def test_a_jittered_wait_is_recomputed_exactly_from_the_log(factor, base):
     spec, event = retry(factor, jitter=True, backoff_base=base)
     logged = msgspec.json.decode(msgspec.json.encode(event), type=RetryScheduled)
     assert logged.jitter == factor
@@ -121,7 +121,7 @@ def test_the_arithmetic_ends_in_the_wait(base, cap, attempts, jitter):
 @settings(deadline=None)
 @given(st.one_of(BASES, st.sampled_from([1.2345678, 999.9999])), st.integers(0, 24 * HOUR), st.integers(1, 12))
 @example(1.2345678, 24 * HOUR, 12)
-def test_whoever_does_the_sum_that_is_shown_gets_the_wait(base, cap, attempts):
+def test_the_arithmetic_shown_gives_the_wait(base, cap, attempts):
     spec = a_job(backoff_base=base, backoff_cap=cap)
     sum_shown, _, result = explain(spec, attempts).partition(" = ")
     assert re.fullmatch(r"[0-9e^., min()+-]+", sum_shown)

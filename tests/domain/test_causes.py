@@ -53,7 +53,7 @@ def test_the_sentence_ends_in_the_last_line_that_the_command_said(stderr, said):
 
 
 @pytest.mark.parametrize("cause", [NotStarted("no shell"), LostWorker("w1")])
-def test_what_an_earlier_text_says_is_not_laid_to_a_run_that_said_nothing(cause):
+def test_a_silent_run_does_not_get_an_earlier_runs_text(cause):
     assert "boom" not in explain_cause(cause, "boom")
 
 

@@ -104,7 +104,7 @@ def minimal(struct):
         "",
     ],
 )
-def test_what_is_no_event_is_refused(data):
+def test_a_line_that_is_no_event_is_refused(data):
     with pytest.raises(msgspec.MsgspecError):
         msgspec.json.decode(data, type=ANY_EVENT)
 
@@ -114,7 +114,7 @@ def test_what_is_no_event_is_refused(data):
 PLACE = (7, "j", 3, START, "ann@box")
 
 
-def test_an_event_is_of_the_first_schema_and_has_no_digest_unless_it_is_said():
+def test_an_event_has_schema_1_and_no_digest_by_default():
     record = RecordedEvent(*PLACE, completed())
     assert (record.type, record.schema, record.digest) == ("completed", 1, b"")
 
@@ -175,7 +175,7 @@ def test_a_base_survives_to_the_last_bit(number):
     assert msgspec.json.decode(msgspec.json.encode(fact), type=Enqueued).backoff_base.hex() == number.hex()
 
 
-def test_what_is_at_its_default_is_not_written():
+def test_default_values_are_not_written():
     assert msgspec.json.encode(completed(3)) == b'{"type":"completed","run":3,"duration":0}'
     assert b"delay" not in msgspec.json.encode(a_job())
 

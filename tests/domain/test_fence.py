@@ -62,7 +62,7 @@ STALE = {
 
 @pytest.mark.parametrize("since", STALE.values(), ids=STALE)
 @pytest.mark.parametrize(("report", "outcome", "duration"), REPORTS, ids=[outcome for _, outcome, _ in REPORTS])
-def test_a_stale_result_is_recorded_with_its_run_and_outcome_and_changes_nothing(since, report, outcome, duration):
+def test_a_stale_result_is_recorded_and_changes_nothing(since, report, outcome, duration):
     job = given(a_job(), claimed(), *since)
     before = job.job
     after = job.when(report).then(ResultRejected(run=1, outcome=outcome, duration=duration))
@@ -183,7 +183,7 @@ def test_a_late_writer_decides_again_and_meets_the_fence(clock, here, there, rep
     assert left == here.store.load(ID)
 
 
-def test_a_late_writer_after_whom_the_job_was_done_twice_does_not_undo_it(here, there):
+def test_a_late_result_does_not_undo_two_completions(here, there):
     enqueue(here)
     (mine,) = carry_out(here, claim("w1"))
     freed_and_claimed_again(there)
@@ -212,7 +212,7 @@ def test_a_late_report_of_a_lost_worker_writes_nothing_at_all(here, there):
     ],
     ids=["succeeds", "fails", "released"],
 )
-def test_a_writer_late_by_a_request_to_cancel_still_is_the_current_run(here, there, report, ends):
+def test_a_cancel_request_does_not_make_a_run_stale(here, there, report, ends):
     enqueue(here)
     (mine,) = carry_out(here, claim("w1"))
     there.cancel([ID], "typo")

@@ -155,12 +155,12 @@ def test_the_machine_takes_a_move_exactly_where_the_table_has_it(state, trigger)
 
 
 @pytest.mark.parametrize(("state", "trigger"), LEGAL)
-def test_a_legal_command_is_recorded_as_its_event_and_leads_where_the_table_says(state, trigger):
+def test_a_legal_command_records_its_event_and_changes_the_state(state, trigger):
     about_to(trigger, state).then(expected(trigger, state)).is_now(LEADS_TO[state, trigger])
 
 
 @pytest.mark.parametrize(("state", "trigger"), REFUSED)
-def test_any_other_command_is_refused_by_name_state_and_what_is_allowed(state, trigger):
+def test_an_illegal_command_is_refused_with_the_moves_allowed(state, trigger):
     verb = "retry" if trigger == "requeue" else trigger
     about_to(trigger, state).refused(
         f"job j is {state}", f"cannot {verb} it", f"(allowed from there: {OFFERED[state]})"
@@ -168,13 +168,13 @@ def test_any_other_command_is_refused_by_name_state_and_what_is_allowed(state, t
 
 
 @pytest.mark.parametrize(("state", "trigger"), FENCED)
-def test_a_result_of_a_job_that_is_not_running_changes_nothing_and_is_recorded(state, trigger):
+def test_a_result_of_an_idle_job_is_recorded_and_changes_nothing(state, trigger):
     outcome = {"complete": "completed", "release": "released"}.get(trigger, "exited")
     about_to(trigger, state).then(ResultRejected(run=1, outcome=outcome)).is_now(state)
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_allowed_from_a_state(state):
+def test_each_state_allows_its_moves(state):
     assert ", ".join(allowed(State(state))) == ALLOWED[state]
 
 
@@ -192,7 +192,7 @@ def test_two_states_have_another_name():
 
 
 @pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
-def test_a_move_event_belongs_to_exactly_one_trigger_and_a_note_to_none(event):
+def test_a_move_event_has_exactly_one_trigger_and_a_note_none(event):
     moves = {type(recorded): trigger for trigger, recorded in RECORDED_AS.items()}
     assert (event in moves) + (event in map(type, NOTES)) + (event is Enqueued) == 1
     found = [move.trigger for move in MOVES if move.event == type_of(event)]
@@ -214,7 +214,7 @@ def test_an_event_is_a_fact_and_folds_from_whatever_state(state, trigger):
     assert {a_job_that_is(state).and_then(RECORDED_AS[trigger]).job.state} == goes_to
 
 
-def test_a_trigger_that_is_no_word_of_the_table_is_an_error_not_a_move():
+def test_an_unknown_trigger_is_an_error():
     with pytest.raises(AttributeError, match="to_done"):
         target(State("pending"), "to_done")
 

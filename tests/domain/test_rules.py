@@ -59,7 +59,7 @@ def test_max_retries_may_follow_the_first_attempt(max_retries, attempts):
     assert attempts_until_buried(max_retries) == (attempts, attempts)
 
 
-def test_three_retries_wait_2_4_and_8_seconds_and_the_fourth_failure_is_buried():
+def test_retries_wait_2_4_and_8_seconds_then_the_job_is_dead():
     job = given(a_job(max_retries=3))
     for run, wait in [(1, 2), (2, 4), (3, 8)]:
         job = job.and_then(claimed(run)).when(fails(run)).then(retried(run, wait * SECOND))
@@ -111,7 +111,7 @@ def test_a_release_costs_no_attempt_and_no_wait():
     job.when(claim()).then(claimed(2)).when(fails(2)).then(buried(2)).is_now("dlq", attempts=1)
 
 
-def test_what_a_run_said_is_kept_with_how_it_ended():
+def test_a_runs_output_is_kept_with_its_end():
     said = {"duration": 7, "stdout": "out", "stderr": "err"}
     given(a_job(), claimed()).when(succeeds(**said)).then(completed(**said)).is_now("done", exit_code=0, **said)
     given(a_job(), claimed()).when(fails(**said)).then(retried(**said)).is_now("pending", exit_code=1, **said)
@@ -119,7 +119,7 @@ def test_what_a_run_said_is_kept_with_how_it_ended():
     last.when(fails(**said)).then(buried(**said)).is_now("dlq", exit_code=1, **said)
 
 
-def test_what_is_left_of_a_lost_worker_s_run_is_kept():
+def test_the_output_of_a_lost_workers_run_is_kept():
     left = {"cause": LostWorker("w1"), "duration": 7, "stdout": "out", "stderr": "err"}
     given(a_job(), claimed()).when(fails(**left)).then(retried(wait=0, **left)).is_now("pending", stdout="out")
     given(a_job(max_retries=0), claimed()).when(fails(**left)).then(buried(**left)).is_now("dlq", stderr="err")
@@ -198,7 +198,7 @@ def test_a_request_to_cancel_does_not_outlive_its_run():
     [[buried(3)], [completed(3)], [Cancelled(run=3)], [buried(3), Purged()]],
     ids=["dlq", "done", "cancelled", "purged"],
 )
-def test_requeueing_starts_the_attempts_anew_but_never_the_runs(ending):
+def test_a_requeue_resets_the_attempts_but_not_the_runs(ending):
     job = given(a_job(max_retries=2), *failures(2), claimed(3), *ending).when(requeue("mended"))
     job = job.then(Requeued(reason="mended"))
     job.is_now("pending", attempts=0, run=3, due_at=job.now - SECOND, finished_at=None, claim=None)
@@ -290,7 +290,7 @@ def test_the_refusal_against_a_holder_word_for_word():
     assert str(caught.value) == "job j: its unique key is held by the live job k"
 
 
-def test_whoever_gives_no_reason_has_none_recorded():
+def test_without_a_reason_none_is_recorded():
     cancelled = given(a_job()).when(Cancel(ID)).then(Cancelled(reason=""))
     cancelled.when(Requeue(ID)).then(Requeued(reason=""))
     cancelled.when(Purge(ID)).then(Purged(reason=""))

@@ -93,7 +93,7 @@ def test_a_sound_history_has_no_finding(steps: list[Step]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_the_rules_decide_is_sound(tmp_path: Path, seed: int) -> None:
+def test_every_decision_is_sound(tmp_path: Path, seed: int) -> None:
     """A random history of every kind of move, decided by the domain's rules and judged by the audit's."""
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock) as store:
@@ -185,7 +185,7 @@ def test_a_finding_says_where_and_how() -> None:
     assert finding == Finding(3, "j", "claim", "claimed by w2, while w1 had run 1")
 
 
-def test_what_was_before_is_only_taken_in() -> None:
+def test_an_earlier_part_of_the_log_is_read_and_not_judged() -> None:
     records = log(*job(claimed(2), claimed(3)))
     assert dict(audit(records).found) == {"run": 1, "claim": 1}
     later = audit(records, since=3)

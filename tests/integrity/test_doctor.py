@@ -66,7 +66,7 @@ def test_a_sqlite_that_can_corrupt(monkeypatch, version):
 
 
 @pytest.mark.parametrize("name", ["data", "data/queue.db", "data/queue.db.archive"])
-def test_what_others_can_write_to(queuectl, name):
+def test_files_that_others_can_write_to_are_found(queuectl, name):
     queuectl.add("true")
     place = queuectl.folder / name
     place.chmod(0o777)
@@ -111,7 +111,7 @@ def test_no_archive_is_a_warning(small):
     assert asked(small)["archive"].level == "warning"
 
 
-def test_an_archive_that_was_taken_away_is_missing_until_the_next_change(queuectl):
+def test_a_removed_archive_is_missing_until_the_next_change(queuectl):
     queuectl.add("true")
     shutil.rmtree(f"{queuectl.db}.archive")
     done = queuectl("doctor")
@@ -146,7 +146,7 @@ def test_pages_that_were_wiped(large):
     assert (found.level, found.mend) == ("problem", "queuectl recover")
 
 
-def test_an_archive_that_is_beside_its_database(tmp_path):
+def test_a_diverged_archive_is_found(tmp_path):
     path = tmp_path / "queue.db"
     with opened(path, archived=True) as store:
         add(store, new("a"))

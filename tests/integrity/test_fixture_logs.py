@@ -53,7 +53,7 @@ def test_it_opens_and_makes_the_tables_it_always_made(name, tmp_path):
     assert derived(tmp_path / "queue.db") == expected
 
 
-def test_the_log_of_this_version_has_every_type_and_is_what_would_be_written_now():
+def test_the_newest_fixture_log_has_every_type_as_written_now():
     assert {row.type for row in read("log-1")} == set(map(type_of, EVENT_TYPES))
     assert read("log-1") == rows(every_type())
     assert read("log-0") == older()

@@ -73,7 +73,7 @@ def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
     assert row["last_error"] == "event 13 of two is damaged (its digest does not match): run `queuectl recover`"
 
 
-def test_its_history_is_told_with_the_damaged_event_in_its_place(damaged):
+def test_its_history_shows_the_damaged_event_in_its_place(damaged):
     told = damaged.ok("history", "one")
     assert "event 3 of one is damaged (its digest does not match)" in told
     assert "moved to the dead-letter queue" in told

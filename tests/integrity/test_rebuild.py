@@ -61,7 +61,7 @@ WRECKS = {
 
 
 @pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
-def test_whatever_was_wrecked_is_named_and_mended(large, statement):
+def test_any_corruption_is_named_and_repaired(large, statement):
     before = tables(large)
     wreck(large, statement)
     with opened(large) as store:
@@ -72,7 +72,7 @@ def test_whatever_was_wrecked_is_named_and_mended(large, statement):
     assert tables(large) == before
 
 
-def test_an_index_that_lies_is_named_and_mended(large):
+def test_a_wrong_index_is_named_and_repaired(large):
     """The rows are right, and who asks by the index does not get them."""
     before = tables(large)
     changed = "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}') WHERE name = 'jobs_claimable'"

@@ -127,7 +127,7 @@ def test_time_that_went_back(small):
         assert damage(verify(store)) == [(12, "time")]
 
 
-def test_what_comes_after_a_damaged_event_of_its_job_is_not_judged(small):
+def test_events_after_a_damaged_one_of_the_same_job_are_not_judged(small):
     wreck(small, "UPDATE events SET actor = 'x' WHERE position = 3")
     assert damage(checked(small)) == [(3, "unreadable")]
 
@@ -221,7 +221,7 @@ def test_lines_in_any_order_are_found_and_end_no_check(tmp_path, seed):
         assert queue.noticed(path)
 
 
-def test_an_event_that_the_log_lacks_is_missing_and_its_line_is_not_wrong(archived):
+def test_an_event_missing_from_the_log_is_reported_but_not_its_line(archived):
     path, _ = archived
     wreck(path, "DELETE FROM events WHERE position = 5")
     assert damage(checked(path, archived=True)) == [(5, "missing"), (6, "unreadable")]

@@ -92,7 +92,7 @@ def world(hosts: Hosts, tmp_path: Path) -> Island:
     return Island(hosts, tmp_path)
 
 
-def test_a_host_that_is_cut_off_ends_its_jobs_before_others_start_them(world: Island) -> None:
+def test_a_disconnected_host_ends_its_jobs_before_others_start_them(world: Island) -> None:
     before = time.time_ns() // 1000
     stuck = world.enqueue(HELD, HELD, LATE, LATE)
     world.island.start_workers(LEASE)
@@ -162,7 +162,7 @@ def test_a_name_is_one_worker_s_whichever_host_it_is_on(world: Island) -> None:
     assert heir.poll() is None
 
 
-def test_a_host_that_goes_while_it_holds_the_log_s_lock_does_not_take_the_queue_with_it(world: Island) -> None:
+def test_a_host_that_dies_with_the_logs_lock_does_not_block_others(world: Island) -> None:
     """The server has to notice, and soon: nobody can write before it does, not even a sign of life."""
     if isinstance(world.island, Neighbour):
         pytest.skip("there is no host here that can go: its line's end on this side would answer for it")

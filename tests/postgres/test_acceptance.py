@@ -19,13 +19,13 @@ ABOUT_FILES = {
 ABOUT_A_FILE = {
     "test_a_bulk_purge_takes_what_it_can_and_names_what_it_left": "damages a file",
     "test_the_queue_its_export_and_its_archive_have_one_verdict": "reads a segment that stands beside the file",
-    "test_what_is_refused_leaves_both_places_as_they_were": "two files",
+    "test_a_refused_migration_changes_neither_place": "two files",
     "test_cwd_is_where_it_was_enqueued": "--db PATH",
     "test_a_url_and_a_path_are_the_same_queue": "--db PATH",
     "test_a_worker_outlasts_a_locked_store": "holds a file's lock",
-    "test_a_worker_starts_beside_a_locked_store": "holds a file's lock",
+    "test_a_worker_starts_while_the_store_is_locked": "holds a file's lock",
     "test_the_database_has_its_layers_too": "QUEUECTL_DB of .env",
-    "test_what_it_enqueues_goes_into_its_own_queue_wherever_it_runs": "paths, also relative ones",
+    "test_a_job_enqueues_into_its_own_queue_wherever_it_runs": "paths, also relative ones",
 }
 
 

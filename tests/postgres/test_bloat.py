@@ -72,7 +72,7 @@ def test_a_claim_does_not_read_past_all_that_was_claimed(
         again.close()
 
 
-def test_what_is_enqueued_for_a_moment_that_has_passed_comes_first(queue: Queue, url: str) -> None:
+def test_a_job_enqueued_for_the_past_comes_first(queue: Queue, url: str) -> None:
     queue.enqueue([NewJob(a_spec()) for _ in range(3)])
     queue.store.tables.claimable((), 1, queue.store.log.now())
     queue.enqueue([NewJob(a_spec(at=1), "early")])

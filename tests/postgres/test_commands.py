@@ -86,7 +86,7 @@ def test_an_export_comes_back(queuectl: OnServer) -> None:
     complained(queuectl("import", file, env=there), 4, "not empty")
 
 
-def test_what_the_server_has_lost_comes_back_from_the_archive(queuectl: OnServer) -> None:
+def test_events_lost_by_the_server_come_back_from_the_archive(queuectl: OnServer) -> None:
     """As after a restore of an older backup: the archive on this machine has the rest."""
     lived(queuectl)
     before, schema = queuectl.json("head"), queuectl.url.rpartition("=")[2]
@@ -102,19 +102,19 @@ def test_what_the_server_has_lost_comes_back_from_the_archive(queuectl: OnServer
 
 
 @pytest.mark.parametrize(("more", "told"), [("", True), ("&password=horse", False)])
-def test_a_job_is_told_of_its_queue_but_no_password(queuectl: OnServer, more: str, told: bool) -> None:
+def test_a_job_gets_its_queues_url_without_the_password(queuectl: OnServer, more: str, told: bool) -> None:
     job_id = queuectl.add('echo "[$QUEUECTL_DB]"')
     queuectl.drain(env={"QUEUECTL_DB": queuectl.url + more})
     assert queuectl.ok("logs", job_id) == (f"[{queuectl.url}]" if told else "[]")
 
 
-def test_what_does_not_fit_into_a_socket_is_sent_all_the_same(queuectl: OnServer) -> None:
+def test_data_larger_than_a_socket_buffer_is_sent(queuectl: OnServer) -> None:
     """Megabytes in one exchange: who only waited for answers, with the end of it unsent, would wait for ever."""
     job = json.dumps({"command": "true", "tags": {"large": "\x01" * 60_000}})
     assert len(queuectl.ok("enqueue", "--file", "-", stdin=f"{job}\n" * 9).splitlines()) == 9
 
 
-def test_a_worker_elsewhere_is_not_lost_because_its_machine_has_this_one_s_name(queuectl: OnServer) -> None:
+def test_a_remote_worker_with_our_host_name_is_not_lost(queuectl: OnServer) -> None:
     queuectl.ok("enqueue", "true")
     with closing(open_store(queuectl.url, SystemClock())) as store:
         store.workers.beat(a_worker("there", host=os.uname().nodename, boot_id="there"))
@@ -198,7 +198,7 @@ def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypat
         assert signs(store)["dead rows"].mend == f"VACUUM {url.rpartition('=')[2]}.jobs"
 
 
-def test_who_waits_for_a_lock(postgres, places, url, monkeypatch):
+def test_a_writer_waits_for_a_lock(postgres, places, url, monkeypatch):
     one, other = places.open(url), places.open(url)
     assert signs(one)["waiting"].what == "0 of us wait for a lock"
     waiting = Thread(target=lambda: add(other, new("a")))
@@ -218,7 +218,7 @@ def changed(queuectl: OnServer, old: str, new_text: str) -> None:
         connection.execute("ALTER TABLE events ENABLE TRIGGER USER")
 
 
-def test_what_helps_against_damage_on_a_server_is_said_and_helps(queuectl: OnServer) -> None:
+def test_the_advice_for_damage_on_a_server_works(queuectl: OnServer) -> None:
     lived(queuectl)
     head, folder = queuectl.json("head"), next(queuectl.home.glob("*.archive"))
     changed(queuectl, "echo hi", "echo no")
@@ -235,7 +235,7 @@ def test_what_helps_against_damage_on_a_server_is_said_and_helps(queuectl: OnSer
     changed(queuectl, "echo no", "echo hi")
 
 
-def test_what_helps_against_a_damaged_archive_of_a_server_is_said_and_helps(queuectl: OnServer) -> None:
+def test_the_advice_for_a_servers_damaged_archive_works(queuectl: OnServer) -> None:
     lived(queuectl)
     folder = next(queuectl.home.glob("*.archive"))
     segment = next(folder.glob("*.ndjson"))

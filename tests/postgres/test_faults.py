@@ -62,7 +62,7 @@ def test_a_connection_that_was_cut_is_made_again(fragile, store):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_what_a_cut_transaction_did_is_gone(fragile, store, when):
+def test_a_cut_transaction_leaves_nothing(fragile, store, when):
     def broken_off() -> None:
         with store.writer.transaction():
             if when == "after":
@@ -114,7 +114,7 @@ def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
     check(store)
 
 
-def test_when_the_server_cannot_be_asked_either_nobody_is_told_to_try_again(fragile, store, monkeypatch):
+def test_no_retry_is_advised_when_the_server_cannot_answer(fragile, store, monkeypatch):
     """The job would be there twice."""
 
     def lose(*statements: str) -> None:
@@ -134,7 +134,7 @@ def test_when_the_server_cannot_be_asked_either_nobody_is_told_to_try_again(frag
     assert store.log.head().position == 1
 
 
-def test_a_sign_of_life_that_did_not_arrive_is_none(fragile, store):
+def test_a_heartbeat_that_did_not_arrive_is_none(fragile, store):
     """There is no event to look for: a worker that took it for given would outlive its lease."""
     add(store, new("a"))
     losing_the_answer(store, lambda *statements: cut(fragile, store))
@@ -151,7 +151,7 @@ def take_every_connection(server: Server, others: ExitStack) -> None:
             others.enter_context(psycopg.connect(server.url()))
 
 
-def test_without_a_connection_to_be_had_the_store_is_busy_and_comes_back(fragile, store):
+def test_without_a_connection_the_store_is_busy_and_recovers(fragile, store):
     add(store, new("a"))
     url = fragile.url().replace("postgres@", "plain@")
     fragile.ask("CREATE ROLE plain LOGIN")
@@ -182,7 +182,7 @@ def test_a_server_that_is_away_is_busy_until_it_is_back(fragile, store):
     check(store)
 
 
-def test_who_waits_for_the_lock_too_long_is_told_so(fragile, store):
+def test_waiting_too_long_for_the_lock_is_an_error(fragile, store):
     impatient = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock(), 50_000)
     try:
         with store.writer.transaction():
@@ -194,7 +194,7 @@ def test_who_waits_for_the_lock_too_long_is_told_so(fragile, store):
         impatient.close()
 
 
-def test_who_is_frozen_in_a_transaction_does_not_hold_the_lock_for_ever(fragile, store, monkeypatch):
+def test_a_client_suspended_in_a_transaction_loses_the_lock(fragile, store, monkeypatch):
     usual = f"idle_in_transaction_session_timeout = {postgres_link.IDLE_IN_TRANSACTION}"
     monkeypatch.setattr(
         postgres_link, "_SETTLE", postgres_link._SETTLE.replace(usual, "idle_in_transaction_session_timeout = 300")

@@ -15,7 +15,7 @@ def allowed(postgres, role, database):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_table_that_is_made_anew_keeps_its_grants(postgres, places, damage):
+def test_a_rebuilt_table_keeps_its_grants(postgres, places, damage):
     database, role = postgres.new_database(), 'a "role'
     quoted = f'"{role.replace(chr(34), chr(34) * 2)}"'
     store = places.open(postgres.url(database))

@@ -174,7 +174,7 @@ def test_redaction_alone_is_let_through(places):
     assert [row.data for row in stored(store)] == [None, None]
 
 
-def test_what_postgres_cannot_keep_is_refused_in_a_sentence(places):
+def test_text_that_postgres_cannot_store_is_refused(places):
     store = places.new_store()
     with pytest.raises(StoreError, match="NUL"):
         add(store, new("a", command="nul \0"))
@@ -293,7 +293,7 @@ def processes() -> list[str]:
     return found
 
 
-def test_a_parameter_that_is_not_known_is_named_but_no_part_of_a_password():
+def test_an_unknown_parameter_is_named_without_the_password():
     with pytest.raises(UsageError, match=r"a parameter that is not known: shcema \(the schema is schema=NAME\)"):
         open_store(f"postgresql://ann:{SECRET}@host/db?shcema=x", None)
     with pytest.raises(UsageError) as refusal:

@@ -120,7 +120,7 @@ def check(store: Store) -> None:
 # ── hints ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_others_add_is_hinted_at_and_what_one_adds_oneself_is_not(places, url):
+def test_notifications_come_for_the_jobs_of_others_only(places, url):
     one, other = places.open(url), places.open(url)
     hints = one.workers.hints()
     add(one, new("mine"))

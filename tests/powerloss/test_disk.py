@@ -19,11 +19,11 @@ def contents(*steps: Step) -> set[bytes | None]:
     return {files["/d/f"] for files in after_cuts(*MADE, *steps)}
 
 
-def test_what_was_synced_is_there() -> None:
+def test_synced_writes_survive() -> None:
     assert contents(Write(1, 0, OLD), Truncate(1, 100), Write(1, 100, NEW), Sync(1)) == {OLD[:100] + NEW}
 
 
-def test_what_was_not_synced_is_there_or_not_and_overtakes_what_came_before() -> None:
+def test_unsynced_writes_survive_or_not_in_any_order() -> None:
     found = contents(Write(1, 0, OLD * 2), Sync(1), Write(1, 0, NEW), Write(1, SECTOR, NEW))
     assert {OLD + OLD, OLD + NEW, NEW + OLD, NEW + NEW} <= found
 

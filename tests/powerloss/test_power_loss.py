@@ -132,7 +132,7 @@ def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], Store]]:
         yield lambda: open_store(path, SettableClock())
 
 
-def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], Store], tmp_path: Path) -> None:
+def test_the_next_opener_after_a_failed_sync_restarts_the_wal(queue: Callable[[], Store], tmp_path: Path) -> None:
     mark, wal = tmp_path / "queue.db.unsynced", tmp_path / "queue.db-wal"
     before = wal.read_bytes()
     assert mark.exists()
@@ -142,7 +142,7 @@ def test_who_comes_after_a_failed_sync_begins_the_wal_anew(queue: Callable[[], S
     assert not mark.exists()
 
 
-def test_who_has_seen_a_sync_fail_begins_the_wal_anew_before_it_goes(tmp_path: Path, trouble: Syncs) -> None:
+def test_a_process_that_saw_a_failed_sync_restarts_the_wal_at_close(tmp_path: Path, trouble: Syncs) -> None:
     mark, path = tmp_path / "queue.db.unsynced", str(tmp_path / "queue.db")
     with recording(trouble) as recorder, closing(open_store(path, SettableClock())) as store:
         trouble.bad = True
@@ -154,7 +154,7 @@ def test_who_has_seen_a_sync_fail_begins_the_wal_anew_before_it_goes(tmp_path: P
         assert not mark.exists()
 
 
-def test_nobody_vouches_for_a_change_whose_sync_failed_before_the_disk_is_well(tmp_path: Path, trouble: Syncs) -> None:
+def test_an_unsynced_change_is_not_confirmed_until_the_disk_recovers(tmp_path: Path, trouble: Syncs) -> None:
     """Who opens the queue next meets it in the -wal."""
     path = str(tmp_path / "queue.db")
     with recording(trouble) as recorder:
@@ -179,18 +179,14 @@ def _end(store: Store) -> int:
     return end.position if end else 0
 
 
-def test_who_only_reads_after_a_failed_sync_has_begun_the_wal_anew_too(
-    queue: Callable[[], Store], tmp_path: Path
-) -> None:
+def test_a_reader_after_a_failed_sync_restarts_the_wal_too(queue: Callable[[], Store], tmp_path: Path) -> None:
     wal = tmp_path / "queue.db-wal"
     before = wal.read_bytes()
     with closing(queue()):
         assert wal.read_bytes()[:32] not in (before[:32], b"")
 
 
-def test_a_queue_that_is_being_read_takes_no_change_before_the_wal_is_begun_anew(
-    queue: Callable[[], Store], tmp_path: Path
-) -> None:
+def test_with_a_reader_no_change_comes_before_the_wal_restarts(queue: Callable[[], Store], tmp_path: Path) -> None:
     reader = apsw.Connection(str(tmp_path / "queue.db"))
     reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
     with closing(queue()) as store:
@@ -220,7 +216,7 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Live]:
     return with_methods
 
 
-def test_fast_durability_loses_what_someone_was_told_of() -> None:
+def test_fast_durability_loses_acknowledged_events() -> None:
     assert run(STATES, 0, partial(record, durability="fast")).of_kind(LOST)
 
 

@@ -107,7 +107,7 @@ def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
 
 
 @needs_root
-def test_a_database_that_someone_else_names_is_no_matter_where_a_flag_names_one(queuectl: Queuectl) -> None:
+def test_a_flag_overrides_a_database_that_someone_else_names(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_text("QUEUECTL_DB=theirs.db\n")
     give_away(queuectl.folder, ".env")
     complained(queuectl("enqueue", "true"), 2, ".env belongs to another user")
@@ -129,7 +129,7 @@ def test_no_queue_is_made_in_a_folder_of_someone_else(queuectl: Queuectl) -> Non
     assert list(place.iterdir()) == []
 
 
-def test_who_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_owners_that_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, me = str(tmp_path / "queue.db"), os.geteuid()
     store = open_store(path, SystemClock())
     add(store, new("a"))

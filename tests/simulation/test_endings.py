@@ -92,7 +92,7 @@ def test_the_timeout_counts_from_the_start_of_the_command() -> None:
     assert lasted(driver, "a") >= 5
 
 
-def test_what_fell_due_during_a_slow_tick_is_not_put_off() -> None:
+def test_a_job_due_during_a_slow_round_is_not_delayed() -> None:
     driver = Driver()
     driver.add_worker(grace=2 * SECOND, lease=30 * SECOND)
     driver.enqueue("a", STUBBORN, timeout=3 * SECOND, max_retries=0)
@@ -105,7 +105,7 @@ def test_what_fell_due_during_a_slow_tick_is_not_put_off() -> None:
     assert killed < told + 2.1
 
 
-def test_a_background_process_is_told_to_end_with_its_command_and_then_killed() -> None:
+def test_a_background_process_gets_sigterm_and_then_sigkill() -> None:
     driver = Driver()
     driver.add_worker(grace=10 * SECOND)
     driver.enqueue("a", Script(background=FOR_EVER, background_obeys=False))
@@ -145,7 +145,7 @@ def test_a_cancelled_command_that_exits_0_because_of_it_is_cancelled() -> None:
     assert driver.history("a")[-2:] == ["cancel_requested", "cancelled"]
 
 
-def test_a_completion_that_comes_before_the_cancel_is_heeded_wins() -> None:
+def test_a_completion_before_the_cancel_is_handled_wins() -> None:
     driver = Driver()
     driver.add_worker()
     driver.enqueue("a", Script(lasts=SECOND // 2))
@@ -212,7 +212,7 @@ def test_a_worker_is_stopped_from_another_terminal() -> None:
     assert not process.alive
 
 
-def test_a_command_that_had_ended_before_the_second_stop_is_not_run_again() -> None:
+def test_a_command_that_ended_before_the_second_stop_is_not_repeated() -> None:
     driver = Driver()
     process = driver.add_worker()
     driver.enqueue("a", Script(lasts=SECOND))
@@ -224,7 +224,7 @@ def test_a_command_that_had_ended_before_the_second_stop_is_not_run_again() -> N
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-def test_what_each_job_left_behind_has_a_grace_period_of_its_own() -> None:
+def test_each_jobs_leftovers_have_their_own_grace_period() -> None:
     driver = Driver()
     driver.add_worker(grace=10 * SECOND, slots=2)
     driver.enqueue("a", Script(background=FOR_EVER, background_obeys=False))

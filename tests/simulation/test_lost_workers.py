@@ -42,7 +42,7 @@ def with_a_lost_job(**options: object) -> tuple[Driver, WorkerProcess]:
     return driver, lost
 
 
-def test_the_job_of_a_worker_that_is_seen_dead_is_free_within_2_seconds() -> None:
+def test_a_visibly_dead_workers_job_is_free_within_2_seconds() -> None:
     driver, lost = with_a_lost_job()
     lost.alive = False
     assert freed_after(driver, "a") < 2
@@ -88,7 +88,7 @@ def test_the_job_of_a_silent_worker_is_free_when_its_lease_is_over() -> None:
 
 
 @pytest.mark.parametrize(("finder", "at_least", "at_most"), [(1, 0, 2), (2, 18, 24)])
-def test_another_user_s_job_on_a_shared_store_is_free_when_its_lease_is_over(
+def test_another_users_job_is_free_when_its_lease_expires(
     monkeypatch: pytest.MonkeyPatch, finder: int, at_least: float, at_most: float
 ) -> None:
     """Its processes could not be found by whoever frees it: the first user's next worker can, and has the lease."""
@@ -110,7 +110,7 @@ def test_where_a_process_cannot_be_seen_the_lease_decides() -> None:
     assert 15 < freed_after(driver, "a") < 25
 
 
-def test_what_holds_the_lock_out_of_reach_holds_the_job() -> None:
+def test_a_lock_holder_out_of_reach_blocks_the_job() -> None:
     driver, lost = with_a_lost_job(namespace=2, lease=20 * SECOND)
     lost.alive = False
     driver.run(90)
@@ -126,7 +126,7 @@ def test_a_worker_that_beats_keeps_its_job() -> None:
 
 
 @pytest.mark.parametrize(("version", "listed"), [(1, True), (2, True), (2, False)])
-def test_a_damaged_job_of_a_lost_worker_is_nobodys_and_its_processes_are_gone(version: int, listed: bool) -> None:
+def test_a_lost_workers_damaged_job_is_unclaimed_and_its_tree_killed(version: int, listed: bool) -> None:
     """Also when the damaged event is the claim that says whose it was, and nobody has its worker's name any more."""
     driver, lost = with_a_lost_job(lease=20 * SECOND)
     store = driver.store
@@ -141,7 +141,7 @@ def test_a_damaged_job_of_a_lost_worker_is_nobodys_and_its_processes_are_gone(ve
     assert not driver.user.unfinished(())
 
 
-def test_whoever_sets_the_wall_clock_takes_no_job_from_a_worker_of_another_host() -> None:
+def test_setting_the_wall_clock_takes_no_job_from_another_host() -> None:
     driver = Driver(hosts=2)
     driver.add_worker(lease=30 * SECOND)
     driver.enqueue("a", LONG)
@@ -154,7 +154,7 @@ def test_whoever_sets_the_wall_clock_takes_no_job_from_a_worker_of_another_host(
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-def test_the_job_of_a_host_that_is_gone_is_free_when_its_lease_is_over() -> None:
+def test_the_job_of_a_dead_host_is_free_when_its_lease_expires() -> None:
     driver = Driver(hosts=2)
     driver.add_worker(lease=20 * SECOND)
     driver.enqueue("a", LONG, SHORT)
@@ -165,7 +165,7 @@ def test_the_job_of_a_host_that_is_gone_is_free_when_its_lease_is_over() -> None
     assert 15 < freed_after(driver, "a") < 25
 
 
-def test_all_jobs_of_a_lost_worker_are_free_whose_name_another_has_now() -> None:
+def test_a_lost_workers_jobs_are_freed_although_its_name_is_reused() -> None:
     """Each was claimed at a moment of its own, and the row by which they were known is gone."""
     driver = Driver(hosts=2)
     lost = driver.add_worker(lease=20 * SECOND, slots=2)
@@ -178,7 +178,7 @@ def test_all_jobs_of_a_lost_worker_are_free_whose_name_another_has_now() -> None
     assert driver.run_until(lambda: all(driver.state(job_id) == "done" for job_id in "ab"), 60)
 
 
-def test_a_worker_whose_name_another_took_claims_no_more_and_ends_its_jobs_before_their_lease(
+def test_a_worker_that_lost_its_name_stops_within_its_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It slept, was taken for dead, and came back to a row that is not its own: none of its beats counts any more."""
@@ -211,7 +211,7 @@ def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:
     assert freed_after(driver, "a") < 2
 
 
-def test_a_worker_that_is_paused_for_less_than_its_lease_keeps_its_job() -> None:
+def test_a_worker_suspended_within_its_lease_keeps_its_job() -> None:
     driver, lost = with_a_lost_job(lease=30 * SECOND)
     pause(driver, lost)
     driver.run(20)
@@ -289,7 +289,7 @@ def test_a_worker_that_comes_back_keeps_what_it_claims_then(where: str) -> None:
     assert driver.history("b") == ["enqueued", "claimed"]
 
 
-def test_a_worker_that_is_killed_between_claim_and_start_holds_nothing_up() -> None:
+def test_a_worker_killed_between_claim_and_start_blocks_nothing() -> None:
     driver = Driver()
     lost = driver.add_worker(lease=5 * SECOND)
     driver.enqueue("a", SHORT)
@@ -304,7 +304,7 @@ def test_a_worker_that_is_killed_between_claim_and_start_holds_nothing_up() -> N
     assert driver.history("a")[:4] == ["enqueued", "claimed", "retry_scheduled", "claimed"]
 
 
-def test_the_leftovers_of_a_dead_worker_do_not_hold_their_job_for_ever() -> None:
+def test_a_dead_workers_leftovers_do_not_block_their_job_for_ever() -> None:
     driver = Driver()
     lost = driver.add_worker()
     driver.enqueue("a", Script(cause=Exited(1), background=FOR_EVER, background_obeys=False), SHORT)
@@ -324,7 +324,7 @@ def test_a_lost_worker_is_forgotten_and_the_log_says_so() -> None:
     assert driver.history(f"$worker:{lost.row.name}") == ["worker_started", "worker_lost"]
 
 
-def test_a_machine_that_has_this_one_s_name_is_not_this_one_before_its_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_with_our_name_and_another_boot_id_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clones of a virtual machine, containers on two machines: its worker lives, and beats."""
     driver = Driver(hosts=2)
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)

@@ -56,7 +56,7 @@ def test_a_store_that_is_often_busy_loses_no_result(often: float) -> None:
     assert [driver.history(job_id) for job_id in JOBS] == [["enqueued", "claimed", "completed"]] * len(JOBS)
 
 
-def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_and_its_end_are_reported_once_each(caplog: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     driver.add_worker(drain=True)
     driver.enqueue("a", Script(lasts=20 * SECOND))
@@ -72,7 +72,7 @@ def test_a_store_that_is_away_is_told_of_once_and_so_is_its_return(caplog: pytes
     assert driver.history("a")[-1] == "completed"
 
 
-def test_nothing_is_told_of_a_store_that_is_away_for_less_than_5_s(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_of_less_than_5_s_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     driver.add_worker()
     caplog.set_level(logging.INFO, "queuectl.worker")
@@ -84,7 +84,7 @@ def test_nothing_is_told_of_a_store_that_is_away_for_less_than_5_s(caplog: pytes
     assert [record.getMessage() for record in caplog.records if "store" in record.getMessage()] == []
 
 
-def test_a_result_waits_for_a_store_that_is_locked_for_longer_than_the_lease() -> None:
+def test_a_result_waits_for_a_store_locked_longer_than_the_lease() -> None:
     driver = Driver()
     process = driver.add_worker(lease=10 * SECOND)
     driver.enqueue("a", Script(lasts=SECOND))
@@ -98,7 +98,7 @@ def test_a_result_waits_for_a_store_that_is_locked_for_longer_than_the_lease() -
     assert process.alive
 
 
-def test_workers_that_a_locked_store_kept_from_beating_are_not_lost_for_that() -> None:
+def test_workers_without_heartbeats_in_a_locked_store_are_not_lost() -> None:
     driver = Driver()
     workers = [driver.add_worker(lease=5 * SECOND), driver.add_worker(lease=5 * SECOND)]
     for job_id in "ab":
@@ -154,7 +154,7 @@ def test_a_result_whose_commit_was_reported_as_failed_lands_once() -> None:
     assert process.alive
 
 
-def test_a_claim_whose_commit_was_reported_as_failed_is_given_back_and_nobody_was_lost() -> None:
+def test_a_claim_whose_commit_seemed_to_fail_is_released() -> None:
     driver = Driver()
     driver.add_worker()
     driver.run(0.1)
@@ -241,7 +241,7 @@ def shared_store(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)
 
 
-def test_where_other_machines_may_run_it_again_a_job_is_killed_before_its_lease_is_over(
+def test_on_a_shared_store_a_job_is_killed_before_its_lease_expires(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = Driver()
@@ -261,7 +261,7 @@ def test_where_other_machines_may_run_it_again_a_job_is_killed_before_its_lease_
     assert process.alive
 
 
-def test_what_ended_by_itself_while_the_store_was_away_is_recorded_as_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_ended_during_an_outage_is_recorded_as_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     shared_store(driver, monkeypatch)
     driver.add_worker(lease=20 * SECOND)
@@ -274,7 +274,7 @@ def test_what_ended_by_itself_while_the_store_was_away_is_recorded_as_it_ended(m
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-def test_what_is_killed_while_a_beat_hangs_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_killed_during_a_hung_heartbeat_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's thread hangs in the store; its lifeline kills, and then the beat is answered after all."""
     driver = Driver()
     shared_store(driver, monkeypatch)
@@ -294,7 +294,7 @@ def test_what_is_killed_while_a_beat_hangs_costs_no_attempt(monkeypatch: pytest.
     assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
 
 
-def test_a_worker_without_a_lifeline_claims_nothing_and_is_not_said_to_have_started(
+def test_a_worker_without_a_lease_watchdog_claims_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = Driver()
@@ -319,7 +319,7 @@ def test_a_worker_without_a_lifeline_claims_nothing_and_is_not_said_to_have_star
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-def test_on_one_machine_a_job_outlives_its_lease_while_the_store_is_locked() -> None:
+def test_on_one_host_a_job_outlives_its_lease_in_a_locked_store() -> None:
     driver = Driver()
     driver.add_worker(lease=20 * SECOND)
     driver.enqueue("a", Script(lasts=100 * SECOND))

@@ -102,7 +102,7 @@ def test_a_pause_holds_for_a_worker_that_knows_who_is_next() -> None:
     assert "claimed" not in [record.type for record in driver.store.log.records(after=before)]
 
 
-def test_a_due_job_that_is_held_up_by_its_own_processes_does_not_keep_workers_busy() -> None:
+def test_a_blocked_due_job_does_not_make_workers_spin() -> None:
     driver = Driver()
     driver.add_worker(grace=10 * SECOND)
     driver.add_worker(grace=10 * SECOND)

@@ -64,7 +64,7 @@ def test_the_resulting_jobs_come_back_in_order(store):
     assert add(store, more(jobs[0], claimed())) == [store.log.load("b")]
 
 
-def test_a_change_without_events_gives_its_job_back_and_writes_nothing(store):
+def test_a_change_without_events_returns_its_job_and_writes_nothing(store):
     [job] = add(store, new("a"))
     before = everything(store)
     assert add(store, more(job)) == [job]
@@ -105,7 +105,7 @@ def test_an_event_is_recorded_at_the_clocks_time(store, clock):
     assert store.log.now() == START + 123_457
 
 
-def test_the_logs_time_never_goes_back_and_a_wall_clock_that_is_behind_is_noted(store, clock):
+def test_log_time_never_goes_back_and_a_late_wall_clock_is_noted(store, clock):
     add(store, new("a"))
     clock.turn(-HOUR)
     add(store, new("b"))
@@ -239,7 +239,7 @@ def test_nothing_of_a_batch_is_written_when_one_change_conflicts(lived_in, confl
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS)
-def test_a_conflict_inside_a_transaction_leaves_what_else_the_transaction_did(lived_in, conflict):
+def test_a_conflict_keeps_the_rest_of_its_transaction(lived_in, conflict):
     with lived_in.writer.transaction():
         add(lived_in, new("before"))
         with pytest.raises(VersionConflictError):

@@ -94,7 +94,7 @@ def test_the_limit_goes_across_priorities_and_queues(store):
         assert due(store, limit=limit) == expected[:limit]
 
 
-def test_what_is_not_due_waits_and_holds_nobody_up(store, clock):
+def test_a_job_not_due_waits_and_blocks_no_other(store, clock):
     add(store, new("later", priority=9, delay=5 * SECOND), new("now"))
     assert due(store) == ["now"]
     clock.advance(5 * SECOND - 1)
@@ -204,7 +204,7 @@ def test_as_many_as_asked_for_in_order(store):
     assert take(store, 9) == []
 
 
-def test_what_cannot_be_reserved_is_passed_over_and_others_are_taken(store):
+def test_jobs_that_cannot_be_locked_are_skipped(store):
     add(store, *(new(str(i), priority=-(i // 3)) for i in range(9)))
     asked = []
 
@@ -258,7 +258,7 @@ def test_two_stores_on_one_log_take_turns(shared, url):
     ]
 
 
-def test_who_comes_second_waits_and_takes_the_next(shared, url):
+def test_the_second_claimer_waits_and_takes_the_next_job(shared, url):
     one, other = shared.open(url), shared.open(url)
     add(one, new("first"), new("second"))
     taken = []

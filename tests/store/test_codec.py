@@ -31,7 +31,7 @@ def refusal(row, error=DamagedEventError):
 
 
 @pytest.mark.parametrize("event", [a_spec(), retried(cause=Exited(7), stdout="é"), buried()])
-def test_what_is_sealed_comes_back(event):
+def test_a_sealed_event_can_be_read_back(event):
     row = codec.seal(recorded(event), SALT, BEFORE)
     assert codec.decode(row, BEFORE) == codec.decode(tuple(row), BEFORE) == recorded(event, digest=row.digest)
 
@@ -41,7 +41,7 @@ def test_the_digest_is_that_of_the_published_form():
     assert codec.digest_of(sealed(), BEFORE) == sealed().digest
 
 
-def test_what_has_no_digest_is_damaged():
+def test_an_event_without_a_digest_is_damaged():
     with pytest.raises(DamagedEventError, match=r"^event 1 of a is damaged \('utf-8' codec can't encode"):
         codec.digest_of(sealed()._replace(data="\ud800"), BEFORE)
 
@@ -96,7 +96,7 @@ def test_missing_data_is_damage(missing):
         ({"actor": "eve"}, "its digest does not match"),
     ],
 )
-def test_what_follows_on_an_event(change, why):
+def test_commands_follow_on_given_events(change, why):
     codec.check_follows(sealed(), Head(0, BEFORE, 0))
     with pytest.raises(DamagedEventError) as damage:
         codec.check_follows(sealed()._replace(**change), Head(0, BEFORE, 0))
@@ -116,5 +116,5 @@ def test_redaction_keeps_the_digest():
 
 
 @pytest.mark.parametrize("left", [{"data": "{}"}, {"salt": SALT}, {"data": sealed().data, "salt": SALT}])
-def test_what_is_redacted_has_no_data(left):
+def test_a_redacted_event_has_no_data(left):
     assert "(it has both data and the digest of removed data)" in refusal(redacted(**left))

@@ -46,7 +46,7 @@ def _refusal(work: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize("meanwhile", ["idle", "in a transaction"])
-def test_a_forked_child_is_refused_and_its_parent_goes_on(
+def test_a_forked_child_is_refused_and_its_parent_continues(
     shared: Places, url: str, use: Callable[[Store], object], meanwhile: str
 ) -> None:
     store = shared.open(url)
@@ -73,7 +73,7 @@ def test_a_forked_child_is_refused_and_its_parent_goes_on(
 ANOTHER_PROGRAM = "import apsw, sys; db = apsw.Connection(sys.argv[1]); db.execute('DELETE FROM workers'); db.close()"
 
 
-def test_a_file_that_the_parent_had_open_is_not_opened_anew(in_a_file: Store, path: str) -> None:
+def test_a_forked_child_does_not_reopen_its_parents_file(in_a_file: Store, path: str) -> None:
     """The parent closes, another program too: the -wal would go while the child writes to it."""
     add(in_a_file, new("a"))
 
@@ -85,7 +85,7 @@ def test_a_file_that_the_parent_had_open_is_not_opened_anew(in_a_file: Store, pa
     assert "close it before" in told_in_a_child(opens_and_writes)
 
 
-def test_what_was_closed_before_can_be_opened_in_the_child(shared: Places, url: str) -> None:
+def test_a_store_closed_before_the_fork_can_be_opened_after_it(shared: Places, url: str) -> None:
     store = open_store(url, SettableClock())
     add(store, new("a"))
     store.close()
@@ -93,7 +93,7 @@ def test_what_was_closed_before_can_be_opened_in_the_child(shared: Places, url: 
     assert [row.stream_id for row in stored(shared.open(url))] == ["a", "b"]
 
 
-def test_a_store_in_memory_is_opened_anew() -> None:
+def test_a_store_in_memory_is_new_each_time() -> None:
     """It has no file that another process could have open."""
     store = open_store(":memory:", SettableClock())
     assert told_in_a_child(lambda: add(open_store(":memory:", SettableClock()), new("b"))) == "done"

@@ -34,7 +34,7 @@ def carried(source, places, url, give_up=lambda: None):
     return migration.migrate(source, lambda: places.open(url), "there", lambda position: None, give_up)
 
 
-def test_a_log_that_is_carried_over_is_the_same_log_with_the_same_tables(lived, shared):
+def test_a_migrated_log_is_the_same_log_with_the_same_tables(lived, shared):
     url = shared.new_url()
     before = everything(lived)
     head = carried(lived, shared, url)
@@ -59,7 +59,7 @@ def test_from_then_on_the_source_can_only_be_read(lived, shared):
     assert everything(lived) == before
 
 
-def test_whoever_was_cut_off_before_the_source_was_closed_goes_on_where_it_was(lived, shared, monkeypatch):
+def test_a_migration_cut_before_the_source_closed_resumes(lived, shared, monkeypatch):
     url = shared.new_url()
     with monkeypatch.context() as patch:
         patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
@@ -103,7 +103,7 @@ def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock)
     add(source, new("b"))
 
 
-def test_a_source_that_has_gone_on_since_is_not_taken_for_carried_over(lived, shared, monkeypatch):
+def test_a_source_that_grew_since_is_not_taken_for_migrated(lived, shared, monkeypatch):
     url = shared.new_url()
     with monkeypatch.context() as patch:
         patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
@@ -134,7 +134,7 @@ def test_a_source_with_a_job_that_may_still_run_is_refused(lived, shared, clock)
     assert lived.location.moved_to is None
 
 
-def test_when_it_fails_nothing_has_come_over_and_the_source_goes_on(lived, shared, monkeypatch):
+def test_a_failed_migration_moves_nothing_and_the_source_continues(lived, shared, monkeypatch):
     url, given_up = shared.new_url(), []
     broken = shared.open(url)
     monkeypatch.setattr(broken.upkeep, "compare", lambda: type("Differences", (), {"total": 1}))

@@ -40,7 +40,7 @@ def test_load_folds_the_stream(store, clock, life):
     assert store.log.version("a") == job.version == len(life) + 1
 
 
-def test_what_is_not_there(store):
+def test_a_missing_job_is_refused(store):
     add(store, new("a"))
     assert store.log.load("b") is None
     assert store.log.load("") is None

@@ -56,7 +56,7 @@ WRECKS = {
 
 
 @pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
-def test_whatever_was_wrecked_is_named_and_mended(lived, statement):
+def test_any_corruption_is_named_and_repaired(lived, statement):
     before = everything(lived)
     lived._run(statement)
     found = lived.upkeep.compare()

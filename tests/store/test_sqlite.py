@@ -136,7 +136,7 @@ def test_redaction_is_let_through_and_the_chain_still_holds(store, bare, clock):
     assert add(store, new("c")) == [store.log.load("c")]
 
 
-def test_what_is_redacted_stays_so(store, bare, clock):
+def test_a_redacted_event_stays_redacted(store, bare, clock):
     a_log(store, clock)
     redact(bare, 2)
     before = stored(store)
@@ -230,7 +230,7 @@ def stressed(seconds, engine):
     return json.loads(done.stdout)
 
 
-def test_the_linked_library_does_not_lose_rows_under_a_hot_checkpointer():
+def test_the_linked_sqlite_loses_no_rows_under_a_busy_checkpointer():
     rounds = stressed(STRESS_SECONDS or "5", "apsw")
     assert [each["damage"] for each in rounds] == [""] * len(rounds)
     assert all(each["written"] > 0 and min(each["checkpoints"]) > 0 for each in rounds)

@@ -173,7 +173,7 @@ def test_damaged_rows_are_given_as_they_are(store, position, name):
     assert before[position - 1] not in after
 
 
-def test_an_event_that_is_gone_from_the_middle_of_its_stream_is_missed(store, clock):
+def test_an_event_missing_inside_a_stream_is_noticed(store, clock):
     follow(store, clock, "two", claimed())
     add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="grace", value="1m")))
     follow(store, clock, "two", completed())
@@ -182,7 +182,7 @@ def test_an_event_that_is_gone_from_the_middle_of_its_stream_is_missed(store, cl
         store.log.load("two")
 
 
-def test_data_that_was_changed_beside_its_old_digest_is_found(store):
+def test_data_changed_without_its_digest_is_found(store):
     """A `data_digest` vouches for data that redaction removed, not for other data in its place."""
     old = stored(store)[1]
     body = hashlib.sha256(old.salt + old.data.encode()).hexdigest()
@@ -206,7 +206,7 @@ def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
     assert store.log.load("one") is not None
 
 
-def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store):
+def test_corrupt_tables_do_not_run_a_job_that_the_log_has_ended(store):
     """The log is right: a row that says `pending` for a job that is done is held, not claimed."""
     db = apsw.Connection(store.path)
     queue = Queue(store, ACTOR)
@@ -231,7 +231,7 @@ def test_wrecked_tables_do_not_run_a_job_that_the_log_does_not_have_to_run(store
         "DELETE FROM counts",
     ],
 )
-def test_wrecked_tables_do_not_stop_the_log(store, stray):
+def test_corrupt_tables_do_not_stop_the_log(store, stray):
     """A row in the way is no conflict: to decide again would meet it again, and for ever."""
     db = apsw.Connection(store.path)
     db.execute(stray)

@@ -204,7 +204,7 @@ def contents(folder):
 
 
 @pytest.mark.parametrize(("make", "why"), REFUSED)
-def test_what_is_not_ours_is_refused_and_left_as_it_was(tmp_path, clock, make, why):
+def test_a_foreign_file_is_refused_and_unchanged(tmp_path, clock, make, why):
     path = tmp_path / "queue.db"
     make(path)
     before = contents(tmp_path)
@@ -233,7 +233,7 @@ def test_a_place_that_cannot_be_made_is_refused(tmp_path, clock):
         ("UPDATE meta SET value = 'there' WHERE key = 'moved_to'", "moved to there"),
     ],
 )
-def test_the_next_write_is_refused_when_another_upgrades_or_moves_the_queue(store, bare, sql, why):
+def test_a_write_is_refused_after_an_upgrade_or_a_migration(store, bare, sql, why):
     add(store, new("a"))
     before = everything(store)
     bare.execute(sql)
@@ -383,7 +383,7 @@ def test_a_broken_file_is_called_damaged(store, path, clock):
     assert refusal.value.exit_code == 5
 
 
-def test_a_long_reader_lets_the_wal_grow_and_it_shrinks_when_that_one_goes(path, clock, monkeypatch):
+def test_the_wal_grows_under_a_long_reader_and_shrinks_after_it(path, clock, monkeypatch):
     limit = 1 << 20
     monkeypatch.setattr(connection, "JOURNAL_LIMIT", limit)
     monkeypatch.setattr(connection, "CHECKPOINT_AFTER", 100)

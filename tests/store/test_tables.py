@@ -158,7 +158,7 @@ MOVES = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_what_a_move_writes(store, clock, move):
+def test_a_move_writes_its_columns(store, clock, move):
     events, expected = MOVES[move]
     follow(store, clock, "a", a_spec(), *events)
     row = store.tables.job("a")

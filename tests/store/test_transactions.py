@@ -54,7 +54,7 @@ def test_an_exception_leaves_nothing(store, error, durable):
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_what_a_transaction_did_stays(store, durable):
+def test_a_transactions_changes_stay(store, durable):
     with store.writer.transaction(durable=durable):
         do_everything(store)
         inside = everything(store)
@@ -82,7 +82,7 @@ def broken_off_within(store):
 
 
 @pytest.mark.parametrize("work", [within, broken_off_within])
-def test_an_exception_around_or_in_an_inner_transaction_leaves_nothing(store, work):
+def test_an_exception_in_an_inner_transaction_rolls_back_all(store, work):
     before = everything(store)
     with pytest.raises(Interrupted):
         broken_off(store, work, Interrupted)
@@ -180,7 +180,7 @@ def test_a_beat_writes_the_row_and_the_next_one_renews_it(store):
     assert store.workers.rows() == [later]
 
 
-def test_what_a_worker_runs_is_counted_from_the_jobs(store):
+def test_a_workers_running_jobs_are_counted_from_the_jobs(store):
     store.workers.beat(a_worker("w1", running=9))
     store.workers.beat(a_worker("w2"))
     jobs = add(store, *(new(job_id) for job_id in "abc"))
@@ -244,7 +244,7 @@ def test_a_process_beats_for_itself_alone(store, other):
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_who_forgets_a_worker_forgets_no_other_of_its_name(store, other):
+def test_forgetting_a_worker_forgets_no_other_of_its_name(store, other):
     store.workers.beat(a_worker())
     assert not store.workers.forget(a_worker(**other))
     assert store.workers.rows() == [a_worker()]

@@ -30,7 +30,7 @@ def was_ahead(store, clock):
 
 
 @AHEAD
-def test_what_was_recorded_by_a_clock_that_was_ahead_runs_at_once(store, was_ahead, ahead):
+def test_a_job_recorded_by_a_clock_ahead_runs_at_once(store, was_ahead, ahead):
     was_ahead(ahead)
     assert take(store) == ["early"]
 
@@ -70,13 +70,13 @@ def test_a_backoff_lasts_as_long_as_it_says(store, clock, was_ahead, ahead):
     assert take(store) == ["early"]
 
 
-def test_higher_priority_comes_first_also_among_those_of_a_clock_that_was_ahead(store, was_ahead):
+def test_priority_orders_jobs_recorded_by_a_clock_ahead(store, was_ahead):
     was_ahead(DAY, new("low", priority=-1), new("high", priority=3), new("other"))
     add(store, new("now"))
     assert take(store) == ["high", "other", "now", "low"]
 
 
-def test_a_paused_queue_keeps_its_jobs_also_those_of_a_clock_that_was_ahead(store, was_ahead):
+def test_a_paused_queue_keeps_jobs_recorded_by_a_clock_ahead(store, was_ahead):
     was_ahead(DAY)
     Queue(store, ACTOR).pause("default")
     assert take(store) == []
@@ -109,7 +109,7 @@ def test_the_clock_of_an_event_is_noted_only_while_it_is_behind(store, clock, wa
     assert [record.event.clock is None for record in store.log.records()] == [True, False, True]
 
 
-def test_the_same_job_again_is_the_same_job_although_its_clock_was_noted(store, clock, was_ahead):
+def test_a_noted_clock_does_not_make_an_identical_job_differ(store, clock, was_ahead):
     was_ahead(DAY)
     add(store, new("again"))
     job = store.log.load("again")

@@ -78,7 +78,7 @@ def test_settings_as_they_were(lived: Queuectl) -> None:
 TAKE_AS_OF = ["status", "list", "show ok", "dlq list", "config show", "config get lease", "explain ok"]
 
 
-def test_what_is_no_moment_is_refused(lived: Queuectl) -> None:
+def test_an_invalid_moment_is_refused(lived: Queuectl) -> None:
     for command in TAKE_AS_OF:
         head = lived.position()
         complained(lived(*command.split(), "--as-of", str(head + 1)), 2, f"no position {head + 1}", f"ends at {head}")
@@ -165,7 +165,7 @@ def test_explain(lived: Queuectl) -> None:
     complained(lived("explain", "off", "--as-of", "1"), 3, "no such job")
 
 
-def test_what_a_command_says_cannot_steer_the_terminal(queuectl: Queuectl) -> None:
+def test_a_commands_output_cannot_steer_the_terminal(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "--max-retries", "0", "printf '\\033[2Jhello' >&2; exit 1")
     queuectl.drain()
     for command in (("explain", "a"), ("events",), ("diff", "0")):

@@ -68,7 +68,7 @@ def caught_up(follower: Popen[str]) -> list[int]:
     return positions
 
 
-def test_what_comes_is_printed_as_it_comes(store, follower):
+def test_output_is_printed_as_it_arrives(store, follower):
     assert caught_up(follower) == [1]
     for number in range(2, 6):
         add(store, new(f"job-{number}"))
@@ -92,7 +92,7 @@ def read_all(follower: Popen[str]) -> None:
     assert len([line for line in lines if "caught_up" in line]) == 1
 
 
-def test_a_reader_beside_a_writer_misses_nothing_and_sees_nothing_twice(queuectl, store, follower):
+def test_a_reader_sees_each_event_of_a_writer_exactly_once(queuectl, store, follower):
     writer = start_writer(queuectl.db)
     read_all(follower)
     assert writer.wait(30) == 0
@@ -144,7 +144,7 @@ def test_claims_at_the_end_are_brought_to_the_disk(store):
     assert store.writer.on_disk() == 1
 
 
-def test_what_cannot_be_brought_to_the_disk_is_not_said_to_be_there(queuectl, store):
+def test_an_unsynced_change_is_not_acknowledged(queuectl, store):
     add(store, new("a"))
     reader = apsw.Connection(str(queuectl.db))
     reader.execute("BEGIN; SELECT * FROM events").fetchall()

@@ -66,12 +66,12 @@ def test_the_clock_of_the_past_stands_at_the_moment_asked_for(told, text, positi
 
 
 @pytest.mark.parametrize("text", ["5", "99999999999999999999999", "", "x", "-", "head!", "٣", "1.5"])
-def test_what_is_neither_a_position_nor_a_time_is_refused(told, text):
+def test_a_value_neither_position_nor_time_is_refused(told, text):
     with pytest.raises(UsageError):
         as_of(told, text)
 
 
-def test_what_came_later_is_not_there(told, clock):
+def test_later_events_do_not_count(told, clock):
     add(told, new("later"), new("latest"))
     past = Queue(as_of(told, "4"), ACTOR)
     assert past.resolve(["a", "b"]) == ["a", "b"]
@@ -108,7 +108,7 @@ def spoil(store, position, data="{"):
     store._run("UPDATE events SET data = ? WHERE position = ?", (data, position))
 
 
-def test_a_damaged_job_stands_as_it_was_before_and_all_others_as_they_were(store, clock):
+def test_a_damaged_job_shows_its_state_before_the_damage(store, clock):
     add(store, new("a"), new("b"))
     follow(store, clock, "a", claimed(), buried())
     follow(store, clock, "b", claimed(), completed())
@@ -147,7 +147,7 @@ def difference(store, first, second):
     }
 
 
-def test_what_became_of_jobs_between_two_moments(store, clock):
+def test_diff_shows_how_jobs_changed_between_two_moments(store, clock):
     add(store, new("still"), new("runs"), new("goes"))  # 1-3
     follow(store, clock, "goes", e.Cancelled())  # 4
     here = store.log.head().position

@@ -116,7 +116,7 @@ def test_a_bad_value_names_itself_its_key_and_its_origin(sources, message):
     assert str(caught.value) == message
 
 
-def test_a_stored_value_that_does_not_parse_is_complained_of_and_the_default_counts():
+def test_an_unreadable_stored_value_is_reported_and_the_default_used():
     complaints = []
     config = Config({}, {}, {}, lambda: {"durability": "bullet-proof"}, complaints.append)
     assert (config.value("durability").value, config.value("durability").origin) == ("safe", "default")

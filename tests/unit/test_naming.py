@@ -60,7 +60,7 @@ def test_a_name_is_refused_while_its_worker_is_seen_to_live(store, clock):
         wanted(store, clock, seen=True).take()
 
 
-def test_the_name_of_a_worker_that_is_seen_dead_is_free_with_what_was_asked_of_it(store, clock):
+def test_a_visibly_dead_workers_name_is_free(store, clock):
     store.workers.beat(THERE)
     store.workers.ask_to_stop("w")
     assert wanted(store, clock, seen=False).take()
@@ -68,7 +68,7 @@ def test_the_name_of_a_worker_that_is_seen_dead_is_free_with_what_was_asked_of_i
     assert told(store) == [LOSS]
 
 
-def test_a_new_sign_of_life_refuses_the_name_to_others(store, clock):
+def test_a_new_heartbeat_refuses_the_name_to_others(store, clock):
     store.workers.beat(THERE)
     name = wanted(store, clock)
     assert not name.take()
@@ -79,7 +79,7 @@ def test_a_new_sign_of_life_refuses_the_name_to_others(store, clock):
 
 
 @pytest.mark.parametrize("lease", [LEASE, AT_LEAST // 5])
-def test_the_name_of_a_worker_elsewhere_is_free_after_silence_that_was_seen(store, clock, lease):
+def test_a_remote_workers_name_is_free_after_observed_silence(store, clock, lease):
     store.workers.beat(THERE)
     name, patience = wanted(store, clock, lease=lease), max(lease, AT_LEAST)
     assert not name.take()
@@ -98,7 +98,7 @@ def test_a_clock_that_is_set_frees_no_name(store, clock):
     assert not name.take()
 
 
-def test_a_machine_is_not_known_by_its_name_where_several_share_a_store(store, clock):
+def test_on_a_shared_store_a_host_is_not_known_by_its_name(store, clock):
     """Containers may have one name; and this machine sees its own processes alone."""
     store.workers.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
     name = Name(store, clock, HERE, LEASE, alive)
@@ -129,7 +129,7 @@ def keeper(clock: SettableClock) -> WorkerRow:
     return this_process("w", clock)
 
 
-def test_the_name_of_a_worker_that_died_is_kept_for_the_next_one_who_hears_what_was_asked_meanwhile(store, clock):
+def test_a_dead_workers_name_passes_its_stop_request_on(store, clock):
     store.workers.beat(child(clock))
     assert keep(store, keeper(clock), CHILD)
     assert (holder(store).pid, holder(store).slots) == (os.getpid(), 0)
@@ -153,14 +153,14 @@ def test_a_name_is_kept_until_its_worker_is_asked_to_stop(store, clock, asked):
     assert told(store) == [LOSS]
 
 
-def test_a_name_is_kept_of_a_worker_that_never_took_it_or_has_been_forgotten(store, clock):
+def test_a_name_never_taken_or_forgotten_is_kept(store, clock):
     assert keep(store, keeper(clock), CHILD)
     assert keep(store, replace(keeper(clock), beat_at=99), CHILD)
     assert holder(store).beat_at == 99
     assert told(store) == []
 
 
-def test_what_was_asked_of_an_earlier_worker_does_not_concern_the_one_that_died(store, clock):
+def test_an_earlier_workers_stop_request_does_not_count(store, clock):
     store.workers.beat(child(clock))
     store.workers.ask_to_stop("w")
     assert keep(store, keeper(clock), CHILD + 1)

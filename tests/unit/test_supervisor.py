@@ -84,7 +84,7 @@ def test_none_is_started_once_it_was_asked_to_stop(machine):
     assert machine.started == 1
 
 
-def test_none_is_started_while_the_store_is_too_busy_to_say_whether_it_was_asked_to_stop(machine):
+def test_no_worker_is_started_while_the_store_is_busy(machine):
     machine.names.answer = StoreBusyError("locked")
     assert machine.live(2 * LONGEST_WAIT)
     assert machine.started == 1
@@ -110,7 +110,7 @@ def test_a_start_that_fails_is_tried_again_less_and_less_often(machine, caplog):
     assert machine.started == 2
 
 
-def test_a_name_is_given_up_when_the_next_worker_ends_well_or_none_is_to_come(machine):
+def test_a_name_is_given_up_when_no_worker_is_to_follow(machine):
     assert machine.live(LONGEST_WAIT)
     machine.codes = (0,)
     assert not machine.live(LONGEST_WAIT)

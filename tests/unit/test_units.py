@@ -103,7 +103,7 @@ def test_durations(text, us):
         "\ud800",
     ],
 )
-def test_what_is_no_duration(text):
+def test_an_invalid_duration_is_refused(text):
     with pytest.raises(ValueError, match=r"is not a duration: write 10s, 5m or 1h30m$") as caught:
         parse_duration(text)
     assert str(caught.value).isprintable()
@@ -165,7 +165,7 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "-1", "10 MiB", "10M", "10mib", "1KB", "1e3", "10MiBs", "9" * 5000])
-def test_what_is_no_size(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(ValueError, match=r"is not a size: write 10MiB, 64KiB, 1MB or 512$"):
         parse_size(text)
 
@@ -247,16 +247,16 @@ def test_times(zone, text, moment):
         ("now", "2026-11-24T03:20:00Z"),
     ],
 )
-def test_of_what_is_to_come_a_bare_clock_time_that_has_passed_is_tomorrows(zone, text, moment):
+def test_a_past_clock_time_means_tomorrow(zone, text, moment):
     assert format_time(coming_moment(text, NOW)[0]) == moment
 
 
-def test_tomorrows_clock_time_is_told_by_tomorrows_clock(zone):
+def test_a_time_tomorrow_follows_tomorrows_utc_offset(zone):
     changing = parse_time("2026-10-24T12:00:00Z", NOW)  # the day before summer time ends
     assert format_time(coming_moment("12:00", changing)[0]) == "2026-10-25T11:00:00Z"
 
 
-def test_what_is_no_time_is_no_coming_time_either(zone):
+def test_an_invalid_time_is_no_coming_time_either(zone):
     with pytest.raises(ValueError, match="is not a time"):
         coming_moment("25:00", NOW)
 
@@ -299,7 +299,7 @@ def test_a_day_before_the_clocks_change_keeps_its_hour(zone):
         "1:2:3:4",
     ],
 )
-def test_what_is_no_time(text):
+def test_an_invalid_time_is_refused(text):
     with pytest.raises(ValueError, match="is not a time: write 2026-11-24T03:20:00Z,") as caught:
         parse_time(text, NOW)
     assert str(caught.value).isprintable()

@@ -25,7 +25,7 @@ def test_it_is_cut_when_the_moment_has_come_and_again_after_that() -> None:
     assert second >= first + LeaseWatchdog.AGAIN
 
 
-def test_who_holds_on_in_time_is_not_cut_off() -> None:
+def test_a_renewed_lease_is_not_cut_off() -> None:
     cut = threading.Event()
     line = LeaseWatchdog(CLOCK, cut.set)
     line.extend_to(CLOCK.monotonic() + 3600 * SECOND)
@@ -35,7 +35,7 @@ def test_who_holds_on_in_time_is_not_cut_off() -> None:
     assert cut.wait(PATIENCE), "an earlier moment counts too"
 
 
-def test_it_goes_on_when_cutting_fails() -> None:
+def test_it_continues_when_truncating_fails() -> None:
     fails = iter([True])
     cuts: Queue[int] = Queue()
 
