@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from queuectl.application.liveness import is_alive
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import MOVES, State
-from queuectl.process.procfs import alive
 from queuectl.render.narrative import tell
 from queuectl.store.protocol import PAUSE_ALL, DamagedEventError, Store, WorkerRow
 from queuectl.units import SECOND, ago, format_duration, local_time
@@ -75,9 +75,7 @@ def _situation(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         yield from _waiting(store, job)
         if live:
-            yield _serving(
-                job, [row for row in store.workers.rows() if alive(row, store.location.spans_hosts) is not False]
-            )
+            yield _serving(job, [row for row in store.workers.rows() if is_alive(store, row) is not False])
     elif job.claim is not None:
         yield from _running(store, job, job.claim, live)
 
@@ -151,7 +149,7 @@ def _sign_of_life(store: Store, claim: e.Claimed, now: int) -> str:
 
 
 def _is_dead(store: Store, claim: e.Claimed) -> bool:
-    return alive(claim, store.location.spans_hosts) is False
+    return is_alive(store, claim) is False
 
 
 def _rounded(duration: int) -> str:

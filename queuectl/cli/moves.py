@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from queuectl.application.job_fields import check_queue
+from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.options import FAILED, Ids, Reason, Yes, parse_tag
@@ -14,8 +15,7 @@ from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE
 from queuectl.errors import QueuectlError, UsageError
 from queuectl.process import output_files as output
-from queuectl.process import procfs as process
-from queuectl.store.protocol import PAUSE_ALL, JobFilter
+from queuectl.store.protocol import PAUSE_ALL, JobFilter, Store
 from queuectl.units import counted, parse_duration
 
 __all__ = ["cancel", "pause", "purge", "resume", "retry"]
@@ -48,13 +48,13 @@ def cancel(
             return
         for job in queue.cancel(queue.resolve(ids or []), reason):
             if job is not None:
-                say(f"{job.id}: {_called_off(job, queue.store.spans_hosts)}")
+                say(f"{job.id}: {_called_off(job, queue.store)}")
 
 
-def _called_off(job: Job, spans_hosts: bool) -> str:
+def _called_off(job: Job, store: Store) -> str:
     if job.claim is None:
         return f"off (`queuectl retry {job.id}` brings it back)"
-    if process.alive(job.claim, spans_hosts) is False:
+    if is_alive(store, job.claim) is False:
         return "its worker's process is gone: the next worker that runs frees the job, which is then off"
     return f"its worker is told to end it (`queuectl wait {job.id}`, then `retry` brings it back)"
 

@@ -5,17 +5,17 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import asdict
 
+from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.cli.options import FAILED, AsOf, Id, Json, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import ALIASES, LIVE, State
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.process import procfs as process
 from queuectl.render import json_shapes as presenting
 from queuectl.render.narrative import tell
 from queuectl.render.terminal import clean, colored, fitted, table, to_json
-from queuectl.store.protocol import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter, WorkerRow
+from queuectl.store.protocol import MAX_POSITION, PAUSE_ALL, DamagedEventError, JobFilter, Store, WorkerRow
 from queuectl.store.sql.tables import SORTS
 from queuectl.store.stream_fold import Found, Life, lives
 from queuectl.units import SECOND, ago, counted, format_time, local_time, parse_time
@@ -68,17 +68,15 @@ def _overview(queue: Queue, *, live: bool) -> dict[str, Any]:
             {"queue": name, **row, "paused_at": format_time(row["paused_at"] * SECOND)}
             for name, row in store.tables.pauses().items()
         ],
-        "workers": [presenting.worker(with_state(row, store.location.spans_hosts)) for row in store.workers.rows()]
-        if live
-        else None,
+        "workers": [presenting.worker(with_state(row, store)) for row in store.workers.rows()] if live else None,
         "oldest_waiting": presenting.job(oldest[0]) if oldest else None,
     }
 
 
-def with_state(row: WorkerRow, spans_hosts: bool) -> dict[str, Any]:
+def with_state(row: WorkerRow, store: Store) -> dict[str, Any]:
     """A worker's row, and whether it is there: `lost` is only one seen dead, `restarting` has no process yet."""
     state = "stopping" if row.stop_requested else "running" if row.slots else "restarting"
-    return {**asdict(row), "state": "lost" if process.alive(row, spans_hosts) is False else state}
+    return {**asdict(row), "state": "lost" if is_alive(store, row) is False else state}
 
 
 def list_jobs(

@@ -146,9 +146,9 @@ def _named(session: Session, store: Store, given: str | None, options: WorkerOpt
             row,
             name=check_worker(default_name({each.name for each in _patiently(store.workers.rows, sleep)}.__contains__)),
         )
-        if _patiently(Name(store, session.clock, row, options.lease, process.alive).take, sleep):
+        if _patiently(Name(store, session.clock, row, options.lease).take, sleep):
             return row
-    _wait_for(Name(store, session.clock, row, options.lease, process.alive, os.getppid()), sleep)
+    _wait_for(Name(store, session.clock, row, options.lease, parent=os.getppid()), sleep)
     return row
 
 

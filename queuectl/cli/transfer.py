@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from queuectl.application.liveness import jobs_running_here
 from queuectl.cli.messages import progress, say
 from queuectl.cli.options import Json
 from queuectl.cli.session import Session
@@ -50,7 +51,9 @@ def import_log(
         progress("imported") as reached,
     ):
         end = take_log(queue.store, lines, reached, give_up)
+        running = jobs_running_here(queue.store)
     say(f"imported {_events(end)}, head {_told(end)}")
+    _say_running(running)
 
 
 def backup(
@@ -66,7 +69,18 @@ def backup(
             lambda path: open_store(path, session.clock, keep=lambda _: Keeping(archived=False)),
             reached,
         )
+        running = jobs_running_here(queue.store)
     say(f"backed up {_events(end)}, head {_told(end)}")
+    _say_running(running)
+
+
+def _say_running(jobs: list[str]) -> None:
+    if jobs:
+        are = "is running" if len(jobs) == 1 else "are running"
+        say(
+            f"{counted(len(jobs), 'job')} {are} in the original ({', '.join(jobs[:5])}): a worker on the copy "
+            "runs them again when their leases are over (to prevent that: `queuectl cancel` in the copy)"
+        )
 
 
 def head(ctx: typer.Context, as_json: Json = False) -> None:

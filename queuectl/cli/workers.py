@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from queuectl.application.job_fields import check_worker
+from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
@@ -18,7 +19,6 @@ from queuectl.cli.queries import with_state
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
-from queuectl.process import procfs as process
 from queuectl.render import json_shapes as presenting
 from queuectl.render.terminal import table, to_json
 from queuectl.runtime import pause
@@ -182,7 +182,7 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the workers: where they are, since when, what they do, and their last sign of life."""
     session: Session = ctx.obj
     with session.reading() as queue:
-        rows = [with_state(row, queue.store.location.spans_hosts) for row in queue.store.workers.rows()]
+        rows = [with_state(row, queue.store) for row in queue.store.workers.rows()]
         now = queue.store.log.wall()
     if as_json:
         print(to_json([presenting.worker(row) for row in rows]))
@@ -194,12 +194,12 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
 
 def _is_seen(queue: Queue, row: WorkerRow) -> bool:
     """Whether a worker is there beyond doubt."""
-    return bool(process.alive(row, queue.store.location.spans_hosts))
+    return bool(is_alive(queue.store, row))
 
 
 def _lives(queue: Queue, row: WorkerRow) -> bool:
     """Whether a worker may still be there: only one seen dead is not."""
-    return process.alive(row, queue.store.location.spans_hosts) is not False
+    return is_alive(queue.store, row) is not False
 
 
 def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:

@@ -76,12 +76,16 @@ class Claim(Command, frozen=True):
 
 
 class Exit(Struct, frozen=True):
-    """How a run ended: no cause means exit code 0. `duration` is microseconds; tails are the last 4 KiB."""
+    """How a run ended: no cause means exit code 0. `duration` is microseconds; tails are the last 4 KiB.
+
+    `left_behind`: how many background processes of the run were ended with it.
+    """
 
     cause: e.AnyCause | None = None
     duration: int = 0
     stdout: str = ""
     stderr: str = ""
+    left_behind: int = 0
 
 
 class Report(Command, frozen=True):
@@ -163,7 +167,7 @@ def _report(command: Report, job: Job, now: int) -> list[e.Event]:
         return [e.ResultRejected(run=run, outcome=_outcome(result), duration=result.duration)]
     if result.cause is None:
         _check(job, "complete")
-        return [e.Completed(run=run, duration=result.duration, stdout=result.stdout, stderr=result.stderr)]
+        return [e.Completed(run=run, **_output(result))]
     if job.cancel_requested is not None:
         return _cancelled(job, job.cancel_requested, result)
     return _failed(job, command, result.cause)
@@ -244,7 +248,12 @@ def _cancelled(job: Job, reason: str, result: Exit) -> list[e.Event]:
 
 
 def _output(result: Exit) -> dict[str, Any]:
-    return {"duration": result.duration, "stdout": result.stdout, "stderr": result.stderr}
+    return {
+        "duration": result.duration,
+        "stdout": result.stdout,
+        "stderr": result.stderr,
+        "left_behind": result.left_behind,
+    }
 
 
 def _outcome(result: Exit) -> str:

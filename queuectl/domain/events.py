@@ -1,7 +1,8 @@
 """Every event there is. A move changes a job's state, a note records something and changes none.
 
-Durations are integer microseconds, texts are UTF-8 without NUL. A changed struct needs a higher `SCHEMA`
-and an upcaster in `store/codec.py`, because every log ever written must open.
+Durations are integer microseconds, texts are UTF-8 without NUL. `left_behind` is how many background processes of a run
+were ended with it; `lock_file` is the device and inode of the file in which a worker has its lock. A struct that
+changes needs a higher `SCHEMA` and an upcaster in `store/codec.py`, because every log ever written must open.
 """
 
 from typing import ClassVar, TypeAlias
@@ -107,6 +108,7 @@ class Enqueued(Event, tag="enqueued", frozen=True):
     secret_env: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     unique: str | None = None
+    umask: int = 0o022
 
 
 class Claimed(Event, tag="claimed", frozen=True):
@@ -130,6 +132,7 @@ class Completed(Event, tag="completed", frozen=True):
     duration: int
     stdout: str = ""
     stderr: str = ""
+    left_behind: int = 0
 
 
 class RetryScheduled(Event, tag="retry_scheduled", frozen=True):
@@ -142,6 +145,7 @@ class RetryScheduled(Event, tag="retry_scheduled", frozen=True):
     jitter: float | None = None
     stdout: str = ""
     stderr: str = ""
+    left_behind: int = 0
 
 
 class DeadLettered(Event, tag="dead_lettered", frozen=True):
@@ -152,6 +156,7 @@ class DeadLettered(Event, tag="dead_lettered", frozen=True):
     duration: int = 0
     stdout: str = ""
     stderr: str = ""
+    left_behind: int = 0
 
 
 class Released(Event, tag="released", frozen=True):
@@ -162,6 +167,7 @@ class Released(Event, tag="released", frozen=True):
     duration: int = 0
     stdout: str = ""
     stderr: str = ""
+    left_behind: int = 0
 
 
 class Cancelled(Event, tag="cancelled", frozen=True):
@@ -172,6 +178,7 @@ class Cancelled(Event, tag="cancelled", frozen=True):
     duration: int = 0
     stdout: str = ""
     stderr: str = ""
+    left_behind: int = 0
 
 
 class Requeued(Event, tag="requeued", frozen=True):
@@ -217,12 +224,13 @@ class QueueResumed(Event, tag="queue_resumed", frozen=True):
 
 
 class WorkerStarted(Event, tag="worker_started", frozen=True):
-    """A worker began to claim."""
+    """A worker began to claim jobs."""
 
     host: str
     pid: int
     slots: int
     queues: tuple[str, ...] = ()
+    lock_file: str = ""
 
 
 class WorkerStopped(Event, tag="worker_stopped", frozen=True):

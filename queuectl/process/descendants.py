@@ -16,7 +16,7 @@ from queuectl.process.run import Run
 
 __all__ = ["Descendants", "named"]
 
-log = logging.getLogger("queuectl.worker.loop")
+log = logging.getLogger("queuectl.worker")
 
 
 class Descendants:

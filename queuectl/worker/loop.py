@@ -88,7 +88,8 @@ class Worker:
         """Make this worker known."""
         row, slots = self.row, self.options.slots
         self._write_heartbeat(self.clock.monotonic())
-        started = e.WorkerStarted(host=row.host, pid=row.pid, slots=slots, queues=row.queues)
+        locks = self.commands.lock_file
+        started = e.WorkerStarted(host=row.host, pid=row.pid, slots=slots, queues=row.queues, lock_file=locks)
         self.queue.note_worker(row.name, started)
         served = f"queues {', '.join(row.queues)}" if row.queues else "all queues"
         log.info("Worker %s started: %d slot%s, %s", row.name, slots, "" if slots == 1 else "s", served)

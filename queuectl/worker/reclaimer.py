@@ -1,4 +1,4 @@
-"""Frees the jobs of lost workers: a worker seen dead at once, a silent one when its lease is over.
+"""Frees the jobs of lost workers: of one that is seen dead at once, of a silent one when its lease is over.
 
 A job is freed only after its processes are dead and its lock could be taken (`Commands.clear`).
 """
@@ -11,30 +11,28 @@ from msgspec.structs import replace
 
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
-from queuectl.domain.commands import Exit, Release, Report
+from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import RefusedError
 from queuectl.process.protocol import Commands, same_process
 from queuectl.runtime import Clock
 from queuectl.store.protocol import DamagedEventError, WorkerRow
-from queuectl.units import SECOND
+from queuectl.units import SECOND, format_duration
 from queuectl.worker.claims import claimant
+from queuectl.worker.presence import EVERY, Presence
 
 __all__ = ["Reclaimer"]
 
-EVERY = SECOND
 FREE_FOR = SECOND // 5
-
-Sender = tuple[str, int | None]
-"""Whose sign of life it is: a worker's, or, where its row is gone or another's, that of one claim of that moment."""
+"""Microseconds that one round may spend on freeing jobs: finding a job's processes takes time."""
 
 log = logging.getLogger("queuectl.worker")
 
 
 @dataclass(slots=True)
 class Reclaimer:
-    """Looks round once a second. `lease` is microseconds, for workers of which no claim tells theirs."""
+    """Runs once a second. `lease` is microseconds, for workers whose claims do not tell theirs."""
 
     queue: Queue
     commands: Commands
@@ -42,60 +40,53 @@ class Reclaimer:
     me: WorkerRow
     lease: int
     next_at: int = 0
-    _silent: dict[Sender, int] = field(default_factory=dict)
-    _last_seen: dict[Sender, tuple[int, int]] = field(default_factory=dict)
+    _presence: Presence = field(init=False)
     _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
+    _on_copies: set[tuple[str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._presence = Presence(self.queue.store, self.commands, self.clock, self.me)
 
     def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> None:
-        """Free what lost workers hold; `mine` are the jobs that this worker answers for.
+        """Free the jobs of lost workers, except `mine`, the jobs that this worker runs.
 
-        `blocked` jobs could not be claimed for what an earlier run left: what dead workers left is killed; all dropped.
+        `blocked`: jobs whose lock an earlier run still has. Kill what a dead worker left of it, then clear the list.
         """
         if now < self.next_at:
             return
         self.next_at = now + EVERY
         self._clear_blocked(blocked)
         held = self._held(mine)
-        workers = {
-            row.name: row for row in self.queue.store.workers.rows()
-        }  # read last: who came back, came back in time
-        self._remember(
+        # Read after the jobs: a worker that came back in time has written its heartbeat by now.
+        workers = {row.name: row for row in self.queue.store.workers.rows()}
+        self._presence.forget_all_but(
             {(name, None) for name in workers} | {(job.claim.worker, job.locked_at) for job in held if job.claim}
         )
         lost = [job for job in held if self._is_lost(job, workers.get(job.claim.worker) if job.claim else None, now)]
-        freed = [job for job in lost if self._in_time(now) and self._free(job)]
+        freed = [job for job in lost if self._has_time(now) and self._free(job)]
+        self._warn_of_copies([job for job in held if job not in lost])
         busy = {job.claim.worker for job in held if job.claim and job not in freed}
         for row in workers.values():
-            if row.name != self.me.name and row.name not in busy and self._is_silent(row, row, self.lease, now):
+            if row.name != self.me.name and row.name not in busy and self._is_gone(row, now):
                 self.queue.lose_worker(row)
 
-    def _in_time(self, since: int) -> bool:
-        """Whether there is time left for one more job: looking through all processes for many would hold up our own."""
+    def _has_time(self, since: int) -> bool:
+        """Whether there is time for one more job in this round; our own jobs need us too."""
         if self.clock.monotonic() - since < FREE_FOR:
             return True
         self.next_at = since
         return False
 
-    def _clear_blocked(self, blocked: dict[str, Job]) -> None:
-        for job in blocked.values():
-            claims = [r.event for r in self.queue.store.log.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
-            if claims and self._is_seen_dead(claims[-1]):
-                self._clear_run(job)
-        blocked.clear()
+    def _is_gone(self, row: WorkerRow, now: int) -> bool:
+        return self._presence.is_dead(row) or self._presence.is_silent(row, row, self.lease, now)
 
-    def _clear_run(self, job: Job) -> bool:
-        """Kill what is left of the run that the job was seen in; True once nothing is.
-
-        Under the log's lock, so that nobody claims meanwhile: a later run has the same lock and may be someone else's.
-        """
-        with self.queue.store.writer.transaction(durable=False):
-            now = self._load(job.id)
-            return now is not None and (now.run, now.state) == (job.run, job.state) and self.commands.clear(job)
+    # ── which jobs are lost ─────────────────────────────────────────────────────────────────────────
 
     def _held(self, mine: Collection[str]) -> list[Job]:
-        """Jobs in processing that others hold; those seen before are not read again."""
+        """Jobs in processing that others have claimed; those seen before are not read again."""
         keys = [key for key in self.queue.store.tables.processing() if key[0] not in mine]
         self._jobs = {key: job for key in keys if (job := self._jobs.get(key) or self._load(key[0]))}
+        self._on_copies &= set(keys)
         return [job for job in self._jobs.values() if job.claim is not None]
 
     def _load(self, job_id: str) -> Job | None:
@@ -105,100 +96,112 @@ class Reclaimer:
             return self._damaged(job_id)
 
     def _damaged(self, job_id: str) -> Job | None:
-        """What a damaged job that is held still has to be known by: which run it is, and whose."""
+        """A damaged job in processing, with what is needed to free it: its run, and the worker that claimed it."""
         row = self.queue.store.tables.job(job_id)
         if row is None or row["locked_by"] is None:
             return None
         since = row["locked_at"] * SECOND
-        # What it was promised may be what is damaged, and it runs no more.
+        # Its specification may be what is damaged; it does not run again.
         spec = e.Enqueued(
             command="", queue="", priority=0, max_retries=0, backoff_base=0, backoff_cap=0, jitter=False, cwd="/"
         )
         job = Job(job_id, spec, row["position"], since, since, row["version"], State.PROCESSING, run=row["run"])
-        return replace(job, claim=self._claimant(job, row["locked_by"]), locked_at=since)
+        return replace(job, claim=self._claim_of(job, row["locked_by"]), locked_at=since)
 
-    def _claimant(self, job: Job, name: str) -> e.Claimed:
-        """Whose run it is, by its claim; should that be what is damaged, by the name; else nobody who can be seen."""
+    def _claim_of(self, job: Job, name: str) -> e.Claimed:
+        """The claim of a damaged job's run; where that is damaged, one made of its worker's row, or of its name."""
         for found in self.queue.store.log.examined(stream_id=job.id):
             if isinstance(found, e.RecordedEvent) and isinstance(found.event, e.Claimed) and found.event.run == job.run:
                 return found.event
         for row in self.queue.store.workers.rows():
             if row.name == name:
                 return claimant(row, self.lease).claimed(job.run)
-        return e.Claimed(job.run, name, host="", boot_id="", pid=0, pid_namespace=0, pid_started_at=0, lease=self.lease)
+        return e.Claimed(
+            run=job.run, worker=name, host="", boot_id="", pid=0, pid_namespace=0, pid_started_at=0, lease=self.lease
+        )
 
     def _is_lost(self, job: Job, row: WorkerRow | None, now: int) -> bool:
         claim = job.claim
         if claim is None:
             return False
-        if same_process(claim, self.me):
-            return True  # a claim of this very process that it does not know of: its commit was reported as failed
-        return self._is_silent(
-            claim, row if row and same_process(claim, row) else None, claim.lease, now, job.locked_at
-        )
-
-    def _is_silent(
-        self, who: e.Claimed | WorkerRow, row: WorkerRow | None, lease: int, now: int, since: int | None = None
-    ) -> bool:
-        """Seen dead, or without a beat for longer than its lease when looked at twice.
-
-        Twice, because a store that was locked for long kept the worker from beating just as it kept us from looking.
-        """
-        if self._is_seen_dead(who):
+        if self._is_ours(job) or self._presence.is_dead(claim):
             return True
-        name = who.name if isinstance(who, WorkerRow) else who.worker
-        sender = (name, None if row else since)
-        if row and since is not None:
-            self._last_seen.pop((name, since), None)  # it lives: its row had only gone
-        if row and row.boot_id == self.me.boot_id:
-            silent = now - row.beat_at
-        else:
-            silent = self._nothing_new_for(sender, row.beat_at if row else since or 0, now)
-        if silent <= lease:
-            self._silent.pop(sender, None)
-            return False
-        return self._silent.setdefault(sender, self.clock.monotonic()) <= now - EVERY
+        its_row = row if row and same_process(claim, row) else None
+        return self._presence.is_silent(claim, its_row, claim.lease, now, job.locked_at)
 
-    def _is_seen_dead(self, who: e.Claimed | WorkerRow) -> bool:
-        return self.commands.alive(who, self.queue.store.location.spans_hosts) is False
+    def _is_ours(self, job: Job) -> bool:
+        """A claim of this very process that it does not know of: its commit was reported as failed."""
+        return job.claim is not None and same_process(job.claim, self.me)
 
-    def _remember(self, senders: Collection[Sender]) -> None:
-        """These, and no others."""
-        self._silent = {sender: since for sender, since in self._silent.items() if sender in senders}
-        self._last_seen = {sender: seen for sender, seen in self._last_seen.items() if sender in senders}
+    def _warn_of_copies(self, held: Collection[Job]) -> None:
+        """Say once of each job that a living worker runs it in another copy of this queue."""
+        for job in held:
+            if job.claim and (job.id, job.run) not in self._on_copies and self._presence.is_on_a_copy(job.claim):
+                self._on_copies.add((job.id, job.run))
+                log.warning(
+                    "job %s run %d: worker %s (pid %d) runs it in another copy of this queue; it will run here too "
+                    "when its lease of %s is over (to prevent that: queuectl cancel %s)",
+                    *(job.id, job.run, job.claim.worker, job.claim.pid, format_duration(job.claim.lease), job.id),
+                )
 
-    def _nothing_new_for(self, sender: Sender, sign: int, now: int) -> int:
-        """For how long a sign of life has been the same. Of a worker with another clock no more can be known.
+    # ── freeing them ────────────────────────────────────────────────────────────────────────────────
 
-        The wall clock would do only until somebody sets it. And `now` may be long ago: we may have been stopped since.
+    def _clear_blocked(self, blocked: dict[str, Job]) -> None:
+        for job in blocked.values():
+            claims = [r.event for r in self.queue.store.log.records(stream_id=job.id) if isinstance(r.event, e.Claimed)]
+            if claims and self._presence.is_dead(claims[-1]):
+                self._clear_run(job)
+        blocked.clear()
+
+    def _clear_run(self, job: Job) -> bool:
+        """Kill what is left of the run that the job was seen in; True once nothing is.
+
+        Under the log's lock, so that nobody claims meanwhile: a later run has the same lock and may be someone else's.
         """
-        if self._last_seen.get(sender, (None, 0))[0] != sign:
-            self._last_seen[sender] = (sign, self.clock.monotonic())
-        return now - self._last_seen[sender][1]
+        with self.queue.store.writer.transaction(durable=False):
+            return self._is_current(job) and self.commands.clear(job)
+
+    def _is_current(self, job: Job) -> bool:
+        now = self._load(job.id)
+        return now is not None and (now.run, now.state) == (job.run, job.state)
 
     def _free(self, job: Job) -> bool:
         if not self._clear_run(job):
             self.next_at = min(self.next_at, self.clock.monotonic() + EVERY // 20)
             return False
+        outcome = self._outcome(job)
         try:
-            self.queue.execute(
-                [self._unknown(job) if job.claim and same_process(job.claim, self.me) else self._lost(job)]
-            )
+            with self.queue.store.writer.transaction():
+                if self._is_current(job):
+                    self.queue.execute([outcome])
         except RefusedError as error:
             log.error("job %s: %s", job.id, error)
             return False
         except DamagedEventError as error:
-            log.error("job %s: %s; it is set aside", job.id, error)
+            log.error("job %s: %s; it is quarantined", job.id, error)
             self.queue.store.upkeep.hold(job.id)
         return True
 
-    def _lost(self, job: Job) -> Report:
-        stdout, stderr = self.commands.tails(job)
+    def _outcome(self, job: Job) -> Command:
+        """What to record of a lost run. One that never started costs no attempt, nor does one of another copy."""
+        if self._is_ours(job):
+            log.warning("job %s run %d: the claim was reported as failed but had succeeded: released", job.id, job.run)
+            return Release(job.id, job.run, "its claim was reported as failed, so it was never started")
         worker = job.claim.worker if job.claim else ""
+        if reason := self._costs_nothing(job, worker):
+            log.warning("job %s run %d: %s: released", job.id, job.run, reason)
+            return Release(job.id, job.run, reason)
         log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
+        stdout, stderr = self.commands.tails(job)
         return Report(job.id, job.run, Exit(e.LostWorker(worker), stdout=stdout, stderr=stderr))
 
-    def _unknown(self, job: Job) -> Release:
-        """Nobody died, and nothing was started: the job is given back, at the cost of no attempt."""
-        log.warning("job %s run %d: its claim was ours, though it was reported as failed: given back", job.id, job.run)
-        return Release(job.id, job.run, "its claim was reported as failed, so it was never started")
+    def _costs_nothing(self, job: Job, worker: str) -> str:
+        claim = job.claim
+        if claim is None:
+            return ""
+        if self._presence.is_on_a_copy(claim):
+            return f"worker {worker} runs it in another copy of this queue"
+        dead_here = claim.boot_id == self.me.boot_id and self._presence.is_dead(claim)
+        if dead_here and self._presence.uses_our_lock_file(claim) and not self.commands.was_started(job):
+            return f"worker {worker} was lost before it started the command"
+        return ""

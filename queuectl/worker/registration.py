@@ -15,10 +15,11 @@ from itertools import chain, count
 
 from msgspec.structs import replace
 
+from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError
 from queuectl.process import procfs as process
-from queuectl.process.protocol import Identity, same_process
+from queuectl.process.protocol import same_process
 from queuectl.runtime import Clock, boot_id
 from queuectl.store.protocol import Store, WorkerRow
 
@@ -30,7 +31,7 @@ AT_LEAST = 15_000_000
 
 @dataclass(slots=True)
 class Name:
-    """The name that `row` wants. `alive` says what is seen of a process, `lease` (microseconds) is our own.
+    """The name that `row` wants. `alive` tells whether a worker lives, `lease` (microseconds) is our own.
 
     `parent` is the pid of the process that started us, which may keep the name for us.
     """
@@ -39,8 +40,8 @@ class Name:
     clock: Clock
     row: WorkerRow
     lease: int
-    alive: Callable[[Identity, bool], bool | None]
     parent: int = 0
+    alive: Callable[[Store, WorkerRow], bool | None] = is_alive
     other: WorkerRow | None = None
     _since: int = 0
 
@@ -57,7 +58,7 @@ class Name:
             return self.store.workers.beat(replace(self.row, beat_at=self.clock.monotonic(), stop_requested=asked))
 
     def _is_gone(self, other: WorkerRow) -> bool:
-        seen = self.alive(other, self.store.location.spans_hosts)
+        seen = self.alive(self.store, other)
         first, self.other = self.other, other
         if seen or (first and (first.beat_at != other.beat_at or not same_process(first, other))):
             where = f"pid {other.pid} on {other.host}"
@@ -77,7 +78,7 @@ def keep(store: Store, row: WorkerRow, died: int) -> bool:
         other = _holder(store, row.name)
         if other is not None and not same_process(other, row):
             ours = _is_here(other, died, row)
-            if not ours and process.alive(other, store.location.spans_hosts) is not False:
+            if not ours and is_alive(store, other) is not False:
                 return True
             Queue(store, row.name).lose_worker(other)
             other = other if ours else None

@@ -171,7 +171,9 @@ class Oracle:
         assert known.claim is not None
         worker = self.world.workers[known.claim.pid]
         unaware = (record.stream_id, event.run) not in self.world.runs and record.actor == known.claim.worker
-        told = worker.stops >= 2 or unaware or (self.store.location.spans_hosts and event.reason == OUT_OF_REACH)
+        never_started = (record.stream_id, event.run) not in self.world.marked and not worker.alive
+        out_of_reach = self.store.location.spans_hosts and event.reason == OUT_OF_REACH
+        told = worker.stops >= 2 or unaware or never_started or out_of_reach
         must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
         known.due_at = known.waits_from = record.clock

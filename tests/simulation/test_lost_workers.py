@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from queuectl.domain.events import Claimed, Exited, LostWorker, ResultRejected, RetryScheduled
 from queuectl.errors import RefusedError
 from tests.simulation.driver import Driver
-from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess
+from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess, World
 
 LONG = Script(lasts=100 * SECOND)
 SHORT = Script(lasts=SECOND)
@@ -102,12 +102,16 @@ def test_another_users_job_is_free_when_its_lease_expires(
     assert at_least < freed_after(driver, "a") < at_most
 
 
-def test_where_a_process_cannot_be_seen_the_lease_decides() -> None:
+@pytest.mark.parametrize(("shares_locks", "at_least", "at_most"), [(True, -1, 2), (False, 15, 25)])
+def test_in_another_namespace_the_lock_tells_else_the_lease(
+    monkeypatch: pytest.MonkeyPatch, shares_locks: bool, at_least: float, at_most: float
+) -> None:
+    monkeypatch.setattr(World, "shares_locks", shares_locks)
     driver, lost = with_a_lost_job(namespace=2, lease=20 * SECOND)
     lost.alive = False
     for process in driver.world.living("a"):
         process.signal(9, driver.clock.monotonic())
-    assert 15 < freed_after(driver, "a") < 25
+    assert at_least < freed_after(driver, "a") < at_most
 
 
 def test_a_lock_holder_out_of_reach_blocks_the_job() -> None:
@@ -301,7 +305,7 @@ def test_a_worker_killed_between_claim_and_start_blocks_nothing() -> None:
     driver.fault = fault
     driver.tick(lost)
     assert not lost.alive
-    assert driver.history("a")[:4] == ["enqueued", "claimed", "retry_scheduled", "claimed"]
+    assert driver.history("a")[:4] == ["enqueued", "claimed", "released", "claimed"]
 
 
 def test_a_dead_workers_leftovers_do_not_block_their_job_for_ever() -> None:

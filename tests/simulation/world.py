@@ -118,7 +118,12 @@ class WorkerProcess:
 
 
 class World:
-    """Hosts, processes and locks. `keeps_lock`: workers hold a run's lock beside its processes."""
+    """Hosts, processes and locks. `keeps_lock`: workers hold a run's lock beside its processes.
+
+    `shares_locks`: all pid namespaces of a host use one lock file.
+    """
+
+    shares_locks = True
 
     def __init__(self, *, keeps_lock: bool = True, hosts: int = 1) -> None:
         self.clock = VirtualClock()
@@ -195,7 +200,7 @@ class SimulatedCommands:
         self.leftovers: list[tuple[Process, int]] = []
         self.lives_until = FOR_EVER
         self.uid = uid
-        self.lock_file = f"{me.host} {me.boot_id}"
+        self.lock_file = f"{me.boot_id} {uid} {1 if world.shares_locks else me.pid_namespace}"
 
     def reserve(self, job: Job) -> bool:
         self._visit("reserve")

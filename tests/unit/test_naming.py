@@ -7,7 +7,6 @@ import pytest
 from msgspec.structs import replace
 
 from queuectl.errors import RefusedError
-from queuectl.process.procfs import alive
 from queuectl.process.protocol import same_process
 from queuectl.store import open_store
 from queuectl.store.protocol import Store, WorkerRow
@@ -33,7 +32,7 @@ def store(clock: SettableClock) -> Iterator[Store]:
 
 def wanted(store: Store, clock: SettableClock, seen: bool | None = None, lease: int = LEASE) -> Name:
     """The name, for the worker that is here."""
-    return Name(store, clock, HERE, lease, lambda who, spans_hosts: seen)
+    return Name(store, clock, HERE, lease, alive=lambda there, who: seen)
 
 
 def told(store: Store) -> list[tuple[str, str, str]]:
@@ -101,7 +100,7 @@ def test_a_clock_that_is_set_frees_no_name(store, clock):
 def test_on_a_shared_store_a_host_is_not_known_by_its_name(store, clock):
     """Containers may have one name; and this machine sees its own processes alone."""
     store.workers.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
-    name = Name(store, clock, HERE, LEASE, alive)
+    name = Name(store, clock, HERE, LEASE)
     store.location.spans_hosts = True
     assert not name.take()
     store.location.spans_hosts = False
@@ -137,7 +136,7 @@ def test_a_dead_workers_name_passes_its_stop_request_on(store, clock):
     with pytest.raises(RefusedError, match="choose another --name"):
         wanted(store, clock, seen=True).take()
     heir = child(clock)
-    assert Name(store, clock, heir, LEASE, alive, parent=os.getpid()).take()
+    assert Name(store, clock, heir, LEASE, parent=os.getpid()).take()
     assert (holder(store).pid, store.workers.asked("w")[0]) == (heir.pid, 1)
     assert told(store) == [LOSS]  # the keeper's row was no worker's
 

@@ -1,0 +1,35 @@
+"""Whether a worker lives: by its process, or, where that cannot be seen, by the lock that it has in the lock file."""
+
+from queuectl.domain.events import Claimed, RecordedEvent, WorkerStarted
+from queuectl.process import procfs
+from queuectl.process.job_lock import works_here
+from queuectl.runtime import boot_id
+from queuectl.store.protocol import Store, WorkerRow, worker_stream
+
+__all__ = ["is_alive", "jobs_running_here", "lock_file_of"]
+
+
+def is_alive(store: Store, who: Claimed | WorkerRow) -> bool | None:
+    """Whether a worker lives; None when that cannot be seen from here."""
+    seen = procfs.alive(who, store.location.spans_hosts)
+    if seen is not None or who.boot_id != boot_id():
+        return seen
+    identity = lock_file_of(store, who)
+    return works_here(store.location.output_folder, identity, who) if identity else None
+
+
+def lock_file_of(store: Store, who: Claimed | WorkerRow) -> str:
+    """The identity of the lock file that a worker has its lock in; empty when its start is not in the log."""
+    name = who.name if isinstance(who, WorkerRow) else who.worker
+    found = ""
+    for record in store.log.examined(stream_id=worker_stream(name)):
+        if isinstance(record, RecordedEvent) and isinstance(record.event, WorkerStarted):
+            started = record.event
+            found = started.lock_file if (started.host, started.pid) == (who.host, who.pid) else found
+    return found
+
+
+def jobs_running_here(store: Store) -> list[str]:
+    """The ids of the jobs whose claims name a process that lives on this machine."""
+    jobs = (store.log.load(job_id) for job_id, _ in store.tables.processing())
+    return [job.id for job in jobs if job and job.claim and procfs.alive(job.claim, store.location.spans_hosts)]
