@@ -1,5 +1,7 @@
 """`recover`: a damaged or lost database made anew."""
 
+from typing import Annotated
+
 import typer
 
 from queuectl.cli.messages import progress, say
@@ -18,17 +20,21 @@ SHOWN = 10
 """Ranges named in a line."""
 
 
-def recover(ctx: typer.Context, as_json: Json = False) -> None:
-    """Make a damaged or lost database anew from what it and its archive still hold. The old files stay.
+def recover(
+    ctx: typer.Context,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild the database although nothing is damaged.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Rebuild a damaged or deleted database from its archive and from what is left of it. Old files are kept.
 
-    Exit code 1 when events are known to be lost that were recorded once.
+    Nothing is changed when database and archive are sound. Exit code 1 if any event is lost.
     """
     session: Session = ctx.obj
     if is_postgres(session.url):
         raise UsageError("recover works on a SQLite file: give its path with --db")
     path = file_of(session.url)
     with progress("checked") as reached:
-        report = recovery.recover(path, session.clock, session.keeping({}), reached)
+        report = recovery.recover(path, session.clock, session.keeping({}), reached, force=force)
     if as_json:
         print(to_json(_shown(report)))
     else:

@@ -98,7 +98,7 @@ def copied_aside(path: str) -> Iterator[str | None]:
         _copy(names, folder)
     try:
         yield folder
-    except StoreError:
+    except StoreError:  # nothing was found to recover, or not by this version
         if folder is not None and is_new:
             shutil.rmtree(folder)
         raise

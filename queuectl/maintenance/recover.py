@@ -27,14 +27,20 @@ from queuectl.store.protocol import DamagedEventError, Head, Store
 from queuectl.store.sqlite.connection import refuse_strange
 from queuectl.store.sqlite.ownership import foreign
 
-__all__ = ["Ranges", "Report", "recover"]
+__all__ = ["NothingToRecoverError", "Ranges", "Report", "recover"]
 
 Ranges = list[tuple[int, int]]
 """Positions: the first and the last of each run."""
 
 
+class NothingToRecoverError(StoreError):
+    """Database and archive are sound."""
+
+    exit_code = 0
+
+
 class Report(Struct, frozen=True):
-    """What came of it."""
+    """The result: which events were kept, restored or lost, and where the old files are."""
 
     head: Head
     kept: Ranges
@@ -44,19 +50,20 @@ class Report(Struct, frozen=True):
     archive_aside: str | None
 
 
-def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
-    """Make the database at `path` anew from what it and its archive still hold, and bring the archive in step.
+def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, *, force: bool = False) -> Report:
+    """Rebuild the database at `path` from what it and its archive still hold, and bring the archive up to date.
 
-    Raises StoreError when another process has it open, when its archive is out of reach, when it is another user's or
-    another program's, when its disk cannot be written, and when there is nothing to recover.
+    Raises NothingToRecoverError, and changes nothing, when both are sound and `force` is not given. Raises StoreError
+    when another process has the database open, the archive cannot be reached, the file belongs to another user or
+    another program, the disk cannot be written, or no event is left.
     """
     try:
-        return _recover(path, clock, keeping, progress)
+        return _recover(path, clock, keeping, progress, force)
     except OSError as error:
         raise StoreError(f"cannot recover {path}: {error.strerror}: {error.filename}") from error
 
 
-def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> Report:
+def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, force: bool) -> Report:
     if refusal := foreign(path):
         raise StoreError(refusal)
     refuse_strange(path)
@@ -65,6 +72,8 @@ def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress) -> R
         with copied_aside(path) as aside:
             remains = _remains(path, aside)
             chain = _longest(remains, path)
+            if not force and aside is not None and _is_all_in_database(remains, chain):
+                _refuse_sound(path, aside, clock, keeping, _end(remains, chain))
         with _made_anew(path, clock, remains, chain, progress) as made:
             _swap(made, path)
     foreign_archive = _put_away(folder_of(path)) if remains.foreign else None
@@ -82,14 +91,14 @@ def _longest(remains: Remains, path: str) -> list[Piece]:
     chain = remains.longest(remains.base)
     if not chain and remains.meta("log_id") is None:
         where = f"in {path} and in {folder_of(path)}"
-        raise StoreError(f"there is nothing to recover: {where} there is no event that a log could begin with")
+        raise StoreError(f"nothing to recover: {where} there is no event that a log could begin with")
     check_place(remains.meta("moved_to"), path)
     return chain
 
 
 def _report(remains: Remains, chain: Sequence[Piece], aside: str | None, archive_aside: str | None) -> Report:
     return Report(
-        Head(chain[-1].position, chain[-1].digest, 0) if chain else remains.base,
+        _end(remains, chain),
         _ranges(piece.position for piece in chain if piece.source == DATABASE),
         _ranges(piece.position for piece in chain if piece.source == ARCHIVE),
         _ranges(remains.lost(chain)),
@@ -98,16 +107,60 @@ def _report(remains: Remains, chain: Sequence[Piece], aside: str | None, archive
     )
 
 
+def _end(remains: Remains, chain: Sequence[Piece]) -> Head:
+    return Head(chain[-1].position, chain[-1].digest, 0) if chain else remains.base
+
+
+def _refuse_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) -> None:
+    if os.path.exists(path) and _is_sound(path, aside, clock, keeping, end):
+        raise NothingToRecoverError(f"nothing to recover: {path} and its archive are sound (--force: rebuild it)")
+
+
+def _is_all_in_database(remains: Remains, chain: Sequence[Piece]) -> bool:
+    return not remains.foreign and not remains.lost(chain) and all(piece.source == DATABASE for piece in chain)
+
+
+def _is_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) -> bool:
+    """Whether the database ends at `end`, its tables are right, and the archive has the same log.
+
+    A further copy is opened, because SQLite changes the files that it opens.
+    """
+    if os.stat(path).st_nlink > 1:
+        return False
+    with _scratch(path) as folder:
+        for name in os.listdir(aside):
+            if not name.endswith("-shm"):
+                shutil.copyfile(os.path.join(aside, name), os.path.join(folder, name))
+        try:
+            with _unarchived(os.path.join(folder, os.path.basename(path)), clock) as store:
+                return _is_whole(store, end) and (not keeping.archived or _has_archive(path, store, keeping))
+        except StoreError:
+            return False
+
+
+def _is_whole(store: Store, end: Head) -> bool:
+    head = store.log.head()
+    is_the_end = (head.position, head.digest) == (end.position, end.digest)
+    return is_the_end and not store.upkeep.compare().total and not store.upkeep.flaws()
+
+
+def _has_archive(path: str, store: Store, keeping: Keeping) -> bool:
+    if not os.path.isdir(folder_of(path)):
+        return False
+    archive = Archive(path, store.log.log_id, store.log.base, keeping.archive_dir)
+    try:
+        return _fits(archive, store)
+    finally:
+        archive.close()
+
+
 # ── the new ones ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
 def _made_anew(path: str, clock: Clock, remains: Remains, chain: Sequence[Piece], progress: Progress) -> Iterator[str]:
     """A database of these events beside the old one, checked as backups are."""
-    scratch = f"{path}.recovering"
-    shutil.rmtree(scratch, ignore_errors=True)
-    os.makedirs(scratch, mode=0o700)
-    try:
+    with _scratch(path) as scratch:
         with _unarchived(os.path.join(scratch, "queue.db"), clock) as store:
             with store.writer.transaction():
                 store.writer.adopt(remains.log_id(chain), remains.base)
@@ -116,8 +169,18 @@ def _made_anew(path: str, clock: Clock, remains: Remains, chain: Sequence[Piece]
                 os.unlink(f"{path}.recovered")
             back_up(store, f"{path}.recovered", lambda copy: open_store(copy, clock, keep=_not_archived), progress)
         yield f"{path}.recovered"
+
+
+@contextmanager
+def _scratch(path: str) -> Iterator[str]:
+    """A folder on the same disk, removed afterwards."""
+    folder = f"{path}.recovering"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder, mode=0o700)
+    try:
+        yield folder
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap(made: str, path: str) -> None:

@@ -62,7 +62,7 @@ def test_a_damaged_file_takes_no_queue_away_that_was_there(queuectl):
 def test_recover_takes_a_file_by_any_name_that_other_commands_take(queuectl):
     queuectl.add("true")
     kept = queuectl.json("head")
-    shown = queuectl.json("--db", f"sqlite:///{queuectl.db}", "recover")
+    shown = queuectl.json("--db", f"sqlite:///{queuectl.db}", "recover", "--force")
     assert {name: shown[name] for name in kept} == kept
 
 
@@ -74,7 +74,7 @@ def test_a_link_to_a_database_is_the_same_queue(queuectl):
     queuectl.ok("--db", "link.db", "run", "--drain")
     assert queuectl.ok("logs", job).splitlines()[0] == str(queuectl.db)
     head = queuectl.json("head")
-    shown = queuectl.json("--db", "link.db", "recover")
+    shown = queuectl.json("--db", "link.db", "recover", "--force")
     assert (shown["digest"], shown["restored"], shown["lost"]) == (head["digest"], [], [])
     assert shown["old_files"].startswith(f"{queuectl.db}.damaged-")
     assert link.is_symlink()
@@ -91,8 +91,8 @@ def test_a_queue_can_be_begun_through_a_link_to_what_is_not_there_yet(queuectl):
 
 def test_recover_says_how_much_room_the_copies_of_old_files_take(queuectl):
     queuectl.add("true")
-    assert "copies" not in queuectl("recover").err
+    assert "copies" not in queuectl("recover", "--force").err
     queuectl.add("true")
-    said = queuectl("recover").err.splitlines()
+    said = queuectl("recover", "--force").err.splitlines()
     sizes = [each.stat().st_size for each in queuectl.db.parent.glob("queue.db.damaged-*/*")]
     assert said[-1].startswith(f"2 copies of old files take {format_size(sum(sizes))}: remove")

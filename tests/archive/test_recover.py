@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import apsw
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from queuectl.errors import StoreError
 from queuectl.maintenance import recover as recovery
 from queuectl.maintenance.old_files import room_taken
+from queuectl.maintenance.recover import NothingToRecoverError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive import archive
@@ -22,6 +24,7 @@ from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
 from tests.support.builders import add, new
 from tests.support.command_line import eventually
+from tests.support.queues import wreck
 
 TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
 
@@ -58,8 +61,39 @@ def damaged(whole, tmp_path):
     return copy
 
 
-def recover(path):
-    return recovery.recover(path, SystemClock(), Keeping(), lambda position: None)
+def recover(path, *, force=True):
+    """What is damaged by chance may be sound all the same."""
+    return recovery.recover(path, SystemClock(), Keeping(), lambda position: None, force=force)
+
+
+def files(path):
+    """Every file of the queue by name, with its content and time."""
+    found = [each for each in Path(path).parent.rglob("*") if each.is_file() and not each.name.endswith("-shm")]
+    return {str(each): (each.read_bytes(), each.stat().st_mtime_ns) for each in found}
+
+
+def test_a_sound_queue_is_left_as_it_is(damaged):
+    path = damaged()
+    before = files(path)
+    with pytest.raises(NothingToRecoverError, match="nothing to recover"):
+        recover(path, force=False)
+    assert files(path) == before
+    assert recover(path).lost == []
+
+
+HARM = {
+    "an event": lambda path: wreck(path, "UPDATE events SET actor = 'x' WHERE position = 5"),
+    "a table": lambda path: wreck(path, "UPDATE jobs SET command = 'x' WHERE id = 'late-3'"),
+    "the archive": lambda path: segment_files(path)[0].unlink(),
+    "no archive": lambda path: shutil.rmtree(f"{path}.archive"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_is_not_sound_is_recovered_without_force(damaged, whole, harm):
+    path = damaged()
+    HARM[harm](path)
+    check_whole(path, whole, recover(path, force=False))
 
 
 def check_whole(path, whole, report):

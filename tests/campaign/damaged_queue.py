@@ -150,7 +150,7 @@ def recovered(path: str) -> Contents | None:
     """What the queue holds after `recover`; None: it does not hold together."""
     clock = SettableClock(START + HOUR)
     with suppress(StoreError), redirect_stderr(io.StringIO()):
-        recover(path, clock, Keeping(), lambda position: None)
+        recover(path, clock, Keeping(), lambda position: None, force=True)
         with closing(open_store(path, clock)) as store:
             if verify(store).counts:
                 return None

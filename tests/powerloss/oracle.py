@@ -97,7 +97,7 @@ class Oracle:
         clock = SettableClock(START + HOUR)
         try:
             with redirect_stderr(io.StringIO()):
-                recover(path, clock, Keeping(), lambda position: None)
+                recover(path, clock, Keeping(), lambda position: None, force=True)
                 with closing(open_store(path, clock)) as store:
                     return [*self._missing(store, told), *_unsound(store, path), *_works_on(store)]
         except Exception as error:

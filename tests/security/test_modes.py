@@ -78,5 +78,5 @@ def test_also_what_a_program_makes_that_uses_the_package(tmp_path: Path) -> None
         export_log(store, file, print)
     back_up(store, str(tmp_path / "copy.db"), lambda copy: open_store(copy, SystemClock()), print)
     store.close()
-    recovery.recover(path, SystemClock(), Keeping(), print)
+    recovery.recover(path, SystemClock(), Keeping(), print, force=True)
     assert wide(tmp_path) == []

@@ -143,7 +143,7 @@ def test_owners_that_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StoreError, match="belongs to another user"):
             add(reader, new("b"))
     with pytest.raises(StoreError, match="belongs to another user"):
-        recovery.recover(path, SystemClock(), Keeping(), print)
+        recovery.recover(path, SystemClock(), Keeping(), print, force=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder of root's")

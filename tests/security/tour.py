@@ -62,5 +62,5 @@ def _damaged(queuectl: Queuectl) -> Iterator[Done]:
         Path(f"{queuectl.db}{ending}").unlink(missing_ok=True)
     yield queuectl("status")
     yield queuectl("doctor")
-    yield queuectl("recover")
+    yield queuectl("recover", "--force")
     yield queuectl("verify")
