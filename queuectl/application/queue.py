@@ -278,15 +278,15 @@ class Queue:
             self.store.upkeep.hold(command.job_id)
         return None, ()
 
-    def unfinished(self, queues: Collection[str]) -> bool:
+    def unfinished(self, queues: Collection[str], besides: str | None = None) -> bool:
         """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused.
 
-        Damaged jobs do not count: nobody holds them, and they are never due.
+        Damaged jobs do not count: nobody holds them, and they are never due. Nor does the job `besides`.
         """
         running = self.store.tables.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
-        return self.store.tables.next_due(queues) is not None or any(
-            row["locked_by"] is not None and (not queues or row["queue"] in queues) for row in running
-        )
+        held = [row for row in running if row["locked_by"] is not None and row["id"] != besides]
+        runs = any(not queues or row["queue"] in queues for row in held)
+        return runs or self.store.tables.next_due(queues) is not None
 
     def is_finished(self, job_id: str) -> Job | None:
         """The job when it has ended (or was purged), else None. Raises NoSuchJobError."""

@@ -2,14 +2,15 @@
 
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 from msgspec.structs import replace
 
 from queuectl.application.job_fields import check_queue, check_worker
+from queuectl.application.own_job import own_job
 from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.session import Session
@@ -23,21 +24,22 @@ from queuectl.store.protocol import Store, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.loop import Worker, WorkerOptions
 from queuectl.worker.registration import Name, default_name, this_process
+from queuectl.worker.stop_signals import StopSignals
 from queuectl.worker.wakeup import Wakeup
 
-__all__ = ["run"]
+__all__ = ["check_options", "run"]
 
 T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], None]
 
 DESCRIPTORS, SPARE = 3, 64
-"""What a job takes of the files that its worker may open, and what the worker needs beside them."""
+"""Open files that each running job needs in its worker, and those that the worker itself needs."""
 RETRY = 0.05
 """Seconds between two attempts on a busy store."""
-LOOK_AGAIN = 0.5
-"""Seconds between two looks whether the worker that has our name still lives."""
+CHECK_NAME_EVERY = 0.5
+"""Seconds between two attempts to take a name that another worker has."""
 WAIT_FOR_STORE = SECOND // 4
-"""How long a worker lets itself be held up by a locked store before it looks after its jobs again."""
+"""How long a worker waits for a locked store before it attends to its running jobs again."""
 
 
 def run(
@@ -55,21 +57,35 @@ def run(
     grace: Annotated[str | None, typer.Option(metavar="10s", help="From SIGTERM to SIGKILL.")] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
+    supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run jobs until stopped. SIGTERM or Ctrl-C: finish what runs, then exit; a second one ends the jobs."""
+    """Run jobs until stopped. Ctrl-C or SIGTERM: finish running jobs, then exit. Again: stop them and put them back."""
     session: Session = ctx.obj
+    check_options(session, ctx.params)
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
-    queues = frozenset(map(check_queue, queue or ()))
-    _check_descriptors(concurrency)
     process.keep_descriptors()
     with ExitStack() as opened:
         jobs = _patiently(lambda: opened.enter_context(session.queue(WAIT_FOR_STORE)), _sleep)
-        if name is not None:
-            check_worker(name)
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
-        options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once)
-        _work(session, jobs.store, config["max-output"], name, options)
+        queues = frozenset(queue or ())
+        inside = own_job(jobs, os.environ)
+        options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once, inside)
+        _work(session, jobs.store, config["max-output"], name, options, supervisor)
+
+
+def check_options(session: Session, params: Mapping[str, Any]) -> None:
+    """Raise UsageError for options of `run` that a worker would refuse, before a queue is made for it."""
+    for queue in params["queue"] or ():
+        check_queue(queue)
+    if params["name"] is not None:
+        check_worker(params["name"])
+    _check_descriptors(params["concurrency"])
+    flags = {name.replace("_", "-"): params[name] for name in ("lease", "grace", "log_level", "log_format")}
+    config = session.config(None, flags)
+    for name, value in flags.items():
+        if value is not None:
+            config[name]
 
 
 def _check_descriptors(slots: int) -> None:
@@ -78,27 +94,37 @@ def _check_descriptors(slots: int) -> None:
         raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
 
 
-def _work(session: Session, store: Store, max_output: int, name: str | None, options: WorkerOptions) -> None:
+def _work(
+    session: Session,
+    store: Store,
+    max_output: int,
+    name: str | None,
+    options: WorkerOptions,
+    supervisor: int | None,
+) -> None:
     worker: Worker | None = None
 
     def stop() -> None:
-        if worker is None:  # still without a name
+        if worker is None:  # it has no name yet
             raise typer.Exit
         worker.stop()
 
     make_folder(store.location.output_folder)
-    wakeup = Wakeup(store.location.wake_file, stop, _patiently(store.workers.hints, _sleep))
+    wakeup = Wakeup(store.location.wake_file, StopSignals(session.clock), stop, _patiently(store.workers.hints, _sleep))
     row = _named(session, store, name, options, wakeup.sleep)
     mine = (store.location.output_folder, store.log.log_id, row.name)
     runner = Runner(*mine, session.clock, max_output, _environ(session.url), store.location.spans_hosts)
     worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
     _patiently(worker.start, wakeup.sleep)
     _warn_root(row.name)
-    for _ in range(_patiently(lambda: store.workers.asked(row.name)[0], wakeup.sleep)):  # before it was there
+    for _ in range(_patiently(lambda: store.workers.asked(row.name)[0], wakeup.sleep)):  # since its predecessor died
         worker.stop()
     try:
         while (wait := worker.tick()) is not None:
             wakeup.sleep(wait)
+            if supervisor is not None and os.getppid() != supervisor:
+                worker.lose_supervisor(supervisor)
+                supervisor = None
     except BaseException:
         worker.kill()
         raise
@@ -126,7 +152,7 @@ def _warn_root(name: str) -> None:
 
 
 def _patiently(step: Callable[[], T], sleep: Sleep) -> T:
-    """Do it as soon as the store is free: a worker never exits because the store was busy."""
+    """Repeat a step until the store is free: a worker never exits because the store was busy."""
     while True:
         try:
             return step()
@@ -139,7 +165,7 @@ def _sleep(seconds: float) -> None:
 
 
 def _named(session: Session, store: Store, given: str | None, options: WorkerOptions, sleep: Sleep) -> WorkerRow:
-    """Who this worker is, by a name that nobody else has."""
+    """This worker, under a name that no other worker has."""
     row = this_process(given or "", session.clock, options.slots, tuple(sorted(options.queues)))
     while given is None:
         row = replace(
@@ -155,9 +181,15 @@ def _named(session: Session, store: Store, given: str | None, options: WorkerOpt
 def _wait_for(name: Name, sleep: Sleep) -> None:
     import logging
 
-    told = False
+    said: set[str] = set()
     while not _patiently(name.take, sleep):
-        if not told and name.other:
-            told, what = True, "worker %s: waiting to see whether the one of that name on %s still lives"
-            logging.getLogger("queuectl.worker").warning(what, name.row.name, name.other.host)
-        sleep(LOOK_AGAIN)
+        if name.other and (what := _why_it_waits(name.other)) not in said:
+            said.add(what)
+            logging.getLogger("queuectl.worker").warning("Worker %s: waiting for %s", name.row.name, what)
+        sleep(CHECK_NAME_EVERY)
+
+
+def _why_it_waits(other: WorkerRow) -> str:
+    if other.stop_requested:
+        return f"the worker of that name (pid {other.pid} on {other.host}), which is stopping"
+    return f"a sign that the worker of that name on {other.host} is still alive, or that it is gone"

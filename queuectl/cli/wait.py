@@ -1,15 +1,18 @@
 """`wait`: until jobs have ended, with their own exit code."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
 
+from queuectl.application.own_job import own_job
 from queuectl.application.queue import Queue
 from queuectl.cli.session import Session
 from queuectl.domain.events import Purged
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
-from queuectl.errors import WaitTimedOutError
+from queuectl.errors import RefusedError, WaitTimedOutError
 from queuectl.runtime import pause
 
 __all__ = ["exit_code", "wait"]
@@ -27,8 +30,20 @@ def wait(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.reading() as queue:
-        jobs = [_as_it_ended(queue, job) for job in _ended(queue, session, queue.resolve(ids), until)]
+        wanted = _others(queue, queue.resolve(ids))
+        jobs = [_as_it_ended(queue, job) for job in _ended(queue, session, wanted, until)]
     raise typer.Exit(max(exit_code(job) for job in jobs))
+
+
+def _others(queue: Queue, ids: list[str]) -> list[str]:
+    """Without the job that runs this command, which cannot end before the wait does."""
+    own = own_job(queue, os.environ)
+    if own in ids:
+        what = f"job {own} runs this command and would wait for itself"
+        if ids == [own]:
+            raise RefusedError(f"{what}: leave it out")
+        print(f"queuectl: {what}: waiting only for the others", file=sys.stderr)
+    return [job_id for job_id in ids if job_id != own]
 
 
 def _ended(queue: Queue, session: Session, ids: list[str], until: int | None) -> list[Job]:

@@ -1,15 +1,16 @@
 """`worker start|stop|list`: workers in the background, and every worker from any terminal."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
 from queuectl.application.job_fields import check_worker
 from queuectl.application.liveness import is_alive
+from queuectl.application.own_job import own_worker
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
@@ -27,7 +28,7 @@ from queuectl.store.meta import check_place
 from queuectl.store.protocol import WorkerRow, worker_stream
 from queuectl.units import SECOND, ago, counted, local_time
 from queuectl.worker.registration import default_name, keep, this_process
-from queuectl.worker.supervisor import Supervisor, detach, places
+from queuectl.worker.supervisor import Supervisor, detach, worker_names
 
 __all__ = ["app"]
 
@@ -35,22 +36,23 @@ app = new_app(help="Workers: start several, stop any, list all.", no_args_is_hel
 
 POLL = 50_000
 WAIT_FOR_STORE = SECOND // 4
-"""How long a supervisor lets itself be held up by a locked store before it looks after its workers again."""
+"""How long a supervisor waits for a locked store before it attends to its workers again."""
 COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "jobs_done", "heartbeat"]
 
 
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def start(
     ctx: typer.Context,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=256, help="So many workers.")] = 1,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=256, help="How many workers.")] = 1,
     in_background: Annotated[bool, typer.Option("--detach", "-d", help="In the background, with a log file.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Their name [default: host-pid].")] = None,
 ) -> None:
-    """Start workers and replace one that dies. Every option of `run` may follow: they are N times `run`."""
+    """Start workers, and replace one that dies. Also takes the options of `queuectl run` (-c, -q, …)."""
     session: Session = ctx.obj
     if name is not None:
         check_worker(name)
-    with session.queue() as queue:  # made here, once, and what is wrong with it is said here
+    _check_options(ctx, session)
+    with session.queue() as queue:  # here, so that it is made once and an error is reported once
         check_place(queue.store.location.moved_to, name_of(session.url))
         if name is None:
             rows = queue.store.workers.rows()
@@ -66,9 +68,19 @@ def start(
     raise typer.Exit(Supervisor(name, count, arguments, session.clock, _Names(session)).run())
 
 
+def _check_options(ctx: typer.Context, session: Session) -> None:
+    """Refuse what every worker would refuse, before anything is started or made."""
+    from queuectl.cli.run import check_options
+
+    root: Any = ctx.find_root()
+    command = root.command.get_command(root, "run")
+    with command.make_context("run", [*ctx.args], parent=root) as parsed:
+        check_options(session, parsed.params)
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """See supervisor.Names. The queue is opened each time: as a rule, nothing is asked of it."""
+    """See supervisor.Names. The queue is opened for each call: there are few."""
 
     session: Session
 
@@ -81,7 +93,7 @@ class _Names:
             queue.store.workers.forget(this_process(name, self.session.clock))
 
     def moved(self) -> bool:
-        """One that cannot be asked may come back."""
+        """A store that cannot be asked may come back."""
         with suppress(StoreError), self.session.reading() as queue:
             return queue.store.location.moved_to is not None
         return False
@@ -89,8 +101,12 @@ class _Names:
 
 def _check_free(queue: Queue, name: str) -> None:
     for row in queue.store.workers.rows():
-        if _is_of(row, name) and _is_seen(queue, row):
-            raise RefusedError(f"{row.name} is running already (pid {row.pid} on {row.host}): choose another --name")
+        if not (_is_of(row, name) and _is_seen(queue, row)):
+            continue
+        where = f"{row.name} (pid {row.pid} on {row.host})"
+        if not row.stop_requested:
+            raise RefusedError(f"{where} is already running: choose another --name")
+        say(f"{where} is stopping: the new worker starts when it has ended")
 
 
 def _detach(session: Session, queue: Queue, name: str, count: int, options: list[str]) -> None:
@@ -98,30 +114,37 @@ def _detach(session: Session, queue: Queue, name: str, count: int, options: list
     os.makedirs(folder, mode=0o700, exist_ok=True)
     log_file = os.path.join(folder, f"{name}.log")
     arguments = [*session.place_for_others(), "worker", "start", "--count", str(count), "--name", name, *options]
-    pid, code = detach(arguments, log_file, _started(queue, places(name, count)))
+    starts = _Starts(queue, worker_names(name, count), queue.store.log.head().position)
+    pid, code = detach(arguments, log_file, starts.are_complete)
     if code:
         raise QueuectlError(f"the worker did not start: see {log_file}")
     print(name)
-    say(f"started {counted(count, 'worker')} (pid {pid}), log in {log_file}")
+    pids = ", ".join(str(starts.pids[each]) for each in starts.names if each in starts.pids)
+    which = f"pid{'' if count == 1 else 's'} {pids}; supervisor {pid}" if pids else f"supervisor {pid}"
+    say(f"started {counted(count, 'worker')} ({which}), log in {log_file}")
 
 
-def _started(queue: Queue, names: Sequence[str]) -> Callable[[], bool]:
-    """Whether each has said in the log that it has started: some may have done what they were to do by then."""
-    missing, before = set(names), queue.store.log.head().position
+@dataclass(slots=True)
+class _Starts:
+    """The starts of these workers that the log has after a position: some workers may have ended by now."""
 
-    def started() -> bool:
+    queue: Queue
+    names: Sequence[str]
+    after: int
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def are_complete(self) -> bool:
+        """Whether each of them has started."""
         pause(POLL)
-        for name in [*missing]:
-            said = queue.store.log.records(after=before, stream_id=worker_stream(name))
-            if any(isinstance(record.event, WorkerStarted) for record in said):
-                missing.remove(name)
-        return not missing
-
-    return started
+        for name in self.names:
+            for record in self.queue.store.log.records(after=self.after, stream_id=worker_stream(name)):
+                if isinstance(record.event, WorkerStarted):
+                    self.pids[name] = record.event.pid
+        return len(self.pids) == len(self.names)
 
 
 def _is_of(row: WorkerRow, name: str) -> bool:
-    """Whether a worker is called so, or is one of those that were started together under that name."""
+    """Whether a worker has this name, or is one of several that were started together under it."""
     return row.name == name or (row.name.startswith(f"{name}.") and row.name[len(name) + 1 :].isdigit())
 
 
@@ -129,22 +152,26 @@ def _is_of(row: WorkerRow, name: str) -> bool:
 def stop(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Workers, as `worker list` calls them; none: all.")
+        list[str] | None, typer.Argument(metavar="NAME...", help="Names, as in `worker list` [default: all].")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="End their jobs too; those are released.")] = False,
-    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Wait no longer (exit code 124).")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")] = False,
+    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
-    """Stop workers, wherever they were started, and wait until they have ended. They finish what they run."""
+    """Stop workers on any host and wait until they have ended. They finish their running jobs first."""
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.existing() as queue:
-        rows, times = _chosen(queue, names), 2 if now else 1
-        lost = [row for row in rows if not _lives(queue, row)]  # before they are asked: who heeds it is not lost
-        _ask(queue, rows, times)
+        rows, level = _chosen(queue, names), 2 if now else 1
+        own = own_worker(queue, os.environ)
+        lost = [row for row in rows if not _lives(queue, row)]  # before they are asked: one that obeys ends too
+        _ask(queue, rows, level)
         for row in lost:
             say(f"{row.name} is lost: the next worker that runs frees its jobs")
-        _wait(session, queue, {row.name for row in rows}, times, until)
-    say(f"stopped {counted(len(rows) - len(lost), 'worker')}")
+        if own in {row.name for row in rows}:
+            say(f"{own} runs this command, so it stops when this job has ended: not waiting for it")
+        waited_for = {row.name for row in rows} - {own}
+        _wait(session, queue, waited_for, level, until)
+    say(f"stopped {counted(len(waited_for - {row.name for row in lost}), 'worker')}")
 
 
 def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
@@ -153,33 +180,33 @@ def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
         return rows
     for name in names:
         if not any(_is_of(row, name) for row in rows):
-            raise UsageError(f"no worker is called {name} (`queuectl worker list` shows those there are)")
+            raise UsageError(f"there is no worker {name} (`queuectl worker list` lists the workers)")
     return [row for row in rows if any(_is_of(row, name) for name in names)]
 
 
-def _ask(queue: Queue, rows: list[WorkerRow], times: int) -> None:
-    """A lost one too: its supervisor, if it has one, has yet to see that it died."""
+def _ask(queue: Queue, rows: list[WorkerRow], level: int) -> None:
+    """Lost workers too: a supervisor may be about to replace them."""
     for row in rows:
-        for _ in range(row.stop_requested, times):
-            queue.store.workers.ask_to_stop(row.name)
+        if row.stop_requested < level:
+            queue.store.workers.ask_to_stop(row.name, level)
 
 
-def _wait(session: Session, queue: Queue, names: set[str], times: int, until: int | None) -> None:
+def _wait(session: Session, queue: Queue, names: set[str], level: int, until: int | None) -> None:
     while left := [row for row in queue.store.workers.rows() if row.name in names and _is_left(queue, row)]:
-        _ask(queue, left, times)
+        _ask(queue, left, level)
         if until is not None and session.clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
         pause(POLL)
 
 
 def _is_left(queue: Queue, row: WorkerRow) -> bool:
-    """Whether it is still to end: not a later worker that has the name by now, but one that was to take its place."""
+    """Whether it has still to end: it was asked to, or is a supervisor's reservation. A later worker was not asked."""
     return bool(row.stop_requested or not row.slots) and _lives(queue, row)
 
 
 @app.command("list")
 def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
-    """List the workers: where they are, since when, what they do, and their last sign of life."""
+    """List the workers: where they run, since when, how busy they are, and their last heartbeat."""
     session: Session = ctx.obj
     with session.reading() as queue:
         rows = [with_state(row, queue.store) for row in queue.store.workers.rows()]
@@ -193,12 +220,12 @@ def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def _is_seen(queue: Queue, row: WorkerRow) -> bool:
-    """Whether a worker is there beyond doubt."""
+    """Whether we see a worker's process running."""
     return bool(is_alive(queue.store, row))
 
 
 def _lives(queue: Queue, row: WorkerRow) -> bool:
-    """Whether a worker may still be there: only one seen dead is not."""
+    """Whether a worker may still be running: we may not be able to see its process."""
     return is_alive(queue.store, row) is not False
 
 

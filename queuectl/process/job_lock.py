@@ -19,7 +19,7 @@ from hashlib import sha256
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.process.protocol import SHORTAGES, Identity
 
-__all__ = ["LOCK_DESCRIPTOR", "LockFile", "lock_descriptor", "lock_file", "works_here"]
+__all__ = ["LOCK_DESCRIPTOR", "LockFile", "identity", "lock_descriptor", "lock_file", "works_here"]
 
 LOCK_DESCRIPTOR = 250
 """The number that a job's processes have the lock under: high, so that a script's own `exec 3>&-` does not close it."""
@@ -146,6 +146,11 @@ def _worker_byte(who: Identity) -> int:
     """Where a worker's lock is: computed from its identity, so that nobody has to be asked."""
     text = f"{who.boot_id}:{who.pid_namespace}:{who.pid}:{who.pid_started_at}"
     return _WORKERS | int.from_bytes(sha256(text.encode()).digest()[:7])
+
+
+def identity(path: str) -> str:
+    """The identity of a lock file: a copy of it has another one."""
+    return _identity(os.stat(path))
 
 
 def _identity(stat: os.stat_result) -> str:

@@ -5,11 +5,17 @@ import signal
 
 from queuectl.domain.job import Job
 from queuectl.process import procfs
-from queuectl.process.job_lock import LockFile
+from queuectl.process.job_lock import LockFile, identity, lock_file
 
-__all__ = ["TOKEN", "LostRuns"]
+__all__ = ["TOKEN", "LostRuns", "queue_scope"]
 
 TOKEN = "QUEUECTL_RUN_TOKEN"
+
+
+def queue_scope(log_id: str, folder: str, spans_hosts: bool) -> str:
+    """What tells a queue from every other: a copy has another lock file; on a server, the folder's name is random."""
+    place = os.path.basename(folder) if spans_hosts else identity(lock_file(os.path.realpath(folder)))
+    return f"{log_id}:{place}"
 
 
 class LostRuns:

@@ -20,7 +20,7 @@ from queuectl.process import procfs
 from queuectl.process.descendants import Descendants
 from queuectl.process.job_lock import LockFile, lock_descriptor, lock_file
 from queuectl.process.launch import Launcher, why_not_started
-from queuectl.process.orphans import LostRuns
+from queuectl.process.orphans import LostRuns, queue_scope
 from queuectl.process.output_files import Capture
 from queuectl.process.output_monitor import OutputMonitor
 from queuectl.process.protocol import SHORTAGES, Ended, Identity, ShortageError
@@ -59,7 +59,7 @@ class Runner:
         self._look_at = 0
         self._locks = LockFile(lock_file(os.path.realpath(self.folder)), procfs.this_process(), self.spans_hosts)
         self.lock_file = self._locks.identity
-        self._lost = LostRuns(self._locks, f"{self.log_id}:{self._place()}")
+        self._lost = LostRuns(self._locks, queue_scope(self.log_id, self.folder, self.spans_hosts))
         self._launcher = Launcher(self.worker, self.environ)
         self._lock_number = lock_descriptor()
         self._nameless = output.can_name_files(self.folder)
@@ -67,10 +67,6 @@ class Runner:
         self._watchdog = LeaseWatchdog(self.clock, self.kill_all)
         self._descendants = Descendants(self._locks)
         self._adopts = procfs.adopt_orphans()
-
-    def _place(self) -> str:
-        """What a copy of this queue has not: this lock file; for a queue on a server, its folder's random name."""
-        return os.path.basename(self.folder) if self.spans_hosts else self._locks.identity
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────────
 

@@ -264,8 +264,8 @@ class Workers(Protocol):
     def forget(self, worker: WorkerRow) -> bool:
         """Drop a worker's row; False when there is none, or another process has its name by now."""
 
-    def ask_to_stop(self, worker: str) -> bool:
-        """Ask a worker to stop; False when there is no such worker."""
+    def ask_to_stop(self, worker: str, level: int = 1) -> bool:
+        """Ask a worker to stop: 1 once it has finished its jobs, 2 at once. False when there is no such worker."""
 
     def hints(self) -> Hints | None:
         """Hear of writers that cannot touch the wake file; None: there are none such."""

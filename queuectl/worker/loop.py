@@ -36,7 +36,10 @@ RETRY_FAILED_STORE_AFTER = 200_000
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a worker was asked to do. `grace` and `lease` are microseconds; no queues means all of them."""
+    """What a worker was asked to do. `grace` and `lease` are microseconds; no queues means all of them.
+
+    `inside` is the job that started this worker, which ends after it: `drain` does not wait for it.
+    """
 
     slots: int = 1
     queues: frozenset[str] = frozenset()
@@ -44,6 +47,7 @@ class WorkerOptions:
     lease: int = 30 * SECOND
     drain: bool = False
     once: bool = False
+    inside: str | None = None
 
 
 @dataclass(slots=True)
@@ -120,12 +124,19 @@ class Worker:
     def stop(self) -> None:
         """Claim no more and finish what runs; the second time, stop what runs and put it back."""
         self._stops += 1
+        self._heartbeat.next_at = 0  # which shows others that it is stopping
         if self._stops == 1:
             log.info("%s", self._stopping())
         if self._stops == 2:
             self._collect(self.clock.monotonic())  # a command that has ended by itself keeps its result
             for slot in self.slots.values():
                 self._end(slot, "stop")
+
+    def lose_supervisor(self, pid: int) -> None:
+        """Stop: nobody replaces this worker if it dies, and whoever killed its supervisor thinks that it is gone."""
+        log.warning("The supervisor of this worker (pid %d) is gone", pid)
+        if not self._stops:
+            self.stop()
 
     def _stopping(self) -> str:
         running = len(self.slots)
@@ -180,7 +191,9 @@ class Worker:
         elif not self._claims.others_wrote():
             return
         stops, cancelled = self.queue.store.workers.asked(self.row.name)
-        while self._stops < stops:
+        if stops < self._stops and self.failure is None:
+            self.queue.store.workers.ask_to_stop(self.row.name, self._stops)
+        for _ in range(self._stops, stops):
             self.stop()
         for slot in filter(None, map(self.slots.get, cancelled)):
             self._end(slot, "cancel")
@@ -316,7 +329,11 @@ class Worker:
             return False
         if self._stops or self.failure or self._claims_left == 0 or (self.options.once and self._exhausted):
             return True
-        return self.options.drain and self._exhausted and not self.queue.unfinished(self.options.queues)
+        return (
+            self.options.drain
+            and self._exhausted
+            and not self.queue.unfinished(self.options.queues, self.options.inside)
+        )
 
     def _delay(self, now: int) -> int:
         moments = [self._heartbeat.next_at, self._reclaimer.next_at, self._fence.at]

@@ -1,11 +1,11 @@
-"""A worker's name: one worker has it at a time, wherever it runs, and takes it before it starts.
+"""A worker's name: one worker has it at a time, on any host, and takes it before it starts.
 
-Signs of life and requests to stop go by the name. A worker elsewhere cannot be seen, and its clock is not ours: that it
-lives is told by a new sign of life, that it is gone by none for a while. Its jobs are not the name's: they are freed
-when their leases are over, by whoever looks.
+Heartbeats and requests to stop go by the name. We cannot inspect processes on other hosts or compare clocks: a new
+heartbeat means alive, none for a lease means gone. The jobs of such a worker are freed separately, when their leases
+expire.
 
-The name of a worker that died is kept by its supervisor until the next one takes it over: so that this one too is
-listed, and can be asked to stop before it is there.
+A supervisor reserves the name of a worker that died until the next one takes it, so that `worker list` shows that one
+and `worker stop` can stop it before it has started.
 """
 
 import os
@@ -26,14 +26,14 @@ from queuectl.store.protocol import Store, WorkerRow
 __all__ = ["Name", "default_name", "keep", "this_process"]
 
 AT_LEAST = 15_000_000
-"""Microseconds of silence before a name is another's to take: any worker that lives beats more often."""
+"""Microseconds without a heartbeat before another worker may take the name: living workers write one more often."""
 
 
 @dataclass(slots=True)
 class Name:
-    """The name that `row` wants. `alive` tells whether a worker lives, `lease` (microseconds) is our own.
+    """The name that `row` wants. `alive` looks at a process, `lease` (microseconds) is our own.
 
-    `parent` is the pid of the process that started us, which may keep the name for us.
+    `parent` is the pid of the process that started us, which may have reserved the name for us.
     """
 
     store: Store
@@ -46,21 +46,27 @@ class Name:
     _since: int = 0
 
     def take(self) -> bool:
-        """Make it ours if it can be; if not, ask again soon. Raises RefusedError when a worker that lives has it."""
+        """Take it; False when that has to be tried again. Raises RefusedError when a running worker has it.
+
+        A worker that has been asked to stop is waited for.
+        """
         with self.store.writer.transaction():
             other, asked = _holder(self.store, self.row.name), 0
             if other is not None:
                 if _is_here(other, self.parent, self.row):
-                    asked = other.stop_requested  # of whoever comes next, which is us
+                    asked = other.stop_requested  # meant for the next worker, which is us
                 elif not self._is_gone(other):
                     return False
-                Queue(self.store, self.row.name).lose_worker(other)  # and what was asked of it
+                Queue(self.store, self.row.name).lose_worker(other)
             return self.store.workers.beat(replace(self.row, beat_at=self.clock.monotonic(), stop_requested=asked))
 
     def _is_gone(self, other: WorkerRow) -> bool:
         seen = self.alive(self.store, other)
         first, self.other = self.other, other
         if seen or (first and (first.beat_at != other.beat_at or not same_process(first, other))):
+            self._since = self.clock.monotonic()
+            if other.stop_requested:
+                return False  # it will end
             where = f"pid {other.pid} on {other.host}"
             raise RefusedError(f"a worker named {other.name} is running ({where}): choose another --name")
         if first is None:
@@ -69,10 +75,9 @@ class Name:
 
 
 def keep(store: Store, row: WorkerRow, died: int) -> bool:
-    """Keep the name of a worker that died, `row` being us, who will start the next; False once it was asked to stop.
+    """Reserve the name of a worker that died, for the next one. `row` is the supervisor, `died` the dead worker's pid.
 
-    `died` is its pid, a child of ours. What was asked of it before it died counts too. Whoever else has the name keeps
-    it: the next worker is told so when it wants it.
+    False when it was asked to stop, also before it died. If another process has the name by now, that one keeps it.
     """
     with store.writer.transaction():
         other = _holder(store, row.name)
@@ -93,12 +98,12 @@ def _holder(store: Store, name: str) -> WorkerRow | None:
 
 
 def _is_here(row: WorkerRow, pid: int, us: WorkerRow) -> bool:
-    """Whether a row is that of a process next to us, whose pid is known for sure: a parent's, or a child's."""
+    """Whether a row is that of our parent or child with this pid, which therefore cannot be another process's."""
     return (row.boot_id, row.pid_namespace, row.pid) == (us.boot_id, us.pid_namespace, pid)
 
 
 def this_process(name: str, clock: Clock, slots: int = 0, queues: tuple[str, ...] = ()) -> WorkerRow:
-    """This process by a worker's name. One without slots runs nothing: it keeps the name for another."""
+    """This process as a worker. One without slots runs nothing: it reserves the name for another."""
     now = clock.now() // 1_000_000
     return WorkerRow(
         name=name,
@@ -116,6 +121,6 @@ def this_process(name: str, clock: Clock, slots: int = 0, queues: tuple[str, ...
 
 
 def default_name(is_taken: Callable[[str], bool]) -> str:
-    """The machine and the process, which containers may have alike: with a number behind it when it is taken."""
+    """`host-pid`, with a number when that is taken: two containers may have the same host name and pid."""
     name = f"{os.uname().nodename}-{os.getpid()}"
     return next(each for each in chain([name], (f"{name}-{number}" for number in count(2))) if not is_taken(each))

@@ -1,4 +1,4 @@
-"""N times `run`: starts the workers, replaces one that dies, and passes signals on."""
+"""Starts several workers, replaces one that dies, and passes requests to stop on to them."""
 
 import logging
 import os
@@ -11,24 +11,25 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from queuectl.errors import QueuectlError, StoreBusyError, StoreError
+from queuectl.process.procfs import keep_descriptors
 from queuectl.runtime import Clock
 from queuectl.units import SECOND
-from queuectl.worker.wakeup import stopping_signals
+from queuectl.worker.stop_signals import STOP_NOW, StopSignals
 
-__all__ = ["Names", "Supervisor", "detach", "places"]
+__all__ = ["Names", "Supervisor", "detach", "worker_names"]
 
 HOPELESS = (2, 4)
-"""Exit codes that another start does not mend: options that `run` does not take, and a name that is taken."""
+"""Exit codes after which another start would fail too: wrong options, and a name that is taken."""
 FIRST_WAIT, LONGEST_WAIT = SECOND // 2, 30 * SECOND
-"""Before a worker that died is replaced: doubled each time it dies within that wait again."""
+"""The wait before a dead worker is replaced; it doubles each time the next one dies within twice the wait."""
 LOOK_EVERY = SECOND // 2
-"""Whether one that is to be replaced was asked to stop."""
+"""How often a supervisor checks whether a worker that it is about to replace was asked to stop."""
 
 log = logging.getLogger("queuectl.worker.supervisor")
 
 
-def places(name: str, count: int) -> list[str]:
-    """What so many workers are called: `name`, or `name.1`, `name.2`, …"""
+def worker_names(name: str, count: int) -> list[str]:
+    """The names of so many workers: `name`, or `name.1`, `name.2`, …"""
     return [f"{name}.{number}" for number in range(1, count + 1)] if count > 1 else [name]
 
 
@@ -36,21 +37,21 @@ class Names(Protocol):
     """The workers' names in the store."""
 
     def keep(self, name: str, died: int) -> bool:
-        """Keep the name of a worker that died (its pid) for the next one; False once it was asked to stop.
+        """Reserve the name of a dead worker (`died` is its pid) for the next one; False once it was asked to stop.
 
-        Raises StoreBusyError when that has to be asked again, QueuectlError or OSError when it cannot be.
+        Raises StoreBusyError when the caller should try again, QueuectlError or OSError when the store cannot be used.
         """
 
     def give_up(self, name: str) -> None:
-        """Keep a name no longer; nothing when it is not kept."""
+        """Drop a reservation, if there is one."""
 
     def moved(self) -> bool:
-        """Whether the queue goes on elsewhere: of what makes a store unusable that alone will not pass."""
+        """Whether the queue was migrated away: the only store failure that is not worth retrying."""
 
 
 @dataclass(slots=True)
 class _Place:
-    """One worker's place: its process, or when the next one is started; `died` is the pid of the one before."""
+    """One worker: its process, or the moment to start the next one; `died` is the pid of the one before."""
 
     name: str
     pid: int | None = None
@@ -63,7 +64,7 @@ class _Place:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Workers named after `name`; `arguments` are what `queuectl` gets but for the name."""
+    """Workers named after `name`; `arguments` are those of `queuectl`, without the name."""
 
     name: str
     count: int
@@ -71,22 +72,26 @@ class Supervisor:
     clock: Clock
     names: Names
     _places: list[_Place] = field(init=False)
-    _signals: int = 0
+    _stops: int = 0
     _refused: int = 0
+    _signals: StopSignals = field(init=False)
 
     def __post_init__(self) -> None:
-        self._places = [_Place(name) for name in places(self.name, self.count)]
+        self._signals = StopSignals(self.clock)
+        self._places = [_Place(name) for name in worker_names(self.name, self.count)]
 
     def run(self) -> int:
-        """Until every worker has ended well; 0, or a worker's own code when starting it again is hopeless."""
+        """Run until every worker has ended. Returns 0, or the exit code of a worker that cannot be started again."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (*stopping_signals(), signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._signals.install()
         while self._tick():
             select.select([reader], [], [], self._delay() / SECOND)
             with suppress(BlockingIOError):
-                self._heed(os.read(reader, 4096))
+                os.read(reader, 4096)
+            if new := self._signals.take():
+                self._stop(new)
         return self._refused
 
     def _tick(self) -> bool:
@@ -104,39 +109,41 @@ class Supervisor:
         try:
             wanted = place.died is None or self.names.keep(place.name, place.died)
         except StoreBusyError:
-            return  # the worker would wait for it too
+            return  # the worker would have to wait too
         except (QueuectlError, OSError):
-            wanted = True  # the worker will say what is wrong
+            wanted = True  # the worker will report the error
         if not wanted:
             place.start_at = None
-            log.info("worker %s was asked to stop: it is not started again", place.name)
+            log.info("Worker %s was asked to stop: not replacing it", place.name)
         elif wait <= 0:
             self._start(place, now)
 
     def _start(self, place: _Place, now: int) -> None:
-        # A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which passes it on once.
-        arguments = [sys.executable, "-P", "-m", "queuectl", *self.arguments, "--name", place.name]
+        # A process group of its own: Ctrl-C in a terminal reaches only the supervisor, which passes it on once.
+        names = ["--name", place.name, "--supervisor", str(os.getpid())]
+        arguments = [sys.executable, "-P", "-m", "queuectl", *self.arguments, *names]
         place.started, place.start_at = now, None
         try:
             place.pid = os.posix_spawn(sys.executable, arguments, os.environ, setpgroup=0, setsigmask=[])
         except OSError as error:
             self._start_later(place, now)
-            log.warning("worker %s: cannot be started (%s): again in %.1f s", place.name, error, place.wait / SECOND)
+            what = "Worker %s cannot be started (%s): trying again in %.1f s"
+            log.warning(what, place.name, error, place.wait / SECOND)
             return
-        log.info("worker %s started (pid %d)", place.name, place.pid)
+        log.info("Worker %s started (pid %d)", place.name, place.pid)
 
     def _ended(self, place: _Place, code: int, now: int) -> None:
         pid, place.pid = place.pid or 0, None
         hopeless = code in HOPELESS or (code == StoreError.exit_code and self.names.moved())
         self._refused = self._refused or (code if hopeless else 0)
-        if code == 0 or hopeless or self._signals:
-            log.info("worker %s ended", place.name)
+        if code == 0 or hopeless or self._stops:
+            log.info("Worker %s ended", place.name)
             self._give_up(place)
             return
         self._start_later(place, now)
         place.died = pid
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        log.warning("worker %s (pid %s) died (%s): replaced in %.1f s", place.name, pid, how, place.wait / SECOND)
+        log.warning("Worker %s (pid %s) died (%s): replacing it in %.1f s", place.name, pid, how, place.wait / SECOND)
 
     def _start_later(self, place: _Place, now: int) -> None:
         place.wait = min(place.wait * 2, LONGEST_WAIT) if now - place.started < place.wait * 2 else FIRST_WAIT
@@ -147,17 +154,13 @@ class Supervisor:
             with suppress(QueuectlError, OSError):
                 self.names.give_up(place.name)
 
-    def _heed(self, received: bytes) -> None:
-        for number in received:
-            if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                self._signals += 1
-                self._pass_on()
-
-    def _pass_on(self) -> None:
+    def _stop(self, new: int) -> None:
+        """Start no more workers, and pass the request on to those that run."""
+        self._stops += new
         for place in self._places:
             place.start_at = None
             if place.pid is not None:
-                os.kill(place.pid, signal.SIGTERM)
+                os.kill(place.pid, signal.SIGTERM if self._stops == 1 else STOP_NOW)
         for place in self._places:
             if place.pid is None:
                 self._give_up(place)
@@ -168,10 +171,12 @@ class Supervisor:
 
 
 def detach(arguments: Sequence[str], log_file: str, started: Callable[[], bool]) -> tuple[int, int | None]:
-    """Start `queuectl ARGUMENTS` in the background with its output in `log_file`; its pid once `started` says so.
+    """Start `queuectl ARGUMENTS` in the background with its output in `log_file`, and wait until `started`.
 
-    When it ended before that, its exit code too.
+    Returns its pid, and its exit code when it ended before that. It gets none of our caller's other descriptors: a lock
+    or a pipe among them would be held for as long as it lives.
     """
+    keep_descriptors()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,

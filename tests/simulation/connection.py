@@ -84,9 +84,9 @@ class Connection(Overriding):
         self._shared.forgotten.add(worker.name)
         return found
 
-    def ask_to_stop(self, worker: str) -> bool:
+    def ask_to_stop(self, worker: str, level: int = 1) -> bool:
         with self.transaction(durable=False):
-            return self._store.workers.ask_to_stop(worker)
+            return self._store.workers.ask_to_stop(worker, level)
 
     def changed(self) -> bool:
         """Whether another process has committed: one connection cannot tell this by itself."""

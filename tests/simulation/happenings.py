@@ -176,7 +176,7 @@ def stop_worker(sim: "Simulation") -> None:
                     process.worker.stop()
                 process.wants = sim.clock.monotonic()
             else:
-                sim.attempt(lambda: sim.user.store.workers.ask_to_stop(process.row.name))
+                sim.attempt(lambda: sim.user.store.workers.ask_to_stop(process.row.name, process.stops))
 
 
 def reboot(sim: "Simulation") -> None:

@@ -205,8 +205,8 @@ def test_a_worker_is_stopped_from_another_terminal() -> None:
     process = driver.add_worker()
     driver.enqueue("a", OBEDIENT)
     driver.run(1)
-    for _ in range(2):
-        assert driver.user.store.workers.ask_to_stop(process.row.name)
+    for level in (1, 2):
+        assert driver.user.store.workers.ask_to_stop(process.row.name, level)
         driver.run(6)
     assert driver.history("a")[-1] == "released"
     assert not process.alive

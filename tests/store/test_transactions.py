@@ -203,6 +203,10 @@ def test_a_beat_does_not_write_over_a_request_to_stop(store):
     store.workers.beat(a_worker(beat_at=99))
     assert store.workers.asked("w1") == (1, [])
     assert store.workers.ask_to_stop("w1") is True
+    assert store.workers.asked("w1") == (1, [])  # the same request
+    assert store.workers.ask_to_stop("w1", 2) is True
+    assert store.workers.asked("w1") == (2, [])
+    assert store.workers.ask_to_stop("w1") is True
     assert store.workers.asked("w1") == (2, [])
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
+from queuectl.worker.stop_signals import STOP_NOW
 from tests.support.oracle import misbehaved
 
 PROGRAM = str(Path(sys.executable).with_name("queuectl"))
@@ -53,7 +54,7 @@ class Started:
 
     def stop(self) -> None:
         """End it and, should it be a worker, what it runs."""
-        for number, patience in ((SIGTERM, 0.2), (SIGTERM, 10.0), (SIGKILL, 10.0)):
+        for number, patience in ((SIGTERM, 0.2), (STOP_NOW, 10.0), (SIGKILL, 10.0)):
             if self.process.poll() is not None:
                 return
             self.process.send_signal(number)

@@ -59,6 +59,19 @@ def test_a_name_is_refused_while_its_worker_is_seen_to_live(store, clock):
         wanted(store, clock, seen=True).take()
 
 
+@pytest.mark.parametrize("seen", [True, None])
+def test_a_worker_that_was_asked_to_stop_is_waited_for(store, clock, seen):
+    store.workers.beat(THERE)
+    name = wanted(store, clock, seen=seen)
+    store.workers.ask_to_stop("w")
+    for beat_at in (2, 3):
+        assert not name.take()
+        store.workers.beat(replace(THERE, beat_at=beat_at))
+    store.workers.forget(THERE)
+    assert name.take()
+    assert store.workers.asked("w")[0] == 0
+
+
 def test_a_visibly_dead_workers_name_is_free(store, clock):
     store.workers.beat(THERE)
     store.workers.ask_to_stop("w")
@@ -132,9 +145,10 @@ def test_a_dead_workers_name_passes_its_stop_request_on(store, clock):
     store.workers.beat(child(clock))
     assert keep(store, keeper(clock), CHILD)
     assert (holder(store).pid, holder(store).slots) == (os.getpid(), 0)
-    store.workers.ask_to_stop("w")
     with pytest.raises(RefusedError, match="choose another --name"):
         wanted(store, clock, seen=True).take()
+    store.workers.ask_to_stop("w")
+    assert not wanted(store, clock, seen=True).take()
     heir = child(clock)
     assert Name(store, clock, heir, LEASE, parent=os.getpid()).take()
     assert (holder(store).pid, store.workers.asked("w")[0]) == (heir.pid, 1)

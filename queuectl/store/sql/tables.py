@@ -202,11 +202,13 @@ class Tables(Lent):
             row = (worker.name, *(getattr(worker, column) for column in _PROCESS))
             return bool(self._run(f"DELETE FROM workers WHERE {itself} RETURNING name", row))
 
-    def ask_to_stop(self, worker: str) -> bool:
+    def ask_to_stop(self, worker: str, level: int = 1) -> bool:
         """See the protocol."""
         with self.transaction(durable=False):
             found = self._run("SELECT 1 FROM workers WHERE name = ?", (worker,))
-            self._run("UPDATE workers SET stop_requested = stop_requested + 1 WHERE name = ?", (worker,))
+            self._run(
+                "UPDATE workers SET stop_requested = ? WHERE name = ? AND stop_requested < ?", (level, worker, level)
+            )
             self._waking = True
         return bool(found)
 
