@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.cli import Queuectl, eventually
+from tests.support.command_line import Queuectl, eventually
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs/service.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(ini|text)\n(.*?)```", PAGE, re.DOTALL)

@@ -169,7 +169,7 @@ def test_cancelling_twice_is_once():
 
 
 @pytest.mark.parametrize("reason", ["", "typo"])
-def test_whatever_ends_a_job_that_was_asked_to_end_cancels_it(reason):
+def test_any_end_after_a_cancel_request_cancels_the_job(reason):
     asked = given(a_job(max_retries=0), claimed(), CancelRequested(run=1, reason=reason))
     said = {"duration": 9, "stdout": "o", "stderr": "e"}
     for command in (fails(**said), fails(cause=Signalled(15), **said), fails(cause=LostWorker("w1"), **said)):

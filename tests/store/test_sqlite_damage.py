@@ -110,7 +110,7 @@ def cases():
 
 
 @pytest.mark.parametrize(("position", "name"), [*cases()])
-def test_whatever_is_hit_is_found_on_load(store, position, name):
+def test_any_damage_is_found_on_load(store, position, name):
     if (position, name) == (1, "data"):
         hit(store, "UPDATE events SET data = replace(data, '9', '8') WHERE position = 1")
     else:
