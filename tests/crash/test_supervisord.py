@@ -1,0 +1,93 @@
+"""A real supervisord runs a named worker: it comes back under its name when it dies, and when it is restarted."""
+
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from tests.support.command_line import PROGRAM, Queuectl, alive, eventually
+
+pytestmark = pytest.mark.skipif(find_spec("supervisor") is None, reason="supervisor is not installed: '.[test]'")
+
+SETTINGS = """
+[supervisord]
+nodaemon=true
+logfile=%(here)s/supervisord.log
+pidfile=%(here)s/supervisord.pid
+childlogdir=%(here)s
+
+[unix_http_server]
+file=%(here)s/supervisor.sock
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://%(here)s/supervisor.sock
+
+[program:worker]
+command={program} run --name w1
+autorestart=true
+startsecs=0
+startretries=20
+stopsignal=TERM
+stopasgroup=false
+stopwaitsecs=60
+"""
+
+
+class Supervisord:
+    """supervisord in the folder of a queue, with one program: a worker that is called w1."""
+
+    def __init__(self, queuectl: Queuectl) -> None:
+        self._queuectl = queuectl
+        self._settings = queuectl.folder / "supervisord.conf"
+        self._settings.write_text(SETTINGS.format(program=PROGRAM))
+        module = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._settings))
+        self.process = queuectl.start_program(*module)
+
+    def control(self, *words: str) -> None:
+        """`supervisorctl`, in the background: a restart takes as long as the worker's jobs."""
+        self._queuectl.start_program(
+            sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self._settings), *words
+        )
+
+    def worker(self) -> int:
+        """The pid of the worker that has the name; 0 when there is none."""
+        rows = [row for row in self._queuectl.json("worker", "list") if row["name"] == "w1" and alive(row["pid"])]
+        return rows[0]["pid"] if rows else 0
+
+
+@pytest.fixture
+def supervisord(queuectl: Queuectl) -> Supervisord:
+    return Supervisord(queuectl)
+
+
+def test_a_killed_worker_comes_back_under_its_name(queuectl: Queuectl, supervisord: Supervisord) -> None:
+    job_id = queuectl.add("--backoff-base", "0", "echo $$ >> pids; [ -e go ] || exec sleep 600")
+    eventually((queuectl.folder / "pids").exists, "the job runs")
+    first = supervisord.worker()
+    (queuectl.folder / "go").touch()
+    queuectl.start_program("kill", "-KILL", str(first)).ended()
+    eventually(lambda: supervisord.worker() not in (0, first), "another worker has the name", 30)
+    assert queuectl("wait", job_id, "--timeout", "30s").code == 0
+    assert not [line for line in (queuectl.folder / "pids").read_text().split() if alive(int(line))]
+
+
+def test_a_restart_waits_for_running_jobs(queuectl: Queuectl, supervisord: Supervisord) -> None:
+    job_id = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    first = supervisord.worker()
+    supervisord.control("restart", "worker")
+    eventually(lambda: b"waiting for worker" in _log(queuectl), "supervisord has sent SIGTERM")
+    later = queuectl.add("true")
+    assert queuectl.state(later) == "pending"
+    (queuectl.folder / "go").touch()
+    assert queuectl("wait", job_id, later, "--timeout", "30s").code == 0
+    assert supervisord.worker() not in (0, first)
+    assert queuectl.types(job_id).count("claimed") == 1
+
+
+def _log(queuectl: Queuectl) -> bytes:
+    path = queuectl.folder / "supervisord.log"
+    return path.read_bytes() if path.exists() else b""
