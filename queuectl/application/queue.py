@@ -205,6 +205,10 @@ class Queue:
         """Go on claiming; False when it was already so."""
         return self._note(queue_stream(queue), lambda: queue in self.store.tables.pauses(), e.QueueResumed())
 
+    def all_paused(self) -> bool:
+        """Whether the pause of all queues is in force."""
+        return PAUSE_ALL in self.store.tables.pauses()
+
     def change_setting(self, key: str, value: str | None) -> bool:
         """`config set`, or `unset` with None; False when it was already so."""
         event = e.SettingChanged(key=key, value=value)

@@ -73,7 +73,7 @@ def audit(
 def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]:
     """The file's log, or the queue's."""
     if file is None:
-        with session.there() as queue:
+        with session.open_read_only(missing="refuse") as queue:
             yield _Log(queue.store.log.log_id, queue.store.log.records(until=last))
         return
     with reading(file, sys.stdin.buffer) as lines:

@@ -38,7 +38,7 @@ def verify(
     It proves the log unaltered; that the queue did right is for `audit`.
     """
     session: Session = ctx.obj
-    with session.there() as queue:
+    with session.open_read_only(missing="refuse") as queue:
         if job is not None:
             report = verify_job(queue.store, queue.resolve([job])[0])
         else:
@@ -94,7 +94,7 @@ def _line(problem: Problem) -> str:
 def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
     """Derive the tables again from the log, say what differed, and put it right, while workers run."""
     session: Session = ctx.obj
-    with session.there(changed=True) as queue, progress("folded", queue.store.log.head().position) as reached:
+    with session.open_existing() as queue, progress("folded", queue.store.log.head().position) as reached:
         folded = iter(range(1, 1 << 62))
         found = queue.store.upkeep.rebuild(lambda life, event: reached(next(folded)))
     if as_json:
@@ -127,11 +127,13 @@ def _examine(session: Session) -> list[Finding]:
     if not is_postgres(session.url):
         findings = [doctors.sqlite(), *findings, *doctors.place(file_of(session.url))]
     try:
-        with session.reading() as queue, progress("read", queue.store.log.head().position) as reached:
-            if session.missing:
-                findings.append(Finding("queue", "ok", f"there is no queue {_where(session.url)} yet"))
-            else:
-                findings += doctors.queue(queue.store, reached)
+        if session.missing_but_not_lost:
+            return [*findings, Finding("queue", "ok", f"there is no queue {_where(session.url)} yet")]
+        with (
+            session.open_read_only(missing="refuse") as queue,
+            progress("read", queue.store.log.head().position) as reached,
+        ):
+            findings += doctors.queue(queue.store, reached)
     except StoreError as error:
         mend = advised(RECOVER, is_postgres(session.url))
         findings.append(Finding("queue", "problem", str(error), mend if "damaged" in str(error) else None))

@@ -10,7 +10,7 @@ from queuectl.cli.messages import say
 from queuectl.cli.options import AsOf, Json
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
-from queuectl.render.terminal import table, to_json
+from queuectl.render.terminal import clean, table, to_json
 
 __all__ = ["app"]
 
@@ -34,11 +34,12 @@ def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> No
 def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show every setting: its value, and whether a flag, the environment, .env, config set or the default says so."""
     session: Session = ctx.obj
-    with session.reading(as_of) as queue:
+    with session.open_read_only(as_of, missing="accept") as queue:
         rows = [_row(value) for value in session.config(queue.store).all()]
     if as_json:
         print(to_json(rows))
         return
+    print(f"queue: {clean(session.place, newlines=False)}{', not made yet' if session.missing else ''}")
     print(table([{**row, "meaning": settings.SETTINGS[row["key"]].help} for row in rows], [*rows[0], "meaning"]))
 
 
@@ -46,7 +47,7 @@ def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
 def get(ctx: typer.Context, key: Key, as_json: Json = False, as_of: AsOf = None) -> None:
     """Print the bare value of one setting."""
     session: Session = ctx.obj
-    with session.reading(as_of) as queue:
+    with session.open_read_only(as_of, missing="accept") as queue:
         value = session.config(queue.store).value(key)
     print(to_json(_row(value)) if as_json else value.text)
 
@@ -63,7 +64,7 @@ def set_value(
 ) -> None:
     """Set a value for everyone who uses this queue. Jobs already queued keep what they were promised."""
     text = settings.check(key, value)
-    with ctx.obj.queue() as queue:
+    with ctx.obj.open() as queue:
         changed = queue.change_setting(key, text)
     say(f"{key} {'is' if changed else 'was already'} {text}")
 
@@ -72,6 +73,6 @@ def set_value(
 def unset(ctx: typer.Context, key: Key) -> None:
     """Take back what `config set` said."""
     settings.check(key, settings.SETTINGS[key].default if key in settings.SETTINGS else "")
-    with ctx.obj.there(changed=True) as queue:
+    with ctx.obj.open_existing() as queue:
         changed = queue.change_setting(key, None)
     say(f"{key} {'is unset' if changed else 'was not set'}")

@@ -13,6 +13,7 @@ from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Receipt
 from queuectl.cli.messages import say
 from queuectl.cli.session import Session
+from queuectl.config import Config
 from queuectl.errors import OutputError, UsageError
 
 __all__ = ["enqueue"]
@@ -92,16 +93,18 @@ def enqueue(
     )
     argv: list[str] | None = ctx.meta.get(_ARGV)
     _check_one_source(command or [], argv, file, flags)
-    missing = session.missing
-    with session.existing() as there:  # report an error in a job before a queue is made for it
-        reader = JobReader(session.config(there.store), session.clock.now(), flags)
-        jobs = _jobs(reader, command or [], argv, file)
+
+    def jobs(config: Config) -> list[NewJob]:
+        reader = JobReader(config, session.clock.now(), flags)
+        found = list(_jobs(reader, command or [], argv, file))
         for note in reader.notes:
             say(f"queuectl: {note}")
-        receipts = [] if missing else there.enqueue(jobs)
-    if missing:
-        with session.queue() as made:
-            receipts = made.enqueue(jobs)
+        return found
+
+    # report an error in a job before a queue is made for it
+    first = jobs(session.config(None)) if session.missing else None
+    with session.open() as opened:
+        receipts = opened.enqueue(jobs(session.config(opened.store)) if first is None else first)
     _print_ids(receipts)
 
 

@@ -38,7 +38,7 @@ def logs(
 ) -> None:
     """Print a job's output: its stdout on stdout, its stderr on stderr."""
     session: Session = ctx.obj
-    with session.reading() as queue:
+    with session.open_read_only(missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         printers = [_Printer(queue, found, "stderr", sys.stdout, raw)]
         if not stderr:

@@ -32,7 +32,7 @@ def migrate(
     place = name_of(to)
     if place in (MEMORY, name_of(session.url)):
         raise UsageError(f"--to {to}: name a place that lasts, and another than the queue's own")
-    with session.there(changed=True) as queue, progress("carried over", queue.store.log.head().position) as reached:
+    with session.open_existing() as queue, progress("carried over", queue.store.log.head().position) as reached:
         head = carry_over(
             queue.store,
             lambda: open_store(to, session.clock, keep=session.keeping),

@@ -5,14 +5,20 @@ from typing import Annotated
 import typer
 
 from queuectl.errors import UsageError
+from queuectl.runtime import Clock
+from queuectl.units import parse_time
 
-__all__ = ["FAILED", "AsOf", "Id", "Ids", "Json", "Reason", "Yes", "parse_tag"]
+__all__ = ["MAX", "AsOf", "Id", "Ids", "Json", "Limit", "MaybeIds", "Reason", "Yes", "moment", "parse_tag"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")]
 Ids = Annotated[
     list[str],
     typer.Argument(metavar="ID...", help="Job ids, or the first parts of them. If one id is wrong, nothing is done."),
+]
+MaybeIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Job ids, or the first parts of them. If one id is wrong, nothing is done."),
 ]
 AsOf = Annotated[
     str | None,
@@ -25,8 +31,19 @@ AsOf = Annotated[
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why you do this; `history` shows it.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-FAILED = "failed"
-"""A state for `--state` that is none of the machine's: pending after an attempt that failed."""
+MAX = (1 << 63) - 1
+"""The largest number that an option takes: what the stores' columns hold."""
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        "-n",
+        min=0,
+        max=MAX,
+        metavar="N",
+        help="At most N jobs; 0: all [default: 50; with --json 0].",
+    ),
+]
 
 
 def parse_tag(text: str) -> tuple[str, str]:
@@ -35,3 +52,11 @@ def parse_tag(text: str) -> tuple[str, str]:
     if not separator:
         raise UsageError(f"--tag {text}: write it as NAME=VALUE")
     return key, value
+
+
+def moment(clock: Clock, since: str | None) -> int | None:
+    """The moment that `--since` means; None without it. Raises UsageError."""
+    try:
+        return None if since is None else parse_time(since, clock.now())
+    except ValueError as error:
+        raise UsageError(f"--since: {error}") from None

@@ -65,7 +65,7 @@ def run(
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
     process.keep_descriptors()
     with ExitStack() as opened:
-        jobs = _patiently(lambda: opened.enter_context(session.queue(WAIT_FOR_STORE)), _sleep)
+        jobs = _patiently(lambda: opened.enter_context(session.open(WAIT_FOR_STORE)), _sleep)
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
         queues = frozenset(queue or ())

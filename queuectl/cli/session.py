@@ -1,11 +1,10 @@
-"""One call of the command line: which queue, whose name, which settings. Everything is opened when first needed."""
+"""One call of the command line: which queue, in whose name, with which settings."""
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TextIO
+from typing import Literal, TextIO, TypeAlias
 
 from queuectl.application.queue import Queue
 from queuectl.config import Config, archive_dir, database_url, home, read_dotenv
@@ -19,11 +18,13 @@ from queuectl.store.protocol import DamagedError, Store, advised
 from queuectl.store.sqlite.ownership import foreign
 from queuectl.units import parse_duration
 
-__all__ = ["Session"]
+__all__ = ["Missing", "Session"]
+
+Missing: TypeAlias = Literal["warn", "refuse", "accept"]
 
 
 class Session:
-    """What a command gets as its context object."""
+    """The context object of a command. Everything is opened when it is first needed."""
 
     def __init__(
         self, db: str | None, color: str, environ: Mapping[str, str], stdout: TextIO, archive_dir: str | None = None
@@ -61,21 +62,28 @@ class Session:
 
         return terminal_width(self._stdout)
 
-    def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
-        """The settings as this call sees them."""
-        stored = store.tables.settings if store else dict
-        return Config(flags or {}, self._environ, self._dotenv, stored, self._complain)
+    @property
+    def place(self) -> str:
+        """The queue's path, or its URL without a password, and where it was named."""
+        return f"{name_of(self.url)} ({database_url(self._db, self._environ, self._dotenv)[1]})"
 
-    def _complain(self, what: str) -> None:
-        """Say it once."""
+    def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
+        """The settings for this call."""
+        stored = store.tables.settings if store else dict
+        return Config(flags or {}, self._environ, self._dotenv, stored, self._warn)
+
+    def _warn(self, what: str) -> None:
+        """Print a warning, once."""
         if what not in self._said:
             self._said.add(what)
-            print(f"queuectl: {what}", file=sys.stderr)
+            from queuectl.cli.messages import say
+
+            say(f"queuectl: {what}")
 
     def place_for_others(self) -> list[str]:
-        """The arguments by which another call of the command line means the same queue.
+        """The arguments that name this queue to another call of queuectl.
 
-        A URL, which may tell a password, goes by the environment of the processes that we start from now on.
+        A URL may hold a password, so it goes into the environment of the processes that we start from now on.
         """
         if is_postgres(self.url):
             os.environ["QUEUECTL_DB"] = self.url
@@ -89,55 +97,74 @@ class Session:
 
     @cached_property
     def foreign(self) -> str | None:
-        """Why the queue is only read, when it is another user's."""
+        """Why the queue is read-only, when it belongs to another user."""
         return None if is_postgres(self.url) else foreign(file_of(self.url))
 
     @contextmanager
-    def queue(self, busy_timeout: int | None = None) -> Iterator[Queue]:
-        """The queue, made when it is not there yet. `busy_timeout` (microseconds) overrules the setting.
+    def open(self, busy_timeout: int | None = None) -> Iterator[Queue]:
+        """The queue, made when there is none yet. `busy_timeout` (microseconds) overrules the setting.
 
-        Raises StoreError, before anything is made for it, when it is another user's.
+        Raises StoreError, before anything is made, when it is another user's.
         """
         if self.foreign:
             raise StoreError(self.foreign)
-        with self._open(self.url, busy_timeout) as store:
+        made = not is_postgres(self.url) and self.missing and self.url != MEMORY
+        with self._store(self.url, busy_timeout) as store:
+            if made:
+                self.missing = False
+                from queuectl.cli.messages import say
+
+                say(f"made a new queue at {name_of(self.url)}")
             if self.keeping(_settings(store)).durability == "fast" and not store.location.spans_hosts:
-                self._complain("durability is fast: a power cut may lose the last changes")
+                self._warn("durability is fast: a power cut may lose the last changes")
             yield Queue(store, self.actor)
 
     @contextmanager
-    def reading(self, as_of: str | None = None) -> Iterator[Queue]:
-        """The queue for a command that only reads: one that is not there is empty, and is not made for it.
+    def open_existing(self) -> Iterator[Queue]:
+        """The queue, to be changed. Raises StoreError when there is none."""
+        if self.missing:
+            self._check_missing(required=True)
+        with self.open() as queue:
+            yield queue
 
-        `as_of` is a position or a time: the queue as it stood then. Raises UsageError when it is neither.
+    @contextmanager
+    def open_to_follow(self) -> Iterator[Queue]:
+        """The queue, whose log may have to be synced for a follower: another user's is only read."""
+        with self.open_read_only(missing="refuse") if self.foreign else self.open_existing() as queue:
+            yield queue
+
+    @contextmanager
+    def open_read_only(self, as_of: str | None = None, *, missing: Missing = "warn") -> Iterator[Queue]:
+        """The queue, for a command that only reads. When there is none it is empty.
+
+        `as_of` is a position or a time: the queue as it was then. Raises UsageError when it is neither.
+        `missing` says what to do when there is no queue: `warn` on stderr, `refuse` (StoreError), or `accept`.
         """
-        missing = self.missing
-        if missing and not is_postgres(self.url) and (error := lost(file_of(self.url))):
-            raise error
-        with self._open(MEMORY if missing else self.url) as store:
+        if self.missing:
+            self._check_missing(required=missing == "refuse")
+        if self.missing and missing == "warn":
+            self._warn(f"there is no queue at {name_of(self.url)}")
+        with self._store(MEMORY if self.missing else self.url) as store:
             if place := store.location.moved_to:
-                print(f"queuectl: this queue has moved to {place}: it is shown as it was then", file=sys.stderr)
+                self._warn(f"this queue has moved to {place}: you see it as it was then")
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
-    @contextmanager
-    def there(self, *, changed: bool = False) -> Iterator[Queue]:
-        """The queue for a command that has nothing to do without one, or vouches for it: an empty one would be a lie.
+    @property
+    def missing_but_not_lost(self) -> bool:
+        """Whether there never was a queue here. Raises DamagedError when there was one."""
+        if self.missing:
+            self._check_missing(required=False)
+        return self.missing
 
-        Raises StoreError when there is none.
-        """
-        with self.queue() if changed and not self.missing else self.reading() as queue:
-            if self.missing:
-                raise StoreError(f"there is no queue at {name_of(self.url)}")
-            yield queue
-
-    @contextmanager
-    def existing(self) -> Iterator[Queue]:
-        """The queue for a command that changes what is in it: one that is not there is empty, and not made for it."""
-        with self.reading() if self.missing else self.queue() as queue:
-            yield queue
+    def _check_missing(self, required: bool) -> None:
+        """Raises DamagedError when an archive shows that the database was lost, StoreError when one is required."""
+        if not is_postgres(self.url) and (error := lost(file_of(self.url))):
+            raise error
+        if required:
+            raise StoreError(f"there is no queue at {name_of(self.url)}")
 
     @contextmanager
-    def _open(self, url: str, busy_timeout: int | None = None) -> Iterator[Store]:
+    def _store(self, url: str, busy_timeout: int | None = None) -> Iterator[Store]:
         patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
         store = open_store(url, self.clock, patience, self.keeping)
         try:
@@ -149,8 +176,8 @@ class Session:
             store.close()
 
     def keeping(self, stored: Mapping[str, str]) -> Keeping:
-        """How the queue is kept, given what `config set` left."""
-        config = Config({}, self._environ, self._dotenv, lambda: stored, self._complain)
+        """How to store the queue, given the values of `config set`."""
+        config = Config({}, self._environ, self._dotenv, lambda: stored, self._warn)
         folder = archive_dir(self._archive_dir, self._environ, self._dotenv)
         return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self._environ, self._dotenv))
 
@@ -174,7 +201,7 @@ class Session:
 
 
 def _settings(store: Store) -> Mapping[str, str]:
-    """What `config set` left; nothing when the table is wrecked, so that `rebuild` can mend it."""
+    """The values of `config set`; none when the table is damaged, so that `rebuild` can repair it."""
     try:
         return store.tables.settings()
     except StoreError:
@@ -182,6 +209,6 @@ def _settings(store: Store) -> Mapping[str, str]:
 
 
 def _past(store: Store, as_of: str) -> Store:
-    from queuectl.store import past
+    from queuectl.application import time_travel
 
-    return past.as_of(store, as_of)
+    return time_travel.as_of(store, as_of)

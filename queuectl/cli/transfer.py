@@ -30,7 +30,7 @@ def export(
     """Write the whole log as NDJSON with its digests, in the archive's form. Workers may run."""
     session: Session = ctx.obj
     with (
-        session.there() as queue,
+        session.open_read_only(missing="refuse") as queue,
         writing(file, sys.stdout.buffer) as output,
         progress("exported", queue.store.log.head().position) as reached,
     ):
@@ -47,7 +47,7 @@ def import_log(
     give_up = new_file_remover(session.url)
     with (
         reading(file, sys.stdin.buffer) as lines,
-        session.queue() as queue,
+        session.open() as queue,
         progress("imported") as reached,
     ):
         end = take_log(queue.store, lines, reached, give_up)
@@ -62,7 +62,10 @@ def backup(
 ) -> None:
     """Copy the queue to a new file while workers run, and check every event of the copy before it gets its name."""
     session: Session = ctx.obj
-    with session.there() as queue, progress("checked", queue.store.log.head().position) as reached:
+    with (
+        session.open_read_only(missing="refuse") as queue,
+        progress("checked", queue.store.log.head().position) as reached,
+    ):
         end = back_up(
             queue.store,
             file,
@@ -86,7 +89,7 @@ def _say_running(jobs: list[str]) -> None:
 def head(ctx: typer.Context, as_json: Json = False) -> None:
     """Print position and digest of the last event on disk, to be kept elsewhere: `verify --expect` takes it."""
     session: Session = ctx.obj
-    with session.there() as queue:
+    with session.open_read_only(missing="refuse") as queue:
         found = head_on_disk(queue.store)
     print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else _told(found))
 

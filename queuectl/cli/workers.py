@@ -9,23 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from queuectl.application.job_fields import check_worker
-from queuectl.application.liveness import is_alive
 from queuectl.application.own_job import own_worker
 from queuectl.application.queue import Queue
+from queuectl.application.workers import Stop, is_called, is_seen, workers
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.options import Json
-from queuectl.cli.queries import with_state
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
-from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError, WaitTimedOutError
-from queuectl.render import json_shapes as presenting
+from queuectl.errors import QueuectlError, RefusedError, StoreError
+from queuectl.render import json_shapes
 from queuectl.render.terminal import table, to_json
 from queuectl.runtime import pause
 from queuectl.store import name_of
 from queuectl.store.meta import check_place
-from queuectl.store.protocol import WorkerRow, worker_stream
+from queuectl.store.protocol import worker_stream
 from queuectl.units import SECOND, ago, counted, local_time
 from queuectl.worker.registration import default_name, keep, this_process
 from queuectl.worker.supervisor import Supervisor, detach, worker_names
@@ -37,13 +36,13 @@ app = new_app(help="Workers: start several, stop any, list all.", no_args_is_hel
 POLL = 50_000
 WAIT_FOR_STORE = SECOND // 4
 """How long a supervisor waits for a locked store before it attends to its workers again."""
-COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "jobs_done", "heartbeat"]
+COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "runs", "heartbeat"]
 
 
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def start(
     ctx: typer.Context,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=256, help="How many workers.")] = 1,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=256, metavar="N", help="How many workers.")] = 1,
     in_background: Annotated[bool, typer.Option("--detach", "-d", help="In the background, with a log file.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Their name [default: host-pid].")] = None,
 ) -> None:
@@ -52,11 +51,11 @@ def start(
     if name is not None:
         check_worker(name)
     _check_options(ctx, session)
-    with session.queue() as queue:  # here, so that it is made once and an error is reported once
+    with session.open() as queue:  # here, so that it is made once and an error is reported once
         check_place(queue.store.location.moved_to, name_of(session.url))
         if name is None:
             rows = queue.store.workers.rows()
-            name = check_worker(default_name(lambda wanted: any(_is_of(row, wanted) for row in rows)))
+            name = check_worker(default_name(lambda wanted: any(is_called(row, wanted) for row in rows)))
         _check_free(queue, name)
         config = session.config(queue.store)
         level, form = config["log-level"], config["log-format"]
@@ -85,23 +84,23 @@ class _Names:
     session: Session
 
     def keep(self, name: str, died: int) -> bool:
-        with self.session.queue(WAIT_FOR_STORE) as queue:
+        with self.session.open(WAIT_FOR_STORE) as queue:
             return keep(queue.store, this_process(name, self.session.clock), died)
 
     def give_up(self, name: str) -> None:
-        with self.session.queue(WAIT_FOR_STORE) as queue:
+        with self.session.open(WAIT_FOR_STORE) as queue:
             queue.store.workers.forget(this_process(name, self.session.clock))
 
     def moved(self) -> bool:
         """A store that cannot be asked may come back."""
-        with suppress(StoreError), self.session.reading() as queue:
+        with suppress(StoreError), self.session.open_read_only() as queue:
             return queue.store.location.moved_to is not None
         return False
 
 
 def _check_free(queue: Queue, name: str) -> None:
     for row in queue.store.workers.rows():
-        if not (_is_of(row, name) and _is_seen(queue, row)):
+        if not (is_called(row, name) and is_seen(queue, row)):
             continue
         where = f"{row.name} (pid {row.pid} on {row.host})"
         if not row.stop_requested:
@@ -143,16 +142,11 @@ class _Starts:
         return len(self.pids) == len(self.names)
 
 
-def _is_of(row: WorkerRow, name: str) -> bool:
-    """Whether a worker has this name, or is one of several that were started together under it."""
-    return row.name == name or (row.name.startswith(f"{name}.") and row.name[len(name) + 1 :].isdigit())
-
-
 @app.command("stop")
 def stop(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Names, as in `worker list` [default: all].")
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names, as in `worker list` [default: all].")
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")] = None,
@@ -160,75 +154,32 @@ def stop(
     """Stop workers on any host and wait until they have ended. They finish their running jobs first."""
     session: Session = ctx.obj
     until = session.deadline(timeout)
-    with session.existing() as queue:
-        rows, level = _chosen(queue, names), 2 if now else 1
-        own = own_worker(queue, os.environ)
-        lost = [row for row in rows if not _lives(queue, row)]  # before they are asked: one that obeys ends too
-        _ask(queue, rows, level)
-        for row in lost:
-            say(f"{row.name} is lost: the next worker that runs frees its jobs")
-        if own in {row.name for row in rows}:
-            say(f"{own} runs this command, so it stops when this job has ended: not waiting for it")
-        waited_for = {row.name for row in rows} - {own}
-        _wait(session, queue, waited_for, level, until)
-    say(f"stopped {counted(len(waited_for - {row.name for row in lost}), 'worker')}")
-
-
-def _chosen(queue: Queue, names: list[str] | None) -> list[WorkerRow]:
-    rows = queue.store.workers.rows()
-    if not names:
-        return rows
-    for name in names:
-        if not any(_is_of(row, name) for row in rows):
-            raise UsageError(f"there is no worker {name} (`queuectl worker list` lists the workers)")
-    return [row for row in rows if any(_is_of(row, name) for name in names)]
-
-
-def _ask(queue: Queue, rows: list[WorkerRow], level: int) -> None:
-    """Lost workers too: a supervisor may be about to replace them."""
-    for row in rows:
-        if row.stop_requested < level:
-            queue.store.workers.ask_to_stop(row.name, level)
-
-
-def _wait(session: Session, queue: Queue, names: set[str], level: int, until: int | None) -> None:
-    while left := [row for row in queue.store.workers.rows() if row.name in names and _is_left(queue, row)]:
-        _ask(queue, left, level)
-        if until is not None and session.clock.monotonic() >= until:
-            raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
-        pause(POLL)
-
-
-def _is_left(queue: Queue, row: WorkerRow) -> bool:
-    """Whether it has still to end: it was asked to, or is a supervisor's reservation. A later worker was not asked."""
-    return bool(row.stop_requested or not row.slots) and _lives(queue, row)
+    with session.open_existing() as queue:
+        asked = Stop(queue, names, own_worker(queue, os.environ), now=now)
+        asked.ask()
+        for row in asked.lost:
+            say(f"{row.name} is lost: its jobs are freed when a worker next runs")
+        if asked.own:
+            say(f"{asked.own} runs this command, so it stops when this job has ended: not waiting for it")
+        asked.wait(session.clock, until)
+    say(f"stopped {counted(len(asked.waited_for - {row.name for row in asked.lost}), 'worker')}")
 
 
 @app.command("list")
 def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
     """List the workers: where they run, since when, how busy they are, and their last heartbeat."""
     session: Session = ctx.obj
-    with session.reading() as queue:
-        rows = [with_state(row, queue.store) for row in queue.store.workers.rows()]
+    with session.open_read_only() as queue:
+        rows = workers(queue)
         now = queue.store.log.wall()
     if as_json:
-        print(to_json([presenting.worker(row) for row in rows]))
+        print(to_json([json_shapes.worker(row) for row in rows]))
     elif rows:
         print(table([_shown(row, now) for row in rows], COLUMNS))
     else:
-        print("no workers")
-
-
-def _is_seen(queue: Queue, row: WorkerRow) -> bool:
-    """Whether we see a worker's process running."""
-    return bool(is_alive(queue.store, row))
-
-
-def _lives(queue: Queue, row: WorkerRow) -> bool:
-    """Whether a worker may still be running: we may not be able to see its process."""
-    return is_alive(queue.store, row) is not False
+        say("no workers")
 
 
 def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:
     heartbeat = f"{ago(now - row['last_heartbeat'] * SECOND)} ago"
-    return {**row, "since": local_time(row["started_at"] * SECOND), "heartbeat": heartbeat}
+    return {**row, "runs": row["jobs_done"], "since": local_time(row["started_at"] * SECOND), "heartbeat": heartbeat}

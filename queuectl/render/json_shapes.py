@@ -45,7 +45,8 @@ def dead_letter(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def worker(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `workers`, without what only queuectl can read."""
-    shown = {name: row[name] for name in ("name", "host", "pid", "slots", "queues", "running", "jobs_done")}
+    shown = {name: row[name] for name in ("name", "host", "pid", "slots", "queues", "running")}
+    shown["runs"] = row["jobs_done"]
     if "state" in row:
         shown["state"] = row["state"]
     for name in ("started_at", "last_heartbeat"):

@@ -3,9 +3,10 @@
 from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, explain_cause
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.units import format_duration, local_time
 
-__all__ = ["tell"]
+__all__ = ["pause_sentence", "queue_name", "summary", "tell"]
 
 
 def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
@@ -20,6 +21,26 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
         case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
             return _run(record.event)
     return [_asked(record), _reason(getattr(record.event, "reason", ""))]
+
+
+def summary(record: e.RecordedEvent) -> str:
+    """What one event says, in a few words."""
+    match record.event:
+        case e.Enqueued(command=command):
+            return f"$ {command}"
+        case e.SettingChanged(key=key, value=value):
+            return f"{key} is unset" if value is None else f"{key} is {value}"
+    return tell(record, None)[0]
+
+
+def queue_name(queue: str) -> str:
+    """A queue's name in a sentence; `*` stands for all of them."""
+    return "every queue" if queue == PAUSE_ALL else f"queue {queue}"
+
+
+def pause_sentence(queue: str, since: str, by: str) -> str:
+    """Which queue is paused, since when, by whom."""
+    return f"{queue_name(queue)} is paused since {since} by {by}"
 
 
 def _run(event: e.Event) -> list[str]:

@@ -5,17 +5,13 @@ asks the live ones. Its time stands still at the moment that is looked at, so ag
 seen then. Workers' signs of life are not history: the past has none. Nothing here is written to the log.
 """
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
-from msgspec import Struct
-
 from queuectl.domain.events import Enqueued, RecordedEvent, type_of
 from queuectl.domain.machine import MOVES, State
-from queuectl.errors import UsageError
 from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import (
     SETTINGS_STREAM,
@@ -30,9 +26,9 @@ from queuectl.store.protocol import (
 from queuectl.store.sqlite.connection import MEMORY
 from queuectl.store.sqlite.store import SqliteStore
 from queuectl.store.stream_fold import Found, Life, lives
-from queuectl.units import SECOND, parse_time
+from queuectl.units import SECOND
 
-__all__ = ["JobChange", "Past", "as_of", "changed_jobs", "position_at"]
+__all__ = ["Past"]
 
 BATCH = 500
 """Jobs that are folded together."""
@@ -135,6 +131,11 @@ class Past(SqliteStore):
         self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
         return super().claimable(queues, limit, now, skip, behind_for)
 
+    def oldest_due(self, now: int) -> dict[str, Any] | None:
+        """See the protocol."""
+        self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
+        return super().oldest_due(now)
+
     def counts(self) -> list[Count]:
         """See the protocol. From each job's last move, without a fold."""
         found: Counter[tuple[str, State]] = Counter()
@@ -175,46 +176,3 @@ class Past(SqliteStore):
         for table, rows in fresh.items():
             self._add(table, rows)
         self._add_counts(counts)
-
-
-def as_of(store: Store, text: str) -> Past:
-    """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither."""
-    base, head = store.log.base, store.log.head()
-    if text == "head":
-        return Past(store, head.position, head.recorded_at)
-    if text.isascii() and text.isdigit():
-        position = int(text[:20])  # of more digits no store has a place
-        if not base.position <= position <= head.position:
-            raise UsageError(f"there is no position {position}: the log ends at {head.position}")
-        return Past(store, position, _recorded_at(store, position))
-    try:
-        moment = min(parse_time(text, store.log.now()), store.log.now())
-    except ValueError as error:
-        raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
-    return Past(store, position_at(store, moment), moment)
-
-
-def position_at(store: Store, moment: int) -> int:
-    """The last position that was recorded by then (microseconds, UTC). The log stands in the order of its times."""
-    first, last = store.log.base.position + 1, store.log.head().position
-    return first - 1 + bisect_right(range(first, last + 1), moment, key=lambda place: _recorded_at(store, place))
-
-
-def _recorded_at(store: Store, position: int) -> int:
-    row = next(store.log.stored(after=position - 1, until=position), None)
-    return row.recorded_at if row else store.log.base.recorded_at
-
-
-class JobChange(Struct, frozen=True):
-    """A job whose row in `jobs` differs between two moments: None where there is no row."""
-
-    id: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-
-def changed_jobs(before: Past, after: Past) -> list[JobChange]:
-    """What became of the jobs that have events between the two moments, in the order of their first one there."""
-    touched = dict.fromkeys(row.stream_id for row in after.stored(after=before.position))
-    changes = [JobChange(each, before.job(each), after.job(each)) for each in touched if not each.startswith("$")]
-    return [change for change in changes if change.before != change.after]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, is_id, is_stream, queue_stream, worker_stream
 from queuectl.errors import StoreError
 from queuectl.store.rows import Change, Count, Head, JobFilter, Sign, Standing, StoredEvent, WorkerRow
 from queuectl.store.table_diff import Differences
@@ -57,11 +58,6 @@ __all__ = [
 GENESIS = bytes(32)
 MAX_POSITION = (1 << 63) - 1
 """What the stores' columns hold; of times (microseconds) and versions too."""
-MAX_ID = 128
-_WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
-SETTINGS_STREAM = "$settings"
-PAUSE_ALL = "*"
-"""The name of the pause that covers every queue; no queue can be called so."""
 
 WAKING = frozenset({"enqueued", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
 """The event types that give an idle worker something to do."""
@@ -245,6 +241,9 @@ class Tables(Protocol):
     def pauses(self) -> dict[str, dict[str, Any]]:
         """Paused queues by name, `PAUSE_ALL` among them: since when (UNIX seconds) and by whom."""
 
+    def oldest_due(self, now: int) -> dict[str, Any] | None:
+        """The row of the pending job that has been due the longest, also in a paused queue; None: none is due."""
+
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that some worker holds."""
 
@@ -351,27 +350,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the store back."""
-
-
-def is_id(text: str) -> bool:
-    """[A-Za-z0-9][A-Za-z0-9._-]{0,127}: what jobs, queues and workers are called, and a job's folder with it."""
-    plain = text.translate(_WITHOUT_MARKS)  # a pattern would have to be compiled at every start
-    return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
-
-
-def is_stream(stream_id: str) -> bool:
-    """Whether a stream may be called so: by a job's id, or as notes are."""
-    return is_id(stream_id) or (stream_id.startswith("$") and stream_id.isprintable())
-
-
-def queue_stream(queue: str) -> str:
-    """The stream of a queue's notes."""
-    return f"$queue:{queue}"
-
-
-def worker_stream(worker: str) -> str:
-    """The stream of a worker's notes."""
-    return f"$worker:{worker}"
 
 
 def advised(mend: str, spans_hosts: bool, about: str = "") -> str:

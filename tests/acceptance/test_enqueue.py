@@ -30,7 +30,8 @@ ALL_FIELDS: dict[str, Any] = {
 
 
 def test_it_prints_the_id_and_nothing_else(queuectl: Queuectl) -> None:
-    done = queuectl("enqueue", "echo hello")
+    first, done = queuectl("enqueue", "true"), queuectl("enqueue", "echo hello")
+    assert (first.code, first.err) == (0, f"made a new queue at {queuectl.db}\n")
     assert (done.code, done.err) == (0, "")
     assert UUID7.fullmatch(done.out.removesuffix("\n"))
     job = queuectl.show(done.out.strip())

@@ -97,7 +97,7 @@ def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None
     assert "no worker serves queue default" in queuectl.ok("explain", waiting)
     done = queuectl("cancel", job_id)
     assert "its worker's process is gone" in done.err
-    assert "is told to end it" not in done.err
+    assert "is being stopped" not in done.err
     queuectl.drain()
     assert queuectl.state(job_id) == "cancelled"
     assert "run 1 was ended\n" in queuectl.ok("history", job_id)

@@ -143,7 +143,7 @@ def test_running_jobs_cancelled_in_bulk_are_stopped_by_their_worker(queuectl: Qu
     running, waiting = queuectl.add("touch started; sleep 300"), queuectl.add("true")
     worker = queuectl.start("run", "--once")
     eventually((queuectl.folder / "started").exists, "the job runs")
-    assert "called off 2 jobs" in queuectl("cancel", "--queue", "default", "--yes").err
+    assert "cancelled 2 jobs" in queuectl("cancel", "--queue", "default", "--yes").err
     assert worker.ended().code == 0
     assert [queuectl.state(each) for each in (running, waiting)] == ["cancelled", "cancelled"]
 
@@ -160,7 +160,7 @@ def test_a_job_that_ended_meanwhile_does_not_stop_the_others(crowd: Queuectl) ->
 
 def test_more_than_a_batch_is_cancelled(queuectl: Queuectl) -> None:
     queuectl.ok("enqueue", "--file", "-", stdin="true\n" * 1001)
-    assert "called off 1001 jobs" in queuectl("cancel", "--state", "pending", "--yes").err
+    assert "cancelled 1001 jobs" in queuectl("cancel", "--state", "pending", "--yes").err
     assert queuectl.json("status")["states"] == {
         "pending": 0, "processing": 0, "done": 0, "dlq": 0, "cancelled": 1001,
     }  # fmt: skip
@@ -234,7 +234,7 @@ def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuect
     assert (done.code, done.out) == (4, "")
     purged, left, refused = done.err.splitlines()
     assert (purged, refused) == (
-        "purged 2 jobs (`queuectl retry ID` brings one back)",
+        "purged 2 jobs (undo: queuectl retry ID)",
         "queuectl: 1 job could not be purged",
     )
     assert left.startswith("left: event 2 of damaged is damaged")
@@ -250,7 +250,9 @@ def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuect
 def test_a_purge_that_makes_no_sense_is_refused(queuectl: Queuectl, arguments: tuple[str, ...]) -> None:
     _one_of_each(queuectl)
     before = queuectl.position()
-    complained(queuectl("purge", *arguments, "--yes"), 2, "--state" if len(arguments) != 2 else arguments[0])
+    complained(
+        queuectl("purge", *arguments, "--yes"), 2, "state" if len(arguments) != 2 else arguments[0].removeprefix("--")
+    )
     assert queuectl.position() == before
 
 

@@ -112,6 +112,41 @@ def test_list_is_a_table(varied: Queuectl) -> None:
     assert "in 1h" in varied.ok("list", "--state", "pending", "--queue", "mail", "--sort", "-due").splitlines()[1]
 
 
+def test_the_oldest_due_job_is_neither_one_that_waits_nor_the_first_by_priority(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "in-a-week", "--delay", "7d", "true")
+    assert queuectl.json("status")["oldest_due"] is None
+    queuectl.add("--id", "first", "--queue", "mail", "true")
+    queuectl.add("--id", "urgent", "--priority", "9", "true")
+    queuectl.ok("pause", "mail")
+    assert queuectl.json("status")["oldest_due"]["id"] == "first"
+    assert queuectl.json("status", "--as-of", "head")["oldest_due"]["id"] == "first"
+    assert "oldest due job: first, due since " in queuectl.ok("status")
+
+
+def test_list_says_what_its_limit_leaves_out_and_json_has_no_limit(queuectl: Queuectl) -> None:
+    queuectl.add_all(*({"command": "true", "queue": "mail", "tags": {"n": str(number)}} for number in range(60)))
+    queuectl.add("true")
+    assert len(queuectl.json("list")) == 61
+    assert len(queuectl.json("list", "--limit", "7")) == 7
+    for flags, shown in (((), "50 of 61"), (("--queue", "mail"), "50 of 60"), (("--limit", "3", "--tag", "n=5"), None)):
+        done = queuectl("list", *flags)
+        assert done.err == (f"{shown} shown (--limit 0: all)\n" if shown else "")
+    assert queuectl("list", "--since", "-1h", "-n", "2").err == "2 of 61 shown (--limit 0: all)\n"
+    everything = queuectl("list", "--limit", "0")
+    assert (len(everything.out.splitlines()), everything.err) == (62, "")
+
+
+def test_no_jobs_is_a_message(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    queuectl.drain()
+    queuectl.ok("purge", "a")
+    for command in (("list",), ("status",), ("dlq", "list"), ("worker", "list")):
+        done = queuectl(*command)
+        assert done.err.startswith("no ")
+        assert len(done.err.splitlines()) == 1
+        assert done.out == ("workers: 0, running 0 jobs\n" if command == ("status",) else "")
+
+
 def test_status_counts_what_list_lists(varied: Queuectl) -> None:
     status = varied.json("status")
     counted = {row.pop("queue"): row for row in status["queues"]}
@@ -119,9 +154,9 @@ def test_status_counts_what_list_lists(varied: Queuectl) -> None:
         for state, count in states.items():
             assert len(varied.json("list", "--queue", queue, "--state", state)) == count, (queue, state)
     assert status["states"] == {"pending": 3, "processing": 0, "done": 1, "dlq": 1, "cancelled": 1}
-    assert (status["paused"], status["workers"], status["oldest_waiting"]["id"]) == ([], [], "failed")
+    assert (status["paused"], status["workers"], status["oldest_due"]) == ([], [], None)
     text = varied.ok("status")
-    for word in ("default", "mail", "total", "oldest waiting: failed", "workers: 0"):
+    for word in ("default", "mail", "total", "workers: 0"):
         assert word in text
 
 
@@ -145,9 +180,12 @@ def test_a_queue_that_is_not_there_is_empty_and_is_not_made(queuectl: Queuectl) 
     assert queuectl.json("list") == []
     assert queuectl.json("dlq", "list") == []
     assert queuectl.json("status")["queues"] == []
-    assert queuectl.ok("list") == queuectl.ok("status").splitlines()[0] == "no jobs"
-    for command in ("show", "history", "logs", "wait"):
-        complained(queuectl(command, "none"), 3, "none")
+    for command in (("list",), ("status",), ("worker", "list"), ("dlq", "list"), ("events",), ("list", "--json")):
+        done = queuectl(*command)
+        assert (done.code, done.err.splitlines()[0]) == (0, f"queuectl: there is no queue at {queuectl.db}")
+    for command in ("show", "history", "logs", "wait", "explain", "cancel", "retry", "purge"):
+        complained(queuectl(command, "none"), 5, f"there is no queue at {queuectl.db}")
+    complained(queuectl("worker", "stop"), 5, f"there is no queue at {queuectl.db}")
     assert list(queuectl.folder.iterdir()) == []
 
 

@@ -94,14 +94,14 @@ def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl)
 HEEDED = """
 from queuectl.process import procfs as process
 from queuectl.__main__ import main
-from queuectl.cli import workers
+from queuectl.application import workers
 from queuectl.runtime import pause
-ask = workers._ask
-def _ask(queue, rows, times):
-    ask(queue, rows, times)
+ask = workers.Stop._ask
+def _ask(self, rows):
+    ask(self, rows)
     while any(process.alive(row, False) for row in rows):
         pause(10_000)
-workers._ask = _ask
+workers.Stop._ask = _ask
 main()
 """
 """A `worker stop` that looks up from asking only when all have heeded it."""
@@ -183,7 +183,7 @@ def test_a_lost_worker_is_not_said_to_have_been_stopped(queuectl: Queuectl) -> N
     worker.ended()
     done = queuectl("worker", "stop")
     assert done.code == 0
-    assert done.err.splitlines() == ["w is lost: the next worker that runs frees its jobs", "stopped 0 workers"]
+    assert done.err.splitlines() == ["w is lost: its jobs are freed when a worker next runs", "stopped 0 workers"]
 
 
 def test_a_worker_asked_to_stop_before_it_started_claims_nothing(queuectl: Queuectl) -> None:

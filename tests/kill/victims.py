@@ -133,7 +133,7 @@ def preload() -> None:
     for module in (
         *commands,
         "queuectl.store.sqlite.store",
-        "queuectl.store.past",
+        "queuectl.application.time_travel",
         "transitions",
         "tabulate",
         "logging",

@@ -14,11 +14,11 @@ from threading import Event
 import psycopg
 import pytest
 
+from queuectl.application import follow
 from queuectl.application.queue import Queue
-from queuectl.cli import events
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store.protocol import Hints, Store
+from queuectl.store.protocol import Store
 from tests.store.test_histories import ACTIONS, JOBS, Player, Step
 from tests.support.builders import ACTOR, SettableClock, add, chained, derived, new, projected, stored
 from tests.support.command_line import eventually
@@ -179,13 +179,13 @@ def test_a_follower_asks_ever_less_often_until_there_is_something(places, url, m
     one, other = places.open(url), places.open(url)
     rests: list[int] = []
 
-    def rest(microseconds: int, hints: Hints | None) -> bool:
+    def rest(microseconds: int, *_: object) -> bool:
         rests.append(microseconds)
         if len(rests) == 9:
             add(other, new("a"))
         return len(rests) == 7
 
-    monkeypatch.setattr(events, "_rest", rest)
-    assert list(islice(events._on_disk(one), 2)) == [0, 1]
-    doubled = [events.POLL << times for times in range(6)]
-    assert rests == [*doubled, events.SLOWEST, *doubled[:2]]
+    monkeypatch.setattr(follow, "_wait", rest)
+    assert list(islice(follow.durable_positions(one), 2)) == [0, 1]
+    doubled = [follow.POLL << times for times in range(6)]
+    assert rests == [*doubled, follow.SLOWEST, *doubled[:2]]

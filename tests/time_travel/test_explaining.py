@@ -4,8 +4,8 @@ import pytest
 
 from queuectl.application import explain as explaining
 from queuectl.application.explain import explain
+from queuectl.application.time_travel import as_of
 from queuectl.domain import events as e
-from queuectl.store.past import as_of
 from queuectl.store.protocol import PAUSE_ALL, queue_stream
 from tests.support.builders import (
     HOUR,

@@ -2,10 +2,11 @@
 
 import pytest
 
+from queuectl.application.diff import changed_jobs
 from queuectl.application.queue import Queue
+from queuectl.application.time_travel import as_of, position_at
 from queuectl.domain import events as e
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.store.past import as_of, changed_jobs, position_at
 from queuectl.store.protocol import SETTINGS_STREAM, JobFilter
 from queuectl.units import format_time
 from tests.support.builders import (

@@ -29,6 +29,7 @@ state = '{State.PENDING}' AND jobs > 0
 AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
 """
 """Which rows of `counts` are queues and priorities of which jobs may be claimed."""
+_PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
 _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
 _LATER = f"""
 SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
@@ -113,6 +114,11 @@ class Tables(Lent):
             (queue, priority),
         )
         return found[0][0] if found else None
+
+    def oldest_due(self, now: int) -> dict[str, Any] | None:
+        """See the protocol. One index seek per queue and priority that has pending jobs."""
+        due = [row for queue, priority in self._run(_PENDING_LANES) for row in self._due(queue, priority, now, 1)]
+        return self.job(min(due)[2]) if due else None
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """See the protocol."""

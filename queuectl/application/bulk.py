@@ -1,0 +1,98 @@
+"""Moves of many jobs at once, in batches, and the removal of a purged job's output files.
+
+A bulk move does what it can: the result maps the id of each job that was left as it was to the reason.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from queuectl.application.job_fields import check_queue
+from queuectl.application.listing import FAILED
+from queuectl.application.queue import Queue
+from queuectl.domain.machine import ALIASES, FINISHED, LIVE
+from queuectl.errors import QueuectlError, RefusedError, UsageError
+from queuectl.process import output_files
+from queuectl.store.protocol import JobFilter
+
+__all__ = ["Left", "cancel_all", "dead_letters", "finished", "purge_all", "purge_named", "retry_all", "unfinished"]
+
+Left: TypeAlias = dict[str, QueuectlError]
+
+BATCH = 1000
+"""Jobs moved in one transaction: workers wait for the log's lock no longer than that takes."""
+
+
+def unfinished(queue: Queue, states: Sequence[str], queues: Sequence[str], tags: dict[str, str]) -> list[str]:
+    """Ids of the jobs that can be cancelled, of these states, queues and tags (none: all). Raises UsageError."""
+    for text in states:
+        if text not in (*LIVE, FAILED):
+            raise UsageError(f"state {text}: only these can be cancelled: {', '.join([*LIVE, FAILED])}")
+    wanted = JobFilter(
+        states=tuple(each for each in LIVE if each in states or not states),
+        failed=FAILED in states,
+        queues=tuple(map(check_queue, queues)),
+        tags=tags,
+        descending=False,
+        limit=0,
+    )
+    return queue.store.tables.ids(wanted)
+
+
+def finished(queue: Queue, states: Sequence[str], ended_by: int) -> list[str]:
+    """Ids of the jobs in these final states (none: all) that ended by then. Raises UsageError."""
+    names = {**{each.value: each for each in FINISHED}, **ALIASES}
+    for text in states:
+        if text not in names:
+            raise UsageError(f"state {text}: only finished jobs can be purged ({', '.join(names)})")
+    wanted = tuple(names[text] for text in states) or FINISHED
+    return queue.store.tables.ids(JobFilter(states=wanted, ended_by=ended_by, descending=False, limit=0))
+
+
+def dead_letters(queue: Queue, texts: Sequence[str]) -> list[str]:
+    """Whole ids of dead jobs. Raises RefusedError for a job that is not in the dead-letter queue."""
+    found = queue.resolve(texts)
+    for job_id in found:
+        if not queue.store.tables.dlq(job_id):
+            job = queue.store.log.load(job_id)
+            state = job.state if job else "gone"
+            raise RefusedError(f"job {job_id} is {state}, not dead: see `queuectl history {job_id}`")
+    return found
+
+
+def cancel_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
+    """Cancel those of many jobs that can be cancelled."""
+    return _in_batches(ids, lambda batch: queue.cancel_those_that_can(batch, reason))
+
+
+def retry_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
+    """Run those of many jobs again that can be retried."""
+    return _in_batches(ids, lambda batch: queue.requeue_those_that_can(batch, reason))
+
+
+def purge_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
+    """Purge those of many jobs that can be purged."""
+    return _in_batches(ids, lambda batch: _purge_batch(queue, batch, reason))
+
+
+def purge_named(queue: Queue, ids: Sequence[str], reason: str) -> None:
+    """Purge jobs that were named: all or none."""
+    queue.purge(ids, reason)
+    _remove_output(queue, ids)
+
+
+def _in_batches(ids: Sequence[str], move: Callable[[Sequence[str]], Left]) -> Left:
+    left = Left()
+    for start in range(0, len(ids), BATCH):
+        left |= move(ids[start : start + BATCH])
+    return left
+
+
+def _purge_batch(queue: Queue, ids: Sequence[str], reason: str) -> Left:
+    left = queue.purge_those_that_can(ids, reason)
+    _remove_output(queue, [job_id for job_id in ids if job_id not in left])
+    return left
+
+
+def _remove_output(queue: Queue, ids: Sequence[str]) -> None:
+    for job_id in ids:
+        output_files.remove(queue.store.location.output_folder, job_id)

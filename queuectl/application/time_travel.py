@@ -1,0 +1,38 @@
+"""The queue as it was at a position of the log, or at a time."""
+
+from bisect import bisect_right
+
+from queuectl.errors import UsageError
+from queuectl.store.past import Past
+from queuectl.store.protocol import Store
+from queuectl.units import parse_time
+
+__all__ = ["as_of", "position_at"]
+
+
+def as_of(store: Store, text: str) -> Past:
+    """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither."""
+    base, head = store.log.base, store.log.head()
+    if text == "head":
+        return Past(store, head.position, head.recorded_at)
+    if text.isascii() and text.isdigit():
+        position = int(text[:20])  # no store has a position of more digits
+        if not base.position <= position <= head.position:
+            raise UsageError(f"there is no position {position}: the log ends at {head.position}")
+        return Past(store, position, _recorded_at(store, position))
+    try:
+        moment = min(parse_time(text, store.log.now()), store.log.now())
+    except ValueError as error:
+        raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
+    return Past(store, position_at(store, moment), moment)
+
+
+def position_at(store: Store, moment: int) -> int:
+    """The last position recorded at or before a moment (microseconds, UTC). `recorded_at` never decreases."""
+    first, last = store.log.base.position + 1, store.log.head().position
+    return first - 1 + bisect_right(range(first, last + 1), moment, key=lambda place: _recorded_at(store, place))
+
+
+def _recorded_at(store: Store, position: int) -> int:
+    row = next(store.log.stored(after=position - 1, until=position), None)
+    return row.recorded_at if row else store.log.base.recorded_at

@@ -1,0 +1,89 @@
+"""The workers of a queue: what is known of each, and stopping them from anywhere."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from msgspec.structs import asdict
+
+from queuectl.application.liveness import is_alive
+from queuectl.application.queue import Queue
+from queuectl.errors import UsageError, WaitTimedOutError
+from queuectl.runtime import Clock, pause
+from queuectl.store.rows import WorkerRow
+
+__all__ = ["Stop", "is_called", "is_seen", "workers"]
+
+POLL = 50_000
+"""Microseconds between two looks whether the workers have stopped."""
+FINISH, KILL = 1, 2
+"""How a worker is to stop: after its running jobs, or at once."""
+
+
+def workers(queue: Queue) -> list[dict[str, Any]]:
+    """Each worker's row and `state`: `lost` when its process is seen dead, `restarting` when it has none yet."""
+    return [{**asdict(row), "state": _state(queue, row)} for row in queue.store.workers.rows()]
+
+
+def _state(queue: Queue, row: WorkerRow) -> str:
+    if not _may_live(queue, row):
+        return "lost"
+    return "stopping" if row.stop_requested else "running" if row.slots else "restarting"
+
+
+def is_called(row: WorkerRow, name: str) -> bool:
+    """Whether a worker has this name, or is one of those that were started together under it (`NAME.1`, `NAME.2`)."""
+    return row.name == name or (row.name.startswith(f"{name}.") and row.name[len(name) + 1 :].isdigit())
+
+
+def is_seen(queue: Queue, row: WorkerRow) -> bool:
+    """Whether a worker's process is known to be running."""
+    return bool(is_alive(queue.store, row))
+
+
+def _may_live(queue: Queue, row: WorkerRow) -> bool:
+    """Whether a worker may still be running: only one seen dead is not."""
+    return is_alive(queue.store, row) is not False
+
+
+class Stop:
+    """A request to stop workers: of these names, or all of them. Raises UsageError for a name that none has.
+
+    The worker called `own` runs the caller as its job: it is asked too, but nobody can wait for it.
+    """
+
+    def __init__(self, queue: Queue, names: Sequence[str] | None, own: str | None, *, now: bool) -> None:
+        self._queue, self._level = queue, KILL if now else FINISH
+        self.rows = _chosen(queue.store.workers.rows(), names or ())
+        self.own = own if own in {row.name for row in self.rows} else None
+        self.waited_for = {row.name for row in self.rows} - {self.own}
+        # looked at before anyone is asked: a worker that stops at once is not lost
+        self.lost = [row for row in self.rows if not _may_live(queue, row)]
+
+    def ask(self) -> None:
+        """Ask all of them, lost ones too: a lost one's supervisor may not have seen yet that it died."""
+        self._ask(self.rows)
+
+    def _ask(self, rows: Sequence[WorkerRow]) -> None:
+        for row in rows:
+            if row.stop_requested < self._level:
+                self._queue.store.workers.ask_to_stop(row.name, self._level)
+
+    def wait(self, clock: Clock, until: int | None) -> None:
+        """Wait until they have stopped; `until` is a moment of the monotonic clock. Raises WaitTimedOutError."""
+        while left := self._left(self.waited_for):
+            self._ask(left)
+            if until is not None and clock.monotonic() >= until:
+                raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
+            pause(POLL)
+
+    def _left(self, names: Collection[str]) -> list[WorkerRow]:
+        """Those still to stop: not a later worker of the same name, but one that was to replace a dead one."""
+        rows = [row for row in self._queue.store.workers.rows() if row.name in names]
+        return [row for row in rows if (row.stop_requested or not row.slots) and _may_live(self._queue, row)]
+
+
+def _chosen(rows: list[WorkerRow], names: Sequence[str]) -> list[WorkerRow]:
+    for name in names:
+        if not any(is_called(row, name) for row in rows):
+            raise UsageError(f"there is no worker {name} (`queuectl worker list` lists the workers)")
+    return [row for row in rows if not names or any(is_called(row, name) for name in names)]

@@ -1,0 +1,30 @@
+"""The names of jobs, queues, workers and streams."""
+
+__all__ = ["PAUSE_ALL", "SETTINGS_STREAM", "is_id", "is_stream", "queue_stream", "worker_stream"]
+
+MAX_ID = 128
+_WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
+SETTINGS_STREAM = "$settings"
+PAUSE_ALL = "*"
+"""The name of the pause that covers every queue; no queue can be called so."""
+
+
+def is_id(text: str) -> bool:
+    """Whether a job, queue or worker may have this name: [A-Za-z0-9][A-Za-z0-9._-]{0,127}."""
+    plain = text.translate(_WITHOUT_MARKS)  # a pattern would have to be compiled at every start
+    return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
+
+
+def is_stream(stream_id: str) -> bool:
+    """Whether a stream may have this name: a job's id, or `$` and what follows."""
+    return is_id(stream_id) or (stream_id.startswith("$") and stream_id.isprintable())
+
+
+def queue_stream(queue: str) -> str:
+    """The stream of a queue's notes."""
+    return f"$queue:{queue}"
+
+
+def worker_stream(worker: str) -> str:
+    """The stream of a worker's notes."""
+    return f"$worker:{worker}"
