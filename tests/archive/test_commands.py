@@ -5,10 +5,7 @@ import subprocess
 import pytest
 
 from queuectl.units import format_size
-from tests.acceptance.conftest import queuectl
 from tests.support.command_line import PROGRAM
-
-__all__ = ["queuectl"]
 
 
 def test_an_export_whose_reader_goes_away_ends_like_every_closed_pipe(queuectl):

@@ -5,10 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import queuectl
-
-__all__ = ["queuectl"]
-
 
 @pytest.fixture
 def gone(queuectl) -> Path:

@@ -7,11 +7,8 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.store.protocol import SETTINGS_STREAM
-from tests.acceptance.conftest import queuectl
 from tests.support.builders import SettableClock, add, buried, claimed, completed, follow, new, note, retried
 from tests.support.queues import opened, wander
-
-__all__ = ["queuectl"]
 
 
 @pytest.fixture(scope="session")

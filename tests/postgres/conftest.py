@@ -10,15 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.conftest import namespace
-from tests.store.conftest import clock, home, peers
+from tests.store.conftest import home
 from tests.support.builders import SettableClock
 from tests.support.command_line import Queuectl, maps
 from tests.support.oracle import COLUMNS, wrong_in
 from tests.support.postgres import Server, binaries, server
 from tests.support.stores import Places
 
-__all__ = ["clock", "home", "namespace", "peers"]
+__all__ = ["home"]
 
 
 class OnServer(Queuectl):

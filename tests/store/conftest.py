@@ -9,7 +9,6 @@ import pytest
 from queuectl.store import open_store
 from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock
-from tests.support.peer import Peer
 from tests.support.stores import KINDS, SHARED, Places
 
 
@@ -19,11 +18,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUEUECTL_HOME", str(tmp_path_factory.mktemp("home")))
         yield
-
-
-@pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
 
 
 @pytest.fixture(params=KINDS)
@@ -54,12 +48,6 @@ def url(shared: Places) -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
-    """A place for a SQLite queue."""
-    return str(tmp_path / "place" / "queue.db")
-
-
-@pytest.fixture
 def in_a_file(path: str, clock: SettableClock) -> Iterator[Store]:
     """A SQLite queue at `path`: the `store` of what is tested of SQLite alone."""
     store = open_store(path, clock)
@@ -73,12 +61,3 @@ def bare(in_a_file: Store, path: str) -> Iterator[apsw.Connection]:
     db = apsw.Connection(path)
     yield db
     db.close()
-
-
-@pytest.fixture
-def peers() -> Iterator[list[Peer]]:
-    """Other processes, ended when the test is over."""
-    running: list[Peer] = []
-    yield running
-    for peer in running:
-        peer.end()

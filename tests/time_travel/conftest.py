@@ -8,16 +8,8 @@ import pytest
 
 from queuectl.store import open_store
 from queuectl.store.protocol import Store
-from tests.acceptance.conftest import queuectl
 from tests.support.builders import SettableClock
 from tests.support.stores import KINDS
-
-__all__ = ["queuectl"]
-
-
-@pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
 
 
 @pytest.fixture(params=["memory", "postgres"])
