@@ -1,4 +1,4 @@
-"""The parts of these pages that are made from the program: the moves, the commands, the events, the settings.
+"""The parts of these pages that are made from the program: moves, commands, events, settings, files.
 
     python docs/generate.py            writes them
     python docs/generate.py --check    changes nothing; prints what is wrong and exits with 1 when a page is stale
@@ -7,6 +7,7 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The last co
 hand: it stays when the field is still there, and a missing one is reported.
 """
 
+import ast
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ PAGES = (
     "docs/state-machine.md",
     "docs/commands.md",
     "docs/events.md",
+    "docs/architecture.md",
 )
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<!-- end -->)", re.DOTALL)
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
@@ -175,19 +177,45 @@ def settings(_: dict[str, str]) -> str:
     return table(["setting", "default", "variable", "meaning"], rows)
 
 
+# ── the files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def folders() -> dict[str, list[Path]]:
+    """The files of the program by folder; an `__init__.py` counts when it holds more than a docstring."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted((ROOT / "queuectl").rglob("*.py")):
+        if path.name != "__init__.py" or len(ast.parse(path.read_text(encoding="utf-8")).body) > 1:
+            found.setdefault(path.parent.relative_to(ROOT).as_posix(), []).append(path)
+    return found
+
+
+def files(paths: list[Path], meanings: dict[str, str]) -> str:
+    """The files of a folder; a new one is described by the first sentence of its docstring."""
+    return table(
+        ["file", "holds"], [[f"`{path.name}`", meanings.get(path.name) or first_sentence(path)] for path in paths]
+    )
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of a module's docstring, without its full stop."""
+    text = prose(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
+    return re.split(r"[.!?](?:\s|$)", text)[0]
+
+
 # ── the pages ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @cache
 def parts() -> dict[str, tuple[str, Part]]:
     """Every part by name: the page that has to have it, and what makes it."""
-    machine, commands, events = PAGES[1:]
+    machine, commands, events, architecture = PAGES[1:]
     return {
         "settings": (PAGES[0], settings),
         "diagram": (machine, diagram),
         "moves": (machine, moves),
         **{path: (commands, lambda _, p=path, f=found: reference(p, f)) for path, found in tree()},
         **{f"event {e.type_of(kind)}": (events, lambda m, k=kind: fields(k, m)) for kind in e.EVENT_TYPES},
+        **{f"files {name}": (architecture, lambda m, f=found: files(f, m)) for name, found in folders().items()},
         **{f"cause {name}": (events, lambda m, k=kind: fields(k, m)) for name, kind in causes().items()},
     }
 

@@ -56,12 +56,21 @@ def test_the_generated_parts_are_there_and_fresh(page):
         ("docs/events.md", "<!-- generated: event purged -->", "", "'event purged' is missing"),
         ("docs/state-machine.md", "pending --> processing", "pending --> done", "stale"),
         ("docs/settings.md", "| `lease` |", "| `rent` |", "stale"),
+        ("docs/architecture.md", "| `machine.py` |", "| `engine_room.py` |", "stale"),
+        ("docs/architecture.md", "<!-- generated: files queuectl/domain -->", "", "'files queuectl/domain' is missing"),
     ],
 )
 def test_a_stale_page_is_noticed(page, before, after, report):
     text = read(page)
     assert before in text
     assert any(report in problem for problem in generate.problems(page, text.replace(before, after, 1)))
+
+
+def test_the_table_of_files_is_the_files_there_are():
+    page = read("docs/architecture.md")
+    for folder, paths in generate.folders().items():
+        part = page.partition(f"<!-- generated: files {folder} -->")[2].partition("<!-- end -->")[0]
+        assert re.findall(r"^\| `([\w.]+)` \| \S", part, re.MULTILINE) == [path.name for path in paths]
 
 
 def test_a_field_without_a_meaning_is_noticed():
@@ -251,6 +260,12 @@ def test_commands_named_in_the_text_exist(page):
     prose = re.sub(r"```.*?```", "", read(page), flags=re.DOTALL)
     named = [words.split() for words in re.findall(r"`queuectl ([a-z][^`]*)`", prose)]
     assert [words for words in named if f"queuectl {words[0]}" not in TREE] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_in_the_text_exist(page):
+    named = re.findall(r"`((?:[\w.]+/)+\w+\.(?:py|md|json))`", read(page))
+    assert [name for name in named if not ((ROOT / name).exists() or (ROOT / "queuectl" / name).exists())] == []
 
 
 # ── the digest, from the page alone ─────────────────────────────────────────────────────────────────
