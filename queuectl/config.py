@@ -98,6 +98,20 @@ def _size_from(low: int) -> Callable[[str], int]:
     return parse
 
 
+def _umask(text: str) -> int | None:
+    """None for `caller`."""
+    word = text.strip().lower()
+    if word == "caller":
+        return None
+    if not (3 <= len(word) <= 4 and set(word) <= set("01234567") and int(word, 8) <= 0o777):
+        raise ValueError(f"{quoted(text)} is not an octal number such as 022, nor caller")
+    return int(word, 8)
+
+
+def _show_umask(number: int | None) -> str:
+    return "caller" if number is None else f"{number:03o}"
+
+
 def _switch(text: str) -> bool:
     try:
         return _SWITCH[text.strip().lower()]
@@ -142,6 +156,7 @@ _TABLE = (
     Setting("backoff-cap", "1h", parse_duration, format_duration, "the longest wait between attempts"),
     Setting("jitter", "off", _switch, _show_switch, "spread the waits at random"),
     Setting("timeout", "none", _limit, _show_limit, "how long one attempt may run"),
+    Setting("umask", "caller", _umask, _show_umask, "umask of jobs: octal, or that of whoever adds the job"),
     Setting("lease", "30s", _duration(3 * SECOND, DAY), format_duration, "how long a silent claim stands"),
     Setting("grace", "10s", _duration(0, DAY), format_duration, "from SIGTERM to SIGKILL"),
     Setting("max-output", "10MiB", _size_from(8192), _show_size, "output kept of each stream of a run"),

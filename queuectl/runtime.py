@@ -5,7 +5,7 @@ import time
 from functools import cache
 from typing import Protocol
 
-__all__ = ["Clock", "LogClock", "SystemClock", "boot_id", "new_id", "pause", "random_factor"]
+__all__ = ["Clock", "LogClock", "SystemClock", "boot_id", "caller_umask", "new_id", "pause", "random_factor"]
 
 
 class Clock(Protocol):
@@ -70,6 +70,12 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+@cache
+def caller_umask() -> int:
+    """The umask that this process was started with. From the first call on its own files are private (0600)."""
+    return os.umask(0o077)
 
 
 def new_id(now: int) -> str:

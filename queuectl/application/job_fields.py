@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from queuectl.config import SETTINGS
 from queuectl.domain.events import Enqueued
 from queuectl.errors import UsageError
 from queuectl.store.protocol import is_id
@@ -14,6 +15,7 @@ from queuectl.units import parse_duration, quoted
 __all__ = [
     "BLANKS",
     "argument",
+    "background_hint",
     "check_queue",
     "check_size",
     "check_worker",
@@ -25,6 +27,7 @@ __all__ = [
     "parsed",
     "text",
     "timeout",
+    "umask",
     "variable",
     "variables",
     "within",
@@ -43,6 +46,16 @@ def command(given: str) -> str:
     if not given.strip(BLANKS):
         raise UsageError("the command is empty")
     return argument(given)
+
+
+def background_hint(command: str) -> str:
+    """What to say of a command that sh runs in the background: it is ended when the job's first process ends."""
+    text = command.rstrip(BLANKS)
+    if "&>" in text and "bash" not in text:
+        return "sh reads &> as & and >, so the command would run in the background: write >FILE 2>&1, or bash -c '...'"
+    if text.endswith("&") and not text.endswith(("&&", "\\&")):
+        return "the command ends in &: what it starts in the background is ended with the job; leave the & out"
+    return ""
 
 
 def argument(given: str) -> str:
@@ -134,6 +147,12 @@ def timeout(given: str | float) -> int | None:
     if given in ("none", 0):
         return None
     return duration("timeout", given) or None
+
+
+def umask(given: str) -> int | None:
+    """A umask; None for the caller's."""
+    found: int | None = parsed("umask", SETTINGS["umask"].parse, given)
+    return found
 
 
 def duration(field: str, given: str | float) -> int:

@@ -24,13 +24,19 @@ _QUOTING = """put single quotes around the job, as in '{"id": "job1", "command":
 
 
 class JobReader:
-    """Reads jobs. `defaults` are the flags; `now` is microseconds since the epoch.
+    """Reads jobs. `defaults` are the flags, `now` is microseconds since the epoch, `umask` is the caller's.
 
     `notes` are messages for whoever adds the jobs: what was left out, and when a job runs if not at the written time.
     """
 
-    def __init__(self, config: Config, now: int, defaults: JobInput = JobInput()) -> None:  # noqa: B008 (immutable)
-        self._config, self._now, self._defaults = config, now, defaults
+    def __init__(
+        self,
+        config: Config,
+        now: int,
+        defaults: JobInput = JobInput(),  # noqa: B008 (immutable)
+        umask: int = 0o022,
+    ) -> None:
+        self._config, self._now, self._defaults, self._umask = config, now, defaults, umask
         self._plain: Enqueued | None = None
         self._ignored: dict[str, None] = {}
         self._notes: dict[str, None] = {}
@@ -73,6 +79,7 @@ class JobReader:
             secret_env=tuple(fields.variable("secret_env", name) for name in wanted.secret_env or ()),
             tags={fields.name("tags", key): fields.text("tags", value) for key, value in (wanted.tags or {}).items()},
             unique=None if wanted.unique is None else fields.name("unique", wanted.unique),
+            umask=self._umask_of(wanted),
             **self._policy(wanted),
             **self._due(wanted),
         )
@@ -81,6 +88,8 @@ class JobReader:
         return NewJob(spec, job_id)
 
     def _from_command(self, text: str) -> NewJob:
+        if "&" in text and (hint := fields.background_hint(text)):
+            self.note(hint)
         if self._plain is None or self._defaults.id is not None:
             job = self.from_input(JobInput(command=text))
             self._plain = job.spec
@@ -108,6 +117,11 @@ class JobReader:
         """The given value, within the setting's limits, or else the setting."""
         key = field.replace("_", "-")
         return self._config[key] if given is None else fields.parsed(field, SETTINGS[key].parse, f"{given!r}")
+
+    def _umask_of(self, wanted: JobInput) -> int:
+        """The given umask, or the setting's, or the caller's."""
+        given = self._config["umask"] if wanted.umask is None else fields.umask(wanted.umask)
+        return self._umask if given is None else int(given)
 
     def _due(self, wanted: JobInput) -> dict[str, Any]:
         if wanted.delay is not None and wanted.at is not None:

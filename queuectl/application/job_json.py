@@ -54,6 +54,7 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     secret_env: tuple[str, ...] | None = None
     tags: dict[str, str] | None = None
     unique: str | None = None
+    umask: str | None = None
 
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}

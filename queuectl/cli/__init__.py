@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from queuectl.errors import OutputError, QueuectlError
+from queuectl.runtime import caller_umask
 
 __all__ = ["run"]
 
@@ -17,6 +18,7 @@ BROKEN_PIPE = 141
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code. Errors are one line on stderr."""
+    caller_umask()
     os.umask(0o077)
     _open_standard_streams()
     sys.exit(_exit_code(arguments))

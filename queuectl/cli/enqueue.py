@@ -15,6 +15,7 @@ from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.config import Config
 from queuectl.errors import OutputError, UsageError
+from queuectl.runtime import caller_umask
 
 __all__ = ["enqueue"]
 
@@ -73,6 +74,9 @@ def enqueue(
     unique: Annotated[
         str | None, typer.Option(metavar="KEY", help="At most one pending or running job has this key.")
     ] = None,
+    umask: Annotated[
+        str | None, typer.Option(metavar="022", help="Its umask, which files it makes depend on [default: yours].")
+    ] = None,
 ) -> None:
     """Add a job and print its id."""
     session: Session = ctx.obj
@@ -90,12 +94,13 @@ def enqueue(
         secret_env=tuple(secret_env) if secret_env else None,
         tags=_pairs("--tag", tag),
         unique=unique,
+        umask=umask,
     )
     argv: list[str] | None = ctx.meta.get(_ARGV)
     _check_one_source(command or [], argv, file, flags)
 
     def jobs(config: Config) -> list[NewJob]:
-        reader = JobReader(config, session.clock.now(), flags)
+        reader = JobReader(config, session.clock.now(), flags, caller_umask())
         found = list(_jobs(reader, command or [], argv, file))
         for note in reader.notes:
             say(f"queuectl: {note}")

@@ -38,7 +38,7 @@ class Launcher:
         # Bytes, because the log's texts are UTF-8 whatever this worker's locale is.
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
         environ = self._environment(job, token)
-        with procfs.in_folder(job.spec.cwd.encode(), self._home):
+        with procfs.in_folder(job.spec.cwd.encode(), job.spec.umask, self._home):
             return os.posix_spawn(
                 _program(argv[0], environ),
                 argv,

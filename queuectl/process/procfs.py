@@ -177,12 +177,17 @@ def this_folder() -> int:
 
 
 @contextmanager
-def in_folder(folder: bytes, back: int) -> Iterator[None]:
-    """Change the working directory for a moment: relative paths of .env and libpq refer to the one we started in."""
+def in_folder(folder: bytes, umask: int, back: int) -> Iterator[None]:
+    """Change working directory and umask for a moment: a process that is started then inherits both.
+
+    Relative paths of .env and libpq refer to the folder that we started in, and our own files are private.
+    """
     os.chdir(folder)
+    before = os.umask(umask)
     try:
         yield
     finally:
+        os.umask(before)
         with suppress(OSError):  # the command was started all the same
             os.fchdir(back)
 

@@ -5,6 +5,7 @@ token in its environment. By these, and by descent from the worker, its processe
 """
 
 import errno
+import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.process import output_files as output
 from queuectl.process import procfs
-from queuectl.process.descendants import Descendants
+from queuectl.process.descendants import Descendants, named
 from queuectl.process.job_lock import LockFile, lock_descriptor, lock_file
 from queuectl.process.launch import Launcher, why_not_started
 from queuectl.process.orphans import LostRuns, queue_scope
@@ -29,6 +30,8 @@ from queuectl.process.watchdog import LeaseWatchdog
 from queuectl.runtime import Clock
 
 __all__ = ["Runner", "make_folder"]
+
+log = logging.getLogger("queuectl.worker")
 
 LOOK_EVERY = 200_000
 """Microseconds between two looks at what descends from running commands."""
@@ -147,17 +150,20 @@ class Runner:
         run.ended = self.clock.monotonic()
         stdout, stderr = self._monitor.finish(run.capture)
         orphans = self._orphans()
-        if self._processes(run, orphans):
+        left = self._processes(run, orphans)
+        if left:
+            log.warning("job %s run %d: ending what it left in the background: %s", run.job_id, run.number, named(left))
             self._leftovers.append(run)
             with suppress(StoreError):
                 run.lock = self._locks.take(run.position)  # some of them may have closed theirs
             self._signal(run, signal.SIGTERM)
         else:
             self._put_away(run.capture, alone=not orphans)
+        strays = 0
         if orphans or self._descendants.strays:
             known = [*self._runs.values(), *self._leftovers]
-            self._descendants.end_strays(run, self._runs.keys(), known, orphans)
-        return Ended(run.job_id, Exit(_cause(status), run.ended - run.started, stdout, stderr))
+            strays = self._descendants.end_strays(run, self._runs.keys(), known, orphans)
+        return Ended(run.job_id, Exit(_cause(status), run.ended - run.started, stdout, stderr, len(left) + strays))
 
     def _put_away(self, capture: Capture, *, alone: bool) -> None:
         """Files are used again only when nobody can write to them: they have no name, and no process is left."""

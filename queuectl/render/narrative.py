@@ -15,9 +15,9 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
         case e.Enqueued() as event:
             return ["enqueued", *_promise(event)]
         case e.RetryScheduled() as event:
-            return [_attempt(event, before), _wait(event, before, record.recorded_at)]
+            return [_attempt(event, before), *_left(event), _wait(event, before, record.recorded_at)]
         case e.DeadLettered() as event:
-            return [_attempt(event, before), "no retry is left: moved to the dead-letter queue"]
+            return [_attempt(event, before), *_left(event), "no retry is left: moved to the dead-letter queue"]
         case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
             return _run(record.event)
     return [_asked(record), _reason(getattr(record.event, "reason", ""))]
@@ -48,12 +48,18 @@ def _run(event: e.Event) -> list[str]:
         case e.Claimed(run=run, worker=worker, host=host, pid=pid, lease=lease):
             return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
         case e.Completed(run=run, duration=duration):
-            return [f"completed: run {run} exited with code 0 after {_took(duration)}"]
+            return [f"completed: run {run} exited with code 0 after {_took(duration)}", *_left(event)]
         case e.Released(run=run, reason=reason, duration=duration):
-            return [f"released: run {run} was ended after {_took(duration)}, it does not count", reason]
+            return [f"released: run {run} was ended{_after(duration)}, it does not count", reason, *_left(event)]
         case e.ResultRejected(run=run, outcome=outcome):
             return [f"result rejected: run {run} ({outcome}) is not the current run", "it changed nothing"]
     return []
+
+
+def _left(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released) -> list[str]:
+    """The processes that were ended with the command."""
+    count = event.left_behind
+    return [f"it left {count} process{'' if count == 1 else 'es'} in the background, ended with it"] if count else []
 
 
 def _asked(record: e.RecordedEvent) -> str:

@@ -1,0 +1,162 @@
+"""What surrounds a command: limits, umask, folder, /proc, and what it leaves in the background."""
+
+import os
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from queuectl.process import procfs
+from queuectl.process.output_files import Capture, can_name_files
+from tests.support.command_line import PROGRAM, Queuectl, alive, eventually, lines
+
+
+@pytest.mark.parametrize("limit", [128, 250])
+def test_few_open_files_charge_no_job(queuectl: Queuectl, limit: int) -> None:
+    """The number of the lock's descriptor has to be below the limit."""
+    job_id = queuectl.add("--max-retries", "0", "true")
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -n {limit}; exec {PROGRAM} run --drain"],
+        cwd=queuectl.folder,
+        env=queuectl.env,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert queuectl.state(job_id) == "done"
+
+
+def test_a_worker_with_too_few_open_files_is_refused(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "true")
+    shell = f"ulimit -n 64; exec {PROGRAM} run --drain"
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=queuectl.folder, env=queuectl.env, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert b"raise `ulimit -n`" in done.stderr
+    assert queuectl.types(job_id) == ["enqueued"]
+
+
+def test_a_limit_that_is_lowered_later_charges_no_job(queuectl: Queuectl) -> None:
+    worker = queuectl.start("run")
+    eventually(lambda: "started" in worker.stderr.read_text(), "the worker is there")
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (200, 200))
+    job_id = queuectl.add("--max-retries", "0", "true")
+    eventually(lambda: queuectl.state(job_id) == "done", "the job is done")
+    assert "dead_lettered" not in queuectl.types(job_id)
+
+
+def test_a_job_has_the_umask_of_whoever_added_it(queuectl: Queuectl) -> None:
+    made = queuectl.folder / "made"
+    for umask, mode in ((0o022, 0o644), (0o002, 0o664)):
+        before = os.umask(umask)
+        try:
+            queuectl.add("rm -f made; touch made")
+        finally:
+            os.umask(before)
+        queuectl.drain()
+        assert made.stat().st_mode & 0o777 == mode
+    assert [event.get("umask") for event in queuectl.events("enqueued")] == [None, 0o002]
+    assert {path.stat().st_mode & 0o077 for path in queuectl.db.parent.rglob("*")} == {0}
+
+
+def test_the_umask_option_beats_the_setting(queuectl: Queuectl) -> None:
+    queuectl.ok("config", "set", "umask", "077")
+    queuectl.add("umask")
+    queuectl.add("--umask", "027", "umask")
+    queuectl.drain()
+    assert [event["stdout"].strip() for event in queuectl.events("completed")] == ["0077", "0027"]
+    assert queuectl("enqueue", "--umask", "9", "true").code == 2
+
+
+@pytest.mark.parametrize("command", [["env"], ["--", "env"]])
+def test_pwd_is_the_folder_of_the_job(queuectl: Queuectl, command: list[str]) -> None:
+    there = queuectl.folder / "there"
+    there.mkdir()
+    job_id = queuectl.add("--cwd", str(there), *command)
+    queuectl.drain(env={"PWD": "/nowhere", "OLDPWD": "/old"})
+    printed = queuectl.show(job_id)["stdout"].splitlines()
+    assert f"PWD={there}" in printed
+    assert not [line for line in printed if line.startswith("OLDPWD")]
+
+
+def test_what_a_job_left_in_the_background_is_told(queuectl: Queuectl) -> None:
+    pids = queuectl.folder / "pids"
+    job_id = queuectl.add(f"for i in 1 2; do sleep 300 & echo $! >> '{pids}'; done")
+    worker = queuectl.drain()
+    assert queuectl.state(job_id) == "done"
+    assert queuectl.events("completed")[0]["left_behind"] == 2
+    assert "ending what it left in the background: sleep (pid" in worker.err
+    for command in ("history", "explain"):
+        assert "it left 2 processes in the background, ended with it" in queuectl.ok(command, job_id)
+    assert not any(alive(int(pid)) for pid in lines(pids))
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [("make &> log", "sh reads &>"), ("sleep 1 &", "the command ends in &"), ("true && true", ""), ("true 2>&1", "")],
+)
+def test_enqueue_hints_at_background_work(queuectl: Queuectl, command: str, hint: str) -> None:
+    done = queuectl("enqueue", command)
+    assert done.code == 0
+    assert (hint in done.err) if hint else (done.err == "")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("echo hello\n", 0o755, "has no #! line"),
+        ("#!/bin/sh\r\necho hello\r\n", 0o755, "has Windows line ends"),
+        ("#!/no/such\n", 0o755, "needs /no/such"),
+        ("#!/bin/sh\n", 0o644, "is not executable: chmod +x ./script"),
+    ],
+)
+def test_a_script_that_cannot_start_says_why(queuectl: Queuectl, text: str, mode: int, why: str) -> None:
+    script = queuectl.folder / "script"
+    script.write_text(text, newline="")
+    script.chmod(mode)
+    job_id = queuectl.add("--max-retries", "0", "--", "./script")
+    queuectl.drain()
+    assert why in queuectl.show(job_id)["last_error"]
+
+
+def test_without_proc_the_output_has_named_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert can_name_files(str(tmp_path))
+    real = os.link
+
+    def link(source: str, target: str, **options: int) -> None:
+        real(source.replace("/proc/", "/no-such-proc/"), target, **options)
+
+    monkeypatch.setattr(os, "link", link)
+    assert not can_name_files(str(tmp_path))
+    capture = Capture(str(tmp_path), "a", 1, 8192 * 4, nameless=False)
+    os.write(capture.descriptors[0], b"x" * 10_000)
+    capture.tails()
+    capture.settle()
+    capture.discard()
+    assert (tmp_path / "a" / "1.stdout").read_bytes() == b"x" * 10_000
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this user may not make pid namespaces",
+)
+def test_a_worker_that_is_pid_1_ends_no_strangers(queuectl: Queuectl, tmp_path: Path) -> None:
+    """What is started in a container from outside becomes its PID 1's child when its parent ends."""
+    pids, stranger = tmp_path / "pids", tmp_path / "stranger"
+    namespace = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    worker = queuectl.start_program(*namespace, PROGRAM, "run")
+    eventually(lambda: "started" in worker.stderr.read_text(), "the worker is there")
+    (inside,) = procfs.children(worker.pid)
+    job_id = queuectl.add(f"sleep 300 & echo $! > '{pids}'; until [ -s '{stranger}' ]; do sleep 0.05; done")
+    eventually(lambda: lines(pids), "the job has started")
+    daemon = f"setsid env -i /bin/sh -c 'exec >&- 2>&-; echo $$ > {stranger}; exec /bin/sleep 301' &"
+    subprocess.run(["nsenter", "-t", str(inside), "-p", "-m", "sh", "-c", daemon], check=True, timeout=30)
+    eventually(lambda: queuectl.state(job_id) == "done", "the job is done")
+    queuectl.add("--id", "next", "true")
+    eventually(lambda: queuectl.state("next") == "done", "another job is done")
+    assert queuectl.events("completed")[0]["left_behind"] == 1
+    names = [procfs.environment(pid) + procfs.name_of(pid).encode() for pid in procfs.descendants(worker.pid)]
+    assert [name for name in names if name.endswith(b"sleep")], "the stranger was killed"
