@@ -1,4 +1,4 @@
-"""What keeps the house in shape beside the import contracts: start-up by the set of loaded modules, who may read the
+"""Rules for the code that the import contracts do not hold: start-up by the set of loaded modules, who may read the
 clock, chance, spawn and spell states, what the domain may import, and how long functions and files may be."""
 
 import ast

@@ -103,7 +103,7 @@ def test_the_reboot_line_starts_a_worker_whose_log_can_be_rotated(queuectl):
         os.truncate(log, 0)  # as logrotate does with copytruncate
         queuectl.ok("enqueue", "--id", "after", "true")
         queuectl.ok("wait", "after", "--timeout", "30s")
-        eventually(lambda: b"after" in log.read_bytes(), "the worker goes on with its log")
+        eventually(lambda: b"after" in log.read_bytes(), "the worker continues its log")
         assert b"\0" not in log.read_bytes()
     finally:
         queuectl.ok("worker", "stop", "--timeout", "30s")

@@ -11,7 +11,7 @@ COMMANDS = {"enqueue", "run", "status", "list", "show", "history", "logs", "wait
 
 
 def _ask(queuectl: Queuectl, shell: str, line: str) -> str:
-    """What a shell is told for a command line that ends where the cursor is."""
+    """A shell's completions for a command line that ends where the cursor is."""
     env = {"_QUEUECTL_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
     env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     env |= {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}

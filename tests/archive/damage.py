@@ -1,4 +1,4 @@
-"""Ways to damage a file, each by chance; and what a byte of a database belongs to."""
+"""Random ways to damage a file, and the part of a database that a byte belongs to."""
 
 import os
 

@@ -134,7 +134,7 @@ def test_a_removed_archive_is_written_again(store, path, lose):
 
 
 def test_many_processes_and_kill_9(path, peers, clock):
-    """Whoever is killed, in the middle of a line too, the next one goes on from there."""
+    """When a writer is killed, also inside a line, the next one continues from there."""
     chance = random.Random(4)
     open_store(path, clock).close()
     for _ in range(4):

@@ -64,7 +64,7 @@ def test_recover_takes_a_file_by_any_name_that_other_commands_take(queuectl):
 
 
 def test_a_link_to_a_database_is_the_same_queue(queuectl):
-    """What is kept beside it, the locks too, goes by the file's own name."""
+    """The files next to it, the locks too, are named after the file itself."""
     link = queuectl.folder / "link.db"
     link.symlink_to("data/queue.db")
     job = queuectl.add("--", "sh", "-c", 'echo "$QUEUECTL_DB"; seq 9999')

@@ -1,4 +1,4 @@
-"""On open the database and its archive are compared: behind is mended, beside and lost are refused."""
+"""On open the database and its archive are compared: behind is repaired, diverged and lost are refused."""
 
 import os
 import shutil

@@ -62,7 +62,7 @@ def damaged(whole, tmp_path):
 
 
 def recover(path, *, force=True):
-    """What is damaged by chance may be sound all the same."""
+    """Random damage may leave the file sound."""
     return recovery.recover(path, SystemClock(), Keeping(), lambda position: None, force=force)
 
 
@@ -205,7 +205,7 @@ def test_without_an_archive_only_the_cut_tail_of_the_wal_is_lost(whole, damaged)
     assert rows(path) == whole[1][: report.head.position]
 
 
-# ── what is beside ──────────────────────────────────────────────────────────────────────────────────
+# ── diverged ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_old_backup_put_back_gets_the_rest(whole, damaged):
@@ -276,7 +276,7 @@ def test_an_uncommitted_change_does_not_come_back(damaged, whole, again):
     before = os.path.getsize(path + "-wal")
     db = apsw.Connection(path)
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    if again:  # the -wal begins anew, over frames of commits that are long in the database
+    if again:  # the -wal starts again, over frames of commits that are long in the database
         db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         program = program.replace("range(500)", "range(60)")
     subprocess.run([sys.executable, "-c", program, path], check=False, cwd=os.getcwd())
@@ -288,7 +288,7 @@ def test_an_uncommitted_change_does_not_come_back(damaged, whole, again):
 
 
 def test_a_later_segment_is_not_taken_for_the_beginning_of_the_log(damaged):
-    """Its header has a base too. The events before it would be gone, and nobody told."""
+    """Its header has a base too. The events before it would be lost without a word."""
     path = damaged()
     remove(path, "", "-wal")
     first, *others = segment_files(path)

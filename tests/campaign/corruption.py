@@ -1,4 +1,4 @@
-"""Corruption: every byte of a small queue flipped once, and by chance what disks and people do to whole files."""
+"""Corruption: every byte of a small queue flipped once, and random damage as disks and people do it to whole files."""
 
 import os
 import shutil
@@ -161,7 +161,7 @@ def _judge(
 
 
 def _nothing_to_notice(damaged: Files, path: str) -> Iterator[str]:
-    """Unless opening the queue has mended it: a tail that is gone from database and archive leaves nobody who knows."""
+    """Unless opening the queue has repaired it: a tail missing from database and archive cannot be noticed."""
     found = queue.contents(path)
     begins = found is not None and found[0] == whole().contents[0][: len(found[0])]
     if not queue.is_whole_again(path) and (_is_all_there(damaged) or not begins):

@@ -84,7 +84,7 @@ def whole() -> Whole:
 
 
 def files_in(folder: str) -> Files:
-    """All but the -shm, which SQLite makes anew."""
+    """All but the -shm, which SQLite makes again."""
     found = {}
     for place, _, names in os.walk(folder):
         for name in names:

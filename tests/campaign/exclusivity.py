@@ -1,4 +1,4 @@
-"""Never two at once: eight workers, stopped past their leases, killed, told to end, misled about the time, and jobs
+"""Never two at once: eight workers, suspended past their leases, killed, ended, with a wrong clock, and jobs
 that look.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["CAMPAIGN"]
 
 
 def attempt(seed: int, jobs: int = JOBS) -> Attempt:
-    """One round of jobs, done by workers that are stopped, killed, told to end and misled about the time."""
+    """One round of jobs, done by workers that are suspended, killed, ended and given a wrong clock."""
     with scratch() as folder:
         return _fight(Arena(Path(folder), Random(seed)), jobs)
 

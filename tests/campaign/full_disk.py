@@ -79,7 +79,7 @@ def attempt(seed: int, lives: Live = live) -> Attempt:
 
 
 def _lost(recording: Recording) -> Iterator[str]:
-    """What someone was told of is in the log."""
+    """Every acknowledged event is in the log."""
     if any(recording.digests[position - 1 : position] != [digest] for position, digest in recording.told.items()):
         yield "lost: someone was told of events that are gone"
 

@@ -41,7 +41,7 @@ TERMINAL = (
         "\x1b]52;c;eA==",
     ),
 )
-"""What steers a terminal, or does once something beside it is taken away."""
+"""Text that steers a terminal, or does so once its neighbours are removed."""
 WORDS = (
     "",
     " ",

@@ -1,4 +1,4 @@
-"""A folder with a queue full of hostile texts, in every state, beside files that are no queue."""
+"""A folder with a queue full of hostile texts, in every state, and files that are no queue."""
 
 from pathlib import Path
 from random import Random

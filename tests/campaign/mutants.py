@@ -1,7 +1,7 @@
 """Every mutant of the pure half of queuectl: one small change to its source, as a syntax tree.
 
-mutmut changes the bodies of functions, but not the tables beside them (moves, rows, columns), and cosmic-ray starts
-pytest anew for each mutant; these are few enough operators to own.
+mutmut changes the bodies of functions, but not the tables outside them (moves, rows, columns), and cosmic-ray starts
+pytest again for each mutant; these are few enough operators to own.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What a campaign is: what one seed does, how many tries it takes, and what a broken build has to show."""
+"""A campaign: what one seed does, how many tries it takes, and what a broken build has to show."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Freeing the jobs of lost workers beside others who do the same: a run that has begun since is left alone."""
+"""Freeing the jobs of lost workers while others do the same: a run that has begun since is left alone."""
 
 import os
 import shutil
@@ -141,7 +141,7 @@ def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path
 
 
 def test_a_blocked_job_that_runs_by_now_is_left_alone(hosts: tuple[Host, Host], tmp_path: Path) -> None:
-    """What held the lock is gone, and the job was claimed anew, before the reclaimer looks at it."""
+    """The lock holder has ended and the job was claimed again before the reclaimer looks at it."""
     one, two = hosts
     one.queue.enqueue([NewJob(spec(tmp_path), "a")])
     first = one.claim(lives=False)

@@ -104,7 +104,7 @@ def _ask(self, rows):
 workers.Stop._ask = _ask
 main()
 """
-"""A `worker stop` that looks up from asking only when all have heeded it."""
+"""A `worker stop` that looks again only when all workers have stopped."""
 
 
 def test_a_worker_that_stops_at_once_is_not_lost(queuectl: Queuectl) -> None:
@@ -143,7 +143,7 @@ def supervised(queuectl: Queuectl, program: str, *options: str) -> Started:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_worker_that_died_is_not_replaced_once_it_was_asked_to_stop(queuectl: Queuectl, count: int) -> None:
-    """Also with another beside it, which sees to lost workers and is stopped with it."""
+    """Also next to another worker, which frees lost jobs and is stopped with it."""
     supervisor = supervised(queuectl, PATIENT, "--name", "w", "--count", str(count))
     eventually(lambda: len(pids(queuectl)) == count, "all are up")
     name, pid = min(pids(queuectl).items())

@@ -154,7 +154,7 @@ class When:
         return decide(self.command, self.before.job, self.before.now, self.holder)
 
     def then(self, *events: Event) -> Given:
-        """These events and no others; the job goes on from there."""
+        """These events and no others; the job continues from there."""
         assert self.decided() == list(events)
         return self.before.and_then(*events)
 

@@ -57,7 +57,7 @@ class Model:
 
 
 class Life(RuleBasedStateMachine):
-    """One job's life under random commands, with the machine's own model beside it."""
+    """One job's life under random commands, compared with the machine's own model."""
 
     @initialize(promises=PROMISES)
     def begin(self, promises):

@@ -1,4 +1,4 @@
-"""The promises to a job: how often it is retried, how it is called off, run again, kept unique, added once."""
+"""The promises to a job: how often it is retried, how it is cancelled, run again, kept unique, added once."""
 
 import pytest
 

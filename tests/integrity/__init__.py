@@ -1,1 +1,1 @@
-"""`verify`, `rebuild` and `doctor`: what they find, what they mend, and that they find nothing where all is well."""
+"""`verify`, `rebuild` and `doctor`: what they find and repair, and that they find nothing on a healthy queue."""

@@ -1,4 +1,4 @@
-"""A queue with a history, to read and to wreck."""
+"""A queue with a history, to read and to corrupt."""
 
 import shutil
 from pathlib import Path

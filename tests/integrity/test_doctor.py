@@ -1,4 +1,4 @@
-"""`doctor` finds what is wrong, names the command that mends it, and finds nothing on a healthy machine."""
+"""`doctor` finds what is wrong, names the command that repairs it, and finds nothing on a healthy machine."""
 
 import os
 import shutil

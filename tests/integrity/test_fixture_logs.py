@@ -37,7 +37,7 @@ def tables_of(log: list[StoredEvent], upcasters: dict[Any, Any] | None = None) -
 
 
 def derived(path: Path) -> dict[str, Any]:
-    """The tables that are computed from the log: signs of life are not."""
+    """The tables that are computed from the log: heartbeats are not."""
     found = {name: rows for name, rows in tables(path).items() if name not in ("schema", "workers")}
     return json.loads(json.dumps(found))
 

@@ -105,7 +105,7 @@ def test_few_differences_are_kept_and_all_are_counted(large):
 
 
 def test_a_file_that_is_only_read_is_not_written_to(large):
-    """`verify` beside a wrecked table leaves it as it is."""
+    """`verify` leaves a corrupt table as it is."""
     wreck(large, "DELETE FROM jobs")
     before = large.read_bytes()
     with opened(large) as store:

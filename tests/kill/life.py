@@ -1,6 +1,6 @@
 """The life of one queue whose every process is killed sooner or later, and what a healthy worker then makes of it.
 
-What is done, to whom, and after how long is by chance from a seed; how far each got by then is the machine's doing.
+The seed fixes what is done, to which process and when; how far each has got by then depends on the machine.
 """
 
 import json
@@ -45,7 +45,7 @@ SANE = {0, 3, 4}
 JOB = """exec 9>>"lock-$QUEUECTL_JOB_ID"; flock -n 9 || echo "$QUEUECTL_JOB_ID" >>overlaps
 echo "$QUEUECTL_JOB_ID $QUEUECTL_RUN" >>began; {then}
 echo "$QUEUECTL_JOB_ID" >>ended"""
-"""Its lock is held by all its processes and freed by the kernel: who does not get it runs beside another run."""
+"""Its lock is held by all its processes and freed by the kernel: a run that cannot get it overlaps another run."""
 WORK = (":", ":", "sleep 0.02", "sleep 0.1", "sleep 1", "sleep 0.3 & :", '[ "$QUEUECTL_RUN" != 1 ] || exit 1', "exit 1")
 
 
@@ -58,7 +58,7 @@ class _Doomed(NamedTuple):
 
 
 class Life(Struct):
-    """One queue, its victims, and what they told."""
+    """One queue, its victims, and their output."""
 
     place: Path
     chance: Random
@@ -151,7 +151,7 @@ class Life(Struct):
             self._kill_other(worker)
 
     def _ended(self, victim: Victim, code: int) -> None:
-        """Take in what it had told by then; one that was not killed has to have ended well."""
+        """Read its output so far; a victim that was not killed must have ended well."""
         verb = victim.arguments[2]
         if code != -signal.SIGKILL and code not in SANE and "there is no queue at" not in victim.last_words():
             self.faults.append(f"exit: `{verb}` ended with exit code {code}: {victim.last_words()}")

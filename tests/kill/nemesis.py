@@ -147,7 +147,7 @@ class Arena(Struct):
                 os.kill(pid, signal.SIGTERM)
 
     def _pass_by(self, seconds: float) -> None:
-        """Let time pass: who was stopped goes on, who was killed is replaced."""
+        """Let time pass: suspended workers continue, killed ones are replaced."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._let_go_on(time.monotonic())
@@ -169,13 +169,13 @@ class Arena(Struct):
 
     def _ended(self, worker: Victim, code: int) -> None:
         self.kills += code == -signal.SIGKILL
-        if code not in (0, -signal.SIGKILL, -signal.SIGTERM):  # the last: told to end before it heeds anyone
+        if code not in (0, -signal.SIGKILL, -signal.SIGTERM):  # the last: SIGTERM before it has a handler
             self.faults.append(f"exit: a worker ended with exit code {code}: {worker.last_words()}")
         if "Traceback" in worker.err.read_text(encoding="utf-8"):
             self.faults.append(f"traceback: a worker showed one: {worker.last_words()}")
 
     def _stop_workers(self) -> None:
-        """The nemesis rests: all go on, and end in good order."""
+        """The nemesis rests: all workers continue, and end in good order."""
         self._let_go_on(math.inf)
         for pid in self.workers:
             os.kill(pid, signal.SIGTERM)

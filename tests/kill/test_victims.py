@@ -1,4 +1,4 @@
-"""The means of the kill campaign: victims are real command lines, and die where they are told to."""
+"""The means of the kill campaign: victims are real command lines that die at a given point."""
 
 import os
 from importlib import import_module

@@ -84,7 +84,7 @@ class Remote(Host, ABC):
 
     @abstractmethod
     def cut(self) -> None:
-        """Nothing reaches the server any more, nor comes from there, and nobody is told so."""
+        """Nothing reaches the server or comes from it, and no error says so."""
 
     @abstractmethod
     def join(self) -> None:

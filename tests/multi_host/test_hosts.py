@@ -163,7 +163,7 @@ def test_a_name_is_one_worker_s_whichever_host_it_is_on(world: Island) -> None:
 
 
 def test_a_host_that_dies_with_the_logs_lock_does_not_block_others(world: Island) -> None:
-    """The server has to notice, and soon: nobody can write before it does, not even a sign of life."""
+    """The server has to notice, and soon: nobody can write before it does, not even a heartbeat."""
     if isinstance(world.island, Neighbour):
         pytest.skip("there is no host here that can go: its line's end on this side would answer for it")
     world.island.start(sys.executable, "-c", HOLDER, str(world.shared / "holding"))

@@ -1,4 +1,4 @@
-"""Servers that crash, connections that are cut, no connection to be had: nothing that was told is lost, all go on.
+"""Crashing servers, cut connections, no connection: nothing acknowledged is lost, and all continue.
 
 `QUEUECTL_RESTARTS=200` says how many crashes under load, `QUEUECTL_AWAY=60` for how many seconds the server stays away
 after the last one.
@@ -92,7 +92,7 @@ def losing_the_answer(store: PostgresStore, lose: Callable[..., None]) -> None:
 
 
 def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
-    """It went through: so the change is told, once."""
+    """It went through: so the change is acknowledged, once."""
 
     def lose(*statements: str) -> None:
         store._link.together(*statements)
@@ -243,7 +243,7 @@ rmdir "$F/now-$QUEUECTL_JOB_ID"
 
 
 class Enqueuer(Thread):
-    """Adds jobs one after the other, whatever happens, until it is stopped; `told` are those that were confirmed."""
+    """Adds jobs one after the other, whatever happens, until it is stopped; `told` are the acknowledged ones."""
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__()

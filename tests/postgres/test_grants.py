@@ -1,4 +1,4 @@
-"""What other roles may do with a table outlives its being made anew."""
+"""A rebuilt table keeps the grants of other roles."""
 
 import pytest
 

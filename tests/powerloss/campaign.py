@@ -58,7 +58,7 @@ class Figures:
 
 
 class Judged(NamedTuple):
-    """A disk: what it is called, how many events someone was told of, and what is wrong with it."""
+    """A disk: its name, how many events were acknowledged, and its faults."""
 
     name: str
     told: int
@@ -122,7 +122,7 @@ def _verdict(state: str, recording: Recording, disk: Disk, files: Files, oracle:
 
 
 def _cuts(recording: Recording, name: str, states: int, told: int) -> Iterator[tuple[str, Disk, Random]]:
-    """The disk at moments of a recording, every other one just when someone was told something."""
+    """The disk at moments of a recording, every other one just at an acknowledgement."""
     rng = Random(f"cuts of {name}")
     steps, first = recording.steps, recording.begin
     telling = [number for number, step in enumerate(steps, 1) if isinstance(step, Told)] or [len(steps)]

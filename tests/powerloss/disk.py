@@ -60,7 +60,7 @@ class SyncFolder(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Someone was told that the log is on disk up to this position."""
+    """The log was acknowledged as on disk up to this position."""
 
     position: int
 

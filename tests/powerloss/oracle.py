@@ -46,7 +46,7 @@ class _Contents(NamedTuple):
 class Oracle:
     """Judges the disks of one recording.
 
-    `digests` are those of its whole log, `attempted` also those of events whose writer was told that it had failed.
+    `digests` are those of its whole log, `attempted` also those of events whose writer got an error.
     """
 
     def __init__(self, digests: Sequence[bytes], attempted: Collection[bytes] = ()) -> None:
@@ -104,7 +104,7 @@ class Oracle:
             return [f"{failure(error)}, also by recover: {_without_names(str(error), path)}"]
 
     def _missing(self, store: Store, told: int) -> Iterator[str]:
-        """The log has to be the beginning of what it was, at least as long as someone was told."""
+        """The log has to be a prefix of the whole one that holds every acknowledged event."""
         if told and store.log.digest_at(told) != self._digests[told - 1]:
             yield f"{LOST}: someone was told of events that are gone"
         if store.log.head().position and store.log.head().digest not in self._attempted:

@@ -1,6 +1,6 @@
 """Records, in one order, what a queue does to its files: the database through SQLite's VFS, the rest through `os`.
 
-The -shm is not recorded: it is memory, and SQLite makes it anew. Where the recorder has `trouble`, the disk is full or
+The -shm is not recorded: it is memory, and SQLite makes it again. Where the recorder has `trouble`, the disk is full or
 fails for so many operations: a write is then done by half, and a sync may not be made up for.
 """
 
@@ -72,7 +72,7 @@ class Recorder:
         self.steps.append(Told(position))
 
     def all_is_well(self) -> None:
-        """No operation fails from now on; who has a file open whose sync failed is still told so, as by Linux."""
+        """No operation fails from now on; an open file whose sync failed still reports it, as on Linux."""
         self.trouble.over()
 
     def synced(self, file: int) -> int:
@@ -157,7 +157,7 @@ class _File(apsw.VFSFile):
         self._recorder.steps.append(Truncate(self._file, newsize))
 
     def xSync(self, flags: int) -> None:
-        """A failure is told to everyone who has the file open, once."""
+        """A failure is reported once to every process that has the file open."""
         super().xSync(flags)
         error, owed = self._recorder.synced(self._file), self.owed
         for other in self._recorder.open if error else ():

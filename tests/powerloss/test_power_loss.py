@@ -1,4 +1,4 @@
-"""A power cut at any moment loses nothing that anyone was told of, and never leaves log and archive at odds."""
+"""A power cut at any moment loses no acknowledged event, and log and archive never diverge."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A short life of a queue, made by chance from a seed: people at one connection, a worker at another."""
+"""A short random life of a queue from a seed: people at one connection, a worker at another."""
 
 import io
 import os
@@ -161,7 +161,7 @@ class _Life:
     def enqueue(self) -> None:
         """Something that has to work, now that all is well, and takes along what was claimed before.
 
-        Not at once: who has not heard yet of a sync that failed is told now.
+        Not at once: a connection that has not seen the failed sync yet sees it now.
         """
         for _ in range(PATIENCE):
             try:

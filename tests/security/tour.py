@@ -56,7 +56,7 @@ def _carried(queuectl: Queuectl) -> Iterator[Done]:
 
 
 def _damaged(queuectl: Queuectl) -> Iterator[Done]:
-    """A database that has lost its pages, made anew from the archive."""
+    """A database that has lost its pages, recovered from the archive."""
     Path(queuectl.db).write_bytes(b"\xa5" * os.path.getsize(queuectl.db))
     for ending in ("-wal", "-shm"):
         Path(f"{queuectl.db}{ending}").unlink(missing_ok=True)

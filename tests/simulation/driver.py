@@ -20,7 +20,7 @@ from tests.simulation.world import Script, SimulatedCommands, WorkerProcess, Wor
 __all__ = ["Crashed", "Driver", "spec"]
 
 TICK = 200
-"""What one tick takes, in microseconds: time always goes on."""
+"""The length of one tick in microseconds: time never stands still."""
 
 
 class Crashed(BaseException):

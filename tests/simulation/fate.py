@@ -19,7 +19,7 @@ BLOWS = {
     "jump": 0.8,
     "fill_disk": 0.3,
 }
-"""What may befall workers and hosts between their calls -> how often, beside what people do."""
+"""Misfortunes of workers and hosts between their calls -> how often."""
 
 
 class Fate(Struct, frozen=True):

@@ -13,7 +13,7 @@ HOST = "node-1"
 
 @dataclass(slots=True)
 class VirtualClock:
-    """Two clocks that stand still until they are told to go on; the wall clock can jump."""
+    """Two clocks that stand still until they are advanced; the wall clock can jump."""
 
     elapsed: int = 0
     jumped: int = 0

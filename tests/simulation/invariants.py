@@ -224,7 +224,7 @@ class Oracle:
         must(not left, f"{job_id} is freed while its processes live")
 
     def beat_at(self, worker: WorkerProcess) -> int:
-        """The world's time of a worker's last sign of life."""
+        """The world's time of a worker's last heartbeat."""
         return self.shared.beats[worker.row.name] + worker.began_at
 
     def _host(self, actor: str) -> str:

@@ -73,7 +73,7 @@ class Simulation(Driver):
             must(silent <= self.lease, f"{process.row.name} was called, but has given no sign of life for {silent} us")
 
     def resume(self) -> None:
-        """Paused workers whose time has come go on."""
+        """Paused workers whose time has come continue."""
         for process in self.workers:
             if process.resumes_at is not None and process.resumes_at <= self.clock.monotonic():
                 process.resumes_at = None
@@ -87,7 +87,7 @@ class Simulation(Driver):
     def rest(self, longest: int | None = None) -> None:
         """While nobody has anything to do, time passes at once until a job is due (None: if any will be).
 
-        What is left out are ticks that write nothing but signs of life.
+        Ticks that write nothing but heartbeats are left out.
         """
         if self.nested or self.oracle.attendance.wanted() or any(map(_is_busy, self.workers)):
             return
@@ -124,7 +124,7 @@ class Simulation(Driver):
     # ── misfortunes ─────────────────────────────────────────────────────────────────────────────────
 
     def visit(self, process: WorkerProcess | None, point: str) -> None:
-        """At this call the process may die, meet a locked or full store, or be stopped short while others go on."""
+        """At this call the process may die, meet a locked or full store, or be suspended while others continue."""
         luck, fate = self.rng.random(), self.fate
         if process and luck < fate.crash:
             raise Crashed

@@ -24,7 +24,7 @@ ENDED_BY_SIGTERM = Signalled(SIGTERM)
 class Script:
     """What a command does. Times are microseconds; `obeys` is from SIGTERM to its end, None: it ignores it.
 
-    `cause` is its end when left alone, `told` when told to end. `background`: how long another process of the
+    `cause` is its end when left alone, `told` its end after SIGTERM. `background`: how long another process of the
     job lives on after it. `shortage`: the machine cannot start anything.
     """
 

@@ -1,4 +1,4 @@
-"""Logs that come over from other stores, and a store whose log goes on elsewhere."""
+"""Logs that are migrated from other stores, and a store whose log continues elsewhere."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.support.stores import SHARED, Places
 
 @pytest.fixture(params=SHARED)
 def shared(request, tmp_path, clock):
-    """Where the log may go: beside the places of the stores under test."""
+    """Where the log may go: next to the places of the stores under test."""
     places = Places(request.param, tmp_path / "elsewhere", clock)
     yield places
     places.close()
@@ -116,7 +116,7 @@ def test_a_source_that_grew_since_is_not_taken_for_migrated(lived, shared, monke
 
 @pytest.mark.parametrize("last_sign", [0, 119])
 def test_a_source_with_a_worker_that_may_live_is_refused(lived, shared, clock, last_sign):
-    """A worker of another machine cannot be seen: its sign of life decides."""
+    """A worker of another host cannot be inspected: its heartbeat decides."""
     lived.workers.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.log.now() // 1_000_000 - last_sign))
     with pytest.raises(RefusedError, match="w1 may still run jobs"):
         carried(lived, shared, shared.new_url())

@@ -58,7 +58,7 @@ def checkpoint_until_told(engine: str, path: str) -> int:
 
 
 def write_for(engine: str, db: Any, seconds: float, chance: random.Random) -> tuple[int, str]:
-    """Insert rows in bursts, so that the -wal is often all copied back and begun anew."""
+    """Insert rows in bursts, so that the -wal is often copied back completely and started again."""
     rows, end = 0, time.monotonic() + seconds
     try:
         while time.monotonic() < end:

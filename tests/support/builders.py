@@ -1,4 +1,4 @@
-"""The words that store tests are written in: a clock that is set, specs, events, changes, and what a log says."""
+"""Builders for tests of stores: a clock that is set, specs, events, changes, and readers of a log."""
 
 import hashlib
 from typing import Any
@@ -155,7 +155,7 @@ def projected(store: Store) -> dict[str, dict[Any, Any]]:
 
 
 def derived(store: Store) -> dict[str, dict[Any, Any]]:
-    """Every projection as the log alone says it has to be: folded afresh, counted by going through the jobs."""
+    """Every projection as the log alone says it has to be: folded again, counted by going through the jobs."""
     tables: dict[str, dict[Any, Any]] = {table: {} for table in (*projections.TABLES, "counts")}
     for stream_id, records in streams_of(store).items():
         job = fold(records)

@@ -1,4 +1,4 @@
-"""The installed `queuectl` as a subprocess in a folder of its own, and independent eyes on the log it leaves."""
+"""The installed `queuectl` as a subprocess in a folder of its own, and independent checks of the log that it leaves."""
 
 import json
 import os
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Done(NamedTuple):
-    """What a process left: its exit code, and what it wrote."""
+    """The exit code and the output of a process."""
 
     code: int
     out: str
@@ -140,11 +140,11 @@ class Queuectl:
         self._started.append(started)
         return started
 
-    # ── what hangs on the kind of store ─────────────────────────────────────────────────────────────────
+    # ── different for each kind of store ─────────────────────────────────────────────────────────────────
 
     @property
     def place(self) -> str:
-        """What QUEUECTL_DB says to reach the queue from any folder."""
+        """The value of QUEUECTL_DB that reaches the queue from any folder."""
         return str(self.db)
 
     @property
@@ -153,19 +153,19 @@ class Queuectl:
         return self.db.with_name("queue.db.output")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the queue, read past `queuectl`."""
+        """Rows of the queue, read without `queuectl`."""
         return query(self.db, sql)
 
     def stored(self) -> list[bytes]:
-        """All that is kept of the queue, wherever it is."""
+        """The bytes of everything that is stored of the queue."""
         return [path.read_bytes() for path in self.db.parent.rglob("*") if path.is_file()]
 
     def has_opened(self, pid: int) -> bool:
-        """Whether a process has come as far as to the queue."""
+        """Whether a process has opened the queue."""
         return "queue.db-shm" in maps(pid)
 
     def check(self) -> None:
-        """The log is whole, and it tells of a queue that behaved."""
+        """The log is whole, and `audit` finds no rule broken."""
         if self.db.is_file():
             check_log(self.db)
 
@@ -188,7 +188,7 @@ class Queuectl:
 
 
 def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of a queue, read past `queuectl`."""
+    """Rows of a queue, read without `queuectl`."""
     connection = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return connection.execute(sql).fetchall()
@@ -197,7 +197,7 @@ def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def check_log(db: Path) -> None:
-    """The log is whole, and it tells of a queue that behaved."""
+    """The log is whole, and `audit` finds no rule broken."""
     assert misbehaved(str(db)) == []
 
 

@@ -1,4 +1,4 @@
-"""The one oracle of the campaigns: given a queue and what someone was told of it, says what should not have come to be.
+"""The one oracle of the campaigns: finds the faults of a queue, given what was acknowledged.
 
 It reads the files with its own eyes: SQL, JSON and SHA-256, not our codec. What the log tells is judged by `audit`,
 which shares no rule with the domain; that the tables are what the log makes them, by `verify`. Each fault begins with
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 class Told(msgspec.Struct):
-    """What someone was told: jobs that are enqueued, (job, event type) of other changes, heads as (position, hex)."""
+    """Acknowledged changes: jobs that are enqueued, (job, event type) of other changes, heads as (position, hex)."""
 
     jobs: Collection[str] = ()
     changes: Collection[tuple[str, str]] = ()
@@ -80,7 +80,7 @@ def _connected(path: str) -> apsw.Connection:
     return connection
 
 
-# ── what someone was told ───────────────────────────────────────────────────────────────────────────────
+# ── acknowledged changes ───────────────────────────────────────────────────────────────────────────────
 
 
 def _lost(log: list[Row], told: Told) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Queues with a past, and the means to wreck them."""
+"""Queues with a history, and the means to corrupt them."""
 
 import random
 from collections.abc import Iterator

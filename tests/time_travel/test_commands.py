@@ -9,7 +9,7 @@ from tests.support.command_line import Queuectl, complained, eventually, query
 
 @pytest.fixture
 def lived(queuectl: Queuectl) -> Queuectl:
-    """Jobs that were enqueued, run, called off and purged; settings and pauses that came and went."""
+    """Jobs that were enqueued, run, cancelled and purged; settings and pauses that came and went."""
     queuectl.add("--id", "ok", "true")
     queuectl.add("--id", "bad", "--max-retries", "0", "echo why >&2; exit 3")
     queuectl.add("--id", "off", "--queue", "mail", "--delay", "1h", "true")

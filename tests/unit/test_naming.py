@@ -181,7 +181,7 @@ def test_an_earlier_workers_stop_request_does_not_count(store, clock):
 
 
 def test_the_loss_of_a_worker_waits_for_the_disk(store, clock, monkeypatch):
-    """Claims alone need not: whatever else was committed is told as if it was on disk."""
+    """Claims alone need not: any other change is acknowledged as if it was on disk."""
     begin, waited = store._begin, []
     monkeypatch.setattr(store, "_begin", lambda durable: (waited.append(durable), begin(durable)))
     store.workers.beat(child(clock))
