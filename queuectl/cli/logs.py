@@ -14,7 +14,7 @@ from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
 from queuectl.errors import NoSuchJobError
 from queuectl.process import output_files as output
-from queuectl.render.terminal import clean
+from queuectl.render.terminal import clean, complete
 from queuectl.runtime import pause
 from queuectl.store.protocol import MAX_POSITION
 
@@ -34,7 +34,7 @@ def logs(
         int | None, typer.Option(metavar="N", min=1, max=MAX_POSITION, help="This run [default: the newest].")
     ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on stdout.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, control sequences too.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged also on a terminal.")] = False,
 ) -> None:
     """Print a job's output: its stdout on stdout, its stderr on stderr."""
     session: Session = ctx.obj
@@ -65,7 +65,10 @@ def _print(queue: Queue, job_id: str, run: int | None, follow: bool, printers: l
         began = job.run >= number
         ended = began and (number < job.run or job.claim is None)
         for printer in printers if began else ():
-            printer.finish(number) if ended else printer.advance(number)
+            if ended:
+                printer.finish(number)
+            else:
+                printer.advance(number, final=not follow)
         if ended and follow and run is None and (number < job.run or job.state in LIVE):
             number += 1
         elif ended or not follow or job.state not in LIVE:
@@ -77,7 +80,8 @@ class _Printer:
     """Prints one stream, run after run."""
 
     def __init__(self, queue: Queue, job_id: str, stream: str, to: TextIO, raw: bool) -> None:
-        self._queue, self._job_id, self._stream, self._to, self._raw = queue, job_id, stream, to, raw
+        self._queue, self._job_id, self._stream, self._to = queue, job_id, stream, to
+        self._raw = raw or not to.isatty()
         self._file: BinaryIO | None = None
         self._begin()
 
@@ -85,11 +89,13 @@ class _Printer:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
-    def advance(self, run: int) -> None:
-        """Print what the run has printed since the last look."""
+    def advance(self, run: int, *, final: bool = False) -> None:
+        """Print what the run has printed since the last look; `final`: nothing follows."""
         self._file = self._file or self._open(run)
         while self._file and (chunk := self._next_chunk(self._file)):
             self._write(chunk)
+        if final:
+            self._emit(self._decoder.decode(b"", final=True), final=True)
         self._to.flush()
 
     def _next_chunk(self, file: BinaryIO) -> bytes:
@@ -142,10 +148,9 @@ class _Printer:
             self._emit(self._decoder.decode(chunk))
 
     def _emit(self, text: str, *, final: bool = False) -> None:
-        """Print what is safe to clean by now: a line that has no end yet may end in half a control sequence."""
-        text = self._held + text
-        whole, newline, rest = text.rpartition("\n")
-        if final or len(rest) > CHUNK or rest.isprintable():
-            whole, newline, rest = text, "", ""
+        """Print all but an incomplete terminal sequence at the end, which the next part may complete."""
+        whole, rest = complete(self._held + text)
+        if final or len(rest) > CHUNK:
+            whole, rest = whole + rest, ""
         self._held = rest
-        self._to.write(clean(whole + newline))
+        self._to.write(clean(whole))

@@ -39,6 +39,20 @@ _SEQUENCE = (
 )
 
 
+_UNFINISHED = re.compile(
+    "(?:(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x00-\x08\x0a-\x1f\x80-\x9f]*+\x1b?"
+    "|(?:\x1b\\[|\x9b)[0-?]*+[ -/]*+|\x1b[ -/]*+|(?<!\r)\r++)\\Z"
+)
+"""A terminal sequence, or a carriage return, at the end of text whose next part may complete it."""
+
+
+def complete(text: str) -> tuple[str, str]:
+    """The text in two parts: what can be cleaned now, and an incomplete terminal sequence at its end."""
+    found = _UNFINISHED.search(text)
+    end = found.start() if found else len(text)
+    return text[:end], text[end:]
+
+
 def _notation(code: int) -> str:
     if code < 0x20 or code == 0x7F:
         return f"^{chr(code ^ 0x40)}"

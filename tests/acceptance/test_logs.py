@@ -1,6 +1,10 @@
 """`logs`: what a job printed, by run and stream, clean or raw, afterwards or while it runs."""
 
+import os
 import re
+import select
+from contextlib import suppress
+from subprocess import Popen
 
 import pytest
 
@@ -36,22 +40,60 @@ def test_each_run_has_its_own(queuectl: Queuectl, size: str) -> None:
     complained(queuectl("logs", job_id, "--run", "0"), 2, "--run")
 
 
+def on_terminal(queuectl: Queuectl, *arguments: str) -> str:
+    """What a command that ends shows on a terminal, without its last newline."""
+    ours, theirs = os.openpty()
+    process = Popen([PROGRAM, *arguments], cwd=queuectl.folder, env=queuectl.env, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = bytearray()
+    with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: the other end is closed
+        while chunk := terminal.read(1 << 16):
+            shown += chunk
+    assert process.wait(30) == 0
+    return shown.decode("utf-8", "surrogateescape").replace("\r\n", "\n").removesuffix("\n")
+
+
 @pytest.mark.parametrize("size", ["short", "long"])
-def test_control_sequences_are_cleaned_unless_raw(queuectl: Queuectl, size: str) -> None:
+def test_output_is_cleaned_on_a_terminal_and_unchanged_elsewhere(queuectl: Queuectl, size: str) -> None:
     job_id = queuectl.add(COLOURFUL + ("; seq 2000" if size == "long" else ""))
     queuectl.drain()
-    clean = queuectl.ok("logs", job_id)
+    clean = on_terminal(queuectl, "logs", job_id)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", clean)
     assert "red plain\nb^Hs" in clean
-    raw = queuectl.ok("logs", job_id, "--raw")
-    assert raw.startswith("\x1b[31mred\x1b[0m \x1b]0;title\x07plain\r\nb\bs \x9b1m")
+    for flags in ((), ("--raw",)):
+        done = queuectl.ok("logs", job_id, *flags)
+        assert done.startswith("\x1b[31mred\x1b[0m \x1b]0;title\x07plain\r\nb\bs \x9b1m")
 
 
-def test_raw_bytes_are_the_bytes(queuectl: Queuectl) -> None:
-    job_id = queuectl.add(r"printf 'a\000b\377c'")
+def test_a_file_gets_the_bytes_that_the_job_wrote(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(r"printf 'a\000b\377c\r\n'; seq 2000")
     queuectl.drain()
-    assert queuectl("logs", job_id, "--raw").out.encode("utf-8", "surrogateescape") == b"a\0b\xffc"
-    assert queuectl("logs", job_id).out.startswith("a")
+    assert queuectl("logs", job_id).out.encode("utf-8", "surrogateescape").startswith(b"a\0b\xffc\r\n1\n")
+
+
+UNFINISHED = r"printf '10%%\r20%%\tof \033[32mall\033[0m\033[3'; until [ -e go ]; do sleep 0.05; done; echo 1mdone"
+
+
+def test_an_unfinished_line_is_shown_while_the_job_runs(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(UNFINISHED)
+    queuectl.start("run", "--once")
+    shown = "10%\n20%\tof all"
+    eventually(lambda: on_terminal(queuectl, "logs", job_id).startswith(shown), "all that was printed is shown")
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        follower = Popen([PROGRAM, "logs", "-f", job_id], cwd=queuectl.folder, env=queuectl.env, stdout=theirs)
+        os.close(theirs)
+        seen = b""
+        while len(seen) < len(b"10%\r\n20%\tof all"):
+            assert select.select([terminal], [], [], 30)[0], seen
+            seen += terminal.read(100)
+        assert seen == b"10%\r\n20%\tof all"
+        (queuectl.folder / "go").touch()
+        while not seen.endswith(b"done\r\n"):
+            assert select.select([terminal], [], [], 30)[0], seen
+            seen += terminal.read(100)
+        assert follower.wait(30) == 0
+    assert seen == b"10%\r\n20%\tof alldone\r\n"
 
 
 def test_a_job_that_has_not_run_has_printed_nothing(queuectl: Queuectl) -> None:

@@ -126,7 +126,7 @@ def test_it_runs(store, clock):
 )
 def test_its_worker_is_lost(store, clock, monkeypatch, notes, more):
     """What helps is another worker, above all when the cancel only waits for one."""
-    monkeypatch.setattr(explaining, "alive", lambda claim, spans_hosts: False)
+    monkeypatch.setattr(explaining, "is_alive", lambda store, claim: False)
     lives(store, clock, claimed(), *notes)
     assert "is lost, its process is gone: the next worker that runs frees the job" in why(store)
     assert state_and_next(store)[2] == ["queuectl logs -f a", "queuectl run", *more]
