@@ -1,7 +1,7 @@
-"""The archive beside the log: the same lines, event by event, as far as it goes.
+"""Compares the archive with the log, line by line with event by event.
 
-A line belongs to an event when its digest is that event's. So one that cannot be read, that is too many or that is
-missing is told of once, and does not make all that come after it wrong.
+A line belongs to an event when it has the event's digest. An unreadable, extra or missing line is reported once and
+does not invalidate those after it.
 """
 
 import os
@@ -18,7 +18,7 @@ __all__ = ["ArchiveCheck"]
 
 
 class ArchiveCheck:
-    """Is shown every event of the log in its order (`compare`), and then its end."""
+    """Pass every event of the log in order to `compare`, then call `end`."""
 
     def __init__(self, store: Store, archive: Archive, report: Report) -> None:
         self._store, self._archive, self._report = store, archive, report

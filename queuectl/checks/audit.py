@@ -1,7 +1,7 @@
-"""Whether the queue behaved, from what its log recorded alone: events in, findings out, in one pass.
+"""Checks from the log alone that the queue followed its own rules, in one pass over the events.
 
-It has a table of moves and an arithmetic of its own and shares no rule with `domain/`, so that a mistake there is
-found here. Whether the log is unaltered is for `verify` to say; this believes each event and judges what was done.
+It has its own table of moves and its own arithmetic and shares no rule with `domain/`, so that a mistake there is
+found here. It takes every event as true; `verify` checks that the log was not changed.
 """
 
 from collections import Counter
@@ -18,24 +18,24 @@ __all__ = ["RULES", "Audit", "Finding", "audit"]
 
 RULES = {
     "order": "positions and versions have no gaps, times never go back",
-    "stream": "each event is in a stream that it belongs to",
+    "stream": "each event is in the right stream",
     "move": "each move was legal for the state that the job was in",
     "claim": "no job was claimed while another run of it was open",
     "run": "runs count 1, 2, 3 …, and a result is that of the open run",
     "due": "no job was claimed before its delay, its time or its wait was over",
     "pause": "no job was claimed from a paused queue",
-    "served": "no worker claimed from a queue that it was not started for",
-    "attempts": "no attempt beyond the limit, and no burial before it",
+    "served": "each worker claimed only from the queues that it was started for",
+    "attempts": "no job ran more often than its limit, and none was given up before it",
     "backoff": "each wait was as promised: base, cap, jitter in [0, 1), none after a lost worker",
     "timeout": "each run that timed out had a timeout, and lasted that long",
-    "loss": "each loss names the worker that had the claim",
+    "loss": "each lost run names the worker that had claimed it",
     "cancel": "a running job was cancelled only when asked, and then got no further attempt",
     "unique": "no two live jobs had the same unique key",
 }
-"""Every rule, and what holds where nothing is found."""
+"""Each rule, as a sentence that is true when there is no finding."""
 
 KEPT = 100
-"""So many findings are kept; of more only the number."""
+"""How many findings are stored; the rest are only counted."""
 ALL_QUEUES = "*"
 
 _LIVE = ("pending", "processing")
@@ -68,7 +68,7 @@ class Finding(Struct, frozen=True):
 
 
 def audit(records: Iterable[e.RecordedEvent], since: int = 0) -> "Audit":
-    """Judge a log from its beginning; what was done before position `since` is only taken in."""
+    """Check a log from its beginning; events before position `since` are read and not judged."""
     judged = Audit(since)
     for record in records:
         judged.take(record)
@@ -76,9 +76,9 @@ def audit(records: Iterable[e.RecordedEvent], since: int = 0) -> "Audit":
 
 
 class Audit:
-    """`take` it every event in order; then `checked` has how often each rule was applied, `found` how often broken.
+    """Pass every event in order to `take`. `checked` counts how often each rule was applied, `found` how often broken.
 
-    Its memory goes with the live jobs; of one that has ended little more than the id is kept.
+    Memory grows with the live jobs; of a job that has ended little more than the id is stored.
     """
 
     def __init__(self, since: int = 0) -> None:
@@ -194,7 +194,7 @@ class Audit:
     def _share(self, value: Any) -> Any:
         return self._shared.setdefault(value, value)
 
-    # ── what each event of a job has to keep to ─────────────────────────────────────────────────────────
+    # ── the rules for each event of a job ─────────────────────────────────────────────────────────
 
     def _enqueued(self, job: AuditedJob, event: e.Enqueued, record: e.RecordedEvent) -> None:
         job.waits_from = record.clock if event.at is None else None
@@ -242,7 +242,7 @@ class Audit:
         self._no_cancel_before(job, record)
         self._failed(job, event, record)
         allowed = job.promise.max_retries + 1
-        self._hold("attempts", job.attempts == allowed, "buried after attempt {} of {}", job.attempts, allowed)
+        self._hold("attempts", job.attempts == allowed, "given up after attempt {} of {}", job.attempts, allowed)
 
     def _released(self, job: AuditedJob, event: e.Released, record: e.RecordedEvent) -> None:
         self._no_cancel_before(job, record)

@@ -1,6 +1,6 @@
-"""What is wrong with this installation or queue, and the command that mends it.
+"""Finds problems of this installation or queue, each with the command that repairs it.
 
-Asks by name and through SQLite alone: a process that opened the database's files itself would drop SQLite's locks.
+It never opens the database's files itself, only through SQLite: closing them would drop SQLite's locks.
 """
 
 import ctypes
@@ -37,10 +37,10 @@ NETWORKED = {
     0x47504653: "GPFS",
     0x0BD00BD0: "Lustre",
 }
-"""statfs(2)'s f_type of file systems whose locks or shared memory SQLite cannot count on."""
+"""f_type of statfs(2), for file systems whose locks or shared memory SQLite cannot rely on."""
 
 LITTLE, SCARCE = 1 << 30, 64 << 20
-"""Bytes of free disk: a warning below the one, a problem below the other."""
+"""Bytes of free disk: a warning below the first, a problem below the second."""
 
 LONG_WAL = 256 << 20
 _CLAIMED = type_of(Claimed)
@@ -48,7 +48,7 @@ SKEW = SECOND
 
 
 class Finding(Struct, frozen=True):
-    """One thing that was looked at; `mend` is the command that puts it right."""
+    """One thing that was checked; `mend` is the command that repairs it."""
 
     about: str
     level: Level
@@ -60,28 +60,30 @@ class Finding(Struct, frozen=True):
 
 
 def sqlite() -> Finding:
-    """Whether the SQLite that queues in files are kept by is one that keeps them."""
+    """Whether this SQLite is free of the bugs that corrupt queues."""
     version = library_version()
     try:
         check_library(version)
     except StoreError as error:
         return Finding("SQLite", "problem", str(error), "pip install -U apsw")
-    return Finding("SQLite", "ok", f"SQLite {version} is sound")
+    return Finding("SQLite", "ok", f"SQLite {version} has none of the known bugs that corrupt queues")
 
 
 def installation() -> Iterator[Finding]:
-    """What this platform can promise about a job's processes."""
+    """How well this platform lets a worker find and end a job's processes."""
     if hasattr(fcntl, "F_OFD_SETLK"):
-        yield Finding("locks", "ok", "open file description locks are there")
+        yield Finding("locks", "ok", "a job is not started again while a process of its last run lives")
     else:
-        what = "no open file description locks here: a job's processes that outlive their worker are not waited for"
+        what = "no open file description locks here: a job may run again while processes of its last run live"
         yield Finding("locks", "warning", what)
     if process.adopt_orphans():
-        yield Finding("orphans", "ok", "workers adopt the orphans of their jobs")
+        yield Finding("orphans", "ok", "processes that a job leaves behind are found and ended")
     else:
-        yield Finding("orphans", "warning", "no subreaper here: a job's orphans may escape its worker")
+        yield Finding(
+            "orphans", "warning", "this system has no subreaper: processes that a job leaves behind may go on running"
+        )
     if os.geteuid() == 0:
-        what = "this is root: workers that it starts run every job as root"
+        what = "you are root: workers that you start run every job as root"
         yield Finding("user", "warning", what, "queuectl run, as a user of its own that owns the queue")
 
 
@@ -100,7 +102,7 @@ def place(path: str) -> Iterator[Finding]:
 
 
 def beside(path: str) -> Iterator[Finding]:
-    """What is kept on this machine, for a queue on a server too: modes, owner, free space, nameless files."""
+    """The files on this machine, for a queue on a server too: modes, owner, free space, nameless files."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         yield Finding("folder", "ok", f"there is nothing in {folder} yet")
@@ -111,7 +113,7 @@ def beside(path: str) -> Iterator[Finding]:
 
 
 def magic(folder: str) -> int:
-    """The file system's number in statfs(2); 0 where the system does not tell."""
+    """The file system's number in statfs(2); 0 where the system does not say."""
     buffer = ctypes.create_string_buffer(256)
     with suppress(OSError, AttributeError):
         if ctypes.CDLL(None).statfs(os.fsencode(folder), buffer) == 0 and os.uname().sysname == "Linux":
@@ -135,15 +137,15 @@ def _modes(folder: str, path: str) -> Iterator[Finding]:
                 problems += 1
                 yield finding
     if not problems:
-        yield Finding("permissions", "ok", "folder and files are ours, and nobody else can write to them")
+        yield Finding("permissions", "ok", "only you can write to the queue")
 
 
 def _mode(name: str, found: os.stat_result) -> Iterator[Finding]:
     if found.st_uid != os.geteuid():
-        what = f"{name} belongs to user {found.st_uid}: who can write to a queue has its workers run anything"
+        what = f"{name} belongs to user {found.st_uid}, who can make your workers run anything"
         yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' queuectl doctor")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
-        what = f"others can write to {name}: they can have its workers run anything"
+        what = f"others can write to {name}: they can make its workers run anything"
         yield Finding("permissions", "problem", what, f"chmod go-rwx {name}")
     elif found.st_mode & (stat.S_IRGRP | stat.S_IROTH) and not stat.S_ISDIR(found.st_mode):
         yield Finding("permissions", "warning", f"others can read {name}", f"chmod go-rwx {name}")
@@ -169,7 +171,9 @@ def _nameless(folder: str) -> Finding:
 def _wal(size: int) -> Finding:
     what = f"the -wal has {format_size(size)}"
     if size > LONG_WAL:
-        return Finding("wal", "warning", f"{what}: some process has been reading for long", "queuectl worker list")
+        return Finding(
+            "wal", "warning", f"{what}: some process has been reading for a long time", "queuectl worker list"
+        )
     return Finding("wal", "ok", what)
 
 
@@ -203,13 +207,13 @@ def _database(store: Store) -> Finding:
     if flaws:
         what = " ".join(flaws[0].split())
         return Finding("database", "problem", f"the database is damaged ({what})", RECOVER)
-    server = "the server has met no page with a wrong checksum, and every index is whole"
-    return Finding("database", "ok", server if store.location.spans_hosts else "the pages of the database are sound")
+    server = "the server has seen no bad checksum, and every index is valid"
+    return Finding("database", "ok", server if store.location.spans_hosts else "no damaged page")
 
 
 def _archive(store: Store) -> Finding:
     if store.location.archive is None:
-        return Finding("archive", "warning", "no archive is kept: what the database loses is lost")
+        return Finding("archive", "warning", "there is no archive: what the database loses cannot be recovered")
     head = store.log.head().position
     try:
         end = store.location.archive.end()
@@ -225,12 +229,12 @@ def _archive(store: Store) -> Finding:
 
 
 def _behind(store: Store, end: int | None, head: int) -> Finding:
-    """Claims alone go into the archive with the next change; anything else is there at once."""
+    """Claims alone are archived with the next change, everything else at once."""
     rows = store.log.stored(after=store.log.base.position if end is None else end, until=head)
     if all(row.type == _CLAIMED for row in rows):
-        return Finding("archive", "ok", "the archive reaches the head (what is in it: `queuectl verify`)")
+        return Finding("archive", "ok", "the archive is up to date (`queuectl verify` checks its content)")
     how = "missing" if end is None else f"{counted(head - end, 'event')} behind"
-    return Finding("archive", "warning", f"the archive is {how}: the next change writes it anew")
+    return Finding("archive", "warning", f"the archive is {how}: the next change brings it up to date")
 
 
 def _quarantined(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
@@ -241,12 +245,12 @@ def _quarantined(store: Store, progress: Callable[[int], None]) -> Iterator[Find
         if isinstance(found, DamagedEventError):
             total += 1
             if total <= 20:
-                what = f"event {found.position} of {found.stream_id} is set aside ({found.why})"
+                what = f"event {found.position} of {found.stream_id} is quarantined ({found.why})"
                 yield Finding("quarantine", "problem", what, found.mend)
     if total > 20:
-        yield Finding("quarantine", "problem", f"{counted(total - 20, 'more event')} set aside", "queuectl verify")
+        yield Finding("quarantine", "problem", f"{counted(total - 20, 'more event')} quarantined", "queuectl verify")
     if not total:
-        yield Finding("quarantine", "ok", "every event can be read")
+        yield Finding("quarantine", "ok", "no damaged event")
 
 
 def _workers(store: Store) -> Iterator[Finding]:
@@ -259,10 +263,10 @@ def _workers(store: Store) -> Iterator[Finding]:
             held[row["locked_by"]] = held.get(row["locked_by"], 0) + 1
     lost |= held.keys() - {row.name for row in workers}
     for name in sorted(lost):
-        what = f"worker {name} is gone and holds {counted(held.get(name, 0), 'job')}: the next worker frees them"
+        what = f"worker {name} is dead and holds {counted(held.get(name, 0), 'job')}: the next worker puts them back"
         yield Finding("workers", "problem" if held.get(name) else "warning", what, "queuectl run")
     if not lost:
-        yield Finding("workers", "ok", f"{counted(len(workers), 'worker')}, none of them lost")
+        yield Finding("workers", "ok", f"{counted(len(workers), 'worker')}, none dead")
 
 
 def _clock(last: int, now: int) -> Finding:
@@ -274,4 +278,4 @@ def _clock(last: int, now: int) -> Finding:
             " wrong, set it"
         )
         return Finding("clock", "warning", what)
-    return Finding("clock", "ok", "the clock is not behind the log")
+    return Finding("clock", "ok", "not behind the log")

@@ -1,7 +1,7 @@
-"""What a check of the log found: the first problems in the log's order, and how many of each kind.
+"""The result of `verify`: the first problems in the order of the log, and how many there are of each kind.
 
-What is wrong only because something else is damaged (a version that is missing where a damaged event stands) is not
-said twice, so that one bad byte is one bad position.
+A problem that another one explains (a missing version where an event is damaged) is not reported, so that one bad
+byte is one bad position.
 """
 
 from bisect import bisect_left, insort
@@ -17,7 +17,7 @@ __all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
 
 SHOWN = 20
 REMEMBERED = 10_000
-"""So many damaged positions, and so many doubts, are kept in memory; of more only the number."""
+"""How many damaged positions, and how many doubts, are stored; the rest are only counted."""
 
 REBUILD = "queuectl rebuild"
 COMPARE = "no command undoes it: the log was cut or changed after that head was noted, a backup from then tells where"

@@ -1,4 +1,4 @@
-"""Judges each event of the log: readable, in its place in its stream, and a move that was legal when it was made."""
+"""Checks each event: readable, at the right version of its stream, and a legal move at that time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from queuectl.store.stream_fold import Found, Life
 __all__ = ["EVERY", "Judge"]
 
 EVERY = 1000
-"""So many events later, progress is told of again."""
+"""Events between two calls of `progress`."""
 
 _NOTES = (e.CancelRequested, e.ResultRejected)
 _RUNS = (e.Completed, e.RetryScheduled, e.DeadLettered, e.Released, e.CancelRequested)
@@ -26,7 +26,7 @@ _OURS = {
 
 
 class Judge:
-    """Is shown every event, stream by stream, just before it is folded (`inspect`)."""
+    """Pass every event, stream by stream, to `inspect` just before it is folded."""
 
     def __init__(self, report: Report, progress: Callable[[int], None] = lambda done: None) -> None:
         self._report, self._progress = report, progress
@@ -70,7 +70,7 @@ def _wrong(life: Life, found: RecordedEvent, legal: dict[type[e.Event], tuple[St
             None if kind in _OURS.get(_family(life.stream_id), ()) else f"{found.type} is no note of {life.stream_id}"
         )
     if not is_id(life.stream_id):
-        return "no job can be called so"
+        return "it is not a valid job id"
     if job is None:
         return None if kind is e.Enqueued else f"{found.type} comes before the job was enqueued"
     if job.state not in legal.get(kind, ()):

@@ -1,4 +1,4 @@
-"""Whether the log is whole and the tables are what it makes them: reads everything, changes nothing.
+"""Checks that the log is complete and unaltered and that the tables match it. Reads everything, changes nothing.
 
 Two passes over the log, both in pages: by position for what stands between events and for the archive, by stream
 for each event and what it does to its job. The tables are compared at one moment.
@@ -22,7 +22,7 @@ __all__ = ["expect", "verify", "verify_job"]
 _OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
 
 Progress = Callable[[int], None]
-"""Is told how many events are done; each counts twice, once a pass."""
+"""Called with the number of events done; each counts twice, once in each pass."""
 
 
 def verify(store: Store, progress: Progress = lambda done: None) -> Report:
@@ -69,11 +69,11 @@ def _check_index(report: Report, base: int) -> None:
         report.add("index", None, f"the index of streams has {report.events} events, the log has {there}")
 
 
-# ── heads that were kept elsewhere ──────────────────────────────────────────────────────────────────────
+# ── heads that were noted elsewhere ──────────────────────────────────────────────────────────────────────
 
 
 def expect(store: Store, report: Report, texts: Iterable[str]) -> None:
-    """Check that the log still has the events that `head` once named. Raises UsageError for what is no head."""
+    """Check that the log still has the events of noted heads. Raises UsageError for text that is not a head."""
     for text in texts:
         position, digest = _head(text)
         found = store.log.digest_at(position)

@@ -171,7 +171,7 @@ class Released(Event, tag="released", frozen=True):
 
 
 class Cancelled(Event, tag="cancelled", frozen=True):
-    """The job was called off; `run` is set when its processes were ended for it."""
+    """The job was cancelled; `run` is set when its processes were ended for that."""
 
     reason: str = ""
     run: int | None = None
@@ -220,7 +220,7 @@ class QueuePaused(Event, tag="queue_paused", frozen=True):
 
 
 class QueueResumed(Event, tag="queue_resumed", frozen=True):
-    """Claiming from the queue goes on."""
+    """Claiming from the queue resumed."""
 
 
 class WorkerStarted(Event, tag="worker_started", frozen=True):

@@ -36,7 +36,7 @@ def back_up(store: Store, path: str, opened: Callable[[str], Store], progress: P
         raise UsageError(f"cannot write {path}: {why}") from error
     finally:
         for name in (part, f"{part}-wal", f"{part}-shm", f"{part}-journal"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # on a read-only disk this fails too, and would hide why
                 os.unlink(name)
     return head
 

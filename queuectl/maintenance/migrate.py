@@ -1,7 +1,7 @@
-"""A queue carried to another store: its log replayed there, checked, and the old place closed with the new one's name.
+"""Moves a queue to another store: replays its log there, checks it, and closes the old store, which names the new one.
 
-The log's lock is held at both ends, so nothing is added meanwhile. First the new store commits, then the old one is
-closed: whoever is cut off between the two runs it again, and it goes on where it was.
+Both logs are locked, so nothing is added meanwhile. The new store commits first, then the old one is closed; after a
+crash in between, running it again completes the move.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from queuectl.store.protocol import Head, Store, StoredEvent, WorkerRow
 __all__ = ["migrate"]
 
 SILENT_FOR = 120
-"""Seconds without a sign of life after which a worker that cannot be seen from here is taken for dead."""
+"""Seconds without a heartbeat after which a worker on another machine counts as dead."""
 
 
 def migrate(

@@ -1,4 +1,4 @@
-"""The files of a database that is to be made anew: nobody else may use them, and they are copied aside, to stay.
+"""The files of a database that is to be rebuilt: locked against all other users, and copied aside.
 
 Read with `open()`, which is for databases that no connection of this process has open: see store/sqlite/connection.py.
 """
@@ -27,9 +27,9 @@ _LOCKED_FROM, _LOCKED = 1 << 30, 512
 
 @contextmanager
 def kept_alone(path: str) -> Iterator[None]:
-    """Have a database to oneself: who uses it is named in a StoreError, who comes later waits, and meets the new one.
+    """Lock the database exclusively. Raises StoreError naming current users; later openers wait and get the new file.
 
-    Where the system has no locks of open files nobody can know.
+    On systems without open file description locks, users may go unnoticed.
     """
     if names := _users(path):
         raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`queuectl worker stop`)")
@@ -46,7 +46,7 @@ def kept_alone(path: str) -> Iterator[None]:
 
 
 def _lock(file: int, path: str) -> None:
-    """An open file's own lock, which stays when the file is opened once more to be copied."""
+    """An open file description lock: it survives opening and closing the file again for the copy."""
     if not hasattr(fcntl, "F_OFD_SETLK"):
         return
     try:
@@ -87,9 +87,9 @@ def _name(pid: str) -> str:
 
 @contextmanager
 def copied_aside(path: str) -> Iterator[str | None]:
-    """A folder with a copy of the database's files, named by what they hold; None when there are none.
+    """A folder with a copy of the database's files, named after their content; None when there are no files.
 
-    The same damage is kept once. When the block finds nothing to do with it, the copy that was made for it goes again.
+    The same content is stored once. When the block raises StoreError, a copy that was new is removed.
     """
     names = [path + suffix for suffix in SUFFIXES if os.path.exists(path + suffix)]
     folder = f"{path}.damaged-{_digest(names)}" if names else None

@@ -1,6 +1,6 @@
-"""`recover`: after damage or loss of the database, a new one from what is left, put in its place.
+"""`recover`: rebuilds a damaged or deleted database from what is left of it and from its archive.
 
-The old files are copied aside before anything else, and stay. Nobody else uses them until the new ones are there.
+The old files are copied aside first and never removed. Nobody else can open the database meanwhile.
 """
 
 import os
@@ -184,10 +184,10 @@ def _scratch(path: str) -> Iterator[str]:
 
 
 def _swap(made: str, path: str) -> None:
-    """Put the new database in the old one's place.
+    """Replace the old database with the new one.
 
-    The old -wal goes first, because SQLite would carry it over into the new file. Should that be all that happens,
-    the new file is found by the next `recover`, whose copies aside hold it too.
+    The old -wal is removed first, because SQLite would apply it to the new file. After a crash in between, the next
+    `recover` finds the new file.
     """
     for ending in ("-wal", "-shm"):
         with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""What is left of a log after damage, and the longest log that can be made of it.
+"""Finds the longest valid log in the remains of a damaged queue.
 
-Events are sought in the database's bytes and in the archive's lines. Nothing is believed without its digest.
+It reads events from the database's bytes and from the archive's lines, and accepts only those whose digests match.
 """
 
 import mmap
@@ -37,7 +37,7 @@ class Piece(Struct, frozen=True):
 
 
 class Lines:
-    """The events of an archive by position, read past lines that make no sense."""
+    """The events of an archive by position; unreadable lines are skipped."""
 
     def __init__(self, folder: str | None) -> None:
         self.log_ids: list[str] = []
@@ -98,7 +98,7 @@ class Remains:
         return next((carved.meta[key] for carved in self._carved if carved.meta.get(key) is not None), None)
 
     def log_id(self, chain: Sequence[Piece]) -> str:
-        """Whose log a chain is, as most say: no digest covers a name. One that nothing names any more gets a new name.
+        """The log id of a recovered chain, by majority vote, as digests do not cover it; a new id if no source has one.
 
         Segments have a say where the chain begins among them, or where nobody else has.
         """

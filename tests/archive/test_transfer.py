@@ -1,5 +1,6 @@
 """The log out of a queue and into another, and backups while workers run."""
 
+import errno
 import gzip
 import json
 import os
@@ -285,3 +286,22 @@ def test_the_head_is_that_of_the_last_event_on_disk(store, clock):
     assert head_on_disk(store) == store.log.head()
     Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)
     assert head_on_disk(store).position in (1, 2)
+
+
+def export_to(store, path):
+    with writing(path, None) as file:
+        export_log(store, file, nothing)
+
+
+WRITTEN = {"export": export_to, "backup": lambda store, path: back_up(store, path, unarchived, nothing)}
+
+
+@pytest.mark.parametrize("to", WRITTEN)
+def test_a_disk_that_is_read_only_is_named_as_the_reason(lived, tmp_path, monkeypatch, to):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(UsageError, match=r"cannot write .*: Read-only file system"):
+        WRITTEN[to](lived, str(tmp_path / "new"))

@@ -216,7 +216,7 @@ def attempts_are_forgotten(patch: Patch) -> None:
     patch(commands, "_failed", lambda job, command, cause: failed(replace(job, attempts=0), command, cause))
 
 
-@bug(r"attempts: buried after", rules=True)
+@bug(r"attempts: given up after", rules=True)
 def one_retry_is_missing(patch: Patch) -> None:
     failed = commands._failed
     patch(

@@ -34,7 +34,7 @@ def test_a_healthy_queue(queuectl):
         "quarantine",
     }
     assert [each for each in found if each["level"] == "problem"] == []
-    assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive reaches the head")
+    assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive is up to date")
 
 
 def test_no_queue_yet_is_nothing_wrong_and_none_is_made(queuectl):
@@ -116,10 +116,10 @@ def test_a_removed_archive_is_missing_until_the_next_change(queuectl):
     shutil.rmtree(f"{queuectl.db}.archive")
     done = queuectl("doctor")
     assert done.code == 0
-    assert "warning  archive: the archive is missing: the next change writes it anew" in done.out
+    assert "warning  archive: the archive is missing: the next change brings it up to date" in done.out
     queuectl.add("true")
     found = queuectl.json("doctor")
-    assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive reaches the head")
+    assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive is up to date")
 
 
 def test_an_archive_that_lacks_events(tmp_path):
@@ -188,7 +188,7 @@ def test_a_lost_worker_and_its_job(queuectl: Queuectl):
     done = queuectl("doctor")
     os.kill(int(pid), SIGKILL)
     assert done.code == 1
-    assert "worker w1 is gone and holds 1 job:" in done.out
+    assert "worker w1 is dead and holds 1 job:" in done.out
     assert "queuectl run" in done.out
 
 

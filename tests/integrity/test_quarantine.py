@@ -32,7 +32,7 @@ def test_it_is_listed_and_the_command_that_helps_is_named(damaged):
     assert "queuectl recover" in done.err
     found = damaged("doctor", "--json")
     assert found.code == 1
-    assert '"event 3 of one is set aside (its digest does not match)"' in found.out
+    assert '"event 3 of one is quarantined (its digest does not match)"' in found.out
 
 
 def test_its_job_is_shown_as_far_as_it_can_be_believed(damaged):
