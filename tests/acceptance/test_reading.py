@@ -112,7 +112,7 @@ def test_list_is_a_table(varied: Queuectl) -> None:
     assert "in 1h" in varied.ok("list", "--state", "pending", "--queue", "mail", "--sort", "-due").splitlines()[1]
 
 
-def test_the_oldest_due_job_is_neither_one_that_waits_nor_the_first_by_priority(queuectl: Queuectl) -> None:
+def test_the_oldest_due_job_is_no_waiting_job(queuectl: Queuectl) -> None:
     queuectl.add("--id", "in-a-week", "--delay", "7d", "true")
     assert queuectl.json("status")["oldest_due"] is None
     queuectl.add("--id", "first", "--queue", "mail", "true")

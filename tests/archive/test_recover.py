@@ -90,7 +90,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_what_is_not_sound_is_recovered_without_force(damaged, whole, harm):
+def test_a_damaged_queue_is_recovered_without_force(damaged, whole, harm):
     path = damaged()
     HARM[harm](path)
     check_whole(path, whole, recover(path, force=False))

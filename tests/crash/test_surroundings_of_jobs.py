@@ -82,7 +82,7 @@ def test_pwd_is_the_folder_of_the_job(queuectl: Queuectl, command: list[str]) ->
     assert not [line for line in printed if line.startswith("OLDPWD")]
 
 
-def test_what_a_job_left_in_the_background_is_told(queuectl: Queuectl) -> None:
+def test_leftover_background_processes_are_reported(queuectl: Queuectl) -> None:
     pids = queuectl.folder / "pids"
     job_id = queuectl.add(f"for i in 1 2; do sleep 300 & echo $! >> '{pids}'; done")
     worker = queuectl.drain()

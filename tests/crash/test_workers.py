@@ -222,7 +222,7 @@ def test_workers_in_the_background_are_started_though_one_has_ended(queuectl: Qu
 
 @pytest.mark.parametrize("options", ["--bogus", "--concurrency none", "--queue a/b", "--lease soon", "extra"])
 @pytest.mark.parametrize("detach", [[], ["--detach"]])
-def test_options_that_workers_would_refuse_are_refused_once_and_nothing_is_made(
+def test_options_that_workers_refuse_are_refused_before_any_start(
     queuectl: Queuectl, options: str, detach: list[str]
 ) -> None:
     done = queuectl("worker", "start", *detach, "--count", "3", *options.split())
