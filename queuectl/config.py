@@ -157,12 +157,24 @@ _TABLE = (
     Setting("jitter", "off", _switch, _show_switch, "spread the waits at random"),
     Setting("timeout", "none", _limit, _show_limit, "how long one attempt may run"),
     Setting("umask", "caller", _umask, _show_umask, "umask of jobs: octal, or that of whoever adds the job"),
-    Setting("lease", "30s", _duration(3 * SECOND, DAY), format_duration, "how long a silent claim stands"),
-    Setting("grace", "10s", _duration(0, DAY), format_duration, "from SIGTERM to SIGKILL"),
+    Setting(
+        "lease",
+        "30s",
+        _duration(3 * SECOND, DAY),
+        format_duration,
+        "a worker silent this long loses its jobs to another",
+    ),
+    Setting("grace", "10s", _duration(0, DAY), format_duration, "time a job gets to stop before it is killed"),
     Setting("max-output", "10MiB", _size_from(8192), _show_size, "output kept of each stream of a run"),
     Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "what workers log"),
     Setting("log-format", "text", _one_of("text", "json"), str, "how workers log"),
-    Setting("durability", "safe", _one_of("safe", "paranoid", "fast"), str, "what is on disk before a change is told"),
+    Setting(
+        "durability",
+        "safe",
+        _one_of("safe", "paranoid", "fast"),
+        str,
+        "how safely a change is written before the command returns",
+    ),
     Setting("busy-timeout", "10s", _duration(0, DAY), format_duration, "how long to wait for a locked store"),
 )
 SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _TABLE}

@@ -1,4 +1,4 @@
-"""The command tree, and what all commands share: the queue that is meant, the settings, and how to print."""
+"""The command tree, and the options that go before every command."""
 
 import os
 import sys
@@ -87,7 +87,7 @@ def _load(name: str) -> Any:
 
 
 def new_app(**options: Any) -> typer.Typer:
-    """A typer app in the house's manner."""
+    """A typer app with the settings that all our commands share."""
     return typer.Typer(
         cls=options.pop("cls", Group),
         rich_markup_mode=None,
@@ -112,14 +112,14 @@ def main(
         str | None, typer.Option("--db", metavar="PATH|URL", help="The queue [default: ./data/queue.db].")
     ] = None,
     archive_dir: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where a new queue's archive goes [default: beside it].")
+        str | None, typer.Option(metavar="FOLDER", help="Archive folder of a new queue [default: next to it].")
     ] = None,
     color: Annotated[str, typer.Option(metavar="auto|always|never", help="Colour the output.")] = "auto",
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """A background job queue for the command line whose event log is the source of truth."""
+    """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
     ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)

@@ -40,16 +40,16 @@ def audit(
         str | None, typer.Argument(metavar="FILE", help="An export (also .gz), or - for stdin [default: the queue].")
     ] = None,
     first: Annotated[
-        int, typer.Option("--from", min=1, max=MAX_POSITION, metavar="N", help="Judge what was done from there on.")
+        int, typer.Option("--from", min=1, max=MAX_POSITION, metavar="N", help="Check only from this position on.")
     ] = 1,
     last: Annotated[
         int | None, typer.Option("--until", min=0, max=MAX_POSITION, metavar="N", help="Read up to this position.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge from the log alone whether the queue behaved: claims, runs, limits, waits. Exit code 1 when it did not.
+    """Check from the log whether the queue followed its rules: claims, runs, limits, waits. Exit code 1 when not.
 
-    `verify` proves that the log is unaltered; `audit` proves that what it tells was right.
+    verify: was the log changed? audit: did the queue follow its own rules?
     """
     if last is not None and 1 < first > last:
         raise UsageError(f"--from {first} is after --until {last}: nothing stands between them")

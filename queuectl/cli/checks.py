@@ -29,13 +29,14 @@ def verify(
     ctx: typer.Context,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's events and rows.")] = None,
     expected: Annotated[
-        list[str] | None, typer.Option("--expect", metavar="HEAD", help="What `head` once printed must still be so.")
+        list[str] | None,
+        typer.Option("--expect", metavar="HEAD", help="A line saved from `head`: fail if history up to it differs."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every event, the tables and the archive, while workers run. Exit code 1 when something is damaged.
+    """Check every event, the tables and the archive, while workers run. Exit code 1 when anything is damaged.
 
-    It proves the log unaltered; that the queue did right is for `audit`.
+    verify: was the log changed? audit: did the queue follow its own rules?
     """
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
@@ -92,7 +93,7 @@ def _line(problem: Problem) -> str:
 
 
 def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
-    """Derive the tables again from the log, say what differed, and put it right, while workers run."""
+    """Recompute the job tables from the log and fix differences, while workers run."""
     session: Session = ctx.obj
     with session.open_existing() as queue, progress("folded", queue.store.log.head().position) as reached:
         folded = iter(range(1, 1 << 62))
@@ -108,7 +109,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Look for what is wrong with this installation and queue, and say what mends it. Exit code 1 when something is."""
+    """Check this installation and queue, and say how to repair what is wrong. Exit code 1 when something is."""
     session: Session = ctx.obj
     findings = _examine(session)
     if as_json:

@@ -56,10 +56,12 @@ def enqueue(
         str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue [default: default].")
     ] = None,
     priority: Annotated[
-        int | None, typer.Option("--priority", "-p", help="Higher ones are claimed first [default: 0].")
+        int | None, typer.Option("--priority", "-p", metavar="N", help="Higher ones are claimed first [default: 0].")
     ] = None,
-    max_retries: Annotated[int | None, typer.Option(help="Retries after the first attempt.")] = None,
-    backoff_base: Annotated[float | None, typer.Option(help="The wait is BASE ** attempts seconds.")] = None,
+    max_retries: Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")] = None,
+    backoff_base: Annotated[
+        float | None, typer.Option(metavar="BASE", help="The wait is BASE ** attempts seconds.")
+    ] = None,
     delay: Annotated[str | None, typer.Option(metavar="10s", help="Not before this much time has passed.")] = None,
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Not before this moment; HH:MM that has passed is tomorrow's.")

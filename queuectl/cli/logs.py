@@ -29,7 +29,7 @@ POLL = 50_000
 def logs(
     ctx: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=MAX_POSITION, help="This run [default: the newest].")
     ] = None,

@@ -45,7 +45,8 @@ WAIT_FOR_STORE = SECOND // 4
 def run(
     ctx: typer.Context,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", "-c", "--workers", min=1, max=1000, help="Jobs at the same time.")
+        int,
+        typer.Option("--concurrency", "-c", "--workers", min=1, max=1000, metavar="N", help="Jobs at the same time."),
     ] = 1,
     queue: Annotated[
         list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only these queues [default: all].")
@@ -53,8 +54,12 @@ def run(
     drain: Annotated[bool, typer.Option("--drain", help="Exit when nothing is pending or running.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Exit after at most one run.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The worker's name [default: host-pid].")] = None,
-    lease: Annotated[str | None, typer.Option(metavar="30s", help="How long a claim stands without a beat.")] = None,
-    grace: Annotated[str | None, typer.Option(metavar="10s", help="From SIGTERM to SIGKILL.")] = None,
+    lease: Annotated[
+        str | None, typer.Option(metavar="30s", help="A worker silent this long loses its jobs to another.")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option(metavar="10s", help="Time a job gets to stop before it is killed.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,

@@ -27,7 +27,7 @@ def export(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A new file (.gz: compressed), or - for stdout.")],
 ) -> None:
-    """Write the whole log as NDJSON with its digests, in the archive's form. Workers may run."""
+    """Write the whole log to a file as NDJSON with digests. Workers may run."""
     session: Session = ctx.obj
     with (
         session.open_read_only(missing="refuse") as queue,
@@ -42,7 +42,7 @@ def import_log(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="An export or a segment (also .gz), or - for stdin.")],
 ) -> None:
-    """Take an exported log into an empty queue: every digest checked, all or nothing, the same head."""
+    """Load an exported log into an empty queue. Every digest is checked; all or nothing is loaded."""
     session: Session = ctx.obj
     give_up = new_file_remover(session.url)
     with (
@@ -60,7 +60,7 @@ def backup(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A new file.")],
 ) -> None:
-    """Copy the queue to a new file while workers run, and check every event of the copy before it gets its name."""
+    """Copy the queue to a new file while workers run, and verify the copy."""
     session: Session = ctx.obj
     with (
         session.open_read_only(missing="refuse") as queue,
@@ -87,7 +87,7 @@ def _say_running(jobs: list[str]) -> None:
 
 
 def head(ctx: typer.Context, as_json: Json = False) -> None:
-    """Print position and digest of the last event on disk, to be kept elsewhere: `verify --expect` takes it."""
+    """Print the position and digest of the last event on disk. Keep them elsewhere, for `verify --expect`."""
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
         found = head_on_disk(queue.store)
