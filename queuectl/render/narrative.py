@@ -20,6 +20,8 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
             return [_attempt(event, before), *_left(event), "no retry is left: moved to the dead-letter queue"]
         case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
             return _run(record.event)
+        case e.Cancelled() as event:
+            return [_asked(record), _reason(event.reason), *_left(event)]
     return [_asked(record), _reason(getattr(record.event, "reason", ""))]
 
 
@@ -56,7 +58,7 @@ def _run(event: e.Event) -> list[str]:
     return []
 
 
-def _left(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released) -> list[str]:
+def _left(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released | e.Cancelled) -> list[str]:
     """The processes that were ended with the command."""
     count = event.left_behind
     return [f"it left {count} process{'' if count == 1 else 'es'} in the background, ended with it"] if count else []

@@ -61,10 +61,14 @@ def test_stdin_is_empty_and_output_is_appended(queuectl: Queuectl) -> None:
     assert seen["opened"]["1"] != seen["opened"]["2"]
 
 
-def test_it_is_a_session_of_its_own_with_a_private_umask(queuectl: Queuectl) -> None:
-    seen = _look(queuectl)
+def test_it_is_a_session_of_its_own_with_its_callers_umask(queuectl: Queuectl) -> None:
+    before = os.umask(0o027)
+    try:
+        seen = _look(queuectl)
+    finally:
+        os.umask(before)
     assert seen["session"] == seen["group"] == seen["pid"]
-    assert seen["mask"] == 0o077
+    assert seen["mask"] == 0o027
 
 
 def test_it_has_no_descriptor_but_its_lock(queuectl: Queuectl) -> None:

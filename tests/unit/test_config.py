@@ -71,6 +71,7 @@ def test_the_defaults():
         ("backoff-cap", 3600 * SECOND, "1h"),
         ("jitter", False, "off"),
         ("timeout", None, "none"),
+        ("umask", None, "caller"),
         ("lease", 30 * SECOND, "30s"),
         ("grace", 10 * SECOND, "10s"),
         ("max-output", 10 << 20, "10MiB"),
