@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 __all__ = ["NewJob", "Queue", "Receipt", "SystemClock", "__version__", "open_store"]
 
 _HOMES = {
-    "NewJob": "application",
-    "Queue": "application",
-    "Receipt": "application",
+    "NewJob": "application.queue",
+    "Queue": "application.queue",
+    "Receipt": "application.queue",
     "SystemClock": "runtime",
     "open_store": "store",
 }
