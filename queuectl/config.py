@@ -5,6 +5,8 @@ over the default. A variable that is set but empty counts as not set.
 """
 
 import os
+import stat
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -287,22 +289,17 @@ def home(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
     return (_outside(None, _variable("home"), environ, dotenv) or (None, ""))[0]
 
 
-def read_dotenv(directory: str = ".", overruled: Collection[str] = ()) -> dict[str, str]:
+def read_dotenv(
+    directory: str = ".", overruled: Collection[str] = (), warn: Callable[[str], None] = lambda message: None
+) -> dict[str, str]:
     """The QUEUECTL_ variables of the directory's `.env`; none without one.
 
-    Raises UsageError when the file is not UTF-8, or cannot be read, or a line that names one cannot; and when it is
-    another user's, unless flags or the environment overrule all that it says.
+    The file may belong to another program: only lines that name a QUEUECTL_ variable are checked, and one that
+    cannot be read is a warning. Raises UsageError when such a line cannot be read; and when the file is another
+    user's, unless flags or the environment overrule all that it says.
     """
     path = f"{directory}/.env"
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text, owner = file.read(), os.fstat(file.fileno()).st_uid
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return {}
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from None
+    text, owner = _dotenv_text(path, warn)
     if "QUEUECTL_" not in text:
         return {}
     found = _variables(text, path)
@@ -311,6 +308,28 @@ def read_dotenv(directory: str = ".", overruled: Collection[str] = ()) -> dict[s
     if found.keys() - set(overruled):  # it could name a queue whose jobs this user's worker would run
         raise UsageError(f"{path} belongs to another user and is not followed: set the variables yourself elsewhere")
     return {}
+
+
+def _dotenv_text(path: str, warn: Callable[[str], None]) -> tuple[str, int]:
+    """The text of a regular file, with other bytes than UTF-8 as surrogates, and its owner."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait at a named pipe
+    except (FileNotFoundError, NotADirectoryError):
+        return "", 0
+    except OSError as error:
+        warn(f"{path} cannot be read and is ignored: {error.strerror}")
+        return "", 0
+    try:
+        status = os.fstat(descriptor)
+        raw = _content(descriptor) if stat.S_ISREG(status.st_mode) else b""
+    finally:
+        os.close(descriptor)
+    return raw.removeprefix(BOM_UTF8).decode(errors="surrogateescape"), status.st_uid
+
+
+def _content(descriptor: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read()
 
 
 def _variables(text: str, path: str) -> dict[str, str]:
@@ -323,5 +342,13 @@ def _variables(text: str, path: str) -> dict[str, str]:
         if binding.error and "QUEUECTL_" in binding.original.string:
             raise UsageError(f"{path}: line {binding.original.line} cannot be read: write NAME=VALUE")
         if binding.key is not None and binding.key.startswith("QUEUECTL_") and binding.value is not None:
-            found[binding.key] = binding.value
+            found[binding.key] = _utf8(binding.value, f"{path}: {binding.key}")
     return found
+
+
+def _utf8(value: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{where} is not UTF-8 text: save the file as UTF-8") from None
+    return value

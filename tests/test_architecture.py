@@ -160,7 +160,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["--db", "other.db", "import", "log.ndjson"],
         ["backup", "backup.db"],
         ["doctor"],
-        ["migrate", "--to", "moved.db"],
+        ["migrate", "--yes", "--to", "moved.db"],
     ]
     assert {word for call in calls for word in call} >= set(COMMANDS) - {"recover"}  # needs damage: tests/archive
     codes, modules = loaded(CALLS, calls, tmp_path)
@@ -244,6 +244,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
         r"|(subprocess|multiprocessing|pty|concurrent\.futures)(\..+)?"
     )
     assert matching(starting) == {
+        "__main__.py": {"os.execv"},  # itself again, in UTF-8
         "process/launch.py": {"os.posix_spawn"},  # what users asked to be run
         "process/shell_syntax.py": {"subprocess", "subprocess.run"},  # `sh -n`, which runs nothing
         "worker/supervisor.py": {"os.posix_spawn"},  # `queuectl run`

@@ -3,11 +3,12 @@
 `run` is the entry point. Each command's module is imported only when that command is called.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
-from queuectl.errors import OutputError, QueuectlError
+from queuectl.errors import OutputError, QueuectlError, StoreError
 from queuectl.runtime import caller_umask
 
 __all__ = ["run"]
@@ -35,14 +36,28 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except UnicodeEncodeError:
-        return _complain("an argument is not UTF-8", 2)
+        return _complain(_undecodable(sys.argv[1:] if arguments is None else arguments), 2)
     except BrokenPipeError:
         _give_up_stdout()
         return BROKEN_PIPE
     except OSError as error:
         _give_up_stdout()
-        return _complain(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+        return _complain(
+            f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", _code(error)
+        )
     return code
+
+
+def _undecodable(arguments: Sequence[str]) -> str:
+    if any("\udc80" <= each <= "\udcff" for argument in arguments for each in argument):
+        return "an argument is not UTF-8"
+    return "the path of a folder or a variable is not UTF-8: work in another folder, or give --db"
+
+
+def _code(error: OSError) -> int:
+    """A file that cannot be written because of its disk or its mode is a store that cannot be used."""
+    of_a_store = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+    return StoreError.exit_code if error.filename and of_a_store else 1
 
 
 def _open_standard_streams() -> None:

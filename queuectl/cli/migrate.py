@@ -1,4 +1,4 @@
-"""`migrate`: the queue carried to another store."""
+"""`migrate`: copies a queue to another store."""
 
 import os
 from shlex import quote
@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from queuectl.cli.messages import progress, say
+from queuectl.cli.messages import confirm, progress, say
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.maintenance.import_log import new_file_remover
-from queuectl.maintenance.migrate import migrate as carry_over
+from queuectl.maintenance.migrate import migrate as copy_log
 from queuectl.store import MEMORY, name_of, open_store
 from queuectl.store.postgres.url import has_password
 from queuectl.units import counted
@@ -20,27 +20,30 @@ __all__ = ["migrate"]
 
 def migrate(
     ctx: typer.Context,
-    to: Annotated[str, typer.Option("--to", metavar="PATH|URL", help="Where it goes: an empty store.")],
+    to: Annotated[str, typer.Option("--to", metavar="PATH|URL", help="The new store; it has to be empty.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Carry the queue to another store by replaying its log: same head, same tables. The old one is closed.
+    """Copy the queue's log to another store. Then the old queue becomes read-only and points to the new one.
 
-    Workers have to be stopped. From then on the old queue can only be read, and says where the log goes on.
+    Stop the workers first. The new queue has the same events, the same head and the same tables.
     """
     session: Session = ctx.obj
     if has_password(to):
         raise UsageError("--to: a password on the command line can be seen by everyone: put it into ~/.pgpass")
     place = name_of(to)
     if place in (MEMORY, name_of(session.url)):
-        raise UsageError(f"--to {to}: name a place that lasts, and another than the queue's own")
-    with session.open_existing() as queue, progress("carried over", queue.store.log.head().position) as reached:
-        head = carry_over(
+        raise UsageError(f"--to {to}: name a store that lasts, and not the queue itself")
+    with session.open_existing():
+        confirm(f"migrate to {place}, after which {name_of(session.url)} is read-only", yes)
+    with session.open_existing() as queue, progress("copied", queue.store.log.head().position) as reached:
+        head = copy_log(
             queue.store,
             lambda: open_store(to, session.clock, keep=session.keeping),
             place,
             reached,
             new_file_remover(place),
         )
-    say(f"carried {counted(head.position, 'event')} over to {place}, head {head.position} {head.digest.hex()}")
+    say(f"copied {counted(head.position, 'event')} to {place}, head {head.position} {head.digest.hex()}")
     say(f"use it from now on: export QUEUECTL_DB={quote(place)}")
     if os.path.isdir(queue.store.location.output_folder):
         say(f"whole outputs of earlier jobs stay in {queue.store.location.output_folder}")

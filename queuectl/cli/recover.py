@@ -1,4 +1,4 @@
-"""`recover`: a damaged or lost database made anew."""
+"""`recover`: rebuilds a damaged or lost database."""
 
 from typing import Annotated
 

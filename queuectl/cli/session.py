@@ -37,7 +37,8 @@ class Session:
     @cached_property
     def _dotenv(self) -> dict[str, str]:
         flags = {"QUEUECTL_DB": self._db, "QUEUECTL_ARCHIVE_DIR": self._archive_dir}
-        return read_dotenv(overruled=[name for each in (flags, self._environ) for name, value in each.items() if value])
+        given = [name for each in (flags, self._environ) for name, value in each.items() if value]
+        return read_dotenv(overruled=given, warn=self._complain)
 
     @cached_property
     def url(self) -> str:

@@ -76,6 +76,10 @@ def _path_of(url: str) -> str:
         return url[found.end() :].removeprefix("/") or MEMORY
     if slashes:
         raise UsageError(f"no store for {scheme}://: use a path, sqlite:///PATH, or {_ON_A_SERVER}")
+    if scheme == "file":
+        raise UsageError(
+            f"file: is not part of a path: write {url[found.end() :] or 'PATH'} (for a file of that name: ./{url})"
+        )
     if scheme in _SHAPES:
         raise UsageError(
             f"{scheme}: lacks its slashes: write {_SHAPES[scheme]} (for a file of that name: ./{scheme}:…)"

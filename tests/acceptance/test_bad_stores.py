@@ -117,7 +117,7 @@ def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:
 def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
     shapes = ("a path", "sqlite:///PATH", "postgresql://USER@HOST/DATABASE")
     for url in ("mysql://ann:secret@localhost/queue", "postgresl://localhost/queue", "POSTGRESQL://localhost/queue"):
-        for command in (("enqueue", "true"), ("list",), ("doctor",), ("migrate", "--to", "there.db")):
+        for command in (("enqueue", "true"), ("list",), ("doctor",), ("migrate", "--yes", "--to", "there.db")):
             done = queuectl("--db", url, *command)
             complained(done, 2, f"no store for {url.partition(':')[0]}://", *shapes)
             assert "secret" not in done.err

@@ -52,7 +52,7 @@ WHOLE = (
     ("export log.ndjson", ("log.ndjson",)),
     ("--db other/queue.db import log.ndjson", ("other/queue.db",)),
     ("backup copy.db", ("copy.db",)),
-    ("--db copy.db migrate --to moved/queue.db", ("moved/queue.db",)),
+    ("--db copy.db migrate --yes --to moved/queue.db", ("moved/queue.db",)),
 )
 """Commands about a whole log, in this order, and the files that they make."""
 

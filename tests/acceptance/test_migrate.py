@@ -9,7 +9,7 @@ def test_the_queue_continues_at_the_other_place(queuectl: Queuectl) -> None:
     queuectl("run", "--once")
     head, jobs = queuectl.ok("head"), queuectl.json("list")
     there = str(queuectl.folder / "there" / "queue.db")
-    told = queuectl("migrate", "--to", there)
+    told = queuectl("migrate", "--yes", "--to", there)
     assert told.code == 0
     assert there in told.err
     assert head in told.err
@@ -24,8 +24,13 @@ def test_the_queue_continues_at_the_other_place(queuectl: Queuectl) -> None:
 def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     there = str(queuectl.folder / "there.db")
-    queuectl.ok("migrate", "--to", there)
-    for change in (("enqueue", "true"), ("run", "--drain"), ("cancel", "a"), ("migrate", "--to", "elsewhere.db")):
+    queuectl.ok("migrate", "--yes", "--to", there)
+    for change in (
+        ("enqueue", "true"),
+        ("run", "--drain"),
+        ("cancel", "a"),
+        ("migrate", "--yes", "--to", "elsewhere.db"),
+    ):
         complained(queuectl(*change), 5, "moved", there)
     read = queuectl("list")
     assert read.code == 0
@@ -36,23 +41,23 @@ def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> N
 
 def test_advice_is_quoted_for_the_shell(queuectl: Queuectl) -> None:
     queuectl.add("true")
-    told = queuectl("migrate", "--to", "from now & on.db")
+    told = queuectl("migrate", "--yes", "--to", "from now & on.db")
     there = f"'{queuectl.folder / 'from now & on.db'}'"
     assert f"export QUEUECTL_DB={there}\n" in told.err
     complained(queuectl("enqueue", "true"), 5, f"use --db {there}")
 
 
 def test_a_refused_migration_changes_neither_place(queuectl: Queuectl) -> None:
-    complained(queuectl("migrate", "--to", "there.db"), 5, "no queue")
+    complained(queuectl("migrate", "--yes", "--to", "there.db"), 5, "no queue")
     queuectl.add("true")
     complained(queuectl("migrate"), 2, "--to")
-    complained(queuectl("migrate", "--to", str(queuectl.db)), 2, "--to")
-    complained(queuectl("migrate", "--to", ":memory:"), 2, "--to")
+    complained(queuectl("migrate", "--yes", "--to", str(queuectl.db)), 2, "--to")
+    complained(queuectl("migrate", "--yes", "--to", ":memory:"), 2, "--to")
     queuectl.ok("--db", "other.db", "enqueue", "true")
-    complained(queuectl("migrate", "--to", "other.db"), 4, "events already")
+    complained(queuectl("migrate", "--yes", "--to", "other.db"), 4, "events already")
     queuectl.add("sleep 60")
     queuectl.start("run", "-c", "2")
     eventually(lambda: queuectl.query("SELECT 1 FROM workers WHERE name <> ''"), "the worker is known")
-    complained(queuectl("migrate", "--to", "there.db"), 4, "worker stop")
+    complained(queuectl("migrate", "--yes", "--to", "there.db"), 4, "worker stop")
     assert not (queuectl.folder / "there.db").exists()
     assert queuectl.add("true")

@@ -194,7 +194,7 @@ def test_a_lost_worker_and_its_job(queuectl: Queuectl):
 
 def test_a_queue_that_has_moved(queuectl):
     queuectl.add("true")
-    queuectl.ok("migrate", "--to", "there.db")
+    queuectl.ok("migrate", "--yes", "--to", "there.db")
     there = queuectl.folder / "there.db"
     done = queuectl("doctor")
     assert done.code == 0

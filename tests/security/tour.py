@@ -51,7 +51,7 @@ def _carried(queuectl: Queuectl) -> Iterator[Done]:
     yield queuectl("export", "-")
     yield queuectl("backup", "copy.db")
     yield queuectl("--db", "elsewhere/queue.db", "--archive-dir", "archives", "import", "log.gz")
-    yield queuectl("--db", "copy.db", "migrate", "--to", "moved/queue.db")
+    yield queuectl("--db", "copy.db", "migrate", "--yes", "--to", "moved/queue.db")
     yield queuectl("rebuild")
 
 

@@ -1,5 +1,7 @@
 """Which source wins, how values are checked, and what the error says."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -276,11 +278,21 @@ def test_dotenv_is_read_in_the_working_directory(tmp_path, monkeypatch):
 
 
 def test_dotenv_that_is_not_utf8(dotenv):
-    with pytest.raises(UsageError, match=r"\.env is not UTF-8"):
+    with pytest.raises(UsageError, match=r"\.env: QUEUECTL_DB is not UTF-8"):
         dotenv(b"QUEUECTL_DB=\xff\n")
 
 
 def test_dotenv_that_cannot_be_read(tmp_path):
     (tmp_path / ".env").symlink_to(".env")
-    with pytest.raises(UsageError, match=r"\.env cannot be read: Too many levels"):
-        read_dotenv(str(tmp_path))
+    warnings = []
+    assert read_dotenv(str(tmp_path), warn=warnings.append) == {}
+    assert warnings == [f"{tmp_path}/.env cannot be read and is ignored: Too many levels of symbolic links"]
+
+
+def test_only_the_lines_of_a_dotenv_that_name_ours_are_judged(dotenv):
+    assert dotenv(b"NAME=caf\xe9\n# \xff\nQUEUECTL_LEASE=5s\n") == {"QUEUECTL_LEASE": "5s"}
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".env")
+    assert read_dotenv(str(tmp_path)) == {}

@@ -17,7 +17,7 @@ from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store.archive.segments import lost
 from queuectl.store.fork_guard import check_inherited
 from queuectl.store.meta import check_format, new_meta
-from queuectl.store.sqlite.ownership import foreign
+from queuectl.store.sqlite.ownership import foreign, owned_by_another
 
 __all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "refuse_strange", "set_wal_mode", "translated"]
 
@@ -77,7 +77,7 @@ def _make_file(path: str, refusal: str | None) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise StoreError(f"cannot make the queue {path}: {error.strerror}") from error
+        raise StoreError(f"cannot make the queue {path}: {error.strerror}{owned_by_another(path)}") from error
 
 
 def _refuse_folder(path: str) -> None:

@@ -6,10 +6,11 @@ run that user's commands as root. A folder of root's is nobody's in particular: 
 
 import os
 from contextlib import suppress
+from shlex import quote
 
 from queuectl.store.archive.segments import folder_of
 
-__all__ = ["foreign"]
+__all__ = ["foreign", "owned_by_another"]
 
 ROOT = 0
 
@@ -25,13 +26,28 @@ def foreign(path: str) -> str | None:
     return None
 
 
-def _refusal(name: str, owner: int) -> str:
+def owned_by_another(path: str) -> str:
+    """The first existing folder above a path, when it is another user's, and how to get it back; else nothing."""
+    folder = os.path.dirname(path)
+    while not os.path.exists(folder) and folder != "/":
+        folder = os.path.dirname(folder)
+    owner = os.stat(folder).st_uid
+    if owner == os.geteuid():
+        return ""
+    return f": {folder} belongs to {_user(owner)} (made with sudo? sudo chown -R {_user(os.geteuid())} {quote(folder)})"
+
+
+def _user(uid: int) -> str:
     import pwd
 
     try:
-        who = pwd.getpwuid(owner).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        who = f"#{owner}"
+        return f"#{uid}"
+
+
+def _refusal(name: str, owner: int) -> str:
+    who = _user(owner)
     return (
         f"{name} belongs to another user ({who}): the queue is only read, because who can write to it could have its"
         f" workers run anything: change it as that user (`sudo -u '{who}' queuectl …`)"

@@ -1,0 +1,100 @@
+"""Inputs that come from elsewhere: a `.env` of another program, a locale, a folder's name, another user's folder."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import PROGRAM, Queuectl, complained
+
+
+def test_a_dotenv_of_another_program_stops_nothing(queuectl: Queuectl) -> None:
+    dotenv = queuectl.folder / ".env"
+    dotenv.write_bytes(b"NAME=caf\xe9\n'\n")
+    assert queuectl("enqueue", "--id", "a", "true") == (0, "a\n", "")
+    dotenv.unlink()
+    os.mkfifo(dotenv)
+    assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", "")
+
+
+def test_a_dotenv_that_cannot_be_read_is_one_warning(queuectl: Queuectl) -> None:
+    (queuectl.folder / ".env").symlink_to(".env")
+    done = queuectl("enqueue", "--id", "a", "true")
+    assert (done.code, done.out, len(done.err.splitlines())) == (0, "a\n", 1)
+    assert "cannot be read and is ignored" in done.err
+
+
+def test_a_latin_1_locale_changes_no_command(queuectl: Queuectl, tmp_path: Path) -> None:
+    made = subprocess.run(
+        ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / "latin1")], capture_output=True, check=False
+    )
+    if not (tmp_path / "latin1" / "LC_CTYPE").exists():
+        pytest.skip(f"no locale can be made here: {made.stderr.decode(errors='replace')}")
+    latin1 = {"LOCPATH": str(tmp_path), "LC_ALL": "latin1"}
+    (tmp_path / "größe").mkdir()
+    job_id = queuectl.add("--cwd", "größe", "echo 'dös'", env=latin1)
+    queuectl.drain(env=latin1)
+    job = queuectl.show(job_id)
+    assert (job["command"], job["stdout"], job["cwd"]) == ("echo 'dös'", "dös\n", str(tmp_path / "größe"))
+
+
+def test_a_folder_whose_name_is_not_utf8_is_not_called_an_argument(queuectl: Queuectl) -> None:
+    folder = os.fsencode(queuectl.folder) + b"/\xff"
+    os.mkdir(folder)
+    for command in ("status", "enqueue"):
+        done = queuectl(command, *(["true"] if command == "enqueue" else []), cwd=Path(os.fsdecode(folder)))
+        assert done.code in (0, 2)
+        assert "argument" not in done.err
+
+
+def test_a_read_only_disk_is_a_store_that_cannot_be_used(queuectl: Queuectl, namespace: list[str]) -> None:
+    queuectl.add("true")
+    script = 'mount --bind data data && mount -o remount,bind,ro data && exec "$0" "$@"'
+    for command in (("run", "--drain"), ("enqueue", "true"), ("pause",)):
+        ended = queuectl.start_program(*namespace, "sh", "-c", script, PROGRAM, *command).ended()
+        assert ended.code == 5, (command, ended)
+
+
+def test_a_url_of_a_file_is_not_a_name(queuectl: Queuectl) -> None:
+    complained(queuectl("--db", "file:x", "enqueue", "true"), 2, "file:", "./file:x")
+    assert not (queuectl.folder / "file:x").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_folder_of_root_is_named_as_that(queuectl: Queuectl, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    place = ["--db", str(tmp_path / "data" / "queue.db"), "enqueue", "true"]
+    for folder in (tmp_path, *tmp_path.parents[:-1]):
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001 and str(folder) != "/tmp":
+            folder.chmod(folder.stat().st_mode | 0o011)
+    other = ["setpriv", "--reuid", "65534", "--clear-groups", PROGRAM, *place]
+    ended = queuectl.start_program(*other).ended()
+    assert (ended.code, ended.out) == (5, ""), ended
+    assert "belongs to root" in ended.err
+    assert "chown" in ended.err
+
+
+# ── commands that replace a queue ───────────────────────────────────────────────────────────────────────
+
+
+def test_recover_of_a_healthy_queue_changes_nothing(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    queuectl.drain()
+    head, inode = queuectl.ok("head"), queuectl.db.stat().st_ino
+    done = queuectl("recover")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("nothing to recover: ")
+    assert queuectl.json("recover")["old_files"] is None
+    assert (queuectl.ok("head"), queuectl.db.stat().st_ino) == (head, inode)
+    queuectl.ok("recover", "--force")
+    assert queuectl.db.stat().st_ino != inode
+    assert queuectl.ok("head") == head
+
+
+def test_migrate_asks_and_refuses_when_it_cannot(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    complained(queuectl("migrate", "--to", "there.db"), 2, "--yes")
+    assert not (queuectl.folder / "there.db").exists()
+    queuectl.add("true")
+    queuectl.ok("migrate", "--yes", "--to", "there.db")
