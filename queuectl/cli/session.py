@@ -38,7 +38,7 @@ class Session:
     def _dotenv(self) -> dict[str, str]:
         flags = {"QUEUECTL_DB": self._db, "QUEUECTL_ARCHIVE_DIR": self._archive_dir}
         given = [name for each in (flags, self._environ) for name, value in each.items() if value]
-        return read_dotenv(overruled=given, warn=self._complain)
+        return read_dotenv(overruled=given, warn=self._warn)
 
     @cached_property
     def url(self) -> str:
