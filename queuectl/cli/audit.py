@@ -11,13 +11,12 @@ from msgspec.structs import asdict
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
 from queuectl.cli.messages import progress
-from queuectl.cli.options import Json
+from queuectl.cli.options import MAX, Json
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
 from queuectl.maintenance.import_log import read_log, reading
 from queuectl.render.terminal import clean, to_json
-from queuectl.store.protocol import MAX_POSITION
 from queuectl.units import counted, format_time
 
 __all__ = ["audit"]
@@ -40,10 +39,10 @@ def audit(
         str | None, typer.Argument(metavar="FILE", help="An export (also .gz), or - for stdin [default: the queue].")
     ] = None,
     first: Annotated[
-        int, typer.Option("--from", min=1, max=MAX_POSITION, metavar="N", help="Check only from this position on.")
+        int, typer.Option("--from", min=1, max=MAX, metavar="N", help="Check only from this position on.")
     ] = 1,
     last: Annotated[
-        int | None, typer.Option("--until", min=0, max=MAX_POSITION, metavar="N", help="Read up to this position.")
+        int | None, typer.Option("--until", min=0, max=MAX, metavar="N", help="Read up to this position.")
     ] = None,
     as_json: Json = False,
 ) -> None:

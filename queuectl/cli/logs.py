@@ -9,6 +9,7 @@ import typer
 
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
+from queuectl.cli.options import MAX
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
@@ -16,7 +17,6 @@ from queuectl.errors import NoSuchJobError
 from queuectl.process import output_files as output
 from queuectl.render.terminal import clean, complete
 from queuectl.runtime import pause
-from queuectl.store.protocol import MAX_POSITION
 
 __all__ = ["logs"]
 
@@ -31,7 +31,7 @@ def logs(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=MAX_POSITION, help="This run [default: the newest].")
+        int | None, typer.Option(metavar="N", min=1, max=MAX, help="This run [default: the newest].")
     ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on stdout.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged also on a terminal.")] = False,

@@ -18,13 +18,13 @@ from queuectl.cli.messages import say
 from queuectl.cli.options import Json
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
+from queuectl.domain.names import worker_stream
 from queuectl.errors import QueuectlError, RefusedError, StoreError
 from queuectl.render import json_shapes
 from queuectl.render.terminal import table, to_json
 from queuectl.runtime import pause
 from queuectl.store import name_of
 from queuectl.store.meta import check_place
-from queuectl.store.protocol import worker_stream
 from queuectl.units import SECOND, ago, counted, local_time
 from queuectl.worker.registration import default_name, keep, this_process
 from queuectl.worker.supervisor import Supervisor, detach, worker_names
