@@ -105,6 +105,9 @@ class Queue:
     def enqueue(self, jobs: Iterable[NewJob]) -> list[Receipt]:
         """Add all jobs or none. Raises RefusedError when an id is taken."""
         wanted = list(jobs)
+        for job in wanted:
+            if not isinstance(job.spec, e.Enqueued):
+                raise UsageError(f"a job's spec is an Enqueued event, not {job.spec!r}")
         try:
             return self._add(wanted)
         except VersionConflictError:

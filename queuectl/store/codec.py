@@ -13,11 +13,23 @@ from operator import or_
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
+from queuectl.errors import UsageError
 from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
 
-__all__ = ["COLUMNS", "SALT_BYTES", "UPCASTERS", "body_digest", "check_follows", "decode", "digest_of", "seal"]
+__all__ = [
+    "COLUMNS",
+    "SALT_BYTES",
+    "UPCASTERS",
+    "NewerEventError",
+    "body_digest",
+    "check_follows",
+    "decode",
+    "digest_of",
+    "seal",
+]
 
 SALT_BYTES = 16
 
@@ -47,9 +59,45 @@ class NewerEventError(DamagedEventError):
         self.args = (f"event {position} of {stream_id} cannot be read ({why})",)
 
 
+def _encoded(event: Event) -> bytes:
+    """An event as the log stores it. Raises UsageError for an event that the log could not read again."""
+    try:
+        data = _encode(event)
+        known = _decoder()(data)
+        if known != event:
+            _refuse_other(event, known)
+        if b"\\u0000" in data:
+            _refuse_nul(msgspec.to_builtins(known))
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the log cannot store this {_name_of(event)} event: {error}") from error
+    return data
+
+
+def _refuse_other(event: Event, known: Event) -> None:
+    """Raises ValueError for a field that would be read back as something else; a list may come back as a tuple."""
+    for name, value, found in zip(event.__struct_fields__, astuple(event), astuple(known), strict=True):
+        if value != found and not (isinstance(value, list) and tuple(value) == found):
+            raise ValueError(f"{name}={value!r} would be read back as {found!r}")
+
+
+def _name_of(event: object) -> str:
+    return type_of(event) if isinstance(event, Event) else type(event).__name__
+
+
+def _refuse_nul(value: object) -> None:
+    """Raises ValueError for a NUL in any text."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a text in it holds a NUL character")
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        for each in value:
+            _refuse_nul(each)
+
+
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:
-    """The row that stores an event after the event whose digest is `previous`."""
-    data = _encode(record.event)
+    """The row that stores an event after the event whose digest is `previous`. Raises UsageError: see `_encoded`."""
+    data = _encoded(record.event)
     kind, schema = type_of(record.event), record.event.SCHEMA
     place = (record.position, record.stream_id, record.version, kind, schema, record.recorded_at, record.actor)
     digest = _link(previous, *place, sha256(salt + data).hexdigest())
@@ -145,6 +193,6 @@ def _types() -> dict[str, type[Event]]:
 
 
 @cache
-def _decoder() -> Callable[[str], Event]:
+def _decoder() -> Callable[[str | bytes], Event]:
     decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(reduce(or_, EVENT_TYPES))
     return decoder.decode

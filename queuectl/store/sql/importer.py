@@ -84,9 +84,9 @@ def _batches(rows: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
 
 
 def _decoded(rows: Sequence[StoredEvent], head: Head) -> tuple[dict[str, list[RecordedEvent]], set[str]]:
-    """The events by stream, and the streams with events that this version cannot read, though their digests are right.
+    """The events by stream, and the streams with events of a later version, which this one cannot read.
 
-    Raises DamagedEventError for a row that does not follow on the one before it.
+    Raises DamagedEventError for a row that does not follow the one before it, and for one that no version can read.
     """
     records: dict[str, list[RecordedEvent]] = {}
     damaged: set[str] = set()
@@ -94,7 +94,7 @@ def _decoded(rows: Sequence[StoredEvent], head: Head) -> tuple[dict[str, list[Re
         codec.check_follows(row, head)
         try:
             records.setdefault(row.stream_id, []).append(codec.decode(row, head.digest))
-        except DamagedEventError:
+        except codec.NewerEventError:
             damaged.add(row.stream_id)
         head = Head(row.position, row.digest, row.recorded_at)
     return records, damaged

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.archive.archive import Archive, Keeping
@@ -260,5 +260,7 @@ def head_of(row: Sequence[Any]) -> Head:
 
 def _refuse_control_characters(*texts: str) -> None:
     for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is no text: ids and actors are")
         if not text.isprintable():
             raise StoreError(f"a control character in {text!r}: the log does not take it in ids and actors")
