@@ -192,6 +192,7 @@ class Oracle:
         must(over, f"{job_id}: {record.type}, but its command runs on")
         if event.stdout:
             must(event.stdout == output_of(job_id, event.run), f"{job_id}: the result has another run's output")
+        must(not event.left_behind or (run is not None and run.background > 0), f"{job_id}: nothing was left behind")
         known.claim = None
         return run
 

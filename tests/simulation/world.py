@@ -245,7 +245,8 @@ class SimulatedCommands:
             self.leftovers.append((run, now))
         else:
             self._unlock(run.job_id)
-        return Ended(run.job_id, Exit(run.cause, run.ends - run.started, output_of(run.job_id, run.run)))
+        took, said = run.ends - run.started, output_of(run.job_id, run.run)
+        return Ended(run.job_id, Exit(run.cause, took, said, left_behind=len(left)))
 
     def end(self, job_id: str, *, force: bool) -> None:
         self._visit("end")
