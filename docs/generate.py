@@ -76,7 +76,7 @@ def tree(group: Any = None, path: str = "queuectl") -> Iterator[tuple[str, Any]]
 def reference(path: str, found: Any) -> str:
     """A command's help, arguments and options."""
     arguments = [each for each in found.params if each.param_type_name == "argument"]
-    options = [each for each in found.params if each.param_type_name == "option"]
+    options = [each for each in found.params if each.param_type_name == "option" and not each.hidden]
     usage = [path, *(["[OPTIONS]"] if options else []), *map(argument, arguments)]
     usage += ["COMMAND"] if hasattr(found, "list_commands") else []
     text = f"{prose(found.help)}\n\n```text\n{' '.join(usage)}\n```\n"

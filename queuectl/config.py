@@ -160,6 +160,9 @@ _TABLE = (
     Setting("timeout", "none", _limit, _show_limit, "how long one attempt may run"),
     Setting("umask", "caller", _umask, _show_umask, "umask of jobs: octal, or that of whoever adds the job"),
     Setting(
+        "max-machine-losses", "3", _whole(0, 10_000), str, "runs in a row that may end with their machine for free"
+    ),
+    Setting(
         "lease",
         "30s",
         _duration(3 * SECOND, DAY),

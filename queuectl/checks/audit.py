@@ -226,7 +226,7 @@ class Audit:
 
     def _completed(self, job: AuditedJob, event: e.Completed, record: e.RecordedEvent) -> None:
         self._over(job, event)
-        job.attempts += 1
+        job.attempts, job.machine_losses = job.attempts + 1, 0
 
     def _retry_scheduled(self, job: AuditedJob, event: e.RetryScheduled, record: e.RecordedEvent) -> None:
         self._no_cancel_before(job, record)
@@ -247,6 +247,9 @@ class Audit:
     def _released(self, job: AuditedJob, event: e.Released, record: e.RecordedEvent) -> None:
         self._no_cancel_before(job, record)
         self._over(job, event)
+        losses, next_loss = event.machine_losses, job.machine_losses + 1
+        self._hold("attempts", losses in (0, next_loss), "machine loss {} in a row, after {}", losses, next_loss - 1)
+        job.machine_losses = losses
         job.due_at = job.waits_from = record.clock
 
     def _cancelled(self, job: AuditedJob, event: e.Cancelled, record: e.RecordedEvent) -> None:
@@ -278,7 +281,7 @@ class Audit:
 
     def _failed(self, job: AuditedJob, event: e.RetryScheduled | e.DeadLettered, record: e.RecordedEvent) -> None:
         self._over(job, event)
-        job.attempts += 1
+        job.attempts, job.machine_losses = job.attempts + 1, 0
         if isinstance(event.cause, e.LostWorker):
             self._lost(job, event.cause.worker, record.recorded_at)
         if isinstance(event.cause, e.TimedOut):

@@ -45,6 +45,7 @@ class AuditedJob(Struct):
     run: int = 0
     version: int = 0
     attempts: int = 0
+    machine_losses: int = 0
     due_at: int = 0
     waits_from: int | None = None
     claim: e.Claimed | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.domain import backoff
 from queuectl.domain import events as e
@@ -21,6 +22,7 @@ __all__ = [
     "Command",
     "Enqueue",
     "Exit",
+    "MachineLost",
     "Purge",
     "Release",
     "Report",
@@ -101,6 +103,15 @@ class Release(Command, frozen=True):
 
     run: int
     reason: str
+    exit: Exit = Exit()
+
+
+class MachineLost(Command, frozen=True):
+    """A run ended with its machine: its worker is of an earlier boot. `free` such runs in a row cost no attempt."""
+
+    run: int
+    worker: str
+    free: int
     exit: Exit = Exit()
 
 
@@ -195,6 +206,19 @@ def _release(command: Release, job: Job, now: int) -> list[e.Event]:
     return [e.Released(run=command.run, reason=command.reason, **_output(command.exit))]
 
 
+def _machine_lost(command: MachineLost, job: Job, now: int) -> list[e.Event]:
+    if _stale(job, command.run):
+        return []  # another worker has freed it
+    if job.cancel_requested is not None:
+        return _cancelled(job, job.cancel_requested, command.exit)
+    losses, end = job.machine_losses + 1, command.exit
+    if losses > command.free:
+        cause = e.LostWorker(command.worker)
+        return _failed(job, Report(job.id, command.run, replace(end, cause=cause)), cause)
+    _check(job, "release")
+    return [e.Released(run=command.run, reason="its machine went down", machine_losses=losses, **_output(end))]
+
+
 def _cancel(command: Cancel, job: Job, now: int) -> list[e.Event]:
     _check(job, "cancel")
     if job.state is not State.PROCESSING:
@@ -220,6 +244,7 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
     Claim: _claim,
     Report: _report,
     Release: _release,
+    MachineLost: _machine_lost,
     Cancel: _cancel,
     Purge: _purge,
 }

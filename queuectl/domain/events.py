@@ -160,7 +160,10 @@ class DeadLettered(Event, tag="dead_lettered", frozen=True):
 
 
 class Released(Event, tag="released", frozen=True):
-    """A worker gave the run back, because it stopped or nothing could be started; it does not count as an attempt."""
+    """The job was put back and the run costs no attempt: its worker stopped, nothing could be started, or it was lost.
+
+    `machine_losses` is set when the run was lost with its machine: how many runs in a row were.
+    """
 
     run: int
     reason: str
@@ -168,6 +171,7 @@ class Released(Event, tag="released", frozen=True):
     stdout: str = ""
     stderr: str = ""
     left_behind: int = 0
+    machine_losses: int = 0
 
 
 class Cancelled(Event, tag="cancelled", frozen=True):

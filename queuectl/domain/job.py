@@ -19,6 +19,7 @@ class Job(Struct, frozen=True):
 
     `due_at` is a moment of the wall clock. `waits_from` is the wall clock that its wait counts from, None when the
     moment itself was given (`--at`). All other moments are of the log's clock, which never goes back.
+    `machine_losses` counts the runs in a row, up to the last one, that were lost with their machine.
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
     `position` is that of the enqueueing, `spec` what was promised then.
     """
@@ -31,6 +32,7 @@ class Job(Struct, frozen=True):
     version: int
     state: State = State.PENDING
     attempts: int = 0
+    machine_losses: int = 0
     run: int = 0
     due_at: int | None = None
     waits_from: int | None = None
@@ -102,6 +104,7 @@ def _completed(job: Job, event: e.Completed, version: int, now: int) -> Job:
         updated_at=now,
         state=moved_to("completed"),
         attempts=job.attempts + 1,
+        machine_losses=0,
         due_at=None,
         claim=None,
         locked_at=None,
@@ -127,7 +130,9 @@ def _dead_lettered(job: Job, event: e.DeadLettered, version: int, now: int) -> J
 
 def _released(job: Job, event: e.Released, version: int, now: int) -> Job:
     state, waits = moved_to("released"), _waits(event, now)
-    return replace(job, version=version, updated_at=now, state=state, **waits, **_UNLOCKED, **_output(event))
+    losses = event.machine_losses
+    job = replace(job, version=version, updated_at=now, state=state, machine_losses=losses)
+    return replace(job, **waits, **_UNLOCKED, **_output(event))
 
 
 def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
@@ -136,8 +141,8 @@ def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
 
 
 def _requeued(job: Job, event: e.Requeued, version: int, now: int) -> Job:
-    state, waits = moved_to("requeued"), _waits(event, now)
-    return replace(job, version=version, updated_at=now, state=state, attempts=0, finished_at=None, **waits)
+    job = replace(job, version=version, updated_at=now, state=moved_to("requeued"), finished_at=None)
+    return replace(job, attempts=0, machine_losses=0, **_waits(event, now))
 
 
 def _purged(job: Job, event: e.Purged, version: int, now: int) -> Job:
@@ -189,6 +194,7 @@ def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
         **_UNLOCKED,
         **_output(event),
         "attempts": job.attempts + 1,
+        "machine_losses": 0,
         "exit_code": exit_code_of(event.cause),
         "last_error": explain_cause(event.cause, event.stderr),
     }

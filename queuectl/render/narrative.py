@@ -51,6 +51,8 @@ def _run(event: e.Event) -> list[str]:
             return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
         case e.Completed(run=run, duration=duration):
             return [f"completed: run {run} exited with code 0 after {_took(duration)}", *_left(event)]
+        case e.Released(run=run, machine_losses=losses) if losses:
+            return [f"released: run {run} was lost with its machine, it does not count ({losses} in a row)"]
         case e.Released(run=run, reason=reason, duration=duration):
             return [f"released: run {run} was ended{_after(duration)}, it does not count", reason, *_left(event)]
         case e.ResultRejected(run=run, outcome=outcome):

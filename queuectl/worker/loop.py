@@ -48,6 +48,7 @@ class WorkerOptions:
     drain: bool = False
     once: bool = False
     inside: str | None = None
+    machine_losses: int = 3
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Worker:
         queue, commands, clock, lease = self.queue, self.commands, self.clock, self.options.lease
         self._fence = LeaseFence(commands, lease)
         self._heartbeat = Heartbeat(queue.store, clock, self.row, self._fence)
-        self._reclaimer = Reclaimer(queue, commands, clock, self.row, lease)
+        self._reclaimer = Reclaimer(queue, commands, clock, self.row, lease, self.options.machine_losses)
         self._results = Results(queue)
         self._claims = Claims(queue, commands, clock, claimant(self.row, lease, commands.uid), self.options.queues)
         self._shortage = Shortage(clock)

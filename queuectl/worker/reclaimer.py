@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
-from queuectl.domain.commands import Command, Exit, Release, Report
+from queuectl.domain.commands import Command, Exit, MachineLost, Release, Report
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import RefusedError
@@ -32,13 +32,17 @@ log = logging.getLogger("queuectl.worker")
 
 @dataclass(slots=True)
 class Reclaimer:
-    """Runs once a second. `lease` is microseconds, for workers whose claims do not tell theirs."""
+    """Runs once a second. `lease` is microseconds, for workers whose claims do not tell theirs.
+
+    `machine_losses`: how many runs of a job in a row may be lost with their machine before that costs attempts.
+    """
 
     queue: Queue
     commands: Commands
     clock: Clock
     me: WorkerRow
     lease: int
+    machine_losses: int = 3
     next_at: int = 0
     _presence: Presence = field(init=False)
     _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
@@ -191,8 +195,12 @@ class Reclaimer:
         if reason := self._costs_nothing(job, worker):
             log.warning("job %s run %d: %s: released", job.id, job.run, reason)
             return Release(job.id, job.run, reason)
-        log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
         stdout, stderr = self.commands.tails(job)
+        if job.claim and job.claim.host == self.me.host and job.claim.boot_id != self.me.boot_id:
+            log.warning("job %s run %d: lost with its machine, which has been restarted", job.id, job.run)
+            end = Exit(stdout=stdout, stderr=stderr)
+            return MachineLost(job.id, job.run, worker, self.machine_losses, end)
+        log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
         return Report(job.id, job.run, Exit(e.LostWorker(worker), stdout=stdout, stderr=stderr))
 
     def _costs_nothing(self, job: Job, worker: str) -> str:

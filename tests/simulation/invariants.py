@@ -173,7 +173,9 @@ class Oracle:
         unaware = (record.stream_id, event.run) not in self.world.runs and record.actor == known.claim.worker
         never_started = (record.stream_id, event.run) not in self.world.marked and not worker.alive
         out_of_reach = self.store.location.spans_hosts and event.reason == OUT_OF_REACH
-        told = worker.stops >= 2 or unaware or never_started or out_of_reach
+        rebooted = worker.row.boot_id not in {host.boot_id for host in self.world.hosts}
+        lost_with_machine = 0 < event.machine_losses <= 3 and rebooted
+        told = worker.stops >= 2 or unaware or never_started or out_of_reach or lost_with_machine
         must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
         known.due_at = known.waits_from = record.clock

@@ -5,7 +5,7 @@ import logging
 import pytest
 from msgspec.structs import replace
 
-from queuectl.domain.events import Claimed, Exited, LostWorker, ResultRejected, RetryScheduled
+from queuectl.domain.events import Claimed, DeadLettered, Exited, LostWorker, Released, ResultRejected, RetryScheduled
 from queuectl.errors import RefusedError
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess, World
@@ -27,7 +27,7 @@ def resume(driver: Driver, process: WorkerProcess) -> None:
 def freed_after(driver: Driver, job_id: str) -> float:
     """Seconds from now until the job's lost run is over."""
     start = driver.clock.monotonic()
-    assert driver.run_until(lambda: "retry_scheduled" in driver.history(job_id), 120)
+    assert driver.run_until(lambda: bool({"retry_scheduled", "released"} & set(driver.history(job_id))), 120)
     return (driver.clock.monotonic() - start) / SECOND
 
 
@@ -213,6 +213,22 @@ def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:
     driver.world.reboot(driver.world.hosts[0])
     driver.add_worker(lease=20 * SECOND)
     assert freed_after(driver, "a") < 2
+
+
+def test_a_run_lost_with_its_machine_costs_an_attempt_only_the_fourth_time_in_a_row() -> None:
+    driver = Driver()
+    driver.enqueue("a", LONG, max_retries=0)
+    for _ in range(4):
+        driver.add_worker()
+        driver.run(2)
+        driver.world.reboot(driver.world.hosts[0])
+    driver.add_worker()
+    driver.run(2)
+    losses = [record.event.machine_losses for record in driver.records("a") if isinstance(record.event, Released)]
+    assert losses == [1, 2, 3]
+    last = driver.records("a")[-1].event
+    assert isinstance(last, DeadLettered)
+    assert isinstance(last.cause, LostWorker)
 
 
 def test_a_worker_suspended_within_its_lease_keeps_its_job() -> None:
