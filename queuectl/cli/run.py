@@ -22,7 +22,7 @@ from queuectl.runtime import pause, random_factor
 from queuectl.store import file_of, is_postgres, name_of
 from queuectl.store.postgres.url import has_password
 from queuectl.store.protocol import Store, WorkerRow
-from queuectl.units import SECOND, format_duration
+from queuectl.units import SECOND
 from queuectl.worker.loop import Worker, WorkerOptions
 from queuectl.worker.registration import Name, default_name, this_process
 from queuectl.worker.stop_signals import StopSignals
@@ -69,29 +69,19 @@ def run(
     session: Session = ctx.obj
     check_options(session, ctx.params)
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
+    import logging
+
     process.keep_descriptors()
-    is_new = not is_postgres(session.url) and session.missing
     with ExitStack() as opened:
         jobs = _patiently(lambda: opened.enter_context(session.open(WAIT_FOR_STORE)), _sleep)
         config = session.config(jobs.store, flags)
         log_to_stderr(config["log-level"], config["log-format"])
-        _log_queue(session, jobs.store, is_new)
+        logging.getLogger("queuectl.worker").info("Queue %s", name_of(session.url))
         queues = frozenset(queue or ())
         inside = own_job(jobs, os.environ)
         options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once, inside)
         options = replace_options(options, machine_losses=config["max-machine-losses"])
         _work(session, jobs.store, config["max-output"], name, options, supervisor)
-
-
-def _log_queue(session: Session, store: Store, is_new: bool) -> None:
-    import logging
-
-    log = logging.getLogger("queuectl.worker")
-    log.info("%s %s", "Made a new queue at" if is_new else "Queue", name_of(session.url))
-    ahead = store.log.now() - store.log.wall()
-    if ahead > SECOND:
-        what = "The log is %s ahead of the clock: an event was recorded with a wrong clock. Due times go by the clock"
-        log.warning(what, format_duration(ahead // SECOND * SECOND))
 
 
 def check_options(session: Session, params: Mapping[str, Any]) -> None:
