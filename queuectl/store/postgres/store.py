@@ -7,6 +7,7 @@ a claim that it forgot would be run again beside the first run.
 """
 
 import os
+from _thread import RLock
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ class PostgresStore(AppendedLog):
     def __init__(
         self, url: str, clock: Clock, busy_timeout: int = 10_000_000, keep: Keep = lambda stored: Keeping()
     ) -> None:
+        self._threads = RLock()
         self._known_log: str | None = None
         self._floors = Floors()
         self._seen: tuple[int, int] = (0, 0)
@@ -238,10 +240,11 @@ class PostgresStore(AppendedLog):
 
     def changed(self) -> bool:
         """See the protocol."""
-        if not self._link.inside:  # with the lock it has been looked at, and nobody else can write
-            self._notice(*map(int, self._run(_WRITTEN)[0]))
-        changed, self._disturbed = self._disturbed, False
-        return changed
+        with self._threads:
+            if not self._link.inside:  # with the lock it has been looked at, and nobody else can write
+                self._notice(*map(int, self._run(_WRITTEN)[0]))
+            changed, self._disturbed = self._disturbed, False
+            return changed
 
     # ── deriving the tables again ───────────────────────────────────────────────────────────────────
 
@@ -293,12 +296,14 @@ class PostgresStore(AppendedLog):
 
     def close(self) -> None:
         """See the protocol."""
-        if self._keeper is not None:
-            self._keeper.close()
-        self._link.close()
+        with self._threads:
+            if self._keeper is not None:
+                self._keeper.close()
+            self._link.close()
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._link.run(sql, parameters)
+        with self._threads:
+            return self._link.run(sql, parameters)
 
 
 def is_there(url: str) -> bool:

@@ -1,5 +1,6 @@
 """What a store lends to the parts that it is made of: how its SQL is run, its lock, and where its log stands."""
 
+from _thread import RLock
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ class Lent(ABC):
     path: str
     spans_hosts: bool
     _base: Head
+    _threads: RLock
+    """Held through each statement, and through a transaction with its copy to the archive: threads take turns."""
     _locked_head: Head | None = None
     _adopted = False
     _waking = False

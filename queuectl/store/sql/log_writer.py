@@ -114,26 +114,27 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """See the protocol."""
-        if self._in_transaction():
-            yield
-            return
-        self._refuse_beside()
-        self._waking = False
-        self._begin(durable)
-        try:
-            self._locked_head = before = self._checked_head()
-            yield
-            after = self._locked_head
-            self._commit(before, after)
-        except BaseException:
-            self._roll_back()
-            if self._adopted:
-                self._become_what_meta_says()
-            raise
-        finally:
-            self._locked_head, self._adopted = None, False
-        if durable and self._keeper is not None and after.position > before.position:
-            self._keeper.copy(after.position)
+        with self._threads:
+            if self._in_transaction():
+                yield
+                return
+            self._refuse_beside()
+            self._waking = False
+            self._begin(durable)
+            try:
+                self._locked_head = before = self._checked_head()
+                yield
+                after = self._locked_head
+                self._commit(before, after)
+            except BaseException:
+                self._roll_back()
+                if self._adopted:
+                    self._become_what_meta_says()
+                raise
+            finally:
+                self._locked_head, self._adopted = None, False
+            if durable and self._keeper is not None and after.position > before.position:
+                self._keeper.copy(after.position)
 
     @abstractmethod
     def _in_transaction(self) -> bool:
@@ -188,15 +189,16 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
 
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
         """See the protocol."""
-        if not any(change.events for change in changes):
-            return [change.job for change in changes]
-        _refuse_control_characters(actor, *(change.stream_id for change in changes))
-        with self._savepoint() if self._in_transaction() else self.transaction():
-            batch = self._record(changes, actor)
-            jobs = self._project(changes, batch)
-            if any(type_of(record.event) in WAKING for records in batch for record in records):
-                self._waking = True
-        return jobs
+        with self._threads:
+            if not any(change.events for change in changes):
+                return [change.job for change in changes]
+            _refuse_control_characters(actor, *(change.stream_id for change in changes))
+            with self._savepoint() if self._in_transaction() else self.transaction():
+                batch = self._record(changes, actor)
+                jobs = self._project(changes, batch)
+                if any(type_of(record.event) in WAKING for records in batch for record in records):
+                    self._waking = True
+            return jobs
 
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
         """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
@@ -233,10 +235,11 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
 
     def head(self) -> Head:
         """See the protocol."""
-        if self._locked_head is not None:
-            return self._locked_head
-        found = self._run(_LAST)
-        return head_of(found[0]) if found else self._base
+        with self._threads:
+            if self._locked_head is not None:
+                return self._locked_head
+            found = self._run(_LAST)
+            return head_of(found[0]) if found else self._base
 
     def digest_at(self, position: int) -> bytes | None:
         """See the protocol."""

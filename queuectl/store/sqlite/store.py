@@ -1,6 +1,7 @@
 """The event log and its projections in one SQLite file, through apsw."""
 
 import os
+from _thread import RLock
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ class SqliteStore(AppendedLog):
     def __init__(
         self, path: str, clock: Clock, busy_timeout: int = 10_000_000, keep: Keep = lambda stored: Keeping()
     ) -> None:
+        self._threads = RLock()
         self.path = path
         self._opener = Opener(path)
         self._db, self._file = _connected(path, busy_timeout)
@@ -254,8 +256,9 @@ class SqliteStore(AppendedLog):
 
     def changed(self) -> bool:
         """See the protocol."""
-        seen, self._data_version = self._data_version, self._read_data_version()
-        return seen != self._data_version
+        with self._threads:
+            seen, self._data_version = self._data_version, self._read_data_version()
+            return seen != self._data_version
 
     def _read_data_version(self) -> int:
         return int(self._run("PRAGMA data_version")[0][0])
@@ -277,20 +280,22 @@ class SqliteStore(AppendedLog):
 
     def close(self) -> None:
         """See the protocol. Who has seen a sync fail does not go before the next one is safe from it, or told."""
-        if self._opener.gone:
-            return
-        if self._doubtful:
-            self._close_hole()
-        if self._keeper is not None:
-            self._keeper.close()
-        with translated(self.path):
-            self._db.close()
-        self._opener.closes()
+        with self._threads:
+            if self._opener.gone:
+                return
+            if self._doubtful:
+                self._close_hole()
+            if self._keeper is not None:
+                self._keeper.close()
+            with translated(self.path):
+                self._db.close()
+            self._opener.closes()
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         self._opener.check()
         try:
-            return self._db.execute(sql, parameters).fetchall()
+            with self._threads:
+                return self._db.execute(sql, parameters).fetchall()
         except apsw.ConnectionClosedError as error:
             raise StoreError(f"the queue {self.path} is closed") from error
         except UnicodeDecodeError as error:
