@@ -50,10 +50,10 @@ def explain(store: Store, job_id: str, *, live: bool) -> Explanation | None:
 
 
 def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:
-    """What is known up to the first event that cannot be believed; nobody runs the job until that is mended."""
+    """What is known up to the first damaged event; nobody runs the job until that is repaired."""
     why = (*facts, str(damage), "it is set aside: no worker claims it, and what it became afterwards is not known")
     state = "damaged" if job is None else job.state
-    return Explanation(job_id, state, damage.position, why, (damage.mend, f"queuectl history {job_id}"))
+    return Explanation(job_id, state, damage.position, why, (damage.remedy, f"queuectl history {job_id}"))
 
 
 def _ended_on_request(event: e.Event) -> bool:

@@ -59,7 +59,7 @@ class ArchiveCheck:
             end = self._archive.end()
         except (ArchiveError, OSError) as error:
             if not self._bad_header:
-                self._report.add("archive", None, str(error), getattr(error, "mend", RECOVER))
+                self._report.add("archive", None, str(error), getattr(error, "remedy", RECOVER))
             return
         head = self._store.log.head().position
         if end is not None and end.position > head:

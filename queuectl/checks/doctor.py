@@ -48,12 +48,12 @@ SKEW = SECOND
 
 
 class Finding(Struct, frozen=True):
-    """One thing that was checked; `mend` is the command that repairs it."""
+    """One thing that was checked; `remedy` is the command that repairs it."""
 
     about: str
     level: Level
     what: str
-    mend: str | None = None
+    remedy: str | None = None
 
 
 # ── the installation ────────────────────────────────────────────────────────────────────────────────────
@@ -155,11 +155,11 @@ def _free(folder: str) -> Finding:
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     level: Level = "problem" if free < SCARCE else "warning" if free < LITTLE else "ok"
-    mends: dict[Level, str] = {
+    remedies: dict[Level, str] = {
         "warning": "queuectl purge --state done --older-than 7d",
         "problem": "free space there that other programs use: purging writes to the log before it frees any",
     }
-    return Finding("disk", level, f"{format_size(free)} are free in {folder}", mends.get(level))
+    return Finding("disk", level, f"{format_size(free)} are free in {folder}", remedies.get(level))
 
 
 def _nameless(folder: str) -> Finding:
@@ -183,8 +183,8 @@ def _wal(size: int) -> Finding:
 def queue(store: Store, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue."""
     for found in _looked_at(store, progress):
-        remedy = None if found.mend is None else advised(found.mend, store.location.spans_hosts, found.about)
-        yield replace(found, mend=remedy)
+        remedy = None if found.remedy is None else advised(found.remedy, store.location.spans_hosts, found.about)
+        yield replace(found, remedy=remedy)
 
 
 def _looked_at(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
@@ -194,7 +194,7 @@ def _looked_at(store: Store, progress: Callable[[int], None]) -> Iterator[Findin
         yield from beside(store.location.output_folder.removesuffix(".output"))
     yield _database(store)
     for sign in store.upkeep.signs():
-        yield Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.mend)
+        yield Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.remedy)
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store)
@@ -218,7 +218,7 @@ def _archive(store: Store) -> Finding:
     try:
         end = store.location.archive.end()
     except (StoreError, OSError) as error:
-        return Finding("archive", "problem", str(error), getattr(error, "mend", RECOVER))
+        return Finding("archive", "problem", str(error), getattr(error, "remedy", RECOVER))
     if end is not None and end.position > store.log.head().position:
         what = f"the archive has {counted(end.position - store.log.head().position, 'event')} more than the database"
         return Finding("archive", "problem", what, RECOVER)
@@ -246,7 +246,7 @@ def _quarantined(store: Store, progress: Callable[[int], None]) -> Iterator[Find
             total += 1
             if total <= 20:
                 what = f"event {found.position} of {found.stream_id} is quarantined ({found.why})"
-                yield Finding("quarantine", "problem", what, found.mend)
+                yield Finding("quarantine", "problem", what, found.remedy)
     if total > 20:
         yield Finding("quarantine", "problem", f"{counted(total - 20, 'more event')} quarantined", "queuectl verify")
     if not total:

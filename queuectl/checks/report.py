@@ -30,7 +30,7 @@ class Problem(Struct, frozen=True):
     place: int
     kind: str
     what: str
-    mend: str
+    remedy: str
     stream_id: str | None = None
 
     @property
@@ -64,18 +64,18 @@ class Report:
     _damaged: list[int] = field(default_factory=list)
     _doubts: list[Doubt] = field(default_factory=list)
 
-    def add(self, kind: str, place: int | None, what: str, mend: str = RECOVER, stream_id: str | None = None) -> None:
+    def add(self, kind: str, place: int | None, what: str, remedy: str = RECOVER, stream_id: str | None = None) -> None:
         """Count a problem, and keep it if it is among the first."""
-        self._count(Problem(_NOWHERE if place is None else place, kind, what, mend, stream_id))
+        self._count(Problem(_NOWHERE if place is None else place, kind, what, remedy, stream_id))
 
     def _count(self, problem: Problem) -> None:
         self.counts[problem.kind] += 1
         insort(self.first, problem, key=_order)
         del self.first[SHOWN:]
 
-    def damaged(self, kind: str, place: int, what: str, stream_id: str, mend: str) -> None:
+    def damaged(self, kind: str, place: int, what: str, stream_id: str, remedy: str) -> None:
         """An event is damaged: what follows from that is explained."""
-        self.add(kind, place, what, mend, stream_id)
+        self.add(kind, place, what, remedy, stream_id)
         self._explain(place)
 
     def missing(self, first: int, last: int, more: str = "") -> None:
@@ -101,7 +101,7 @@ class Report:
     def advise(self, store: Store) -> None:
         """Say what to do where the store is."""
         self.first = [
-            replace(each, mend=advised(each.mend, store.location.spans_hosts, each.kind)) for each in self.first
+            replace(each, remedy=advised(each.remedy, store.location.spans_hosts, each.kind)) for each in self.first
         ]
 
     def settle(self) -> None:

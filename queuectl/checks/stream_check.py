@@ -42,7 +42,7 @@ class Judge:
         if life.stream_id != self._stream:
             self._stream, self._version, self._position = life.stream_id, 0, 0
         if not isinstance(found, RecordedEvent):
-            report.damaged("unreadable", found.position, found.why, life.stream_id, found.mend)
+            report.damaged("unreadable", found.position, found.why, life.stream_id, found.remedy)
             return
         after, self._position = self._position, found.position
         version, self._version = self._version + 1, found.version

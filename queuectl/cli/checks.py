@@ -67,7 +67,7 @@ def _whole(report: Report) -> dict[str, Any]:
                 "stream_id": problem.stream_id,
                 "kind": problem.kind,
                 "what": problem.what,
-                "mend": problem.mend,
+                "remedy": problem.remedy,
             }
             for problem in report.first
         ],
@@ -82,8 +82,8 @@ def _tell(report: Report) -> None:
         print(clean(_line(problem), newlines=False))
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items()))
     print(f"damaged: {report.counts.total()} in all ({kinds})")
-    for mend in dict.fromkeys(problem.mend for problem in report.first):
-        say(f"what to do: {mend}")
+    for remedy in dict.fromkeys(problem.remedy for problem in report.first):
+        say(f"what to do: {remedy}")
 
 
 def _line(problem: Problem) -> str:
@@ -116,9 +116,9 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         print(to_json(findings))
     else:
         for finding in findings:
-            mend = f"  ->  {finding.mend}" if finding.mend else ""
+            remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
             level = colored(f"{finding.level:<8}", _COLORS[finding.level], session.color)
-            print(f"{level} {finding.about}: {clean(finding.what + mend, newlines=False)}")
+            print(f"{level} {finding.about}: {clean(finding.what + remedy, newlines=False)}")
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(DAMAGED)
 
@@ -136,8 +136,8 @@ def _examine(session: Session) -> list[Finding]:
         ):
             findings += doctors.queue(queue.store, reached)
     except StoreError as error:
-        mend = advised(RECOVER, is_postgres(session.url))
-        findings.append(Finding("queue", "problem", str(error), mend if "damaged" in str(error) else None))
+        remedy = advised(RECOVER, is_postgres(session.url))
+        findings.append(Finding("queue", "problem", str(error), remedy if "damaged" in str(error) else None))
     return findings
 
 

@@ -171,7 +171,7 @@ class Session:
         try:
             yield store
         except DamagedError as error:
-            error.mend = advised(error.mend, store.location.spans_hosts)
+            error.remedy = advised(error.remedy, store.location.spans_hosts)
             raise
         finally:
             store.close()

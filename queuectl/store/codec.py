@@ -52,7 +52,7 @@ class _UnknownError(ValueError):
 class NewerEventError(DamagedEventError):
     """A later version has written the event: for this one it is as if it were damaged."""
 
-    mend = "upgrade queuectl"
+    remedy = "upgrade queuectl"
 
     def __init__(self, position: int, stream_id: str, why: str) -> None:
         super().__init__(position, stream_id, why)

@@ -64,10 +64,10 @@ WAKING = frozenset({"enqueued", "requeued", "cancel_requested", "queue_resumed",
 
 RECOVER = "queuectl recover"
 RESTORE = "restore a backup of the server, or import what an archive holds into a new schema (docs/postgres.md)"
-"""What mends a damaged log: in a file, and on a server."""
+"""The remedies of a damaged log: in a file, and on a server."""
 
 ANEW = "move this machine's archive away (docs/postgres.md): the next change writes a new one"
-"""What mends a server's archive."""
+"""The remedy of a server's archive."""
 
 
 class VersionConflictError(Exception):
@@ -75,12 +75,12 @@ class VersionConflictError(Exception):
 
 
 class DamagedError(StoreError):
-    """The log, or what keeps it, is damaged. `mend` is what to do: a command, or a sentence where there is none."""
+    """The log, or what keeps it, is damaged. `remedy` is what to do: a command, or a sentence where there is none."""
 
-    mend = RECOVER
+    remedy = RECOVER
 
     def __str__(self) -> str:
-        advice = f"run `{self.mend}`" if self.mend.startswith("queuectl ") else self.mend
+        advice = f"run `{self.remedy}`" if self.remedy.startswith("queuectl ") else self.remedy
         return f"{super().__str__()}: {advice}"
 
 
@@ -352,8 +352,8 @@ class Store(Protocol):
         """Give the store back."""
 
 
-def advised(mend: str, spans_hosts: bool, about: str = "") -> str:
+def advised(remedy: str, spans_hosts: bool, about: str = "") -> str:
     """What to do where a store is: `recover` is for files."""
-    if mend != RECOVER or not spans_hosts:
-        return mend
+    if remedy != RECOVER or not spans_hosts:
+        return remedy
     return ANEW if about == "archive" else RESTORE

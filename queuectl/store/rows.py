@@ -55,12 +55,12 @@ class Standing(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """Something about the store's own health; `bad`: it slows the queue down, and `mend` is what helps."""
+    """Something about the store's own health; `bad`: it slows the queue down, and `remedy` is what helps."""
 
     about: str
     bad: bool
     what: str
-    mend: str | None = None
+    remedy: str | None = None
 
 
 class Count(Struct, frozen=True):

@@ -49,7 +49,7 @@ def test_no_queue_yet_is_nothing_wrong_and_none_is_made(queuectl):
 def test_a_networked_file_system(number, name):
     found = doctor.file_system("/mnt", number)
     assert (found.level, name in found.what) == ("problem", True)
-    assert "--db" in found.mend
+    assert "--db" in found.remedy
 
 
 def test_a_local_file_system(tmp_path):
@@ -62,7 +62,7 @@ def test_a_local_file_system(tmp_path):
 def test_a_sqlite_that_can_corrupt(monkeypatch, version):
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
     found = wrong([doctor.sqlite()])["SQLite"]
-    assert (found.level, version in found.what, found.mend) == ("problem", True, "pip install -U apsw")
+    assert (found.level, version in found.what, found.remedy) == ("problem", True, "pip install -U apsw")
 
 
 @pytest.mark.parametrize("name", ["data", "data/queue.db", "data/queue.db.archive"])
@@ -81,7 +81,7 @@ def test_files_that_others_can_write_to_are_found(queuectl, name):
 def test_a_file_of_someone_else(monkeypatch, small):
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(small).st_uid + 1)
     found = wrong(doctor.place(str(small)))["permissions"]
-    assert (found.level, found.mend.split()[0]) == ("problem", "sudo")
+    assert (found.level, found.remedy.split()[0]) == ("problem", "sudo")
 
 
 @pytest.mark.parametrize(("blocks", "level"), [(1, "problem"), (100_000, "warning"), (10_000_000, "ok")])
@@ -92,7 +92,7 @@ def test_free_disk(monkeypatch, small, blocks, level):
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
     [disk] = [each for each in doctor.place(str(small)) if each.about == "disk"]
     assert disk.level == level
-    assert ("queuectl purge" in (disk.mend or "")) == (level == "warning")
+    assert ("queuectl purge" in (disk.remedy or "")) == (level == "warning")
 
 
 def test_a_wal_that_has_grown(small):
@@ -143,7 +143,7 @@ def test_pages_that_were_wiped(large):
             file.seek((page - 1) * 4096)
             file.write(bytes(4096))
     found = asked(large)["database"]
-    assert (found.level, found.mend) == ("problem", "queuectl recover")
+    assert (found.level, found.remedy) == ("problem", "queuectl recover")
 
 
 def test_a_diverged_archive_is_found(tmp_path):
@@ -153,14 +153,14 @@ def test_a_diverged_archive_is_found(tmp_path):
         add(store, new("b"))
     wreck(path, "UPDATE events SET digest = zeroblob(32) WHERE position = 2")
     found = asked(path, archived=True)["archive"]
-    assert (found.level, found.mend) == ("problem", "queuectl recover")
+    assert (found.level, found.remedy) == ("problem", "queuectl recover")
 
 
 def test_events_that_are_set_aside(small):
     wreck(small, "UPDATE events SET actor = 'x' WHERE position IN (3, 8)")
     found = [each for each in _queue(small) if each.about == "quarantine"]
     assert [each.what.split(" is")[0] for each in found] == ["event 3 of one", "event 8 of three"]
-    assert {(each.level, each.mend) for each in found} == {("problem", "queuectl recover")}
+    assert {(each.level, each.remedy) for each in found} == {("problem", "queuectl recover")}
 
 
 def _queue(path: Path) -> list[Finding]:
@@ -174,7 +174,7 @@ def test_a_clock_that_is_behind_the_log(small):
         assert "clock" not in wrong(doctor.queue(store))
         clock.turn(store.log.head().recorded_at - clock.now() - 90 * SECOND)
         found = wrong(doctor.queue(store))["clock"]
-    assert (found.level, found.mend) == ("warning", None)
+    assert (found.level, found.remedy) == ("warning", None)
     assert "1m30s ahead of the clock" in found.what
 
 

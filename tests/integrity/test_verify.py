@@ -162,7 +162,7 @@ def test_heads_that_were_kept(small):
         assert report.counts == {}
         expect(store, report, [f"10:{head.digest.hex()}", f"12:{head.digest.hex()}"])
         assert damage(report) == [(10, "expected"), (12, "expected")]
-        assert {problem.mend for problem in report.first} == {COMPARE}
+        assert {problem.remedy for problem in report.first} == {COMPARE}
         assert "the log was cut or changed" in COMPARE
 
 

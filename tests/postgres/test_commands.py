@@ -189,13 +189,13 @@ def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypat
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT 1")
         sign = signs(store)["snapshots"]
-        assert (sign.bad, sign.mend) == (True, f"pg_terminate_backend({reader.info.backend_pid})")
+        assert (sign.bad, sign.remedy) == (True, f"pg_terminate_backend({reader.info.backend_pid})")
         assert first != reader.info.backend_pid
         add(store, *(new(f"job-{number}") for number in range(20)))
         store._run("UPDATE jobs SET attempts = 1")
         store._run("DELETE FROM jobs")
         eventually(lambda: signs(store)["dead rows"].bad, "dead rows are counted")
-        assert signs(store)["dead rows"].mend == f"VACUUM {url.rpartition('=')[2]}.jobs"
+        assert signs(store)["dead rows"].remedy == f"VACUUM {url.rpartition('=')[2]}.jobs"
 
 
 def test_a_writer_waits_for_a_lock(postgres, places, url, monkeypatch):

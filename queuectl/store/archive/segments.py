@@ -31,7 +31,7 @@ _TAIL = 64 * 1024
 class ArchiveError(StoreError):
     """The archive is damaged."""
 
-    mend = "queuectl recover"
+    remedy = "queuectl recover"
 
 
 class BesideError(ArchiveError):
@@ -42,8 +42,8 @@ class UnreachableError(ArchiveError):
     """The archive is a link to what is not there."""
 
     def __init__(self, folder: str) -> None:
-        self.mend = f"mount the disk of {os.path.realpath(folder)}, or remove {folder} to begin a new archive"
-        super().__init__(f"the archive at {os.path.realpath(folder)} cannot be reached: {self.mend}")
+        self.remedy = f"mount the disk of {os.path.realpath(folder)}, or remove {folder} to begin a new archive"
+        super().__init__(f"the archive at {os.path.realpath(folder)} cannot be reached: {self.remedy}")
 
 
 def folder_of(path: str) -> str:

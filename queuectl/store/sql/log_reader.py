@@ -106,16 +106,16 @@ class ExaminedLog(Lent):
         if previous is None:
             position, stream_id = row[:2]
             if position != self._base.position + 1:
-                return self._with_mend(DamagedEventError(position, stream_id, "the event before it is missing"))
+                return self._with_remedy(DamagedEventError(position, stream_id, "the event before it is missing"))
             previous = self._base.digest
         try:
             return codec.decode(row, previous)
         except DamagedEventError as error:
-            return self._examine_again(StoredEvent._make(row)) or self._with_mend(error)
+            return self._examine_again(StoredEvent._make(row)) or self._with_remedy(error)
 
-    def _with_mend(self, error: DamagedEventError) -> DamagedEventError:
-        """With what mends it here."""
-        error.mend = advised(error.mend, self.spans_hosts)
+    def _with_remedy(self, error: DamagedEventError) -> DamagedEventError:
+        """The error with the remedy for this kind of store."""
+        error.remedy = advised(error.remedy, self.spans_hosts)
         return error
 
     def _examine_again(self, row: StoredEvent) -> RecordedEvent | None:

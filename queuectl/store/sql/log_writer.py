@@ -68,7 +68,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
             self._base = Head(meta["base_position"], meta["base_digest"], 0)
         except KeyError as error:
             damage = DamagedError(f"{self.path} is damaged ({error} is missing)")
-            damage.mend = advised(damage.mend, self.spans_hosts)
+            damage.remedy = advised(damage.remedy, self.spans_hosts)
             raise damage from error
         self._keeper = None
         self._adopted = False
