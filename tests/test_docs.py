@@ -392,6 +392,7 @@ VARIES = [
     (r"(worker|by) [\w.-]+-\d+( \(pid \d+ on [\w.-]+\))?", r"\1 WORKER"),
     (r"(line|pid) \d+", r"\1 N"),
     (r" +\d+ Killed", " N Killed"),
+    (r"(?<= )/\S+/data/queue.db", "PATH"),
     (r"\d+ events|(\(1-|head )\d+", "SO MANY"),
 ]
 """What differs from run to run, and what is compared in its place."""
