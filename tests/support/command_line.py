@@ -190,6 +190,7 @@ class Queuectl:
 def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a queue, read without `queuectl`."""
     connection = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(10_000)
     try:
         return connection.execute(sql).fetchall()
     finally:
