@@ -74,6 +74,7 @@ def test_the_defaults():
         ("jitter", False, "off"),
         ("timeout", None, "none"),
         ("umask", None, "caller"),
+        ("max-machine-losses", 3, "3"),
         ("lease", 30 * SECOND, "30s"),
         ("grace", 10 * SECOND, "10s"),
         ("max-output", 10 << 20, "10MiB"),
