@@ -5,6 +5,7 @@ Commands, output and errors of jobs are written by anyone; nothing of theirs may
 
 import re
 import shutil
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
@@ -21,7 +22,9 @@ STATE_COLORS = {
 _COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "gray": 90}
 
 LEAST = 12
-"""What a long column keeps on a narrow terminal, in characters."""
+"""The smallest width that a long column is cut to, in columns of the terminal."""
+CODE_POINTS = 8
+"""How many code points we show in a column of the terminal: an emoji of two columns may consist of a dozen."""
 GAP = 2
 """Between two columns; tabulate also makes every column so much wider than its heading."""
 
@@ -83,7 +86,7 @@ def table(
 ) -> str:
     """The rows under upper-case headings: numbers to the right, `-` for None, one line a row.
 
-    `limits` holds the greatest width in characters of a column's cells; with `color` states are coloured.
+    `limits` holds the greatest display width of a column's cells; with `color` states are coloured.
     """
     from tabulate import tabulate
 
@@ -120,7 +123,8 @@ def fitted(
 
 
 def _width(rows: Sequence[Mapping[str, object]], column: str, limit: int | None) -> int:
-    return max([len(_heading(column)) + GAP, *(len(_cell(column, row.get(column), limit, False)) for row in rows)])
+    cells = (display_width(_cell(column, row.get(column), limit, False)) for row in rows)
+    return max([len(_heading(column)) + GAP, *cells])
 
 
 def _total(widths: Collection[int]) -> int:
@@ -135,9 +139,27 @@ def _cell(column: str, value: object, limit: int | None, color: bool) -> str:
     if value is None:
         return "-"
     text = clean(("no", "yes")[value] if isinstance(value, bool) else str(value), newlines=False)
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
+    if limit is not None:
+        text = cut(text, limit)
     return colored(text, STATE_COLORS.get(text), color and column == "state")
+
+
+def display_width(text: str) -> int:
+    """How many columns of the terminal a line of clean text takes: two for a CJK character and most emoji."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth
+
+    return wcswidth(text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, or as much of it as fits in that many columns with an ellipsis at its end."""
+    part = text[: width * CODE_POINTS + 1]
+    if len(part) == len(text) and display_width(text) <= width:
+        return text
+    fits = bisect_right(range(len(part) + 1), width - 1, key=lambda end: display_width(part[:end])) - 1
+    return part[:fits] + "…"
 
 
 def _numeric(rows: Sequence[Mapping[str, object]], column: str) -> bool:
@@ -189,5 +211,5 @@ def color_enabled(choice: Literal["auto", "always", "never"], stream: TextIO, en
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """How many characters a line of the terminal has; None where nothing is to be cut, as in a pipe."""
+    """How many columns the terminal has; None where nothing is to be cut, as in a pipe."""
     return shutil.get_terminal_size((0, 0)).columns or None if stream.isatty() else None

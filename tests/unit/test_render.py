@@ -8,12 +8,15 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from wcwidth import wcswidth
 
 from queuectl.render.terminal import (
     STATE_COLORS,
     clean,
     color_enabled,
     colored,
+    cut,
+    display_width,
     fitted,
     table,
     terminal_width,
@@ -171,6 +174,35 @@ def test_of_the_long_columns_the_longest_is_cut_first():
 def test_a_table_with_nothing_more_to_cut_stays_wider():
     columns, limits = fitted(WIDE, ["id", "n", "command", "last_error"], LIMITS, ["n"], 10)
     assert (columns, limits) == (["id", "command", "last_error"], {"command": 12, "last_error": 12})
+
+
+MIXED = [
+    {"id": "a", "command": "echo hello", "tries": 1},
+    {"id": "b", "command": "echo 日本語のとても長いコマンド名" * 4, "tries": 2},
+    {"id": "c", "command": "echo 🎉🚀👩‍💻❤️ done " * 9, "tries": 3},
+    {"id": "d", "command": "echo cafe\u0301 " * 12, "tries": 4},
+]
+
+
+@pytest.mark.parametrize("width", [None, 80, 31])
+def test_columns_line_up_by_display_width_whatever_the_script(width):
+    columns, limits = fitted(MIXED, ["id", "command", "tries"], {"command": 70}, [], width)
+    lines = table(MIXED, columns, limits=limits).splitlines()
+    assert {wcswidth(line) for line in lines} == {wcswidth(lines[0])}
+    assert [line[-1] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert width is None or wcswidth(lines[0]) <= width
+    assert ("…" in "".join(lines)) is (width is not None)
+
+
+@given(st.text(st.sampled_from("a日🎉\u0301\u200d\ufe0f👩💻")), st.integers(1, 20))
+def test_cut_text_fits_and_begins_the_text(text, width):
+    shown = cut(text, width)
+    assert display_width(shown) <= width
+    assert shown == text if display_width(text) <= width else text.startswith(shown.removesuffix("…"))
+
+
+def test_a_character_with_endless_accents_is_cut_too():
+    assert len(cut("e" + "\u0301" * 100_000, 10)) < 100
 
 
 def test_where_there_is_no_terminal_nothing_is_cut():
