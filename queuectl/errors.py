@@ -1,8 +1,8 @@
-"""Every error a user can meet: the message is one line that says what to do, each kind has its exit code."""
+"""Errors shown to users. Each message is one line that says what to do; each class has its own exit code."""
 
 
 class QueuectlError(Exception):
-    """It failed."""
+    """The command failed."""
 
     exit_code = 1
 
@@ -15,7 +15,7 @@ class OutputError(QueuectlError):
 
 
 class UsageError(QueuectlError):
-    """The command line, a file or a value is not what this command takes."""
+    """The command line, a file or a value is invalid."""
 
     exit_code = 2
 
@@ -39,7 +39,7 @@ class StoreError(QueuectlError):
 
 
 class StoreBusyError(StoreError):
-    """The store is locked by another process for longer than the busy timeout; try again."""
+    """Another process locked the store for longer than the busy timeout; try again."""
 
 
 class NotArchivedError(StoreError):

@@ -13,10 +13,10 @@ class Clock(Protocol):
     """Two clocks, both in microseconds."""
 
     def now(self) -> int:
-        """The wall clock, since the epoch, UTC. It can be set: for due times and for display."""
+        """The wall clock, since the epoch, UTC. It can be set; use it for due times and for display."""
 
     def monotonic(self) -> int:
-        """A clock that is never set, the same for every process of this boot: for leases and timeouts."""
+        """A clock that is never set and is the same for every process of this boot; use it for leases and timeouts."""
 
 
 class SystemClock:
@@ -32,11 +32,11 @@ class SystemClock:
 
 
 SET_BACK = 1_000_000
-"""By how much the wall clock has to lose on the monotonic one to count as set back: time servers slow it a little."""
+"""The wall clock counts as set back when it loses this much on the monotonic one; time servers slow it a little."""
 
 
 class LogClock:
-    """The two times of a log: that of its events, which never goes back, and the wall clock, which can be set back."""
+    """The two clocks of a log: the time of its events never goes back, the wall clock can be set back."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class LogClock:
         self._behind_since: int | None = None
 
     def wall(self) -> int:
-        """The wall clock: what is due is due by it."""
+        """The wall clock, which decides whether a job is due."""
         return self._clock.now()
 
     def now(self, last_recorded: int) -> int:
@@ -52,7 +52,7 @@ class LogClock:
         return max(self._clock.now(), last_recorded)
 
     def behind_for(self, last_recorded: int) -> int | None:
-        """How long the wall clock has been seen to be behind the log, since it was last set back; None: it is not."""
+        """How long the wall clock has been behind the log since it was last set back; None if it is not behind."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         if now >= last_recorded:
             self._behind_since = None
@@ -75,7 +75,7 @@ def boot_id() -> str:
 
 @cache
 def caller_umask() -> int:
-    """The umask that this process was started with. From the first call on its own files are private (0600)."""
+    """The umask that this process was started with. The first call makes files of this process private (0600)."""
     return os.umask(0o077)
 
 
@@ -95,7 +95,7 @@ class AscendingNumbers:
         """The number for the moment `now` (microseconds)."""
         fresh = now // 1000 << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 6
         with self._lock:
-            if self._process != os.getpid():  # a forked child goes its own way
+            if self._process != os.getpid():  # a forked child must not repeat its parent's numbers
                 self._last, self._process = 0, os.getpid()
             if fresh >> _RANDOM_BITS <= self._last >> _RANDOM_BITS:
                 fresh = self._last + 1 + int.from_bytes(os.urandom(4), "big")

@@ -9,7 +9,7 @@ from queuectl.cli.options import Json
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.maintenance import recover as recovery
-from queuectl.maintenance.old_files import room_taken
+from queuectl.maintenance.old_files import copies_and_size
 from queuectl.render.terminal import to_json
 from queuectl.store import file_of, is_postgres
 from queuectl.units import counted, format_size
@@ -72,7 +72,7 @@ def _tell(report: recovery.Report) -> None:
 
 def _tell_of_room(path: str) -> None:
     """None of the copies is ever removed by us: it may be all that is left of an event."""
-    copies, size = room_taken(path)
+    copies, size = copies_and_size(path)
     if copies > 1:
         what = f"{copies} copies of old files take {format_size(size)}"
         say(f"{what}: remove those of {path}.damaged-* that you can do without")

@@ -1,1 +1,1 @@
-"""The pure rules: no clock, no chance, no I/O, no store."""
+"""The pure rules: they use no clock, no random numbers, no I/O and no store."""

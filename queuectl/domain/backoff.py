@@ -1,4 +1,4 @@
-"""The wait before a retry: `min(base ** attempts, cap)`, and jitter as a given random factor."""
+"""The wait before a retry: `min(base ** attempts, cap)`, times a random factor (jitter) that the caller passes."""
 
 from math import inf
 
@@ -8,13 +8,13 @@ SECOND = 1_000_000  # not from `units`, which reads time zones: the domain is pu
 
 
 def wait(spec: Enqueued, attempts: int, jitter: float | None = None) -> int:
-    """Microseconds to wait after `attempts` finished attempts; `jitter` in [0, 1) scales it (full jitter)."""
+    """Microseconds to wait after `attempts` finished attempts; `jitter` in [0, 1) scales the wait (full jitter)."""
     full = round(min(_power(spec, attempts) * SECOND, spec.backoff_cap))
     return full if jitter is None else round(full * jitter)
 
 
 def explain(spec: Enqueued, attempts: int, jitter: float | None = None) -> str:
-    """The arithmetic as a person checks it: `2^2 = 4 s`, with the cap and the jitter where they bite."""
+    """The calculation as text, such as `2^2 = 4 s`, with the cap and the jitter where they apply."""
     text = f"{plain(spec.backoff_base)}^{attempts}"
     if _power(spec, attempts) * SECOND > spec.backoff_cap:
         text = f"min({text}, {plain(spec.backoff_cap / SECOND)})"

@@ -1,6 +1,6 @@
 """Commands and `decide`: the one pure rule (command, job, now) -> events, or a refusal.
 
-Every move is validated by the machine. An empty list means that what was asked is already so.
+The state machine validates every move. An empty list means that there is nothing to do: the job is already as asked.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Enqueue(Command, frozen=True):
 
 
 class Claimant(Struct, frozen=True):
-    """The process that claims a job, and its lease in microseconds. `uid`: the user of its jobs, where that matters."""
+    """The process that claims a job, and its lease in microseconds. `uid` is the user that its jobs run as."""
 
     worker: str
     host: str
@@ -78,7 +78,7 @@ class Claim(Command, frozen=True):
 
 
 class Exit(Struct, frozen=True):
-    """How a run ended: no cause means exit code 0. `duration` is microseconds; tails are the last 4 KiB.
+    """How a run ended. No cause means exit code 0. `duration` is microseconds; outputs are the last 4 KiB.
 
     `left_behind`: how many background processes of the run were ended with it.
     """
@@ -91,7 +91,7 @@ class Exit(Struct, frozen=True):
 
 
 class Report(Command, frozen=True):
-    """The result of a run; `jitter` is a random number in [0, 1) for the wait, should the job want one."""
+    """The result of a run; `jitter` is a random number in [0, 1) for the wait, used if the job has jitter."""
 
     run: int
     exit: Exit
@@ -99,7 +99,7 @@ class Report(Command, frozen=True):
 
 
 class Release(Command, frozen=True):
-    """A stopping worker gives the run back."""
+    """A worker puts the job back in the queue without using up an attempt."""
 
     run: int
     reason: str
@@ -174,7 +174,7 @@ def _report(command: Report, job: Job, now: int) -> list[e.Event]:
     run, result = command.run, command.exit
     if _stale(job, run):
         if isinstance(result.cause, e.LostWorker):
-            return []  # another worker has freed it: nobody's result was lost
+            return []  # another worker has already freed the job, so no result was lost
         return [e.ResultRejected(run=run, outcome=_outcome(result), duration=result.duration)]
     if result.cause is None:
         _check(job, "complete")
@@ -251,11 +251,11 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
 
 
 _VERBS = {"cancel": "cancel", "requeue": "retry", "purge": "purge"}
-"""What people call the moves that are theirs to make."""
+"""The moves that users can make, by the name of the command."""
 
 
 def _check(job: Job, trigger: str) -> None:
-    """Refuse a move that the machine does not know from the job's state."""
+    """Raise RefusedError if the move is not allowed from the job's state."""
     if target(job.state, trigger) is None:
         choices = ", ".join(_VERBS[each] for each in allowed(job.state) if each in _VERBS)
         what = _VERBS.get(trigger, trigger)

@@ -90,7 +90,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 
 
 class Enqueued(Event, tag="enqueued", frozen=True):
-    """A job was added: what to run and every promise made to it, resolved at that moment."""
+    """A job was added: its command and all its settings, as resolved at that moment."""
 
     command: str
     queue: str
@@ -112,7 +112,7 @@ class Enqueued(Event, tag="enqueued", frozen=True):
 
 
 class Claimed(Event, tag="claimed", frozen=True):
-    """A worker took the job. The claimant's identity says, after the loss of all else, whether it lives."""
+    """A worker took the job. The claimant's identity is enough to check, without any table, whether it is alive."""
 
     run: int
     worker: str
@@ -238,7 +238,7 @@ class WorkerStarted(Event, tag="worker_started", frozen=True):
 
 
 class WorkerStopped(Event, tag="worker_stopped", frozen=True):
-    """A worker ended in good order."""
+    """A worker exited normally."""
 
     jobs: int = 0
 
@@ -278,7 +278,7 @@ def type_of(event: Event | type[Event]) -> str:
 
 
 class RecordedEvent(Struct, frozen=True):
-    """An event in the log, with its place. `recorded_at` is microseconds since the epoch, UTC."""
+    """An event in the log, with its position. `recorded_at` is microseconds since the epoch, UTC."""
 
     position: int
     stream_id: str

@@ -1,4 +1,4 @@
-"""A job as its events make it: `evolve` folds one event in, and never refuses, because events are facts."""
+"""A job, computed from its events. `evolve` applies one event and never refuses it, because events are facts."""
 
 from collections.abc import Callable, Iterable
 from signal import Signals
@@ -15,13 +15,13 @@ __all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold", "is_due"]
 
 
 class Job(Struct, frozen=True):
-    """The folded aggregate. Moments are microseconds since the epoch, UTC; `due_at` is set only while pending.
+    """A job's current state. Times are microseconds since the epoch, UTC; `due_at` is set only while pending.
 
-    `due_at` is a moment of the wall clock. `waits_from` is the wall clock that its wait counts from, None when the
-    moment itself was given (`--at`). All other moments are of the log's clock, which never goes back.
+    `due_at` is on the wall clock. `waits_from` is the wall clock time at which its wait began, None when the due time
+    itself was given (`--at`). All other times are on the log's clock, which never goes back.
     `machine_losses` counts the runs in a row, up to the last one, that were lost with their machine.
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
-    `position` is that of the enqueueing, `spec` what was promised then.
+    `position` is that of its `enqueued` event, `spec` the settings recorded there.
     """
 
     id: str
@@ -67,9 +67,8 @@ def evolve(job: Job | None, record: e.RecordedEvent) -> Job | None:
 def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
     """Whether a pending job may be claimed at `now`, on the wall clock.
 
-    `behind_for` says how long the wall clock has been seen to be behind the log, None when it is not. A wait that
-    counts from a moment that is still to come was recorded by a clock that was ahead: it is over when it is not longer
-    than that.
+    `behind_for` is how long the wall clock has been behind the log, None when it is not. If the wait begins in the
+    future, the clock that recorded it was ahead: the wait is over once the clock has been behind for that long.
     """
     if job.due_at is None or job.due_at <= now or behind_for is None:
         return job.due_at is not None and job.due_at <= now
@@ -79,8 +78,8 @@ def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
 def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
     now, since = record.recorded_at, None if spec.at is not None else record.clock
     due_at = spec.at if since is None else since + spec.delay
-    promised = spec if spec.clock is None else replace(spec, clock=None)
-    return Job(record.stream_id, promised, record.position, now, now, record.version, due_at=due_at, waits_from=since)
+    stored = spec if spec.clock is None else replace(spec, clock=None)
+    return Job(record.stream_id, stored, record.position, now, now, record.version, due_at=due_at, waits_from=since)
 
 
 def _claimed(job: Job, event: e.Claimed, version: int, now: int) -> Job:
@@ -97,7 +96,7 @@ def _claimed(job: Job, event: e.Claimed, version: int, now: int) -> Job:
 
 
 def _completed(job: Job, event: e.Completed, version: int, now: int) -> Job:
-    # Every job passes here when the tables are derived again: one call of `replace`, and no dictionary to merge.
+    # A rebuild calls this for every job, so it calls `replace` once and merges no dictionaries.
     return replace(
         job,
         version=version,
@@ -171,7 +170,7 @@ _EVOLVE: dict[type[e.Event], Callable[[Job, Any, int, int], Job]] = dict.fromkey
 
 _Changes = dict[str, Any]
 
-# What every move out of `processing` clears.
+# Fields that every move out of `processing` clears.
 _UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
 
 
@@ -201,7 +200,7 @@ def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
 
 
 def exit_code_of(cause: e.Cause) -> int | None:
-    """The code that `wait` exits with after this failure, as shells count it; None for a lost worker."""
+    """The exit code of `wait` after this failure, by the shell's convention; None for a lost worker."""
     match cause:
         case e.Exited(code):
             return code
@@ -215,7 +214,7 @@ def exit_code_of(cause: e.Cause) -> int | None:
 
 
 def explain_cause(cause: e.Cause, stderr: str = "") -> str:
-    """One line on why an attempt failed, ending in the last line of what the command said on stderr."""
+    """One line on why an attempt failed, with the last line of the command's stderr."""
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
     said = f": {last[:200]}" if last else ""
     match cause:

@@ -1,7 +1,7 @@
-"""The states of a job and the moves between them: the only file with this table.
+"""The states of a job and the moves between them. No other file of the program has this table but the audit's.
 
-`Move` rows are data; `target` asks a `transitions` machine built from them whether a trigger is legal
-from a state. `evolve` takes a move's target straight from the row, because an event already happened.
+`Move` rows are data. `target` asks a `transitions` machine built from them whether a trigger is legal from a state.
+`evolve` reads a move's target from the row without asking, because an event has already happened.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ __all__ = ["ALIASES", "FINISHED", "LIVE", "MOVES", "Move", "State", "allowed", "
 
 
 class State(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -53,7 +53,7 @@ _BY_EVENT = {move.event: move for move in MOVES}
 
 @cache
 def build() -> Any:
-    """The `transitions` machine of the moves, without a model of its own.
+    """The `transitions` machine of the moves, without a model.
 
     `auto_transitions` is off: with the default, `to_done()` would take a pending job straight to done.
     """

@@ -6,17 +6,17 @@ MAX_ID = 128
 _WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
 SETTINGS_STREAM = "$settings"
 PAUSE_ALL = "*"
-"""The name of the pause that covers every queue; no queue can be called so."""
+"""The name of the pause that covers every queue; `*` is not a valid queue name."""
 
 
 def is_id(text: str) -> bool:
     """Whether a job, queue or worker may have this name: [A-Za-z0-9][A-Za-z0-9._-]{0,127}."""
-    plain = text.translate(_WITHOUT_MARKS)  # a pattern would have to be compiled at every start
+    plain = text.translate(_WITHOUT_MARKS)  # not a regular expression: compiling it would slow down every start
     return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
 
 
 def is_stream(stream_id: str) -> bool:
-    """Whether a stream may have this name: a job's id, or `$` and what follows."""
+    """Whether a stream may have this name: a job's id, or `$` and printable text."""
     return is_id(stream_id) or (stream_id.startswith("$") and stream_id.isprintable())
 
 

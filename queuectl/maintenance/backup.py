@@ -1,4 +1,4 @@
-"""Backups: a copy of the whole queue, checked before it gets its name."""
+"""Backups: a copy of the whole queue, which is checked before it gets its final name."""
 
 import os
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def back_up(store: Store, path: str, opened: Callable[[str], Store], progress: P
         raise UsageError(f"cannot write {path}: {why}") from error
     finally:
         for name in (part, f"{part}-wal", f"{part}-shm", f"{part}-journal"):
-            with suppress(OSError):  # on a read-only disk this fails too, and would hide why
+            with suppress(OSError):  # fails on a read-only disk and would hide the first error
                 os.unlink(name)
     return head
 

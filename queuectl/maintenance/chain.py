@@ -1,4 +1,4 @@
-"""The chain of digests across rows: each row is checked to follow from the one before it."""
+"""Checks the chain of digests: each row must follow from the one before it."""
 
 from collections.abc import Callable, Iterable, Iterator
 

@@ -52,7 +52,7 @@ def writing(path: str, stdout: IO[bytes]) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # on a read-only disk this fails too, and would hide why
+        with suppress(OSError):  # fails on a read-only disk and would hide the first error
             os.unlink(part)
 
 

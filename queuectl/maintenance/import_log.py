@@ -1,6 +1,6 @@
-"""Imports: an exported log into an empty queue, or as events for whoever reads it.
+"""Imports an exported log into an empty queue, or reads its events without a queue.
 
-Nothing is taken whose digest does not follow from the event before it.
+An event is accepted only if its digest follows from the event before it.
 """
 
 import os
@@ -40,13 +40,13 @@ def import_log(
         if store.log.head().position > store.log.base.position:
             raise RefusedError("the queue is not empty: import into a new one (--db PATH)")
         try:
-            return _take(store, enumerate(file, 1), progress)
+            return _import_lines(store, enumerate(file, 1), progress)
         except BaseException:
             give_up()
             raise
 
 
-def _take(store: Store, lines: Iterator[tuple[int, bytes]], progress: Progress) -> Head:
+def _import_lines(store: Store, lines: Iterator[tuple[int, bytes]], progress: Progress) -> Head:
     header = _header(lines)
     store.writer.adopt(header.log_id, header.base)
     try:
@@ -57,7 +57,7 @@ def _take(store: Store, lines: Iterator[tuple[int, bytes]], progress: Progress) 
 
 
 def new_file_remover(url: str) -> Callable[[], None]:
-    """A function that removes the queue file that a failed import has made; it leaves a file that was there before."""
+    """A function that removes the queue file made by a failed import; it leaves a file that existed before."""
     if is_postgres(url) or os.path.lexists(path := file_of(url)):
         return lambda: None
     folder = os.path.dirname(path)
@@ -76,7 +76,7 @@ def new_file_remover(url: str) -> Callable[[], None]:
 
 def _header(lines: Iterator[tuple[int, bytes]]) -> Header:
     header = _header_at(*next(lines, (1, b"")))
-    if not is_id(header.log_id):  # folders of the archive are named after it
+    if not is_id(header.log_id):  # the archive's folders are named after it
         raise UsageError(f"line 1: {quoted(header.log_id)} is not a log id")
     return header
 

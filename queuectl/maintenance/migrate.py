@@ -25,19 +25,19 @@ def migrate(
     progress: Progress,
     give_up: Callable[[], None] = lambda: None,
 ) -> Head:
-    """Carry the log over and close the source, which says from then on that it has moved to `place`; the head of both.
+    """Copy the log to the target and close the source, which then points to `place`. Returns the head of both.
 
-    `opened` opens the target; `give_up` is called when nothing could be carried over, before anyone can use it.
-    Raises RefusedError when the source has workers or running jobs, or the target is closed or has events of its own,
-    DamagedEventError when the log is damaged, StoreError when the tables that come of it differ from the log's.
+    `opened` opens the target; `give_up` is called when the copy fails, while the target is still locked.
+    Raises RefusedError when the source has workers or running jobs, or the target is closed or has other events,
+    DamagedEventError when the log is damaged, StoreError when the target's log or tables differ from the source's.
     """
     with source.writer.transaction():
-        source.writer.take_long()  # while the other end checks its tables and copies its archive
+        source.writer.take_long()  # the lock is kept while the target checks its tables and copies its archive
         _refuse_in_use(source)
         with closing(opened()) as target:
             _refuse_closed(target, place)
             with _locked(target):
-                if not _is_there(source, target):
+                if not _is_migrated(source, target):
                     _replay(source, target, progress, give_up)
         source.writer.move_to(place)
         return source.log.head()
@@ -45,63 +45,65 @@ def migrate(
 
 @contextmanager
 def _locked(target: Store) -> Iterator[None]:
-    """Its lock cannot be had when it is the source, which has all that is to be carried over and would be closed."""
+    """Lock the target. That fails when target and source are the same queue, which must not be closed."""
     with ExitStack() as held:
         try:
             held.enter_context(target.writer.transaction())
         except StoreBusyError as error:
-            raise StoreBusyError(f"{error}; or it is this very queue by another name") from error
+            raise StoreBusyError(f"{error}; or this is the same queue under another name") from error
         yield
 
 
 def _refuse_in_use(source: Store) -> None:
-    alive = [row.name for row in source.workers.rows() if _lives(row, source)]
+    alive = [row.name for row in source.workers.rows() if _is_alive(row, source)]
     if alive:
         raise RefusedError(f"{', '.join(alive)} may still run jobs: stop the workers first (`queuectl worker stop`)")
     if held := [job_id for job_id, _ in source.tables.processing()]:
         what = held[0] if len(held) == 1 else f"{len(held)} jobs"
-        raise RefusedError(f"{what} may still run, its worker was lost: `queuectl pause`, then `queuectl run --drain`")
+        raise RefusedError(
+            f"{what} may still be running (worker lost). First run: queuectl pause && queuectl run --drain"
+        )
 
 
-def _lives(row: WorkerRow, source: Store) -> bool:
+def _is_alive(row: WorkerRow, source: Store) -> bool:
     alive = process.alive(row, source.location.spans_hosts)
     return source.log.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
 
 
 def _refuse_closed(target: Store, place: str) -> None:
-    """Before the source is closed: of two places that name each other, neither could be written to again."""
+    """Refuse a closed target: if two queues pointed to each other, neither could be written to again."""
     if (elsewhere := target.location.moved_to) is not None:
         raise RefusedError(f"{place} was closed when the queue moved to {elsewhere}: choose another place")
 
 
-def _is_there(source: Store, target: Store) -> bool:
-    """Whether all of it has been carried over before. Raises RefusedError when the target has anything else."""
+def _is_migrated(source: Store, target: Store) -> bool:
+    """Whether the target already has the whole log. Raises RefusedError when it has any other events."""
     there = target.log.head()
     if there.position == target.log.base.position:
         return False
     if target.log.log_id == source.log.log_id and there.digest == source.log.head().digest:
         return True
-    raise RefusedError("there is a queue with events already: choose another place, or an empty one")
+    raise RefusedError("the target already has events: choose another one, or an empty one")
 
 
 def _replay(source: Store, target: Store, progress: Progress, give_up: Callable[[], None]) -> None:
     try:
-        _carry_over(source, target, progress)
+        _append_all(source, target, progress)
     except BaseException:
         give_up()
         raise
 
 
-def _carry_over(source: Store, target: Store, progress: Progress) -> None:
+def _append_all(source: Store, target: Store, progress: Progress) -> None:
     target.writer.adopt(source.log.log_id, source.log.base)
-    target.writer.append_stored(_told(chained(source.log.stored(), source.log.base), progress))
+    target.writer.append_stored(_counted(chained(source.log.stored(), source.log.base), progress))
     if target.log.head().digest != source.log.head().digest:
-        raise StoreError("what came over is not the same log: nothing was changed")
+        raise StoreError("the copied log differs from the source: nothing was changed")
     if target.upkeep.compare().total:
-        raise StoreError("the tables that came over are not the log's: nothing was changed")
+        raise StoreError("the copied tables do not match the log: nothing was changed")
 
 
-def _told(rows: Iterable[StoredEvent], progress: Progress) -> Iterator[StoredEvent]:
+def _counted(rows: Iterable[StoredEvent], progress: Progress) -> Iterator[StoredEvent]:
     for row in rows:
         progress(row.position)
         yield row

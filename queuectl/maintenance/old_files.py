@@ -1,6 +1,6 @@
-"""The files of a database that is to be rebuilt: locked against all other users, and copied aside.
+"""Locks the files of a damaged database against all other users, and saves a copy of them.
 
-Read with `open()`, which is for databases that no connection of this process has open: see store/sqlite/connection.py.
+It uses `open()`, which is safe only when this process has no connection to the database (store/sqlite/connection.py).
 """
 
 import fcntl
@@ -15,27 +15,27 @@ from hashlib import sha256
 from queuectl.errors import StoreError
 from queuectl.store.archive.folder_lock import sync_path
 
-__all__ = ["SUFFIXES", "copied_aside", "kept_alone", "room_taken"]
+__all__ = ["SUFFIXES", "copies_and_size", "locked_exclusively", "saved_copy"]
 
 SUFFIXES = ("", "-wal", "-shm", ".recovered")
 _NAME = re.compile("[0-9a-f]{12}")
 
 _FLOCK = struct.Struct("hhqqi4x")
 _LOCKED_FROM, _LOCKED = 1 << 30, 512
-"""The bytes that SQLite locks: all who use a database share some of them for as long as they do."""
+"""The bytes that SQLite locks: each process that has the database open holds a shared lock on some of them."""
 
 
 @contextmanager
-def kept_alone(path: str) -> Iterator[None]:
+def locked_exclusively(path: str) -> Iterator[None]:
     """Lock the database exclusively. Raises StoreError naming current users; later openers wait and get the new file.
 
-    On systems without open file description locks, users may go unnoticed.
+    On systems without open file description locks, some users may not be noticed.
     """
     if names := _users(path):
         raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`queuectl worker stop`)")
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError):  # nor can anybody else write to it
+    except (FileNotFoundError, PermissionError):  # there is no file, or we may not write to it: nothing to lock
         yield
         return
     try:
@@ -73,7 +73,7 @@ def _open_files(pid: str) -> set[tuple[int, int]]:
     try:
         found = [_stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
-        return set()  # it has ended, or it is someone else's
+        return set()  # the process has ended, or belongs to another user
     return {(each.st_dev, each.st_ino) for each in found if each}
 
 
@@ -86,7 +86,7 @@ def _name(pid: str) -> str:
 
 
 @contextmanager
-def copied_aside(path: str) -> Iterator[str | None]:
+def saved_copy(path: str) -> Iterator[str | None]:
     """A folder with a copy of the database's files, named after their content; None when there are no files.
 
     The same content is stored once. When the block raises StoreError, a copy that was new is removed.
@@ -98,7 +98,7 @@ def copied_aside(path: str) -> Iterator[str | None]:
         _copy(names, folder)
     try:
         yield folder
-    except StoreError:  # nothing was found to recover, or not by this version
+    except StoreError:  # nothing to recover, or not with this version of queuectl
         if folder is not None and is_new:
             shutil.rmtree(folder)
         raise
@@ -113,7 +113,7 @@ def _copy(names: Sequence[str], folder: str) -> None:
             shutil.copy2(name, part)
             sync_path(os.path.join(part, os.path.basename(name)))
     except OSError:
-        shutil.rmtree(part)  # a full disk needs the room
+        shutil.rmtree(part)  # free the space again: the disk may be full
         raise
     os.rename(part, folder)
 
@@ -128,7 +128,7 @@ def _digest(names: Sequence[str]) -> str:
     return total.hexdigest()[:12]
 
 
-def room_taken(path: str) -> tuple[int, int]:
+def copies_and_size(path: str) -> tuple[int, int]:
     """How many copies of the database's files there are, and the bytes in them."""
     place, name = os.path.split(f"{path}.damaged-")
     found = [each for each in os.scandir(place) if each.name.startswith(name) and each.is_dir(follow_symlinks=False)]

@@ -1,6 +1,6 @@
 """`recover`: rebuilds a damaged or deleted database from what is left of it and from its archive.
 
-The old files are copied aside first and never removed. Nobody else can open the database meanwhile.
+The old files are copied first, and the copy is never removed. No other process can open the database meanwhile.
 """
 
 import os
@@ -14,9 +14,9 @@ from msgspec import Struct
 from queuectl.errors import StoreError
 from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.chain import Progress, chained
-from queuectl.maintenance.old_files import copied_aside, kept_alone
-from queuectl.maintenance.salvage import ARCHIVE, DATABASE, Lines, Piece, Remains
-from queuectl.maintenance.sqlite_pages import Carved
+from queuectl.maintenance.old_files import locked_exclusively, saved_copy
+from queuectl.maintenance.salvage import ARCHIVE, DATABASE, ArchiveLines, Link, Sources
+from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.runtime import Clock
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Archive, Keeping
@@ -30,11 +30,11 @@ from queuectl.store.sqlite.ownership import foreign
 __all__ = ["NothingToRecoverError", "Ranges", "Report", "recover"]
 
 Ranges = list[tuple[int, int]]
-"""Positions: the first and the last of each run."""
+"""The first and last position of each unbroken range of events."""
 
 
 class NothingToRecoverError(StoreError):
-    """Database and archive are sound."""
+    """Database and archive are not damaged."""
 
     exit_code = 0
 
@@ -68,47 +68,47 @@ def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, forc
         raise StoreError(refusal)
     refuse_strange(path)
     check_reachable(folder_of(path))
-    with kept_alone(path):
-        with copied_aside(path) as aside:
-            remains = _remains(path, aside)
-            chain = _longest(remains, path)
-            if not force and aside is not None and _is_all_in_database(remains, chain):
-                _refuse_sound(path, aside, clock, keeping, _end(remains, chain))
-        with _made_anew(path, clock, remains, chain, progress) as made:
-            _swap(made, path)
-    foreign_archive = _put_away(folder_of(path)) if remains.foreign else None
-    damaged_archive = _bring_in_step(path, clock, keeping)
-    return _report(remains, chain, aside, foreign_archive or damaged_archive)
+    with locked_exclusively(path):
+        with saved_copy(path) as aside:
+            sources = _sources(path, aside)
+            chain = _longest(sources, path)
+            if not force and aside is not None and _is_all_in_database(sources, chain):
+                _refuse_sound(path, aside, clock, keeping, _end(sources, chain))
+        with _rebuilt(path, clock, sources, chain, progress) as rebuilt:
+            _swap(rebuilt, path)
+    foreign_archive = _rename_foreign(folder_of(path)) if sources.foreign else None
+    damaged_archive = _update_archive(path, clock, keeping)
+    return _report(sources, chain, aside, foreign_archive or damaged_archive)
 
 
-def _remains(path: str, aside: str | None) -> Remains:
+def _sources(path: str, aside: str | None) -> Sources:
     old = os.path.join(aside, os.path.basename(path)) if aside else path
-    carved = [Carved(old, f"{old}-wal"), Carved(f"{old}.recovered", "")]
-    return Remains(carved, Lines(folder_of(path)))
+    databases = [RawDatabase(old, f"{old}-wal"), RawDatabase(f"{old}.recovered", "")]
+    return Sources(databases, ArchiveLines(folder_of(path)))
 
 
-def _longest(remains: Remains, path: str) -> list[Piece]:
-    chain = remains.longest(remains.base)
-    if not chain and remains.meta("log_id") is None:
+def _longest(sources: Sources, path: str) -> list[Link]:
+    chain = sources.longest(sources.base)
+    if not chain and sources.meta("log_id") is None:
         where = f"in {path} and in {folder_of(path)}"
         raise StoreError(f"nothing to recover: {where} there is no event that a log could begin with")
-    check_place(remains.meta("moved_to"), path)
+    check_place(sources.meta("moved_to"), path)
     return chain
 
 
-def _report(remains: Remains, chain: Sequence[Piece], aside: str | None, archive_aside: str | None) -> Report:
+def _report(sources: Sources, chain: Sequence[Link], aside: str | None, archive_aside: str | None) -> Report:
     return Report(
-        _end(remains, chain),
-        _ranges(piece.position for piece in chain if piece.source == DATABASE),
-        _ranges(piece.position for piece in chain if piece.source == ARCHIVE),
-        _ranges(remains.lost(chain)),
+        _end(sources, chain),
+        _ranges(link.position for link in chain if link.source == DATABASE),
+        _ranges(link.position for link in chain if link.source == ARCHIVE),
+        _ranges(sources.lost(chain)),
         aside,
         archive_aside,
     )
 
 
-def _end(remains: Remains, chain: Sequence[Piece]) -> Head:
-    return Head(chain[-1].position, chain[-1].digest, 0) if chain else remains.base
+def _end(sources: Sources, chain: Sequence[Link]) -> Head:
+    return Head(chain[-1].position, chain[-1].digest, 0) if chain else sources.base
 
 
 def _refuse_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) -> None:
@@ -116,14 +116,14 @@ def _refuse_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: He
         raise NothingToRecoverError(f"nothing to recover: {path} and its archive are sound (--force: rebuild it)")
 
 
-def _is_all_in_database(remains: Remains, chain: Sequence[Piece]) -> bool:
-    return not remains.foreign and not remains.lost(chain) and all(piece.source == DATABASE for piece in chain)
+def _is_all_in_database(sources: Sources, chain: Sequence[Link]) -> bool:
+    return not sources.foreign and not sources.lost(chain) and all(link.source == DATABASE for link in chain)
 
 
 def _is_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) -> bool:
     """Whether the database ends at `end`, its tables are right, and the archive has the same log.
 
-    A further copy is opened, because SQLite changes the files that it opens.
+    SQLite changes the files that it opens, so a second copy is opened.
     """
     if os.stat(path).st_nlink > 1:
         return False
@@ -133,18 +133,18 @@ def _is_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) 
                 shutil.copyfile(os.path.join(aside, name), os.path.join(folder, name))
         try:
             with _unarchived(os.path.join(folder, os.path.basename(path)), clock) as store:
-                return _is_whole(store, end) and (not keeping.archived or _has_archive(path, store, keeping))
+                return _is_intact(store, end) and (not keeping.archived or _archive_matches(path, store, keeping))
         except StoreError:
             return False
 
 
-def _is_whole(store: Store, end: Head) -> bool:
+def _is_intact(store: Store, end: Head) -> bool:
     head = store.log.head()
     is_the_end = (head.position, head.digest) == (end.position, end.digest)
     return is_the_end and not store.upkeep.compare().total and not store.upkeep.flaws()
 
 
-def _has_archive(path: str, store: Store, keeping: Keeping) -> bool:
+def _archive_matches(path: str, store: Store, keeping: Keeping) -> bool:
     if not os.path.isdir(folder_of(path)):
         return False
     archive = Archive(path, store.log.log_id, store.log.base, keeping.archive_dir)
@@ -154,17 +154,17 @@ def _has_archive(path: str, store: Store, keeping: Keeping) -> bool:
         archive.close()
 
 
-# ── the new ones ────────────────────────────────────────────────────────────────────────────────────────
+# ── the new files ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
-def _made_anew(path: str, clock: Clock, remains: Remains, chain: Sequence[Piece], progress: Progress) -> Iterator[str]:
-    """A database of these events beside the old one, checked as backups are."""
+def _rebuilt(path: str, clock: Clock, sources: Sources, chain: Sequence[Link], progress: Progress) -> Iterator[str]:
+    """A new database with these events, next to the old one and checked like a backup."""
     with _scratch(path) as scratch:
         with _unarchived(os.path.join(scratch, "queue.db"), clock) as store:
             with store.writer.transaction():
-                store.writer.adopt(remains.log_id(chain), remains.base)
-            store.writer.append_stored(remains.events(chain))
+                store.writer.adopt(sources.log_id(chain), sources.base)
+            store.writer.append_stored(sources.events(chain))
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}.recovered")
             back_up(store, f"{path}.recovered", lambda copy: open_store(copy, clock, keep=_not_archived), progress)
@@ -183,7 +183,7 @@ def _scratch(path: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _swap(made: str, path: str) -> None:
+def _swap(rebuilt: str, path: str) -> None:
     """Replace the old database with the new one.
 
     The old -wal is removed first, because SQLite would apply it to the new file. After a crash in between, the next
@@ -192,7 +192,7 @@ def _swap(made: str, path: str) -> None:
     for ending in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.unlink(path + ending)
-    os.replace(made, path)
+    os.replace(rebuilt, path)
     sync_path(os.path.dirname(path))
 
 
@@ -209,11 +209,11 @@ def _unarchived(path: str, clock: Clock) -> Iterator[Store]:
         store.close()
 
 
-def _bring_in_step(path: str, clock: Clock, keeping: Keeping) -> str | None:
-    """Give the new database an archive that has all of it; where an archive that does not fit it was put."""
+def _update_archive(path: str, clock: Clock, keeping: Keeping) -> str | None:
+    """Bring the archive up to date with the new database. Returns the new path of an archive that does not match it."""
     with _unarchived(path, clock) as store:
         archive = Archive(path, store.log.log_id, store.log.base, keeping.archive_dir)
-        aside = None if _fits(archive, store) else _put_aside(archive.folder)
+        aside = None if _fits(archive, store) else _replace_archive(archive.folder)
         end = store.log.head().position
         archive.catch_up(lambda after, until: store.log.stored(after=after, until=until), end, synced=True)
         archive.close()
@@ -232,15 +232,15 @@ def _fits(archive: Archive, store: Store) -> bool:
         return False
 
 
-def _put_away(folder: str) -> str:
-    """Rename the archive of another log; of a link to one just the link, because that log may be in use."""
+def _rename_foreign(folder: str) -> str:
+    """Rename the archive of another log. Of a symbolic link, rename only the link: that log may be in use."""
     aside = _free_name(f"{folder}.foreign")
     os.rename(folder, aside)
     return aside
 
 
-def _put_aside(folder: str) -> str:
-    """Rename an archive where it is, which may be another disk; an empty one takes its place."""
+def _replace_archive(folder: str) -> str:
+    """Rename an archive, on its own disk, and put an empty folder in its place."""
     place = os.path.realpath(folder)
     aside = _free_name(f"{place}.damaged")
     os.rename(place, aside)

@@ -13,30 +13,30 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from queuectl.maintenance.sqlite_pages import Carved
+from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.store.archive.segments import segments
 from queuectl.store.codec import check_follows
 from queuectl.store.ndjson import read_event, read_header
 from queuectl.store.protocol import GENESIS, DamagedEventError, Head, StoredEvent
 
-__all__ = ["ARCHIVE", "DATABASE", "Lines", "Piece", "Remains"]
+__all__ = ["ARCHIVE", "DATABASE", "ArchiveLines", "Link", "Sources"]
 
 DATABASE, ARCHIVE = "database", "archive"
-BEYOND = 1000
-"""So far behind the last event that can be read another one may stand, and its position still be believed."""
+MAX_GAP = 1000
+"""A readable event this far after the end of the chain counts as lost; a higher position is taken for damage."""
 
 _LOG_ID = re.compile("[0-9a-f]{32}")
 
 
-class Piece(Struct, frozen=True):
-    """An event of the log that was made of the remains: where it was found, its position and its digest."""
+class Link(Struct, frozen=True):
+    """One event of the recovered chain: where it was found, its position and its digest."""
 
     source: str
     position: int
     digest: bytes
 
 
-class Lines:
+class ArchiveLines:
     """The events of an archive by position; unreadable lines are skipped."""
 
     def __init__(self, folder: str | None) -> None:
@@ -58,49 +58,49 @@ class Lines:
             start += len(line)
 
     def positions(self) -> Iterator[int]:
-        """Where events seem to be."""
+        """Positions at which something that looks like an event was found."""
         return iter(self._places)
 
     def rows(self, position: int) -> Iterator[StoredEvent]:
-        """What seems to be the event there."""
+        """Every line that looks like the event at this position."""
         for data, start in self._places.get(position, ()):
             data.seek(start)
             yield read_event(data.readline())
 
 
-class Remains:
-    """Databases, the likeliest one first, and an archive; `foreign`: it is another log's, and is left out."""
+class Sources:
+    """Damaged databases, the best first, and an archive. `foreign`: the archive is another log's and is ignored."""
 
-    def __init__(self, carved: Sequence[Carved], lines: Lines) -> None:
-        self._carved, self._beside = carved, set[int]()
+    def __init__(self, databases: Sequence[RawDatabase], lines: ArchiveLines) -> None:
+        self._databases, self._diverging = databases, set[int]()
         self.foreign = self._is_of_another_log(lines)
-        self._lines = Lines(None) if self.foreign else lines
+        self._lines = ArchiveLines(None) if self.foreign else lines
 
-    def _is_of_another_log(self, lines: Lines) -> bool:
-        """Whether an archive has nothing to do with the database: it names another log, and shares no event with it.
+    def _is_of_another_log(self, lines: ArchiveLines) -> bool:
+        """Whether the archive is another log's: it has another log id and shares no event with the database.
 
-        Either name may be what is damaged. A database that has no events left may be that of any archive.
+        One of the ids may be damaged, so ids alone do not decide. A database without events matches any archive.
         """
         said = self.meta("log_id")
         if not (isinstance(said, str) and _LOG_ID.fullmatch(said)) or said in lines.log_ids or not lines.log_ids:
             return False
         has_events = False
-        for carved in self._carved:
-            for position in carved.positions():
-                digests = {row.digest for row in carved.rows(position)}
+        for database in self._databases:
+            for position in database.positions():
+                digests = {row.digest for row in database.rows(position)}
                 if any(row.digest in digests for row in lines.rows(position)):
                     return False
                 has_events = has_events or bool(digests)
         return has_events
 
     def meta(self, key: str) -> object:
-        """What the databases say of themselves."""
-        return next((carved.meta[key] for carved in self._carved if carved.meta.get(key) is not None), None)
+        """A value of the databases' `meta` table; the first database that has it wins."""
+        return next((database.meta[key] for database in self._databases if database.meta.get(key) is not None), None)
 
-    def log_id(self, chain: Sequence[Piece]) -> str:
+    def log_id(self, chain: Sequence[Link]) -> str:
         """The log id of a recovered chain, by majority vote, as digests do not cover it; a new id if no source has one.
 
-        Segments have a say where the chain begins among them, or where nobody else has.
+        Archive segments vote if they have the chain's first event, or if no database has an id.
         """
         said = self.meta("log_id")
         names = [said] if isinstance(said, str) else []
@@ -110,14 +110,14 @@ class Remains:
         likeliest = max(votes, key=lambda name: (bool(_LOG_ID.fullmatch(name)), votes[name]), default="")
         return likeliest or os.urandom(16).hex()
 
-    def _is_archived(self, piece: Piece) -> bool:
-        return any(row.digest == piece.digest for row in self._lines.rows(piece.position))
+    def _is_archived(self, link: Link) -> bool:
+        return any(row.digest == link.digest for row in self._lines.rows(link.position))
 
     @cached_property
     def base(self) -> Head:
-        """Where the log begins: where the database says, or at 1 if that can be and what it says cannot.
+        """Where the log begins: the database's recorded base if an event follows it, else 0 if an event follows that.
 
-        The archive is not asked: its first segments may be what is lost.
+        The archive does not decide this: its first segments may be lost.
         """
         position, digest, first = self.meta("base_position"), self.meta("base_digest"), Head(0, GENESIS, 0)
         if not isinstance(position, int) or not isinstance(digest, bytes) or len(digest) != len(GENESIS):
@@ -126,50 +126,52 @@ class Remains:
         return said if self._following(said) or not self._following(first) else first
 
     def rows(self, position: int) -> Iterator[tuple[str, StoredEvent]]:
-        """Every version of an event, with where it was found."""
-        for carved in self._carved:
-            yield from ((DATABASE, row) for row in carved.rows(position))
+        """Every version of an event, and where each was found."""
+        for database in self._databases:
+            yield from ((DATABASE, row) for row in database.rows(position))
         yield from ((ARCHIVE, row) for row in self._lines.rows(position))
 
-    def longest(self, head: Head) -> list[Piece]:
-        """The longest chain of events that follows on `head`."""
-        chain: list[Piece] = []
+    def longest(self, head: Head) -> list[Link]:
+        """The longest chain of events that follows `head`."""
+        chain: list[Link] = []
         while len(following := self._following(head)) == 1:
             chain += following
             head = _place(following[0])
-        branches = [[piece, *self.longest(_place(piece))] for piece in following]
+        branches = [[link, *self.longest(_place(link))] for link in following]
         return chain + max(branches, key=len, default=[])
 
-    def _following(self, head: Head) -> list[Piece]:
-        """The events whose digests follow on `head`: one, or none, or several where two logs part."""
+    def _following(self, head: Head) -> list[Link]:
+        """The events whose digests follow from `head`: none, one, or several where two logs diverge."""
         position, found = head.position + 1, dict[bytes, str]()
         rows = list(self.rows(position))
         for source, row in rows:
             if _fits(row, head):
                 found.setdefault(row.digest, source)
         if len(found) > 1 or any(row.digest not in found for _, row in rows):
-            self._beside.add(position)
-        return [Piece(source, position, digest) for digest, source in found.items()]
+            self._diverging.add(position)
+        return [Link(source, position, digest) for digest, source in found.items()]
 
-    def events(self, chain: Iterable[Piece]) -> Iterator[StoredEvent]:
-        """The rows of a chain. One that was redacted stays so."""
+    def events(self, chain: Iterable[Link]) -> Iterator[StoredEvent]:
+        """The rows of a chain. If one version of an event is redacted, that version is used."""
         previous = self.base
-        for piece in chain:
-            rows = [row for _, row in self.rows(piece.position) if row.digest == piece.digest and _fits(row, previous)]
+        for link in chain:
+            rows = [row for _, row in self.rows(link.position) if row.digest == link.digest and _fits(row, previous)]
             yield min(rows, key=lambda row: row.data is not None)
-            previous = _place(piece)
+            previous = _place(link)
 
-    def lost(self, chain: Sequence[Piece]) -> list[int]:
-        """The positions of events that are known to have been there and are not in the chain."""
-        digests = {piece.digest for piece in chain}
+    def lost(self, chain: Sequence[Link]) -> list[int]:
+        """The positions of events that are known to have existed but are not in the chain."""
+        digests = {link.digest for link in chain}
         end = chain[-1].position if chain else self.base.position
-        sources: list[Carved | Lines] = [*self._carved, self._lines]
-        ahead = {p for source in sources for p in source.positions() if end < p <= end + BEYOND}
-        other = {p for p in self._beside | ahead if any(self._was_there(row, digests, end) for _, row in self.rows(p))}
+        sources: list[RawDatabase | ArchiveLines] = [*self._databases, self._lines]
+        ahead = {p for source in sources for p in source.positions() if end < p <= end + MAX_GAP}
+        other = {
+            p for p in self._diverging | ahead if any(self._was_event(row, digests, end) for _, row in self.rows(p))
+        }
         return sorted({*other, *range(end + 1, max(other, default=0) + 1)})
 
-    def _was_there(self, row: StoredEvent, digests: set[bytes], end: int) -> bool:
-        """Whether a row that is not in the chain is an event: of another branch, or one behind a gap."""
+    def _was_event(self, row: StoredEvent, digests: set[bytes], end: int) -> bool:
+        """Whether a row outside the chain was really an event: one of another branch, or one after a gap."""
         if row.digest in digests:
             return False
         if row.position > end:
@@ -178,12 +180,12 @@ class Remains:
         return any(_fits(row, Head(row.position - 1, digest, 0)) for digest in before)
 
 
-def _place(piece: Piece) -> Head:
-    return Head(piece.position, piece.digest, 0)
+def _place(link: Link) -> Head:
+    return Head(link.position, link.digest, 0)
 
 
 def _fits(row: StoredEvent, head: Head) -> bool:
-    """Whether a row is the event that its digest says, and follows on `head`."""
+    """Whether a row matches its digest and follows from `head`."""
     try:
         check_follows(row, head)
     except (DamagedEventError, UnicodeError):

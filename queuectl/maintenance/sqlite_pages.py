@@ -1,8 +1,8 @@
-"""Reads events out of the bytes of a damaged SQLite queue, page by page, past SQLite: copies only, never a live file.
+"""Reads events from the bytes of a damaged SQLite database, page by page, without SQLite. For copies, not live files.
 
-SQLite stops at what it cannot make sense of: one wrong byte in the -wal hides every commit after it. Here every page
-is read for itself, in every version that the -wal still holds. What is found is a claim; only its digest makes it
-an event. The format is that of sqlite.org/fileformat2.html, with the page size that all queues have.
+SQLite stops at the first thing it cannot read: one wrong byte in the -wal hides every later commit. Here each page is
+read on its own, in every version that the -wal still has. The rows found may be wrong; the caller checks their
+digests. The format is described at sqlite.org/fileformat2.html; all queues have the same page size.
 """
 
 import mmap
@@ -13,39 +13,39 @@ from typing import Any
 
 from queuectl.store.protocol import StoredEvent
 
-__all__ = ["Carved"]
+__all__ = ["RawDatabase"]
 
 PAGE = 4096
 _FRAME_HEADER, _WAL_HEADER, _DB_HEADER = 24, 32, 100
-_LOCAL, _LEAST = PAGE - 35, (PAGE - 12) * 32 // 255 - 23
+_LOCAL_MAX, _LOCAL_MIN = PAGE - 35, (PAGE - 12) * 32 // 255 - 23
 _INTEGERS = (0, 1, 2, 3, 4, 6, 8)
 _META = {"format", "log_id", "base_position", "base_digest", "moved_to"}
 
 Values = list[Any]
 
 
-class Carved:
-    """What a database file and its -wal hold: every version of every event, the newest first."""
+class RawDatabase:
+    """The events found in a database file and its -wal: every version of each, the newest first."""
 
     def __init__(self, db: str, wal: str) -> None:
-        self._bytes = [_mapped(db), _mapped(wal)]
-        self._newest: dict[int, tuple[int, int]] = {}
+        self._bytes = [_map_file(db), _map_file(wal)]
+        self._newest_page: dict[int, tuple[int, int]] = {}
         self._cells: dict[int, list[tuple[int, int]]] = {}
         self.meta: dict[str, Any] = {}
         images = [*reversed(list(self._frames())), *self._pages()]
         for number, file, start in images:
-            self._newest.setdefault(number, (file, start))
+            self._newest_page.setdefault(number, (file, start))
         for number, file, start in images:
-            newest = self._newest[number]
+            newest = self._newest_page[number]
             if newest == (file, start) or self._page(*newest) != self._page(file, start):
                 self._read_page(file, start)
 
     def positions(self) -> Iterator[int]:
-        """Where events seem to be."""
+        """Positions at which something that looks like an event was found."""
         return iter(self._cells)
 
     def rows(self, position: int) -> Iterator[StoredEvent]:
-        """What seems to be the event there, in every version."""
+        """Every version of the row that looks like the event at this position."""
         for file, start in self._cells.get(position, ()):
             found = self._cell(file, start)
             if found is not None and (row := _event(position, found[1])):
@@ -62,9 +62,9 @@ class Carved:
             yield start // PAGE + 1, 0, start
 
     def _frames(self) -> Iterator[tuple[int, int, int]]:
-        """(number, file, start) of the pages in the -wal that were committed.
+        """(number, file, start) of the committed pages in the -wal.
 
-        What was never committed, or is left over from before the -wal was last begun anew, was not told to anyone.
+        Skips pages that were never committed, and those left from before the -wal was last restarted.
         """
         wal = self._bytes[1]
         starts = range(_WAL_HEADER, len(wal) - PAGE - _FRAME_HEADER + 1, PAGE + _FRAME_HEADER)
@@ -77,7 +77,7 @@ class Carved:
             yield number, 1, start + _FRAME_HEADER
 
     def _read_page(self, file: int, start: int) -> None:
-        """Note the cells of a table's leaf. A page that calls itself something else is tried too: that may be wrong."""
+        """Note the cells of a table's leaf page. The page type is not checked, because that byte may be damaged."""
         data = self._bytes[file]
         head = start + (_DB_HEADER if data[start : start + 6] == b"SQLite" else 0)
         count = int.from_bytes(data[head + 3 : head + 5], "big")
@@ -92,7 +92,7 @@ class Carved:
     # ── cells ───────────────────────────────────────────────────────────────────────────────────────
 
     def _note_cell(self, file: int, start: int) -> None:
-        if self._is_known(file, start) or (found := self._cell(file, start)) is None:
+        if self._is_duplicate(file, start) or (found := self._cell(file, start)) is None:
             return
         row, values = found
         if len(values) == 2:
@@ -101,21 +101,21 @@ class Carved:
             return
         self._cells.setdefault(row, []).append((file, start))
 
-    def _is_known(self, file: int, start: int) -> bool:
-        """Whether the same cell was met in another version of its page."""
+    def _is_duplicate(self, file: int, start: int) -> bool:
+        """Whether the same cell was already found in another version of its page."""
         data = self._bytes[file]
         size, at = _varint(data, start)
         row, at = _varint(data, at)
-        length = at + _local(size) - start
+        length = at + _local_length(size) - start
         cell = data[start : start + length]
         return any(self._bytes[other][place : place + length] == cell for other, place in self._cells.get(row, ()))
 
     def _cell(self, file: int, start: int) -> tuple[int, Values] | None:
-        """A cell's row number and values; None when it cannot be one of `events` or `meta`."""
+        """A cell's row number and values; None when it cannot be a row of `events` or `meta`."""
         data = self._bytes[file]
         size, at = _varint(data, start)
         row, at = _varint(data, at)
-        local = _local(size)
+        local = _local_length(size)
         payload = data[at : at + local]
         serials, head = _serials(payload)
         if head + sum(map(_length, serials)) != size or row >= 1 << 63:
@@ -130,10 +130,10 @@ class Carved:
             return None
 
     def _with_overflow(self, payload: bytes, link: bytes, size: int) -> bytes:
-        """A long payload's rest, from the pages that it is chained to. They are never rewritten: the newest will do."""
+        """A long payload with its overflow pages. Those are never rewritten, so the newest version is right."""
         parts, length = [payload], len(payload)
         while length < size:
-            place = self._newest.get(int.from_bytes(link, "big"))
+            place = self._newest_page.get(int.from_bytes(link, "big"))
             if place is None:
                 return bytes(size)
             page = self._page(*place)
@@ -143,16 +143,16 @@ class Carved:
         return b"".join(parts)
 
 
-def _local(size: int) -> int:
-    """How much of a payload stands in its cell."""
-    if size <= _LOCAL:
+def _local_length(size: int) -> int:
+    """How many bytes of a payload are in its cell; the rest is on overflow pages."""
+    if size <= _LOCAL_MAX:
         return size
-    local = _LEAST + (size - _LEAST) % (PAGE - 4)
-    return local if local <= _LOCAL else _LEAST
+    local = _LOCAL_MIN + (size - _LOCAL_MIN) % (PAGE - 4)
+    return local if local <= _LOCAL_MAX else _LOCAL_MIN
 
 
 def _varint(data: Any, at: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
+    """A variable-length integer, and the offset after it."""
     value = 0
     for index, byte in enumerate(data[at : at + 9]):
         if index == 8:
@@ -164,7 +164,7 @@ def _varint(data: Any, at: int) -> tuple[int, int]:
 
 
 def _serials(payload: bytes) -> tuple[list[int], int]:
-    """The types of a record's columns, as numbers, and the length of its head."""
+    """The serial types of a record's columns, and the length of its header."""
     head, at = _varint(payload, 0)
     serials: list[int] = []
     while at < head and len(serials) <= len(StoredEvent._fields):
@@ -207,7 +207,7 @@ def _event(position: int, values: Values) -> StoredEvent | None:
     return StoredEvent._make(values) if fits else None
 
 
-def _mapped(path: str) -> bytes | mmap.mmap:
+def _map_file(path: str) -> bytes | mmap.mmap:
     try:
         with open(path, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""

@@ -13,7 +13,7 @@ import pytest
 
 from queuectl.errors import StoreError
 from queuectl.maintenance import recover as recovery
-from queuectl.maintenance.old_files import room_taken
+from queuectl.maintenance.old_files import copies_and_size
 from queuectl.maintenance.recover import NothingToRecoverError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
@@ -338,7 +338,7 @@ def test_the_old_files_stay(damaged):
         with open(os.path.join(aside, "queue.db"), "rb") as file:
             assert file.read() == before
     sizes = [os.path.getsize(os.path.join(place, name)) for place in copies for name in os.listdir(place)]
-    assert room_taken(path) == (5, sum(sizes))
+    assert copies_and_size(path) == (5, sum(sizes))
     assert os.path.exists(f"{path}.damaged-notes.txt")
     assert [name for name in os.listdir(os.path.dirname(path)) if "recover" in name] == []
 

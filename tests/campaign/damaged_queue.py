@@ -19,8 +19,8 @@ from queuectl.checks.verify import verify
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
 from queuectl.maintenance.recover import recover
-from queuectl.maintenance.salvage import Lines, Remains
-from queuectl.maintenance.sqlite_pages import Carved
+from queuectl.maintenance.salvage import ArchiveLines, Sources
+from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.archive.archive import Keeping
@@ -140,9 +140,9 @@ def is_whole_again(path: str) -> bool:
 
 def remaining(path: str) -> tuple[list[bytes], list[bytes]]:
     """The digests of the log that `recover` would make, with the archive and without; found as it finds them."""
-    carved = [Carved(path, f"{path}-wal")]
-    both = Remains(carved, Lines(f"{path}.archive")), Remains(carved, Lines(None))
-    found = [[piece.digest for piece in remains.longest(remains.base)] for remains in both]
+    carved = [RawDatabase(path, f"{path}-wal")]
+    both = Sources(carved, ArchiveLines(f"{path}.archive")), Sources(carved, ArchiveLines(None))
+    found = [[link.digest for link in remains.longest(remains.base)] for remains in both]
     return found[0], found[1]
 
 
