@@ -188,7 +188,7 @@ SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _TABLE}
 class Config:
     """The settings as one command sees them; `stored` reads the store, at most once and only when needed.
 
-    What the store has may be wrecked, or another version's: such a value is complained of, and the default counts.
+    A stored value may be corrupt or from another version: it is reported, and the default is used.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ class Config:
 def _outside(
     flag: str | None, variable: str, environ: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> tuple[str, str] | None:
-    """What is settled without the store: the text and its origin."""
+    """The text and its origin when the store is not needed for it."""
     if flag is not None:
         return flag, "flag"
     if text := environ.get(variable):
@@ -283,7 +283,7 @@ def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[s
 
 
 def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
-    """Where a new queue's archive goes, None for beside the database. No setting: a queue cannot say where it is."""
+    """Where a new queue's archive goes, None for next to the database. No setting, because the queue is not open yet."""
     return (_outside(flag, _variable("archive-dir"), environ, dotenv) or (None, ""))[0]
 
 

@@ -1,7 +1,7 @@
 """Quantities as people write them: durations, sizes and moments, read and written.
 
-Times and durations are integer microseconds, moments count from the epoch in UTC, sizes are bytes. Whoever
-reads the clock passes `now` in; the only thing taken from the surroundings is the caller's time zone.
+Times and durations are integer microseconds, moments count from the epoch in UTC, sizes are bytes. Callers
+pass `now` in; the only thing read from the surroundings is the time zone.
 """
 
 from datetime import UTC, datetime, time, timedelta
@@ -11,7 +11,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 LONGEST = 3653 * DAY
-"""Ten years: a longer duration is a slip of the keyboard."""
+"""Ten years: a longer duration is a typing error."""
 
 _DURATIONS = {"w": 7 * DAY, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 1000}
 _BINARY = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -45,7 +45,7 @@ def parse_duration(text: str) -> int:
     except (ValueError, KeyError):
         raise ValueError(f"{quoted(text)} is not a duration: write 10s, 5m or 1h30m") from None
     if us > LONGEST:
-        raise ValueError(f"{quoted(text)} is absurd: a duration is ten years at most, such as 10s, 5m or 1h30m")
+        raise ValueError(f"{quoted(text)} is too long: a duration is ten years at most, such as 10s, 5m or 1h30m")
     return us
 
 
@@ -106,7 +106,7 @@ def parse_size(text: str) -> int:
     except (ValueError, KeyError):
         raise ValueError(f"{quoted(text)} is not a size: write 10MiB, 64KiB, 1MB or 512") from None
     if size > _LARGEST:
-        raise ValueError(f"{quoted(text)} is absurd: a size is less than 8388608TiB, such as 10MiB or 512")
+        raise ValueError(f"{quoted(text)} is too large: a size is less than 8388608TiB, such as 10MiB or 512")
     return size
 
 
