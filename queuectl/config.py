@@ -283,7 +283,7 @@ def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[s
 
 
 def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
-    """Where a new queue's archive goes, None for next to the database. No setting, because the queue is not open yet."""
+    """Where a new queue's archive goes, None for next to the database. No setting: the queue is not open yet."""
     return (_outside(flag, _variable("archive-dir"), environ, dotenv) or (None, ""))[0]
 
 
