@@ -10,6 +10,7 @@ from tests.support.command_line import PROGRAM, Queuectl, complained
 
 
 def test_a_dotenv_of_another_program_stops_nothing(queuectl: Queuectl) -> None:
+    queuectl.add("true")
     dotenv = queuectl.folder / ".env"
     dotenv.write_bytes(b"NAME=caf\xe9\n'\n")
     assert queuectl("enqueue", "--id", "a", "true") == (0, "a\n", "")
@@ -19,6 +20,7 @@ def test_a_dotenv_of_another_program_stops_nothing(queuectl: Queuectl) -> None:
 
 
 def test_a_dotenv_that_cannot_be_read_is_one_warning(queuectl: Queuectl) -> None:
+    queuectl.add("true")
     (queuectl.folder / ".env").symlink_to(".env")
     done = queuectl("enqueue", "--id", "a", "true")
     assert (done.code, done.out, len(done.err.splitlines())) == (0, "a\n", 1)
@@ -100,6 +102,7 @@ def test_migrate_asks_and_refuses_when_it_cannot(queuectl: Queuectl) -> None:
 
 
 def test_a_moment_that_is_not_as_typed_is_printed(queuectl: Queuectl) -> None:
+    queuectl.add("true")
     berlin = {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
     done = queuectl("enqueue", "--at", "2090-03-26 02:30", "true", env=berlin)
     assert done.code == 0
