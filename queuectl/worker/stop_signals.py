@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from queuectl.runtime import Clock
 from queuectl.units import SECOND
 
-__all__ = ["STOP_NOW", "StopRequests", "StopSignals"]
+__all__ = ["SAME_REQUEST", "STOP_NOW", "StopRequests", "StopSignals"]
 
 STOP_NOW = signal.SIGUSR1
 """From a supervisor to its workers: stop running jobs too. A second SIGTERM could arrive too close to the first."""

@@ -20,6 +20,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from queuectl.runtime import SystemClock
+from queuectl.units import SECOND
+from queuectl.worker.stop_signals import SAME_REQUEST, STOP_NOW
 from tests.kill.victims import Build, Victim, preload, start
 from tests.support.command_line import query
 from tests.support.oracle import Told, faults, log_id, orphans, rows
@@ -37,6 +39,10 @@ HOUR, YEAR = 3600 * 1_000_000, 365 * 86_400 * 1_000_000
 JUMPS = (0, HOUR, -HOUR, YEAR, -YEAR)
 SLOW = 0.01
 """How many jobs last long enough for their worker to be given up meanwhile."""
+SECOND_REQUESTS = ((signal.SIGTERM, SAME_REQUEST / SECOND), (STOP_NOW, 0.0))
+"""The signals that make a worker stop what it runs, and how many seconds they come after the first request."""
+ENDED_BY_US = (-signal.SIGKILL, -signal.SIGTERM, -STOP_NOW)
+"""The last two: when they come before the worker handles them."""
 _OFFSET = struct.Struct("q")
 
 
@@ -142,9 +148,10 @@ class Arena(Struct):
         self.ends += 1
         os.kill(pid, signal.SIGTERM)
         if self.chance.random() < 0.5:
-            self._pass_by(self.chance.uniform(0, 0.1))
+            number, wait = self.chance.choice(SECOND_REQUESTS)
+            self._pass_by(wait + self.chance.uniform(0, 0.1))
             if pid in self.workers:
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, number)
 
     def _pass_by(self, seconds: float) -> None:
         """Let time pass: suspended workers continue, killed ones are replaced."""
@@ -169,7 +176,7 @@ class Arena(Struct):
 
     def _ended(self, worker: Victim, code: int) -> None:
         self.kills += code == -signal.SIGKILL
-        if code not in (0, -signal.SIGKILL, -signal.SIGTERM):  # the last: SIGTERM before it has a handler
+        if code != 0 and code not in ENDED_BY_US:
             self.faults.append(f"exit: a worker ended with exit code {code}: {worker.last_words()}")
         if "Traceback" in worker.err.read_text(encoding="utf-8"):
             self.faults.append(f"traceback: a worker showed one: {worker.last_words()}")
