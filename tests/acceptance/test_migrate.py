@@ -54,7 +54,7 @@ def test_a_refused_migration_changes_neither_place(queuectl: Queuectl) -> None:
     complained(queuectl("migrate", "--yes", "--to", str(queuectl.db)), 2, "--to")
     complained(queuectl("migrate", "--yes", "--to", ":memory:"), 2, "--to")
     queuectl.ok("--db", "other.db", "enqueue", "true")
-    complained(queuectl("migrate", "--yes", "--to", "other.db"), 4, "events already")
+    complained(queuectl("migrate", "--yes", "--to", "other.db"), 4, "already has events")
     queuectl.add("sleep 60")
     queuectl.start("run", "-c", "2")
     eventually(lambda: queuectl.query("SELECT 1 FROM workers WHERE name <> ''"), "the worker is known")
