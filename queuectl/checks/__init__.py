@@ -1,1 +1,1 @@
-"""Is the queue sound? These modules only read."""
+"""Checks of a queue: verify, audit and doctor. These modules only read."""

@@ -30,7 +30,7 @@ class ArchiveCheck:
         self._line = next(self._lines, None)
 
     def compare(self, row: StoredEvent) -> None:
-        """Look for the event's line among the next ones."""
+        """Find the event's line among the next lines of the archive, and report what is wrong with those before it."""
         after, self._last = self._last.position + 1, row
         if row.position < self._resumes:
             return
@@ -42,7 +42,7 @@ class ArchiveCheck:
                 return
             place = self._place(line)
             if place is not None and place > row.position:
-                self._lacking(row.position, place)
+                self._report_missing(row.position, place)
                 return
             self._line = next(self._lines, None)
             if place is None or place == row.position:
@@ -54,7 +54,7 @@ class ArchiveCheck:
                 self._report.add("archive", place, "its line in the archive is out of order or repeated")
 
     def end(self) -> None:
-        """The archive is never ahead of the log."""
+        """Report an archive that cannot be read to its end, or that is ahead of the log."""
         try:
             end = self._archive.end()
         except (ArchiveError, OSError) as error:
@@ -66,7 +66,7 @@ class ArchiveCheck:
             self._report.missing(head + 1, end.position, "the archive has it")
 
     def _all_lines(self) -> Iterator[bytes]:
-        """Those of the events; a torn one ends a segment."""
+        """The lines of all events. An incomplete last line of a segment is left out."""
         for path in segments(self._archive.folder):
             with open(path, "rb") as file:
                 if (header := next(file, b"")).endswith(b"\n") and (why := self._wrong_header(path, header)):
@@ -83,21 +83,21 @@ class ArchiveCheck:
         if header.log_id != self._store.log.log_id:
             return "it names another log"
         if header.base_position != first_position(path) - 1:
-            return f"it follows on event {header.base_position}"
+            return f"it begins after event {header.base_position}, its file name says after {first_position(path) - 1}"
         if header.base_position == self._last.position and header.base.digest != self._last.digest:
-            return f"it does not follow on event {header.base_position}"
+            return f"its digest of event {header.base_position} is not the log's"
         return None
 
     def _place(self, line: bytes) -> int | None:
-        """Which event's line it is; None when it is none's."""
+        """The position of the event that the line belongs to; None when it belongs to none."""
         try:
             row = read_event(line)
         except ValueError:
             return None
         return row.position if self._store.log.digest_at(row.position) == row.digest else None
 
-    def _lacking(self, first: int, resumes: int) -> None:
-        """Lines are missing; not when the one before them cannot be read, which may have been theirs."""
+    def _report_missing(self, first: int, resumes: int) -> None:
+        """Report missing lines, unless an unreadable line before them may have been one of them."""
         self._resumes = resumes
         if not self._torn:
             what = "it is" if first == resumes - 1 else f"it and all up to {resumes - 1} are"
@@ -105,7 +105,7 @@ class ArchiveCheck:
 
 
 def _line_of(row: StoredEvent) -> bytes | None:
-    """None for a row that cannot be a line."""
+    """The event's line; None when the row cannot be written as one."""
     try:
         return event_line(row)
     except (StoreError, UnicodeError):

@@ -1,7 +1,7 @@
 """Checks from the log alone that the queue followed its own rules, in one pass over the events.
 
-It has its own table of moves and its own arithmetic and shares no rule with `domain/`, so that a mistake there is
-found here. It takes every event as true; `verify` checks that the log was not changed.
+It has its own table of moves and its own arithmetic and shares no rule with `domain/`, so that it finds mistakes made
+there. It trusts every event; `verify` checks that the log was not changed.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, full_wait, promise_of
+from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, full_wait, settings_of
 from queuectl.domain import events as e
 
 __all__ = ["RULES", "Audit", "Finding", "audit"]
@@ -26,7 +26,7 @@ RULES = {
     "pause": "no job was claimed from a paused queue",
     "served": "each worker claimed only from the queues that it was started for",
     "attempts": "no job ran more often than its limit, and none was given up before it",
-    "backoff": "each wait was as promised: base, cap, jitter in [0, 1), none after a lost worker",
+    "backoff": "each wait was as the job's settings say: base, cap, jitter in [0, 1), none after a lost worker",
     "timeout": "each run that timed out had a timeout, and lasted that long",
     "loss": "each lost run names the worker that had claimed it",
     "cancel": "a running job was cancelled only when asked, and then got no further attempt",
@@ -34,7 +34,7 @@ RULES = {
 }
 """Each rule, as a sentence that is true when there is no finding."""
 
-KEPT = 100
+MAX_FINDINGS = 100
 """How many findings are stored; the rest are only counted."""
 ALL_QUEUES = "*"
 
@@ -68,17 +68,17 @@ class Finding(Struct, frozen=True):
 
 
 def audit(records: Iterable[e.RecordedEvent], since: int = 0) -> "Audit":
-    """Check a log from its beginning; events before position `since` are read and not judged."""
-    judged = Audit(since)
+    """Check a log from its beginning; events before position `since` are read but not checked."""
+    checked = Audit(since)
     for record in records:
-        judged.take(record)
-    return judged
+        checked.take(record)
+    return checked
 
 
 class Audit:
     """Pass every event in order to `take`. `checked` counts how often each rule was applied, `found` how often broken.
 
-    Memory grows with the live jobs; of a job that has ended little more than the id is stored.
+    Memory grows with the number of live jobs; for an ended job little more than the id is stored.
     """
 
     def __init__(self, since: int = 0) -> None:
@@ -90,7 +90,7 @@ class Audit:
         self.last: e.RecordedEvent | None = None
         self._jobs: dict[str, AuditedJob] = {}
         self._ended: dict[str, EndedJob] = {}
-        self._shared: dict[Struct, Any] = {}
+        self._interned: dict[Struct, Any] = {}
         self._notes: dict[str, int] = {}
         self._keys: dict[str, str] = {}
         self._paused: set[str] = set()
@@ -107,19 +107,19 @@ class Audit:
         return [OpenClaim(job_id, job.run, claim.worker, job.claimed_at) for job_id, job, claim in islice(held, limit)]
 
     def take(self, record: e.RecordedEvent) -> None:
-        """Judge the next event."""
+        """Check the next event."""
         before, self.last = self.last, record
         if before is not None:
             follows = record.position == before.position + 1 and record.recorded_at >= before.recorded_at
-            self._hold("order", follows, "it does not follow on event {} in place or time", before.position)
+            self._check("order", follows, "it does not follow event {} in position or time", before.position)
         self.events += record.position >= self.since
         if record.stream_id.startswith("$"):
             self._note(record)
         else:
             self._of_job(record)
 
-    def _hold(self, rule: str, holds: bool, what: str, *facts: object) -> None:
-        """A rule is applied to the event at hand; when it does not hold, that is a finding."""
+    def _check(self, rule: str, holds: bool, what: str, *facts: object) -> None:
+        """Count a rule as applied to the current event; record a finding if it does not hold."""
         record = self.last
         if record is None or record.position < self.since:
             return
@@ -127,19 +127,19 @@ class Audit:
         if holds:
             return
         self.found[rule] += 1
-        if len(self.findings) < KEPT:
+        if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(record.position, record.stream_id, rule, what.format(*facts)))
 
-    def _hold_version(self, record: e.RecordedEvent, before: int) -> None:
-        self._hold("order", record.version == before + 1, "version {} follows {}", record.version, before)
+    def _check_version(self, record: e.RecordedEvent, before: int) -> None:
+        self._check("order", record.version == before + 1, "version {} follows {}", record.version, before)
 
     # ── notes of queues, workers and settings ───────────────────────────────────────────────────────────
 
     def _note(self, record: e.RecordedEvent) -> None:
         family, _, name = record.stream_id.partition(":")
         event = record.event
-        self._hold("stream", type(event) in _NOTES.get(family, ()), "a {} is no note of this stream", record.type)
-        self._hold_version(record, self._notes.get(record.stream_id, 0))
+        self._check("stream", type(event) in _NOTES.get(family, ()), "a {} is no note of this stream", record.type)
+        self._check_version(record, self._notes.get(record.stream_id, 0))
         self._notes[record.stream_id] = record.version
         match event:
             case e.QueuePaused():
@@ -154,45 +154,49 @@ class Audit:
     def _of_job(self, record: e.RecordedEvent) -> None:
         job_id, event = record.stream_id, record.event
         job = self._job(job_id, event)
-        self._hold("stream", job is not None and type(event) in _TAKEN, "a {} is no event of this job", record.type)
-        if job is None or type(event) not in _TAKEN:
+        self._check(
+            "stream", job is not None and type(event) in _JOB_RULES, "a {} is no event of this job", record.type
+        )
+        if job is None or type(event) not in _JOB_RULES:
             return
-        self._hold_version(record, job.version)
+        self._check_version(record, job.version)
         job.version = record.version
         sources, target = _MOVES.get(type(event), ((), ""))
-        if target and not (type(event) is e.Claimed and job.claim):  # a claim of a claimed job has a rule of its own
-            self._hold("move", job.state in sources, "{} of a job that was {}", record.type, job.state or "not there")
-        _TAKEN[type(event)](self, job, event, record)
+        if target and not (
+            type(event) is e.Claimed and job.claim
+        ):  # the rule `claim` checks the claim of a claimed job
+            self._check("move", job.state in sources, "{} of a job that was {}", record.type, job.state or "not there")
+        _JOB_RULES[type(event)](self, job, event, record)
         if target:
             self._move(job_id, job, target)
-        self._keep(job_id, job)
+        self._store(job_id, job)
 
     def _job(self, job_id: str, event: e.Event) -> AuditedJob | None:
-        """The job that an event is of: a live one, one that had ended, a new one; None when there is none."""
+        """The job that an event belongs to: live, ended or new; None when there is no such job."""
         if job := self._jobs.get(job_id):
             return job
         if ended := self._ended.get(job_id):
-            return AuditedJob(ended.promise, ended.state, ended.run, ended.version)
-        return AuditedJob(self._share(promise_of(event))) if isinstance(event, e.Enqueued) else None
+            return AuditedJob(ended.settings, ended.state, ended.run, ended.version)
+        return AuditedJob(self._intern(settings_of(event))) if isinstance(event, e.Enqueued) else None
 
     def _move(self, job_id: str, job: AuditedJob, target: str) -> None:
         job.state = target
         if target != "processing":
             job.claim, job.cancel_asked = None, False
-        key = job.promise.unique
+        key = job.settings.unique
         if target not in _LIVE and key is not None and self._keys.get(key) == job_id:
             del self._keys[key]
 
-    def _keep(self, job_id: str, job: AuditedJob) -> None:
+    def _store(self, job_id: str, job: AuditedJob) -> None:
         if job.state in _LIVE:
             self._jobs[job_id] = job
             self._ended.pop(job_id, None)
         else:
             self._jobs.pop(job_id, None)
-            self._ended[job_id] = self._share(EndedJob(job.promise, job.state, job.run, job.version))
+            self._ended[job_id] = self._intern(EndedJob(job.settings, job.state, job.run, job.version))
 
-    def _share(self, value: Any) -> Any:
-        return self._shared.setdefault(value, value)
+    def _intern(self, value: Any) -> Any:
+        return self._interned.setdefault(value, value)
 
     # ── the rules for each event of a job ─────────────────────────────────────────────────────────
 
@@ -206,109 +210,109 @@ class Audit:
         self._take_key(job, record.stream_id)
 
     def _take_key(self, job: AuditedJob, job_id: str) -> None:
-        key = job.promise.unique
+        key = job.settings.unique
         if key is not None:
             holder = self._keys.setdefault(key, job_id)
-            self._hold("unique", holder == job_id, "the live job {} has its unique key {!r}", holder, key)
+            self._check("unique", holder == job_id, "the live job {} has its unique key {!r}", holder, key)
 
     def _claimed(self, job: AuditedJob, event: e.Claimed, record: e.RecordedEvent) -> None:
-        now, queue, before = record.recorded_at, job.promise.queue, job.claim
+        now, queue, before = record.recorded_at, job.settings.queue, job.claim
         held = "claimed by {}, while {} had run {}"
-        self._hold("claim", before is None, held, event.worker, before and before.worker, job.run)
-        self._hold("run", event.run == job.run + 1, "run {} was claimed after run {}", event.run, job.run)
+        self._check("claim", before is None, held, event.worker, before and before.worker, job.run)
+        self._check("run", event.run == job.run + 1, "run {} was claimed after run {}", event.run, job.run)
         waited = job.due_at <= record.clock or (job.waits_from is not None and job.waits_from > record.clock)
-        self._hold("due", waited, "claimed {} us before it was due", job.due_at - record.clock)
+        self._check("due", waited, "claimed {} us before it was due", job.due_at - record.clock)
         paused = queue in self._paused or ALL_QUEUES in self._paused
-        self._hold("pause", not paused, "claimed while its queue {} was paused", queue)
+        self._check("pause", not paused, "claimed while its queue {} was paused", queue)
         if served := self._served.get((event.worker, event.host, event.pid)):
-            self._hold("served", queue in served, "{} claimed it from the queue {}", event.worker, queue)
+            self._check("served", queue in served, "{} claimed it from the queue {}", event.worker, queue)
         job.run, job.claim, job.claimed_at = event.run, event, now
 
     def _completed(self, job: AuditedJob, event: e.Completed, record: e.RecordedEvent) -> None:
-        self._over(job, event)
+        self._check_run_ends(job, event)
         job.attempts, job.machine_losses = job.attempts + 1, 0
 
     def _retry_scheduled(self, job: AuditedJob, event: e.RetryScheduled, record: e.RecordedEvent) -> None:
-        self._no_cancel_before(job, record)
+        self._check_no_cancel(job, record)
         self._failed(job, event, record)
-        most = job.promise.max_retries
-        self._hold(
+        most = job.settings.max_retries
+        self._check(
             "attempts", job.attempts <= most, "attempt {} is followed by one more, of {}", job.attempts, most + 1
         )
-        self._waits(job, event)
+        self._check_wait(job, event)
         job.due_at, job.waits_from = record.clock + event.wait, record.clock
 
     def _dead_lettered(self, job: AuditedJob, event: e.DeadLettered, record: e.RecordedEvent) -> None:
-        self._no_cancel_before(job, record)
+        self._check_no_cancel(job, record)
         self._failed(job, event, record)
-        allowed = job.promise.max_retries + 1
-        self._hold("attempts", job.attempts == allowed, "given up after attempt {} of {}", job.attempts, allowed)
+        allowed = job.settings.max_retries + 1
+        self._check("attempts", job.attempts == allowed, "given up after attempt {} of {}", job.attempts, allowed)
 
     def _released(self, job: AuditedJob, event: e.Released, record: e.RecordedEvent) -> None:
-        self._no_cancel_before(job, record)
-        self._over(job, event)
+        self._check_no_cancel(job, record)
+        self._check_run_ends(job, event)
         losses, next_loss = event.machine_losses, job.machine_losses + 1
-        self._hold("attempts", losses in (0, next_loss), "machine loss {} in a row, after {}", losses, next_loss - 1)
+        self._check("attempts", losses in (0, next_loss), "machine loss {} in a row, after {}", losses, next_loss - 1)
         job.machine_losses = losses
         job.due_at = job.waits_from = record.clock
 
     def _cancelled(self, job: AuditedJob, event: e.Cancelled, record: e.RecordedEvent) -> None:
         if job.claim is not None:
-            self._over(job, event)
-            self._hold("cancel", job.cancel_asked, "cancelled while it ran, and nobody had asked for it")
+            self._check_run_ends(job, event)
+            self._check("cancel", job.cancel_asked, "cancelled while it ran, without a request to cancel it")
 
     def _cancel_requested(self, job: AuditedJob, event: e.CancelRequested, record: e.RecordedEvent) -> None:
         asked = "asked to cancel run {}, run {} was {}"
         open_run = job.claim is not None and event.run == job.run
-        self._hold("run", open_run, asked, event.run, job.run, "open" if job.claim else "over")
-        self._hold("cancel", not job.cancel_asked, "asked to cancel run {} a second time", event.run)
+        self._check("run", open_run, asked, event.run, job.run, "open" if job.claim else "over")
+        self._check("cancel", not job.cancel_asked, "asked to cancel run {} a second time", event.run)
         job.cancel_asked = job.claim is not None
 
     def _result_rejected(self, job: AuditedJob, event: e.ResultRejected, record: e.RecordedEvent) -> None:
         stale = job.claim is None or event.run != job.run
-        self._hold("run", stale, "the result of run {} was rejected while that was the open run", event.run)
+        self._check("run", stale, "the result of run {} was rejected while that was the open run", event.run)
 
     # ── how runs end ────────────────────────────────────────────────────────────────────────────────────
 
-    def _over(self, job: AuditedJob, event: Any) -> None:
+    def _check_run_ends(self, job: AuditedJob, event: Any) -> None:
         ends = job.claim is not None and event.run == job.run
-        self._hold(
+        self._check(
             "run", ends, "a result of run {}, run {} was {}", event.run, job.run, "open" if job.claim else "over"
         )
 
-    def _no_cancel_before(self, job: AuditedJob, record: e.RecordedEvent) -> None:
-        self._hold("cancel", not job.cancel_asked, "{} although its cancellation had been asked for", record.type)
+    def _check_no_cancel(self, job: AuditedJob, record: e.RecordedEvent) -> None:
+        self._check("cancel", not job.cancel_asked, "{} after a request to cancel it", record.type)
 
     def _failed(self, job: AuditedJob, event: e.RetryScheduled | e.DeadLettered, record: e.RecordedEvent) -> None:
-        self._over(job, event)
+        self._check_run_ends(job, event)
         job.attempts, job.machine_losses = job.attempts + 1, 0
         if isinstance(event.cause, e.LostWorker):
-            self._lost(job, event.cause.worker, record.recorded_at)
+            self._check_loss(job, event.cause.worker, record.recorded_at)
         if isinstance(event.cause, e.TimedOut):
-            limit, lasted = job.promise.timeout, event.duration
+            limit, lasted = job.settings.timeout, event.duration
             right = limit is not None and event.cause.after == limit <= lasted
-            self._hold("timeout", right, "timed out after {} us, its timeout was {} us", lasted, limit)
+            self._check("timeout", right, "timed out after {} us, its timeout was {} us", lasted, limit)
 
-    def _lost(self, job: AuditedJob, worker: str, now: int) -> None:
+    def _check_loss(self, job: AuditedJob, worker: str, now: int) -> None:
         if job.claim is not None:
-            self._hold(
+            self._check(
                 "loss", worker == job.claim.worker, "{} was lost, but {} had the claim", worker, job.claim.worker
             )
             self.losses += 1
             self.early_losses += now - job.claimed_at < job.claim.lease
 
-    def _waits(self, job: AuditedJob, event: e.RetryScheduled) -> None:
+    def _check_wait(self, job: AuditedJob, event: e.RetryScheduled) -> None:
         lost = isinstance(event.cause, e.LostWorker)
-        jittered = job.promise.jitter and not lost
-        fair = 0 <= event.jitter < 1 if event.jitter is not None else not jittered
-        fair = fair and (event.jitter is None or jittered)
-        self._hold("backoff", fair, "a jitter of {}", event.jitter)
-        wait = 0.0 if lost else full_wait(job.promise, job.attempts) * (1 if event.jitter is None else event.jitter)
-        near = abs(event.wait - wait) <= 1 + wait / 10**9
-        self._hold("backoff", near, "a wait of {} us, promised were {:.0f} us", event.wait, wait)
+        jittered = job.settings.jitter and not lost
+        valid = 0 <= event.jitter < 1 if event.jitter is not None else not jittered
+        valid = valid and (event.jitter is None or jittered)
+        self._check("backoff", valid, "a jitter of {}", event.jitter)
+        wait = 0.0 if lost else full_wait(job.settings, job.attempts) * (1 if event.jitter is None else event.jitter)
+        right = abs(event.wait - wait) <= 1 + wait / 10**9
+        self._check("backoff", right, "a wait of {} us, should be {:.0f} us", event.wait, wait)
 
 
-_TAKEN: dict[type[e.Event], Callable[[Audit, AuditedJob, Any, e.RecordedEvent], None]] = {
+_JOB_RULES: dict[type[e.Event], Callable[[Audit, AuditedJob, Any, e.RecordedEvent], None]] = {
     e.Enqueued: Audit._enqueued,
     e.Claimed: Audit._claimed,
     e.Completed: Audit._completed,

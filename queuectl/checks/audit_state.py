@@ -1,6 +1,6 @@
-"""What the audit keeps of each job: what it was promised, and how far its events have brought it.
+"""The audit's record of each job: its settings, and its state after the events read so far.
 
-Shares nothing with `domain/job.py`, which the audit is to judge; only the events' structs are the same.
+It shares nothing with `domain/job.py`, whose rules the audit checks; only the events' structs are the same.
 """
 
 from msgspec import Struct
@@ -8,11 +8,11 @@ from msgspec import Struct
 from queuectl.domain import events as e
 from queuectl.units import SECOND
 
-__all__ = ["AuditedJob", "EndedJob", "OpenClaim", "Promise", "full_wait", "promise_of"]
+__all__ = ["AuditedJob", "EndedJob", "JobSettings", "OpenClaim", "full_wait", "settings_of"]
 
 
-class Promise(Struct, frozen=True):
-    """What a job was promised that can be broken."""
+class JobSettings(Struct, frozen=True):
+    """The job's settings that the rules are checked against."""
 
     queue: str
     max_retries: int
@@ -24,23 +24,23 @@ class Promise(Struct, frozen=True):
 
 
 class EndedJob(Struct, frozen=True):
-    """What is kept of a job that has ended, should it be run again; jobs alike share one."""
+    """An ended job, stored in case it is requeued. Equal ones are one object, to save memory."""
 
-    promise: Promise
+    settings: JobSettings
     state: str
     run: int
     version: int
 
 
 class AuditedJob(Struct):
-    """A job as its events make it. `claim` is there while a run is open.
+    """A job, computed from its events. `claim` is set while a run is open.
 
-    `due_at` is on the wall clock; `waits_from` is where its wait begins on that clock, None for a given moment. When
-    that is later than the clock of the claim, it was recorded by a clock that was ahead: how long the job really
-    waited is not in the log.
+    `due_at` is on the wall clock; `waits_from` is where its wait begins on that clock, None if the due time was given.
+    If that is later than the clock of the claim, the clock that recorded it was ahead, and the log does not show how
+    long the job really waited.
     """
 
-    promise: Promise
+    settings: JobSettings
     state: str = ""
     run: int = 0
     version: int = 0
@@ -54,7 +54,7 @@ class AuditedJob(Struct):
 
 
 class OpenClaim(Struct, frozen=True):
-    """A run without an end in the log: its worker has it still, or nobody has noticed yet that it was lost."""
+    """A run without an end in the log: it is still running, or its worker was lost and that is not recorded yet."""
 
     stream_id: str
     run: int
@@ -62,9 +62,9 @@ class OpenClaim(Struct, frozen=True):
     since: int
 
 
-def promise_of(spec: e.Enqueued) -> Promise:
-    """What an enqueued job was promised."""
-    return Promise(
+def settings_of(spec: e.Enqueued) -> JobSettings:
+    """The settings of an enqueued job."""
+    return JobSettings(
         queue=spec.queue,
         max_retries=spec.max_retries,
         base=spec.backoff_base,
@@ -75,11 +75,11 @@ def promise_of(spec: e.Enqueued) -> Promise:
     )
 
 
-def full_wait(promise: Promise, attempts: int) -> float:
-    """Microseconds to wait after so many attempts: a second, times the base for each, until it exceeds the cap."""
+def full_wait(settings: JobSettings, attempts: int) -> float:
+    """Microseconds to wait after so many attempts: one second, multiplied by the base for each, at most the cap."""
     wait = 1.0
     for _ in range(attempts):
-        before, wait = wait, wait * promise.base
-        if wait == before or (wait > before and wait * SECOND > promise.cap):
+        before, wait = wait, wait * settings.base
+        if wait == before or (wait > before and wait * SECOND > settings.cap):
             break
-    return min(wait * SECOND, float(promise.cap))
+    return min(wait * SECOND, float(settings.cap))

@@ -1,6 +1,6 @@
 """Finds problems of this installation or queue, each with the command that repairs it.
 
-It never opens the database's files itself, only through SQLite: closing them would drop SQLite's locks.
+It opens the database's files only through SQLite: closing a file that was opened directly would drop SQLite's locks.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from queuectl.store.protocol import RECOVER, DamagedEventError, Store, advised
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 
-__all__ = ["Finding", "beside", "installation", "place", "queue", "sqlite"]
+__all__ = ["Finding", "installation", "local_files", "queue", "sqlite", "sqlite_files"]
 
 Level = Literal["ok", "warning", "problem"]
 NETWORKED = {
@@ -39,7 +39,7 @@ NETWORKED = {
 }
 """f_type of statfs(2), for file systems whose locks or shared memory SQLite cannot rely on."""
 
-LITTLE, SCARCE = 1 << 30, 64 << 20
+LOW_SPACE, NO_SPACE = 1 << 30, 64 << 20
 """Bytes of free disk: a warning below the first, a problem below the second."""
 
 LONG_WAL = 256 << 20
@@ -80,7 +80,7 @@ def installation() -> Iterator[Finding]:
         yield Finding("orphans", "ok", "processes that a job leaves behind are found and ended")
     else:
         yield Finding(
-            "orphans", "warning", "this system has no subreaper: processes that a job leaves behind may go on running"
+            "orphans", "warning", "this system has no subreaper: processes that a job leaves behind may keep running"
         )
     if os.geteuid() == 0:
         what = "you are root: workers that you start run every job as root"
@@ -90,18 +90,18 @@ def installation() -> Iterator[Finding]:
 # ── the files ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def place(path: str) -> Iterator[Finding]:
+def sqlite_files(path: str) -> Iterator[Finding]:
     """The folder and the files of a SQLite queue: file system, modes, owner, free space, size of the -wal."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         return
-    yield file_system(folder, magic(folder))
-    yield from beside(path)
+    yield file_system(folder, file_system_number(folder))
+    yield from local_files(path)
     if os.path.exists(f"{path}-wal"):
         yield _wal(os.stat(f"{path}-wal").st_size)
 
 
-def beside(path: str) -> Iterator[Finding]:
+def local_files(path: str) -> Iterator[Finding]:
     """The files on this machine, for a queue on a server too: modes, owner, free space, nameless files."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -109,11 +109,11 @@ def beside(path: str) -> Iterator[Finding]:
         return
     yield from _modes(folder, path)
     yield _free(folder)
-    yield _nameless(folder)
+    yield _output_files(folder)
 
 
-def magic(folder: str) -> int:
-    """The file system's number in statfs(2); 0 where the system does not say."""
+def file_system_number(folder: str) -> int:
+    """The file system's type number from statfs(2); 0 if the system does not report it."""
     buffer = ctypes.create_string_buffer(256)
     with suppress(OSError, AttributeError):
         if ctypes.CDLL(None).statfs(os.fsencode(folder), buffer) == 0 and os.uname().sysname == "Linux":
@@ -122,7 +122,7 @@ def magic(folder: str) -> int:
 
 
 def file_system(folder: str, number: int) -> Finding:
-    """Whether SQLite can trust the file system's locks and shared memory."""
+    """Whether SQLite can rely on the file system's locks and shared memory."""
     if number in NETWORKED:
         what = f"{folder} is on a network or user file system ({NETWORKED[number]}): SQLite can lose data there"
         return Finding("file system", "problem", what, "queuectl backup FILE, with FILE on a local disk, and --db FILE")
@@ -133,14 +133,14 @@ def _modes(folder: str, path: str) -> Iterator[Finding]:
     problems = 0
     for name in (folder, path, f"{path}-wal", f"{path}-shm", f"{path}.archive", f"{path}.output"):
         with suppress(FileNotFoundError):
-            for finding in _mode(name, os.stat(name)):
+            for finding in _file_mode(name, os.stat(name)):
                 problems += 1
                 yield finding
     if not problems:
         yield Finding("permissions", "ok", "only you can write to the queue")
 
 
-def _mode(name: str, found: os.stat_result) -> Iterator[Finding]:
+def _file_mode(name: str, found: os.stat_result) -> Iterator[Finding]:
     if found.st_uid != os.geteuid():
         what = f"{name} belongs to user {found.st_uid}, who can make your workers run anything"
         yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' queuectl doctor")
@@ -154,7 +154,7 @@ def _mode(name: str, found: os.stat_result) -> Iterator[Finding]:
 def _free(folder: str) -> Finding:
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
-    level: Level = "problem" if free < SCARCE else "warning" if free < LITTLE else "ok"
+    level: Level = "problem" if free < NO_SPACE else "warning" if free < LOW_SPACE else "ok"
     remedies: dict[Level, str] = {
         "warning": "queuectl purge --state done --older-than 7d",
         "problem": "free space there that other programs use: purging writes to the log before it frees any",
@@ -162,7 +162,7 @@ def _free(folder: str) -> Finding:
     return Finding("disk", level, f"{format_size(free)} are free in {folder}", remedies.get(level))
 
 
-def _nameless(folder: str) -> Finding:
+def _output_files(folder: str) -> Finding:
     if can_name_files(folder):
         return Finding("output", "ok", "short output needs no files")
     return Finding("output", "ok", "every run makes two files for its output (no nameless files on this system)")
@@ -182,16 +182,16 @@ def _wal(size: int) -> Finding:
 
 def queue(store: Store, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue."""
-    for found in _looked_at(store, progress):
+    for found in _all_findings(store, progress):
         remedy = None if found.remedy is None else advised(found.remedy, store.location.spans_hosts, found.about)
         yield replace(found, remedy=remedy)
 
 
-def _looked_at(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
+def _all_findings(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
     if (place := store.location.moved_to) is not None:
         yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {place} doctor")
     if store.location.spans_hosts:
-        yield from beside(store.location.output_folder.removesuffix(".output"))
+        yield from local_files(store.location.output_folder.removesuffix(".output"))
     yield _database(store)
     for sign in store.upkeep.signs():
         yield Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.remedy)
@@ -202,7 +202,7 @@ def _looked_at(store: Store, progress: Callable[[int], None]) -> Iterator[Findin
 
 
 def _database(store: Store) -> Finding:
-    """The pages that hold the log's events may be sound where others are not."""
+    """Damaged pages or indexes, also where the log's own pages are intact."""
     flaws = store.upkeep.flaws()
     if flaws:
         what = " ".join(flaws[0].split())
@@ -225,11 +225,11 @@ def _archive(store: Store) -> Finding:
     row = next(store.log.stored(after=end.position - 1, until=end.position), None) if end else None
     if end is not None and (row is None or row.digest != end.digest):
         return Finding("archive", "problem", f"database and archive differ at event {end.position}", RECOVER)
-    return _behind(store, end.position if end else None, head)
+    return _archive_behind(store, end.position if end else None, head)
 
 
-def _behind(store: Store, end: int | None, head: int) -> Finding:
-    """Claims alone are archived with the next change, everything else at once."""
+def _archive_behind(store: Store, end: int | None, head: int) -> Finding:
+    """How far the archive is behind. Claims are archived with the next change, so claims alone do not count."""
     rows = store.log.stored(after=store.log.base.position if end is None else end, until=head)
     if all(row.type == _CLAIMED for row in rows):
         return Finding("archive", "ok", "the archive is up to date (`queuectl verify` checks its content)")
@@ -238,7 +238,7 @@ def _behind(store: Store, end: int | None, head: int) -> Finding:
 
 
 def _quarantined(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
-    """Every event is read: a damaged one may belong to a job that nobody has asked for."""
+    """Read every event, because a damaged one may belong to a job that no command has touched."""
     total = 0
     for number, found in enumerate(store.log.examined(), 1):
         progress(number)
@@ -259,7 +259,7 @@ def _workers(store: Store) -> Iterator[Finding]:
     held: dict[str, int] = {}
     for job_id, _ in store.tables.processing():
         row = store.tables.job(job_id)
-        if row is not None and row["locked_by"] is not None:  # it may have ended since
+        if row is not None and row["locked_by"] is not None:  # the job may have ended meanwhile
             held[row["locked_by"]] = held.get(row["locked_by"], 0) + 1
     lost |= held.keys() - {row.name for row in workers}
     for name in sorted(lost):

@@ -1,6 +1,6 @@
 """The result of `verify`: the first problems in the order of the log, and how many there are of each kind.
 
-A problem that another one explains (a missing version where an event is damaged) is not reported, so that one bad
+A problem that follows from another one (a missing version where an event is damaged) is not reported, so that one bad
 byte is one bad position.
 """
 
@@ -20,12 +20,14 @@ REMEMBERED = 10_000
 """How many damaged positions, and how many doubts, are stored; the rest are only counted."""
 
 REBUILD = "queuectl rebuild"
-COMPARE = "no command undoes it: the log was cut or changed after that head was noted, a backup from then tells where"
+COMPARE = (
+    "the log was cut or changed after that head was noted: compare it with a backup from then (no command undoes it)"
+)
 _NOWHERE = 1 << 63
 
 
 class Problem(Struct, frozen=True):
-    """Something that is wrong. Problems are ordered by their place in the log; those without a position come last."""
+    """One problem. Problems are ordered by their place in the log; those without a position come last."""
 
     place: int
     kind: str
@@ -35,17 +37,17 @@ class Problem(Struct, frozen=True):
 
     @property
     def position(self) -> int | None:
-        """Where in the log."""
+        """The position in the log; None when the problem has none."""
         return None if self.place == _NOWHERE else self.place
 
 
 def _order(problem: Problem) -> tuple[int, str, str]:
-    """Never the whole struct: two equal problems would be compared to the last field, which may be None."""
+    """The sort key. Whole structs cannot be compared, because the last field may be None."""
     return problem.place, problem.kind, problem.what
 
 
 class Doubt(Struct, frozen=True):
-    """A problem unless an event between (or at) two positions is damaged, which would explain it."""
+    """A possible problem: it is dropped if an event from `after` to `until` is damaged, which would explain it."""
 
     after: int
     until: int
@@ -54,11 +56,11 @@ class Doubt(Struct, frozen=True):
 
 @dataclass(slots=True)
 class Report:
-    """What was read, how many problems of each kind there are, and the first of them."""
+    """How many events were read, how many problems of each kind there are, and the first problems."""
 
     head: Head
     events: int = 0
-    lacking: int = 0
+    missing_events: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     first: list[Problem] = field(default_factory=list)
     _damaged: list[int] = field(default_factory=list)
@@ -74,24 +76,24 @@ class Report:
         del self.first[SHOWN:]
 
     def damaged(self, kind: str, place: int, what: str, stream_id: str, remedy: str) -> None:
-        """An event is damaged: what follows from that is explained."""
+        """Add a damaged event. It explains possible problems at its position."""
         self.add(kind, place, what, remedy, stream_id)
         self._explain(place)
 
     def missing(self, first: int, last: int, more: str = "") -> None:
-        """Events are missing from the log."""
+        """Add events that are missing from the log."""
         what = "it is missing" if first == last else f"it and all up to {last} are missing"
         self.add("missing", first, f"{what}{more and f', {more}'}")
         self._explain(first)
         self._explain(last)
-        self.lacking += max(0, min(last, self.head.position) - first + 1)
+        self.missing_events += max(0, min(last, self.head.position) - first + 1)
 
     def _explain(self, place: int) -> None:
         if len(self._damaged) < REMEMBERED:
             insort(self._damaged, place)
 
     def doubt(self, kind: str, after: int, place: int, what: str, stream_id: str | None = None) -> None:
-        """A problem at `place`, unless something from `after` on explains it."""
+        """Add a possible problem at `place`, dropped later if an event from `after` to `place` is damaged."""
         problem = Problem(place, kind, what, RECOVER, stream_id)
         if len(self._doubts) < REMEMBERED:
             self._doubts.append(Doubt(after, place, problem))
@@ -99,13 +101,13 @@ class Report:
             self._count(problem)
 
     def advise(self, store: Store) -> None:
-        """Say what to do where the store is."""
+        """Adapt the remedies to the kind of store."""
         self.first = [
             replace(each, remedy=advised(each.remedy, store.location.spans_hosts, each.kind)) for each in self.first
         ]
 
     def settle(self) -> None:
-        """Count the doubts that nothing explains."""
+        """Count the possible problems that no damaged event explains."""
         for doubt in self._doubts:
             nearest = bisect_left(self._damaged, doubt.after)
             if nearest == len(self._damaged) or self._damaged[nearest] > doubt.until:

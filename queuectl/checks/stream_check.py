@@ -1,4 +1,4 @@
-"""Checks each event: readable, at the right version of its stream, and a legal move at that time."""
+"""Checks each event: it can be read, has the right version of its stream, and was a legal move at that time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from queuectl.domain.machine import MOVES, State, target
 from queuectl.store.protocol import SETTINGS_STREAM, is_id, queue_stream, worker_stream
 from queuectl.store.stream_fold import Found, Life
 
-__all__ = ["EVERY", "Judge"]
+__all__ = ["EVERY", "StreamCheck"]
 
 EVERY = 1000
 """Events between two calls of `progress`."""
@@ -25,7 +25,7 @@ _OURS = {
 }
 
 
-class Judge:
+class StreamCheck:
     """Pass every event, stream by stream, to `inspect` just before it is folded."""
 
     def __init__(self, report: Report, progress: Callable[[int], None] = lambda done: None) -> None:
@@ -34,7 +34,7 @@ class Judge:
         self._stream, self._version, self._position = "", 0, 0
 
     def inspect(self, life: Life, found: Found) -> None:
-        """Judge the next event of a stream; what comes after a damaged one in a job's stream is not judged."""
+        """Check the next event of a stream. Moves after a damaged event in a job's stream are not checked."""
         report = self._report
         report.events += found.position <= report.head.position
         if report.events % EVERY == 0:
@@ -63,7 +63,7 @@ def _legal() -> dict[type[e.Event], tuple[State, ...]]:
 
 
 def _wrong(life: Life, found: RecordedEvent, legal: dict[type[e.Event], tuple[State, ...]]) -> str | None:
-    """Why an event is not one that `decide` gives: what it is, and what there was before it."""
+    """Why `decide` could not have returned this event at this point of the stream; None if it could."""
     job, kind = life.job, type(found.event)
     if life.stream_id.startswith("$"):
         return (

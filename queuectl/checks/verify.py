@@ -1,7 +1,7 @@
 """Checks that the log is complete and unaltered and that the tables match it. Reads everything, changes nothing.
 
-Two passes over the log, both in pages: by position for what stands between events and for the archive, by stream
-for each event and what it does to its job. The tables are compared at one moment.
+It reads the log twice, in pages: by position to find gaps and to compare the archive, and by stream to check each
+event and its effect on the job. The tables are compared in one transaction.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ import msgspec
 
 from queuectl.checks.archive_check import ArchiveCheck
 from queuectl.checks.report import COMPARE, REBUILD, Report
-from queuectl.checks.stream_check import EVERY, Judge
+from queuectl.checks.stream_check import EVERY, StreamCheck
 from queuectl.errors import UsageError
 from queuectl.store.projections import TABLES
 from queuectl.store.protocol import MAX_POSITION, Store
@@ -19,18 +19,18 @@ from queuectl.store.stream_fold import Life, lives
 
 __all__ = ["expect", "verify", "verify_job"]
 
-_OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
+_JOB_TABLES = [table for table, columns in TABLES.items() if columns[0] == "id"]
 
 Progress = Callable[[int], None]
 """Called with the number of events done; each counts twice, once in each pass."""
 
 
 def verify(store: Store, progress: Progress = lambda done: None) -> Report:
-    """Check the whole log, the archive and the tables, while workers go on."""
+    """Check the whole log, the archive and the tables, while workers keep running."""
     report = Report(store.log.head())
-    _check_places(store, report, progress)
-    judge = Judge(report, progress)
-    differences = store.upkeep.compare(judge.inspect)
+    _check_positions(store, report, progress)
+    check = StreamCheck(report, progress)
+    differences = store.upkeep.compare(check.inspect)
     _check_index(report, store.log.base.position)
     for difference in differences.first:
         report.add("table", None, str(difference), REBUILD)
@@ -43,10 +43,10 @@ def verify_job(store: Store, job_id: str) -> Report:
     """Check one stream, and its rows in the tables."""
     while True:
         version, report = store.log.version(job_id), Report(store.log.head())
-        life = next(lives(store.log.examined(stream_id=job_id), Judge(report).inspect), Life(job_id))
+        life = next(lives(store.log.examined(stream_id=job_id), StreamCheck(report).inspect), Life(job_id))
         differing = list(_differing_rows(store, life))
         if store.log.version(job_id) == version:
-            break  # nothing came while the rows were read
+            break  # no event was added while the rows were read
     for what in differing:
         report.add("table", None, what, REBUILD, job_id)
     report.settle()
@@ -56,15 +56,15 @@ def verify_job(store: Store, job_id: str) -> Report:
 def _differing_rows(store: Store, life: Life) -> Iterator[str]:
     expected = life.rows()
     live = (store.tables.job(life.stream_id), next(iter(store.tables.dlq(life.stream_id)), None))
-    for table, row in zip(_OF_JOBS, live, strict=True):
+    for table, row in zip(_JOB_TABLES, live, strict=True):
         found = tuple(row.values()) if row else None
         if found != expected.get(table):
-            yield f"{table} {life.stream_id}: the row is not what the log makes it"
+            yield f"{table} {life.stream_id}: the row does not match the log"
 
 
 def _check_index(report: Report, base: int) -> None:
-    """Reading by stream has to come upon every event that reading by position came upon."""
-    there = report.head.position - base - report.lacking
+    """Reading by stream must find every event that reading by position found."""
+    there = report.head.position - base - report.missing_events
     if report.events != there:
         report.add("index", None, f"the index of streams has {report.events} events, the log has {there}")
 
@@ -78,14 +78,14 @@ def expect(store: Store, report: Report, texts: Iterable[str]) -> None:
         position, digest = _head(text)
         found = store.log.digest_at(position)
         if found is None:
-            why = f"it is expected, and the log ends at {report.head.position}"
+            why = f"it is expected, but the log ends at {report.head.position}"
             report.add("expected", position, why, COMPARE)
         elif found != digest:
             what = "its digest is not the expected one: the log before it was changed"
             report.add("expected", position, what, COMPARE)
 
 
-class _Told(msgspec.Struct):
+class _PrintedHead(msgspec.Struct):
     """What `head --json` prints."""
 
     position: int
@@ -95,21 +95,21 @@ class _Told(msgspec.Struct):
 def _head(text: str) -> tuple[int, bytes]:
     position, _, digest = text.strip().replace(":", " ").partition(" ")
     with suppress(msgspec.MsgspecError):
-        told = msgspec.json.decode(text.encode(errors="replace"), type=_Told)
-        position, digest = str(told.position), told.digest
+        printed = msgspec.json.decode(text.encode(errors="replace"), type=_PrintedHead)
+        position, digest = str(printed.position), printed.digest
     with suppress(ValueError):
         if len(bytes.fromhex(digest)) == 32 and 0 <= int(position) <= MAX_POSITION:
             return int(position), bytes.fromhex(digest)
     raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it, also with --json")
 
 
-# ── what stands between events, and the archive ─────────────────────────────────────────────────────────
+# ── positions, times and the archive ─────────────────────────────────────────────────────────
 
 
-def _check_places(store: Store, report: Report, progress: Progress) -> None:
-    """Positions without gaps, times that do not go back, the archive the same event by event."""
+def _check_positions(store: Store, report: Report, progress: Progress) -> None:
+    """Check that positions have no gaps, times never go back, and the archive has the same events."""
     expected, last = store.log.base.position + 1, 0
-    for position, recorded_at, stream in _places(store, report):
+    for position, recorded_at, stream in _positions(store, report):
         if position > expected:
             report.missing(expected, position - 1)
         if recorded_at < last:
@@ -120,8 +120,8 @@ def _check_places(store: Store, report: Report, progress: Progress) -> None:
             progress(position)
 
 
-def _places(store: Store, report: Report) -> Iterator[tuple[int, int, bytes]]:
-    """Where and when each event is; where there is an archive, each is compared with it on the way."""
+def _positions(store: Store, report: Report) -> Iterator[tuple[int, int, bytes]]:
+    """Position, time and stream of each event. If there is an archive, each event is compared with it."""
     if store.location.archive is None:
         yield from store.upkeep.places(report.head.position)
         return

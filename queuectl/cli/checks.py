@@ -126,7 +126,7 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
 def _examine(session: Session) -> list[Finding]:
     findings = list(doctors.installation())
     if not is_postgres(session.url):
-        findings = [doctors.sqlite(), *findings, *doctors.place(file_of(session.url))]
+        findings = [doctors.sqlite(), *findings, *doctors.sqlite_files(file_of(session.url))]
     try:
         if session.missing_but_not_lost:
             return [*findings, Finding("queue", "ok", f"there is no queue {_where(session.url)} yet")]

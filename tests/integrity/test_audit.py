@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from queuectl.checks.audit import KEPT, RULES, Finding, audit
+from queuectl.checks.audit import MAX_FINDINGS, RULES, Finding, audit
 from queuectl.domain import events as e
 from tests.support.builders import (
     HOUR,
@@ -208,9 +208,9 @@ def test_losses_are_counted_and_those_within_the_lease() -> None:
 
 
 def test_of_many_findings_the_first_are_kept_and_all_are_counted() -> None:
-    judged = audit(log(*job(*(claimed(run) for run in range(1, KEPT + 10)))))
-    assert judged.found["claim"] == KEPT + 8
-    assert len(judged.findings) == KEPT
+    judged = audit(log(*job(*(claimed(run) for run in range(1, MAX_FINDINGS + 10)))))
+    assert judged.found["claim"] == MAX_FINDINGS + 8
+    assert len(judged.findings) == MAX_FINDINGS
 
 
 def test_of_a_job_that_has_ended_next_to_nothing_is_kept() -> None:

@@ -53,9 +53,9 @@ def test_a_networked_file_system(number, name):
 
 
 def test_a_local_file_system(tmp_path):
-    assert doctor.file_system("/tmp", doctor.magic(str(tmp_path))).level == "ok"
-    assert doctor.magic("/proc") == 0x9FA0
-    assert doctor.magic("/nowhere") == 0
+    assert doctor.file_system("/tmp", doctor.file_system_number(str(tmp_path))).level == "ok"
+    assert doctor.file_system_number("/proc") == 0x9FA0
+    assert doctor.file_system_number("/nowhere") == 0
 
 
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.52.0"])
@@ -80,7 +80,7 @@ def test_files_that_others_can_write_to_are_found(queuectl, name):
 
 def test_a_file_of_someone_else(monkeypatch, small):
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(small).st_uid + 1)
-    found = wrong(doctor.place(str(small)))["permissions"]
+    found = wrong(doctor.sqlite_files(str(small)))["permissions"]
     assert (found.level, found.remedy.split()[0]) == ("problem", "sudo")
 
 
@@ -90,7 +90,7 @@ def test_free_disk(monkeypatch, small, blocks, level):
     found = list(os.statvfs("/"))
     found[1], found[4] = 4096, blocks
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
-    [disk] = [each for each in doctor.place(str(small)) if each.about == "disk"]
+    [disk] = [each for each in doctor.sqlite_files(str(small)) if each.about == "disk"]
     assert disk.level == level
     assert ("queuectl purge" in (disk.remedy or "")) == (level == "warning")
 
@@ -99,7 +99,7 @@ def test_a_wal_that_has_grown(small):
     wal = Path(f"{small}-wal")
     with wal.open("ab") as file:
         file.truncate(doctor.LONG_WAL + 1)
-    assert wrong(doctor.place(str(small)))["wal"].level == "warning"
+    assert wrong(doctor.sqlite_files(str(small)))["wal"].level == "warning"
 
 
 def asked(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> dict[str, Finding]:
