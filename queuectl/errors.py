@@ -1,4 +1,28 @@
-"""Errors shown to users. Each message is one line that says what to do; each class has its own exit code."""
+"""Errors shown to users. Each message is one line that says what to do; each class has its own exit code.
+
+And the commands that such messages advise, so that they can be pasted into a shell.
+"""
+
+import shlex
+
+_QUEUE_OPTIONS: list[str] = []
+"""The options with which this process was told its queue. A message is made far from where they are known."""
+
+
+def set_queue_option(db: str | None) -> None:
+    """Have advised commands name the queue as `--db` did; None when it was not given."""
+    _QUEUE_OPTIONS[:] = [] if db is None else ["--db", db]
+
+
+def command_line(*words: str) -> str:
+    """A command of queuectl for the queue of this process, quoted for a shell."""
+    return shlex.join(["queuectl", *_QUEUE_OPTIONS, *words])
+
+
+def runnable(remedy: str) -> str:
+    """The remedy, for the queue of this process when it is a command; a sentence stays as it is."""
+    name, _, rest = remedy.partition(" ")
+    return f"{command_line()} {rest}" if name == "queuectl" and not rest.startswith("--db ") else remedy
 
 
 class QueuectlError(Exception):

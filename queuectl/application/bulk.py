@@ -10,7 +10,7 @@ from queuectl.application.job_fields import check_queue
 from queuectl.application.listing import FAILED
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE
-from queuectl.errors import QueuectlError, RefusedError, UsageError
+from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
 from queuectl.process import output_files
 from queuectl.store.protocol import JobFilter
 
@@ -55,7 +55,7 @@ def dead_letters(queue: Queue, texts: Sequence[str]) -> list[str]:
         if not queue.store.tables.dlq(job_id):
             job = queue.store.log.load(job_id)
             state = job.state if job else "gone"
-            raise RefusedError(f"job {job_id} is {state}, not dead: see `queuectl history {job_id}`")
+            raise RefusedError(f"job {job_id} is {state}, not dead: see `{command_line('history', job_id)}`")
     return found
 
 

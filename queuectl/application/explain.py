@@ -8,6 +8,7 @@ from queuectl.application.liveness import is_alive
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import MOVES, State
+from queuectl.errors import command_line, runnable
 from queuectl.render.narrative import tell
 from queuectl.store.protocol import PAUSE_ALL, DamagedEventError, Store, WorkerRow
 from queuectl.units import SECOND, ago, format_duration, local_time
@@ -53,7 +54,7 @@ def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: Damag
     """What is known up to the first damaged event; nobody runs the job until that is repaired."""
     why = (*facts, str(damage), "it is set aside: no worker claims it, and what it became afterwards is not known")
     state = "damaged" if job is None else job.state
-    return Explanation(job_id, state, damage.position, why, (damage.remedy, f"queuectl history {job_id}"))
+    return Explanation(job_id, state, damage.position, why, (runnable(damage.remedy), command_line("history", job_id)))
 
 
 def _ended_on_request(event: e.Event) -> bool:
@@ -124,7 +125,7 @@ def _place_in_line(store: Store, job: Job, now: int, behind_for: int | None) -> 
 def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
     serving = [each for each in workers if each.slots and (not each.queues or job.spec.queue in each.queues)]
     if not serving:
-        return f"no worker serves queue {job.spec.queue}: `queuectl run` starts one"
+        return f"no worker serves queue {job.spec.queue}: `{command_line('run')}` starts one"
     names = ", ".join(f"{worker.name} ({worker.running} of {worker.slots} slots busy)" for worker in serving)
     return f"queue {job.spec.queue} is served by {names}"
 
@@ -162,15 +163,15 @@ def _rounded(duration: int) -> str:
 def _commands(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         for queue in _pauses(store, job):
-            yield "queuectl resume" if queue == PAUSE_ALL else f"queuectl resume {queue}"
-        yield f"queuectl cancel {job.id}"
+            yield command_line("resume", *([] if queue == PAUSE_ALL else [queue]))
+        yield command_line("cancel", job.id)
     elif job.state is State.PROCESSING:
-        yield f"queuectl logs -f {job.id}"
+        yield command_line("logs", "-f", job.id)
         if live and job.claim is not None and _is_dead(store, job.claim):
-            yield "queuectl run"
+            yield command_line("run")
         if job.cancel_requested is None:
-            yield f"queuectl cancel {job.id}"
+            yield command_line("cancel", job.id)
     else:
         if job.run and job.state is not State.PURGED:
-            yield f"queuectl logs {job.id}"
-        yield f"queuectl retry {job.id}"
+            yield command_line("logs", job.id)
+        yield command_line("retry", job.id)

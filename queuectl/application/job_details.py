@@ -5,7 +5,7 @@ from typing import Any
 
 from queuectl.application.queue import Queue
 from queuectl.domain.job import Job
-from queuectl.errors import NoSuchJobError
+from queuectl.errors import NoSuchJobError, command_line
 from queuectl.render import json_shapes
 from queuectl.store.stream_fold import Found, Life, lives
 
@@ -18,7 +18,7 @@ def details(queue: Queue, job_id: str) -> dict[str, Any]:
     if row is None or life.job is None:
         if life.damage is not None:
             raise life.damage
-        raise NoSuchJobError(f"job {job_id} was purged: see `queuectl history {job_id}`; `retry` runs it again")
+        raise NoSuchJobError(f"job {job_id} was purged: see `{command_line('history', job_id)}`; `retry` runs it again")
     shown = json_shapes.whole_job(row, life.job)
     if life.damage is not None:
         shown["damaged"] = str(life.damage)

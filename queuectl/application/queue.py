@@ -9,7 +9,7 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
+from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError, command_line
 from queuectl.runtime import new_id
 from queuectl.store.protocol import (
     PAUSE_ALL,
@@ -193,7 +193,7 @@ class Queue:
         if text in found or (found and self.store.log.version(text)):
             return text
         if not found:
-            raise NoSuchJobError(f"no such job: {text} (`queuectl list` shows those there are)")
+            raise NoSuchJobError(f"no such job: {text} (`{command_line('list')}` shows those there are)")
         if len(found) > 1:
             raise UsageError(f"{text} is ambiguous: {found[0]}, {found[1]}{', …' if found[2:] else ''}")
         return found[0]

@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
-from queuectl.errors import UsageError, WaitTimedOutError
+from queuectl.errors import UsageError, WaitTimedOutError, command_line
 from queuectl.runtime import Clock, pause
 from queuectl.store.rows import WorkerRow
 
@@ -85,5 +85,5 @@ class Stop:
 def _chosen(rows: list[WorkerRow], names: Sequence[str]) -> list[WorkerRow]:
     for name in names:
         if not any(is_called(row, name) for row in rows):
-            raise UsageError(f"there is no worker {name} (`queuectl worker list` lists the workers)")
+            raise UsageError(f"there is no worker {name} (`{command_line('worker', 'list')}` lists the workers)")
     return [row for row in rows if not names or any(is_called(row, name) for name in names)]

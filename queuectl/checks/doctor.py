@@ -9,13 +9,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from shlex import quote
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain.events import Claimed, type_of
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, command_line
 from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
 from queuectl.store.protocol import RECOVER, DamagedEventError, Store, advised
@@ -143,12 +144,12 @@ def _modes(folder: str, path: str) -> Iterator[Finding]:
 def _file_mode(name: str, found: os.stat_result) -> Iterator[Finding]:
     if found.st_uid != os.geteuid():
         what = f"{name} belongs to user {found.st_uid}, who can make your workers run anything"
-        yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' queuectl doctor")
+        yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' {command_line('doctor')}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         what = f"others can write to {name}: they can make its workers run anything"
-        yield Finding("permissions", "problem", what, f"chmod go-rwx {name}")
+        yield Finding("permissions", "problem", what, f"chmod go-rwx {quote(name)}")
     elif found.st_mode & (stat.S_IRGRP | stat.S_IROTH) and not stat.S_ISDIR(found.st_mode):
-        yield Finding("permissions", "warning", f"others can read {name}", f"chmod go-rwx {name}")
+        yield Finding("permissions", "warning", f"others can read {name}", f"chmod go-rwx {quote(name)}")
 
 
 def _free(folder: str) -> Finding:
@@ -189,7 +190,7 @@ def queue(store: Store, progress: Callable[[int], None] = lambda done: None) -> 
 
 def _all_findings(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
     if (place := store.location.moved_to) is not None:
-        yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {place} doctor")
+        yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {quote(place)} doctor")
     if store.location.spans_hosts:
         yield from local_files(store.location.output_folder.removesuffix(".output"))
     yield _database(store)
@@ -232,7 +233,7 @@ def _archive_behind(store: Store, end: int | None, head: int) -> Finding:
     """How far the archive is behind. Claims are archived with the next change, so claims alone do not count."""
     rows = store.log.stored(after=store.log.base.position if end is None else end, until=head)
     if all(row.type == _CLAIMED for row in rows):
-        return Finding("archive", "ok", "the archive is up to date (`queuectl verify` checks its content)")
+        return Finding("archive", "ok", f"the archive is up to date (`{command_line('verify')}` checks its content)")
     how = "missing" if end is None else f"{counted(head - end, 'event')} behind"
     return Finding("archive", "warning", f"the archive is {how}: the next change brings it up to date")
 

@@ -12,7 +12,7 @@ import msgspec
 from queuectl.checks.archive_check import ArchiveCheck
 from queuectl.checks.report import COMPARE, REBUILD, Report
 from queuectl.checks.stream_check import EVERY, StreamCheck
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, command_line
 from queuectl.store.projections import TABLES
 from queuectl.store.protocol import MAX_POSITION, Store
 from queuectl.store.stream_fold import Life, lives
@@ -100,7 +100,9 @@ def _head(text: str) -> tuple[int, bytes]:
     with suppress(ValueError):
         if len(bytes.fromhex(digest)) == 32 and 0 <= int(position) <= MAX_POSITION:
             return int(position), bytes.fromhex(digest)
-    raise UsageError(f"--expect {text}: write it as POSITION:DIGEST, or as `queuectl head` prints it, also with --json")
+    raise UsageError(
+        f"--expect {text}: write it as POSITION:DIGEST, or as `{command_line('head')}` prints it, also with --json"
+    )
 
 
 # ── positions, times and the archive ─────────────────────────────────────────────────────────

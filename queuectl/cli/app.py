@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from queuectl.cli.session import Session
+from queuectl.errors import set_queue_option
 
 __all__ = ["command"]
 
@@ -122,6 +123,7 @@ def main(
     """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
+    set_queue_option(db)
     ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from queuectl.checks import doctor as doctors
 from queuectl.checks.doctor import Finding
@@ -12,7 +13,7 @@ from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.messages import progress, say
 from queuectl.cli.options import Json
 from queuectl.cli.session import Session
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, runnable
 from queuectl.render.terminal import clean, colored, to_json
 from queuectl.store import file_of, is_postgres, name_of
 from queuectl.store.postgres.url import place_of
@@ -67,7 +68,7 @@ def _whole(report: Report) -> dict[str, Any]:
                 "stream_id": problem.stream_id,
                 "kind": problem.kind,
                 "what": problem.what,
-                "remedy": problem.remedy,
+                "remedy": runnable(problem.remedy),
             }
             for problem in report.first
         ],
@@ -83,7 +84,7 @@ def _tell(report: Report) -> None:
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items()))
     print(f"damaged: {report.counts.total()} in all ({kinds})")
     for remedy in dict.fromkeys(problem.remedy for problem in report.first):
-        say(f"what to do: {remedy}")
+        say(f"what to do: {runnable(remedy)}")
 
 
 def _line(problem: Problem) -> str:
@@ -111,7 +112,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check this installation and queue, and say how to repair what is wrong. Exit code 1 when something is."""
     session: Session = ctx.obj
-    findings = _examine(session)
+    findings = [replace(each, remedy=each.remedy and runnable(each.remedy)) for each in _examine(session)]
     if as_json:
         print(to_json(findings))
     else:

@@ -12,7 +12,7 @@ from queuectl.cli.messages import say
 from queuectl.cli.options import MAX, moment
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, command_line
 from queuectl.render import json_shapes
 from queuectl.render.narrative import summary
 from queuectl.render.terminal import clean, to_ndjson
@@ -79,5 +79,5 @@ def _line(shown: dict[str, Any], record: e.RecordedEvent | Exception) -> str:
         when = local_time(record.recorded_at)
         fields = (record.position, when, record.stream_id, record.type, summary(record), record.actor)
     else:
-        fields = (shown["position"], "", shown["stream_id"], "damaged", shown["damaged"], "queuectl verify")
+        fields = (shown["position"], "", shown["stream_id"], "damaged", shown["damaged"], command_line("verify"))
     return clean(LINE.format(*fields), newlines=False)

@@ -13,7 +13,7 @@ from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.options import Ids, MaybeIds, Reason, Yes, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, command_line
 from queuectl.units import counted, parse_duration
 
 __all__ = ["cancel", "pause", "purge", "resume", "retry", "say_purged"]
@@ -48,10 +48,10 @@ def cancel(
 
 def _cancelled(queue: Queue, job: Job) -> str:
     if job.claim is None:
-        return f"cancelled (undo: queuectl retry {job.id})"
+        return f"cancelled (undo: {command_line('retry', job.id)})"
     if is_alive(queue.store, job.claim) is False:
         return "will be cancelled when a worker next runs: its own worker is dead"
-    return f"is being stopped (undo, once it has stopped: queuectl retry {job.id})"
+    return f"is being stopped (undo, once it has stopped: {command_line('retry', job.id)})"
 
 
 def _cancel_all(queue: Queue, ids: Sequence[str], reason: str, yes: bool) -> None:
@@ -61,7 +61,7 @@ def _cancel_all(queue: Queue, ids: Sequence[str], reason: str, yes: bool) -> Non
     confirm(f"cancel {counted(len(ids), 'job')}", yes)
     left = bulk.cancel_all(queue, ids, reason)
     done = counted(len(ids) - len(left), "job")
-    say(f"cancelled {done}; running ones are being stopped (undo: queuectl retry ID)")
+    say(f"cancelled {done}; running ones are being stopped (undo: {command_line('retry', 'ID')})")
     refuse_left(left, "job", "could not be cancelled")
 
 
@@ -121,7 +121,7 @@ def purge_all(queue: Queue, ids: Sequence[str], reason: str, thing: str) -> None
 
 def say_purged(ids: Sequence[str], thing: str) -> None:
     """Report a purge, and how to undo it."""
-    say(f"purged {counted(len(ids), thing)} (undo: queuectl retry {ids[0] if len(ids) == 1 else 'ID'})")
+    say(f"purged {counted(len(ids), thing)} (undo: {command_line('retry', ids[0] if len(ids) == 1 else 'ID')})")
 
 
 Name = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="A queue's name [default: all queues].")]
@@ -143,7 +143,7 @@ def resume(ctx: typer.Context, queue: Name = None) -> None:
         still = name is not None and jobs.all_paused()
     say(f"resumed {_named(name)}" if changed else f"{_named(name)} was not paused")
     if still:
-        say("every queue is still paused: `queuectl resume` undoes that")
+        say(f"every queue is still paused: `{command_line('resume')}` undoes that")
 
 
 def _named(queue: str | None) -> str:

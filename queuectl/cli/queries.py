@@ -14,6 +14,7 @@ from queuectl.cli.options import AsOf, Id, Json, Limit, moment, parse_tag
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.errors import command_line
 from queuectl.render import json_shapes
 from queuectl.render.narrative import pause_sentence, tell
 from queuectl.render.terminal import clean, colored, fitted, table, to_json
@@ -52,7 +53,7 @@ def _workers(rows: list[dict[str, Any]] | None) -> str:
     if rows is None:
         return "workers: unknown (heartbeats are not part of history)"
     alive = [each for each in rows if each["state"] != "lost"]
-    lost = f"; {len(rows) - len(alive)} lost (see `queuectl worker list`)" if len(alive) < len(rows) else ""
+    lost = f"; {len(rows) - len(alive)} lost (see `{command_line('worker', 'list')}`)" if len(alive) < len(rows) else ""
     return f"workers: {len(alive)}, running {counted(sum(each['running'] for each in alive), 'job')}{lost}"
 
 

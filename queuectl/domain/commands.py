@@ -13,7 +13,7 @@ from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, is_due
 from queuectl.domain.machine import State, allowed, target
-from queuectl.errors import NoSuchJobError, RefusedError
+from queuectl.errors import NoSuchJobError, RefusedError, command_line
 
 __all__ = [
     "Cancel",
@@ -142,7 +142,7 @@ def decide(command: Command, job: Job | None, now: int, holder: str | None = Non
     if isinstance(command, Enqueue):
         return _enqueue(command, job, holder)
     if job is None:
-        raise NoSuchJobError(f"no such job: {command.job_id} (`queuectl list` shows those there are)")
+        raise NoSuchJobError(f"no such job: {command.job_id} (`{command_line('list')}` shows those there are)")
     if isinstance(command, Requeue):
         return _requeue(command, job, holder)
     return _RULES[type(command)](command, job, now)
@@ -153,7 +153,7 @@ def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Ev
         show = "history" if job.state is State.PURGED else "show"
         fields = ", ".join(name for name in job.spec.__struct_fields__ if _differs(name, job.spec, command.spec))
         what = f"the id {command.job_id} is taken by another job, with another {fields}"
-        raise RefusedError(f"{what} (`queuectl {show} {command.job_id}`)")
+        raise RefusedError(f"{what} (`{command_line(show, command.job_id)}`)")
     if job is not None or holder is not None:
         return []
     return [command.spec]

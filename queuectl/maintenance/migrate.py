@@ -7,7 +7,7 @@ crash in between, running it again completes the move.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from queuectl.errors import RefusedError, StoreBusyError, StoreError
+from queuectl.errors import RefusedError, StoreBusyError, StoreError, command_line
 from queuectl.maintenance.chain import Progress, chained
 from queuectl.process import procfs as process
 from queuectl.store.protocol import Head, Store, StoredEvent, WorkerRow
@@ -57,12 +57,13 @@ def _locked(target: Store) -> Iterator[None]:
 def _refuse_in_use(source: Store) -> None:
     alive = [row.name for row in source.workers.rows() if _is_alive(row, source)]
     if alive:
-        raise RefusedError(f"{', '.join(alive)} may still run jobs: stop the workers first (`queuectl worker stop`)")
+        raise RefusedError(
+            f"{', '.join(alive)} may still run jobs: stop the workers first (`{command_line('worker', 'stop')}`)"
+        )
     if held := [job_id for job_id, _ in source.tables.processing()]:
         what = held[0] if len(held) == 1 else f"{len(held)} jobs"
-        raise RefusedError(
-            f"{what} may still be running (worker lost). First run: queuectl pause && queuectl run --drain"
-        )
+        steps = f"{command_line('pause')} && {command_line('run', '--drain')}"
+        raise RefusedError(f"{what} may still be running (worker lost). First run: {steps}")
 
 
 def _is_alive(row: WorkerRow, source: Store) -> bool:

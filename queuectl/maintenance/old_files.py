@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, command_line
 from queuectl.store.archive.folder_lock import sync_path
 
 __all__ = ["SUFFIXES", "copies_and_size", "locked_exclusively", "saved_copy"]
@@ -32,7 +32,7 @@ def locked_exclusively(path: str) -> Iterator[None]:
     On systems without open file description locks, some users may not be noticed.
     """
     if names := _users(path):
-        raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`queuectl worker stop`)")
+        raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`{command_line('worker', 'stop')}`)")
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):  # there is no file, or we may not write to it: nothing to lock
@@ -53,7 +53,9 @@ def _lock(file: int, path: str) -> None:
         wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_FROM, _LOCKED, 0)
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, wanted)
     except BlockingIOError:
-        raise StoreError(f"{path} is open in another process: stop that first (`queuectl worker stop`)") from None
+        raise StoreError(
+            f"{path} is open in another process: stop that first (`{command_line('worker', 'stop')}`)"
+        ) from None
 
 
 def _users(path: str) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from shlex import quote
 
 from queuectl.domain.job import Job
 from queuectl.process import procfs
@@ -94,14 +95,15 @@ def _wrong_script(program: str, folder: str, number: int | None) -> str:
     """What is wrong with a file that is there and is not executed for a reason that its first line shows."""
     path = os.path.join(folder, program)
     if number == errno.EACCES and os.path.isfile(path):
-        return f"{program} is not executable: chmod +x {program}"
+        return f"{program} is not executable: chmod +x {quote(program)}"
     first = _first_line(path)
     if number == errno.ENOEXEC and not first.startswith(b"#!"):
-        return f"{program} has no #! line and is no program: begin it with #!/bin/sh, or run `sh {program}`"
+        return f"{program} has no #! line and is no program: begin it with #!/bin/sh, or run `sh {quote(program)}`"
     if number != errno.ENOENT or not first.startswith(b"#!"):
         return ""
     if first.endswith(b"\r"):
-        return f"{program} has Windows line ends (its #! line ends in a carriage return): sed -i 's/\\r$//' {program}"
+        what = f"{program} has Windows line ends (its #! line ends in a carriage return)"
+        return f"{what}: sed -i 's/\\r$//' {quote(program)}"
     interpreter = first[2:].split()[:1] or [b"(nothing)"]
     return f"{program} needs {interpreter[0].decode(errors='replace')} (its #! line), which is not on this machine"
 

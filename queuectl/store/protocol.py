@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, is_id, is_stream, queue_stream, worker_stream
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, runnable
 from queuectl.store.rows import Change, Count, Head, JobFilter, Sign, Standing, StoredEvent, WorkerRow
 from queuectl.store.table_diff import Differences
 
@@ -80,7 +80,7 @@ class DamagedError(StoreError):
     remedy = RECOVER
 
     def __str__(self) -> str:
-        advice = f"run `{self.remedy}`" if self.remedy.startswith("queuectl ") else self.remedy
+        advice = f"run `{runnable(self.remedy)}`" if self.remedy.startswith("queuectl ") else self.remedy
         return f"{super().__str__()}: {advice}"
 
 

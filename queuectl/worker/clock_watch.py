@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from queuectl.errors import command_line
 from queuectl.store.protocol import Store
 from queuectl.units import SECOND, format_duration, local_time
 from queuectl.worker.log import log
@@ -24,8 +25,9 @@ class ClockWatch:
         if is_ahead and not self._warned:
             log.warning(
                 "the log's last event is dated %s, %s ahead of the clock: a clock was wrong when it was recorded, or is"
-                " wrong now (`queuectl doctor`). Jobs run at their due times by the clock as it is now",
+                " wrong now (`%s`). Jobs run at their due times by the clock as it is now",
                 local_time(last),
                 format_duration((last - now) // SECOND * SECOND),
+                command_line("doctor"),
             )
         self._warned = is_ahead

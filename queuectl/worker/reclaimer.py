@@ -14,7 +14,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, MachineLost, Release, Report
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
-from queuectl.errors import RefusedError
+from queuectl.errors import RefusedError, command_line
 from queuectl.process.protocol import Commands, same_process
 from queuectl.runtime import Clock
 from queuectl.store.protocol import DamagedEventError, WorkerRow
@@ -144,8 +144,9 @@ class Reclaimer:
                 self._on_copies.add((job.id, job.run))
                 log.warning(
                     "job %s run %d: worker %s (pid %d) runs it in another copy of this queue; it will run here too "
-                    "when its lease of %s is over (to prevent that: queuectl cancel %s)",
-                    *(job.id, job.run, job.claim.worker, job.claim.pid, format_duration(job.claim.lease), job.id),
+                    "when its lease of %s is over (to prevent that: %s)",
+                    *(job.id, job.run, job.claim.worker, job.claim.pid, format_duration(job.claim.lease)),
+                    command_line("cancel", job.id),
                 )
 
     # ── freeing them ────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,8 @@
 
 import os
 import pty
+import re
+import shlex
 import subprocess
 import termios
 from datetime import datetime
@@ -275,3 +277,29 @@ def _at_a_terminal(queuectl: Queuectl, width: int, *command: str) -> list[str]:
         os.close(ours)
         os.close(theirs)
     return shown[shown.index("ID ") :].splitlines()
+
+
+ADVISED = r"(?:next: |undo: |run `|see `|no such job: x \(`|->  )(queuectl [^`)\n,]+)"
+
+
+def test_advised_commands_can_be_pasted_and_name_the_queue(queuectl: Queuectl) -> None:
+    """Each has the words that a shell needs to find this queue again, whose path has a blank in it."""
+    db = ("--db", "my queue.db")
+    queuectl.ok(*db, "enqueue", "--id", "a", "true")
+    cancelled = queuectl(*db, "cancel", "a").err
+    said = [cancelled, queuectl(*db, "explain", "a").out, queuectl(*db, "show", "x").err]
+    for text in said:
+        (command,) = re.findall(ADVISED, text)
+        words = shlex.split(command)
+        assert words[:3] == ["queuectl", *db]
+        queuectl.ok(*words[1:])
+    assert "--db" not in queuectl("show", "x").err
+
+
+def test_a_remedy_names_the_queue_too(queuectl: Queuectl) -> None:
+    db = ("--db", "my queue.db")
+    queuectl.ok(*db, "enqueue", "--id", "a", "true")
+    database = queuectl.folder / "my queue.db"
+    database.unlink()
+    (queuectl.folder / "my queue.db-wal").unlink(missing_ok=True)
+    assert "run `queuectl --db 'my queue.db' recover`" in queuectl(*db, "list").err

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, command_line
 from queuectl.store.codec import check_follows
 from queuectl.store.ndjson import Header, read_event, read_header
 from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
@@ -85,7 +85,7 @@ def lost(path: str) -> StoreError | None:
     if not _holds_events(folder):
         return None
     return StoreError(
-        f"{path} is empty or missing, but {folder} holds its events: run `queuectl recover` to get them back,"
+        f"{path} is empty or missing, but {folder} holds its events: run `{command_line('recover')}` to get them back,"
         " or move that folder away to begin anew"
     )
 
@@ -106,7 +106,7 @@ def header_of(file: int, path: str) -> Header | None:
     try:
         return read_header(line) if newline else None
     except ValueError as error:
-        raise ArchiveError(f"{path}:1: {error}: run `queuectl recover`") from error
+        raise ArchiveError(f"{path}:1: {error}: run `{command_line('recover')}`") from error
 
 
 def last_event(file: int) -> tuple[Head, int] | None:
@@ -135,7 +135,7 @@ def sound_end(path: str) -> tuple[Head, int]:
     with open(path, "rb") as file:
         header, line = header_of(file.fileno(), path), file.readline()
         if header is None:
-            raise ArchiveError(f"{path}:1: the header is missing: run `queuectl recover`")
+            raise ArchiveError(f"{path}:1: the header is missing: run `{command_line('recover')}`")
         end, size = header.base, len(line)
         for line in file:
             if (row := _following(line, end)) is None:
@@ -163,7 +163,7 @@ def rows_of(path: str) -> Iterator[StoredEvent]:
                 try:
                     yield read_event(line)
                 except ValueError as error:
-                    raise ArchiveError(f"{path}:{number}: {error}: run `queuectl recover`") from error
+                    raise ArchiveError(f"{path}:{number}: {error}: run `{command_line('recover')}`") from error
 
 
 def _last_line(text: bytes) -> tuple[Head, int] | None:

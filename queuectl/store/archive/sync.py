@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
-from queuectl.errors import NotArchivedError, StoreBusyError, StoreError
+from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, runnable
 from queuectl.store.archive.archive import Archive, Keeping
 from queuectl.store.archive.segments import ArchiveError, BesideError
 from queuectl.store.protocol import RECOVER, DamagedEventError, Head, StoredEvent, VersionConflictError
@@ -94,7 +94,7 @@ class Keeper:
 
     def _ways_out(self, what: str) -> str:
         anew = f"move {self.archive.folder} away to begin a new archive"
-        return f"{what}: {anew}" if self._store.spans_hosts else f"{what}: run `{RECOVER}`, or {anew}"
+        return f"{what}: {anew}" if self._store.spans_hosts else f"{what}: run `{runnable(RECOVER)}`, or {anew}"
 
     def _copy_what_is_known(self) -> None:
         """What is known to be on disk: on a disk that fails, nothing."""

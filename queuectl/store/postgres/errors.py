@@ -4,7 +4,7 @@ import re
 
 import psycopg
 
-from queuectl.errors import StoreBusyError, StoreError, UsageError
+from queuectl.errors import StoreBusyError, StoreError, UsageError, command_line
 
 __all__ = ["first_line", "meaning", "not_understood", "will_pass"]
 
@@ -63,4 +63,4 @@ def _of_tables(state: str, what: str) -> str:
     table = re.search(r'relation "(?:\w+\.)?(\w+)"', what)
     if state != "42P01" or table is None or table[1] in _OF_THE_LOG:
         return what
-    return f"{what}: run `queuectl rebuild`"
+    return f"{what}: run `{command_line('rebuild')}`"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import apsw
 
-from queuectl.errors import StoreBusyError, StoreError
+from queuectl.errors import StoreBusyError, StoreError, command_line
 from queuectl.store.archive.segments import lost
 from queuectl.store.fork_guard import check_inherited
 from queuectl.store.meta import check_format, new_meta
@@ -208,7 +208,7 @@ _OF_THE_LOG = ("events", "meta")
 _MEANINGS: dict[type[apsw.Error], str] = {
     apsw.FullError: "the disk is full",
     apsw.NotADBError: "it is not a SQLite database",
-    apsw.CorruptError: "it is damaged: run `queuectl recover`",
+    apsw.CorruptError: "it is damaged",
     apsw.CantOpenError: "it cannot be opened",
     apsw.PermissionsError: "permission denied",
 }
@@ -219,7 +219,7 @@ def _of_tables(what: str) -> str:
     _, missing, table = what.partition("no such table: ")
     if not missing:
         return what
-    return f"{what}: run `queuectl {'recover' if table.removeprefix('main.') in _OF_THE_LOG else 'rebuild'}`"
+    return f"{what}: run `{command_line('recover' if table.removeprefix('main.') in _OF_THE_LOG else 'rebuild')}`"
 
 
 @contextmanager
@@ -234,7 +234,8 @@ def translated(path: str) -> Iterator[None]:
     except apsw.Error as error:
         kind = apsw.FullError if isinstance(error, apsw.IOError) and _is_full(path) else type(error)
         meaning = _MEANINGS.get(kind) or _of_tables(str(error))
-        raise StoreError(f"cannot use the queue {path}: {meaning}") from error
+        advice = f": run `{command_line('recover')}`" if kind is apsw.CorruptError else ""
+        raise StoreError(f"cannot use the queue {path}: {meaning}{advice}") from error
 
 
 def _is_full(path: str) -> bool:

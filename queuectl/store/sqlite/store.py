@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from queuectl.errors import StoreBusyError, StoreError
+from queuectl.errors import StoreBusyError, StoreError, command_line
 from queuectl.runtime import Clock
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.fork_guard import Opener
@@ -299,7 +299,7 @@ class SqliteStore(AppendedLog):
         except apsw.ConnectionClosedError as error:
             raise StoreError(f"the queue {self.path} is closed") from error
         except UnicodeDecodeError as error:
-            raise NoTextError(f"{self.path} holds bytes that are no text: run `queuectl rebuild`") from error
+            raise NoTextError(f"{self.path} holds bytes that are no text: run `{command_line('rebuild')}`") from error
         except apsw.Error as error:
             self._note_failure(error)
             with translated(self.path):
