@@ -80,7 +80,15 @@ class DamagedError(StoreError):
     remedy = RECOVER
 
     def __str__(self) -> str:
-        advice = f"run `{runnable(self.remedy)}`" if self.remedy.startswith("queuectl ") else self.remedy
+        return self._with(runnable(self.remedy))
+
+    @property
+    def for_tables(self) -> str:
+        """The message as a row holds it: the same, however the process that writes it was told its queue."""
+        return self._with(self.remedy)
+
+    def _with(self, remedy: str) -> str:
+        advice = f"run `{remedy}`" if remedy.startswith("queuectl ") else remedy
         return f"{super().__str__()}: {advice}"
 
 

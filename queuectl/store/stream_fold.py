@@ -64,7 +64,7 @@ class Life(Struct):
 def quarantined(job: Job, damage: DamagedEventError) -> Job:
     """The job as the tables show it: nobody's, not claimable, its unique key free, and for its error what is wrong."""
     spec = replace(job.spec, unique=None)
-    return replace(job, spec=spec, due_at=None, claim=None, locked_at=None, last_error=str(damage))
+    return replace(job, spec=spec, due_at=None, claim=None, locked_at=None, last_error=damage.for_tables)
 
 
 def lives(events: Iterable[Found], inspect: Inspect | None = None) -> Iterator[Life]:

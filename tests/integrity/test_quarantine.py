@@ -67,7 +67,7 @@ def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
     command_line = Queuectl(small.parent)
     command_line.env["QUEUECTL_DB"] = str(small)
     for command in mend:
-        command_line.ok(command)
+        command_line.ok("--db", str(small), command)
     command_line.drain()
     [row] = [job for job in command_line.json("list") if job["id"] == "two"]
     assert row["last_error"] == "event 13 of two is damaged (its digest does not match): run `queuectl recover`"
@@ -187,7 +187,7 @@ def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
     wreck(small, f"DROP TABLE {table}")
     command_line = Queuectl(small.parent)
     done = command_line("--db", str(small), *command)
-    assert (done.code, "run `queuectl rebuild`" in done.err) == (5, True)
+    assert (done.code, f"run `queuectl --db {small} rebuild`" in done.err) == (5, True)
     command_line.ok("--db", str(small), "rebuild")
     command_line.ok("--db", str(small), *command)
 
@@ -195,4 +195,4 @@ def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
 def test_a_log_that_is_gone_cannot(small):
     wreck(small, "DROP TABLE events")
     done = Queuectl(small.parent)("--db", str(small), "history", "one")
-    assert (done.code, "run `queuectl recover`" in done.err) == (5, True)
+    assert (done.code, f"run `queuectl --db {small} recover`" in done.err) == (5, True)

@@ -74,7 +74,7 @@ class RebuiltTables(ExaminedLog):
                 self._run(
                     "UPDATE jobs SET unique_key = NULL, locked_by = NULL, locked_at = NULL, last_error = ?"
                     " WHERE id = ?",
-                    (str(damage), job_id),
+                    (damage.for_tables, job_id),
                 )
 
     def _follow_this_version(self, derived_by: object) -> None:
