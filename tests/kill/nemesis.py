@@ -221,7 +221,8 @@ def _short_lease() -> None:
     module = import_module("queuectl.cli.run")
     work = module._work
 
-    def hurried(session: Any, store: Any, max_output: int, name: str, options: Any) -> None:
-        work(session, store, max_output, name, replace(options, lease=int(LEASE * 1_000_000), grace=200_000))
+    def hurried(session: Any, store: Any, max_output: int, name: str, options: Any, supervisor: int | None) -> None:
+        options = replace(options, lease=int(LEASE * 1_000_000), grace=200_000)
+        work(session, store, max_output, name, options, supervisor)
 
     module._work = hurried  # type: ignore[attr-defined]
