@@ -27,7 +27,7 @@ _NOWHERE = 1 << 63
 
 
 class Problem(Struct, frozen=True):
-    """One problem. Problems are ordered by their place in the log; those without a position come last."""
+    """One problem. Problems are ordered by position in the log; those without a position come last."""
 
     place: int
     kind: str
