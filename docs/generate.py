@@ -101,15 +101,7 @@ def value(option: Any) -> str:
     kind = type(option.type).__name__.lower()
     placeholder = option.metavar or ("N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT")
     repeated = ", may be repeated" if option.multiple else ""
-    return f"`{placeholder}`{bounds(option.type)}{repeated}".replace("|", "\\|")
-
-
-def bounds(kind: Any) -> str:
-    """The least and the greatest number."""
-    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
-    if low is None:
-        return ""
-    return f" from {low}" if high is None else f" from {low} to {high}"
+    return f"`{placeholder}`{repeated}".replace("|", "\\|")
 
 
 def meaning(option: Any) -> tuple[str, str]:

@@ -430,3 +430,11 @@ def test_a_recording_replaces_output_and_nothing_else():
     outputs = iter(["hidden", "0\n1\n2\n3\n", "new\n"])
     assert record.rewritten(page, outputs) == page.replace("1\n…\n9\n$ true\n", "0\n…\n3\n$ true\nnew\n")
     assert list(outputs) == []
+
+
+@pytest.mark.parametrize("words", ["", *sorted(TREE)])
+def test_help_is_whole_on_80_columns(words, tmp_path):
+    text = Queuectl(tmp_path).ok(*words.split()[1:], "--help", env={"COLUMNS": "80"})
+    lines = [line for line in text.splitlines() if not line.startswith("Usage: ")]
+    assert [line for line in lines if len(line) > 80 or line.endswith("...")] == []
+    assert "<=x" not in text

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
 from queuectl.cli.messages import progress
-from queuectl.cli.options import MAX, Json
+from queuectl.cli.options import Json, between
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
@@ -39,14 +39,16 @@ def audit(
         str | None, typer.Argument(metavar="FILE", help="An export (also .gz), or - for stdin [default: the queue].")
     ] = None,
     first: Annotated[
-        int, typer.Option("--from", min=1, max=MAX, metavar="N", help="Check only from this position on.")
+        int, typer.Option("--from", callback=between(1), metavar="N", help="Check only from this position on.")
     ] = 1,
     last: Annotated[
-        int | None, typer.Option("--until", min=0, max=MAX, metavar="N", help="Read up to this position.")
+        int | None, typer.Option("--until", callback=between(0), metavar="N", help="Read up to this position.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check from the log whether the queue followed its rules: claims, runs, limits, waits. Exit code 1 when not.
+    """Check that the queue followed its own rules. Exit code 1 when not.
+
+    It reads the log alone: claims, runs, limits, waits.
 
     verify: was the log changed? audit: did the queue follow its own rules?
     """

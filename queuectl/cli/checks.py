@@ -94,7 +94,7 @@ def _line(problem: Problem) -> str:
 
 
 def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
-    """Recompute the job tables from the log and fix differences, while workers run."""
+    """Recompute the job tables from the log and fix differences. Workers may run meanwhile."""
     session: Session = ctx.obj
     with session.open_existing() as queue, progress("folded", queue.store.log.head().position) as reached:
         folded = iter(range(1, 1 << 62))
@@ -110,7 +110,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Check this installation and queue, and say how to repair what is wrong. Exit code 1 when something is."""
+    """Check this installation and queue. Name each repair. Exit code 1 when something is."""
     session: Session = ctx.obj
     findings = [replace(each, remedy=each.remedy and runnable(each.remedy)) for each in _examine(session)]
     if as_json:

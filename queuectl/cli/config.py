@@ -32,7 +32,9 @@ def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> No
 
 @app.command()
 def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Show every setting: its value, and where it comes from (flag, environment, .env, config set, default)."""
+    """Show every setting, its value and where that comes from.
+
+    It is one of: flag, environment, .env, config set, default."""
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="accept") as queue:
         rows = [_row(value) for value in session.config(queue.store).all()]
@@ -62,7 +64,7 @@ def set_value(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="10s, 5m, 10MiB, on, a number.")],
 ) -> None:
-    """Set a value for everyone who uses this queue, for jobs added from now on."""
+    """Set a value for everyone who uses this queue. It holds for jobs added from now on."""
     text = settings.check(key, value)
     with ctx.obj.open() as queue:
         changed = queue.change_setting(key, text)

@@ -9,7 +9,7 @@ from queuectl.application.follow import LogReader, follow
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.cli.messages import say
-from queuectl.cli.options import MAX, moment
+from queuectl.cli.options import between, moment
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import UsageError, command_line
@@ -27,10 +27,10 @@ LINE = "{:>8}  {:19}  {:36}  {:16}  {}  ({})"
 def events(
     ctx: typer.Context,
     first: Annotated[
-        int | None, typer.Option("--from", min=1, max=MAX, metavar="N", help="Only from this position on.")
+        int | None, typer.Option("--from", callback=between(1), metavar="N", help="Only from this position on.")
     ] = None,
     last: Annotated[
-        int | None, typer.Option("--to", min=0, max=MAX, metavar="N", help="Only up to this position.")
+        int | None, typer.Option("--to", callback=between(0), metavar="N", help="Only up to this position.")
     ] = None,
     kind: Annotated[list[str] | None, typer.Option("--type", "-t", metavar="TYPE", help="Only these types.")] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's.")] = None,
@@ -40,7 +40,7 @@ def events(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON: one event a line.")] = False,
 ) -> None:
-    """Print the event log: position, time, stream, type, what happened, and who did it."""
+    """Print the event log. Each line: position, time, stream, type, what happened, and who did it."""
     session: Session = ctx.obj
     for each in kind or ():
         if each not in TYPES:

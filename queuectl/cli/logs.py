@@ -9,7 +9,7 @@ import typer
 
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
-from queuectl.cli.options import MAX
+from queuectl.cli.options import between
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
@@ -31,7 +31,7 @@ def logs(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=MAX, help="This run [default: the newest].")
+        int | None, typer.Option(metavar="N", callback=between(1), help="This run [default: the newest].")
     ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on stdout.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged also on a terminal.")] = False,

@@ -33,7 +33,7 @@ def cancel(
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
-    """Cancel jobs: pending ones at once; a running one is stopped by its worker."""
+    """Cancel jobs. A pending one is cancelled at once; a running one is stopped by its worker."""
     if bool(ids) == bool(state or tag or of_queue):
         raise UsageError("give either ids, or --state, --queue and --tag")
     with ctx.obj.open_existing() as queue:
@@ -66,7 +66,7 @@ def _cancel_all(queue: Queue, ids: Sequence[str], reason: str, yes: bool) -> Non
 
 
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
-    """Run finished jobs again, also cancelled and purged ones: they are pending at once, with 0 attempts."""
+    """Run finished jobs again, also cancelled and purged ones. They are pending at once, with 0 attempts."""
     with ctx.obj.open_existing() as queue:
         for job in queue.requeue(queue.resolve(ids), reason):
             if job is not None:

@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and how their texts are read."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from queuectl.errors import UsageError
 from queuectl.runtime import Clock
 from queuectl.units import parse_time
 
-__all__ = ["MAX", "AsOf", "Id", "Ids", "Json", "Limit", "MaybeIds", "Reason", "Yes", "moment", "parse_tag"]
+__all__ = ["MAX", "AsOf", "Id", "Ids", "Json", "Limit", "MaybeIds", "Reason", "Yes", "between", "moment", "parse_tag"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")]
@@ -33,13 +34,26 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 MAX = (1 << 63) - 1
 """The largest number that an option takes: what the stores' columns hold."""
+
+
+def between(low: int, high: int = MAX) -> Callable[[int | None], int | None]:
+    """The check of a number that an option takes. typer's own check would print the range in the help."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and not low <= value <= high:
+            what = f"at least {low}" if value < low else f"at most {high}"
+            raise typer.BadParameter(f"{value} is out of range: it must be {what}")
+        return value
+
+    return check
+
+
 Limit = Annotated[
     int | None,
     typer.Option(
         "--limit",
         "-n",
-        min=0,
-        max=MAX,
+        callback=between(0),
         metavar="N",
         help="At most N jobs; 0: all [default: 50; with --json 0].",
     ),

@@ -84,7 +84,7 @@ def _arrow(change: Mapping[str, Any]) -> str:
 
 
 def explain(ctx: typer.Context, job_id: Id, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Explain from the log why a job is in its state, and what you can do."""
+    """Explain why a job is in its state, and what you can do."""
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])

@@ -30,7 +30,7 @@ SHOWN = 50
 
 
 def status(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Show how many jobs each queue has in each state, the workers, and the oldest job that is due."""
+    """Show the number of jobs in each state, by queue. Also the workers, and the oldest job that is due."""
     session: Session = ctx.obj
     with session.open_read_only(as_of) as queue:
         found = overview(queue, live=as_of is None)

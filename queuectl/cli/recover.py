@@ -25,8 +25,9 @@ def recover(
     force: Annotated[bool, typer.Option("--force", help="Rebuild the database although nothing is damaged.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Rebuild a damaged or deleted database from its archive and from what is left of it. Old files are kept.
+    """Rebuild a damaged or deleted database from its archive.
 
+    It also uses what is left of the database. Old files are kept.
     Nothing is changed when database and archive are sound. Exit code 1 if any event is lost.
     """
     session: Session = ctx.obj

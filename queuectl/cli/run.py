@@ -14,6 +14,7 @@ from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_job
 from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_to_stderr
+from queuectl.cli.options import between
 from queuectl.cli.session import Session
 from queuectl.errors import StoreBusyError, UsageError
 from queuectl.process import procfs as process
@@ -47,7 +48,14 @@ def run(
     ctx: typer.Context,
     concurrency: Annotated[
         int,
-        typer.Option("--concurrency", "-c", "--workers", min=1, max=1000, metavar="N", help="Jobs at the same time."),
+        typer.Option(
+            "--concurrency",
+            "-c",
+            "--workers",
+            callback=between(1, 1000),
+            metavar="N",
+            help="Jobs at the same time (1 to 1000).",
+        ),
     ] = 1,
     queue: Annotated[
         list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only these queues [default: all].")

@@ -60,7 +60,7 @@ def backup(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A new file.")],
 ) -> None:
-    """Copy the queue to a new file while workers run, and verify the copy."""
+    """Copy the queue to a new file and verify the copy. Workers may run meanwhile."""
     session: Session = ctx.obj
     with (
         session.open_read_only(missing="refuse") as queue,

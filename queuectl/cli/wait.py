@@ -22,7 +22,7 @@ def wait(
     ids: Ids,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
-    """Wait until the jobs have ended; exit with the job's own code (of several jobs, the largest)."""
+    """Wait until the jobs have ended. The exit code is the job's own (of several jobs, the largest)."""
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.open_read_only(missing="refuse") as queue:

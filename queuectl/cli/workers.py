@@ -15,7 +15,7 @@ from queuectl.application.workers import Stop, is_called, is_seen, workers
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json
+from queuectl.cli.options import Json, between
 from queuectl.cli.session import Session
 from queuectl.domain.events import WorkerStarted
 from queuectl.domain.names import worker_stream
@@ -42,7 +42,9 @@ COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "runs", 
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def start(
     ctx: typer.Context,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=256, metavar="N", help="How many workers.")] = 1,
+    count: Annotated[
+        int, typer.Option("--count", "-n", callback=between(1, 256), metavar="N", help="How many workers (1 to 256).")
+    ] = 1,
     in_background: Annotated[bool, typer.Option("--detach", "-d", help="In the background, with a log file.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Their name [default: host-pid].")] = None,
 ) -> None:
@@ -167,7 +169,7 @@ def stop(
 
 @app.command("list")
 def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
-    """List the workers: where they run, since when, how busy they are, and their last heartbeat."""
+    """List the workers. Shows where they run, since when, how busy they are, and their last heartbeat."""
     session: Session = ctx.obj
     with session.open_read_only() as queue:
         rows = workers(queue)
