@@ -114,12 +114,12 @@ def _place_in_line(store: Store, job: Job, now: int, behind_for: int | None) -> 
     line = store.tables.claimable((), LINE, now, behind_for=behind_for)
     if job.id in line:
         place = line.index(job.id)
-        before = {0: "no job stands", 1: "1 job stands"}.get(place, f"{place} jobs stand")
+        before = {0: "it is next", 1: "1 job is before it"}.get(place, f"{place} jobs are before it")
     elif is_due(job, now, behind_for) and not _pauses(store, job) and len(line) == LINE:
-        before = f"at least {LINE} jobs stand"
+        before = f"at least {LINE} jobs are before it"
     else:
         return
-    yield f"{before} before it in line (by priority, here {job.spec.priority}, then due time, then enqueueing)"
+    yield f"{before} (order: priority, here {job.spec.priority}; then due time; then time of enqueueing)"
 
 
 def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
@@ -133,20 +133,20 @@ def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
 def _running(store: Store, job: Job, claim: e.Claimed, live: bool) -> Iterator[str]:
     now = store.log.wall()
     since = claim.clock or job.locked_at or now
-    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} is on for {_rounded(now - since)}"
+    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} has been running for {_rounded(now - since)}"
     if job.spec.timeout is not None:
         yield f"it may take {format_duration(job.spec.timeout)}"
     if live:
-        yield f"worker {claim.worker} {_sign_of_life(store, claim, now)}"
+        yield f"worker {claim.worker} {_heartbeat(store, claim, now)}"
 
 
-def _sign_of_life(store: Store, claim: e.Claimed, now: int) -> str:
+def _heartbeat(store: Store, claim: e.Claimed, now: int) -> str:
     beat = next((row.last_heartbeat for row in store.workers.rows() if row.name == claim.worker), None)
     if _is_dead(store, claim):
         return "is lost, its process is gone: the next worker that runs frees the job"
     if beat is None:
         return "is no longer listed: the next worker that runs frees the job"
-    return f"gave its last sign of life {ago(now - beat * SECOND)} ago"
+    return f"sent its last heartbeat {ago(now - beat * SECOND)} ago"
 
 
 def _is_dead(store: Store, claim: e.Claimed) -> bool:

@@ -54,14 +54,14 @@ def test_it_is_not_due_because_it_was_enqueued_for_later(store, clock):
     assert "not before 1h have passed" in told
     assert "it is due at" in told
     assert "in 60m" in told or "in 1h" in told
-    assert "in line" not in told
+    assert "order: priority" not in told
 
 
 def test_it_waits_behind_others(store, clock):
     add(store, new("first", priority=5), new("second"), new("a"), new("later", delay=HOUR, priority=9))
     clock.advance(SECOND)
-    assert "2 jobs stand before it" in why(store)
-    assert "no job stands before it" in why(store, "first")
+    assert "2 jobs are before it" in why(store)
+    assert "it is next" in why(store, "first")
     assert "no worker serves queue default" in why(store)
     store.workers.beat(a_worker("w1", queues=("mail",)))
     assert "no worker serves queue default" in why(store)
@@ -72,7 +72,7 @@ def test_it_waits_behind_others(store, clock):
 
 def test_so_many_stand_before_it_that_they_are_not_counted(store):
     add(store, *(new(f"j{number}") for number in range(1000)), new("a"))
-    assert "at least 1000 jobs stand before it" in why(store)
+    assert "at least 1000 jobs are before it" in why(store)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_its_queue_is_paused(store, clock, queue, said, command):
     told = why(store)
     assert said in told
     assert "by ann@box" in told
-    assert "before it in line" not in told
+    assert "order: priority" not in told
     assert state_and_next(store)[2] == [command, "queuectl cancel a"]
 
 
@@ -111,13 +111,13 @@ def test_it_runs(store, clock):
     told = why(store)
     assert "claimed for run 1" in told
     assert "worker w1 (pid 10 on box), lease 30s" in told
-    assert "attempt 1 of 4 is on for 15.0 s" in told
+    assert "attempt 1 of 4 has been running for 15.0 s" in told
     assert "it may take 1m" in told
     assert "cancel requested while run 1 was on" in told
     assert "reason: too slow" in told
     assert "worker w1 is no longer listed" in told
     store.workers.beat(a_worker("w1", last_heartbeat=store.log.now() // SECOND - 3))
-    assert "worker w1 gave its last sign of life 3s ago" in why(store)
+    assert "worker w1 sent its last heartbeat 3s ago" in why(store)
     assert state_and_next(store) == ("processing", 2, ["queuectl logs -f a"])
 
 
@@ -192,10 +192,10 @@ def test_the_past_is_explained_from_the_past(store, clock):
     then = as_of(store, "1")
     assert explain(then, "a", live=False).state == "pending"
     assert "paused" not in why(then, live=False)
-    assert "no job stands before it" in why(then, live=False)
+    assert "it is next" in why(then, live=False)
     assert "serve" not in why(then, live=False)
     assert "w1" in why(as_of(store, "2"), live=False)
-    assert "sign of life" not in why(as_of(store, "2"), live=False)
+    assert "heartbeat" not in why(as_of(store, "2"), live=False)
 
 
 def test_there_is_no_such_job(store):
