@@ -176,7 +176,7 @@ def test_redaction_alone_is_let_through(places):
 
 def test_text_that_postgres_cannot_store_is_refused(places):
     store = places.new_store()
-    with pytest.raises(StoreError, match="NUL"):
+    with pytest.raises(UsageError, match="NUL"):
         add(store, new("a", command="nul \0"))
     assert store.log.head().position == 0
 
