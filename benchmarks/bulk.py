@@ -1,4 +1,4 @@
-"""Adding 200,000 jobs in one go, beside SQLite inserting the very same rows with nothing around them."""
+"""Adding 200,000 jobs in one go, compared with SQLite inserting the very same rows with nothing around them."""
 
 import time
 from functools import partial

@@ -1,4 +1,4 @@
-"""Adding 20,000 jobs through the Python API, beside other queues on SQLite that also wait for the disk."""
+"""Adding 20,000 jobs through the Python API, compared with other queues on SQLite that also wait for the disk."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""`rebuild` and `verify` of a whole queue, beside reading and decoding the same events and nothing else.
+"""`rebuild` and `verify` of a whole queue, compared with reading and decoding the same events and nothing else.
 
 The yardstick reads all columns of every event with apsw, in the order of the log, and decodes `data` with one msgspec
 decoder of the union of all event types. It checks no digest, folds nothing and compares nothing. Rates are events for

@@ -197,13 +197,13 @@ class Config:
         environ: Mapping[str, str],
         dotenv: Mapping[str, str],
         stored: Callable[[], Mapping[str, str]],
-        complain: Callable[[str], None] = lambda what: None,
+        warn: Callable[[str], None] = lambda what: None,
     ) -> None:
         self._flags = flags
         self._environ = environ
         self._dotenv = dotenv
         self._read_stored = stored
-        self._complain = complain
+        self._warn = warn
         self._stored: Mapping[str, str] | None = None
 
     def __getitem__(self, key: str) -> Any:
@@ -220,7 +220,7 @@ class Config:
             what = f"{_spelling(setting, origin)}={quoted(text)[1:-1]} ({origin}): {error}"
             if origin != STORED:
                 raise UsageError(what) from None
-            self._complain(f"{what}; {setting.default} counts")
+            self._warn(f"{what}; {setting.default} counts")
             typed, origin = setting.parse(setting.default), DEFAULT
         return Value(key, typed, setting.show(typed), origin)
 

@@ -6,7 +6,7 @@ And the commands that such messages advise, so that they can be pasted into a sh
 import shlex
 
 _QUEUE_OPTIONS: list[str] = []
-"""The options with which this process was told its queue. A message is made far from where they are known."""
+"""The options that named this process's queue. Messages are made far from where they are parsed."""
 
 
 def set_queue_option(db: str | None) -> None:

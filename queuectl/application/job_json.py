@@ -1,4 +1,4 @@
-"""A job written in JSON: how it is told from a shell command, and how it is decoded.
+"""A job written in JSON: how it is distinguished from a shell command, and how it is decoded.
 
 Fields that queuectl prints and nobody can set are left out, so that a job that was printed can be enqueued again.
 """

@@ -120,7 +120,7 @@ class Queue:
         return receipts
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
-        """Decide on each job beside those that the batch already holds."""
+        """Decide on each job, given those that the batch already holds."""
         now = self.store.log.now()
         receipts: list[Receipt] = []
         batch: dict[str, Change] = {}
@@ -163,7 +163,7 @@ class Queue:
         return self._each_that_can([c.Requeue(job_id, reason=reason) for job_id in ids])
 
     def cancel_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
-        """Call off what has not ended meanwhile; the jobs that were left, and why."""
+        """Cancel the jobs that have not ended meanwhile. Returns the jobs that could not be cancelled, and why."""
         return self._each_that_can([c.Cancel(job_id, reason) for job_id in ids])
 
     def _each_that_can(self, commands: Sequence[c.Command]) -> dict[str, QueuectlError]:
@@ -205,7 +205,7 @@ class Queue:
         return self._note(queue_stream(queue), lambda: queue not in self.store.tables.pauses(), e.QueuePaused())
 
     def resume(self, queue: str = PAUSE_ALL) -> bool:
-        """Go on claiming; False when it was already so."""
+        """Resume claiming. Returns False when it was not paused."""
         return self._note(queue_stream(queue), lambda: queue in self.store.tables.pauses(), e.QueueResumed())
 
     def all_paused(self) -> bool:

@@ -32,18 +32,18 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     except QueuectlError as error:
         if isinstance(error, OutputError):
             _give_up_stdout()
-        return _complain(str(error), error.exit_code)
+        return _report(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
+        return _report("interrupted", INTERRUPTED)
     except UnicodeEncodeError:
-        return _complain(_undecodable(sys.argv[1:] if arguments is None else arguments), 2)
+        return _report(_undecodable(sys.argv[1:] if arguments is None else arguments), 2)
     except BrokenPipeError:
         _give_up_stdout()
         return BROKEN_PIPE
     except OSError as error:
         _give_up_stdout()
-        return _complain(
-            f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", _code(error)
+        return _report(
+            f"cannot continue: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", _code(error)
         )
     return code
 
@@ -102,10 +102,10 @@ def _answer(error: Exception) -> int:
     path = getattr(getattr(error, "ctx", None) or error, "command_path", "queuectl")
     misplaced = path == "queuectl" and message.startswith("No such option")
     hint = ": the options of a command go after its name" if misplaced else ""
-    return _complain(f"{message.rstrip('.')}{hint} (see `{path} --help`)", 2)
+    return _report(f"{message.rstrip('.')}{hint} (see `{path} --help`)", 2)
 
 
-def _complain(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     from queuectl.render.terminal import clean
 
     print(f"queuectl: {clean(message, newlines=False)}", file=sys.stderr)

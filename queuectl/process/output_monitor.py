@@ -1,4 +1,4 @@
-"""Looks after the output files of running commands, in a thread, because it must not wait when the worker does.
+"""Limits the output files of running commands, in a thread, because it must not wait when the worker does.
 
 Ten times a second it names the files of a run that lasts, and trims them to their limit.
 """

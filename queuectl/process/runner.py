@@ -137,7 +137,7 @@ class Runner:
     # ── watching ────────────────────────────────────────────────────────────────────────────────────
 
     def ended(self) -> list[Ended]:
-        """Runs whose command has ended since the last call. What a job left in the background is told to end."""
+        """Runs whose command has ended since the last call. What a job left in the background is asked to end."""
         found = []
         while pid_status := _reap():
             run = self._runs.pop(pid_status[0], None)

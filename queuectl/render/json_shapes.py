@@ -72,7 +72,7 @@ def event(record: RecordedEvent | DamagedEventError) -> dict[str, Any]:
 
 
 def _tags(text: str) -> dict[str, str]:
-    """A job's tags; none when the cell is wrecked, which is for `verify` to say."""
+    """A job's tags; none when the cell is corrupt, which `verify` reports."""
     try:
         return msgspec.json.decode(text, type=dict[str, str])
     except (msgspec.MsgspecError, TypeError):

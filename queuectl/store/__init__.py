@@ -44,7 +44,7 @@ def open_store(
 
 
 def is_there(url: str) -> bool:
-    """Whether there is a queue already. Raises StoreError when that cannot be told."""
+    """Whether there is a queue already. Raises StoreError when that cannot be found out."""
     if is_postgres(url):
         return bool(_postgres().is_there(url))
     path = file_of(url)
@@ -59,7 +59,7 @@ def name_of(url: str) -> str:
 def file_of(url: str) -> str:
     """The absolute path of the file that a path or `sqlite:///path` means, or `:memory:`.
 
-    A link is followed: what is kept beside a database is named after it, and two names would be two queues to us.
+    Links are followed: archive and output are named after the database, so two names would make two queues.
     Raises StoreError for a queue on a server, UsageError for what looks like a URL and is none of ours.
     """
     if is_postgres(url):

@@ -1,8 +1,8 @@
-"""An open store is its process's own, and no forked child's: two that use one connection wreck it for both.
+"""Refuses a store that was opened before a fork: a connection must be used by one process only.
 
-Of a server each would read the other's answers. In a file the child has none of the locks that SQLite there takes for
-given, and that goes on for whatever the child opens of the same file: who closes it last elsewhere takes the -wal away,
-and the child acknowledges what nobody will see. Kept where forks happen, so that asking costs no system call.
+A forked child shares the server connection and would read the parent's replies. On a file it inherits SQLite's belief
+that it holds locks, but not the locks; its commits can be lost when another process removes the WAL. A fork handler
+records the fork, so that the check costs no system call.
 """
 
 import os
@@ -44,7 +44,7 @@ def check_inherited(path: str) -> None:
 
 
 def _refusal(shown: str) -> StoreError:
-    return StoreError(f"this process was forked with the queue {shown} open: close it before, or start processes anew")
+    return StoreError(f"this process was forked with the queue {shown} open: close it before, or start a new process")
 
 
 def _forked() -> None:

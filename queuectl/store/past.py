@@ -2,7 +2,7 @@
 
 `Past` folds the streams that a question needs into tables of its own, in memory, and then asks those what one
 asks the live ones. Its time stands still at the moment that is looked at, so ages and waits are as they were
-seen then. Workers' signs of life are not history: the past has none. Nothing here is written to the log.
+seen then. Workers' heartbeats are not part of history: the past has none. Nothing here is written to the log.
 """
 
 from collections import Counter

@@ -53,7 +53,7 @@ PAUSES = ("queue", "paused_at", "paused_by")
 COUNT_KEYS = ("queue", "priority", "state")
 
 TABLES = {"jobs": JOBS, "dlq": DLQ, "settings": SETTINGS, "pauses": PAUSES}
-"""Each projection's columns; the first is its key. `counts` stands beside them: it is a sum."""
+"""Each projection's columns; the first is its key. `counts` is separate: it is a sum."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 

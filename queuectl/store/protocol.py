@@ -66,7 +66,7 @@ RECOVER = "queuectl recover"
 RESTORE = "restore a backup of the server, or import what an archive holds into a new schema (docs/postgres.md)"
 """The remedies of a damaged log: in a file, and on a server."""
 
-ANEW = "move this machine's archive away (docs/postgres.md): the next change writes a new one"
+NEW_ARCHIVE = "move this machine's archive away (docs/postgres.md): the next change writes a new one"
 """The remedy of a server's archive."""
 
 
@@ -84,7 +84,7 @@ class DamagedError(StoreError):
 
     @property
     def for_tables(self) -> str:
-        """The message as a row holds it: the same, however the process that writes it was told its queue."""
+        """The message as a row stores it: without the process's own way of naming its queue."""
         return self._with(self.remedy)
 
     def _with(self, remedy: str) -> str:
@@ -194,7 +194,7 @@ class Writer(Protocol):
         """Become the store of another log, of which no event is here yet. Only in an open transaction."""
 
     def move_to(self, place: str) -> None:
-        """Take no more changes, and name the place where the log goes on. Only in an open transaction."""
+        """Refuse further changes and record where the log continues. Only in an open transaction."""
 
     def take_long(self) -> None:
         """Keep the open transaction although nothing may be asked in it for long."""
@@ -260,7 +260,7 @@ class Workers(Protocol):
     """The workers' rows and heartbeats, and how a worker hears that there is something to do."""
 
     def beat(self, worker: WorkerRow) -> bool:
-        """Write a worker's sign of life; False, and nothing is written, when another process has its name."""
+        """Write a worker's heartbeat. Returns False and writes nothing when another process has its name."""
 
     def asked(self, worker: str) -> tuple[int, list[str]]:
         """What others want of a worker: how often it was asked to stop, and which of its jobs to cancel."""
@@ -294,13 +294,13 @@ class Upkeep(Protocol):
         """Where the tables, at one moment, are not what the log makes them; `inspect` sees every event."""
 
     def rebuild(self, inspect: Inspect | None = None) -> Differences:
-        """Derive the tables again and put right what differs, while others go on."""
+        """Derive the tables again and correct the rows that differ, while others keep working."""
 
     def hold(self, job_id: str) -> None:
         """Make a job unclaimable, because its stream is damaged, and say so in its row."""
 
     def copy_to(self, path: str) -> None:
-        """Write a consistent copy to a new file, while others go on."""
+        """Write a consistent copy to a new file, while others keep working."""
 
     def places(self, until: int) -> Iterator[tuple[int, int, bytes]]:
         """Position, time and stream (UTF-8, if it is text) of every event up to a position, in order: unchecked."""
@@ -326,7 +326,7 @@ class Location(Protocol):
 
     @property
     def moved_to(self) -> str | None:
-        """Where the log goes on, if it does elsewhere: this store can only be read then."""
+        """Where the log continues after a migration (this store is read-only then), or None."""
 
 
 class Store(Protocol):
@@ -364,4 +364,4 @@ def advised(remedy: str, spans_hosts: bool, about: str = "") -> str:
     """What to do where a store is: `recover` is for files."""
     if remedy != RECOVER or not spans_hosts:
         return remedy
-    return ANEW if about == "archive" else RESTORE
+    return NEW_ARCHIVE if about == "archive" else RESTORE

@@ -89,7 +89,7 @@ class JobFilter(Struct, frozen=True):
 
 
 class WorkerRow(Struct, frozen=True, kw_only=True):
-    """A worker's sign of life. It is liveness, not history: not in the log, and not rebuilt.
+    """A worker's heartbeat. It is liveness, not history: not in the log, and not rebuilt.
 
     `beat_at` is microseconds on the monotonic clock of that boot, `started_at` and `last_heartbeat` UNIX seconds.
     """

@@ -311,7 +311,7 @@ class Worker:
         log.warning("job %s run %d: put back, this machine can start no process: %s", job.id, job.run, why)
         self._results.add(Release(job.id, job.run, f"could not be started: {why}"), job, self.clock.monotonic())
 
-    # ── when to go on, and when to end ──────────────────────────────────────────────────────────────
+    # ── when to run the next round, and when to end ──────────────────────────────────────────────────────────────
 
     def _go_on_without_store(self, error: StoreError, now: int) -> float:
         """Claim no more, let running jobs end, and keep trying for a while to record their results."""

@@ -60,7 +60,7 @@ def _through_everything(rng: Random, hostile: str) -> Iterator[tuple[str, str]]:
     yield "tables", render.table([{"id": hostile, "state": hostile}], ["id", "state"], limits={"id": 9})
     yield "JSON", render.to_json({"a": hostile, hostile: [hostile]})
     yield "JSON lines", _one_line(render.to_ndjson({"a": hostile}) + "\n")
-    yield "errors", _one_line(_on_stderr(cli._complain, hostile, 2))
+    yield "errors", _one_line(_on_stderr(cli._report, hostile, 2))
     yield "messages", _one_line(_on_stderr(say, hostile))
     for form in ("text", "json"):
         yield "a worker's log", _one_line(_on_stderr(_log, form, hostile))

@@ -53,7 +53,7 @@ class Keeping(Struct, frozen=True):
 
 
 class Archive:
-    """The archive of one log. What it raises beside ArchiveError is OSError."""
+    """The archive of one log. Raises ArchiveError and OSError."""
 
     def __init__(self, path: str, log_id: str, base: Head, archive_dir: str | None = None) -> None:
         self.folder, self._log_id, self._base = folder_of(path), log_id, base
@@ -179,7 +179,7 @@ class Archive:
     def taken(self) -> str | None:
         """What to say when the archive would go into a folder that another queue of this log has made.
 
-        A copy, or what was imported, has the log's name too. The link beside the database says whose a folder is.
+        A copied or imported log has the same id. The link next to the database says which queue owns a folder.
         """
         if self._home is None or not os.path.lexists(self._home) or os.path.lexists(self.folder):
             return None
@@ -214,7 +214,7 @@ class Archive:
         return self._end
 
     def _continue_sound(self, path: str) -> bool:
-        """Go on with a segment; one whose header a power cut has taken is put aside."""
+        """Continue a segment. One whose header was lost in a power cut is renamed."""
         try:
             return self._continue(path)
         except BesideError:
@@ -226,7 +226,7 @@ class Archive:
             return False
 
     def _continue(self, path: str) -> bool:
-        """Go on with a segment, what is torn cut off; one without a whole header is dropped."""
+        """Continue a segment after truncating a torn last line. One without a whole header is dropped."""
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
             found = self._last(file, path)

@@ -86,7 +86,7 @@ def lost(path: str) -> StoreError | None:
         return None
     return StoreError(
         f"{path} is empty or missing, but {folder} holds its events: run `{command_line('recover')}` to get them back,"
-        " or move that folder away to begin anew"
+        " or move that folder away to begin an empty queue"
     )
 
 

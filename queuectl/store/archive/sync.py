@@ -1,7 +1,7 @@
 """Keeps a SQLite queue and its archive in step: compared on open, copied after each commit that is on disk.
 
-A database that is behind its archive gets the missing events. One that is beside it is read but no longer written
-to, because one of the two lacks what someone was told of.
+A database that is behind its archive gets the missing events. One that has diverged from it becomes read-only:
+one of the two is missing acknowledged events.
 """
 
 import sys
@@ -14,11 +14,11 @@ from queuectl.store.archive.archive import Archive, Keeping
 from queuectl.store.archive.segments import ArchiveError, BesideError
 from queuectl.store.protocol import RECOVER, DamagedEventError, Head, StoredEvent, VersionConflictError
 
-__all__ = ["Keeper", "say"]
+__all__ = ["ArchiveSync", "say"]
 
 
 class Kept(Protocol):
-    """What the keeper asks of its store."""
+    """The part of a store that the archive's sync uses."""
 
     path: str
     spans_hosts: bool
@@ -42,7 +42,7 @@ class Kept(Protocol):
         """See the protocol."""
 
 
-class Keeper:
+class ArchiveSync:
     """One store's archive; `refusal` says why the store must not be written to."""
 
     def __init__(self, store: Kept, archive: Archive, keeping: Keeping) -> None:
@@ -93,8 +93,8 @@ class Keeper:
         say(f"{self._store.path} was behind its archive: {what} put back")
 
     def _ways_out(self, what: str) -> str:
-        anew = f"move {self.archive.folder} away to begin a new archive"
-        return f"{what}: {anew}" if self._store.spans_hosts else f"{what}: run `{runnable(RECOVER)}`, or {anew}"
+        restart = f"move {self.archive.folder} away to begin a new archive"
+        return f"{what}: {restart}" if self._store.spans_hosts else f"{what}: run `{runnable(RECOVER)}`, or {restart}"
 
     def _copy_what_is_known(self) -> None:
         """What is known to be on disk: on a disk that fails, nothing."""

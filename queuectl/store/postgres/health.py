@@ -45,7 +45,7 @@ def _server(link: Link) -> Sign:
 def _dead(link: Link) -> Sign:
     found = link.run(_DEAD, (link.schema,))
     table, dead, alive = found[0] if found else ("jobs", 0, 0)
-    what = f"{counted(dead, 'dead row')} in {table}, beside {alive} alive"
+    what = f"{counted(dead, 'dead row')} in {table}, next to {alive} live ones"
     if dead > MANY_DEAD and dead > alive // 5:
         return Sign("dead rows", True, f"{what}: claims read past them", f"VACUUM {link.schema}.{table}")
     return Sign("dead rows", False, what)

@@ -1,8 +1,8 @@
 """Several statements in one round trip: sent in one piece, each once for every row of its parameters.
 
-Not by psycopg's own pipeline: that sends each by itself, and a Flush behind the Sync, with which the server stops the
-clock that it keeps on idle transactions, so that who is frozen would hold the log's lock for ever. Statements are
-prepared by us alone: psycopg throws away all that a connection has prepared, its own or not, now and then.
+psycopg's own pipeline sends each statement by itself and ends with a Flush, which disables the server's
+`idle_in_transaction_session_timeout`: a frozen client would never release the log's lock. Statements are prepared here
+only, because psycopg discards all prepared statements of a connection from time to time.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,8 +2,8 @@
 
 Whoever writes takes the log's lock first, an advisory lock that its transaction holds to the end: positions stand in
 the order of the commits, and there are no row locks that could wait for each other. Every commit that leaves an event
-is on the server's disk before anyone sees it, claims too: the server can fail while the worker and its job go on, and
-a claim that it forgot would be run again beside the first run.
+is on the server's disk before anyone sees it, claims too: the server can fail while the worker and its job continue,
+and a job whose claim was lost would be run a second time at once.
 """
 
 import os
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PostgresStore", "is_there"]
 
 FRESH = 1_000_000
-"""Microseconds that the server's time is taken to go on at our own clock's pace."""
+"""Microseconds for which the server's time is extrapolated with our own clock."""
 
 _NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 _META = "SELECT key, value FROM meta"
@@ -112,7 +112,7 @@ class PostgresStore(AppendedLog):
         super()._become_what_meta_says()
         self._known_log = self._log_id
 
-    def _beside(self, meta: dict[str, Any]) -> str:
+    def _file_prefix(self, meta: dict[str, Any]) -> str:
         """On this machine; by a name that the schema got when it was made, since logs can be copied."""
         self._home = os.path.join(os.path.abspath(self._keeping.home or default_home()), meta["place"])
         return self._home

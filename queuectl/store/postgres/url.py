@@ -83,7 +83,7 @@ def _without(start: str) -> tuple[str, str, str, str]:
 
 
 def _parts(url: str) -> tuple[str, str, list[str]]:
-    """The scheme, what comes up to the first parameter, and the parameters: a value goes on where none begins."""
+    """The scheme, the text before the first parameter, and the parameters. A value ends where the next one begins."""
     scheme, _, rest = url.partition("://")
     start, query = _split(rest)
     found: list[str] = []

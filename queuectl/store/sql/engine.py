@@ -75,5 +75,5 @@ class Lent(ABC):
         """Change a row of `meta`."""
 
     @abstractmethod
-    def _refuse_beside(self) -> None:
-        """Refuse to write to a database that is beside its archive."""
+    def _refuse_diverged(self) -> None:
+        """Refuse to write to a database that has diverged from its archive."""

@@ -26,7 +26,7 @@ class ReplayedTables(ProjectedTables):
             self._set_meta(key, value)
         self._become_what_meta_says()
         self._locked_head, self._adopted = base, True
-        self._refuse_beside()
+        self._refuse_diverged()
 
     @property
     def moved_to(self) -> str | None:

@@ -17,7 +17,7 @@ from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.archive.archive import Archive, Keeping
-from queuectl.store.archive.sync import Keeper
+from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.protocol import WAKING, Change, DamagedError, DamagedEventError, Head, StoredEvent, advised
 from queuectl.store.sql.importer import ReplayedTables
 from queuectl.store.sql.moments import Moments
@@ -37,7 +37,7 @@ _LAST = "SELECT position, digest, recorded_at FROM events ORDER BY position DESC
 class AppendedLog(RebuiltTables, Moments, ReplayedTables):
     """See the protocol."""
 
-    _keeper: Keeper | None = None
+    _keeper: ArchiveSync | None = None
 
     @property
     def log(self) -> Self:
@@ -59,7 +59,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         try:
             return keep(self.settings())
         except StoreError:
-            return keep({})  # a wrecked table is for `rebuild`
+            return keep({})  # `rebuild` repairs a corrupt table
 
     def _become_what_meta_says(self) -> None:
         meta = self._meta()
@@ -73,13 +73,13 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
         self._keeper = None
         self._adopted = False
         self._derived_by = meta.get("projection_version")
-        beside = self._beside(meta)
-        if beside is not None and self._keeping.archived:
-            archive = Archive(beside, self._log_id, self._base, self._keeping.archive_dir)
-            self._keeper = Keeper(self, archive, self._keeping)
+        prefix = self._file_prefix(meta)
+        if prefix is not None and self._keeping.archived:
+            archive = Archive(prefix, self._log_id, self._base, self._keeping.archive_dir)
+            self._keeper = ArchiveSync(self, archive, self._keeping)
 
     @abstractmethod
-    def _beside(self, meta: dict[str, Any]) -> str | None:
+    def _file_prefix(self, meta: dict[str, Any]) -> str | None:
         """What the names of the archive and of the output folder begin with; None: there is to be no archive."""
 
     # ── what it is ──────────────────────────────────────────────────────────────────────────────────
@@ -118,7 +118,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
             if self._in_transaction():
                 yield
                 return
-            self._refuse_beside()
+            self._refuse_diverged()
             self._waking = False
             self._begin(durable)
             try:
@@ -171,7 +171,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
             self._insert("RELEASE part", _ONCE)
             raise
 
-    def _refuse_beside(self) -> None:
+    def _refuse_diverged(self) -> None:
         if self._keeper is not None and self._keeper.refusal is not None:
             raise StoreError(self._keeper.refusal)
 
@@ -229,7 +229,7 @@ class AppendedLog(RebuiltTables, Moments, ReplayedTables):
 
     @abstractmethod
     def _settle(self) -> None:
-        """Wait until all that `_insert` was told has been done."""
+        """Wait until every row passed to `_insert` is inserted."""
 
     # ── reading the log's end ───────────────────────────────────────────────────────────────────────
 

@@ -49,7 +49,7 @@ class ProjectedTables(Tables):
             self._put(Row(table, old[table][0], None))
 
     def _add(self, table: str, rows: list[Any]) -> None:
-        """New rows. What a wrecked table has in their places goes: to decide again would meet it again, for ever."""
+        """Insert rows, replacing any that a corrupt table has under their keys: a retry would conflict every time."""
         if not self._insert_new(_insert_sql(table), rows):
             places = [TABLES[table].index(name) for name in _places(table)]
             self._insert(_clear_sql(table), [[row[i] for i in places] for row in rows])

@@ -29,7 +29,7 @@ class RebuiltTables(ExaminedLog):
 
     @abstractmethod
     def _first_use(self) -> AbstractContextManager[None]:
-        """One process at a time makes the tables, first or anew."""
+        """Only one process at a time creates or rebuilds the tables."""
 
     @abstractmethod
     def _is_read_only(self) -> bool:
@@ -86,6 +86,6 @@ class RebuiltTables(ExaminedLog):
                 self.rebuild()
 
     def _check_version(self, derived_by: object) -> None:
-        """Refuse to write beside another version, which keeps its tables otherwise."""
+        """Refuse to write next to another version, whose tables have another form."""
         if derived_by != VERSION and not self._rebuilds:
             raise StoreError(f"another version of queuectl has taken over {self.path}: start this one again")

@@ -1,4 +1,4 @@
-"""The tables derived again from the log, laid beside the live ones, and put in the place of what differs.
+"""The tables derived again from the log, compared with the live ones, whose differing rows they replace.
 
 The same for every store. The log is folded stream by stream, in pages and without a lock, into tables of the
 connection's own; which rows differ from the live ones is judged at one moment. Only that and putting in place need a
@@ -24,7 +24,7 @@ NEAR = 500
 
 OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
 MADE = (*TABLES, "counts", "workers")
-"""What can be made anew. Of the workers' table only whether it can be read at all is looked at: they beat again."""
+"""The tables that can be derived again. The workers' table is only checked for being readable: heartbeats return."""
 KEYS = ", ".join(COUNT_KEYS)
 _DIFFERING = "IN (SELECT key FROM differing WHERE name = ?)"
 
@@ -45,7 +45,7 @@ class Shadow(ABC):
         self._make()
         self._unsound = {table: why for table in MADE if (why := self._wrecked(table))}
         head = self._log.head().position
-        with self._beside_live_rows():
+        with self._next_to_live_rows():
             self._put(lives(self._log.examined(until=head), inspect))
         self.position = head
         while self._log.head().position - self.position > NEAR:
@@ -74,7 +74,7 @@ class Shadow(ABC):
                 self._flush(batch)
         self._flush(batch)
 
-    def _beside_live_rows(self) -> AbstractContextManager[None]:
+    def _next_to_live_rows(self) -> AbstractContextManager[None]:
         """While the whole log is folded; a store may read the live rows on the way."""
         return nullcontext()
 
@@ -113,7 +113,7 @@ class Shadow(ABC):
     # ── putting in place ────────────────────────────────────────────────────────────────────────────
 
     def swap(self) -> None:
-        """Put what `compare` found right, under the log's lock: whole tables where they were wrecked, else rows."""
+        """Correct what `compare` found, under the log's lock: whole tables that are corrupt, else rows."""
         self.catch_up()
         self._replace_rows([table for table in TABLES if table not in self._unsound])
         for table in sorted(self._unsound):
@@ -169,7 +169,7 @@ class Shadow(ABC):
 
     @abstractmethod
     def _remake(self, table: str) -> None:
-        """Make a live table anew, as it should be and empty."""
+        """Create a live table again, empty and with the right schema."""
 
     @abstractmethod
     def _are_of_this_version(self) -> None:

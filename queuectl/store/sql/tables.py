@@ -1,4 +1,4 @@
-"""Questions put to the projections, and the workers' signs of life: SQL that every store understands."""
+"""Queries of the projections and of the workers' heartbeats, in SQL that both engines understand."""
 
 from collections.abc import Collection
 from itertools import groupby
@@ -254,7 +254,7 @@ def _waits_from(recorded_at: int, data: str | None) -> int | None:
 
 
 def _queues(text: str) -> tuple[str, ...]:
-    """The names in a worker's row; none when it is wrecked."""
+    """The names in a worker's row; none when it is corrupt."""
     try:
         return msgspec.json.decode(text, type=tuple[str, ...])
     except (msgspec.MsgspecError, UnicodeError):
@@ -262,7 +262,7 @@ def _queues(text: str) -> tuple[str, ...]:
 
 
 def _state(name: str) -> State | None:
-    """The state of that name; None for what is not one, which only a wrecked table holds."""
+    """The state of that name; None for any other text, which only a corrupt table holds."""
     return State(name) if name in State.__members__.values() else None
 
 

@@ -153,7 +153,7 @@ def _identify(db: apsw.Connection, path: str) -> None:
 
 @contextmanager
 def first_use(path: str) -> Iterator[None]:
-    """One process at a time makes the schema, or the tables anew. The folder is the lock: no extra file stays."""
+    """Only one process at a time creates the schema or rebuilds the tables. The folder is the lock: no file is left."""
     if path == MEMORY:
         yield
         return

@@ -41,7 +41,7 @@ class SqliteShadow(Shadow):
         self._run("CREATE TEMP TABLE differing (name, key)")
 
     @contextmanager
-    def _beside_live_rows(self) -> Iterator[None]:
+    def _next_to_live_rows(self) -> Iterator[None]:
         self._live = {table: LiveRows(self._run, table, table not in self._unsound) for table in OF_JOBS}
         yield
         for rows in self._live.values():
@@ -94,7 +94,7 @@ class SqliteShadow(Shadow):
         both = ", ".join(f"{side}.{name}" for side in "sl" for name in columns)
         where = f"s.{columns[0]} = (SELECT key FROM temp.differing WHERE rowid = ?)"
         try:
-            pairs = self._run(f"SELECT {both} FROM {_beside(table)} WHERE {where}", (key,))
+            pairs = self._run(f"SELECT {both} FROM {_pairs(table)} WHERE {where}", (key,))
         except UnicodeDecodeError:
             return "it holds bytes that are no text"
         if not pairs:
@@ -125,7 +125,7 @@ class SqliteShadow(Shadow):
         if found != "ok":
             return f"it is damaged: {found.splitlines()[-1]}"
         try:
-            if table not in TABLES:  # theirs is told row by row
+            if table not in TABLES:  # their differences are reported row by row
                 self._run(f"SELECT * FROM main.{table}")
         except UnicodeDecodeError:
             return "it holds bytes that are no text"
@@ -163,7 +163,7 @@ def _guilty(table: str) -> str:
     )
 
 
-def _beside(table: str) -> str:
+def _pairs(table: str) -> str:
     key = TABLES[table][0]
     return f"temp.shadow_{table} AS s LEFT JOIN main.{table} AS l ON l.{key} = s.{key}"
 

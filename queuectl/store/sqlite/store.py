@@ -71,7 +71,7 @@ class SqliteStore(AppendedLog):
     def _set_meta(self, key: str, value: object) -> None:
         self._run("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
-    def _beside(self, meta: dict[str, Any]) -> str | None:
+    def _file_prefix(self, meta: dict[str, Any]) -> str | None:
         return None if self.path == MEMORY else self.path
 
     @property
@@ -102,7 +102,7 @@ class SqliteStore(AppendedLog):
             self._synchronous = synchronous
 
     def _leave_no_hole(self) -> None:
-        """After a sync that failed, begin the -wal anew before anything is appended to it.
+        """After a failed sync, reset the -wal before anything is appended to it.
 
         Linux does not try again to write what a failed fsync was about, and calls the next one a success. What was in
         the -wal without having been synced (claims) may so be a hole, and everything behind it gone with the power.
@@ -135,7 +135,7 @@ class SqliteStore(AppendedLog):
         return f"{self.path}.unsynced"
 
     def _tell_the_next(self) -> None:
-        """Who opens the queue from now on is not told by the system that a sync has failed."""
+        """Mark the failed sync on disk: the system does not report it to later openers."""
         with suppress(OSError):
             os.close(os.open(self._mark, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
@@ -232,7 +232,7 @@ class SqliteStore(AppendedLog):
     def bring_to_disk(self) -> int:
         """See the protocol. A checkpoint syncs the whole -wal before it carries anything over, and holds nobody up.
 
-        After a sync that failed the -wal is begun anew first: see `_leave_no_hole`.
+        After a failed sync the -wal is reset first: see `_leave_no_hole`.
         """
         if self._db.readonly("main"):
             return self.on_disk()
@@ -279,7 +279,7 @@ class SqliteStore(AppendedLog):
     # ── the connection ──────────────────────────────────────────────────────────────────────────────
 
     def close(self) -> None:
-        """See the protocol. Who has seen a sync fail does not go before the next one is safe from it, or told."""
+        """See the protocol. After a failed sync, it first resets the -wal or writes the `.unsynced` marker."""
         with self._threads:
             if self._opener.gone:
                 return

@@ -1,4 +1,4 @@
-"""Which rows may not be what the log makes them: the live ones, laid beside those in the order of their keys.
+"""Rows that may differ from the log: the live ones, merged with the derived ones in the order of their keys.
 
 Suspects are remembered in `temp.suspects`, which a shadow makes, and judged later.
 """
@@ -17,7 +17,7 @@ SUSPECT_LIVE = "INSERT OR IGNORE INTO temp.suspects SELECT ?, {1} FROM main.{0} 
 
 
 class LiveRows:
-    """The rows of a table of jobs in the order of their keys: each row that the log makes is laid beside them.
+    """The rows of a table of jobs in the order of their keys, each paired with the row derived from the log.
 
     Whatever is not found equal becomes a suspect, so nothing hangs on the two orders being the same.
     """
