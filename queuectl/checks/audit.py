@@ -25,7 +25,7 @@ RULES = {
     "due": "no job was claimed before its delay, its time or its wait was over",
     "pause": "no job was claimed from a paused queue",
     "served": "each worker claimed only from the queues that it was started for",
-    "attempts": "no job ran more often than its limit, and none was given up before it",
+    "attempts": "each job ran at most as often as allowed, and moved to the DLQ only after its last attempt",
     "backoff": "each wait was as the job's settings say: base, cap, jitter in [0, 1), none after a lost worker",
     "timeout": "each run that timed out had a timeout, and lasted that long",
     "loss": "each lost run names the worker that had claimed it",

@@ -1,4 +1,4 @@
-"""`audit`: whether the queue behaved, as a verdict that can be filed: the same log gives the same one, to the byte."""
+"""`audit`: did the queue follow its own rules? The verdict is the same, to the byte, for the same log."""
 
 import sys
 from collections.abc import Iterator
@@ -125,9 +125,11 @@ def _verdict(log_id: str, judged: Audit) -> Iterator[str]:
         yield f"and {judged.found.total() - SHOWN} more findings"
     yield from _open(judged)
     if judged.losses:
-        early = f"{judged.early_losses} of them within the lease: those workers were seen dead, or had not beaten"
+        early = (
+            f"{judged.early_losses} of them within the lease: those workers were seen dead, or had sent no heartbeat"
+        )
         yield f"{counted(judged.losses, 'run')} lost with the worker, {early}"
-    yield f"broken: {counted(judged.found.total(), 'finding')}" if judged.found else "clean: the queue behaved"
+    yield f"broken: {counted(judged.found.total(), 'finding')}" if judged.found else "ok: no violations"
 
 
 def _open(judged: Audit) -> Iterator[str]:

@@ -88,7 +88,7 @@ def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None
     worker = queuectl.start("run", "--name", "first")
     eventually((queuectl.folder / "started").exists, "the job runs")
     eventually(lambda: "workers: 1, running 1 job\n" in queuectl.ok("status") + "\n", "its worker says so")
-    assert "gave its last sign of life" in queuectl.ok("explain", job_id)
+    assert "sent its last heartbeat" in queuectl.ok("explain", job_id)
     worker.signal(signal.SIGKILL)
     worker.ended()
     assert "workers: 0, running 0 jobs; 1 lost" in queuectl.ok("status")

@@ -15,7 +15,7 @@ def lost(run, losses) -> Released:
     return Released(run=run, reason="its machine went down", machine_losses=losses, stdout="half")
 
 
-def test_the_first_losses_in_a_row_cost_no_attempt_and_the_next_one_does():
+def test_first_losses_in_a_row_cost_no_attempt():
     job = given(a_job(max_retries=0))
     for run in (1, 2, 3):
         job = job.and_then(claimed(run)).when(machine_lost(run)).then(lost(run, run))

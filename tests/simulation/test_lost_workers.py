@@ -215,7 +215,7 @@ def test_a_host_that_has_booted_again_frees_its_jobs_at_once() -> None:
     assert freed_after(driver, "a") < 2
 
 
-def test_a_run_lost_with_its_machine_costs_an_attempt_only_the_fourth_time_in_a_row() -> None:
+def test_only_the_fourth_loss_in_a_row_costs_an_attempt() -> None:
     driver = Driver()
     driver.enqueue("a", LONG, max_retries=0)
     for _ in range(4):

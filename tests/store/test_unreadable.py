@@ -44,7 +44,7 @@ def test_a_wrong_type_is_refused_and_nothing_is_written(store: Any, wrong: dict[
 
 
 @pytest.mark.parametrize("job", [NewJob(None), NewJob("true"), NewJob(SOUND, 5)], ids=["none", "text", "id"])  # type: ignore[arg-type]
-def test_what_is_no_job_is_refused(store: Any, job: NewJob) -> None:
+def test_an_unreadable_job_is_refused(store: Any, job: NewJob) -> None:
     with pytest.raises(UsageError):
         Queue(store, "me").enqueue([job])
     assert store.log.head().position == 0
