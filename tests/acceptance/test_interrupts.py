@@ -59,7 +59,6 @@ def test_a_read_of_jobs_is_interrupted(queuectl: Queuectl) -> None:
     script = queuectl.start_program("sh", "-c", "mkfifo fifo; exec sleep 60 3<> fifo")
     eventually(fifo.exists, "the pipe is there")
     started = queuectl.start("enqueue", "--file", "fifo")
-    _inside(started)
     eventually(lambda: _waits(started.pid), "it reads")
     started.signal(signal.SIGINT)
     _interrupted(started.ended())
