@@ -70,8 +70,10 @@ def test_a_folder_of_root_is_named_as_that(queuectl: Queuectl, tmp_path: Path) -
     for folder in (tmp_path, *tmp_path.parents[:-1]):
         if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001 and str(folder) != "/tmp":
             folder.chmod(folder.stat().st_mode | 0o011)
-    other = ["setpriv", "--reuid", "65534", "--clear-groups", PROGRAM, *place]
-    ended = queuectl.start_program(*other).ended()
+    as_nobody = ["setpriv", "--reuid", "65534", "--clear-groups"]
+    if queuectl.start_program(*as_nobody, "test", "-r", PROGRAM).ended().code:
+        pytest.skip("another user may not read the installed queuectl")
+    ended = queuectl.start_program(*as_nobody, PROGRAM, *place).ended()
     assert (ended.code, ended.out) == (5, ""), ended
     assert "belongs to root" in ended.err
     assert "chown" in ended.err

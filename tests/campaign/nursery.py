@@ -32,11 +32,11 @@ AT_MOST = 12
 """Seconds of the processor that a mutant has (a survivor needs 4); those that never end are killed too."""
 
 RULES = [
-    *(f"tests/domain/test_{name}.py" for name in ("rules", "moves", "fence", "causes")),
+    *(f"tests/domain/test_{name}.py" for name in ("rules", "moves", "fence", "causes", "machine_losses", "due")),
     "tests/store/test_codec.py",
 ]
 PROPERTIES = ["tests/domain/test_events.py", "tests/domain/test_backoff.py"]
-STORE = [f"tests/store/test_{name}.py" for name in ("append", "tables", "claiming", "enqueueing")]
+STORE = [f"tests/store/test_{name}.py" for name in ("append", "tables", "claiming", "enqueueing", "unreadable")]
 LOGS = ["tests/integrity/test_fixture_logs.py", "tests/archive/test_lines.py", "tests/time_travel/test_explaining.py"]
 QUIETLY = ("-o", "addopts=-q", "-x", "-p", "no:cacheprovider", "-k", "not [file and not [postgres")
 

@@ -22,6 +22,7 @@ from queuectl.store.sql.tables import Tables
 from queuectl.worker.claims import Claims
 from queuectl.worker.heartbeat import Heartbeat
 from queuectl.worker.loop import Worker
+from queuectl.worker.presence import Presence, Sender
 from queuectl.worker.reclaimer import Reclaimer
 from tests.simulation.world import SECOND, SimulatedCommands
 
@@ -104,11 +105,11 @@ def a_job_is_freed_before_its_processes_are_dead(patch: Patch) -> None:
 
 @bug(r"is said to be lost")
 def leases_run_on_the_wall_clock(patch: Patch) -> None:
-    def by_wall_clock(self: Reclaimer, name: str, sign: int, now: int) -> int:
-        seen = [row.last_heartbeat * SECOND for row in self.queue.store.workers.rows() if row.name == name]
-        return self.queue.store.log.now() - (seen[0] if seen else sign)
+    def by_wall_clock(self: Presence, sender: Sender, beat: int, now: int) -> int:
+        seen = [row.last_heartbeat * SECOND for row in self.store.workers.rows() if row.name == sender[0]]
+        return self.store.log.now() - (seen[0] if seen else beat)
 
-    patch(Reclaimer, "_nothing_new_for", by_wall_clock)
+    patch(Presence, "_unchanged_for", by_wall_clock)
 
 
 @bug(r"has given no sign of life")

@@ -34,7 +34,7 @@ OF_THE_SCHEMA = {
         "previous",
     ),
     *("schema", "kind", "chosen", "rows", "limit", "synchronous", "link", "_link", "second_lock", "_number", "codec"),
-    *("self", "_dialect", "text_of", "format", "join", "map", "len", "_jobs_column", "_places", "_both", "_beside"),
+    *("self", "_dialect", "text_of", "format", "join", "map", "len", "_jobs_column", "_places", "_both", "_pairs"),
     *("_jobs_of_the_log", "pid", "first", "marks", "itself"),
 }
 """What may stand in the text of a statement beside constants: names of tables and columns, conditions with `?`, and
