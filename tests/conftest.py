@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,10 +25,17 @@ keep_from_children()
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Run all that is below a path that was given; see to it that the default tier starts no server."""
-    if hasattr(config, "workerinput"):
-        return  # a process of xdist has the choice of the one that started it
+    if hasattr(config, "workerinput"):  # a process of xdist has the choice of the one that started it
+        config.option.markexpr = config.workerinput["markexpr"]
+        return
     if config.args_source is pytest.Config.ArgsSource.ARGS and config.option.markexpr == f"not {FULL_ONLY}":
         config.option.markexpr = ""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the choice to a process of xdist, which would read the default from pyproject.toml again."""
+    node.workerinput["markexpr"] = node.config.option.markexpr
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -88,7 +88,8 @@ def _judged(name: str, arguments: Sequence[str], done: Done, wrote: bool) -> Ite
         yield f"exit code {done.code}: it is not among the documented ones"
     if done.code in ERRORS and name != "wait" and not _is_message(done.err):
         yield "message: an error is not one line"
-    shown = done.err if name == "logs" else done.out + done.err  # into a pipe, `logs` writes the job's bytes
+    raw = name == "logs" and done.code not in ERRORS  # into a pipe, `logs` writes the job's bytes
+    shown = "" if raw else done.out + done.err
     if not RAW & {*arguments} and (found := steering(shown)):
         yield f"terminal: {', '.join(f'U+{ord(each):04X}' for each in sorted(found)[:1])} reached it"
     if wrote and (name in READING or done.code in ERRORS):

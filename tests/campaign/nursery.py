@@ -32,7 +32,10 @@ AT_MOST = 12
 """Seconds of the processor that a mutant has (a survivor needs 4); those that never end are killed too."""
 
 RULES = [
-    *(f"tests/domain/test_{name}.py" for name in ("rules", "moves", "fence", "causes", "machine_losses", "due")),
+    *(
+        f"tests/domain/test_{name}.py"
+        for name in ("rules", "moves", "fence", "causes", "machine_losses", "due", "names")
+    ),
     "tests/store/test_codec.py",
 ]
 PROPERTIES = ["tests/domain/test_events.py", "tests/domain/test_backoff.py"]

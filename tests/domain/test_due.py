@@ -15,7 +15,7 @@ def waiting():
     return given(a_job(delay=WAIT)).job
 
 
-@pytest.mark.parametrize(("now", "due"), [(WAIT - 1, False), (WAIT, True), (WAIT + 1, True)])
+@pytest.mark.parametrize(("now", "due"), [(0, False), (WAIT - 1, False), (WAIT, True), (WAIT + 1, True)])
 @pytest.mark.parametrize("behind_for", [None, 0, WAIT])
 def test_it_is_due_when_its_wait_is_over(waiting, now, due, behind_for):
     assert is_due(waiting, waiting.waits_from + now, behind_for) is due

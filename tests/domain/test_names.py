@@ -1,0 +1,29 @@
+"""The names of jobs, queues, workers and streams."""
+
+import string
+
+import pytest
+
+from queuectl.domain.names import is_id, is_stream, queue_stream, worker_stream
+
+
+@pytest.mark.parametrize("name", [*string.ascii_letters, *string.digits, "a.b", "a-", "0_", "a" * 128])
+def test_a_name_begins_with_a_letter_or_a_digit(name):
+    assert is_id(name)
+    assert is_stream(name)
+
+
+@pytest.mark.parametrize("name", ["", ".a", "-a", "_", "a b", "a\n", "é", "a/b", "$a", "a" * 129])
+def test_other_names_are_refused(name):
+    assert not is_id(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"), [("$settings", True), ("$queue:a b", True), ("$a\n", False), ("a b", False)]
+)
+def test_streams_of_notes_begin_with_a_dollar_sign(name, valid):
+    assert is_stream(name) is valid
+
+
+def test_queues_and_workers_have_a_stream_each():
+    assert (queue_stream("a"), worker_stream("a")) == ("$queue:a", "$worker:a")
