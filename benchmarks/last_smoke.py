@@ -11,13 +11,20 @@ ABSURD = 10
 
 
 def absurd(found: dict[str, list[Result]], page: str = PAGE) -> list[str]:
-    """One line for each rate of ours below a tenth of the recorded one, and each time above ten times it."""
+    """One line for each rate of ours below a tenth of the recorded one, and each time above ten times it.
+
+    High percentiles do not count: in a few samples they are the noisiest sample.
+    """
     with open(page, encoding="utf-8") as file:
         recorded = {(name, each["case"], each["unit"]): each for name, each in _flat(json.load(file)["benchmarks"])}
     lines = []
     for name, result in ((name, result) for name, results in found.items() for result in results):
         last = recorded.get((name, result.case, result.unit))
-        if last is not None and _slower(result.unit, median(result.ours), median(last["queuectl"])) > ABSURD:
+        if (
+            last is not None
+            and "percentile" not in result.case
+            and _slower(result.unit, median(result.ours), median(last["queuectl"])) > ABSURD
+        ):
             figures = f"{median(result.ours):.4g} {result.unit}, last time {median(last['queuectl']):.4g}"
             lines.append(f"absurd: {name}: {result.case}: {figures}")
     return list(dict.fromkeys(lines))
