@@ -77,7 +77,7 @@ def test_a_queue_that_moved(queuectl: Queuectl) -> None:
     connection = apsw.Connection(str(queuectl.db))
     connection.execute("UPDATE meta SET value = '/elsewhere/queue.db' WHERE key = 'moved_to'")
     connection.close()
-    for command in (("enqueue", "true"), ("run", "--drain"), ("pause",)):
+    for command in (("enqueue", "true"), ("run", "--drain", "--log-level", "error"), ("pause",)):
         complained(queuectl(*command), 5, "moved", "/elsewhere/queue.db")
     done = queuectl("list")
     assert done.code == 0
@@ -174,7 +174,13 @@ def test_one_on_a_read_only_disk(queuectl: Queuectl, namespace: list[str], wal: 
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
     command = [*namespace, "sh", "-c", READ_ONLY, "sh", str(queuectl.db.parent), PROGRAM]
-    for arguments in (("enqueue", "true"), ("cancel", "job"), ("run", "--drain"), ("config", "set", "jitter", "on")):
+    changes = (
+        ("enqueue", "true"),
+        ("cancel", "job"),
+        ("run", "--drain", "--log-level", "error"),
+        ("config", "set", "jitter", "on"),
+    )
+    for arguments in changes:
         complained(queuectl.start_program(*command, *arguments).ended(), 5, "read-only")
     done = queuectl.start_program(*command, "list").ended()
     assert done.code == 0, done

@@ -96,7 +96,7 @@ def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None
     assert "its process is gone: the next worker that runs frees the job" in queuectl.ok("explain", job_id)
     assert "no worker serves queue default" in queuectl.ok("explain", waiting)
     done = queuectl("cancel", job_id)
-    assert "its worker's process is gone" in done.err
+    assert "will be cancelled when a worker next runs: its own worker is dead" in done.err
     assert "is being stopped" not in done.err
     queuectl.drain()
     assert queuectl.state(job_id) == "cancelled"

@@ -27,7 +27,7 @@ def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> N
     queuectl.ok("migrate", "--yes", "--to", there)
     for change in (
         ("enqueue", "true"),
-        ("run", "--drain"),
+        ("run", "--drain", "--log-level", "error"),
         ("cancel", "a"),
         ("migrate", "--yes", "--to", "elsewhere.db"),
     ):
