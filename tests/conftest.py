@@ -1,7 +1,7 @@
-"""All tests: the surroundings and fixtures that several folders use, and which tests are in the default tier.
+"""Fixtures that several folders use, and the choice of the tests in the default tier.
 
-`python -m pytest` without a path runs the default tier: every kind of test, in three minutes on two cores, and nothing
-that needs a server. `python -m pytest -m ''` runs everything, and so does a path for what is below it.
+`python -m pytest` without a path runs the default tier: every kind of test, in three minutes on two cores, without a
+server. `python -m pytest -m ''` runs all tests; a path runs all tests below it.
 """
 
 import os
@@ -16,15 +16,15 @@ from tests.support import postgres
 from tests.support.builders import SettableClock
 from tests.support.command_line import PROGRAM, Queuectl
 from tests.support.peer import Peer
-from tests.support.signals import keep_from_children
+from tests.support.signals import use_default_signals
 from tests.support.tiers import FULL_ONLY, is_full_only
 
-keep_from_children()
+use_default_signals()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Run all that is below a path that was given; see to it that the default tier starts no server."""
+    """Run all tests below a given path; forbid the default tier to start a server."""
     if hasattr(config, "workerinput"):  # a process of xdist has the choice of the one that started it
         config.option.markexpr = config.workerinput["markexpr"]
         return
@@ -34,13 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hand the choice to a process of xdist, which would read the default from pyproject.toml again."""
+    """Pass the choice to an xdist worker, which would read the default from pyproject.toml again."""
     node.workerinput["markexpr"] = node.config.option.markexpr
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is not in the default tier."""
+    """Mark the tests that are not in the default tier."""
     postgres.allowed = config.option.markexpr != f"not {FULL_ONLY}"
     for item in items:
         if is_full_only(item):
@@ -57,13 +57,13 @@ def clock() -> SettableClock:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Where a SQLite queue can be."""
+    """The path for a SQLite queue."""
     return str(tmp_path / "place" / "queue.db")
 
 
 @pytest.fixture
 def peers() -> Iterator[list[Peer]]:
-    """Other processes, ended when the test is over."""
+    """Other processes; they end with the test."""
     running: list[Peer] = []
     yield running
     for peer in running:
@@ -72,7 +72,7 @@ def peers() -> Iterator[list[Peer]]:
 
 @pytest.fixture
 def queuectl(tmp_path: Path) -> Iterator[Queuectl]:
-    """The command line. At the end whatever it started is stopped; log and behaviour have to be sound."""
+    """The command line. At the end its processes are stopped, and the log and the audit must have no fault."""
     assert os.access(PROGRAM, os.X_OK), f"{PROGRAM} is not installed: pip install -e '.[test]'"
     command_line = Queuectl(tmp_path)
     try:
@@ -84,7 +84,7 @@ def queuectl(tmp_path: Path) -> Iterator[Queuectl]:
 
 @pytest.fixture
 def namespace() -> list[str]:
-    """The command line that runs what follows it with mounts of its own, which go away with it."""
+    """The words before a command that give it a mount namespace of its own."""
     command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     try:
         done = subprocess.run([*command, "true"], capture_output=True, timeout=10, check=False)

@@ -10,7 +10,7 @@ import pytest
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from tests.support.builders import HOUR, add, claimed, more, new
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_segments_one_after_another_are_one_log(worked: Queuectl) -> None:
     first_half, second_half = (json.dumps(each).encode() + b"\n" for each in (first, second))
     segments = [first_half, *events[:5], second_half, *events[5:]]
     assert worked.ok("audit", "-", stdin=b"".join(segments)) == worked.ok("audit")
-    complained(worked("audit", "-", stdin=b"".join([first_half, *events[:4], second_half])), 5)
-    complained(worked("audit", "-", stdin=b"".join(segments[6:])), 5, "from its beginning")
+    assert_error(worked("audit", "-", stdin=b"".join([first_half, *events[:4], second_half])), 5)
+    assert_error(worked("audit", "-", stdin=b"".join(segments[6:])), 5, "from its beginning")
 
 
 def test_a_queue_that_did_not_behave(broken: Queuectl) -> None:
@@ -98,23 +98,23 @@ def test_a_part_that_is_not_there_is_not_judged(worked: Queuectl, source: list[s
     end = worked.position()
     for option in ("--from", "--until"):
         wrong = worked("audit", *source, option, str(end + 1))
-        complained(wrong, 2, f"there is no position {end + 1}: the log ends at {end}")
+        assert_error(wrong, 2, f"there is no position {end + 1}: the log ends at {end}")
         assert worked("audit", *source, option, str(end)).code == 0
-    complained(worked("audit", *source, "--from", "3", "--until", "2"), 2, "--from 3 is after --until 2")
+    assert_error(worked("audit", *source, "--from", "3", "--until", "2"), 2, "--from 3 is after --until 2")
 
 
 def test_a_damaged_or_cut_file_is_not_judged(worked: Queuectl) -> None:
     lines = (worked.folder / "log.ndjson").read_bytes().splitlines(keepends=True)
     changed = [*lines[:2], lines[2].replace(b'"version":1', b'"version":2'), *lines[3:]]
-    complained(worked("audit", "-", stdin=b"".join(changed)), 5, "damaged at line 3")
-    complained(worked("audit", "-", stdin=b"".join(lines[:3] + lines[4:])), 5, "damaged at line 4")
-    complained(worked("audit", "-", stdin=b"".join(lines[:-1])), 5, "the log was cut")
-    complained(worked("audit", "-", stdin=b"".join(lines)[:-9]), 5, "the line was cut")
-    complained(worked("audit", "-", stdin="hello\n"), 5, "not a log")
-    complained(worked("audit", "-", stdin=""), 5, "not a log")
+    assert_error(worked("audit", "-", stdin=b"".join(changed)), 5, "damaged at line 3")
+    assert_error(worked("audit", "-", stdin=b"".join(lines[:3] + lines[4:])), 5, "damaged at line 4")
+    assert_error(worked("audit", "-", stdin=b"".join(lines[:-1])), 5, "the log was cut")
+    assert_error(worked("audit", "-", stdin=b"".join(lines)[:-9]), 5, "the line was cut")
+    assert_error(worked("audit", "-", stdin="hello\n"), 5, "not a log")
+    assert_error(worked("audit", "-", stdin=""), 5, "not a log")
 
 
 def test_an_unreadable_source_is_refused(queuectl: Queuectl) -> None:
-    complained(queuectl("audit"), 5, "there is no queue")
-    complained(queuectl("audit", "nowhere"), 2, "cannot read nowhere")
+    assert_error(queuectl("audit"), 5, "there is no queue")
+    assert_error(queuectl("audit", "nowhere"), 2, "cannot read nowhere")
     assert not queuectl.db.exists()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
     (("enqueue",), "COMMAND"),
@@ -52,7 +52,7 @@ def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None
     queuectl.add("true")
     before = queuectl.position()
     for arguments, word in USAGE:
-        complained(queuectl(*arguments), 2, word)
+        assert_error(queuectl(*arguments), 2, word)
     assert queuectl.position() == before
 
 
@@ -72,7 +72,7 @@ def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None
     ],
 )
 def test_a_slip_gets_a_hint(queuectl: Queuectl, arguments: tuple[str, ...], hint: str) -> None:
-    complained(queuectl(*arguments), 2, hint)
+    assert_error(queuectl(*arguments), 2, hint)
 
 
 def test_only_a_misplaced_option_is_called_so(queuectl: Queuectl) -> None:
@@ -92,22 +92,22 @@ def test_nor_does_it_make_a_queue(queuectl: Queuectl) -> None:
 
 def test_a_variable_that_the_system_cannot_pass_is_refused(queuectl: Queuectl) -> None:
     text = '{"command": "true", "env": {"A": "' + "x" * (1 << 17) + '"}}'
-    complained(queuectl("enqueue", "--file", "-", stdin=text), 2, "line 1", "env")
+    assert_error(queuectl("enqueue", "--file", "-", stdin=text), 2, "line 1", "env")
 
 
 def test_an_illegal_move_names_the_job_its_state_and_what_is_allowed(queuectl: Queuectl) -> None:
     queuectl.add("--id", "job", "true")
     before = queuectl.position()
-    complained(queuectl("retry", "job"), 4, "job", "pending", "cancel")
-    complained(queuectl("purge", "job"), 4, "job", "pending", "cancel")
+    assert_error(queuectl("retry", "job"), 4, "job", "pending", "cancel")
+    assert_error(queuectl("purge", "job"), 4, "job", "pending", "cancel")
     assert queuectl.position() == before
     queuectl.drain()
-    complained(queuectl("cancel", "job"), 4, "job", "done", "retry", "purge")
+    assert_error(queuectl("cancel", "job"), 4, "job", "done", "retry", "purge")
 
 
 def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_bytes(b"QUEUECTL_DB=\xff\xfe\n")
-    complained(queuectl("enqueue", "true"), 2, ".env")
+    assert_error(queuectl("enqueue", "true"), 2, ".env")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
 )
 def test_an_error_is_one_line_whatever_was_written(queuectl: Queuectl, arguments: list[str], code: int) -> None:
     queuectl.add("true")
-    complained(queuectl(*arguments), code, "a\\nb")
+    assert_error(queuectl(*arguments), code, "a\\nb")
 
 
 def test_a_path_with_terminal_codes_is_printed_harmlessly(queuectl: Queuectl) -> None:
@@ -129,4 +129,4 @@ def test_a_path_with_terminal_codes_is_printed_harmlessly(queuectl: Queuectl) ->
 @pytest.mark.parametrize("arguments", [["show", b"\xff"], ["list", "--queue", b"\xff"], ["list", "--tag", b"\xff=1"]])
 def test_an_argument_that_is_not_utf_8(queuectl: Queuectl, arguments: list[str | bytes]) -> None:
     queuectl.add("true")
-    complained(queuectl(*arguments), 2, "UTF-8")
+    assert_error(queuectl(*arguments), 2, "UTF-8")

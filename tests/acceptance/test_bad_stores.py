@@ -9,7 +9,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, check_log, complained, query
+from tests.support.command_line import PROGRAM, Queuectl, assert_error, check_log, query
 
 OTHER = """
 import sqlite3, sys
@@ -24,7 +24,7 @@ COMMANDS = (("enqueue", "true"), ("list",), ("run", "--drain"), ("config", "show
 
 def _refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
     for command in COMMANDS:
-        complained(queuectl("--db", str(db), *command), 5, str(db), *words)
+        assert_error(queuectl("--db", str(db), *command), 5, str(db), *words)
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def _refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
     ids=" ".join,
 )
 def test_a_command_with_nothing_to_do_makes_no_queue(queuectl: Queuectl, command: tuple[str, ...]) -> None:
-    complained(queuectl("--db", "dta/queue.db", *command), 5, f"there is no queue at {queuectl.folder}/dta/queue.db")
+    assert_error(queuectl("--db", "dta/queue.db", *command), 5, f"there is no queue at {queuectl.folder}/dta/queue.db")
     assert list(queuectl.folder.iterdir()) == []
 
 
 def test_a_folder(queuectl: Queuectl) -> None:
     _refused(queuectl, queuectl.folder, "folder")
-    complained(queuectl("--db", ".", "recover"), 5, f"{queuectl.folder} is a folder, not a queue's database")
+    assert_error(queuectl("--db", ".", "recover"), 5, f"{queuectl.folder} is a folder, not a queue's database")
     assert list(queuectl.folder.iterdir()) == []
 
 
@@ -47,7 +47,7 @@ def test_a_file_that_is_no_database(queuectl: Queuectl) -> None:
     file = queuectl.folder / "notes.txt"
     file.write_text("shopping\n" * 1000)
     _refused(queuectl, file, "not a SQLite database")
-    complained(queuectl("--db", str(file), "recover"), 5, str(file), "nothing to recover")
+    assert_error(queuectl("--db", str(file), "recover"), 5, str(file), "nothing to recover")
     assert file.read_text() == "shopping\n" * 1000
     assert list(queuectl.folder.iterdir()) == [file]
 
@@ -57,7 +57,7 @@ def test_another_programs_database(queuectl: Queuectl) -> None:
     subprocess.run([sys.executable, "-c", OTHER, str(file)], check=True, timeout=30)
     before = file.read_bytes()
     _refused(queuectl, file, "another program")
-    complained(queuectl("--db", str(file), "recover"), 5, "another program")
+    assert_error(queuectl("--db", str(file), "recover"), 5, "another program")
     assert file.read_bytes() == before
     assert list(queuectl.folder.iterdir()) == [file]
 
@@ -78,7 +78,7 @@ def test_a_queue_that_moved(queuectl: Queuectl) -> None:
     connection.execute("UPDATE meta SET value = '/elsewhere/queue.db' WHERE key = 'moved_to'")
     connection.close()
     for command in (("enqueue", "true"), ("run", "--drain", "--log-level", "error"), ("pause",)):
-        complained(queuectl(*command), 5, "moved", "/elsewhere/queue.db")
+        assert_error(queuectl(*command), 5, "moved", "/elsewhere/queue.db")
     done = queuectl("list")
     assert done.code == 0
     assert "moved to /elsewhere/queue.db" in done.err
@@ -111,7 +111,7 @@ def test_recover_takes_the_path_from_a_file_with_two_names(queuectl: Queuectl) -
 def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:
     (queuectl.folder / "file").write_text("")
     for place in ("file/queue.db", "/proc/nowhere/queue.db", "/dev/null/queue.db"):
-        complained(queuectl("--db", place, "enqueue", "true"), 5, place)
+        assert_error(queuectl("--db", place, "enqueue", "true"), 5, place)
 
 
 def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
@@ -119,7 +119,7 @@ def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
     for url in ("mysql://ann:secret@localhost/queue", "postgresl://localhost/queue", "POSTGRESQL://localhost/queue"):
         for command in (("enqueue", "true"), ("list",), ("doctor",), ("migrate", "--yes", "--to", "there.db")):
             done = queuectl("--db", url, *command)
-            complained(done, 2, f"no store for {url.partition(':')[0]}://", *shapes)
+            assert_error(done, 2, f"no store for {url.partition(':')[0]}://", *shapes)
             assert "secret" not in done.err
 
 
@@ -132,7 +132,7 @@ def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
     ],
 )
 def test_a_url_that_lacks_a_slash_is_no_file(queuectl: Queuectl, place: str, shape: str) -> None:
-    complained(queuectl("--db", place, "enqueue", "true"), 2, shape)
+    assert_error(queuectl("--db", place, "enqueue", "true"), 2, shape)
     assert list(queuectl.folder.iterdir()) == []
     queuectl.ok("--db", f"./{place}", "enqueue", "true")
     assert (queuectl.folder / place).exists()
@@ -151,7 +151,7 @@ def test_one_that_is_locked_for_too_long(queuectl: Queuectl) -> None:
     holder.execute("BEGIN IMMEDIATE")
     try:
         for command in (("enqueue", "true"), ("cancel", "job"), ("pause",), ("config", "set", "jitter", "on")):
-            complained(queuectl(*command, env={"QUEUECTL_BUSY_TIMEOUT": "100ms"}), 5, "locked")
+            assert_error(queuectl(*command, env={"QUEUECTL_BUSY_TIMEOUT": "100ms"}), 5, "locked")
         assert queuectl.state("job") == "pending"
         assert queuectl.ok("list", env={"QUEUECTL_BUSY_TIMEOUT": "0s"})
     finally:
@@ -181,7 +181,7 @@ def test_one_on_a_read_only_disk(queuectl: Queuectl, namespace: list[str], wal: 
         ("config", "set", "jitter", "on"),
     )
     for arguments in changes:
-        complained(queuectl.start_program(*command, *arguments).ended(), 5, "read-only")
+        assert_error(queuectl.start_program(*command, *arguments).ended(), 5, "read-only")
     done = queuectl.start_program(*command, "list").ended()
     assert done.code == 0, done
     assert "job" in done.out
@@ -191,7 +191,7 @@ def test_one_on_a_read_only_disk(queuectl: Queuectl, namespace: list[str], wal: 
 @pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind root; the read-only mount covers it")
 def test_one_in_a_folder_that_is_not_ours_to_write(queuectl: Queuectl) -> None:
     queuectl.db.parent.mkdir(mode=0o500)
-    complained(queuectl("enqueue", "true"), 5, str(queuectl.db))
+    assert_error(queuectl("enqueue", "true"), 5, str(queuectl.db))
 
 
 # ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────

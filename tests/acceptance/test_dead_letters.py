@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import Queuectl, complained, lines
+from tests.support.command_line import Queuectl, assert_error, lines
 
 
 def _dead(queuectl: Queuectl, *names: str) -> None:
@@ -90,16 +90,16 @@ def test_show_is_for_dead_letters_only(queuectl: Queuectl) -> None:
     queuectl.add("--id", "live", "true")
     assert queuectl.json("dlq", "show", "dead")["stderr"] == "dead broke\n"
     assert "dead broke" in queuectl.ok("dlq", "show", "de")
-    complained(queuectl("dlq", "show", "live"), 4, "live", "pending")
-    complained(queuectl("dlq", "show", "none"), 3, "none")
+    assert_error(queuectl("dlq", "show", "live"), 4, "live", "pending")
+    assert_error(queuectl("dlq", "show", "none"), 3, "none")
 
 
 def test_retry_of_some_is_all_or_none(queuectl: Queuectl) -> None:
     _dead(queuectl, "a", "b")
     queuectl.add("--id", "live", "true")
     before = queuectl.position()
-    complained(queuectl("dlq", "retry", "a", "live"), 4, "live")
-    complained(queuectl("dlq", "retry", "a", "none"), 3, "none")
+    assert_error(queuectl("dlq", "retry", "a", "live"), 4, "live")
+    assert_error(queuectl("dlq", "retry", "a", "none"), 3, "none")
     assert queuectl.position() == before
     done = queuectl("dlq", "retry", "a", "--reason", "the disk is mended")
     assert (done.code, done.out) == (0, "")
@@ -123,7 +123,7 @@ def test_retry_of_all_leaves_what_cannot_be_and_says_why(queuectl: Queuectl) -> 
         queuectl.add("--id", job_id, "--max-retries", "0", *(["--unique", "k"] if job_id < "c" else []), "false")
         queuectl.drain()
     before = queuectl.position()
-    complained(queuectl("dlq", "retry", "a", "b"), 4, "b", "unique key", "a")
+    assert_error(queuectl("dlq", "retry", "a", "b"), 4, "b", "unique key", "a")
     assert queuectl.position() == before
     done = queuectl("dlq", "retry", "--all")
     assert (done.code, done.out) == (4, "")
@@ -139,8 +139,8 @@ def test_retry_of_all_leaves_what_cannot_be_and_says_why(queuectl: Queuectl) -> 
 def test_a_bulk_move_has_to_be_meant(queuectl: Queuectl, verb: str) -> None:
     _dead(queuectl, "a")
     before = queuectl.position()
-    complained(queuectl("dlq", verb), 2, "--all")
-    complained(queuectl("dlq", verb, "a", "--all"), 2, "--all")
+    assert_error(queuectl("dlq", verb), 2, "--all")
+    assert_error(queuectl("dlq", verb, "a", "--all"), 2, "--all")
     assert queuectl.position() == before
 
 
@@ -148,7 +148,7 @@ def test_a_bulk_move_has_to_be_meant(queuectl: Queuectl, verb: str) -> None:
 def test_purge_asks_and_without_anyone_to_ask_refuses(queuectl: Queuectl, which: str) -> None:
     _dead(queuectl, "a", "b")
     before = queuectl.position()
-    complained(queuectl("dlq", "purge", which), 2, "--yes")
+    assert_error(queuectl("dlq", "purge", which), 2, "--yes")
     assert queuectl.position() == before
     assert queuectl("dlq", "purge", which, "--yes").code == 0
     assert [row["id"] for row in queuectl.json("dlq", "list")] == ([] if which == "--all" else ["b"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, complained
+from tests.support.command_line import PROGRAM, Queuectl, assert_error
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -77,7 +77,7 @@ def test_a_clock_time_that_has_passed_today_is_tomorrows(queuectl: Queuectl, job
 
 
 def test_delay_and_at_exclude_each_other(queuectl: Queuectl) -> None:
-    complained(queuectl("enqueue", "--delay", "1s", "--at", "2090-01-01", "true"), 2, "delay", "at")
+    assert_error(queuectl("enqueue", "--delay", "1s", "--at", "2090-01-01", "true"), 2, "delay", "at")
 
 
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,7 +133,7 @@ def test_a_wrongly_typed_field_is_named(queuectl: Queuectl) -> None:
     queuectl.add("true")
     before = queuectl.position()
     for field, value in WRONG_TYPES.items():
-        complained(queuectl("enqueue", json.dumps({"command": "true", field: value})), 2, f"$.{field}")
+        assert_error(queuectl("enqueue", json.dumps({"command": "true", field: value})), 2, f"$.{field}")
     assert queuectl.position() == before
 
 
@@ -167,7 +167,7 @@ def test_a_mistake_in_json_is_named(queuectl: Queuectl) -> None:
     queuectl.add("true")
     before = queuectl.position()
     for text, word in WRONG_JSON:
-        complained(queuectl("enqueue", text), 2, word)
+        assert_error(queuectl("enqueue", text), 2, word)
     assert queuectl.position() == before
 
 
@@ -189,11 +189,11 @@ def test_a_single_text_is_a_shell_command(queuectl: Queuectl) -> None:
 
 
 def test_several_words_without_two_dashes_are_refused_with_a_hint(queuectl: Queuectl) -> None:
-    complained(queuectl("enqueue", "echo", "hi"), 2, "quote", "--")
+    assert_error(queuectl("enqueue", "echo", "hi"), 2, "quote", "--")
 
 
 def test_a_file_and_a_command_exclude_each_other(queuectl: Queuectl) -> None:
-    complained(queuectl("enqueue", "--file", "-", "true"), 2, "--file")
+    assert_error(queuectl("enqueue", "--file", "-", "true"), 2, "--file")
 
 
 # ── ids and keys ────────────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +214,7 @@ def test_an_id_is_never_given_to_another_job(queuectl: Queuectl, after: str) -> 
     if after == "purged":
         queuectl.ok("purge", "a")
     before = queuectl.position()
-    complained(queuectl("enqueue", "--id", "a", "echo two"), 4, "a")
+    assert_error(queuectl("enqueue", "--id", "a", "echo two"), 4, "a")
     assert queuectl.position() == before
     assert queuectl.ok("enqueue", "--id", "a", "echo one") == "a"
     assert queuectl.position() == before
@@ -222,7 +222,7 @@ def test_an_id_is_never_given_to_another_job(queuectl: Queuectl, after: str) -> 
 
 def test_an_id_that_is_none_is_refused(queuectl: Queuectl) -> None:
     for job_id in ("", "a b", "-a", ".a", "$settings", "a/b", "ä", "a" * 129):
-        complained(queuectl("enqueue", f"--id={job_id}", "true"), 2, "id")
+        assert_error(queuectl("enqueue", f"--id={job_id}", "true"), 2, "id")
     assert queuectl.position() == 0
 
 
@@ -240,7 +240,7 @@ def test_requeueing_against_a_holder_is_refused(queuectl: Queuectl) -> None:
     first = queuectl.add("--unique", "k", "true")
     queuectl.drain()
     holder = queuectl.add("--unique", "k", "true")
-    complained(queuectl("retry", first), 4, first, holder)
+    assert_error(queuectl("retry", first), 4, first, holder)
 
 
 def test_a_job_can_enqueue_another(queuectl: Queuectl) -> None:

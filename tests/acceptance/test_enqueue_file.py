@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 MIXED = """echo one
 
@@ -60,7 +60,7 @@ def test_one_bad_line_and_nothing_is_written(queuectl: Queuectl) -> None:
     before = queuectl.position()
     for line, code, word in WRONG_LINES:
         text = b'true\n{"id": "fresh", "command": "true"}\n\n' + line + b"\ntrue\n"
-        complained(queuectl("enqueue", "--file", "-", stdin=text), code, "line 4", word)
+        assert_error(queuectl("enqueue", "--file", "-", stdin=text), code, "line 4", word)
     assert queuectl.position() == before
 
 
@@ -69,8 +69,8 @@ def test_a_job_is_no_longer_than_the_log_takes(queuectl: Queuectl) -> None:
     text = "".join(f'{{"command": "true", "tags": {{"{name}": "{tag}"}}}}\n' for name in "ab")
     assert len(queuectl.ok("enqueue", "--file", "-", stdin=text).splitlines()) == 2
     tags = [each for i in range(40) for each in ("--tag", f"t{i}=" + "\x01" * 20_000)]
-    complained(queuectl("enqueue", *tags, "true"), 2, "4194304 bytes")
-    complained(queuectl("enqueue", "--file", "-", stdin=b"x" * (3 << 20)), 2, "line 1", "1048576 bytes")
+    assert_error(queuectl("enqueue", *tags, "true"), 2, "4194304 bytes")
+    assert_error(queuectl("enqueue", "--file", "-", stdin=b"x" * (3 << 20)), 2, "line 1", "1048576 bytes")
 
 
 def test_a_key_that_two_lines_share_is_one_job(queuectl: Queuectl) -> None:
@@ -90,11 +90,11 @@ def test_a_batch_is_repeatable_by_its_ids(queuectl: Queuectl) -> None:
 
 @pytest.mark.parametrize("place", ["missing", "."])
 def test_a_file_that_cannot_be_read_is_named(queuectl: Queuectl, place: str) -> None:
-    complained(queuectl("enqueue", "--file", place), 2, f"cannot read {place}")
+    assert_error(queuectl("enqueue", "--file", place), 2, f"cannot read {place}")
 
 
 def test_an_id_for_a_whole_file_is_refused(queuectl: Queuectl) -> None:
-    complained(queuectl("enqueue", "--file", "-", "--id", "a", stdin="true\n"), 2, "--id")
+    assert_error(queuectl("enqueue", "--file", "-", "--id", "a", stdin="true\n"), 2, "--id")
 
 
 def test_the_longest_command_that_the_system_takes_is_taken(queuectl: Queuectl) -> None:
@@ -103,7 +103,7 @@ def test_the_longest_command_that_the_system_takes_is_taken(queuectl: Queuectl) 
     queuectl.drain()
     assert queuectl.state(job_id) == "done"
     before = queuectl.position()
-    complained(queuectl("enqueue", "--file", "-", stdin=text + "x\n"), 2, "line 1")
+    assert_error(queuectl("enqueue", "--file", "-", stdin=text + "x\n"), 2, "line 1")
     assert queuectl.position() == before
 
 

@@ -4,7 +4,7 @@ import os
 import pwd
 import re
 
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 KEYS = ["position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "digest"]
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
@@ -84,7 +84,7 @@ def test_its_json_is_the_log(queuectl: Queuectl) -> None:
 
 def test_after_a_purge_only_history_is_left_and_retry_brings_it_back(queuectl: Queuectl) -> None:
     job_id = _lived(queuectl)
-    complained(queuectl("show", job_id), 3, "history")
+    assert_error(queuectl("show", job_id), 3, "history")
     assert queuectl.json("list") == []
     assert queuectl.types(job_id[:30]) == MOVES
     queuectl.ok("retry", job_id)

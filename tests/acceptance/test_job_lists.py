@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, complained
+from tests.support.command_line import PROGRAM, Queuectl, assert_error
 
 
 class Refused(NamedTuple):
@@ -87,7 +87,7 @@ def test_a_list_is_taken_as_it_is_meant(queuectl: Queuectl, name: str) -> None:
     text, meant = LISTS[name]
     done = queuectl("enqueue", "--file", "-", stdin=text)
     if isinstance(meant, Refused):
-        complained(done, 2, f"line {meant.line}", *meant.words)
+        assert_error(done, 2, f"line {meant.line}", *meant.words)
         assert queuectl.position() == 0
     else:
         assert (done.code, _notes(done.err)) == (0, [])
@@ -105,9 +105,9 @@ def test_a_line_that_only_changes_its_own_shell_is_named(queuectl: Queuectl) -> 
 def test_the_incomplete_line_is_found_among_many(queuectl: Queuectl) -> None:
     lines = [f'echo "$(date)" {i}; true' for i in range(3000)]
     lines[1999] = "while true; do echo"
-    complained(queuectl("enqueue", "--file", "-", stdin="\n".join(lines)), 2, "line 2000", "sh")
+    assert_error(queuectl("enqueue", "--file", "-", stdin="\n".join(lines)), 2, "line 2000", "sh")
     lines[1999], lines[2500] = "echo ( ", "cat <<'`'"
-    complained(queuectl("enqueue", "--file", "-", stdin="\n".join(lines)), 2, "line 2000")
+    assert_error(queuectl("enqueue", "--file", "-", stdin="\n".join(lines)), 2, "line 2000")
 
 
 # ── jobs that were printed ──────────────────────────────────────────────────────────────────────────────
@@ -169,13 +169,13 @@ def test_the_job_of_seven_fields_is_taken(queuectl: Queuectl) -> None:
 def test_run_at_is_at(queuectl: Queuectl) -> None:
     job_id = queuectl.add('{"command": "true", "run_at": "2090-01-01T00:00:00Z", "state": "pending"}')
     assert queuectl.show(job_id)["next_run_at"] == "2090-01-01T00:00:00Z"
-    complained(queuectl("enqueue", '{"command": "true", "at": "03:00", "run_at": "03:00"}'), 2, "run_at", "at")
+    assert_error(queuectl("enqueue", '{"command": "true", "at": "03:00", "run_at": "03:00"}'), 2, "run_at", "at")
 
 
 def test_an_ignored_field_does_not_hide_a_wrong_one(queuectl: Queuectl) -> None:
-    complained(queuectl("enqueue", '{"command": "true", "state": "done", "prioriti": 1}'), 2, "prioriti")
-    complained(queuectl("enqueue", '{"command": "true", "state": 1, "priority": "x"}'), 2, "$.priority")
-    complained(queuectl("enqueue", '{"command": "true", "state": "a", "state": "b"}'), 2, "state", "twice")
+    assert_error(queuectl("enqueue", '{"command": "true", "state": "done", "prioriti": 1}'), 2, "prioriti")
+    assert_error(queuectl("enqueue", '{"command": "true", "state": 1, "priority": "x"}'), 2, "$.priority")
+    assert_error(queuectl("enqueue", '{"command": "true", "state": "a", "state": "b"}'), 2, "state", "twice")
 
 
 # ── broken JSON ─────────────────────────────────────────────────────────────────────────────────────────
@@ -194,13 +194,13 @@ BROKEN = [
 
 def test_broken_json_is_no_command(queuectl: Queuectl) -> None:
     for text in BROKEN:
-        complained(queuectl("enqueue", text), 2, "not a", "JSON", "quotes")
+        assert_error(queuectl("enqueue", text), 2, "not a", "JSON", "quotes")
     assert queuectl.position() == 0
 
 
 def test_an_array_and_the_name_of_a_file_are_no_commands(queuectl: Queuectl) -> None:
     for text in ("[]", '[{"command": "true"}]', '["true"]', "@job.json", "@"):
-        complained(queuectl("enqueue", text), 2, "--file")
+        assert_error(queuectl("enqueue", text), 2, "--file")
     assert queuectl.position() == 0
 
 

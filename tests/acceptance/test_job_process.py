@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Any
 
-from tests.support.command_line import PROGRAM, Queuectl, alive, complained, eventually
+from tests.support.command_line import PROGRAM, Queuectl, alive, assert_error, eventually
 
 LOOK = """
 import json, os, sys
@@ -289,7 +289,7 @@ def test_everything_of_a_queue_is_private(queuectl: Queuectl) -> None:
 def test_a_bad_pair_or_name_is_refused(queuectl: Queuectl) -> None:
     bad = {"--env": ("A", "=1", "A B=1", "1A=1"), "--secret-env": ("A=1", "", "A B"), "--tag": ("t", "=1")}
     for flag, value in [(flag, value) for flag, values in bad.items() for value in values]:
-        complained(queuectl("enqueue", flag, value, "true"), 2, flag.lstrip("-").replace("-", "_"))
+        assert_error(queuectl("enqueue", flag, value, "true"), 2, flag.lstrip("-").replace("-", "_"))
     assert queuectl.position() == 0
 
 

@@ -8,7 +8,7 @@ from subprocess import Popen
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, complained, eventually
+from tests.support.command_line import PROGRAM, Queuectl, assert_error, eventually
 
 COLOURFUL = r"printf '\033[31mred\033[0m \033]0;title\007plain\r\nb\010s \302\2331m\n'"
 
@@ -36,8 +36,8 @@ def test_each_run_has_its_own(queuectl: Queuectl, size: str) -> None:
     for run in ("1", "2", "3"):
         assert queuectl.ok("logs", job_id, "--run", run).splitlines()[0] == f"run {run}"
     assert queuectl.ok("logs", job_id).splitlines()[0] == "run 3"
-    complained(queuectl("logs", job_id, "--run", "4"), 3, "run 4")
-    complained(queuectl("logs", job_id, "--run", "0"), 2, "--run")
+    assert_error(queuectl("logs", job_id, "--run", "4"), 3, "run 4")
+    assert_error(queuectl("logs", job_id, "--run", "0"), 2, "--run")
 
 
 def on_terminal(queuectl: Queuectl, *arguments: str) -> str:
@@ -99,7 +99,7 @@ def test_an_unfinished_line_is_shown_while_the_job_runs(queuectl: Queuectl) -> N
 def test_a_job_that_has_not_run_has_printed_nothing(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--delay", "1h", "true")
     assert queuectl("logs", job_id) == (0, "", "")
-    complained(queuectl("logs", "none"), 3, "none")
+    assert_error(queuectl("logs", "none"), 3, "none")
 
 
 def test_output_is_there_while_it_runs(queuectl: Queuectl) -> None:

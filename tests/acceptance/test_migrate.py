@@ -1,6 +1,6 @@
 """`migrate`: the queue at another place, and the old one closed."""
 
-from tests.support.command_line import Queuectl, check_log, complained, eventually
+from tests.support.command_line import Queuectl, assert_error, check_log, eventually
 
 
 def test_the_queue_continues_at_the_other_place(queuectl: Queuectl) -> None:
@@ -31,7 +31,7 @@ def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> N
         ("cancel", "a"),
         ("migrate", "--yes", "--to", "elsewhere.db"),
     ):
-        complained(queuectl(*change), 5, "moved", there)
+        assert_error(queuectl(*change), 5, "moved", there)
     read = queuectl("list")
     assert read.code == 0
     assert there in read.err
@@ -44,20 +44,20 @@ def test_advice_is_quoted_for_the_shell(queuectl: Queuectl) -> None:
     told = queuectl("migrate", "--yes", "--to", "from now & on.db")
     there = f"'{queuectl.folder / 'from now & on.db'}'"
     assert f"export QUEUECTL_DB={there}\n" in told.err
-    complained(queuectl("enqueue", "true"), 5, f"use --db {there}")
+    assert_error(queuectl("enqueue", "true"), 5, f"use --db {there}")
 
 
 def test_a_refused_migration_changes_neither_place(queuectl: Queuectl) -> None:
-    complained(queuectl("migrate", "--yes", "--to", "there.db"), 5, "no queue")
+    assert_error(queuectl("migrate", "--yes", "--to", "there.db"), 5, "no queue")
     queuectl.add("true")
-    complained(queuectl("migrate"), 2, "--to")
-    complained(queuectl("migrate", "--yes", "--to", str(queuectl.db)), 2, "--to")
-    complained(queuectl("migrate", "--yes", "--to", ":memory:"), 2, "--to")
+    assert_error(queuectl("migrate"), 2, "--to")
+    assert_error(queuectl("migrate", "--yes", "--to", str(queuectl.db)), 2, "--to")
+    assert_error(queuectl("migrate", "--yes", "--to", ":memory:"), 2, "--to")
     queuectl.ok("--db", "other.db", "enqueue", "true")
-    complained(queuectl("migrate", "--yes", "--to", "other.db"), 4, "already has events")
+    assert_error(queuectl("migrate", "--yes", "--to", "other.db"), 4, "already has events")
     queuectl.add("sleep 60")
     queuectl.start("run", "-c", "2")
     eventually(lambda: queuectl.query("SELECT 1 FROM workers WHERE name <> ''"), "the worker is known")
-    complained(queuectl("migrate", "--yes", "--to", "there.db"), 4, "worker stop")
+    assert_error(queuectl("migrate", "--yes", "--to", "there.db"), 4, "worker stop")
     assert not (queuectl.folder / "there.db").exists()
     assert queuectl.add("true")

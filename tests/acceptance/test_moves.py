@@ -11,7 +11,7 @@ from queuectl.application.queue import Queue
 from queuectl.errors import RefusedError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from tests.support.command_line import PROGRAM, Queuectl, alive, complained, eventually, lines
+from tests.support.command_line import PROGRAM, Queuectl, alive, assert_error, eventually, lines
 
 
 def test_a_pending_job_is_cancelled_at_once(queuectl: Queuectl) -> None:
@@ -66,8 +66,8 @@ def test_several_jobs_all_or_none(queuectl: Queuectl, verb: str) -> None:
     queuectl.add("--id", "pending", "true")
     before = queuectl.position()
     wrong = "ended" if verb == "cancel" else "pending"
-    complained(queuectl(verb, "ended", "pending"), 4, wrong, "allowed from there")
-    complained(queuectl(verb, "ended", "pending", "none"), 3, "none")
+    assert_error(queuectl(verb, "ended", "pending"), 4, wrong, "allowed from there")
+    assert_error(queuectl(verb, "ended", "pending", "none"), 3, "none")
     assert queuectl.position() == before
     assert queuectl(verb, "pending" if verb == "cancel" else "ended", wrong[:-2]).code == 4
 
@@ -130,7 +130,7 @@ def test_cancel_takes_what_was_named(crowd: Queuectl, flags: str, off: str) -> N
     position = crowd.position()
     if gone:
         number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
-        complained(crowd("cancel", *flags.split()), 2, f"cancel {number}: ", "--yes")
+        assert_error(crowd("cancel", *flags.split()), 2, f"cancel {number}: ", "--yes")
     else:
         assert crowd("cancel", *flags.split()) == (0, "", "nothing to cancel\n")
     assert crowd.position() == position
@@ -172,7 +172,7 @@ def test_more_than_a_batch_is_cancelled(queuectl: Queuectl) -> None:
 )
 def test_a_cancel_that_makes_no_sense_is_refused(crowd: Queuectl, arguments: tuple[str, ...]) -> None:
     before = crowd.position()
-    complained(crowd("cancel", *arguments, "--yes"), 2)
+    assert_error(crowd("cancel", *arguments, "--yes"), 2)
     assert crowd.position() == before
 
 
@@ -213,7 +213,7 @@ def test_purge_takes_what_was_named(queuectl: Queuectl, flags: tuple[str, ...], 
     before = _left(queuectl)
     if gone:
         number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
-        complained(queuectl("purge", *flags), 2, f"purge {number}: ", "--yes")
+        assert_error(queuectl("purge", *flags), 2, f"purge {number}: ", "--yes")
     else:
         assert queuectl("purge", *flags) == (0, "", "nothing to purge\n")
     assert _left(queuectl) == before
@@ -250,7 +250,7 @@ def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuect
 def test_a_purge_that_makes_no_sense_is_refused(queuectl: Queuectl, arguments: tuple[str, ...]) -> None:
     _one_of_each(queuectl)
     before = queuectl.position()
-    complained(
+    assert_error(
         queuectl("purge", *arguments, "--yes"), 2, "state" if len(arguments) != 2 else arguments[0].removeprefix("--")
     )
     assert queuectl.position() == before
@@ -336,4 +336,4 @@ def test_a_running_worker_obeys_pause_and_resume(queuectl: Queuectl) -> None:
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 def test_a_queue_that_can_be_none_is_refused(queuectl: Queuectl, verb: str) -> None:
     for name in ("a b", "*", "", "$settings"):
-        complained(queuectl(verb, name), 2, "queue")
+        assert_error(queuectl(verb, name), 2, "queue")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, complained
+from tests.support.command_line import PROGRAM, Queuectl, assert_error
 
 
 def test_a_dotenv_of_another_program_stops_nothing(queuectl: Queuectl) -> None:
@@ -59,7 +59,7 @@ def test_a_read_only_disk_is_a_store_that_cannot_be_used(queuectl: Queuectl, nam
 
 
 def test_a_url_of_a_file_is_not_a_name(queuectl: Queuectl) -> None:
-    complained(queuectl("--db", "file:x", "enqueue", "true"), 2, "file:", "./file:x")
+    assert_error(queuectl("--db", "file:x", "enqueue", "true"), 2, "file:", "./file:x")
     assert not (queuectl.folder / "file:x").exists()
 
 
@@ -97,7 +97,7 @@ def test_recover_of_a_healthy_queue_changes_nothing(queuectl: Queuectl) -> None:
 
 def test_migrate_asks_and_refuses_when_it_cannot(queuectl: Queuectl) -> None:
     queuectl.add("true")
-    complained(queuectl("migrate", "--to", "there.db"), 2, "--yes")
+    assert_error(queuectl("migrate", "--to", "there.db"), 2, "--yes")
     assert not (queuectl.folder / "there.db").exists()
     queuectl.add("true")
     queuectl.ok("migrate", "--yes", "--to", "there.db")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, complained, eventually
+from tests.support.command_line import PROGRAM, Queuectl, assert_error, eventually
 
 PUBLIC = """
     id command state attempts max_retries next_run_at locked_at locked_by stdout stderr last_error created_at
@@ -104,7 +104,7 @@ def test_list_takes_filters(varied: Queuectl) -> None:
 def test_a_filter_that_is_none_is_refused(queuectl: Queuectl) -> None:
     bad = {"--state": "purged", "--tag": "team", "--since": "once", "--sort": "colour", "--limit": "-1"}
     for flag, value in bad.items():
-        complained(queuectl("list", flag, value), 2, value)
+        assert_error(queuectl("list", flag, value), 2, value)
 
 
 def test_list_is_a_table(varied: Queuectl) -> None:
@@ -186,8 +186,8 @@ def test_a_queue_that_is_not_there_is_empty_and_is_not_made(queuectl: Queuectl) 
         done = queuectl(*command)
         assert (done.code, done.err.splitlines()[0]) == (0, f"queuectl: there is no queue at {queuectl.db}")
     for command in ("show", "history", "logs", "wait", "explain", "cancel", "retry", "purge"):
-        complained(queuectl(command, "none"), 5, f"there is no queue at {queuectl.db}")
-    complained(queuectl("worker", "stop"), 5, f"there is no queue at {queuectl.db}")
+        assert_error(queuectl(command, "none"), 5, f"there is no queue at {queuectl.db}")
+    assert_error(queuectl("worker", "stop"), 5, f"there is no queue at {queuectl.db}")
     assert list(queuectl.folder.iterdir()) == []
 
 
@@ -211,10 +211,10 @@ def test_an_id_that_is_unknown_or_ambiguous_is_refused(queuectl: Queuectl) -> No
     queuectl.add_all({"id": "ab1", "command": "true"}, {"id": "ab2", "command": "true"})
     before = queuectl.position()
     for command in TAKES_AN_ID:
-        complained(queuectl(*command.split(), "ab"), 2, "ambiguous", "ab1", "ab2")
-        complained(queuectl(*command.split(), "ab11"), 3, "no such job", "ab11")
+        assert_error(queuectl(*command.split(), "ab"), 2, "ambiguous", "ab1", "ab2")
+        assert_error(queuectl(*command.split(), "ab11"), 3, "no such job", "ab11")
     for name in ("$settings", "$queue:default", "", "%", "a_1"):
-        complained(queuectl("history", name), 3, "no such job")
+        assert_error(queuectl("history", name), 3, "no such job")
     assert queuectl.position() == before
 
 
@@ -235,7 +235,7 @@ def test_colour_is_for_terminals_or_when_asked(varied: Queuectl) -> None:
     assert "\x1b[32mdone\x1b[0m" in varied.ok("--color", "always", "list")
     assert "\x1b" not in varied.ok("--color", "never", "list")
     assert "\x1b" not in varied.ok("--color", "always", "list", "--json")
-    complained(varied("--color", "purple", "list"), 2, "--color")
+    assert_error(varied("--color", "purple", "list"), 2, "--color")
 
 
 def test_help_and_version_are_on_stdout(queuectl: Queuectl) -> None:
@@ -252,7 +252,7 @@ def test_help_and_version_are_on_stdout(queuectl: Queuectl) -> None:
 
 def test_a_command_line_that_is_none_is_refused(queuectl: Queuectl) -> None:
     for arguments in (("frobnicate",), ("list", "--frobnicate"), ("list", "extra"), ("show",), ("--db",)):
-        complained(queuectl(*arguments), 2)
+        assert_error(queuectl(*arguments), 2)
 
 
 @pytest.mark.parametrize("command", [("list",), ("dlq", "list"), ("diff", "0", "head")])

@@ -7,7 +7,7 @@ import signal
 import apsw
 import pytest
 
-from tests.support.command_line import Queuectl, complained, eventually, lines
+from tests.support.command_line import Queuectl, assert_error, eventually, lines
 
 ALONE = "mkdir busy && echo $QUEUECTL_JOB_ID >> order && rmdir busy"
 """A job that fails when another of its kind runs at the same time."""
@@ -147,7 +147,7 @@ def test_its_log_has_levels(queuectl: Queuectl) -> None:
     ],
 )
 def test_bad_flags_are_named(queuectl: Queuectl, flags: tuple[str, ...]) -> None:
-    complained(queuectl("run", "--drain", *flags), 2, flags[0].lstrip("-"))
+    assert_error(queuectl("run", "--drain", *flags), 2, flags[0].lstrip("-"))
 
 
 # ── a store that others hold ────────────────────────────────────────────────────────────────────────────
@@ -190,7 +190,7 @@ def test_a_worker_starts_while_the_store_is_locked(queuectl: Queuectl) -> None:
         worker = queuectl.start("run", "--drain", env={"QUEUECTL_BUSY_TIMEOUT": "20ms"})
         eventually(lambda: worker.process.poll() is not None or _has_the_store_open(worker.pid), "it is up")
         # Its patience of 20 ms is long over when that of this command is.
-        complained(queuectl("pause", env={"QUEUECTL_BUSY_TIMEOUT": "500ms"}), 5, "locked")
+        assert_error(queuectl("pause", env={"QUEUECTL_BUSY_TIMEOUT": "500ms"}), 5, "locked")
         assert worker.process.poll() is None, worker.ended()
     finally:
         holder.close()

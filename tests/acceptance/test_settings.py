@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 DEFAULTS = {
     "max-retries": "3",
@@ -43,7 +43,7 @@ def test_each_layer_covers_the_one_below(queuectl: Queuectl) -> None:
     promised = queuectl.add("true", env={"QUEUECTL_MAX_RETRIES": "6"})
     flagged = queuectl.add("--max-retries", "7", "true", env={"QUEUECTL_MAX_RETRIES": "6"})
     assert [queuectl.show(job)["max_retries"] for job in (promised, flagged)] == [6, 7]
-    complained(queuectl("run", "--drain", "--lease", "soon", env={"QUEUECTL_LEASE": "5s"}), 2, "--lease", "flag")
+    assert_error(queuectl("run", "--drain", "--lease", "soon", env={"QUEUECTL_LEASE": "5s"}), 2, "--lease", "flag")
 
 
 def test_the_table_tells_where_each_value_comes_from(queuectl: Queuectl) -> None:
@@ -68,7 +68,7 @@ def test_an_option_before_the_name_is_not_passed_over(
     queuectl: Queuectl, option: tuple[str, ...], verb: tuple[str, ...]
 ) -> None:
     queuectl.ok("config", "set", "grace", "90s")
-    complained(queuectl("config", *option, *verb), 2, f"queuectl config {verb[0]} … {option[0]}")
+    assert_error(queuectl("config", *option, *verb), 2, f"queuectl config {verb[0]} … {option[0]}")
     assert queuectl.json("config", "--as-of", "0") == queuectl.json("config", "show", "--as-of", "0")
     assert queuectl.position() == 1
 
@@ -143,25 +143,25 @@ WRONG_VALUES = [
 
 def test_a_value_that_is_none_is_refused(queuectl: Queuectl) -> None:
     for key, value in WRONG_VALUES:
-        complained(queuectl("config", "set", "--", key, value), 2, key, value)
+        assert_error(queuectl("config", "set", "--", key, value), 2, key, value)
     assert queuectl.position() == 0
 
 
 @pytest.mark.parametrize(("key", "value"), [("max-retries", "-1"), ("lease", "1s")])
 def test_a_bad_value_is_named_with_where_it_comes_from(queuectl: Queuectl, key: str, value: str) -> None:
     variable = "QUEUECTL_" + key.upper().replace("-", "_")
-    complained(queuectl("config", "show", env={variable: value}), 2, variable, "environment")
+    assert_error(queuectl("config", "show", env={variable: value}), 2, variable, "environment")
     (queuectl.folder / ".env").write_text(f"{variable}={value}\n")
-    complained(queuectl("config", "get", key), 2, variable, ".env")
+    assert_error(queuectl("config", "get", key), 2, variable, ".env")
 
 
 def test_a_negative_number_is_a_value_and_not_an_option(queuectl: Queuectl) -> None:
-    complained(queuectl("config", "set", "max-retries", "-1"), 2, "max-retries", "whole number")
+    assert_error(queuectl("config", "set", "max-retries", "-1"), 2, "max-retries", "whole number")
 
 
 def test_a_setting_that_is_none_is_refused_with_a_hint(queuectl: Queuectl) -> None:
     for verb in ("get", "set", "unset"):
         value = ("1",) if verb == "set" else ()
-        complained(queuectl("config", verb, "max_retries", *value), 2, "max-retries")
-        complained(queuectl("config", verb, "colour", *value), 2, "backoff-base")
+        assert_error(queuectl("config", verb, "max_retries", *value), 2, "max-retries")
+        assert_error(queuectl("config", verb, "colour", *value), 2, "backoff-base")
     assert queuectl.position() == 0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support.command_line import Queuectl, complained, eventually
+from tests.support.command_line import Queuectl, assert_error, eventually
 
 CODES: dict[str, tuple[dict[str, Any], int]] = {
     "done": ({"command": "true"}, 0),
@@ -49,18 +49,18 @@ def test_it_notices_the_end_of_a_running_job(queuectl: Queuectl) -> None:
 def test_it_gives_up_after_the_timeout(queuectl: Queuectl) -> None:
     ended, pending = queuectl.add("true"), queuectl.add("--delay", "1h", "true")
     queuectl("run", "--once")
-    complained(queuectl("wait", ended, pending, "--timeout", "100ms"), 124, pending)
+    assert_error(queuectl("wait", ended, pending, "--timeout", "100ms"), 124, pending)
 
 
 def test_a_timeout_that_is_none_is_refused(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     for timeout in ("-1s", "soon", "10000y"):
-        complained(queuectl("wait", job_id, f"--timeout={timeout}"), 2, "--timeout")
+        assert_error(queuectl("wait", job_id, f"--timeout={timeout}"), 2, "--timeout")
 
 
 def test_an_unknown_job_is_not_waited_for(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
-    complained(queuectl("wait", job_id, "none"), 3, "none")
+    assert_error(queuectl("wait", job_id, "none"), 3, "none")
 
 
 def test_a_lost_job_is_a_failure(queuectl: Queuectl) -> None:

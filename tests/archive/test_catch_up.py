@@ -141,7 +141,7 @@ def test_many_processes_and_kill_9(path, peers, clock):
         crowd = [Peer() for _ in range(3)]
         peers += crowd
         for number, peer in enumerate(crowd):
-            peer.told("open", path)
+            peer.call("open", path)
             peer.ask("enqueue many", f"p{number}", 100_000)
         wanted = len(rows(path)) + chance.randrange(20, 200)
         deadline = time.monotonic() + 60
@@ -160,7 +160,7 @@ def test_one_writer_at_a_time(store, path, peers):
     """Whoever finds another one at work waits for it: two that copy the same rows would write them twice."""
     add(store, new("a"))
     peers.append(Peer())
-    peers[0].told("open", path)
+    peers[0].call("open", path)
     folder = os.open(f"{path}.archive", os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     peers[0].ask("append", "b")

@@ -24,7 +24,7 @@ from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
 from tests.support.builders import add, new
 from tests.support.command_line import eventually
-from tests.support.queues import wreck
+from tests.support.queues import corrupt
 
 TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
 
@@ -82,8 +82,8 @@ def test_a_sound_queue_is_left_as_it_is(damaged):
 
 
 HARM = {
-    "an event": lambda path: wreck(path, "UPDATE events SET actor = 'x' WHERE position = 5"),
-    "a table": lambda path: wreck(path, "UPDATE jobs SET command = 'x' WHERE id = 'late-3'"),
+    "an event": lambda path: corrupt(path, "UPDATE events SET actor = 'x' WHERE position = 5"),
+    "a table": lambda path: corrupt(path, "UPDATE jobs SET command = 'x' WHERE id = 'late-3'"),
     "the archive": lambda path: segment_files(path)[0].unlink(),
     "no archive": lambda path: shutil.rmtree(f"{path}.archive"),
 }

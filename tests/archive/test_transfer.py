@@ -263,7 +263,7 @@ def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):
 def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_path, peers):
     made(path, 2)
     peers.append(Peer())
-    peers[0].told("open", path)
+    peers[0].call("open", path)
     peers[0].ask("enqueue many", "p", 100_000)
     store = open_store(path, clock)
     deadline, taken = time.monotonic() + 30, []

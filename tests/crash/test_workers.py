@@ -16,7 +16,7 @@ from queuectl.process import procfs as process
 from queuectl.runtime import SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.worker.registration import keep, this_process
-from tests.support.command_line import PROGRAM, Queuectl, Started, alive, complained, eventually, lines
+from tests.support.command_line import PROGRAM, Queuectl, Started, alive, assert_error, eventually, lines
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:
@@ -64,7 +64,7 @@ def test_no_worker_is_started_for_a_queue_that_has_moved(queuectl: Queuectl) -> 
     queuectl.add("true")
     move_away(queuectl)
     for more in ([], ["--detach"], ["--count", "2"]):
-        complained(queuectl("worker", "start", *more), 5, "has moved to /elsewhere/queue.db")
+        assert_error(queuectl("worker", "start", *more), 5, "has moved to /elsewhere/queue.db")
 
 
 def test_a_supervisor_ends_when_its_queue_has_moved(queuectl: Queuectl) -> None:

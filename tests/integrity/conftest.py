@@ -8,7 +8,7 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.store.protocol import SETTINGS_STREAM
 from tests.support.builders import SettableClock, add, buried, claimed, completed, follow, new, note, retried
-from tests.support.queues import opened, wander
+from tests.support.queues import opened, random_history
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def _small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, clock = tmp_path_factory.mktemp("large") / "queue.db", SettableClock()
     with opened(path, clock) as store:
-        wander(store, clock, seed=7, steps=400)
+        random_history(store, clock, seed=7, steps=400)
     return path
 
 

@@ -18,7 +18,7 @@ from tests.support.builders import (
     completed,
     retried,
 )
-from tests.support.queues import opened, wander
+from tests.support.queues import opened, random_history
 
 Step = tuple[str, e.Event]
 STEP = 10 * SECOND
@@ -97,7 +97,7 @@ def test_every_decision_is_sound(tmp_path: Path, seed: int) -> None:
     """A random history of every kind of move, decided by the domain's rules and judged by the audit's."""
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock) as store:
-        wander(store, clock, seed)
+        random_history(store, clock, seed)
         judged = audit(store.log.records())
     assert judged.findings == []
     applied = {rule for rule, times in judged.checked.items() if times}

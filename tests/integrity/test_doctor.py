@@ -14,7 +14,7 @@ from queuectl.checks.doctor import NETWORKED, Finding
 from tests.archive.logs import checkpoint
 from tests.support.builders import HOUR, SECOND, SettableClock, add, new
 from tests.support.command_line import Queuectl, eventually, lines
-from tests.support.queues import opened, wreck
+from tests.support.queues import corrupt, opened
 
 
 def wrong(findings) -> dict[str, Finding]:
@@ -151,13 +151,13 @@ def test_a_diverged_archive_is_found(tmp_path):
     with opened(path, archived=True) as store:
         add(store, new("a"))
         add(store, new("b"))
-    wreck(path, "UPDATE events SET digest = zeroblob(32) WHERE position = 2")
+    corrupt(path, "UPDATE events SET digest = zeroblob(32) WHERE position = 2")
     found = asked(path, archived=True)["archive"]
     assert (found.level, found.remedy) == ("problem", "queuectl recover")
 
 
 def test_events_that_are_set_aside(small):
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position IN (3, 8)")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE position IN (3, 8)")
     found = [each for each in _queue(small) if each.about == "quarantine"]
     assert [each.what.split(" is")[0] for each in found] == ["event 3 of one", "event 8 of three"]
     assert {(each.level, each.remedy) for each in found} == {("problem", "queuectl recover")}

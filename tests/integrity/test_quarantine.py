@@ -11,14 +11,14 @@ from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.store.protocol import StoredEvent
 from tests.support.builders import SettableClock, add, chained, claimed, follow, more, stored
-from tests.support.command_line import Queuectl, complained, query
-from tests.support.queues import opened, tables, wreck
+from tests.support.command_line import Queuectl, assert_error, query
+from tests.support.queues import corrupt, opened, tables
 
 
 @pytest.fixture
 def damaged(small: Path, tmp_path: Path) -> Queuectl:
     """The command line at the small queue, in which the first claim of `one` (event 3) is damaged."""
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 3")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 3")
     command_line = Queuectl(tmp_path)
     command_line.env["QUEUECTL_DB"] = str(small)
     command_line.db = small
@@ -53,7 +53,7 @@ def test_it_is_explained_without_a_rebuild(damaged):
 
 
 def test_one_that_was_never_readable_is_explained_too(small):
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 8")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 8")
     assert "job three is damaged" in Queuectl(small.parent).ok("--db", str(small), "explain", "three")
 
 
@@ -62,8 +62,8 @@ def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
     with opened(small) as store:
         dead = replace(claimed(), host=os.uname().nodename)  # of another boot of this machine
         add(store, more(store.log.load("three"), dead), more(store.log.load("two"), e.Requeued()))
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
-    wreck(small, "UPDATE jobs SET due_at = 0 WHERE id = 'two'")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 13")
+    corrupt(small, "UPDATE jobs SET due_at = 0 WHERE id = 'two'")
     command_line = Queuectl(small.parent)
     command_line.env["QUEUECTL_DB"] = str(small)
     for command in mend:
@@ -85,7 +85,7 @@ def test_its_history_shows_the_damaged_event_in_its_place(damaged):
 @pytest.mark.parametrize("command", [("cancel",), ("retry",), ("purge",), ("dlq", "retry")])
 def test_nothing_is_done_to_it(damaged, command):
     before = damaged.position()
-    complained(damaged(*command, "one"), 5, "event 3 of one", "queuectl recover")
+    assert_error(damaged(*command, "one"), 5, "event 3 of one", "queuectl recover")
     assert damaged.position() == before
 
 
@@ -112,7 +112,7 @@ def test_a_later_good_event_does_not_heal_it(small):
     clock = SettableClock()
     with opened(small, clock) as store:
         three = follow(store, clock, "three", claimed())
-        wreck(small, "UPDATE events SET actor = 'x' WHERE position = 8")
+        corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 8")
         add(store, more(three, claimed(2)))
         store.upkeep.rebuild()
     assert query(small, "SELECT count(*) FROM jobs WHERE id = 'three'") == [(0,)]
@@ -125,13 +125,13 @@ def test_a_damaged_job_gives_its_unique_key_back(tmp_path):
     first = command_line.add("--unique", "k", "true")
     command_line.drain()
     second = command_line.add("--unique", "k", "true")
-    wreck(command_line.db, f"UPDATE events SET actor = 'x' WHERE stream_id = '{first}' AND version = 3")
+    corrupt(command_line.db, f"UPDATE events SET actor = 'x' WHERE stream_id = '{first}' AND version = 3")
     command_line.ok("rebuild")
     assert query(command_line.db, "SELECT id FROM jobs WHERE unique_key = 'k'") == [(second,)]
 
 
 def test_a_damaged_note_is_left_out_and_the_others_count(small):
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 2")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 2")
     command_line = Queuectl(small.parent)
     command_line.env["QUEUECTL_DB"] = str(small)
     command_line.ok("config", "set", "grace", "7s")
@@ -145,7 +145,7 @@ def test_a_damaged_job_that_was_running_is_nobodys(small):
     with opened(small, clock) as store:
         follow(store, clock, "three", claimed())
         add(store, more(store.log.load("three"), e.CancelRequested(run=1)))
-        wreck(small, "UPDATE events SET actor = 'x' WHERE position = 13")
+        corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 13")
         store.upkeep.rebuild()
         assert store.tables.processing() == []
         assert store.tables.job("three")["state"] == "processing"
@@ -156,7 +156,7 @@ def as_if_written(path: Path, position: int, **columns: object) -> None:
     """Change an event and everything that its digest covers, as a later version would have written it."""
     with opened(path) as store:
         rows = [row._replace(**columns) if row.position == position else row for row in stored(store)]
-    wreck(path)
+    corrupt(path)
     db = apsw.Connection(str(path))
     for row, digest in zip(rows, chained(rows), strict=True):
         placeholders = ", ".join(f"{name} = ?" for name in StoredEvent._fields)
@@ -184,7 +184,7 @@ def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
 
 @pytest.mark.parametrize(("table", "command"), [("jobs", ["list"]), ("dlq", ["dlq", "list"]), ("counts", ["status"])])
 def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
-    wreck(small, f"DROP TABLE {table}")
+    corrupt(small, f"DROP TABLE {table}")
     command_line = Queuectl(small.parent)
     done = command_line("--db", str(small), *command)
     assert (done.code, f"run `queuectl --db {small} rebuild`" in done.err) == (5, True)
@@ -193,6 +193,6 @@ def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
 
 
 def test_a_log_that_is_gone_cannot(small):
-    wreck(small, "DROP TABLE events")
+    corrupt(small, "DROP TABLE events")
     done = Queuectl(small.parent)("--db", str(small), "history", "one")
     assert (done.code, f"run `queuectl --db {small} recover`" in done.err) == (5, True)

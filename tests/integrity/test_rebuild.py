@@ -14,7 +14,7 @@ from queuectl.store.sql import rebuild as rebuilding
 from tests.support.builders import add, new
 from tests.support.command_line import eventually
 from tests.support.peer import Peer, ask_all
-from tests.support.queues import NAMES, opened, tables, wreck
+from tests.support.queues import NAMES, corrupt, opened, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +63,7 @@ WRECKS = {
 @pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
 def test_any_corruption_is_named_and_repaired(large, statement):
     before = tables(large)
-    wreck(large, statement)
+    corrupt(large, statement)
     with opened(large) as store:
         assert verify(store).counts.keys() == {"table"}
         found = store.upkeep.rebuild()
@@ -76,9 +76,9 @@ def test_a_wrong_index_is_named_and_repaired(large):
     """The rows are right, and who asks by the index does not get them."""
     before = tables(large)
     changed = "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}') WHERE name = 'jobs_claimable'"
-    wreck(large, "PRAGMA writable_schema=ON", changed.format("IS NOT NULL", "IS NULL"))
-    wreck(large, "REINDEX jobs_claimable")
-    wreck(large, "PRAGMA writable_schema=ON", changed.format("IS NULL", "IS NOT NULL"))
+    corrupt(large, "PRAGMA writable_schema=ON", changed.format("IS NOT NULL", "IS NULL"))
+    corrupt(large, "REINDEX jobs_claimable")
+    corrupt(large, "PRAGMA writable_schema=ON", changed.format("IS NULL", "IS NOT NULL"))
     assert tables(large) == before
     with opened(large) as store:
         assert verify(store).counts == {"table": 1}
@@ -87,7 +87,9 @@ def test_a_wrong_index_is_named_and_repaired(large):
 
 
 def test_a_difference_says_what_differs(small):
-    wreck(small, "UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'two'", "DELETE FROM jobs WHERE id = 'three'")
+    corrupt(
+        small, "UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'two'", "DELETE FROM jobs WHERE id = 'three'"
+    )
     with opened(small) as store:
         found = [str(each) for each in store.upkeep.rebuild().first]
     assert found == [
@@ -97,7 +99,7 @@ def test_a_difference_says_what_differs(small):
 
 
 def test_few_differences_are_kept_and_all_are_counted(large):
-    wreck(large, "UPDATE jobs SET attempts = attempts + 1")
+    corrupt(large, "UPDATE jobs SET attempts = attempts + 1")
     with opened(large) as store:
         found = store.upkeep.rebuild()
         assert len(found.first) == 20
@@ -106,7 +108,7 @@ def test_few_differences_are_kept_and_all_are_counted(large):
 
 def test_a_file_that_is_only_read_is_not_written_to(large):
     """`verify` leaves a corrupt table as it is."""
-    wreck(large, "DELETE FROM jobs")
+    corrupt(large, "DELETE FROM jobs")
     before = large.read_bytes()
     with opened(large) as store:
         verify(store)
@@ -135,7 +137,7 @@ def test_it_is_the_same_whatever_the_surroundings(large, seed, zone):
 
 
 def test_while_others_write(large):
-    wreck(large, "DELETE FROM jobs WHERE position % 2", "UPDATE counts SET jobs = jobs + 3")
+    corrupt(large, "DELETE FROM jobs WHERE position % 2", "UPDATE counts SET jobs = jobs + 3")
     peers = [Peer(), Peer()]
     try:
         ask_all(peers, "open", str(large))
@@ -162,7 +164,7 @@ OLD = "UPDATE meta SET value = 0 WHERE key = 'projection_version'"
 
 def test_tables_of_another_version_are_derived_again_on_open(large):
     before = tables(large)
-    wreck(large, OLD, "ALTER TABLE jobs DROP COLUMN cancel_requested", "DELETE FROM dlq")
+    corrupt(large, OLD, "ALTER TABLE jobs DROP COLUMN cancel_requested", "DELETE FROM dlq")
     with opened(large):
         pass
     assert tables(large) == before
@@ -170,7 +172,7 @@ def test_tables_of_another_version_are_derived_again_on_open(large):
 
 def test_many_that_open_at_once_derive_them_once(large, monkeypatch):
     before = tables(large)
-    wreck(large, OLD, "DROP TABLE counts")
+    corrupt(large, OLD, "DROP TABLE counts")
     peers = [Peer() for _ in range(4)]
     try:
         assert len(set(ask_all(peers, "open", str(large)))) == 1
@@ -184,7 +186,7 @@ def test_many_that_open_at_once_derive_them_once(large, monkeypatch):
 
 
 def test_the_second_to_come_finds_it_done(large, monkeypatch):
-    wreck(large, OLD)
+    corrupt(large, OLD)
     real, times = rebuilding.RebuiltTables.rebuild, []
     monkeypatch.setattr(rebuilding.RebuiltTables, "rebuild", lambda self: (times.append(1), real(self)))
     with opened(large) as store:
@@ -194,7 +196,7 @@ def test_the_second_to_come_finds_it_done(large, monkeypatch):
 
 def test_a_version_that_was_overtaken_does_not_write(large):
     with opened(large) as store:
-        wreck(large, f"UPDATE meta SET value = {VERSION + 1} WHERE key = 'projection_version'")
+        corrupt(large, f"UPDATE meta SET value = {VERSION + 1} WHERE key = 'projection_version'")
         before = store.log.head()
         with pytest.raises(StoreError, match="another version"):
             add(store, new("late"))

@@ -15,7 +15,7 @@ from queuectl.store.protocol import Change
 from tests.archive.damage import disarrange
 from tests.campaign import damaged_queue as queue
 from tests.support.builders import SECOND, SettableClock, add, claimed, completed, more, new, retried
-from tests.support.queues import opened, wander, wreck
+from tests.support.queues import corrupt, opened, random_history
 
 
 def checked(path: Path, job_id: str | None = None, **options) -> Report:
@@ -32,7 +32,7 @@ def damage(report: Report) -> list[tuple[int | None, str]]:
 def test_any_history_is_clean(tmp_path, seed):
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock, archived=True) as store:
-        wander(store, clock, seed)
+        random_history(store, clock, seed)
         report = verify(store)
         assert (report.first, dict(report.counts)) == ([], {})
         assert report.events == report.head.position > 100
@@ -62,24 +62,24 @@ HITS = {
 @pytest.mark.parametrize("position", [1, 2, 3, 4, 10, 11])
 @pytest.mark.parametrize("name", HITS)
 def test_one_bad_column_is_one_bad_position(small, name, position):
-    wreck(small, f"UPDATE events SET {name.partition(',')[0]} = {HITS[name]} WHERE position = {position}")
+    corrupt(small, f"UPDATE events SET {name.partition(',')[0]} = {HITS[name]} WHERE position = {position}")
     assert damage(checked(small)) == [(position, "unreadable")]
 
 
 @pytest.mark.parametrize("position", [1, 4, 10])
 def test_an_event_that_is_gone(small, position):
-    wreck(small, f"DELETE FROM events WHERE position = {position}")
+    corrupt(small, f"DELETE FROM events WHERE position = {position}")
     assert damage(checked(small)) == [(position, "missing"), (position + 1, "unreadable")]
 
 
 def test_an_event_that_went_elsewhere(small):
-    wreck(small, "UPDATE events SET position = 1000 WHERE position = 4")
+    corrupt(small, "UPDATE events SET position = 1000 WHERE position = 4")
     found = damage(checked(small))
     assert found == [(4, "missing"), (5, "unreadable"), (12, "missing"), (1000, "unreadable")]
 
 
 def test_two_that_were_swapped(small):
-    wreck(
+    corrupt(
         small,
         "UPDATE events SET position = -1 WHERE position = 4",
         "UPDATE events SET position = 4 WHERE position = 5",
@@ -114,7 +114,7 @@ def test_events_in_streams_that_are_not_theirs(small):
 
 
 def test_a_version_that_was_left_out(small):
-    wreck(small)
+    corrupt(small)
     with opened(small) as store:
         three = store.log.load("three")
     assert appended(small, Change("three", 4, [claimed()], three)) == [(12, "version")]
@@ -128,12 +128,14 @@ def test_time_that_went_back(small):
 
 
 def test_events_after_a_damaged_one_of_the_same_job_are_not_judged(small):
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 3")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 3")
     assert damage(checked(small)) == [(3, "unreadable")]
 
 
 def test_one_job(small):
-    wreck(small, "UPDATE events SET actor = 'x' WHERE position = 9", "UPDATE jobs SET command = 'x' WHERE id = 'three'")
+    corrupt(
+        small, "UPDATE events SET actor = 'x' WHERE position = 9", "UPDATE jobs SET command = 'x' WHERE id = 'three'"
+    )
     assert dict(checked(small, "one").counts) == {}
     assert dict(checked(small, "two").counts) == {"unreadable": 1, "table": 1}
     assert dict(checked(small, "three").counts) == {"table": 1}
@@ -148,7 +150,7 @@ def test_a_stream_that_is_not_in_its_index(small):
 
 
 def test_a_job_whose_last_event_is_damaged_is_checked_once(small):
-    wreck(small, "UPDATE events SET actor = 'x' WHERE stream_id = 'one' AND version = 4")
+    corrupt(small, "UPDATE events SET actor = 'x' WHERE stream_id = 'one' AND version = 4")
     assert [kind for _, kind in damage(checked(small, "one"))] == ["unreadable"]
 
 
@@ -173,7 +175,7 @@ def test_heads_that_were_kept(small):
 def archived(tmp_path):
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock, archived=True) as store:
-        wander(store, clock, seed=3, steps=60)
+        random_history(store, clock, seed=3, steps=60)
     [segment] = (tmp_path / "queue.db.archive").glob("*.ndjson")
     return tmp_path / "queue.db", segment
 
@@ -223,7 +225,7 @@ def test_lines_in_any_order_are_found_and_end_no_check(tmp_path, seed):
 
 def test_an_event_missing_from_the_log_is_reported_but_not_its_line(archived):
     path, _ = archived
-    wreck(path, "DELETE FROM events WHERE position = 5")
+    corrupt(path, "DELETE FROM events WHERE position = 5")
     assert damage(checked(path, archived=True)) == [(5, "missing"), (6, "unreadable")]
 
 
@@ -233,7 +235,7 @@ def sealed(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "SEAL_AT", 4000)
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock, archived=True) as store:
-        wander(store, clock, seed=3, steps=60)
+        random_history(store, clock, seed=3, steps=60)
     return tmp_path / "queue.db", sorted((tmp_path / "queue.db.archive").glob("*.ndjson"))
 
 
@@ -269,5 +271,5 @@ def test_a_torn_last_line_of_the_archive_is_nothing(archived):
 
 def test_damage_in_the_database_is_not_laid_at_the_archives_door(archived):
     path, _ = archived
-    wreck(path, "UPDATE events SET actor = 'x' WHERE position = 5")
+    corrupt(path, "UPDATE events SET actor = 'x' WHERE position = 5")
     assert damage(checked(path, archived=True)) == [(5, "unreadable")]

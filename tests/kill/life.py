@@ -28,7 +28,7 @@ from tests.kill.victims import (
     preload,
     start,
 )
-from tests.support.oracle import Told, faults, log_id, orphans, rows
+from tests.support.oracle import Acknowledged, faults, log_id, orphans, rows
 
 __all__ = ["KILLS", "Life"]
 
@@ -61,7 +61,7 @@ class Life(Struct):
     """One queue, its victims, and their output."""
 
     place: Path
-    chance: Random
+    rng: Random
     build: Build | None = None
     kills: int = 0
     started: int = 0
@@ -86,7 +86,7 @@ class Life(Struct):
     def live(self, kills: int) -> None:
         """Start and kill until there were so many kills; the last victims are killed too."""
         preload()
-        self.supervised = self.chance.random() < 0.25
+        self.supervised = self.rng.random() < 0.25
         self._measure()
         while self.kills < kills:
             while len(self.doomed) < AT_ONCE:
@@ -103,14 +103,14 @@ class Life(Struct):
 
     def _doom(self, victim: Victim, longest: float, point: str | None = None) -> None:
         """Let it live until some moment; `longest` counts in commands."""
-        self.doomed.append(_Doomed(victim, time.monotonic() + self.chance.uniform(0, longest) * self.pace, point))
+        self.doomed.append(_Doomed(victim, time.monotonic() + self.rng.uniform(0, longest) * self.pace, point))
 
     def _pass_by(self) -> None:
         """Until the next victim's time has come, or one has ended by itself."""
         for each in [each for each in self.doomed if time.monotonic() >= each.until]:
             workers = _workers(each.victim)
-            if workers and self.chance.random() < 0.7:
-                self._kill_other(self.chance.choice(workers))  # the supervisor starts another
+            if workers and self.rng.random() < 0.7:
+                self._kill_other(self.rng.choice(workers))  # the supervisor starts another
                 self.doomed.remove(each)
                 self._doom(each.victim, 30, each.point)
             else:
@@ -157,9 +157,9 @@ class Life(Struct):
             self.faults.append(f"exit: `{verb}` ended with exit code {code}: {victim.last_words()}")
         if "Traceback" in victim.err.read_text(encoding="utf-8"):
             self.faults.append(f"traceback: `{verb}` showed one: {victim.last_words()}")
-        self._told(verb, victim, code)
+        self._record_output(verb, victim, code)
 
-    def _told(self, verb: str, victim: Victim, code: int) -> None:
+    def _record_output(self, verb: str, victim: Victim, code: int) -> None:
         said = [line.strip() for line in victim.said()]
         if verb == "enqueue":
             self.jobs.update(said)
@@ -171,13 +171,13 @@ class Life(Struct):
     # ── victims ─────────────────────────────────────────────────────────────────────────────────────
 
     def _start_victim(self) -> None:
-        [(make, longest)] = self.chance.choices([*_VICTIMS], [*_VICTIMS.values()])
+        [(make, longest)] = self.rng.choices([*_VICTIMS], [*_VICTIMS.values()])
         if self.supervised and not any(_supervises(each.victim) for each in self.doomed):
             make, longest = Life._supervisor, 30
         builds, point = [self.build] if self.build else [], None
-        if self.chance.random() < 0.5:
-            point = self.chance.choice(_POINTS.get(make, OF_EVERY_COMMAND))
-            builds.append(Failpoint(point, self.chance.random() < 0.5, self.chance.choice((1, 1, 2, 3))).arm)
+        if self.rng.random() < 0.5:
+            point = self.rng.choice(_POINTS.get(make, OF_EVERY_COMMAND))
+            builds.append(Failpoint(point, self.rng.random() < 0.5, self.rng.choice((1, 1, 2, 3))).arm)
         self._doom(self._run(make(self), builds), longest, point)
 
     def _run(self, arguments: Sequence[str], builds: Sequence[Build] = ()) -> Victim:
@@ -186,38 +186,38 @@ class Life(Struct):
         return start(["--db", self.db, *arguments], self.place, f"victim-{self.started}", builds)
 
     def _work(self) -> str:
-        return JOB.format(then=self.chance.choice(WORK))
+        return JOB.format(then=self.rng.choice(WORK))
 
     def _enqueue(self) -> list[str]:
-        options = ["--max-retries", self.chance.choice(("0", "6")), "--backoff-base", "0"]
-        options += self.chance.choice(([], [], ["--delay", "0.2"], ["--unique", "key"], ["--queue", "mail"]))
+        options = ["--max-retries", self.rng.choice(("0", "6")), "--backoff-base", "0"]
+        options += self.rng.choice(([], [], ["--delay", "0.2"], ["--unique", "key"], ["--queue", "mail"]))
         return ["enqueue", *options, self._work()]
 
     def _enqueue_many(self) -> list[str]:
         file = self.place / f"jobs-{self.started}"
-        lines = [self._work().replace("\n", "; ") for _ in range(self.chance.randint(2, 8))]
+        lines = [self._work().replace("\n", "; ") for _ in range(self.rng.randint(2, 8))]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return ["enqueue", "--max-retries", "6", "--backoff-base", "0", "--file", str(file)]
 
     def _worker(self) -> list[str]:
         self.workers += 1
-        name = self.chance.choice((f"w{self.workers}", f"w{self.workers}", "again"))
-        how = self.chance.choice(([], [], ["--drain"], ["--once"]))
-        slots = str(self.chance.randint(1, 4))
+        name = self.rng.choice((f"w{self.workers}", f"w{self.workers}", "again"))
+        how = self.rng.choice(([], [], ["--drain"], ["--once"]))
+        slots = str(self.rng.randint(1, 4))
         return ["run", "--name", name, "--concurrency", slots, "--lease", "3s", "--grace", "200ms", *how]
 
     def _supervisor(self) -> list[str]:
-        name = self.chance.choice((f"pair{self.started}", "pair"))
+        name = self.rng.choice((f"pair{self.started}", "pair"))
         return ["worker", "start", "--count", "2", "--name", name, "--lease", "3s"]
 
     def _change(self) -> list[str]:
-        verb = self.chance.choice(("cancel", "retry", "purge"))
-        return [verb, self.chance.choice(sorted(self.jobs) or ["nobody"])]
+        verb = self.rng.choice(("cancel", "retry", "purge"))
+        return [verb, self.rng.choice(sorted(self.jobs) or ["nobody"])]
 
     def _other(self) -> list[str]:
         copy = str(self.place / f"copy-{self.started}")
         others = (["pause", "mail"], ["resume", "mail"], ["rebuild"], ["head"], ["head"], ["export", copy])
-        return list(self.chance.choice((*others, ["backup", copy], ["config", "set", "lease", "3s"])))
+        return list(self.rng.choice((*others, ["backup", copy], ["config", "set", "lease", "3s"])))
 
     # ── what a healthy worker makes of it ───────────────────────────────────────────────────────────
 
@@ -233,7 +233,10 @@ class Life(Struct):
             for pid in left:
                 self._kill_other(pid)
         self.faults += ["orphan: a process of a run is left"] if left else []
-        self.faults += [*self._not_as_they_should(), *faults(self.db, Told(self.jobs, self.changes, self.heads))]
+        self.faults += [
+            *self._not_as_they_should(),
+            *faults(self.db, Acknowledged(self.jobs, self.changes, self.heads)),
+        ]
 
     def _let_drain(self) -> None:
         for arguments in (["resume", "mail"], ["run", "--drain", "--concurrency", "8", "--lease", "3s"]):

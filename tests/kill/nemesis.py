@@ -24,7 +24,7 @@ from queuectl.units import SECOND
 from queuectl.worker.stop_signals import SAME_REQUEST, STOP_NOW
 from tests.kill.victims import Build, Victim, preload, start
 from tests.support.command_line import query
-from tests.support.oracle import Told, faults, log_id, orphans, rows
+from tests.support.oracle import Acknowledged, faults, log_id, orphans, rows
 
 __all__ = ["JOBS", "Arena"]
 
@@ -50,7 +50,7 @@ class Arena(Struct):
     """One round: a queue with jobs, workers, and what becomes of them."""
 
     place: Path
-    chance: Random
+    rng: Random
     build: Build | None = None
     slow: float = SLOW
     workers: dict[int, Victim] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Arena(Struct):
                 self.faults.append(f"stuck: not every job is through after {PATIENCE:.0f} s")
                 break
             self._strike()
-            self._pass_by(self.chance.uniform(0.1, 0.8))
+            self._pass_by(self.rng.uniform(0.1, 0.8))
         self._stop_workers()
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────
@@ -94,11 +94,9 @@ class Arena(Struct):
             self.faults.append("exit: `enqueue` did not add the jobs")
 
     def _job(self, number: int) -> dict[str, Any]:
-        lasts = (
-            self.chance.uniform(0.3, 2 * LEASE) if self.chance.random() < self.slow else self.chance.uniform(0, 0.01)
-        )
+        lasts = self.rng.uniform(0.3, 2 * LEASE) if self.rng.random() < self.slow else self.rng.uniform(0, 0.01)
         alone = ["flock", "--no-fork", "--nonblock", "--conflict-exit-code", str(NOT_ALONE), f"lock-{number}"]
-        delay = {"delay": "200ms"} if self.chance.random() < 0.1 else {}
+        delay = {"delay": "200ms"} if self.rng.random() < 0.1 else {}
         how = {"max_retries": 1000, "backoff_base": 0, **delay}
         return {"id": f"job-{number}", "argv": [*alone, "sleep", f"{lasts:.3f}"], **how}
 
@@ -128,28 +126,28 @@ class Arena(Struct):
 
     def _strike(self) -> None:
         """Stop a worker for a while, kill one, ask one to end, once or twice, or set the clock."""
-        what = self.chance.random()
+        what = self.rng.random()
         running = [pid for pid in self.workers if pid not in self.stopped]
         if what < 0.6 and len(running) > 1:
-            pid = self.chance.choice(running)
+            pid = self.rng.choice(running)
             os.kill(pid, signal.SIGSTOP)
-            self.stopped[pid] = time.monotonic() + self.chance.uniform(0.1, 3) * LEASE
+            self.stopped[pid] = time.monotonic() + self.rng.uniform(0.1, 3) * LEASE
             self.stops += 1
         elif what < 0.8:
-            os.kill(self.chance.choice([*self.workers]), signal.SIGKILL)
+            os.kill(self.rng.choice([*self.workers]), signal.SIGKILL)
         elif what < 0.9:
-            self._ask_to_end(self.chance.choice([*self.workers]))
+            self._ask_to_end(self.rng.choice([*self.workers]))
         else:
-            _OFFSET.pack_into(self.clock, 0, self.chance.choice(JUMPS))
+            _OFFSET.pack_into(self.clock, 0, self.rng.choice(JUMPS))
             self.jumps += 1
 
     def _ask_to_end(self, pid: int) -> None:
         """Wherever it is: it lets its jobs end, and those that last are released when it is asked a second time."""
         self.ends += 1
         os.kill(pid, signal.SIGTERM)
-        if self.chance.random() < 0.5:
-            number, wait = self.chance.choice(SECOND_REQUESTS)
-            self._pass_by(wait + self.chance.uniform(0, 0.1))
+        if self.rng.random() < 0.5:
+            number, wait = self.rng.choice(SECOND_REQUESTS)
+            self._pass_by(wait + self.rng.uniform(0, 0.1))
             if pid in self.workers:
                 os.kill(pid, number)
 
@@ -201,8 +199,8 @@ class Arena(Struct):
             self.faults.append("twice: a run was not alone")
         if sum(row["type"] == "completed" for row in log) != jobs:
             self.faults.append("stuck: not every job is done")
-        told = Told([f"job-{number}" for number in range(jobs)])
-        self.faults += faults(self.db, told)
+        acknowledged = Acknowledged([f"job-{number}" for number in range(jobs)])
+        self.faults += faults(self.db, acknowledged)
 
     def leave(self) -> None:
         """Leave no process behind, whatever happened."""

@@ -13,7 +13,7 @@ import pytest
 from tests.store.conftest import home
 from tests.support.builders import SettableClock
 from tests.support.command_line import Queuectl, maps
-from tests.support.oracle import COLUMNS, wrong_in
+from tests.support.oracle import COLUMNS, faults_in
 from tests.support.postgres import Server, binaries, server
 from tests.support.stores import Places
 
@@ -64,7 +64,7 @@ class OnServer(Queuectl):
     def check(self) -> None:
         with suppress(psycopg.errors.UndefinedTable):
             found = self.query(f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY position")
-            assert wrong_in([dict(zip(COLUMNS, row, strict=True)) for row in found]) == []
+            assert faults_in([dict(zip(COLUMNS, row, strict=True)) for row in found]) == []
 
 
 @pytest.fixture(scope="session", params=sorted(binaries()))

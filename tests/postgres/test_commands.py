@@ -16,7 +16,7 @@ from queuectl.store.protocol import Store
 from queuectl.store.rows import Sign
 from tests.postgres.conftest import OnServer
 from tests.support.builders import a_worker, add, new
-from tests.support.command_line import Queuectl, check_log, complained, eventually, query
+from tests.support.command_line import Queuectl, assert_error, check_log, eventually, query
 
 
 def lived(queuectl: OnServer) -> None:
@@ -40,13 +40,13 @@ def test_every_reading_command_answers(queuectl: OnServer) -> None:
     assert queuectl.ok("verify").startswith("clean: ")
     assert "nothing differed" in queuectl("rebuild").err
     assert queuectl.json("head")["position"] == queuectl.position()
-    complained(queuectl("recover"), 2, "SQLite")
+    assert_error(queuectl("recover"), 2, "SQLite")
 
 
 def test_a_command_that_reads_makes_no_schema(queuectl: OnServer) -> None:
     assert queuectl.json("list") == []
-    complained(queuectl("verify"), 5, "there is no queue at")
-    complained(queuectl("cancel", "x"), 5, "there is no queue at")
+    assert_error(queuectl("verify"), 5, "there is no queue at")
+    assert_error(queuectl("cancel", "x"), 5, "there is no queue at")
     assert queuectl.position() == 0
     schema = queuectl.url.rpartition("=")[2]
     assert queuectl.query(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'") == []
@@ -72,7 +72,7 @@ def test_a_backup_is_a_queue_in_a_file_with_the_same_head(queuectl: OnServer) ->
     for command in ("head", "list"):
         assert local.json("--db", str(copy), command) == queuectl.json(command)
     assert local.ok("--db", str(copy), "verify").startswith("clean: ")
-    complained(queuectl("backup", str(copy)), 2, "exists")
+    assert_error(queuectl("backup", str(copy)), 2, "exists")
 
 
 def test_an_export_comes_back(queuectl: OnServer) -> None:
@@ -83,7 +83,7 @@ def test_an_export_comes_back(queuectl: OnServer) -> None:
     queuectl.ok("import", file, env=there)
     assert queuectl.json("head", env=there) == queuectl.json("head")
     assert queuectl.ok("verify", env=there).startswith("clean: ")
-    complained(queuectl("import", file, env=there), 4, "not empty")
+    assert_error(queuectl("import", file, env=there), 4, "not empty")
 
 
 def test_events_lost_by_the_server_come_back_from_the_archive(queuectl: OnServer) -> None:
@@ -119,7 +119,7 @@ def test_a_remote_worker_with_our_host_name_is_not_lost(queuectl: OnServer) -> N
     with closing(open_store(queuectl.url, SystemClock())) as store:
         store.workers.beat(a_worker("there", host=os.uname().nodename, boot_id="there"))
         assert [row["state"] for row in queuectl.json("worker", "list")] == ["running"]
-        complained(queuectl("worker", "stop", "--timeout", "0.1s"), 124, "there still running jobs")
+        assert_error(queuectl("worker", "stop", "--timeout", "0.1s"), 124, "there still running jobs")
         assert store.workers.asked("there")[0] == 1
 
 
@@ -222,8 +222,10 @@ def test_the_advice_for_damage_on_a_server_works(queuectl: OnServer) -> None:
     lived(queuectl)
     head, folder = queuectl.json("head"), next(queuectl.home.glob("*.archive"))
     changed(queuectl, "echo hi", "echo no")
-    complained(queuectl("export", "log"), 5, "event 1 of good is damaged (its digest does not match): restore a backup")
-    complained(queuectl("show", "good"), 5, "import what an archive holds into a new schema")
+    assert_error(
+        queuectl("export", "log"), 5, "event 1 of good is damaged (its digest does not match): restore a backup"
+    )
+    assert_error(queuectl("show", "good"), 5, "import what an archive holds into a new schema")
     assert "what to do: restore a backup of the server" in queuectl("verify").err
     for command in (["verify", "--json"], ["doctor", "--json"], ["explain", "good"], ["history", "good"]):
         said = queuectl(*command).out

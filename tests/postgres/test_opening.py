@@ -19,7 +19,7 @@ from queuectl.store.postgres.url import SCHEMA, has_password, place_of, without_
 from queuectl.store.protocol import SETTINGS_STREAM
 from tests.postgres.conftest import OnServer
 from tests.support.builders import a_worker, add, claimant, completed, derived, more, new, note, projected, stored
-from tests.support.command_line import complained, eventually
+from tests.support.command_line import assert_error, eventually
 from tests.support.peer import Peer, ask_all
 
 # ── whose schema ────────────────────────────────────────────────────────────────────────────────────
@@ -37,7 +37,7 @@ def test_a_schema_of_its_own_is_made(postgres, places):
 
 def test_many_that_come_first_make_one(url, peers):
     peers += [Peer() for _ in range(4)]
-    assert len({str(log_id) for log_id in ask_all(peers, "open", url)}) == 1, peers[0].told("open", url)
+    assert len({str(log_id) for log_id in ask_all(peers, "open", url)}) == 1, peers[0].call("open", url)
 
 
 def test_two_schemas_are_two_queues(postgres, places):
@@ -267,7 +267,7 @@ def test_a_url_that_libpq_would_take_apart_elsewhere_is_refused(url):
 
 
 def test_a_password_on_the_command_line_is_refused(queuectl: OnServer):
-    complained(queuectl("--db", f"postgresql://ann:{SECRET}@host/db", "status"), 2, "QUEUECTL_DB")
+    assert_error(queuectl("--db", f"postgresql://ann:{SECRET}@host/db", "status"), 2, "QUEUECTL_DB")
 
 
 def test_nobody_sees_the_password(queuectl: OnServer):
@@ -312,12 +312,12 @@ def test_a_server_that_is_not_there_is_one_line(queuectl: OnServer):
     queuectl.env["QUEUECTL_DB"] = f"postgresql://ann:{SECRET}@127.0.0.1:9/db"
     for command in (("status",), ("enqueue", "true"), ("run", "--once")):
         done = queuectl(*command)
-        complained(done, 5, "cannot reach postgresql://ann@127.0.0.1:9/db")
+        assert_error(done, 5, "cannot reach postgresql://ann@127.0.0.1:9/db")
         assert SECRET not in done.err
 
 
 def test_a_parameter_that_is_wrong_is_one_line(queuectl: OnServer):
     queuectl.env["QUEUECTL_DB"] = f"postgresql://ann:{SECRET}@127.0.0.1:9/db?connect_timeout=soon"
     done = queuectl("status")
-    complained(done, 2, "connect_timeout: 'soon'")
+    assert_error(done, 2, "connect_timeout: 'soon'")
     assert SECRET not in done.err

@@ -26,7 +26,7 @@ from queuectl.store.archive.segments import ArchiveError, folder_of, segments
 from queuectl.store.ndjson import event_line
 from queuectl.store.protocol import Store, StoredEvent
 from tests.support.builders import HOUR, START, SettableClock, a_spec, claimant
-from tests.support.oracle import judged
+from tests.support.oracle import audit_findings
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
 REFUSED, BROKEN, DAMAGED = "refused", "broken", "damaged"
@@ -170,7 +170,7 @@ def _unsound(store: Store, path: str) -> Iterator[str]:
     for problem in report.first[:1]:
         yield f"{DAMAGED}: {problem.kind}: {_without_names(problem.what, path)}"
     if not report.counts:
-        yield from judged(store.log.records())
+        yield from audit_findings(store.log.records())
 
 
 def _without_names(message: str, path: str) -> str:

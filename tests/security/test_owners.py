@@ -15,7 +15,7 @@ from queuectl.store import open_store
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.sqlite.ownership import foreign
 from tests.support.builders import add, new
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -67,7 +67,7 @@ def test_a_queue_of_someone_else_is_read_and_nothing_else(queuectl: Queuectl) ->
     for line in READING:
         assert queuectl(*line.split()).code == 0, line
     for line in WRITING:
-        complained(queuectl(*line.split()), 5, "belongs to another user", "sudo -u")
+        assert_error(queuectl(*line.split()), 5, "belongs to another user", "sudo -u")
     assert state(queuectl.db.parent) == before
     assert queuectl("doctor").code == 1
 
@@ -78,7 +78,7 @@ def test_each_part_counts(queuectl: Queuectl, name: str) -> None:
     queuectl.add("true")
     queuectl.drain()
     give_away(queuectl.db.parent, name)
-    complained(queuectl("run", "--once"), 5, "belongs to another user")
+    assert_error(queuectl("run", "--once"), 5, "belongs to another user")
     assert queuectl("status").code == 0
 
 
@@ -100,7 +100,7 @@ def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
     file.write_text("QUEUECTL_MAX_RETRIES=7\n")
     assert queuectl.ok("config", "get", "max-retries") == "7"
     give_away(queuectl.folder, ".env")
-    complained(queuectl("config", "get", "max-retries"), 2, ".env belongs to another user")
+    assert_error(queuectl("config", "get", "max-retries"), 2, ".env belongs to another user")
     assert queuectl.ok("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "5"}) == "5"
     file.write_text("OTHER=7\n")
     assert queuectl.ok("config", "get", "max-retries") == "3"
@@ -110,14 +110,14 @@ def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
 def test_a_flag_overrides_a_database_that_someone_else_names(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_text("QUEUECTL_DB=theirs.db\n")
     give_away(queuectl.folder, ".env")
-    complained(queuectl("enqueue", "true"), 2, ".env belongs to another user")
-    complained(queuectl("--archive-dir", "copy", "enqueue", "true"), 2, ".env belongs to another user")
+    assert_error(queuectl("enqueue", "true"), 2, ".env belongs to another user")
+    assert_error(queuectl("--archive-dir", "copy", "enqueue", "true"), 2, ".env belongs to another user")
     queuectl.ok("--db", str(queuectl.db), "enqueue", "true")
     queuectl.ok("enqueue", "true", env={"QUEUECTL_DB": str(queuectl.db)})
     assert not (queuectl.folder / "theirs.db").exists()
     with (queuectl.folder / ".env").open("a") as file:
         file.write("QUEUECTL_TIMEOUT=1s\n")
-    complained(queuectl("--db", str(queuectl.db), "enqueue", "true"), 2, ".env belongs to another user")
+    assert_error(queuectl("--db", str(queuectl.db), "enqueue", "true"), 2, ".env belongs to another user")
 
 
 @needs_root
@@ -125,7 +125,7 @@ def test_no_queue_is_made_in_a_folder_of_someone_else(queuectl: Queuectl) -> Non
     place = queuectl.folder / "theirs"
     place.mkdir()
     os.chown(place, NOBODY, NOBODY)
-    complained(queuectl("--db", str(place / "queue.db"), "enqueue", "true"), 5, "belongs to another user")
+    assert_error(queuectl("--db", str(place / "queue.db"), "enqueue", "true"), 5, "belongs to another user")
     assert list(place.iterdir()) == []
 
 

@@ -39,8 +39,8 @@ def modes(folder):
 
 def test_files_and_folder_are_for_their_owner_alone(path, peers):
     peers.append(Peer(umask=0o022))
-    peers[0].told("open", path)
-    peers[0].told("append", "a")
+    peers[0].call("open", path)
+    peers[0].call("append", "a")
     folder = os.path.dirname(path)
     assert os.stat(folder).st_mode & 0o777 == 0o700
     assert modes(folder).keys() >= {"queue.db", "queue.db-shm", "queue.db-wal"}
@@ -65,8 +65,8 @@ def test_opening_again_in_the_same_process_keeps_the_locks(store, path, clock, p
     assert os.stat(path + "-wal").st_ino == before
     add(store, new("b"))
     peers.append(Peer())
-    peers[0].told("open", path)
-    assert sorted(peers[0].told("ids")) == ["a", "b"]
+    peers[0].call("open", path)
+    assert sorted(peers[0].call("ids")) == ["a", "b"]
 
 
 def locks_on(path):
@@ -87,12 +87,12 @@ def test_opening_again_drops_no_lock_of_any_file(store, path, clock):
 
 def test_opening_again_under_the_lock_keeps_the_lock(store, path, clock, peers):
     peers.append(Peer())
-    peers[0].told("open", path, 0)
+    peers[0].call("open", path, 0)
     with store.writer.transaction():
         open_store(path, clock).close()
-        assert peers[0].told("append", "theirs")["error"] == "StoreBusyError"
+        assert peers[0].call("append", "theirs")["error"] == "StoreBusyError"
         add(store, new("ours"))
-    assert peers[0].told("append", "theirs") == "appended"
+    assert peers[0].call("append", "theirs") == "appended"
     assert store.log.head().position == 2
 
 
@@ -328,19 +328,19 @@ def test_a_read_only_queue_can_be_read_and_says_why_not_when_written(store, path
     if folder_too:
         os.chmod(os.path.dirname(path), 0o500)
     peers.append(Peer(preexec_fn=obey_modes))
-    assert peers[0].told("open", path) == store.log.log_id
-    assert peers[0].told("ids") == ["a"]
-    refusal = peers[0].told("append", "b")
+    assert peers[0].call("open", path) == store.log.log_id
+    assert peers[0].call("ids") == ["a"]
+    refusal = peers[0].call("append", "b")
     assert (refusal["error"], refusal["exit_code"]) == ("StoreError", 5)
     assert "read-only" in refusal["message"]
-    assert peers[0].told("ids") == ["a"]
+    assert peers[0].call("ids") == ["a"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root writes whatever the modes are")
 def test_a_new_queue_in_a_folder_that_cannot_be_written(tmp_path, peers):
     (tmp_path / "folder").mkdir(mode=0o500)
     peers.append(Peer(preexec_fn=obey_modes))
-    refusal = peers[0].told("open", str(tmp_path / "folder" / "queue.db"))
+    refusal = peers[0].call("open", str(tmp_path / "folder" / "queue.db"))
     assert (refusal["error"], refusal["exit_code"]) == ("StoreError", 5)
     assert "Permission denied" in refusal["message"]
 

@@ -17,7 +17,7 @@ ACTOR = "ann@box"
 
 
 class SettableClock:
-    """Both clocks stand still until they are moved."""
+    """A wall clock and a monotonic clock that stand still until a test moves them."""
 
     def __init__(self, now: int = START) -> None:
         self._now, self._monotonic = now, 7 * SECOND
@@ -29,12 +29,12 @@ class SettableClock:
         return self._monotonic
 
     def advance(self, microseconds: int) -> None:
-        """Time passes."""
+        """Advance both clocks."""
         self._now += microseconds
         self._monotonic += microseconds
 
     def turn(self, microseconds: int) -> None:
-        """Someone sets the wall clock, forward or back."""
+        """Set the wall clock forward or back; the monotonic clock is unchanged."""
         self._now += microseconds
 
 
@@ -61,7 +61,7 @@ def claimed(run: int = 1, worker: str = "w1") -> e.Claimed:
 
 
 def claimant(worker: str = "w1") -> Claimant:
-    """A worker that is not there."""
+    """A claimant whose process does not exist."""
     return Claimant(worker, host="box", boot_id="b", pid=10, pid_namespace=1, pid_started_at=5, lease=30 * SECOND)
 
 
@@ -81,12 +81,12 @@ def buried(run: int = 1, cause: Any = None, **output: Any) -> e.DeadLettered:
 
 
 def new(job_id: str, **promises: Any) -> Change:
-    """A job that is enqueued."""
+    """The change that enqueues a job."""
     return Change(job_id, 0, [a_spec(**promises)])
 
 
 def more(job: Job | None, *events: e.Event) -> Change:
-    """What comes next for a job."""
+    """The next events of a job."""
     assert job is not None
     return Change(job.id, job.version, events, job)
 
@@ -101,7 +101,7 @@ def add(store: Store, *changes: Change) -> list[Job | None]:
 
 
 def follow(store: Store, clock: SettableClock, job_id: str, *events: e.Event) -> Job | None:
-    """A job's life, one event every ten seconds."""
+    """Append a job's events, ten seconds apart."""
     job = store.log.load(job_id)
     for event in events:
         clock.advance(10 * SECOND)
@@ -137,7 +137,7 @@ def streams_of(store: Store) -> dict[str, list[RecordedEvent]]:
 
 
 def rows_of(store: Store, table: str) -> dict[str, tuple[Any, ...]]:
-    """What stands in a projection, by key."""
+    """The rows of a projection, by key."""
     columns = projections.TABLES[table]
     found: list[tuple[Any, ...]] = store._run(f"SELECT {', '.join(columns)} FROM {table}")
     return {row[0]: row for row in found}
@@ -149,13 +149,13 @@ def counted(store: Store) -> dict[tuple[Any, ...], int]:
 
 
 def projected(store: Store) -> dict[str, dict[Any, Any]]:
-    """Every projection as it stands."""
+    """The stored rows of every projection."""
     tables: dict[str, dict[Any, Any]] = {table: rows_of(store, table) for table in projections.TABLES}
     return {**tables, "counts": counted(store)}
 
 
 def derived(store: Store) -> dict[str, dict[Any, Any]]:
-    """Every projection as the log alone says it has to be: folded again, counted by going through the jobs."""
+    """Every projection computed from the log alone: jobs folded again, counts by scanning the jobs."""
     tables: dict[str, dict[Any, Any]] = {table: {} for table in (*projections.TABLES, "counts")}
     for stream_id, records in streams_of(store).items():
         job = fold(records)
@@ -172,12 +172,12 @@ def derived(store: Store) -> dict[str, dict[Any, Any]]:
 
 
 def everything(store: Store) -> Any:
-    """The log and its tables, to see that nothing changed."""
+    """The log and its tables, to assert that nothing changed."""
     return store.log.head(), list(store.log.records()), projected(store), store.workers.rows()
 
 
 def scanned(store: Store) -> list[Count]:
-    """What `counts` has to say, found by going through all jobs."""
+    """The result that `counts` must have, by scanning all jobs."""
     found: dict[tuple[str, str], int] = {}
     for row in store.tables.jobs(JobFilter(limit=0)):
         key = (row["queue"], row["state"])
@@ -191,12 +191,12 @@ EVENT_COLUMNS = StoredEvent._fields
 
 
 def stored(store: Store) -> list[StoredEvent]:
-    """The rows of `events`, undecoded."""
+    """The rows of `events`, not decoded."""
     return list(store.log.stored())
 
 
 def chained(rows: list[StoredEvent]) -> list[bytes]:
-    """The digest that each row has to have."""
+    """The digest that each row must have."""
     digests, digest = [], bytes(32)
     for row in rows:
         body = row.data_digest or hashlib.sha256((row.salt or b"") + (row.data or "").encode()).digest()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 
 from queuectl.worker.stop_signals import STOP_NOW
-from tests.support.oracle import misbehaved
+from tests.support.oracle import log_faults
 
 PROGRAM = str(Path(sys.executable).with_name("queuectl"))
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Done(NamedTuple):
 
 
 class Started:
-    """A process in the background; what it writes goes to files, so that it can be read while it runs."""
+    """A process in the background. Its output goes to files, so that tests can read it while it runs."""
 
     def __init__(self, command: Sequence[str], folder: Path, place: Path, **options: Any) -> None:
         self.stdout, self.stderr = place.with_suffix(".out"), place.with_suffix(".err")
@@ -44,7 +44,7 @@ class Started:
         self.pid = self.process.pid
 
     def ended(self, timeout: float = 30) -> Done:
-        """Wait for its end."""
+        """Wait until it ends."""
         code = self.process.wait(timeout)
         return Done(code, _text(self.stdout.read_bytes()), _text(self.stderr.read_bytes()))
 
@@ -53,7 +53,7 @@ class Started:
         self.process.send_signal(number)
 
     def stop(self) -> None:
-        """End it and, should it be a worker, what it runs."""
+        """End it; if it is a worker, its jobs too."""
         for number, patience in ((SIGTERM, 0.2), (STOP_NOW, 10.0), (SIGKILL, 10.0)):
             if self.process.poll() is not None:
                 return
@@ -65,7 +65,7 @@ class Started:
 
 
 class Queuectl:
-    """`queuectl` in a folder, without the QUEUECTL_ variables of whoever runs the tests."""
+    """`queuectl` in a folder, without the QUEUECTL_ variables of the environment that runs the tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Queuectl:
         cwd: Path | None = None,
         timeout: float = 30,
     ) -> Done:
-        """Run one command to its end."""
+        """Run one command until it ends."""
         done = subprocess.run(
             [PROGRAM, *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -94,35 +94,35 @@ class Queuectl:
         return Done(done.returncode, _text(done.stdout), _text(done.stderr))
 
     def ok(self, *arguments: str | bytes, **options: Any) -> str:
-        """Run a command that has to succeed; its stdout, without the last newline."""
+        """Run a command that must succeed; return its stdout without the last newline."""
         done = self(*arguments, **options)
         assert done.code == 0, done
         return done.out.removesuffix("\n")
 
     def add_all(self, *jobs: dict[str, Any]) -> list[str]:
-        """`enqueue --file` of jobs in JSON, and their ids."""
+        """Run `enqueue --file` with jobs in JSON; return their ids."""
         return self.ok("enqueue", "--file", "-", stdin="\n".join(map(json.dumps, jobs))).splitlines()
 
     def json(self, *arguments: str, **options: Any) -> Any:
-        """The one JSON document that is all there is on a reading command's stdout."""
+        """Run a reading command with `--json`; return the one document on its stdout."""
         return json.loads(self.ok(*arguments, "--json", **options))
 
     def add(self, *arguments: str, **options: Any) -> str:
-        """`enqueue`, and the id of the job."""
+        """Run `enqueue`; return the job's id."""
         return self.ok("enqueue", *arguments, **options)
 
     def drain(self, *arguments: str, **options: Any) -> Done:
-        """Run everything there is to run."""
+        """Run all jobs that are due, with one worker."""
         done = self("run", "--drain", *arguments, **options)
         assert done.code == 0, done
         return done
 
     def show(self, job_id: str) -> dict[str, Any]:
-        """One job."""
+        """The job as `show --json` prints it."""
         return self.json("show", job_id)  # type: ignore[no-any-return]
 
     def state(self, job_id: str) -> str:
-        """The state that a job is in."""
+        """The job's state."""
         return str(self.show(job_id)["state"])
 
     def types(self, job_id: str) -> list[str]:
@@ -130,11 +130,11 @@ class Queuectl:
         return [event["type"] for event in self.json("history", job_id)]
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None, **options: Any) -> Started:
-        """Run a command in the background until it ends by itself or the test does."""
+        """Start a command in the background; it is stopped when the test ends."""
         return self.start_program(PROGRAM, *arguments, env=env, **options)
 
     def start_program(self, *command: str, env: Mapping[str, str] | None = None, **options: Any) -> Started:
-        """Run any program in the background until it ends by itself or the test does."""
+        """Start any program in the background; it is stopped when the test ends."""
         place = self.folder / f"background-{len(self._started)}"
         started = Started(command, self.folder, place, env={**self.env, **(env or {})}, **options)
         self._started.append(started)
@@ -149,7 +149,7 @@ class Queuectl:
 
     @property
     def output(self) -> Path:
-        """The folder of the jobs' whole outputs."""
+        """The folder with the complete output of jobs."""
         return self.db.with_name("queue.db.output")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -157,7 +157,7 @@ class Queuectl:
         return query(self.db, sql)
 
     def stored(self) -> list[bytes]:
-        """The bytes of everything that is stored of the queue."""
+        """The bytes of every stored file or table of the queue."""
         return [path.read_bytes() for path in self.db.parent.rglob("*") if path.is_file()]
 
     def has_opened(self, pid: int) -> bool:
@@ -165,7 +165,7 @@ class Queuectl:
         return "queue.db-shm" in maps(pid)
 
     def check(self) -> None:
-        """The log is whole, and `audit` finds no rule broken."""
+        """Assert that the log is complete and that `audit` finds no broken rule."""
         if self.db.is_file():
             check_log(self.db)
 
@@ -198,12 +198,12 @@ def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def check_log(db: Path) -> None:
-    """The log is whole, and `audit` finds no rule broken."""
-    assert misbehaved(str(db)) == []
+    """Assert that the log is complete and that `audit` finds no broken rule."""
+    assert log_faults(str(db)) == []
 
 
 def eventually(probe: Callable[[], T], what: str, seconds: float = 15) -> T:
-    """The first true answer of the probe. Fails when there is none until the deadline."""
+    """Call `probe` until it returns something true, and return that. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := probe()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -212,7 +212,7 @@ def eventually(probe: Callable[[], T], what: str, seconds: float = 15) -> T:
 
 
 def maps(pid: int) -> str:
-    """What a process has mapped; nothing when it has ended."""
+    """The files that a process has mapped; empty when it has ended."""
     try:
         return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -220,7 +220,7 @@ def maps(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs: it is there and is no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -233,8 +233,8 @@ def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def complained(done: Done, code: int, *words: str) -> None:
-    """An error as every one has to be: its exit code, nothing on stdout, one line on stderr with these words."""
+def assert_error(done: Done, code: int, *words: str) -> None:
+    """Assert an error: this exit code, nothing on stdout, and one line on stderr that has these words."""
     assert done.code == code, done
     assert done.out == "", done
     assert len(done.err.splitlines()) == 1, done

@@ -1,8 +1,8 @@
 """The one oracle of the campaigns: finds the faults of a queue, given what was acknowledged.
 
-It reads the files with its own eyes: SQL, JSON and SHA-256, not our codec. What the log tells is judged by `audit`,
-which shares no rule with the domain; that the tables are what the log makes them, by `verify`. Each fault begins with
-its kind and is worded the same for every queue, so that faults can be counted.
+It reads the files with SQL, JSON and SHA-256 and does not use the codec. `audit`, which shares no rule with the
+domain, checks the log; `verify` checks that the tables are derived from it. Each fault begins with its kind and has
+the same words for every queue, so that faults can be counted.
 """
 
 import json
@@ -24,13 +24,23 @@ from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 
-__all__ = ["COLUMNS", "Told", "faults", "judged", "log_id", "misbehaved", "orphans", "rows", "wrong_in"]
+__all__ = [
+    "COLUMNS",
+    "Acknowledged",
+    "audit_findings",
+    "faults",
+    "faults_in",
+    "log_faults",
+    "log_id",
+    "orphans",
+    "rows",
+]
 
 COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "salt", "digest")
 Row = dict[str, Any]
 
 
-class Told(msgspec.Struct):
+class Acknowledged(msgspec.Struct):
     """Acknowledged changes: jobs that are enqueued, (job, event type) of other changes, heads as (position, hex)."""
 
     jobs: Collection[str] = ()
@@ -38,38 +48,38 @@ class Told(msgspec.Struct):
     heads: Collection[tuple[int, str]] = ()
 
 
-def faults(path: str, told: Told) -> list[str]:
+def faults(path: str, acknowledged: Acknowledged) -> list[str]:
     """Everything that is wrong with the queue at `path`, while no process works on it."""
     log = rows(path)
     return [
-        *_lost(log, told),
-        *wrong_in(log),
-        *_unsound(path),
-        *_not_a_prefix(path, log),
-        *_readable_by_others(path),
+        *_lost(log, acknowledged),
+        *faults_in(log),
+        *_verify_findings(path),
+        *_archive_faults(path, log),
+        *_mode_faults(path),
         *(["orphan: a process of a run is left"] if orphans(log_id(path)) else []),
     ]
 
 
-def misbehaved(path: str) -> list[str]:
-    """What is wrong with the log alone, while others may work on it."""
-    return wrong_in(rows(path))
+def log_faults(path: str) -> list[str]:
+    """The faults of the log alone; other processes may be working on it."""
+    return faults_in(rows(path))
 
 
-def wrong_in(log: list[Row]) -> list[str]:
-    """The same, of the rows of any store."""
-    return [*_unchained(log), *judged(map(_record, log))]
+def faults_in(log: list[Row]) -> list[str]:
+    """The faults of a log that any store returned as rows."""
+    return [*_chain_faults(log), *audit_findings(map(_record, log))]
 
 
 def rows(path: str) -> list[Row]:
-    """The log as its table has it."""
+    """The rows of the table `events`."""
     with closing(_connected(path)) as connection:
         found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY position").fetchall()
     return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
 def log_id(path: str) -> str:
-    """Whose log it is."""
+    """The log's id."""
     with closing(_connected(path)) as connection:
         return str(connection.execute("SELECT value FROM meta WHERE key = 'log_id'").get)
 
@@ -83,23 +93,23 @@ def _connected(path: str) -> apsw.Connection:
 # ── acknowledged changes ───────────────────────────────────────────────────────────────────────────────
 
 
-def _lost(log: list[Row], told: Told) -> Iterator[str]:
-    """An acknowledged change is in the log, and a head that was printed is still there."""
+def _lost(log: list[Row], acknowledged: Acknowledged) -> Iterator[str]:
+    """Acknowledged changes that are not in the log, and printed heads that no event has."""
     there = {(row["stream_id"], row["type"]) for row in log}
-    if any((job, "enqueued") not in there for job in told.jobs):
-        yield "lost: someone was told of a job that is not there"
-    for kind in sorted({kind for job, kind in told.changes if (job, kind) not in there}):
-        yield f"lost: someone was told of a {kind} that is not there"
+    if any((job, "enqueued") not in there for job in acknowledged.jobs):
+        yield "lost: an acknowledged job is not there"
+    for kind in sorted({kind for job, kind in acknowledged.changes if (job, kind) not in there}):
+        yield f"lost: an acknowledged {kind} is not there"
     digests = {0: bytes(32).hex(), **{row["position"]: row["digest"].hex() for row in log}}
-    if any(digests.get(position) != digest for position, digest in told.heads):
-        yield "lost: a head that someone was told of is not there"
+    if any(digests.get(position) != digest for position, digest in acknowledged.heads):
+        yield "lost: a head that was printed is not there"
 
 
 # ── the log ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _unchained(log: list[Row]) -> Iterator[str]:
-    """Positions and versions without gaps, and each digest as DESIGN section 4 has it."""
+def _chain_faults(log: list[Row]) -> Iterator[str]:
+    """Gaps in positions or versions, and digests that are not computed from the stored form."""
     versions: dict[str, int] = {}
     digest = bytes(32)
     for place, row in enumerate(log, 1):
@@ -113,8 +123,8 @@ def _unchained(log: list[Row]) -> Iterator[str]:
             return
 
 
-def judged(records: Iterable[RecordedEvent]) -> list[str]:
-    """What the audit finds in a log."""
+def audit_findings(records: Iterable[RecordedEvent]) -> list[str]:
+    """The rules that a log breaks, as `audit` reports them."""
     return [f"audit: {rule}: not so: {RULES[rule]}" for rule in audit(records).found]
 
 
@@ -128,31 +138,33 @@ def _record(row: Row) -> RecordedEvent:
     return RecordedEvent(row["position"], row["stream_id"], row["version"], row["recorded_at"], row["actor"], event)
 
 
-def _unsound(path: str) -> list[str]:
-    """What `verify` says, of the tables above all."""
+def _verify_findings(path: str) -> list[str]:
+    """The first problem that `verify` reports, usually in the tables."""
     with closing(open_store(path, SystemClock())) as store:
         return [f"verify: {problem.kind}" for problem in verify(store).first[:1]]
 
 
-def _not_a_prefix(path: str, log: list[Row]) -> Iterator[str]:
-    """The archive has the log's first events, each as it is, and none that is not there."""
-    archived = [json.loads(line) for file in sorted(Path(f"{path}.archive").glob("*.ndjson")) for line in _whole(file)]
+def _archive_faults(path: str, log: list[Row]) -> Iterator[str]:
+    """Whether the archive holds anything but the log's first events, unchanged."""
+    archived = [
+        json.loads(line) for file in sorted(Path(f"{path}.archive").glob("*.ndjson")) for line in _complete_lines(file)
+    ]
     events = [line for line in archived if "queuectl" not in line]
     mine = [(row["position"], row["digest"].hex(), json.loads(row["data"])) for row in log[: len(events)]]
     if [(event["position"], event["digest"], event["data"]) for event in events] != mine:
-        yield "archive: it is no prefix of the log"
+        yield "archive: it is not a prefix of the log"
 
 
-def _whole(file: Path) -> list[bytes]:
-    """The lines of a segment but for one that is torn: its writer was killed, the next one cuts it."""
+def _complete_lines(file: Path) -> list[bytes]:
+    """The complete lines of a segment: the last one is torn when its writer was killed, and the next writer cuts it."""
     return [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-# ── what is beside the log ──────────────────────────────────────────────────────────────────────────────
+# ── what surrounds the log ─────────────────────────────────────────────────────────────────────────────
 
 
-def _readable_by_others(path: str) -> Iterator[str]:
-    """Every file of the queue, and of its archive and output, is its owner's alone."""
+def _mode_faults(path: str) -> Iterator[str]:
+    """Whether another user can read a file of the queue, its archive or its output."""
     places = [place for place in Path(path).parent.glob(f"{Path(path).name}*") if not place.is_symlink()]
     everything = [*places, *(each for place in places for each in place.rglob("*"))]
     for each in everything:
@@ -163,7 +175,7 @@ def _readable_by_others(path: str) -> Iterator[str]:
 
 
 def orphans(of_log: str) -> dict[int, str]:
-    """The living processes that carry a token of the queue's runs: pid -> `position:run`."""
+    """The living processes whose environment has a run token of this log: pid -> `position:run`."""
     token = f"QUEUECTL_RUN_TOKEN={of_log}:".encode()
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):

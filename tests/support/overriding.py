@@ -1,4 +1,4 @@
-"""A store some of whose members behave otherwise: for tests of who uses it."""
+"""A store with some members replaced, for tests of the code that uses it."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ PARTS = ("log", "writer", "tables", "workers", "upkeep", "location")
 
 
 class Overriding:
-    """Passes everything on to `store`, but the members of its parts that a subclass defines.
+    """Forwards to `store` all but the members of its parts that a subclass defines.
 
-    A subclass calls the real ones through `self._store`, and hears of every member that is asked for in `asked_for`.
+    A subclass calls the real members through `self._store`; `asked_for` is called before each member is used.
     """
 
     def __init__(self, store: Store) -> None:
@@ -19,7 +19,7 @@ class Overriding:
             setattr(self, name, _Part(self, getattr(store, name)))
 
     def asked_for(self, name: str) -> None:
-        """A member of a part is about to be used."""
+        """Called before a member of a part is used."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

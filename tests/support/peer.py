@@ -1,6 +1,6 @@
-"""Another process at the same store. `Peer` starts it and talks to it; run as a program it does what it is asked.
+"""Another process that uses the same store. `Peer` starts it and sends requests; as a program, this file serves them.
 
-A question is a line of JSON, so is its answer. What a peer can do stands in `_ASKED`.
+A request is a line of JSON, and so is its answer. `_ANSWERS` lists the requests.
 """
 
 import json
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Peer:
-    """A process that answers."""
+    """A process that answers requests."""
 
     def __init__(self, **popen: Any) -> None:
         self._process = subprocess.Popen(
@@ -37,20 +37,20 @@ class Peer:
         )
 
     def ask(self, what: str, *arguments: Any) -> None:
-        """Put a question; the answer comes later."""
+        """Send a request without waiting for its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([what, *arguments]) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> Any:
-        """The answer to the oldest question that has had none."""
+        """Wait for the answer to the oldest unanswered request."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], ANSWER_WITHIN)
         assert ready, "the other process did not answer in time"
         return json.loads(self._process.stdout.readline())
 
-    def told(self, what: str, *arguments: Any) -> Any:
-        """Ask and wait for the answer."""
+    def call(self, what: str, *arguments: Any) -> Any:
+        """Send a request and wait for its answer."""
         self.ask(what, *arguments)
         return self.answer()
 
@@ -60,7 +60,7 @@ class Peer:
 
 
 def ask_all(peers: list[Peer], what: str, *arguments: Any) -> list[Any]:
-    """Ask all at once, then collect the answers."""
+    """Send the request to all peers, then collect their answers."""
     for peer in peers:
         peer.ask(what, *arguments)
     return [peer.answer() for peer in peers]
@@ -99,7 +99,7 @@ def _ids() -> list[str]:
     return [row["id"] for row in _open[-1].tables.jobs(JobFilter(limit=0))]
 
 
-_ASKED: dict[str, Callable[..., Any]] = {
+_ANSWERS: dict[str, Callable[..., Any]] = {
     "open": _opening,
     "claim all": _claim_all,
     "enqueue many": _enqueue_many,
@@ -111,7 +111,7 @@ _ASKED: dict[str, Callable[..., Any]] = {
 
 def _answer(what: str, *arguments: Any) -> Any:
     try:
-        return _ASKED[what](*arguments)
+        return _ANSWERS[what](*arguments)
     except QueuectlError as error:
         return {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
 

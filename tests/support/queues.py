@@ -1,4 +1,4 @@
-"""Queues with a history, and the means to corrupt them."""
+"""Queues with a history, and functions that corrupt them."""
 
 import random
 from collections.abc import Iterator
@@ -27,41 +27,39 @@ def opened(path: Path, clock: SettableClock | None = None, *, archived: bool = F
         yield store
 
 
-def wander(store: Store, clock: SettableClock, seed: int, steps: int = 200) -> None:
-    """A random history with every kind of move and note."""
-    chance = random.Random(seed)
+def random_history(store: Store, clock: SettableClock, seed: int, steps: int = 200) -> None:
+    """Append a random history with every kind of move and note."""
+    rng = random.Random(seed)
     queue = Queue(store, ACTOR)
     for number in range(steps):
-        clock.advance(chance.randrange(3 * SECOND))
+        clock.advance(rng.randrange(3 * SECOND))
         with suppress(RefusedError, NoSuchJobError):
-            _step(queue, chance, number)
+            _step(queue, rng, number)
 
 
-def _step(queue: Queue, chance: random.Random, number: int) -> None:
-    job_id = f"job-{chance.randrange(number // 4 + 1)}"
+def _step(queue: Queue, rng: random.Random, number: int) -> None:
+    job_id = f"job-{rng.randrange(number // 4 + 1)}"
     running = queue.store.tables.processing()
-    match chance.randrange(10):
+    match rng.randrange(10):
         case 0 | 1 | 2:
-            spec = a_spec(
-                f"echo {number} ä€𝄞", queue=chance.choice(["default", "mail"]), max_retries=1, tags={"a": "b"}
-            )
+            spec = a_spec(f"echo {number} ä€𝄞", queue=rng.choice(["default", "mail"]), max_retries=1, tags={"a": "b"})
             queue.enqueue([NewJob(spec, f"job-{number // 4}")])
         case 3 | 4:
             queue.claim(claimant(), (), 2, lambda job: True)
         case 5 | 6 if running:
-            cause = chance.choice([None, e.Exited(3), e.LostWorker("w1")])
-            queue.execute([Report(*chance.choice(running), Exit(cause, 5, f"out {number}", "err"))])
+            cause = rng.choice([None, e.Exited(3), e.LostWorker("w1")])
+            queue.execute([Report(*rng.choice(running), Exit(cause, 5, f"out {number}", "err"))])
         case 7 if running:
-            queue.execute([Release(*chance.choice(running), "stopping")])
+            queue.execute([Release(*rng.choice(running), "stopping")])
         case 8:
-            chance.choice([queue.cancel, queue.requeue, queue.purge])([job_id])
+            rng.choice([queue.cancel, queue.requeue, queue.purge])([job_id])
         case 9:
-            chance.choice([queue.pause, queue.resume])("mail")
-            queue.change_setting("lease", chance.choice([None, "1m", "2m"]))
+            rng.choice([queue.pause, queue.resume])("mail")
+            queue.change_setting("lease", rng.choice([None, "1m", "2m"]))
 
 
-def wreck(path: Path, *statements: str) -> None:
-    """Change the file as no program of ours could: the guards are taken off first."""
+def corrupt(path: Path, *statements: str) -> None:
+    """Run statements that queuectl cannot run: the triggers that protect the log are dropped first."""
     with closing(apsw.Connection(str(path))) as db:
         for trigger in TRIGGERS:
             db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
@@ -70,7 +68,7 @@ def wreck(path: Path, *statements: str) -> None:
 
 
 def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every projection, row by row in the order of its key, and how it is made."""
+    """Every projection's rows in the order of its key, and its schema."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
         found = {name: db.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3").fetchall() for name in NAMES}
         made = db.execute("SELECT name, sql, tbl_name FROM sqlite_schema ORDER BY 1").fetchall()

@@ -1,23 +1,23 @@
 """The signals of the programs that tests start.
 
-A shell that runs `pytest &` from a script ignores SIGINT, and `nohup` ignores SIGHUP. What is ignored stays ignored in
-every program that is started then, so Ctrl-C would reach none of them. A handler that does nothing is as good as
-ignoring a signal here, and is not inherited.
+A shell that runs `pytest &` from a script ignores SIGINT, and `nohup` ignores SIGHUP. A child inherits an ignored
+signal, so Ctrl-C would reach no program that tests start. A handler that does nothing has the same effect in this
+process and is not inherited.
 """
 
 import signal
 
-__all__ = ["keep_from_children"]
+__all__ = ["use_default_signals"]
 
 INHERITED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 
-def keep_from_children() -> None:
-    """Programs that are started from now on have the default action of signals that this process ignores."""
+def use_default_signals() -> None:
+    """Give programs that are started from now on the default action of signals that this process ignores."""
     for number in INHERITED:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, _nothing)
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Not SIG_IGN, which a program that is started would inherit."""
+    """Do nothing. Unlike SIG_IGN this is not inherited."""

@@ -1,7 +1,7 @@
-"""Where the stores under test are kept: the only file of the conformance suite that tells them apart.
+"""The kinds of store under test: the only file of the conformance suite that distinguishes them.
 
-A store to come is one more entry in `KINDS`, and in `SHARED` when several processes can open it. On PostgreSQL each
-log is a schema of its own on one server, which is started for the first test that wants it.
+A new kind is one more entry in `KINDS`, and in `SHARED` when several processes can open it. On PostgreSQL each log
+is a schema of its own on one server, which is started for the first test that needs it.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SHARED = ("file", "postgres")
 
 
 class Places:
-    """Hands out stores, and takes them back at the end."""
+    """Opens stores, and closes all of them at the end."""
 
     def __init__(self, kind: str, folder: Path, clock: Clock) -> None:
         self._kind, self._folder, self._clock = kind, folder, clock
@@ -31,18 +31,18 @@ class Places:
         self._open: list[Store] = []
 
     def new_url(self) -> str:
-        """A place where no log is yet."""
+        """The URL or path of a new store."""
         self._made += 1
         return KINDS[self._kind](self._folder, self._made)
 
     def open(self, url: str, clock: Clock | None = None) -> Store:
-        """A connection of its own to the log there."""
+        """Open another connection to the log there."""
         store = open_store(url, clock or self._clock)
         self._open.append(store)
         return store
 
     def new_store(self, clock: Clock | None = None) -> Store:
-        """An empty store."""
+        """Open a new, empty store."""
         return self.open(self.new_url(), clock)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which tests only the full tier has: folders, files, and whatever is run on a PostgreSQL server."""
+"""The tests that only the full tier runs: folders, files, and all tests on a PostgreSQL server."""
 
 from pathlib import Path
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.command_line import Queuectl, complained, eventually, query
+from tests.support.command_line import Queuectl, assert_error, eventually, query
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_jobs_as_they_were(lived: Queuectl) -> None:
 
 
 def test_a_job_that_was_not_there_or_was_purged(lived: Queuectl) -> None:
-    complained(lived("show", "off", "--as-of", "2"), 3, "no such job")
-    complained(lived("show", "ok"), 3, "history")
-    complained(lived("show", "ok", "--as-of", "head"), 3, "history")
+    assert_error(lived("show", "off", "--as-of", "2"), 3, "no such job")
+    assert_error(lived("show", "ok"), 3, "history")
+    assert_error(lived("show", "ok", "--as-of", "head"), 3, "history")
 
 
 def test_settings_as_they_were(lived: Queuectl) -> None:
@@ -81,8 +81,8 @@ TAKE_AS_OF = ["status", "list", "show ok", "dlq list", "config show", "config ge
 def test_an_invalid_moment_is_refused(lived: Queuectl) -> None:
     for command in TAKE_AS_OF:
         head = lived.position()
-        complained(lived(*command.split(), "--as-of", str(head + 1)), 2, f"no position {head + 1}", f"ends at {head}")
-        complained(lived(*command.split(), "--as-of", "whenever"), 2, "'whenever' is not a time")
+        assert_error(lived(*command.split(), "--as-of", str(head + 1)), 2, f"no position {head + 1}", f"ends at {head}")
+        assert_error(lived(*command.split(), "--as-of", "whenever"), 2, "'whenever' is not a time")
 
 
 def test_a_time_before_the_first_event_is_an_empty_queue(lived: Queuectl) -> None:
@@ -139,12 +139,12 @@ def test_diff_takes_times(lived: Queuectl) -> None:
 
 
 def test_diff_refuses(lived: Queuectl) -> None:
-    complained(lived("diff", "5", "3"), 2, "5", "is after 3", "swap them")
-    complained(lived("diff", "1", "9999"), 2, "no position 9999")
-    complained(lived("diff", "1", "soon"), 2, "not a time")
-    complained(lived("diff"), 2)
-    complained(lived("diff", "1", "2", "3"), 2)
-    complained(lived("diff", "1", "--frobnicate"), 2, "--frobnicate")
+    assert_error(lived("diff", "5", "3"), 2, "5", "is after 3", "swap them")
+    assert_error(lived("diff", "1", "9999"), 2, "no position 9999")
+    assert_error(lived("diff", "1", "soon"), 2, "not a time")
+    assert_error(lived("diff"), 2)
+    assert_error(lived("diff", "1", "2", "3"), 2)
+    assert_error(lived("diff", "1", "--frobnicate"), 2, "--frobnicate")
 
 
 # ── explain ─────────────────────────────────────────────────────────────────────────────────────────
@@ -161,8 +161,8 @@ def test_explain(lived: Queuectl) -> None:
     dead = lived.ok("explain", "ba", "--as-of", place(lived, "dead_lettered"))
     assert "attempt 1 of 1 (run 1) failed" in dead
     assert "no retry is left" in dead
-    complained(lived("explain", "nobody"), 3, "no such job")
-    complained(lived("explain", "off", "--as-of", "1"), 3, "no such job")
+    assert_error(lived("explain", "nobody"), 3, "no such job")
+    assert_error(lived("explain", "off", "--as-of", "1"), 3, "no such job")
 
 
 def test_a_commands_output_cannot_steer_the_terminal(queuectl: Queuectl) -> None:
@@ -223,7 +223,7 @@ def test_events_that_are_asked_for(lived: Queuectl) -> None:
 
 
 def test_events_refuses(lived: Queuectl) -> None:
-    complained(lived("events", "--type", "exploded"), 2, "exploded", "enqueued")
-    complained(lived("events", "--job", "nobody"), 3, "no such job")
-    complained(lived("events", "--since", "soon"), 2, "--since", "not a time")
-    complained(lived("events", "--from", "0"), 2, "--from")
+    assert_error(lived("events", "--type", "exploded"), 2, "exploded", "enqueued")
+    assert_error(lived("events", "--job", "nobody"), 3, "no such job")
+    assert_error(lived("events", "--since", "soon"), 2, "--since", "not a time")
+    assert_error(lived("events", "--from", "0"), 2, "--from")

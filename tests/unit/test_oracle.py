@@ -1,4 +1,4 @@
-"""The oracle of the campaigns: it has nothing to say of a sound queue, and sees each kind of fault."""
+"""The oracle of the campaigns reports nothing of a sound queue, and reports each kind of fault."""
 
 import os
 import subprocess
@@ -11,21 +11,21 @@ import pytest
 from queuectl.store import open_store
 from tests.support.builders import HOUR, SettableClock, add, claimed, more, new
 from tests.support.command_line import eventually
-from tests.support.oracle import Told, faults, log_id, orphans, rows
-from tests.support.queues import TRIGGERS, wander
+from tests.support.oracle import Acknowledged, faults, log_id, orphans, rows
+from tests.support.queues import TRIGGERS, random_history
 
-Wreck = Callable[[str], Told | None]
+Damage = Callable[[str], Acknowledged | None]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    """A queue with a past."""
+    """A queue with a history."""
     path, clock = str(tmp_path / "queue.db"), SettableClock()
     old = os.umask(0o077)
     try:
         with closing(open_store(path, clock)) as store:
             add(store, new("job"))
-            wander(store, clock, 1)
+            random_history(store, clock, 1)
     finally:
         os.umask(old)
     return path
@@ -33,23 +33,23 @@ def place(tmp_path: Path) -> str:
 
 def test_a_sound_queue_has_no_fault(place: str) -> None:
     last = rows(place)[-1]
-    assert faults(place, Told(["job"], [("job", "enqueued")], [(last["position"], last["digest"].hex())])) == []
+    assert faults(place, Acknowledged(["job"], [("job", "enqueued")], [(last["position"], last["digest"].hex())])) == []
 
 
-def job_lost(path: str) -> Told:
-    return Told(jobs=["job", "other"])
+def job_lost(path: str) -> Acknowledged:
+    return Acknowledged(jobs=["job", "other"])
 
 
-def change_lost(path: str) -> Told:
-    return Told(changes=[("job", "purged")])
+def change_lost(path: str) -> Acknowledged:
+    return Acknowledged(changes=[("job", "purged")])
 
 
-def head_lost(path: str) -> Told:
-    return Told(heads=[(rows(path)[-1]["position"] + 1, "00" * 32)])
+def head_lost(path: str) -> Acknowledged:
+    return Acknowledged(heads=[(rows(path)[-1]["position"] + 1, "00" * 32)])
 
 
-def head_changed(path: str) -> Told:
-    return Told(heads=[(1, "00" * 32)])
+def head_changed(path: str) -> Acknowledged:
+    return Acknowledged(heads=[(1, "00" * 32)])
 
 
 def event_changed(path: str) -> None:
@@ -87,10 +87,10 @@ def file_readable(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "wreck"),
+    ("kind", "damage"),
     [
-        ("lost: someone was told of a job", job_lost),
-        ("lost: someone was told of a purged", change_lost),
+        ("lost: an acknowledged job", job_lost),
+        ("lost: an acknowledged purged", change_lost),
         ("lost: a head", head_lost),
         ("lost: a head", head_changed),
         ("chain:", event_changed),
@@ -102,17 +102,17 @@ def file_readable(path: str) -> None:
         ("private:", file_readable),
     ],
 )
-def test_a_fault_is_seen(place: str, kind: str, wreck: Wreck) -> None:
-    told = wreck(place) or Told()
-    assert any(fault.startswith(kind) for fault in faults(place, told)), faults(place, told)
+def test_each_kind_of_fault_is_reported(place: str, kind: str, damage: Damage) -> None:
+    acknowledged = damage(place) or Acknowledged()
+    assert any(fault.startswith(kind) for fault in faults(place, acknowledged)), faults(place, acknowledged)
 
 
-def test_a_process_that_is_left_is_seen(place: str) -> None:
+def test_a_leftover_process_is_reported(place: str) -> None:
     environ = {**os.environ, "QUEUECTL_RUN_TOKEN": f"{log_id(place)}:1:2"}
     left = subprocess.Popen(["sleep", "300"], env=environ)
     try:
         eventually(lambda: orphans(log_id(place)) == {left.pid: "1:2"}, "it is found")
-        assert "orphan: a process of a run is left" in faults(place, Told())
+        assert "orphan: a process of a run is left" in faults(place, Acknowledged())
     finally:
         left.kill()
         left.wait()

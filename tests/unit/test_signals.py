@@ -22,7 +22,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
     ("keep", "inherited"),
     [
         ("", "True True\n"),
-        ("from tests.support.signals import keep_from_children; keep_from_children()", "False False\n"),
+        ("from tests.support.signals import use_default_signals; use_default_signals()", "False False\n"),
     ],
 )
 def test_an_ignored_signal_is_not_inherited(keep: str, inherited: str) -> None:
