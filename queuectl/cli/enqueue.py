@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from queuectl.application.job_file import read_jobs
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Receipt
@@ -136,6 +135,8 @@ def _jobs(reader: JobReader, words: list[str], argv: list[str] | None, file: str
 
 
 def _from_file(reader: JobReader, file: str) -> list[NewJob]:
+    from queuectl.application.job_file import read_jobs
+
     if file == "-":
         return read_jobs(sys.stdin.buffer, reader)
     try:

@@ -6,16 +6,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Literal, TextIO, TypeAlias
 
+from queuectl.application.access import QueueAccess, advising, this_actor
 from queuectl.application.queue import Queue
-from queuectl.config import Config, archive_dir, database_url, home, read_dotenv
+from queuectl.config import Config, database_url, read_dotenv
 from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import SystemClock
-from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
+from queuectl.store import MEMORY, is_postgres, name_of
 from queuectl.store.archive.archive import Keeping
-from queuectl.store.archive.segments import lost
 from queuectl.store.postgres.url import has_password
-from queuectl.store.protocol import DamagedError, Store, advised
-from queuectl.store.sqlite.ownership import foreign
+from queuectl.store.protocol import Store
 from queuectl.units import parse_duration
 
 __all__ = ["Missing", "Session"]
@@ -68,10 +67,20 @@ class Session:
         """The queue's path, or its URL without a password, and where it was named."""
         return f"{name_of(self.url)} ({database_url(self._db, self._environ, self._dotenv)[1]})"
 
+    @cached_property
+    def _access(self) -> QueueAccess:
+        return QueueAccess(
+            url=self.url,
+            clock=self.clock,
+            environ=self._environ,
+            dotenv=self._dotenv,
+            warn=self._warn,
+            archive_dir=self._archive_dir,
+        )
+
     def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
         """The settings for this call."""
-        stored = store.tables.settings if store else dict
-        return Config(flags or {}, self._environ, self._dotenv, stored, self._warn)
+        return self._access.config(store, flags)
 
     def _warn(self, what: str) -> None:
         """Print a warning, once."""
@@ -94,12 +103,12 @@ class Session:
     @cached_property
     def missing(self) -> bool:
         """Whether there was no queue yet when this was first asked: on a server the answer costs a connection."""
-        return not is_there(self.url)
+        return not self._access.is_there()
 
     @cached_property
     def foreign(self) -> str | None:
         """Why the queue is read-only, when it belongs to another user."""
-        return None if is_postgres(self.url) else foreign(file_of(self.url))
+        return self._access.foreign()
 
     @contextmanager
     def open(self, busy_timeout: int | None = None) -> Iterator[Queue]:
@@ -110,21 +119,20 @@ class Session:
         if self.foreign:
             raise StoreError(self.foreign)
         made = not is_postgres(self.url) and self.missing and self.url != MEMORY
-        with self._store(self.url, busy_timeout) as store:
+        with self._store(busy_timeout=busy_timeout) as store:
             if made:
                 self.missing = False
                 from queuectl.cli.messages import say
 
                 say(f"made a new queue at {name_of(self.url)}")
-            if self.keeping(_settings(store)).durability == "fast" and not store.location.spans_hosts:
-                self._warn("durability is fast: a power cut may lose the last changes")
+            self._access.warn_of_durability(store)
             yield Queue(store, self.actor)
 
     @contextmanager
     def open_existing(self) -> Iterator[Queue]:
         """The queue, to be changed. Raises StoreError when there is none."""
         if self.missing:
-            self._check_missing(required=True)
+            self._access.check_missing(required=True)
         with self.open() as queue:
             yield queue
 
@@ -142,45 +150,32 @@ class Session:
         `missing` says what to do when there is no queue: `warn` on stderr, `refuse` (StoreError), or `accept`.
         """
         if self.missing:
-            self._check_missing(required=missing == "refuse")
+            self._access.check_missing(required=missing == "refuse")
         if self.missing and missing == "warn":
             self._warn(f"there is no queue at {name_of(self.url)}")
-        with self._store(MEMORY if self.missing else self.url) as store:
-            if place := store.location.moved_to:
-                self._warn(f"this queue has moved to {place}: you see it as it was then")
+        with self._store(empty=self.missing) as store:
+            self._access.warn_of_move(store)
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
     @property
     def missing_but_not_lost(self) -> bool:
         """Whether there never was a queue here. Raises DamagedError when there was one."""
         if self.missing:
-            self._check_missing(required=False)
+            self._access.check_missing(required=False)
         return self.missing
 
-    def _check_missing(self, required: bool) -> None:
-        """Raises DamagedError when an archive shows that the database was lost, StoreError when one is required."""
-        if not is_postgres(self.url) and (error := lost(file_of(self.url))):
-            raise error
-        if required:
-            raise StoreError(f"there is no queue at {name_of(self.url)}")
-
     @contextmanager
-    def _store(self, url: str, busy_timeout: int | None = None) -> Iterator[Store]:
-        patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
-        store = open_store(url, self.clock, patience, self.keeping)
+    def _store(self, *, empty: bool = False, busy_timeout: int | None = None) -> Iterator[Store]:
+        store = self._access.open(empty=empty, busy_timeout=busy_timeout)
         try:
-            yield store
-        except DamagedError as error:
-            error.remedy = advised(error.remedy, store.location.spans_hosts)
-            raise
+            with advising(store):
+                yield store
         finally:
             store.close()
 
     def keeping(self, stored: Mapping[str, str]) -> Keeping:
         """How to store the queue, given the values of `config set`."""
-        config = Config({}, self._environ, self._dotenv, lambda: stored, self._warn)
-        folder = archive_dir(self._archive_dir, self._environ, self._dotenv)
-        return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self._environ, self._dotenv))
+        return self._access.keeping(stored)
 
     def deadline(self, timeout: str | None) -> int | None:
         """The moment at which a `--timeout` is over, on the monotonic clock; None without one. Raises UsageError."""
@@ -192,21 +187,7 @@ class Session:
     @property
     def actor(self) -> str:
         """Who makes the change: `user@host:pid`."""
-        import pwd
-
-        try:
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            user = str(os.getuid())
-        return f"{user}@{os.uname().nodename}:{os.getpid()}"
-
-
-def _settings(store: Store) -> Mapping[str, str]:
-    """The values of `config set`; none when the table is damaged, so that `rebuild` can repair it."""
-    try:
-        return store.tables.settings()
-    except StoreError:
-        return {}
+        return this_actor()
 
 
 def _past(store: Store, as_of: str) -> Store:

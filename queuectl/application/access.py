@@ -1,0 +1,110 @@
+"""Opens a queue as its settings say: which durability and archive, whether it is there, and in whose name."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from queuectl.config import Config, archive_dir, home
+from queuectl.errors import StoreError
+from queuectl.runtime import Clock
+from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
+from queuectl.store.archive.archive import Keeping
+from queuectl.store.archive.segments import lost
+from queuectl.store.protocol import DamagedError, Store, advised
+from queuectl.store.sqlite.ownership import foreign
+
+__all__ = ["QueueAccess", "advising", "this_actor"]
+
+
+class QueueAccess(Struct, frozen=True, kw_only=True):
+    """A queue by its path or URL, with what says how to open it. `archive_dir` is what the caller gave, if anything.
+
+    `warn` is called with each message about a setting that cannot be followed.
+    """
+
+    url: str
+    clock: Clock
+    environ: Mapping[str, str]
+    dotenv: Mapping[str, str]
+    warn: Callable[[str], None]
+    archive_dir: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The queue's path, or its URL without a password."""
+        return name_of(self.url)
+
+    def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
+        """The settings: the flags, the environment, `.env`, and what `config set` left in the store."""
+        stored = store.tables.settings if store else dict
+        return Config(flags or {}, self.environ, self.dotenv, stored, self.warn)
+
+    def keeping(self, stored: Mapping[str, str]) -> Keeping:
+        """How to store the queue, given the values of `config set`."""
+        config = Config({}, self.environ, self.dotenv, lambda: stored, self.warn)
+        folder = archive_dir(self.archive_dir, self.environ, self.dotenv)
+        return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self.environ, self.dotenv))
+
+    def is_there(self) -> bool:
+        """Whether there is a queue already: on a server the answer costs a connection."""
+        return is_there(self.url)
+
+    def foreign(self) -> str | None:
+        """Why the queue is read-only, when it belongs to another user."""
+        return None if is_postgres(self.url) else foreign(file_of(self.url))
+
+    def check_missing(self, *, required: bool) -> None:
+        """Of a queue that is not there: raises DamagedError when its database was lost, StoreError when `required`."""
+        if not is_postgres(self.url) and (error := lost(file_of(self.url))):
+            raise error
+        if required:
+            raise StoreError(f"there is no queue at {self.name}")
+
+    def open(self, *, empty: bool = False, busy_timeout: int | None = None) -> Store:
+        """The store, made when it is not there; with `empty` an empty one in memory in its place.
+
+        `busy_timeout` (microseconds) overrules the setting. Raises StoreError.
+        """
+        patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
+        return open_store(MEMORY if empty else self.url, self.clock, patience, self.keeping)
+
+    def warn_of_durability(self, store: Store) -> None:
+        """Warn when a power cut may lose changes that were acknowledged."""
+        if self.keeping(_settings(store)).durability == "fast" and not store.location.spans_hosts:
+            self.warn("durability is fast: a power cut may lose the last changes")
+
+    def warn_of_move(self, store: Store) -> None:
+        """Warn when the queue has moved to another store."""
+        if place := store.location.moved_to:
+            self.warn(f"this queue has moved to {place}: you see it as it was then")
+
+
+@contextmanager
+def advising(store: Store) -> Iterator[None]:
+    """Errors about damage name the remedy for this kind of store."""
+    try:
+        yield
+    except DamagedError as error:
+        error.remedy = advised(error.remedy, store.location.spans_hosts)
+        raise
+
+
+def this_actor() -> str:
+    """Who makes a change in this process: `user@host:pid`."""
+    import pwd
+
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{os.uname().nodename}:{os.getpid()}"
+
+
+def _settings(store: Store) -> Mapping[str, str]:
+    """The values of `config set`; none when the table is damaged, so that `rebuild` can repair it."""
+    try:
+        return store.tables.settings()
+    except StoreError:
+        return {}
