@@ -9,7 +9,7 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError, command_line
+from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.protocol import (
     PAUSE_ALL,
@@ -185,18 +185,10 @@ class Queue:
         return self._each_that_can([c.Purge(job_id, reason) for job_id in ids])
 
     def resolve(self, texts: Sequence[str]) -> list[str]:
-        """Whole ids for ids or unique prefixes, without repeats. Raises NoSuchJobError, UsageError when ambiguous."""
-        return list(dict.fromkeys(map(self._resolve, texts)))
+        """Whole ids for ids, numbers, beginnings and ends of ids: see `job_ids.resolve`."""
+        from queuectl.application.job_ids import resolve  # `enqueue` names no job
 
-    def _resolve(self, text: str) -> str:
-        found = self.store.log.streams(text, 3) if text and not text.startswith("$") else []
-        if text in found or (found and self.store.log.version(text)):
-            return text
-        if not found:
-            raise NoSuchJobError(f"no such job: {text} (`{command_line('list')}` shows those there are)")
-        if len(found) > 1:
-            raise UsageError(f"{text} is ambiguous: {found[0]}, {found[1]}{', …' if found[2:] else ''}")
-        return found[0]
+        return resolve(self.store, self.actor, texts)
 
     # ── what people ask of queues and settings ──────────────────────────────────────────────────────
 

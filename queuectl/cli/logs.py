@@ -9,7 +9,7 @@ import typer
 
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
-from queuectl.cli.options import between
+from queuectl.cli.options import Id, between
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.domain.machine import LIVE
@@ -28,7 +28,7 @@ POLL = 50_000
 
 def logs(
     ctx: typer.Context,
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")],
+    job_id: Id,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
         int | None, typer.Option(metavar="N", callback=between(1), help="This run [default: the newest].")

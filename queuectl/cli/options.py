@@ -9,17 +9,20 @@ from queuectl.errors import UsageError
 from queuectl.runtime import Clock
 from queuectl.units import parse_time
 
-__all__ = ["MAX", "AsOf", "Id", "Ids", "Json", "Limit", "MaybeIds", "Reason", "Yes", "between", "moment", "parse_tag"]
+__all__ = ["ID_HELP", "MAX", "AsOf", "Id", "Ids", "Json", "Limit", "MaybeIds", "Reason", "Yes", "between", "moment", "parse_tag"]
+
+ID_HELP = "A job: its id, number, the beginning or end of its id, or `last`."
+IDS_HELP = "Jobs: ids, numbers, beginnings or ends of ids, or `last`. If one is wrong, nothing is done."
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the first part of it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
 Ids = Annotated[
     list[str],
-    typer.Argument(metavar="ID...", help="Job ids, or the first parts of them. If one id is wrong, nothing is done."),
+    typer.Argument(metavar="ID...", help=IDS_HELP),
 ]
 MaybeIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Job ids, or the first parts of them. If one id is wrong, nothing is done."),
+    typer.Argument(metavar="[ID]...", help=IDS_HELP),
 ]
 AsOf = Annotated[
     str | None,

@@ -16,10 +16,11 @@ _SECONDS = ("next_run_at", "locked_at", "created_at", "updated_at", "finished_at
 
 
 def job(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `jobs`: its columns under their names, times ISO 8601."""
+    """A row of `jobs`: its columns under their names, times ISO 8601; and its number."""
     shown = _times(row)
     shown["due_at"] = None if row["due_at"] is None else format_time(row["due_at"])
     shown["tags"] = _tags(row["tags"])
+    shown["number"] = row["position"]
     return shown
 
 

@@ -1,0 +1,87 @@
+"""The jobs that people name: by a whole id, a number, the beginning or the end of an id, or as `last`."""
+
+from collections.abc import Sequence
+
+from queuectl.errors import NoSuchJobError, UsageError, command_line
+from queuectl.store.protocol import MAX_POSITION, Store
+
+__all__ = ["LAST", "LEAST_SUFFIX", "is_generated", "resolve", "shortened"]
+
+LAST = "last"
+"""The newest job of whoever asks, unless a job has that id."""
+LEAST_SUFFIX = 4
+"""How many characters the end of an id must have to be taken for it."""
+SHORT = 8
+PAGE = 1000
+_UUID = (8, 4, 4, 4, 12)
+_HEX = frozenset("0123456789abcdef")
+
+
+def resolve(store: Store, actor: str, texts: Sequence[str]) -> list[str]:
+    """The whole ids of the jobs that are meant, without repeats. `actor`: whose job `last` is.
+
+    In this order: an exact id, `last`, a number (`140`, `#140`), a unique prefix, a unique suffix of 4 characters or
+    more. Raises NoSuchJobError; UsageError when a text may mean several jobs.
+    """
+    return list(dict.fromkeys(_resolve(store, actor, text) for text in texts))
+
+
+def _resolve(store: Store, actor: str, text: str) -> str:
+    begin = store.log.streams(text, 3) if text and not text.startswith("$") else []
+    if text in begin or (begin and store.log.version(text)):
+        return text
+    if text == LAST:
+        return _newest(store, actor)
+    numbered = _numbered(store, text)
+    if numbered and any(each != numbered for each in begin):
+        raise UsageError(f"{text} is the number of {numbered} and the beginning of {_listed(begin)}: write more of it")
+    found = [numbered] if numbered else begin or _ending(store, text)
+    if not found:
+        raise NoSuchJobError(f"no such job: {text} (`{command_line('list')}` shows those there are)")
+    if len(found) > 1:
+        raise UsageError(f"{text} is ambiguous: {_listed(found)}")
+    return found[0]
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return f"{', '.join(ids[:2])}{', …' if ids[2:] else ''}"
+
+
+def _numbered(store: Store, text: str) -> str | None:
+    """The job whose `enqueued` event has this position; None when the text is no number, or no job has it."""
+    digits = text.removeprefix("#")
+    if not (digits.isascii() and digits.isdigit()) or digits.startswith("0"):
+        return None
+    position = int(digits[:20])  # no store has a position of more digits
+    if position > MAX_POSITION:
+        return None
+    row = next(store.log.stored(after=position - 1, until=position), None)
+    return row.stream_id if row is not None and row.type == "enqueued" else None
+
+
+def _ending(store: Store, text: str) -> list[str]:
+    if len(text) < LEAST_SUFFIX or text.startswith("$"):
+        return []
+    return [each for each in store.log.streams("", MAX_POSITION) if each.endswith(text)][:3]
+
+
+def _newest(store: Store, actor: str) -> str:
+    """The job that this user enqueued last; a user's name is what stands before the process id in the actor."""
+    user, until = f"{actor.rpartition(':')[0]}:", store.log.head().position
+    while until > 0:
+        for row in reversed([*store.log.stored(after=max(0, until - PAGE), until=until)]):
+            if row.type == "enqueued" and row.actor.startswith(user):
+                return row.stream_id
+        until -= PAGE
+    raise NoSuchJobError(f"no such job: {LAST} (you have added none)")
+
+
+def is_generated(job_id: str) -> bool:
+    """Whether an id is one that queuectl makes for a job that is given none: a UUID of version 7."""
+    parts = job_id.split("-")
+    return tuple(map(len, parts)) == _UUID and parts[2][0] == "7" and _HEX.issuperset("".join(parts))
+
+
+def shortened(job_id: str) -> str:
+    """The id as tables on a terminal show it: of a generated one its end, which tells it from its neighbours."""
+    return f"…{job_id[-SHORT:]}" if is_generated(job_id) else job_id
