@@ -9,7 +9,21 @@ from queuectl.errors import UsageError
 from queuectl.runtime import Clock
 from queuectl.units import parse_time
 
-__all__ = ["ID_HELP", "MAX", "AsOf", "Id", "Ids", "Json", "Limit", "MaybeIds", "Reason", "Yes", "between", "moment", "parse_tag"]
+__all__ = [
+    "ID_HELP",
+    "MAX",
+    "AsOf",
+    "Id",
+    "Ids",
+    "Json",
+    "Limit",
+    "MaybeIds",
+    "Reason",
+    "Yes",
+    "between",
+    "moment",
+    "parse_tag",
+]
 
 ID_HELP = "A job: its id, number, the beginning or end of its id, or `last`."
 IDS_HELP = "Jobs: ids, numbers, beginnings or ends of ids, or `last`. If one is wrong, nothing is done."
