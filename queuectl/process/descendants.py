@@ -24,7 +24,8 @@ class Descendants:
 
     def __init__(self, locks: LockFile) -> None:
         self._locks = locks
-        self._others = set(procfs.children(os.getpid()))  # not ours to end: this process was something else before
+        self._children = procfs.OwnChildren()
+        self._others = set(self._children.pids())  # not ours to end: this process was something else before
         self._adopts_others = os.getpid() == 1 or bool(self._others)
         self._seen: dict[int, int] = {}
         self._strays: dict[int, set[int]] = {}
@@ -52,7 +53,7 @@ class Descendants:
         """The processes that this worker has adopted because their parents ended."""
         return [
             pid
-            for pid in procfs.children(os.getpid())
+            for pid in self._children.pids()
             if pid not in running and pid not in self._others and not procfs.is_zombie(pid)
         ]
 

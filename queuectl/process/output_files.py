@@ -114,6 +114,7 @@ class Capture:
 
     `limit` is how many bytes each may take on the disk: half for the head, half for the tail. `nameless`: a file can be
     made without a name and named later (`can_name_files`). `warned`: that they cannot be maintained was logged.
+    Most runs print nothing, so what only output needs is made when there is some.
     """
 
     folder: str
@@ -124,24 +125,32 @@ class Capture:
     nameless: bool = True
     published: bool = False
     warned: bool = False
-    _files: list[_File] = field(default_factory=list)
+    descriptors: Descriptors = field(init=False)
+    _known: tuple[_File, _File] | None = None
     _whole: tuple[bool, bool] = (True, True)
+    _empty: bool = False
     _ended: bool = False
 
     def __post_init__(self) -> None:
-        head = self.limit // 2 // BLOCK * BLOCK
+        self.descriptors = self.spare or self._created()
+
+    def _created(self) -> Descriptors:
+        stdout, stderr = paths(self.folder, self.job_id, self.run)
+        first = self._create(stdout)
         try:
-            for i, path in enumerate(paths(self.folder, self.job_id, self.run)):
-                descriptor = self.spare[i] if self.spare else self._create(path)
-                self._files.append(_File(descriptor, path, head))
+            return first, self._create(stderr)
         except OSError:
-            self.discard()
+            os.close(first)
             raise
 
     @property
-    def descriptors(self) -> Descriptors:
-        """The command's stdout and stderr."""
-        return self._files[0].descriptor, self._files[1].descriptor
+    def _files(self) -> tuple[_File, _File]:
+        if self._known is None:
+            head = self.limit // 2 // BLOCK * BLOCK
+            stdout, stderr = paths(self.folder, self.job_id, self.run)
+            first, second = self.descriptors
+            self._known = _File(first, stdout, head), _File(second, stderr, head)
+        return self._known
 
     def _create(self, path: str) -> int:
         """A file for appending (0600), without a name where that is possible."""
@@ -173,12 +182,19 @@ class Capture:
 
     def tails(self) -> tuple[str, str]:
         """The tails of an ended run. `settle` follows, then `discard` or `emptied`."""
+        untouched = self._known is None and not self.published
+        self._empty = untouched and not any(map(_size_of, self.descriptors))
+        if self._empty:
+            return "", ""
         (stdout, no_more_out), (stderr, no_more_err) = (file.last() for file in self._files)
         self._whole = (no_more_out, no_more_err)
         return stdout, stderr
 
     def settle(self) -> None:
         """Keep the files whose tails are not the whole output, and only those. Raises OSError, as on a full disk."""
+        if self._empty:
+            self._ended = True
+            return
         try:
             if not all(self._whole):
                 self.publish()
@@ -200,14 +216,14 @@ class Capture:
 
     def discard(self) -> None:
         """Close the files."""
-        for file in self._files:
-            os.close(file.descriptor)
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
     def emptied(self) -> Descriptors:
-        """The files, emptied for another run: only when they never had a name."""
-        for file in self._files:
-            if os.fstat(file.descriptor).st_size:
-                os.ftruncate(file.descriptor, 0)
+        """The files, emptied for another run: only when they never had a name, and nobody can have written since."""
+        if not self._empty:
+            for descriptor in self.descriptors:
+                os.ftruncate(descriptor, 0)
         return self.descriptors
 
 
@@ -294,6 +310,10 @@ def _libc() -> Any:
 def _copy(source: int, target: int, start: int, end: int) -> None:
     while start < end and (chunk := os.pread(source, min(_COPY, end - start), start)):
         start += os.write(target, chunk)
+
+
+def _size_of(descriptor: int) -> int:
+    return os.fstat(descriptor).st_size
 
 
 def _last_bytes(descriptor: int) -> tuple[bytes, int]:

@@ -23,7 +23,7 @@ class OutputMonitor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._captures: list[Capture] = []
+        self._captures: set[Capture] = set()
         self._some = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -40,25 +40,31 @@ class OutputMonitor:
     def add(self, capture: Capture) -> None:
         """Watch a run's output."""
         with self._lock:
-            self._captures.append(capture)
-        self._some.set()
+            self._captures.add(capture)
+        if not self._some.is_set():
+            self._some.set()
 
-    def finish(self, capture: Capture) -> tuple[str, str]:
-        """The tails of a run that has ended. Its files stay watched: processes that it left may still write to them."""
+    def finish(self, capture: Capture, *, is_over: bool) -> tuple[str, str]:
+        """The tails of a run that has ended. Its files stay watched if processes that it left may write to them."""
         with self._lock:
             tails = capture.tails()
             try:
                 capture.settle()
             except OSError as error:
                 log.warning("job %s: cannot save its output: %s", capture.job_id, error)
+            if is_over:
+                self._remove(capture)
             return tails
 
     def remove(self, capture: Capture) -> None:
         """Stop watching a run's output."""
         with self._lock:
-            self._captures.remove(capture)
-            if not self._captures:
-                self._some.clear()
+            self._remove(capture)
+
+    def _remove(self, capture: Capture) -> None:
+        self._captures.remove(capture)
+        if not self._captures:
+            self._some.clear()
 
     def _watch(self) -> None:
         while self._some.wait():

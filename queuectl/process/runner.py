@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -138,36 +138,47 @@ class Runner:
 
     def ended(self) -> list[Ended]:
         """Runs whose command has ended since the last call. What a job left in the background is asked to end."""
+        batch = self._reaped()
+        if not batch:
+            return []
+        orphans = self._orphans()  # before any file is read: who is not among them writes nothing more
+        return [self._close(run, status, orphans, batch[number:]) for number, (run, status) in enumerate(batch, 1)]
+
+    def _reaped(self) -> list[tuple[Run, int]]:
+        """The runs whose command has ended, with its wait status."""
         found = []
         while pid_status := _reap():
             run = self._runs.pop(pid_status[0], None)
             self._descendants.reaped(pid_status[0])
             if run is not None:
-                found.append(self._close(run, pid_status[1]))
+                run.ended = self.clock.monotonic()
+                found.append((run, pid_status[1]))
         return found
 
-    def _close(self, run: Run, status: int) -> Ended:
-        run.ended = self.clock.monotonic()
-        stdout, stderr = self._monitor.finish(run.capture)
-        orphans = self._orphans()
-        left = self._processes(run, orphans)
+    def _close(self, run: Run, status: int, orphans: list[int], rest: Sequence[tuple[Run, int]]) -> Ended:
+        """What is to be recorded of a run. `rest` ended with it and is closed next."""
+        left = self._processes(run, orphans) if orphans else []
+        stdout, stderr = self._monitor.finish(run.capture, is_over=not left)
         if left:
-            log.warning("job %s run %d: ending what it left in the background: %s", run.job_id, run.number, named(left))
-            self._leftovers.append(run)
-            with suppress(StoreError):
-                run.lock = self._locks.take(run.position)  # some of them may have closed theirs
-            self._signal(run, signal.SIGTERM)
+            self._end_leftovers_of(run, left)
         else:
             self._put_away(run.capture, alone=not orphans)
-        strays = 0
-        if orphans or self._descendants.strays:
-            known = [*self._runs.values(), *self._leftovers]
-            strays = self._descendants.end_strays(run, self._runs.keys(), known, orphans)
+        strays = self._end_strays(run, orphans, rest) if orphans or self._descendants.strays else 0
         return Ended(run.job_id, Exit(_cause(status), run.ended - run.started, stdout, stderr, len(left) + strays))
+
+    def _end_leftovers_of(self, run: Run, left: Sequence[int]) -> None:
+        log.warning("job %s run %d: ending what it left in the background: %s", run.job_id, run.number, named(left))
+        self._leftovers.append(run)
+        with suppress(StoreError):
+            run.lock = self._locks.take(run.position)  # some of them may have closed theirs
+        self._signal(run, signal.SIGTERM)
+
+    def _end_strays(self, ended: Run, orphans: Sequence[int], rest: Sequence[tuple[Run, int]]) -> int:
+        running = self._runs | {run.pid: run for run, _ in rest}
+        return self._descendants.end_strays(ended, running.keys(), [*running.values(), *self._leftovers], orphans)
 
     def _put_away(self, capture: Capture, *, alone: bool) -> None:
         """Files are used again only when nobody can write to them: they have no name, and no process is left."""
-        self._monitor.remove(capture)
         if alone and self._adopts and not capture.published:
             with suppress(OSError):
                 self._spare.append(capture.emptied())
@@ -190,6 +201,7 @@ class Runner:
                 self._signal(run, signal.SIGKILL)
             if not self._processes(run, self._orphans()):
                 self._leftovers.remove(run)
+                self._monitor.remove(run.capture)
                 self._put_away(run.capture, alone=False)
                 if run.lock is not None:
                     os.close(run.lock)
