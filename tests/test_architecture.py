@@ -248,6 +248,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
         "__main__.py": {"os.execv"},  # itself again, in UTF-8
         "process/launch.py": {"os.posix_spawn"},  # what users asked to be run
         "process/shell_syntax.py": {"subprocess", "subprocess.run"},  # `sh -n`, which runs nothing
+        "worker/background.py": {"os.posix_spawn"},  # `queuectl worker start`
         "worker/supervisor.py": {"os.posix_spawn"},  # `queuectl run`
     }
 

@@ -12,10 +12,11 @@ from queuectl.runtime import Clock
 from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
 from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import lost
+from queuectl.store.meta import check_place
 from queuectl.store.protocol import DamagedError, Store, advised
 from queuectl.store.sqlite.ownership import foreign
 
-__all__ = ["QueueAccess", "advising", "this_actor"]
+__all__ = ["QueueAccess", "Store", "advising", "check_not_moved", "this_actor"]
 
 
 class QueueAccess(Struct, frozen=True, kw_only=True):
@@ -70,6 +71,11 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
         return open_store(MEMORY if empty else self.url, self.clock, patience, self.keeping)
 
+    def open_other(self, url: str, *, archived: bool = True) -> Store:
+        """Another store, which a log is copied to or checked in. Raises StoreError."""
+        keep = self.keeping if archived else lambda _: Keeping(archived=False)
+        return open_store(url, self.clock, keep=keep)
+
     def warn_of_durability(self, store: Store) -> None:
         """Warn when a power cut may lose changes that were acknowledged."""
         if self.keeping(_settings(store)).durability == "fast" and not store.location.spans_hosts:
@@ -89,6 +95,11 @@ def advising(store: Store) -> Iterator[None]:
     except DamagedError as error:
         error.remedy = advised(error.remedy, store.location.spans_hosts)
         raise
+
+
+def check_not_moved(store: Store, name: str) -> None:
+    """Raises StoreError, which names the new place, when the queue called `name` was migrated away."""
+    check_place(store.location.moved_to, name)
 
 
 def this_actor() -> str:

@@ -7,11 +7,11 @@ from msgspec.structs import asdict
 
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
-from queuectl.errors import UsageError, WaitTimedOutError, command_line
+from queuectl.errors import RefusedError, UsageError, WaitTimedOutError, command_line
 from queuectl.runtime import Clock, pause
 from queuectl.store.rows import WorkerRow
 
-__all__ = ["Stop", "is_called", "is_seen", "workers"]
+__all__ = ["Stop", "ending_workers", "is_called", "is_taken", "workers"]
 
 POLL = 50_000
 """Microseconds between two looks whether the workers have stopped."""
@@ -35,9 +35,19 @@ def is_called(row: WorkerRow, name: str) -> bool:
     return row.name == name or (row.name.startswith(f"{name}.") and row.name[len(name) + 1 :].isdigit())
 
 
-def is_seen(queue: Queue, row: WorkerRow) -> bool:
-    """Whether a worker's process is known to be running."""
-    return bool(is_alive(queue.store, row))
+def is_taken(queue: Queue, name: str) -> bool:
+    """Whether a worker has this name, or a name that begins with it and a number."""
+    return any(is_called(row, name) for row in queue.store.workers.rows())
+
+
+def ending_workers(queue: Queue, name: str) -> list[WorkerRow]:
+    """The running workers of this name, all of which are stopping. Raises RefusedError when one is not."""
+    rows = [row for row in queue.store.workers.rows() if is_called(row, name) and is_alive(queue.store, row)]
+    for row in rows:
+        if not row.stop_requested:
+            where = f"{row.name} (pid {row.pid} on {row.host})"
+            raise RefusedError(f"{where} is already running: choose another --name")
+    return rows
 
 
 def _may_live(queue: Queue, row: WorkerRow) -> bool:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from shlex import quote
 from typing import Literal
 
@@ -16,15 +16,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain.events import Claimed, type_of
-from queuectl.errors import StoreError, command_line
+from queuectl.errors import StoreError, command_line, runnable
 from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
+from queuectl.store import file_of, is_postgres, name_of
+from queuectl.store.postgres.url import place_of
 from queuectl.store.protocol import RECOVER, DamagedEventError, Store, advised
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 
-__all__ = ["Finding", "installation", "local_files", "queue", "sqlite", "sqlite_files"]
+__all__ = ["Finding", "Progress", "examine", "installation", "local_files", "queue", "sqlite", "sqlite_files"]
 
+Progress = Callable[[int], None]
+"""Called with the number of events read so far."""
 Level = Literal["ok", "warning", "problem"]
 NETWORKED = {
     0x6969: "NFS",
@@ -55,6 +59,38 @@ class Finding(Struct, frozen=True):
     level: Level
     what: str
     remedy: str | None = None
+
+
+def examine(url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None]) -> Iterator[Finding]:
+    """Everything: this installation, the queue's files, and the queue.
+
+    `opened` opens the queue for reading; it returns None when there is none, and raises StoreError.
+    """
+    for finding in _everything(url, opened):
+        yield replace(finding, remedy=finding.remedy and runnable(finding.remedy))
+
+
+def _everything(
+    url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None]
+) -> Iterator[Finding]:
+    if not is_postgres(url):
+        yield sqlite()
+    yield from installation()
+    if not is_postgres(url):
+        yield from sqlite_files(file_of(url))
+    try:
+        if (store := opened()) is None:
+            yield Finding("queue", "ok", f"there is no queue {_where(url)} yet")
+            return
+        with store as (found, progress):
+            yield from queue(found, progress)
+    except StoreError as error:
+        remedy = advised(RECOVER, is_postgres(url))
+        yield Finding("queue", "problem", str(error), remedy if "damaged" in str(error) else None)
+
+
+def _where(url: str) -> str:
+    return f"in the schema {place_of(url).schema} of {name_of(url)}" if is_postgres(url) else f"at {name_of(url)}"
 
 
 # ── the installation ────────────────────────────────────────────────────────────────────────────────────
@@ -181,14 +217,14 @@ def _wal(size: int) -> Finding:
 # ── the queue ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def queue(store: Store, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
+def queue(store: Store, progress: Progress = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue."""
     for found in _all_findings(store, progress):
         remedy = None if found.remedy is None else advised(found.remedy, store.location.spans_hosts, found.about)
         yield replace(found, remedy=remedy)
 
 
-def _all_findings(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
+def _all_findings(store: Store, progress: Progress) -> Iterator[Finding]:
     if (place := store.location.moved_to) is not None:
         yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {quote(place)} doctor")
     if store.location.spans_hosts:
@@ -238,7 +274,7 @@ def _archive_behind(store: Store, end: int | None, head: int) -> Finding:
     return Finding("archive", "warning", f"the archive is {how}: the next change brings it up to date")
 
 
-def _quarantined(store: Store, progress: Callable[[int], None]) -> Iterator[Finding]:
+def _quarantined(store: Store, progress: Progress) -> Iterator[Finding]:
     """Read every event, because a damaged one may belong to a job that no command has touched."""
     total = 0
     for number, found in enumerate(store.log.examined(), 1):

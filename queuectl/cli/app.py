@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from queuectl.application.queue_url import QueueUrl
 from queuectl.cli.session import Session
 from queuectl.errors import set_queue_option
-from queuectl.store.postgres.url import has_password
 
 __all__ = ["command"]
 
@@ -124,7 +124,7 @@ def main(
     """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
-    set_queue_option(None if db and has_password(db) else db)
+    set_queue_option(None if db and QueueUrl(db).has_password else db)
     ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)
 
 

@@ -1,23 +1,21 @@
 """`verify`, `rebuild`, `doctor`: whether all is well, and the first two ways to make it so."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
 
 import typer
-from msgspec.structs import replace
 
-from queuectl.checks import doctor as doctors
-from queuectl.checks.doctor import Finding
+from queuectl.application.access import Store
+from queuectl.checks.doctor import Progress, examine
 from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.messages import progress, say
 from queuectl.cli.options import Json
 from queuectl.cli.session import Session
-from queuectl.errors import StoreError, runnable
+from queuectl.errors import runnable
 from queuectl.render.terminal import clean, colored, to_json
-from queuectl.store import file_of, is_postgres, name_of
-from queuectl.store.postgres.url import place_of
-from queuectl.store.protocol import RECOVER, advised
 from queuectl.units import counted
 
 __all__ = ["doctor", "rebuild", "verify"]
@@ -112,7 +110,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check this installation and queue. Name each repair. Exit code 1 when something is."""
     session: Session = ctx.obj
-    findings = [replace(each, remedy=each.remedy and runnable(each.remedy)) for each in _examine(session)]
+    findings = list(examine(session.url.text, lambda: _open_to_examine(session)))
     if as_json:
         print(to_json(findings))
     else:
@@ -124,23 +122,14 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(DAMAGED)
 
 
-def _examine(session: Session) -> list[Finding]:
-    findings = list(doctors.installation())
-    if not is_postgres(session.url):
-        findings = [doctors.sqlite(), *findings, *doctors.sqlite_files(file_of(session.url))]
-    try:
-        if session.missing_but_not_lost:
-            return [*findings, Finding("queue", "ok", f"there is no queue {_where(session.url)} yet")]
-        with (
-            session.open_read_only(missing="refuse") as queue,
-            progress("read", queue.store.log.head().position) as reached,
-        ):
-            findings += doctors.queue(queue.store, reached)
-    except StoreError as error:
-        remedy = advised(RECOVER, is_postgres(session.url))
-        findings.append(Finding("queue", "problem", str(error), remedy if "damaged" in str(error) else None))
-    return findings
+def _open_to_examine(session: Session) -> AbstractContextManager[tuple[Store, Progress]] | None:
+    return None if session.missing_but_not_lost else _opened(session)
 
 
-def _where(url: str) -> str:
-    return f"in the schema {place_of(url).schema} of {name_of(url)}" if is_postgres(url) else f"at {name_of(url)}"
+@contextmanager
+def _opened(session: Session) -> Iterator[tuple[Store, Progress]]:
+    with (
+        session.open_read_only(missing="refuse") as queue,
+        progress("read", queue.store.log.head().position) as reached,
+    ):
+        yield queue.store, reached

@@ -37,7 +37,7 @@ def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     It is one of: flag, environment, .env, config set, default."""
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="accept") as queue:
-        rows = [_row(value) for value in session.config(queue.store).all()]
+        rows = [_row(value) for value in session.config(queue).all()]
     if as_json:
         print(to_json(rows))
         return
@@ -50,7 +50,7 @@ def get(ctx: typer.Context, key: Key, as_json: Json = False, as_of: AsOf = None)
     """Print the bare value of one setting."""
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="accept") as queue:
-        value = session.config(queue.store).value(key)
+        value = session.config(queue).value(key)
     print(to_json(_row(value)) if as_json else value.text)
 
 

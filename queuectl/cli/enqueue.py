@@ -110,7 +110,7 @@ def enqueue(
     # report an error in a job before a queue is made for it
     first = jobs(session.config(None)) if session.missing else None
     with session.open() as opened:
-        receipts = opened.enqueue(jobs(session.config(opened.store)) if first is None else first)
+        receipts = opened.enqueue(jobs(session.config(opened)) if first is None else first)
     _print_ids(receipts)
 
 

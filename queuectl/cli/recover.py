@@ -9,9 +9,9 @@ from queuectl.cli.options import Json
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.maintenance import recover as recovery
+from queuectl.maintenance.chain import head_text
 from queuectl.maintenance.old_files import copies_and_size
 from queuectl.render.terminal import to_json
-from queuectl.store import file_of, is_postgres
 from queuectl.units import counted, format_size
 
 __all__ = ["recover"]
@@ -31,11 +31,11 @@ def recover(
     Nothing is changed when database and archive are sound. Exit code 1 if any event is lost.
     """
     session: Session = ctx.obj
-    if is_postgres(session.url):
+    if session.url.is_on_server:
         raise UsageError("recover works on a SQLite file: give its path with --db")
-    path = file_of(session.url)
+    path = session.url.file
     with progress("checked") as reached:
-        report = recovery.recover(path, session.clock, session.keeping({}), reached, force=force)
+        report = recovery.recover(path, session.clock, session.access.keeping({}), reached, force=force)
     if as_json:
         print(to_json(_shown(report)))
     else:
@@ -64,7 +64,7 @@ def _tell(report: recovery.Report) -> None:
         ("lost", report.lost),
     ):
         print(f"{what + ':':<27}{_counted(ranges)}")
-    print(f"head: {report.head.position} {report.head.digest.hex()}")
+    print(f"head: {head_text(report.head)}")
     if report.aside:
         say(f"the old files are in {report.aside}")
     if report.archive_aside:

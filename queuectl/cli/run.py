@@ -1,47 +1,22 @@
 """`run`: a worker in the foreground."""
 
 import os
-import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace as replace_options
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any
 
 import typer
-from msgspec.structs import replace
 
 from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_job
-from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.options import between
 from queuectl.cli.session import Session
-from queuectl.errors import StoreBusyError, UsageError
-from queuectl.process import procfs as process
-from queuectl.process.runner import Runner, make_folder
-from queuectl.runtime import pause, random_factor
-from queuectl.store import file_of, is_postgres, name_of
-from queuectl.store.postgres.url import has_password
-from queuectl.store.protocol import Store, WorkerRow
-from queuectl.units import SECOND
-from queuectl.worker.loop import Worker, WorkerOptions
-from queuectl.worker.registration import Name, default_name, this_process
-from queuectl.worker.stop_signals import StopSignals
-from queuectl.worker.wakeup import Wakeup
+from queuectl.process.procfs import keep_descriptors
+from queuectl.worker.foreground import WAIT_FOR_STORE, Foreground, check_open_files, patiently
+from queuectl.worker.loop import WorkerOptions
 
 __all__ = ["check_options", "run"]
-
-T = TypeVar("T")
-Sleep: TypeAlias = Callable[[float], None]
-
-DESCRIPTORS, SPARE = 3, 64
-"""Open files that each running job needs in its worker, and those that the worker itself needs."""
-RETRY = 0.05
-"""Seconds between two attempts on a busy store."""
-CHECK_NAME_EVERY = 0.5
-"""Seconds between two attempts to take a name that another worker has."""
-WAIT_FOR_STORE = SECOND // 4
-"""How long a worker waits for a locked store before it attends to its running jobs again."""
 
 
 def run(
@@ -79,17 +54,23 @@ def run(
     flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
     import logging
 
-    process.keep_descriptors()
+    keep_descriptors()
     with ExitStack() as opened:
-        jobs = _patiently(lambda: opened.enter_context(session.open(WAIT_FOR_STORE)), _sleep)
-        config = session.config(jobs.store, flags)
+        jobs = patiently(lambda: opened.enter_context(session.open(WAIT_FOR_STORE)))
+        config = session.config(jobs, flags)
         log_to_stderr(config["log-level"], config["log-format"])
-        logging.getLogger("queuectl.worker").info("Queue %s", name_of(session.url))
-        queues = frozenset(queue or ())
-        inside = own_job(jobs, os.environ)
-        options = WorkerOptions(concurrency, queues, config["grace"], config["lease"], drain, once, inside)
-        options = replace_options(options, machine_losses=config["max-machine-losses"])
-        _work(session, jobs.store, config["max-output"], name, options, supervisor)
+        logging.getLogger("queuectl.worker").info("Queue %s", session.url.name)
+        options = WorkerOptions(
+            slots=concurrency,
+            queues=frozenset(queue or ()),
+            grace=config["grace"],
+            lease=config["lease"],
+            drain=drain,
+            once=once,
+            inside=own_job(jobs, os.environ),
+            machine_losses=config["max-machine-losses"],
+        )
+        Foreground(jobs.store, session.clock, session.url, options, config["max-output"], name, supervisor).run()
 
 
 def check_options(session: Session, params: Mapping[str, Any]) -> None:
@@ -98,116 +79,9 @@ def check_options(session: Session, params: Mapping[str, Any]) -> None:
         check_queue(queue)
     if params["name"] is not None:
         check_worker(params["name"])
-    _check_descriptors(params["concurrency"])
+    check_open_files(params["concurrency"])
     flags = {name.replace("_", "-"): params[name] for name in ("lease", "grace", "log_level", "log_format")}
     config = session.config(None, flags)
     for name, value in flags.items():
         if value is not None:
             config[name]
-
-
-def _check_descriptors(slots: int) -> None:
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if slots * DESCRIPTORS + SPARE > allowed:
-        raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
-
-
-def _work(
-    session: Session,
-    store: Store,
-    max_output: int,
-    name: str | None,
-    options: WorkerOptions,
-    supervisor: int | None,
-) -> None:
-    worker: Worker | None = None
-
-    def stop() -> None:
-        if worker is None:  # it has no name yet
-            raise typer.Exit
-        worker.stop()
-
-    make_folder(store.location.output_folder)
-    wakeup = Wakeup(store.location.wake_file, StopSignals(session.clock), stop, _patiently(store.workers.hints, _sleep))
-    row = _named(session, store, name, options, wakeup.sleep)
-    mine = (store.location.output_folder, store.log.log_id, row.name)
-    runner = Runner(*mine, session.clock, max_output, _environ(session.url), store.location.spans_hosts)
-    worker = Worker(Queue(store, row.name), runner, session.clock, random_factor, row, options)
-    _patiently(worker.start, wakeup.sleep)
-    _warn_root(row.name)
-    for _ in range(_patiently(lambda: store.workers.asked(row.name)[0], wakeup.sleep)):  # since its predecessor died
-        worker.stop()
-    try:
-        while (wait := worker.tick()) is not None:
-            wakeup.sleep(wait)
-            if supervisor is not None and os.getppid() != supervisor:
-                worker.lose_supervisor(supervisor)
-                supervisor = None
-    except BaseException:
-        worker.kill()
-        raise
-    if worker.failure is not None:
-        raise worker.failure
-    _patiently(worker.finish, wakeup.sleep)
-
-
-def _environ(url: str) -> dict[str, str]:
-    """The environment that jobs inherit: it names the queue, unless its URL has a password."""
-    environ = {name: value for name, value in os.environ.items() if name != "QUEUECTL_DB"}
-    if not is_postgres(url):
-        environ["QUEUECTL_DB"] = file_of(url)
-    elif not has_password(url):
-        environ["QUEUECTL_DB"] = url
-    return environ
-
-
-def _warn_root(name: str) -> None:
-    if os.geteuid() == 0:
-        import logging
-
-        what = "worker %s runs its jobs as root: whoever can write to the queue is root here (SECURITY.md)"
-        logging.getLogger("queuectl.worker").warning(what, name)
-
-
-def _patiently(step: Callable[[], T], sleep: Sleep) -> T:
-    """Repeat a step until the store is free: a worker never exits because the store was busy."""
-    while True:
-        try:
-            return step()
-        except StoreBusyError:
-            sleep(RETRY)
-
-
-def _sleep(seconds: float) -> None:
-    pause(int(seconds * SECOND))
-
-
-def _named(session: Session, store: Store, given: str | None, options: WorkerOptions, sleep: Sleep) -> WorkerRow:
-    """This worker, under a name that no other worker has."""
-    row = this_process(given or "", session.clock, options.slots, tuple(sorted(options.queues)))
-    while given is None:
-        row = replace(
-            row,
-            name=check_worker(default_name({each.name for each in _patiently(store.workers.rows, sleep)}.__contains__)),
-        )
-        if _patiently(Name(store, session.clock, row, options.lease).take, sleep):
-            return row
-    _wait_for(Name(store, session.clock, row, options.lease, parent=os.getppid()), sleep)
-    return row
-
-
-def _wait_for(name: Name, sleep: Sleep) -> None:
-    import logging
-
-    said: set[str] = set()
-    while not _patiently(name.take, sleep):
-        if name.other and (what := _why_it_waits(name.other)) not in said:
-            said.add(what)
-            logging.getLogger("queuectl.worker").warning("Worker %s: waiting for %s", name.row.name, what)
-        sleep(CHECK_NAME_EVERY)
-
-
-def _why_it_waits(other: WorkerRow) -> str:
-    if other.stop_requested:
-        return f"the worker of that name (pid {other.pid} on {other.host}), which is stopping"
-    return f"a sign that the worker of that name on {other.host} is still alive, or that it is gone"

@@ -6,15 +6,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Literal, TextIO, TypeAlias
 
-from queuectl.application.access import QueueAccess, advising, this_actor
+from queuectl.application.access import QueueAccess, Store, advising, this_actor
 from queuectl.application.queue import Queue
+from queuectl.application.queue_url import QueueUrl
 from queuectl.config import Config, database_url, read_dotenv
 from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import SystemClock
-from queuectl.store import MEMORY, is_postgres, name_of
-from queuectl.store.archive.archive import Keeping
-from queuectl.store.postgres.url import has_password
-from queuectl.store.protocol import Store
 from queuectl.units import parse_duration
 
 __all__ = ["Missing", "Session"]
@@ -40,10 +37,11 @@ class Session:
         return read_dotenv(overruled=given, warn=self._warn)
 
     @cached_property
-    def url(self) -> str:
-        """The queue's path or URL."""
-        url, origin = database_url(self._db, self._environ, self._dotenv)
-        if origin == "flag" and has_password(url):
+    def url(self) -> QueueUrl:
+        """The queue's path or URL. Raises UsageError for a password on the command line."""
+        text, origin = database_url(self._db, self._environ, self._dotenv)
+        url = QueueUrl(text)
+        if origin == "flag" and url.has_password:
             why = "a password on the command line can be seen by everyone on this machine"
             raise UsageError(f"{why}: put the URL into QUEUECTL_DB or .env, or the password into ~/.pgpass")
         return url
@@ -65,12 +63,13 @@ class Session:
     @property
     def place(self) -> str:
         """The queue's path, or its URL without a password, and where it was named."""
-        return f"{name_of(self.url)} ({database_url(self._db, self._environ, self._dotenv)[1]})"
+        return f"{self.url.name} ({database_url(self._db, self._environ, self._dotenv)[1]})"
 
     @cached_property
-    def _access(self) -> QueueAccess:
+    def access(self) -> QueueAccess:
+        """How the queue is opened."""
         return QueueAccess(
-            url=self.url,
+            url=self.url.text,
             clock=self.clock,
             environ=self._environ,
             dotenv=self._dotenv,
@@ -78,9 +77,9 @@ class Session:
             archive_dir=self._archive_dir,
         )
 
-    def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
-        """The settings for this call."""
-        return self._access.config(store, flags)
+    def config(self, queue: Queue | None, flags: Mapping[str, str | None] | None = None) -> Config:
+        """The settings for this call; without a queue, those that `config set` did not store."""
+        return self.access.config(queue.store if queue else None, flags)
 
     def _warn(self, what: str) -> None:
         """Print a warning, once."""
@@ -95,20 +94,20 @@ class Session:
 
         A URL may hold a password, so it goes into the environment of the processes that we start from now on.
         """
-        if is_postgres(self.url):
-            os.environ["QUEUECTL_DB"] = self.url
-        db = [] if is_postgres(self.url) else ["--db", self.url]
+        if self.url.is_on_server:
+            os.environ["QUEUECTL_DB"] = self.url.text
+        db = [] if self.url.is_on_server else ["--db", self.url.text]
         return [*db, *(["--archive-dir", self._archive_dir] if self._archive_dir else [])]
 
     @cached_property
     def missing(self) -> bool:
         """Whether there was no queue yet when this was first asked: on a server the answer costs a connection."""
-        return not self._access.is_there()
+        return not self.access.is_there()
 
     @cached_property
     def foreign(self) -> str | None:
         """Why the queue is read-only, when it belongs to another user."""
-        return self._access.foreign()
+        return self.access.foreign()
 
     @contextmanager
     def open(self, busy_timeout: int | None = None) -> Iterator[Queue]:
@@ -118,21 +117,21 @@ class Session:
         """
         if self.foreign:
             raise StoreError(self.foreign)
-        made = not is_postgres(self.url) and self.missing and self.url != MEMORY
+        made = not self.url.is_on_server and self.missing and not self.url.is_in_memory
         with self._store(busy_timeout=busy_timeout) as store:
             if made:
                 self.missing = False
                 from queuectl.cli.messages import say
 
-                say(f"made a new queue at {name_of(self.url)}")
-            self._access.warn_of_durability(store)
+                say(f"made a new queue at {self.url.name}")
+            self.access.warn_of_durability(store)
             yield Queue(store, self.actor)
 
     @contextmanager
     def open_existing(self) -> Iterator[Queue]:
         """The queue, to be changed. Raises StoreError when there is none."""
         if self.missing:
-            self._access.check_missing(required=True)
+            self.access.check_missing(required=True)
         with self.open() as queue:
             yield queue
 
@@ -150,32 +149,28 @@ class Session:
         `missing` says what to do when there is no queue: `warn` on stderr, `refuse` (StoreError), or `accept`.
         """
         if self.missing:
-            self._access.check_missing(required=missing == "refuse")
+            self.access.check_missing(required=missing == "refuse")
         if self.missing and missing == "warn":
-            self._warn(f"there is no queue at {name_of(self.url)}")
+            self._warn(f"there is no queue at {self.url.name}")
         with self._store(empty=self.missing) as store:
-            self._access.warn_of_move(store)
+            self.access.warn_of_move(store)
             yield Queue(store if as_of is None else _past(store, as_of), self.actor)
 
     @property
     def missing_but_not_lost(self) -> bool:
         """Whether there never was a queue here. Raises DamagedError when there was one."""
         if self.missing:
-            self._access.check_missing(required=False)
+            self.access.check_missing(required=False)
         return self.missing
 
     @contextmanager
     def _store(self, *, empty: bool = False, busy_timeout: int | None = None) -> Iterator[Store]:
-        store = self._access.open(empty=empty, busy_timeout=busy_timeout)
+        store = self.access.open(empty=empty, busy_timeout=busy_timeout)
         try:
             with advising(store):
                 yield store
         finally:
             store.close()
-
-    def keeping(self, stored: Mapping[str, str]) -> Keeping:
-        """How to store the queue, given the values of `config set`."""
-        return self._access.keeping(stored)
 
     def deadline(self, timeout: str | None) -> int | None:
         """The moment at which a `--timeout` is over, on the monotonic clock; None without one. Raises UsageError."""

@@ -10,14 +10,11 @@ from queuectl.cli.messages import progress, say
 from queuectl.cli.options import Json
 from queuectl.cli.session import Session
 from queuectl.maintenance.backup import back_up
-from queuectl.maintenance.chain import head_on_disk
+from queuectl.maintenance.chain import head_on_disk, head_text
 from queuectl.maintenance.export import export_log, writing
 from queuectl.maintenance.import_log import import_log as take_log
 from queuectl.maintenance.import_log import new_file_remover, reading
 from queuectl.render.terminal import to_json
-from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
-from queuectl.store.protocol import Head
 from queuectl.units import counted
 
 __all__ = ["backup", "export", "head", "import_log"]
@@ -35,7 +32,7 @@ def export(
         progress("exported", queue.store.log.head().position) as reached,
     ):
         end = export_log(queue.store, output, reached)
-    say(f"exported {_events(end)}, head {_told(end)}")
+    say(f"exported {counted(end.position, 'event')}, head {head_text(end)}")
 
 
 def import_log(
@@ -44,7 +41,7 @@ def import_log(
 ) -> None:
     """Load an exported log into an empty queue. Every digest is checked; all or nothing is loaded."""
     session: Session = ctx.obj
-    give_up = new_file_remover(session.url)
+    give_up = new_file_remover(session.url.text)
     with (
         reading(file, sys.stdin.buffer) as lines,
         session.open() as queue,
@@ -52,7 +49,7 @@ def import_log(
     ):
         end = take_log(queue.store, lines, reached, give_up)
         running = jobs_running_here(queue.store)
-    say(f"imported {_events(end)}, head {_told(end)}")
+    say(f"imported {counted(end.position, 'event')}, head {head_text(end)}")
     _say_running(running)
 
 
@@ -66,14 +63,9 @@ def backup(
         session.open_read_only(missing="refuse") as queue,
         progress("checked", queue.store.log.head().position) as reached,
     ):
-        end = back_up(
-            queue.store,
-            file,
-            lambda path: open_store(path, session.clock, keep=lambda _: Keeping(archived=False)),
-            reached,
-        )
+        end = back_up(queue.store, file, lambda path: session.access.open_other(path, archived=False), reached)
         running = jobs_running_here(queue.store)
-    say(f"backed up {_events(end)}, head {_told(end)}")
+    say(f"backed up {counted(end.position, 'event')}, head {head_text(end)}")
     _say_running(running)
 
 
@@ -91,12 +83,4 @@ def head(ctx: typer.Context, as_json: Json = False) -> None:
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
         found = head_on_disk(queue.store)
-    print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else _told(found))
-
-
-def _told(head: Head) -> str:
-    return f"{head.position} {head.digest.hex()}"
-
-
-def _events(head: Head) -> str:
-    return counted(head.position, "event")
+    print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else head_text(found))

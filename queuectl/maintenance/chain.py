@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from queuectl.store.codec import check_follows
 from queuectl.store.protocol import Head, Store, StoredEvent
 
-__all__ = ["Progress", "chained", "head_on_disk"]
+__all__ = ["Progress", "chained", "head_on_disk", "head_text"]
 
 Progress = Callable[[int], None]
 """Called with the position that was reached."""
@@ -18,6 +18,11 @@ def head_on_disk(store: Store) -> Head:
         next(store.log.stored(after=position - 1, until=position), None) if position > store.log.base.position else None
     )
     return Head(row.position, row.digest, row.recorded_at) if row else store.log.base
+
+
+def head_text(head: Head) -> str:
+    """A head on one line, as `verify --expect` takes it."""
+    return f"{head.position} {head.digest.hex()}"
 
 
 def chained(rows: Iterable[StoredEvent], previous: Head) -> Iterator[StoredEvent]:

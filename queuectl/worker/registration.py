@@ -10,6 +10,7 @@ and `worker stop` can stop it before it has started.
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -17,13 +18,13 @@ from msgspec.structs import replace
 
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
-from queuectl.errors import RefusedError
+from queuectl.errors import RefusedError, StoreError
 from queuectl.process import procfs as process
 from queuectl.process.protocol import same_process
 from queuectl.runtime import Clock, boot_id
 from queuectl.store.protocol import Store, WorkerRow
 
-__all__ = ["Name", "default_name", "keep", "this_process"]
+__all__ = ["Name", "ReservedNames", "default_name", "keep", "this_process"]
 
 AT_LEAST = 15_000_000
 """Microseconds without a heartbeat before another worker may take the name: living workers write one more often."""
@@ -91,6 +92,32 @@ def keep(store: Store, row: WorkerRow, died: int) -> bool:
             store.workers.forget(other)
             return False
         return store.workers.beat(row)
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedNames:
+    """See `Names` in supervisor.py. The queue is opened for each call, because there are few calls.
+
+    `opened` opens it to be changed, `opened_to_read` to be read.
+    """
+
+    clock: Clock
+    opened: Callable[[], AbstractContextManager[Queue]]
+    opened_to_read: Callable[[], AbstractContextManager[Queue]]
+
+    def keep(self, name: str, died: int) -> bool:
+        with self.opened() as queue:
+            return keep(queue.store, this_process(name, self.clock), died)
+
+    def give_up(self, name: str) -> None:
+        with self.opened() as queue:
+            queue.store.workers.forget(this_process(name, self.clock))
+
+    def moved(self) -> bool:
+        """Whether the queue was migrated away; False also when the store cannot be read, because it may come back."""
+        with suppress(StoreError), self.opened_to_read() as queue:
+            return queue.store.location.moved_to is not None
+        return False
 
 
 def _holder(store: Store, name: str) -> WorkerRow | None:

@@ -5,18 +5,17 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from queuectl.errors import QueuectlError, StoreBusyError, StoreError
-from queuectl.process.procfs import keep_descriptors
 from queuectl.runtime import Clock
 from queuectl.units import SECOND
 from queuectl.worker.stop_signals import STOP_NOW, StopSignals
 
-__all__ = ["Names", "Supervisor", "detach", "worker_names"]
+__all__ = ["Names", "Supervisor", "worker_names"]
 
 HOPELESS = (2, 4)
 """Exit codes after which another start would fail too: wrong options, and a name that is taken."""
@@ -168,29 +167,3 @@ class Supervisor:
     def _delay(self) -> int:
         moments = [place.look_at for place in self._places if place.start_at is not None]
         return max(0, min(moments) - self.clock.monotonic()) if moments else 60 * SECOND
-
-
-def detach(arguments: Sequence[str], log_file: str, started: Callable[[], bool]) -> tuple[int, int | None]:
-    """Start `queuectl ARGUMENTS` in the background with its output in `log_file`, and wait until `started`.
-
-    Returns its pid, and its exit code when it ended before that. It gets none of our caller's other descriptors: a lock
-    or a pipe among them would be held for as long as it lives.
-    """
-    keep_descriptors()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    pid = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-P", "-m", "queuectl", *arguments],
-        os.environ,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, log_file, flags, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-    while not started():
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return pid, os.waitstatus_to_exitcode(status)
-    return pid, None

@@ -216,11 +216,11 @@ class Arena(Struct):
 
 def _short_lease() -> None:
     """A lease shorter than people may choose, so that many are over."""
-    module = import_module("queuectl.cli.run")
-    work = module._work
+    module = import_module("queuectl.worker.foreground")
+    run = module.Foreground.run
 
-    def hurried(session: Any, store: Any, max_output: int, name: str, options: Any, supervisor: int | None) -> None:
-        options = replace(options, lease=int(LEASE * 1_000_000), grace=200_000)
-        work(session, store, max_output, name, options, supervisor)
+    def hurried(worker: Any) -> None:
+        worker.options = replace(worker.options, lease=int(LEASE * 1_000_000), grace=200_000)
+        run(worker)
 
-    module._work = hurried  # type: ignore[attr-defined]
+    module.Foreground.run = hurried  # type: ignore[attr-defined]

@@ -1,0 +1,169 @@
+"""Runs one worker in this process: gives it a name and its parts, and lets it work until it is stopped.
+
+Whatever asks the store waits until the store is free: a worker never exits because another process has it locked.
+"""
+
+import logging
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from msgspec.structs import replace
+
+from queuectl.application.job_fields import check_worker
+from queuectl.application.queue import Queue
+from queuectl.application.queue_url import QueueUrl
+from queuectl.errors import StoreBusyError, UsageError
+from queuectl.process.runner import Runner, make_folder
+from queuectl.runtime import Clock, pause, random_factor
+from queuectl.store.protocol import Store, WorkerRow
+from queuectl.units import SECOND
+from queuectl.worker.loop import Worker, WorkerOptions
+from queuectl.worker.registration import Name, default_name, this_process
+from queuectl.worker.stop_signals import StopSignals
+from queuectl.worker.wakeup import Wakeup
+
+__all__ = ["WAIT_FOR_STORE", "Foreground", "check_open_files", "patiently"]
+
+T = TypeVar("T")
+Sleep: TypeAlias = Callable[[float], None]
+
+DESCRIPTORS, SPARE = 3, 64
+"""Open files that each running job needs in its worker, and those that the worker itself needs."""
+RETRY = 0.05
+"""Seconds between two attempts on a busy store."""
+CHECK_NAME_EVERY = 0.5
+"""Seconds between two attempts to take a name that another worker has."""
+WAIT_FOR_STORE = SECOND // 4
+"""How long a worker waits for a locked store before it attends to its running jobs again."""
+
+log = logging.getLogger("queuectl.worker")
+
+
+def check_open_files(slots: int) -> None:
+    """Raises UsageError when this process may not open enough files for so many jobs at the same time."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if slots * DESCRIPTORS + SPARE > allowed:
+        raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
+
+
+def _sleep(seconds: float) -> None:
+    pause(int(seconds * SECOND))
+
+
+def patiently(step: Callable[[], T], sleep: Sleep = _sleep) -> T:
+    """Repeat a step until the store is free. Raises what the step raises, except StoreBusyError."""
+    while True:
+        try:
+            return step()
+        except StoreBusyError:
+            sleep(RETRY)
+
+
+class _StoppedBeforeStartError(Exception):
+    """The worker was asked to stop while it still had no name."""
+
+
+@dataclass(slots=True)
+class Foreground:
+    """A worker that this process becomes. Without a `name` it takes one that is free; `supervisor` is a pid.
+
+    `max_output` is bytes for each stream of a run.
+    """
+
+    store: Store
+    clock: Clock
+    url: QueueUrl
+    options: WorkerOptions
+    max_output: int
+    name: str | None = None
+    supervisor: int | None = None
+    _worker: Worker | None = None
+
+    def run(self) -> None:
+        """Work until the worker has stopped. Raises what made it fail."""
+        location = self.store.location
+        make_folder(location.output_folder)
+        hints = patiently(self.store.workers.hints)
+        wakeup = Wakeup(location.wake_file, StopSignals(self.clock), self._stop, hints)
+        try:
+            worker = self._started(wakeup.sleep)
+        except _StoppedBeforeStartError:
+            return
+        try:
+            self._work(worker, wakeup.sleep)
+        except BaseException:
+            worker.kill()
+            raise
+        if worker.failure is not None:
+            raise worker.failure
+        patiently(worker.finish, wakeup.sleep)
+
+    def _stop(self) -> None:
+        if self._worker is None:
+            raise _StoppedBeforeStartError
+        self._worker.stop()
+
+    def _started(self, sleep: Sleep) -> Worker:
+        row = self._named(sleep)
+        environ, location = job_environ(self.url), self.store.location
+        mine = (location.output_folder, self.store.log.log_id, row.name)
+        runner = Runner(*mine, self.clock, self.max_output, environ, location.spans_hosts)
+        self._worker = worker = Worker(
+            Queue(self.store, row.name), runner, self.clock, random_factor, row, self.options
+        )
+        patiently(worker.start, sleep)
+        _warn_root(row.name)
+        for _ in range(patiently(lambda: self.store.workers.asked(row.name)[0], sleep)):  # since its predecessor died
+            worker.stop()
+        return worker
+
+    def _work(self, worker: Worker, sleep: Sleep) -> None:
+        while (wait := worker.tick()) is not None:
+            sleep(wait)
+            if self.supervisor is not None and os.getppid() != self.supervisor:
+                worker.lose_supervisor(self.supervisor)
+                self.supervisor = None
+
+    def _named(self, sleep: Sleep) -> WorkerRow:
+        """This worker, under a name that no other worker has."""
+        row = this_process(self.name or "", self.clock, self.options.slots, tuple(sorted(self.options.queues)))
+        while self.name is None:
+            names = {each.name for each in patiently(self.store.workers.rows, sleep)}
+            row = replace(row, name=check_worker(default_name(names.__contains__)))
+            if patiently(Name(self.store, self.clock, row, self.options.lease).take, sleep):
+                return row
+        _wait_for(Name(self.store, self.clock, row, self.options.lease, parent=os.getppid()), sleep)
+        return row
+
+
+def job_environ(url: QueueUrl) -> dict[str, str]:
+    """The environment that jobs inherit: it names the queue, unless its URL has a password."""
+    environ = {name: value for name, value in os.environ.items() if name != "QUEUECTL_DB"}
+    if not url.is_on_server:
+        environ["QUEUECTL_DB"] = url.file
+    elif not url.has_password:
+        environ["QUEUECTL_DB"] = url.text
+    return environ
+
+
+def _warn_root(name: str) -> None:
+    if os.geteuid() == 0:
+        log.warning("worker %s runs its jobs as root: whoever can write to the queue is root here (SECURITY.md)", name)
+
+
+def _wait_for(name: Name, sleep: Sleep) -> None:
+    said: set[str] = set()
+    while not patiently(name.take, sleep):
+        if name.other and (what := _why_it_waits(name.other)) not in said:
+            said.add(what)
+            log.warning("Worker %s: waiting for %s", name.row.name, what)
+        sleep(CHECK_NAME_EVERY)
+
+
+def _why_it_waits(other: WorkerRow) -> str:
+    if other.stop_requested:
+        return f"the worker of that name (pid {other.pid} on {other.host}), which is stopping"
+    return f"a sign that the worker of that name on {other.host} is still alive, or that it is gone"
