@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import Struct
+
 from queuectl.checks.report import Report
 from queuectl.domain import events as e
 from queuectl.domain.events import RecordedEvent, type_of
@@ -26,56 +28,86 @@ _OURS = {
 
 
 class StreamCheck:
-    """Pass every event, stream by stream, to `inspect` just before it is folded."""
+    """Pass every event, stream by stream, to `inspect` just before it is folded. `events` counts those up to the head.
+
+    Every event of the log passes here. So `inspect` looks at what a sound event needs and leaves the rest to others.
+    """
 
     def __init__(self, report: Report, progress: Callable[[int], None] = lambda done: None) -> None:
         self._report, self._progress = report, progress
-        self._legal = _legal()
-        self._stream, self._version, self._position = "", 0, 0
+        self._last, self.events = report.head.position, 0
+        self._rules = _rules()
+        self._job_id = ""
+        self._version = self._position = 0
 
     def inspect(self, life: Life, found: Found) -> None:
         """Check the next event of a stream. Moves after a damaged event in a job's stream are not checked."""
-        report = self._report
-        report.events += found.position <= report.head.position
-        if report.events % EVERY == 0:
-            self._progress(report.head.position + report.events)
-        if life.stream_id != self._stream:
-            self._stream, self._version, self._position = life.stream_id, 0, 0
+        if found.position <= self._last:
+            self.events += 1
+            if not self.events % EVERY:
+                self._progress(self.events)
+        if type(found) is not RecordedEvent or life.damage is not None or found.version != life.version + 1:
+            self._inspect_doubtful(life, found)
+            return
+        rule, job = self._rules.get(type(found.event)), life.job
+        if rule is None or job is None or job.state not in rule.sources or life.stream_id != self._job_id:
+            why = self._wrong(life, found)
+        elif rule.run_after is not None and found.event.run == job.run + rule.run_after:  # type: ignore[attr-defined]
+            return
+        else:
+            why = _wrong_run(job, found)
+        if why:
+            self._report.add("move", found.position, why, stream_id=life.stream_id)
+
+    def _inspect_doubtful(self, life: Life, found: Found) -> None:
+        """Check an event that is damaged, or that comes after a damaged or missing one."""
+        if life.damage is None:
+            self._version, self._position = life.version, life.position
         if not isinstance(found, RecordedEvent):
-            report.damaged("unreadable", found.position, found.why, life.stream_id, found.remedy)
+            self._report.damaged("unreadable", found.position, found.why, life.stream_id, found.remedy)
             return
         after, self._position = self._position, found.position
         version, self._version = self._version + 1, found.version
         if found.version != version:
             what = f"version {version} of {life.stream_id} is missing before it"
-            report.doubt("version", after, found.position, what, life.stream_id)
-        elif life.damage is None and (why := _wrong(life, found, self._legal)):
-            report.add("move", found.position, why, stream_id=life.stream_id)
+            self._report.doubt("version", after, found.position, what, life.stream_id)
+
+    def _wrong(self, life: Life, found: RecordedEvent) -> str | None:
+        """Why `decide` could not have returned this event at this point of the stream; None if it could."""
+        job, kind = life.job, type(found.event)
+        if life.stream_id.startswith("$"):
+            is_ours = kind in _OURS.get(_family(life.stream_id), ())
+            return None if is_ours else f"{found.type} is no note of {life.stream_id}"
+        if life.stream_id != self._job_id:
+            if not is_id(life.stream_id):
+                return "it is not a valid job id"
+            self._job_id = life.stream_id
+        if job is None:
+            return None if kind is e.Enqueued else f"{found.type} comes before the job was enqueued"
+        rule = self._rules.get(kind)
+        if rule is None or job.state not in rule.sources:
+            return f"{found.type} is not legal for a job that is {job.state}"
+        return _wrong_run(job, found)
 
 
-def _legal() -> dict[type[e.Event], tuple[State, ...]]:
-    """The states that a job may be in before each event of its stream."""
+class _Rule(Struct, frozen=True):
+    """The states that a job may be in before an event, and how much greater its run is than the job's.
+
+    `run_after` None: the event has no run, or need not have one.
+    """
+
+    sources: tuple[State, ...]
+    run_after: int | None = None
+
+
+def _rules() -> dict[type[e.Event], _Rule]:
+    """The rule of each event that may follow the first one of a job's stream."""
     sources: dict[type[e.Event], tuple[State, ...]] = dict.fromkeys(_NOTES, tuple(State))
     types = {type_of(event): event for event in e.EVENT_TYPES}
     for move in MOVES:
         sources[types[move.event]] = tuple(state for state in State if target(state, move.trigger))
-    return sources
-
-
-def _wrong(life: Life, found: RecordedEvent, legal: dict[type[e.Event], tuple[State, ...]]) -> str | None:
-    """Why `decide` could not have returned this event at this point of the stream; None if it could."""
-    job, kind = life.job, type(found.event)
-    if life.stream_id.startswith("$"):
-        return (
-            None if kind in _OURS.get(_family(life.stream_id), ()) else f"{found.type} is no note of {life.stream_id}"
-        )
-    if not is_id(life.stream_id):
-        return "it is not a valid job id"
-    if job is None:
-        return None if kind is e.Enqueued else f"{found.type} comes before the job was enqueued"
-    if job.state not in legal.get(kind, ()):
-        return f"{found.type} is not legal for a job that is {job.state}"
-    return _wrong_run(job, found)
+    runs = dict.fromkeys(_RUNS, 0) | {e.Claimed: 1}
+    return {kind: _Rule(states, runs.get(kind)) for kind, states in sources.items()}
 
 
 def _family(stream_id: str) -> str:

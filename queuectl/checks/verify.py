@@ -29,8 +29,9 @@ def verify(store: Store, progress: Progress = lambda done: None) -> Report:
     """Check the whole log, the archive and the tables, while workers keep running."""
     report = Report(store.log.head())
     _check_positions(store, report, progress)
-    check = StreamCheck(report, progress)
+    check = StreamCheck(report, lambda done: progress(report.head.position + done))
     differences = store.upkeep.compare(check.inspect)
+    report.events = check.events
     _check_index(report, store.log.base.position)
     for difference in differences.first:
         report.add("table", None, str(difference), REBUILD)
@@ -43,7 +44,9 @@ def verify_job(store: Store, job_id: str) -> Report:
     """Check one stream, and its rows in the tables."""
     while True:
         version, report = store.log.version(job_id), Report(store.log.head())
-        life = next(lives(store.log.examined(stream_id=job_id), StreamCheck(report).inspect), Life(job_id))
+        check = StreamCheck(report)
+        life = next(lives(store.log.examined(stream_id=job_id), check.inspect), Life(job_id))
+        report.events = check.events
         differing = list(_differing_rows(store, life))
         if store.log.version(job_id) == version:
             break  # no event was added while the rows were read
