@@ -111,7 +111,8 @@ class Worker:
         try:
             self._record_unless_claiming(now)
             self._follow_requests(now)
-            self._reclaimer.tick(now, {*self.slots, *self._results.waiting}, self._claims.blocked)
+            if self._reclaimer.tick(now, {*self.slots, *self._results.waiting}, self._claims.blocked):
+                self._due_at = None  # the freed job may be due now
             self._claim(now)
             is_over = self._is_over()
         except StoreBusyError as error:

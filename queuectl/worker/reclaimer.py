@@ -51,13 +51,13 @@ class Reclaimer:
     def __post_init__(self) -> None:
         self._presence = Presence(self.queue.store, self.commands, self.clock, self.me)
 
-    def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> None:
-        """Free the jobs of lost workers, except `mine`, the jobs that this worker runs.
+    def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> bool:
+        """Free the jobs of lost workers, except `mine`, the jobs that this worker runs. True when one was freed.
 
         `blocked`: jobs whose lock an earlier run still has. Kill what a dead worker left of it, then clear the list.
         """
         if now < self.next_at:
-            return
+            return False
         self.next_at = now + EVERY
         self._clear_blocked(blocked)
         held = self._held(mine)
@@ -73,6 +73,7 @@ class Reclaimer:
         for row in workers.values():
             if row.name != self.me.name and row.name not in busy and self._is_gone(row, now):
                 self.queue.lose_worker(row)
+        return bool(freed)
 
     def _has_time(self, since: int) -> bool:
         """Whether there is time for one more job in this round; our own jobs need us too."""

@@ -1,12 +1,16 @@
 """What a lost worker's claim costs: nothing before the command was started; and how soon it is seen to be lost."""
 
+import os
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 from signal import SIGKILL
 
 import pytest
 
+from queuectl.process import procfs
 from tests.support.command_line import PROGRAM, Queuectl, Started, eventually, lines
 
 KILLED_AT = """
@@ -59,23 +63,55 @@ def test_the_mark_of_an_earlier_run_is_not_this_runs(queuectl: Queuectl) -> None
     assert queuectl.show(job_id)["attempts"] == 2
 
 
-def in_a_namespace(queuectl: Queuectl, pids: Path) -> Started:
-    """A worker as a container would run it, with a job under way."""
+def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
+    """A worker as a container would run it, with a job under way; `below` a program that starts it."""
     queuectl.add("--id", "long", f"echo $$ >> '{pids}'; exec sleep 300")
-    worker = queuectl.start_program(*NAMESPACE, PROGRAM, "run", "--name", "inside")
+    worker = queuectl.start_program(*NAMESPACE, *below, PROGRAM, "run", "--name", "inside")
     eventually(lambda: len(lines(pids)) == 1, "the job has started", 30)
     return worker
 
 
+def seconds_until(queuectl: Queuectl, kind: str, since: float) -> float:
+    """How long after a moment of the wall clock the job `long` had its last event of this kind."""
+    events = [event for event in queuectl.json("history", "long") if event["type"] == kind]
+    return datetime.fromisoformat(events[-1]["recorded_at"]).timestamp() - since
+
+
 @needs_namespaces
-def test_a_worker_of_a_container_that_ended_is_dead_at_once(queuectl: Queuectl, tmp_path: Path) -> None:
+def test_a_restarted_container_frees_its_job_within_2_seconds(queuectl: Queuectl, tmp_path: Path) -> None:
+    """The boot is the same and the pid namespace another one: only the worker's lock says that it is dead."""
     pids = tmp_path / "pids"
     worker = in_a_namespace(queuectl, pids)
     worker.signal(SIGKILL)
     worker.ended()
     eventually(lambda: [row["state"] for row in queuectl.json("worker", "list")] == ["lost"], "it is listed as lost")
+    since = time.time()
     queuectl.start_program(*NAMESPACE, PROGRAM, "run", "--name", "inside")
-    eventually(lambda: len(lines(pids)) == 2, "the job runs again long before its lease of 30 s is over", 10)
+    eventually(lambda: len(lines(pids)) == 2, "the job runs again", 40)
+    assert seconds_until(queuectl, "retry_scheduled", since) < 2
+    assert seconds_until(queuectl, "claimed", since) < 2
+
+
+@needs_namespaces
+@pytest.mark.parametrize("left", ["nothing", "its job"])
+def test_a_job_of_a_dead_container_is_free_within_2_seconds(queuectl: Queuectl, tmp_path: Path, left: str) -> None:
+    """A worker outside sees it. `left`: whether the job's processes died with their worker, or live on."""
+    pids = tmp_path / "pids"
+    container = in_a_namespace(
+        queuectl, pids, *(["sh", "-c", '"$@" & wait; exec sleep 300', "sh"] if left != "nothing" else [])
+    )
+    queuectl.start("run", "--name", "outside")
+    eventually(lambda: len(queuectl.json("worker", "list")) == 2, "the other worker is there")
+    since = time.time()
+    if left == "nothing":
+        container.signal(SIGKILL)
+    else:
+        (shell,) = procfs.children(container.pid)
+        (worker,) = procfs.children(shell)
+        os.kill(worker, SIGKILL)
+    eventually(lambda: len(lines(pids)) == 2, "the job runs again", 40)
+    assert seconds_until(queuectl, "retry_scheduled", since) < 2
+    assert seconds_until(queuectl, "claimed", since) < 2
 
 
 @needs_namespaces

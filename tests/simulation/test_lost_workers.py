@@ -50,6 +50,14 @@ def test_a_visibly_dead_workers_job_is_free_within_2_seconds() -> None:
     assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
 
 
+def test_who_frees_a_job_claims_it_at_once() -> None:
+    driver, lost = with_a_lost_job()
+    lost.alive = False
+    freed_after(driver, "a")
+    driver.run(0.1)
+    assert driver.history("a")[-1] == "claimed"
+
+
 def test_a_lost_worker_costs_an_attempt_and_no_wait() -> None:
     driver, lost = with_a_lost_job()
     lost.alive = False
