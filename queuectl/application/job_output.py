@@ -3,6 +3,7 @@
 Output is bytes, and it is passed on as it was printed. To clean it for a terminal or a page is the caller's work.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -77,7 +78,9 @@ class _Stream:
     def new(self, run: int) -> Iterator[Piece]:
         """What the run has printed since the last look."""
         self._file = self._file or self._open(run)
-        while self._file and (data := _next_chunk(self._file)):
+        # Not what comes meanwhile: a job that prints fast, or that prints its own output, would never end this.
+        end = os.fstat(self._file.fileno()).st_size if self._file else 0
+        while self._file and (data := _next_chunk(self._file, end)):
             yield Piece(run, self._name, data)
 
     def rest(self, run: int) -> Iterator[Piece]:
@@ -110,9 +113,11 @@ class _Stream:
         return Piece(run, self._name, data, is_last=True, whole_on=None if is_whole else host)
 
 
-def _next_chunk(file: BinaryIO) -> bytes:
-    """The next bytes; a mark in the place of those that were removed from the middle."""
+def _next_chunk(file: BinaryIO, end: int) -> bytes:
+    """The next bytes before `end`; a mark in the place of those that were removed from the middle."""
     here = file.tell()
     there = output.next_data(file.fileno(), here)
     file.seek(there)
-    return output.cut_mark(there - here).encode() if there > here else file.read(CHUNK)
+    if there > here:
+        return output.cut_mark(there - here).encode()
+    return file.read(min(CHUNK, max(0, end - here)))

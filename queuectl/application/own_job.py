@@ -1,29 +1,56 @@
-"""The job that a command runs inside: it must not wait for that job, or for the worker that runs it."""
+"""The jobs that a command runs inside: it must not wait for one of them, or for a worker that runs one.
 
-from collections.abc import Mapping
+There are several when a job runs `queuectl run`: what that worker starts is inside its job and inside the outer one.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from queuectl.application.queue import Queue
-from queuectl.process.orphans import TOKEN, queue_scope
+from queuectl.domain.events import Claimed, RecordedEvent
+from queuectl.process.orphans import OUTER, TOKEN, queue_scope
 
-__all__ = ["own_job", "own_worker"]
-
-
-def own_job(queue: Queue, environ: Mapping[str, str]) -> str | None:
-    """The id of the job of this queue, and of no copy of it, whose command we are part of."""
-    return environ.get("QUEUECTL_JOB_ID") if _is_of(queue, environ.get(TOKEN, "")) else None
+__all__ = ["own_jobs", "own_workers"]
 
 
-def own_worker(queue: Queue, environ: Mapping[str, str]) -> str | None:
-    """The name of the worker that runs that job."""
-    return environ.get("QUEUECTL_WORKER") if _is_of(queue, environ.get(TOKEN, "")) else None
+class _Run(NamedTuple):
+    """A run of this queue that the command is part of."""
+
+    job_id: str
+    number: int
 
 
-def _is_of(queue: Queue, token: str) -> bool:
-    if not token:
-        return False
+def own_jobs(queue: Queue, environ: Mapping[str, str]) -> list[str]:
+    """The ids of the jobs of this queue, and of no copy of it, that we are part of; the innermost comes first."""
+    return [run.job_id for run in _runs(queue, environ)]
+
+
+def own_workers(queue: Queue, environ: Mapping[str, str]) -> list[str]:
+    """The names of the workers that run those jobs."""
+    return [name for run in _runs(queue, environ) for name in _worker_of(queue, run)]
+
+
+def _runs(queue: Queue, environ: Mapping[str, str]) -> Iterator[_Run]:
+    tokens = [environ.get(TOKEN, ""), *reversed(environ.get(OUTER, "").split())]
+    if not any(tokens):
+        return
     location = queue.store.location
+    ours = ""
     with suppress(OSError):  # without a lock file no job runs
         ours = queue_scope(queue.store.log.log_id, location.output_folder, location.spans_hosts)
-        return token.rsplit(":", 2)[0] == ours
-    return False
+    for token in tokens:
+        scope, *numbers = token.rsplit(":", 2)
+        if scope == ours and all(number.isdecimal() for number in numbers):
+            position, run = map(int, numbers)
+            for record in queue.store.log.stored(after=position - 1, until=position):
+                yield _Run(record.stream_id, run)
+
+
+def _worker_of(queue: Queue, run: _Run) -> list[str]:
+    claims = [
+        record.event
+        for record in queue.store.log.examined(stream_id=run.job_id)
+        if isinstance(record, RecordedEvent) and isinstance(record.event, Claimed)
+    ]
+    return [claim.worker for claim in claims if claim.run == run.number]

@@ -58,14 +58,14 @@ def _may_live(queue: Queue, row: WorkerRow) -> bool:
 class Stop:
     """A request to stop workers: of these names, or all of them. Raises UsageError for a name that none has.
 
-    The worker called `own` runs the caller as its job: it is asked too, but nobody can wait for it.
+    The workers called `own` run the caller as their job: they are asked too, but the caller cannot wait for them.
     """
 
-    def __init__(self, queue: Queue, names: Sequence[str] | None, own: str | None, *, now: bool) -> None:
+    def __init__(self, queue: Queue, names: Sequence[str] | None, own: Collection[str], *, now: bool) -> None:
         self._queue, self._level = queue, KILL if now else FINISH
         self.rows = _chosen(queue.store.workers.rows(), names or ())
-        self.own = own if own in {row.name for row in self.rows} else None
-        self.waited_for = {row.name for row in self.rows} - {self.own}
+        self.own = [row.name for row in self.rows if row.name in own]
+        self.waited_for = {row.name for row in self.rows}.difference(self.own)
         # looked at before anyone is asked: a worker that stops at once is not lost
         self.lost = [row for row in self.rows if not _may_live(queue, row)]
 

@@ -1,12 +1,14 @@
 """`logs`: prints what a job printed; with -f, as it is printed."""
 
 import codecs
+import os
 import sys
 from typing import Annotated, TextIO
 
 import typer
 
 from queuectl.application.job_output import CHUNK, Piece, read_output
+from queuectl.application.own_job import own_jobs
 from queuectl.cli.messages import say
 from queuectl.cli.options import Id, between
 from queuectl.cli.session import Session
@@ -31,6 +33,9 @@ def logs(
     printers = {"stderr": both["stdout"]} if stderr else both
     with session.open_read_only(missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
+        if follow and found in own_jobs(queue, os.environ):
+            say(f"queuectl: job {found} runs this command and would wait for itself: not following it")
+            follow = False
         for piece in read_output(queue, found, run, streams=tuple(printers), follow=follow):
             if piece is not None:
                 printers[piece.stream].print(piece)

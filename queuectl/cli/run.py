@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from queuectl.application.job_fields import check_queue, check_worker
-from queuectl.application.own_job import own_job
+from queuectl.application.own_job import own_jobs
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.options import between
 from queuectl.cli.session import Session
@@ -67,7 +67,7 @@ def run(
             lease=config["lease"],
             drain=drain,
             once=once,
-            inside=own_job(jobs, os.environ),
+            inside=frozenset(own_jobs(jobs, os.environ)),
             machine_losses=config["max-machine-losses"],
         )
         Foreground(jobs.store, session.clock, session.url, options, config["max-output"], name, supervisor).run()

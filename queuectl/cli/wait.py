@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from queuectl.application.own_job import own_job
+from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import Queue
 from queuectl.application.wait import exit_code
 from queuectl.application.wait import wait as wait_for
@@ -31,11 +31,13 @@ def wait(
 
 
 def _others(queue: Queue, ids: list[str]) -> list[str]:
-    """Without the job that runs this command, which cannot end before the wait does."""
-    own = own_job(queue, os.environ)
-    if own in ids:
-        what = f"job {own} runs this command and would wait for itself"
-        if ids == [own]:
-            raise RefusedError(f"{what}: leave it out")
-        say(f"queuectl: {what}: waiting only for the others")
-    return [job_id for job_id in ids if job_id != own]
+    """Without the jobs that run this command, which cannot end before the wait does."""
+    own = own_jobs(queue, os.environ)
+    others = [job_id for job_id in ids if job_id not in own]
+    for job_id in own:
+        if job_id in ids:
+            what = f"job {job_id} runs this command and would wait for itself"
+            if not others:
+                raise RefusedError(f"{what}: leave it out")
+            say(f"queuectl: {what}: waiting only for the others")
+    return others

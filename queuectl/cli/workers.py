@@ -7,7 +7,7 @@ import typer
 
 from queuectl.application.access import check_not_moved
 from queuectl.application.job_fields import check_worker
-from queuectl.application.own_job import own_worker
+from queuectl.application.own_job import own_workers
 from queuectl.application.queue import Queue
 from queuectl.application.workers import Stop, ending_workers, is_taken, workers
 from queuectl.cli.app import new_app
@@ -92,12 +92,12 @@ def stop(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.open_existing() as queue:
-        asked = Stop(queue, names, own_worker(queue, os.environ), now=now)
+        asked = Stop(queue, names, own_workers(queue, os.environ), now=now)
         asked.ask()
         for row in asked.lost:
             say(f"{row.name} is lost: its jobs are freed when a worker next runs")
-        if asked.own:
-            say(f"{asked.own} runs this command, so it stops when this job has ended: not waiting for it")
+        for name in asked.own:
+            say(f"{name} runs this command, so it stops when this job has ended: not waiting for it")
         asked.wait(session.clock, until)
     say(f"stopped {counted(len(asked.waited_for - {row.name for row in asked.lost}), 'worker')}")
 

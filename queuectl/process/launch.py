@@ -10,7 +10,7 @@ from shlex import quote
 
 from queuectl.domain.job import Job
 from queuectl.process import procfs
-from queuectl.process.orphans import TOKEN
+from queuectl.process.orphans import OUTER, TOKEN
 from queuectl.process.output_files import Descriptors
 
 __all__ = ["Launcher", "why_not_started"]
@@ -28,6 +28,8 @@ class Launcher:
     def __init__(self, worker: str, environ: Mapping[str, str]) -> None:
         self._worker = worker.encode()
         self._environ = {os.fsencode(k): os.fsencode(v) for k, v in environ.items() if k not in _NOT_INHERITED}
+        if outer := " ".join(filter(None, (environ.get(OUTER), environ.get(TOKEN)))):
+            self._environ[OUTER.encode()] = os.fsencode(outer)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._home = procfs.this_folder()
 

@@ -7,9 +7,11 @@ from queuectl.domain.job import Job
 from queuectl.process import procfs
 from queuectl.process.job_lock import LockFile, identity, lock_file
 
-__all__ = ["TOKEN", "LostRuns", "queue_scope"]
+__all__ = ["OUTER", "TOKEN", "LostRuns", "queue_scope"]
 
 TOKEN = "QUEUECTL_RUN_TOKEN"
+OUTER = "QUEUECTL_OUTER_RUNS"
+"""The tokens of the runs that a worker was itself started in, the outermost first, separated by blanks."""
 
 
 def queue_scope(log_id: str, folder: str, spans_hosts: bool) -> str:

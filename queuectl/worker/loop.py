@@ -38,7 +38,7 @@ RETRY_FAILED_STORE_AFTER = 200_000
 class WorkerOptions:
     """What a worker was asked to do. `grace` and `lease` are microseconds; no queues means all of them.
 
-    `inside` is the job that started this worker, which ends after it: `drain` does not wait for it.
+    `inside` are the jobs that this worker was started in, which end after it: `drain` does not wait for them.
     """
 
     slots: int = 1
@@ -47,7 +47,7 @@ class WorkerOptions:
     lease: int = 30 * SECOND
     drain: bool = False
     once: bool = False
-    inside: str | None = None
+    inside: frozenset[str] = frozenset()
     machine_losses: int = 3
 
 

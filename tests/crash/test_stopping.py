@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import select
 import signal
 import subprocess
 from contextlib import suppress
@@ -171,7 +172,8 @@ def test_a_worker_in_the_background_keeps_no_descriptor_of_its_caller(queuectl: 
             start, cwd=queuectl.folder, env=queuectl.env, pass_fds=[lock, writer], check=True, capture_output=True
         )
         os.close(writer)
-        assert os.read(reader, 1) == b""  # nobody has the pipe's other end
+        assert select.select([reader], [], [], 10)[0], "somebody has the pipe's other end"
+        assert os.read(reader, 1) == b""
         os.close(lock)
         other = os.open(queuectl.folder / "lock", os.O_RDWR)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,6 +208,35 @@ def test_a_job_does_not_wait_for_itself(queuectl: Queuectl, command: str, says: 
     assert says in str(job["stderr"])
     worker.signal(signal.SIGTERM)
     assert worker.ended().code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("worker stop", ["w runs this command, so it", "in-b runs this command, so it"]),
+        ("wait a b", ["job b runs this command and would wait for itself: leave it out"]),
+        ("wait a quick", ["job a runs this command and would wait for itself: waiting only for the others"]),
+        ("logs -f a", ["job a runs this command and would wait for itself: not following it"]),
+        ("logs -f b", ["job b runs this command and would wait for itself: not following it"]),
+        ("run --drain --name in-c", ["Worker in-c ended after"]),
+    ],
+)
+def test_a_job_two_deep_does_not_wait_for_the_outer_one(queuectl: Queuectl, command: str, says: list[str]) -> None:
+    """Job `a` drains the queue, and the job `b` of that drain runs the command."""
+    queuectl.add("true", "--id", "quick", "--priority", "9")
+    enqueue_b = f"{PROGRAM} enqueue --id b --max-retries 0 '{PROGRAM} {command} || true'"
+    queuectl.add(f"{enqueue_b}; {PROGRAM} run --drain --name in-b", "--id", "a", "--max-retries", "0")
+    worker = queuectl.start("run", "--name", "w")
+    ends(queuectl, "a")
+    assert [words for words in says if words not in str(queuectl.show("b")["stderr"])] == []
+    worker.signal(signal.SIGTERM)
+    assert worker.ended().code == 0
+
+
+def test_a_job_s_own_output_is_shown_and_not_followed(queuectl: Queuectl) -> None:
+    queuectl.add(f"echo one; {PROGRAM} logs -f a > seen; cat seen", "--id", "a", "--max-retries", "0")
+    queuectl.drain()
+    assert (queuectl.folder / "seen").read_text() == "one\n"
 
 
 def test_the_worker_of_another_queue_is_waited_for(queuectl: Queuectl) -> None:

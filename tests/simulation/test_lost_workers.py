@@ -50,7 +50,7 @@ def test_a_visibly_dead_workers_job_is_free_within_2_seconds() -> None:
     assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "completed"]
 
 
-def test_who_frees_a_job_claims_it_at_once() -> None:
+def test_a_freed_job_is_claimed_in_the_same_round() -> None:
     driver, lost = with_a_lost_job()
     lost.alive = False
     freed_after(driver, "a")
