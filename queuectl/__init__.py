@@ -1,27 +1,73 @@
 """queuectl: a background job queue for the command line whose event log is the source of truth.
 
-From Python: `Queue(open_store(path, SystemClock()), actor)`. The names are loaded when they are asked for.
+From Python: `queuectl.open_queue("queue.db").enqueue("make")` (docs/python.md). Names are loaded when they are used.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from queuectl.api import Event, Job, JobQueue, open_queue
+    from queuectl.application.queue import NewJob, Queue, Receipt
+    from queuectl.errors import (
+        NoSuchJobError,
+        QueuectlError,
+        RefusedError,
+        StoreBusyError,
+        StoreError,
+        UsageError,
+        WaitTimedOutError,
+    )
+    from queuectl.runtime import SystemClock
+    from queuectl.store import open_store
 
 __version__ = "0.1.0"
 
-__all__ = ["NewJob", "Queue", "Receipt", "SystemClock", "__version__", "open_store"]
+__all__ = [
+    "Event",
+    "Job",
+    "JobQueue",
+    "NewJob",
+    "NoSuchJobError",
+    "Queue",
+    "QueuectlError",
+    "Receipt",
+    "RefusedError",
+    "StoreBusyError",
+    "StoreError",
+    "SystemClock",
+    "UsageError",
+    "WaitTimedOutError",
+    "__version__",
+    "open_queue",
+    "open_store",
+]
 
 _HOMES = {
+    "Event": "api",
+    "Job": "api",
+    "JobQueue": "api",
     "NewJob": "application.queue",
+    "NoSuchJobError": "errors",
     "Queue": "application.queue",
+    "QueuectlError": "errors",
     "Receipt": "application.queue",
+    "RefusedError": "errors",
+    "StoreBusyError": "errors",
+    "StoreError": "errors",
     "SystemClock": "runtime",
+    "UsageError": "errors",
+    "WaitTimedOutError": "errors",
+    "open_queue": "api",
     "open_store": "store",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, from the module that owns it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'queuectl' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
 
-    return getattr(import_module(f"queuectl.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> object:
+        """A public name, from the module that owns it."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'queuectl' has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f"queuectl.{_HOMES[name]}"), name)

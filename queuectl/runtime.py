@@ -6,7 +6,17 @@ from _thread import allocate_lock  # `threading` would be one more module to loa
 from functools import cache
 from typing import Protocol
 
-__all__ = ["Clock", "LogClock", "SystemClock", "boot_id", "caller_umask", "new_id", "pause", "random_factor"]
+__all__ = [
+    "Clock",
+    "LogClock",
+    "SystemClock",
+    "boot_id",
+    "caller_umask",
+    "new_id",
+    "pause",
+    "process_umask",
+    "random_factor",
+]
 
 
 class Clock(Protocol):
@@ -77,6 +87,17 @@ def boot_id() -> str:
 def caller_umask() -> int:
     """The umask that this process was started with. The first call makes files of this process private (0600)."""
     return os.umask(0o077)
+
+
+def process_umask() -> int:
+    """The umask of this process, left as it is: what a library may ask, while other threads make files."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration):  # no Linux: only a change tells it, and the narrow one harms nobody
+        found = os.umask(0o077)
+        os.umask(found)
+        return found
 
 
 class AscendingNumbers:

@@ -1,6 +1,6 @@
 """Waiting until jobs have ended."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from queuectl.application.queue import Queue
 from queuectl.domain.events import Purged
@@ -16,26 +16,38 @@ POLL = 20_000
 
 
 def wait(queue: Queue, ids: Sequence[str], clock: Clock, until: int | None) -> list[Job]:
-    """Wait until all these jobs have ended, and return them as they ended.
+    """Wait until all these jobs have ended, and return them as they ended, in the order of the ids.
 
-    `until` is a moment of the monotonic clock; None: no limit. Raises WaitTimedOutError.
+    `until` is a moment of the monotonic clock; None: no limit. Raises WaitTimedOutError. New events are noticed by
+    the log's head and not by `changed()`, so that threads that share a store may all wait.
     """
-    ended: list[Job] = []
-    waiting = list(ids)
-    while True:
-        queue.store.workers.changed()
-        ended += [job for job_id in waiting if (job := queue.is_finished(job_id))]
-        waiting = [job_id for job_id in waiting if job_id not in {job.id for job in ended}]
-        if not waiting:
-            return [_before_purge(queue, job) for job in ended]
-        _wait_for_change(queue, clock, waiting, until)
+    seen = queue.store.log.head().position
+    ended = _ended(queue, ids)
+    while waiting := [job_id for job_id in ids if job_id not in ended]:
+        head = _wait_for_events(queue, clock, seen, waiting, until)
+        ended |= _ended(queue, _moved(queue, seen, head, waiting))
+        seen = head
+    return [_before_purge(queue, ended[job_id]) for job_id in ids]
 
 
-def _wait_for_change(queue: Queue, clock: Clock, waiting: Sequence[str], until: int | None) -> None:
-    while not queue.store.workers.changed():
+def _ended(queue: Queue, ids: Iterable[str]) -> dict[str, Job]:
+    return {job_id: job for job_id in ids if (job := queue.is_finished(job_id))}
+
+
+def _wait_for_events(queue: Queue, clock: Clock, seen: int, waiting: Sequence[str], until: int | None) -> int:
+    """The log's last position once there are events after `seen`."""
+    head = seen
+    while head <= seen:
         if until is not None and clock.monotonic() >= until:
             raise WaitTimedOutError(f"timed out: {', '.join(waiting[:3])}{' …' if waiting[3:] else ''} not ended yet")
         pause(POLL)
+        head = queue.store.log.head().position
+    return head
+
+
+def _moved(queue: Queue, seen: int, head: int, waiting: Collection[str]) -> set[str]:
+    """The jobs among these that have events after `seen`."""
+    return {row.stream_id for row in queue.store.log.stored(after=seen, until=head)}.intersection(waiting)
 
 
 def _before_purge(queue: Queue, job: Job) -> Job:

@@ -15,6 +15,7 @@ PATHS = (
     *("postgres", "multi_host", "simulation/test_on_a_server.py"),  # a server
     *("campaign/test_campaigns.py", "campaign/test_reporting.py"),
     *("security/test_modes.py", "security/test_owners.py"),
+    "api/test_types.py",  # mypy over the package
     *("crash/test_escapes.py", "crash/test_supervisord.py", "crash/test_workers.py"),
     *(
         f"acceptance/test_{name}.py"

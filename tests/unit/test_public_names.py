@@ -12,8 +12,8 @@ def test_each_public_name_can_be_imported(name):
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'Job'"):
-        queuectl.Job  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Jobs'"):
+        queuectl.Jobs  # noqa: B018
 
 
 def test_a_program_adds_a_job_with_the_public_names(tmp_path):

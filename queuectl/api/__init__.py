@@ -1,0 +1,18 @@
+"""queuectl for Python programs: `open_queue` gives a `JobQueue`, which adds, reads and moves jobs (docs/python.md)."""
+
+from queuectl.api.options import Command, Duration, JobOptions, JobSpec, Moment
+from queuectl.api.queue import JobQueue, open_queue
+from queuectl.api.records import Event, Job, JobState
+
+__all__ = [
+    "Command",
+    "Duration",
+    "Event",
+    "Job",
+    "JobOptions",
+    "JobQueue",
+    "JobSpec",
+    "JobState",
+    "Moment",
+    "open_queue",
+]

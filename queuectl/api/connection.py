@@ -1,0 +1,153 @@
+"""The connection of a `JobQueue`: opened when it is first needed, closed once, shared by threads."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from threading import RLock
+
+from queuectl.api.options import Moment, as_moment
+from queuectl.application.access import QueueAccess, advising, this_actor
+from queuectl.application.queue import Queue
+from queuectl.application.time_travel import as_of as past_of
+from queuectl.config import Config, database_url, read_dotenv
+from queuectl.errors import StoreError
+from queuectl.runtime import SystemClock
+from queuectl.store import file_of, is_postgres
+from queuectl.store.protocol import Store
+from queuectl.units import format_time
+
+__all__ = ["QueueConnection"]
+
+
+class QueueConnection:
+    """How a program reaches one queue, to read or to change it. See `open_queue` for the arguments."""
+
+    def __init__(
+        self,
+        db: str | os.PathLike[str] | None,
+        *,
+        read_only: bool = False,
+        as_of: Moment | int | None = None,
+        actor: str | None = None,
+    ) -> None:
+        self.clock = SystemClock()
+        self._access = _access(None if db is None else os.fspath(db), self.clock)
+        self._read_only = read_only or as_of is not None
+        self._as_of, self._actor = as_of, actor
+        self._lock = RLock()
+        self._store: Store | None = None
+        self._past: Store | None = None
+        self._closed = False
+        if as_of is not None:
+            self._past = self._at(as_of)
+
+    @property
+    def name(self) -> str:
+        """The queue's path, or its URL without a password."""
+        return self._access.name
+
+    def warn(self, message: str) -> None:
+        """Log a warning."""
+        _warn(message)
+
+    def config(self, queue: Queue | None) -> Config:
+        """The settings for new jobs; without a queue those from outside, and the defaults."""
+        return self._access.config(queue.store if queue else None)
+
+    def is_there(self) -> bool:
+        """Whether there is a queue already."""
+        return self._store is not None or self._access.is_there()
+
+    @contextmanager
+    def reading(self) -> Iterator[Queue]:
+        """The queue, to be read: an empty one while there is none. Raises DamagedError when it was lost."""
+        self._refuse_closed()
+        if self._past is not None:
+            with self._lock, advising(self._past):  # what it has folded so far is not for two threads at once
+                yield self._queue(self._past)
+        elif not self.is_there():
+            self._access.check_missing(required=False)
+            yield from self._reading_nothing()
+        else:
+            with self._using() as queue:
+                yield queue
+
+    def _reading_nothing(self) -> Iterator[Queue]:
+        store = self._access.open(empty=True)
+        try:
+            yield self._queue(store)
+        finally:
+            store.close()
+
+    @contextmanager
+    def writing(self, *, make: bool = True) -> Iterator[Queue]:
+        """The queue, to be changed, made when there is none unless not to `make` it. Raises StoreError."""
+        self._refuse_closed()
+        if self._read_only:
+            raise StoreError(f"the queue {self.name} was opened to be read only: open it without read_only and as_of")
+        if refusal := self._access.foreign():
+            raise StoreError(refusal)
+        if not make and not self.is_there():
+            self._access.check_missing(required=True)
+        with self._using() as queue:
+            yield queue
+
+    @contextmanager
+    def _using(self) -> Iterator[Queue]:
+        store = self._opened()
+        with advising(store):
+            yield self._queue(store)
+
+    def _opened(self) -> Store:
+        with self._lock:
+            self._refuse_closed()
+            if self._store is None:
+                self._store = self._access.open()
+                self._access.warn_of_move(self._store)
+                self._access.warn_of_durability(self._store)
+            return self._store
+
+    def _at(self, moment: Moment | int) -> Store:
+        """The queue as it was then."""
+        text = str(moment)
+        if isinstance(moment, datetime):
+            text = format_time(as_moment("as_of", moment, 0))
+        if missing := not self._access.is_there():
+            self._access.check_missing(required=False)
+        self._store = self._access.open(empty=missing)
+        try:
+            return past_of(self._store, text)
+        except BaseException:
+            self.close()
+            raise
+
+    def _queue(self, store: Store) -> Queue:
+        return Queue(store, self._actor or this_actor())
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreError(f"the queue {self.name} is closed: open it again")
+
+    def close(self) -> None:
+        """Give the store back."""
+        with self._lock:
+            self._closed = True
+            if self._store is not None:
+                self._store.close()
+            self._store = self._past = None
+
+
+def _access(db: str | None, clock: SystemClock) -> QueueAccess:
+    given = [name for name, value in {**os.environ, "QUEUECTL_DB": db or ""}.items() if value]
+    dotenv = read_dotenv(overruled=given, warn=_warn)
+    url, _ = database_url(db, os.environ, dotenv)
+    # a program may change its folder before the first call
+    url = url if is_postgres(url) else file_of(url)
+    return QueueAccess(url=url, clock=clock, environ=os.environ, dotenv=dotenv, warn=_warn)
+
+
+def _warn(message: str) -> None:
+    import logging
+
+    logging.getLogger("queuectl").warning(message)

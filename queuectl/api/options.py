@@ -1,0 +1,176 @@
+"""What a program may say about a new job, and how that becomes a job as written; durations and moments as text."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Required, TypeAlias, TypedDict
+
+import msgspec
+
+from queuectl.application.job_json import JobInput
+from queuectl.errors import UsageError
+from queuectl.units import format_duration, parse_duration, parse_time
+
+__all__ = [
+    "Command",
+    "Duration",
+    "JobOptions",
+    "JobSpec",
+    "Moment",
+    "as_input",
+    "as_inputs",
+    "as_moment",
+    "as_span",
+    "as_tags",
+    "as_texts",
+]
+
+Command: TypeAlias = str | Sequence[str]
+"""A shell command as one text, or a program and its arguments, which runs without a shell."""
+Duration: TypeAlias = timedelta | str | float
+"""A timedelta, a text such as `10s` or `1h30m`, or seconds."""
+Moment: TypeAlias = datetime | str
+"""An aware datetime, or a text such as `2026-11-24T03:20:00Z`, `22:30`, `tomorrow 9:00` or `+1h`."""
+
+
+class JobOptions(TypedDict, total=False):
+    """The options of a new job. One that is left out, or None, has the queue's setting or the default."""
+
+    id: str | None
+    queue: str | None
+    priority: int | None
+    retries: int | None
+    backoff_base: float | None
+    backoff_cap: Duration | None
+    jitter: bool | None
+    delay: Duration | None
+    at: Moment | None
+    timeout: Duration | None
+    cwd: str | os.PathLike[str] | None
+    env: Mapping[str, str] | None
+    secret_env: Sequence[str] | None
+    tags: Mapping[str, str] | None
+    unique: str | None
+
+
+class JobSpec(JobOptions, total=False):
+    """A job among many: its command and its own options."""
+
+    command: Required[Command]
+
+
+_OTHER_NAMES = {"retries": "max_retries"}
+
+
+def as_input(command: Command, options: JobOptions) -> JobInput:
+    """The job as written. Raises UsageError, naming the option."""
+    kind = "command" if isinstance(command, str) else "argv"
+    _refuse_unknown(options)
+    given = {_OTHER_NAMES.get(name, name): _plain(name, value) for name, value in options.items() if value is not None}
+    try:
+        return msgspec.convert({**given, kind: _words(command)}, JobInput)
+    except msgspec.ValidationError as error:
+        raise UsageError(_named(str(error))) from None
+
+
+def _named(message: str) -> str:
+    """The decoder's message, with the option's name first and as the caller wrote it."""
+    what, _, place = message.partition(" - at `$.")
+    name = place.rstrip("`")
+    called = {written: ours for ours, written in _OTHER_NAMES.items()}.get(name, name)
+    return f"{called}: {what[:1].lower()}{what[1:]}"
+
+
+def as_inputs(jobs: Iterable[Command | JobSpec], options: JobOptions) -> list[JobInput]:
+    """The jobs as written; `options` count where a job has none of its own. Raises UsageError, naming the job."""
+    if isinstance(jobs, str):
+        raise UsageError("enqueue_many takes several jobs: give a list of commands")
+    return [_numbered(order, job, options) for order, job in enumerate(jobs, 1)]
+
+
+def _numbered(order: int, job: Command | JobSpec, options: JobOptions) -> JobInput:
+    try:
+        return _among_many(job, options) if isinstance(job, Mapping) else as_input(job, options)
+    except UsageError as error:
+        raise UsageError(f"job {order}: {error}") from None
+
+
+def _among_many(job: Mapping[str, Any], options: JobOptions) -> JobInput:
+    if "command" not in job:
+        raise UsageError("it has no command")
+    own = {name: value for name, value in job.items() if name != "command"}
+    return as_input(job["command"], _over(options, own))
+
+
+def _over(options: JobOptions, own: dict[str, Any]) -> JobOptions:
+    """The job's own options over the common ones. Variables and tags are put together; a time replaces a time."""
+    common: dict[str, Any] = {**options}
+    if own.get("delay") is not None or own.get("at") is not None:
+        common["delay"] = common["at"] = None
+    for name in ("env", "tags"):
+        if common.get(name) and own.get(name):
+            own[name] = {**common[name], **own[name]}
+    merged: Any = {**common, **own}
+    found: JobOptions = merged
+    return found
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in JobOptions.__annotations__:
+            raise UsageError(f"a job has no option {name}: the options are {', '.join(JobOptions.__annotations__)}")
+
+
+def _words(command: Any) -> Any:
+    """The command as it is written in JSON."""
+    return list(command) if isinstance(command, Iterable) and not isinstance(command, str) else command
+
+
+def _plain(name: str, value: Any) -> Any:
+    """The value as it is written in JSON."""
+    if name == "at" and isinstance(value, datetime):
+        return _aware(name, value).isoformat()
+    if isinstance(value, timedelta):
+        return format_duration(value // timedelta(microseconds=1))
+    if isinstance(value, Mapping):
+        return dict(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def as_span(name: str, given: Duration) -> int:
+    """A duration in microseconds. Raises UsageError."""
+    text = _plain(name, given)
+    try:
+        return parse_duration(text if isinstance(text, str) else f"{text!r}")
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def as_moment(name: str, given: Moment, now: int) -> int:
+    """A moment in microseconds since the epoch; `now` likewise. Raises UsageError."""
+    try:
+        return parse_time(str(_plain("at", given)), now)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _aware(name: str, given: datetime) -> datetime:
+    if given.utcoffset() is None:
+        raise UsageError(f"{name}: {given} has no time zone: give an aware datetime, such as datetime.now(UTC)")
+    return given
+
+
+def as_texts(given: str | Iterable[str] | None) -> list[str]:
+    """One text or several; none for None."""
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def as_tags(given: str | Iterable[str] | Mapping[str, str] | None) -> dict[str, str]:
+    """Tags as a mapping, or written NAME=VALUE. Raises UsageError."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    texts = as_texts(given)
+    for text in texts:
+        if "=" not in text:
+            raise UsageError(f"tag {text}: write it as NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)

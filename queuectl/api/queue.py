@@ -1,0 +1,247 @@
+"""`open_queue`, and the queue that it gives: what a Python program does with jobs, in one call each."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+from queuectl.api.connection import QueueConnection
+from queuectl.api.options import (
+    Command,
+    Duration,
+    JobOptions,
+    JobSpec,
+    Moment,
+    as_input,
+    as_inputs,
+    as_moment,
+    as_span,
+    as_tags,
+    as_texts,
+)
+from queuectl.api.records import Event, Job, as_event, as_job, from_row
+from queuectl.application.job_fields import check_queue
+from queuectl.application.job_input import JobReader
+from queuectl.application.job_json import JobInput
+from queuectl.application.listing import job_filter, list_jobs
+from queuectl.application.overview import SHOWN_STATES
+from queuectl.application.own_job import own_job
+from queuectl.application.queue import NewJob, Queue
+from queuectl.application.wait import wait
+from queuectl.domain.job import Job as FoldedJob
+from queuectl.errors import NoSuchJobError, RefusedError, UsageError, command_line
+from queuectl.runtime import process_umask
+from queuectl.store.protocol import PAUSE_ALL
+
+__all__ = ["JobQueue", "open_queue"]
+
+
+def open_queue(
+    db: str | os.PathLike[str] | None = None,
+    *,
+    read_only: bool = False,
+    as_of: Moment | int | None = None,
+    actor: str | None = None,
+) -> "JobQueue":
+    """The queue at a path or URL; without one, the queue that `queuectl` would use here.
+
+    Nothing is opened before the first call, and a queue that is not there is made by the first change. Settings come
+    from the environment, `.env` and `queuectl config set`, as on the command line.
+    `as_of`: the queue as it was at a time or a position of the log; it can only be read. `actor`: the name in the log
+    of who makes the changes, instead of `user@host:pid`. Raises UsageError or StoreError.
+    """
+    return JobQueue(QueueConnection(db, read_only=read_only, as_of=as_of, actor=actor))
+
+
+class JobQueue:
+    """A queue of jobs. Threads may share one; a forked process opens its own.
+
+    Where a job goes, its id or a `Job` is taken. Every method raises StoreError when the queue cannot be used.
+    """
+
+    def __init__(self, connection: QueueConnection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<JobQueue {self._connection.name}>"
+
+    def close(self) -> None:
+        """Give the queue back. It cannot be used afterwards."""
+        self._connection.close()
+
+    # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, command: Command, **options: Unpack[JobOptions]) -> Job:
+        """Add a job: a shell command, or a list with a program and its arguments. It is on disk when this returns.
+
+        Options: `id`, `queue`, `priority`, `retries` (after the first attempt), `backoff_base`, `backoff_cap`,
+        `jitter`, `delay` or `at`, `timeout` ("none" for no limit), `cwd`, `env`, `secret_env` (names of variables of
+        the worker), `tags`, and `unique`: while a job with that key waits or runs, that job is returned and none added.
+        Raises UsageError, or RefusedError when another job has the id.
+        """
+        return self._add([as_input(command, options)])[0]
+
+    def enqueue_many(self, jobs: Iterable[Command | JobSpec], **options: Unpack[JobOptions]) -> list[Job]:
+        """Add all jobs or none, in one transaction. Each is a command, or a mapping with `command` and its options.
+
+        `options` count for every job that has none of its own. Raises UsageError and RefusedError.
+        """
+        return self._add(as_inputs(jobs, options))
+
+    def _add(self, inputs: Sequence[JobInput]) -> list[Job]:
+        # an error in a job is reported before a queue is made for it
+        first = None if self._connection.is_there() else self._read(inputs, None)
+        with self._connection.writing() as queue:
+            jobs = self._read(inputs, queue) if first is None else first
+            return [_existing(queue, receipt.id) for receipt in queue.enqueue(jobs)]
+
+    def _read(self, inputs: Sequence[JobInput], queue: Queue | None) -> list[NewJob]:
+        """The jobs, with the queue's settings for what was left out."""
+        connection = self._connection
+        reader = JobReader(connection.config(queue), connection.clock.now(), umask=process_umask())
+        jobs = [reader.from_input(each) for each in inputs]
+        for note in reader.notes:
+            connection.warn(note)
+        return jobs
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+    def job(self, job: str | Job) -> Job:
+        """The job as it is now. Raises NoSuchJobError, also for a purged job: `history` still knows that."""
+        with self._connection.reading() as queue:
+            row = queue.store.tables.job(_id(job))
+            if row is None:
+                raise NoSuchJobError(
+                    f"no such job: {_id(job)} (`{command_line('history', _id(job))}` if it was purged)"
+                )
+            return from_row(row)
+
+    def jobs(
+        self,
+        *,
+        state: str | Iterable[str] = (),
+        queue: str | Iterable[str] = (),
+        tag: str | Iterable[str] | Mapping[str, str] = (),
+        since: Moment | None = None,
+        sort: str = "-created",
+        limit: int = 0,
+    ) -> list[Job]:
+        """The jobs of these states, queues and tags (none: all), the newest first; at most `limit` (0: all).
+
+        `state` also takes `failed`. `tag` is a mapping, or texts such as `team=web`. `since`: enqueued then or later.
+        `sort` is a key of `queuectl list --sort`. Raises UsageError.
+        """
+        with self._connection.reading() as found:
+            moment = None if since is None else as_moment("since", since, found.store.log.now())
+            wanted = job_filter(as_texts(state), as_texts(queue), as_tags(tag), moment, sort)
+            return [from_row(row) for row in list_jobs(found, wanted, limit).rows]
+
+    def history(self, job: str | Job) -> list[Event]:
+        """Every event of the job, also of a purged one. Raises NoSuchJobError."""
+        with self._connection.reading() as queue:
+            events = [as_event(record) for record in queue.store.log.records(stream_id=_id(job))]
+            if not events:
+                raise _unknown(_id(job))
+            return events
+
+    def counts(self, queue: str | None = None) -> dict[str, int]:
+        """How many jobs there are in each state, in all queues or in one."""
+        counts: dict[str, int] = {state.value: 0 for state in SHOWN_STATES}
+        with self._connection.reading() as found:
+            for count in found.store.tables.counts():
+                if queue in (None, count.queue):
+                    counts[count.state.value] += count.jobs
+        return counts
+
+    # ── waiting ─────────────────────────────────────────────────────────────────────────────────────
+
+    def wait(self, job: str | Job, *, timeout: Duration | None = None) -> Job:
+        """Wait until the job has ended; the job as it ended, whatever its outcome: see `succeeded`, `exit_code`.
+
+        Raises WaitTimedOutError after `timeout`, NoSuchJobError, or RefusedError inside the job itself.
+        """
+        return self.wait_many([job], timeout=timeout)[0]
+
+    def wait_many(self, jobs: Iterable[str | Job], *, timeout: Duration | None = None) -> list[Job]:
+        """Wait until all the jobs have ended; in the order given. Raises as `wait` does."""
+        ids, clock = [_id(job) for job in jobs], self._connection.clock
+        until = None if timeout is None else clock.monotonic() + as_span("timeout", timeout)
+        with self._connection.reading() as queue:
+            if (own := own_job(queue, os.environ)) in ids:
+                raise RefusedError(f"job {own} would wait for itself: leave it out")
+            return [as_job(job) for job in wait(queue, ids, clock, until)]
+
+    # ── moving jobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def cancel(self, job: str | Job, *, reason: str = "") -> Job:
+        """Cancel a job: a pending one at once, a running one is stopped by its worker soon after.
+
+        Raises NoSuchJobError, or RefusedError when it has ended.
+        """
+        return self.cancel_many([job], reason=reason)[0]
+
+    def cancel_many(self, jobs: Iterable[str | Job], *, reason: str = "") -> list[Job]:
+        """Cancel all the jobs or none. Raises as `cancel` does."""
+        with self._connection.writing(make=False) as queue:
+            return _moved(queue.cancel(_ids(jobs), reason))
+
+    def retry(self, job: str | Job, *, reason: str = "") -> Job:
+        """Run an ended job again, also a cancelled or purged one: it is pending at once, with 0 attempts.
+
+        Raises NoSuchJobError, or RefusedError when it has not ended.
+        """
+        return self.retry_many([job], reason=reason)[0]
+
+    def retry_many(self, jobs: Iterable[str | Job], *, reason: str = "") -> list[Job]:
+        """Run all the jobs again or none. Raises as `retry` does."""
+        with self._connection.writing(make=False) as queue:
+            return _moved(queue.requeue(_ids(jobs), reason))
+
+    # ── pausing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def pause(self, queue: str | None = None) -> bool:
+        """Start no more jobs of this queue, or of any; running ones finish. False when it was paused already."""
+        with self._connection.writing() as found:
+            return found.pause(PAUSE_ALL if queue is None else check_queue(queue))
+
+    def resume(self, queue: str | None = None) -> bool:
+        """Undo `pause` with the same argument. False when it was not paused."""
+        with self._connection.writing(make=False) as found:
+            return found.resume(PAUSE_ALL if queue is None else check_queue(queue))
+
+
+def _id(job: str | Job) -> str:
+    found = job.id if isinstance(job, Job) else job
+    if not isinstance(found, str):
+        raise UsageError(f"a job is named by its id, not by {found!r}")
+    return found
+
+
+def _ids(jobs: Iterable[str | Job]) -> list[str]:
+    if isinstance(jobs, str):
+        raise UsageError("several jobs are wanted: give a list of ids")
+    return list(dict.fromkeys(map(_id, jobs)))
+
+
+def _existing(queue: Queue, job_id: str) -> Job:
+    """The job, a moment after it was added: someone may have purged it already."""
+    row = queue.store.tables.job(job_id)
+    if row is None:
+        raise _unknown(job_id)
+    return from_row(row)
+
+
+def _moved(jobs: Iterable[FoldedJob | None]) -> list[Job]:
+    return [as_job(job) for job in jobs if job is not None]
+
+
+def _unknown(job_id: str) -> NoSuchJobError:
+    return NoSuchJobError(f"no such job: {job_id} (`{command_line('list')}` shows those there are)")

@@ -1,0 +1,132 @@
+"""A job, and an event of its history, as a Python program sees them: plain values, aware times, timedeltas."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from queuectl.domain.events import RecordedEvent
+from queuectl.domain.job import Job as FoldedJob
+from queuectl.domain.machine import LIVE
+from queuectl.store.projections import JOBS, rows
+
+__all__ = ["Event", "Job", "JobState", "as_event", "as_job", "from_row"]
+
+JobState: TypeAlias = Literal["pending", "processing", "done", "dlq", "cancelled", "purged"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it was when it was read; read it again to see what has changed.
+
+    All times are aware, in UTC, and whole seconds except `due_at`. `number` is the position of the job's first event
+    in the log. `attempts` counts finished attempts since the last `retry`, `run` the claims so far. `due_at` is None
+    unless the job is pending. `started_at` and `worker` are set while it is processing, `finished_at` once it has
+    ended. `duration`, `exit_code`, `stdout`, `stderr` (the last 4 KiB of each) are those of its last attempt.
+    """
+
+    id: str
+    number: int
+    command: str
+    queue: str
+    priority: int
+    state: JobState
+    attempts: int
+    max_retries: int
+    run: int
+    created_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    timeout: timedelta | None
+    duration: timedelta | None
+    exit_code: int | None
+    error: str | None
+    stdout: str
+    stderr: str
+    tags: dict[str, str] = field(hash=False)
+    unique: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is done, dead (`dlq`) or cancelled. `retry` runs such a job again."""
+        return self.state not in LIVE
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its command ended with exit code 0."""
+        return self.state == "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of a job: `data` holds the fields of its type as in docs/events.md, durations in microseconds."""
+
+    position: int
+    version: int
+    type: str
+    at: datetime
+    actor: str
+    data: dict[str, Any] = field(hash=False)
+
+
+def as_job(job: FoldedJob) -> Job:
+    """The job that its events make. It must not be purged: a purged job has no row."""
+    return from_row(dict(zip(JOBS, rows(job)["jobs"], strict=True)))
+
+
+def from_row(row: dict[str, Any]) -> Job:
+    """The job that a row of `jobs` shows."""
+    return Job(
+        id=row["id"],
+        number=row["position"],
+        command=row["command"],
+        queue=row["queue"],
+        priority=row["priority"],
+        state=row["state"],
+        attempts=row["attempts"],
+        max_retries=row["max_retries"],
+        run=row["run"],
+        created_at=_EPOCH + timedelta(seconds=row["created_at"]),
+        updated_at=_EPOCH + timedelta(seconds=row["updated_at"]),
+        due_at=_moment(row["due_at"], 1),
+        started_at=_moment(row["locked_at"]),
+        finished_at=_moment(row["finished_at"]),
+        worker=row["locked_by"],
+        timeout=_span(row["timeout"]),
+        duration=_span(row["duration"]),
+        exit_code=row["exit_code"],
+        error=row["last_error"],
+        stdout=row["stdout"],
+        stderr=row["stderr"],
+        tags=msgspec.json.decode(row["tags"], type=dict[str, str]),
+        unique=row["unique_key"],
+    )
+
+
+def as_event(record: RecordedEvent) -> Event:
+    """An event of the log."""
+    data: dict[str, Any] = msgspec.to_builtins(record.event)
+    data.pop("type", None)
+    return Event(
+        position=record.position,
+        version=record.version,
+        type=record.type,
+        at=_EPOCH + timedelta(microseconds=record.recorded_at),
+        actor=record.actor,
+        data=data,
+    )
+
+
+def _moment(count: int | None, unit: int = 1_000_000) -> datetime | None:
+    """A moment given as microseconds since the epoch divided by `unit`."""
+    return None if count is None else _EPOCH + timedelta(microseconds=count * unit)
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
