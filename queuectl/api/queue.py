@@ -25,7 +25,7 @@ from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.listing import job_filter, list_jobs
 from queuectl.application.overview import SHOWN_STATES
-from queuectl.application.own_job import own_job
+from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import NewJob, Queue
 from queuectl.application.wait import wait
 from queuectl.domain.job import Job as FoldedJob
@@ -175,8 +175,9 @@ class JobQueue:
         ids, clock = [_id(job) for job in jobs], self._connection.clock
         until = None if timeout is None else clock.monotonic() + as_span("timeout", timeout)
         with self._connection.reading() as queue:
-            if (own := own_job(queue, os.environ)) in ids:
-                raise RefusedError(f"job {own} would wait for itself: leave it out")
+            for own in own_jobs(queue, os.environ):
+                if own in ids:
+                    raise RefusedError(f"job {own} would wait for itself: leave it out")
             return [as_job(job) for job in wait(queue, ids, clock, until)]
 
     # ── moving jobs ─────────────────────────────────────────────────────────────────────────────────

@@ -292,6 +292,13 @@ def test_a_wait_sees_what_its_own_program_changes(queue):
         assert waiting.result().state == "cancelled"
 
 
+def test_a_job_does_not_wait_for_itself(file_queue):
+    program = "import queuectl; queuectl.open_queue('queue.db').wait('own', timeout=20)"
+    file_queue.enqueue([sys.executable, "-c", program], id="own", retries=0)
+    cli("queue.db", "run", "--drain")
+    assert "RefusedError: job own would wait for itself" in file_queue.job("own").stderr
+
+
 def test_a_wait_ends_with_its_time(queue):
     job = queue.enqueue("true", delay="1h")
     assert job.id in refused(queuectl.WaitTimedOutError, lambda: queue.wait(job, timeout=0.05))
