@@ -1,4 +1,4 @@
-"""`audit`: the verdict over a queue, an export and an archive, with each of its exit codes."""
+"""`audit`: its verdict on a queue, an export and an archive, with each of its exit codes."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from tests.support.command_line import Queuectl, assert_error
 
 @pytest.fixture
 def worked(queuectl: Queuectl) -> Queuectl:
-    """A queue with a success, a retry, a burial and a cancellation."""
+    """A queue with a completed, a retried, a dead and a cancelled job."""
     queuectl.add("true")
     queuectl.add("--max-retries", "1", "--backoff-base", "0", "false")
     queuectl.ok("cancel", queuectl.add("true"))
@@ -26,7 +26,7 @@ def worked(queuectl: Queuectl) -> Queuectl:
 
 @pytest.fixture
 def broken(queuectl: Queuectl) -> Queuectl:
-    """A queue whose log is sound, and where a job was claimed before it was due."""
+    """A queue whose log is intact, but in which a job was claimed before it was due."""
     queuectl.env["QUEUECTL_DB"] = path = str(queuectl.folder / "broken.db")
     queuectl.add("true")
     with closing(open_store(path, SystemClock())) as store:
@@ -35,7 +35,7 @@ def broken(queuectl: Queuectl) -> Queuectl:
     return queuectl
 
 
-def test_a_queue_that_behaved(worked: Queuectl) -> None:
+def test_a_queue_that_followed_its_rules_is_ok(worked: Queuectl) -> None:
     verdict = worked.ok("audit")
     position, digest = worked.ok("head").split()
     assert f"head     {position} {digest}" in verdict.splitlines()
@@ -54,7 +54,7 @@ def test_the_queue_its_export_and_its_archive_have_one_verdict(worked: Queuectl)
     assert worked.ok("audit", str(segment)) == verdict
 
 
-def test_segments_one_after_another_are_one_log(worked: Queuectl) -> None:
+def test_consecutive_segments_are_audited_as_one_log(worked: Queuectl) -> None:
     header, *events = (worked.folder / "log.ndjson").read_bytes().splitlines(keepends=True)
     whole, cut = json.loads(header), json.loads(events[4])
     first = {name: value for name, value in whole.items() if not name.startswith("end")}
@@ -66,7 +66,7 @@ def test_segments_one_after_another_are_one_log(worked: Queuectl) -> None:
     assert_error(worked("audit", "-", stdin=b"".join(segments[6:])), 5, "from its beginning")
 
 
-def test_a_queue_that_did_not_behave(broken: Queuectl) -> None:
+def test_a_broken_rule_is_named_with_its_event(broken: Queuectl) -> None:
     done = broken("audit")
     assert done.code == 1
     assert re.search(r"^due: event 3 of early: claimed \d+ us before it was due$", done.out, re.MULTILINE)
@@ -75,7 +75,7 @@ def test_a_queue_that_did_not_behave(broken: Queuectl) -> None:
     assert broken("verify").code == 0, "the log itself is unaltered"
 
 
-def test_the_verdict_in_json(broken: Queuectl) -> None:
+def test_json_has_findings_rules_and_open_runs(broken: Queuectl) -> None:
     done = broken("audit", "--json")
     verdict = json.loads(done.out)
     assert done.code == 1
@@ -87,14 +87,14 @@ def test_the_verdict_in_json(broken: Queuectl) -> None:
     assert [(claim["stream_id"], claim["run"], claim["worker"]) for claim in verdict["open"]] == [("early", 1, "w1")]
 
 
-def test_a_part_of_the_log(broken: Queuectl) -> None:
+def test_from_and_until_limit_the_events(broken: Queuectl) -> None:
     assert "audited  2 events" in broken.ok("audit", "--until", "2")
     done = broken("audit", "--from", "3")
     assert (done.code, "audited  1 event, from position 3 on" in done.out) == (1, True)
 
 
 @pytest.mark.parametrize("source", [[], ["log.ndjson"]])
-def test_a_part_that_is_not_there_is_not_judged(worked: Queuectl, source: list[str]) -> None:
+def test_positions_after_the_end_are_refused(worked: Queuectl, source: list[str]) -> None:
     end = worked.position()
     for option in ("--from", "--until"):
         wrong = worked("audit", *source, option, str(end + 1))
@@ -103,7 +103,7 @@ def test_a_part_that_is_not_there_is_not_judged(worked: Queuectl, source: list[s
     assert_error(worked("audit", *source, "--from", "3", "--until", "2"), 2, "--from 3 is after --until 2")
 
 
-def test_a_damaged_or_cut_file_is_not_judged(worked: Queuectl) -> None:
+def test_a_damaged_or_truncated_file_is_refused(worked: Queuectl) -> None:
     lines = (worked.folder / "log.ndjson").read_bytes().splitlines(keepends=True)
     changed = [*lines[:2], lines[2].replace(b'"version":1', b'"version":2'), *lines[3:]]
     assert_error(worked("audit", "-", stdin=b"".join(changed)), 5, "damaged at line 3")

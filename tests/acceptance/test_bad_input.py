@@ -71,16 +71,16 @@ def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None
         (("list", "--limit", "many"), "(see `queuectl list --help`)"),
     ],
 )
-def test_a_slip_gets_a_hint(queuectl: Queuectl, arguments: tuple[str, ...], hint: str) -> None:
+def test_a_common_mistake_gets_a_hint(queuectl: Queuectl, arguments: tuple[str, ...], hint: str) -> None:
     assert_error(queuectl(*arguments), 2, hint)
 
 
-def test_only_a_misplaced_option_is_called_so(queuectl: Queuectl) -> None:
+def test_only_a_misplaced_option_is_called_misplaced(queuectl: Queuectl) -> None:
     for arguments in (("list", "--jsn"), ("--db",)):
         assert "go after its name" not in queuectl(*arguments).err
 
 
-def test_nor_does_it_make_a_queue(queuectl: Queuectl) -> None:
+def test_a_wrong_command_line_creates_no_queue(queuectl: Queuectl) -> None:
     for arguments, code in (
         (("enqueue", ""), 2),
         (("enqueue", "--priority", "99999999999999", "true"), 2),
@@ -105,7 +105,7 @@ def test_an_illegal_move_names_the_job_its_state_and_what_is_allowed(queuectl: Q
     assert_error(queuectl("cancel", "job"), 4, "job", "done", "retry", "purge")
 
 
-def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
+def test_a_dotenv_that_is_not_text_is_named(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_bytes(b"QUEUECTL_DB=\xff\xfe\n")
     assert_error(queuectl("enqueue", "true"), 2, ".env")
 
@@ -114,12 +114,12 @@ def test_a_dotenv_that_is_no_text_is_named(queuectl: Queuectl) -> None:
     ("arguments", "code"),
     [(["show", "a\nb"], 3), (["list", "--state", "a\nb"], 2), (["--db", "a\nb", "head"], 5)],
 )
-def test_an_error_is_one_line_whatever_was_written(queuectl: Queuectl, arguments: list[str], code: int) -> None:
+def test_an_error_is_one_line_for_any_input(queuectl: Queuectl, arguments: list[str], code: int) -> None:
     queuectl.add("true")
     assert_error(queuectl(*arguments), code, "a\\nb")
 
 
-def test_a_path_with_terminal_codes_is_printed_harmlessly(queuectl: Queuectl) -> None:
+def test_a_path_with_terminal_codes_is_escaped(queuectl: Queuectl) -> None:
     queuectl.ok("--db", "a\u202e", "enqueue", "true")
     (queuectl.folder / "a\u202e").write_bytes(b"")
     done = queuectl("--db", "a\u202e", "recover")
@@ -127,6 +127,6 @@ def test_a_path_with_terminal_codes_is_printed_harmlessly(queuectl: Queuectl) ->
 
 
 @pytest.mark.parametrize("arguments", [["show", b"\xff"], ["list", "--queue", b"\xff"], ["list", "--tag", b"\xff=1"]])
-def test_an_argument_that_is_not_utf_8(queuectl: Queuectl, arguments: list[str | bytes]) -> None:
+def test_an_argument_that_is_not_utf_8_is_refused(queuectl: Queuectl, arguments: list[str | bytes]) -> None:
     queuectl.add("true")
     assert_error(queuectl(*arguments), 2, "UTF-8")

@@ -1,4 +1,4 @@
-"""A `--db` that cannot be used: exit code 5, one line that names it, and the file as it was."""
+"""A `--db` that cannot be used: exit code 5, one line that names it, and an unchanged file."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ db.close()
 COMMANDS = (("enqueue", "true"), ("list",), ("run", "--drain"), ("config", "show"), ("pause",))
 
 
-def _refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
+def _assert_refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
     for command in COMMANDS:
         assert_error(queuectl("--db", str(db), *command), 5, str(db), *words)
 
@@ -32,47 +32,47 @@ def _refused(queuectl: Queuectl, db: Path | str, *words: str) -> None:
     [("rebuild",), ("resume",), ("resume", "mail"), ("config", "unset", "lease"), ("events", "-f"), ("verify",)],
     ids=" ".join,
 )
-def test_a_command_with_nothing_to_do_makes_no_queue(queuectl: Queuectl, command: tuple[str, ...]) -> None:
+def test_a_command_with_nothing_to_do_creates_no_queue(queuectl: Queuectl, command: tuple[str, ...]) -> None:
     assert_error(queuectl("--db", "dta/queue.db", *command), 5, f"there is no queue at {queuectl.folder}/dta/queue.db")
     assert list(queuectl.folder.iterdir()) == []
 
 
-def test_a_folder(queuectl: Queuectl) -> None:
-    _refused(queuectl, queuectl.folder, "folder")
+def test_a_folder_is_refused(queuectl: Queuectl) -> None:
+    _assert_refused(queuectl, queuectl.folder, "folder")
     assert_error(queuectl("--db", ".", "recover"), 5, f"{queuectl.folder} is a folder, not a queue's database")
     assert list(queuectl.folder.iterdir()) == []
 
 
-def test_a_file_that_is_no_database(queuectl: Queuectl) -> None:
+def test_a_file_that_is_not_a_database_is_refused(queuectl: Queuectl) -> None:
     file = queuectl.folder / "notes.txt"
     file.write_text("shopping\n" * 1000)
-    _refused(queuectl, file, "not a SQLite database")
+    _assert_refused(queuectl, file, "not a SQLite database")
     assert_error(queuectl("--db", str(file), "recover"), 5, str(file), "nothing to recover")
     assert file.read_text() == "shopping\n" * 1000
     assert list(queuectl.folder.iterdir()) == [file]
 
 
-def test_another_programs_database(queuectl: Queuectl) -> None:
+def test_another_programs_database_is_refused(queuectl: Queuectl) -> None:
     file = queuectl.folder / "other.db"
     subprocess.run([sys.executable, "-c", OTHER, str(file)], check=True, timeout=30)
     before = file.read_bytes()
-    _refused(queuectl, file, "another program")
+    _assert_refused(queuectl, file, "another program")
     assert_error(queuectl("--db", str(file), "recover"), 5, "another program")
     assert file.read_bytes() == before
     assert list(queuectl.folder.iterdir()) == [file]
 
 
-def test_a_queue_of_a_newer_format(queuectl: Queuectl) -> None:
+def test_a_queue_with_a_newer_format_is_refused(queuectl: Queuectl) -> None:
     queuectl.add("true")
     connection = apsw.Connection(str(queuectl.db))
     connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
     connection.close()
     before = queuectl.position()
-    _refused(queuectl, queuectl.db, "99", "upgrade")
+    _assert_refused(queuectl, queuectl.db, "99", "upgrade")
     assert queuectl.position() == before
 
 
-def test_a_queue_that_moved(queuectl: Queuectl) -> None:
+def test_a_queue_that_moved_is_read_only(queuectl: Queuectl) -> None:
     queuectl.add("true")
     connection = apsw.Connection(str(queuectl.db))
     connection.execute("UPDATE meta SET value = '/elsewhere/queue.db' WHERE key = 'moved_to'")
@@ -84,13 +84,13 @@ def test_a_queue_that_moved(queuectl: Queuectl) -> None:
     assert "moved to /elsewhere/queue.db" in done.err
 
 
-def test_one_with_two_names(queuectl: Queuectl) -> None:
-    """By turns through both, jobs that were acknowledged would be lost."""
+def test_a_database_with_a_second_hard_link_is_refused(queuectl: Queuectl) -> None:
+    """Processes that used different names would have different -wal files: acknowledged jobs would be lost."""
     queuectl.add("--id", "a", "true")
     other = queuectl.folder / "hard.db"
     os.link(queuectl.db, other)
     for name in (queuectl.db, other):
-        _refused(queuectl, name, "another name (a hard link)", f"find / -xdev -samefile {name}")
+        _assert_refused(queuectl, name, "another name (a hard link)", f"find / -xdev -samefile {name}")
     assert not list(queuectl.folder.glob("hard.db?*"))
     done = queuectl("doctor")
     assert (done.code, f"problem  queue: the queue {queuectl.db} has another name" in done.out) == (1, True)
@@ -99,7 +99,7 @@ def test_one_with_two_names(queuectl: Queuectl) -> None:
     assert queuectl.state("a") == "done"
 
 
-def test_recover_takes_the_path_from_a_file_with_two_names(queuectl: Queuectl) -> None:
+def test_recover_makes_a_database_without_the_second_link(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     os.link(queuectl.db, queuectl.folder / "hard.db")
     queuectl.ok("recover")
@@ -108,13 +108,13 @@ def test_recover_takes_the_path_from_a_file_with_two_names(queuectl: Queuectl) -
     assert queuectl.db.stat().st_nlink == 1
 
 
-def test_a_place_that_cannot_be(queuectl: Queuectl) -> None:
+def test_a_path_below_a_file_is_refused(queuectl: Queuectl) -> None:
     (queuectl.folder / "file").write_text("")
     for place in ("file/queue.db", "/proc/nowhere/queue.db", "/dev/null/queue.db"):
         assert_error(queuectl("--db", place, "enqueue", "true"), 5, place)
 
 
-def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
+def test_an_unknown_url_scheme_is_refused(queuectl: Queuectl) -> None:
     shapes = ("a path", "sqlite:///PATH", "postgresql://USER@HOST/DATABASE")
     for url in ("mysql://ann:secret@localhost/queue", "postgresl://localhost/queue", "POSTGRESQL://localhost/queue"):
         for command in (("enqueue", "true"), ("list",), ("doctor",), ("migrate", "--yes", "--to", "there.db")):
@@ -131,20 +131,20 @@ def test_a_store_that_this_version_does_not_know(queuectl: Queuectl) -> None:
         ("sqlite:/tmp/x.db", "write sqlite:///PATH (for a file of that name: ./sqlite:…)"),
     ],
 )
-def test_a_url_that_lacks_a_slash_is_no_file(queuectl: Queuectl, place: str, shape: str) -> None:
+def test_a_url_without_slashes_is_not_taken_for_a_file(queuectl: Queuectl, place: str, shape: str) -> None:
     assert_error(queuectl("--db", place, "enqueue", "true"), 2, shape)
     assert list(queuectl.folder.iterdir()) == []
     queuectl.ok("--db", f"./{place}", "enqueue", "true")
     assert (queuectl.folder / place).exists()
 
 
-def test_a_colon_makes_no_url(queuectl: Queuectl) -> None:
+def test_a_path_with_a_colon_is_a_path(queuectl: Queuectl) -> None:
     queuectl.ok("--db", "at 10:30.db", "enqueue", "true")
     queuectl.ok("--db", "a:b.db", "enqueue", "true")
     assert {each.name for each in queuectl.folder.glob("*.db")} == {"at 10:30.db", "a:b.db"}
 
 
-def test_one_that_is_locked_for_too_long(queuectl: Queuectl) -> None:
+def test_a_change_fails_when_the_lock_is_held_too_long(queuectl: Queuectl) -> None:
     queuectl.add("--id", "job", "true")
     before = queuectl.position()
     holder = apsw.Connection(str(queuectl.db))
@@ -165,8 +165,8 @@ READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift &&
 
 
 @pytest.mark.parametrize("wal", ["with", "without"])
-def test_one_on_a_read_only_disk(queuectl: Queuectl, namespace: list[str], wal: str) -> None:
-    """`wal`: whether a -wal and -shm file are beside the database."""
+def test_a_queue_on_a_read_only_disk_can_be_read(queuectl: Queuectl, namespace: list[str], wal: str) -> None:
+    """`wal`: whether the database has a -wal and a -shm file."""
     queuectl.add("--id", "job", "true")
     before = queuectl.position()
     if wal == "without":
@@ -189,7 +189,7 @@ def test_one_on_a_read_only_disk(queuectl: Queuectl, namespace: list[str], wal: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind root; the read-only mount covers it")
-def test_one_in_a_folder_that_is_not_ours_to_write(queuectl: Queuectl) -> None:
+def test_a_folder_without_write_permission_is_named(queuectl: Queuectl) -> None:
     queuectl.db.parent.mkdir(mode=0o500)
     assert_error(queuectl("enqueue", "true"), 5, str(queuectl.db))
 
@@ -204,7 +204,7 @@ while [ $i -lt 400 ]; do
     i=$((i + 1))
     # Batches, so that the disk is full soon.
     n=0; while [ $n -lt 20 ]; do n=$((n + 1)); echo '{"id": "'$i-$n'", "command": "true"}'; done > batch
-    "$queuectl" --db "$db" enqueue --file batch >> acknowledged 2> complaint; code=$?
+    "$queuectl" --db "$db" enqueue --file batch >> acknowledged 2> error; code=$?
     [ $code -eq 0 ] || break
 done
 echo $code > code
@@ -219,7 +219,7 @@ cp "$db" "$db-wal" "$3"
 
 class _Full(NamedTuple):
     acknowledged: set[str]
-    complaint: str
+    error: str
     code: int
 
 
@@ -236,16 +236,16 @@ def _fill(queuectl: Queuectl, namespace: list[str]) -> _Full:
     assert done.code == 0, done
     return _Full(
         set((folder / "acknowledged").read_text().split()),
-        (folder / "complaint").read_text(),
+        (folder / "error").read_text(),
         int((folder / "code").read_text()),
     )
 
 
-def test_on_a_full_disk_nothing_that_was_acknowledged_is_lost(queuectl: Queuectl, namespace: list[str]) -> None:
+def test_no_acknowledged_job_is_lost_on_a_full_disk(queuectl: Queuectl, namespace: list[str]) -> None:
     full = _fill(queuectl, namespace)
     assert full.code == 5
-    assert len(full.complaint.splitlines()) == 1
-    assert "full" in full.complaint
+    assert len(full.error.splitlines()) == 1
+    assert "full" in full.error
     copy = queuectl.folder / "copy" / "queue.db"
     check_log(copy)
     kept = {row[0] for row in query(copy, "SELECT id FROM jobs WHERE state = 'done'")}

@@ -1,4 +1,4 @@
-"""Shell completion for bash, zsh and fish: what the shell asks, and the script that makes it ask."""
+"""Shell completion for bash, zsh and fish: the script for each, and the answers to the shell's requests."""
 
 import subprocess
 from pathlib import Path
@@ -10,8 +10,8 @@ from tests.support.command_line import PROGRAM, Queuectl
 COMMANDS = {"enqueue", "run", "status", "list", "show", "history", "logs", "wait", "cancel", "retry", "purge", "dlq"}
 
 
-def _ask(queuectl: Queuectl, shell: str, line: str) -> str:
-    """A shell's completions for a command line that ends where the cursor is."""
+def _completions(queuectl: Queuectl, shell: str, line: str) -> str:
+    """The completions for a command line whose end is at the cursor."""
     env = {"_QUEUECTL_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
     env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     env |= {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
@@ -19,31 +19,31 @@ def _ask(queuectl: Queuectl, shell: str, line: str) -> str:
 
 
 def test_bash_completes_commands(queuectl: Queuectl) -> None:
-    assert set(_ask(queuectl, "bash", "queuectl ").split()) >= COMMANDS
-    assert _ask(queuectl, "bash", "queuectl enq").split() == ["enqueue"]
-    assert _ask(queuectl, "bash", "queuectl dlq ").split() == ["list", "show", "retry", "purge"]
-    assert set(_ask(queuectl, "bash", "queuectl config ").split()) == {"show", "get", "set", "unset"}
+    assert set(_completions(queuectl, "bash", "queuectl ").split()) >= COMMANDS
+    assert _completions(queuectl, "bash", "queuectl enq").split() == ["enqueue"]
+    assert _completions(queuectl, "bash", "queuectl dlq ").split() == ["list", "show", "retry", "purge"]
+    assert set(_completions(queuectl, "bash", "queuectl config ").split()) == {"show", "get", "set", "unset"}
 
 
 def test_bash_completes_options(queuectl: Queuectl) -> None:
     assert {"--id", "--queue", "--max-retries", "--unique"} <= set(
-        _ask(queuectl, "bash", "queuectl enqueue --").split()
+        _completions(queuectl, "bash", "queuectl enqueue --").split()
     )
-    assert _ask(queuectl, "bash", "queuectl run --conc").split() == ["--concurrency"]
-    assert _ask(queuectl, "bash", "queuectl dlq purge --y").split() == ["--yes"]
+    assert _completions(queuectl, "bash", "queuectl run --conc").split() == ["--concurrency"]
+    assert _completions(queuectl, "bash", "queuectl dlq purge --y").split() == ["--yes"]
 
 
 def test_zsh_and_fish_complete_with_descriptions(queuectl: Queuectl) -> None:
-    zsh = _ask(queuectl, "zsh", "queuectl ")
+    zsh = _completions(queuectl, "zsh", "queuectl ")
     assert zsh.startswith("_arguments ")
     assert all(f'"{command}":"' in zsh for command in COMMANDS)
-    fish = _ask(queuectl, "fish", "queuectl ").splitlines()
+    fish = _completions(queuectl, "fish", "queuectl ").splitlines()
     assert {line.split("\t")[0] for line in fish} >= COMMANDS
     assert all(line.split("\t")[1] for line in fish)
 
 
-def test_completing_makes_no_queue(queuectl: Queuectl) -> None:
-    _ask(queuectl, "bash", "queuectl show ")
+def test_completion_creates_no_queue(queuectl: Queuectl) -> None:
+    _completions(queuectl, "bash", "queuectl show ")
     assert list(queuectl.folder.iterdir()) == []
 
 
@@ -68,7 +68,7 @@ def test_each_shell_gets_its_script(queuectl: Queuectl, shell: str, word: str) -
     assert f"complete_{shell}" in done.stdout
 
 
-def test_bash_completes_with_the_script(queuectl: Queuectl) -> None:
+def test_the_script_makes_bash_complete(queuectl: Queuectl) -> None:
     if not Path("/bin/bash").exists():
         pytest.skip("there is no /bin/bash here")
     script = queuectl.ok(env={"_QUEUECTL_COMPLETE": "source_bash"})

@@ -1,4 +1,4 @@
-"""Retries with their waits, and what happens when they are used up: `dlq list|show|retry|purge`."""
+"""Retries with their waits, and the dead-letter queue: `dlq list|show|retry|purge`."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -9,12 +9,12 @@ import pytest
 from tests.support.command_line import Queuectl, assert_error, lines
 
 
-def _dead(queuectl: Queuectl, *names: str) -> None:
+def _add_dead_jobs(queuectl: Queuectl, *names: str) -> None:
     queuectl.add_all(*({"id": name, "command": f"echo {name} broke >&2; exit 3", "max_retries": 0} for name in names))
     queuectl.drain()
 
 
-def test_a_failed_attempt_waits_base_to_the_attempts(queuectl: Queuectl) -> None:
+def test_the_wait_is_the_base_to_the_power_of_attempts(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--backoff-base", "60", "--max-retries", "2", "false")
     queuectl("run", "--once")
     queuectl("run", "--once")
@@ -26,7 +26,7 @@ def test_a_failed_attempt_waits_base_to_the_attempts(queuectl: Queuectl) -> None
     assert datetime.fromisoformat(job["due_at"]) == waits_until
 
 
-def test_waits_grow_up_to_the_cap_and_are_kept(queuectl: Queuectl) -> None:
+def test_waits_grow_up_to_the_cap_and_are_recorded(queuectl: Queuectl) -> None:
     env = {"QUEUECTL_BACKOFF_CAP": "500ms"}
     job_id = queuectl.add("--backoff-base", "0.4", "--max-retries", "3", "exit 5", env=env)
     capped = queuectl.add("--backoff-base", "7", "--max-retries", "1", "exit 5", env=env)
@@ -56,7 +56,7 @@ def test_jitter_is_recorded_when_on_and_off_by_default(queuectl: Queuectl) -> No
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_so_many_retries_may_follow_the_first_attempt(queuectl: Queuectl, retries: int) -> None:
+def test_max_retries_counts_attempts_after_the_first(queuectl: Queuectl, retries: int) -> None:
     job_id = queuectl.add("--max-retries", str(retries), "--backoff-base", "0", "echo x >> ran; false")
     queuectl.drain()
     assert len(lines(queuectl.folder / "ran")) == retries + 1
@@ -73,7 +73,7 @@ def test_a_later_attempt_may_succeed(queuectl: Queuectl) -> None:
 
 
 def test_list_has_the_columns_of_dlq(queuectl: Queuectl) -> None:
-    _dead(queuectl, "a", "b")
+    _add_dead_jobs(queuectl, "a", "b")
     rows = queuectl.json("dlq", "list")
     assert [list(row) for row in rows] == [
         ["id", "command", "attempts", "last_error", "moved_at", "original_created_at"]
@@ -86,7 +86,7 @@ def test_list_has_the_columns_of_dlq(queuectl: Queuectl) -> None:
 
 
 def test_show_is_for_dead_letters_only(queuectl: Queuectl) -> None:
-    _dead(queuectl, "dead")
+    _add_dead_jobs(queuectl, "dead")
     queuectl.add("--id", "live", "true")
     assert queuectl.json("dlq", "show", "dead")["stderr"] == "dead broke\n"
     assert "dead broke" in queuectl.ok("dlq", "show", "de")
@@ -94,23 +94,23 @@ def test_show_is_for_dead_letters_only(queuectl: Queuectl) -> None:
     assert_error(queuectl("dlq", "show", "none"), 3, "none")
 
 
-def test_retry_of_some_is_all_or_none(queuectl: Queuectl) -> None:
-    _dead(queuectl, "a", "b")
+def test_retry_of_several_jobs_is_all_or_none(queuectl: Queuectl) -> None:
+    _add_dead_jobs(queuectl, "a", "b")
     queuectl.add("--id", "live", "true")
     before = queuectl.position()
     assert_error(queuectl("dlq", "retry", "a", "live"), 4, "live")
     assert_error(queuectl("dlq", "retry", "a", "none"), 3, "none")
     assert queuectl.position() == before
-    done = queuectl("dlq", "retry", "a", "--reason", "the disk is mended")
+    done = queuectl("dlq", "retry", "a", "--reason", "the disk is repaired")
     assert (done.code, done.out) == (0, "")
     job = queuectl.show("a")
     assert (job["state"], job["attempts"], job["run"]) == ("pending", 0, 1)
     assert [row["id"] for row in queuectl.json("dlq", "list")] == ["b"]
-    assert "the disk is mended" in queuectl.ok("history", "a")
+    assert "the disk is repaired" in queuectl.ok("history", "a")
 
 
-def test_retry_of_all(queuectl: Queuectl) -> None:
-    _dead(queuectl, "a", "b", "c")
+def test_retry_of_all_requeues_every_dead_job(queuectl: Queuectl) -> None:
+    _add_dead_jobs(queuectl, "a", "b", "c")
     assert queuectl("dlq", "retry", "--all").code == 0
     assert queuectl.json("dlq", "list") == []
     assert queuectl.json("status")["states"]["pending"] == 3
@@ -118,7 +118,7 @@ def test_retry_of_all(queuectl: Queuectl) -> None:
     assert len(queuectl.json("dlq", "list")) == 3
 
 
-def test_retry_of_all_leaves_what_cannot_be_and_says_why(queuectl: Queuectl) -> None:
+def test_retry_of_all_names_jobs_that_it_cannot_retry(queuectl: Queuectl) -> None:
     for job_id in ("a", "b", "c"):
         queuectl.add("--id", job_id, "--max-retries", "0", *(["--unique", "k"] if job_id < "c" else []), "false")
         queuectl.drain()
@@ -136,8 +136,8 @@ def test_retry_of_all_leaves_what_cannot_be_and_says_why(queuectl: Queuectl) -> 
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
-def test_a_bulk_move_has_to_be_meant(queuectl: Queuectl, verb: str) -> None:
-    _dead(queuectl, "a")
+def test_a_bulk_move_needs_all(queuectl: Queuectl, verb: str) -> None:
+    _add_dead_jobs(queuectl, "a")
     before = queuectl.position()
     assert_error(queuectl("dlq", verb), 2, "--all")
     assert_error(queuectl("dlq", verb, "a", "--all"), 2, "--all")
@@ -145,8 +145,8 @@ def test_a_bulk_move_has_to_be_meant(queuectl: Queuectl, verb: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["a", "--all"])
-def test_purge_asks_and_without_anyone_to_ask_refuses(queuectl: Queuectl, which: str) -> None:
-    _dead(queuectl, "a", "b")
+def test_purge_asks_or_refuses_without_a_terminal(queuectl: Queuectl, which: str) -> None:
+    _add_dead_jobs(queuectl, "a", "b")
     before = queuectl.position()
     assert_error(queuectl("dlq", "purge", which), 2, "--yes")
     assert queuectl.position() == before
@@ -155,7 +155,7 @@ def test_purge_asks_and_without_anyone_to_ask_refuses(queuectl: Queuectl, which:
     assert queuectl.types("a")[-1] == "purged"
 
 
-def test_an_empty_dlq_is_said_so(queuectl: Queuectl) -> None:
+def test_an_empty_dlq_is_reported(queuectl: Queuectl) -> None:
     queuectl.add("true")
     assert queuectl("dlq", "list").err == "no dead jobs\n"
     for arguments in ((), ("--yes",)):

@@ -1,4 +1,4 @@
-"""Every command once, on a queue that has been used: it succeeds, and it says what it is for."""
+"""Every command once, on a queue that has been used: it succeeds and prints what it is for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,21 +59,21 @@ WHOLE = (
 
 @pytest.fixture
 def used(queuectl: Queuectl) -> Queuectl:
-    """A job that is done, and a dead one."""
+    """A queue with a done and a dead job."""
     queuectl.add("--id", "good", "echo hello")
     queuectl.add("--id", "bad", "--max-retries", "0", "exit 3")
     queuectl.drain()
     return queuectl
 
 
-def test_every_command_that_reads_answers(used: Queuectl) -> None:
+def test_every_reading_command_prints_its_answer(used: Queuectl) -> None:
     before = used.position()
     for command, word in SHOWN:
         assert word in used.ok(*command.split()), command
     assert used.position() == before
 
 
-def test_every_command_that_changes_records_an_event(used: Queuectl) -> None:
+def test_every_changing_command_records_an_event(used: Queuectl) -> None:
     for command, event in CHANGES:
         before = used.position()
         used.ok(*command.split())
@@ -85,7 +85,7 @@ def _types_after(queuectl: Queuectl, position: int) -> Iterator[str]:
         yield name
 
 
-def test_every_command_about_a_whole_log_keeps_it(used: Queuectl) -> None:
+def test_every_command_on_a_whole_log_leaves_it_unchanged(used: Queuectl) -> None:
     head = used.ok("head")
     for command, files in WHOLE:
         used.ok(*command.split())
@@ -93,7 +93,7 @@ def test_every_command_about_a_whole_log_keeps_it(used: Queuectl) -> None:
         assert used.ok("head") == head, command
 
 
-def test_recover_brings_back_a_deleted_database(used: Queuectl) -> None:
+def test_recover_restores_a_deleted_database(used: Queuectl) -> None:
     head = used.ok("head")
     for path in used.db.parent.glob("queue.db*"):
         if path.is_file():
@@ -102,6 +102,6 @@ def test_recover_brings_back_a_deleted_database(used: Queuectl) -> None:
     assert used.ok("head") == head
 
 
-def test_no_command_is_left_out() -> None:
+def test_every_command_is_tested_here() -> None:
     tried = {"recover"} | {word for command, _ in (*SHOWN, *CHANGES, *WHOLE) for word in command.split()}
     assert set(COMMANDS) <= tried

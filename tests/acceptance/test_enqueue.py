@@ -1,4 +1,4 @@
-"""`enqueue`: one job from flags, from JSON and from arguments; what is printed and what is promised."""
+"""`enqueue`: one job from flags, JSON or arguments; its output and the stored job."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_ids_sort_by_the_time_of_enqueueing(queuectl: Queuectl) -> None:
     assert ids == sorted(ids)
 
 
-def test_every_flag_is_kept(queuectl: Queuectl) -> None:
+def test_every_flag_is_stored(queuectl: Queuectl) -> None:
     flags = "--id a.b-c_1 --queue mail --priority 5 --max-retries 0 --backoff-base 1.5 --delay 1h30m --timeout 5m"
     flags += " --cwd sub --env A=1 --env B=x=y --secret-env TOKEN --tag team=red --tag kind= --unique key"
     assert queuectl.add(*flags.split(), "echo hi") == "a.b-c_1"
@@ -58,19 +58,19 @@ def test_every_flag_is_kept(queuectl: Queuectl) -> None:
     assert event["data"]["delay"] == 5_400_000_000
 
 
-def test_at_names_the_moment(queuectl: Queuectl) -> None:
+def test_at_sets_the_due_time(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--at", "2090-01-02T03:04:05+01:00", "true")
     assert queuectl.show(job_id)["next_run_at"] == "2090-01-02T02:04:05Z"
 
 
-def test_a_time_from_now_on_said_again_is_the_same_job(queuectl: Queuectl) -> None:
+def test_a_relative_time_repeated_is_the_same_job(queuectl: Queuectl) -> None:
     assert [queuectl.add("--id", "same", "--at", "+1h", "true") for _ in range(2)] == ["same", "same"]
     (promised,) = queuectl.events("enqueued")
     assert (promised["delay"], promised.get("at")) == (3600 * 1_000_000, None)
 
 
 @pytest.mark.parametrize("job", [("--at", "00:00", "true"), ('{"command": "true", "at": "00:00"}',)])
-def test_a_clock_time_that_has_passed_today_is_tomorrows(queuectl: Queuectl, job: tuple[str, ...]) -> None:
+def test_a_clock_time_that_has_passed_means_tomorrow(queuectl: Queuectl, job: tuple[str, ...]) -> None:
     before = datetime.now(UTC)
     due = datetime.fromisoformat(queuectl.show(queuectl.add(*job))["due_at"])
     assert before <= due <= before + timedelta(days=2)
@@ -99,7 +99,7 @@ def test_flags_are_the_defaults_of_a_job_in_json(queuectl: Queuectl) -> None:
     assert (job["queue"], job["priority"], job["tags"]) == ("q", 4, {"a": "1"})
 
 
-def test_json_takes_an_argv_and_a_moment(queuectl: Queuectl) -> None:
+def test_json_takes_an_argv_and_a_time(queuectl: Queuectl) -> None:
     job_id = queuectl.add('{"argv": ["printf", "%s", "a b"], "at": "2090-01-01T00:00:00Z"}')
     job = queuectl.show(job_id)
     assert (job["argv"], job["next_run_at"]) == (["printf", "%s", "a b"], "2090-01-01T00:00:00Z")
@@ -220,13 +220,13 @@ def test_an_id_is_never_given_to_another_job(queuectl: Queuectl, after: str) -> 
     assert queuectl.position() == before
 
 
-def test_an_id_that_is_none_is_refused(queuectl: Queuectl) -> None:
+def test_an_invalid_id_is_refused(queuectl: Queuectl) -> None:
     for job_id in ("", "a b", "-a", ".a", "$settings", "a/b", "ä", "a" * 129):
         assert_error(queuectl("enqueue", f"--id={job_id}", "true"), 2, "id")
     assert queuectl.position() == 0
 
 
-def test_a_unique_key_answers_with_its_holder(queuectl: Queuectl) -> None:
+def test_a_taken_unique_key_prints_the_holders_id(queuectl: Queuectl) -> None:
     holder = queuectl.add("--unique", "k", "echo one")
     before = queuectl.position()
     done = queuectl("enqueue", "--unique", "k", "--queue", "other", "echo two")

@@ -1,4 +1,4 @@
-"""`enqueue --file`: a job a line, all or nothing, and the number of the line that is wrong."""
+"""`enqueue --file`: one job a line, all or none, and the number of the line that is wrong."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_a_dash_is_stdin(queuectl: Queuectl) -> None:
 
 
 @pytest.mark.parametrize("line", ["echo one", '{"command": "echo one"}'])
-def test_the_mark_that_editors_put_before_a_text_is_not_part_of_it(queuectl: Queuectl, line: str) -> None:
+def test_a_byte_order_mark_is_skipped(queuectl: Queuectl, line: str) -> None:
     job_id = queuectl.ok("enqueue", "--file", "-", stdin=f"\ufeff{line}\n")
     assert queuectl.show(job_id)["command"] == "echo one"
 
@@ -55,7 +55,7 @@ WRONG_LINES = [
 ]
 
 
-def test_one_bad_line_and_nothing_is_written(queuectl: Queuectl) -> None:
+def test_one_bad_line_means_nothing_is_written(queuectl: Queuectl) -> None:
     queuectl.add("--id", "taken", "true")
     before = queuectl.position()
     for line, code, word in WRONG_LINES:
@@ -64,7 +64,7 @@ def test_one_bad_line_and_nothing_is_written(queuectl: Queuectl) -> None:
     assert queuectl.position() == before
 
 
-def test_a_job_is_no_longer_than_the_log_takes(queuectl: Queuectl) -> None:
+def test_a_job_larger_than_the_log_allows_is_refused(queuectl: Queuectl) -> None:
     tag = "\\u0001" * 60_000
     text = "".join(f'{{"command": "true", "tags": {{"{name}": "{tag}"}}}}\n' for name in "ab")
     assert len(queuectl.ok("enqueue", "--file", "-", stdin=text).splitlines()) == 2
@@ -80,7 +80,7 @@ def test_a_key_that_two_lines_share_is_one_job(queuectl: Queuectl) -> None:
     assert len(queuectl.json("list")) == 1
 
 
-def test_a_batch_is_repeatable_by_its_ids(queuectl: Queuectl) -> None:
+def test_a_batch_with_ids_can_be_repeated(queuectl: Queuectl) -> None:
     text = "".join(f'{{"id": "job-{i}", "command": "true"}}\n' for i in range(10))
     ids = queuectl.ok("enqueue", "--file", "-", stdin=text)
     before = queuectl.position()
@@ -97,7 +97,7 @@ def test_an_id_for_a_whole_file_is_refused(queuectl: Queuectl) -> None:
     assert_error(queuectl("enqueue", "--file", "-", "--id", "a", stdin="true\n"), 2, "--id")
 
 
-def test_the_longest_command_that_the_system_takes_is_taken(queuectl: Queuectl) -> None:
+def test_the_systems_longest_command_is_accepted(queuectl: Queuectl) -> None:
     text = "true #" + "x" * (131_071 - 6)
     (job_id,) = queuectl.ok("enqueue", "--file", "-", stdin=text + "\n").splitlines()
     queuectl.drain()

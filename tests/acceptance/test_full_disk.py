@@ -1,4 +1,4 @@
-"""Command lines on a file system with little room: each is done or says why not, and all is well when there is room."""
+"""Commands on a small file system: each succeeds or reports why not, and all succeed once there is room."""
 
 import subprocess
 
@@ -18,7 +18,9 @@ mount -o remount,size=10m "$2" || exit 99
 
 
 @pytest.mark.parametrize("kilobytes", [16, 64, 200, 300])
-def test_an_acknowledged_change_is_done(queuectl: Queuectl, namespace: list[str], kilobytes: int) -> None:
+def test_an_acknowledged_change_is_kept_on_a_small_disk(
+    queuectl: Queuectl, namespace: list[str], kilobytes: int
+) -> None:
     place = queuectl.folder / "small"
     place.mkdir()
     command = [*namespace, "sh", "-c", SCRIPT, "sh", str(kilobytes), str(place), PROGRAM]

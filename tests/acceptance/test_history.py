@@ -1,4 +1,4 @@
-"""`history`: the whole life of a job, as a story and as JSON, also when everything else of it is gone."""
+"""`history`: all events of a job, as text and as JSON, also after a purge."""
 
 import os
 import pwd
@@ -10,12 +10,12 @@ KEYS = ["position", "stream_id", "version", "type", "schema", "recorded_at", "ac
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
 
-def _lived(queuectl: Queuectl) -> str:
-    """A job that failed twice, was brought back, succeeded, and was purged."""
+def _add_purged_job(queuectl: Queuectl) -> str:
+    """A job that failed twice, was retried from the dlq, succeeded, and was purged."""
     line = 'echo "attempt $QUEUECTL_RUN broke" >&2; [ $QUEUECTL_RUN -gt 2 ] || exit 7'
     job_id = queuectl.add("--backoff-base", "0.5", "--max-retries", "1", line)
     queuectl.drain("--name", "the-worker")
-    queuectl.ok("dlq", "retry", job_id, "--reason", "mended")
+    queuectl.ok("dlq", "retry", job_id, "--reason", "repaired")
     queuectl.drain("--name", "the-worker")
     queuectl.ok("purge", job_id, "--reason", "tidying")
     return job_id
@@ -31,11 +31,11 @@ MOVES = [
 ]
 
 
-def test_it_reads_like_a_story(queuectl: Queuectl) -> None:
-    job_id = _lived(queuectl)
+def test_history_names_every_event_in_order(queuectl: Queuectl) -> None:
+    job_id = _add_purged_job(queuectl)
     story = queuectl.ok("history", job_id)
     me = f"by {pwd.getpwuid(os.getuid()).pw_name}@{os.uname().nodename}:"
-    told = [
+    expected = [
         f"job {job_id}",
         "enqueued",
         "at most 1 retry",
@@ -50,7 +50,7 @@ def test_it_reads_like_a_story(queuectl: Queuectl) -> None:
         "attempt 2 of 2 (run 2) failed",
         "dead-letter queue",
         "requeued",
-        "reason: mended",
+        "reason: repaired",
         me,
         "claimed for run 3",
         "exited with code 0",
@@ -58,15 +58,15 @@ def test_it_reads_like_a_story(queuectl: Queuectl) -> None:
         "reason: tidying",
     ]
     places = [0]
-    for word in told:
+    for word in expected:
         places.append(story.find(word, places[-1]))
-        assert places[-1] >= 0, f"{word!r} is not told after {told[: len(places) - 2]}:\n{story}"
+        assert places[-1] >= 0, f"{word!r} does not follow {expected[: len(places) - 2]}:\n{story}"
     for event in queuectl.json("history", job_id):
         assert f"#{event['position']} " in story
 
 
-def test_its_json_is_the_log(queuectl: Queuectl) -> None:
-    job_id = _lived(queuectl)
+def test_history_json_has_the_events_of_the_log(queuectl: Queuectl) -> None:
+    job_id = _add_purged_job(queuectl)
     events = queuectl.json("history", job_id)
     assert [list(event) for event in events] == [KEYS] * len(MOVES)
     assert [event["type"] for event in events] == MOVES
@@ -82,8 +82,8 @@ def test_its_json_is_the_log(queuectl: Queuectl) -> None:
     assert {"worker", "host", "boot_id", "pid", "pid_namespace", "pid_started_at", "lease"} <= set(claim)
 
 
-def test_after_a_purge_only_history_is_left_and_retry_brings_it_back(queuectl: Queuectl) -> None:
-    job_id = _lived(queuectl)
+def test_a_purged_job_has_a_history_and_can_be_retried(queuectl: Queuectl) -> None:
+    job_id = _add_purged_job(queuectl)
     assert_error(queuectl("show", job_id), 3, "history")
     assert queuectl.json("list") == []
     assert queuectl.types(job_id[:30]) == MOVES

@@ -1,4 +1,4 @@
-"""Job lists in the manner in which people publish them: each is taken as it is meant, or refused with its line."""
+"""Job lists in formats that people use: each is read as intended, or refused with the number of its line."""
 
 import json
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ class Refused(NamedTuple):
 Commands = list[str]
 
 
-def _notes(err: str) -> list[str]:
-    """The lines on stderr, without the one that names a new queue."""
+def _hints(err: str) -> list[str]:
+    """The lines on stderr, except the one that names a new queue."""
     return [line for line in err.splitlines() if not line.startswith("made a new queue")]
 
 
@@ -83,23 +83,23 @@ LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_is_taken_as_it_is_meant(queuectl: Queuectl, name: str) -> None:
+def test_a_job_list_is_read_as_intended(queuectl: Queuectl, name: str) -> None:
     text, meant = LISTS[name]
     done = queuectl("enqueue", "--file", "-", stdin=text)
     if isinstance(meant, Refused):
         assert_error(done, 2, f"line {meant.line}", *meant.words)
         assert queuectl.position() == 0
     else:
-        assert (done.code, _notes(done.err)) == (0, [])
+        assert (done.code, _hints(done.err)) == (0, [])
         rows = queuectl.json("list", "--limit", "0", "--sort", "created")
         assert sorted(row["command"] for row in rows) == sorted(meant)
 
 
-def test_a_line_that_only_changes_its_own_shell_is_named(queuectl: Queuectl) -> None:
+def test_a_line_that_only_affects_its_shell_is_named(queuectl: Queuectl) -> None:
     done = queuectl("enqueue", "--file", "-", stdin="cd /srv/app\nmake all\ncd /tmp && pwd\n")
     assert done.code == 0
     said = "queuectl: line 1: cd /srv/app has no effect on other lines: each job has its own shell"
-    assert _notes(done.err) == [said]
+    assert _hints(done.err) == [said]
 
 
 def test_the_incomplete_line_is_found_among_many(queuectl: Queuectl) -> None:
@@ -113,7 +113,7 @@ def test_the_incomplete_line_is_found_among_many(queuectl: Queuectl) -> None:
 # ── jobs that were printed ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_list_that_we_print_is_taken_again_and_changes_nothing(queuectl: Queuectl) -> None:
+def test_a_printed_list_can_be_enqueued_again_unchanged(queuectl: Queuectl) -> None:
     ids = {queuectl.add("--tag", "a=1", "--unique", f"k{i}", f"echo {i}") for i in range(3)}
     queuectl.drain()
     before = queuectl.position()
@@ -124,7 +124,7 @@ def test_the_list_that_we_print_is_taken_again_and_changes_nothing(queuectl: Que
     assert queuectl.position() == before
 
 
-def test_the_list_of_one_queue_is_taken_by_another(queuectl: Queuectl) -> None:
+def test_the_list_of_one_queue_can_be_added_to_another(queuectl: Queuectl) -> None:
     first = queuectl.add("--max-retries", "0", "--backoff-base", "1.5", "exit 3")
     second = queuectl.add("--env", "A=1", "--timeout", "5m", "--", "printf", "%s", "a b")
     queuectl.drain()
@@ -137,7 +137,7 @@ def test_the_list_of_one_queue_is_taken_by_another(queuectl: Queuectl) -> None:
     assert (there["state"], there["attempts"]) == ("pending", 0)
 
 
-def test_a_printed_job_that_differs_from_ours_says_so(queuectl: Queuectl) -> None:
+def test_a_printed_job_that_differs_is_reported(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "--env", "A=1", "true")
     text = queuectl.ok("list", "--json")
     before = queuectl.position()
@@ -158,15 +158,15 @@ WELL_KNOWN: dict[str, Any] = {
 }
 
 
-def test_the_job_of_seven_fields_is_taken(queuectl: Queuectl) -> None:
+def test_a_job_with_only_seven_fields_is_accepted(queuectl: Queuectl) -> None:
     done = queuectl("enqueue", json.dumps(WELL_KNOWN))
     assert (done.code, done.out) == (0, "unique-job-id\n")
     said = "queuectl: ignored, because only queuectl sets it: state, attempts, created_at, updated_at"
-    assert _notes(done.err) == [said]
+    assert _hints(done.err) == [said]
     assert (queuectl.show("unique-job-id")["max_retries"], queuectl.state("unique-job-id")) == (2, "pending")
 
 
-def test_run_at_is_at(queuectl: Queuectl) -> None:
+def test_run_at_is_another_name_for_at(queuectl: Queuectl) -> None:
     job_id = queuectl.add('{"command": "true", "run_at": "2090-01-01T00:00:00Z", "state": "pending"}')
     assert queuectl.show(job_id)["next_run_at"] == "2090-01-01T00:00:00Z"
     assert_error(queuectl("enqueue", '{"command": "true", "at": "03:00", "run_at": "03:00"}'), 2, "run_at", "at")
@@ -192,13 +192,13 @@ BROKEN = [
 ]
 
 
-def test_broken_json_is_no_command(queuectl: Queuectl) -> None:
+def test_broken_json_is_not_taken_for_a_command(queuectl: Queuectl) -> None:
     for text in BROKEN:
         assert_error(queuectl("enqueue", text), 2, "not a", "JSON", "quotes")
     assert queuectl.position() == 0
 
 
-def test_an_array_and_the_name_of_a_file_are_no_commands(queuectl: Queuectl) -> None:
+def test_an_array_or_a_file_name_is_not_a_command(queuectl: Queuectl) -> None:
     for text in ("[]", '[{"command": "true"}]', '["true"]', "@job.json", "@"):
         assert_error(queuectl("enqueue", text), 2, "--file")
     assert queuectl.position() == 0
@@ -216,5 +216,5 @@ def test_an_id_that_cannot_be_printed_is_in_the_error(queuectl: Queuectl) -> Non
     full = queuectl.start_program("sh", "-c", 'exec "$@" > /dev/full', "sh", PROGRAM, "enqueue", "--id", "a", "true")
     ended = full.ended()
     assert (ended.code, ended.out) == (1, "")
-    assert _notes(ended.err) == ["queuectl: added job a, but cannot write to stdout: No space left on device"]
+    assert _hints(ended.err) == ["queuectl: added job a, but cannot write to stdout: No space left on device"]
     assert queuectl.state("a") == "pending"

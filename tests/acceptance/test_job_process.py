@@ -1,4 +1,4 @@
-"""What a job's process gets from its worker: environment, stdin, session, descriptors, signals, umask, folder."""
+"""The process of a job: environment, stdin, session, descriptors, signals, umask, folder, output."""
 
 import json
 import os
@@ -23,15 +23,15 @@ print(json.dumps({"env": dict(os.environ), "opened": opened, "mask": mask, "cwd"
 """
 
 
-def _look(queuectl: Queuectl, *flags: str, **options: Any) -> dict[str, Any]:
+def _run_and_inspect(queuectl: Queuectl, *flags: str, **options: Any) -> dict[str, Any]:
     job_id = queuectl.add(*flags, "--", sys.executable, "-c", LOOK)
     queuectl.drain("--name", "the-worker", **options)
     seen: dict[str, Any] = json.loads(queuectl.ok("logs", job_id))
     return {**seen, "id": job_id}
 
 
-def test_it_knows_who_it_is(queuectl: Queuectl) -> None:
-    seen = _look(queuectl)
+def test_a_job_gets_its_own_variables(queuectl: Queuectl) -> None:
+    seen = _run_and_inspect(queuectl)
     env = {name: value for name, value in seen["env"].items() if name.startswith("QUEUECTL_")}
     del env["QUEUECTL_RUN_TOKEN"]
     env.pop("QUEUECTL_HOME", None)  # a server's queue has a place on this machine besides
@@ -54,30 +54,30 @@ def test_runs_keep_counting_when_attempts_are_reset(queuectl: Queuectl) -> None:
 
 
 def test_stdin_is_empty_and_output_is_appended(queuectl: Queuectl) -> None:
-    seen = _look(queuectl)
+    seen = _run_and_inspect(queuectl)
     assert seen["opened"]["0"] == "/dev/null"
     assert seen["appending"] == [True, True]
     assert {seen["opened"][fd].startswith(f"{queuectl.output}/") for fd in ("1", "2")} == {True}
     assert seen["opened"]["1"] != seen["opened"]["2"]
 
 
-def test_it_is_a_session_of_its_own_with_its_callers_umask(queuectl: Queuectl) -> None:
+def test_a_job_has_its_own_session_and_its_callers_umask(queuectl: Queuectl) -> None:
     before = os.umask(0o027)
     try:
-        seen = _look(queuectl)
+        seen = _run_and_inspect(queuectl)
     finally:
         os.umask(before)
     assert seen["session"] == seen["group"] == seen["pid"]
     assert seen["mask"] == 0o027
 
 
-def test_it_has_no_descriptor_but_its_lock(queuectl: Queuectl) -> None:
-    seen = _look(queuectl)
+def test_a_job_inherits_only_the_descriptor_of_its_lock(queuectl: Queuectl) -> None:
+    seen = _run_and_inspect(queuectl)
     assert set(seen["opened"]) == {"0", "1", "2", "250"}
     assert seen["opened"]["250"].startswith(f"{queuectl.output}/")
 
 
-def test_it_inherits_nothing_that_its_worker_was_left_with(queuectl: Queuectl) -> None:
+def test_a_job_does_not_inherit_the_workers_descriptors(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--", sys.executable, "-c", LOOK)
     reader, writer = os.pipe()
     try:
@@ -88,7 +88,7 @@ def test_it_inherits_nothing_that_its_worker_was_left_with(queuectl: Queuectl) -
     assert set(json.loads(queuectl.ok("logs", job_id))["opened"]) == {"0", "1", "2", "250"}
 
 
-def test_its_signals_are_the_defaults(queuectl: Queuectl) -> None:
+def test_a_jobs_signals_have_the_default_action(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--", "cat", "/proc/self/status")
     # The worker itself is started with SIGPIPE ignored, and Python ignores it in any case.
     assert queuectl.start("run", "--drain", restore_signals=False).ended().code == 0
@@ -98,7 +98,7 @@ def test_its_signals_are_the_defaults(queuectl: Queuectl) -> None:
         assert not [number for number in signal.valid_signals() if int(status[name], 16) >> number - 1 & 1], name
 
 
-def test_it_runs_where_it_was_enqueued(queuectl: Queuectl) -> None:
+def test_a_job_runs_in_the_folder_where_it_was_enqueued(queuectl: Queuectl) -> None:
     place = queuectl.folder / "a place"
     place.mkdir()
     here = queuectl.add("pwd", env={"QUEUECTL_DB": queuectl.place}, cwd=place)
@@ -107,8 +107,8 @@ def test_it_runs_where_it_was_enqueued(queuectl: Queuectl) -> None:
     assert [queuectl.show(job)["stdout"] for job in (here, there)] == [f"{place}\n"] * 2
 
 
-def test_its_environment_is_the_workers_and_its_own(queuectl: Queuectl) -> None:
-    seen = _look(queuectl, "--env", "OWN=a b", "--env", "BOTH=job", env={"WORKERS": "1", "BOTH": "worker"})
+def test_a_jobs_environment_is_the_workers_plus_its_own(queuectl: Queuectl) -> None:
+    seen = _run_and_inspect(queuectl, "--env", "OWN=a b", "--env", "BOTH=job", env={"WORKERS": "1", "BOTH": "worker"})
     assert (seen["env"]["OWN"], seen["env"]["WORKERS"], seen["env"]["BOTH"]) == ("a b", "1", "job")
 
 
@@ -125,7 +125,7 @@ def test_a_job_enqueues_into_its_own_queue_wherever_it_runs(queuectl: Queuectl) 
     assert '"other"' in queuectl.ok("--db", other, "list", "--json")
 
 
-def test_a_secret_is_passed_and_never_written(queuectl: Queuectl) -> None:
+def test_a_secret_is_passed_and_not_stored(queuectl: Queuectl) -> None:
     secret = "correct-horse-battery-staple"
     line = '[ "$TOKEN" = "$OTHER-battery-staple" ] && sleep 0.1'
     job_id = queuectl.add("--secret-env", "TOKEN", line, env={"TOKEN": secret})
@@ -176,7 +176,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(queuectl: Queu
     assert not alive(int((queuectl.folder / "pid").read_text()))
 
 
-def test_causes_differ(queuectl: Queuectl) -> None:
+def test_each_kind_of_end_has_its_own_cause(queuectl: Queuectl) -> None:
     commands = {"code": "exit 3", "signal": "kill -KILL $$", "unknown": "no-such-command-here"}
     queuectl.add_all(*({"id": name, "command": line, "max_retries": 0} for name, line in commands.items()))
     queuectl.drain()
@@ -235,8 +235,8 @@ def test_a_system_without_a_shell_fails_the_attempt(queuectl: Queuectl, namespac
     assert "/bin/sh" in job["last_error"]
 
 
-def test_a_worker_stays_in_the_folder_that_it_was_started_in(queuectl: Queuectl) -> None:
-    """So relative paths in .env and libpq's settings go on meaning the same, and the jobs' folders can be unmounted."""
+def test_a_worker_stays_in_the_folder_it_was_started_in(queuectl: Queuectl) -> None:
+    """So relative paths in .env and libpq's settings keep their meaning, and the jobs' folders can be unmounted."""
     for name in ("one", "gone"):
         (queuectl.folder / name).mkdir()
         queuectl.add("--cwd", name, "--max-retries", "0", "until [ -e ../go ]; do sleep 0.05; done")
@@ -261,7 +261,7 @@ def test_a_worker_whose_folder_vanished_continues(queuectl: Queuectl) -> None:
 # ── what it prints ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_tail_is_in_the_row_and_the_whole_in_a_private_file(queuectl: Queuectl) -> None:
+def test_the_row_has_the_tail_and_a_private_file_the_rest(queuectl: Queuectl) -> None:
     job_id = queuectl.add("seq 3000; seq 5 >&2")
     queuectl.drain()
     job = queuectl.show(job_id)
@@ -272,13 +272,13 @@ def test_the_tail_is_in_the_row_and_the_whole_in_a_private_file(queuectl: Queuec
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_bytes_that_are_no_text_are_replaced(queuectl: Queuectl) -> None:
+def test_bytes_that_are_not_text_are_replaced(queuectl: Queuectl) -> None:
     job_id = queuectl.add(r"printf 'a\000b\377c'")
     queuectl.drain()
     assert queuectl.show(job_id)["stdout"] == "a\ufffdb\ufffdc"
 
 
-def test_everything_of_a_queue_is_private(queuectl: Queuectl) -> None:
+def test_all_files_of_a_queue_are_private(queuectl: Queuectl) -> None:
     queuectl.add("seq 3000")
     queuectl.drain()
     folder = queuectl.output.parent
@@ -286,7 +286,7 @@ def test_everything_of_a_queue_is_private(queuectl: Queuectl) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_bad_pair_or_name_is_refused(queuectl: Queuectl) -> None:
+def test_an_invalid_variable_is_refused(queuectl: Queuectl) -> None:
     bad = {"--env": ("A", "=1", "A B=1", "1A=1"), "--secret-env": ("A=1", "", "A B"), "--tag": ("t", "=1")}
     for flag, value in [(flag, value) for flag, values in bad.items() for value in values]:
         assert_error(queuectl("enqueue", flag, value, "true"), 2, flag.lstrip("-").replace("-", "_"))
@@ -302,7 +302,7 @@ def test_leftover_processes_do_not_write_to_the_next_output(queuectl: Queuectl) 
     assert queuectl.show(second)["stdout"] == "from the second\n"
 
 
-def test_output_is_held_to_its_limit_and_the_job_runs_on(queuectl: Queuectl) -> None:
+def test_output_over_its_limit_is_cut_and_the_job_continues(queuectl: Queuectl) -> None:
     job_id = queuectl.add("seq 100000; sleep 2; seq 100001 200000; touch end")
     queuectl.drain(env={"QUEUECTL_MAX_OUTPUT": "64KiB"})
     assert (queuectl.folder / "end").exists()

@@ -1,4 +1,4 @@
-"""`logs`: what a job printed, by run and stream, clean or raw, afterwards or while it runs."""
+"""`logs`: the output of a job, by run and stream, cleaned or raw, while it runs or later."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from tests.support.command_line import PROGRAM, Queuectl, assert_error, eventual
 COLOURFUL = r"printf '\033[31mred\033[0m \033]0;title\007plain\r\nb\010s \302\2331m\n'"
 
 
-def test_streams_stay_apart(queuectl: Queuectl) -> None:
+def test_stdout_and_stderr_are_separate(queuectl: Queuectl) -> None:
     job_id = queuectl.add("echo out; echo err >&2")
     queuectl.drain()
     assert queuectl("logs", job_id) == (0, "out\n", "err\n")
     assert queuectl("logs", job_id, "--stderr") == (0, "err\n", "")
 
 
-def test_long_output_comes_whole(queuectl: Queuectl) -> None:
+def test_long_output_is_complete(queuectl: Queuectl) -> None:
     job_id = queuectl.add("seq 20000; seq 20001 30000 >&2")
     queuectl.drain()
     done = queuectl("logs", job_id)
@@ -29,7 +29,7 @@ def test_long_output_comes_whole(queuectl: Queuectl) -> None:
 
 
 @pytest.mark.parametrize("size", ["short", "long"])
-def test_each_run_has_its_own(queuectl: Queuectl, size: str) -> None:
+def test_each_run_has_its_own_output(queuectl: Queuectl, size: str) -> None:
     more = "; seq 2000" if size == "long" else ""
     job_id = queuectl.add("--max-retries", "2", "--backoff-base", "0", f"echo run $QUEUECTL_RUN{more}; exit 1")
     queuectl.drain()
@@ -41,7 +41,7 @@ def test_each_run_has_its_own(queuectl: Queuectl, size: str) -> None:
 
 
 def on_terminal(queuectl: Queuectl, *arguments: str) -> str:
-    """What a command that ends shows on a terminal, without its last newline."""
+    """The output of a command on a terminal, without its last newline."""
     ours, theirs = os.openpty()
     process = Popen([PROGRAM, *arguments], cwd=queuectl.folder, env=queuectl.env, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -102,7 +102,7 @@ def test_a_job_that_has_not_run_has_printed_nothing(queuectl: Queuectl) -> None:
     assert_error(queuectl("logs", "none"), 3, "none")
 
 
-def test_output_is_there_while_it_runs(queuectl: Queuectl) -> None:
+def test_output_is_available_while_the_job_runs(queuectl: Queuectl) -> None:
     job_id = queuectl.add("echo early; until [ -e go ]; do sleep 0.05; done; echo late")
     queuectl.start("run", "--once")
     eventually(lambda: queuectl("logs", job_id).out == "early\n", "the first line is to be read")
@@ -133,13 +133,13 @@ def test_following_continues_with_the_next_run(queuectl: Queuectl) -> None:
     assert follower.ended() == (0, "run 1\nrun 2\n", "")
 
 
-def test_following_what_has_ended_prints_it_and_ends(queuectl: Queuectl) -> None:
+def test_following_an_ended_job_prints_its_output_and_ends(queuectl: Queuectl) -> None:
     job_id = queuectl.add("echo one")
     queuectl.drain()
     assert queuectl("logs", "-f", job_id) == (0, "one\n", "")
 
 
-def test_a_purged_job_keeps_its_tail_only(queuectl: Queuectl) -> None:
+def test_a_purged_job_keeps_only_the_tail(queuectl: Queuectl) -> None:
     job_id = queuectl.add("seq 3000")
     queuectl.drain()
     assert (queuectl.output / job_id).exists()
@@ -148,7 +148,7 @@ def test_a_purged_job_keeps_its_tail_only(queuectl: Queuectl) -> None:
     assert queuectl.ok("logs", job_id).endswith("\n2999\n3000")
 
 
-def test_a_reader_that_goes_away_is_no_error(queuectl: Queuectl) -> None:
+def test_a_closed_pipe_is_not_an_error(queuectl: Queuectl) -> None:
     job_id = queuectl.add("seq 100000")
     queuectl.drain()
     started = queuectl.start_program("sh", "-c", '"$0" logs "$1" | head -n 1', PROGRAM, job_id)

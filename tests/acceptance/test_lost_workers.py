@@ -46,7 +46,7 @@ def test_the_job_of_a_killed_worker_is_freed_and_run_again(queuectl: Queuectl, s
     assert "worker first was lost" in queuectl.ok("history", job_id)
 
 
-def test_a_drain_frees_what_was_lost_before_it_came(queuectl: Queuectl) -> None:
+def test_a_drain_frees_jobs_that_were_lost_before(queuectl: Queuectl) -> None:
     job_id = queuectl.add(FIRST_HANGS % "")
     worker = queuectl.start("run")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -104,7 +104,7 @@ def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None
 
 
 def test_a_suspended_worker_loses_its_job_and_changes_nothing(queuectl: Queuectl) -> None:
-    """Here, where it can be reached, it is killed; elsewhere its late result would be rejected."""
+    """On this host the worker is killed; on another host its late result would be rejected."""
     job_id = queuectl.add(FIRST_HANGS % "")
     frozen = queuectl.start("run", "--lease", "3s", "--name", "frozen")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -139,7 +139,7 @@ def test_a_stopping_worker_finishes_what_runs(queuectl: Queuectl, number: signal
     assert queuectl.json("status")["workers"] == []
 
 
-def test_a_second_signal_ends_the_job_and_gives_it_back(queuectl: Queuectl) -> None:
+def test_a_second_signal_ends_the_job_and_releases_it(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", FIRST_HANGS % "")
     worker = queuectl.start("run")
     eventually((queuectl.folder / "started").exists, "the job runs")

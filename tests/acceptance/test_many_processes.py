@@ -1,4 +1,4 @@
-"""Many processes at one queue: every job is done exactly once, and the log stays whole."""
+"""Many processes on one queue: every job is done exactly once, and the log has no gap."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,8 @@ from tests.support.command_line import Queuectl, eventually
 ENQUEUERS, JOBS = 8, 25
 
 
-def test_jobs_of_many_enqueuers_are_done_once_each_by_many_workers(queuectl: Queuectl) -> None:
-    """The queue is not there yet either: all of them make it at the same time."""
+def test_many_workers_do_each_job_of_many_enqueuers_once(queuectl: Queuectl) -> None:
+    """The queue does not exist at first: all processes create it at the same time."""
     (queuectl.folder / "ran").mkdir()
     workers = [queuectl.start("run", "--concurrency", "2", "--log-level", "error") for _ in range(3)]
 
@@ -45,14 +45,14 @@ def test_one_id_enqueued_by_many_at_once_is_one_job(queuectl: Queuectl) -> None:
     assert len(queuectl.events("enqueued")) == 2
 
 
-def test_a_unique_key_wanted_by_many_at_once_has_one_holder(queuectl: Queuectl) -> None:
+def test_a_unique_key_requested_by_many_has_one_holder(queuectl: Queuectl) -> None:
     with ThreadPoolExecutor(ENQUEUERS) as pool:
         ids = set(pool.map(lambda i: queuectl.add("--unique", "key", f"echo {i}"), range(ENQUEUERS)))
     assert len(ids) == 1
     assert len(queuectl.events("enqueued")) == 1
 
 
-def test_one_job_wanted_by_many_workers_runs_once(queuectl: Queuectl) -> None:
+def test_one_job_claimed_by_many_workers_runs_once(queuectl: Queuectl) -> None:
     workers = [queuectl.start("run", "--log-level", "error") for _ in range(4)]
     eventually(lambda: len(queuectl.json("status")["workers"]) == 4, "the workers are up")
     for number in range(5):

@@ -1,18 +1,18 @@
-"""`migrate`: the queue at another place, and the old one closed."""
+"""`migrate`: the queue continues in another store, and the old one becomes read-only."""
 
 from tests.support.command_line import Queuectl, assert_error, check_log, eventually
 
 
-def test_the_queue_continues_at_the_other_place(queuectl: Queuectl) -> None:
+def test_the_queue_continues_in_the_new_store(queuectl: Queuectl) -> None:
     done, waits = queuectl.add("echo hi"), queuectl.add("--delay", "1h", "echo later")
     queuectl.ok("pause", "mail")
     queuectl("run", "--once")
     head, jobs = queuectl.ok("head"), queuectl.json("list")
     there = str(queuectl.folder / "there" / "queue.db")
-    told = queuectl("migrate", "--yes", "--to", there)
-    assert told.code == 0
-    assert there in told.err
-    assert head in told.err
+    migrated = queuectl("migrate", "--yes", "--to", there)
+    assert migrated.code == 0
+    assert there in migrated.err
+    assert head in migrated.err
     assert queuectl.ok("--db", there, "head") == head
     assert queuectl.json("--db", there, "list") == jobs
     check_log(queuectl.folder / "there" / "queue.db")
@@ -21,7 +21,7 @@ def test_the_queue_continues_at_the_other_place(queuectl: Queuectl) -> None:
     assert queuectl.ok("--db", there, "verify").startswith("clean")
 
 
-def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> None:
+def test_the_old_store_can_be_read_and_names_the_new_one(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     there = str(queuectl.folder / "there.db")
     queuectl.ok("migrate", "--yes", "--to", there)
@@ -41,13 +41,13 @@ def test_the_old_place_can_be_read_and_says_where_to_go(queuectl: Queuectl) -> N
 
 def test_advice_is_quoted_for_the_shell(queuectl: Queuectl) -> None:
     queuectl.add("true")
-    told = queuectl("migrate", "--yes", "--to", "from now & on.db")
+    done = queuectl("migrate", "--yes", "--to", "from now & on.db")
     there = f"'{queuectl.folder / 'from now & on.db'}'"
-    assert f"export QUEUECTL_DB={there}\n" in told.err
+    assert f"export QUEUECTL_DB={there}\n" in done.err
     assert_error(queuectl("enqueue", "true"), 5, f"use --db {there}")
 
 
-def test_a_refused_migration_changes_neither_place(queuectl: Queuectl) -> None:
+def test_a_refused_migration_changes_neither_store(queuectl: Queuectl) -> None:
     assert_error(queuectl("migrate", "--yes", "--to", "there.db"), 5, "no queue")
     queuectl.add("true")
     assert_error(queuectl("migrate"), 2, "--to")

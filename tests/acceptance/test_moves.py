@@ -1,4 +1,4 @@
-"""What people ask of jobs and queues: `cancel`, `retry`, `purge`, `pause`, `resume`."""
+"""Commands that change jobs and queues: `cancel`, `retry`, `purge`, `pause`, `resume`."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def test_a_cancelled_job_that_ignores_sigterm_is_killed(queuectl: Queuectl) -> N
     assert not alive(int((queuectl.folder / "pid").read_text()))
 
 
-def test_cancel_twice_is_one_request(queuectl: Queuectl) -> None:
+def test_cancelling_twice_records_one_request(queuectl: Queuectl) -> None:
     job_id = queuectl.add("trap '' TERM; touch started; until [ -e go ]; do sleep 0.05; done; exit 1")
     worker = queuectl.start("run", "--once", "--grace", "20s")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -60,7 +60,7 @@ def test_cancel_twice_is_one_request(queuectl: Queuectl) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "purge"])
-def test_several_jobs_all_or_none(queuectl: Queuectl, verb: str) -> None:
+def test_a_move_of_several_jobs_is_all_or_none(queuectl: Queuectl, verb: str) -> None:
     queuectl.add("--id", "ended", "true")
     queuectl.drain()
     queuectl.add("--id", "pending", "true")
@@ -89,13 +89,13 @@ def test_retry_runs_every_kind_of_finished_job_again(queuectl: Queuectl) -> None
 # ── cancel, many at once ────────────────────────────────────────────────────────────────────────────────
 
 
-def _live(queuectl: Queuectl) -> set[str]:
+def _unfinished(queuectl: Queuectl) -> set[str]:
     return {row["id"] for row in queuectl.json("list", "--state", "pending", "--state", "processing")}
 
 
 @pytest.fixture
 def crowd(queuectl: Queuectl) -> Queuectl:
-    """Jobs that wait, also after a failure, in two queues and with two tags; and one that has ended."""
+    """Pending jobs in two queues and with two tags, one of them after a failure, and one ended job."""
     queuectl.add_all(
         {"id": "failed", "command": "false", "backoff_base": 900},
         {"id": "ended", "command": "true", "queue": "mail", "tags": {"team": "red"}},
@@ -111,7 +111,7 @@ def crowd(queuectl: Queuectl) -> Queuectl:
 
 
 @pytest.mark.parametrize(
-    ("flags", "off"),
+    ("flags", "selected"),
     [
         ("--queue mail", "mail-red mail-blue"),
         ("--tag team=red", "mail-red red"),
@@ -125,8 +125,8 @@ def crowd(queuectl: Queuectl) -> Queuectl:
         ("--queue none --queue mail", "mail-red mail-blue"),
     ],
 )
-def test_cancel_takes_what_was_named(crowd: Queuectl, flags: str, off: str) -> None:
-    before, gone = _live(crowd), set(off.split())
+def test_cancel_takes_the_jobs_that_its_filters_select(crowd: Queuectl, flags: str, selected: str) -> None:
+    before, gone = _unfinished(crowd), set(selected.split())
     position = crowd.position()
     if gone:
         number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
@@ -135,7 +135,7 @@ def test_cancel_takes_what_was_named(crowd: Queuectl, flags: str, off: str) -> N
         assert crowd("cancel", *flags.split()) == (0, "", "nothing to cancel\n")
     assert crowd.position() == position
     assert crowd("cancel", *flags.split(), "--yes", "--reason", "not today").code == 0
-    assert before - _live(crowd) == gone
+    assert before - _unfinished(crowd) == gone
     assert [event["reason"] for event in crowd.events("cancelled")] == ["not today"] * len(gone)
 
 
@@ -158,7 +158,7 @@ def test_a_job_that_ended_meanwhile_does_not_stop_the_others(crowd: Queuectl) ->
     assert [crowd.state(each) for each in ("mail-red", "ended", "red")] == ["cancelled", "done", "cancelled"]
 
 
-def test_more_than_a_batch_is_cancelled(queuectl: Queuectl) -> None:
+def test_more_jobs_than_one_batch_are_cancelled(queuectl: Queuectl) -> None:
     queuectl.ok("enqueue", "--file", "-", stdin="true\n" * 1001)
     assert "cancelled 1001 jobs" in queuectl("cancel", "--state", "pending", "--yes").err
     assert queuectl.json("status")["states"] == {
@@ -170,7 +170,7 @@ def test_more_than_a_batch_is_cancelled(queuectl: Queuectl) -> None:
     "arguments",
     [(), ("red", "--state", "pending"), ("--state", "done"), ("--tag", "team"), ("--queue", "")],
 )
-def test_a_cancel_that_makes_no_sense_is_refused(crowd: Queuectl, arguments: tuple[str, ...]) -> None:
+def test_a_cancel_without_a_clear_selection_is_refused(crowd: Queuectl, arguments: tuple[str, ...]) -> None:
     before = crowd.position()
     assert_error(crowd("cancel", *arguments, "--yes"), 2)
     assert crowd.position() == before
@@ -190,7 +190,7 @@ def _one_of_each(queuectl: Queuectl) -> None:
     queuectl.drain("--queue", "default")
 
 
-def _left(queuectl: Queuectl) -> set[str]:
+def _remaining(queuectl: Queuectl) -> set[str]:
     return {row["id"] for row in queuectl.json("list")}
 
 
@@ -208,21 +208,23 @@ def _left(queuectl: Queuectl) -> set[str]:
         (("--state", "done", "--older-than", "1h"), set()),
     ],
 )
-def test_purge_takes_what_was_named(queuectl: Queuectl, flags: tuple[str, ...], gone: set[str]) -> None:
+def test_purge_takes_the_jobs_that_its_filters_select(
+    queuectl: Queuectl, flags: tuple[str, ...], gone: set[str]
+) -> None:
     _one_of_each(queuectl)
-    before = _left(queuectl)
+    before = _remaining(queuectl)
     if gone:
         number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
         assert_error(queuectl("purge", *flags), 2, f"purge {number}: ", "--yes")
     else:
         assert queuectl("purge", *flags) == (0, "", "nothing to purge\n")
-    assert _left(queuectl) == before
+    assert _remaining(queuectl) == before
     assert queuectl("purge", *flags, "--yes").code == 0
-    assert before - _left(queuectl) == gone
+    assert before - _remaining(queuectl) == gone
 
 
-def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuectl) -> None:
-    """One of the jobs is damaged: its log cannot say that it is done."""
+def test_a_bulk_purge_names_the_jobs_that_it_left(queuectl: Queuectl) -> None:
+    """One of the jobs is damaged: its events do not show that it is done."""
     for name in ("first", "damaged", "last"):
         queuectl.add("--id", name, "true")
     queuectl.drain()
@@ -238,7 +240,7 @@ def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuect
         "queuectl: 1 job could not be purged",
     )
     assert left.startswith("left: event 2 of damaged is damaged")
-    assert _left(queuectl) == {"damaged"}
+    assert _remaining(queuectl) == {"damaged"}
     with closing(apsw.Connection(str(queuectl.db))) as db:
         db.execute(change, ("tree", "true"))
 
@@ -247,7 +249,7 @@ def test_a_bulk_purge_takes_what_it_can_and_names_what_it_left(queuectl: Queuect
     "arguments",
     [(), ("done", "--state", "done"), ("--state", "pending"), ("--state", "x"), ("--older-than", "old")],
 )
-def test_a_purge_that_makes_no_sense_is_refused(queuectl: Queuectl, arguments: tuple[str, ...]) -> None:
+def test_a_purge_without_a_clear_selection_is_refused(queuectl: Queuectl, arguments: tuple[str, ...]) -> None:
     _one_of_each(queuectl)
     before = queuectl.position()
     assert_error(
@@ -277,13 +279,13 @@ def test_purge_asks_at_a_terminal(queuectl: Queuectl, answer: str, purged: bool)
         os.close(theirs)
     assert "purge 1 job?" in done.stderr
     assert (done.returncode, done.stdout) == (0 if purged else 1, "")
-    assert ("done" in _left(queuectl)) is not purged
+    assert ("done" in _remaining(queuectl)) is not purged
 
 
 # ── pause and resume ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_paused_queue_is_not_worked_and_does_not_hold_a_drain(queuectl: Queuectl) -> None:
+def test_a_paused_queue_is_not_served_and_delays_no_drain(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "--queue", "a", "true")
     queuectl.add("--id", "b", "--queue", "b", "true")
     assert queuectl("pause", "a").code == 0
@@ -297,7 +299,7 @@ def test_a_paused_queue_is_not_worked_and_does_not_hold_a_drain(queuectl: Queuec
     assert [event["stream_id"] for event in queuectl.events("queue_paused")] == ["$queue:a"]
 
 
-def test_the_switch_for_all_is_one_of_its_own(queuectl: Queuectl) -> None:
+def test_pausing_all_is_independent_of_pausing_one_queue(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--queue", "a", "true")
     queuectl.ok("pause")
     done = queuectl("resume", "a")
@@ -334,6 +336,6 @@ def test_a_running_worker_obeys_pause_and_resume(queuectl: Queuectl) -> None:
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_a_queue_that_can_be_none_is_refused(queuectl: Queuectl, verb: str) -> None:
+def test_an_invalid_queue_name_is_refused(queuectl: Queuectl, verb: str) -> None:
     for name in ("a b", "*", "", "$settings"):
         assert_error(queuectl(verb, name), 2, "queue")

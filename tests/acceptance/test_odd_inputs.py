@@ -1,4 +1,4 @@
-"""Inputs that come from elsewhere: a `.env` of another program, a locale, a folder's name, another user's folder."""
+"""Input from other programs and users: a foreign `.env`, a locale, a folder's name, another user's folder."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from tests.support.command_line import PROGRAM, Queuectl, assert_error
 
 
-def test_a_dotenv_of_another_program_stops_nothing(queuectl: Queuectl) -> None:
+def test_a_dotenv_of_another_program_is_ignored(queuectl: Queuectl) -> None:
     queuectl.add("true")
     dotenv = queuectl.folder / ".env"
     dotenv.write_bytes(b"NAME=caf\xe9\n'\n")
@@ -41,7 +41,7 @@ def test_a_latin_1_locale_changes_no_command(queuectl: Queuectl, tmp_path: Path)
     assert (job["command"], job["stdout"], job["cwd"]) == ("echo 'dös'", "dös\n", str(tmp_path / "größe"))
 
 
-def test_a_folder_whose_name_is_not_utf8_is_not_called_an_argument(queuectl: Queuectl) -> None:
+def test_a_folder_name_that_is_not_utf8_is_named_as_a_folder(queuectl: Queuectl) -> None:
     folder = os.fsencode(queuectl.folder) + b"/\xff"
     os.mkdir(folder)
     for command in ("status", "enqueue"):
@@ -50,7 +50,7 @@ def test_a_folder_whose_name_is_not_utf8_is_not_called_an_argument(queuectl: Que
         assert "argument" not in done.err
 
 
-def test_a_read_only_disk_is_a_store_that_cannot_be_used(queuectl: Queuectl, namespace: list[str]) -> None:
+def test_a_read_only_disk_is_exit_code_5(queuectl: Queuectl, namespace: list[str]) -> None:
     queuectl.add("true")
     script = 'mount --bind data data && mount -o remount,bind,ro data && exec "$0" "$@"'
     for command in (("run", "--drain"), ("enqueue", "true"), ("pause",)):
@@ -58,13 +58,13 @@ def test_a_read_only_disk_is_a_store_that_cannot_be_used(queuectl: Queuectl, nam
         assert ended.code == 5, (command, ended)
 
 
-def test_a_url_of_a_file_is_not_a_name(queuectl: Queuectl) -> None:
+def test_a_file_url_is_not_taken_for_a_name(queuectl: Queuectl) -> None:
     assert_error(queuectl("--db", "file:x", "enqueue", "true"), 2, "file:", "./file:x")
     assert not (queuectl.folder / "file:x").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
-def test_a_folder_of_root_is_named_as_that(queuectl: Queuectl, tmp_path: Path) -> None:
+def test_a_folder_of_root_is_named_as_the_cause(queuectl: Queuectl, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
     place = ["--db", str(tmp_path / "data" / "queue.db"), "enqueue", "true"]
     for folder in (tmp_path, *tmp_path.parents[:-1]):
@@ -103,7 +103,7 @@ def test_migrate_asks_and_refuses_when_it_cannot(queuectl: Queuectl) -> None:
     queuectl.ok("migrate", "--yes", "--to", "there.db")
 
 
-def test_a_moment_that_is_not_as_typed_is_printed(queuectl: Queuectl) -> None:
+def test_a_time_that_differs_from_the_typed_one_is_shown(queuectl: Queuectl) -> None:
     queuectl.add("true")
     berlin = {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
     done = queuectl("enqueue", "--at", "2090-03-26 02:30", "true", env=berlin)

@@ -1,4 +1,4 @@
-"""Who has a queue open never opens its database, -wal or -shm by itself: closing them would drop SQLite's locks."""
+"""A process with an open queue never opens its files directly: closing them would drop SQLite's locks."""
 
 import sys
 
@@ -37,7 +37,7 @@ COMMANDS = (
 
 
 def raw_opens(queuectl: Queuectl, command: str, program: str = RUN) -> str:
-    """Which opens of the queue's files Python was asked for in a process that carries a command out."""
+    """The direct opens of the queue's files by Python code in a process that runs a command."""
     queuectl.add("--id", "big", "head -c 20000 /dev/zero | tr '\\0' x")
     queuectl.add("--max-retries", "1", "--backoff-base", "0", "exit 3")
     if not command.startswith("run"):

@@ -1,4 +1,4 @@
-"""The reading commands: JSON shapes and tables, filters, shortened ids, and that nothing else is on stdout."""
+"""The reading commands: JSON shapes, tables, filters and shortened ids; stdout has nothing else."""
 
 import os
 import pty
@@ -25,16 +25,16 @@ COMMANDS = "enqueue run status list show history logs wait cancel retry purge dl
 
 @pytest.fixture
 def varied(queuectl: Queuectl) -> Queuectl:
-    """A queue with a job in every state that one can be left in; each id says which."""
+    """A queue with a job in every state; each job's id names its state."""
     queuectl.add_all(
         {"id": "done", "command": "true", "tags": {"team": "red", "kind": "x"}, "priority": 2},
         {"id": "dlq", "command": "false", "max_retries": 0, "tags": {"team": "blue"}},
         {"id": "failed", "command": "false", "max_retries": 1, "backoff_base": 900},
-        {"id": "called-off", "command": "true", "queue": "mail", "delay": "1h"},
+        {"id": "cancelled-job", "command": "true", "queue": "mail", "delay": "1h"},
         {"id": "pending", "command": "true", "queue": "mail", "delay": "1h", "tags": {"team": "red"}},
         {"id": "later", "command": "true", "queue": "mail", "delay": "2h", "priority": 1},
     )
-    queuectl.ok("cancel", "called-off")
+    queuectl.ok("cancel", "cancelled-job")
     for _ in range(3):
         queuectl.ok("run", "--once")
     return queuectl
@@ -60,7 +60,7 @@ def test_a_job_has_the_columns_of_jobs(varied: Queuectl) -> None:
         "done": "done",
         "dlq": "dlq",
         "failed": "pending",
-        "called-off": "cancelled",
+        "cancelled-job": "cancelled",
         "pending": "pending",
         "later": "pending",
     }
@@ -68,40 +68,40 @@ def test_a_job_has_the_columns_of_jobs(varied: Queuectl) -> None:
 
 
 FILTERS = {
-    "": "later pending called-off failed dlq done",
+    "": "later pending cancelled-job failed dlq done",
     "--state pending": "later pending failed",
     "--state done": "done",
     "--state completed": "done",
     "--state dlq": "dlq",
     "--state dead": "dlq",
     "--state failed": "failed",
-    "--state cancelled": "called-off",
+    "--state cancelled": "cancelled-job",
     "--state processing": "",
     "--state done --state dlq": "dlq done",
     "--state done --state failed": "failed done",
-    "--queue mail": "later pending called-off",
+    "--queue mail": "later pending cancelled-job",
     "--queue none": "",
-    "--queue none --queue mail": "later pending called-off",
+    "--queue none --queue mail": "later pending cancelled-job",
     "--tag team=red": "pending done",
     "--tag team=red --tag kind=x": "done",
     "--tag team=green": "",
-    "--since -1h": "later pending called-off failed dlq done",
+    "--since -1h": "later pending cancelled-job failed dlq done",
     "--since 2090-01-01": "",
     "--limit 2": "later pending",
-    "--limit 0": "later pending called-off failed dlq done",
-    "--sort created": "done dlq failed called-off pending later",
-    "--sort -created": "later pending called-off failed dlq done",
-    "--sort id": "called-off dlq done failed later pending",
+    "--limit 0": "later pending cancelled-job failed dlq done",
+    "--sort created": "done dlq failed cancelled-job pending later",
+    "--sort -created": "later pending cancelled-job failed dlq done",
+    "--sort id": "cancelled-job dlq done failed later pending",
     "--sort -priority --limit 2": "done later",
     "--queue mail --state pending --sort due": "pending later",
 }
 
 
-def test_list_takes_filters(varied: Queuectl) -> None:
+def test_each_filter_of_list_selects_its_jobs(varied: Queuectl) -> None:
     assert {flags: " ".join(_ids(varied, *flags.split())) for flags in FILTERS} == FILTERS
 
 
-def test_a_filter_that_is_none_is_refused(queuectl: Queuectl) -> None:
+def test_an_invalid_filter_is_refused(queuectl: Queuectl) -> None:
     bad = {"--state": "purged", "--tag": "team", "--since": "once", "--sort": "colour", "--limit": "-1"}
     for flag, value in bad.items():
         assert_error(queuectl("list", flag, value), 2, value)
@@ -110,11 +110,11 @@ def test_a_filter_that_is_none_is_refused(queuectl: Queuectl) -> None:
 def test_list_is_a_table(varied: Queuectl) -> None:
     head, *rows = varied.ok("list").splitlines()
     assert head.split()[:3] == ["ID", "STATE", "QUEUE"]
-    assert [row.split()[0] for row in rows] == ["later", "pending", "called-off", "failed", "dlq", "done"]
+    assert [row.split()[0] for row in rows] == ["later", "pending", "cancelled-job", "failed", "dlq", "done"]
     assert "in 1h" in varied.ok("list", "--state", "pending", "--queue", "mail", "--sort", "-due").splitlines()[1]
 
 
-def test_the_oldest_due_job_is_no_waiting_job(queuectl: Queuectl) -> None:
+def test_the_oldest_due_job_is_one_that_is_due(queuectl: Queuectl) -> None:
     queuectl.add("--id", "in-a-week", "--delay", "7d", "true")
     assert queuectl.json("status")["oldest_due"] is None
     queuectl.add("--id", "first", "--queue", "mail", "true")
@@ -125,7 +125,7 @@ def test_the_oldest_due_job_is_no_waiting_job(queuectl: Queuectl) -> None:
     assert "oldest due job: first, due since " in queuectl.ok("status")
 
 
-def test_list_says_what_its_limit_leaves_out_and_json_has_no_limit(queuectl: Queuectl) -> None:
+def test_list_reports_jobs_over_its_limit_and_json_has_none(queuectl: Queuectl) -> None:
     queuectl.add_all(*({"command": "true", "queue": "mail", "tags": {"n": str(number)}} for number in range(60)))
     queuectl.add("true")
     assert len(queuectl.json("list")) == 61
@@ -138,7 +138,7 @@ def test_list_says_what_its_limit_leaves_out_and_json_has_no_limit(queuectl: Que
     assert (len(everything.out.splitlines()), everything.err) == (62, "")
 
 
-def test_no_jobs_is_a_message(queuectl: Queuectl) -> None:
+def test_an_empty_list_is_a_message(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     queuectl.drain()
     queuectl.ok("purge", "a")
@@ -149,7 +149,7 @@ def test_no_jobs_is_a_message(queuectl: Queuectl) -> None:
         assert done.out == ("workers: 0, running 0 jobs\n" if command == ("status",) else "")
 
 
-def test_status_counts_what_list_lists(varied: Queuectl) -> None:
+def test_status_and_list_agree_on_the_counts(varied: Queuectl) -> None:
     status = varied.json("status")
     counted = {row.pop("queue"): row for row in status["queues"]}
     for queue, states in counted.items():
@@ -162,7 +162,7 @@ def test_status_counts_what_list_lists(varied: Queuectl) -> None:
         assert word in text
 
 
-def test_status_knows_the_workers(queuectl: Queuectl) -> None:
+def test_status_shows_the_workers(queuectl: Queuectl) -> None:
     job_id = queuectl.add("until [ -e go ]; do sleep 0.05; done")
     worker = queuectl.start("run", "--drain", "--name", "one", "--concurrency", "2", "--queue", "default")
 
@@ -178,7 +178,7 @@ def test_status_knows_the_workers(queuectl: Queuectl) -> None:
     assert worker.ended().code == 0
 
 
-def test_a_queue_that_is_not_there_is_empty_and_is_not_made(queuectl: Queuectl) -> None:
+def test_reading_a_missing_queue_shows_none_and_creates_none(queuectl: Queuectl) -> None:
     assert queuectl.json("list") == []
     assert queuectl.json("dlq", "list") == []
     assert queuectl.json("status")["queues"] == []
@@ -191,7 +191,7 @@ def test_a_queue_that_is_not_there_is_empty_and_is_not_made(queuectl: Queuectl) 
     assert list(queuectl.folder.iterdir()) == []
 
 
-def test_nor_is_one_that_was_named_by_a_url(queuectl: Queuectl) -> None:
+def test_reading_a_missing_queue_by_its_url_creates_none(queuectl: Queuectl) -> None:
     assert queuectl.json("--db", f"sqlite:///{queuectl.folder}/other.db", "list") == []
     assert list(queuectl.folder.iterdir()) == []
 
@@ -230,7 +230,7 @@ def test_a_unique_prefix_is_enough_and_a_whole_id_wins(queuectl: Queuectl) -> No
 # ── colour and the like ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_colour_is_for_terminals_or_when_asked(varied: Queuectl) -> None:
+def test_colour_needs_a_terminal_or_the_option(varied: Queuectl) -> None:
     assert "\x1b" not in varied.ok("list")
     assert "\x1b[32mdone\x1b[0m" in varied.ok("--color", "always", "list")
     assert "\x1b" not in varied.ok("--color", "never", "list")
@@ -250,7 +250,7 @@ def test_help_and_version_are_on_stdout(queuectl: Queuectl) -> None:
     assert "One JSON document" not in queuectl.ok("events", "-h")
 
 
-def test_a_command_line_that_is_none_is_refused(queuectl: Queuectl) -> None:
+def test_an_incomplete_command_line_is_refused(queuectl: Queuectl) -> None:
     for arguments in (("frobnicate",), ("list", "--frobnicate"), ("list", "extra"), ("show",), ("--db",)):
         assert_error(queuectl(*arguments), 2)
 
@@ -283,7 +283,7 @@ ADVISED = r"(?:next: |undo: |run `|see `|no such job: x \(`|->  )(queuectl [^`)\
 
 
 def test_advised_commands_can_be_pasted_and_name_the_queue(queuectl: Queuectl) -> None:
-    """Each has the words that a shell needs to find this queue again, whose path has a blank in it."""
+    """Each one quotes the path of this queue, which has a blank in it."""
     db = ("--db", "my queue.db")
     queuectl.ok(*db, "enqueue", "--id", "a", "true")
     cancelled = queuectl(*db, "cancel", "a").err

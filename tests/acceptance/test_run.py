@@ -1,4 +1,4 @@
-"""`run`: which jobs a worker takes, in which order and how many at once, and when it ends."""
+"""`run`: which jobs a worker claims, in which order, how many at once, and when it ends."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ALONE = "mkdir busy && echo $QUEUECTL_JOB_ID >> order && rmdir busy"
 """A job that fails when another of its kind runs at the same time."""
 
 
-def test_drain_ends_when_everything_has_ended_whatever_the_jobs_did(queuectl: Queuectl) -> None:
+def test_drain_ends_with_the_last_job_and_exits_0(queuectl: Queuectl) -> None:
     good = queuectl.add("true")
     bad = queuectl.add("--max-retries", "0", "false")
     retried = queuectl.add("--max-retries", "1", "--backoff-base", "0.5", "false")
@@ -28,7 +28,7 @@ def test_drain_of_an_empty_queue_ends_at_once(queuectl: Queuectl) -> None:
     assert queuectl.drain().out == ""
 
 
-def test_drain_waits_for_what_another_worker_runs(queuectl: Queuectl) -> None:
+def test_drain_waits_for_jobs_of_another_worker(queuectl: Queuectl) -> None:
     job_id = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done")
     other = queuectl.start("run", "--once")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -41,14 +41,14 @@ def test_drain_waits_for_what_another_worker_runs(queuectl: Queuectl) -> None:
     assert other.ended().code == 0
 
 
-def test_once_is_at_most_one_run(queuectl: Queuectl) -> None:
+def test_once_runs_at_most_one_job(queuectl: Queuectl) -> None:
     for _ in range(3):
         queuectl.add("true")
     assert queuectl("run", "--once", "--concurrency", "3").code == 0
     assert queuectl.json("status")["states"]["done"] == 1
 
 
-def test_once_is_one_run_also_when_that_fails(queuectl: Queuectl) -> None:
+def test_once_runs_one_job_also_when_it_fails(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--backoff-base", "0", "false")
     assert queuectl("run", "--once").code == 0
     job = queuectl.show(job_id)
@@ -62,7 +62,7 @@ def test_once_with_nothing_due_ends(queuectl: Queuectl) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--concurrency", "--workers", "-c"])
-def test_so_many_jobs_run_at_once(queuectl: Queuectl, flag: str) -> None:
+def test_concurrency_is_the_number_of_jobs_at_once(queuectl: Queuectl, flag: str) -> None:
     meet = "touch {0}; n=0; until [ -e {1} ]; do sleep 0.05; n=$((n + 1)); [ $n -lt 200 ] || exit 1; done"
     queuectl.add("--max-retries", "0", meet.format("a", "b"))
     queuectl.add("--max-retries", "0", meet.format("b", "a"))
@@ -70,14 +70,14 @@ def test_so_many_jobs_run_at_once(queuectl: Queuectl, flag: str) -> None:
     assert queuectl.json("status")["states"]["done"] == 2
 
 
-def test_one_at_a_time_is_the_default(queuectl: Queuectl) -> None:
+def test_one_job_at_a_time_is_the_default(queuectl: Queuectl) -> None:
     for _ in range(8):
         queuectl.add("--max-retries", "0", ALONE)
     queuectl.drain()
     assert queuectl.json("status")["states"]["done"] == 8
 
 
-def test_order_is_priority_then_due_then_enqueueing(queuectl: Queuectl) -> None:
+def test_jobs_run_by_priority_then_due_time_then_age(queuectl: Queuectl) -> None:
     for name, flags in {
         "late": ("--at", "2020-01-02T00:00:00Z"),
         "early": ("--at", "2020-01-01T00:00:00Z"),
@@ -91,7 +91,7 @@ def test_order_is_priority_then_due_then_enqueueing(queuectl: Queuectl) -> None:
     assert lines(queuectl.folder / "order") == ["high", "early", "late", "first", "second", "low"]
 
 
-def test_only_the_named_queues_are_worked(queuectl: Queuectl) -> None:
+def test_only_the_named_queues_are_served(queuectl: Queuectl) -> None:
     for name in ("a", "b", "c"):
         queuectl.add("--id", name, "--queue", name, ALONE)
     queuectl.drain("--queue", "a", "--queue", "c")
@@ -99,7 +99,7 @@ def test_only_the_named_queues_are_worked(queuectl: Queuectl) -> None:
     assert queuectl.state("b") == "pending"
 
 
-def test_an_idle_worker_takes_what_comes(queuectl: Queuectl) -> None:
+def test_an_idle_worker_starts_a_new_job(queuectl: Queuectl) -> None:
     worker = queuectl.start("run")
     eventually(lambda: queuectl.json("status")["workers"], "the worker is known")
     job_id = queuectl.add("true")
@@ -109,21 +109,21 @@ def test_an_idle_worker_takes_what_comes(queuectl: Queuectl) -> None:
     assert queuectl.json("status")["workers"] == []
 
 
-def test_its_log_is_text_on_stderr(queuectl: Queuectl) -> None:
+def test_the_workers_log_is_text_on_stderr(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     done = queuectl.drain()
     assert done.out == ""
     assert f"info job {job_id} run 1 done" in done.err
 
 
-def test_its_log_is_json_when_asked(queuectl: Queuectl) -> None:
+def test_the_workers_log_can_be_json(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     records = [json.loads(line) for line in queuectl.drain("--log-format", "json").err.splitlines()]
     assert any(job_id in record["message"] for record in records)
     assert all(record["time"].endswith("Z") for record in records)
 
 
-def test_its_log_has_levels(queuectl: Queuectl) -> None:
+def test_the_workers_log_has_levels(queuectl: Queuectl) -> None:
     queuectl.add("true")
     assert queuectl.drain(env={"QUEUECTL_LOG_LEVEL": "error"}).err == ""
     queuectl.add("true")

@@ -1,4 +1,4 @@
-"""`config`: five layers, each value with where it comes from, and promises that later changes leave alone."""
+"""`config`: five layers, the source of each value, and queued jobs that later changes do not affect."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _layers(queuectl: Queuectl, **env: str) -> dict[str, tuple[Any, str]]:
     return {row["key"]: (row["value"], row["origin"]) for row in queuectl.json("config", "show", env=env)}
 
 
-def test_the_defaults(queuectl: Queuectl) -> None:
+def test_every_setting_has_its_default(queuectl: Queuectl) -> None:
     shown = _layers(queuectl)
     assert {key: shown[key] for key in DEFAULTS} == {key: (text, "default") for key, text in DEFAULTS.items()}
     assert not queuectl.db.exists()
@@ -46,7 +46,7 @@ def test_each_layer_covers_the_one_below(queuectl: Queuectl) -> None:
     assert_error(queuectl("run", "--drain", "--lease", "soon", env={"QUEUECTL_LEASE": "5s"}), 2, "--lease", "flag")
 
 
-def test_the_table_tells_where_each_value_comes_from(queuectl: Queuectl) -> None:
+def test_the_table_shows_the_source_of_each_value(queuectl: Queuectl) -> None:
     queuectl.ok("config", "set", "grace", "90s")
     lines = queuectl.ok("config", env={"QUEUECTL_JITTER": "on"}).splitlines()
     rows = {line.split()[0]: line for line in lines}
@@ -64,7 +64,7 @@ def test_get_prints_the_bare_value(queuectl: Queuectl) -> None:
 
 @pytest.mark.parametrize("verb", [("show",), ("get", "grace"), ("set", "grace", "1m"), ("unset", "grace")])
 @pytest.mark.parametrize("option", [("--json",), ("--as-of", "1")])
-def test_an_option_before_the_name_is_not_passed_over(
+def test_an_option_before_the_verb_is_refused(
     queuectl: Queuectl, option: tuple[str, ...], verb: tuple[str, ...]
 ) -> None:
     queuectl.ok("config", "set", "grace", "90s")
@@ -86,7 +86,7 @@ def test_set_and_unset_are_events_and_shared(queuectl: Queuectl) -> None:
     ]
 
 
-def test_a_queued_job_keeps_its_promise(queuectl: Queuectl) -> None:
+def test_a_queued_job_keeps_its_settings(queuectl: Queuectl) -> None:
     for key, value in {"max-retries": "1", "backoff-base": "0.1", "timeout": "1h"}.items():
         queuectl.ok("config", "set", key, value)
     job_id = queuectl.add("false")
@@ -108,7 +108,7 @@ def test_the_database_has_its_layers_too(queuectl: Queuectl) -> None:
     assert not queuectl.db.exists()
 
 
-def test_of_a_dotenv_only_our_variables_count(queuectl: Queuectl) -> None:
+def test_only_queuectl_variables_of_a_dotenv_count(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_text("OTHER=1\nQUEUECTL_MAX_RETRIES=0\nPATH=/nowhere\n")
     job_id = queuectl.add("env")
     queuectl.drain()
@@ -117,7 +117,7 @@ def test_of_a_dotenv_only_our_variables_count(queuectl: Queuectl) -> None:
     assert "OTHER=" not in job["stdout"]
 
 
-def test_a_worker_takes_its_own_flags(queuectl: Queuectl) -> None:
+def test_flags_of_run_override_settings(queuectl: Queuectl) -> None:
     queuectl.add("true")
     queuectl.drain("--lease", "7s", env={"QUEUECTL_LEASE": "8s"})
     queuectl.add("true")
@@ -141,14 +141,14 @@ WRONG_VALUES = [
 ]
 
 
-def test_a_value_that_is_none_is_refused(queuectl: Queuectl) -> None:
+def test_an_invalid_value_is_refused(queuectl: Queuectl) -> None:
     for key, value in WRONG_VALUES:
         assert_error(queuectl("config", "set", "--", key, value), 2, key, value)
     assert queuectl.position() == 0
 
 
 @pytest.mark.parametrize(("key", "value"), [("max-retries", "-1"), ("lease", "1s")])
-def test_a_bad_value_is_named_with_where_it_comes_from(queuectl: Queuectl, key: str, value: str) -> None:
+def test_an_invalid_value_is_named_with_its_source(queuectl: Queuectl, key: str, value: str) -> None:
     variable = "QUEUECTL_" + key.upper().replace("-", "_")
     assert_error(queuectl("config", "show", env={variable: value}), 2, variable, "environment")
     (queuectl.folder / ".env").write_text(f"{variable}={value}\n")
@@ -159,7 +159,7 @@ def test_a_negative_number_is_a_value_and_not_an_option(queuectl: Queuectl) -> N
     assert_error(queuectl("config", "set", "max-retries", "-1"), 2, "max-retries", "whole number")
 
 
-def test_a_setting_that_is_none_is_refused_with_a_hint(queuectl: Queuectl) -> None:
+def test_an_unknown_setting_is_refused_with_a_hint(queuectl: Queuectl) -> None:
     for verb in ("get", "set", "unset"):
         value = ("1",) if verb == "set" else ()
         assert_error(queuectl("config", verb, "max_retries", *value), 2, "max-retries")

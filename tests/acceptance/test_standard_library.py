@@ -1,4 +1,4 @@
-"""Real work: the running Python's standard library, compiled by a queue and, to compare, by xargs."""
+"""A real workload: Python's standard library is compiled by a queue and, for comparison, by xargs."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ BROKEN = {
 
 
 def _copy_sources(target: Path) -> list[str]:
-    """Copy the sources; their paths below the target, the broken ones among them."""
+    """Copy the sources and add the broken ones; return their paths below the target."""
     library = Path(sysconfig.get_path("stdlib"))
     sources = [path.relative_to(library) for path in sorted(library.rglob("*.py"))]
     sources = [path for path in sources if not LEFT_OUT & set(path.parts)][::STRIDE]
@@ -58,7 +58,7 @@ def _by_xargs(folder: Path, lines: str) -> set[str]:
 
 
 def _error_of(folder: Path, name: str) -> str:
-    """What Python itself says of a broken file."""
+    """The error that Python reports for a broken file."""
     done = subprocess.run(
         ["sh", "-c", _lines([name])], cwd=folder, capture_output=True, text=True, timeout=30, check=False
     )
@@ -108,7 +108,7 @@ def test_a_repaired_file_comes_out_of_the_dlq(queuectl: Queuectl) -> None:
     queuectl.drain()
     assert "SyntaxError" in queuectl.json("dlq", "list")[0]["last_error"]
     file.write_text("def f(): pass\n")
-    queuectl.ok("dlq", "retry", job_id, "--reason", "the file is mended")
+    queuectl.ok("dlq", "retry", job_id, "--reason", "the file is repaired")
     queuectl.drain()
     assert queuectl.state(job_id) == "done"
     assert len(list(queuectl.folder.rglob("module.*.pyc"))) == 1

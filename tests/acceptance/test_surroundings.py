@@ -9,12 +9,12 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def _shell(queuectl: Queuectl, script: str) -> Done:
-    """Run a script with the program as $0; its code, and what came to stderr."""
+    """Run a script with the program as $0; return its exit code and stderr."""
     return queuectl.start_program("sh", "-c", script, PROGRAM).ended()
 
 
 @pytest.mark.parametrize("streams", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_closed_streams_are_no_obstacle(queuectl: Queuectl, streams: str) -> None:
+def test_commands_work_with_closed_streams(queuectl: Queuectl, streams: str) -> None:
     for command in ("enqueue --id job 'echo hi'", "list", "run --drain", "show job", "logs job", "wait job"):
         done = _shell(queuectl, f'"$0" {command} {streams}')
         assert done.code == 0, (command, done)
@@ -22,7 +22,7 @@ def test_closed_streams_are_no_obstacle(queuectl: Queuectl, streams: str) -> Non
     assert queuectl.show("job")["stdout"] == "hi\n"
 
 
-def test_without_stdin_there_is_nothing_to_read_and_nobody_to_ask(queuectl: Queuectl) -> None:
+def test_closed_stdin_is_empty_and_cannot_confirm(queuectl: Queuectl) -> None:
     queuectl.add("true")
     queuectl.drain()
     done = _shell(queuectl, '"$0" purge --state done <&-')
@@ -32,7 +32,7 @@ def test_without_stdin_there_is_nothing_to_read_and_nobody_to_ask(queuectl: Queu
     assert done.code in (0, 2), done
 
 
-def test_a_full_stdout_is_one_line_and_an_error(queuectl: Queuectl) -> None:
+def test_a_full_stdout_is_an_error_of_one_line(queuectl: Queuectl) -> None:
     queuectl.add("--id", "job", "true")
     for command in ("list", "list --json", "history job", "status", "enqueue --id job true"):
         done = _shell(queuectl, f'"$0" {command} > /dev/full')
@@ -41,7 +41,7 @@ def test_a_full_stdout_is_one_line_and_an_error(queuectl: Queuectl) -> None:
         assert done.err.startswith("queuectl: "), (command, done)
 
 
-def test_a_folder_that_is_gone(queuectl: Queuectl) -> None:
+def test_commands_in_a_deleted_folder_print_no_traceback(queuectl: Queuectl) -> None:
     queuectl.add("--id", "job", "true")
     for command in ("enqueue true", "list"):
         done = _shell(queuectl, f'mkdir gone && cd gone && rmdir ../gone && "$0" --db "{queuectl.db}" {command}')

@@ -1,4 +1,4 @@
-"""A commit that fails may have been written all the same: a repeated `enqueue --id` gives one job either way."""
+"""A failed commit may have been written: a repeated `enqueue --id` gives one job in both cases."""
 
 import sys
 

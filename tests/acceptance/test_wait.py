@@ -1,4 +1,4 @@
-"""`wait`: until jobs have ended, with the code that a shell would have given."""
+"""`wait`: blocks until jobs have ended, and exits with the code that a shell would give."""
 
 from typing import Any
 
@@ -10,33 +10,33 @@ CODES: dict[str, tuple[dict[str, Any], int]] = {
     "signalled": ({"command": "kill -TERM $$"}, 143),
     "timed-out": ({"command": "sleep 30", "timeout": 0.2}, 124),
     "not-started": ({"argv": ["/no/such/program"]}, 127),
-    "called-off": ({"command": "true"}, 1),
+    "cancelled-job": ({"command": "true"}, 1),
 }
 
 
-def test_it_exits_as_the_job_did(queuectl: Queuectl) -> None:
+def test_wait_exits_with_the_code_of_the_job(queuectl: Queuectl) -> None:
     queuectl.add_all(*({"id": name, "max_retries": 0, **job} for name, (job, _) in CODES.items()))
-    queuectl.ok("cancel", "called-off")
+    queuectl.ok("cancel", "cancelled-job")
     queuectl.drain()
     assert {name: queuectl("wait", name).code for name in CODES} == {name: code for name, (_, code) in CODES.items()}
-    assert queuectl("wait", "own", "done", "signalled", "called-off").code == 143
-    assert queuectl("wait", "done", "called-off").code == 1
+    assert queuectl("wait", "own", "done", "signalled", "cancelled-job").code == 143
+    assert queuectl("wait", "done", "cancelled-job").code == 1
 
 
-def test_it_says_nothing(queuectl: Queuectl) -> None:
+def test_wait_prints_nothing(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     queuectl.drain()
     assert queuectl("wait", job_id) == (0, "", "")
 
 
-def test_it_waits_until_the_last_retry(queuectl: Queuectl) -> None:
+def test_wait_lasts_until_the_last_retry(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "1", "--backoff-base", "0.3", "exit $((40 + QUEUECTL_RUN))")
     waiter = queuectl.start("wait", job_id)
     queuectl.drain()
     assert waiter.ended().code == 42
 
 
-def test_it_notices_the_end_of_a_running_job(queuectl: Queuectl) -> None:
+def test_wait_notices_the_end_of_a_running_job(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "touch started; until [ -e go ]; do sleep 0.05; done; exit 9")
     queuectl.start("run", "--once")
     eventually((queuectl.folder / "started").exists, "the job runs")
@@ -46,24 +46,24 @@ def test_it_notices_the_end_of_a_running_job(queuectl: Queuectl) -> None:
     assert waiter.ended().code == 9
 
 
-def test_it_gives_up_after_the_timeout(queuectl: Queuectl) -> None:
+def test_wait_ends_at_its_timeout(queuectl: Queuectl) -> None:
     ended, pending = queuectl.add("true"), queuectl.add("--delay", "1h", "true")
     queuectl("run", "--once")
     assert_error(queuectl("wait", ended, pending, "--timeout", "100ms"), 124, pending)
 
 
-def test_a_timeout_that_is_none_is_refused(queuectl: Queuectl) -> None:
+def test_an_invalid_timeout_is_refused(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     for timeout in ("-1s", "soon", "10000y"):
         assert_error(queuectl("wait", job_id, f"--timeout={timeout}"), 2, "--timeout")
 
 
-def test_an_unknown_job_is_not_waited_for(queuectl: Queuectl) -> None:
+def test_waiting_for_an_unknown_job_is_refused(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     assert_error(queuectl("wait", job_id, "none"), 3, "none")
 
 
-def test_a_lost_job_is_a_failure(queuectl: Queuectl) -> None:
+def test_a_lost_job_counts_as_a_failure(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "kill -KILL $PPID; sleep 30")
     assert queuectl.start("run", "--once").ended().code == -9
     queuectl.drain()
@@ -77,7 +77,7 @@ def test_a_purged_job_has_ended(queuectl: Queuectl) -> None:
     assert queuectl("wait", job_id, "--timeout", "5s").code == 5
 
 
-def test_a_purge_changes_nothing_in_how_a_job_ended(queuectl: Queuectl) -> None:
+def test_a_purge_does_not_change_the_exit_code(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     queuectl.drain()
     queuectl.ok("retry", job_id)

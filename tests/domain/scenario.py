@@ -1,8 +1,8 @@
-"""Given these events, when this command, then those events: the vocabulary of the domain's tests.
+"""Given these events, when this command, then those events: the functions that the domain's tests are written with.
 
     given(a_job(), claimed()).when(succeeds()).then(completed()).is_now("done", attempts=1)
 
-Events are folded one second apart; a job is called `j`, and decided on one second after its last event.
+Events are folded one second apart. The job's id is `j`; a command is decided one second after the job's last event.
 """
 
 import pytest
@@ -53,7 +53,7 @@ def claimed(run=1, worker="w1") -> Claimed:
 
 
 def claimant(worker="w1") -> Claimant:
-    """A worker that is not there."""
+    """A claimant whose process does not exist."""
     return Claimant(worker, host="h", boot_id="b", pid=7, pid_namespace=1, pid_started_at=3, lease=30 * SECOND)
 
 
@@ -70,7 +70,7 @@ def buried(run=1, cause=FAILED, **output) -> DeadLettered:
 
 
 def failures(count, first_run=1) -> list[Event]:
-    """So many claims, each of which failed and was retried."""
+    """The events of `count` runs that each failed and were retried."""
     runs = range(first_run, first_run + count)
     return [event for run in runs for event in (claimed(run), retried(run))]
 
@@ -118,13 +118,13 @@ def purge(reason="") -> Purge:
 
 
 class Given:
-    """A job as its events made it."""
+    """A job folded from its events."""
 
     def __init__(self, job: Job | None = None, now: int = START) -> None:
         self.job, self.now = job, now
 
     def and_then(self, *events: Event) -> "Given":
-        """The same after further events, a second apart."""
+        """The job after further events, a second apart."""
         job, now = self.job, self.now
         for event in events:
             version = job.version + 1 if job else 1
@@ -135,7 +135,7 @@ class Given:
         return Given(self.job, self.now + microseconds)
 
     def when(self, command, holder=None) -> "When":
-        """`holder` is the live job that has the unique key."""
+        """Decide a command; `holder` is the live job that has the unique key."""
         return When(self, command, holder)
 
     def is_now(self, state: str, **fields) -> "Given":
@@ -145,7 +145,7 @@ class Given:
 
 
 class When:
-    """A command towards that job."""
+    """A command that is decided for that job."""
 
     def __init__(self, before: Given, command, holder=None) -> None:
         self.before, self.command, self.holder = before, command, holder
@@ -154,16 +154,16 @@ class When:
         return decide(self.command, self.before.job, self.before.now, self.holder)
 
     def then(self, *events: Event) -> Given:
-        """These events and no others; the job continues from there."""
+        """Assert that exactly these events were decided; return the job after them."""
         assert self.decided() == list(events)
         return self.before.and_then(*events)
 
     def nothing(self) -> Given:
-        """It is already so."""
+        """Assert that no event was decided: the job is already as the command asks."""
         return self.then()
 
     def refused(self, *words: str, error=RefusedError) -> None:
-        """An error whose one line has all these words."""
+        """Assert that the command was refused with one line that has all these words."""
         with pytest.raises(error) as caught:
             self.decided()
         message = str(caught.value)

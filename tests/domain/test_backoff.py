@@ -35,11 +35,11 @@ def test_base_2_waits_2_4_and_8_seconds_up_to_the_cap(attempts, seconds):
         (0.001, [1000, 1, 0]),
     ],
 )
-def test_a_base_is_any_number_from_0_on(base, waits):
+def test_a_base_can_be_any_number_from_0(base, waits):
     assert [wait(a_job(backoff_base=base), attempts) for attempts in (1, 2, 3)] == waits
 
 
-def test_a_cap_of_0_is_no_wait():
+def test_a_cap_of_0_means_no_wait():
     assert [wait(a_job(backoff_cap=0), attempts) for attempts in (1, 2, 10_000)] == [0, 0, 0]
 
 
@@ -56,7 +56,7 @@ def test_a_wait_is_whole_microseconds_from_0_to_the_cap(base, cap, attempts, jit
 
 @settings(deadline=None)
 @given(st.floats(1, 1000), CAPS, ATTEMPTS)
-def test_waits_never_get_shorter_with_a_base_from_1_on(base, cap, attempts):
+def test_waits_never_get_shorter_with_a_base_of_1_or_more(base, cap, attempts):
     spec = a_job(backoff_base=base, backoff_cap=cap)
     assert wait(spec, attempts) <= wait(spec, attempts + 1)
 
@@ -106,13 +106,13 @@ def test_jitter_scales_the_whole_wait():
         ({"backoff_base": 1000.0, "backoff_cap": 200_000 * SECOND * 60}, 2, None, "1000^2 = 1000000 s"),
     ],
 )
-def test_the_arithmetic_as_it_is_shown(promises, attempts, jitter, text):
+def test_the_shown_arithmetic(promises, attempts, jitter, text):
     assert explain(a_job(**promises), attempts, jitter) == text
 
 
 @settings(deadline=None)
 @given(BASES, CAPS, ATTEMPTS, st.none() | JITTER)
-def test_the_arithmetic_ends_in_the_wait(base, cap, attempts, jitter):
+def test_the_arithmetic_ends_with_the_wait(base, cap, attempts, jitter):
     spec = a_job(backoff_base=base, backoff_cap=cap)
     shown = re.fullmatch(r".+ = ([0-9.]+) s", explain(spec, attempts, jitter))
     assert round(float(shown[1]) * SECOND) == wait(spec, attempts, jitter)

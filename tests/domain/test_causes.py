@@ -1,4 +1,4 @@
-"""How a failure is called, and the exit code that `wait` gives for it."""
+"""The sentence for each cause of a failure, and the exit code that `wait` gives for it."""
 
 import pytest
 
@@ -29,11 +29,11 @@ def test_each_cause_has_its_code_and_its_sentence(cause, code, sentence):
     given(a_job(), claimed(), buried(cause=cause)).is_now("dlq", exit_code=code, last_error=sentence)
 
 
-def test_every_cause_is_here():
+def test_every_cause_is_tested():
     assert {type(cause) for cause, _, _ in SAYS} == set(Cause.__subclasses__())
 
 
-def test_a_cause_without_a_sentence_of_its_own_is_shown_as_it_is():
+def test_a_cause_without_a_sentence_is_shown_by_its_fields():
     assert (exit_code_of(Cause()), explain_cause(Cause())) == (None, "Cause()")
 
 
@@ -47,7 +47,7 @@ def test_a_cause_without_a_sentence_of_its_own_is_shown_as_it_is():
         ("x" * 500, ": " + "x" * 200),
     ],
 )
-def test_the_sentence_ends_in_the_last_line_that_the_command_said(stderr, said):
+def test_the_sentence_ends_with_the_last_line_of_stderr(stderr, said):
     assert explain_cause(Exited(1), stderr) == f"exited with code 1{said}"
     given(a_job(), claimed(), buried(stderr=stderr)).is_now("dlq", last_error=f"exited with code 1{said}")
 
@@ -58,13 +58,13 @@ def test_a_silent_run_does_not_get_an_earlier_runs_text(cause):
 
 
 @pytest.mark.parametrize("stderr", ["a\r\nb", "a\x1cb", "a\x85b", "a\u2028b"])
-def test_an_error_is_one_line_whatever_was_said(stderr):
+def test_an_error_is_one_line_for_any_stderr(stderr):
     assert len(explain_cause(Exited(1), stderr).splitlines()) == 1
 
 
-def test_a_success_after_failures_leaves_no_error_behind():
+def test_a_success_after_failures_clears_the_error():
     given(a_job(), claimed(), retried(), claimed(2), completed(2)).is_now("done", exit_code=0, last_error=None)
 
 
-def test_no_cause_is_success():
+def test_no_cause_means_success():
     assert Exit().cause is None

@@ -1,4 +1,4 @@
-"""When a pending job may be claimed: by the wall clock, and by its wait where a clock was ahead."""
+"""When a pending job is due: by the wall clock, or by its wait if the log's clock was ahead."""
 
 import pytest
 from msgspec.structs import replace
@@ -22,14 +22,14 @@ def test_it_is_due_when_its_wait_is_over(waiting, now, due, behind_for):
 
 
 @pytest.mark.parametrize(("behind_for", "due"), [(None, False), (0, False), (WAIT - 1, False), (WAIT, True)])
-def test_a_wait_from_a_moment_to_come_is_over_after_as_long(waiting, behind_for, due):
+def test_a_wait_recorded_in_the_future_lasts_as_long(waiting, behind_for, due):
     assert is_due(waiting, waiting.waits_from - 1, behind_for) is due
 
 
-def test_a_moment_that_was_given_is_never_due_before_it():
+def test_a_job_with_a_given_time_is_not_due_before_it():
     job = given(a_job(at=START + WAIT)).job
     assert not is_due(job, START - WAIT, 10 * WAIT)
 
 
-def test_a_job_that_does_not_wait_is_not_due(waiting):
+def test_a_job_that_is_not_pending_is_not_due(waiting):
     assert not is_due(replace(waiting, due_at=None), waiting.due_at + 1)

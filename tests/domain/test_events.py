@@ -1,4 +1,4 @@
-"""The events as the log stores them: their names, that they cannot be changed, and that their shape is a contract."""
+"""The events as the log stores them: names, immutability, encoding, and their shape as a contract."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def variants(kind):
 
 
 @pytest.mark.parametrize("event", EVENT_TYPES)
-def test_a_type_is_called_as_its_struct_is(event):
+def test_an_events_type_is_the_name_of_its_struct(event):
     assert type_of(event) == tag(event) == snake(event.__name__)
     assert event.__struct_config__.tag_field == "type"
 
@@ -82,7 +82,7 @@ def test_an_unknown_field_is_refused(struct):
 
 
 def minimal(struct):
-    """Just the fields that have no default."""
+    """The fields that have no default."""
     some = {str: "x", int: 1, float: 1.5, bool: True, str | None: None}
     return {
         field.name: some.get(field.type, {"kind": "exited", "code": 1}) for field in fields(struct) if field.required
@@ -104,7 +104,7 @@ def minimal(struct):
         "",
     ],
 )
-def test_a_line_that_is_no_event_is_refused(data):
+def test_a_line_that_is_not_an_event_is_refused(data):
     with pytest.raises(msgspec.MsgspecError):
         msgspec.json.decode(data, type=ANY_EVENT)
 
@@ -119,7 +119,7 @@ def test_an_event_has_schema_1_and_no_digest_by_default():
     assert (record.type, record.schema, record.digest) == ("completed", 1, b"")
 
 
-def test_a_copy_differs_in_what_is_said_and_leaves_the_original_alone():
+def test_a_copy_changes_the_named_fields_of_the_copy_only():
     record = RecordedEvent(*PLACE, completed())
     assert record.at(version=4, digest=b"d") == RecordedEvent(7, "j", 4, START, "ann@box", completed(), 1, b"d")
     assert record == RecordedEvent(*PLACE, completed())
@@ -129,7 +129,7 @@ def test_a_copy_differs_in_what_is_said_and_leaves_the_original_alone():
 
 
 def anything(kind):
-    """Any value of a field's type, odd ones among them. NUL does not get this far: the intake refuses it."""
+    """Any value of a field's type, including odd ones, but no NUL: the commands refuse it."""
     simple = {
         str: st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         int: st.integers(-(2**63), 2**63 - 1),
@@ -151,7 +151,7 @@ def anything(kind):
 @pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_an_event_comes_back_from_json_as_it_was(event, data):
+def test_an_event_is_unchanged_by_json(event, data):
     fact = data.draw(anything(event))
     text = msgspec.json.encode(fact)
     back = msgspec.json.decode(text, type=ANY_EVENT)
@@ -163,14 +163,14 @@ ODD = ["", " ", "\t\r\n", '"\\', "\x1b[31m", "\x7f\x80\x9f", "\u2028\u202e", "ä
 
 
 @pytest.mark.parametrize("text", ODD, ids=ascii)
-def test_any_text_survives(text):
+def test_any_text_is_unchanged_by_json(text):
     spec = a_job(command=text, cwd=text, argv=(text, ""), env={text: text}, tags={text: ""}, unique=text)
     for fact in (spec, completed(stdout=text, stderr=text), buried(stderr=text)):
         assert msgspec.json.decode(msgspec.json.encode(fact), type=ANY_EVENT) == fact
 
 
 @pytest.mark.parametrize("number", [0.1, 1e-300, 1.7976931348623157e308, 2.0, 0.30000000000000004])
-def test_a_base_survives_to_the_last_bit(number):
+def test_a_base_is_unchanged_to_the_last_bit(number):
     fact = a_job(backoff_base=number)
     assert msgspec.json.decode(msgspec.json.encode(fact), type=Enqueued).backoff_base.hex() == number.hex()
 
@@ -181,7 +181,7 @@ def test_default_values_are_not_written():
 
 
 def test_no_two_jobs_share_a_default():
-    """A default that is a dict is a new one each time."""
+    """Each event gets a new dict for a default that is a dict."""
     assert a_job().env is not a_job().env
 
 
@@ -189,7 +189,7 @@ def test_no_two_jobs_share_a_default():
 
 
 def shape(struct):
-    """A struct's fields as the table pins them: type, default, and the shape of what they hold."""
+    """A struct's fields as the file of pinned shapes has them: type, default, and the shape of nested structs."""
     return {field.name: {"type": shown(field.type), **default(field)} for field in fields(struct)}
 
 
@@ -207,8 +207,8 @@ def default(field):
     return {"default": list(value) if isinstance(value, tuple) else value}
 
 
-def complaint(event, pinned):
-    """What to do about an event whose shape is not the pinned one; None when it is."""
+def advice(event, pinned):
+    """The advice for an event whose shape is not the pinned one; None if it is."""
     name, schema = tag(event), event.SCHEMA
     known = pinned.get(name, {})
     found = shape(event)
@@ -234,11 +234,11 @@ def pinned():
 
 @pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
 def test_an_events_shape_changes_only_with_its_schema(event, pinned):
-    problem = complaint(event, pinned)
+    problem = advice(event, pinned)
     assert problem is None, problem
 
 
-def test_no_event_that_was_ever_pinned_is_gone(pinned):
+def test_no_pinned_event_was_removed(pinned):
     assert sorted(pinned) == sorted(map(type_of, EVENT_TYPES))
 
 
@@ -249,8 +249,8 @@ def test_every_older_schema_is_pinned_and_has_an_upcaster(event, pinned):
     assert [schema for schema in older if (type_of(event), schema) not in UPCASTERS] == []
 
 
-def changed(name, *new_fields, without=(), schema=1):
-    """`completed`, had someone changed it."""
+def variant(name, *new_fields, without=(), schema=1):
+    """A variant of `completed` with other fields or another schema."""
     kept = [(f.name, f.type, f.default) if not f.required else (f.name, f.type) for f in fields(Completed)]
     kept = [each for each in kept if each[0] not in without]
     options = {"bases": (Event,), "tag": "completed", "kw_only": True, "frozen": True, "namespace": {"SCHEMA": schema}}
@@ -269,23 +269,21 @@ def changed(name, *new_fields, without=(), schema=1):
     ],
     ids=["a field more", "an optional field more", "a field less", "another type", "a new default", "another default"],
 )
-def test_a_changed_shape_is_noticed_and_the_way_out_is_said(change, pinned):
+def test_a_changed_shape_is_noticed_with_advice(change, pinned):
     new_fields, without = change.get("new_fields", []), change.get("without", ())
-    assert complaint(changed("Same"), pinned) is None
-    assert "set its SCHEMA to 2, write the upcaster" in complaint(
-        changed("Other", *new_fields, without=without), pinned
-    )
-    raised = changed("Raised", *new_fields, without=without, schema=2)
-    assert "has a new schema: add it" in complaint(raised, pinned)
+    assert advice(variant("Same"), pinned) is None
+    assert "set its SCHEMA to 2, write the upcaster" in advice(variant("Other", *new_fields, without=without), pinned)
+    raised = variant("Raised", *new_fields, without=without, schema=2)
+    assert "has a new schema: add it" in advice(raised, pinned)
 
 
-def test_a_changed_cause_is_a_change_of_the_events_that_hold_it(pinned):
+def test_a_changed_cause_changes_the_events_that_have_it(pinned):
     for name in ("retry_scheduled", "dead_lettered"):
         assert pinned[name]["1"]["cause"]["type"] == {tag(cause): shape(cause) for cause in CAUSES}
 
 
-def test_the_claimant_is_complete():
-    """What tells, after the loss of everything else, whether the claimant lives."""
+def test_a_claim_identifies_the_process_of_its_worker():
+    """With these fields one can tell whether the claimant is alive, even if all else is lost."""
     assert set(claimed().__struct_fields__) == {
         "run",
         "worker",

@@ -1,5 +1,6 @@
-"""The fence: a run that is no longer the current one changes nothing, also when its writer was late and had to decide
-again. Here with the real store, because the version check is what makes a late writer decide again."""
+"""The fence: a run that is no longer the current one changes nothing, also when a late writer decides again.
+
+These tests use the real store: its version check makes a late writer decide again."""
 
 import pytest
 
@@ -66,17 +67,17 @@ def test_a_stale_result_is_recorded_and_changes_nothing(since, report, outcome, 
     job = given(a_job(), claimed(), *since)
     before = job.job
     after = job.when(report).then(ResultRejected(run=1, outcome=outcome, duration=duration))
-    assert but_for_its_version(after.job) == but_for_its_version(before)
+    assert without_version(after.job) == without_version(before)
 
 
 @pytest.mark.parametrize("since", STALE.values(), ids=STALE)
 def test_a_stale_report_of_a_lost_worker_records_nothing(since):
-    """Two workers noticed the same loss: nobody's result was lost."""
+    """Two workers noticed the same loss; there is no result to record."""
     given(a_job(), claimed(), *since).when(loses_its_worker(1)).nothing()
 
 
 @pytest.mark.parametrize("run", [0, 2, 99])
-def test_a_run_that_never_was_is_fenced_too(run):
+def test_a_run_that_never_existed_is_fenced_too(run):
     given(a_job(), claimed()).when(succeeds(run)).then(ResultRejected(run=run, outcome="completed")).is_now(
         "processing"
     )
@@ -86,7 +87,7 @@ def test_the_current_run_passes_the_fence():
     given(a_job(), claimed(), retried(), claimed(2)).when(succeeds(2)).then(completed(2)).is_now("done")
 
 
-def but_for_its_version(job):
+def without_version(job):
     return {name: getattr(job, name) for name in job.__struct_fields__ if name not in ("version", "updated_at")}
 
 
@@ -94,7 +95,7 @@ def but_for_its_version(job):
 
 
 class Clock:
-    """Time that stands until it is moved."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self):
         self.at = START
@@ -107,7 +108,7 @@ class Clock:
 
 
 class WatchedStore(SqliteStore):
-    """The store itself; it counts the conflicts it reports, and gives up on a caller that never learns from them."""
+    """The store; it counts the conflicts that it reports, and fails if there are more than a few."""
 
     conflicts = 0
 
@@ -116,7 +117,7 @@ class WatchedStore(SqliteStore):
             return super().append(changes, actor)
         except VersionConflictError:
             self.conflicts += 1
-            assert self.conflicts < 5, "the same thing was decided again and again"
+            assert self.conflicts < 5, "the caller decided the same again and again"
             raise
 
 
@@ -127,7 +128,7 @@ def clock():
 
 @pytest.fixture
 def here(clock, tmp_path):
-    """The worker whose run goes stale."""
+    """The queue of the worker whose run becomes stale."""
     store = WatchedStore(str(tmp_path / "queue.db"), clock)
     yield Queue(store, "w1")
     store.close()
@@ -135,7 +136,7 @@ def here(clock, tmp_path):
 
 @pytest.fixture
 def there(clock, tmp_path, here):
-    """Everybody else, through a connection of their own."""
+    """The queue of the others, through another connection."""
     store = WatchedStore(str(tmp_path / "queue.db"), clock)
     yield Queue(store, "w2")
     store.close()
@@ -145,39 +146,39 @@ def enqueue(queue, *ids, **promises):
     queue.enqueue([NewJob(a_job(**promises), job_id) for job_id in ids or (ID,)])
 
 
-def carry_out(queue, *commands, known=None):
+def execute(queue, *commands, known=None):
     return queue.execute(list(commands), known)
 
 
-def told(queue, stream_id=ID):
+def events_of(queue, stream_id=ID):
     return [record.event for record in queue.store.records(stream_id=stream_id)]
 
 
 def tables(queue):
-    """All that the tables say, but for the columns that any event of the job moves on."""
+    """The tables without the columns that every event of a job changes."""
     rows = [queue.store.job(job_id) for job_id in queue.store.streams("", 99)]
     return [{**row, "version": None, "updated_at": None} for row in rows], queue.store.counts(), queue.store.dlq()
 
 
-def freed_and_claimed_again(queue):
-    carry_out(queue, loses_its_worker(1))
-    (job,) = carry_out(queue, claim("w2"))
+def free_and_claim_again(queue):
+    execute(queue, loses_its_worker(1))
+    (job,) = execute(queue, claim("w2"))
     return job
 
 
 @pytest.mark.parametrize(("report", "outcome", "duration"), REPORTS, ids=[outcome for _, outcome, _ in REPORTS])
-def test_a_late_writer_decides_again_and_meets_the_fence(clock, here, there, report, outcome, duration):
+def test_a_late_result_is_decided_again_and_rejected(clock, here, there, report, outcome, duration):
     enqueue(here, ID, "bystander")
-    (mine,) = carry_out(here, claim("w1"))
-    assert freed_and_claimed_again(there).run == 2
+    (mine,) = execute(here, claim("w1"))
+    assert free_and_claim_again(there).run == 2
     expected = there.store.load(ID), tables(there), there.store.head().position
     assert decide(report, mine, clock.now()) != [ResultRejected(run=1, outcome=outcome, duration=duration)]
 
-    (left,) = carry_out(here, report, known={ID: mine})
+    (left,) = execute(here, report, known={ID: mine})
 
     assert here.store.conflicts == 1
-    assert told(here)[-1] == ResultRejected(run=1, outcome=outcome, duration=duration)
-    assert but_for_its_version(left) == but_for_its_version(expected[0])
+    assert events_of(here)[-1] == ResultRejected(run=1, outcome=outcome, duration=duration)
+    assert without_version(left) == without_version(expected[0])
     assert tables(here) == expected[1]
     assert here.store.head().position == expected[2] + 1
     assert left == here.store.load(ID)
@@ -185,20 +186,20 @@ def test_a_late_writer_decides_again_and_meets_the_fence(clock, here, there, rep
 
 def test_a_late_result_does_not_undo_two_completions(here, there):
     enqueue(here)
-    (mine,) = carry_out(here, claim("w1"))
-    freed_and_claimed_again(there)
-    carry_out(there, succeeds(2, stdout="right"))
-    (left,) = carry_out(here, fails(1, stdout="wrong"), known={ID: mine})
+    (mine,) = execute(here, claim("w1"))
+    free_and_claim_again(there)
+    execute(there, succeeds(2, stdout="right"))
+    (left,) = execute(here, fails(1, stdout="wrong"), known={ID: mine})
     assert (left.state, left.attempts, left.stdout) == ("done", 2, "right")
-    assert told(here)[-2:] == [completed(2, stdout="right"), ResultRejected(run=1, outcome="exited")]
+    assert events_of(here)[-2:] == [completed(2, stdout="right"), ResultRejected(run=1, outcome="exited")]
 
 
-def test_a_late_report_of_a_lost_worker_writes_nothing_at_all(here, there):
+def test_a_late_report_of_a_lost_worker_writes_nothing(here, there):
     enqueue(here)
-    (mine,) = carry_out(here, claim("w1"))
-    freed_and_claimed_again(there)
+    (mine,) = execute(here, claim("w1"))
+    free_and_claim_again(there)
     head = there.store.head()
-    (left,) = carry_out(here, loses_its_worker(1), known={ID: mine})
+    (left,) = execute(here, loses_its_worker(1), known={ID: mine})
     assert here.store.conflicts == 1
     assert (here.store.head(), left) == (head, there.store.load(ID))
 
@@ -214,36 +215,36 @@ def test_a_late_report_of_a_lost_worker_writes_nothing_at_all(here, there):
 )
 def test_a_cancel_request_does_not_make_a_run_stale(here, there, report, ends):
     enqueue(here)
-    (mine,) = carry_out(here, claim("w1"))
+    (mine,) = execute(here, claim("w1"))
     there.cancel([ID], "typo")
-    carry_out(here, report, known={ID: mine})
+    execute(here, report, known={ID: mine})
     assert here.store.conflicts == 1
-    assert told(here)[-2:] == [CancelRequested(run=1, reason="typo"), ends]
+    assert events_of(here)[-2:] == [CancelRequested(run=1, reason="typo"), ends]
 
 
-def test_a_writer_that_is_not_late_needs_no_second_decision(here):
+def test_a_current_result_is_decided_once(here):
     enqueue(here)
-    (mine,) = carry_out(here, claim("w1"))
-    (left,) = carry_out(here, succeeds(), known={ID: mine})
+    (mine,) = execute(here, claim("w1"))
+    (left,) = execute(here, succeeds(), known={ID: mine})
     assert (here.store.conflicts, left.state) == (0, "done")
 
 
 def test_of_two_claims_on_one_version_one_is_refused(here, there):
     enqueue(here)
     seen = here.store.load(ID)
-    carry_out(there, claim("w2"))
+    execute(there, claim("w2"))
     with pytest.raises(RefusedError, match="job j is processing: cannot claim it"):
-        carry_out(here, claim("w1"), known={ID: seen})
+        execute(here, claim("w1"), known={ID: seen})
     assert here.store.conflicts == 1
-    assert told(here)[1:] == [claimed(1, "w2")]
+    assert events_of(here)[1:] == [claimed(1, "w2")]
 
 
-def test_one_refusal_of_several_leaves_the_log_as_it_was(here):
+def test_one_refused_command_of_several_writes_nothing(here):
     enqueue(here, "a", "b")
-    carry_out(here, Claim("a", claimant()))
+    execute(here, Claim("a", claimant()))
     head = here.store.head()
     with pytest.raises(RefusedError, match="job a is processing"):
-        carry_out(here, Claim("b", claimant()), Claim("a", claimant()))
+        execute(here, Claim("b", claimant()), Claim("a", claimant()))
     assert here.store.head() == head
 
 
@@ -264,7 +265,7 @@ def test_requeueing_against_a_live_holder_is_refused(here):
     assert here.store.job("a")["state"] == "cancelled"
 
 
-def test_of_two_jobs_with_one_key_only_one_is_requeued_at_a_time(here):
+def test_two_jobs_with_one_key_cannot_both_be_requeued(here):
     done_with_the_same_key(here, "a", "b")
     head = here.store.head()
     with pytest.raises(RefusedError, match="unique key"):
@@ -272,12 +273,12 @@ def test_of_two_jobs_with_one_key_only_one_is_requeued_at_a_time(here):
     assert here.store.head() == head
 
 
-def test_a_key_taken_meanwhile_is_noticed(here, there):
+def test_a_unique_key_taken_meanwhile_is_noticed(here, there):
     done_with_the_same_key(here, "a")
     seen = here.store.load("a")
     enqueue(there, "b", unique="k")
     with pytest.raises(RefusedError, match="held by the live job b"):
-        carry_out(here, Requeue("a"), known={"a": seen})
+        execute(here, Requeue("a"), known={"a": seen})
 
 
 # ── in memory ───────────────────────────────────────────────────────────────────────────────────────────
@@ -287,8 +288,8 @@ def test_the_fence_holds_in_memory_too(clock):
     store = WatchedStore(":memory:", clock)
     queue = Queue(store, "w1")
     enqueue(queue)
-    (mine,) = carry_out(queue, claim("w1"))
-    freed_and_claimed_again(queue)
-    carry_out(queue, succeeds(1), known={ID: mine})
-    assert (store.conflicts, told(queue)[-1]) == (1, ResultRejected(run=1, outcome="completed"))
+    (mine,) = execute(queue, claim("w1"))
+    free_and_claim_again(queue)
+    execute(queue, succeeds(1), known={ID: mine})
+    assert (store.conflicts, events_of(queue)[-1]) == (1, ResultRejected(run=1, outcome="completed"))
     store.close()

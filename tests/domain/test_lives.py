@@ -1,4 +1,4 @@
-"""Whatever is asked of a job in whatever order: every step is one that the machine itself takes, and the sums hold."""
+"""Random commands to one job in any order: each event is a legal move, and the counters are right."""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,11 +53,11 @@ PROMISES = st.fixed_dictionaries(
 
 
 class Model:
-    """What the machine moves: it knows triggers and its state, nothing of events."""
+    """The object that the state machine moves: it has a state and no events."""
 
 
 class Life(RuleBasedStateMachine):
-    """One job's life under random commands, compared with the machine's own model."""
+    """One job under random commands, compared with the state machine."""
 
     @initialize(promises=PROMISES)
     def begin(self, promises):
@@ -165,8 +165,8 @@ Life.TestCase.settings = settings(
 TestLife = Life.TestCase
 
 
-def test_a_step_that_is_none_would_be_noticed():
-    """The check itself: a completion out of nothing folds, since events are facts, and the model refuses it."""
+def test_an_illegal_step_would_be_noticed():
+    """A control: `completed` without `claimed` folds, since events are facts, but the model refuses it."""
     life = Life()
     life.begin({"max_retries": 0})
     assert life.life.and_then(completed()).job.state == "done"

@@ -1,4 +1,4 @@
-"""A run that was lost with its machine: free a few times in a row, then an attempt like any other lost worker."""
+"""A run that was lost with its machine: the first losses in a row cost no attempt, later ones do."""
 
 import pytest
 
@@ -25,21 +25,21 @@ def test_first_losses_in_a_row_cost_no_attempt():
     job.and_then(Requeued(), claimed(5)).when(machine_lost(5)).then(lost(5, 1))
 
 
-def test_with_retries_left_the_loss_that_counts_is_retried_at_once():
+def test_a_loss_that_counts_is_retried_at_once():
     job = given(a_job(), claimed())
     job.when(machine_lost(free=0)).then(retried(1, 0, LostWorker("w1"), stdout="half")).is_now("pending", attempts=1)
 
 
 @pytest.mark.parametrize("end", [retried(2), Released(run=2, reason="the worker was stopped")])
-def test_any_other_end_of_a_run_ends_the_row(end):
+def test_any_other_end_of_a_run_resets_the_count_of_losses(end):
     given(a_job(), claimed(), lost(1, 1), claimed(2), end).is_now("pending", machine_losses=0)
     given(a_job(), claimed(), lost(1, 1), claimed(2), completed(2)).is_now("done", machine_losses=0)
 
 
-def test_a_job_that_was_to_be_cancelled_is_cancelled():
+def test_a_lost_job_with_a_cancel_request_is_cancelled():
     job = given(a_job(), claimed(), CancelRequested(run=1, reason="why"))
     job.when(machine_lost()).then(Cancelled(run=1, reason="why", stdout="half")).is_now("cancelled")
 
 
-def test_a_run_that_is_no_longer_current_is_nobody_s_loss():
+def test_the_loss_of_a_stale_run_records_nothing():
     given(a_job(), claimed(), completed()).when(machine_lost()).nothing()

@@ -117,7 +117,7 @@ def a_job_that_is(state, **promises):
     return given(*lives[state]).is_now(state)
 
 
-def the_command_for(trigger):
+def command_for(trigger):
     return {
         "claim": claim(),
         "complete": succeeds(),
@@ -130,12 +130,12 @@ def the_command_for(trigger):
     }[trigger]
 
 
-def about_to(trigger, state):
-    """A job in the state, of which the trigger's command asks for nothing but this trigger, and that command."""
+def job_and_command(trigger, state):
+    """A job in the state, and a command that can only lead to this trigger."""
     job = a_job_that_is(state, max_retries=0 if trigger == "bury" else 3)
     if (trigger, state) == ("cancel", "processing"):  # a running job's processes end first, then its worker cancels
         return job.when(cancel()).then(CancelRequested(run=1)).when(fails())
-    return job.when(the_command_for(trigger))
+    return job.when(command_for(trigger))
 
 
 def expected(trigger, state):
@@ -143,26 +143,26 @@ def expected(trigger, state):
     return Cancelled(run=1) if cancelled_while_it_ran else RECORDED_AS[trigger]
 
 
-def test_the_table_here_is_about_all_states_and_triggers():
+def test_this_table_has_all_states_and_triggers():
     assert sorted(STATES) == sorted(State)
     assert sorted(TRIGGERS) == sorted(move.trigger for move in MOVES)
     assert (len(LEGAL), len(REFUSED), len(FENCED)) == (14, 14, 20)
 
 
 @pytest.mark.parametrize(("state", "trigger"), PAIRS)
-def test_the_machine_takes_a_move_exactly_where_the_table_has_it(state, trigger):
+def test_the_machine_allows_exactly_the_moves_of_the_table(state, trigger):
     assert target(State(state), trigger) == LEADS_TO.get((state, trigger))
 
 
 @pytest.mark.parametrize(("state", "trigger"), LEGAL)
 def test_a_legal_command_records_its_event_and_changes_the_state(state, trigger):
-    about_to(trigger, state).then(expected(trigger, state)).is_now(LEADS_TO[state, trigger])
+    job_and_command(trigger, state).then(expected(trigger, state)).is_now(LEADS_TO[state, trigger])
 
 
 @pytest.mark.parametrize(("state", "trigger"), REFUSED)
 def test_an_illegal_command_is_refused_with_the_moves_allowed(state, trigger):
     verb = "retry" if trigger == "requeue" else trigger
-    about_to(trigger, state).refused(
+    job_and_command(trigger, state).refused(
         f"job j is {state}", f"cannot {verb} it", f"(allowed from there: {OFFERED[state]})"
     )
 
@@ -170,7 +170,7 @@ def test_an_illegal_command_is_refused_with_the_moves_allowed(state, trigger):
 @pytest.mark.parametrize(("state", "trigger"), FENCED)
 def test_a_result_of_an_idle_job_is_recorded_and_changes_nothing(state, trigger):
     outcome = {"complete": "completed", "release": "released"}.get(trigger, "exited")
-    about_to(trigger, state).then(ResultRejected(run=1, outcome=outcome)).is_now(state)
+    job_and_command(trigger, state).then(ResultRejected(run=1, outcome=outcome)).is_now(state)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -178,16 +178,16 @@ def test_each_state_allows_its_moves(state):
     assert ", ".join(allowed(State(state))) == ALLOWED[state]
 
 
-def test_the_machine_has_no_way_but_these_triggers():
+def test_the_machine_has_only_these_triggers():
     assert sorted(build().events) == sorted(TRIGGERS)
     assert [name for name in build().events if name.startswith("to_")] == []
 
 
-def test_the_machine_has_these_states_and_no_model_of_its_own():
+def test_the_machine_has_these_states_and_no_model():
     assert (sorted(build().states), build().models) == (sorted(STATES), [])
 
 
-def test_two_states_have_another_name():
+def test_two_states_have_an_alias():
     assert ALIASES == {"completed": "done", "dead": "dlq"}
 
 
@@ -208,8 +208,8 @@ def test_a_note_changes_no_state(state, note):
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("trigger", TRIGGERS)
-def test_an_event_is_a_fact_and_folds_from_whatever_state(state, trigger):
-    """`evolve` never refuses: what was recorded has happened, also when a rule of today would refuse it."""
+def test_an_event_folds_from_any_state(state, trigger):
+    """`evolve` never refuses: a recorded event has happened, even if the rules would refuse it today."""
     goes_to = {to for (_, by), to in LEADS_TO.items() if by == trigger}
     assert {a_job_that_is(state).and_then(RECORDED_AS[trigger]).job.state} == goes_to
 
@@ -219,10 +219,10 @@ def test_an_unknown_trigger_is_an_error():
         target(State("pending"), "to_done")
 
 
-def test_a_failure_is_a_retry_or_a_burial_never_both():
+def test_a_failure_is_retried_or_buried_never_both():
     a_job_that_is("processing", max_retries=1).when(fails(cause=Exited(2))).then(retried(cause=Exited(2)))
     a_job_that_is("processing", max_retries=0).when(fails(cause=Exited(2))).then(buried(cause=Exited(2)))
 
 
-def test_a_purge_is_the_job_s_last_change():
+def test_a_purge_is_the_last_change_of_a_job():
     given(a_job(), claimed(), completed(), Purged()).is_now("purged", version=4, updated_at=START + 3 * SECOND)

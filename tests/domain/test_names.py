@@ -25,5 +25,5 @@ def test_streams_of_notes_begin_with_a_dollar_sign(name, valid):
     assert is_stream(name) is valid
 
 
-def test_queues_and_workers_have_a_stream_each():
+def test_each_queue_and_each_worker_has_a_stream():
     assert (queue_stream("a"), worker_stream("a")) == ("$queue:a", "$worker:a")

@@ -1,4 +1,4 @@
-"""The promises to a job: how often it is retried, how it is cancelled, run again, kept unique, added once."""
+"""The rules for a job: retries, cancelling, running again, unique keys, adding it once."""
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_a_job_whose_last_attempt_succeeds_is_done():
 @pytest.mark.parametrize(
     "cause", [Exited(3), Signalled(9), TimedOut(SECOND), NotStarted("no such file"), LostWorker("w1")]
 )
-def test_every_cause_costs_an_attempt_and_is_kept(cause):
+def test_every_cause_costs_an_attempt_and_is_recorded(cause):
     wait = 0 if isinstance(cause, LostWorker) else 2 * SECOND
     given(a_job(), claimed()).when(fails(cause=cause)).then(retried(cause=cause, wait=wait)).is_now(
         "pending", attempts=1
@@ -98,7 +98,7 @@ def test_a_job_that_kills_every_worker_ends_in_the_dlq():
     job.and_then(claimed(3)).when(loses_its_worker(3)).then(buried(3, LostWorker("w1"))).is_now("dlq", attempts=3)
 
 
-def test_a_wait_after_a_lost_worker_counts_its_attempt_too():
+def test_the_next_wait_counts_the_attempt_of_a_lost_worker():
     given(a_job(), claimed(), retried(cause=LostWorker("w1"), wait=0), claimed(2)).when(fails(2)).then(
         retried(2, 4 * SECOND)
     )
@@ -111,7 +111,7 @@ def test_a_release_costs_no_attempt_and_no_wait():
     job.when(claim()).then(claimed(2)).when(fails(2)).then(buried(2)).is_now("dlq", attempts=1)
 
 
-def test_a_runs_output_is_kept_with_its_end():
+def test_a_runs_output_is_recorded_with_its_end():
     said = {"duration": 7, "stdout": "out", "stderr": "err"}
     given(a_job(), claimed()).when(succeeds(**said)).then(completed(**said)).is_now("done", exit_code=0, **said)
     given(a_job(), claimed()).when(fails(**said)).then(retried(**said)).is_now("pending", exit_code=1, **said)
@@ -119,7 +119,7 @@ def test_a_runs_output_is_kept_with_its_end():
     last.when(fails(**said)).then(buried(**said)).is_now("dlq", exit_code=1, **said)
 
 
-def test_the_output_of_a_lost_workers_run_is_kept():
+def test_the_output_of_a_lost_workers_run_is_recorded():
     left = {"cause": LostWorker("w1"), "duration": 7, "stdout": "out", "stderr": "err"}
     given(a_job(), claimed()).when(fails(**left)).then(retried(wait=0, **left)).is_now("pending", stdout="out")
     given(a_job(max_retries=0), claimed()).when(fails(**left)).then(buried(**left)).is_now("dlq", stderr="err")
@@ -128,7 +128,7 @@ def test_the_output_of_a_lost_workers_run_is_kept():
 # ── claiming ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_claim_counts_runs_and_holds_who_took_it():
+def test_a_claim_has_the_number_of_its_run_and_its_worker():
     given(a_job(), *failures(2)).later(HOUR).when(claim("w9")).then(claimed(3, "w9")).is_now(
         "processing", run=3, attempts=2, claim=claimed(3, "w9"), due_at=None
     )
@@ -143,7 +143,7 @@ def test_a_claim_counts_runs_and_holds_who_took_it():
         ({"at": START - HOUR}, START - HOUR),
     ],
 )
-def test_a_job_is_claimed_when_it_is_due_and_not_a_microsecond_before(promises, due_at):
+def test_a_job_cannot_be_claimed_a_microsecond_too_early(promises, due_at):
     job = given(a_job(**promises)).is_now("pending", due_at=due_at)
     job.later(due_at - job.now).when(claim()).then(claimed())
     job.later(due_at - job.now - 1).when(claim()).refused("job j", "not due yet")
@@ -156,20 +156,20 @@ def test_a_pending_job_is_cancelled_at_once():
     given(a_job()).when(cancel("typo")).then(Cancelled(reason="typo")).is_now("cancelled", due_at=None)
 
 
-def test_a_running_job_is_asked_to_end_and_still_runs():
+def test_cancelling_a_running_job_records_a_request():
     given(a_job(), claimed()).when(cancel("typo")).then(CancelRequested(run=1, reason="typo")).is_now(
         "processing", cancel_requested="typo", claim=claimed()
     )
 
 
-def test_cancelling_twice_is_once():
+def test_cancelling_twice_has_no_further_effect():
     asked = given(a_job(), claimed(), CancelRequested(run=1, reason="first"))
     asked.when(cancel("second")).nothing().is_now("processing", cancel_requested="first")
     given(a_job(), Cancelled()).when(cancel()).refused("job j is cancelled", "cannot cancel it")
 
 
 @pytest.mark.parametrize("reason", ["", "typo"])
-def test_any_end_after_a_cancel_request_cancels_the_job(reason):
+def test_a_run_that_fails_after_a_cancel_request_is_cancelled(reason):
     asked = given(a_job(max_retries=0), claimed(), CancelRequested(run=1, reason=reason))
     said = {"duration": 9, "stdout": "o", "stderr": "e"}
     for command in (fails(**said), fails(cause=Signalled(15), **said), fails(cause=LostWorker("w1"), **said)):
@@ -178,13 +178,13 @@ def test_any_end_after_a_cancel_request_cancels_the_job(reason):
     asked.when(release()).then(Cancelled(reason=reason, run=1))
 
 
-def test_a_completion_that_comes_before_the_end_wins():
+def test_a_completion_after_a_cancel_request_wins():
     given(a_job(), claimed(), CancelRequested(run=1)).when(succeeds()).then(completed()).is_now(
         "done", attempts=1, cancel_requested=None
     )
 
 
-def test_a_request_to_cancel_does_not_outlive_its_run():
+def test_a_cancel_request_is_for_one_run_only():
     done = given(a_job(), claimed(), CancelRequested(run=1), completed())
     again = done.when(requeue()).then(Requeued()).when(claim()).then(claimed(2))
     again.is_now("processing", cancel_requested=None).when(fails(2)).then(retried(2))
@@ -199,13 +199,13 @@ def test_a_request_to_cancel_does_not_outlive_its_run():
     ids=["dlq", "done", "cancelled", "purged"],
 )
 def test_a_requeue_resets_the_attempts_but_not_the_runs(ending):
-    job = given(a_job(max_retries=2), *failures(2), claimed(3), *ending).when(requeue("mended"))
-    job = job.then(Requeued(reason="mended"))
+    job = given(a_job(max_retries=2), *failures(2), claimed(3), *ending).when(requeue("repaired"))
+    job = job.then(Requeued(reason="repaired"))
     job.is_now("pending", attempts=0, run=3, due_at=job.now - SECOND, finished_at=None, claim=None)
     job.when(claim()).then(claimed(4)).when(fails(4)).then(retried(4, 2 * SECOND)).is_now("pending", attempts=1, run=4)
 
 
-def test_the_result_of_a_run_before_the_requeueing_is_fenced():
+def test_the_result_of_a_run_before_a_requeue_is_fenced():
     given(a_job(), claimed(), completed(), Requeued(), claimed(2)).when(succeeds(1)).then(
         ResultRejected(run=1, outcome="completed")
     )
@@ -220,7 +220,7 @@ def test_a_purged_job_can_only_be_requeued():
 # ── unique keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_job_whose_key_is_held_is_not_added_and_that_is_no_error():
+def test_a_job_whose_key_is_taken_is_not_added():
     given().when(enqueue(unique="k"), holder="other").nothing()
     given().when(enqueue(unique="k")).then(a_job(unique="k")).is_now("pending")
 
@@ -231,14 +231,14 @@ def test_requeueing_against_the_holder_of_its_key_is_refused():
     done.when(requeue()).then(Requeued())
 
 
-def test_an_illegal_requeue_is_named_before_the_key_is():
+def test_an_illegal_requeue_is_reported_before_a_taken_key():
     given(a_job(unique="k")).when(requeue(), holder="other").refused("job j is pending", "cannot retry it")
 
 
 # ── adding ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_adding_the_same_job_again_is_once():
+def test_adding_the_same_job_again_adds_nothing():
     spec = {"env": {"A": "1"}, "tags": {"b": "2"}, "argv": ("true",), "unique": "k", "delay": SECOND}
     added = given().when(enqueue(**spec)).then(a_job(**spec))
     added.when(enqueue(**spec)).nothing()
@@ -254,7 +254,7 @@ def test_an_id_is_never_used_again_for_another_job(other):
 
 
 @pytest.mark.parametrize("command", [claim(), succeeds(), fails(), release(), cancel(), requeue(), purge()], ids=repr)
-def test_a_job_that_never_was_is_named(command):
+def test_a_command_for_an_unknown_job_is_refused(command):
     given().when(command).refused("no such job: j", error=NoSuchJobError)
 
 
@@ -296,7 +296,7 @@ def test_without_a_reason_none_is_recorded():
     cancelled.when(Purge(ID)).then(Purged(reason=""))
 
 
-def test_a_report_without_a_random_number_waits_for_nothing():
+def test_a_report_without_a_random_number_has_no_jitter():
     given(a_job(jitter=True), claimed()).when(Report(ID, 1, Exit(FAILED))).then(retried(wait=0, jitter=0.0))
 
 

@@ -9,17 +9,17 @@ from tests import acceptance
 
 SHORT = ("test_bad_input", "test_history", "test_wait")
 ABOUT_FILES = {
-    "test_bad_stores": "places where no queue can be",
+    "test_bad_stores": "paths that cannot hold a queue",
     "test_full_disk": "the disk of a file",
     "test_raw_opens": "the descriptors of a file",
     "test_unknown_outcome": "the syncs of a file",
 }
-"""Module -> what is a file's alone in it. What a server has instead: test_opening.py and test_faults.py."""
+"""Module -> why it applies to files only. test_opening.py and test_faults.py have the tests for a server."""
 
 ABOUT_A_FILE = {
-    "test_a_bulk_purge_takes_what_it_can_and_names_what_it_left": "damages a file",
-    "test_the_queue_its_export_and_its_archive_have_one_verdict": "reads a segment that stands beside the file",
-    "test_a_refused_migration_changes_neither_place": "two files",
+    "test_a_bulk_purge_names_the_jobs_that_it_left": "damages a file",
+    "test_the_queue_its_export_and_its_archive_have_one_verdict": "reads a segment next to the file",
+    "test_a_refused_migration_changes_neither_store": "two files",
     "test_cwd_is_where_it_was_enqueued": "--db PATH",
     "test_a_url_and_a_path_are_the_same_queue": "--db PATH",
     "test_a_worker_outlasts_a_locked_store": "holds a file's lock",
@@ -37,7 +37,7 @@ def _modules() -> list[str]:
 
 
 def _take_over(module: str) -> None:
-    """Its tests, and the fixtures they need."""
+    """Add a module's tests and the fixtures that they use to this one."""
     for name, value in vars(import_module(f"tests.acceptance.{module}")).items():
         if name.startswith("test_") and name not in ABOUT_A_FILE:
             assert name not in globals(), f"two tests are called {name}"

@@ -1,4 +1,4 @@
-"""Which source wins, how values are checked, and what the error says."""
+"""Settings: which source wins, how values are checked, and the errors."""
 
 import os
 
@@ -13,11 +13,11 @@ from queuectl.units import SECOND
 ORIGINS = ("flag", "environment", ".env", "config set", "default")
 
 
-def configured(flags=None, environ=None, dotenv=None, stored=None):
+def config_from(flags=None, environ=None, dotenv=None, stored=None):
     return Config(flags or {}, environ or {}, dotenv or {}, lambda: stored or {})
 
 
-def never():
+def store_is_not_read():
     raise AssertionError("the store was read")
 
 
@@ -30,12 +30,12 @@ def test_the_first_source_that_has_a_value_wins(settled):
         {"max-retries": "14"},
     ]
     above = [{}] * settled
-    value = configured(*above, *sources[settled:]).value("max-retries")
+    value = config_from(*above, *sources[settled:]).value("max-retries")
     assert (value.origin, value.value) == (ORIGINS[settled], [11, 12, 13, 14, 3][settled])
 
 
-def test_the_store_is_not_read_for_what_is_settled_above_it():
-    config = Config({"lease": "5s"}, {"QUEUECTL_GRACE": "1s"}, {"QUEUECTL_TIMEOUT": "2s"}, never)
+def test_the_store_is_not_read_if_another_source_has_a_value():
+    config = Config({"lease": "5s"}, {"QUEUECTL_GRACE": "1s"}, {"QUEUECTL_TIMEOUT": "2s"}, store_is_not_read)
     assert [config["lease"], config["grace"], config["timeout"]] == [5 * SECOND, SECOND, 2 * SECOND]
 
 
@@ -52,22 +52,22 @@ def test_the_store_is_read_once():
     assert len(reads) == 1
 
 
-def test_a_flag_that_was_not_given_settles_nothing():
-    assert configured(flags={"jitter": None}).value("jitter").origin == "default"
+def test_a_flag_that_was_not_given_counts_as_not_set():
+    assert config_from(flags={"jitter": None}).value("jitter").origin == "default"
 
 
 def test_an_empty_variable_counts_as_not_set():
-    config = configured(environ={"QUEUECTL_JITTER": ""}, dotenv={"QUEUECTL_JITTER": "on"})
+    config = config_from(environ={"QUEUECTL_JITTER": ""}, dotenv={"QUEUECTL_JITTER": "on"})
     assert config.value("jitter").origin == ".env"
 
 
 def test_an_empty_flag_is_an_error():
     with pytest.raises(UsageError, match=r"^--lease= \(flag\): '' is not a duration"):
-        configured(flags={"lease": ""}).value("lease")
+        config_from(flags={"lease": ""}).value("lease")
 
 
-def test_the_defaults():
-    assert [(value.key, value.value, value.text) for value in configured().all()] == [
+def test_each_setting_has_its_default():
+    assert [(value.key, value.value, value.text) for value in config_from().all()] == [
         ("max-retries", 3, "3"),
         ("backoff-base", 2.0, "2"),
         ("backoff-cap", 3600 * SECOND, "1h"),
@@ -114,18 +114,18 @@ def test_every_setting_has_its_variable_and_one_line_of_help():
         ),
     ],
 )
-def test_a_bad_value_names_itself_its_key_and_its_origin(sources, message):
+def test_an_error_names_the_value_its_key_and_its_source(sources, message):
     with pytest.raises(UsageError) as caught:
-        configured(**sources).value("max-retries")
+        config_from(**sources).value("max-retries")
     assert str(caught.value) == message
 
 
 def test_an_unreadable_stored_value_is_reported_and_the_default_used():
-    complaints = []
-    config = Config({}, {}, {}, lambda: {"durability": "bullet-proof"}, complaints.append)
+    reports = []
+    config = Config({}, {}, {}, lambda: {"durability": "bullet-proof"}, reports.append)
     assert (config.value("durability").value, config.value("durability").origin) == ("safe", "default")
     what = "durability=bullet-proof (config set): 'bullet-proof' is not one of safe, paranoid, fast; safe counts"
-    assert complaints == [what] * 2
+    assert reports == [what] * 2
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_an_unreadable_stored_value_is_reported_and_the_default_used():
         ("busy-timeout", "0", "0s"),
     ],
 )
-def test_check_gives_the_normal_text(key, text, normal):
+def test_check_returns_the_normal_form(key, text, normal):
     assert check(key, text) == normal
 
 
@@ -190,13 +190,13 @@ def test_check_refuses(key, text):
     assert str(caught.value).isprintable()
 
 
-def test_a_range_is_named():
+def test_an_error_names_the_allowed_range():
     with pytest.raises(UsageError, match="'1s' is not a duration from 3s to 1d"):
         check("lease", "1s")
 
 
 @given(st.floats(0, 1000))
-def test_a_normal_text_reads_back_the_same_number(number):
+def test_the_normal_form_reads_back_as_the_same_number(number):
     assert float(check("backoff-base", repr(number))) == number
 
 
@@ -206,7 +206,7 @@ def test_a_stored_size_is_exact(size):
 
 
 @given(st.sampled_from(sorted(SETTINGS)), st.text(max_size=12))
-def test_any_text_is_a_normal_text_or_a_usage_error(key, text):
+def test_any_text_has_a_normal_form_or_is_a_usage_error(key, text):
     try:
         normal = check(key, text)
     except UsageError as error:
@@ -214,14 +214,14 @@ def test_any_text_is_a_normal_text_or_a_usage_error(key, text):
     assert message.isprintable() if normal is None else check(key, normal) == normal
 
 
-def test_an_unknown_key_is_answered_with_the_near_one():
+def test_an_unknown_key_is_answered_with_a_similar_one():
     with pytest.raises(UsageError, match="'max_retrys' is not a setting: did you mean max-retries"):
         check("max_retrys", "3")
 
 
-def test_an_unknown_key_like_none_is_answered_with_all():
+def test_an_unknown_key_like_no_other_is_answered_with_all():
     with pytest.raises(UsageError, match=r"'zzz' is not a setting: there are max-retries, .*, busy-timeout$"):
-        configured().value("zzz")
+        config_from().value("zzz")
 
 
 @pytest.mark.parametrize("settled", range(4))
@@ -241,7 +241,7 @@ def dotenv(tmp_path):
     return read
 
 
-def test_dotenv_keeps_our_names_only_and_does_not_interpolate(dotenv):
+def test_only_our_names_of_a_dotenv_are_read_as_written(dotenv):
     text = b"# ours\nexport QUEUECTL_LEASE='5s'\nQUEUECTL_DB=${HOME}/q.db\nHOME=/x\nMYQUEUECTL_A=1\nQUEUECTL_GRACE\n"
     assert dotenv(text) == {"QUEUECTL_LEASE": "5s", "QUEUECTL_DB": "${HOME}/q.db"}
 
@@ -256,18 +256,18 @@ def test_dotenv_of_another_program_is_left_alone(dotenv, caplog):
 
 
 @pytest.mark.parametrize("line", [b"QUEUECTL_LEASE 5s", b"QUEUECTL_LEASE='5s", b"export QUEUECTL_LEASE='5s\nX"])
-def test_a_line_of_ours_that_is_none_is_named(dotenv, line, caplog):
+def test_an_invalid_line_with_one_of_our_names_is_named(dotenv, line, caplog):
     with pytest.raises(UsageError, match="line 2 cannot be read: write NAME=VALUE"):
         dotenv(b"QUEUECTL_JITTER=on\n" + line)
     assert not caplog.records
 
 
-def test_no_dotenv(tmp_path):
+def test_a_missing_dotenv_sets_nothing(tmp_path):
     assert read_dotenv(str(tmp_path)) == {}
     assert read_dotenv(str(tmp_path / "missing")) == {}
 
 
-def test_a_folder_named_dotenv_is_none(tmp_path):
+def test_a_folder_called_dotenv_sets_nothing(tmp_path):
     (tmp_path / ".env").mkdir()
     assert read_dotenv(str(tmp_path)) == {}
 
@@ -278,19 +278,19 @@ def test_dotenv_is_read_in_the_working_directory(tmp_path, monkeypatch):
     assert read_dotenv() == {"QUEUECTL_DB": "here.db"}
 
 
-def test_dotenv_that_is_not_utf8(dotenv):
+def test_a_dotenv_that_is_not_utf_8_is_refused(dotenv):
     with pytest.raises(UsageError, match=r"\.env: QUEUECTL_DB is not UTF-8"):
         dotenv(b"QUEUECTL_DB=\xff\n")
 
 
-def test_dotenv_that_cannot_be_read(tmp_path):
+def test_a_dotenv_that_cannot_be_read_sets_nothing(tmp_path):
     (tmp_path / ".env").symlink_to(".env")
     warnings = []
     assert read_dotenv(str(tmp_path), warn=warnings.append) == {}
     assert warnings == [f"{tmp_path}/.env cannot be read and is ignored: Too many levels of symbolic links"]
 
 
-def test_only_the_lines_of_a_dotenv_that_name_ours_are_judged(dotenv):
+def test_other_lines_of_a_dotenv_are_not_checked(dotenv):
     assert dotenv(b"NAME=caf\xe9\n# \xff\nQUEUECTL_LEASE=5s\n") == {"QUEUECTL_LEASE": "5s"}
 
 

@@ -1,4 +1,4 @@
-"""Times without an offset around a change of clocks: in five zones, on days on which clocks change."""
+"""Times without an offset, on days on which clocks change, in five zones."""
 
 import time
 from datetime import UTC, datetime
@@ -83,7 +83,7 @@ def test_the_order_of_written_times_is_the_order_of_runs(zone, name, month):
         assert moments == sorted(moments)
 
 
-def test_just_before_the_gap_its_first_minute_is_near(zone):
+def test_two_minutes_before_a_gap_its_first_minute_is_near(zone):
     zone(BERLIN)
     now = utc("2026-03-29 00:58:00")  # 01:58 in Berlin
     found, note = coming_moment("02:00", now)

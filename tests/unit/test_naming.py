@@ -1,4 +1,4 @@
-"""Whose a worker's name is: by what is seen of the other's process, and else by new signs of its life."""
+"""Whether a worker's name is free: by the state of the other's process, or else by its heartbeats."""
 
 import os
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ def store(clock: SettableClock) -> Iterator[Store]:
     store.close()
 
 
-def wanted(store: Store, clock: SettableClock, seen: bool | None = None, lease: int = LEASE) -> Name:
-    """The name, for the worker that is here."""
+def name_here(store: Store, clock: SettableClock, seen: bool | None = None, lease: int = LEASE) -> Name:
+    """The name `w`, as the worker on this host asks for it."""
     return Name(store, clock, HERE, lease, alive=lambda there, who: seen)
 
 
-def told(store: Store) -> list[tuple[str, str, str]]:
-    """What the log says of workers: of whom, by whom, what."""
+def worker_notes(store: Store) -> list[tuple[str, str, str]]:
+    """The notes about workers in the log: (stream, actor, type)."""
     return [(record.stream_id, record.actor, record.type) for record in store.log.records()]
 
 
@@ -49,20 +49,20 @@ def holder(store: Store) -> WorkerRow:
 
 
 def test_a_name_that_nobody_has_is_taken_at_once(store, clock):
-    assert wanted(store, clock).take()
+    assert name_here(store, clock).take()
     assert holder(store).pid == HERE.pid
 
 
 def test_a_name_is_refused_while_its_worker_is_seen_to_live(store, clock):
     store.workers.beat(THERE)
     with pytest.raises(RefusedError, match=r"a worker named w is running \(pid 2 on there\)"):
-        wanted(store, clock, seen=True).take()
+        name_here(store, clock, seen=True).take()
 
 
 @pytest.mark.parametrize("seen", [True, None])
-def test_a_worker_that_was_asked_to_stop_is_waited_for(store, clock, seen):
+def test_a_new_worker_waits_for_a_stopping_one_of_its_name(store, clock, seen):
     store.workers.beat(THERE)
-    name = wanted(store, clock, seen=seen)
+    name = name_here(store, clock, seen=seen)
     store.workers.ask_to_stop("w")
     for beat_at in (2, 3):
         assert not name.take()
@@ -75,14 +75,14 @@ def test_a_worker_that_was_asked_to_stop_is_waited_for(store, clock, seen):
 def test_a_visibly_dead_workers_name_is_free(store, clock):
     store.workers.beat(THERE)
     store.workers.ask_to_stop("w")
-    assert wanted(store, clock, seen=False).take()
+    assert name_here(store, clock, seen=False).take()
     assert (holder(store).pid, store.workers.asked("w")[0]) == (HERE.pid, 0)
-    assert told(store) == [LOSS]
+    assert worker_notes(store) == [LOSS]
 
 
 def test_a_new_heartbeat_refuses_the_name_to_others(store, clock):
     store.workers.beat(THERE)
-    name = wanted(store, clock)
+    name = name_here(store, clock)
     assert not name.take()
     store.workers.beat(a_worker("w", host="there", boot_id="there", pid=2, beat_at=THERE.beat_at + 1))
     with pytest.raises(RefusedError, match="choose another --name"):
@@ -93,7 +93,7 @@ def test_a_new_heartbeat_refuses_the_name_to_others(store, clock):
 @pytest.mark.parametrize("lease", [LEASE, AT_LEAST // 5])
 def test_a_remote_workers_name_is_free_after_observed_silence(store, clock, lease):
     store.workers.beat(THERE)
-    name, patience = wanted(store, clock, lease=lease), max(lease, AT_LEAST)
+    name, patience = name_here(store, clock, lease=lease), max(lease, AT_LEAST)
     assert not name.take()
     clock.advance(patience)
     assert not name.take()
@@ -104,14 +104,14 @@ def test_a_remote_workers_name_is_free_after_observed_silence(store, clock, leas
 
 def test_a_clock_that_is_set_frees_no_name(store, clock):
     store.workers.beat(THERE)
-    name = wanted(store, clock)
+    name = name_here(store, clock)
     assert not name.take()
     clock.turn(1000 * LEASE)
     assert not name.take()
 
 
 def test_on_a_shared_store_a_host_is_not_known_by_its_name(store, clock):
-    """Containers may have one name; and this machine sees its own processes alone."""
+    """Containers may share a host name, and this machine sees only its own processes."""
     store.workers.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
     name = Name(store, clock, HERE, LEASE)
     store.location.spans_hosts = True
@@ -120,7 +120,7 @@ def test_on_a_shared_store_a_host_is_not_known_by_its_name(store, clock):
     assert name.take()
 
 
-def test_a_name_that_nobody_chose_gets_a_number_when_it_is_taken():
+def test_a_generated_name_gets_a_number_when_it_is_taken():
     name = default_name(set().__contains__)
     assert name.endswith(f"-{os.getpid()}")
     assert default_name({name, f"{name}-2"}.__contains__) == f"{name}-3"
@@ -133,66 +133,66 @@ CHILD = 4_194_305
 
 
 def child(clock: SettableClock, **columns: int) -> WorkerRow:
-    """The worker `w` that a supervisor, this process, has started and seen dead."""
+    """The worker `w`, which this process as its supervisor has started and seen dead."""
     return replace(this_process("w", clock, slots=2), pid=CHILD, pid_started_at=5, **columns)
 
 
-def keeper(clock: SettableClock) -> WorkerRow:
+def supervisor_row(clock: SettableClock) -> WorkerRow:
     return this_process("w", clock)
 
 
 def test_a_dead_workers_name_passes_its_stop_request_on(store, clock):
     store.workers.beat(child(clock))
-    assert keep(store, keeper(clock), CHILD)
+    assert keep(store, supervisor_row(clock), CHILD)
     assert (holder(store).pid, holder(store).slots) == (os.getpid(), 0)
     with pytest.raises(RefusedError, match="choose another --name"):
-        wanted(store, clock, seen=True).take()
+        name_here(store, clock, seen=True).take()
     store.workers.ask_to_stop("w")
-    assert not wanted(store, clock, seen=True).take()
+    assert not name_here(store, clock, seen=True).take()
     heir = child(clock)
     assert Name(store, clock, heir, LEASE, parent=os.getpid()).take()
     assert (holder(store).pid, store.workers.asked("w")[0]) == (heir.pid, 1)
-    assert told(store) == [LOSS]  # the keeper's row was no worker's
+    assert worker_notes(store) == [LOSS]  # the keeper's row was no worker's
 
 
 @pytest.mark.parametrize("asked", ["before it died", "since"])
-def test_a_name_is_kept_until_its_worker_is_asked_to_stop(store, clock, asked):
+def test_a_name_is_reserved_until_its_worker_is_asked_to_stop(store, clock, asked):
     store.workers.beat(child(clock))
     if asked == "since":
-        assert keep(store, keeper(clock), CHILD)
+        assert keep(store, supervisor_row(clock), CHILD)
     store.workers.ask_to_stop("w")
-    assert not keep(store, keeper(clock), CHILD)
+    assert not keep(store, supervisor_row(clock), CHILD)
     assert store.workers.rows() == []
-    assert told(store) == [LOSS]
+    assert worker_notes(store) == [LOSS]
 
 
-def test_a_name_never_taken_or_forgotten_is_kept(store, clock):
-    assert keep(store, keeper(clock), CHILD)
-    assert keep(store, replace(keeper(clock), beat_at=99), CHILD)
+def test_an_unused_or_forgotten_name_is_reserved(store, clock):
+    assert keep(store, supervisor_row(clock), CHILD)
+    assert keep(store, replace(supervisor_row(clock), beat_at=99), CHILD)
     assert holder(store).beat_at == 99
-    assert told(store) == []
+    assert worker_notes(store) == []
 
 
 def test_an_earlier_workers_stop_request_does_not_count(store, clock):
     store.workers.beat(child(clock))
     store.workers.ask_to_stop("w")
-    assert keep(store, keeper(clock), CHILD + 1)
+    assert keep(store, supervisor_row(clock), CHILD + 1)
     assert store.workers.asked("w")[0] == 0
 
 
 def test_the_loss_of_a_worker_waits_for_the_disk(store, clock, monkeypatch):
-    """Claims alone need not: any other change is acknowledged as if it was on disk."""
+    """Only claims need not be on disk; every other change is on disk when it is acknowledged."""
     begin, waited = store._begin, []
     monkeypatch.setattr(store, "_begin", lambda durable: (waited.append(durable), begin(durable)))
     store.workers.beat(child(clock))
     waited.clear()
-    assert keep(store, keeper(clock), CHILD)
-    assert (told(store), waited) == ([LOSS], [True])
+    assert keep(store, supervisor_row(clock), CHILD)
+    assert (worker_notes(store), waited) == ([LOSS], [True])
 
 
-def test_a_name_that_someone_else_has_is_not_kept(store, clock):
+def test_a_name_of_another_worker_is_not_reserved(store, clock):
     store.workers.beat(THERE)
     store.workers.ask_to_stop("w")
-    assert keep(store, keeper(clock), CHILD)
+    assert keep(store, supervisor_row(clock), CHILD)
     assert same_process(holder(store), THERE)
-    assert told(store) == []
+    assert worker_notes(store) == []

@@ -1,4 +1,4 @@
-"""Who is seen to live: a claimant of another user on a server's queue only by who may look at all processes."""
+"""Whether a claimant is alive: on a server's queue a process of another user can be seen only with enough rights."""
 
 import os
 
@@ -15,7 +15,7 @@ KILL, PTRACE = 0x20, 0x80000
 
 @pytest.fixture(params=[True, False], ids=["may look at all", "may not"])
 def reaches_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """We are ME."""
+    """Whether this process, run by user ME, may inspect all processes."""
     monkeypatch.setattr(os, "geteuid", lambda: ME)
     monkeypatch.setattr(process, "_reaches_all", lambda: request.param)
     return bool(request.param)
@@ -23,9 +23,7 @@ def reaches_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("lives", [True, False])
 @pytest.mark.parametrize("uid", [None, ME, ANOTHER])
-def test_a_claimant_of_another_user_is_seen_as_one_on_another_machine(
-    reaches_all: bool, uid: int | None, lives: bool
-) -> None:
+def test_another_users_claimant_counts_as_on_another_machine(reaches_all: bool, uid: int | None, lives: bool) -> None:
     claim = replace(
         claimed(),
         host=os.uname().nodename,
@@ -40,13 +38,13 @@ def test_a_claimant_of_another_user_is_seen_as_one_on_another_machine(
 
 
 @pytest.mark.parametrize(("capabilities", "all_of_them"), [(KILL | PTRACE, True), (KILL, False), (PTRACE, False)])
-def test_root_may_have_lost_the_right_to_look(
+def test_root_without_the_capability_sees_no_other_user(
     monkeypatch: pytest.MonkeyPatch, capabilities: int, all_of_them: bool
 ) -> None:
     monkeypatch.setattr(process, "_read", lambda path: b"Name:\ta: b\nCapEff:\t%016x\n" % capabilities)
     assert process._reaches_all.__wrapped__() is all_of_them
 
 
-def test_where_the_system_does_not_tell_no_other_user_is_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_status_no_other_user_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_read", lambda path: b"")
     assert process._reaches_all.__wrapped__() is False

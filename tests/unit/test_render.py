@@ -1,4 +1,4 @@
-"""Nothing that a job or a person wrote can steer the terminal, and tables and JSON hold what they were given."""
+"""No text of a job or a person can control the terminal; tables and JSON contain what they were given."""
 
 import io
 import json
@@ -31,7 +31,7 @@ HOSTILE = st.lists(st.sampled_from([*PIECES, "31;1", " ", "0", "\ud800", "\u202e
 )
 
 
-def harmless(text):
+def is_harmless(text):
     return not any(
         (ord(c) < 0x20 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 or c in BIDI
         for c in text
@@ -66,7 +66,7 @@ def harmless(text):
         ("grüße 日本 😀 \u200d", "grüße 日本 😀 \u200d"),
     ],
 )
-def test_clean(text, cleaned):
+def test_clean_removes_what_controls_a_terminal(text, cleaned):
     assert clean(text) == cleaned
 
 
@@ -78,7 +78,7 @@ def test_clean_can_keep_to_one_line():
 @example("\x1b]0;\x1b[31m\x07", True)
 def test_no_control_character_is_left(text, newlines):
     cleaned = clean(text, newlines=newlines)
-    assert harmless(cleaned)
+    assert is_harmless(cleaned)
     assert newlines or not set(cleaned) & {"\n", "\t"}
 
 
@@ -126,7 +126,7 @@ def test_clean_takes_linear_time(start, piece):
     assert seconds(50_000) < 40 * max(seconds(5_000), 0.005)
 
 
-def test_a_table():
+def test_a_table_has_aligned_columns():
     rows = [
         {"id": "0012", "attempts": 3, "state": "done", "last_error": None},
         {"id": "1e5", "attempts": 12, "state": "dlq", "last_error": "exit\n1\x1b[31m", "more": "not shown"},
@@ -166,7 +166,7 @@ def test_a_table_fits_the_terminal(width):
     assert ("c" * 49 + "…" in shown[1]) is (width == 200)
 
 
-def test_of_the_long_columns_the_longest_is_cut_first():
+def test_the_longest_column_is_cut_first():
     _, limits = fitted(WIDE, ["id", "command", "last_error"], LIMITS, [], 36 + 2 + 40 + 2 + 30)
     assert limits == {"command": 40, "last_error": 30}
 
@@ -205,7 +205,7 @@ def test_a_character_with_endless_accents_is_cut_too():
     assert len(cut("e" + "\u0301" * 100_000, 10)) < 100
 
 
-def test_where_there_is_no_terminal_nothing_is_cut():
+def test_without_a_terminal_nothing_is_cut():
     columns = ["id", "n", "state", "command", "last_error"]
     found, limits = fitted(WIDE, columns, LIMITS, ["n", "state"], terminal_width(io.StringIO()))
     assert found == columns
@@ -228,7 +228,7 @@ def test_a_cell_cannot_bring_its_own_colour():
 @given(st.lists(st.fixed_dictionaries({"id": HOSTILE, "n": st.none() | st.integers()}), max_size=4))
 def test_a_table_has_one_harmless_line_a_row(rows):
     shown = table(rows, ["id", "n"])
-    assert harmless(shown)
+    assert is_harmless(shown)
     assert len(shown.split("\n")) == len(rows) + 1
 
 
@@ -249,15 +249,15 @@ def test_lone_surrogates_do_not_break_json():
 
 
 @given(st.dictionaries(st.text(), HOSTILE))
-def test_json_is_harmless_to_look_at_and_says_the_same(value):
+def test_json_has_no_control_character_and_reads_back(value):
     value = {key: text.encode("utf-8", "replace").decode() for key, text in value.items()}
     for document in (to_json(value), to_ndjson(value)):
-        assert harmless(document)
+        assert is_harmless(document)
         assert json.loads(document) == value
     assert "\n" not in to_ndjson(value)
 
 
-def test_color():
+def test_color_can_be_switched_off():
     assert colored("done", "green", True) == "\x1b[32mdone\x1b[0m"
     assert colored("done", "green", False) == colored("done", None, True) == "done"
 
@@ -283,5 +283,5 @@ class Terminal(io.StringIO):
         ("never", Terminal(), {}, False),
     ],
 )
-def test_color_enabled(choice, stream, environ, enabled):
+def test_color_depends_on_choice_terminal_and_no_color(choice, stream, environ, enabled):
     assert color_enabled(choice, stream, environ) is enabled

@@ -26,7 +26,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
     ],
 )
 def test_an_ignored_signal_is_not_inherited(keep: str, inherited: str) -> None:
-    """The process itself goes on ignoring it."""
+    """The process itself still ignores it."""
     program = [sys.executable, "-c", IGNORED.format(keep=keep)]
     done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == inherited

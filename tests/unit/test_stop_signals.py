@@ -1,4 +1,4 @@
-"""How many requests to stop a burst of signals is."""
+"""The number of stop requests in a burst of signals."""
 
 from signal import SIGHUP, SIGINT, SIGTERM
 

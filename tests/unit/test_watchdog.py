@@ -1,4 +1,4 @@
-"""The thread that ends a worker's commands when nobody holds on to them."""
+"""The thread that kills a worker's commands when their lease is not renewed."""
 
 import threading
 from queue import Queue
@@ -16,7 +16,7 @@ PATIENCE = 20
 SECOND = 1_000_000
 
 
-def test_it_is_cut_when_the_moment_has_come_and_again_after_that() -> None:
+def test_the_watchdog_acts_when_the_lease_ends_and_again() -> None:
     cuts: Queue[int] = Queue()
     moment = CLOCK.monotonic() + SECOND // 50
     LeaseWatchdog(CLOCK, lambda: cuts.put(CLOCK.monotonic())).extend_to(moment)
@@ -25,7 +25,7 @@ def test_it_is_cut_when_the_moment_has_come_and_again_after_that() -> None:
     assert second >= first + LeaseWatchdog.AGAIN
 
 
-def test_a_renewed_lease_is_not_cut_off() -> None:
+def test_the_watchdog_does_not_act_on_a_renewed_lease() -> None:
     cut = threading.Event()
     line = LeaseWatchdog(CLOCK, cut.set)
     line.extend_to(CLOCK.monotonic() + 3600 * SECOND)
@@ -35,7 +35,7 @@ def test_a_renewed_lease_is_not_cut_off() -> None:
     assert cut.wait(PATIENCE), "an earlier moment counts too"
 
 
-def test_it_continues_when_truncating_fails() -> None:
+def test_the_watchdog_continues_when_killing_fails() -> None:
     fails = iter([True])
     cuts: Queue[int] = Queue()
 
@@ -49,7 +49,7 @@ def test_it_continues_when_truncating_fails() -> None:
     cuts.get(timeout=PATIENCE)
 
 
-def test_without_a_thread_nothing_is_promised_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_thread_the_watchdog_promises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -63,7 +63,7 @@ def test_without_a_thread_nothing_is_promised_until_there_is_one(monkeypatch: py
     assert cut.wait(PATIENCE)
 
 
-def test_a_command_that_cannot_be_killed_keeps_no_other_alive() -> None:
+def test_a_failed_kill_does_not_keep_other_commands_alive() -> None:
     killed = []
 
     def kill(run: str, number: int) -> None:
