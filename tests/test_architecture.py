@@ -293,7 +293,8 @@ def test_the_domain_imports_nothing_but_itself_and_what_is_pure():
     pure = (
         r"queuectl\.(domain|errors)(\..+)?"
         r"|msgspec(\..+)?"
-        r"|(collections\.abc|enum|functools|math|typing)\.\w+"
+        r"|(collections\.abc|enum|functools|itertools|math|typing)\.\w+"
+        r"|re|shlex\.quote"
         r"|signal\.Signals"  # names of signals
         r"|transitions\.\w+"
     )
