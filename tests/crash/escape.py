@@ -1,6 +1,6 @@
 """A job that tries to leave a process behind: `escape.py KIND PIDS hang|end`. Run as a script, not imported.
 
-The process writes its pid to PIDS and lingers; the job itself then hangs or ends at once.
+The process writes its pid to PIDS and keeps running; the job itself then hangs or ends at once.
 """
 
 import os
@@ -13,7 +13,7 @@ SLEEP = ["/bin/sleep", "300"]
 
 
 def linger(pids: str, kind: str) -> None:
-    """Be the process that is left behind."""
+    """Run as the process that is left behind."""
     if kind == "ignores SIGTERM":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with open(pids, "a", encoding="ascii") as file:
@@ -25,7 +25,7 @@ def linger(pids: str, kind: str) -> None:
 
 
 def leave(pids: str, kind: str) -> None:
-    """Start that process, in the way of its kind."""
+    """Start that process in the way that its kind names."""
     if kind == "python subprocess":
         child = subprocess.Popen(SLEEP, start_new_session=True)
         with open(pids, "a", encoding="ascii") as file:

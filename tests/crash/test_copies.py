@@ -1,4 +1,4 @@
-"""A copy of a queue shares its log's id and nothing else: a worker on it leaves the original's processes alone."""
+"""A copy of a queue shares only its log's id: a worker on the copy does not touch the original's processes."""
 
 import shutil
 from collections.abc import Callable
@@ -58,8 +58,8 @@ def test_a_worker_on_a_copy_leaves_the_original_job_alone(
     assert queuectl.state("long") == "processing"
 
 
-def test_jobs_at_the_same_place_in_two_copies_run_side_by_side(queuectl: Queuectl, pids: Path) -> None:
-    """No claim is copied: both queues have a job at one position, and one of the workers is killed."""
+def test_jobs_at_one_position_of_two_copies_run_in_parallel(queuectl: Queuectl, pids: Path) -> None:
+    """Both queues get a job at the same position after the copy, and one of the workers is killed."""
     queuectl.add("--id", "long", JOB.format(pids=pids))
     copy = queuectl.folder / "copy"
     shutil.copytree(queuectl.db.parent, copy)
@@ -70,5 +70,5 @@ def test_jobs_at_the_same_place_in_two_copies_run_side_by_side(queuectl: Queuect
     first.process.kill()
     queuectl.start("--db", str(copy / "queue.db"), "run", "--name", "second")
     started(pids, 3)
-    assert not alive(lost), "what the killed worker left is dead before its job runs again"
+    assert not alive(lost), "the leftovers of the killed worker are dead before its job runs again"
     assert alive(original)

@@ -1,4 +1,4 @@
-"""Nothing escapes: whatever a job leaves behind is dead when it is timed out, cancelled, stopped, or freed."""
+"""No process escapes: all that a job leaves behind is dead after its timeout, cancel, stop or freeing."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ COMBINED = "everything at once"
 
 
 class Escapees:
-    """One job for each kind, and the processes that they left behind."""
+    """One job for each kind of escape, and the processes that they left behind."""
 
     def __init__(self, queuectl: Queuectl, then: str, kinds: list[str], **job: object) -> None:
         self.queuectl = queuectl
@@ -35,11 +35,11 @@ class Escapees:
         )
 
     def work(self, *options: str) -> Started:
-        """A worker with a slot for each."""
+        """Start a worker with a slot for each job."""
         return self.queuectl.start("run", "--concurrency", str(len(self.ids)), "--grace", "500ms", *options)
 
-    def all_out(self) -> None:
-        """Wait until each has left its process behind."""
+    def wait_until_left(self) -> None:
+        """Wait until each job has left its process behind."""
         eventually(lambda: all(lines(path) for path in self.pids.values()), "every job has left a process", 60)
 
     def states(self) -> set[str]:
@@ -47,7 +47,7 @@ class Escapees:
         return {str(self.queuectl.state(job_id)) for job_id in self.ids}
 
     def survivors(self) -> dict[str, list[int]]:
-        """What is alive, by kind."""
+        """The living leftover processes, by kind."""
         found = {kind: [int(pid) for pid in lines(path) if alive(int(pid))] for kind, path in self.pids.items()}
         return {kind: pids for kind, pids in found.items() if pids}
 
@@ -63,7 +63,7 @@ def test_the_end_of_a_job_is_the_end_of_what_it_left(queuectl: Queuectl) -> None
 def test_a_timeout_ends_the_whole_tree(queuectl: Queuectl) -> None:
     escapees = Escapees(queuectl, "hang", [*KINDS, COMBINED], timeout="5s")
     escapees.work()
-    escapees.all_out()
+    escapees.wait_until_left()
     eventually(lambda: escapees.states() == {"dlq"}, "every job has timed out", 60)
     eventually(lambda: not escapees.survivors(), "nothing is left", 30)
     assert {queuectl.show(job_id)["exit_code"] for job_id in escapees.ids} == {124}
@@ -72,7 +72,7 @@ def test_a_timeout_ends_the_whole_tree(queuectl: Queuectl) -> None:
 def test_a_cancel_ends_the_whole_tree(queuectl: Queuectl) -> None:
     escapees = Escapees(queuectl, "hang", [*KINDS, COMBINED])
     escapees.work()
-    escapees.all_out()
+    escapees.wait_until_left()
     queuectl.ok("cancel", *escapees.ids)
     eventually(lambda: escapees.states() == {"cancelled"}, "every job is cancelled", 60)
     eventually(lambda: not escapees.survivors(), "nothing is left", 30)
@@ -81,9 +81,9 @@ def test_a_cancel_ends_the_whole_tree(queuectl: Queuectl) -> None:
 def test_a_shutdown_ends_the_whole_tree_and_releases_the_jobs(queuectl: Queuectl) -> None:
     escapees = Escapees(queuectl, "hang", [*KINDS, COMBINED])
     worker = escapees.work()
-    escapees.all_out()
+    escapees.wait_until_left()
     worker.signal(SIGTERM)
-    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker heeds the first signal")
+    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker handles the first signal")
     assert escapees.states() == {"processing"}
     eventually(lambda: worker.signal(SIGTERM) or "stopping it" in worker.stderr.read_text(), "the second one counts")
     assert worker.ended(60).code == 0
@@ -95,7 +95,7 @@ def test_a_shutdown_ends_the_whole_tree_and_releases_the_jobs(queuectl: Queuectl
 def test_the_tree_of_a_killed_worker_is_dead_before_its_job_is_freed(queuectl: Queuectl) -> None:
     escapees = Escapees(queuectl, "hang", KINDS)
     worker = escapees.work("--name", "first")
-    escapees.all_out()
+    escapees.wait_until_left()
     worker.signal(SIGKILL)
     worker.ended()
     assert escapees.survivors().keys() == set(KINDS), "a killed worker cannot end them itself"

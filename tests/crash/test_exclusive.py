@@ -1,4 +1,4 @@
-"""Never two at once: a worker that is frozen past its lease, and processes that stay behind."""
+"""A job never runs twice at once: a worker that is frozen past its lease, and leftover processes."""
 
 import subprocess
 from signal import SIGCONT, SIGSTOP
@@ -34,7 +34,7 @@ def test_a_frozen_worker_loses_its_job_and_its_late_result(queuectl: Queuectl) -
 
 
 def test_the_detector_sees_an_overlap(queuectl: Queuectl) -> None:
-    """The negative control: the same job, started twice past the queue."""
+    """The negative control: the same job, started twice without the queue."""
     script = DETECTOR % "while [ ! -e overlaps ] && [ ! -e stop ]; do sleep 0.05; done"
     runs = [
         subprocess.Popen(["/bin/sh", "-c", script], cwd=queuectl.folder, env={**queuectl.env, "QUEUECTL_RUN": run})
@@ -48,7 +48,7 @@ def test_the_detector_sees_an_overlap(queuectl: Queuectl) -> None:
             run.wait(30)
 
 
-def test_a_run_waits_for_what_the_last_one_left_behind(queuectl: Queuectl) -> None:
+def test_a_run_waits_for_leftovers_of_the_last_one(queuectl: Queuectl) -> None:
     """A process that ignores SIGTERM holds the job's lock for the grace period; the retry starts only after it."""
     left = "(trap '' TERM; touch left; while [ ! -e gone ]; do sleep 0.05; done) &"
     job_id = queuectl.add(

@@ -1,4 +1,4 @@
-"""What a lost worker's claim costs: nothing before the command was started; and how soon it is seen to be lost."""
+"""A lost claim costs an attempt only if its command was started; and how soon the loss is noticed."""
 
 import os
 import subprocess
@@ -31,8 +31,8 @@ needs_namespaces = pytest.mark.skipif(
 )
 
 
-def killed(queuectl: Queuectl, module: str, name: str, method: str) -> None:
-    """A worker that dies where the method is called."""
+def run_until_killed(queuectl: Queuectl, module: str, name: str, method: str) -> None:
+    """Run a worker that dies when the method is called."""
     script = KILLED_AT.format(module=module, name=name, method=method)
     assert queuectl.start_program(sys.executable, "-c", script).ended(60).code == -SIGKILL
 
@@ -40,7 +40,7 @@ def killed(queuectl: Queuectl, module: str, name: str, method: str) -> None:
 def test_a_run_that_never_started_costs_no_attempt(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "true")
     for _ in range(3):
-        killed(queuectl, "runner", "Runner", "start")
+        run_until_killed(queuectl, "runner", "Runner", "start")
     queuectl.drain()
     assert queuectl.state(job_id) == "done"
     assert queuectl.types(job_id) == ["enqueued", *["claimed", "released"] * 3, "claimed", "completed"]
@@ -49,22 +49,22 @@ def test_a_run_that_never_started_costs_no_attempt(queuectl: Queuectl) -> None:
 
 def test_a_run_that_may_have_started_costs_one(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "true")
-    killed(queuectl, "launch", "Launcher", "spawn")
+    run_until_killed(queuectl, "launch", "Launcher", "spawn")
     queuectl.drain()
     assert queuectl.types(job_id) == ["enqueued", "claimed", "dead_lettered"]
 
 
-def test_the_mark_of_an_earlier_run_is_not_this_runs(queuectl: Queuectl) -> None:
+def test_the_start_mark_of_an_earlier_run_does_not_count(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "1", "--backoff-base", "0", "false")
     queuectl.ok("run", "--once")
-    killed(queuectl, "runner", "Runner", "start")
+    run_until_killed(queuectl, "runner", "Runner", "start")
     queuectl.drain()
     assert queuectl.types(job_id)[-4:] == ["claimed", "released", "claimed", "dead_lettered"]
     assert queuectl.show(job_id)["attempts"] == 2
 
 
 def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
-    """A worker as a container would run it, with a job under way; `below` a program that starts it."""
+    """Start a worker in a pid namespace, as in a container, and wait until its job runs. `below` starts the worker."""
     queuectl.add("--id", "long", f"echo $$ >> '{pids}'; exec sleep 300")
     worker = queuectl.start_program(*NAMESPACE, *below, PROGRAM, "run", "--name", "inside")
     eventually(lambda: len(lines(pids)) == 1, "the job has started", 30)
@@ -72,14 +72,14 @@ def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
 
 
 def seconds_until(queuectl: Queuectl, kind: str, since: float) -> float:
-    """How long after a moment of the wall clock the job `long` had its last event of this kind."""
+    """The seconds from a wall-clock time to the last event of this kind of the job `long`."""
     events = [event for event in queuectl.json("history", "long") if event["type"] == kind]
     return datetime.fromisoformat(events[-1]["recorded_at"]).timestamp() - since
 
 
 @needs_namespaces
 def test_a_restarted_container_frees_its_job_within_2_seconds(queuectl: Queuectl, tmp_path: Path) -> None:
-    """The boot is the same and the pid namespace another one: only the worker's lock says that it is dead."""
+    """The boot is the same and the pid namespace is a new one: only the worker's lock shows that it is dead."""
     pids = tmp_path / "pids"
     worker = in_a_namespace(queuectl, pids)
     worker.signal(SIGKILL)
@@ -95,7 +95,7 @@ def test_a_restarted_container_frees_its_job_within_2_seconds(queuectl: Queuectl
 @needs_namespaces
 @pytest.mark.parametrize("left", ["nothing", "its job"])
 def test_a_job_of_a_dead_container_is_free_within_2_seconds(queuectl: Queuectl, tmp_path: Path, left: str) -> None:
-    """A worker outside sees it. `left`: whether the job's processes died with their worker, or live on."""
+    """A worker outside notices it. `left`: whether the job's processes died with their worker or still run."""
     pids = tmp_path / "pids"
     container = in_a_namespace(
         queuectl, pids, *(["sh", "-c", '"$@" & wait; exec sleep 300', "sh"] if left != "nothing" else [])

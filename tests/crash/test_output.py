@@ -1,4 +1,4 @@
-"""Floods of output: the disk is held to the limit, head and tail are kept, the job runs on."""
+"""Too much output: files are cut to the limit, head and tail are kept, the job continues."""
 
 import os
 import re
@@ -16,7 +16,7 @@ MEBIBYTE = 1 << 20
 PIECE = 100_000
 
 
-def test_a_flood_is_held_to_the_limit_and_the_job_runs_on(queuectl: Queuectl) -> None:
+def test_a_flood_is_cut_to_the_limit_and_the_job_continues(queuectl: Queuectl) -> None:
     queuectl.ok("config", "set", "max-output", "64KiB")
     job_id = queuectl.add("echo first; yes | head -c 200000000; echo last")
     queuectl.drain()
@@ -30,7 +30,7 @@ def test_a_flood_is_held_to_the_limit_and_the_job_runs_on(queuectl: Queuectl) ->
 
 
 def test_the_limit_holds_while_the_store_is_locked(queuectl: Queuectl) -> None:
-    """The watch over the files does not wait for the store: what is written meanwhile would be far more."""
+    """Checking the output files does not wait for the store: too much would be written meanwhile."""
     queuectl.ok("config", "set", "max-output", "64KiB")
     job_id = queuectl.add("""
         i=0; while [ ! -e stop ]; do head -c 1000000 /dev/zero; i=$((i + 1)); echo $i > written; sleep 0.02; done""")
@@ -56,7 +56,7 @@ def test_the_limit_holds_while_the_store_is_locked(queuectl: Queuectl) -> None:
     eventually(lambda: queuectl.state(job_id) == "done", "the job is done", 30)
 
 
-def test_leftover_processes_are_held_to_the_output_limit_too(queuectl: Queuectl) -> None:
+def test_the_limit_also_holds_for_leftover_processes(queuectl: Queuectl) -> None:
     queuectl.ok("config", "set", "max-output", "64KiB")
     job_id = queuectl.add("""
         (trap '' TERM; i=0; while [ ! -e stop ]; do
@@ -85,7 +85,7 @@ def test_leftover_processes_are_held_to_the_output_limit_too(queuectl: Queuectl)
 def test_truncated_output_counts_towards_the_limit_from_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, holes: bool, seen: bool
 ) -> None:
-    """The mark counts what was cut of what the job has left and has written since, not what it took back itself."""
+    """The mark counts bytes that were cut since the job truncated its output, not the bytes that the job removed."""
     if not holes:
         monkeypatch.setattr(output, "_libc", lambda: NoHoles)
     capture = Capture(str(tmp_path), "a", 1, LIMIT)
@@ -113,7 +113,7 @@ def test_truncated_output_counts_towards_the_limit_from_zero(
 
 
 class NoHoles:
-    """A C library on a file system that can make none."""
+    """A C library on a file system that cannot punch holes."""
 
     @staticmethod
     def fallocate(*_: int) -> int:
@@ -121,7 +121,7 @@ class NoHoles:
         return -1
 
 
-def test_output_that_was_taken_back_and_is_short_has_no_mark(tmp_path: Path) -> None:
+def test_truncated_output_under_the_limit_has_no_mark(tmp_path: Path) -> None:
     capture = Capture(str(tmp_path), "a", 1, LIMIT)
     file = capture.descriptors[0]
     os.write(file, b"1" * MEBIBYTE)
@@ -149,12 +149,12 @@ def test_odd_output_is_kept_byte_for_byte(queuectl: Queuectl) -> None:
 
 
 def files(queuectl: Queuectl) -> list[Path]:
-    """The output files that there are."""
+    """The existing output files."""
     return sorted(Path(f"{queuectl.db}.output").glob("*/*.std*"))
 
 
 def written(queuectl: Queuectl) -> int:
-    """How many megabytes the job says it has written."""
+    """The number of megabytes that the job reports as written."""
     try:
         return int((queuectl.folder / "written").read_text() or 0)
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""Freeing the jobs of lost workers while others do the same: a run that has begun since is left alone."""
+"""Freeing the jobs of lost workers while others do the same: a run that began meanwhile is not touched."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ SECOND = 1_000_000
 
 
 class Host:
-    """One worker's eyes and hands on the queue: a store and a runner of its own."""
+    """A store and a runner, as one worker has them."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.store = open_store(str(path), SystemClock())
@@ -34,7 +34,7 @@ class Host:
         self.name = name
 
     def claim(self, *, lives: bool = True) -> Job:
-        """Take the next job, as this process or as one that had its pid before."""
+        """Claim the next job, as this process or as an earlier one with its pid."""
         claimant = Claimant(
             worker=self.name,
             host=os.uname().nodename,
@@ -48,7 +48,7 @@ class Host:
         return job
 
     def row(self) -> WorkerRow:
-        """Who this worker says it is: not the process that claims here."""
+        """The row of this worker; its process is another than the one that claims."""
         return WorkerRow(
             name=self.name,
             host="elsewhere",
@@ -73,7 +73,7 @@ def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
 
 
 def spec(folder: Path) -> Enqueued:
-    """A job that lingers and says who it is."""
+    """A job that writes its pid and keeps running."""
     return Enqueued(
         command=f"echo $$ > '{folder}/pid'; exec sleep 300",
         queue="default",
@@ -88,7 +88,7 @@ def spec(folder: Path) -> Enqueued:
 
 @pytest.mark.parametrize("on_a_server", [True, False])
 def test_a_lock_holder_under_another_home_is_found_on_a_server(tmp_path: Path, on_a_server: bool) -> None:
-    """It has left its session, and has no token; on a file, a folder of that name is another queue's."""
+    """The process has left its session and has no token. For a file queue such a folder belongs to another queue."""
     (tmp_path / "place").mkdir()
     folders = [str(tmp_path / home / "267c.output") for home in ("one", "two")]
     one, two = (Runner(each, "log", "w", SystemClock(), spans_hosts=on_a_server) for each in folders)
@@ -107,8 +107,8 @@ def test_a_lock_holder_under_another_home_is_found_on_a_server(tmp_path: Path, o
         eventually(lambda: not one.end_leftovers(0), "and what it left")
 
 
-def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path: Path) -> None:
-    """Between two jobs that one worker frees, another frees the second one and runs it."""
+def test_a_run_that_began_meanwhile_is_not_killed(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    """While one worker frees two jobs, another one frees the second job and runs it."""
     one, two = hosts
     one.queue.enqueue([NewJob(spec(tmp_path), job_id) for job_id in ("a", "b")])
     lost = {job.id: job for job in (one.claim(lives=False), one.claim(lives=False))}
@@ -116,7 +116,7 @@ def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path
 
     class Watched(Runner):
         def tails(self, job: Job) -> tuple[str, str]:
-            """The reclaimer is done with the first job's processes: time for the other worker."""
+            """Let the other worker act after the reclaimer has ended the first job's processes."""
             other = lost["b" if job.id == "a" else "a"]
             if not begun:
                 two.queue.execute([Report(other.id, other.run, Exit(LostWorker("one")))])
@@ -130,7 +130,7 @@ def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path
     Reclaimer(one.queue, commands, clock, one.row(), 30 * SECOND).tick(clock.monotonic(), (), {})
     pid = int((tmp_path / "pid").read_text())
     try:
-        assert alive(pid), "the new run was killed for the old one"
+        assert alive(pid), "the new run was killed instead of the old one"
         job = one.store.log.load(begun[0].id)
         assert job is not None
         assert (job.run, job.claim is not None) == (2, True)
@@ -140,7 +140,7 @@ def test_a_run_that_began_since_is_not_killed(hosts: tuple[Host, Host], tmp_path
         eventually(two.runner.ended, "the command is reaped")
 
 
-def test_a_blocked_job_that_runs_by_now_is_left_alone(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+def test_a_blocked_job_that_runs_again_is_not_touched(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     """The lock holder has ended and the job was claimed again before the reclaimer looks at it."""
     one, two = hosts
     one.queue.enqueue([NewJob(spec(tmp_path), "a")])
@@ -154,7 +154,7 @@ def test_a_blocked_job_that_runs_by_now_is_left_alone(hosts: tuple[Host, Host], 
     clock = SystemClock()
     try:
         Reclaimer(one.queue, one.runner, clock, one.row(), 30 * SECOND).tick(clock.monotonic(), ("a",), {"a": blocked})
-        assert alive(pid), "the new run was killed for what an old one left"
+        assert alive(pid), "the new run was killed instead of the leftovers"
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, 9)

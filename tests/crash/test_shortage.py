@@ -1,4 +1,4 @@
-"""A machine that lacks descriptors or processes: it costs no attempt, no descriptor and no worker."""
+"""A shortage of descriptors or processes costs no attempt, leaks no descriptor and ends no worker."""
 
 import errno
 import logging
@@ -54,7 +54,7 @@ def descriptors() -> int:
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
-def test_a_start_that_fails_for_want_of_processes_is_none(
+def test_a_start_without_free_processes_costs_no_attempt(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     job, before = a_job(tmp_path), descriptors()
@@ -69,10 +69,10 @@ def test_a_start_that_fails_for_want_of_processes_is_none(
     eventually(runner.ended, "its end")
 
 
-def test_a_start_that_fails_for_want_of_a_thread_is_none(
+def test_a_start_without_a_free_thread_costs_no_attempt(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watch over its output is there before the command is: nothing was started that nobody knows of."""
+    """The thread that checks the output starts before the command: no command was started."""
     job, before, others = a_job(tmp_path), descriptors(), process.children(os.getpid())
 
     def start(_: Thread) -> None:
@@ -103,7 +103,7 @@ def test_a_started_but_unrecorded_command_is_killed_too(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGKILL
 
 
-def test_a_lock_for_which_there_is_no_descriptor_is_waited_for(
+def test_a_lock_without_a_free_descriptor_is_retried_later(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "open", failing(errno.EMFILE))
@@ -111,7 +111,7 @@ def test_a_lock_for_which_there_is_no_descriptor_is_waited_for(
         runner.reserve(a_job(tmp_path))
 
 
-def test_output_that_cannot_be_emptied_is_given_up(
+def test_output_that_cannot_be_emptied_is_abandoned(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, before = a_job(tmp_path), descriptors()
@@ -122,7 +122,7 @@ def test_output_that_cannot_be_emptied_is_given_up(
     assert descriptors() == before
 
 
-def test_a_full_disk_is_reported_once_a_run(
+def test_a_full_disk_is_reported_once_per_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     capture = Capture(str(tmp_path), "a", 1, 8192)

@@ -1,4 +1,4 @@
-"""How workers stop: one event is one request, whatever it sends; and what happens to those left behind."""
+"""How workers stop: a burst of signals is one request; and workers whose supervisor is gone."""
 
 import fcntl
 import os
@@ -32,8 +32,8 @@ def started(queuectl: Queuectl) -> str:
     return job_id
 
 
-def finishes(queuectl: Queuectl, job_id: str) -> None:
-    """The job is not stopped: it ends well when it is let."""
+def assert_finishes(queuectl: Queuectl, job_id: str) -> None:
+    """Assert that the job was not stopped: it succeeds once `go` exists."""
     eventually(lambda: "stopping" in worker_states(queuectl).values(), "the worker is shown as stopping")
     assert queuectl.state(job_id) == "processing"
     (queuectl.folder / "go").touch()
@@ -57,7 +57,7 @@ def test_a_burst_of_signals_is_one_request(
     for number in burst:
         worker.signal(number)
         eventually(lambda: "Stopping" in worker.stderr.read_text(), "the first one is handled before the next one")
-    finishes(queuectl, job_id)
+    assert_finishes(queuectl, job_id)
     assert worker.ended().code == 0
 
 
@@ -82,7 +82,7 @@ def test_a_closed_terminal_stops_no_job(queuectl: Queuectl, command: tuple[str, 
     try:
         job_id = started(queuectl)
         os.close(terminal)
-        finishes(queuectl, job_id)
+        assert_finishes(queuectl, job_id)
     finally:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
@@ -94,7 +94,7 @@ def test_a_time_limit_stops_no_job(queuectl: Queuectl) -> None:
     job_id = queuectl.add(JOB)
     limited = queuectl.start_program("timeout", "3", PROGRAM, "run", start_new_session=True)
     eventually((queuectl.folder / "started").exists, "the job runs", 30)
-    finishes(queuectl, job_id)
+    assert_finishes(queuectl, job_id)
     limited.ended()
 
 
@@ -109,7 +109,7 @@ def test_workers_of_a_killed_supervisor_finish_their_jobs_and_end(queuectl: Queu
     eventually(lambda: len(worker_pids(queuectl)) == 1, "the idle one ends")
     assert f"The supervisor of this worker (pid {supervisor.pid}) is gone" in supervisor.stderr.read_text()
     later = queuectl.add("true")
-    finishes(queuectl, job_id)
+    assert_finishes(queuectl, job_id)
     assert queuectl.state(later) == "pending"
 
 
@@ -162,7 +162,7 @@ def test_a_worker_in_the_background_waits_for_one_that_is_stopping(queuectl: Que
 # ── what a worker in the background has of its caller ───────────────────────────────────────────────────
 
 
-def test_a_worker_in_the_background_keeps_no_descriptor_of_its_caller(queuectl: Queuectl) -> None:
+def test_a_background_worker_inherits_no_descriptor(queuectl: Queuectl) -> None:
     lock = os.open(queuectl.folder / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     reader, writer = os.pipe()
@@ -186,7 +186,7 @@ def test_a_worker_in_the_background_keeps_no_descriptor_of_its_caller(queuectl: 
 # ── a job that would wait for itself ────────────────────────────────────────────────────────────────────
 
 
-def ends(queuectl: Queuectl, job_id: str) -> dict[str, object]:
+def result_of(queuectl: Queuectl, job_id: str) -> dict[str, object]:
     eventually(lambda: queuectl.state(job_id) in ("done", "dlq"), "the job ends", 30)
     return queuectl.show(job_id)
 
@@ -204,7 +204,7 @@ def test_a_job_does_not_wait_for_itself(queuectl: Queuectl, command: str, says: 
     queuectl.add("true", "--id", "quick", "--priority", "9")
     job_id = queuectl.add(f"{PROGRAM} {command} || echo failed >&2", "--max-retries", "0")
     worker = queuectl.start("run", "--name", "w")
-    job = ends(queuectl, job_id)
+    job = result_of(queuectl, job_id)
     assert says in str(job["stderr"])
     worker.signal(signal.SIGTERM)
     assert worker.ended().code == 0
@@ -227,7 +227,7 @@ def test_a_job_two_deep_does_not_wait_for_the_outer_one(queuectl: Queuectl, comm
     enqueue_b = f"{PROGRAM} enqueue --id b --max-retries 0 '{PROGRAM} {command} || true'"
     queuectl.add(f"{enqueue_b}; {PROGRAM} run --drain --name in-b", "--id", "a", "--max-retries", "0")
     worker = queuectl.start("run", "--name", "w")
-    ends(queuectl, "a")
+    result_of(queuectl, "a")
     assert [words for words in says if words not in str(queuectl.show("b")["stderr"])] == []
     worker.signal(signal.SIGTERM)
     assert worker.ended().code == 0
@@ -239,8 +239,8 @@ def test_a_job_s_own_output_is_shown_and_not_followed(queuectl: Queuectl) -> Non
     assert (queuectl.folder / "seen").read_text() == "one\n"
 
 
-def test_the_worker_of_another_queue_is_waited_for(queuectl: Queuectl) -> None:
-    """The variables of the job are there, but its queue is another one: here a copy."""
+def test_a_job_may_wait_for_the_worker_of_another_queue(queuectl: Queuectl) -> None:
+    """The job's variables are set, but the command is for another queue, here a copy."""
     queuectl.add("true")
     queuectl.ok("backup", "copy.db")
     other = queuectl.start("--db", "copy.db", "run", "--name", "w")

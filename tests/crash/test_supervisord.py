@@ -1,4 +1,4 @@
-"""A real supervisord runs a named worker: it comes back under its name when it dies, and when it is restarted."""
+"""supervisord runs a named worker, which is restarted under its name after a crash and on request."""
 
 import sys
 from importlib.util import find_spec
@@ -37,7 +37,7 @@ stopwaitsecs=60
 
 
 class Supervisord:
-    """supervisord in the folder of a queue, with one program: a worker that is called w1."""
+    """supervisord in the folder of a queue, with one program: the worker w1."""
 
     def __init__(self, queuectl: Queuectl) -> None:
         self._queuectl = queuectl

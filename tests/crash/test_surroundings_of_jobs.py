@@ -1,4 +1,4 @@
-"""What surrounds a command: limits, umask, folder, /proc, and what it leaves in the background."""
+"""The environment of a command: limits, umask, folder, /proc, and background processes."""
 
 import os
 import resource
@@ -13,8 +13,8 @@ from tests.support.command_line import PROGRAM, Queuectl, alive, eventually, lin
 
 
 @pytest.mark.parametrize("limit", [128, 250])
-def test_few_open_files_charge_no_job(queuectl: Queuectl, limit: int) -> None:
-    """The number of the lock's descriptor has to be below the limit."""
+def test_a_low_limit_of_open_files_costs_no_attempt(queuectl: Queuectl, limit: int) -> None:
+    """The number of the lock's descriptor must be below the limit."""
     job_id = queuectl.add("--max-retries", "0", "true")
     done = subprocess.run(
         ["sh", "-c", f"ulimit -n {limit}; exec {PROGRAM} run --drain"],
@@ -39,7 +39,7 @@ def test_a_worker_with_too_few_open_files_is_refused(queuectl: Queuectl) -> None
     assert queuectl.types(job_id) == ["enqueued"]
 
 
-def test_a_limit_that_is_lowered_later_charges_no_job(queuectl: Queuectl) -> None:
+def test_a_limit_lowered_later_costs_no_attempt(queuectl: Queuectl) -> None:
     worker = queuectl.start("run")
     eventually(lambda: "started" in worker.stderr.read_text(), "the worker is there")
     resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (200, 200))
@@ -48,7 +48,7 @@ def test_a_limit_that_is_lowered_later_charges_no_job(queuectl: Queuectl) -> Non
     assert "dead_lettered" not in queuectl.types(job_id)
 
 
-def test_a_job_has_the_umask_of_whoever_added_it(queuectl: Queuectl) -> None:
+def test_a_job_has_the_umask_of_its_enqueuer(queuectl: Queuectl) -> None:
     made = queuectl.folder / "made"
     for umask, mode in ((0o022, 0o644), (0o002, 0o664)):
         before = os.umask(umask)
@@ -62,7 +62,7 @@ def test_a_job_has_the_umask_of_whoever_added_it(queuectl: Queuectl) -> None:
     assert {path.stat().st_mode & 0o077 for path in queuectl.db.parent.rglob("*")} == {0}
 
 
-def test_the_umask_option_beats_the_setting(queuectl: Queuectl) -> None:
+def test_the_umask_option_overrides_the_setting(queuectl: Queuectl) -> None:
     queuectl.ok("config", "set", "umask", "077")
     queuectl.add("umask")
     queuectl.add("--umask", "027", "umask")
@@ -113,7 +113,7 @@ def test_enqueue_hints_at_background_work(queuectl: Queuectl, command: str, hint
         ("#!/bin/sh\n", 0o644, "is not executable: chmod +x ./script"),
     ],
 )
-def test_a_script_that_cannot_start_says_why(queuectl: Queuectl, text: str, mode: int, why: str) -> None:
+def test_the_error_says_why_a_script_cannot_start(queuectl: Queuectl, text: str, mode: int, why: str) -> None:
     script = queuectl.folder / "script"
     script.write_text(text, newline="")
     script.chmod(mode)
@@ -143,8 +143,8 @@ def test_without_proc_the_output_has_named_files(tmp_path: Path, monkeypatch: py
     subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode != 0,
     reason="this user may not make pid namespaces",
 )
-def test_a_worker_that_is_pid_1_ends_no_strangers(queuectl: Queuectl, tmp_path: Path) -> None:
-    """What is started in a container from outside becomes its PID 1's child when its parent ends."""
+def test_a_worker_that_is_pid_1_ends_no_foreign_process(queuectl: Queuectl, tmp_path: Path) -> None:
+    """A process that is started in a container from outside becomes a child of PID 1 when its parent ends."""
     pids, stranger = tmp_path / "pids", tmp_path / "stranger"
     namespace = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     worker = queuectl.start_program(*namespace, PROGRAM, "run")
@@ -159,4 +159,4 @@ def test_a_worker_that_is_pid_1_ends_no_strangers(queuectl: Queuectl, tmp_path: 
     eventually(lambda: queuectl.state("next") == "done", "another job is done")
     assert queuectl.events("completed")[0]["left_behind"] == 1
     names = [procfs.environment(pid) + procfs.name_of(pid).encode() for pid in procfs.descendants(worker.pid)]
-    assert [name for name in names if name.endswith(b"sleep")], "the stranger was killed"
+    assert [name for name in names if name.endswith(b"sleep")], "the foreign process was killed"

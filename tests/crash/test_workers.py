@@ -1,4 +1,4 @@
-"""Workers under a supervisor, from another terminal, without their store, and with pids that others have by now."""
+"""Workers under a supervisor, stopped from another terminal, without their store, and with reused pids."""
 
 import fcntl
 import os
@@ -20,14 +20,14 @@ from tests.support.command_line import PROGRAM, Queuectl, Started, alive, assert
 
 
 def pids(queuectl: Queuectl) -> dict[str, int]:
-    """The workers that run, by name."""
+    """The pids of the running workers, by name."""
     return {
         row["name"]: row["pid"] for row in queuectl.json("worker", "list") if row["state"] not in ("lost", "restarting")
     }
 
 
 def states(queuectl: Queuectl) -> dict[str, str]:
-    """What `worker list` says of each."""
+    """The states that `worker list` prints, by name."""
     return {row["name"]: row["state"] for row in queuectl.json("worker", "list")}
 
 
@@ -55,7 +55,7 @@ def test_options_that_run_does_not_take_end_the_supervisor(queuectl: Queuectl) -
 
 
 def move_away(queuectl: Queuectl) -> None:
-    """As `migrate` leaves a queue; that one refuses while there are workers."""
+    """Mark the queue as moved, as `migrate` does; `migrate` itself refuses while workers run."""
     with closing(open_store(str(queuectl.db), SystemClock())) as store, store.writer.transaction():
         store.writer.move_to("/elsewhere/queue.db")
 
@@ -91,7 +91,7 @@ def test_workers_in_the_background_are_stopped_from_anywhere(queuectl: Queuectl)
     assert queuectl("worker", "stop", "back").code == 2
 
 
-HEEDED = """
+STOPS_AT_ONCE = """
 from queuectl.process import procfs as process
 from queuectl.__main__ import main
 from queuectl.application import workers
@@ -110,7 +110,7 @@ main()
 def test_a_worker_that_stops_at_once_is_not_lost(queuectl: Queuectl) -> None:
     worker = queuectl.start("run", "--name", "quick")
     eventually(lambda: set(pids(queuectl)) == {"quick"}, "it is up")
-    stop = queuectl.start_program(sys.executable, "-c", HEEDED, "worker", "stop")
+    stop = queuectl.start_program(sys.executable, "-c", STOPS_AT_ONCE, "worker", "stop")
     assert (worker.ended().code, stop.ended().err) == (0, "stopped 1 worker\n")
 
 
@@ -143,7 +143,7 @@ def supervised(queuectl: Queuectl, program: str, *options: str) -> Started:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_worker_that_died_is_not_replaced_once_it_was_asked_to_stop(queuectl: Queuectl, count: int) -> None:
-    """Also next to another worker, which frees lost jobs and is stopped with it."""
+    """Also if there is another worker, which frees lost jobs and is stopped with it."""
     supervisor = supervised(queuectl, PATIENT, "--name", "w", "--count", str(count))
     eventually(lambda: len(pids(queuectl)) == count, "all are up")
     name, pid = min(pids(queuectl).items())
@@ -177,7 +177,7 @@ def test_a_supervisor_stopped_while_waiting_leaves_no_name(queuectl: Queuectl) -
     assert queuectl.json("worker", "list") == []
 
 
-def test_a_lost_worker_is_not_said_to_have_been_stopped(queuectl: Queuectl) -> None:
+def test_a_lost_worker_is_not_reported_as_stopped(queuectl: Queuectl) -> None:
     worker = queuectl.start("run", "--name", "w")
     os.kill(eventually(lambda: pids(queuectl).get("w"), "it is up"), SIGKILL)
     worker.ended()
@@ -187,7 +187,7 @@ def test_a_lost_worker_is_not_said_to_have_been_stopped(queuectl: Queuectl) -> N
 
 
 def test_a_worker_asked_to_stop_before_it_started_claims_nothing(queuectl: Queuectl) -> None:
-    """This process stands for its supervisor, which keeps the name."""
+    """This process acts as the supervisor that reserves the name."""
     job_id = queuectl.add("true")
     with closing(open_store(str(queuectl.db), SystemClock())) as store:
         assert keep(store, this_process("w", SystemClock()), died=0)
@@ -196,7 +196,7 @@ def test_a_worker_asked_to_stop_before_it_started_claims_nothing(queuectl: Queue
     assert queuectl.state(job_id) == "pending"
 
 
-def test_a_supervisor_outlives_a_lack_of_processes(queuectl: Queuectl) -> None:
+def test_a_supervisor_survives_a_lack_of_processes(queuectl: Queuectl) -> None:
     supervisor = supervised(queuectl, SHORT_OF_PROCESSES, "--name", "pair", "--count", "2")
     eventually(lambda: len(pids(queuectl)) == 2, "both are up")
     os.kill(pids(queuectl)["pair.1"], SIGKILL)
@@ -242,31 +242,31 @@ def test_stop_now_releases_what_runs(queuectl: Queuectl) -> None:
     assert queuectl.types(job_id) == ["enqueued", "claimed", "released"]
 
 
-def test_a_name_is_given_once(queuectl: Queuectl) -> None:
+def test_a_worker_name_is_used_once(queuectl: Queuectl) -> None:
     queuectl.start("run", "--name", "one")
     eventually(lambda: "one" in pids(queuectl), "it is up")
     assert queuectl("run", "--drain", "--name", "one").code == 4
 
 
-def test_a_name_in_the_background_is_given_once(queuectl: Queuectl) -> None:
+def test_a_background_workers_name_is_used_once(queuectl: Queuectl) -> None:
     queuectl.ok("worker", "start", "--detach", "--name", "back")
     assert queuectl("worker", "start", "--detach", "--name", "back").code == 4
     queuectl.ok("worker", "stop", "back")
     assert queuectl.json("worker", "list") == []
 
 
-def test_a_closed_terminal_stops_a_worker_in_order(queuectl: Queuectl) -> None:
+def test_a_closed_terminal_stops_a_worker_gracefully(queuectl: Queuectl) -> None:
     job_id = queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
     worker = queuectl.start("run")
     eventually((queuectl.folder / "started").exists, "the job runs")
     worker.signal(SIGHUP)
-    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker heeds it")
+    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker handles it")
     (queuectl.folder / "go").touch()
     assert worker.ended().code == 0
     assert queuectl.state(job_id) == "done"
 
 
-def test_a_folder_of_the_user_s_does_not_get_into_a_worker(queuectl: Queuectl) -> None:
+def test_a_worker_imports_nothing_from_its_folder(queuectl: Queuectl) -> None:
     (queuectl.folder / "select.py").write_text("raise SystemExit(9)")
     job_id = queuectl.add("true")
     assert queuectl("worker", "start", "--drain").code == 0
@@ -301,12 +301,12 @@ def test_a_worker_whose_database_is_replaced_ends_with_one_clear_line(queuectl: 
     done = worker.ended(60)
     aside.rename(queuectl.db)
     assert done.code == 5
-    assert done.err.count("was moved, removed or replaced") == 2, "once in its log, once as the reason it ended"
+    assert done.err.count("was moved, removed or replaced") == 2, "once in its log, once as its error"
     assert "its result could not be recorded" in done.err
     assert "Traceback" not in done.err
 
 
-def test_nobody_is_signalled_for_having_the_pid_of_a_lost_worker(queuectl: Queuectl) -> None:
+def test_a_process_with_a_lost_workers_pid_is_not_signalled(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "true")
     innocent = subprocess.Popen(["sleep", "300"])
     try:
@@ -320,7 +320,7 @@ def test_nobody_is_signalled_for_having_the_pid_of_a_lost_worker(queuectl: Queue
 
 
 def claim_as(queuectl: Queuectl, pid: int) -> None:
-    """Claim what there is as a worker that had this pid before the process that has it now."""
+    """Claim all due jobs as a worker that had this pid before its current process."""
     store = open_store(str(queuectl.db), SystemClock())
     claimant = Claimant(
         worker="gone",
@@ -336,7 +336,7 @@ def claim_as(queuectl: Queuectl, pid: int) -> None:
 
 
 def test_a_shells_background_processes_survive_exec_into_a_worker(queuectl: Queuectl) -> None:
-    """No job began it: `sleep 300 & exec queuectl run`."""
+    """`sleep 300 & exec queuectl run`: the process belongs to no job."""
     queuectl.add("true")
     script = f"sleep 300 & echo $! > before; exec {PROGRAM} run"
     worker = queuectl.start_program("/bin/sh", "-c", script)

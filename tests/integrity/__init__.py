@@ -1,1 +1,1 @@
-"""`verify`, `rebuild` and `doctor`: what they find and repair, and that they find nothing on a healthy queue."""
+"""`verify`, `rebuild`, `audit` and `doctor`: their findings and repairs, and that a healthy queue has no finding."""

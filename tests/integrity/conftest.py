@@ -39,7 +39,7 @@ def _copy(path: Path, folder: Path) -> Path:
 
 @pytest.fixture
 def small(_small: Path, tmp_path: Path) -> Path:
-    """Eleven events: `one` is in the dlq, `two` is done, `three` is pending, a note between."""
+    """Eleven events: `one` is in the dlq, `two` is done, `three` is pending; two events are notes."""
     return _copy(_small, tmp_path)
 
 

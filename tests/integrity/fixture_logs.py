@@ -1,9 +1,9 @@
-"""Logs that every later version has to open: how they are made, and how they are read.
+"""Logs that every later version must open: functions that write and read them.
 
     python -m tests.integrity.fixture_logs
 
-writes the log of this version, with every event type and odd values, and one of an invented older schema. A file that
-was released is never written again: a new version adds its own.
+writes the log of this version, with every event type and odd values, and one with an invented older schema. Do not
+write a released file again: a new version adds its own.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Events = list[tuple[str, e.Event]]
 
 
 def every_type() -> Events:
-    """A history with every event type: odd texts, empty ones, the greatest numbers."""
+    """A history with every event type, with odd and empty texts and the largest numbers."""
     odd = a_spec(
         ODD,
         queue="mail",
@@ -84,7 +84,7 @@ def every_type() -> Events:
 
 
 def rows(history: Events) -> list[StoredEvent]:
-    """The stored form, from the design alone; a salt is made of the position, so that it is always the same."""
+    """The stored form, computed without the codec; the salt is derived from the position, so that it never changes."""
     versions: dict[str, int] = {}
     found = []
     for position, (stream, event) in enumerate(history, 1):
@@ -99,14 +99,14 @@ def rows(history: Events) -> list[StoredEvent]:
 
 
 def older() -> list[StoredEvent]:
-    """As if `completed` had once held its duration in seconds, and called the run an attempt."""
+    """A log as if `completed` once had its duration in seconds and called the run an attempt."""
     found = rows([("a", a_spec("true")), ("a", claimed()), ("a", completed()), ("b", a_spec("false"))])
     found[2] = found[2]._replace(schema=0, data='{"type":"completed","attempt":1,"seconds":2.5}')
     return [row._replace(digest=digest) for row, digest in zip(found, chained(found), strict=True)]
 
 
 def to_seconds(data: dict[str, Any]) -> dict[str, Any]:
-    """The upcaster that the older log needs."""
+    """The upcaster for the older log."""
     return {"type": "completed", "run": data["attempt"], "duration": round(data["seconds"] * SECOND)}
 
 
@@ -124,7 +124,7 @@ def _bytes(text: str | None) -> bytes | None:
 
 
 def write(name: str, log: list[StoredEvent], tables: dict[str, Any]) -> None:
-    """Keep a log and the tables that it makes."""
+    """Write a log and the tables derived from it to tests/data."""
     lines = [json.dumps(row._asdict(), default=bytes.hex, ensure_ascii=False) for row in log]
     (DATA / f"{name}.ndjson").write_text("\n".join([*lines, ""]), encoding="utf-8")
     (DATA / f"{name}.tables.json").write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

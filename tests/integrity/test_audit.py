@@ -1,4 +1,4 @@
-"""The audit: a sound history has no finding, and each rule, broken once, is the one finding."""
+"""`audit`: a sound history has no finding, and a history that breaks one rule has that finding only."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ STEP = 10 * SECOND
 
 
 def log(*steps: Step) -> list[e.RecordedEvent]:
-    """These events of these streams, ten seconds apart."""
+    """A log of these (stream, event) steps, ten seconds apart."""
     versions: dict[str, int] = {}
     records = []
     for position, (stream, event) in enumerate(steps, 1):
@@ -36,7 +36,7 @@ def log(*steps: Step) -> list[e.RecordedEvent]:
 
 
 def job(*events: e.Event, **promises: Any) -> list[Step]:
-    """A job, and what happens to it."""
+    """The steps of one job."""
     return [("j", a_spec(**promises)), *(("j", event) for event in events)]
 
 
@@ -73,7 +73,7 @@ SOUND = {
     "with jitter": job(claimed(), retried(wait=SECOND, jitter=0.5), jitter=True),
     "it timed out": job(claimed(), retried(cause=e.TimedOut(5), duration=6), timeout=5),
     "another queue is paused": [("$queue:mail", e.QueuePaused()), *job(claimed())],
-    "the queue goes on": [PAUSED, ("$queue:default", e.QueueResumed()), *job(claimed())],
+    "the queue is resumed": [PAUSED, ("$queue:default", e.QueueResumed()), *job(claimed())],
     "one after the other": [*job(claimed(), completed(), unique="k"), ("i", a_spec(unique="k"))],
     "its worker serves the queue": [("$worker:w1", STARTED), *job(claimed(), queue="mail")],
     "its worker serves all queues": [
@@ -94,7 +94,7 @@ def test_a_sound_history_has_no_finding(steps: list[Step]) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_decision_is_sound(tmp_path: Path, seed: int) -> None:
-    """A random history of every kind of move, decided by the domain's rules and judged by the audit's."""
+    """A random history of every kind of move, decided by the domain and checked by the audit's own rules."""
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock) as store:
         random_history(store, clock, seed)
@@ -108,7 +108,7 @@ BROKEN = {
     "claimed twice": ("claim", job(claimed(), claimed(2, "w2"))),
     "a run is left out": ("run", job(claimed(2))),
     "a run comes twice": ("run", job(claimed(), retried(), claimed(1))),
-    "runs begin anew": ("run", job(claimed(), completed(), e.Requeued(), claimed(1))),
+    "runs begin again at 1": ("run", job(claimed(), completed(), e.Requeued(), claimed(1))),
     "a result of an earlier run": ("run", job(claimed(), retried(), claimed(2), completed(1))),
     "a failure of an earlier run": ("run", job(claimed(), retried(), claimed(2), retried(1, 4 * SECOND))),
     "an earlier run is released": ("run", job(claimed(), retried(), claimed(2), e.Released(run=1, reason=""))),
@@ -166,7 +166,7 @@ def test_a_broken_rule_is_the_one_finding(rule: str, steps: list[Step]) -> None:
     assert not judged.clean
 
 
-def test_every_rule_is_broken_above() -> None:
+def test_every_rule_has_a_history_that_breaks_it() -> None:
     assert {rule for rule, _ in BROKEN.values()} | {"order"} == set(RULES)
 
 
@@ -174,31 +174,31 @@ def test_every_rule_is_broken_above() -> None:
     ("field", "by"), [("position", -1), ("position", 1), ("version", -1), ("version", 1), ("recorded_at", -STEP - 1)]
 )
 @pytest.mark.parametrize("number", [1, 3], ids=["of a job", "of a note"])
-def test_places_and_times_follow_each_other(field: str, by: int, number: int) -> None:
+def test_positions_and_times_must_ascend(field: str, by: int, number: int) -> None:
     records = log(*job(e.Cancelled()), ("$worker:w1", STARTED), ("$worker:w1", e.WorkerStopped()))
     records[number] = records[number].at(**{field: getattr(records[number], field) + by})
     assert audit(records).found.keys() == {"order"}
 
 
-def test_a_finding_says_where_and_how() -> None:
+def test_a_finding_names_event_rule_and_reason() -> None:
     [finding] = audit(log(*job(claimed(), claimed(2, "w2")))).findings
     assert finding == Finding(3, "j", "claim", "claimed by w2, while w1 had run 1")
 
 
-def test_an_earlier_part_of_the_log_is_read_and_not_judged() -> None:
+def test_events_before_from_are_read_but_not_checked() -> None:
     records = log(*job(claimed(2), claimed(3)))
     assert dict(audit(records).found) == {"run": 1, "claim": 1}
     later = audit(records, since=3)
     assert (dict(later.found), later.events, later.checked["claim"]) == ({"claim": 1}, 1, 1)
 
 
-def test_open_runs_are_named_with_their_worker() -> None:
+def test_open_runs_are_listed_with_their_worker() -> None:
     judged = audit(log(*job(claimed()), ("i", a_spec()), ("i", claimed(1, "w2")), ("i", completed())))
     [claim] = judged.open_claims()
     assert (claim.stream_id, claim.run, claim.worker, claim.since) == ("j", 1, "w1", START + 2 * STEP)
 
 
-def test_losses_are_counted_and_those_within_the_lease() -> None:
+def test_losses_are_counted_also_those_within_the_lease() -> None:
     lost = retried(wait=0, cause=LOST)
     later = [*job(claimed()), *(("$settings", e.SettingChanged(key="lease", value="1m")) for _ in range(3))]
     judged = audit(log(*job(claimed(), lost)))
@@ -207,13 +207,13 @@ def test_losses_are_counted_and_those_within_the_lease() -> None:
     assert (judged.losses, judged.early_losses) == (1, 0)
 
 
-def test_of_many_findings_the_first_are_kept_and_all_are_counted() -> None:
+def test_the_first_findings_are_listed_and_all_are_counted() -> None:
     judged = audit(log(*job(*(claimed(run) for run in range(1, MAX_FINDINGS + 10)))))
     assert judged.found["claim"] == MAX_FINDINGS + 8
     assert len(judged.findings) == MAX_FINDINGS
 
 
-def test_of_a_job_that_has_ended_next_to_nothing_is_kept() -> None:
+def test_an_ended_job_takes_little_memory() -> None:
     steps = [
         step for number in range(1000) for step in ((f"j{number}", each) for each in (a_spec(), claimed(), completed()))
     ]

@@ -1,4 +1,4 @@
-"""`doctor` finds what is wrong, names the command that repairs it, and finds nothing on a healthy machine."""
+"""`doctor` reports faults with the command that repairs them, and reports none on a healthy machine."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ from tests.support.command_line import Queuectl, eventually, lines
 from tests.support.queues import corrupt, opened
 
 
-def wrong(findings) -> dict[str, Finding]:
+def faults_by_subject(findings) -> dict[str, Finding]:
     return {each.about: each for each in findings if each.level != "ok"}
 
 
-def test_a_healthy_queue(queuectl):
+def test_a_healthy_queue_has_no_fault(queuectl):
     queuectl.add("true")
     queuectl.drain()
     found = queuectl.json("doctor")
@@ -37,7 +37,7 @@ def test_a_healthy_queue(queuectl):
     assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive is up to date")
 
 
-def test_no_queue_yet_is_nothing_wrong_and_none_is_made(queuectl):
+def test_a_missing_queue_is_not_a_fault_and_is_not_created(queuectl):
     done = queuectl("doctor")
     assert done.code == 0
     assert f"ok       queue: there is no queue at {queuectl.db} yet" in done.out
@@ -46,27 +46,27 @@ def test_no_queue_yet_is_nothing_wrong_and_none_is_made(queuectl):
 
 
 @pytest.mark.parametrize(("number", "name"), NETWORKED.items())
-def test_a_networked_file_system(number, name):
+def test_a_network_file_system_is_reported(number, name):
     found = doctor.file_system("/mnt", number)
     assert (found.level, name in found.what) == ("problem", True)
     assert "--db" in found.remedy
 
 
-def test_a_local_file_system(tmp_path):
+def test_a_local_file_system_is_ok(tmp_path):
     assert doctor.file_system("/tmp", doctor.file_system_number(str(tmp_path))).level == "ok"
     assert doctor.file_system_number("/proc") == 0x9FA0
     assert doctor.file_system_number("/nowhere") == 0
 
 
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.52.0"])
-def test_a_sqlite_that_can_corrupt(monkeypatch, version):
+def test_a_sqlite_version_with_the_wal_bug_is_reported(monkeypatch, version):
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
-    found = wrong([doctor.sqlite()])["SQLite"]
+    found = faults_by_subject([doctor.sqlite()])["SQLite"]
     assert (found.level, version in found.what, found.remedy) == ("problem", True, "pip install -U apsw")
 
 
 @pytest.mark.parametrize("name", ["data", "data/queue.db", "data/queue.db.archive"])
-def test_files_that_others_can_write_to_are_found(queuectl, name):
+def test_files_that_others_can_write_are_reported(queuectl, name):
     queuectl.add("true")
     place = queuectl.folder / name
     place.chmod(0o777)
@@ -78,15 +78,15 @@ def test_files_that_others_can_write_to_are_found(queuectl, name):
     assert queuectl("doctor").code == 0
 
 
-def test_a_file_of_someone_else(monkeypatch, small):
+def test_a_file_of_another_user_is_reported(monkeypatch, small):
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(small).st_uid + 1)
-    found = wrong(doctor.sqlite_files(str(small)))["permissions"]
+    found = faults_by_subject(doctor.sqlite_files(str(small)))["permissions"]
     assert (found.level, found.remedy.split()[0]) == ("problem", "sudo")
 
 
 @pytest.mark.parametrize(("blocks", "level"), [(1, "problem"), (100_000, "warning"), (10_000_000, "ok")])
-def test_free_disk(monkeypatch, small, blocks, level):
-    """Purging helps as long as the log can still be written."""
+def test_little_free_disk_space_is_reported(monkeypatch, small, blocks, level):
+    """`purge` is advised only while the log can still be written."""
     found = list(os.statvfs("/"))
     found[1], found[4] = 4096, blocks
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(found))
@@ -95,23 +95,23 @@ def test_free_disk(monkeypatch, small, blocks, level):
     assert ("queuectl purge" in (disk.remedy or "")) == (level == "warning")
 
 
-def test_a_wal_that_has_grown(small):
+def test_a_large_wal_is_reported(small):
     wal = Path(f"{small}-wal")
     with wal.open("ab") as file:
         file.truncate(doctor.LONG_WAL + 1)
-    assert wrong(doctor.sqlite_files(str(small)))["wal"].level == "warning"
+    assert faults_by_subject(doctor.sqlite_files(str(small)))["wal"].level == "warning"
 
 
-def asked(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> dict[str, Finding]:
+def findings_about(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> dict[str, Finding]:
     with opened(path, clock, archived=archived) as store:
-        return wrong(doctor.queue(store))
+        return faults_by_subject(doctor.queue(store))
 
 
-def test_no_archive_is_a_warning(small):
-    assert asked(small)["archive"].level == "warning"
+def test_a_queue_without_an_archive_is_a_warning(small):
+    assert findings_about(small)["archive"].level == "warning"
 
 
-def test_a_removed_archive_is_missing_until_the_next_change(queuectl):
+def test_a_deleted_archive_is_reported_until_the_next_change(queuectl):
     queuectl.add("true")
     shutil.rmtree(f"{queuectl.db}.archive")
     done = queuectl("doctor")
@@ -122,18 +122,18 @@ def test_a_removed_archive_is_missing_until_the_next_change(queuectl):
     assert {each["about"]: each["what"] for each in found}["archive"].startswith("the archive is up to date")
 
 
-def test_an_archive_that_lacks_events(tmp_path):
+def test_an_archive_that_lacks_events_is_reported(tmp_path):
     path = tmp_path / "queue.db"
     with opened(path, archived=True) as store:
         add(store, new("a"))
     with opened(path) as store:
         add(store, new("b"))
-    found = asked(path, archived=True)["archive"]
+    found = findings_about(path, archived=True)["archive"]
     assert (found.level, found.what.partition(":")[0]) == ("warning", "the archive is 1 event behind")
 
 
-def test_pages_that_were_wiped(large):
-    """Whoever reads the events does not come by these."""
+def test_unreferenced_zeroed_pages_are_reported(large):
+    """Reading the events does not touch these pages."""
     checkpoint(str(large))
     with closing(apsw.Connection(str(large))) as db:
         sql = "SELECT rootpage FROM sqlite_schema WHERE name IN ('jobs_by_position', 'jobs_unique', 'settings')"
@@ -142,21 +142,21 @@ def test_pages_that_were_wiped(large):
         for page in pages:
             file.seek((page - 1) * 4096)
             file.write(bytes(4096))
-    found = asked(large)["database"]
+    found = findings_about(large)["database"]
     assert (found.level, found.remedy) == ("problem", "queuectl recover")
 
 
-def test_a_diverged_archive_is_found(tmp_path):
+def test_a_diverged_archive_is_reported(tmp_path):
     path = tmp_path / "queue.db"
     with opened(path, archived=True) as store:
         add(store, new("a"))
         add(store, new("b"))
     corrupt(path, "UPDATE events SET digest = zeroblob(32) WHERE position = 2")
-    found = asked(path, archived=True)["archive"]
+    found = findings_about(path, archived=True)["archive"]
     assert (found.level, found.remedy) == ("problem", "queuectl recover")
 
 
-def test_events_that_are_set_aside(small):
+def test_quarantined_events_are_reported(small):
     corrupt(small, "UPDATE events SET actor = 'x' WHERE position IN (3, 8)")
     found = [each for each in _queue(small) if each.about == "quarantine"]
     assert [each.what.split(" is")[0] for each in found] == ["event 3 of one", "event 8 of three"]
@@ -168,17 +168,17 @@ def _queue(path: Path) -> list[Finding]:
         return list(doctor.queue(store))
 
 
-def test_a_clock_that_is_behind_the_log(small):
+def test_a_clock_behind_the_log_is_reported(small):
     clock = SettableClock(HOUR + SettableClock().now())
     with opened(small, clock) as store:
-        assert "clock" not in wrong(doctor.queue(store))
+        assert "clock" not in faults_by_subject(doctor.queue(store))
         clock.turn(store.log.head().recorded_at - clock.now() - 90 * SECOND)
-        found = wrong(doctor.queue(store))["clock"]
+        found = faults_by_subject(doctor.queue(store))["clock"]
     assert (found.level, found.remedy) == ("warning", None)
     assert "1m30s ahead of the clock" in found.what
 
 
-def test_a_lost_worker_and_its_job(queuectl: Queuectl):
+def test_a_lost_worker_and_its_job_are_reported(queuectl: Queuectl):
     mark = queuectl.folder / "runs"
     queuectl.add(f"echo $$ > {mark}; exec sleep 60")
     worker = queuectl.start("run", "--name", "w1")
@@ -192,7 +192,7 @@ def test_a_lost_worker_and_its_job(queuectl: Queuectl):
     assert "queuectl run" in done.out
 
 
-def test_a_queue_that_has_moved(queuectl):
+def test_a_queue_that_has_moved_is_reported(queuectl):
     queuectl.add("true")
     queuectl.ok("migrate", "--yes", "--to", "there.db")
     there = queuectl.folder / "there.db"
@@ -202,7 +202,7 @@ def test_a_queue_that_has_moved(queuectl):
     assert "queue: closed" not in queuectl("--db", str(there), "doctor").out
 
 
-def test_a_queue_that_cannot_be_opened(queuectl):
+def test_a_queue_that_cannot_be_opened_is_reported(queuectl):
     queuectl.add("true")
     connection = apsw.Connection(str(queuectl.db))
     connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")

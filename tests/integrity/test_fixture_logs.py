@@ -1,4 +1,4 @@
-"""Every log that was ever written opens in this version, with the tables that it always had."""
+"""The logs of all earlier versions open in this version and give the same tables as before."""
 
 import json
 import tempfile
@@ -20,31 +20,31 @@ from tests.support.queues import opened, tables
 NEEDED = {"log-0": {("completed", 0): to_seconds}}
 
 
-def laid_down(path: Path, log: list[StoredEvent]) -> None:
-    """A queue that holds these rows and whose tables are empty."""
+def create_queue(path: Path, log: list[StoredEvent]) -> None:
+    """Create a queue with these rows and empty tables."""
     with opened(path) as store:
         store._insert_events(log)
 
 
 def tables_of(log: list[StoredEvent], upcasters: dict[Any, Any] | None = None) -> dict[str, Any]:
-    """The tables that a log makes, as JSON has them."""
+    """The tables derived from a log, as in JSON."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(UPCASTERS, upcasters or {}):
         path = Path(folder) / "queue.db"
-        laid_down(path, log)
+        create_queue(path, log)
         with opened(path) as store:
             store.upkeep.rebuild()
         return derived(path)
 
 
 def derived(path: Path) -> dict[str, Any]:
-    """The tables that are computed from the log: heartbeats are not."""
+    """The tables that are derived from the log, so without heartbeats."""
     found = {name: rows for name, rows in tables(path).items() if name not in ("schema", "workers")}
     return json.loads(json.dumps(found))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_opens_and_makes_the_tables_it_always_made(name, tmp_path):
-    laid_down(tmp_path / "queue.db", read(name))
+def test_an_old_log_opens_and_gives_the_same_tables(name, tmp_path):
+    create_queue(tmp_path / "queue.db", read(name))
     with mock.patch.dict(UPCASTERS, NEEDED.get(name, {})), opened(tmp_path / "queue.db") as store:
         store.upkeep.rebuild()
         assert verify(store).counts == {}
@@ -53,15 +53,15 @@ def test_it_opens_and_makes_the_tables_it_always_made(name, tmp_path):
     assert derived(tmp_path / "queue.db") == expected
 
 
-def test_the_newest_fixture_log_has_every_type_as_written_now():
+def test_the_newest_log_has_every_type_with_todays_schema():
     assert {row.type for row in read("log-1")} == set(map(type_of, EVENT_TYPES))
     assert read("log-1") == rows(every_type())
     assert read("log-0") == older()
     assert [row.digest for row in read("log-1")] == chained(read("log-1"))
 
 
-def test_without_its_upcaster_the_older_event_is_set_aside(tmp_path):
-    laid_down(tmp_path / "queue.db", read("log-0"))
+def test_an_older_event_without_upcaster_is_quarantined(tmp_path):
+    create_queue(tmp_path / "queue.db", read("log-0"))
     with opened(tmp_path / "queue.db") as store:
         store.upkeep.rebuild()
         assert [problem.position for problem in verify(store).first] == [3]
@@ -69,7 +69,7 @@ def test_without_its_upcaster_the_older_event_is_set_aside(tmp_path):
         assert store.tables.job("a")["due_at"] is None
 
 
-def test_upcasters_are_applied_one_after_the_other(monkeypatch):
+def test_upcasters_are_applied_in_sequence(monkeypatch):
     """From schema 1 to 3: first the field gets a new name, then a new unit."""
     monkeypatch.setattr(e.Completed, "SCHEMA", 3)
     monkeypatch.setitem(UPCASTERS, ("completed", 1), lambda data: {**data, "took": data["duration"]})
@@ -83,7 +83,7 @@ def test_upcasters_are_applied_one_after_the_other(monkeypatch):
     assert decode(row, log[row.position - 2].digest).event == e.Completed(run=1, duration=7000)
 
 
-def test_the_older_log_reads_as_the_newer_one_would():
+def test_an_upcast_event_equals_the_newer_one():
     with mock.patch.dict(UPCASTERS, NEEDED["log-0"]):
         log = read("log-0")
         assert decode(log[2], log[1].digest).event == e.Completed(run=1, duration=2_500_000)

@@ -1,4 +1,4 @@
-"""A damaged event is set aside, and its job with it; everything else works on. All through the command line."""
+"""A damaged event and its job are quarantined; all other jobs run. Tested through the command line."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.queues import corrupt, opened, tables
 
 @pytest.fixture
 def damaged(small: Path, tmp_path: Path) -> Queuectl:
-    """The command line at the small queue, in which the first claim of `one` (event 3) is damaged."""
+    """The command line on the small queue, in which the first claim of `one` (event 3) is damaged."""
     corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 3")
     command_line = Queuectl(tmp_path)
     command_line.env["QUEUECTL_DB"] = str(small)
@@ -25,7 +25,7 @@ def damaged(small: Path, tmp_path: Path) -> Queuectl:
     return command_line
 
 
-def test_it_is_listed_and_the_command_that_helps_is_named(damaged):
+def test_a_quarantined_job_is_listed_with_its_remedy(damaged):
     done = damaged("verify")
     assert done.code == 1
     assert "event 3 of one: its digest does not match" in done.out
@@ -35,7 +35,7 @@ def test_it_is_listed_and_the_command_that_helps_is_named(damaged):
     assert '"event 3 of one is quarantined (its digest does not match)"' in found.out
 
 
-def test_its_job_is_shown_as_far_as_it_can_be_believed(damaged):
+def test_a_quarantined_job_is_shown_up_to_the_damage(damaged):
     damaged.ok("rebuild")
     [row] = [job for job in damaged.json("list") if job["id"] == "one"]
     assert (row["state"], row["due_at"], row["next_run_at"], row["version"]) == ("pending", None, None, 1)
@@ -44,7 +44,7 @@ def test_its_job_is_shown_as_far_as_it_can_be_believed(damaged):
     assert damaged.json("dlq", "list") == []
 
 
-def test_it_is_explained_without_a_rebuild(damaged):
+def test_a_quarantined_job_is_explained_before_a_rebuild(damaged):
     found = damaged.json("explain", "one")
     assert (found["state"], found["position"]) == ("pending", 3)
     assert found["why"][1].startswith("event 3 of one is damaged (its digest does not match)")
@@ -52,13 +52,13 @@ def test_it_is_explained_without_a_rebuild(damaged):
     assert "next: queuectl recover" in damaged.ok("explain", "one")
 
 
-def test_one_that_was_never_readable_is_explained_too(small):
+def test_a_job_that_was_never_readable_is_explained_too(small):
     corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 8")
     assert "job three is damaged" in Queuectl(small.parent).ok("--db", str(small), "explain", "three")
 
 
-@pytest.mark.parametrize("mend", [[], ["rebuild"]])
-def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
+@pytest.mark.parametrize("rebuild_first", [[], ["rebuild"]])
+def test_a_damaged_job_that_a_worker_met_is_listed(small, rebuild_first):
     with opened(small) as store:
         dead = replace(claimed(), host=os.uname().nodename)  # of another boot of this machine
         add(store, more(store.log.load("three"), dead), more(store.log.load("two"), e.Requeued()))
@@ -66,30 +66,30 @@ def test_a_job_that_a_worker_has_come_upon_is_listed_as_damaged(small, mend):
     corrupt(small, "UPDATE jobs SET due_at = 0 WHERE id = 'two'")
     command_line = Queuectl(small.parent)
     command_line.env["QUEUECTL_DB"] = str(small)
-    for command in mend:
+    for command in rebuild_first:
         command_line.ok("--db", str(small), command)
     command_line.drain()
     [row] = [job for job in command_line.json("list") if job["id"] == "two"]
     assert row["last_error"] == "event 13 of two is damaged (its digest does not match): run `queuectl recover`"
 
 
-def test_its_history_shows_the_damaged_event_in_its_place(damaged):
-    told = damaged.ok("history", "one")
-    assert "event 3 of one is damaged (its digest does not match)" in told
-    assert "moved to the dead-letter queue" in told
+def test_history_shows_the_damaged_event_at_its_position(damaged):
+    story = damaged.ok("history", "one")
+    assert "event 3 of one is damaged (its digest does not match)" in story
+    assert "moved to the dead-letter queue" in story
     events = damaged.json("history", "one")
     assert [event["position"] for event in events] == [1, 3, 4, 5, 6]
     assert events[1] == {"position": 3, "stream_id": "one", "damaged": "its digest does not match"}
 
 
 @pytest.mark.parametrize("command", [("cancel",), ("retry",), ("purge",), ("dlq", "retry")])
-def test_nothing_is_done_to_it(damaged, command):
+def test_no_command_changes_a_quarantined_job(damaged, command):
     before = damaged.position()
     assert_error(damaged(*command, "one"), 5, "event 3 of one", "queuectl recover")
     assert damaged.position() == before
 
 
-def test_the_others_work_on(damaged):
+def test_the_other_jobs_run(damaged):
     damaged.ok("rebuild")
     new = damaged.add("true")
     damaged.ok("resume", "mail")
@@ -100,7 +100,7 @@ def test_the_others_work_on(damaged):
     assert damaged.ok("status")
 
 
-def test_to_rebuild_twice_gives_the_same_tables(damaged):
+def test_rebuilding_twice_gives_the_same_tables(damaged):
     damaged.ok("rebuild")
     once = tables(damaged.db)
     damaged.ok("rebuild")
@@ -108,7 +108,7 @@ def test_to_rebuild_twice_gives_the_same_tables(damaged):
     assert damaged("verify", "--json").out.count('"kind"') == 1
 
 
-def test_a_later_good_event_does_not_heal_it(small):
+def test_a_later_intact_event_does_not_end_the_quarantine(small):
     clock = SettableClock()
     with opened(small, clock) as store:
         three = follow(store, clock, "three", claimed())
@@ -118,8 +118,8 @@ def test_a_later_good_event_does_not_heal_it(small):
     assert query(small, "SELECT count(*) FROM jobs WHERE id = 'three'") == [(0,)]
 
 
-def test_a_damaged_job_gives_its_unique_key_back(tmp_path):
-    """Two rows with one key would not fit into the table."""
+def test_a_quarantined_job_releases_its_unique_key(tmp_path):
+    """Two rows with one key would violate the table's constraint."""
     command_line = Queuectl(tmp_path)
     command_line.env["QUEUECTL_DB"] = str(tmp_path / "data" / "queue.db")
     first = command_line.add("--unique", "k", "true")
@@ -130,7 +130,7 @@ def test_a_damaged_job_gives_its_unique_key_back(tmp_path):
     assert query(command_line.db, "SELECT id FROM jobs WHERE unique_key = 'k'") == [(second,)]
 
 
-def test_a_damaged_note_is_left_out_and_the_others_count(small):
+def test_a_damaged_note_is_skipped_and_the_others_count(small):
     corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 2")
     command_line = Queuectl(small.parent)
     command_line.env["QUEUECTL_DB"] = str(small)
@@ -140,7 +140,7 @@ def test_a_damaged_note_is_left_out_and_the_others_count(small):
     assert query(small, "SELECT key FROM settings") == [("grace",)]
 
 
-def test_a_damaged_job_that_was_running_is_nobodys(small):
+def test_a_damaged_running_job_has_no_worker(small):
     clock = SettableClock()
     with opened(small, clock) as store:
         follow(store, clock, "three", claimed())
@@ -153,7 +153,7 @@ def test_a_damaged_job_that_was_running_is_nobodys(small):
 
 
 def as_if_written(path: Path, position: int, **columns: object) -> None:
-    """Change an event and everything that its digest covers, as a later version would have written it."""
+    """Change an event and all digests from it on, as if a later version had written it."""
     with opened(path) as store:
         rows = [row._replace(**columns) if row.position == position else row for row in stored(store)]
     corrupt(path)
@@ -166,7 +166,7 @@ def as_if_written(path: Path, position: int, **columns: object) -> None:
 
 
 @pytest.mark.parametrize("columns", [{"schema": 2}, {"type": "split", "data": '{"type":"split"}'}])
-def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
+def test_only_an_event_of_a_later_version_is_quarantined(small, columns):
     as_if_written(small, 9, **columns)
     command_line = Queuectl(small.parent)
     command_line.env["QUEUECTL_DB"] = str(small)
@@ -183,7 +183,7 @@ def test_an_event_of_a_later_version_is_set_aside_and_no_more(small, columns):
 
 
 @pytest.mark.parametrize(("table", "command"), [("jobs", ["list"]), ("dlq", ["dlq", "list"]), ("counts", ["status"])])
-def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
+def test_a_dropped_table_can_be_rebuilt(small, table, command):
     corrupt(small, f"DROP TABLE {table}")
     command_line = Queuectl(small.parent)
     done = command_line("--db", str(small), *command)
@@ -192,7 +192,7 @@ def test_a_table_that_is_gone_can_be_derived_again(small, table, command):
     command_line.ok("--db", str(small), *command)
 
 
-def test_a_log_that_is_gone_cannot(small):
+def test_a_dropped_log_cannot_be_rebuilt(small):
     corrupt(small, "DROP TABLE events")
     done = Queuectl(small.parent)("--db", str(small), "history", "one")
     assert (done.code, f"run `queuectl --db {small} recover`" in done.err) == (5, True)

@@ -1,4 +1,4 @@
-"""`rebuild` gives the same tables byte for byte, whatever became of them, and while others write."""
+"""`rebuild` gives the same tables byte for byte, whatever the damage, also while others write."""
 
 import os
 import subprocess
@@ -19,20 +19,20 @@ from tests.support.queues import NAMES, corrupt, opened, tables
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def rebuilt(path: Path) -> int:
-    """How many differences there were."""
+def rebuild(path: Path) -> int:
+    """Rebuild; return the number of differences."""
     with opened(path) as store:
         return store.upkeep.rebuild().total
 
 
-def test_where_nothing_differs_nothing_changes(large):
+def test_rebuild_of_correct_tables_changes_nothing(large):
     before = tables(large)
-    assert rebuilt(large) == 0
+    assert rebuild(large) == 0
     assert tables(large) == before
 
 
 FIRST = "id = (SELECT min(id) FROM jobs)"
-WRECKS = {
+CORRUPTIONS = {
     "a column of a job": "UPDATE jobs SET command = 'x' WHERE position = (SELECT max(position) FROM jobs)",
     "every job": "UPDATE jobs SET attempts = attempts + 1, state = 'done'",
     "a job that is gone": "DELETE FROM jobs WHERE position = (SELECT min(position) FROM jobs)",
@@ -60,7 +60,7 @@ WRECKS = {
 }
 
 
-@pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
+@pytest.mark.parametrize("statement", CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_any_corruption_is_named_and_repaired(large, statement):
     before = tables(large)
     corrupt(large, statement)
@@ -73,7 +73,7 @@ def test_any_corruption_is_named_and_repaired(large, statement):
 
 
 def test_a_wrong_index_is_named_and_repaired(large):
-    """The rows are right, and who asks by the index does not get them."""
+    """The rows are right, but a query through the index does not find them."""
     before = tables(large)
     changed = "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}') WHERE name = 'jobs_claimable'"
     corrupt(large, "PRAGMA writable_schema=ON", changed.format("IS NOT NULL", "IS NULL"))
@@ -86,7 +86,7 @@ def test_a_wrong_index_is_named_and_repaired(large):
         assert verify(store).counts == {}
 
 
-def test_a_difference_says_what_differs(small):
+def test_a_difference_names_row_and_column(small):
     corrupt(
         small, "UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'two'", "DELETE FROM jobs WHERE id = 'three'"
     )
@@ -98,7 +98,7 @@ def test_a_difference_says_what_differs(small):
     ]
 
 
-def test_few_differences_are_kept_and_all_are_counted(large):
+def test_the_first_differences_are_listed_and_all_are_counted(large):
     corrupt(large, "UPDATE jobs SET attempts = attempts + 1")
     with opened(large) as store:
         found = store.upkeep.rebuild()
@@ -106,7 +106,7 @@ def test_few_differences_are_kept_and_all_are_counted(large):
         assert found.total == len(tables(large)["jobs"]) > 20
 
 
-def test_a_file_that_is_only_read_is_not_written_to(large):
+def test_verify_does_not_write_to_the_file(large):
     """`verify` leaves a corrupt table as it is."""
     corrupt(large, "DELETE FROM jobs")
     before = large.read_bytes()
@@ -129,14 +129,14 @@ store.upkeep.rebuild()
 
 
 @pytest.mark.parametrize(("seed", "zone"), [("0", "UTC"), ("1", "Asia/Kathmandu"), ("2", "America/St_Johns")])
-def test_it_is_the_same_whatever_the_surroundings(large, seed, zone):
+def test_rebuild_does_not_depend_on_hash_seed_or_zone(large, seed, zone):
     before = tables(large)
     env = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", REBUILD, str(large)], env=env, check=True, timeout=60, cwd=ROOT)
     assert tables(large) == before
 
 
-def test_while_others_write(large):
+def test_rebuild_while_others_write(large):
     corrupt(large, "DELETE FROM jobs WHERE position % 2", "UPDATE counts SET jobs = jobs + 3")
     peers = [Peer(), Peer()]
     try:
@@ -162,7 +162,7 @@ def test_while_others_write(large):
 OLD = "UPDATE meta SET value = 0 WHERE key = 'projection_version'"
 
 
-def test_tables_of_another_version_are_derived_again_on_open(large):
+def test_tables_of_another_version_are_rebuilt_on_open(large):
     before = tables(large)
     corrupt(large, OLD, "ALTER TABLE jobs DROP COLUMN cancel_requested", "DELETE FROM dlq")
     with opened(large):
@@ -170,7 +170,7 @@ def test_tables_of_another_version_are_derived_again_on_open(large):
     assert tables(large) == before
 
 
-def test_many_that_open_at_once_derive_them_once(large, monkeypatch):
+def test_many_processes_that_open_rebuild_once(large, monkeypatch):
     before = tables(large)
     corrupt(large, OLD, "DROP TABLE counts")
     peers = [Peer() for _ in range(4)]
@@ -185,7 +185,7 @@ def test_many_that_open_at_once_derive_them_once(large, monkeypatch):
         pass
 
 
-def test_the_second_to_come_finds_it_done(large, monkeypatch):
+def test_the_second_process_that_opens_does_not_rebuild(large, monkeypatch):
     corrupt(large, OLD)
     real, times = rebuilding.RebuiltTables.rebuild, []
     monkeypatch.setattr(rebuilding.RebuiltTables, "rebuild", lambda self: (times.append(1), real(self)))
@@ -194,7 +194,7 @@ def test_the_second_to_come_finds_it_done(large, monkeypatch):
     assert times == [1]
 
 
-def test_a_version_that_was_overtaken_does_not_write(large):
+def test_an_outdated_process_does_not_write(large):
     with opened(large) as store:
         corrupt(large, f"UPDATE meta SET value = {VERSION + 1} WHERE key = 'projection_version'")
         before = store.log.head()

@@ -1,4 +1,4 @@
-"""`verify` names what is wrong, only that, and nothing where all is well."""
+"""`verify` names each fault, and nothing else."""
 
 import json
 from glob import glob
@@ -24,12 +24,12 @@ def checked(path: Path, job_id: str | None = None, **options) -> Report:
 
 
 def damage(report: Report) -> list[tuple[int | None, str]]:
-    """Position and kind of everything that is wrong with the log; what is wrong with the tables is for `rebuild`."""
+    """Position and kind of every fault of the log; faults of the tables are left out."""
     return [(problem.position, problem.kind) for problem in report.first if problem.kind != "table"]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_history_is_clean(tmp_path, seed):
+def test_a_random_history_is_clean(tmp_path, seed):
     clock = SettableClock()
     with opened(tmp_path / "queue.db", clock, archived=True) as store:
         random_history(store, clock, seed)
@@ -67,18 +67,18 @@ def test_one_bad_column_is_one_bad_position(small, name, position):
 
 
 @pytest.mark.parametrize("position", [1, 4, 10])
-def test_an_event_that_is_gone(small, position):
+def test_a_missing_event_is_named(small, position):
     corrupt(small, f"DELETE FROM events WHERE position = {position}")
     assert damage(checked(small)) == [(position, "missing"), (position + 1, "unreadable")]
 
 
-def test_an_event_that_went_elsewhere(small):
+def test_an_event_at_another_position_is_named(small):
     corrupt(small, "UPDATE events SET position = 1000 WHERE position = 4")
     found = damage(checked(small))
     assert found == [(4, "missing"), (5, "unreadable"), (12, "missing"), (1000, "unreadable")]
 
 
-def test_two_that_were_swapped(small):
+def test_two_swapped_events_are_named(small):
     corrupt(
         small,
         "UPDATE events SET position = -1 WHERE position = 4",
@@ -89,50 +89,50 @@ def test_two_that_were_swapped(small):
 
 
 def appended(path: Path, *changes: Change) -> list[tuple[int | None, str]]:
-    """What `verify` says of events whose digests are right."""
+    """The faults of a log after appending these events with correct digests."""
     with opened(path) as store:
         add(store, *changes)
         return damage(verify(store))
 
 
-def test_moves_that_were_never_legal(small):
+def test_illegal_moves_are_named(small):
     with opened(small) as store:
         two, three = store.log.load("two"), store.log.load("three")
     assert appended(small, more(three, completed())) == [(12, "move")]
     assert appended(small, more(two, claimed(2)))[1:] == [(13, "move")]
 
 
-def test_runs_that_are_not_the_current_one(small):
+def test_results_of_stale_runs_are_named(small):
     with opened(small) as store:
         three = store.log.load("three")
     assert appended(small, more(three, claimed(2), retried(7))) == [(12, "move"), (13, "move")]
 
 
-def test_events_in_streams_that_are_not_theirs(small):
+def test_events_in_the_wrong_stream_are_named(small):
     assert appended(small, Change("ghost", 0, [claimed()])) == [(12, "move")]
     assert appended(small, Change("$settings", 1, [e.QueuePaused()]))[1:] == [(13, "move")]
 
 
-def test_a_version_that_was_left_out(small):
+def test_a_skipped_version_is_named(small):
     corrupt(small)
     with opened(small) as store:
         three = store.log.load("three")
     assert appended(small, Change("three", 4, [claimed()], three)) == [(12, "version")]
 
 
-def test_time_that_went_back(small):
+def test_time_that_goes_back_is_named(small):
     with opened(small, SettableClock()) as store:
         store._log_clock.now = lambda last: last - SECOND
         add(store, new("four"))
         assert damage(verify(store)) == [(12, "time")]
 
 
-def test_events_after_a_damaged_one_of_the_same_job_are_not_judged(small):
+def test_moves_after_a_damaged_event_of_a_job_are_not_checked(small):
     corrupt(small, "UPDATE events SET actor = 'x' WHERE position = 3")
     assert damage(checked(small)) == [(3, "unreadable")]
 
 
-def test_one_job(small):
+def test_verify_can_check_one_job(small):
     corrupt(
         small, "UPDATE events SET actor = 'x' WHERE position = 9", "UPDATE jobs SET command = 'x' WHERE id = 'three'"
     )
@@ -141,8 +141,8 @@ def test_one_job(small):
     assert dict(checked(small, "three").counts) == {"table": 1}
 
 
-def test_a_stream_that_is_not_in_its_index(small):
-    """Reading by stream would never come upon it."""
+def test_an_event_missing_from_the_stream_index_is_named(small):
+    """Reading by stream does not find it."""
     with opened(small) as store:
         real = store.log.examined
         store.log.examined = lambda **which: (found for found in real(**which) if found.position != 8)
@@ -154,7 +154,7 @@ def test_a_job_whose_last_event_is_damaged_is_checked_once(small):
     assert [kind for _, kind in damage(checked(small, "one"))] == ["unreadable"]
 
 
-def test_heads_that_were_kept(small):
+def test_a_saved_head_is_compared(small):
     with opened(small) as store:
         head = store.log.head()
         report = Report(head)
@@ -188,7 +188,7 @@ def change_line(segment, number, old, new):
 
 
 @pytest.mark.parametrize(("old", "new"), [(b'"actor":"', b'"actor":"x'), (b"{", b"("), (b'"salt":"', b'"salt":"00')])
-def test_a_line_of_the_archive_that_was_changed(archived, old, new):
+def test_a_changed_line_of_the_archive_is_named(archived, old, new):
     path, segment = archived
     change_line(segment, 5, old, new)
     assert damage(checked(path, archived=True)) == [(5, "archive")]
@@ -206,14 +206,14 @@ WRONG_LINES = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_LINES)
-def test_one_line_that_is_wrong_does_not_make_those_after_it_wrong(archived, wrong):
+def test_one_wrong_line_is_the_only_fault(archived, wrong):
     path, segment = archived
     segment.write_bytes(b"".join(WRONG_LINES[wrong](segment.read_bytes().splitlines(keepends=True))))
     assert damage(checked(path, archived=True)) == [(5, "archive")]
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_lines_in_any_order_are_found_and_end_no_check(tmp_path, seed):
+def test_lines_in_any_order_are_reported_without_an_error(tmp_path, seed):
     path, chance = queue.put(queue.whole().files, str(tmp_path / "queue")), Random(seed)
     segments = sorted(glob(f"{path}.archive/*.ndjson"))
     before = [Path(each).read_bytes() for each in segments]
@@ -248,14 +248,14 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("change", CHANGED)
-def test_a_header_that_was_changed(sealed, change):
+def test_a_changed_header_is_named(sealed, change):
     path, paths = sealed
     header, newline, rest = paths[1].read_bytes().partition(b"\n")
     paths[1].write_bytes(json.dumps({**json.loads(header), **CHANGED[change]}).encode() + newline + rest)
     assert damage(checked(path, archived=True)) == [(int(paths[1].stem), "archive")]
 
 
-def test_a_segment_that_is_missing(sealed):
+def test_a_missing_segment_is_named(sealed):
     path, paths = sealed
     paths[1].unlink()
     [problem] = checked(path, archived=True).first
@@ -263,13 +263,13 @@ def test_a_segment_that_is_missing(sealed):
     assert f"all up to {int(paths[2].stem) - 1} are missing from the archive" in problem.what
 
 
-def test_a_torn_last_line_of_the_archive_is_nothing(archived):
+def test_a_torn_last_line_of_the_archive_is_no_fault(archived):
     path, segment = archived
     segment.write_bytes(segment.read_bytes()[:-7])
     assert checked(path, archived=True).counts == {}
 
 
-def test_damage_in_the_database_is_not_laid_at_the_archives_door(archived):
+def test_damage_in_the_database_is_no_fault_of_the_archive(archived):
     path, _ = archived
     corrupt(path, "UPDATE events SET actor = 'x' WHERE position = 5")
     assert damage(checked(path, archived=True)) == [(5, "unreadable")]

@@ -1,4 +1,4 @@
-"""A store whose clock is set, of either engine, and the installed command line."""
+"""A store of each engine with a clock that tests set, and the installed command line."""
 
 from collections.abc import Iterator
 from contextlib import closing

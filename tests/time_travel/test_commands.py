@@ -9,7 +9,7 @@ from tests.support.command_line import Queuectl, assert_error, eventually, query
 
 @pytest.fixture
 def lived(queuectl: Queuectl) -> Queuectl:
-    """Jobs that were enqueued, run, cancelled and purged; settings and pauses that came and went."""
+    """A queue in which jobs were enqueued, run, cancelled and purged, and settings and pauses changed."""
     queuectl.add("--id", "ok", "true")
     queuectl.add("--id", "bad", "--max-retries", "0", "echo why >&2; exit 3")
     queuectl.add("--id", "off", "--queue", "mail", "--delay", "1h", "true")
@@ -31,7 +31,7 @@ def place(queuectl: Queuectl, kind: str) -> str:
 # ── --as-of ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_status_as_it_was(lived: Queuectl) -> None:
+def test_status_of_the_past(lived: Queuectl) -> None:
     then = lived.json("status", "--as-of", place(lived, "dead_lettered"))
     assert then["states"] == {"pending": 1, "processing": 0, "done": 1, "dlq": 1, "cancelled": 0}
     assert [row["queue"] for row in then["paused"]] == ["mail"]
@@ -44,7 +44,7 @@ def test_status_as_it_was(lived: Queuectl) -> None:
     assert lived("status", "--as-of", "0").err == "no jobs\n"
 
 
-def test_jobs_as_they_were(lived: Queuectl) -> None:
+def test_jobs_of_the_past(lived: Queuectl) -> None:
     buried = place(lived, "dead_lettered")
     rows = {row["id"]: row for row in lived.json("list", "--as-of", buried)}
     assert {name: row["state"] for name, row in rows.items()} == {"ok": "done", "bad": "dlq", "off": "pending"}
@@ -57,13 +57,13 @@ def test_jobs_as_they_were(lived: Queuectl) -> None:
     assert lived.json("list", "--as-of", "head") == lived.json("list")
 
 
-def test_a_job_that_was_not_there_or_was_purged(lived: Queuectl) -> None:
+def test_a_job_before_its_enqueue_or_after_its_purge(lived: Queuectl) -> None:
     assert_error(lived("show", "off", "--as-of", "2"), 3, "no such job")
     assert_error(lived("show", "ok"), 3, "history")
     assert_error(lived("show", "ok", "--as-of", "head"), 3, "history")
 
 
-def test_settings_as_they_were(lived: Queuectl) -> None:
+def test_settings_of_the_past(lived: Queuectl) -> None:
     paused = place(lived, "queue_paused")
     assert lived.ok("config", "get", "max-retries", "--as-of", paused) == "7"
     assert lived.ok("config", "get", "max-retries") == "3"
@@ -92,7 +92,7 @@ def test_a_time_before_the_first_event_is_an_empty_queue(lived: Queuectl) -> Non
     assert lived.json("list", "--as-of", "now") == lived.json("list")
 
 
-def test_a_queue_that_is_not_there_has_no_past_and_is_not_made(queuectl: Queuectl) -> None:
+def test_as_of_does_not_create_a_missing_queue(queuectl: Queuectl) -> None:
     assert queuectl.json("list", "--as-of", "head") == []
     assert queuectl.json("diff", "0", "head")["jobs"] == []
     assert queuectl.ok("events") == ""
@@ -102,7 +102,7 @@ def test_a_queue_that_is_not_there_has_no_past_and_is_not_made(queuectl: Queuect
 # ── diff ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_diff(lived: Queuectl) -> None:
+def test_diff_shows_the_changes_between_two_positions(lived: Queuectl) -> None:
     before, after = "4", place(lived, "cancelled")
     report = lived.json("diff", before, after)
     jobs = {job["id"]: job for job in report["jobs"]}
@@ -117,7 +117,7 @@ def test_diff(lived: Queuectl) -> None:
     assert "queue mail: paused by" in table
 
 
-def test_diff_of_what_came_and_went(lived: Queuectl) -> None:
+def test_diff_shows_jobs_added_and_purged_in_between(lived: Queuectl) -> None:
     report = lived.json("diff", place(lived, "dead_lettered"))
     assert {job["id"]: job["change"] for job in report["jobs"]} == {"off": "changed", "ok": "removed", "bad": "removed"}
     assert report["settings"] == [{"key": "max-retries", "old": "7", "new": None}]
@@ -138,7 +138,7 @@ def test_diff_takes_times(lived: Queuectl) -> None:
     assert lived.ok("diff", "head", "head").startswith("from position")
 
 
-def test_diff_refuses(lived: Queuectl) -> None:
+def test_diff_refuses_invalid_positions(lived: Queuectl) -> None:
     assert_error(lived("diff", "5", "3"), 2, "5", "is after 3", "swap them")
     assert_error(lived("diff", "1", "9999"), 2, "no position 9999")
     assert_error(lived("diff", "1", "soon"), 2, "not a time")
@@ -150,11 +150,11 @@ def test_diff_refuses(lived: Queuectl) -> None:
 # ── explain ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_explain(lived: Queuectl) -> None:
-    told = lived.ok("explain", "off")
-    assert told.startswith("job off is cancelled")
-    assert "reason: no longer wanted" in told
-    assert "next: queuectl retry off" in told
+def test_explain_names_state_reason_and_next_command(lived: Queuectl) -> None:
+    explanation = lived.ok("explain", "off")
+    assert explanation.startswith("job off is cancelled")
+    assert "reason: no longer wanted" in explanation
+    assert "next: queuectl retry off" in explanation
     document = lived.json("explain", "bad")
     assert list(document) == ["id", "state", "position", "why", "next"]
     assert (document["state"], document["next"]) == ("purged", ["queuectl retry bad"])
@@ -175,7 +175,7 @@ def test_a_commands_output_cannot_steer_the_terminal(queuectl: Queuectl) -> None
 # ── undo ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_undo_says_how_to_undo_it(queuectl: Queuectl) -> None:
+def test_every_change_names_its_undo_command(queuectl: Queuectl) -> None:
     for name in ("a", "b", "c"):
         queuectl.add("--id", name, "--max-retries", "0", "false")
     assert "undo: queuectl retry a" in queuectl("cancel", "a").err
@@ -199,7 +199,7 @@ def listed(queuectl: Queuectl, *flags: str) -> list[dict]:
     return [json.loads(line) for line in queuectl.ok("events", "--json", *flags).splitlines()]
 
 
-def test_events_are_the_log(lived: Queuectl) -> None:
+def test_events_prints_the_log(lived: Queuectl) -> None:
     found = listed(lived)
     assert [each["position"] for each in found] == list(range(1, lived.position() + 1))
     assert [each for each in found if each["stream_id"] == "bad"] == lived.json("history", "bad")
@@ -210,7 +210,7 @@ def test_events_are_the_log(lived: Queuectl) -> None:
     assert "max-retries is unset" in "\n".join(table)
 
 
-def test_events_that_are_asked_for(lived: Queuectl) -> None:
+def test_events_can_be_filtered(lived: Queuectl) -> None:
     found = listed(lived)
     assert listed(lived, "--from", "3", "--to", "5") == found[2:5]
     assert listed(lived, "--to", "0") == []
@@ -222,7 +222,7 @@ def test_events_that_are_asked_for(lived: Queuectl) -> None:
     assert listed(lived, "--since", found[5]["recorded_at"])[0]["recorded_at"] == found[5]["recorded_at"]
 
 
-def test_events_refuses(lived: Queuectl) -> None:
+def test_events_refuses_invalid_options(lived: Queuectl) -> None:
     assert_error(lived("events", "--type", "exploded"), 2, "exploded", "enqueued")
     assert_error(lived("events", "--job", "nobody"), 3, "no such job")
     assert_error(lived("events", "--since", "soon"), 2, "--since", "not a time")

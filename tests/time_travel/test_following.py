@@ -1,4 +1,4 @@
-"""`events -f`: the backlog, one line that says so, then what comes: no gap, no repeat, nothing too soon."""
+"""`events -f`: the backlog, a `caught_up` line, then new events; no gap, no repeat, nothing that is not on disk."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ store.close()
 
 @pytest.fixture
 def store(queuectl: Queuectl, clock: SettableClock) -> Iterator[Store]:
-    """The queue that the command line works on, opened by the test."""
+    """The queue of the command line, opened by the test."""
     opened = open_store(str(queuectl.db), clock)
     yield opened
     opened.close()
@@ -44,7 +44,7 @@ def store(queuectl: Queuectl, clock: SettableClock) -> Iterator[Store]:
 
 @pytest.fixture
 def follower(queuectl: Queuectl, store: Store) -> Iterator[Popen[str]]:
-    """A follower that nobody reads from yet."""
+    """A follower whose output is not read yet."""
     add(store, new("first"))
     command = [PROGRAM, "events", "-f", "--json"]
     with Popen(command, cwd=queuectl.folder, env=queuectl.env, stdout=PIPE, stderr=PIPE, text=True) as process:
@@ -60,7 +60,7 @@ def read(follower: Popen[str]) -> dict:
 
 
 def caught_up(follower: Popen[str]) -> list[int]:
-    """The backlog's positions, up to the line that ends it."""
+    """Read the positions of the backlog, up to the line that ends it."""
     positions = []
     while "caught_up" not in (line := read(follower)):
         positions.append(line["position"])
@@ -84,7 +84,7 @@ def start_writer(db: Path) -> Popen[bytes]:
 
 
 def read_all(follower: Popen[str]) -> None:
-    """Read up to the writer's last event: every position once and in order, one line that ends the backlog."""
+    """Read up to the writer's last event; assert each position once, in order, and one line that ends the backlog."""
     lines: list[dict] = []
     while not lines or lines[-1].get("position") != LAST:
         lines.append(read(follower))
@@ -98,8 +98,8 @@ def test_a_reader_sees_each_event_of_a_writer_exactly_once(queuectl, store, foll
     assert writer.wait(30) == 0
 
 
-def test_a_reader_that_sleeps_while_all_is_written(queuectl, store, follower):
-    """The pipe is full long before the writer ends; whoever waits to print holds no read transaction meanwhile."""
+def test_a_reader_that_sleeps_blocks_no_writer(queuectl, store, follower):
+    """The pipe is full long before the writer ends; a follower that waits to print has no read transaction open."""
     assert start_writer(queuectl.db).wait(60) == 0
     other = apsw.Connection(str(queuectl.db))
     assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall() == [(0, 0, 0)]
@@ -107,7 +107,7 @@ def test_a_reader_that_sleeps_while_all_is_written(queuectl, store, follower):
     read_all(follower)
 
 
-def test_only_what_is_asked_for(queuectl, store):
+def test_following_can_be_filtered(queuectl, store):
     add(store, new("a"), new("b"))
     following = queuectl.start("events", "-f", "--job", "a", "--type", "enqueued", "--type", "purged", "--to", "6")
     eventually(lambda: b"caught up at position 2" in following.stderr.read_bytes(), "the backlog")
@@ -127,7 +127,7 @@ def claim(store, job_id):
         add(store, more(store.log.load(job_id), claimed()))
 
 
-def test_a_claim_is_known_to_be_on_disk_with_what_comes_after_it(store):
+def test_a_claim_is_on_disk_with_the_next_change(store):
     assert store.writer.on_disk() == 0
     add(store, new("a"), new("b"))
     claim(store, "a")
@@ -137,7 +137,7 @@ def test_a_claim_is_known_to_be_on_disk_with_what_comes_after_it(store):
     assert store.writer.on_disk() == 5
 
 
-def test_claims_at_the_end_are_brought_to_the_disk(store):
+def test_claims_at_the_end_of_the_log_are_synced(store):
     add(store, new("a"))
     claim(store, "a")
     assert store.writer.bring_to_disk() == 2
@@ -154,7 +154,7 @@ def test_an_unsynced_change_is_not_acknowledged(queuectl, store):
     assert store.writer.bring_to_disk() == 2
 
 
-def test_a_claim_is_held_back_and_then_brought_to_the_disk(queuectl, store, follower):
+def test_a_claim_is_printed_after_it_was_synced(queuectl, store, follower):
     claim(store, "first")
     assert caught_up(follower) == [1]
     assert read(follower)["position"] == 2
@@ -163,14 +163,14 @@ def test_a_claim_is_held_back_and_then_brought_to_the_disk(queuectl, store, foll
 # ── how it ends ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_interrupted(queuectl, store, follower):
+def test_an_interrupt_ends_the_follower(queuectl, store, follower):
     caught_up(follower)
     follower.send_signal(SIGINT)
     assert follower.wait(15) == 130
     assert follower.stderr.read() in ("", "queuectl: interrupted\n")
 
 
-def test_its_reader_goes_away_while_nothing_happens(store, follower):
+def test_a_closed_pipe_ends_an_idle_follower(store, follower):
     caught_up(follower)
     follower.stdout.close()
     assert follower.wait(15) == 141

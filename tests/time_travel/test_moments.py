@@ -1,4 +1,4 @@
-"""Which position a moment means, and what time it is there."""
+"""The position that a time means, and the clock of the past at that position."""
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.support.builders import (
 
 
 @pytest.fixture
-def told(store, clock):
+def dated(store, clock):
     """Positions 1 and 2 at +10 s, 3 at +20 s, 4 at +30 s; now it is +90 s."""
     clock.advance(10 * SECOND)
     add(store, new("a"), new("b"))
@@ -39,10 +39,10 @@ def told(store, clock):
     ("seconds", "position"),
     [(0, 0), (9.999999, 0), (10, 2), (19, 2), (20, 3), (29.999999, 3), (30, 4), (80, 4), (200, 4)],
 )
-def test_a_time_is_the_last_position_recorded_by_then(told, seconds, position):
+def test_a_time_is_the_last_position_recorded_by_then(dated, seconds, position):
     moment = START + round(seconds * SECOND)
-    assert position_at(told, moment) == position
-    assert as_of(told, format_time(moment)).position == position
+    assert position_at(dated, moment) == position
+    assert as_of(dated, format_time(moment)).position == position
 
 
 @pytest.mark.parametrize(
@@ -59,27 +59,27 @@ def test_a_time_is_the_last_position_recorded_by_then(told, seconds, position):
         ("+1h", 4, 90),
     ],
 )
-def test_the_clock_of_the_past_stands_at_the_moment_asked_for(told, text, position, seconds):
-    past = as_of(told, text)
+def test_the_clock_of_the_past_stands_at_the_moment_asked_for(dated, text, position, seconds):
+    past = as_of(dated, text)
     assert past.position == position
     if seconds is not None:
         assert past.log.now() == past.moment == START + seconds * SECOND
 
 
 @pytest.mark.parametrize("text", ["5", "99999999999999999999999", "", "x", "-", "head!", "٣", "1.5"])
-def test_a_value_neither_position_nor_time_is_refused(told, text):
+def test_a_value_neither_position_nor_time_is_refused(dated, text):
     with pytest.raises(UsageError):
-        as_of(told, text)
+        as_of(dated, text)
 
 
-def test_later_events_do_not_count(told, clock):
-    add(told, new("later"), new("latest"))
-    past = Queue(as_of(told, "4"), ACTOR)
+def test_later_events_are_not_in_the_past(dated, clock):
+    add(dated, new("later"), new("latest"))
+    past = Queue(as_of(dated, "4"), ACTOR)
     assert past.resolve(["a", "b"]) == ["a", "b"]
     with pytest.raises(NoSuchJobError):
         past.resolve(["late"])
     assert [record.position for record in past.store.log.records(stream_id="a")] == [1, 3, 4]
-    assert Queue(as_of(told, "5"), ACTOR).resolve(["late"]) == ["later"]
+    assert Queue(as_of(dated, "5"), ACTOR).resolve(["late"]) == ["later"]
 
 
 def test_the_past_of_nothing_is_empty(store):
@@ -103,8 +103,8 @@ def test_the_past_of_nothing_is_empty(store):
 # ── damage ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def spoil(store, position, data="{"):
-    """Change an event behind the store's back."""
+def damage_event(store, position, data="{"):
+    """Change a stored event without the store."""
     store._run("DROP TRIGGER events_refuse_update" + (" ON events" if store.location.spans_hosts else ""))
     store._run("UPDATE events SET data = ? WHERE position = ?", (data, position))
 
@@ -113,7 +113,7 @@ def test_a_damaged_job_shows_its_state_before_the_damage(store, clock):
     add(store, new("a"), new("b"))
     follow(store, clock, "a", claimed(), buried())
     follow(store, clock, "b", claimed(), completed())
-    spoil(store, 4)
+    damage_event(store, 4)
     past = as_of(store, "head")
     rows = {row["id"]: row for row in past.tables.jobs(JobFilter())}
     assert (rows["a"]["state"], rows["b"]["state"]) == ("processing", "done")
@@ -123,18 +123,18 @@ def test_a_damaged_job_shows_its_state_before_the_damage(store, clock):
 
 
 @pytest.mark.parametrize("data", ["{", "{}", '{"queue":5}', None])
-def test_a_job_that_was_damaged_from_the_start_is_missing_alone(store, data):
+def test_only_a_job_damaged_from_the_start_is_missing(store, data):
     add(store, new("a"), new("b"))
-    spoil(store, 1, data)
+    damage_event(store, 1, data)
     past = as_of(store, "head")
     assert [row["id"] for row in past.tables.jobs(JobFilter())] == ["b"]
     assert [count.jobs for count in past.tables.counts()] == [1]
 
 
-def test_a_damaged_note_is_left_out(store):
+def test_a_damaged_note_is_skipped_in_the_past(store):
     for key in ("lease", "grace", "timeout"):
         add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key=key, value="9s")))
-    spoil(store, 2)
+    damage_event(store, 2)
     assert as_of(store, "head").tables.settings() == {"lease": "9s", "timeout": "9s"}
 
 

@@ -1,4 +1,4 @@
-"""Any position of any history: the past is what a fold of the log's first events makes, the head what is live."""
+"""At any position of a history the past equals a fold of the events up to it; at the head it equals the live store."""
 
 import random
 from typing import Any
@@ -40,8 +40,8 @@ def lived(history: list[Step]) -> Store:
     return store
 
 
-def told(store: Store) -> dict[str, Any]:
-    """Everything that reading commands ask of a store, in an order of their own."""
+def answers(store: Store) -> dict[str, Any]:
+    """All answers that reading commands need from a store, sorted."""
     return {
         "jobs": {row["id"]: row for row in store.tables.jobs(JobFilter(limit=0))},
         "dlq": {row["id"]: row for row in store.tables.dlq()},
@@ -52,7 +52,7 @@ def told(store: Store) -> dict[str, Any]:
 
 
 def folded(records: list[RecordedEvent]) -> dict[str, Any]:
-    """The same, from events alone."""
+    """The same answers, folded from events alone."""
     found: dict[str, Any] = {"jobs": {}, "dlq": {}, "settings": {}, "pauses": {}, "counts": {}}
     streams: dict[str, list[RecordedEvent]] = {}
     for record in records:
@@ -72,37 +72,37 @@ def folded(records: list[RecordedEvent]) -> dict[str, Any]:
     return found
 
 
-def every_position(store: Store) -> None:
+def check_every_position(store: Store) -> None:
     records = list(store.log.records())
     for position in range(len(records) + 1):
         past = as_of(store, str(position))
-        assert told(past) == folded(records[:position]), position
+        assert answers(past) == folded(records[:position]), position
         past.close()
 
 
 @settings(max_examples=25, deadline=None)
 @given(histories)
-def test_every_position_is_a_fold_of_what_came_before(history):
+def test_each_position_equals_a_fold_of_the_events_up_to_it(history):
     store = lived(history)
-    every_position(store)
+    check_every_position(store)
     store.close()
 
 
-def test_a_long_history_at_every_position():
-    chance = random.Random(11)
+def test_each_position_of_a_long_history():
+    rng = random.Random(11)
     names = [*ACTIONS, *OFTEN, *OFTEN]
-    store = lived([Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(500)])
+    store = lived([Step(rng.choice(names), rng.choice(JOBS), rng.randrange(5)) for _ in range(500)])
     reached = {record.type for record in store.log.records()}
     assert reached >= {"completed", "dead_lettered", "requeued", "purged", "setting_changed", "queue_resumed"}
-    every_position(store)
+    check_every_position(store)
 
 
 @settings(max_examples=40, deadline=None)
 @given(histories)
-def test_the_head_is_what_is_live(history):
+def test_the_past_at_the_head_equals_the_live_store(history):
     store = lived(history)
     past = as_of(store, "head")
-    assert told(past) == told(store)
+    assert answers(past) == answers(store)
     assert past.log.head() == store.log.head()
     for job_id in JOBS:
         assert past.tables.job(job_id) == store.tables.job(job_id)
@@ -117,10 +117,10 @@ def test_the_head_is_what_is_live(history):
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=repr)
-def test_a_list_of_the_head_is_the_live_list(wanted):
-    """Each on a past that has folded nothing yet: what is folded for it has to be enough."""
-    chance = random.Random(3)
+def test_a_list_at_the_head_equals_the_live_list(wanted):
+    """Each on a new past: it must fold all that the list needs."""
+    rng = random.Random(3)
     names = [*ACTIONS, *OFTEN, *OFTEN]
     for _ in range(8):
-        store = lived([Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(60)])
+        store = lived([Step(rng.choice(names), rng.choice(JOBS), rng.randrange(5)) for _ in range(60)])
         assert as_of(store, "head").tables.jobs(wanted) == store.tables.jobs(wanted)
