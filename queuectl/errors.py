@@ -14,6 +14,11 @@ def set_queue_option(db: str | None) -> None:
     _QUEUE_OPTIONS[:] = [] if db is None else ["--db", db]
 
 
+def queue_option() -> str | None:
+    """What `set_queue_option` was given, for a process that is to advise the same commands."""
+    return _QUEUE_OPTIONS[1] if _QUEUE_OPTIONS else None
+
+
 def command_line(*words: str) -> str:
     """A command of queuectl for the queue of this process, quoted for a shell."""
     return shlex.join(["queuectl", *_QUEUE_OPTIONS, *words])

@@ -90,15 +90,27 @@ class Report:
 
     def _explain(self, place: int) -> None:
         if len(self._damaged) < REMEMBERED:
-            insort(self._damaged, place)
+            self._damaged.append(place)
 
     def doubt(self, kind: str, after: int, place: int, what: str, stream_id: str | None = None) -> None:
         """Add a possible problem at `place`, dropped later if an event from `after` to `place` is damaged."""
-        problem = Problem(place, kind, what, RECOVER, stream_id)
+        self._doubt(Doubt(after, place, Problem(place, kind, what, RECOVER, stream_id)))
+
+    def _doubt(self, doubt: Doubt) -> None:
         if len(self._doubts) < REMEMBERED:
-            self._doubts.append(Doubt(after, place, problem))
+            self._doubts.append(doubt)
         else:
-            self._count(problem)
+            self._count(doubt.problem)
+
+    def merge(self, part: "Report") -> None:
+        """Add what was found in a further part of the log, before `settle`. The same as if it had been found here."""
+        self.events += part.events
+        self.missing_events += part.missing_events
+        self.counts.update(part.counts)
+        self.first = sorted(self.first + part.first, key=_order)[:SHOWN]
+        self._damaged += part._damaged[: REMEMBERED - len(self._damaged)]
+        for doubt in part._doubts:
+            self._doubt(doubt)
 
     def advise(self, store: Store) -> None:
         """Adapt the remedies to the kind of store."""
@@ -108,6 +120,7 @@ class Report:
 
     def settle(self) -> None:
         """Count the possible problems that no damaged event explains."""
+        self._damaged.sort()
         for doubt in self._doubts:
             nearest = bisect_left(self._damaged, doubt.after)
             if nearest == len(self._damaged) or self._damaged[nearest] > doubt.until:

@@ -10,8 +10,8 @@ from msgspec.structs import asdict
 
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
-from queuectl.cli.messages import progress
 from queuectl.cli.options import Json, between
+from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
@@ -55,7 +55,7 @@ def audit(
     if last is not None and 1 < first > last:
         raise UsageError(f"--from {first} is after --until {last}: nothing stands between them")
     judged = Audit(first)
-    with _log(ctx.obj, file, last) as log, progress("judged") as reached:
+    with _log(ctx.obj, file, last) as log, progress("judging", hidden=as_json) as reached:
         for record in log.records:
             if last is not None and record.position > last:
                 break

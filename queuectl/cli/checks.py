@@ -11,8 +11,9 @@ from queuectl.checks.doctor import Progress, examine
 from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
-from queuectl.cli.messages import progress, say
+from queuectl.cli.messages import say
 from queuectl.cli.options import Json
+from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import runnable
 from queuectl.render.terminal import clean, colored, to_json
@@ -42,7 +43,7 @@ def verify(
         if job is not None:
             report = verify_job(queue.store, queue.resolve([job])[0])
         else:
-            with progress("checked", 2 * queue.store.log.head().position) as reached:
+            with progress("checking", 2 * queue.store.log.head().position, hidden=as_json) as reached:
                 report = verify_all(queue.store, reached)
         expect(queue.store, report, expected or ())
         report.advise(queue.store)
@@ -94,7 +95,10 @@ def _line(problem: Problem) -> str:
 def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
     """Recompute the job tables from the log and fix differences. Workers may run meanwhile."""
     session: Session = ctx.obj
-    with session.open_existing() as queue, progress("folded", queue.store.log.head().position) as reached:
+    with (
+        session.open_existing() as queue,
+        progress("folding", queue.store.log.head().position, hidden=as_json) as reached,
+    ):
         folded = iter(range(1, 1 << 62))
         found = queue.store.upkeep.rebuild(lambda life, event: reached(next(folded)))
     if as_json:
@@ -110,7 +114,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check this installation and queue. Name each repair. Exit code 1 when something is."""
     session: Session = ctx.obj
-    findings = list(examine(session.url.text, lambda: _open_to_examine(session)))
+    findings = list(examine(session.url.text, lambda: _open_to_examine(session, as_json)))
     if as_json:
         print(to_json(findings))
     else:
@@ -122,14 +126,14 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(DAMAGED)
 
 
-def _open_to_examine(session: Session) -> AbstractContextManager[tuple[Store, Progress]] | None:
-    return None if session.missing_but_not_lost else _opened(session)
+def _open_to_examine(session: Session, as_json: bool) -> AbstractContextManager[tuple[Store, Progress]] | None:
+    return None if session.missing_but_not_lost else _opened(session, as_json)
 
 
 @contextmanager
-def _opened(session: Session) -> Iterator[tuple[Store, Progress]]:
+def _opened(session: Session, as_json: bool) -> Iterator[tuple[Store, Progress]]:
     with (
         session.open_read_only(missing="refuse") as queue,
-        progress("read", queue.store.log.head().position) as reached,
+        progress("reading", queue.store.log.head().position, hidden=as_json) as reached,
     ):
         yield queue.store, reached

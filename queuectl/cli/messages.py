@@ -1,8 +1,7 @@
-"""Messages for people, on stderr: a line, a question, the jobs that a bulk move left, progress."""
+"""Messages for people, on stderr: a line, a question, the jobs that a bulk move left."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import typer
 
@@ -10,10 +9,7 @@ from queuectl.errors import QueuectlError, RefusedError, UsageError
 from queuectl.render.terminal import clean
 from queuectl.units import counted
 
-__all__ = ["confirm", "progress", "refuse_left", "say"]
-
-EVERY = 5000
-"""Events between two updates of the progress line."""
+__all__ = ["confirm", "refuse_left", "say"]
 
 
 def say(message: str) -> None:
@@ -39,20 +35,3 @@ def refuse_left(left: Mapping[str, QueuectlError], thing: str, what: str) -> Non
         say(f"left: {error}")
     if left:
         raise RefusedError(f"{counted(len(left), thing)} {what}")
-
-
-@contextmanager
-def progress(what: str, total: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show on the terminal how far a long command is; show nothing when stderr is no terminal."""
-    shown = sys.stderr.isatty()
-
-    def reached(position: int) -> None:
-        if shown and position % EVERY == 0:
-            share = f" ({100 * position // total} %)" if total else ""
-            print(f"\r{what} {position}{share}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield reached
-    finally:
-        if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from queuectl.application.queue_url import QueueUrl
-from queuectl.cli.messages import confirm, progress, say
+from queuectl.cli.messages import confirm, say
+from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.maintenance.chain import head_text
@@ -36,7 +37,7 @@ def migrate(
         raise UsageError(f"--to {to}: name a store that lasts, and not the queue itself")
     with session.open_existing():
         confirm(f"migrate to {place}, after which {session.url.name} is read-only", yes)
-    with session.open_existing() as queue, progress("copied", queue.store.log.head().position) as reached:
+    with session.open_existing() as queue, progress("copying", queue.store.log.head().position) as reached:
         head = copy_log(
             queue.store,
             lambda: session.access.open_other(to),

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from queuectl.cli.messages import progress, say
+from queuectl.cli.messages import say
 from queuectl.cli.options import Json
+from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.maintenance import recover as recovery
@@ -34,7 +35,7 @@ def recover(
     if session.url.is_on_server:
         raise UsageError("recover works on a SQLite file: give its path with --db")
     path = session.url.file
-    with progress("checked") as reached:
+    with progress("checking", hidden=as_json) as reached:
         report = recovery.recover(path, session.clock, session.access.keeping({}), reached, force=force)
     if as_json:
         print(to_json(_shown(report)))

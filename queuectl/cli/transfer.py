@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from queuectl.application.liveness import jobs_running_here
-from queuectl.cli.messages import progress, say
+from queuectl.cli.messages import say
 from queuectl.cli.options import Json
+from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.chain import head_on_disk, head_text
@@ -29,7 +30,7 @@ def export(
     with (
         session.open_read_only(missing="refuse") as queue,
         writing(file, sys.stdout.buffer) as output,
-        progress("exported", queue.store.log.head().position) as reached,
+        progress("exporting", queue.store.log.head().position) as reached,
     ):
         end = export_log(queue.store, output, reached)
     say(f"exported {counted(end.position, 'event')}, head {head_text(end)}")
@@ -45,7 +46,7 @@ def import_log(
     with (
         reading(file, sys.stdin.buffer) as lines,
         session.open() as queue,
-        progress("imported") as reached,
+        progress("importing") as reached,
     ):
         end = take_log(queue.store, lines, reached, give_up)
         running = jobs_running_here(queue.store)
@@ -61,7 +62,7 @@ def backup(
     session: Session = ctx.obj
     with (
         session.open_read_only(missing="refuse") as queue,
-        progress("checked", queue.store.log.head().position) as reached,
+        progress("checking", queue.store.log.head().position) as reached,
     ):
         end = back_up(queue.store, file, lambda path: session.access.open_other(path, archived=False), reached)
         running = jobs_running_here(queue.store)
