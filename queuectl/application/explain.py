@@ -31,9 +31,13 @@ class Explanation(Struct, frozen=True):
     next: tuple[str, ...]
 
 
-def explain(store: Store, job_id: str, *, live: bool) -> Explanation | None:
-    """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known."""
+def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Explanation | None:
+    """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known.
+
+    `machine_losses`: how many runs in a row may be lost with their machine for free.
+    """
     job: Job | None = None
+    loss: e.RecordedEvent | None = None
     facts: list[str] = []
     position = 0
     for record in store.log.examined(stream_id=job_id):
@@ -44,9 +48,10 @@ def explain(store: Store, job_id: str, *, live: bool) -> Explanation | None:
             facts = facts if _ended_on_request(record.event) else []
         facts += _told(record, job)
         job = evolve(job, record)
+        loss = record if isinstance(record.event, e.Released) and record.event.machine_losses else loss
     if job is None:
         return None
-    why = dict.fromkeys([*facts, *_situation(store, job, live)])
+    why = dict.fromkeys([*facts, *_losses(job, loss, machine_losses), *_situation(store, job, live)])
     return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job, live)))
 
 
@@ -67,6 +72,14 @@ def _told(record: e.RecordedEvent, before: Job | None) -> list[str]:
     if record.type == "enqueued":
         details = [detail for detail in details if detail.startswith("not before")]
     return [f"{headline}, at {local_time(record.recorded_at)} by {record.actor}", *filter(None, details)]
+
+
+def _losses(job: Job, loss: e.RecordedEvent | None, limit: int) -> Iterator[str]:
+    """How often in a row the job was lost with its machine, and how often that costs no attempt."""
+    if job.machine_losses and loss and isinstance(loss.event, e.Released):
+        row = f"{job.machine_losses} in a row, and up to {limit} cost no attempt (setting max-machine-losses)"
+        ends = ": the next one does" if job.machine_losses >= limit else ""
+        yield f"run {loss.event.run} was lost with its machine at {local_time(loss.recorded_at)}: {row}{ends}"
 
 
 # ── what it waits for ───────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """Checks the fields of a job, one function a kind of field. Each raises UsageError and names the field."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,8 @@ __all__ = [
 
 BLANKS = " \t\r\n\v\f"
 """White space as a shell sees it. A no-break space is part of a word."""
+_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.""", re.DOTALL)
+"""Quoted text and escaped characters: an & there is no operator."""
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
 MAX_SPEC = 4 << 20
@@ -50,10 +53,13 @@ def command(given: str) -> str:
 
 def background_hint(command: str) -> str:
     """What to say of a command that sh runs in the background: it is ended when the job's first process ends."""
-    text = command.rstrip(BLANKS)
-    if "&>" in text and "bash" not in text:
-        return "sh reads &> as & and >, so the command would run in the background: write >FILE 2>&1, or bash -c '...'"
-    if text.endswith("&") and not text.endswith(("&&", "\\&")):
+    text = _QUOTED.sub("", command).rstrip(BLANKS)
+    if "&>" in text:
+        return (
+            "sh, unless it is bash, reads &> as & and >, so the command would run in the background:"
+            " write >FILE 2>&1, or bash -c '...'"
+        )
+    if text.endswith("&") and not text.endswith("&&"):
         return "the command ends in &: what it starts in the background is ended with the job; leave the & out"
     return ""
 

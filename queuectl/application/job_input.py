@@ -85,16 +85,21 @@ class JobReader:
         )
         job_id = None if wanted.id is None else fields.job_id(wanted.id)
         fields.check_size(spec)
+        if not spec.argv:
+            self._hint_at_background(spec.command)
         return NewJob(spec, job_id)
 
     def _from_command(self, text: str) -> NewJob:
-        if "&" in text and (hint := fields.background_hint(text)):
-            self.note(hint)
         if self._plain is None or self._defaults.id is not None:
             job = self.from_input(JobInput(command=text))
             self._plain = job.spec
             return job
+        self._hint_at_background(text)
         return NewJob(replace(self._plain, command=fields.command(text)))
+
+    def _hint_at_background(self, command: str) -> None:
+        if "&" in command and (hint := fields.background_hint(command)):
+            self.note(hint)
 
     def _from_json(self, text: str) -> NewJob:
         given, ignored = decode_job(text)

@@ -29,6 +29,7 @@ RULES = {
     "backoff": "each wait was as the job's settings say: base, cap, jitter in [0, 1), none after a lost worker",
     "timeout": "each run that timed out had a timeout, and lasted that long",
     "loss": "each lost run names the worker that had claimed it",
+    "left": "background processes were counted only at the end of a run that its own worker saw",
     "cancel": "a running job was cancelled only when asked, and then got no further attempt",
     "unique": "no two live jobs had the same unique key",
 }
@@ -260,6 +261,8 @@ class Audit:
         if job.claim is not None:
             self._check_run_ends(job, event)
             self._check("cancel", job.cancel_asked, "cancelled while it ran, without a request to cancel it")
+        else:
+            self._check("left", event.left_behind == 0, "{} processes were left, and it did not run", event.left_behind)
 
     def _cancel_requested(self, job: AuditedJob, event: e.CancelRequested, record: e.RecordedEvent) -> None:
         asked = "asked to cancel run {}, run {} was {}"
@@ -279,6 +282,20 @@ class Audit:
         self._check(
             "run", ends, "a result of run {}, run {} was {}", event.run, job.run, "open" if job.claim else "over"
         )
+        self._check_left(event, ends)
+
+    def _check_left(self, event: Any, ends: bool) -> None:
+        unseen = isinstance(getattr(event, "cause", None), e.LostWorker | e.NotStarted)
+        unseen = unseen or getattr(event, "machine_losses", 0) > 0
+        right = event.left_behind == 0 or (event.left_behind > 0 and not unseen)
+        if ends:
+            self._check(
+                "left",
+                right,
+                "{} processes were left by a run that {}",
+                event.left_behind,
+                "nobody saw end" if unseen else "ended",
+            )
 
     def _check_no_cancel(self, job: AuditedJob, record: e.RecordedEvent) -> None:
         self._check("cancel", not job.cancel_asked, "{} after a request to cancel it", record.type)

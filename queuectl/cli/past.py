@@ -88,7 +88,8 @@ def explain(ctx: typer.Context, job_id: Id, as_json: Json = False, as_of: AsOf =
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
-        explanation = explained(queue.store, found, live=as_of is None)
+        losses = session.config(queue)["max-machine-losses"]
+        explanation = explained(queue.store, found, live=as_of is None, machine_losses=losses)
     if explanation is None:
         raise NoSuchJobError(f"no such job: {found}")
     if as_json:

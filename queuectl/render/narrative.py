@@ -15,9 +15,19 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
         case e.Enqueued() as event:
             return ["enqueued", *_promise(event)]
         case e.RetryScheduled() as event:
-            return [_attempt(event, before), *_left(event), _wait(event, before, record.recorded_at)]
+            return [
+                _attempt(event, before),
+                *_lost_before(event, before),
+                *_left(event),
+                _wait(event, before, record.clock),
+            ]
         case e.DeadLettered() as event:
-            return [_attempt(event, before), *_left(event), "no retry is left: moved to the dead-letter queue"]
+            return [
+                _attempt(event, before),
+                *_lost_before(event, before),
+                *_left(event),
+                "no retry is left: moved to the dead-letter queue",
+            ]
         case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
             return _run(record.event)
         case e.Cancelled() as event:
@@ -64,6 +74,15 @@ def _left(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released | 
     """The processes that were ended with the command."""
     count = event.left_behind
     return [f"it left {count} process{'' if count == 1 else 'es'} in the background, ended with it"] if count else []
+
+
+def _lost_before(event: e.RetryScheduled | e.DeadLettered, before: Job | None) -> list[str]:
+    """Why a loss counts: those with the machine before it did not."""
+    losses = before.machine_losses if before else 0
+    if not losses or not isinstance(event.cause, e.LostWorker):
+        return []
+    runs = "the run before it was lost with its" if losses == 1 else f"the {losses} runs before it were lost with their"
+    return [f"it counts: {runs} machine and did not"]
 
 
 def _asked(record: e.RecordedEvent) -> str:

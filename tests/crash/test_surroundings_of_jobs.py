@@ -96,7 +96,22 @@ def test_leftover_background_processes_are_reported(queuectl: Queuectl) -> None:
 
 @pytest.mark.parametrize(
     ("command", "hint"),
-    [("make &> log", "sh reads &>"), ("sleep 1 &", "the command ends in &"), ("true && true", ""), ("true 2>&1", "")],
+    [
+        ("make &> log", "bash -c '...'"),
+        ("bash build.sh &>> log", "bash -c '...'"),
+        ('echo "it is done" && make &>log', "bash -c '...'"),
+        ('{"command": "make &> log"}', "bash -c '...'"),
+        ("sleep 1 &", "the command ends in &"),
+        ('{"command": "echo \\"&\\" &"}', "the command ends in &"),
+        ("true && true", ""),
+        ("true 2>&1", ""),
+        ("bash -c 'make &> log'", ""),
+        ('bash -c "make \\"&\\" &> log"', ""),
+        ("echo \\&> log", ""),
+        ("echo \\&", ""),
+        ("echo '&'", ""),
+        ('{"argv": ["echo", "&"]}', ""),
+    ],
 )
 def test_enqueue_hints_at_background_work(queuectl: Queuectl, command: str, hint: str) -> None:
     done = queuectl("enqueue", command)

@@ -80,6 +80,9 @@ SOUND = {
         ("$worker:w1", e.WorkerStarted(host="box", pid=10, slots=1)),
         *job(claimed(), queue="mail"),
     ],
+    "it left processes, and is done": job(claimed(), e.Completed(run=1, duration=1, left_behind=2)),
+    "it left processes, and is put back": job(claimed(), e.Released(run=1, reason="stop", left_behind=1)),
+    "it left processes, and is cancelled": job(claimed(), ASKED, e.Cancelled(run=1, left_behind=1)),
     "notes": [("$settings", e.SettingChanged(key="lease", value="1m")), ("$worker:w1", e.WorkerLost(noticed_by="w2"))],
 }
 
@@ -142,6 +145,20 @@ BROKEN = {
     "another timed out": ("timeout", job(claimed(), buried(cause=e.TimedOut(4)), max_retries=0, timeout=5)),
     "another worker was lost": ("loss", job(claimed(), retried(wait=0, cause=e.LostWorker("w2")))),
     "cancelled unasked": ("cancel", job(claimed(), CANCELLED)),
+    "fewer than none were left": ("left", job(claimed(), e.Completed(run=1, duration=1, left_behind=-1))),
+    "processes of a lost run were counted": (
+        "left",
+        job(claimed(), e.DeadLettered(run=1, cause=LOST, left_behind=1), max_retries=0),
+    ),
+    "processes of no run were counted": (
+        "left",
+        job(claimed(), e.DeadLettered(run=1, cause=e.NotStarted("no"), left_behind=1), max_retries=0),
+    ),
+    "processes of a lost machine were counted": (
+        "left",
+        job(claimed(), e.Released(run=1, reason="", left_behind=1, machine_losses=1)),
+    ),
+    "processes of a job that did not run were counted": ("left", job(e.Cancelled(left_behind=1))),
     "asked twice": ("cancel", job(claimed(), ASKED, ASKED)),
     "retried all the same": ("cancel", job(claimed(), ASKED, retried())),
     "released all the same": ("cancel", job(claimed(), ASKED, e.Released(run=1, reason=""))),

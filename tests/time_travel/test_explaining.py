@@ -23,12 +23,16 @@ from tests.support.builders import (
 )
 
 
+def explained(store, job_id="a", live=True):
+    return explain(store, job_id, live=live, machine_losses=2)
+
+
 def explanation(store, job_id="a", live=True):
-    return "\n".join(explain(store, job_id, live=live).why)
+    return "\n".join(explained(store, job_id, live).why)
 
 
 def state_and_next(store, job_id="a"):
-    found = explain(store, job_id, live=True)
+    found = explained(store, job_id)
     return found.state, found.position, list(found.next)
 
 
@@ -132,6 +136,23 @@ def test_a_job_whose_worker_is_lost(store, clock, monkeypatch, notes, more):
     assert state_and_next(store)[2] == ["queuectl logs -f a", "queuectl run", *more]
 
 
+def test_a_job_lost_with_its_machine(store, clock):
+    """How often in a row, and how often that is free; also while it runs again."""
+    first, second = (e.Released(run=run, reason="its machine went down", machine_losses=run) for run in (1, 2))
+    add_job(store, clock, claimed(), first)
+    assert "run 1 was lost with its machine at " in explanation(store)
+    assert "1 in a row, and up to 2 cost no attempt (setting max-machine-losses)" in explanation(store)
+    assert "the next one does" not in explanation(store)
+    follow(store, clock, "a", claimed(2), second, claimed(3))
+    assert "run 2 was lost with its machine at " in explanation(store)
+    limit = "2 in a row, and up to 2 cost no attempt (setting max-machine-losses): the next one does"
+    assert limit in explanation(store)
+    follow(store, clock, "a", buried(3, cause=e.LostWorker("w1")))
+    assert "it counts: the 2 runs before it were lost with their machine and did not" in explanation(store)
+    follow(store, clock, "a", e.Requeued(), claimed(4))
+    assert "machine" not in explanation(store)
+
+
 def test_a_dead_job(store, clock):
     add_job(store, clock, claimed(), retried(), claimed(2), buried(2, cause=e.Signalled(9)), max_retries=1)
     text = explanation(store)
@@ -179,7 +200,7 @@ def _by(store, event):
 )
 def test_every_other_way_into_a_state(store, clock, events, state, said):
     add_job(store, clock, *events)
-    found = explain(store, "a", live=True)
+    found = explained(store)
     assert (found.state, found.position) == (state, len(events) + 1)
     assert said in explanation(store)
     assert found.next
@@ -190,7 +211,7 @@ def test_the_past_is_explained_from_earlier_events_only(store, clock):
     add(store, note(store, queue_stream("default"), e.QueuePaused()), new("b"))
     store.workers.beat(a_worker("w1"))
     then = as_of(store, "1")
-    assert explain(then, "a", live=False).state == "pending"
+    assert explained(then, live=False).state == "pending"
     assert "paused" not in explanation(then, live=False)
     assert "it is next" in explanation(then, live=False)
     assert "serve" not in explanation(then, live=False)
@@ -199,4 +220,4 @@ def test_the_past_is_explained_from_earlier_events_only(store, clock):
 
 
 def test_an_unknown_job_is_refused(store):
-    assert explain(store, "a", live=True) is None
+    assert explained(store) is None
