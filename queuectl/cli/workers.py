@@ -19,7 +19,7 @@ from queuectl.render import json_shapes
 from queuectl.render.terminal import table, to_json
 from queuectl.units import SECOND, ago, counted, local_time
 from queuectl.worker.background import start_in_background
-from queuectl.worker.foreground import WAIT_FOR_STORE
+from queuectl.worker.foreground import WAIT_FOR_STORE, check_writable
 from queuectl.worker.registration import ReservedNames, default_name
 from queuectl.worker.supervisor import Supervisor
 
@@ -46,6 +46,7 @@ def start(
     _check_options(ctx, session)
     with session.open() as queue:  # here, so that it is made once and an error is reported once
         check_not_moved(queue.store, session.url.name)
+        check_writable(queue.store)
         name = name or check_worker(default_name(lambda wanted: is_taken(queue, wanted)))
         for row in ending_workers(queue, name):
             say(f"{row.name} (pid {row.pid} on {row.host}) is stopping: the new worker starts when it has ended")

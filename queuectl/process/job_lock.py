@@ -19,7 +19,7 @@ from hashlib import sha256
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.process.protocol import SHORTAGES, Identity
 
-__all__ = ["LOCK_DESCRIPTOR", "LockFile", "identity", "lock_descriptor", "lock_file", "works_here"]
+__all__ = ["LOCK_DESCRIPTOR", "LockFile", "check_lock_file", "identity", "lock_descriptor", "lock_file", "works_here"]
 
 LOCK_DESCRIPTOR = 250
 """The number that a job's processes have the lock under: high, so that a script's own `exec 3>&-` does not close it."""
@@ -33,6 +33,11 @@ _MAX_RUN = 0xFFFFFFFF
 def lock_file(output_folder: str) -> str:
     """The path of a queue's lock file."""
     return os.path.join(output_folder, ".locks")
+
+
+def check_lock_file(output_folder: str) -> None:
+    """Raises StoreError when the lock file cannot be opened for writing, or made."""
+    os.close(_open(lock_file(output_folder)))
 
 
 def lock_descriptor() -> int:

@@ -16,6 +16,7 @@ from queuectl.application.job_fields import check_worker
 from queuectl.application.queue import Queue
 from queuectl.application.queue_url import QueueUrl
 from queuectl.errors import StoreBusyError, UsageError
+from queuectl.process.job_lock import check_lock_file
 from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import Clock, pause, random_factor
 from queuectl.store.protocol import Store, WorkerRow
@@ -25,7 +26,7 @@ from queuectl.worker.registration import Name, default_name, this_process
 from queuectl.worker.stop_signals import StopSignals
 from queuectl.worker.wakeup import Wakeup
 
-__all__ = ["WAIT_FOR_STORE", "Foreground", "check_open_files", "patiently"]
+__all__ = ["WAIT_FOR_STORE", "Foreground", "check_open_files", "check_writable", "patiently"]
 
 T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], None]
@@ -47,6 +48,21 @@ def check_open_files(slots: int) -> None:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if slots * DESCRIPTORS + SPARE > allowed:
         raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
+
+
+def check_writable(store: Store) -> None:
+    """Raises StoreError where no worker can work, as on a read-only disk. Makes the folder for the jobs' output.
+
+    A supervisor cannot distinguish that from a store that is away for a while, and would start workers without end.
+    """
+    make_folder(store.location.output_folder)
+    check_lock_file(store.location.output_folder)
+    patiently(lambda: _begin(store))
+
+
+def _begin(store: Store) -> None:
+    with store.writer.transaction(durable=False):
+        pass
 
 
 def _sleep(seconds: float) -> None:
@@ -85,7 +101,7 @@ class Foreground:
     def run(self) -> None:
         """Work until the worker has stopped. Raises what made it fail."""
         location = self.store.location
-        make_folder(location.output_folder)
+        check_writable(self.store)
         hints = patiently(self.store.workers.hints)
         wakeup = Wakeup(location.wake_file, StopSignals(self.clock), self._stop, hints)
         try:

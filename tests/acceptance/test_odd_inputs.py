@@ -50,12 +50,20 @@ def test_a_folder_name_that_is_not_utf8_is_named_as_a_folder(queuectl: Queuectl)
         assert "argument" not in done.err
 
 
-def test_a_read_only_disk_is_exit_code_5(queuectl: Queuectl, namespace: list[str]) -> None:
+@pytest.mark.parametrize("used", [True, False], ids=["after a run", "before any run"])
+def test_a_read_only_disk_is_exit_code_5(queuectl: Queuectl, namespace: list[str], used: bool) -> None:
+    """Each command ends, with one line; no supervisor starts workers that cannot work."""
     queuectl.add("true")
+    if used:
+        queuectl.drain()
     script = 'mount --bind data data && mount -o remount,bind,ro data && exec "$0" "$@"'
-    for command in (("run", "--drain"), ("enqueue", "true"), ("pause",)):
+    workers = (("worker", "start"), ("worker", "start", "--detach"), ("run",))
+    for command in (*workers, ("run", "--drain"), ("enqueue", "true"), ("pause",)):
         ended = queuectl.start_program(*namespace, "sh", "-c", script, PROGRAM, *command).ended()
         assert ended.code == 5, (command, ended)
+        errors = [line for line in ended.err.splitlines() if line.startswith("queuectl: ")]
+        assert len(errors) == 1, (command, ended)
+        assert "read-only" in errors[0].lower()
 
 
 def test_a_file_url_is_not_taken_for_a_name(queuectl: Queuectl) -> None:
