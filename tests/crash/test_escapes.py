@@ -60,6 +60,15 @@ def test_the_end_of_a_job_is_the_end_of_what_it_left(queuectl: Queuectl) -> None
     assert worker.process.poll() is None
 
 
+def test_a_process_without_a_sign_of_its_job_is_counted_and_named(queuectl: Queuectl) -> None:
+    escapees = Escapees(queuectl, "end", [COMBINED])
+    worker = escapees.work()
+    [pid] = eventually(lambda: lines(escapees.pids[COMBINED]), "it has left a process", 60)
+    said = f"killing what jobs left in the background: sleep (pid {pid})"
+    eventually(lambda: said in worker.stderr.read_text(), "the worker names it", 30)
+    assert eventually(lambda: queuectl.events("completed"), "the job is done")[0]["left_behind"] == 1
+
+
 def test_a_timeout_ends_the_whole_tree(queuectl: Queuectl) -> None:
     escapees = Escapees(queuectl, "hang", [*KINDS, COMBINED], timeout="5s")
     escapees.work()

@@ -154,6 +154,15 @@ def test_without_proc_the_output_has_named_files(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "a" / "1.stdout").read_bytes() == b"x" * 10_000
 
 
+def test_a_worker_without_proc_keeps_long_output(queuectl: Queuectl, namespace: list[str]) -> None:
+    job_id = queuectl.add("seq 5000")
+    hidden = queuectl.start_program(
+        *namespace, "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh", PROGRAM, "run", "--drain"
+    )
+    assert hidden.ended().code == 0
+    assert queuectl.ok("logs", job_id).splitlines() == [str(number) for number in range(1, 5001)]
+
+
 @pytest.mark.skipif(
     subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode != 0,
     reason="this user may not make pid namespaces",

@@ -1,6 +1,8 @@
 """Settings: which source wins, how values are checked, and the errors."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -296,4 +298,6 @@ def test_other_lines_of_a_dotenv_are_not_checked(dotenv):
 
 def test_a_named_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / ".env")
-    assert read_dotenv(str(tmp_path)) == {}
+    program = [sys.executable, "-c", "from queuectl.config import read_dotenv; print(read_dotenv())"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "{}\n"
