@@ -8,6 +8,7 @@ hand: it stays when the field is still there, and a missing one is reported.
 """
 
 import ast
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any, Union, get_args, get_origin
 from msgspec import structs
 
 from queuectl.cli.app import command
+from queuectl.cli.options import MAX
 from queuectl.config import SETTINGS
 from queuectl.domain import events as e
 from queuectl.domain.machine import MOVES, State
@@ -101,7 +103,15 @@ def value(option: Any) -> str:
     kind = type(option.type).__name__.lower()
     placeholder = option.metavar or ("N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT")
     repeated = ", may be repeated" if option.multiple else ""
-    return f"`{placeholder}`{repeated}".replace("|", "\\|")
+    return f"`{placeholder}`{bounds(option)}{repeated}".replace("|", "\\|")
+
+
+def bounds(option: Any) -> str:
+    """The numbers that an option takes: those of its check by `between` (cli/options.py), unless its help says them."""
+    limits = inspect.getclosurevars(inspect.unwrap(option.callback)).nonlocals if option.callback else {}
+    if "low" not in limits or f"{limits['low']} to {limits['high']}" in (option.help or ""):
+        return ""
+    return f", at least {limits['low']}" if limits["high"] == MAX else f", {limits['low']} to {limits['high']}"
 
 
 def meaning(option: Any) -> tuple[str, str]:

@@ -1,16 +1,18 @@
-"""Runs the console blocks of the pages and writes down what they really print.
+"""Runs the console blocks of the pages and replaces their outputs by the real ones.
 
-    python docs/record.py docs/tour.md README.md      runs them and rewrites the output in the pages
+    python docs/record.py                             every page
+    python docs/record.py docs/tour.md README.md      these pages
 
-The commands of one page run one after the other in one bash, in a new folder `/tmp/demo`. Comments steer this:
+The commands of a page run one after the other in one bash, in a new folder `/tmp/demo`. Comments change that:
 
-    <!-- run: COMMAND -->      runs COMMAND, which readers do not see: what an example needs
-    <!-- folder: NAME -->      from here on a new bash in a new folder `/tmp/NAME`
-    <!-- not run -->           the next block stays as it is
-    <!-- skip to the end -->   all blocks from here on stay as they are
+    <!-- run: COMMAND -->      run COMMAND too, which readers do not see: it prepares the next example
+    <!-- folder: NAME -->      start a new bash in a new, empty folder `/tmp/NAME`
+    <!-- not run -->           keep the next block as it is
+    <!-- skip to the end -->   keep all further blocks as they are
 
 A line `…` in an output stands for lines that are left out: as many lines as stand before and after it are kept.
-As root the pages are recorded as user `ada` on host `box`, in namespaces of their own, with an empty /tmp.
+As root the pages are recorded as user `ada` on host `box`, in namespaces of their own: /tmp is empty, and /tmp/small is
+a disk of 1 MiB.
 """
 
 import os
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STEP = re.compile(
     r"^```console\n(?P<block>.*?)^```$|^<!-- (?P<what>run|folder): (?P<text>.*?) -->$"
     r"|^<!-- (?P<skip>not run|skip to the end) -->$",
@@ -41,6 +44,7 @@ case {python} in /root/*)
 esac
 mount --bind {scratch}/passwd /etc/passwd
 mount -t tmpfs tmpfs /tmp && chmod 1777 /tmp
+mkdir /tmp/small && mount -t tmpfs -o size=1m tmpfs /tmp/small && chmod 1777 /tmp/small
 mount -t tmpfs tmpfs /home && mkdir /home/ada && chown 4242:4242 /home/ada
 exec setpriv --reuid 4242 --regid 4242 --clear-groups env HOME=/home/ada USER=ada LOGNAME=ada "$@"
 """
@@ -83,7 +87,9 @@ def script(folder: str, commands: list[Command], base: str = "/tmp") -> str:
     """The bash script of one session: the outputs with a separator behind each."""
     path = shlex.quote(f"{base}/{folder}")
     lines = [f"eval {shlex.quote(command.line)} < /dev/null; printf '\\036'" for command in commands]
-    return "\n".join([f"rm -rf {path}; mkdir -p {path} && cd {path}", *lines, "queuectl worker stop --now > /dev/null"])
+    return "\n".join(
+        [f"rm -rf {path} 2> /dev/null; mkdir -p {path} && cd {path}", *lines, "queuectl worker stop --now > /dev/null"]
+    )
 
 
 def run(text: str, base: str = "/tmp", prefix: tuple[str, ...] = ()) -> list[str]:
@@ -151,9 +157,8 @@ def block(before: str, outputs: Iterator[str]) -> str:
 
 
 def main(pages: list[str]) -> int:
-    """Record these pages."""
-    for page in pages:
-        path = Path(page)
+    """Record these pages, or all."""
+    for path in [Path(page) for page in pages] or PAGES:
         text = path.read_text(encoding="utf-8")
         outputs = [output for folder, commands in sessions(text) for output in recorded(folder, commands)]
         path.write_text(rewritten(text, iter(outputs)), encoding="utf-8")
