@@ -5,16 +5,13 @@ from collections.abc import Sequence
 from queuectl.errors import NoSuchJobError, UsageError, command_line
 from queuectl.store.protocol import MAX_POSITION, Store
 
-__all__ = ["LAST", "LEAST_SUFFIX", "is_generated", "resolve", "shortened"]
+__all__ = ["LAST", "LEAST_SUFFIX", "resolve"]
 
 LAST = "last"
 """The newest job of whoever asks, unless a job has that id."""
 LEAST_SUFFIX = 4
 """How many characters the end of an id must have to be taken for it."""
-SHORT = 8
 PAGE = 1000
-_UUID = (8, 4, 4, 4, 12)
-_HEX = frozenset("0123456789abcdef")
 
 
 def resolve(store: Store, actor: str, texts: Sequence[str]) -> list[str]:
@@ -74,14 +71,3 @@ def _newest(store: Store, actor: str) -> str:
                 return row.stream_id
         until -= PAGE
     raise NoSuchJobError(f"no such job: {LAST} (you have added none)")
-
-
-def is_generated(job_id: str) -> bool:
-    """Whether an id is one that queuectl makes for a job that is given none: a UUID of version 7."""
-    parts = job_id.split("-")
-    return tuple(map(len, parts)) == _UUID and parts[2][0] == "7" and _HEX.issuperset("".join(parts))
-
-
-def shortened(job_id: str) -> str:
-    """The id as tables on a terminal show it: of a generated one its end, which tells it from its neighbours."""
-    return f"…{job_id[-SHORT:]}" if is_generated(job_id) else job_id

@@ -1,4 +1,4 @@
-"""The jobs that `list` shows: a filter from its texts, the rows, and how many there are in all."""
+"""The jobs that `list` and `dlq list` show: a filter from its texts, the rows, and how many there are in all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,20 @@ from msgspec.structs import replace
 
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.queue import Queue
-from queuectl.domain.machine import ALIASES, State
+from queuectl.domain.machine import ALIASES, FINISHED, State
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.store.sql.tables import SORTS
 
-__all__ = ["FAILED", "SORTS", "Listing", "job_filter", "list_jobs"]
+__all__ = ["FAILED", "SORT_KEYS", "TURN", "Listing", "dead_letters", "job_filter", "list_jobs"]
 
 FAILED = "failed"
 """A state to filter by that is none of the machine's: pending after an attempt that failed."""
+
+TURN = "turn"
+"""The order of interest: jobs that run, jobs that are next, jobs that wait, jobs that have ended."""
+SORT_KEYS = (TURN, *SORTS)
 
 
 class Listing(Struct, frozen=True):
@@ -31,13 +35,13 @@ class Listing(Struct, frozen=True):
 def job_filter(
     states: Sequence[str], queues: Sequence[str], tags: dict[str, str], since: int | None, sort: str
 ) -> JobFilter:
-    """The filter for these states (or their aliases), sorted by a key of SORTS, descending with `-` before it.
+    """The filter for these states (or their aliases), sorted by TURN, or by a key of SORTS, descending with `-`.
 
     Raises UsageError.
     """
     key = sort.removeprefix("-")
-    if key not in SORTS:
-        raise UsageError(f"cannot sort by {sort}: the keys are {', '.join(SORTS)}; with - the greatest comes first")
+    if key not in SORTS and sort != TURN:
+        raise UsageError(f"cannot sort by {sort}: the keys are {', '.join(SORT_KEYS)}; with - the greatest comes first")
     return JobFilter(
         states=tuple(_state(text) for text in states if text != FAILED),
         failed=FAILED in states,
@@ -59,9 +63,64 @@ def _state(text: str) -> State:
 
 def list_jobs(queue: Queue, wanted: JobFilter, limit: int) -> Listing:
     """At most `limit` (0: all) of the jobs that the filter takes."""
-    rows = queue.store.tables.jobs(replace(wanted, limit=limit))
+    if wanted.sort == TURN:
+        rows = _by_turn(queue.store, wanted, limit)
+    else:
+        rows = queue.store.tables.jobs(replace(wanted, limit=limit))
     cut = limit and len(rows) == limit
     return Listing(rows, _count(queue.store, wanted) if cut else len(rows), queue.store.log.wall())
+
+
+def _by_turn(store: Store, wanted: JobFilter, limit: int) -> list[dict[str, Any]]:
+    """The running jobs, the oldest first; pending ones in the order in which they start; the rest, the newest first."""
+    states = wanted.states or (() if wanted.failed else tuple(SHOWN_STATES))
+    plain = replace(wanted, failed=False, sort="created")
+    rows = _some(store, replace(plain, states=_among(states, (State.PROCESSING,)), descending=False), limit, 0)
+    waiting = replace(plain, states=_among(states, (State.PENDING,)), sort="due", descending=False)
+    if not waiting.states and wanted.failed:
+        waiting = replace(waiting, failed=True)
+    rows += _pending(store, waiting, limit, len(rows))
+    return rows + _some(store, replace(plain, states=_among(states, FINISHED)), limit, len(rows))
+
+
+def _among(states: Sequence[State], group: Sequence[State]) -> tuple[State, ...]:
+    return tuple(state for state in group if state in states)
+
+
+def _some(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dict[str, Any]]:
+    """Rows of the wanted states, if any, no more than make up the limit (0: all) with those that one has already."""
+    if not (wanted.states or wanted.failed) or (limit and have >= limit):
+        return []
+    return store.tables.jobs(replace(wanted, limit=limit and limit - have))
+
+
+def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dict[str, Any]]:
+    """Those that are due in the order of claiming, then the others by their due time, held ones last."""
+    rows = _some(store, wanted, limit, have)
+    now, first = store.log.wall(), dict[str, int]()
+    if limit and len(rows) == limit - have and not (wanted.failed or wanted.tags or wanted.since is not None):
+        # more are due than are shown: those of the highest priority need not be among the first to be due
+        ids = store.tables.claimable(wanted.queues, len(rows), now)
+        first = {job_id: place for place, job_id in enumerate(ids)}
+        found = {row["id"]: row for row in [*rows, *filter(None, map(store.tables.job, first))]}
+        rows = list(found.values())
+    rows.sort(key=lambda row: _turn(row, now, first))
+    return rows[: limit - have] if limit else rows
+
+
+def _turn(row: dict[str, Any], now: int, first: dict[str, int]) -> tuple[int, ...]:
+    if row["id"] in first:
+        return (0, first[row["id"]])
+    due = row["due_at"]
+    if due is None:
+        return (3, row["position"])
+    return (2, due, row["position"]) if due > now else (1, -row["priority"], due, row["position"])
+
+
+def dead_letters(queue: Queue) -> list[dict[str, Any]]:
+    """The rows of `dlq`, the oldest first, each with the other columns of its job."""
+    jobs = {row["id"]: row for row in queue.store.tables.jobs(JobFilter(states=(State.DLQ,), limit=0))}
+    return [{**row, **jobs.get(row["id"], {})} for row in queue.store.tables.dlq()]
 
 
 def _count(store: Store, wanted: JobFilter) -> int:

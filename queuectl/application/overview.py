@@ -1,4 +1,4 @@
-"""The overview that `status` shows: jobs by queue and state, pauses, workers, and the oldest job that is due."""
+"""The overview that `status` shows: jobs by queue and state, what runs, what is next, pauses, and the workers."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from queuectl.application.queue import Queue
 from queuectl.application.workers import workers
 from queuectl.domain.machine import State
 from queuectl.render import json_shapes
+from queuectl.store.protocol import JobFilter, Store
 from queuectl.units import SECOND, format_time
 
 __all__ = ["SHOWN_STATES", "overview"]
@@ -13,20 +14,47 @@ __all__ = ["SHOWN_STATES", "overview"]
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
 
 
-def overview(queue: Queue, *, live: bool) -> dict[str, Any]:
-    """The overview in the shape of `status --json`. `live`: the store is not the past, so workers are known."""
-    queues = _queues(queue)
-    oldest = queue.store.tables.oldest_due(queue.store.log.wall())
-    return {
+def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
+    """The overview in the shape of `status --json`. `live`: the store is not the past, so workers are known.
+
+    And the log's time that it is of (microseconds)."""
+    store, queues, now = queue.store, _queues(queue), queue.store.log.wall()
+    oldest, due = store.tables.oldest_due(now), store.tables.next_due(())
+    seen = workers(queue) if live else None
+    shown = {
         "queues": queues,
         "states": {state: sum(row[state] for row in queues) for state in SHOWN_STATES},
         "paused": [
             {"queue": name, **row, "paused_at": format_time(row["paused_at"] * SECOND)}
-            for name, row in queue.store.tables.pauses().items()
+            for name, row in store.tables.pauses().items()
         ],
-        "workers": list(map(json_shapes.worker, workers(queue))) if live else None,
+        "workers": None if seen is None else list(map(json_shapes.worker, seen)),
         "oldest_due": json_shapes.job(oldest) if oldest else None,
+        "running": [json_shapes.job(row) for row in _running(store)],
+        "retrying": _retrying(store, live),
+        "next_due": None if due is None else format_time(due),
+        "unserved": None if seen is None else _unserved(queue, queues, seen),
     }
+    return shown, now
+
+
+def _running(store: Store) -> list[dict[str, Any]]:
+    """The running jobs, the first to start first."""
+    rows = store.tables.jobs(JobFilter(states=(State.PROCESSING,), descending=False, limit=0))
+    return sorted(rows, key=lambda row: row["locked_at"] or 0)
+
+
+def _retrying(store: Store, live: bool) -> int:
+    """How many pending jobs wait after a failed attempt."""
+    wanted = JobFilter(failed=True, limit=0)
+    return len(store.tables.ids(wanted) if live else store.tables.jobs(wanted))
+
+
+def _unserved(queue: Queue, queues: list[dict[str, Any]], seen: list[dict[str, Any]]) -> list[str]:
+    """The queues in which jobs wait and that no living worker serves."""
+    living = {row["name"] for row in seen if row["state"] != "lost"}
+    rows = [row for row in queue.store.workers.rows() if row.name in living]
+    return queue.unserved([row["queue"] for row in queues if row[State.PENDING]], rows)
 
 
 def _queues(queue: Queue) -> list[dict[str, Any]]:

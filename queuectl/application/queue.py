@@ -24,12 +24,17 @@ from queuectl.store.protocol import (
     queue_stream,
     worker_stream,
 )
+from queuectl.units import SECOND
 
 __all__ = ["NewJob", "Queue", "Receipt"]
 
 
 AHEAD = 16
 """How many more ids than asked for a claim looks up, as hints for the claims that follow."""
+
+
+SILENT = 30 * SECOND
+"""A worker without a heartbeat for this long is not counted on. A live one sends one every 5 s or more often."""
 
 
 class NewJob(Struct, frozen=True):
@@ -199,6 +204,14 @@ class Queue:
     def resume(self, queue: str = PAUSE_ALL) -> bool:
         """Resume claiming. Returns False when it was not paused."""
         return self._note(queue_stream(queue), lambda: queue in self.store.tables.pauses(), e.QueueResumed())
+
+    def unserved(self, queues: Collection[str], rows: Sequence[WorkerRow] | None = None) -> list[str]:
+        """Those of these queues that no worker serves. `rows`: the workers that live; None: by their heartbeats."""
+        if rows is None:
+            since = self.store.log.wall() - SILENT
+            rows = [row for row in self.store.workers.rows() if row.last_heartbeat * SECOND >= since]
+        at_work = [row for row in rows if row.slots and not row.stop_requested]
+        return [name for name in queues if not any(not row.queues or name in row.queues for row in at_work)]
 
     def all_paused(self) -> bool:
         """Whether the pause of all queues is in force."""

@@ -9,7 +9,7 @@ from queuectl.domain.machine import State
 from queuectl.errors import WaitTimedOutError
 from queuectl.runtime import Clock, pause
 
-__all__ = ["exit_code", "wait"]
+__all__ = ["exit_code", "unserved_queues", "wait"]
 
 POLL = 20_000
 """Microseconds between two checks for new events."""
@@ -32,6 +32,12 @@ def wait(queue: Queue, ids: Sequence[str], clock: Clock, until: int | None) -> l
 
 def _ended(queue: Queue, ids: Iterable[str]) -> dict[str, Job]:
     return {job_id: job for job_id in ids if (job := queue.is_finished(job_id))}
+
+
+def unserved_queues(queue: Queue, ids: Sequence[str]) -> list[str]:
+    """The queues in which some of these jobs are pending and that no worker serves."""
+    rows = [row for job_id in ids if (row := queue.store.tables.job(job_id)) is not None]
+    return queue.unserved({row["queue"] for row in rows if row["state"] == State.PENDING})
 
 
 def _wait_for_events(queue: Queue, clock: Clock, seen: int, waiting: Sequence[str], until: int | None) -> int:

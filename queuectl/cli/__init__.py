@@ -106,7 +106,8 @@ def _answer(error: Exception) -> int:
 
 
 def _report(message: str, code: int) -> int:
-    from queuectl.render.terminal import clean
+    from queuectl.render.terminal import clean, terminal_width, wrapped
 
-    print(f"queuectl: {clean(message, newlines=False)}", file=sys.stderr)
+    line = f"queuectl: {clean(message, newlines=False)}"
+    print(wrapped(line, terminal_width(sys.stderr), "  "), file=sys.stderr)
     return code

@@ -10,7 +10,8 @@ from queuectl.cli.messages import say
 from queuectl.cli.options import AsOf, Json
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
-from queuectl.render.terminal import clean, table, to_json
+from queuectl.render.tables import table
+from queuectl.render.terminal import clean, to_json
 
 __all__ = ["app"]
 

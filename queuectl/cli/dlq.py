@@ -5,51 +5,51 @@ from typing import Annotated
 import typer
 
 from queuectl.application import bulk
+from queuectl.application.listing import dead_letters
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.moves import purge_all, say_purged
-from queuectl.cli.options import AsOf, Id, Json, MaybeIds, Reason, Yes
+from queuectl.cli.options import AsOf, Id, Json, MaybeIds, Output, Reason, Yes
+from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.queries import show
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render import json_shapes
-from queuectl.render.terminal import fitted, table, to_json
-from queuectl.units import SECOND, counted, local_time
+from queuectl.render.job_rows import dead_table
+from queuectl.units import counted
 
 __all__ = ["app"]
 
 app = new_app(help="The dead-letter queue: jobs whose retries are used up.", no_args_is_help=True)
 
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
-COLUMNS = ["id", "attempts", "moved_at", "command", "last_error"]
-LIMITS = {"command": 60, "last_error": 60}
-SPARE = ("moved_at", "attempts")
 
 
 @app.command("list")
-def list_dead(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
+def list_dead(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
     """List the dead jobs, the oldest first."""
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only(as_of) as queue:
-        rows = queue.store.tables.dlq()
-    if as_json:
-        print(to_json([json_shapes.dead_letter(row) for row in rows]))
-        return
-    if not rows:
-        say("no dead jobs")
-        return
-    shown = [{**row, "moved_at": local_time(row["moved_at"] * SECOND)} for row in rows]
-    columns, limits = fitted(shown, COLUMNS, LIMITS, SPARE, session.width)
-    print(table(shown, columns, limits=limits))
+        rows = dead_letters(queue)
+    shown = [json_shapes.dead_letter(row) for row in rows]
+    answer = Answer(
+        document=shown,
+        rows=shown,
+        name="id",
+        text=lambda look: dead_table(rows, look.width) if rows else "",
+        note="" if rows else "no dead jobs",
+    )
+    print_answer(session, form, answer)
 
 
 @app.command("show")
-def show_dead(ctx: typer.Context, job_id: Id, as_json: Json = False) -> None:
+def show_dead(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False) -> None:
     """Show one dead job."""
     with ctx.obj.open_read_only(missing="refuse") as queue:
         bulk.dead_letters(queue, [job_id])
-    show(ctx, job_id, as_json)
+    show(ctx, job_id, output, as_json)
 
 
 @app.command("retry")

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Receipt
-from queuectl.cli.messages import say
+from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.session import Session
 from queuectl.config import Config
 from queuectl.errors import OutputError, UsageError
@@ -110,8 +110,12 @@ def enqueue(
     # report an error in a job before a queue is made for it
     first = jobs(session.config(None)) if session.missing else None
     with session.open() as opened:
-        receipts = opened.enqueue(jobs(session.config(opened)) if first is None else first)
+        wanted = jobs(session.config(opened)) if first is None else first
+        receipts = opened.enqueue(wanted)
+        queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
+        unserved = opened.unserved(queues)
     _print_ids(receipts)
+    say_unserved(unserved)
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]

@@ -1,20 +1,22 @@
 """A worker's log on stderr, as text for people or one JSON object a line for programs."""
 
 import logging
+import sys
 import time
 
-from queuectl.render.terminal import clean, to_ndjson
+from queuectl.render.terminal import clean, terminal_width, to_ndjson, wrapped
 
 __all__ = ["log_to_stderr"]
 
 
 class _Text(logging.Formatter):
-    """`2026-11-24 03:20:00 info the message`, harmless on a terminal."""
+    """`2026-11-24 03:20:00 info the message`, harmless on a terminal, and broken there between words."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{moment} {record.levelname.lower()} {clean(record.getMessage(), newlines=False)}"
+        line = f"{moment} {record.levelname.lower()} {clean(record.getMessage(), newlines=False)}"
+        return wrapped(line, terminal_width(sys.stderr), "  ")
 
 
 class _Json(logging.Formatter):

@@ -9,7 +9,8 @@ import typer
 
 from queuectl.application.job_output import CHUNK, Piece, read_output
 from queuectl.application.own_job import own_jobs
-from queuectl.cli.messages import say
+from queuectl.application.wait import unserved_queues
+from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.options import Id, between
 from queuectl.cli.session import Session
 from queuectl.render.terminal import clean, complete
@@ -36,6 +37,8 @@ def logs(
         if follow and found in own_jobs(queue, os.environ):
             say(f"queuectl: job {found} runs this command and would wait for itself: not following it")
             follow = False
+        if follow:
+            say_unserved(unserved_queues(queue, [found]))
         for piece in read_output(queue, found, run, streams=tuple(printers), follow=follow):
             if piece is not None:
                 printers[piece.stream].print(piece)

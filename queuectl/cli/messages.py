@@ -1,20 +1,26 @@
 """Messages for people, on stderr: a line, a question, the jobs that a bulk move left."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import typer
 
-from queuectl.errors import QueuectlError, RefusedError, UsageError
-from queuectl.render.terminal import clean
+from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
+from queuectl.render.terminal import clean, terminal_width, wrapped
 from queuectl.units import counted
 
-__all__ = ["confirm", "refuse_left", "say"]
+__all__ = ["confirm", "refuse_left", "say", "say_unserved"]
 
 
 def say(message: str) -> None:
-    """Print a message on stderr, on one line."""
-    print(clean(message, newlines=False), file=sys.stderr)
+    """Print a message on stderr: one line, which a terminal gets broken between words."""
+    print(wrapped(clean(message, newlines=False), terminal_width(sys.stderr), "  "), file=sys.stderr)
+
+
+def say_unserved(queues: Collection[str]) -> None:
+    """Tell that jobs wait in these queues and that no worker serves them; nothing when there are none such."""
+    if queues:
+        say(f"no worker serves these queues: {command_line('run')}")
 
 
 def confirm(what: str, yes: bool) -> None:

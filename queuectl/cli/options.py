@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from queuectl.errors import UsageError
+from queuectl.render.formats import FORMATS
 from queuectl.runtime import Clock
 from queuectl.units import parse_time
 
@@ -18,6 +19,7 @@ __all__ = [
     "Json",
     "Limit",
     "MaybeIds",
+    "Output",
     "Reason",
     "Yes",
     "between",
@@ -29,6 +31,10 @@ ID_HELP = "A job: its id, number, the beginning or end of its id, or `last`."
 IDS_HELP = "Jobs: ids, numbers, beginnings or ends of ids, or `last`. If one is wrong, nothing is done."
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FORMAT", help=f"{', '.join(FORMATS)} [default: table]."),
+]
 Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
 Ids = Annotated[
     list[str],

@@ -12,7 +12,8 @@ from queuectl.cli.options import AsOf, Id, Json
 from queuectl.cli.session import Session
 from queuectl.errors import NoSuchJobError
 from queuectl.render.narrative import queue_name
-from queuectl.render.terminal import clean, fitted, table, to_json
+from queuectl.render.tables import Column, table
+from queuectl.render.terminal import clean, to_json
 from queuectl.units import counted
 
 __all__ = ["diff", "explain"]
@@ -22,8 +23,7 @@ SHOWN = (
 )  # fmt: skip
 """The columns that are printed when they differ; `--json` has all of them."""
 
-COLUMNS = ["id", "change", "what", "command"]
-LIMITS = {"what": 1000, "command": 50}
+COLUMNS = ("id", "change", Column("what", limit=1000), Column("command", limit=1000, middle=True))
 
 Moment = Annotated[str, typer.Argument(metavar="A", help="A position of the log, or a time (-2h, 'yesterday 14:00').")]
 Until = Annotated[str, typer.Argument(metavar="[B]", help="A later position or time.")]
@@ -56,8 +56,7 @@ diff.command_class = DiffCommand  # type: ignore[attr-defined]
 def _print(report: Mapping[str, Any], width: int | None) -> None:
     print(f"from {_place(report['from'])} to {_place(report['to'])}")
     rows = [{**job, "what": _what(job)} for job in report["jobs"]]
-    columns, limits = fitted(rows, COLUMNS, LIMITS, (), width)
-    print(table(rows, columns, limits=limits) if rows else "no job changed")
+    print(table(rows, COLUMNS, width=width) if rows else "no job changed")
     for setting in report["settings"]:
         print(clean(f"setting {setting['key']}: {_arrow(setting)}", newlines=False))
     for pause in report["paused"]:

@@ -46,6 +46,10 @@ class Session:
             raise UsageError(f"{why}: put the URL into QUEUECTL_DB or .env, or the password into ~/.pgpass")
         return url
 
+    def variable(self, name: str) -> str | None:
+        """The value of a variable in the environment, else in `.env`; None when it is not set, or empty."""
+        return self._environ.get(name) or self._dotenv.get(name) or None
+
     @property
     def color(self) -> bool:
         """Whether to colour what goes to stdout."""

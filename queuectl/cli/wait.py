@@ -7,9 +7,9 @@ import typer
 
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import Queue
-from queuectl.application.wait import exit_code
+from queuectl.application.wait import exit_code, unserved_queues
 from queuectl.application.wait import wait as wait_for
-from queuectl.cli.messages import say
+from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.options import Ids
 from queuectl.cli.session import Session
 from queuectl.errors import RefusedError
@@ -26,7 +26,9 @@ def wait(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.open_read_only(missing="refuse") as queue:
-        ended = wait_for(queue, _others(queue, queue.resolve(ids)), session.clock, until)
+        awaited = _others(queue, queue.resolve(ids))
+        say_unserved(unserved_queues(queue, awaited))
+        ended = wait_for(queue, awaited, session.clock, until)
     raise typer.Exit(max(map(exit_code, ended)))
 
 

@@ -13,10 +13,11 @@ from queuectl.application.workers import Stop, ending_workers, is_taken, workers
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json, between
+from queuectl.cli.options import Json, Output, between
+from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.session import Session
 from queuectl.render import json_shapes
-from queuectl.render.terminal import table, to_json
+from queuectl.render.tables import Column, table
 from queuectl.units import SECOND, ago, counted, local_time
 from queuectl.worker.background import start_in_background
 from queuectl.worker.foreground import WAIT_FOR_STORE, check_writable
@@ -27,7 +28,17 @@ __all__ = ["app"]
 
 app = new_app(help="Workers: start several, stop any, list all.", no_args_is_help=True)
 
-COLUMNS = ["name", "host", "pid", "state", "since", "slots", "running", "runs", "heartbeat"]
+COLUMNS = (
+    Column("name", limit=1000, least=16, middle=True),
+    Column("host", limit=40, least=8, spare=1, middle=True, usual=os.uname().nodename),
+    Column("pid", spare=4),
+    "state",
+    Column("since", spare=3),
+    Column("slots"),
+    Column("running", short="busy"),
+    Column("runs", spare=2),
+    Column("heartbeat", short="beat"),
+)
 
 
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -104,20 +115,28 @@ def stop(
 
 
 @app.command("list")
-def list_workers(ctx: typer.Context, as_json: Json = False) -> None:
+def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
     """List the workers. Shows where they run, since when, how busy they are, and their last heartbeat."""
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only() as queue:
         rows = workers(queue)
         now = queue.store.log.wall()
-    if as_json:
-        print(to_json([json_shapes.worker(row) for row in rows]))
-    elif rows:
-        print(table([_shown(row, now) for row in rows], COLUMNS))
-    else:
-        say("no workers")
+    shown = [json_shapes.worker(row) for row in rows]
+    answer = Answer(
+        document=shown,
+        rows=shown,
+        name="name",
+        text=lambda look: (
+            table([_shown(row, now, look.width) for row in rows], COLUMNS, width=look.width) if rows else ""
+        ),
+        note="" if rows else "no workers",
+    )
+    print_answer(session, form, answer)
 
 
-def _shown(row: dict[str, Any], now: int) -> dict[str, Any]:
+def _shown(row: dict[str, Any], now: int, width: int | None) -> dict[str, Any]:
     heartbeat = f"{ago(now - row['last_heartbeat'] * SECOND)} ago"
-    return {**row, "runs": row["jobs_done"], "since": local_time(row["started_at"] * SECOND), "heartbeat": heartbeat}
+    started = row["started_at"] * SECOND
+    since = local_time(started) if width is None else f"{ago(now - started)} ago"
+    return {**row, "runs": row["jobs_done"], "since": since, "heartbeat": heartbeat}

@@ -40,8 +40,8 @@ def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
 
 
 def dead_letter(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `dlq`, times ISO 8601."""
-    return _times(row)
+    """A row of `dlq` with the other columns of its job, if it has them, times ISO 8601."""
+    return {**_times(row), **(job(row) if "position" in row else {})}
 
 
 def worker(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""What reaches a person's eyes or another program: tables, JSON, colour, and text made harmless.
+"""What reaches a person's eyes or another program: JSON, colour, text cut and wrapped, and text made harmless.
 
 Commands, output and errors of jobs are written by anyone; nothing of theirs may steer the terminal.
 """
 
 import re
 import shutil
-from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -21,12 +21,8 @@ STATE_COLORS = {
 }
 _COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "gray": 90}
 
-LEAST = 12
-"""The smallest width that a long column is cut to, in columns of the terminal."""
 CODE_POINTS = 8
 """How many code points we show in a column of the terminal: an emoji of two columns may consist of a dozen."""
-GAP = 2
-"""Between two columns; tabulate also makes every column so much wider than its heading."""
 
 _STEERING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """Code points of direction marks and of Unicode's own line breaks."""
@@ -77,73 +73,6 @@ def clean(text: str, *, newlines: bool = True) -> str:
     return text if newlines else text.replace("\n", "\\n").replace("\t", " ")
 
 
-def table(
-    rows: Sequence[Mapping[str, object]],
-    columns: Sequence[str],
-    *,
-    limits: Mapping[str, int] | None = None,
-    color: bool = False,
-) -> str:
-    """The rows under upper-case headings: numbers to the right, `-` for None, one line a row.
-
-    `limits` holds the greatest display width of a column's cells; with `color` states are coloured.
-    """
-    from tabulate import tabulate
-
-    widths = limits or {}
-    return tabulate(
-        [[_cell(column, row.get(column), widths.get(column), color) for column in columns] for row in rows],
-        headers=list(map(_heading, columns)),
-        tablefmt="plain",
-        disable_numparse=True,
-        colalign=["right" if _numeric(rows, column) else "left" for column in columns],
-    )
-
-
-def fitted(
-    rows: Sequence[Mapping[str, object]],
-    columns: Sequence[str],
-    limits: Mapping[str, int],
-    spare: Sequence[str],
-    width: int | None,
-) -> tuple[list[str], dict[str, int]]:
-    """The columns and limits with which the table is no wider than that, as far as that can be; None: all, and none.
-
-    The widest of the columns with limits are cut; should that not do, `spare` ones are left out, in that order.
-    """
-    if width is None:
-        return list(columns), {}
-    widths = {column: _width(rows, column, limits.get(column)) for column in columns}
-    for column in spare:
-        if _total([min(each, LEAST) if name in limits else each for name, each in widths.items()]) > width:
-            del widths[column]
-    while _total(widths.values()) > width and max(widths[column] for column in limits) > LEAST:
-        widths[max(limits, key=widths.__getitem__)] -= 1
-    return list(widths), {column: widths[column] for column in limits}
-
-
-def _width(rows: Sequence[Mapping[str, object]], column: str, limit: int | None) -> int:
-    cells = (display_width(_cell(column, row.get(column), limit, False)) for row in rows)
-    return max([len(_heading(column)) + GAP, *cells])
-
-
-def _total(widths: Collection[int]) -> int:
-    return sum(widths) + GAP * (len(widths) - 1)
-
-
-def _heading(column: str) -> str:
-    return column.replace("_", " ").upper()
-
-
-def _cell(column: str, value: object, limit: int | None, color: bool) -> str:
-    if value is None:
-        return "-"
-    text = clean(("no", "yes")[value] if isinstance(value, bool) else str(value), newlines=False)
-    if limit is not None:
-        text = cut(text, limit)
-    return colored(text, STATE_COLORS.get(text), color and column == "state")
-
-
 def display_width(text: str) -> int:
     """How many columns of the terminal a line of clean text takes: two for a CJK character and most emoji."""
     if text.isascii():
@@ -162,9 +91,35 @@ def cut(text: str, width: int) -> str:
     return part[:fits] + "…"
 
 
-def _numeric(rows: Sequence[Mapping[str, object]], column: str) -> bool:
-    kinds = {type(row.get(column)) for row in rows} - {type(None)}
-    return bool(kinds) and kinds <= {int, float}
+def cut_middle(text: str, width: int) -> str:
+    """The text, or its beginning and end with an ellipsis between them, as much as fits in that many columns."""
+    if len(text) <= width * CODE_POINTS and display_width(text) <= width:
+        return text
+    head = cut(text, width - width // 2).removesuffix("…")
+    end = text[-width * CODE_POINTS :]
+    room = width - 1 - display_width(head)
+    start = bisect_left(range(len(end) + 1), -room, key=lambda begin: -display_width(end[begin:]))
+    tail = end[start:]
+    while tail and display_width(tail[0]) == 0:  # it would stand on the ellipsis
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def wrapped(text: str, width: int | None, indent: str = "") -> str:
+    """The text, broken between words into lines no wider than that (None: not at all); `indent` before all but one.
+
+    A command in backticks stays on one line, so that it can be copied.
+    """
+    if width is None or (len(text) <= width and display_width(text) <= width):
+        return text
+    lines, line = [], ""
+    for word in re.findall(r" *(?:`[^`\n]*`|[^ ])++", text):
+        if line.strip() and display_width(line + word) > width:
+            lines.append(line)
+            line = indent + word.lstrip(" ")
+        else:
+            line += word
+    return "\n".join([*lines, line])
 
 
 def to_json(value: object) -> str:

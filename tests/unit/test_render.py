@@ -8,20 +8,19 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wcwidth import wcswidth
 
+from queuectl.render.tables import table
 from queuectl.render.terminal import (
     STATE_COLORS,
     clean,
     color_enabled,
     colored,
     cut,
+    cut_middle,
     display_width,
-    fitted,
-    table,
-    terminal_width,
     to_json,
     to_ndjson,
+    wrapped,
 )
 
 BIDI = "\u202a\u202e\u2066\u2069\u200e\u200f\u061c"
@@ -132,66 +131,19 @@ def test_a_table_has_aligned_columns():
         {"id": "1e5", "attempts": 12, "state": "dlq", "last_error": "exit\n1\x1b[31m", "more": "not shown"},
     ]
     assert table(rows, ["id", "attempts", "last_error"]).splitlines() == [
-        "ID      ATTEMPTS  LAST ERROR",
-        "0012           3  -",
-        "1e5           12  exit\\n1",
+        "ID    ATTEMPTS  LAST ERROR",
+        "0012         3  -",
+        "1e5         12  exit\\n1",
     ]
 
 
 def test_a_table_without_rows_is_its_headings():
-    assert table([], ["id", "state"]) == "ID    STATE"
+    assert table([], ["id", "state"]) == "ID  STATE"
 
 
 def test_a_column_of_numbers_may_have_gaps_and_a_mixed_one_stays_left():
     rows = [{"a": 1, "b": 1}, {"a": None, "b": "x"}, {"a": 1.5, "b": True}]
     assert table(rows, ["a", "b"]).splitlines() == ["  A  B", "  1  1", "  -  x", "1.5  yes"]
-
-
-def test_long_cells_are_shortened():
-    rows = [{"command": "x" * 21}, {"command": "y" * 20}]
-    shown = table(rows, ["command"], limits={"command": 20}).splitlines()
-    assert shown[1:] == ["x" * 19 + "…", "y" * 20]
-
-
-WIDE = [{"id": "i" * 36, "state": "pending", "n": 1, "command": "c" * 60, "last_error": "e" * 30}]
-LIMITS = {"command": 50, "last_error": 40}
-
-
-@pytest.mark.parametrize("width", [75, 80, 100, 120, 131, 200])
-def test_a_table_fits_the_terminal(width):
-    columns, limits = fitted(WIDE, ["id", "n", "state", "command", "last_error"], LIMITS, ["n", "state"], width)
-    shown = table(WIDE, columns, limits=limits).splitlines()
-    assert max(map(len, shown)) == min(width, 36 + 3 + 7 + 50 + 30 + 4 * 2)
-    assert ("n" in columns, "state" in columns) == (width > 75, True)
-    assert ("c" * 49 + "…" in shown[1]) is (width == 200)
-
-
-def test_the_longest_column_is_cut_first():
-    _, limits = fitted(WIDE, ["id", "command", "last_error"], LIMITS, [], 36 + 2 + 40 + 2 + 30)
-    assert limits == {"command": 40, "last_error": 30}
-
-
-def test_a_table_with_nothing_more_to_cut_stays_wider():
-    columns, limits = fitted(WIDE, ["id", "n", "command", "last_error"], LIMITS, ["n"], 10)
-    assert (columns, limits) == (["id", "command", "last_error"], {"command": 12, "last_error": 12})
-
-
-MIXED = [
-    {"id": "a", "command": "echo hello", "tries": 1},
-    {"id": "b", "command": "echo 日本語のとても長いコマンド名" * 4, "tries": 2},
-    {"id": "c", "command": "echo 🎉🚀👩‍💻❤️ done " * 9, "tries": 3},
-    {"id": "d", "command": "echo cafe\u0301 " * 12, "tries": 4},
-]
-
-
-@pytest.mark.parametrize("width", [None, 80, 31])
-def test_columns_line_up_by_display_width_whatever_the_script(width):
-    columns, limits = fitted(MIXED, ["id", "command", "tries"], {"command": 70}, [], width)
-    lines = table(MIXED, columns, limits=limits).splitlines()
-    assert {wcswidth(line) for line in lines} == {wcswidth(lines[0])}
-    assert [line[-1] for line in lines[1:]] == ["1", "2", "3", "4"]
-    assert width is None or wcswidth(lines[0]) <= width
-    assert ("…" in "".join(lines)) is (width is not None)
 
 
 @given(st.text(st.sampled_from("a日🎉\u0301\u200d\ufe0f👩💻")), st.integers(1, 20))
@@ -205,11 +157,43 @@ def test_a_character_with_endless_accents_is_cut_too():
     assert len(cut("e" + "\u0301" * 100_000, 10)) < 100
 
 
-def test_without_a_terminal_nothing_is_cut():
-    columns = ["id", "n", "state", "command", "last_error"]
-    found, limits = fitted(WIDE, columns, LIMITS, ["n", "state"], terminal_width(io.StringIO()))
-    assert found == columns
-    assert table(WIDE, found, limits=limits) == table(WIDE, columns)
+@given(st.text(st.sampled_from("a日🎉\u0301\u200d\ufe0f👩💻")), st.integers(3, 20))
+def test_text_cut_in_the_middle_fits_and_keeps_its_ends(text, width):
+    shown = cut_middle(text, width)
+    if display_width(text) <= width:
+        assert shown == text
+    else:
+        head, _, tail = shown.partition("…")
+        assert display_width(head) + display_width(tail) < width
+        assert text.startswith(head)
+        assert text.endswith(tail)
+
+
+def test_beginning_and_end_of_a_cut_command_are_shown():
+    assert cut_middle("python train.py --lr 0.1 --seed 7", 20) == "python tr…1 --seed 7"
+    assert len(cut_middle("e" + "\u0301" * 100_000, 10)) < 200
+
+
+WORDS = st.text(st.sampled_from("ab日🎉 `"), max_size=80)
+
+
+@given(WORDS, st.integers(10, 40))
+def test_wrapped_text_has_the_same_words(text, width):
+    shown = wrapped(text, width, "  ")
+    assert shown.split() == text.split()
+    whole = [line for line in shown.split("\n") if "`" not in line and len(line.split()) > 1]
+    assert all(display_width(line) <= width for line in whole)
+
+
+def test_prose_is_broken_between_words_and_never_in_a_command():
+    text = "there is no queue here: run `queuectl --db 'my queue.db' recover` to get it back"
+    assert wrapped(text, 40, "  ").split("\n") == [
+        "there is no queue here: run",
+        "  `queuectl --db 'my queue.db' recover`",
+        "  to get it back",
+    ]
+    assert wrapped(text, None) == text
+    assert wrapped("日本語 日本語 日本語", 14) == "日本語 日本語\n日本語"
 
 
 def test_colored_states_do_not_shift_the_columns():

@@ -1,0 +1,64 @@
+"""How reading commands print what they found: as text for people, or in a format for programs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from queuectl.cli.messages import say
+from queuectl.cli.session import Session
+from queuectl.errors import UsageError
+from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
+
+__all__ = ["Answer", "Look", "form_of", "print_answer"]
+
+
+class Look(Struct, frozen=True):
+    """How text for people may look: the terminal's width (None: as wide as need be, whole ids) and colour."""
+
+    width: int | None
+    color: bool
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a command found.
+
+    `document` is its JSON, `rows` what the other formats for programs print, `name` the column that `-o name` prints.
+    `text` makes the text for people, and `note` is a line after it, such as how much was left out.
+    """
+
+    document: Any
+    rows: Sequence[Mapping[str, Any]]
+    name: str
+    text: Callable[[Look], str]
+    note: str = ""
+
+
+def form_of(session: Session, output: str | None, as_json: bool) -> str:
+    """The format that `-o`, `--json` or QUEUECTL_OUTPUT ask for. Raises UsageError."""
+    if as_json and output not in (None, "json"):
+        raise UsageError(f"--json and -o {output}: give one of them")
+    form, origin = ("json", "--json") if as_json else (output, "-o")
+    if form is None:
+        form, origin = session.variable("QUEUECTL_OUTPUT") or "table", "QUEUECTL_OUTPUT"
+    if form not in FORMATS:
+        raise UsageError(f"{origin} {form}: the formats are {', '.join(FORMATS)}")
+    return form
+
+
+def print_answer(session: Session, form: str, answer: Answer) -> None:
+    """Print an answer on stdout, and its note on stderr."""
+    if form in FOR_PEOPLE:
+        text = answer.text(look(session, form))
+        if text:
+            print(text)
+        if answer.note:
+            say(answer.note)
+        return
+    for line in formatted(form, answer.document, answer.rows, answer.name):
+        print(line)
+
+
+def look(session: Session, form: str) -> Look:
+    """How this format looks on this stdout."""
+    return Look(None if form == "wide" else session.width, session.color)

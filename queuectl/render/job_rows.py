@@ -1,0 +1,87 @@
+"""Jobs as rows of the tables that people read: short ids, ages, short errors, and which columns give way."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from queuectl.domain.names import is_generated
+from queuectl.render.tables import Column, table
+from queuectl.units import SECOND, ago, local_time
+
+__all__ = ["dead_table", "job_table", "short_error", "short_id"]
+
+SHORT = 8
+"""How many characters of a generated id are shown: its end, which tells it from its neighbours."""
+EXITED = "exited with code "
+
+NUMBER = Column("number", short="#")
+COMMAND = Column("command", limit=1000, least=20, middle=True)
+ERROR = Column("last_error", limit=1000, least=20)
+JOBS = (
+    NUMBER,
+    Column("id", spare=6),
+    Column("state"),
+    Column("queue", limit=30, spare=4, usual="default", middle=True),
+    Column("priority", short="prio", spare=1, usual=0),
+    Column("attempts", short="tries", spare=3, usual=0),
+    Column("next"),
+    Column("age", spare=2),
+    COMMAND,
+    ERROR,
+    Column("why", limit=1000, least=20),
+)
+_WHOLE = tuple(column for column in JOBS if column.name != "why")
+_FITTED = tuple(column for column in JOBS if column.name not in ("next", "last_error"))
+DEAD = (
+    NUMBER,
+    Column("id", spare=3),
+    Column("attempts", short="tries", spare=2),
+    Column("moved_at", spare=1),
+    COMMAND,
+    ERROR,
+)
+
+
+def job_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool) -> str:
+    """Rows of `jobs` as a table. `now`: the log's time in microseconds; `width`: None for whole ids and texts."""
+    columns = _WHOLE if width is None else _FITTED
+    return table([_job(row, now, width) for row in rows], columns, width=width, color=color)
+
+
+def dead_table(rows: Sequence[Mapping[str, Any]], width: int | None) -> str:
+    """Rows of `dlq` as a table."""
+    shown = [{**_brief(row, width), "moved_at": local_time(row["moved_at"] * SECOND)} for row in rows]
+    return table(shown, DEAD, width=width)
+
+
+def _job(row: Mapping[str, Any], now: int, width: int | None) -> dict[str, Any]:
+    due = row["due_at"]
+    waits = f"in {ago(due - now)}" if due is not None and due > now else None
+    shown = {**_brief(row, width), "next": waits, "age": ago(now - row["created_at"] * SECOND)}
+    return {**shown, "why": _why(shown, now)}
+
+
+def _why(row: Mapping[str, Any], now: int) -> str | None:
+    """How long it has been running and where; or until when it waits, and what went wrong."""
+    if row["locked_at"] is not None:
+        return f"for {ago(now - row['locked_at'] * SECOND)} on {row['locked_by']}"
+    return "; ".join(filter(None, (row["next"], row["last_error"]))) or None
+
+
+def _brief(row: Mapping[str, Any], width: int | None) -> dict[str, Any]:
+    shown = {**row, "number": row.get("position")}
+    if width is not None:
+        shown |= {"id": short_id(row["id"]), "last_error": short_error(row["last_error"])}
+    return shown
+
+
+def short_id(job_id: str) -> str:
+    """The end of a generated id; an id that people chose as it is."""
+    return f"…{job_id[-SHORT:]}" if is_generated(job_id) else job_id
+
+
+def short_error(text: str | None) -> str | None:
+    """`1: No such file` for `exited with code 1: No such file`, which most errors begin with; `exit 1` without more."""
+    if text is None or not text.startswith(EXITED):
+        return text
+    rest = text.removeprefix(EXITED)
+    return rest if ":" in rest else f"exit {rest}"
