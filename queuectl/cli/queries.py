@@ -32,7 +32,7 @@ OUTPUT = ("stdout", "stderr")
 
 
 def status(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Show how many jobs are in each state, what runs, what is next, and the workers."""
+    """Show what is queued, what runs, what is next, and the workers."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of) as queue:
@@ -74,7 +74,7 @@ def list_jobs(
     as_json: Json = False,
     as_of: AsOf = None,
 ) -> None:
-    """List jobs: those that run, those that are next, those that wait, those that have ended."""
+    """List jobs: running ones, the next ones, waiting ones, ended ones."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     people = form in FOR_PEOPLE
@@ -100,7 +100,7 @@ def _listed(found: Listing) -> Answer:
 
 
 def show(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Show one job: all its fields, its retry settings, and at the end its output."""
+    """Show one job: all its fields, and its output last."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="refuse") as queue:

@@ -42,5 +42,5 @@ def _csv_line(cells: Sequence[str]) -> str:
     import csv
 
     line = StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+    csv.writer(line, lineterminator="\n").writerow(cells)  # quotes what holds one
+    return line.getvalue().removesuffix("\n")

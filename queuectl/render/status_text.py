@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from queuectl.domain.machine import State
 from queuectl.errors import command_line
 from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import pause_sentence
@@ -54,14 +55,16 @@ def _running(found: Mapping[str, Any], now: int, width: int | None) -> str:
 
 def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
     if found["retrying"]:
-        yield f"{found['retrying']} of {found['states']['pending']} pending jobs wait for a retry"
+        yield f"{found['retrying']} of {found['states'][State.PENDING]} pending jobs wait for a retry"
     if oldest := found["oldest_due"]:
         due = local_time(parse_time(oldest["due_at"], 0))
         yield f"oldest due job: {short_id(oldest['id'])} (#{oldest['number']}), due since {due}"
     elif found["next_due"] and (due_at := parse_time(found["next_due"], 0)) > now:
         yield f"next due in {ago(due_at - now)}, at {local_time(due_at)}"
     if found["unserved"]:
-        served = [row["queue"] for row in found["queues"] if row["pending"] and row["queue"] not in found["unserved"]]
+        served = [
+            row["queue"] for row in found["queues"] if row[State.PENDING] and row["queue"] not in found["unserved"]
+        ]
         yield f"{', '.join(found['unserved'])}: {unserved_line()}" if served else unserved_line()
 
 

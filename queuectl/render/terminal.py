@@ -159,10 +159,17 @@ def colored(text: str, color: str | None, enabled: bool) -> str:
 
 
 def color_enabled(choice: Literal["auto", "always", "never"], stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether to colour: `auto` does so on a terminal, unless NO_COLOR is set or the terminal is dumb."""
+    """Whether to colour: `auto` does so on a terminal that is not dumb.
+
+    NO_COLOR and FORCE_COLOR (or CLICOLOR_FORCE; `0` counts as not set) overrule that, NO_COLOR before the others.
+    """
     if choice != "auto":
         return choice == "always"
-    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb" and stream.isatty()
+    if environ.get("NO_COLOR"):
+        return False
+    if any(environ.get(name, "") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def terminal_width(stream: TextIO) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, assert_error
+from tests.support.command_line import PROGRAM, UNSERVED, Queuectl, assert_error
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -31,8 +31,8 @@ ALL_FIELDS: dict[str, Any] = {
 
 def test_it_prints_the_id_and_nothing_else(queuectl: Queuectl) -> None:
     first, done = queuectl("enqueue", "true"), queuectl("enqueue", "echo hello")
-    assert (first.code, first.err) == (0, f"made a new queue at {queuectl.db}\n")
-    assert (done.code, done.err) == (0, "")
+    assert (first.code, first.err) == (0, f"made a new queue at {queuectl.db}\n{UNSERVED}")
+    assert (done.code, done.err) == (0, UNSERVED)
     assert UUID7.fullmatch(done.out.removesuffix("\n"))
     job = queuectl.show(done.out.strip())
     assert (job["command"], job["state"], job["queue"], job["priority"]) == ("echo hello", "pending", "default", 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.command_line import Queuectl, complained
+from tests.support.command_line import Queuectl, assert_error
 
 TAKES_AN_ID = ["show", "history", "logs", "wait", "cancel", "retry", "purge", "explain", "dlq show", "verify --job"]
 
@@ -23,9 +23,9 @@ def test_a_number_and_the_end_of_an_id_name_a_job(queuectl: Queuectl, three: lis
 
 def test_every_command_that_takes_an_id_takes_a_number(queuectl: Queuectl, three: list[str]) -> None:
     for command in TAKES_AN_ID:
-        complained(queuectl(*command.split(), "99"), 3, "no such job: 99")
-        complained(queuectl(*command.split(), "#4"), 3, "no such job: #4")
-        complained(queuectl(*command.split(), "no-such-end"), 3, "no such job: no-such-end")
+        assert_error(queuectl(*command.split(), "99"), 3, "no such job: 99")
+        assert_error(queuectl(*command.split(), "#4"), 3, "no such job: #4")
+        assert_error(queuectl(*command.split(), "no-such-end"), 3, "no such job: no-such-end")
     queuectl.ok("cancel", "1", "#2", three[2][-4:])
     assert {row["id"] for row in queuectl.json("list", "--state", "cancelled")} == set(three)
 
@@ -33,7 +33,7 @@ def test_every_command_that_takes_an_id_takes_a_number(queuectl: Queuectl, three
 def test_the_number_of_another_event_is_no_job(queuectl: Queuectl, three: list[str]) -> None:
     queuectl.ok("cancel", "1")
     assert queuectl.position() == 4
-    complained(queuectl("show", "4"), 3, "no such job: 4")
+    assert_error(queuectl("show", "4"), 3, "no such job: 4")
     for text in ("00", "#", "#01", "9" * 40, "-1", "１"):
         done = queuectl("show", "--", text)
         assert (done.code, done.out) == (3, ""), text
@@ -52,7 +52,7 @@ def test_a_purged_job_keeps_its_number(queuectl: Queuectl, three: list[str]) -> 
 def test_a_number_that_begins_another_id_is_ambiguous(queuectl: Queuectl, three: list[str]) -> None:
     queuectl.add("--id", "2-nightly", "true")
     before = queuectl.position()
-    complained(queuectl("cancel", "2"), 2, three[1], "2-nightly")
+    assert_error(queuectl("cancel", "2"), 2, three[1], "2-nightly")
     assert queuectl.position() == before
     assert queuectl.show("#2")["id"] == three[1]
     assert queuectl.show("2-")["id"] == "2-nightly"
@@ -66,8 +66,8 @@ def test_a_beginning_comes_before_an_end_and_ends_are_unique(queuectl: Queuectl)
     assert queuectl.json("show", "a-load")["id"] == "data-load"
     queuectl.add("--id", "x-load", "true")
     before = queuectl.position()
-    complained(queuectl("cancel", "--", "-load"), 2, "ambiguous", "data-load", "x-load")
-    complained(queuectl("cancel", "oad"), 3, "no such job: oad")
+    assert_error(queuectl("cancel", "--", "-load"), 2, "ambiguous", "data-load", "x-load")
+    assert_error(queuectl("cancel", "oad"), 3, "no such job: oad")
     assert queuectl.position() == before
 
 
@@ -84,4 +84,4 @@ def test_last_is_the_newest_job_of_the_user(queuectl: Queuectl, three: list[str]
 
 def test_last_without_a_job_of_the_user_is_refused(queuectl: Queuectl) -> None:
     queuectl.ok("pause", "mail")
-    complained(queuectl("show", "last"), 3, "no such job: last", "you have added none")
+    assert_error(queuectl("show", "last"), 3, "no such job: last", "you have added none")

@@ -19,8 +19,8 @@ Commands = list[str]
 
 
 def _hints(err: str) -> list[str]:
-    """The lines on stderr, except the one that names a new queue."""
-    return [line for line in err.splitlines() if not line.startswith("made a new queue")]
+    """The lines on stderr, except the one that names a new queue and the one that names a missing worker."""
+    return [line for line in err.splitlines() if not line.startswith(("made a new queue", "no worker serves"))]
 
 
 LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import PROGRAM, Queuectl, assert_error
+from tests.support.command_line import PROGRAM, UNSERVED, Queuectl, assert_error
 
 
 def test_a_dotenv_of_another_program_is_ignored(queuectl: Queuectl) -> None:
     queuectl.add("true")
     dotenv = queuectl.folder / ".env"
     dotenv.write_bytes(b"NAME=caf\xe9\n'\n")
-    assert queuectl("enqueue", "--id", "a", "true") == (0, "a\n", "")
+    assert queuectl("enqueue", "--id", "a", "true") == (0, "a\n", UNSERVED)
     dotenv.unlink()
     os.mkfifo(dotenv)
-    assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", "")
+    assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", UNSERVED)
 
 
 def test_a_dotenv_that_cannot_be_read_is_one_warning(queuectl: Queuectl) -> None:
     queuectl.add("true")
     (queuectl.folder / ".env").symlink_to(".env")
     done = queuectl("enqueue", "--id", "a", "true")
-    assert (done.code, done.out, len(done.err.splitlines())) == (0, "a\n", 1)
+    assert (done.code, done.out, len(done.err.splitlines())) == (0, "a\n", 2)
     assert "cannot be read and is ignored" in done.err
 
 
@@ -118,6 +118,6 @@ def test_a_time_that_differs_from_the_typed_one_is_shown(queuectl: Queuectl) -> 
     assert done.code == 0
     assert done.err == (
         "queuectl: at 2090-03-26 02:30: the clocks skip that time; the job runs when they go forward, "
-        "2090-03-26 03:00:00+02:00\n"
+        "2090-03-26 03:00:00+02:00\n" + UNSERVED
     )
     assert queuectl.show(done.out.strip())["next_run_at"] == "2090-03-26T01:00:00Z"

@@ -19,6 +19,10 @@ PROGRAM = str(Path(sys.executable).with_name("queuectl"))
 T = TypeVar("T")
 
 
+UNSERVED = "no worker serves these queues: queuectl run\n"
+"""The line on stderr after a job was added, when nobody is there to run it."""
+
+
 class Done(NamedTuple):
     """The exit code and the output of a process."""
 

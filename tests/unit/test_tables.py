@@ -93,7 +93,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_jobs_are_told_apart_on_a_terminal(width):
+def test_a_terminal_shows_number_state_and_why(width):
     heading, *lines = job_table(ROWS, NOW, width, False).splitlines()
     assert all(wcswidth(line) <= width for line in (heading, *lines))
     assert heading.split()[:3] == ["#", "ID", "STATE"]

@@ -1,0 +1,87 @@
+"""`-o table|wide|json|ndjson|csv|name` and QUEUECTL_OUTPUT: the same on every command that reads."""
+
+import csv
+import json
+import re
+from io import StringIO
+
+import pytest
+
+from tests.support.command_line import Queuectl, assert_error
+
+LISTS = {
+    "list": "id",
+    "dlq list": "id",
+    "worker list": "name",
+    "history bad": "position",
+    "show bad": "id",
+    "dlq show bad": "id",
+}
+"""Commands that print rows, and the column that is a row's name."""
+
+
+@pytest.fixture
+def used(queuectl: Queuectl) -> Queuectl:
+    """A dead job, and one with odd text that waits."""
+    queuectl.add("--id", "bad", "--max-retries", "0", "echo broken >&2; exit 3")
+    queuectl.drain()
+    queuectl.add("--delay", "1h", "--tag", "a=b", 'echo "日本, 語"\nprintf "\x1b[31m"')
+    return queuectl
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_each_format_has_the_same_rows(used: Queuectl, command: str) -> None:
+    words = command.split()
+    document = used.json(*words)
+    rows = document if isinstance(document, list) else [document]
+    assert json.loads(used.ok(*words, "-o", "json")) == document
+    assert [json.loads(line) for line in used.ok(*words, "-o", "ndjson").splitlines()] == rows
+    assert used.ok(*words, "-o", "name").splitlines() == [str(row[LISTS[command]]) for row in rows]
+    read = list(csv.DictReader(StringIO(used.ok(*words, "-o", "csv"))))
+    assert [row[LISTS[command]] for row in read] == [str(row[LISTS[command]]) for row in rows]
+    assert all(set(row) <= set(cells) for row, cells in zip(rows, read, strict=True))
+    tables = [used.ok(*words, *flags) for flags in ((), ("-o", "table"), ("-o", "wide"))]
+    assert len({re.sub(r"\d+s", "", table) for table in tables}) == 1
+
+
+def test_csv_holds_what_has_parts_as_json_and_cannot_steer_a_terminal(used: Queuectl) -> None:
+    text = used.ok("list", "-o", "csv")
+    row = next(row for row in csv.DictReader(StringIO(text)) if row["tags"] != "{}")
+    assert (json.loads(row["tags"]), row["last_error"]) == ({"a": "b"}, "")
+    assert row["command"].startswith('echo "日本, 語"\n')
+    assert "\x1b" not in text
+
+
+def test_names_are_arguments_of_the_next_command(used: Queuectl) -> None:
+    ids = used.ok("list", "-o", "name").splitlines()
+    assert ids == [row["id"] for row in used.json("list")]
+    used.ok("cancel", *used.ok("list", "--state", "pending", "-o", "name").split())
+    assert used.ok("list", "--state", "pending", "-o", "name") == ""
+
+
+def test_a_variable_sets_the_format_and_an_option_wins(used: Queuectl) -> None:
+    rows = used.json("list")
+    env = {"QUEUECTL_OUTPUT": "json"}
+    assert json.loads(used.ok("list", env=env)) == rows
+    assert used.ok("list", "-o", "name", env=env).splitlines() == [row["id"] for row in rows]
+    assert used.json("list", env={"QUEUECTL_OUTPUT": "csv"}) == rows
+    (used.folder / ".env").write_text("QUEUECTL_OUTPUT=name\n")
+    assert used.ok("list").splitlines() == [row["id"] for row in rows]
+    assert used.ok("list", env={"QUEUECTL_OUTPUT": ""}).splitlines() == [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize("command", [*LISTS, "status"])
+def test_an_unknown_format_is_refused(used: Queuectl, command: str) -> None:
+    words = command.split()
+    assert_error(used(*words, "-o", "xml"), 2, "-o xml", "table, wide, json, ndjson, csv, name")
+    assert_error(used(*words, "-o"), 2)
+    assert_error(used(*words, "--json", "-o", "csv"), 2, "--json and -o csv")
+    assert_error(used(*words, env={"QUEUECTL_OUTPUT": "xml"}), 2, "QUEUECTL_OUTPUT xml")
+    assert json.loads(used.ok(*words, "--json", "-o", "json"))
+
+
+def test_an_empty_list_is_empty_in_every_format(queuectl: Queuectl) -> None:
+    queuectl.ok("pause", "mail")
+    assert json.loads(queuectl.ok("list", "-o", "json")) == []
+    for form in ("ndjson", "csv", "name"):
+        assert queuectl("list", "-o", form) == (0, "", "")
