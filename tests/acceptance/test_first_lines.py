@@ -1,6 +1,6 @@
-"""The first line of a worker's log, and of `config`, names the queue."""
+"""The first line of a worker's log, and of `config`, names the queue; its last line counts runs."""
 
-from tests.support.command_line import Queuectl
+from tests.support.command_line import Queuectl, eventually
 
 
 def test_the_first_line_of_a_workers_log_names_the_queue(queuectl: Queuectl) -> None:
@@ -15,3 +15,21 @@ def test_the_first_line_of_config_names_the_queue(queuectl: Queuectl) -> None:
     assert queuectl.ok("config").splitlines()[0] == f"queue: {queuectl.db} (default)"
     elsewhere = queuectl.ok("config", env={"QUEUECTL_DB": "other.db"}).splitlines()[0]
     assert elsewhere == f"queue: {queuectl.folder / 'other.db'} (environment), not made yet"
+
+
+def test_the_last_line_of_a_workers_log_counts_how_runs_ended(queuectl: Queuectl) -> None:
+    """A run that is to be retried is no pending job: nothing is pending in the end."""
+    queuectl.add("true")
+    queuectl.add("--max-retries", "1", "--backoff-base", "0", "false")
+    last = queuectl.drain("--name", "w").err.splitlines()[-1]
+    assert last.endswith(" info Worker w ended after 3 runs: 1 dead, 1 done, 1 to be retried")
+
+
+def test_worker_list_counts_runs_and_not_jobs(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "2", "--backoff-base", "0", "false")
+    queuectl.start("run")
+    eventually(lambda: queuectl.state(job_id) == "dlq", "the job is dead")
+    eventually(lambda: queuectl.json("worker", "list")[0]["runs"] == 3, "the heartbeat has the count", 30)
+    head, row = queuectl.ok("worker", "list").splitlines()
+    place = head.split().index("RUNS")
+    assert row.split()[place + 1] == "3", "the column SINCE has a blank in it"
