@@ -4,6 +4,7 @@ An event is accepted only if its digest follows from the event before it.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, cast
@@ -26,6 +27,9 @@ from queuectl.store.protocol import (
 from queuectl.units import quoted
 
 __all__ = ["import_log", "new_file_remover", "read_log", "reading"]
+
+_NUL = r"(?<!\\)(?:\\\\)*\\u0000"
+"""As JSON writes it; after a backslash it is six other characters."""
 
 
 def import_log(
@@ -53,6 +57,9 @@ def _import_lines(store: Store, lines: Iterator[tuple[int, bytes]], progress: Pr
         store.writer.append_stored(_events(lines, header, progress))
     except VersionConflictError as error:
         raise UsageError("not a valid log: two events conflict") from error
+    except DamagedEventError as error:
+        line = error.position - header.base.position + 1
+        raise UsageError(_damaged_at(line, error)) from error
     return store.log.head()
 
 
@@ -87,10 +94,9 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
         try:
             row = _event(line)
             check_follows(row, previous)
-            _check_names(row)
+            _check_texts(row)
         except DamagedEventError as error:
-            what = f"event {error.position} of {error.stream_id}: {error.why}"
-            raise UsageError(f"the file is damaged at line {number}: {what}") from error
+            raise UsageError(_damaged_at(number, error)) from error
         except ValueError as error:
             raise UsageError(f"the file is damaged at line {number}: {error}") from error
         yield row
@@ -100,8 +106,14 @@ def _events(lines: Iterator[tuple[int, bytes]], header: Header, progress: Progre
         raise UsageError(f"line {number + 1}: {why}")
 
 
-def _check_names(row: StoredEvent) -> None:
-    """Check the ids: a digest proves what was written, not that it is valid. Raises ValueError."""
+def _damaged_at(line: int, error: DamagedEventError) -> str:
+    return f"the file is damaged at line {line}: event {error.position} of {error.stream_id}: {error.why}"
+
+
+def _check_texts(row: StoredEvent) -> None:
+    """Check ids and texts: a digest proves what was written, not that it is valid. Raises ValueError."""
+    if row.data is not None and re.search(_NUL, row.data):
+        raise ValueError("a text in it holds a NUL character")
     if not is_stream(row.stream_id):
         raise ValueError(f"{quoted(row.stream_id)} is not a job id")
     if not row.actor.isprintable():
