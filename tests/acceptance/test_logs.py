@@ -65,10 +65,16 @@ def test_output_is_cleaned_on_a_terminal_and_unchanged_elsewhere(queuectl: Queue
         assert done.startswith("\x1b[31mred\x1b[0m \x1b]0;title\x07plain\r\nb\bs \x9b1m")
 
 
-def test_a_file_gets_the_bytes_that_the_job_wrote(queuectl: Queuectl) -> None:
-    job_id = queuectl.add(r"printf 'a\000b\377c\r\n'; seq 2000")
+@pytest.mark.parametrize("more", ["", "; seq 2000"], ids=["short", "long"])
+def test_a_file_gets_the_bytes_that_the_job_wrote(queuectl: Queuectl, more: str) -> None:
+    """Also when the output fits the event, which holds UTF-8 only."""
+    job_id = queuectl.add(rf"printf 'a\000b\377c\r\n'{more}")
     queuectl.drain()
-    assert queuectl("logs", job_id).out.encode("utf-8", "surrogateescape").startswith(b"a\0b\xffc\r\n1\n")
+    assert (
+        queuectl("logs", job_id)
+        .out.encode("utf-8", "surrogateescape")
+        .startswith(b"a\0b\xffc\r\n" + (b"1\n" if more else b""))
+    )
 
 
 UNFINISHED = r"printf '10%%\r20%%\tof \033[32mall\033[0m\033[3'; until [ -e go ]; do sleep 0.05; done; echo 1mdone"
