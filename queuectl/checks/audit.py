@@ -31,6 +31,7 @@ RULES = {
     "loss": "each lost run names the worker that had claimed it",
     "left": "background processes were counted only at the end of a run that its own worker saw",
     "cancel": "a running job was cancelled only when asked, and then got no further attempt",
+    "place": "a job that was given back before it started kept its place in line",
     "unique": "no two live jobs had the same unique key",
 }
 """Each rule, as a sentence that is true when there is no finding."""
@@ -255,7 +256,11 @@ class Audit:
         losses, next_loss = event.machine_losses, job.machine_losses + 1
         self._check("attempts", losses in (0, next_loss), "machine loss {} in a row, after {}", losses, next_loss - 1)
         job.machine_losses = losses
-        job.due_at = job.waits_from = record.clock
+        if event.due_at is None:
+            job.due_at = job.waits_from = record.clock
+        else:
+            kept = event.due_at == job.due_at and not event.duration
+            self._check("place", kept, "run {} was given back, due at {} and not {}", job.run, event.due_at, job.due_at)
 
     def _cancelled(self, job: AuditedJob, event: e.Cancelled, record: e.RecordedEvent) -> None:
         if job.claim is not None:

@@ -99,11 +99,15 @@ class Report(Command, frozen=True):
 
 
 class Release(Command, frozen=True):
-    """A worker puts the job back in the queue without using up an attempt."""
+    """A worker puts the job back in the queue without using up an attempt.
+
+    `due_at` is set when the run has not started: when the job was due before it was claimed. So it keeps its place.
+    """
 
     run: int
     reason: str
     exit: Exit = Exit()
+    due_at: int | None = None
 
 
 class MachineLost(Command, frozen=True):
@@ -203,7 +207,7 @@ def _release(command: Release, job: Job, now: int) -> list[e.Event]:
     if job.cancel_requested is not None:
         return _cancelled(job, job.cancel_requested, command.exit)
     _check(job, "release")
-    return [e.Released(run=command.run, reason=command.reason, **_output(command.exit))]
+    return [e.Released(run=command.run, reason=command.reason, due_at=command.due_at, **_output(command.exit))]
 
 
 def _machine_lost(command: MachineLost, job: Job, now: int) -> list[e.Event]:

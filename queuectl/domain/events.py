@@ -163,6 +163,7 @@ class Released(Event, tag="released", frozen=True):
     """The job was put back and the run costs no attempt: its worker stopped, nothing could be started, or it was lost.
 
     `machine_losses` is set when the run was lost with its machine: how many runs in a row were.
+    `due_at` is set when the run had not started: the time at which the job was due before, which is its place in line.
     """
 
     run: int
@@ -172,6 +173,7 @@ class Released(Event, tag="released", frozen=True):
     stderr: str = ""
     left_behind: int = 0
     machine_losses: int = 0
+    due_at: int | None = None
 
 
 class Cancelled(Event, tag="cancelled", frozen=True):

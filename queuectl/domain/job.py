@@ -128,7 +128,8 @@ def _dead_lettered(job: Job, event: e.DeadLettered, version: int, now: int) -> J
 
 
 def _released(job: Job, event: e.Released, version: int, now: int) -> Job:
-    state, waits = moved_to("released"), _waits(event, now)
+    state = moved_to("released")
+    waits = _waits(event, now) if event.due_at is None else {"due_at": event.due_at}
     losses = event.machine_losses
     job = replace(job, version=version, updated_at=now, state=state, machine_losses=losses)
     return replace(job, **waits, **_UNLOCKED, **_output(event))

@@ -61,13 +61,20 @@ def _run(event: e.Event) -> list[str]:
             return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
         case e.Completed(run=run, duration=duration):
             return [f"completed: run {run} exited with code 0 after {_took(duration)}", *_left(event)]
-        case e.Released(run=run, machine_losses=losses) if losses:
-            return [f"released: run {run} was lost with its machine, it does not count ({losses} in a row)"]
-        case e.Released(run=run, reason=reason, duration=duration):
-            return [f"released: run {run} was ended{_after(duration)}, it does not count", reason, *_left(event)]
+        case e.Released():
+            return _released(event)
         case e.ResultRejected(run=run, outcome=outcome):
             return [f"result rejected: run {run} ({outcome}) is not the current run", "it changed nothing"]
     return []
+
+
+def _released(event: e.Released) -> list[str]:
+    run, losses = event.run, event.machine_losses
+    if losses:
+        return [f"released: run {run} was lost with its machine, it does not count ({losses} in a row)"]
+    if event.due_at is not None:
+        return [f"given back: run {run} had not started, it does not count", event.reason, "it keeps its place in line"]
+    return [f"released: run {run} was ended{_after(event.duration)}, it does not count", event.reason, *_left(event)]
 
 
 def _left(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released | e.Cancelled) -> list[str]:

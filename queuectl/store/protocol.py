@@ -59,7 +59,7 @@ GENESIS = bytes(32)
 MAX_POSITION = (1 << 63) - 1
 """What the stores' columns hold; of times (microseconds) and versions too."""
 
-WAKING = frozenset({"enqueued", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
+WAKING = frozenset({"enqueued", "released", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
 """The event types that give an idle worker something to do."""
 
 RECOVER = "queuectl recover"

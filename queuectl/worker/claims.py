@@ -15,6 +15,7 @@ from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock
 from queuectl.store.protocol import DamagedEventError, WorkerRow
 from queuectl.units import SECOND
+from queuectl.worker.ahead import ClaimedJob
 
 __all__ = ["Claims", "Reserve", "claimant"]
 
@@ -52,7 +53,7 @@ class Claims:
     blocked: dict[str, Job] = field(default_factory=dict)
     _hints: list[str] = field(default_factory=list)
     _hints_until: int = 0
-    _others_wrote: bool = False
+    _due: dict[str, int | None] = field(default_factory=dict)
 
     @contextmanager
     def reserving(self) -> Iterator[Reserve]:
@@ -64,8 +65,11 @@ class Claims:
                 self.blocked[job.id] = job
                 return False
             reserved.append(job.id)
+            # A due time that is yet to come is of a clock that was ahead: it is no place in line.
+            self._due[job.id] = job.due_at if job.due_at and job.due_at <= self.queue.store.log.wall() else None
             return True
 
+        self._due.clear()
         try:
             yield reserve
         except NotArchivedError:  # committed all the same
@@ -76,24 +80,25 @@ class Claims:
                 self.commands.unreserve(job_id)
             raise
 
-    def take(self, limit: int, reserve: Reserve) -> list[Job]:
-        """Claim up to `limit` jobs in the open transaction."""
-        if not limit:
-            return []
-        self._refresh_hints()
-        return self.queue.claim(self.claimant, self.queues, limit, reserve, self._hints)
+    def begin(self) -> bool:
+        """Call first in each transaction: whether another process has written since this worker last looked.
 
-    def _refresh_hints(self) -> None:
-        """Under the log's lock, so that nothing is claimed from a queue that was paused a moment ago."""
+        Under the log's lock, so that nothing is claimed from a queue that was paused a moment ago.
+        """
         now = self.clock.monotonic()
-        self._others_wrote = self.others_wrote()
         if now >= self._hints_until:
             self._hints.clear()
             self._hints_until = now + HINTS_LAST
+        return self.others_wrote()
+
+    def take(self, limit: int, reserve: Reserve) -> list[ClaimedJob]:
+        """Claim up to `limit` jobs in the open transaction."""
+        jobs = self.queue.claim(self.claimant, self.queues, limit, reserve, self._hints)
+        return [ClaimedJob(job, self._due[job.id]) for job in jobs]
 
     def others_wrote(self) -> bool:
         """Whether another process has written since the last call; then the hints are void."""
-        wrote, self._others_wrote = self.queue.store.workers.changed() or self._others_wrote, False
+        wrote = self.queue.store.workers.changed()
         if wrote:
             self._hints.clear()
         return wrote

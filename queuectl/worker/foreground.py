@@ -6,8 +6,10 @@ Whatever asks the store waits until the store is free: a worker never exits beca
 import logging
 import os
 import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replace_option
 from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -21,6 +23,7 @@ from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import Clock, pause, random_factor
 from queuectl.store.protocol import Store, WorkerRow
 from queuectl.units import SECOND
+from queuectl.worker.ahead import AT_MOST
 from queuectl.worker.loop import Worker, WorkerOptions
 from queuectl.worker.registration import Name, default_name, this_process
 from queuectl.worker.stop_signals import StopSignals
@@ -32,7 +35,10 @@ T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], None]
 
 DESCRIPTORS, SPARE = 3, 64
-"""Open files that each running job needs in its worker, and those that the worker itself needs."""
+"""Open files that each running job needs in its worker, and those that the worker itself needs.
+
+A job that is claimed ahead needs one more, its lock: the worker claims only as many ahead as the limit leaves room for.
+"""
 RETRY = 0.05
 """Seconds between two attempts on a busy store."""
 CHECK_NAME_EVERY = 0.5
@@ -45,9 +51,15 @@ log = logging.getLogger("queuectl.worker")
 
 def check_open_files(slots: int) -> None:
     """Raises UsageError when this process may not open enough files for so many jobs at the same time."""
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if slots * DESCRIPTORS + SPARE > allowed:
+    if _files_left(slots) < 0:
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         raise UsageError(f"--concurrency {slots}: this process may open {allowed} files, too few: raise `ulimit -n`")
+
+
+def _files_left(slots: int) -> int:
+    """How many more files this process may open than it needs for these slots."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (sys.maxsize if allowed == resource.RLIM_INFINITY else allowed) - slots * DESCRIPTORS - SPARE
 
 
 def check_writable(store: Store) -> None:
@@ -127,9 +139,8 @@ class Foreground:
         environ, location = job_environ(self.url), self.store.location
         mine = (location.output_folder, self.store.log.log_id, row.name)
         runner = Runner(*mine, self.clock, self.max_output, environ, location.spans_hosts)
-        self._worker = worker = Worker(
-            Queue(self.store, row.name), runner, self.clock, random_factor, row, self.options
-        )
+        options = replace_option(self.options, ahead=min(AT_MOST, _files_left(self.options.slots)))
+        self._worker = worker = Worker(Queue(self.store, row.name), runner, self.clock, random_factor, row, options)
         patiently(worker.start, sleep)
         _warn_root(row.name)
         for _ in range(patiently(lambda: self.store.workers.asked(row.name)[0], sleep)):  # since its predecessor died

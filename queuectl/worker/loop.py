@@ -6,25 +6,26 @@ time. Moments are microseconds on the monotonic clock.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
-from queuectl.domain.commands import Release, Report
-from queuectl.domain.job import Job, explain_cause
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NotArchivedError, QueuectlError, RefusedError, StoreBusyError, StoreError
-from queuectl.process.protocol import Commands, ShortageError
+from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock
 from queuectl.store.protocol import WorkerRow
 from queuectl.units import SECOND
-from queuectl.worker.claims import Claims, claimant
+from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
+from queuectl.worker.claims import Claims, Reserve, claimant
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
 from queuectl.worker.log import how_it_ended, log, summary_word
 from queuectl.worker.reclaimer import Reclaimer
-from queuectl.worker.results import Recorded, Rejected, Results
+from queuectl.worker.results import Recorded, Rejected, Result, Results, parts
+from queuectl.worker.running import RunningJobs
 from queuectl.worker.shortage import Shortage
-from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
+from queuectl.worker.slots import FREED, NO_SLOT, PAUSED, STOPPING, Slot
 from queuectl.worker.store_outage import StoreOutage
 
 __all__ = ["Worker", "WorkerOptions"]
@@ -32,6 +33,8 @@ __all__ = ["Worker", "WorkerOptions"]
 CHECK_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
+PART, MANY = 6, 10_000
+"""Results, or claims, after which a transaction is interrupted to start jobs in free slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class WorkerOptions:
     """What a worker was asked to do. `grace` and `lease` are microseconds; no queues means all of them.
 
     `inside` are the jobs that this worker was started in, which end after it: `drain` does not wait for them.
+    `ahead`: how many jobs it may claim before there is a slot for them.
     """
 
     slots: int = 1
@@ -49,6 +53,7 @@ class WorkerOptions:
     once: bool = False
     inside: frozenset[str] = frozenset()
     machine_losses: int = 3
+    ahead: int = AT_MOST
 
 
 @dataclass(slots=True)
@@ -69,15 +74,17 @@ class Worker:
     _claims_left: int | None = None
     _exhausted: bool = False
     _due_at: int | None = None
-    _leftovers: int = 0
     _store_failed_at: int | None = None
+    _full_round_at: int = 0
     _outage: StoreOutage = field(default_factory=StoreOutage)
     _fence: LeaseFence = field(init=False)
     _heartbeat: Heartbeat = field(init=False)
     _reclaimer: Reclaimer = field(init=False)
     _results: Results = field(init=False)
     _claims: Claims = field(init=False)
+    _ahead: Ahead = field(init=False)
     _shortage: Shortage = field(init=False)
+    _running: RunningJobs = field(init=False)
 
     def __post_init__(self) -> None:
         queue, commands, clock, lease = self.queue, self.commands, self.clock, self.options.lease
@@ -86,7 +93,11 @@ class Worker:
         self._reclaimer = Reclaimer(queue, commands, clock, self.row, lease, self.options.machine_losses)
         self._results = Results(queue)
         self._claims = Claims(queue, commands, clock, claimant(self.row, lease, commands.uid), self.options.queues)
+        self._ahead = Ahead(self.options.ahead)
         self._shortage = Shortage(clock)
+        self._running = RunningJobs(
+            commands, clock, self.random, self.slots, self._results, self._fence, self._shortage, self.options.grace
+        )
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
@@ -106,33 +117,43 @@ class Worker:
         """
         now = self.clock.monotonic()
         self._fence.enforce(self.slots, now)
-        self._collect(now)
-        self._enforce_deadlines(now)
+        self._running.collect()
+        only_starts = self._only_starts(now)
+        if not only_starts:
+            self._running.enforce_deadlines(now)
         try:
-            self._record_unless_claiming(now)
-            self._follow_requests(now)
-            if self._reclaimer.tick(now, {*self.slots, *self._results.waiting}, self._claims.blocked):
+            others_wrote = self._claims.others_wrote()
+            if only_starts and not others_wrote:
+                self._start_ahead()
+                return self._until(self._full_round_at)
+            self._follow_requests(now, others_wrote)
+            self._start_ahead()
+            self._give_back_what_waits(now)
+            mine = {*self.slots, *self._ahead.ids, *self._results.waiting}
+            if self._reclaimer.tick(now, mine, self._claims.blocked):
                 self._due_at = None  # the freed job may be due now
-            self._claim(now)
+            self._record_and_claim(now)
             is_over = self._is_over()
         except StoreBusyError as error:
             self._outage.failed(error, now)
+            self._full_round_at = 0
             return RETRY_BUSY_STORE_AFTER / SECOND
         except StoreError as error:
             return self._go_on_without_store(error, now)
         self._outage.ended(now)
-        return None if is_over else self._delay(self.clock.monotonic()) / SECOND
+        self._full_round_at = self._next_full_round(self.clock.monotonic())
+        return None if is_over else self._until(self._full_round_at)
 
     def stop(self) -> None:
         """Claim no more and finish what runs; the second time, stop what runs and put it back."""
         self._stops += 1
-        self._heartbeat.next_at = 0  # which shows others that it is stopping
+        self._heartbeat.next_at = self._full_round_at = 0  # which shows others that it is stopping
         if self._stops == 1:
             log.info("%s", self._stopping())
         if self._stops == 2:
-            self._collect(self.clock.monotonic())  # a command that has ended by itself keeps its result
+            self._running.collect()  # a command that has ended by itself keeps its result
             for slot in self.slots.values():
-                self._end(slot, "stop")
+                self._running.end(slot, "stop")
 
     def lose_supervisor(self, pid: int) -> None:
         """Stop: nobody replaces this worker if it dies, and whoever killed its supervisor thinks that it is gone."""
@@ -160,45 +181,26 @@ class Worker:
         """Kill every command at once: when this worker has to end and cannot wait."""
         self.commands.kill_all()
 
-    # ── running jobs ────────────────────────────────────────────────────────────────────────────────
-
-    def _collect(self, now: int) -> None:
-        for ended in self.commands.ended():
-            slot = self.slots.pop(ended.job_id)
-            self._results.add(outcome(slot, ended.exit, self.random), slot.job, now)
-
-    def _enforce_deadlines(self, now: int) -> None:
-        """Timeouts, the end of grace periods, and processes that jobs left in the background."""
-        for slot in self.slots.values():
-            if not slot.ending and slot.deadline is not None and now >= slot.deadline:
-                self._end(slot, "timeout")
-            if slot.kill_at is not None and now >= slot.kill_at:
-                self.commands.end(slot.job.id, force=True)
-                slot.kill_at = now + SECOND  # again, for processes that were forked meanwhile
-        self._leftovers = self.commands.end_leftovers(self.options.grace)
-
-    def _end(self, slot: Slot, why: str) -> None:
-        if not slot.ending:
-            log.info("job %s: stopping it (%s)", slot.job.id, why)
-            slot.ending, slot.kill_at = why, self.clock.monotonic() + (0 if why == FREED else self.options.grace)
-            self.commands.end(slot.job.id, force=False)
-
     # ── heartbeats, and what others ask of this worker ──────────────────────────────────────────────
 
-    def _follow_requests(self, now: int) -> None:
+    def _follow_requests(self, now: int, others_wrote: bool) -> None:
         if now >= self._heartbeat.next_at:
             self._write_heartbeat(now)
             for job in self._claims.freed([slot.job for slot in self.slots.values()]):
-                self._end(self.slots[job.id], FREED)
-        elif not self._claims.others_wrote():
+                self._running.end(self.slots[job.id], FREED)
+        elif not others_wrote:
             return
+        self._read_requests()
+
+    def _read_requests(self) -> None:
         stops, cancelled = self.queue.store.workers.asked(self.row.name)
         if stops < self._stops and self.failure is None:
             self.queue.store.workers.ask_to_stop(self.row.name, self._stops)
         for _ in range(self._stops, stops):
             self.stop()
         for slot in filter(None, map(self.slots.get, cancelled)):
-            self._end(slot, "cancel")
+            self._running.end(slot, "cancel")
+        self._give_back_what_was_stopped(cancelled)
         self._due_at = None
 
     def _write_heartbeat(self, now: int) -> None:
@@ -214,30 +216,78 @@ class Worker:
 
     # ── the transaction of a round ──────────────────────────────────────────────────────────────────
 
-    def _record_and_claim(self, limit: int, now: int) -> list[Job]:
-        """One transaction: results that are due, then up to `limit` claims with their locks. The claimed jobs, started.
+    def _record_and_claim(self, now: int) -> None:
+        """One transaction, if there is something for it: results that are due, then claims with their locks."""
+        results = list(self._results.waiting.values()) if self._results_are_due(now) else []
+        limit = self._wanted(now, bool(results))
+        if limit and self._nothing_is_due():
+            limit = 0
+        if not (results or limit):
+            return
+        claimed = self._transact(results, limit)
+        self._claims_left = self._claims_left and self._claims_left - claimed
+        if limit:
+            self._exhausted = claimed < limit
+        if limit and self._exhausted:
+            self._due_at = self._claims.when_due()
+
+    def _transact(self, results: Sequence[Result], limit: int) -> int:
+        """How many jobs were claimed. They are started, or held until there is a slot.
 
         Raises NotArchivedError after all of this when only the copy to the archive failed.
         """
-        results = list(self._results.waiting.values()) if self._results_are_due(now) else []
+        recorded: list[Recorded | Rejected] = []
+        claimed: list[ClaimedJob] = []
         unarchived: NotArchivedError | None = None
+        durable = any(result.had_started for result in results)
         try:
-            with self._claims.reserving() as reserve, self.queue.store.writer.transaction(durable=bool(results)):
-                recorded = self._results.append(results)
-                claimed = self._claims.take(limit, reserve)
+            with self._claims.reserving() as reserve, self.queue.store.writer.transaction(durable=durable):
+                if self._claims.begin():
+                    self._read_requests()
+                for part in parts(results, self._part):
+                    recorded += self._results.append(part)
+                    self._refill()
+                self._claim(limit if self._is_open() else 0, reserve, claimed)
         except NotArchivedError as error:
             unarchived = error
-        self._results.remove(results)
+        now = self.clock.monotonic()
+        self._results.remove(results, now)
+        for each in claimed:
+            self._ahead.add(each, now)
+        self._running.collect()
+        self._start_ahead()
         self._log(recorded)
-        for job in claimed:
-            self._start(job)
         if unarchived is not None:
             raise unarchived
-        return claimed
+        return len(claimed)
+
+    def _claim(self, limit: int, reserve: Reserve, claimed: list[ClaimedJob]) -> None:
+        """Claim up to `limit` jobs, and more while they have a higher priority than jobs that are held already."""
+        while len(claimed) < limit:
+            part = self._claims.take(min(limit - len(claimed), self._part), reserve)
+            if not part:
+                return
+            claimed += part
+            if len(claimed) == limit:
+                limit += self._ahead.outranked_by(part[-1].job)
+            self._refill()
+
+    def _refill(self) -> None:
+        """Between two parts of a transaction, which take milliseconds together: no slot waits for all of them.
+
+        Not on a server, where other hosts would wait for the lock.
+        """
+        if not self.queue.store.location.spans_hosts:
+            self._running.collect()
+            self._start_ahead()
+
+    @property
+    def _part(self) -> int:
+        return MANY if self.queue.store.location.spans_hosts else PART
 
     def _results_are_due(self, now: int) -> bool:
         due = self._results.due_at
-        return due is not None and (not self.slots or now >= due)
+        return due is not None and (now >= due or not (self.slots or self._ahead))
 
     def _log(self, recorded: Sequence[Recorded | Rejected]) -> None:
         for each in recorded:
@@ -245,89 +295,88 @@ class Worker:
                 rejected = each.result.job
                 log.warning("job %s run %d: its result was rejected, %s", rejected.id, rejected.run, each.why)
                 continue
-            (command, claimed), job = each
+            result, job = each
+            if not result.had_started:
+                continue
+            command, claimed = result.command, result.job
             self.jobs_done += 1
             self.tally[summary_word(command, job)] += 1
             self._due_at = None
             log.info("job %s run %d %s", job.id, claimed.run, how_it_ended(command, job))
 
-    def _record_unless_claiming(self, now: int) -> None:
-        """A claim in this round takes the results along."""
-        if self._results_are_due(now) and not self._may_claim(now):
-            self._record_and_claim(0, now)
+    # ── claiming and starting ───────────────────────────────────────────────────────────────────────
 
-    # ── claiming ────────────────────────────────────────────────────────────────────────────────────
+    def _wanted(self, now: int, with_results: bool) -> int:
+        """How many jobs to claim: one for each free slot, and some ahead when there is a transaction anyway."""
+        if not self._is_open() or (self._due_at is not None and now < self._due_at):
+            return 0
+        free = self._free()
+        may_claim_ahead = self._claims_left is None and (free or with_results)
+        return free + (self._ahead.wanted(now) if may_claim_ahead else 0)
 
-    def _claim(self, now: int) -> None:
-        if not self._may_claim(now) or self._nothing_is_due(now):
-            return
-        limit = self._free()
-        claimed = len(self._record_and_claim(limit, now))
-        self._claims_left = self._claims_left and self._claims_left - claimed
-        self._exhausted = claimed < limit
-        if self._exhausted:
-            self._due_at = self._claims.when_due()
-
-    def _may_claim(self, now: int) -> bool:
-        return self._free() > 0 and (self._due_at is None or now >= self._due_at)
-
-    def _nothing_is_due(self, now: int) -> bool:
+    def _nothing_is_due(self) -> bool:
         """After a claim that found too few jobs, look without the log's lock first: a wake-up wakes every worker."""
         if not self._exhausted or (wait := self._claims.until_due()) <= 0:
             return False
         self._due_at = self.clock.monotonic() + wait
-        self._record_unless_claiming(now)
         return True
 
+    def _is_open(self) -> bool:
+        """Whether this worker claims and starts jobs at all."""
+        return not (self._stops or self.failure or self._claims_left == 0 or self._shortage.lasts)
+
     def _free(self) -> int:
-        """How many jobs may be claimed."""
-        if self._stops or self.failure or self._claims_left == 0 or self._shortage.lasts:
+        """How many jobs may be started."""
+        if not self._is_open():
             return 0
         free = self.options.slots - len(self.slots)
         return free if self._claims_left is None else min(free, self._claims_left)
 
-    def _start(self, job: Job) -> None:
-        if (now := self.clock.monotonic()) >= self._fence.at:  # the claim took too long
-            self.commands.unreserve(job.id)
-            self._results.add(Release(job.id, job.run, OUT_OF_REACH), job, now)
-            return
-        log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
-        try:
-            failed = self.commands.start(job)
-        except ShortageError as error:
-            self._put_back(job, str(error))
-            return
-        now = self.clock.monotonic()
-        self._shortage.end()
-        if failed is not None:
-            log.warning("job %s run %d: %s", job.id, job.run, explain_cause(failed.cause) if failed.cause else "")
-            self._results.add(Report(job.id, job.run, failed, self.random()), job, now)
-            return
-        timeout = job.spec.timeout
-        self.slots[job.id] = Slot(job, None if timeout is None else now + timeout)
+    def _only_starts(self, now: int) -> bool:
+        """Whether there is nothing to do in this round but to start jobs that are claimed already."""
+        enough = self._free() <= len(self._ahead) > 0
+        return enough and now < self._full_round_at and not self._results_are_due(now)
 
-    def _put_back(self, job: Job, why: str) -> None:
-        """This machine can start nothing at the moment, which is not the job's fault: any worker may try again."""
-        self._shortage.begin()
-        log.warning("job %s run %d: put back, this machine can start no process: %s", job.id, job.run, why)
-        self._results.add(Release(job.id, job.run, f"could not be started: {why}"), job, self.clock.monotonic())
+    def _start_ahead(self) -> None:
+        while self._ahead and self._free() > 0:
+            self._start(self._ahead.take())
+
+    def _start(self, claimed: ClaimedJob) -> None:
+        slot = self._running.start(claimed)
+        if slot is not None:
+            self._ahead.started(self.clock.monotonic())
+            self._full_round_at = min(self._full_round_at, slot.deadline or self._full_round_at)
+
+    def _give_back_what_waits(self, now: int) -> None:
+        """Claimed jobs for which there is no slot, and all of them when no more are started."""
+        self._running.give_back(self._ahead.overdue(now), NO_SLOT)
+        if self._stops or self.failure:
+            self._running.give_back(self._ahead.those(lambda job: True), STOPPING)
+
+    def _give_back_what_was_stopped(self, cancelled: Collection[str]) -> None:
+        """Claimed jobs that were cancelled, or whose queue was paused, since they were claimed."""
+        if self._ahead:
+            paused = self.queue.store.tables.pauses().keys()
+            everything = PAUSE_ALL in paused
+            stopped = self._ahead.those(lambda job: everything or job.spec.queue in paused or job.id in cancelled)
+            self._running.give_back(stopped, PAUSED)
 
     # ── when to run the next round, and when to end ──────────────────────────────────────────────────────────────
 
     def _go_on_without_store(self, error: StoreError, now: int) -> float:
         """Claim no more, let running jobs end, and keep trying for a while to record their results."""
-        self.failure = error
+        self.failure, self._full_round_at = error, 0
         if self._store_failed_at is None:
             log.error("%s; claiming no more jobs, %d running", error, len(self.slots))
         if self._store_failed_at is None or self.slots:
             self._store_failed_at = now
-        if now - self._store_failed_at >= self.options.grace or not (self.slots or self._results.waiting):
+        if now - self._store_failed_at >= self.options.grace or not (self.slots or self._results.of_runs):
             self._results.log_lost()
             raise error
         return RETRY_FAILED_STORE_AFTER / SECOND
 
     def _is_over(self) -> bool:
-        if self.slots or self._results.waiting or self._leftovers:
+        if self.slots or self._ahead or self._results.waiting or self._running.leftovers:
             return False
         if self._stops or self.failure or self._claims_left == 0 or (self.options.once and self._exhausted):
             return True
@@ -337,11 +386,15 @@ class Worker:
             and not self.queue.unfinished(self.options.queues, self.options.inside)
         )
 
-    def _delay(self, now: int) -> int:
+    def _next_full_round(self, now: int) -> int:
         moments = [self._heartbeat.next_at, self._reclaimer.next_at, self._fence.at]
         moments += [slot.kill_at or slot.deadline or self._heartbeat.next_at for slot in self.slots.values()]
-        moments += [self._results.due_at] if self._results.due_at is not None else []
         moments += [self._due_at] if self._due_at is not None and self._free() > 0 else []
         moments += [self._shortage.until] if self._shortage.lasts else []
-        moments += [now + CHECK_LEFTOVERS_EVERY] if self._leftovers else []
-        return max(0, min(moments) - now)
+        moments += [now + CHECK_LEFTOVERS_EVERY] if self._running.leftovers else []
+        return min([*moments, self._ahead.due_at or moments[0]])
+
+    def _until(self, moment: int) -> float:
+        """Seconds until then, or until results are due."""
+        due = self._results.due_at
+        return max(0, min(moment, moment if due is None else due) - self.clock.monotonic()) / SECOND

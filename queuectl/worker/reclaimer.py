@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, MachineLost, Release, Report
-from queuectl.domain.job import Job
+from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.errors import RefusedError, command_line
 from queuectl.process.protocol import Commands, same_process
@@ -192,11 +192,16 @@ class Reclaimer:
         """What to record of a lost run. One that never started costs no attempt, nor does one of another copy."""
         if self._is_ours(job):
             log.warning("job %s run %d: the claim was reported as failed but had succeeded: released", job.id, job.run)
-            return Release(job.id, job.run, "its claim was reported as failed, so it was never started")
+            return self._given_back(job, "its claim was reported as failed, so it was never started")
         worker = job.claim.worker if job.claim else ""
-        if reason := self._costs_nothing(job, worker):
+        if job.claim and self._presence.is_on_a_copy(job.claim):
+            reason = f"worker {worker} runs it in another copy of this queue"
             log.warning("job %s run %d: %s: released", job.id, job.run, reason)
             return Release(job.id, job.run, reason)
+        if self._never_started(job):
+            reason = f"worker {worker} was lost before it started the command"
+            log.warning("job %s run %d: %s: released", job.id, job.run, reason)
+            return self._given_back(job, reason)
         stdout, stderr = self.commands.tails(job)
         if job.claim and job.claim.host == self.me.host and job.claim.boot_id != self.me.boot_id:
             log.warning("job %s run %d: lost with its machine, which has been restarted", job.id, job.run)
@@ -205,13 +210,21 @@ class Reclaimer:
         log.warning("job %s run %d: worker %s was lost, the job is freed", job.id, job.run, worker)
         return Report(job.id, job.run, Exit(e.LostWorker(worker), stdout=stdout, stderr=stderr))
 
-    def _costs_nothing(self, job: Job, worker: str) -> str:
+    def _never_started(self, job: Job) -> bool:
+        """Whether its worker died between the claim and the start of the command."""
         claim = job.claim
-        if claim is None:
-            return ""
-        if self._presence.is_on_a_copy(claim):
-            return f"worker {worker} runs it in another copy of this queue"
-        dead_here = claim.boot_id == self.me.boot_id and self._presence.is_dead(claim)
-        if dead_here and self._presence.uses_our_lock_file(claim) and not self.commands.was_started(job):
-            return f"worker {worker} was lost before it started the command"
-        return ""
+        if claim is None or claim.boot_id != self.me.boot_id or not self._presence.is_dead(claim):
+            return False
+        return self._presence.uses_our_lock_file(claim) and not self.commands.was_started(job)
+
+    def _given_back(self, job: Job, reason: str) -> Release:
+        """With the job's place in line, which is when it was due before this claim, if that is known."""
+        try:
+            events = list(self.queue.store.log.records(stream_id=job.id))
+        except DamagedEventError:
+            events = []
+        claimed = [number for number, record in enumerate(events) if isinstance(record.event, e.Claimed)]
+        before = fold(events[: claimed[-1]]) if claimed else None
+        due_at = before.due_at if before else None
+        is_over = due_at is not None and due_at <= self.queue.store.log.wall()
+        return Release(job.id, job.run, reason, due_at=due_at if is_over else None)

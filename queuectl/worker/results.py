@@ -1,28 +1,30 @@
 """Results of ended runs: kept until they are recorded in the log, several at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from queuectl.application.queue import Queue
-from queuectl.domain.commands import Command
+from queuectl.domain.commands import Command, Release
 from queuectl.domain.events import RecordedEvent, ResultRejected
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store.protocol import DamagedEventError
+from queuectl.worker.ahead import ClaimedJob
 from queuectl.worker.log import log
 
-__all__ = ["GROUP_FOR", "Recorded", "Result", "Results"]
+__all__ = ["GROUP_FOR", "Recorded", "Result", "Results", "parts"]
 
 GROUP_FOR = 10_000
-"""Microseconds that a result waits for others, so that one sync of the disk serves them all."""
+"""Microseconds from one transaction to the next: results wait for others, so that one sync of the disk serves all."""
 
 
 class Result(NamedTuple):
-    """How a run ended, and the job as that run was claimed."""
+    """How a run ended, and the job as that run was claimed. One that had not started is given back."""
 
     command: Command
     job: Job
+    had_started: bool = True
 
 
 class Rejected(NamedTuple):
@@ -30,6 +32,11 @@ class Rejected(NamedTuple):
 
     result: Result
     why: str
+
+
+def parts(results: Sequence[Result], size: int) -> Iterator[Sequence[Result]]:
+    """The results in parts of at most this size."""
+    return (results[start : start + size] for start in range(0, len(results), size))
 
 
 Recorded: TypeAlias = tuple[Result, Job]
@@ -43,12 +50,19 @@ class Results:
     queue: Queue
     waiting: dict[str, Result] = field(default_factory=dict)
     _since: int = 0
+    _recorded_at: int = 0
 
     def add(self, command: Command, job: Job, now: int) -> None:
         """Keep a result; `job` is as its run was claimed."""
         if not self.waiting:
-            self._since = now
+            self._since = now if now - self._recorded_at > GROUP_FOR else self._recorded_at
         self.waiting[job.id] = Result(command, job)
+
+    def give_back(self, claimed: ClaimedJob, why: str, now: int) -> None:
+        """A job that was not started is to be given back, without waiting for other results."""
+        job, due_at = claimed
+        self.waiting[job.id] = Result(Release(job.id, job.run, why, due_at=due_at), job, had_started=False)
+        self._since = now - GROUP_FOR
 
     @property
     def due_at(self) -> int | None:
@@ -59,7 +73,7 @@ class Results:
         """Append them to the log in the open transaction. One damaged job does not hold up the results of others."""
         if not results:
             return []
-        known = {job.id: job for _, job in results}
+        known = {result.job.id: result.job for result in results}
         try:
             after = self.queue.execute([result.command for result in results], known)
         except (RefusedError, NoSuchJobError, DamagedEventError) as error:
@@ -81,12 +95,19 @@ class Results:
             return result, job
         return Rejected(result, f"run {job.run} is current" if job.run > claimed.run else f"the job is {job.state}")
 
-    def remove(self, results: Sequence[Result]) -> None:
-        """Forget results that are recorded."""
+    def remove(self, results: Sequence[Result], now: int) -> None:
+        """Forget results that are recorded. Those that came meanwhile wait for others from now on."""
         for result in results:
             del self.waiting[result.job.id]
+        self._since = self._recorded_at = now
+
+    @property
+    def of_runs(self) -> bool:
+        """Whether the result of any run is among them."""
+        return any(result.had_started for result in self.waiting.values())
 
     def log_lost(self) -> None:
-        """Log every result that could not be recorded before this worker ends."""
-        for job_id, (command, _) in self.waiting.items():
-            log.error("job %s: its result could not be recorded: %s", job_id, command)
+        """Log every result of a run that could not be recorded before this worker ends."""
+        for job_id, result in self.waiting.items():
+            if result.had_started:
+                log.error("job %s: its result could not be recorded: %s", job_id, result.command)

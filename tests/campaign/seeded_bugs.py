@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from queuectl.domain import backoff, commands, job
 from queuectl.domain import events as e
-from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import StoreBusyError
 from queuectl.runtime import LogClock
@@ -126,9 +125,9 @@ def the_lease_is_never_renewed(patch: Patch) -> None:
 def a_busy_store_loses_results(patch: Patch) -> None:
     record_and_claim = Worker._record_and_claim
 
-    def lossy(self: Worker, *more: Any) -> list[Job]:
+    def lossy(self: Worker, now: int) -> None:
         try:
-            return record_and_claim(self, *more)
+            record_and_claim(self, now)
         except StoreBusyError:
             self._results.waiting.clear()
             raise
@@ -186,7 +185,7 @@ def a_pause_is_ignored(patch: Patch) -> None:
 
 @bug(r"pause: claimed")
 def a_pause_is_seen_too_late(patch: Patch) -> None:
-    patch(Claims, "_refresh_hints", lambda self: None)
+    patch(Claims, "begin", lambda self: False)
     patch(Claims, "others_wrote", lambda self: self.queue.store.changed())
 
 
@@ -194,9 +193,9 @@ def a_pause_is_seen_too_late(patch: Patch) -> None:
 def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
     follow = Worker._follow_requests
 
-    def deaf(self: Worker, now: int) -> None:
+    def deaf(self: Worker, *more: Any) -> None:
         due_at = self._due_at
-        follow(self, now)
+        follow(self, *more)
         self._due_at = due_at
 
     patch(Worker, "_follow_requests", deaf)
@@ -259,9 +258,9 @@ def the_cancel_of_a_pending_job_is_lost(patch: Patch) -> None:
 def timeouts_are_ignored(patch: Patch) -> None:
     start = Worker._start
 
-    def endless(self: Worker, job: Any, *more: Any) -> None:
-        start(self, job, *more)
-        if slot := self.slots.get(job.id):
+    def endless(self: Worker, claimed: Any) -> None:
+        start(self, claimed)
+        if slot := self.slots.get(claimed.job.id):
             slot.deadline = None
 
     patch(Worker, "_start", endless)

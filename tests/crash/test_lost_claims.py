@@ -123,3 +123,20 @@ def test_a_worker_that_lives_in_another_namespace_keeps_its_job(queuectl: Queuec
     eventually(lambda: queuectl.state(other) == "done", "the other worker works")
     assert [row["state"] for row in queuectl.json("worker", "list")] == ["running", "running"]
     assert queuectl.types("long") == ["enqueued", "claimed"]
+
+
+def test_no_job_is_dead_that_never_ran(queuectl: Queuectl) -> None:
+    """A busy worker has claimed more than it runs when it is killed."""
+    ran = queuectl.folder / "ran"
+    jobs = [{"command": f"echo $QUEUECTL_JOB_ID >> '{ran}'", "max_retries": 0} for _ in range(400)]
+    ids = set(queuectl.add_all(*jobs))
+    for kill in range(1, 4):
+        worker = queuectl.start("run", "--concurrency", "2")
+        eventually(lambda enough=kill * 80: len(lines(ran)) >= enough, "some jobs have run", 60)
+        worker.signal(SIGKILL)
+        worker.ended()
+    queuectl.drain("--concurrency", "2")
+    dead = {job["id"] for job in queuectl.json("dlq", "list")}
+    assert ids - dead <= set(lines(ran))
+    assert len(dead - set(lines(ran))) <= 3 * 2, "more than were starting, one in each slot, when it was killed"
+    queuectl.ok("audit")

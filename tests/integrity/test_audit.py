@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from queuectl.checks.audit import MAX_FINDINGS, RULES, Finding, audit
 from queuectl.domain import events as e
@@ -42,6 +43,7 @@ def job(*events: e.Event, **promises: Any) -> list[Step]:
 
 RUNS = (e.Exited(1), e.Signalled(9), e.NotStarted("no"))
 PAUSED, ALL_PAUSED = ("$queue:default", e.QueuePaused()), ("$queue:*", e.QueuePaused())
+GIVEN_BACK = e.Released(run=1, reason="no slot", due_at=START + STEP)
 ASKED = e.CancelRequested(run=1)
 CANCELLED = e.Cancelled(run=1)
 REJECTED = e.ResultRejected(run=1, outcome="completed")
@@ -56,6 +58,7 @@ SOUND = {
         claimed(), buried(), e.Requeued(), claimed(2), buried(2), e.Purged(), e.Requeued(), max_retries=0
     ),
     "it is released": job(claimed(), e.Released(run=1, reason="stop"), claimed(2), completed(2), max_retries=0),
+    "it is given back": job(claimed(), GIVEN_BACK, claimed(2), completed(2)),
     "it is cancelled": job(e.Cancelled(), e.Requeued(), claimed(), ASKED, CANCELLED),
     "it is done before it is cancelled": job(claimed(), ASKED, completed()),
     "its worker is lost, and reports late": job(
@@ -169,6 +172,9 @@ BROKEN = {
         "unique",
         [*job(e.Cancelled(), unique="k"), ("i", a_spec(unique="k")), ("j", e.Requeued())],
     ),
+    "it was moved up": ("place", job(claimed(), replace(GIVEN_BACK, due_at=START))),
+    "it was moved down": ("place", job(claimed(), replace(GIVEN_BACK, due_at=START + 2 * STEP))),
+    "it was given back, and had run": ("place", job(claimed(), replace(GIVEN_BACK, duration=1))),
     "a job that is not there": ("stream", [("j", e.Cancelled())]),
     "a note among a job's events": ("stream", job(e.QueuePaused())),
     "a job's event among notes": ("stream", [("$worker:w1", e.Cancelled())]),

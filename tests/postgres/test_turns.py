@@ -103,7 +103,7 @@ def turn(claims: Claims, results: Results) -> tuple[list[Job], list[Job]]:
     """The jobs that ended and those that were claimed, in one transaction as a worker does it."""
     with claims.reserving() as reserve, claims.queue.store.writer.transaction():
         recorded = results.append([*results.waiting.values()])
-        return [job for _, job in recorded if isinstance(job, Job)], claims.take(2, reserve)
+        return [job for _, job in recorded if isinstance(job, Job)], [each.job for each in claims.take(2, reserve)]
 
 
 def interrupted(*_: Any) -> None:

@@ -35,7 +35,10 @@ def happen(sim: "Simulation") -> None:
 
 def enqueue_some(sim: "Simulation") -> None:
     """New jobs, sometimes an id that is known."""
-    jobs = [NewJob(_promises(sim), _new_or_known_id(sim)) for _ in range(sim.rng.choice([1, 1, 1, 2, 5]))]
+    jobs = [
+        NewJob(_promises(sim), _new_or_known_id(sim))
+        for _ in range(sim.rng.choice([1, 1, 1, 2, 40 if sim.quick else 5]))
+    ]
     sim.attempt(lambda: _check_receipts(sim, jobs, sim.user.enqueue(jobs)))
 
 

@@ -178,7 +178,14 @@ class Oracle:
         told = worker.stops >= 2 or unaware or never_started or out_of_reach or lost_with_machine
         must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
         self._left(known, event, record)
-        known.due_at = known.waits_from = record.clock
+        if event.due_at is None:
+            known.due_at = known.waits_from = record.clock
+        else:
+            ran = (record.stream_id, event.run) in self.world.runs
+            must(
+                not ran and event.due_at == known.due_at,
+                f"{record.stream_id} is given back, but it ran or lost its place",
+            )
 
     def _cancelled(self, known: Known, event: e.Cancelled, record: e.RecordedEvent) -> None:
         if known.state == "processing":

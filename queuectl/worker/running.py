@@ -1,0 +1,91 @@
+"""The jobs of one worker that run: started, stopped when their time is over, and collected when they have ended."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from queuectl.domain.commands import Release, Report
+from queuectl.domain.job import Job, explain_cause
+from queuectl.process.protocol import Commands, ShortageError
+from queuectl.runtime import Clock
+from queuectl.units import SECOND
+from queuectl.worker.ahead import ClaimedJob
+from queuectl.worker.heartbeat import LeaseFence
+from queuectl.worker.log import log
+from queuectl.worker.results import Results
+from queuectl.worker.shortage import Shortage
+from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
+
+__all__ = ["RunningJobs"]
+
+
+@dataclass(slots=True)
+class RunningJobs:
+    """The jobs in `slots`, by id. `grace` is microseconds; `leftovers` counts ended jobs whose processes still live."""
+
+    commands: Commands
+    clock: Clock
+    random: Callable[[], float]
+    slots: dict[str, Slot]
+    results: Results
+    fence: LeaseFence
+    shortage: Shortage
+    grace: int
+    leftovers: int = 0
+
+    def start(self, claimed: ClaimedJob) -> Slot | None:
+        """Start a claimed job. None when it did not start: there is a result then, or it is given back."""
+        job = claimed.job
+        if self.clock.monotonic() >= self.fence.at:  # the claim took too long
+            self.give_back([claimed], OUT_OF_REACH)
+            return None
+        log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
+        try:
+            failed = self.commands.start(job)
+        except ShortageError as error:
+            self._put_back(job, str(error))
+            return None
+        now = self.clock.monotonic()
+        self.shortage.end()
+        if failed is not None:
+            log.warning("job %s run %d: %s", job.id, job.run, explain_cause(failed.cause) if failed.cause else "")
+            self.results.add(Report(job.id, job.run, failed, self.random()), job, now)
+            return None
+        timeout = job.spec.timeout
+        self.slots[job.id] = slot = Slot(job, None if timeout is None else now + timeout)
+        return slot
+
+    def _put_back(self, job: Job, why: str) -> None:
+        """This machine can start nothing at the moment, which is not the job's fault: any worker may try again."""
+        self.shortage.begin()
+        log.warning("job %s run %d: put back, this machine can start no process: %s", job.id, job.run, why)
+        self.results.add(Release(job.id, job.run, f"could not be started: {why}"), job, self.clock.monotonic())
+
+    def give_back(self, claimed: Iterable[ClaimedJob], why: str) -> None:
+        """Jobs that were claimed are not started."""
+        now = self.clock.monotonic()
+        for each in claimed:
+            self.commands.unreserve(each.job.id)
+            self.results.give_back(each, why, now)
+
+    def collect(self) -> None:
+        """Take note of the results of jobs that have ended."""
+        for ended in self.commands.ended():
+            slot = self.slots.pop(ended.job_id)
+            self.results.add(outcome(slot, ended.exit, self.random), slot.job, self.clock.monotonic())
+
+    def enforce_deadlines(self, now: int) -> None:
+        """Timeouts, the end of grace periods, and processes that jobs left in the background."""
+        for slot in self.slots.values():
+            if not slot.ending and slot.deadline is not None and now >= slot.deadline:
+                self.end(slot, "timeout")
+            if slot.kill_at is not None and now >= slot.kill_at:
+                self.commands.end(slot.job.id, force=True)
+                slot.kill_at = now + SECOND  # again, for processes that were forked meanwhile
+        self.leftovers = self.commands.end_leftovers(self.grace)
+
+    def end(self, slot: Slot, why: str) -> None:
+        """Ask a job to end; it is killed when its grace period is over."""
+        if not slot.ending:
+            log.info("job %s: stopping it (%s)", slot.job.id, why)
+            slot.ending, slot.kill_at = why, self.clock.monotonic() + (0 if why == FREED else self.grace)
+            self.commands.end(slot.job.id, force=False)
