@@ -17,6 +17,7 @@ __all__ = [
     "BLANKS",
     "argument",
     "background_hint",
+    "batch",
     "check_queue",
     "check_size",
     "check_worker",
@@ -103,6 +104,11 @@ def name(field: str, given: str) -> str:
 def job_id(given: str) -> str:
     """A job's id."""
     return _identifier("id", given)
+
+
+def batch(given: str) -> str:
+    """A batch's name."""
+    return _identifier("batch", given)
 
 
 def check_queue(given: str) -> str:

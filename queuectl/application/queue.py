@@ -4,11 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
+from queuectl.domain.names import batch_stream
 from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.protocol import (
@@ -31,6 +33,8 @@ __all__ = ["NewJob", "Queue", "Receipt"]
 
 AHEAD = 16
 """How many more ids than asked for a claim looks up, as hints for the claims that follow."""
+LOADED = 500
+"""Jobs that are loaded with one question."""
 
 
 SILENT = 30 * SECOND
@@ -107,26 +111,36 @@ class Queue:
 
     # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
 
-    def enqueue(self, jobs: Iterable[NewJob]) -> list[Receipt]:
-        """Add all jobs or none. Raises RefusedError when an id is taken."""
+    def enqueue(self, jobs: Iterable[NewJob], opening: e.BatchOpened | None = None) -> list[Receipt]:
+        """Add all jobs or none. Raises RefusedError when an id is taken.
+
+        `opening` is recorded with the jobs of a batch when any of them is new; its number of jobs is counted here.
+        """
         wanted = list(jobs)
         for job in wanted:
             if not isinstance(job.spec, e.Enqueued):
                 raise UsageError(f"a job's spec is an Enqueued event, not {job.spec!r}")
         try:
-            return self._add(wanted)
+            return self._add(wanted, opening)
         except VersionConflictError:
             with self._alone():
-                return self._add(wanted)
+                return self._add(wanted, opening)
 
-    def _add(self, jobs: Sequence[NewJob]) -> list[Receipt]:
+    def _add(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> list[Receipt]:
         receipts, changes = self._intake(jobs)
+        if opening is not None and changes:
+            changes.insert(0, self._opened(jobs[0].spec.batch or "", replace(opening, jobs=len(changes))))
         self.store.writer.append(changes, self.actor)
         return receipts
+
+    def _opened(self, batch: str, event: e.BatchOpened) -> Change:
+        stream = batch_stream(batch)
+        return Change(stream, self.store.log.version(stream), [event])
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
         """Decide on each job, given those that the batch already holds."""
         now = self.store.log.now()
+        known = self._known([job.id for job in jobs if job.id is not None])
         receipts: list[Receipt] = []
         batch: dict[str, Change] = {}
         keys: dict[str, str] = {}
@@ -136,16 +150,28 @@ class Queue:
                 _refuse_another(job, job_id, batch[job_id])
                 receipts.append(Receipt(job_id, False))
                 continue
-            change, answering = self._enqueueing(job, job_id, keys, now)
+            change, answering = self._enqueueing(job, c.Enqueue(job_id, job.spec), known.get(job_id), keys, now)
             if change.events:
                 batch[job_id] = change
             receipts.append(Receipt(answering, bool(change.events)))
         return receipts, list(batch.values())
 
-    def _enqueueing(self, job: NewJob, job_id: str, keys: dict[str, str], now: int) -> tuple[Change, str]:
+    def _known(self, ids: Sequence[str]) -> dict[str, Job]:
+        """The jobs that have these ids already. Raises DamagedEventError."""
+        known: dict[str, Job] = {}
+        for start in range(0, len(ids), LOADED):
+            for job_id, found in self.store.log.load_all(ids[start : start + LOADED]).items():
+                if isinstance(found, DamagedEventError):
+                    raise found
+                if found is not None:
+                    known[job_id] = found
+        return known
+
+    def _enqueueing(
+        self, job: NewJob, command: c.Enqueue, known: Job | None, keys: dict[str, str], now: int
+    ) -> tuple[Change, str]:
         """The change, and the job that answers. Who holds a key is asked once: asked again, it may have ended."""
-        known = self.store.log.load(job_id) if job.id is not None else None
-        command = c.Enqueue(job_id, job.spec)
+        job_id = command.job_id
         holder = self._holder(command, known, keys)
         try:
             change = self._decided(command, known, now, keys, holder)

@@ -57,6 +57,7 @@ _NOTES = {
     "$settings": (e.SettingChanged,),
     "$queue": (e.QueuePaused, e.QueueResumed),
     "$worker": (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
+    "$batch": (e.BatchOpened,),
 }
 
 

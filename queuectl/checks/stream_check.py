@@ -10,6 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
+from queuectl.domain.names import batch_stream
 from queuectl.store.protocol import SETTINGS_STREAM, is_id, queue_stream, worker_stream
 from queuectl.store.stream_fold import Found, Life
 
@@ -24,6 +25,7 @@ _OURS = {
     SETTINGS_STREAM: (e.SettingChanged,),
     queue_stream(""): (e.QueuePaused, e.QueueResumed),
     worker_stream(""): (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
+    batch_stream(""): (e.BatchOpened,),
 }
 
 

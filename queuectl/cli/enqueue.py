@@ -1,38 +1,62 @@
-"""`enqueue`: one job, or a file of them."""
+"""`enqueue`: one job, a file of them, or a sweep: one template for many values."""
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from msgspec.structs import replace
 from typer.core import TyperCommand
 
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
-from queuectl.application.queue import NewJob, Receipt
+from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.session import Session
-from queuectl.config import Config
 from queuectl.errors import OutputError, UsageError
 from queuectl.runtime import caller_umask
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queuectl.application.sweeps import Batch
+
 __all__ = ["enqueue"]
 
-_ARGV = "queuectl.argv"
+_ARGV, _SOURCES = "queuectl.argv", "queuectl.sources"
+_MARKERS = (":::", ":::+", "::::")
+_SOURCE_OPTIONS = ("--csv", "--tsv", "--ndjson", "--range")
+_SOURCE = "With --each: a job for each {} placeholders."
 SHOWN = 10
 """How many ids an error names one by one."""
 
 
 class EnqueueCommand(TyperCommand):
-    """Separates the words after `--`, which are a program and its arguments, from the options and the command."""
+    """Separates what is no option from the options: a program after `--`, and with `--each` the values after `:::`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the arguments after the first `--` away before the options are read."""
+        """Take the arguments after the first `--`, and those of sources, away before the options are read."""
+        if "--each" in args[: args.index("--") if "--" in args else None]:
+            place = next((place for place, word in enumerate(args) if word in _MARKERS), len(args))
+            args, words = args[:place], args[place:]
+            ctx.meta[_SOURCES] = _source_options(args), words
         if "--" in args:
             place = args.index("--")
             ctx.meta[_ARGV] = args[place + 1 :]
             args = args[:place]
         return super().parse_args(ctx, args)
+
+
+def _source_options(args: list[str]) -> list[tuple[str, str]]:
+    """The options that name sources, in the order in which they were written: it is that of the combinations."""
+    found = []
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        if name in _SOURCE_OPTIONS:
+            found.append((name, value if equals else following))
+    return found
 
 
 def enqueue(
@@ -78,6 +102,25 @@ def enqueue(
     umask: Annotated[
         str | None, typer.Option(metavar="022", help="Its umask, which files it makes depend on [default: yours].")
     ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")
+    ] = False,
+    csv: Annotated[list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row; the header names"))] = None,
+    tsv: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row, with tabs; the header names"))
+    ] = None,
+    ndjson: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("JSON object; its keys name"))
+    ] = None,
+    number_range: Annotated[
+        list[str] | None, typer.Option("--range", metavar="A-B[:STEP]", help="With --each: a job for each number.")
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Put it into this batch; of many jobs the ids are NAME.1, NAME.2."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be added, and add nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print a JSON array.")] = False,
 ) -> None:
     """Add a job and print its id."""
     session: Session = ctx.obj
@@ -99,31 +142,53 @@ def enqueue(
     )
     argv: list[str] | None = ctx.meta.get(_ARGV)
     _check_one_source(command or [], argv, file, flags)
+    if as_json and not dry_run:
+        raise UsageError("--json goes with --dry-run: `enqueue` prints ids")
+    if not each and (csv or tsv or ndjson or number_range):
+        raise UsageError("--csv, --tsv, --ndjson and --range go with --each")
+    source = _Source(command or [], argv, file)
+    joined = None if batch is None and not each else _batch(session, batch, source, flags, ctx.meta.get(_SOURCES))
 
-    def jobs(config: Config) -> list[NewJob]:
-        reader = JobReader(config, session.clock.now(), flags, caller_umask())
-        found = list(_jobs(reader, command or [], argv, file))
+    def jobs(queue: Queue | None) -> list[NewJob]:
+        defaults = flags if joined is None else joined.defaults(flags)
+        reader = JobReader(session.config(queue), session.clock.now(), defaults, caller_umask())
+        found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
         for note in reader.notes:
             say(f"queuectl: {note}")
         return found
 
+    if dry_run:
+        _print_jobs(session, jobs, as_json=as_json)
+        return
     # report an error in a job before a queue is made for it
-    first = jobs(session.config(None)) if session.missing else None
+    first = jobs(None) if session.missing else None
     with session.open() as opened:
-        wanted = jobs(session.config(opened)) if first is None else first
-        receipts = opened.enqueue(wanted)
+        wanted = jobs(opened) if first is None else first
+        receipts = opened.enqueue(wanted, joined.opening if joined else None)
         queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
         unserved = opened.unserved(queues)
     _print_ids(receipts)
+    if joined is not None:
+        _say_added(joined, receipts)
     say_unserved(unserved)
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
 
 
+class _Source(NamedTuple):
+    """Where the command comes from: one of the three."""
+
+    words: list[str]
+    argv: list[str] | None
+    file: str | None
+
+
 def _check_one_source(words: list[str], argv: list[str] | None, file: str | None, flags: JobInput) -> None:
     if (file is not None) + (argv is not None) + bool(words) != 1:
         raise UsageError("give one of: a COMMAND, -- PROGRAM [ARG]..., or --file FILE")
+    if any(word in _MARKERS for word in words):
+        raise UsageError("::: goes with --each: write --each before the command")
     if len(words) > 1:
         raise UsageError(
             f"{len(words)} words: quote them as one shell command, or put -- before a program to run as it is"
@@ -132,10 +197,11 @@ def _check_one_source(words: list[str], argv: list[str] | None, file: str | None
         raise UsageError("--id names one job: in a file, give each job its own as JSON")
 
 
-def _jobs(reader: JobReader, words: list[str], argv: list[str] | None, file: str | None) -> list[NewJob]:
-    if file is not None:
-        return _from_file(reader, file)
-    return [reader.from_input(JobInput(argv=tuple(argv))) if argv is not None else reader.from_text(words[0])]
+def _jobs(reader: JobReader, source: _Source) -> list[NewJob]:
+    if source.file is not None:
+        return _from_file(reader, source.file)
+    argv = source.argv
+    return [reader.from_input(JobInput(argv=tuple(argv))) if argv is not None else reader.from_text(source.words[0])]
 
 
 def _from_file(reader: JobReader, file: str) -> list[NewJob]:
@@ -148,6 +214,40 @@ def _from_file(reader: JobReader, file: str) -> list[NewJob]:
             return read_jobs(lines, reader)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _batch(
+    session: Session,
+    name: str | None,
+    source: _Source,
+    flags: JobInput,
+    sources: tuple[list[tuple[str, str]], list[str]] | None,
+) -> "Batch":
+    """The batch that the jobs go to; with `sources` (options and words) it is a sweep, whose sources are read here."""
+    from queuectl.application.sweep_sources import read_sources
+    from queuectl.application.sweeps import Sweep, file_batch, sweep_batch
+
+    if sources is None:
+        return file_batch(name or "", source.file)
+    if source.file is not None:
+        raise UsageError("--each takes one COMMAND, or -- PROGRAM [ARG]...: leave --file out")
+    argv = None if source.argv is None else tuple(source.argv)
+    sweep = Sweep(replace(flags, command=source.words[0] if source.words else None, argv=argv), read_sources(*sources))
+    return sweep_batch(name, sweep, session.clock.now())
+
+
+def _print_jobs(session: Session, jobs: "Callable[[Queue | None], list[NewJob]]", *, as_json: bool) -> None:
+    from queuectl.cli.sweep import print_jobs
+
+    with session.open_read_only(missing="accept") as queue:
+        print_jobs(jobs(queue), as_json=as_json)
+
+
+def _say_added(batch: "Batch", receipts: Sequence[Receipt]) -> None:
+    from queuectl.cli.sweep import say_added
+
+    if batch.numbered:
+        say_added(batch.name, receipts)
 
 
 def _print_ids(receipts: Sequence[Receipt]) -> None:

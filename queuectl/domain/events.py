@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 __all__ = [
     "EVENT_TYPES",
+    "BatchOpened",
     "CancelRequested",
     "Cancelled",
     "Cause",
@@ -109,6 +110,8 @@ class Enqueued(Event, tag="enqueued", frozen=True):
     tags: dict[str, str] = {}
     unique: str | None = None
     umask: int = 0o022
+    batch: str | None = None
+    seq: int = 0
 
 
 class Claimed(Event, tag="claimed", frozen=True):
@@ -251,6 +254,15 @@ class WorkerLost(Event, tag="worker_lost", frozen=True):
     noticed_by: str
 
 
+class BatchOpened(Event, tag="batch_opened", frozen=True):
+    """Jobs were added to a batch: how many, and the template and sources that made them."""
+
+    jobs: int
+    template: str = ""
+    sources: tuple[str, ...] = ()
+    max_failures: int | None = None
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     Enqueued,
     Claimed,
@@ -269,6 +281,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     WorkerStarted,
     WorkerStopped,
     WorkerLost,
+    BatchOpened,
 )
 
 _NAMES = {event: str(event.__struct_config__.tag) for event in EVENT_TYPES}

@@ -1,6 +1,15 @@
 """The names of jobs, queues, workers and streams."""
 
-__all__ = ["PAUSE_ALL", "SETTINGS_STREAM", "is_generated", "is_id", "is_stream", "queue_stream", "worker_stream"]
+__all__ = [
+    "PAUSE_ALL",
+    "SETTINGS_STREAM",
+    "batch_stream",
+    "is_generated",
+    "is_id",
+    "is_stream",
+    "queue_stream",
+    "worker_stream",
+]
 
 MAX_ID = 128
 _WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
@@ -31,6 +40,11 @@ def is_stream(stream_id: str) -> bool:
 def queue_stream(queue: str) -> str:
     """The stream of a queue's notes."""
     return f"$queue:{queue}"
+
+
+def batch_stream(batch: str) -> str:
+    """The stream of a batch's notes."""
+    return f"$batch:{batch}"
 
 
 def worker_stream(worker: str) -> str:

@@ -70,8 +70,17 @@ class Launcher:
             b"QUEUECTL_RUN": b"%d" % job.run,
             b"QUEUECTL_ATTEMPT": b"%d" % (job.attempts + 1),
             b"QUEUECTL_WORKER": self._worker,
+            **_in_batch(job),
             variable: value,
         }
+
+
+def _in_batch(job: Job) -> dict[bytes, bytes]:
+    """The variables that a job of a batch has: its batch, and its number there."""
+    if job.spec.batch is None:
+        return {}
+    number = {b"QUEUECTL_SEQ": b"%d" % job.spec.seq} if job.spec.seq else {}
+    return {b"QUEUECTL_BATCH": job.spec.batch.encode(), **number}
 
 
 def _program(name: bytes, environ: Mapping[bytes, bytes]) -> bytes:

@@ -4,7 +4,7 @@ from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, explain_cause
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.units import format_duration, local_time
+from queuectl.units import counted, format_duration, local_time
 
 __all__ = ["pause_sentence", "queue_name", "summary", "tell"]
 
@@ -42,6 +42,8 @@ def summary(record: e.RecordedEvent) -> str:
             return f"$ {command}"
         case e.SettingChanged(key=key, value=value):
             return f"{key} is unset" if value is None else f"{key} is {value}"
+        case e.BatchOpened(jobs=jobs, template=template):
+            return f"{counted(jobs, 'job')}: {template}" if template else counted(jobs, "job")
     return tell(record, None)[0]
 
 
@@ -119,6 +121,8 @@ def _promise(spec: e.Enqueued) -> list[str]:
         details.append(f"not before {format_duration(spec.delay)} have passed")
     if spec.unique is not None:
         details.append(f"unique key {spec.unique}")
+    if spec.batch is not None:
+        details.append(f"batch {spec.batch}{f', number {spec.seq}' if spec.seq else ''}")
     return details
 
 

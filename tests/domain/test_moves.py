@@ -4,6 +4,7 @@ import pytest
 
 from queuectl.domain.events import (
     EVENT_TYPES,
+    BatchOpened,
     Cancelled,
     CancelRequested,
     Enqueued,
@@ -91,6 +92,7 @@ NOTES = [
     WorkerStarted(host="h", pid=1, slots=2),
     WorkerStopped(jobs=3),
     WorkerLost(noticed_by="w2"),
+    BatchOpened(jobs=3),
 ]
 STATES = list(ALLOWED)
 TRIGGERS = list(RECORDED_AS)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from queuectl.domain import events as e
+from queuectl.domain.names import batch_stream
 from queuectl.store.protocol import SETTINGS_STREAM, StoredEvent, queue_stream, worker_stream
 from tests.support.builders import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
 
@@ -80,6 +81,8 @@ def every_type() -> Events:
         (queue_stream("*"), e.QueueResumed()),
         (worker_stream("w\u00e4"), e.WorkerLost(noticed_by="w1")),
         (worker_stream("w1"), e.WorkerStopped(jobs=BIG)),
+        (batch_stream("grid"), e.BatchOpened(jobs=1, template=ODD, sources=("", ODD), max_failures=BIG)),
+        ("grid.1", a_spec("true", batch="grid", seq=BIG)),
     ]
 
 
