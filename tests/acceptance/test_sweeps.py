@@ -51,7 +51,7 @@ def test_the_same_sweep_again_adds_nothing(queuectl: Queuectl) -> None:
 def test_a_longer_source_adds_what_is_new_and_no_other(queuectl: Queuectl) -> None:
     queuectl.ok("enqueue", *GRID, *SOURCES)
     more = queuectl("enqueue", *GRID, ":::", "lr=0.1", "0.01", "0.5", *SOURCES[3:])
-    assert (len(more.out.split()), more.err) == (9, "batch grid: 3 new of 9 jobs\n")
+    assert (len(more.out.split()), more.err.splitlines()[0]) == (9, "batch grid: 3 new of 9 jobs")
     assert [event["jobs"] for event in queuectl.events("batch_opened")] == [6, 3]
     head = queuectl.ok("head")
     changed = queuectl("enqueue", *GRID, ":::", "lr=0.1", "0.7", *SOURCES[3:])
