@@ -16,7 +16,7 @@ from benchmarks.plan import Plan, folder, in_turn
 from benchmarks.result import Result, at_least
 
 if TYPE_CHECKING:
-    from queuectl.store.sqlite.store import SqliteStore
+    from queuectl.store.protocol import Store
 
 EVENTS_OF_A_JOB = 3  # enqueued, claimed, completed
 
@@ -71,12 +71,11 @@ def _verify(db: str) -> float:
     return _opened(db, verify)
 
 
-def _opened(db: str, check: "Callable[[SqliteStore], object]") -> float:
+def _opened(db: str, check: "Callable[[Store], object]") -> float:
     from queuectl.runtime import SystemClock
-    from queuectl.store.archive.archive import Keeping
-    from queuectl.store.sqlite.store import SqliteStore
+    from queuectl.store import StoreOptions, open_store
 
-    store = SqliteStore(db, SystemClock(), keep=lambda _: Keeping(archived=False))
+    store = open_store(db, SystemClock(), StoreOptions(archived=False))
     try:
         return _timed(lambda: check(store))
     finally:

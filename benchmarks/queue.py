@@ -37,9 +37,9 @@ def opened(db: str, home: str | None = None) -> Iterator["Queue"]:
     from queuectl.application.queue import Queue
     from queuectl.runtime import SystemClock
     from queuectl.store import open_store
-    from queuectl.store.archive.archive import Keeping
+    from queuectl.store.options import StoreOptions
 
-    store = open_store(db, SystemClock(), keep=lambda stored: Keeping(home=home))
+    store = open_store(db, SystemClock(), StoreOptions(home=home))
     try:
         yield Queue(store, "benchmark")
     finally:

@@ -61,6 +61,11 @@ class LogClock:
         """The time of the next event: the wall clock, but not before the last event."""
         return max(self._clock.now(), last_recorded)
 
+    def both(self, last_recorded: int) -> tuple[int, int]:
+        """The wall clock, and the time of the next event, from one reading."""
+        wall = self._clock.now()
+        return wall, max(wall, last_recorded)
+
     def behind_for(self, last_recorded: int) -> int | None:
         """How long the wall clock has been behind the log since it was last set back; None if it is not behind."""
         now, monotonic = self._clock.now(), self._clock.monotonic()

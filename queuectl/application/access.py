@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from queuectl.config import Config, archive_dir, home
+from queuectl.config import DEFAULT, Config, archive_dir, home
 from queuectl.errors import StoreError
 from queuectl.runtime import Clock
-from queuectl.store import MEMORY, file_of, is_postgres, is_there, name_of, open_store
-from queuectl.store.archive.archive import Keeping
+from queuectl.store import MEMORY, StoreOptions, file_of, is_postgres, is_there, name_of, open_store
 from queuectl.store.archive.segments import lost
+from queuectl.store.errors import DamagedError
 from queuectl.store.meta import check_place
-from queuectl.store.protocol import DamagedError, Store, advised
+from queuectl.store.protocol import Store
 from queuectl.store.sqlite.ownership import foreign
 
 __all__ = ["QueueAccess", "Store", "advising", "check_not_moved", "this_actor"]
@@ -22,7 +22,7 @@ __all__ = ["QueueAccess", "Store", "advising", "check_not_moved", "this_actor"]
 class QueueAccess(Struct, frozen=True, kw_only=True):
     """A queue by its path or URL, with what says how to open it. `archive_dir` is what the caller gave, if anything.
 
-    `warn` is called with each message about a setting that cannot be followed.
+    `warn` is called with each message about a setting that cannot be followed, or about the archive.
     """
 
     url: str
@@ -42,11 +42,17 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         stored = store.tables.settings if store else dict
         return Config(flags or {}, self.environ, self.dotenv, stored, self.warn)
 
-    def keeping(self, stored: Mapping[str, str]) -> Keeping:
-        """How to store the queue, given the values of `config set`."""
-        config = Config({}, self.environ, self.dotenv, lambda: stored, self.warn)
-        folder = archive_dir(self.archive_dir, self.environ, self.dotenv)
-        return Keeping(config["durability"], folder and os.path.abspath(folder), home=home(self.environ, self.dotenv))
+    def store_options(self, busy_timeout: int | None = None) -> StoreOptions:
+        """How to open a store, as the environment and `.env` say. `busy_timeout` (microseconds) overrules them."""
+        config, folder = self.config(None), archive_dir(self.archive_dir, self.environ, self.dotenv)
+        durability = config.value("durability")
+        return StoreOptions(
+            busy_timeout=config["busy-timeout"] if busy_timeout is None else busy_timeout,
+            durability=None if durability.origin == DEFAULT else durability.value,
+            archive_dir=folder and os.path.abspath(folder),
+            home=home(self.environ, self.dotenv),
+            warn=self.warn,
+        )
 
     def is_there(self) -> bool:
         """Whether there is a queue already: on a server the answer costs a connection."""
@@ -68,17 +74,15 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
 
         `busy_timeout` (microseconds) overrules the setting. Raises StoreError.
         """
-        patience = self.config(None)["busy-timeout"] if busy_timeout is None else busy_timeout
-        return open_store(MEMORY if empty else self.url, self.clock, patience, self.keeping)
+        return open_store(MEMORY if empty else self.url, self.clock, self.store_options(busy_timeout))
 
     def open_other(self, url: str, *, archived: bool = True) -> Store:
         """Another store, which a log is copied to or checked in. Raises StoreError."""
-        keep = self.keeping if archived else lambda _: Keeping(archived=False)
-        return open_store(url, self.clock, keep=keep)
+        return open_store(url, self.clock, self.store_options() if archived else StoreOptions(archived=False))
 
     def warn_of_durability(self, store: Store) -> None:
         """Warn when a power cut may lose changes that were acknowledged."""
-        if self.keeping(_settings(store)).durability == "fast" and not store.location.spans_hosts:
+        if store.writer.durability == "fast":
             self.warn("durability is fast: a power cut may lose the last changes")
 
     def warn_of_move(self, store: Store) -> None:
@@ -93,7 +97,7 @@ def advising(store: Store) -> Iterator[None]:
     try:
         yield
     except DamagedError as error:
-        error.remedy = advised(error.remedy, store.location.spans_hosts)
+        error.remedy = store.location.remedies.advised(error.remedy)
         raise
 
 
@@ -111,11 +115,3 @@ def this_actor() -> str:
     except KeyError:
         user = str(os.getuid())
     return f"{user}@{os.uname().nodename}:{os.getpid()}"
-
-
-def _settings(store: Store) -> Mapping[str, str]:
-    """The values of `config set`; none when the table is damaged, so that `rebuild` can repair it."""
-    try:
-        return store.tables.settings()
-    except StoreError:
-        return {}

@@ -32,20 +32,22 @@ def diff(store: Store, first: str, second: str) -> dict[str, Any]:
         "from": _moment(before),
         "to": _moment(after),
         "jobs": list(map(_job, changed_jobs(before, after))),
-        "settings": _differences(before.settings(), after.settings(), "key"),
+        "settings": _differences(before.tables.settings(), after.tables.settings(), "key"),
         "paused": _differences(_paused(before), _paused(after), "queue"),
     }
 
 
 def changed_jobs(before: Past, after: Past) -> list[JobChange]:
     """The jobs whose rows differ, in the order of their first event between the two moments."""
-    touched = dict.fromkeys(row.stream_id for row in after.stored(after=before.position))
-    changes = [JobChange(each, before.job(each), after.job(each)) for each in touched if not each.startswith("$")]
+    touched = dict.fromkeys(row.stream_id for row in after.log.stored(after=before.position))
+    changes = [
+        JobChange(each, before.tables.job(each), after.tables.job(each)) for each in touched if not each.startswith("$")
+    ]
     return [change for change in changes if change.before != change.after]
 
 
 def _paused(past: Past) -> dict[str, str]:
-    return {queue: row["paused_by"] for queue, row in past.pauses().items()}
+    return {queue: row["paused_by"] for queue, row in past.tables.pauses().items()}
 
 
 def _moment(past: Past) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import StoreError
 from queuectl.store.protocol import DamagedEventError, Hints, Store
-from queuectl.store.stream_fold import Found
+from queuectl.store.stream_fold import Examined
 
 __all__ = ["LogReader", "durable_positions", "follow"]
 
@@ -33,14 +33,14 @@ class LogReader:
         self._store, self._stream, self._types = store, stream, types
         self.after = after
 
-    def read(self, until: int) -> Iterator[Found]:
+    def read(self, until: int) -> Iterator[Examined]:
         """The events after the last position read, up to `until`; a damaged one as its error."""
         for record in self._read(until):
             if isinstance(record, DamagedEventError) or record.type in self._types:
                 yield record
         self.after = max(self.after, until)
 
-    def _read(self, until: int) -> Iterator[Found]:
+    def _read(self, until: int) -> Iterator[Examined]:
         after = self.after
         while True:
             try:

@@ -7,27 +7,27 @@ from queuectl.application.queue import Queue
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, command_line
 from queuectl.render import json_shapes
-from queuectl.store.stream_fold import Found, Life, lives
+from queuectl.store.stream_fold import Examined, Stream, streams
 
 __all__ = ["details", "history"]
 
 
 def details(queue: Queue, job_id: str) -> dict[str, Any]:
     """The job in the shape of `show --json`. Raises NoSuchJobError for a purged job, DamagedEventError."""
-    row, life = queue.store.tables.job(job_id), next(lives(queue.store.log.examined(stream_id=job_id)))
-    if row is None or life.job is None:
-        if life.damage is not None:
-            raise life.damage
+    row, stream = queue.store.tables.job(job_id), next(streams(queue.store.log.examined(stream_id=job_id)))
+    if row is None or stream.job is None:
+        if stream.damage is not None:
+            raise stream.damage
         raise NoSuchJobError(f"job {job_id} was purged: see `{command_line('history', job_id)}`; `retry` runs it again")
-    shown = json_shapes.whole_job(row, life.job)
-    if life.damage is not None:
-        shown["damaged"] = str(life.damage)
+    shown = json_shapes.whole_job(row, stream.job)
+    if stream.damage is not None:
+        shown["damaged"] = str(stream.damage)
     return shown
 
 
-def history(queue: Queue, job_id: str) -> Iterator[tuple[Found, Job | None]]:
+def history(queue: Queue, job_id: str) -> Iterator[tuple[Examined, Job | None]]:
     """Every event of the job, a damaged one as its error, each with the job as it was before."""
-    life = Life(job_id)
+    stream = Stream(job_id)
     for event in queue.store.log.examined(stream_id=job_id):
-        yield event, life.job
-        life.take(event)
+        yield event, stream.job
+        stream.take(event)

@@ -313,7 +313,7 @@ class Queue:
             pass
         if searched and (command.behind_for is None or isinstance(found, DamagedEventError)):
             # The table and the log disagree: the log is right, so the job must not run.
-            self.store.upkeep.hold(command.job_id)
+            self.store.upkeep.quarantine(command.job_id)
         return None, ()
 
     def unfinished(self, queues: Collection[str], besides: Collection[str] = ()) -> bool:

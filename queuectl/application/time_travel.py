@@ -14,17 +14,17 @@ def as_of(store: Store, text: str) -> Past:
     """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither."""
     base, head = store.log.base, store.log.head()
     if text == "head":
-        return Past(store, head.position, head.recorded_at)
+        return Past.of(store, head.position, head.recorded_at)
     if text.isascii() and text.isdigit():
         position = int(text[:20])  # no store has a position of more digits
         if not base.position <= position <= head.position:
             raise UsageError(f"there is no position {position}: the log ends at {head.position}")
-        return Past(store, position, _recorded_at(store, position))
+        return Past.of(store, position, _recorded_at(store, position))
     try:
         moment = min(parse_time(text, store.log.now()), store.log.now())
     except ValueError as error:
         raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
-    return Past(store, position_at(store, moment), moment)
+    return Past.of(store, position_at(store, moment), moment)
 
 
 def position_at(store: Store, moment: int) -> int:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from queuectl.checks.report import Report
 from queuectl.errors import StoreError
-from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.segments import ArchiveError, first_position, segments
 from queuectl.store.ndjson import event_line, read_event, read_header
-from queuectl.store.protocol import RECOVER, Head, Store, StoredEvent
+from queuectl.store.protocol import RECOVER, ArchiveReader, Head, Store, StoredEvent
 
 __all__ = ["ArchiveCheck"]
 
@@ -20,7 +19,7 @@ __all__ = ["ArchiveCheck"]
 class ArchiveCheck:
     """Pass every event of the log in order to `compare`, then call `end`."""
 
-    def __init__(self, store: Store, archive: Archive, report: Report) -> None:
+    def __init__(self, store: Store, archive: ArchiveReader, report: Report) -> None:
         self._store, self._archive, self._report = store, archive, report
         self._last: Head | StoredEvent = store.log.base
         self._resumes = 0

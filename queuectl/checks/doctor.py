@@ -21,7 +21,8 @@ from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
 from queuectl.store import file_of, is_postgres, name_of
 from queuectl.store.postgres.url import place_of
-from queuectl.store.protocol import RECOVER, DamagedEventError, Store, advised
+from queuectl.store.protocol import RECOVER, DamagedEventError, Store
+from queuectl.store.remedies import IN_A_FILE, ON_A_SERVER
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 
@@ -85,7 +86,7 @@ def _everything(
         with store as (found, progress):
             yield from queue(found, progress)
     except StoreError as error:
-        remedy = advised(RECOVER, is_postgres(url))
+        remedy = (ON_A_SERVER if is_postgres(url) else IN_A_FILE).log
         yield Finding("queue", "problem", str(error), remedy if "damaged" in str(error) else None)
 
 
@@ -220,7 +221,7 @@ def _wal(size: int) -> Finding:
 def queue(store: Store, progress: Progress = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue."""
     for found in _all_findings(store, progress):
-        remedy = None if found.remedy is None else advised(found.remedy, store.location.spans_hosts, found.about)
+        remedy = None if found.remedy is None else store.location.remedies.advised(found.remedy, found.about)
         yield replace(found, remedy=remedy)
 
 
@@ -230,8 +231,8 @@ def _all_findings(store: Store, progress: Progress) -> Iterator[Finding]:
     if store.location.spans_hosts:
         yield from local_files(store.location.output_folder.removesuffix(".output"))
     yield _database(store)
-    for sign in store.upkeep.signs():
-        yield Finding(sign.about, "warning" if sign.bad else "ok", sign.what, sign.remedy)
+    for found in store.upkeep.health():
+        yield Finding(found.about, "warning" if found.bad else "ok", found.what, found.remedy)
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store)
@@ -240,9 +241,9 @@ def _all_findings(store: Store, progress: Progress) -> Iterator[Finding]:
 
 def _database(store: Store) -> Finding:
     """Damaged pages or indexes, also where the log's own pages are intact."""
-    flaws = store.upkeep.flaws()
-    if flaws:
-        what = " ".join(flaws[0].split())
+    damage = store.upkeep.damage()
+    if damage:
+        what = " ".join(damage[0].split())
         return Finding("database", "problem", f"the database is damaged ({what})", RECOVER)
     server = "the server has seen no bad checksum, and every index is valid"
     return Finding("database", "ok", server if store.location.spans_hosts else "no damaged page")

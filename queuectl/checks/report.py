@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from msgspec.structs import replace
 
-from queuectl.store.protocol import RECOVER, Head, Store, advised
+from queuectl.store.protocol import RECOVER, Head, Store
 
 __all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
 
@@ -114,9 +114,8 @@ class Report:
 
     def advise(self, store: Store) -> None:
         """Adapt the remedies to the kind of store."""
-        self.first = [
-            replace(each, remedy=advised(each.remedy, store.location.spans_hosts, each.kind)) for each in self.first
-        ]
+        remedies = store.location.remedies
+        self.first = [replace(each, remedy=remedies.advised(each.remedy, each.kind)) for each in self.first]
 
     def settle(self) -> None:
         """Count the possible problems that no damaged event explains."""

@@ -12,7 +12,7 @@ from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
 from queuectl.domain.names import batch_stream
 from queuectl.store.protocol import SETTINGS_STREAM, is_id, queue_stream, worker_stream
-from queuectl.store.stream_fold import Found, Life
+from queuectl.store.stream_fold import Examined, Stream
 
 __all__ = ["EVERY", "StreamCheck"]
 
@@ -42,48 +42,48 @@ class StreamCheck:
         self._job_id = ""
         self._version = self._position = 0
 
-    def inspect(self, life: Life, found: Found) -> None:
+    def inspect(self, stream: Stream, found: Examined) -> None:
         """Check the next event of a stream. Moves after a damaged event in a job's stream are not checked."""
         if found.position <= self._last:
             self.events += 1
             if not self.events % EVERY:
                 self._progress(self.events)
-        if type(found) is not RecordedEvent or life.damage is not None or found.version != life.version + 1:
-            self._inspect_doubtful(life, found)
+        if type(found) is not RecordedEvent or stream.damage is not None or found.version != stream.version + 1:
+            self._inspect_doubtful(stream, found)
             return
-        rule, job = self._rules.get(type(found.event)), life.job
-        if rule is None or job is None or job.state not in rule.sources or life.stream_id != self._job_id:
-            why = self._wrong(life, found)
+        rule, job = self._rules.get(type(found.event)), stream.job
+        if rule is None or job is None or job.state not in rule.sources or stream.id != self._job_id:
+            why = self._wrong(stream, found)
         elif rule.run_after is not None and found.event.run == job.run + rule.run_after:  # type: ignore[attr-defined]
             return
         else:
             why = _wrong_run(job, found)
         if why:
-            self._report.add("move", found.position, why, stream_id=life.stream_id)
+            self._report.add("move", found.position, why, stream_id=stream.id)
 
-    def _inspect_doubtful(self, life: Life, found: Found) -> None:
+    def _inspect_doubtful(self, stream: Stream, found: Examined) -> None:
         """Check an event that is damaged, or that comes after a damaged or missing one."""
-        if life.damage is None:
-            self._version, self._position = life.version, life.position
+        if stream.damage is None:
+            self._version, self._position = stream.version, stream.position
         if not isinstance(found, RecordedEvent):
-            self._report.damaged("unreadable", found.position, found.why, life.stream_id, found.remedy)
+            self._report.damaged("unreadable", found.position, found.why, stream.id, found.remedy)
             return
         after, self._position = self._position, found.position
         version, self._version = self._version + 1, found.version
         if found.version != version:
-            what = f"version {version} of {life.stream_id} is missing before it"
-            self._report.doubt("version", after, found.position, what, life.stream_id)
+            what = f"version {version} of {stream.id} is missing before it"
+            self._report.doubt("version", after, found.position, what, stream.id)
 
-    def _wrong(self, life: Life, found: RecordedEvent) -> str | None:
+    def _wrong(self, stream: Stream, found: RecordedEvent) -> str | None:
         """Why `decide` could not have returned this event at this point of the stream; None if it could."""
-        job, kind = life.job, type(found.event)
-        if life.stream_id.startswith("$"):
-            is_ours = kind in _OURS.get(_family(life.stream_id), ())
-            return None if is_ours else f"{found.type} is no note of {life.stream_id}"
-        if life.stream_id != self._job_id:
-            if not is_id(life.stream_id):
+        job, kind = stream.job, type(found.event)
+        if stream.id.startswith("$"):
+            is_ours = kind in _OURS.get(_family(stream.id), ())
+            return None if is_ours else f"{found.type} is no note of {stream.id}"
+        if stream.id != self._job_id:
+            if not is_id(stream.id):
                 return "it is not a valid job id"
-            self._job_id = life.stream_id
+            self._job_id = stream.id
         if job is None:
             return None if kind is e.Enqueued else f"{found.type} comes before the job was enqueued"
         rule = self._rules.get(kind)

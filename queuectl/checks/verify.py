@@ -15,7 +15,7 @@ from queuectl.checks.stream_check import EVERY, StreamCheck
 from queuectl.errors import UsageError, command_line
 from queuectl.store.projections import TABLES
 from queuectl.store.protocol import MAX_POSITION, Store
-from queuectl.store.stream_fold import Life, lives
+from queuectl.store.stream_fold import Stream, streams
 
 __all__ = ["expect", "verify", "verify_job"]
 
@@ -45,9 +45,9 @@ def verify_job(store: Store, job_id: str) -> Report:
     while True:
         version, report = store.log.version(job_id), Report(store.log.head())
         check = StreamCheck(report)
-        life = next(lives(store.log.examined(stream_id=job_id), check.inspect), Life(job_id))
+        stream = next(streams(store.log.examined(stream_id=job_id), check.inspect), Stream(job_id))
         report.events = check.events
-        differing = list(_differing_rows(store, life))
+        differing = list(_differing_rows(store, stream))
         if store.log.version(job_id) == version:
             break  # no event was added while the rows were read
     for what in differing:
@@ -56,13 +56,13 @@ def verify_job(store: Store, job_id: str) -> Report:
     return report
 
 
-def _differing_rows(store: Store, life: Life) -> Iterator[str]:
-    expected = life.rows()
-    live = (store.tables.job(life.stream_id), next(iter(store.tables.dlq(life.stream_id)), None))
+def _differing_rows(store: Store, stream: Stream) -> Iterator[str]:
+    expected = stream.rows()
+    live = (store.tables.job(stream.id), next(iter(store.tables.dlq(stream.id)), None))
     for table, row in zip(_JOB_TABLES, live, strict=True):
         found = tuple(row.values()) if row else None
         if found != expected.get(table):
-            yield f"{table} {life.stream_id}: the row does not match the log"
+            yield f"{table} {stream.id}: the row does not match the log"
 
 
 def _check_index(report: Report, base: int) -> None:
@@ -128,7 +128,7 @@ def _check_positions(store: Store, report: Report, progress: Progress) -> None:
 def _positions(store: Store, report: Report) -> Iterator[tuple[int, int, bytes]]:
     """Position, time and stream of each event. If there is an archive, each event is compared with it."""
     if store.location.archive is None:
-        yield from store.upkeep.places(report.head.position)
+        yield from store.upkeep.timeline(report.head.position)
         return
     check = ArchiveCheck(store, store.location.archive, report)
     for row in store.log.stored(until=report.head.position):

@@ -100,7 +100,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
         progress("folding", queue.store.log.head().position, hidden=as_json) as reached,
     ):
         folded = iter(range(1, 1 << 62))
-        found = queue.store.upkeep.rebuild(lambda life, event: reached(next(folded)))
+        found = queue.store.upkeep.rebuild(lambda stream, event: reached(next(folded)))
     if as_json:
         print(to_json({"differences": found.total, "first": found.first}))
         return

@@ -36,7 +36,7 @@ def recover(
         raise UsageError("recover works on a SQLite file: give its path with --db")
     path = session.url.file
     with progress("checking", hidden=as_json) as reached:
-        report = recovery.recover(path, session.clock, session.access.keeping({}), reached, force=force)
+        report = recovery.recover(path, session.clock, session.access.store_options(), reached, force=force)
     if as_json:
         print(to_json(_shown(report)))
     else:

@@ -76,7 +76,8 @@ def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
 
 
 def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
-    now, since = record.recorded_at, None if spec.at is not None else record.clock
+    now = record.recorded_at
+    since = None if spec.at is not None else now if spec.clock is None else spec.clock
     due_at = spec.at if since is None else since + spec.delay
     stored = spec if spec.clock is None else replace(spec, clock=None)
     return Job(record.stream_id, stored, record.position, now, now, record.version, due_at=due_at, waits_from=since)

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count
+from itertools import count, islice
 
 from msgspec import Struct
 
@@ -18,8 +18,8 @@ from queuectl.maintenance.old_files import locked_exclusively, saved_copy
 from queuectl.maintenance.salvage import ARCHIVE, DATABASE, ArchiveLines, Link, Sources
 from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.runtime import Clock
-from queuectl.store import open_store
-from queuectl.store.archive.archive import Archive, Keeping
+from queuectl.store import StoreOptions, open_store
+from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.folder_lock import sync_path
 from queuectl.store.archive.segments import ArchiveError, check_reachable, folder_of
 from queuectl.store.meta import check_place
@@ -50,7 +50,7 @@ class Report(Struct, frozen=True):
     archive_aside: str | None
 
 
-def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, *, force: bool = False) -> Report:
+def recover(path: str, clock: Clock, options: StoreOptions, progress: Progress, *, force: bool = False) -> Report:
     """Rebuild the database at `path` from what it and its archive still hold, and bring the archive up to date.
 
     Raises NothingToRecoverError, and changes nothing, when both are sound and `force` is not given. Raises StoreError
@@ -58,12 +58,12 @@ def recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, *, fo
     another program, the disk cannot be written, or no event is left.
     """
     try:
-        return _recover(path, clock, keeping, progress, force)
+        return _recover(path, clock, options, progress, force)
     except OSError as error:
         raise StoreError(f"cannot recover {path}: {error.strerror}: {error.filename}") from error
 
 
-def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, force: bool) -> Report:
+def _recover(path: str, clock: Clock, options: StoreOptions, progress: Progress, force: bool) -> Report:
     if refusal := foreign(path):
         raise StoreError(refusal)
     refuse_strange(path)
@@ -73,11 +73,11 @@ def _recover(path: str, clock: Clock, keeping: Keeping, progress: Progress, forc
             sources = _sources(path, aside)
             chain = _longest(sources, path)
             if not force and aside is not None and _is_all_in_database(sources, chain):
-                _refuse_sound(path, aside, clock, keeping, _end(sources, chain))
+                _refuse_sound(path, aside, clock, options, _end(sources, chain))
         with _rebuilt(path, clock, sources, chain, progress) as rebuilt:
             _swap(rebuilt, path)
     foreign_archive = _rename_foreign(folder_of(path)) if sources.foreign else None
-    damaged_archive = _update_archive(path, clock, keeping)
+    damaged_archive = _update_archive(path, clock, options)
     return _report(sources, chain, aside, foreign_archive or damaged_archive)
 
 
@@ -111,8 +111,8 @@ def _end(sources: Sources, chain: Sequence[Link]) -> Head:
     return Head(chain[-1].position, chain[-1].digest, 0) if chain else sources.base
 
 
-def _refuse_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) -> None:
-    if os.path.exists(path) and _is_sound(path, aside, clock, keeping, end):
+def _refuse_sound(path: str, aside: str, clock: Clock, options: StoreOptions, end: Head) -> None:
+    if os.path.exists(path) and _is_sound(path, aside, clock, options, end):
         raise NothingToRecoverError(f"nothing to recover: {path} and its archive are sound (--force: rebuild it)")
 
 
@@ -120,7 +120,7 @@ def _is_all_in_database(sources: Sources, chain: Sequence[Link]) -> bool:
     return not sources.foreign and not sources.lost(chain) and all(link.source == DATABASE for link in chain)
 
 
-def _is_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) -> bool:
+def _is_sound(path: str, aside: str, clock: Clock, options: StoreOptions, end: Head) -> bool:
     """Whether the database ends at `end`, its tables are right, and the archive has the same log.
 
     SQLite changes the files that it opens, so a second copy is opened.
@@ -133,7 +133,7 @@ def _is_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) 
                 shutil.copyfile(os.path.join(aside, name), os.path.join(folder, name))
         try:
             with _unarchived(os.path.join(folder, os.path.basename(path)), clock) as store:
-                return _is_intact(store, end) and (not keeping.archived or _archive_matches(path, store, keeping))
+                return _is_intact(store, end) and (not options.archived or _archive_matches(path, store, options))
         except StoreError:
             return False
 
@@ -141,13 +141,13 @@ def _is_sound(path: str, aside: str, clock: Clock, keeping: Keeping, end: Head) 
 def _is_intact(store: Store, end: Head) -> bool:
     head = store.log.head()
     is_the_end = (head.position, head.digest) == (end.position, end.digest)
-    return is_the_end and not store.upkeep.compare().total and not store.upkeep.flaws()
+    return is_the_end and not store.upkeep.compare().total and not store.upkeep.damage()
 
 
-def _archive_matches(path: str, store: Store, keeping: Keeping) -> bool:
+def _archive_matches(path: str, store: Store, options: StoreOptions) -> bool:
     if not os.path.isdir(folder_of(path)):
         return False
-    archive = Archive(path, store.log.log_id, store.log.base, keeping.archive_dir)
+    archive = Archive(path, store.log.log_id, store.log.base, options.archive_dir)
     try:
         return _fits(archive, store)
     finally:
@@ -167,7 +167,7 @@ def _rebuilt(path: str, clock: Clock, sources: Sources, chain: Sequence[Link], p
             store.writer.append_stored(sources.events(chain))
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}.recovered")
-            back_up(store, f"{path}.recovered", lambda copy: open_store(copy, clock, keep=_not_archived), progress)
+            back_up(store, f"{path}.recovered", lambda copy: open_store(copy, clock, _UNARCHIVED), progress)
         yield f"{path}.recovered"
 
 
@@ -196,26 +196,27 @@ def _swap(rebuilt: str, path: str) -> None:
     sync_path(os.path.dirname(path))
 
 
-def _not_archived(stored: object) -> Keeping:
-    return Keeping("fast", archived=False)
+_UNARCHIVED = StoreOptions(durability="fast", archived=False)
 
 
 @contextmanager
 def _unarchived(path: str, clock: Clock) -> Iterator[Store]:
-    store = open_store(path, clock, keep=_not_archived)
+    store = open_store(path, clock, _UNARCHIVED)
     try:
         yield store
     finally:
         store.close()
 
 
-def _update_archive(path: str, clock: Clock, keeping: Keeping) -> str | None:
+def _update_archive(path: str, clock: Clock, options: StoreOptions) -> str | None:
     """Bring the archive up to date with the new database. Returns the new path of an archive that does not match it."""
     with _unarchived(path, clock) as store:
-        archive = Archive(path, store.log.log_id, store.log.base, keeping.archive_dir)
+        archive = Archive(path, store.log.log_id, store.log.base, options.archive_dir)
         aside = None if _fits(archive, store) else _replace_archive(archive.folder)
         end = store.log.head().position
-        archive.catch_up(lambda after, until: store.log.stored(after=after, until=until), end, synced=True)
+        archive.catch_up(
+            lambda after, until: [*islice(store.log.stored(after=after, until=until), 1000)], end, synced=True
+        )
         archive.close()
     return aside
 

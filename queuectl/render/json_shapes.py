@@ -1,13 +1,12 @@
 """Rows and events as other programs read them: the JSON shapes that are a public contract."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
-from queuectl.store.protocol import DamagedEventError
 from queuectl.units import SECOND, format_time
 
 __all__ = ["dead_letter", "event", "job", "whole_job", "worker"]
@@ -55,9 +54,17 @@ def worker(row: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def event(record: RecordedEvent | DamagedEventError) -> dict[str, Any]:
+class DamagedEvent(Protocol):
+    """An event of the log that cannot be read, and why."""
+
+    position: int
+    stream_id: str
+    why: str
+
+
+def event(record: RecordedEvent | DamagedEvent) -> dict[str, Any]:
     """An event of the log, `data` as an object and the digest in hex; of a damaged one what is wrong with it."""
-    if isinstance(record, DamagedEventError):
+    if not isinstance(record, RecordedEvent):
         return {"position": record.position, "stream_id": record.stream_id, "damaged": record.why}
     return {
         "position": record.position,

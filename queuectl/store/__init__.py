@@ -1,21 +1,20 @@
-"""Where the log and its tables are kept: one switch on the URL's scheme."""
+"""The store: an append-only log and the tables derived from it, in a SQLite file or on a PostgreSQL server."""
 
 import os
 import re
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from queuectl.errors import StoreError, UsageError
+from queuectl.store.options import StoreOptions
 from queuectl.store.postgres.url import is_postgres, without_password
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from queuectl.runtime import Clock
-    from queuectl.store.archive.archive import Keeping
-    from queuectl.store.protocol import Store
+    from queuectl.store.protocol import Log, Store
 
-__all__ = ["MEMORY", "file_of", "is_postgres", "is_there", "name_of", "open_store"]
+__all__ = ["MEMORY", "StoreOptions", "file_of", "is_postgres", "is_there", "name_of", "open_store"]
 
 MEMORY = ":memory:"
 
@@ -24,27 +23,27 @@ _ON_A_SERVER = "postgresql://USER@HOST/DATABASE"
 _SHAPES = {"sqlite": "sqlite:///PATH", "postgresql": _ON_A_SERVER, "postgres": _ON_A_SERVER}
 
 
-def open_store(
-    url: str,
-    clock: "Clock",
-    busy_timeout: int = 10_000_000,
-    keep: "Callable[[Mapping[str, str]], Keeping] | None" = None,
-) -> "Store":
-    """The store at a path, `sqlite:///path`, `:memory:`, or a postgresql:// URL.
+def open_store(url: str, clock: "Clock", options: StoreOptions = StoreOptions()) -> "Store":  # noqa: B008 (frozen)
+    """The store at a path, `sqlite:///path`, `:memory:`, or a postgresql:// URL; it is made if there is none.
 
-    `busy_timeout` is microseconds; `keep` says, given what `config set` left, how to keep it. Raises StoreError.
+    Raises StoreError, and UsageError for a URL that is not understood.
     """
-    further = [keep] if keep else []
     if is_postgres(url):
-        store: Store = _postgres().PostgresStore(url, clock, busy_timeout, *further)
+        store: Store = _postgres().open_postgres(url, clock, options, _copy_to_file)
         return store
-    from queuectl.store.sqlite.store import SqliteStore
+    from queuectl.store.sqlite.store import open_sqlite
 
-    return SqliteStore(file_of(url), clock, busy_timeout, *further)
+    return open_sqlite(file_of(url), clock, options)
+
+
+def _copy_to_file(log: "Log", path: str) -> None:
+    from queuectl.store.sqlite.store import copy_log
+
+    copy_log(log, os.path.abspath(path))
 
 
 def is_there(url: str) -> bool:
-    """Whether there is a queue already. Raises StoreError when that cannot be found out."""
+    """Whether there is a queue at a path or URL. Raises StoreError when that cannot be found out."""
     if is_postgres(url):
         return bool(_postgres().is_there(url))
     path = file_of(url)
@@ -52,7 +51,7 @@ def is_there(url: str) -> bool:
 
 
 def name_of(url: str) -> str:
-    """What to call the place in messages, and in the log's meta: an absolute path, or a URL without its password."""
+    """The queue's name in messages and in the log's meta: an absolute path, or a URL without its password."""
     return without_password(url) if is_postgres(url) else file_of(url)
 
 

@@ -17,7 +17,8 @@ from msgspec.structs import astuple
 
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
 from queuectl.errors import UsageError
-from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import Head, StoredEvent
 
 __all__ = [
     "COLUMNS",
@@ -98,7 +99,7 @@ def _refuse_nul(value: object) -> None:
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:
     """The row that stores an event after the event whose digest is `previous`. Raises UsageError: see `_encoded`."""
     data = _encoded(record.event)
-    kind, schema = type_of(record.event), record.event.SCHEMA
+    kind, schema = _kinds()[type(record.event)]
     place = (record.position, record.stream_id, record.version, kind, schema, record.recorded_at, record.actor)
     digest = _link(previous, *place, sha256(salt + data).hexdigest())
     return StoredEvent(*place, data.decode(), salt, None, digest)
@@ -190,6 +191,11 @@ def _upcast(kind: str, schema: int, text: str, wanted: int) -> dict[str, Any]:
 @cache
 def _types() -> dict[str, type[Event]]:
     return {type_of(event): event for event in EVENT_TYPES}
+
+
+@cache
+def _kinds() -> dict[type[Event], tuple[str, int]]:
+    return {event: (type_of(event), event.SCHEMA) for event in EVENT_TYPES}
 
 
 @cache

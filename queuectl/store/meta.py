@@ -6,7 +6,7 @@ from typing import Any
 
 from queuectl.errors import StoreError
 from queuectl.store.projections import VERSION
-from queuectl.store.protocol import GENESIS
+from queuectl.store.rows import GENESIS
 
 __all__ = ["FORMAT", "check_format", "check_place", "new_meta"]
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from queuectl.store.protocol import MAX_POSITION, DamagedEventError, Head, StoredEvent
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import MAX_POSITION, Head, StoredEvent
 
 __all__ = ["FORMAT", "MAX_LINE", "Header", "event_line", "header_line", "read_event", "read_header"]
 

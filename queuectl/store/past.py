@@ -1,31 +1,32 @@
-"""The queue as it stood: a store's reading half, answered from the log up to a position.
+"""The queue as it was at a position of its log, for reading.
 
-`Past` folds the streams that a question needs into tables of its own, in memory, and then asks those what one
-asks the live ones. Its time stands still at the moment that is looked at, so ages and waits are as they were
-seen then. Workers' heartbeats are not part of history: the past has none. Nothing here is written to the log.
+The log is that of the live store up to the position. The tables are in memory, and only the streams that a question
+needs are folded into them. The clock stands still at the moment that is looked at, so ages and waits are as they were
+then. Workers' heartbeats are not in the log, so there are no workers. Nothing is written to the live store.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl.domain.events import Enqueued, RecordedEvent, type_of
-from queuectl.domain.machine import MOVES, State
+from queuectl.domain.job import Job
+from queuectl.domain.machine import LIVE, MOVES, State
+from queuectl.domain.names import SETTINGS_STREAM, queue_stream
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.options import StoreOptions
 from queuectl.store.projections import Values, count_key
-from queuectl.store.protocol import (
-    SETTINGS_STREAM,
-    Count,
-    Head,
-    JobFilter,
-    Standing,
-    Store,
-    StoredEvent,
-    queue_stream,
-)
+from queuectl.store.protocol import Log, Store
+from queuectl.store.rows import MAX_POSITION, Count, Head, JobFilter, Standing, StoredEvent
+from queuectl.store.sql.assembly import OpenStore
+from queuectl.store.sql.location import Location
+from queuectl.store.sql.upkeep import Upkeep
+from queuectl.store.sql.workers import Workers
+from queuectl.store.sql.writer import TableWriter, Writer
 from queuectl.store.sqlite.connection import MEMORY
-from queuectl.store.sqlite.store import SqliteStore
-from queuectl.store.stream_fold import Found, Life, lives
+from queuectl.store.sqlite.store import open_sqlite
+from queuectl.store.stream_fold import Examined, Stream, folded_job, streams
 from queuectl.units import SECOND
 
 __all__ = ["Past"]
@@ -50,74 +51,143 @@ class _StandingClock:
         return self._moment
 
 
-class Past(SqliteStore):
-    """What `store` held at `position`; `moment` (microseconds, UTC) is what its clock shows. For reading alone."""
+class Past(NamedTuple):
+    """Implements `protocol.Store` for reading; `moment` (microseconds, UTC) is the time that its clock shows."""
 
-    def __init__(self, store: Store, position: int, moment: int) -> None:
-        super().__init__(MEMORY, _StandingClock(moment))
-        self.position, self.moment = position, moment
-        self._store = store
-        self._folded: set[str] = set()
-        for prefix in (SETTINGS_STREAM, queue_stream("")):
-            notes = store.log.notes(prefix, position)
-            self._project_notes([note for note in notes if isinstance(note, RecordedEvent)])
+    position: int
+    moment: int
+    log: "PastLog"
+    tables: "PastTables"
+    writer: Writer
+    workers: Workers
+    upkeep: Upkeep
+    location: Location
+    memory: OpenStore
 
-    # ── the log, up to the position ─────────────────────────────────────────────────────────────────
+    @classmethod
+    def of(cls, store: Store, position: int, moment: int) -> "Past":
+        """The store as it was at `position`."""
+        memory = open_sqlite(MEMORY, _StandingClock(moment), StoreOptions())
+        log = PastLog(store.log, position, moment)
+        tables = PastTables(log, memory)
+        _, writer, _, workers, upkeep, location, *_ = memory
+        return cls(position, moment, log, tables, writer, workers, upkeep, location, memory)
 
-    @property
-    def base(self) -> Head:
-        """See the protocol."""
-        return self._store.log.base
+    def close(self) -> None:
+        """Drop the tables in memory."""
+        self.memory.close()
+
+
+class PastLog:
+    """Implements `protocol.Log`: a log up to a position."""
+
+    def __init__(self, log: Log, position: int, moment: int) -> None:
+        self._log, self._position, self._moment = log, position, moment
+        self.log_id, self.base = log.log_id, log.base
 
     def head(self) -> Head:
-        """See the protocol. The event at the position."""
-        row = next(self.stored(after=self.position - 1), None)
+        """The event at the position."""
+        row = next(self.stored(after=self._position - 1), None)
         return Head(row.position, row.digest, row.recorded_at) if row else self.base
+
+    def digest_at(self, position: int) -> bytes | None:
+        """The digest of the event at a position; None after the end."""
+        return self._log.digest_at(position) if position <= self._position else None
+
+    def now(self) -> int:
+        """The moment, but not before the last event."""
+        return max(self._moment, self.head().recorded_at)
+
+    def wall(self) -> int:
+        """The moment."""
+        return self._moment
+
+    def behind_for(self) -> int | None:
+        """0 when the moment is before the last event, else None."""
+        return 0 if self._moment < self.head().recorded_at else None
+
+    def load(self, job_id: str) -> Job | None:
+        """Fold a job's stream up to the position. Raises DamagedEventError."""
+        return folded_job(self.examined(stream_id=job_id))
+
+    def load_all(self, job_ids: Collection[str]) -> Mapping[str, Job | DamagedEventError | None]:
+        """Fold several jobs; a damaged one is returned as its error."""
+        return {job_id: stream.damage or stream.job for job_id in job_ids for stream in [self._stream(job_id)]}
+
+    def _stream(self, job_id: str) -> Stream:
+        return next(streams(self.examined(stream_id=job_id)), Stream(job_id))
+
+    def version(self, stream_id: str) -> int:
+        """The version of the stream's last event, 0 for none."""
+        return max((record.version for record in self.records(stream_id=stream_id)), default=0)
 
     def records(
         self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
     ) -> Iterator[RecordedEvent]:
-        """See the protocol."""
-        return self._store.log.records(after=after, until=self._bounded(until), stream_id=stream_id)
+        """Events with `after < position <= until`, in order. Raises DamagedEventError at a damaged one."""
+        return self._log.records(after=after, until=self._bounded(until), stream_id=stream_id)
 
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
-        """See the protocol."""
-        return self._store.log.stored(after=after, until=self._bounded(until))
+        """Rows with `after < position <= until`, in order and unchecked."""
+        return self._log.stored(after=after, until=self._bounded(until))
 
-    def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Found]:
-        """See the protocol."""
-        return self._store.log.examined(stream_id=stream_id, until=self._bounded(until))
+    def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Examined]:
+        """Events ordered by stream and version; a damaged one is returned as its error."""
+        return self._log.examined(stream_id=stream_id, until=self._bounded(until))
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
-        """See the protocol."""
-        return self._store.log.streams(prefix, limit, self._bounded(until))
+        """Ids of jobs that begin with `prefix` and existed at the position."""
+        return self._log.streams(prefix, limit, self._bounded(until))
 
-    def version(self, stream_id: str) -> int:
-        """See the protocol."""
-        return max((record.version for record in self.records(stream_id=stream_id)), default=0)
+    def notes(self, prefix: str, until: int) -> list[Examined]:
+        """Events of our own streams whose ids begin with `prefix`."""
+        return self._log.notes(prefix, self._bounded(until))
+
+    def standing(self, until: int) -> list[Standing]:
+        """The last move of every job."""
+        return self._log.standing(self._bounded(until))
 
     def _bounded(self, until: int | None) -> int:
-        return self.position if until is None else min(until, self.position)
+        return self._position if until is None else min(until, self._position)
 
-    # ── the tables, folded as far as a question needs them ──────────────────────────────────────────
+
+class PastTables:
+    """Implements `protocol.Tables`: folds the jobs that a question needs, then asks the tables in memory."""
+
+    def __init__(self, log: PastLog, memory: OpenStore) -> None:
+        self._log, self._tables = log, memory.tables
+        self._rows = TableWriter(memory.engine)
+        self._folded: set[str] = set()
+        self.settings, self.pauses = memory.tables.settings, memory.tables.pauses
+        for prefix in (SETTINGS_STREAM, queue_stream("")):
+            self._rows.write_notes(
+                [note for note in self._log.notes(prefix, MAX_POSITION) if isinstance(note, RecordedEvent)]
+            )
+
+    def holder(self, unique: str) -> str | None:
+        """The live job that holds a unique key."""
+        self._fold_matching(JobFilter(states=LIVE))
+        return self._tables.holder(unique)
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """See the protocol."""
+        """One row of `jobs`."""
         self._fold([job_id])
-        return super().job(job_id)
+        return self._tables.job(job_id)
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
-        """See the protocol. When the order is that of enqueueing, no more are folded than are wanted."""
-        found = self._candidates(wanted)
-        if wanted.sort == "created" and wanted.limit and not wanted.failed and not wanted.tags:
-            found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
-        self._fold(found)
-        return super().jobs(wanted)
+        """Rows of `jobs`. In the order of enqueueing, no more jobs are folded than are wanted."""
+        self._fold_wanted(wanted)
+        return self._tables.jobs(wanted)
+
+    def ids(self, wanted: JobFilter) -> list[str]:
+        """Only the ids of those rows."""
+        self._fold_wanted(wanted)
+        return self._tables.ids(wanted)
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
-        """See the protocol."""
-        self._fold(self._candidates(JobFilter(states=(State.DLQ,))) if job_id is None else [job_id])
-        return super().dlq(job_id)
+        """Rows of `dlq`, the oldest first."""
+        self._fold(self._matching(JobFilter(states=(State.DLQ,))) if job_id is None else [job_id])
+        return self._tables.dlq(job_id)
 
     def claimable(
         self,
@@ -127,28 +197,40 @@ class Past(SqliteStore):
         skip: Collection[str] = (),
         behind_for: int | None = None,
     ) -> list[str]:
-        """See the protocol."""
-        self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
-        return super().claimable(queues, limit, now, skip, behind_for)
+        """Ids of jobs to claim next, in claiming order."""
+        self._fold_matching(JobFilter(states=(State.PENDING,)))
+        return self._tables.claimable(queues, limit, now, skip, behind_for)
+
+    def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
+        """The earliest time at which a pending job is due in these queues."""
+        self._fold_matching(JobFilter(states=(State.PENDING,)))
+        return self._tables.next_due(queues, now, behind_for)
 
     def oldest_due(self, now: int) -> dict[str, Any] | None:
-        """See the protocol."""
-        self._fold(self._candidates(JobFilter(states=(State.PENDING,))))
-        return super().oldest_due(now)
+        """The row of the pending job that has been due the longest."""
+        self._fold_matching(JobFilter(states=(State.PENDING,)))
+        return self._tables.oldest_due(now)
+
+    def processing(self) -> list[tuple[str, int]]:
+        """(id, run) of every job that a worker has claimed."""
+        self._fold_matching(JobFilter(states=(State.PROCESSING,)))
+        return self._tables.processing()
 
     def counts(self) -> list[Count]:
-        """See the protocol. From each job's last move, without a fold."""
+        """Jobs per queue and state, from each job's last move, without folding."""
         found: Counter[tuple[str, State]] = Counter()
         for (queue, move), jobs in Counter((row.queue, row.move) for row in self._standing).items():
             found[queue, _STATES[move]] += jobs
         return [Count(*key, jobs) for key, jobs in sorted(found.items()) if key[1] is not State.PURGED]
 
+    # ── folding ─────────────────────────────────────────────────────────────────────────────────────
+
     @cached_property
     def _standing(self) -> list[Standing]:
-        return self._store.log.standing(self.position)
+        return self._log.standing(MAX_POSITION)
 
-    def _candidates(self, wanted: JobFilter) -> list[str]:
-        """Ids of the jobs that the filter may take, as far as one sees that without a fold, the oldest first."""
+    def _matching(self, wanted: JobFilter) -> list[str]:
+        """Ids of the jobs that the filter may select, as far as their last moves tell, the oldest first."""
         states = {*wanted.states, *((State.PENDING,) if wanted.failed else ())} or {*State} - {State.PURGED}
         moves = {move for move, state in _STATES.items() if state in states}
         since = (wanted.since or 0) // SECOND * SECOND
@@ -158,21 +240,28 @@ class Past(SqliteStore):
             if row.move in moves and row.recorded_at >= since and row.queue in (wanted.queues or (row.queue,))
         ]
 
+    def _fold_matching(self, wanted: JobFilter) -> None:
+        self._fold(self._matching(wanted))
+
+    def _fold_wanted(self, wanted: JobFilter) -> None:
+        found = self._matching(wanted)
+        if wanted.sort == "created" and wanted.limit and not wanted.failed and not wanted.tags:
+            found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
+        self._fold(found)
+
     def _fold(self, ids: Iterable[str]) -> None:
-        """Bring these jobs into the tables: a damaged one as far as it can be believed."""
+        """Fold these jobs into the tables, a damaged one up to its damage."""
         missing = [job_id for job_id in ids if job_id not in self._folded]
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
-            self._carry([life for job_id in batch for life in lives(self.examined(stream_id=job_id))])
+            self._add([stream for job_id in batch for stream in streams(self._log.examined(stream_id=job_id))])
             self._folded.update(batch)
 
-    def _carry(self, found: Iterable[Life]) -> None:
+    def _add(self, found: Iterable[Stream]) -> None:
         counts: Counter[tuple[str, int, str]] = Counter()
         fresh: dict[str, list[Values]] = {}
-        for life in found:
-            counts.update(filter(None, [count_key(life.job)]))
-            for table, row in life.rows().items():
+        for stream in found:
+            counts.update(filter(None, [count_key(stream.job)]))
+            for table, row in stream.rows().items():
                 fresh.setdefault(table, []).append(row)
-        for table, rows in fresh.items():
-            self._add(table, rows)
-        self._add_counts(counts)
+        self._rows.add(fresh, counts)

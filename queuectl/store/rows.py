@@ -1,4 +1,4 @@
-"""What goes into a store and comes back from it."""
+"""The rows and values that go into a store and come back from it."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,11 +9,28 @@ from queuectl.domain.events import Event
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 
-__all__ = ["Change", "Count", "Head", "JobFilter", "Sign", "Standing", "StoredEvent", "WorkerRow"]
+__all__ = [
+    "GENESIS",
+    "MAX_POSITION",
+    "Change",
+    "Count",
+    "Head",
+    "HealthFinding",
+    "JobFilter",
+    "Standing",
+    "StoredEvent",
+    "WorkerRow",
+]
+
+GENESIS = bytes(32)
+"""The digest before the first event of a new log."""
+
+MAX_POSITION = (1 << 63) - 1
+"""The largest number that a column holds: a position, a version, or a time in microseconds."""
 
 
 class Change(Struct, frozen=True):
-    """Events to append to one stream that stands at `version`; `job` is what the stream folds to (None: no job)."""
+    """Events to append to one stream at `version`; `job` is the job that its events so far make (None: no job)."""
 
     stream_id: str
     version: int
@@ -22,7 +39,7 @@ class Change(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The place and digest of the log's last event; before the first, its base."""
+    """The position, digest and time (microseconds) of the log's last event, or of the log's base."""
 
     position: int
     digest: bytes
@@ -46,7 +63,7 @@ class StoredEvent(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a job stood at some moment: `move` is the type of its last move, `recorded_at` that of its enqueueing."""
+    """A job at some position: `move` is the type of its last move, `recorded_at` the time it was enqueued."""
 
     job_id: str
     recorded_at: int
@@ -54,8 +71,8 @@ class Standing(NamedTuple):
     move: str
 
 
-class Sign(NamedTuple):
-    """Something about the store's own health; `bad`: it slows the queue down, and `remedy` is what helps."""
+class HealthFinding(NamedTuple):
+    """One fact about a server's health; if it is `bad`, it slows the queue down, and `remedy` says what to do."""
 
     about: str
     bad: bool
@@ -72,7 +89,7 @@ class Count(Struct, frozen=True):
 
 
 class JobFilter(Struct, frozen=True):
-    """Which rows of `jobs` to list: no states, no queues and `limit` 0 mean all of them.
+    """Selects rows of `jobs`. No states, no queues and `limit` 0 mean all of them.
 
     `since` and `ended_by` are microseconds.
     """

@@ -1,7 +1,7 @@
-"""Streams folded as far as they can be believed: a job up to its first damaged or missing event.
+"""Folds streams as far as they can be trusted: a job up to its first damaged or missing event.
 
-What comes after that does not heal it: its row is that of the events before, and it is not claimable. Notes stand
-each for itself, so a damaged one is only left out.
+Later events do not repair it: its row shows the events before the damage, and it cannot be claimed. Notes are
+independent of each other, so only a damaged one is left out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,27 +12,29 @@ from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, evolve
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.projections import Row, Values, note_row, rows
-from queuectl.store.protocol import DamagedEventError, Inspect
+from queuectl.store.protocol import Inspect
 
-__all__ = ["Found", "Life", "lives"]
+__all__ = ["Examined", "Stream", "folded_job", "streams"]
 
-Found: TypeAlias = RecordedEvent | DamagedEventError
+Examined: TypeAlias = RecordedEvent | DamagedEventError
+"""An event whose digest was checked, or its damage."""
 
 
-class Life(Struct):
-    """One stream: the job that it makes, or the rows that its notes decide."""
+class Stream(Struct):
+    """One folded stream: the job that its events make, or the rows that its notes set."""
 
-    stream_id: str
+    id: str
     version: int = 0
     position: int = 0
     job: Job | None = None
     damage: DamagedEventError | None = None
     notes: dict[tuple[str, str], Row] = {}
 
-    def take(self, found: Found) -> None:
-        """Fold the next event in, unless it, or one before it, cannot be believed."""
-        if self.stream_id.startswith("$"):
+    def take(self, found: Examined) -> None:
+        """Fold the next event in, unless it or an earlier one is damaged."""
+        if self.id.startswith("$"):
             self._note(found)
         elif self.damage is not None:
             return
@@ -40,12 +42,12 @@ class Life(Struct):
             self.damage = found
         elif found.version != self.version + 1:
             why = f"version {self.version + 1} of its stream is missing"
-            self.damage = DamagedEventError(found.position, self.stream_id, why)
+            self.damage = DamagedEventError(found.position, self.id, why)
         else:
             self.job = evolve(self.job, found)
             self.version, self.position = found.version, found.position
 
-    def _note(self, found: Found) -> None:
+    def _note(self, found: Examined) -> None:
         if isinstance(found, DamagedEventError):
             self.damage = found
             return
@@ -62,21 +64,30 @@ class Life(Struct):
 
 
 def quarantined(job: Job, damage: DamagedEventError) -> Job:
-    """The job as the tables show it: nobody's, not claimable, its unique key free, and for its error what is wrong."""
+    """A quarantined job's row: unclaimed and not claimable, its unique key released, `last_error` set to the damage."""
     spec = replace(job.spec, unique=None)
     return replace(job, spec=spec, due_at=None, claim=None, locked_at=None, last_error=damage.for_tables)
 
 
-def lives(events: Iterable[Found], inspect: Inspect | None = None) -> Iterator[Life]:
-    """Each stream of events that come by stream and version."""
-    life: Life | None = None
+def streams(events: Iterable[Examined], inspect: Inspect | None = None) -> Iterator[Stream]:
+    """Fold events that are ordered by stream and version; one stream at a time."""
+    stream: Stream | None = None
     for found in events:
-        if life is None or life.stream_id != found.stream_id:
-            if life is not None:
-                yield life
-            life = Life(found.stream_id)
+        if stream is None or stream.id != found.stream_id:
+            if stream is not None:
+                yield stream
+            stream = Stream(found.stream_id)
         if inspect is not None:
-            inspect(life, found)
-        life.take(found)
-    if life is not None:
-        yield life
+            inspect(stream, found)
+        stream.take(found)
+    if stream is not None:
+        yield stream
+
+
+def folded_job(events: Iterable[Examined]) -> Job | None:
+    """The job that the events of one stream make. Raises DamagedEventError."""
+    for stream in streams(events):
+        if stream.damage is not None:
+            raise stream.damage
+        return stream.job
+    return None

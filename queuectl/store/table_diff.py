@@ -1,4 +1,4 @@
-"""Where the tables are not what the log makes them."""
+"""Differences between the tables and the log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,11 @@ from msgspec import Struct
 __all__ = ["SHOWN", "Difference", "Differences", "contrast"]
 
 SHOWN = 20
+"""The number of differences that are described, not only counted."""
 
 
 class Difference(Struct, frozen=True):
-    """A row that is wrong and how; no key: the table itself is."""
+    """One wrong row: its table, its key, and how it differs. Without a key the table as a whole is wrong."""
 
     table: str
     key: str | None
@@ -22,20 +23,20 @@ class Difference(Struct, frozen=True):
 
 
 class Differences(Struct):
-    """How many there are, and the first of them."""
+    """The number of wrong rows, and the first 20 of them."""
 
     total: int = 0
     first: list[Difference] = []
 
     def add(self, difference: Difference) -> None:
-        """Count one more."""
+        """Count a difference; remember it if it is among the first 20."""
         self.total += 1
         if len(self.first) < SHOWN:
             self.first.append(difference)
 
 
 def contrast(columns: Sequence[str], log: Sequence[Any], live: Sequence[Any]) -> str:
-    """How a row differs, the first column of it in full."""
+    """How a live row differs from the one derived from the log; names the first column that differs."""
     if live[0] is None:
         return "the row is missing"
     names = [i for i, (a, b) in enumerate(zip(log, live, strict=True)) if a != b]

@@ -185,7 +185,7 @@ class Reclaimer:
             return False
         except DamagedEventError as error:
             log.error("job %s: %s; it is quarantined", job.id, error)
-            self.queue.store.upkeep.hold(job.id)
+            self.queue.store.upkeep.quarantine(job.id)
         return True
 
     def _outcome(self, job: Job) -> Command:

@@ -22,17 +22,18 @@ from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.archive import boot_marker as boots
 from queuectl.store.archive import folder_lock as folders
-from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import UnreachableError
+from queuectl.store.options import StoreOptions
 from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
 from tests.support.builders import ACTOR, a_worker, add, claimant, new
 from tests.support.peer import Peer
+from tests.support.queues import WARNING
 
 SMALL = 4096
 
 
 def kept(path, clock, durability):
-    return open_store(path, clock, keep=lambda stored: Keeping(durability))
+    return open_store(path, clock, StoreOptions(durability=durability))
 
 
 def test_every_change_is_in_the_archive_once_it_is_made(store, path, clock):
@@ -78,7 +79,7 @@ def test_files_are_for_their_owner_alone(store, path):
 
 
 def test_another_store_archives_the_events_that_one_left_out(store, path, clock):
-    other = open_store(path, clock, keep=lambda stored: Keeping(archived=False))
+    other = open_store(path, clock, StoreOptions(archived=False))
     add(store, new("a"))
     add(other, new("b"), new("c"))
     assert is_prefix(path) == 1
@@ -304,7 +305,7 @@ def test_the_levels_of_durability(path, clock, monkeypatch, durability, synchron
     store = kept(path, clock, durability)
     for number in range(3):
         with store.writer.transaction():
-            assert store._db.pragma("synchronous") == synchronous
+            assert store.engine.db.pragma("synchronous") == synchronous
             add(store, new(f"job-{number}"))
     assert len(counted) == syncs
     assert is_prefix(path) == 3
@@ -318,7 +319,7 @@ def test_archives_in_one_folder_stay_separate_and_are_found_again(tmp_path, cloc
     far = str(tmp_path / "far")
     paths = [str(tmp_path / name / "queue.db") for name in ("one", "two")]
     for path in paths:
-        store = open_store(path, clock, keep=lambda stored: Keeping(archive_dir=far))
+        store = open_store(path, clock, StoreOptions(archive_dir=far, warn=WARNING.warn))
         add(store, new("a"))
         store.close()
         store = open_store(path, clock)
@@ -331,7 +332,7 @@ def test_archives_in_one_folder_stay_separate_and_are_found_again(tmp_path, cloc
 
 
 def elsewhere(path, clock, far):
-    return open_store(path, clock, keep=lambda stored: Keeping(archive_dir=far))
+    return open_store(path, clock, StoreOptions(archive_dir=far, warn=WARNING.warn))
 
 
 def written_to(store, path, far, clock):

@@ -10,6 +10,7 @@ from queuectl.store import open_store
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
 from tests.support.builders import add, everything, new
 from tests.support.peer import Peer, ask_all
+from tests.support.queues import WARNING
 
 
 def old_copy(path):
@@ -31,7 +32,7 @@ def behind(path, clock):
     """A database that is 20 events behind its archive; what it was."""
     made(path, 3)
     old_copy(path)
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     store.writer.append([new(f"later-{number}", unique=f"u{number}") for number in range(20)], "ann@box")
     store.close()
     whole = rows(path), tables(path)
@@ -41,7 +42,7 @@ def behind(path, clock):
 
 
 def test_a_database_that_is_behind_gets_the_missing_events(behind, path, clock, capsys):
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     assert (rows(path), tables(path)) == behind
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -49,20 +50,20 @@ def test_a_database_that_is_behind_gets_the_missing_events(behind, path, clock, 
     add(store, new("next"))
     assert is_prefix(path) == 53
     store.close()
-    open_store(path, clock).close()
+    open_store(path, clock, WARNING).close()
     assert capsys.readouterr().err == ""
 
 
 def test_one_event_that_was_missing_is_one(path, clock, capsys):
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     add(store, new("a"))
     store.close()
     old_copy(path)
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     add(store, new("b"))
     store.close()
     put_back(path)
-    open_store(path, clock).close()
+    open_store(path, clock, WARNING).close()
     assert "its archive: event 2 was put back" in capsys.readouterr().err
 
 
@@ -76,7 +77,7 @@ def test_a_database_that_is_ahead_is_fine(path, clock, capsys):
     made(path, 3)
     lines = segment_files(path)[0].read_bytes().splitlines(keepends=True)
     segment_files(path)[0].write_bytes(b"".join(lines[:10]))
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     assert is_prefix(path) == 9
     add(store, new("next"))
     assert is_prefix(path) == store.log.head().position
@@ -85,13 +86,13 @@ def test_a_database_that_is_ahead_is_fine(path, clock, capsys):
 
 
 def test_a_database_whose_events_are_all_gone_gets_them_back(path, clock):
-    open_store(path, clock).close()
+    open_store(path, clock, WARNING).close()
     old_copy(path)
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     add(store, new("a"))
     store.close()
     put_back(path)
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     assert store.log.load("a") is not None
     store.close()
 
@@ -103,12 +104,12 @@ def other_events(path, clock):
     """The same log went on in another way somewhere else."""
     made(path, 2)
     old_copy(path)
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     add(store, new("here"), new("there"))
     store.close()
     put_back(path)
     os.rename(f"{path}.archive", f"{path}.kept")
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     add(store, new("beside"))
     store.close()
     shutil.rmtree(f"{path}.archive")
@@ -134,7 +135,7 @@ def a_bad_line(path, clock):
     """The database is behind, and the archive is damaged in what it would get from there."""
     made(path, 2)
     old_copy(path)
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     add(store, *(new(f"job-{number}") for number in range(9)))
     store.close()
     put_back(path)
@@ -147,7 +148,7 @@ def test_a_diverged_database_is_read_only(path, clock, make):
     make(path, clock)
     before = rows(path)
     lines = [file.read_bytes() for file in segment_files(path)]
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     for _ in range(2):
         with pytest.raises(StoreError, match=r"run `queuectl recover`, or move .* away") as error:
             add(store, new("next"))
@@ -192,11 +193,11 @@ def test_a_lost_database_is_not_recreated_next_to_its_archive(path, clock, lose)
     lose(path)
     for _ in range(2):
         with pytest.raises(StoreError, match="run `queuectl recover` to get them back, or move") as error:
-            open_store(path, clock)
+            open_store(path, clock, WARNING)
         assert error.value.exit_code == 5
     assert is_empty(path)
     os.rename(f"{path}.archive", f"{path}.elsewhere")
-    store = open_store(path, clock)
+    store = open_store(path, clock, WARNING)
     assert store.log.head().position == 0
     store.close()
 
@@ -212,4 +213,4 @@ def test_an_archive_out_of_reach_is_not_an_empty_one(path, clock, tmp_path):
     missing(path)
     os.rename(tmp_path / "disk", tmp_path / "unmounted")
     with pytest.raises(StoreError, match=f"{tmp_path / 'disk'} cannot be reached"):
-        open_store(path, clock)
+        open_store(path, clock, WARNING)

@@ -18,7 +18,7 @@ from queuectl.maintenance.recover import NothingToRecoverError
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive import archive
-from queuectl.store.archive.archive import Keeping
+from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import JobFilter
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
@@ -63,7 +63,7 @@ def damaged(whole, tmp_path):
 
 def recover(path, *, force=True):
     """Random damage may leave the file sound."""
-    return recovery.recover(path, SystemClock(), Keeping(), lambda position: None, force=force)
+    return recovery.recover(path, SystemClock(), StoreOptions(), lambda position: None, force=force)
 
 
 def files(path):
@@ -109,7 +109,7 @@ def check_whole(path, whole, report):
 
 
 def log_id_of(folder):
-    store = open_store(str(folder / "queue.db"), SystemClock(), keep=lambda stored: Keeping(archived=False))
+    store = open_store(str(folder / "queue.db"), SystemClock(), StoreOptions(archived=False))
     store.close()
     return store.log.log_id
 
@@ -268,7 +268,7 @@ def test_an_uncommitted_change_does_not_come_back(damaged, whole, again):
     program = (
         "import os, sys\nfrom queuectl.store import open_store\nfrom queuectl.runtime import SystemClock\n"
         "from tests.support.builders import new\n"
-        "store = open_store(sys.argv[1], SystemClock())\nstore._db.pragma('cache_size', 10)\n"
+        "store = open_store(sys.argv[1], SystemClock())\nstore.engine.db.pragma('cache_size', 10)\n"
         "with store.writer.transaction():\n"
         "    store.writer.append([new(f'half-{n}', command='x' * 500) for n in range(500)], 'a@b')\n"
         "    os.kill(os.getpid(), 9)\n"
@@ -386,10 +386,10 @@ def test_a_queue_in_use_is_not_recovered(damaged, whole):
 
 WRITER = """
 import sys
-from queuectl.store import open_store
+from queuectl.store import StoreOptions, open_store
 from queuectl.runtime import SystemClock
 from tests.support.builders import add, new
-store = open_store(sys.argv[1], SystemClock(), int(sys.argv[2]))
+store = open_store(sys.argv[1], SystemClock(), StoreOptions(busy_timeout=int(sys.argv[2])))
 add(store, new("meanwhile"))
 store.close()
 """

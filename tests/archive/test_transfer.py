@@ -18,9 +18,9 @@ from queuectl.maintenance.import_log import import_log, read_log, reading
 from queuectl.process import output_files as output
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
 from queuectl.store.codec import digest_of
 from queuectl.store.ndjson import event_line, header_line, read_event
+from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Head
 from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
 from tests.support.builders import ACTOR, add, claimant, new
@@ -59,10 +59,10 @@ def test_a_log_comes_over_with_the_same_head_identity_and_tables(lived, lines, o
     head = import_log(other, lines, nothing)
     assert head == lived.log.head() == other.log.head()
     assert other.log.log_id == lived.log.log_id
-    assert (rows(other.path), tables(other.path)) == (rows(path), tables(path))
-    assert is_prefix(other.path) == head.position
+    assert (rows(other.engine.path), tables(other.engine.path)) == (rows(path), tables(path))
+    assert is_prefix(other.engine.path) == head.position
     add(other, new("next"))
-    assert is_prefix(other.path) == head.position + 1
+    assert is_prefix(other.engine.path) == head.position + 1
 
 
 def test_an_export_has_the_archives_lines(lines, path):
@@ -74,7 +74,7 @@ def test_an_export_has_the_archives_lines(lines, path):
 def test_a_segment_of_the_archive_can_be_imported(lived, other, path):
     with reading(str(segment_files(path)[0]), None) as segment:
         import_log(other, segment, nothing)
-    assert rows(other.path) == rows(path)
+    assert rows(other.engine.path) == rows(path)
 
 
 @pytest.mark.parametrize("name", ["log.ndjson", "log.ndjson.gz"])
@@ -131,7 +131,7 @@ def test_an_incomplete_file_is_refused_with_its_line_and_not_imported(lines, oth
         wrong = change(lines)
     with pytest.raises(UsageError, match=why):
         import_log(other, wrong, nothing)
-    assert (other.log.head().position, rows(other.path), other.log.log_id) == (0, [], before)
+    assert (other.log.head().position, rows(other.engine.path), other.log.log_id) == (0, [], before)
     assert import_log(other, lines, nothing).position == len(lines) - 1
 
 
@@ -160,7 +160,7 @@ def rechained(lines, change):
 def test_a_log_that_no_queue_has_written_is_refused(lines, other, change, why):
     with pytest.raises(UsageError, match=why):
         import_log(other, rechained(lines, change), nothing)
-    assert rows(other.path) == []
+    assert rows(other.engine.path) == []
     import_log(other, rechained(lines, lambda event: None), nothing)
 
 
@@ -192,21 +192,21 @@ def test_a_compressed_file_that_was_cut_is_refused(lines, other, tmp_path):
     (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match="cannot read"), reading(str(tmp_path / "cut.gz"), None) as file:
         import_log(other, file, nothing)
-    assert rows(other.path) == []
+    assert rows(other.engine.path) == []
 
 
 def test_a_queue_with_events_takes_no_import(lines, other):
     add(other, new("mine"))
     with pytest.raises(RefusedError, match="not empty"):
         import_log(other, lines, nothing)
-    assert len(rows(other.path)) == 1
+    assert len(rows(other.engine.path)) == 1
 
 
 # ── backups and the head ────────────────────────────────────────────────────────────────────────────
 
 
 def unarchived(path):
-    return open_store(path, SystemClock(), keep=lambda stored: Keeping(archived=False))
+    return open_store(path, SystemClock(), StoreOptions(archived=False))
 
 
 def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
@@ -214,7 +214,7 @@ def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
     assert back_up(lived, copy, unarchived, nothing) == lived.log.head()
     assert (rows(copy), tables(copy)) == (rows(path), tables(path))
     again = open_store(copy, clock)
-    assert again._db.pragma("journal_mode") == "wal"
+    assert again.engine.db.pragma("journal_mode") == "wal"
     add(again, new("next"))
     again.close()
     assert {name for name in os.listdir(tmp_path) if name.startswith("copy.db.part")} == set()
@@ -245,7 +245,7 @@ def test_a_backup_without_room_does_not_blame_the_queue(lived, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == []
-    assert not os.path.exists(f"{lived.path}.unsynced")
+    assert not os.path.exists(f"{lived.engine.path}.unsynced")
 
 
 def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):

@@ -23,7 +23,7 @@ from queuectl.maintenance.salvage import ArchiveLines, Sources
 from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.store import open_store
 from queuectl.store.archive import archive
-from queuectl.store.archive.archive import Keeping
+from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import SETTINGS_STREAM
 from tests.archive.damage import PAGE
 from tests.archive.logs import TABLES, checkpoint, is_prefix
@@ -150,7 +150,7 @@ def recovered(path: str) -> Contents | None:
     """What the queue holds after `recover`; None: it does not hold together."""
     clock = SettableClock(START + HOUR)
     with suppress(StoreError), redirect_stderr(io.StringIO()):
-        recover(path, clock, Keeping(), lambda position: None, force=True)
+        recover(path, clock, StoreOptions(), lambda position: None, force=True)
         with closing(open_store(path, clock)) as store:
             if verify(store).counts:
                 return None

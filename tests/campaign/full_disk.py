@@ -7,7 +7,7 @@ command lines on a small tmpfs.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from functools import cache, partial
 from io import StringIO
 from random import Random
@@ -16,14 +16,14 @@ from unittest.mock import patch
 from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.protocol import Head
-from queuectl.store.sqlite.store import SqliteStore
+from queuectl.store.sql.writer import Writer
 from tests.archive.logs import is_prefix
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.powerloss.campaign import scratch
 from tests.powerloss.trouble import SYNC, WRITE, Once, Quota, ReadOnly, Trouble
 from tests.powerloss.workload import Recording, record
 from tests.support.builders import HOUR, START, SettableClock
+from tests.support.queues import WARNING
 
 __all__ = ["CAMPAIGN"]
 
@@ -98,7 +98,7 @@ REASONS = ("the disk is full", "No space left on device", "Input/output error", 
 def _at_odds(recording: Recording) -> Iterator[str]:
     """Whoever opens it now hears of nothing, `verify` finds nothing, and the archive has every event."""
     said = StringIO()
-    with redirect_stderr(said), closing(open_store(recording.path, SettableClock(START + HOUR))) as store:
+    with redirect_stderr(said), closing(open_store(recording.path, SettableClock(START + HOUR), WARNING)) as store:
         for problem in verify(store).first[:1]:
             yield f"damaged: {problem.kind}: {problem.what}"
     if said.getvalue():
@@ -109,14 +109,16 @@ def _at_odds(recording: Recording) -> Iterator[str]:
 
 def hasty(folder: str, trouble: Trouble) -> Recording:
     """A life in which the archive is written before the commit."""
-    commit = SqliteStore._commit
+    transaction = Writer.transaction
 
-    def copy_first(store: SqliteStore, before: Head, after: Head) -> None:
-        if store._keeper is not None:
-            store._keeper.copy(after.position)
-        commit(store, before, after)
+    @contextmanager
+    def copy_first(writer: Writer, **how: bool) -> Iterator[None]:
+        with transaction(writer, **how):
+            yield
+            if writer._sync is not None:
+                writer._sync.copy(writer._log.head().position)
 
-    with patch.object(SqliteStore, "_commit", copy_first):
+    with patch.object(Writer, "transaction", copy_first):
         return live(folder, trouble)
 
 

@@ -3,7 +3,7 @@
 from functools import partial
 from unittest.mock import patch
 
-from queuectl.store.sqlite.store import SqliteStore
+from queuectl.store.sqlite.engine import SqliteEngine
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.powerloss import workload
 from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run
@@ -33,13 +33,13 @@ def fast(folder: str, seed: int) -> Recording:
 
 def unsynced(folder: str, seed: int) -> Recording:
     """A life with `synchronous=OFF`, which no setting of a queue gives."""
-    with patch.object(SqliteStore, "_begin", begin_unsynced):
+    with patch.object(SqliteEngine, "begin", begin_unsynced):
         return record(folder, seed)
 
 
 def careless(folder: str, seed: int) -> Recording:
     """A life with a failing disk, in which nothing is done about a sync that failed."""
-    with patch.object(SqliteStore, "_leave_no_hole", lambda store: None), patch.object(workload, "TROUBLE", (0.06,)):
+    with patch.object(SqliteEngine, "_empty_wal", lambda engine: None), patch.object(workload, "TROUBLE", (0.06,)):
         return record(folder, seed)
 
 

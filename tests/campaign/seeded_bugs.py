@@ -15,9 +15,9 @@ from queuectl.domain import events as e
 from queuectl.domain.machine import State
 from queuectl.errors import StoreBusyError
 from queuectl.runtime import LogClock
-from queuectl.store import projections
-from queuectl.store.sql.projector import ProjectedTables
+from queuectl.store.sql import writer
 from queuectl.store.sql.tables import Tables
+from queuectl.store.sql.writer import TableWriter
 from queuectl.worker.claims import Claims
 from queuectl.worker.heartbeat import Heartbeat
 from queuectl.worker.loop import Worker
@@ -173,11 +173,11 @@ def a_pause_is_ignored(patch: Patch) -> None:
     claimable = Tables.claimable
 
     def unpaused(self: Any, *asked: Any) -> list[str]:
-        kept = self._run("SELECT * FROM pauses")
-        self._run("DELETE FROM pauses")
+        kept = self._engine.run("SELECT * FROM pauses")
+        self._engine.run("DELETE FROM pauses")
         found = claimable(self, *asked)
         for row in kept:
-            self._run("INSERT INTO pauses VALUES (?, ?, ?)", row)
+            self._engine.run("INSERT INTO pauses VALUES (?, ?, ?)", row)
         return found
 
     patch(Tables, "claimable", unpaused)
@@ -186,7 +186,7 @@ def a_pause_is_ignored(patch: Patch) -> None:
 @bug(r"pause: claimed")
 def a_pause_is_seen_too_late(patch: Patch) -> None:
     patch(Claims, "begin", lambda self: False)
-    patch(Claims, "others_wrote", lambda self: self.queue.store.changed())
+    patch(Claims, "others_wrote", lambda self: self.queue.store.workers.changed())
 
 
 @bug(r"is due, and for .* no idle worker has taken it")
@@ -282,21 +282,21 @@ def the_first_stop_ends_what_runs(patch: Patch) -> None:
 
 @bug(r"the counts are", rules=True)
 def the_counts_drift(patch: Patch) -> None:
-    add = ProjectedTables._add_counts
-    patch(ProjectedTables, "_add_counts", lambda self, counts: add(self, type(counts)(list(counts)[:1])))
+    add = TableWriter.add
+    patch(TableWriter, "add", lambda self, fresh, counts: add(self, fresh, type(counts)(list(counts)[:1])))
 
 
 @bug(r"its row is", rules=True)
 def rows_are_not_updated(patch: Patch) -> None:
-    patch(ProjectedTables, "_update", lambda self, table, old, new: None)
+    patch(TableWriter, "_update", lambda self, table, old, new: None)
 
 
 @bug(r"its row is", rules=True)
 def a_purge_leaves_the_row(patch: Patch) -> None:
-    rows = projections.rows
+    rows = writer.rows
     as_done = {State.PURGED: State.DONE}
     patch(
-        projections,
+        writer,
         "rows",
         lambda job: rows(job and replace(job, state=as_done.get(job.state, job.state))),
     )
@@ -304,14 +304,14 @@ def a_purge_leaves_the_row(patch: Patch) -> None:
 
 @bug(r"its rows in the dlq are", rules=True)
 def a_dead_letter_is_missing(patch: Patch) -> None:
-    rows = projections.rows
-    patch(projections, "rows", lambda job: {table: row for table, row in rows(job).items() if table == "jobs"})
+    rows = writer.rows
+    patch(writer, "rows", lambda job: {table: row for table, row in rows(job).items() if table == "jobs"})
 
 
 @bug(r"answers for .* without a key", rules=True)
 def a_unique_key_is_never_released(patch: Patch) -> None:
     def holder(self: Any, unique: str) -> str | None:
-        found = self._run("SELECT id FROM jobs WHERE unique_key = ?", (unique,))
+        found = self._engine.run("SELECT id FROM jobs WHERE unique_key = ?", (unique,))
         return found[0][0] if found else None
 
     patch(Tables, "holder", holder)

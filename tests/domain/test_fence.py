@@ -18,8 +18,8 @@ from queuectl.domain.events import (
     TimedOut,
 )
 from queuectl.errors import RefusedError
+from queuectl.store import open_store
 from queuectl.store.protocol import VersionConflictError
-from queuectl.store.sqlite.store import SqliteStore
 from tests.domain.scenario import (
     ID,
     SECOND,
@@ -37,6 +37,7 @@ from tests.domain.scenario import (
     retried,
     succeeds,
 )
+from tests.support.overriding import Overriding
 
 REPORTS = [
     (succeeds(duration=7), "completed", 7),
@@ -107,14 +108,14 @@ class Clock:
         return self.at
 
 
-class WatchedStore(SqliteStore):
+class WatchedStore(Overriding):
     """The store; it counts the conflicts that it reports, and fails if there are more than a few."""
 
     conflicts = 0
 
     def append(self, changes, actor):
         try:
-            return super().append(changes, actor)
+            return self._store.writer.append(changes, actor)
         except VersionConflictError:
             self.conflicts += 1
             assert self.conflicts < 5, "the caller decided the same again and again"
@@ -129,7 +130,7 @@ def clock():
 @pytest.fixture
 def here(clock, tmp_path):
     """The queue of the worker whose run becomes stale."""
-    store = WatchedStore(str(tmp_path / "queue.db"), clock)
+    store = WatchedStore(open_store(str(tmp_path / "queue.db"), clock))
     yield Queue(store, "w1")
     store.close()
 
@@ -137,7 +138,7 @@ def here(clock, tmp_path):
 @pytest.fixture
 def there(clock, tmp_path, here):
     """The queue of the others, through another connection."""
-    store = WatchedStore(str(tmp_path / "queue.db"), clock)
+    store = WatchedStore(open_store(str(tmp_path / "queue.db"), clock))
     yield Queue(store, "w2")
     store.close()
 
@@ -151,13 +152,13 @@ def execute(queue, *commands, known=None):
 
 
 def events_of(queue, stream_id=ID):
-    return [record.event for record in queue.store.records(stream_id=stream_id)]
+    return [record.event for record in queue.store.log.records(stream_id=stream_id)]
 
 
 def tables(queue):
     """The tables without the columns that every event of a job changes."""
-    rows = [queue.store.job(job_id) for job_id in queue.store.streams("", 99)]
-    return [{**row, "version": None, "updated_at": None} for row in rows], queue.store.counts(), queue.store.dlq()
+    rows = [queue.store.tables.job(job_id) for job_id in queue.store.log.streams("", 99)]
+    return [{**row, "version": None, "updated_at": None} for row in rows], queue.store.tables.counts(), queue.store.tables.dlq()
 
 
 def free_and_claim_again(queue):
@@ -171,7 +172,7 @@ def test_a_late_result_is_decided_again_and_rejected(clock, here, there, report,
     enqueue(here, ID, "bystander")
     (mine,) = execute(here, claim("w1"))
     assert free_and_claim_again(there).run == 2
-    expected = there.store.load(ID), tables(there), there.store.head().position
+    expected = there.store.log.load(ID), tables(there), there.store.log.head().position
     assert decide(report, mine, clock.now()) != [ResultRejected(run=1, outcome=outcome, duration=duration)]
 
     (left,) = execute(here, report, known={ID: mine})
@@ -180,8 +181,8 @@ def test_a_late_result_is_decided_again_and_rejected(clock, here, there, report,
     assert events_of(here)[-1] == ResultRejected(run=1, outcome=outcome, duration=duration)
     assert without_version(left) == without_version(expected[0])
     assert tables(here) == expected[1]
-    assert here.store.head().position == expected[2] + 1
-    assert left == here.store.load(ID)
+    assert here.store.log.head().position == expected[2] + 1
+    assert left == here.store.log.load(ID)
 
 
 def test_a_late_result_does_not_undo_two_completions(here, there):
@@ -198,10 +199,10 @@ def test_a_late_report_of_a_lost_worker_writes_nothing(here, there):
     enqueue(here)
     (mine,) = execute(here, claim("w1"))
     free_and_claim_again(there)
-    head = there.store.head()
+    head = there.store.log.head()
     (left,) = execute(here, loses_its_worker(1), known={ID: mine})
     assert here.store.conflicts == 1
-    assert (here.store.head(), left) == (head, there.store.load(ID))
+    assert (here.store.log.head(), left) == (head, there.store.log.load(ID))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_current_result_is_decided_once(here):
 
 def test_of_two_claims_on_one_version_one_is_refused(here, there):
     enqueue(here)
-    seen = here.store.load(ID)
+    seen = here.store.log.load(ID)
     execute(there, claim("w2"))
     with pytest.raises(RefusedError, match="job j is processing: cannot claim it"):
         execute(here, claim("w1"), known={ID: seen})
@@ -242,10 +243,10 @@ def test_of_two_claims_on_one_version_one_is_refused(here, there):
 def test_one_refused_command_of_several_writes_nothing(here):
     enqueue(here, "a", "b")
     execute(here, Claim("a", claimant()))
-    head = here.store.head()
+    head = here.store.log.head()
     with pytest.raises(RefusedError, match="job a is processing"):
         execute(here, Claim("b", claimant()), Claim("a", claimant()))
-    assert here.store.head() == head
+    assert here.store.log.head() == head
 
 
 # ── unique keys, decided again ──────────────────────────────────────────────────────────────────────────
@@ -262,20 +263,20 @@ def test_requeueing_against_a_live_holder_is_refused(here):
     enqueue(here, "b", unique="k")
     with pytest.raises(RefusedError, match="unique key is held by the live job b"):
         here.requeue(["a"])
-    assert here.store.job("a")["state"] == "cancelled"
+    assert here.store.tables.job("a")["state"] == "cancelled"
 
 
 def test_two_jobs_with_one_key_cannot_both_be_requeued(here):
     done_with_the_same_key(here, "a", "b")
-    head = here.store.head()
+    head = here.store.log.head()
     with pytest.raises(RefusedError, match="unique key"):
         here.requeue(["a", "b"])
-    assert here.store.head() == head
+    assert here.store.log.head() == head
 
 
 def test_a_unique_key_taken_meanwhile_is_noticed(here, there):
     done_with_the_same_key(here, "a")
-    seen = here.store.load("a")
+    seen = here.store.log.load("a")
     enqueue(there, "b", unique="k")
     with pytest.raises(RefusedError, match="held by the live job b"):
         execute(here, Requeue("a"), known={"a": seen})
@@ -285,7 +286,7 @@ def test_a_unique_key_taken_meanwhile_is_noticed(here, there):
 
 
 def test_the_fence_holds_in_memory_too(clock):
-    store = WatchedStore(":memory:", clock)
+    store = WatchedStore(open_store(":memory:", clock))
     queue = Queue(store, "w1")
     enqueue(queue)
     (mine,) = execute(queue, claim("w1"))

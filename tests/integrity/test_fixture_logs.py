@@ -23,7 +23,7 @@ NEEDED = {"log-0": {("completed", 0): to_seconds}}
 def create_queue(path: Path, log: list[StoredEvent]) -> None:
     """Create a queue with these rows and empty tables."""
     with opened(path) as store:
-        store._insert_events(log)
+        store.engine.insert(f"INSERT INTO events VALUES ({', '.join('?' * len(log[0]))})", log)
 
 
 def tables_of(log: list[StoredEvent], upcasters: dict[Any, Any] | None = None) -> dict[str, Any]:

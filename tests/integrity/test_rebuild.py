@@ -120,10 +120,10 @@ REBUILD = """
 import sys
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
-store = open_store(sys.argv[1], SystemClock(), keep=lambda _: Keeping(archived=False))
+from queuectl.store.options import StoreOptions
+store = open_store(sys.argv[1], SystemClock(), StoreOptions(archived=False))
 for table in ("jobs", "dlq", "counts", "settings", "pauses"):
-    store._run(f"DELETE FROM {table}")
+    store.engine.run(f"DELETE FROM {table}")
 store.upkeep.rebuild()
 """
 
@@ -180,17 +180,17 @@ def test_many_processes_that_open_rebuild_once(large, monkeypatch):
     finally:
         for peer in peers:
             peer.end()
-    monkeypatch.setattr(rebuilding.RebuiltTables, "rebuild", lambda self: pytest.fail("derived twice"))
+    monkeypatch.setattr(rebuilding.Rebuild, "run", lambda *asked: pytest.fail("derived twice"))
     with opened(large):
         pass
 
 
 def test_the_second_process_that_opens_does_not_rebuild(large, monkeypatch):
     corrupt(large, OLD)
-    real, times = rebuilding.RebuiltTables.rebuild, []
-    monkeypatch.setattr(rebuilding.RebuiltTables, "rebuild", lambda self: (times.append(1), real(self)))
+    real, times = rebuilding.Rebuild.run, []
+    monkeypatch.setattr(rebuilding.Rebuild, "run", lambda *asked: (times.append(1), real(*asked)))
     with opened(large) as store:
-        store._follow_this_version(0)
+        store.upkeep.follow_this_version(0)
     assert times == [1]
 
 

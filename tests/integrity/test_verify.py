@@ -122,7 +122,7 @@ def test_a_skipped_version_is_named(small):
 
 def test_time_that_goes_back_is_named(small):
     with opened(small, SettableClock()) as store:
-        store._log_clock.now = lambda last: last - SECOND
+        store.log.clock.both = lambda last: (last - SECOND, last - SECOND)
         add(store, new("four"))
         assert damage(verify(store)) == [(12, "time")]
 

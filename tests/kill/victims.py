@@ -35,14 +35,14 @@ Build = Callable[[], None]
 """Changes the program in the process that it is called in."""
 
 OF_EVERY_COMMAND = (
-    "queuectl.store.sqlite.store:connect",
-    "queuectl.store.sqlite.store:SqliteStore._begin",
-    "queuectl.store.sqlite.store:SqliteStore._record",
-    "queuectl.store.sqlite.store:SqliteStore._insert_events",
-    "queuectl.store.sqlite.store:SqliteStore._project",
-    "queuectl.store.sqlite.store:SqliteStore.append",
-    "queuectl.store.sqlite.store:SqliteStore._wake",
-    "queuectl.store.sqlite.store:SqliteStore.close",
+    "queuectl.store.sqlite.engine:connect",
+    "queuectl.store.sqlite.engine:SqliteEngine.begin",
+    "queuectl.store.sql.writer:Writer._record",
+    "queuectl.store.sqlite.engine:SqliteEngine.insert",
+    "queuectl.store.sql.writer:TableWriter.write",
+    "queuectl.store.sql.writer:Writer.append",
+    "queuectl.store.sqlite.engine:SqliteEngine.commit",
+    "queuectl.store.sqlite.engine:SqliteEngine.close",
     "queuectl.store.archive.sync:ArchiveSync.compare",
     "queuectl.store.archive.sync:ArchiveSync.copy",
     "queuectl.store.archive.archive:Archive._open_folder",

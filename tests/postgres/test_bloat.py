@@ -10,7 +10,7 @@ import pytest
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.commands import Exit, Report
 from queuectl.runtime import SystemClock
-from queuectl.store.postgres.store import PostgresStore
+from queuectl.store import open_store
 from tests.support.builders import a_spec, claimant
 from tests.support.command_line import eventually
 from tests.support.postgres import server
@@ -28,7 +28,7 @@ def url(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def queue(url: str) -> Iterator[Queue]:
-    store = PostgresStore(url, SystemClock())
+    store = open_store(url, SystemClock())
     yield Queue(store, "ann@box:1")
     store.close()
 
@@ -43,7 +43,7 @@ def use_up(queue: Queue) -> None:
 def pages_read(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> int:
     """By the search for the next jobs, as the server counts them."""
     plans: list[str] = []
-    run = queue.store._run  # type: ignore[attr-defined]
+    run = queue.store.engine.run  # type: ignore[attr-defined]
 
     def explained(sql: str, parameters: Sequence[Any] = ()) -> Any:
         if "FROM jobs" in sql:
@@ -51,7 +51,7 @@ def pages_read(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> int:
         return run(sql, parameters)
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue.store, "_run", explained)
+        patched.setattr(queue.store.tables._due_search, "_ask", explained)  # type: ignore[attr-defined]
         assert queue.store.tables.claimable((), 10, queue.store.log.now())
     return sum(int(re.findall(r"shared hit=(\d+)", plan)[0]) for plan in plans)
 
@@ -67,7 +67,7 @@ def test_a_claim_does_not_read_past_all_that_was_claimed(
         monkeypatch.setattr("queuectl.store.postgres.due_search.FROM_THE_BEGINNING_EVERY", 1 << 60)
         queue.store.tables.claimable((), 10, queue.store.log.now())
         assert pages_read(queue, monkeypatch) <= PAGES
-        again = PostgresStore(url, SystemClock())
+        again = open_store(url, SystemClock())
         assert pages_read(Queue(again, "ann@box:1"), monkeypatch) > PAGES
         again.close()
 
@@ -82,7 +82,7 @@ def test_a_job_enqueued_for_the_past_comes_first(queue: Queue, url: str) -> None
 def test_also_when_another_has_enqueued_it(queue: Queue, url: str) -> None:
     queue.enqueue([NewJob(a_spec()) for _ in range(3)])
     queue.store.tables.claimable((), 1, queue.store.log.now())
-    other = PostgresStore(url, SystemClock())
+    other = open_store(url, SystemClock())
     Queue(other, "bob@box:2").enqueue([NewJob(a_spec(at=1), "early")])
     other.close()
     eventually(

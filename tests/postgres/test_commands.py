@@ -11,9 +11,9 @@ import pytest
 
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.postgres import health as postgres_signs
+from queuectl.store.postgres import health as postgres_health
 from queuectl.store.protocol import Store
-from queuectl.store.rows import Sign
+from queuectl.store.rows import HealthFinding
 from tests.postgres.conftest import OnServer
 from tests.support.builders import a_worker, add, new
 from tests.support.command_line import Queuectl, assert_error, check_log, eventually, query
@@ -176,35 +176,35 @@ def test_doctor_finds_what_others_may_write_to_on_this_machine(queuectl: OnServe
     assert f"others can write to {queuectl.home}" in done.out
 
 
-def signs(store: Store) -> dict[str, Sign]:
-    return {sign.about: sign for sign in store.upkeep.signs()}
+def health(store: Store) -> dict[str, HealthFinding]:
+    return {found.about: found for found in store.upkeep.health()}
 
 
 def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypatch):
-    monkeypatch.setattr(postgres_signs, "LONG", 0)
-    monkeypatch.setattr(postgres_signs, "MANY_DEAD", 0)
+    monkeypatch.setattr(postgres_health, "LONG", 0)
+    monkeypatch.setattr(postgres_health, "MANY_DEAD", 0)
     store = places.open(url)
-    [(first,)] = store._run("SELECT pg_backend_pid()")
+    [(first,)] = store.engine.run("SELECT pg_backend_pid()")
     with psycopg.connect(postgres.url()) as reader:
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT 1")
-        sign = signs(store)["snapshots"]
+        sign = health(store)["snapshots"]
         assert (sign.bad, sign.remedy) == (True, f"pg_terminate_backend({reader.info.backend_pid})")
         assert first != reader.info.backend_pid
         add(store, *(new(f"job-{number}") for number in range(20)))
-        store._run("UPDATE jobs SET attempts = 1")
-        store._run("DELETE FROM jobs")
-        eventually(lambda: signs(store)["dead rows"].bad, "dead rows are counted")
-        assert signs(store)["dead rows"].remedy == f"VACUUM {url.rpartition('=')[2]}.jobs"
+        store.engine.run("UPDATE jobs SET attempts = 1")
+        store.engine.run("DELETE FROM jobs")
+        eventually(lambda: health(store)["dead rows"].bad, "dead rows are counted")
+        assert health(store)["dead rows"].remedy == f"VACUUM {url.rpartition('=')[2]}.jobs"
 
 
 def test_a_writer_waits_for_a_lock(postgres, places, url, monkeypatch):
     one, other = places.open(url), places.open(url)
-    assert signs(one)["waiting"].what == "0 of us wait for a lock"
+    assert health(one)["waiting"].what == "0 of us wait for a lock"
     waiting = Thread(target=lambda: add(other, new("a")))
     with one.writer.transaction():
         waiting.start()
-        eventually(lambda: signs(one)["waiting"].what.startswith("1 of us"), "it waits")
+        eventually(lambda: health(one)["waiting"].what.startswith("1 of us"), "it waits")
     waiting.join(60)
     assert other.log.head().position == 1
 

@@ -17,9 +17,9 @@ from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.maintenance.migrate import migrate
 from queuectl.runtime import SystemClock, pause
-from queuectl.store import open_store
+from queuectl.store import StoreOptions, open_store
 from queuectl.store.postgres import connection as postgres_link
-from queuectl.store.postgres.store import PostgresStore
+from queuectl.store.sql.assembly import OpenStore
 from tests.postgres.conftest import OnServer
 from tests.postgres.test_order import check, cut, works
 from tests.support.builders import ACTOR, a_spec, a_worker, add, new
@@ -39,9 +39,9 @@ def fragile() -> Iterator[Server]:
 
 
 @pytest.fixture
-def store(fragile: Server, home: None) -> Iterator[PostgresStore]:
-    store = open_store(fragile.new_url(), SystemClock(), 5_000_000)
-    assert isinstance(store, PostgresStore)
+def store(fragile: Server, home: None) -> Iterator[OpenStore]:
+    store = open_store(fragile.new_url(), SystemClock(), StoreOptions(busy_timeout=5_000_000))
+    assert isinstance(store, OpenStore)
     yield store
     store.close()
 
@@ -78,24 +78,24 @@ def test_a_cut_transaction_leaves_nothing(fragile, store, when):
     check(store)
 
 
-def losing_the_answer(store: PostgresStore, lose: Callable[..., None]) -> None:
+def losing_the_answer(store: OpenStore, lose: Callable[..., None]) -> None:
     """The next commit is met by `lose`, which gets what would be sent."""
-    real = store._link.together
+    real = store.engine.link.together
 
     def together(*statements: str) -> list[list[tuple[object, ...]]]:
         if statements[-1] == "COMMIT":
-            store._link.together = real  # type: ignore[method-assign]
+            store.engine.link.together = real  # type: ignore[method-assign]
             lose(*statements)
         return real(*statements)
 
-    store._link.together = together  # type: ignore[method-assign]
+    store.engine.link.together = together  # type: ignore[method-assign]
 
 
 def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
     """It went through: so the change is acknowledged, once."""
 
     def lose(*statements: str) -> None:
-        store._link.together(*statements)
+        store.engine.link.together(*statements)
         cut(fragile, store)
         raise StoreBusyError
 
@@ -118,8 +118,8 @@ def test_no_retry_is_advised_when_the_server_cannot_answer(fragile, store, monke
     """The job would be there twice."""
 
     def lose(*statements: str) -> None:
-        store._link.together(*statements)
-        monkeypatch.setattr(store._link, "_connect", refused)
+        store.engine.link.together(*statements)
+        monkeypatch.setattr(store.engine.link, "_connect", refused)
         cut(fragile, store)
         raise StoreBusyError
 
@@ -183,7 +183,9 @@ def test_a_server_that_is_away_is_busy_until_it_is_back(fragile, store):
 
 
 def test_waiting_too_long_for_the_lock_is_an_error(fragile, store):
-    impatient = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock(), 50_000)
+    impatient = open_store(
+        f"{fragile.url()}&schema={store.engine.link.schema}", SystemClock(), StoreOptions(busy_timeout=50_000)
+    )
     try:
         with store.writer.transaction():
             with pytest.raises(StoreBusyError, match="locked"):
@@ -199,7 +201,7 @@ def test_a_client_suspended_in_a_transaction_loses_the_lock(fragile, store, monk
     monkeypatch.setattr(
         postgres_link, "_SETTLE", postgres_link._SETTLE.replace(usual, "idle_in_transaction_session_timeout = 300")
     )
-    frozen = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock())
+    frozen = open_store(f"{fragile.url()}&schema={store.engine.link.schema}", SystemClock())
 
     def wakes_up_too_late() -> None:
         with frozen.writer.transaction():
@@ -224,10 +226,10 @@ def test_a_queue_is_carried_over_however_long_the_other_end_takes(fragile, store
         postgres_link, "_SETTLE", postgres_link._SETTLE.replace(usual, "idle_in_transaction_session_timeout = 300")
     )
     add(store, new("a"))
-    source = open_store(f"{fragile.url()}&schema={store._link.schema}", SystemClock())
+    source = open_store(f"{fragile.url()}&schema={store.engine.link.schema}", SystemClock())
     target = open_store(str(tmp_path / "queue.db"), SystemClock())
     compare = target.upkeep.compare
-    monkeypatch.setattr(target, "compare", lambda: (pause(1_000_000), compare())[1])
+    monkeypatch.setattr(target.upkeep, "compare", lambda: (pause(1_000_000), compare())[1])
     with closing(source):
         migrate(source, lambda: target, "there", lambda position: None)
         assert source.location.moved_to == "there"

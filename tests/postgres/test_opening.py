@@ -70,7 +70,7 @@ def test_no_superuser_is_needed(postgres, places, plain):
     store = places.open(plain)
     add(store, new("a"))
     assert store.upkeep.rebuild().total == 0
-    assert store.upkeep.flaws() == []
+    assert store.upkeep.damage() == []
 
 
 def granted(page: str) -> dict[str, list[str]]:
@@ -102,7 +102,7 @@ def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, ro
             with pytest.raises(StoreError, match="permission denied"):
                 add(store, new("second"))
         with pytest.raises(StoreError, match="permission denied"):
-            store._run("DELETE FROM events")
+            store.engine.run("DELETE FROM events")
         assert projected(owner) == derived(owner)
     finally:
         places.close()
@@ -163,14 +163,16 @@ def test_the_database_itself_refuses_changes_of_the_log(places, change):
     add(store, new("a"), new("b"))
     before = stored(store)
     with pytest.raises(Exception, match=r"append-only|no gaps"):
-        store._run(change)
+        store.engine.run(change)
     assert stored(store) == before
 
 
 def test_redaction_alone_is_let_through(places):
     store = places.new_store()
     add(store, new("a"), new("b"))
-    store._run("UPDATE events SET data = NULL, salt = NULL, data_digest = sha256(salt || convert_to(data, 'UTF8'))")
+    store.engine.run(
+        "UPDATE events SET data = NULL, salt = NULL, data_digest = sha256(salt || convert_to(data, 'UTF8'))"
+    )
     assert [row.data for row in stored(store)] == [None, None]
 
 

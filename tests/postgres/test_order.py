@@ -61,12 +61,12 @@ def test_a_reader_that_follows_sees_every_event_once_and_in_order(places, url):
 
     def write(number: int) -> None:
         for i, pause in enumerate(pauses(number)):
-            with stores[number].transaction():
+            with stores[number].writer.transaction():
                 add(stores[number], new(f"{number}-{i}"))
-                stores[number]._run(pause)
+                stores[number].engine.run(pause)
 
     def read(after: int) -> list[int]:
-        return [row.position for row in stores[-1].stored(after=after)]
+        return [row.position for row in stores[-1].log.stored(after=after)]
 
     assert followed(read, write) == [*range(1, WRITERS * EACH + 1)]
     rows = stored(stores[-1])
@@ -146,7 +146,7 @@ def hinted(other, hints):
 
 
 def cut(postgres, store):
-    [(pid,)] = store._run("SELECT pg_backend_pid()")
+    [(pid,)] = store.engine.run("SELECT pg_backend_pid()")
     postgres.ask(f"SELECT pg_terminate_backend({pid}, 10000)")
 
 

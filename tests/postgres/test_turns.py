@@ -12,7 +12,7 @@ from queuectl.domain.commands import Command, Exit, Report
 from queuectl.domain.job import Job
 from queuectl.runtime import SystemClock
 from queuectl.store.postgres.connection import Link
-from queuectl.store.postgres.store import PostgresStore
+from queuectl.store.postgres.engine import PostgresEngine
 from queuectl.worker.claims import Claims
 from queuectl.worker.results import Results
 from tests.support.builders import ACTOR, a_spec, claimant
@@ -87,7 +87,7 @@ def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
     results, locks = results_of(queue, claim(queue, 2)), Locks()
     claims = Claims(queue, locks, SystemClock(), claimant(), ())
     before = queue.store.log.head()
-    monkeypatch.setattr(PostgresStore, "_commit", interrupted)
+    monkeypatch.setattr(PostgresEngine, "commit", interrupted)
     with pytest.raises(InterruptedError):
         turn(claims, results)
     monkeypatch.undo()

@@ -21,12 +21,13 @@ from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
 from queuectl.maintenance.recover import recover
 from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
 from queuectl.store.archive.segments import ArchiveError, folder_of, segments
 from queuectl.store.ndjson import event_line
+from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Store, StoredEvent
 from tests.support.builders import HOUR, START, SettableClock, a_spec, claimant
 from tests.support.oracle import audit_findings
+from tests.support.queues import WARNING
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
 REFUSED, BROKEN, DAMAGED = "refused", "broken", "damaged"
@@ -72,9 +73,9 @@ class Oracle:
 
     def _judge(self, path: str, told: int) -> list[str]:
         clock = SettableClock(START + HOUR)
-        with closing(open_store(path, clock)) as store:
+        with closing(open_store(path, clock, WARNING)) as store:
             head = store.log.head().position
-            before = self._contents(path, store._db)
+            before = self._contents(path, store.engine.db)
             known = self._sound.get(head)
             found = [*self._missing(store, told)]
             if known is None or before != known[0]:
@@ -86,7 +87,7 @@ class Oracle:
             after = self._contents(path, db)
             whole = after and db.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
         if known is None or after != known[1]:
-            with closing(open_store(path, clock)) as store:
+            with closing(open_store(path, clock, WARNING)) as store:
                 found += _unsound(store, path)
         if before and after and whole and not found:
             self._sound.setdefault(head, (before, after))
@@ -97,8 +98,8 @@ class Oracle:
         clock = SettableClock(START + HOUR)
         try:
             with redirect_stderr(io.StringIO()):
-                recover(path, clock, Keeping(), lambda position: None, force=True)
-                with closing(open_store(path, clock)) as store:
+                recover(path, clock, StoreOptions(), lambda position: None, force=True)
+                with closing(open_store(path, clock, WARNING)) as store:
                     return [*self._missing(store, told), *_unsound(store, path), *_works_on(store)]
         except Exception as error:
             return [f"{failure(error)}, also by recover: {_without_names(str(error), path)}"]

@@ -18,7 +18,8 @@ from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Archive
 from queuectl.store.protocol import Store
-from queuectl.store.sqlite.store import SqliteStore
+from queuectl.store.sql.writer import TableWriter, Writer
+from queuectl.store.sqlite.engine import SqliteEngine
 from tests.powerloss import workload
 from tests.powerloss.campaign import Live, run
 from tests.powerloss.disk import Disk, FailedSync, Name, SyncFolder, Told, Write
@@ -190,7 +191,7 @@ def test_with_a_reader_no_change_comes_before_the_wal_restarts(queue: Callable[[
     reader = apsw.Connection(str(tmp_path / "queue.db"))
     reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
     with closing(queue()) as store:
-        store._db.set_busy_timeout(1)
+        store.engine.db.set_busy_timeout(1)
         with pytest.raises(StoreBusyError, match="its disk has failed: try again"):
             add(store, new("c"))
         reader.close()
@@ -204,11 +205,11 @@ def test_with_a_reader_no_change_comes_before_the_wal_restarts(queue: Callable[[
 def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Live]:
     """A life of a store whose methods were replaced while it was recorded, and not when it is opened again."""
 
-    def with_methods(**methods: object) -> Live:
+    def with_methods(*methods: tuple[type, str, object]) -> Live:
         def live(folder: str, seed: int) -> Recording:
             with monkeypatch.context() as patched:
-                for name, method in methods.items():
-                    patched.setattr(SqliteStore, name, method)
+                for method in methods:
+                    patched.setattr(*method)
                 return record(folder, seed)
 
         return live
@@ -221,51 +222,52 @@ def test_fast_durability_loses_acknowledged_events() -> None:
 
 
 def test_without_syncs_the_database_is_damaged(careless: Callable[..., Live]) -> None:
-    figures = run(STATES, 0, careless(_begin=begin_unsynced))
+    figures = run(STATES, 0, careless((SqliteEngine, "begin", begin_unsynced)))
     assert figures.of_kind(LOST)
     assert figures.of_kind(f"{REFUSED}: cannot use the queue …/queue.db: it is damaged")
 
 
 def test_tables_that_are_committed_after_the_log_are_noticed(careless: Callable[..., Live]) -> None:
-    projects = SqliteStore._project
+    write = TableWriter.write
 
-    def project(store: SqliteStore, *what: Any) -> list[Job | None]:
-        store._run("COMMIT")
-        store._run("BEGIN IMMEDIATE")
-        return projects(store, *what)
+    def write_later(tables: TableWriter, *what: Any) -> list[Job | None]:
+        tables._engine.run("COMMIT")
+        tables._engine.run("BEGIN IMMEDIATE")
+        return write(tables, *what)
 
-    figures = run(STATES, 0, careless(_project=project, _savepoint=lambda store: nullcontext()))
+    no_savepoint = (Writer, "_savepoint", lambda writer: nullcontext())
+    figures = run(STATES, 0, careless((TableWriter, "write", write_later), no_savepoint))
     assert figures.of_kind(f"{DAMAGED}: table")
 
 
-transaction = SqliteStore.transaction
+transaction = Writer.transaction
 
 
 @contextmanager
-def copies_claims(store: SqliteStore, *, durable: bool = True) -> Iterator[None]:
+def copies_claims(writer: Writer, *, durable: bool = True, **more: bool) -> Iterator[None]:
     """They are in the archive, and perhaps not on disk in the database."""
-    with transaction(store, durable=durable):
+    with transaction(writer, durable=durable, **more):
         yield
-    if not durable and not store._in_transaction():
-        copy(store)
+    if not durable and writer._log.locked_head is None:
+        copy(writer)
 
 
 @contextmanager
-def copies_first(store: SqliteStore, *, durable: bool = True) -> Iterator[None]:
+def copies_first(writer: Writer, **how: bool) -> Iterator[None]:
     """In the archive before the commit."""
-    with transaction(store, durable=durable):
+    with transaction(writer, **how):
         yield
-        copy(store)
+        copy(writer)
 
 
-def copy(store: SqliteStore) -> None:
-    if store._keeper is not None:
-        store._keeper.copy(store.log.head().position)
+def copy(writer: Writer) -> None:
+    if writer._sync is not None:
+        writer._sync.copy(writer._log.head().position)
 
 
 @pytest.mark.parametrize("hasty", [copies_claims, copies_first])
 def test_an_archive_ahead_of_the_disk_is_noticed(careless: Callable[..., Live], hasty: object) -> None:
-    assert run(STATES, 3, careless(transaction=hasty)).of_kind(AHEAD)
+    assert run(STATES, 3, careless((Writer, "transaction", hasty))).of_kind(AHEAD)
 
 
 def test_an_archive_that_nobody_reads_after_a_boot_keeps_its_holes(monkeypatch: pytest.MonkeyPatch) -> None:

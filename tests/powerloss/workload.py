@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from random import Random
+from typing import Any
 from unittest.mock import patch
 
 from msgspec import Struct
@@ -17,14 +18,16 @@ from queuectl.domain.machine import FINISHED, State
 from queuectl.errors import StoreError
 from queuectl.store import open_store
 from queuectl.store.archive import archive
-from queuectl.store.archive.archive import Keeping
-from queuectl.store.protocol import JobFilter, Store, StoredEvent
+from queuectl.store.options import StoreOptions
+from queuectl.store.protocol import JobFilter, Store
+from queuectl.store.sql.engine import LockedLog
 from queuectl.store.sqlite import connection
-from queuectl.store.sqlite.store import SqliteStore
+from queuectl.store.sqlite.engine import SqliteEngine
 from tests.powerloss.disk import Step
 from tests.powerloss.recording import Recorder, recording
 from tests.powerloss.trouble import NowAndThen, Trouble
 from tests.support.builders import SECOND, SettableClock, a_spec, a_worker, claimant
+from tests.support.queues import WARNING
 
 OPERATIONS = 60
 SEGMENTS = (6_000, 20_000, 1_000_000)
@@ -78,10 +81,11 @@ def _some_trouble(chance: Random) -> Trouble:
     return NowAndThen(chance, chance.choice(TROUBLE))
 
 
-def begin_unsynced(store: SqliteStore, durable: bool) -> None:
+def begin_unsynced(engine: SqliteEngine, durable: bool) -> LockedLog:
     """As no queue does: nothing is ever synced. For those who have to notice."""
-    store._run("PRAGMA synchronous=OFF")
-    store._run("BEGIN IMMEDIATE")
+    engine.run("PRAGMA synchronous=OFF")
+    engine.run("BEGIN IMMEDIATE")
+    return engine._locked_log()
 
 
 @contextmanager
@@ -94,20 +98,21 @@ def _small(pages: int, segment: int) -> Iterator[None]:
 def _noted() -> Iterator[set[bytes]]:
     """The digest of every event that is written meanwhile, whatever comes of it."""
     noted: set[bytes] = set()
-    insert = SqliteStore._insert_events
+    insert = SqliteEngine.insert
 
-    def insert_noted(store: SqliteStore, rows: Sequence[StoredEvent]) -> None:
-        noted.update(row.digest for row in rows)
-        insert(store, rows)
+    def insert_noted(engine: SqliteEngine, sql: str, rows: Sequence[Any]) -> None:
+        if sql.startswith("INSERT INTO events"):
+            noted.update(row.digest for row in rows)
+        insert(engine, sql, rows)
 
-    with patch.object(SqliteStore, "_insert_events", insert_noted):
+    with patch.object(SqliteEngine, "insert", insert_noted):
         yield noted
 
 
 class _Life:
     def __init__(self, path: str, rng: Random, recorder: Recorder, durability: str) -> None:
         self._path, self._rng, self._recorder = path, rng, recorder
-        self._keeping = Keeping(durability)
+        self._options = StoreOptions(durability=durability, warn=WARNING.warn)
         self._clock = SettableClock()
         self._running: dict[str, Job] = {}
         self.told: dict[int, bytes] = {}
@@ -119,7 +124,7 @@ class _Life:
         """As often as it takes; should it take very often, someone sees to the disk."""
         while True:
             try:
-                return open_store(self._path, self._clock, keep=lambda stored: self._keeping)
+                return open_store(self._path, self._clock, self._options)
             except StoreError as error:
                 self.refusals.append(error)
             if len(self.refusals) > PATIENCE:

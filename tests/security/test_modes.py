@@ -13,7 +13,7 @@ from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.export import export_log, writing
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
+from queuectl.store.options import StoreOptions
 from tests.security.tour import tour
 from tests.support.builders import add, new
 from tests.support.command_line import Done, Queuectl
@@ -78,5 +78,5 @@ def test_also_what_a_program_makes_that_uses_the_package(tmp_path: Path) -> None
         export_log(store, file, print)
     back_up(store, str(tmp_path / "copy.db"), lambda copy: open_store(copy, SystemClock()), print)
     store.close()
-    recovery.recover(path, SystemClock(), Keeping(), print, force=True)
+    recovery.recover(path, SystemClock(), StoreOptions(), print, force=True)
     assert wide(tmp_path) == []

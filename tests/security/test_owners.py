@@ -12,7 +12,7 @@ from queuectl.errors import StoreError
 from queuectl.maintenance import recover as recovery
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
+from queuectl.store.options import StoreOptions
 from queuectl.store.sqlite.ownership import foreign
 from tests.support.builders import add, new
 from tests.support.command_line import Queuectl, assert_error
@@ -143,7 +143,7 @@ def test_owners_that_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StoreError, match="belongs to another user"):
             add(reader, new("b"))
     with pytest.raises(StoreError, match="belongs to another user"):
-        recovery.recover(path, SystemClock(), Keeping(), print, force=True)
+        recovery.recover(path, SystemClock(), StoreOptions(), print, force=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder of root's")

@@ -34,7 +34,7 @@ OF_THE_SCHEMA = {
         "previous",
     ),
     *("schema", "kind", "chosen", "rows", "limit", "synchronous", "link", "_link", "second_lock", "_number", "codec"),
-    *("self", "_dialect", "text_of", "format", "join", "map", "len", "_jobs_column", "_places", "_both", "_pairs"),
+    *("self", "format", "join", "map", "len", "_jobs_column", "_unique_columns", "_both", "_pairs"),
     *("_jobs_of_the_log", "pid", "first", "marks", "itself"),
 }
 """What may stand in the text of a statement beside constants: names of tables and columns, conditions with `?`, and
@@ -108,7 +108,7 @@ def _names_of(tree: ast.AST) -> Iterator[str]:
 def test_sqlite_loads_no_code_and_changes_no_schema(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "queue.db"), SystemClock())
     try:
-        db: apsw.Connection = store._db  # type: ignore[attr-defined]
+        db: apsw.Connection = store.engine.db  # type: ignore[attr-defined]
         assert db.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, -1) == 0
         assert db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, -1) == 1
         assert db.pragma("trusted_schema") == 0

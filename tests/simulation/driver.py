@@ -183,9 +183,9 @@ class Driver:
 
     def damage(self, job_id: str, version: int) -> None:
         """Change a byte of one event, as no code of ours would."""
-        self.store._run("DROP TRIGGER IF EXISTS events_refuse_update")
+        self.store.engine.run("DROP TRIGGER IF EXISTS events_refuse_update")
         changed = "UPDATE events SET data = replace(data, ':', ': ') WHERE stream_id = ? AND version = ?"
-        self.store._run(changed, (job_id, version))
+        self.store.engine.run(changed, (job_id, version))
 
     # ── what the log says ───────────────────────────────────────────────────────────────────────────
 

@@ -142,8 +142,8 @@ def test_a_lost_workers_damaged_job_is_unclaimed_and_its_tree_killed(version: in
     """Also when the damaged event is the claim that says whose it was, and nobody has its worker's name any more."""
     driver, lost = with_a_lost_job(lease=20 * SECOND)
     store = driver.store
-    store._run("DROP TRIGGER events_refuse_update")
-    store._run("UPDATE events SET actor = 'x' WHERE stream_id = 'a' AND version = ?", (version,))
+    store.engine.run("DROP TRIGGER events_refuse_update")
+    store.engine.run("UPDATE events SET actor = 'x' WHERE stream_id = 'a' AND version = ?", (version,))
     lost.alive = False
     if not listed:
         store.workers.forget(lost.row)

@@ -152,7 +152,7 @@ def test_the_pause_of_all_is_a_switch_of_its_own(store):
 
 def test_a_held_job_is_not_claimed(store):
     add(store, new("1"), new("2"))
-    store.upkeep.hold("1")
+    store.upkeep.quarantine("1")
     assert due(store) == ["2"]
     assert store.tables.job("1")["due_at"] is store.tables.job("1")["next_run_at"] is None
     assert take(store, 5) == ["2"]
@@ -176,7 +176,7 @@ def test_the_next_moment_at_which_a_job_is_due(store, clock):
 
 def test_held_jobs_are_never_due(store):
     add(store, new("1", delay=SECOND), new("2", delay=2 * SECOND))
-    store.upkeep.hold("1")
+    store.upkeep.quarantine("1")
     assert store.tables.next_due(()) == START + 2 * SECOND
 
 

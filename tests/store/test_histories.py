@@ -189,5 +189,5 @@ def test_the_game_reaches_every_move(places):
 @pytest.mark.parametrize("column", ["due_at", "attempts", "state"])
 def test_the_comparison_sees_a_table_that_differs(places, column):
     store = lived(places, [Step("enqueue", "job-0", 0)])
-    store._run(f"UPDATE jobs SET {column} = '7'")
+    store.engine.run(f"UPDATE jobs SET {column} = '7'")
     assert projected(store) != derived(store)

@@ -5,7 +5,7 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.maintenance import migrate as migration
-from queuectl.store import open_store
+from queuectl.store import StoreOptions, open_store
 from queuectl.store.protocol import SETTINGS_STREAM
 from tests.support.builders import a_worker, add, buried, claimed, completed, everything, follow, new, note
 from tests.support.stores import SHARED, Places
@@ -52,7 +52,7 @@ def test_from_then_on_the_source_can_only_be_read(lived, shared):
     for write in (
         lambda: add(lived, new("more")),
         lambda: lived.workers.beat(a_worker()),
-        lambda: lived.upkeep.hold("waits"),
+        lambda: lived.upkeep.quarantine("waits"),
     ):
         with pytest.raises(StoreError, match="moved to there"):
             write()
@@ -62,7 +62,7 @@ def test_from_then_on_the_source_can_only_be_read(lived, shared):
 def test_a_migration_cut_before_the_source_closed_resumes(lived, shared, monkeypatch):
     url = shared.new_url()
     with monkeypatch.context() as patch:
-        patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
+        patch.setattr(lived.writer, "move_to", lambda place: pytest.fail("cut off"))
         with pytest.raises(pytest.fail.Exception):
             carried(lived, shared, url)
     assert lived.location.moved_to is None
@@ -98,7 +98,9 @@ def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock)
     source = shared.open(url)
     add(source, new("a"))
     with pytest.raises(StoreBusyError, match="the same queue under another name"):
-        migration.migrate(source, lambda: open_store(url, clock, 100_000), "there", lambda position: None)
+        migration.migrate(
+            source, lambda: open_store(url, clock, StoreOptions(busy_timeout=100_000)), "there", lambda position: None
+        )
     assert source.location.moved_to is None
     add(source, new("b"))
 
@@ -106,7 +108,7 @@ def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock)
 def test_a_source_that_grew_since_is_not_taken_for_migrated(lived, shared, monkeypatch):
     url = shared.new_url()
     with monkeypatch.context() as patch:
-        patch.setattr(lived, "move_to", lambda place: pytest.fail("cut off"))
+        patch.setattr(lived.writer, "move_to", lambda place: pytest.fail("cut off"))
         with pytest.raises(pytest.fail.Exception):
             carried(lived, shared, url)
     add(lived, new("later"))

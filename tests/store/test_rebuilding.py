@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.store.protocol import SETTINGS_STREAM, queue_stream
-from queuectl.store.sql.shadow import MADE
+from queuectl.store.sql.rebuild import MADE
 from tests.support.builders import (
     a_spec,
     add,
@@ -58,7 +58,7 @@ WRECKS = {
 @pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
 def test_any_corruption_is_named_and_repaired(lived, statement):
     before = everything(lived)
-    lived._run(statement)
+    lived.engine.run(statement)
     found = lived.upkeep.compare()
     assert found.total > 0
     assert lived.upkeep.rebuild() == found
@@ -74,9 +74,9 @@ def test_where_nothing_differs_nothing_is_found(lived):
 
 
 def test_a_difference_says_what_differs(lived):
-    lived._run("UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'done'")
-    lived._run("DELETE FROM jobs WHERE id = 'late'")
-    lived._run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)")
+    lived.engine.run("UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'done'")
+    lived.engine.run("DELETE FROM jobs WHERE id = 'late'")
+    lived.engine.run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)")
     assert sorted(map(str, lived.upkeep.compare().first)) == [
         "dlq ghost: the log has no such row",
         "jobs done: command is 'x', the log says 'true', and 1 more columns",
@@ -86,7 +86,7 @@ def test_a_difference_says_what_differs(lived):
 
 def test_every_event_is_shown_on_the_way(lived):
     seen = []
-    lived.upkeep.compare(lambda life, found: seen.append((life.stream_id, found.version)))
+    lived.upkeep.compare(lambda stream, found: seen.append((stream.id, found.version)))
     assert sorted(seen) == sorted((record.stream_id, record.version) for record in lived.log.records())
 
 
@@ -94,6 +94,6 @@ def test_tables_of_another_version_are_derived_again_on_open(shared, url, clock)
     store = shared.open(url)
     follow(store, clock, "a", a_spec(), claimed())
     before = everything(store)
-    store._run("UPDATE meta SET value = '0' WHERE key = 'projection_version'")
-    store._run("DROP TABLE jobs")
+    store.engine.run("UPDATE meta SET value = '0' WHERE key = 'projection_version'")
+    store.engine.run("DROP TABLE jobs")
     assert everything(shared.open(url)) == before

@@ -165,22 +165,22 @@ FULL, NORMAL = 2, 1
     ],
 )
 def test_pragmas(store, path, clock, pragma, value):
-    assert store._db.pragma(pragma) == value
+    assert store.engine.db.pragma(pragma) == value
     again = open_store(path, clock)
-    assert again._db.pragma(pragma) == value
+    assert again.engine.db.pragma(pragma) == value
     again.close()
 
 
 def test_only_claims_do_not_wait_for_the_disk(store):
     for durable, level in ((True, FULL), (False, NORMAL), (True, FULL)):
         with store.writer.transaction(durable=durable):
-            assert store._db.pragma("synchronous") == level
+            assert store.engine.db.pragma("synchronous") == level
     with store.writer.transaction(durable=False):
         add(store, new("a"))
-        assert store._db.pragma("synchronous") == NORMAL
+        assert store.engine.db.pragma("synchronous") == NORMAL
     with store.writer.transaction():
         store.workers.beat(a_worker())
-        assert store._db.pragma("synchronous") == FULL
+        assert store.engine.db.pragma("synchronous") == FULL
 
 
 def test_closing_does_not_checkpoint(store, path):

@@ -65,7 +65,7 @@ def store(untouched, tmp_path, clock):
 
 def hit(store, sql):
     """Damage the file as no program of ours could: the guards are taken off first."""
-    db = apsw.Connection(store.path)
+    db = apsw.Connection(store.engine.path)
     for trigger in TRIGGERS:
         db.execute(f"DROP TRIGGER {trigger}")
     before = db.total_changes()
@@ -208,7 +208,7 @@ def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
 
 def test_corrupt_tables_do_not_run_a_job_that_the_log_has_ended(store):
     """The log is right: a row that says `pending` for a job that is done is held, not claimed."""
-    db = apsw.Connection(store.path)
+    db = apsw.Connection(store.engine.path)
     queue = Queue(store, ACTOR)
     queue.cancel(["one"])
     db.execute("UPDATE jobs SET state = 'pending', due_at = 1 WHERE id = 'one'")
@@ -233,7 +233,7 @@ def test_corrupt_tables_do_not_run_a_job_that_the_log_has_ended(store):
 )
 def test_corrupt_tables_do_not_stop_the_log(store, stray):
     """A row in the way is no conflict: to decide again would meet it again, and for ever."""
-    db = apsw.Connection(store.path)
+    db = apsw.Connection(store.engine.path)
     db.execute(stray)
     db.close()
     [one] = add(store, more(store.log.load("one"), claimed()))
@@ -259,7 +259,7 @@ DAMAGED_TABLES = {
 @pytest.mark.parametrize("table", DAMAGED_TABLES)
 def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
     store.workers.beat(a_worker())
-    db = apsw.Connection(store.path)
+    db = apsw.Connection(store.engine.path)
     db.execute(DAMAGED_TABLES[table])
     db.close()
     reads = {
@@ -279,7 +279,7 @@ def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
 
 @pytest.mark.parametrize("key", ["format", "log_id", "base_position", "base_digest"])
 def test_a_queue_that_lost_a_word_about_itself_is_refused(store, clock, key):
-    path = store.path
+    path = store.engine.path
     store.close()
     db = apsw.Connection(path)
     db.execute("DELETE FROM meta WHERE key = ?", (key,))

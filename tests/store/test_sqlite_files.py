@@ -12,7 +12,7 @@ import pytest
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
-from queuectl.store import open_store
+from queuectl.store import StoreOptions, open_store
 from queuectl.store.meta import FORMAT
 from queuectl.store.sqlite import connection
 from tests.support.builders import (
@@ -237,12 +237,16 @@ def test_a_write_is_refused_after_an_upgrade_or_a_migration(store, bare, sql, wh
     add(store, new("a"))
     before = everything(store)
     bare.execute(sql)
-    for write in (lambda: add(store, new("b")), lambda: store.upkeep.hold("a"), lambda: store.workers.beat(a_worker())):
+    for write in (
+        lambda: add(store, new("b")),
+        lambda: store.upkeep.quarantine("a"),
+        lambda: store.workers.beat(a_worker()),
+    ):
         with pytest.raises(StoreError, match=why) as refusal:
             write()
         assert refusal.value.exit_code == 5
     assert everything(store) == before
-    assert not store._db.in_transaction
+    assert not store.engine.db.in_transaction
 
 
 def replaced(path):
@@ -268,12 +272,16 @@ def test_nothing_is_written_to_a_file_that_has_got_another_name(store, path):
     add(store, new("a"))
     before = everything(store)
     os.link(path, path + ".link")
-    for write in (lambda: add(store, new("b")), lambda: store.upkeep.hold("a"), lambda: store.workers.beat(a_worker())):
+    for write in (
+        lambda: add(store, new("b")),
+        lambda: store.upkeep.quarantine("a"),
+        lambda: store.workers.beat(a_worker()),
+    ):
         with pytest.raises(StoreError, match="another name") as refusal:
             write()
         assert refusal.value.exit_code == 5
     assert everything(store) == before
-    assert not store._db.in_transaction
+    assert not store.engine.db.in_transaction
     os.unlink(path + ".link")
     assert add(store, new("b")) == [store.log.load("b")]
 
@@ -295,7 +303,7 @@ def test_a_file_with_two_names_is_not_opened_by_either(store, path, clock):
 
 def test_a_locked_queue_is_busy_for_writers_and_open_to_readers(store, bare, path, clock):
     add(store, new("a"))
-    impatient = open_store(path, clock, busy_timeout=20_000)
+    impatient = open_store(path, clock, StoreOptions(busy_timeout=20_000))
     bare.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusyError, match="locked by another process") as refusal:
         add(impatient, new("b"))
@@ -348,13 +356,13 @@ def test_a_new_queue_in_a_folder_that_cannot_be_written(tmp_path, peers):
 def test_a_full_disk_is_named_and_nothing_is_written(store):
     add(store, new("a"))
     before = everything(store)
-    pages = store._db.pragma("page_count")
-    store._db.pragma("max_page_count", pages)
+    pages = store.engine.db.pragma("page_count")
+    store.engine.db.pragma("max_page_count", pages)
     with pytest.raises(StoreError, match="disk is full") as refusal:
         add(store, *(new(f"job-{i}", command="x" * 1000) for i in range(100)))
     assert refusal.value.exit_code == 5
     assert everything(store) == before
-    store._db.pragma("max_page_count", pages + 10_000)
+    store.engine.db.pragma("max_page_count", pages + 10_000)
     assert add(store, new("b")) == [store.log.load("b")]
 
 
@@ -372,7 +380,7 @@ def test_a_queue_that_gets_no_wal_is_not_made(tmp_path, clock, monkeypatch):
 
 def test_a_broken_file_is_called_damaged(store, path, clock):
     add(store, *(new(f"job-{i}") for i in range(50)))
-    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    store.engine.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     store.close()
     size = os.path.getsize(path)
     with open(path, "r+b") as file:

@@ -31,7 +31,7 @@ def do_everything(store):
     add(store, more(job, e.Cancelled()), new("b"), note(store, SETTINGS_STREAM, e.SettingChanged(key="x", value="1")))
     add(store, note(store, "$queue:q", e.QueuePaused()))
     store.workers.beat(a_worker())
-    store.upkeep.hold("b")
+    store.upkeep.quarantine("b")
 
 
 def broken_off(store, work, error, durable=True):

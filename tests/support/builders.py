@@ -139,12 +139,12 @@ def streams_of(store: Store) -> dict[str, list[RecordedEvent]]:
 def rows_of(store: Store, table: str) -> dict[str, tuple[Any, ...]]:
     """The rows of a projection, by key."""
     columns = projections.TABLES[table]
-    found: list[tuple[Any, ...]] = store._run(f"SELECT {', '.join(columns)} FROM {table}")
+    found: list[tuple[Any, ...]] = store.engine.run(f"SELECT {', '.join(columns)} FROM {table}")
     return {row[0]: row for row in found}
 
 
 def counted(store: Store) -> dict[tuple[Any, ...], int]:
-    found = store._run("SELECT queue, priority, state, jobs FROM counts")
+    found = store.engine.run("SELECT queue, priority, state, jobs FROM counts")
     return {tuple(key): jobs for *key, jobs in found}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from queuectl.application.queue import NewJob, Queue
 from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
-from queuectl.store import open_store
+from queuectl.store import StoreOptions, open_store
 from queuectl.store.protocol import JobFilter, Store
 from tests.support.builders import ACTOR, a_spec, claimant, new
 
@@ -72,7 +72,7 @@ _open: list[Store] = []
 
 
 def _opening(url: str, busy_timeout: int = 30_000_000) -> str:
-    _open.append(open_store(url, SystemClock(), busy_timeout))
+    _open.append(open_store(url, SystemClock(), StoreOptions(busy_timeout=busy_timeout)))
     return _open[-1].log.log_id
 
 

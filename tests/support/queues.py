@@ -1,6 +1,7 @@
 """Queues with a history, and functions that corrupt them."""
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -12,9 +13,17 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store import open_store
-from queuectl.store.archive.archive import Keeping
+from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Store
 from tests.support.builders import ACTOR, SECOND, SettableClock, a_spec, claimant
+
+
+def _print_warning(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+WARNING = StoreOptions(warn=_print_warning)
+"""A store whose warnings go to stderr."""
 
 TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_replace")
 
@@ -23,7 +32,7 @@ TRIGGERS = ("events_refuse_update", "events_refuse_delete", "events_refuse_repla
 def opened(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> Iterator[Store]:
     """The queue at a path, by default without an archive."""
     clock = clock or SettableClock()
-    with closing(open_store(str(path), clock, keep=lambda _: Keeping(archived=archived))) as store:
+    with closing(open_store(str(path), clock, StoreOptions(archived=archived))) as store:
         yield store
 
 

@@ -104,7 +104,7 @@ def test_a_job_while_another_queue_is_paused(store, clock):
 
 def test_a_job_in_quarantine(store, clock):
     add_job(store, clock)
-    store.upkeep.hold("a")
+    store.upkeep.quarantine("a")
     assert "it is held" in explanation(store)
     assert "due" not in explanation(store)
 

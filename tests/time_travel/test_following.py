@@ -182,11 +182,11 @@ def test_a_closed_pipe_ends_an_idle_follower(store, follower):
 def test_a_damaged_event_is_named_and_the_rest_is_printed(queuectl, store):
     add(store, new("a"), new("b"), new("c"))
     whole = queuectl.ok("events", "--json").splitlines()
-    store._run("DROP TRIGGER events_refuse_update")
-    [data] = store._run("SELECT data FROM events WHERE position = 2")
-    store._run("UPDATE events SET data = '{}' WHERE position = 2")
+    store.engine.run("DROP TRIGGER events_refuse_update")
+    [data] = store.engine.run("SELECT data FROM events WHERE position = 2")
+    store.engine.run("UPDATE events SET data = '{}' WHERE position = 2")
     spoilt = queuectl.ok("events", "--json").splitlines()
     assert [spoilt[0], spoilt[2]] == [whole[0], whole[2]]
     assert json.loads(spoilt[1]) == {"position": 2, "stream_id": "b", "damaged": "its digest does not match"}
     assert "damaged" in queuectl.ok("events").splitlines()[1]
-    store._run("UPDATE events SET data = ? WHERE position = 2", data)
+    store.engine.run("UPDATE events SET data = ? WHERE position = 2", data)

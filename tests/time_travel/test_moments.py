@@ -105,8 +105,8 @@ def test_the_past_of_nothing_is_empty(store):
 
 def damage_event(store, position, data="{"):
     """Change a stored event without the store."""
-    store._run("DROP TRIGGER events_refuse_update" + (" ON events" if store.location.spans_hosts else ""))
-    store._run("UPDATE events SET data = ? WHERE position = ?", (data, position))
+    store.engine.run("DROP TRIGGER events_refuse_update" + (" ON events" if store.location.spans_hosts else ""))
+    store.engine.run("UPDATE events SET data = ? WHERE position = ?", (data, position))
 
 
 def test_a_damaged_job_shows_its_state_before_the_damage(store, clock):

@@ -182,8 +182,8 @@ def test_an_earlier_workers_stop_request_does_not_count(store, clock):
 
 def test_the_loss_of_a_worker_waits_for_the_disk(store, clock, monkeypatch):
     """Only claims need not be on disk; every other change is on disk when it is acknowledged."""
-    begin, waited = store._begin, []
-    monkeypatch.setattr(store, "_begin", lambda durable: (waited.append(durable), begin(durable)))
+    begin, waited = store.engine.begin, []
+    monkeypatch.setattr(store.engine, "begin", lambda durable: (waited.append(durable), begin(durable))[1])
     store.workers.beat(child(clock))
     waited.clear()
     assert keep(store, supervisor_row(clock), CHILD)

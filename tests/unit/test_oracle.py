@@ -122,4 +122,4 @@ def test_a_leftover_process_is_reported(place: str) -> None:
 def _execute(path: str, *statements: str) -> None:
     with closing(open_store(path, SettableClock())) as store:
         for statement in statements:
-            store._run(statement)
+            store.engine.run(statement)

@@ -1,23 +1,21 @@
-"""The archive: the log a second time, as NDJSON segments outside the database, always a prefix of the log.
+"""The archive: a second copy of the log, as NDJSON segments outside the database. It is always a prefix of the log.
 
-A segment is named by the position of its first event and holds up to 8 MiB; a full one is synced and never touched
-again. Only the last one grows, under a lock on the folder. Its last line is the anchor: a tail that vanishes from
-the database is noticed by it. It is not synced, so a power cut may leave a hole in its middle: the first to come in
-another boot of the machine, which the file `boot` tells, reads it all and cuts it there.
+A segment is named by the position of its first event and holds up to 8 MiB; a full one is synced and never written
+again. Only the last one grows, under a lock on the folder. Its last line anchors the log: if the database loses its
+tail, we notice. The open segment is not synced, so a power cut may leave a hole in it: after a reboot (the `boot` file
+tells), the first writer reads all of it and cuts it at the first bad line.
 """
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-
-from msgspec import Struct
 
 from queuectl.store.archive import boot_marker as boots
 from queuectl.store.archive.folder_lock import alone_in, lock_soon, sync_path
 from queuectl.store.archive.segments import (
     ArchiveError,
-    BesideError,
+    DivergedError,
     check_reachable,
     first_position,
     folder_of,
@@ -29,31 +27,19 @@ from queuectl.store.archive.segments import (
     sound_end,
 )
 from queuectl.store.ndjson import event_line, header_line
-from queuectl.store.protocol import Head, StoredEvent
+from queuectl.store.rows import Head, StoredEvent
 
-__all__ = ["Archive", "Keeping"]
+__all__ = ["Archive"]
 
-SEAL_AT = 8 * 1024 * 1024  # of the format, so no setting: who has a shorter segment open takes it for the last one
+SEAL_AT = 8 * 1024 * 1024  # part of the format, so not a setting: all writers must agree which segment is the last
 _CHUNK = 1024 * 1024
 
-Rows = Callable[[int, int], Iterable[StoredEvent]]
-"""(after, until) -> the database's rows in between."""
-
-
-class Keeping(Struct, frozen=True):
-    """How a queue is kept: `safe`, `paranoid` or `fast`; where the archive goes when there is none; or without one.
-
-    `home` is the folder of what a queue without a folder of its own keeps on this machine.
-    """
-
-    durability: str = "safe"
-    archive_dir: str | None = None
-    archived: bool = True
-    home: str | None = None
+Page = Callable[[int, int], Sequence[StoredEvent]]
+"""(after, until) -> the first rows of the database in between; none when there are none."""
 
 
 class Archive:
-    """The archive of one log. Raises ArchiveError and OSError."""
+    """The archive of one log. Its methods raise ArchiveError and OSError."""
 
     def __init__(self, path: str, log_id: str, base: Head, archive_dir: str | None = None) -> None:
         self.folder, self._log_id, self._base = folder_of(path), log_id, base
@@ -67,7 +53,7 @@ class Archive:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
     def end(self) -> Head | None:
-        """The last event that is whole; None when there is none. Asks without the lock."""
+        """The last whole event; None when there is none. Reads without the lock."""
         check_reachable(self.folder)
         for path in reversed(segments(self.folder)):
             with open(path, "rb") as file:
@@ -88,14 +74,14 @@ class Archive:
                     yield row
 
     def _last(self, file: int, path: str) -> tuple[Head, int] | None:
-        """See `last_event`. Raises BesideError for a segment of another log."""
+        """See `last_event`. Raises DivergedError for a segment of another log."""
         header = header_of(file, path)
         if header is not None and header.log_id != self._log_id:
-            raise BesideError(f"{self.folder} is the archive of another log")
+            raise DivergedError(f"{self.folder} is the archive of another log")
         return last_event(file)
 
     def is_unchecked(self) -> bool:
-        """Whether there is an archive that can be written to, and that nobody has read since the machine's boot."""
+        """Whether there is a writable archive that nobody has checked since the machine booted."""
         with suppress(OSError):
             return not self._is_checked() and os.access(self.folder, os.W_OK) and bool(segments(self.folder))
         return False
@@ -106,28 +92,35 @@ class Archive:
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
-    def catch_up(self, rows: Rows, until: int, *, synced: bool = False) -> None:
-        """Copy what is missing up to `until`, a position that is on disk; `synced`: wait until the copy is too.
+    def catch_up(self, page: Page, until: int, *, synced: bool = False) -> None:
+        """Copy the missing events up to `until`, a position that is on disk.
 
-        And for as long as another process copies. Raises BesideError when the database is not what the archive was
-        copied from.
+        `synced`: wait until the copy is on disk, too, and for as long as another process copies. Raises DivergedError
+        when the database does not have the event that the archive ends with.
         """
         with self._locked(self._size_of_the_last if synced else lambda: None):
             end = self._settled()
-            missing = rows(max(end.position - 1, self._base.position), max(end.position, until))
-            self._append(self._following(missing, end))
+            until = max(end.position, until)
+            rows = page(max(end.position - 1, self._base.position), until)
+            if end.position > self._base.position:
+                if not rows or (rows[0].position, rows[0].digest) != (end.position, end.digest):
+                    raise DivergedError(f"event {end.position} of the database is not the one in {self.folder}")
+                rows = rows[1:]
+            while rows:
+                self._append(rows)
+                rows = page(self._end.position, until) if self._end.position < until else ()
             if synced:
                 self._sync()
 
     def close(self) -> None:
-        """Give back the descriptors."""
+        """Close the descriptors."""
         for descriptor in (self._file, self._lock):
             if descriptor is not None:
                 os.close(descriptor)
         self._file = self._lock = None
 
     def _size_of_the_last(self) -> tuple[str, int] | None:
-        """By which the other processes see that we are at work."""
+        """The last segment and its size; while these change, the process that has the lock is working."""
         with suppress(OSError):
             for path in segments(self.folder)[-1:]:
                 return path, os.stat(path).st_size
@@ -135,16 +128,20 @@ class Archive:
 
     @contextmanager
     def _locked(self, sign: Callable[[], object]) -> Iterator[None]:
-        """One writer at a time. The folder is the lock; one that was moved away while we waited is not ours.
+        """Lock the folder: one writer at a time. If it was moved away while we waited, lock the new one.
 
-        Whoever holds it for long without a `sign` of work is stuck, and must not hold up the queue: an ArchiveError.
+        Raises ArchiveError when another process holds the lock for long and `sign` does not change: it is stuck, and
+        must not hold up the queue.
         """
         while True:
             if self._lock is None:
                 self._open_folder()
             assert self._lock is not None
-            if not lock_soon(self._lock, sign):
-                raise ArchiveError(f"another process holds {self.folder}")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not lock_soon(self._lock, sign):
+                    raise ArchiveError(f"another process holds {self.folder}") from None
             if self._is_in_place(self._lock):
                 break
             self.close()
@@ -177,7 +174,7 @@ class Archive:
             os.symlink(self._home, self.folder)
 
     def taken(self) -> str | None:
-        """What to say when the archive would go into a folder that another queue of this log has made.
+        """Why the archive cannot be made in its folder: another queue of this log has made it; None: it can.
 
         A copied or imported log has the same id. The link next to the database says which queue owns a folder.
         """
@@ -199,7 +196,7 @@ class Archive:
             return False
 
     def _settled(self) -> Head:
-        """The end, now that nobody else can move it. Looks again when another process has written since."""
+        """The end of the archive, under the lock. Reads it again when another process has written since."""
         if self._file is not None:
             now = os.fstat(self._file)
             if now.st_size == self._size < SEAL_AT and now.st_nlink:
@@ -217,7 +214,7 @@ class Archive:
         """Continue a segment. One whose header was lost in a power cut is renamed."""
         try:
             return self._continue(path)
-        except BesideError:
+        except DivergedError:
             raise
         except ArchiveError:
             if self._is_checked():
@@ -245,15 +242,6 @@ class Archive:
         if self._file is not None:
             os.close(self._file)
         self._file, self._size, self._end = None, 0, self._base
-
-    def _following(self, rows: Iterable[StoredEvent], end: Head) -> Iterator[StoredEvent]:
-        """The rows after `end`, when the database still has the event that the archive ends with."""
-        ahead = iter(rows)
-        if end.position > self._base.position:
-            last = next(ahead, None)
-            if last is None or (last.position, last.digest) != (end.position, end.digest):
-                raise BesideError(f"event {end.position} of the database is not the one in {self.folder}")
-        yield from ahead
 
     def _append(self, rows: Iterable[StoredEvent]) -> None:
         end, pending = self._end, bytearray()

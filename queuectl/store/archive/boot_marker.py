@@ -1,4 +1,4 @@
-"""In which boot of the machine an archive's unsynced segment was last read whole: a power cut begins another one."""
+"""Records in which boot of the machine the archive's open segment was last checked; a power cut begins another boot."""
 
 import os
 from contextlib import suppress
@@ -9,14 +9,14 @@ __all__ = ["is_checked", "note_checked"]
 
 
 def is_checked(folder: str) -> bool:
-    """Whether it was in this boot."""
+    """Whether the open segment was checked in this boot."""
     with suppress(FileNotFoundError), open(_file(folder), "rb") as file:
         return file.read() == boot_id().encode()
     return False
 
 
 def note_checked(folder: str) -> None:
-    """It has just been. Not synced: should the note be lost, the segment is read once more."""
+    """Record that it was checked. The note is not synced: if it is lost, the segment is checked once more."""
     note = os.open(_file(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(note, "wb") as file:
         file.write(boot_id().encode())

@@ -1,4 +1,4 @@
-"""Folders as locks, and seeing what has a path written to the disk."""
+"""Locks on folders, and syncing a folder or a file by its path."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ EVERY, TRIES = 5_000, 200
 
 
 def lock_soon(folder: int, sign: Callable[[], object]) -> bool:
-    """Lock a folder, by its descriptor; False when whoever holds it is stuck: a second long its `sign` was the same."""
+    """Wait for the lock on a folder (a descriptor). Returns False when `sign` did not change for a second."""
     seen, left = sign(), TRIES
     while left:
         try:
@@ -31,7 +31,7 @@ def lock_soon(folder: int, sign: Callable[[], object]) -> bool:
 
 @contextmanager
 def alone_in(path: str) -> Iterator[None]:
-    """One process at a time looks at a folder and makes something there."""
+    """Lock a folder, so that only one process at a time creates something in it."""
     folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -41,7 +41,7 @@ def alone_in(path: str) -> Iterator[None]:
 
 
 def sync_path(path: str) -> None:
-    """Bring a folder's names, or what is in a file, to the disk."""
+    """Sync the names in a folder, or the contents of a file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,16 +1,17 @@
-"""The archive's segments: how they are named and found, and what can be read of them, also of a torn one."""
+"""The archive's segments: their names, finding them, and reading them, also a torn one."""
 
 import os
 from collections.abc import Iterator
 
 from queuectl.errors import StoreError, command_line
 from queuectl.store.codec import check_follows
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.ndjson import Header, read_event, read_header
-from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
+from queuectl.store.rows import Head, StoredEvent
 
 __all__ = [
     "ArchiveError",
-    "BesideError",
+    "DivergedError",
     "UnreachableError",
     "check_reachable",
     "first_position",
@@ -34,12 +35,12 @@ class ArchiveError(StoreError):
     remedy = "queuectl recover"
 
 
-class BesideError(ArchiveError):
-    """The database and the archive are not of one log."""
+class DivergedError(ArchiveError):
+    """The database and the archive hold different events."""
 
 
 class UnreachableError(ArchiveError):
-    """The archive is a link to what is not there."""
+    """The archive is a link to a folder that does not exist."""
 
     def __init__(self, folder: str) -> None:
         self.remedy = f"mount the disk of {os.path.realpath(folder)}, or remove {folder} to begin a new archive"
@@ -76,7 +77,7 @@ def _holds_events(folder: str) -> bool:
 
 
 def lost(path: str) -> StoreError | None:
-    """What to say when there is no database at `path`, but an archive that holds its events."""
+    """The error to raise when there is no database at `path`, but an archive that holds its events."""
     folder = folder_of(path)
     try:
         check_reachable(folder)
@@ -101,7 +102,7 @@ def first_position(path: str) -> int:
 
 
 def header_of(file: int, path: str) -> Header | None:
-    """A segment's header, None when it is not whole. Raises ArchiveError when it is something else."""
+    """A segment's header; None when the line is not whole. Raises ArchiveError when it is not a header."""
     line, newline, _ = os.pread(file, 4096, 0).partition(b"\n")
     try:
         return read_header(line) if newline else None
@@ -110,9 +111,9 @@ def header_of(file: int, path: str) -> Header | None:
 
 
 def last_event(file: int) -> tuple[Head, int] | None:
-    """The last event of a segment, or else what its header follows on, and the length up to there.
+    """The last event of a segment, or the base in its header, and the length of the file up to there.
 
-    What comes after it is torn or was never written out. None: not even the header is whole.
+    Anything after it is torn or was never written out. None: not even the header is whole.
     """
     size, wanted = os.fstat(file).st_size, _TAIL
     while True:
@@ -128,7 +129,7 @@ def last_event(file: int) -> tuple[Head, int] | None:
 
 
 def sound_end(path: str) -> tuple[Head, int]:
-    """The same as `last_event`, up to the first line that does not follow on the one before it. Reads all of them.
+    """Like `last_event`, but reads every line and stops before the first that does not follow from the one before.
 
     Raises ArchiveError when there is no header.
     """
@@ -167,18 +168,18 @@ def rows_of(path: str) -> Iterator[StoredEvent]:
 
 
 def _last_line(text: bytes) -> tuple[Head, int] | None:
-    """What the last line that can be read says, and the length of the text up to its end."""
+    """The event, or the base, in the last readable line, and the length of the text up to its end."""
     stop = text.rfind(b"\n") + 1
     while stop:
         start = text.rfind(b"\n", 0, stop - 1) + 1
         try:
-            return _place(text[start:stop]), stop
+            return _event_of(text[start:stop]), stop
         except ValueError:
             stop = start
     return None
 
 
-def _place(line: bytes) -> Head:
+def _event_of(line: bytes) -> Head:
     if line.startswith(b'{"queuectl"'):
         return read_header(line).base
     row = read_event(line)

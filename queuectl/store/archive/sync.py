@@ -1,138 +1,150 @@
-"""Keeps a SQLite queue and its archive in step: compared on open, copied after each commit that is on disk.
+"""Keeps a queue and its archive in step: they are compared on open, and each commit that is on disk is copied.
 
-A database that is behind its archive gets the missing events. One that has diverged from it becomes read-only:
-one of the two is missing acknowledged events.
+A database that is behind its archive gets the missing events. If the two have diverged, the database becomes
+read-only, because one of them lacks acknowledged events.
 """
 
-import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from msgspec import Struct
 
 from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, runnable
-from queuectl.store.archive.archive import Archive, Keeping
-from queuectl.store.archive.segments import ArchiveError, BesideError
-from queuectl.store.protocol import RECOVER, DamagedEventError, Head, StoredEvent, VersionConflictError
+from queuectl.store.archive.archive import Archive
+from queuectl.store.archive.segments import ArchiveError, DivergedError
+from queuectl.store.errors import DamagedEventError, VersionConflictError
+from queuectl.store.protocol import Log, Writer
+from queuectl.store.remedies import RECOVER, Remedies
+from queuectl.store.rows import Head, StoredEvent
 
-__all__ = ["ArchiveSync", "say"]
+__all__ = ["ArchivePlace", "ArchiveSync"]
 
 
-class Kept(Protocol):
-    """The part of a store that the archive's sync uses."""
+class ArchivePlace(Struct, frozen=True):
+    """`database` is what messages call the database; `prefix` plus `.archive` is the folder or a link to it.
 
-    path: str
-    spans_hosts: bool
+    A new archive is made in `archive_dir`, if that is given.
+    """
 
-    def head(self) -> Head:
-        """See the protocol."""
-
-    def on_disk(self) -> int:
-        """See the protocol."""
-
-    def digest_at(self, position: int) -> bytes | None:
-        """The digest of an event."""
-
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """See the protocol."""
-
-    def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
-        """See the protocol."""
-
-    def append_stored(self, rows: Iterator[StoredEvent]) -> None:
-        """See the protocol."""
+    database: str
+    prefix: str
+    archive_dir: str | None
+    remedies: Remedies
 
 
 class ArchiveSync:
-    """One store's archive; `refusal` says why the store must not be written to."""
+    """The archive of one open store. `refusal` says why the store must not be written to; None: it may be.
 
-    def __init__(self, store: Kept, archive: Archive, keeping: Keeping) -> None:
-        self._store, self.archive = store, archive
-        self._paranoid = keeping.durability == "paranoid"
-        self._warned = False
-        self.refusal: str | None = None
-        with suppress(OSError):  # the first copy says so
-            self.refusal = archive.taken()
+    `page` returns the first rows of the database with `after < position <= until`. `paranoid`: a commit waits until
+    the copy is on disk, too, and fails otherwise. `warn` receives one line.
+    """
 
-    def compare(self) -> None:
-        """See whether the database has all that the archive has; bring it up to an archive that is ahead."""
+    archive: Archive
+    refusal: str | None
+
+    def __init__(
+        self,
+        log: Log,
+        page: Callable[[int, int], Sequence[StoredEvent]],
+        place: ArchivePlace,
+        *,
+        paranoid: bool,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._log, self._page, self._place = log, page, place
+        self._paranoid, self._warn, self._warned = paranoid, warn, False
+        self._open()
+
+    def _open(self) -> None:
+        place, self.refusal = self._place, None
+        self.archive = Archive(place.prefix, self._log.log_id, self._log.base, place.archive_dir)
+        with suppress(OSError):  # the first copy reports it
+            self.refusal = self.archive.taken()
+
+    def change_log(self) -> None:
+        """Use the archive of the log that the store holds now."""
+        self.archive.close()
+        self._open()
+
+    # ── when the store is opened ────────────────────────────────────────────────────────────────────
+
+    def compare(self, writer: Writer) -> None:
+        """Compare the database with the archive, and add events that only the archive has."""
         if self.refusal is not None:
             return
         try:
-            end = self.archive.end()  # before the database is asked: it is never behind what was copied from it
-        except BesideError as error:
+            end = self.archive.end()  # read before the database: then it is never ahead of it without a reason
+        except DivergedError as error:
             self.refusal = self._ways_out(str(error))
             return
         except (ArchiveError, OSError):
-            end = None  # the next copy says so, unless a power cut tore it
-        if end is None or self._store.digest_at(end.position) == end.digest:
+            end = None  # the next copy reports it, unless a power cut tore the last line
+        if end is None or self._log.digest_at(end.position) == end.digest:
             if self.archive.is_unchecked():
-                self._copy_what_is_known()
+                self._copy_what_is_on_disk(writer)
             return
         try:
-            self._restore(end)
+            self._restore(writer, end)
         except StoreBusyError:
             raise
         except StoreError as error:
             self.refusal = str(error)
 
-    def _restore(self, end: Head) -> None:
-        with self._store.transaction():
-            head = self._store.head()
+    def _restore(self, writer: Writer, end: Head) -> None:
+        """Append the archive's further events. Raises StoreError when they do not continue the database's log."""
+        database = self._place.database
+        with writer.transaction():
+            head = self._log.head()
             if head.position >= end.position:
-                if self._store.digest_at(end.position) != end.digest:
-                    raise StoreError(self._ways_out(f"event {end.position} of {self._store.path} is not its archive's"))
-                return  # someone else was faster
+                if self._log.digest_at(end.position) != end.digest:
+                    raise StoreError(self._ways_out(f"event {end.position} of {database} is not its archive's"))
+                return  # another process was faster
             try:
-                self._store.append_stored(self.archive.events(head.position, end.position))
+                writer.append_stored(self.archive.events(head.position, end.position))
             except (DamagedEventError, ArchiveError, VersionConflictError) as error:
-                raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive ({error})")) from error
-            if self._store.head().digest != end.digest:
-                raise StoreError(self._ways_out(f"{self._store.path} does not fit its archive"))
+                raise StoreError(self._ways_out(f"{database} does not fit its archive ({error})")) from error
+            if self._log.head().digest != end.digest:
+                raise StoreError(self._ways_out(f"{database} does not fit its archive"))
         first = head.position + 1
         what = f"event {first} was" if first == end.position else f"events {first} to {end.position} were"
-        say(f"{self._store.path} was behind its archive: {what} put back")
+        self._warn(f"{database} was behind its archive: {what} put back")
 
     def _ways_out(self, what: str) -> str:
         restart = f"move {self.archive.folder} away to begin a new archive"
-        return f"{what}: {restart}" if self._store.spans_hosts else f"{what}: run `{runnable(RECOVER)}`, or {restart}"
+        repair = self._place.remedies.log
+        return f"{what}: run `{runnable(RECOVER)}`, or {restart}" if repair == RECOVER else f"{what}: {restart}"
 
-    def _copy_what_is_known(self) -> None:
-        """What is known to be on disk: on a disk that fails, nothing."""
+    def _copy_what_is_on_disk(self, writer: Writer) -> None:
+        """Copy the events that are known to be on disk; on a failing disk that is none."""
         try:
-            until = self._store.on_disk()
+            until = writer.on_disk()
         except StoreError:
             return
         self.copy(until)
 
-    def copy(self, until: int) -> None:
-        """Copy what is on disk up to `until`.
+    # ── after each commit ───────────────────────────────────────────────────────────────────────────
 
-        A copy that fails is said once and made up for by the next one, but in `paranoid` it is a StoreError.
+    def copy(self, until: int) -> None:
+        """Copy the events up to `until`, which are on disk.
+
+        A failed copy is reported once, and the next copy includes its events. In `paranoid` it raises StoreError.
         """
         try:
-            self.archive.catch_up(self._rows, until, synced=self._paranoid)
+            self.archive.catch_up(self._page, until, synced=self._paranoid)
         except (StoreError, OSError, UnicodeError) as error:
             what = f"recorded in the database but not in the archive {self.archive.folder}: {_reason(error)}"
-            if isinstance(error, BesideError):
+            if isinstance(error, DivergedError):
                 self.refusal = self._ways_out(str(error))
             if self._paranoid:
                 raise NotArchivedError(f"the change is {what}") from error
             if not self._warned:
-                say(f"changes are {what}")
+                self._warn(f"changes are {what}")
             self._warned = True
 
-    def _rows(self, after: int, until: int) -> Iterator[StoredEvent]:
-        return self._store.stored(after=after, until=until)
-
     def close(self) -> None:
-        """Give back the archive's descriptors."""
+        """Close the archive's descriptors."""
         self.archive.close()
 
 
 def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-def say(message: str) -> None:
-    """One line on stderr; a path may have anything in it."""
-    print(f"queuectl: {message if message.isprintable() else ascii(message)}", file=sys.stderr)

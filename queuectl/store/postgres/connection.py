@@ -17,11 +17,11 @@ from psycopg.pq.abc import PGresult
 
 from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.runtime import SystemClock
+from queuectl.store.errors import VersionConflictError
 from queuectl.store.fork_guard import Opener
 from queuectl.store.postgres.errors import first_line, meaning, not_understood, will_pass
 from queuectl.store.postgres.pipeline import Step, exchange, rows_of
 from queuectl.store.postgres.url import place_of, without_password
-from queuectl.store.protocol import VersionConflictError
 
 __all__ = ["Link", "Row"]
 

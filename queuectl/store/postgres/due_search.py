@@ -1,8 +1,8 @@
-"""The search for due jobs, in one question; it does not begin before those that have been claimed.
+"""The search for due jobs in one statement, which does not begin before the jobs that have been claimed.
 
-Their index entries stay until vacuum may take them, which any old snapshot in the database keeps it from; a search from
-the beginning reads past all of them. Jobs fall due in the order of the log's time, so nothing comes before the floor
-but what is enqueued for a moment that has passed: hence from the beginning now and then, and when too little is found.
+Index entries of claimed jobs stay until vacuum removes them, which any old snapshot in the database prevents; a search
+from the beginning reads past all of them. Jobs become due in log order, except those enqueued for a past time; so the
+search starts from the beginning once a second, and when it finds too little.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.runtime import SystemClock
 from queuectl.store.sql.tables import OPEN_LANES
 
-__all__ = ["Floors"]
+__all__ = ["DueSearch"]
 
 FROM_THE_BEGINNING_EVERY = 1_000_000
 
@@ -37,32 +38,36 @@ ORDER BY lane.priority DESC, due.due_at, due.position LIMIT ?3
 """One index seek per queue and priority that has pending jobs: from its floor on, if there is enough."""
 
 
-class Floors:
-    """By queue and priority: when the first job was due that the last search found."""
+class DueSearch:
+    """Searches with `ask`; remembers, by queue and priority, when the first job was due that the last search found."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
         self._floors: dict[tuple[str, int], int] = {}
         self._clock, self._until = SystemClock(), 0
 
-    def search(self, ask: Ask, queues: Collection[str], limit: int, now: int) -> list[str]:
-        """The first in the line, at `now`."""
+    def search(self, queues: Collection[str], limit: int, now: int) -> list[str]:
+        """Ids of up to `limit` jobs that are due at `now`, in claiming order."""
         floors = [{"queue": key[0], "priority": key[1], "floor": floor} for key, floor in self._known().items()]
-        found = ask(_SEARCH, (_json(floors), _json(list(queues)), limit, now))
+        found = self._ask(_SEARCH, (_json(floors), _json(list(queues)), limit, now))
         for queue, priority, due_at, _ in reversed(found):
             self._floors[queue, priority] = due_at
         return [job_id for *_, job_id in found]
 
     def _known(self) -> dict[tuple[str, int], int]:
-        """Nothing, now and then: from the beginning."""
+        """The floors; none once a second, so that the search starts from the beginning."""
         if self._clock.monotonic() >= self._until:
             self._floors.clear()
             self._until = self._clock.monotonic() + FROM_THE_BEGINNING_EVERY
         return self._floors
 
-    def lower(self, queue: str, priority: int, due_at: int) -> None:
-        """One that is due then has come."""
-        if due_at < self._floors.get((queue, priority), due_at):
-            del self._floors[queue, priority]
+    def add(self, jobs: Sequence[Job | None]) -> None:
+        """Forget the floors above jobs that have just become pending."""
+        for job in jobs:
+            if job is not None and job.due_at is not None:
+                lane = (job.spec.queue, job.spec.priority)
+                if job.due_at < self._floors.get(lane, job.due_at):
+                    del self._floors[lane]
 
 
 def _json(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What is looked at on every new connection to a server: whether it can forget, whose schema it is; and making one."""
+"""Checks every new connection to a server: is the server safe, and is the schema ours? Creates the schema if needed."""
 
 import os
 
@@ -22,7 +22,7 @@ _META = "SELECT key, value FROM {schema}.meta WHERE key IN ('log_id', 'format')"
 
 
 def greet(link: Link, known_log: str | None) -> None:
-    """Refuse a server that could forget; make the schema where there is none. `known_log`: it has to be that one."""
+    """Refuse a server that could lose commits, create a missing schema, and refuse a log other than `known_log`."""
     [[(fsync, synchronous_commit, encoding, version, made)]] = link.script(_CHECK.format(schema=link.schema))
     for name, value in (("fsync", fsync), ("synchronous_commit", synchronous_commit)):
         if value == "off":
@@ -38,7 +38,7 @@ def greet(link: Link, known_log: str | None) -> None:
 
 
 def _make(link: Link) -> None:
-    """By the first that comes; whoever comes meanwhile waits for it."""
+    """Create the schema under the log's lock: other processes wait, and then find it."""
     with link.locked():
         if link.script(_CHECK.format(schema=link.schema))[0][0][4]:
             return
@@ -57,5 +57,5 @@ def _refuse_another(link: Link, known_log: str | None) -> None:
 
 
 def as_text(value: object) -> str | None:
-    """A value as `meta` has it."""
+    """A value as the table `meta` stores it."""
     return value.hex() if isinstance(value, bytes) else None if value is None else str(value)

@@ -1,16 +1,16 @@
-"""What a server's own statistics say about a queue's health: what is dead, what holds it back, who waits for a lock."""
+"""Findings on a server's health from its own statistics: dead rows, old snapshots, waits for locks, connections."""
 
 from collections.abc import Iterator
 
 from queuectl.store.postgres.connection import Link
-from queuectl.store.rows import Sign
+from queuectl.store.rows import HealthFinding
 from queuectl.units import counted
 
-__all__ = ["signs"]
+__all__ = ["findings"]
 
 MANY_DEAD = 10_000
 LONG = 60
-"""Seconds that a snapshot may be old: as long as it stands, nothing that died since can be cleared away."""
+"""Seconds that a snapshot may be old: while it is open, no row that died since can be vacuumed."""
 
 _DEAD = """
 SELECT relname, n_dead_tup, n_live_tup FROM pg_stat_user_tables WHERE schemaname = ?
@@ -32,43 +32,45 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 """
 
 
-def signs(link: Link) -> Iterator[Sign]:
-    """One of each kind."""
+def findings(link: Link) -> Iterator[HealthFinding]:
+    """One finding of each kind."""
     yield from (_server(link), _dead(link), _oldest(link), _waiting(link), _connections(link))
 
 
-def _server(link: Link) -> Sign:
+def _server(link: Link) -> HealthFinding:
     [(version,)] = link.run("SELECT current_setting('server_version')")
-    return Sign("queue", False, f"PostgreSQL {version} at {link.shown}, schema {link.schema}")
+    return HealthFinding("queue", False, f"PostgreSQL {version} at {link.shown}, schema {link.schema}")
 
 
-def _dead(link: Link) -> Sign:
+def _dead(link: Link) -> HealthFinding:
     found = link.run(_DEAD, (link.schema,))
     table, dead, alive = found[0] if found else ("jobs", 0, 0)
     what = f"{counted(dead, 'dead row')} in {table}, next to {alive} live ones"
     if dead > MANY_DEAD and dead > alive // 5:
-        return Sign("dead rows", True, f"{what}: claims read past them", f"VACUUM {link.schema}.{table}")
-    return Sign("dead rows", False, what)
+        return HealthFinding("dead rows", True, f"{what}: claims read past them", f"VACUUM {link.schema}.{table}")
+    return HealthFinding("dead rows", False, what)
 
 
-def _oldest(link: Link) -> Sign:
+def _oldest(link: Link) -> HealthFinding:
     found = link.run(_OLDEST)
     if not found or found[0][1] is None or found[0][1] < LONG:
-        return Sign("snapshots", False, "none is old")
+        return HealthFinding("snapshots", False, "none is old")
     pid, age, name = found[0]
     what = f"one of {name or 'some program'} (pid {pid} there) is {age} s old: meanwhile no dead row is cleared away"
-    return Sign("snapshots", True, what, f"pg_terminate_backend({pid})")
+    return HealthFinding("snapshots", True, what, f"pg_terminate_backend({pid})")
 
 
-def _waiting(link: Link) -> Sign:
+def _waiting(link: Link) -> HealthFinding:
     [(number, longest)] = link.run(_WAITING)
     what = f"{number} of us wait for a lock" + (f", the longest for {longest} s" if number else "")
-    return Sign("waiting", longest >= LONG // 6, what, "queuectl worker list" if longest >= LONG // 6 else None)
+    return HealthFinding(
+        "waiting", longest >= LONG // 6, what, "queuectl worker list" if longest >= LONG // 6 else None
+    )
 
 
-def _connections(link: Link) -> Sign:
+def _connections(link: Link) -> HealthFinding:
     [(used, allowed)] = link.run(_CONNECTIONS)
     what = f"{used} of {allowed} connections are in use"
     if used * 10 > allowed * 9:
-        return Sign("connections", True, what, "raise max_connections, or start fewer workers")
-    return Sign("connections", False, what)
+        return HealthFinding("connections", True, what, "raise max_connections, or start fewer workers")
+    return HealthFinding("connections", False, what)

@@ -1,18 +1,17 @@
-"""The tables derived again from a PostgreSQL log: all of them, in temporary tables, and the server compares."""
+"""Temporary tables for a rebuild on PostgreSQL: they hold every derived row, and the server compares them."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from queuectl.store.postgres.connection import Link, Row
 from queuectl.store.postgres.schema import statements
 from queuectl.store.projections import TABLES, VERSION, Values
-from queuectl.store.sql.log_reader import ExaminedLog
-from queuectl.store.sql.shadow import KEYS, MADE, Shadow
+from queuectl.store.sql.rebuild import KEYS, MADE
 from queuectl.store.table_diff import contrast
 
-__all__ = ["PostgresShadow"]
+__all__ = ["PostgresShadowTables"]
 
 _COUNTED = f"SELECT {KEYS}, count(*) AS jobs FROM shadow_jobs GROUP BY {KEYS}"
 _COLUMNS = """
@@ -31,18 +30,21 @@ SELECT concat('GRANT ', privilege_type, ' ON {table} TO ',
 FROM pg_class CROSS JOIN LATERAL aclexplode(relacl)
 WHERE pg_class.oid = coalesce(to_regclass('{table}'), {others}) AND grantee <> relowner
 """
-"""What other roles may do with a table; of one that is gone, what they may with another that is derived too."""
+"""The grants on a table to other roles; of a missing table, those on another derived table."""
 
 
-class PostgresShadow(Shadow):
-    """The tables of one connection."""
+class PostgresShadowTables:
+    """Implements `sql.rebuild.ShadowTables` on one connection."""
 
-    def __init__(self, link: Link, log: ExaminedLog) -> None:
-        super().__init__(log)
+    def __init__(self, link: Link) -> None:
         self._link = link
 
-    def _make(self) -> None:
-        """For each table an empty one as it should be, to hold the live one against, and one for the rows."""
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        return self._link.run(sql, parameters)
+
+    def make(self) -> None:
+        """Create, for each table, an empty one as it should be, to compare the live one with, and one for the rows."""
         for table in MADE:
             fresh = re.sub(rf"(TABLE|ON) {table} ", rf"\1 fresh_{table} ", "".join(statements(table)))
             self._link.script(fresh.replace("CREATE TABLE", "CREATE TEMP TABLE"))
@@ -50,14 +52,28 @@ class PostgresShadow(Shadow):
             self._link.script(f"CREATE TEMP TABLE shadow_{table} (LIKE fresh_{table})")
         self._link.script('CREATE TEMP TABLE differing (name text, key text COLLATE "C")')
 
-    def _flush(self, batch: dict[str, list[Values]]) -> None:
+    def along_live_rows(self, unsound: Iterable[str]) -> AbstractContextManager[None]:
+        """Do nothing: the server compares all rows later."""
+        return nullcontext()
+
+    def is_wanted(self, table: str, values: Values) -> bool:
+        """Whether a derived row has to be stored: always."""
+        return True
+
+    def store(self, batch: dict[str, list[Values]]) -> None:
+        """Write derived rows, by table, into `shadow_…`, and empty the lists."""
         for table, rows in batch.items():
             if rows:
                 self._link.copy(f"shadow_{table}", rows)
             rows.clear()
 
+    def remove(self, table: str, key: str) -> None:
+        """Delete a derived row, because its stream has grown."""
+        self.run(f"DELETE FROM shadow_{table} WHERE {TABLES[table][0]} = ?", (key,))
+
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """A read transaction, unless one is open already."""
         if self._link.inside:
             yield
             return
@@ -69,47 +85,50 @@ class PostgresShadow(Shadow):
         finally:
             self._link.roll_back()
 
-    def _differing(self, table: str) -> Iterator[tuple[str, str]]:
+    def differing(self, table: str) -> Iterator[tuple[str, str]]:
+        """The keys of the rows that differ, twice each; records them in `differing`."""
         columns = TABLES[table]
         key = f"coalesce(s.{columns[0]}, l.{columns[0]})"
         log, live = (f"ROW({', '.join(f'{side}.{column}' for column in columns)})" for side in "sl")
         where = f"{_both(table, columns)} WHERE {log} IS DISTINCT FROM {live}"
-        self._run(f"INSERT INTO differing SELECT '{table}', {key} {where}")
-        return ((name, name) for (name,) in self._run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,)))
+        self.run(f"INSERT INTO differing SELECT '{table}', {key} {where}")
+        return ((name, name) for (name,) in self.run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,)))
 
-    def _contrast(self, table: str, key: str) -> str:
+    def contrast(self, table: str, row: str) -> str:
+        """How the row with that key differs."""
         columns = TABLES[table]
         wanted = ", ".join(f"{side}.{name}" for side in "sl" for name in columns)
         sql = f"SELECT {wanted} {_both(table, columns)} WHERE coalesce(s.{columns[0]}, l.{columns[0]}) = ?"
-        [row] = self._run(sql, (key,))
-        log, live = row[: len(columns)], row[len(columns) :]
+        [both] = self.run(sql, (row,))
+        log, live = both[: len(columns)], both[len(columns) :]
         return "the log has no such row" if log[0] is None else contrast(columns, log, live)
 
-    def _differing_counts(self) -> Iterator[tuple[Any, ...]]:
+    def differing_counts(self) -> Iterator[tuple[Any, ...]]:
+        """`log` or `table`, then the key and the number of a row of `counts` that only that side has."""
         live = f"SELECT {KEYS}, jobs FROM counts"
         for where, sql in (("log", f"{_COUNTED} EXCEPT {live}"), ("table", f"{live} EXCEPT {_COUNTED}")):
-            for row in self._run(sql):
+            for row in self.run(sql):
                 yield where, *row
 
-    def _wrecked(self, table: str) -> str | None:
+    def unsound(self, table: str) -> str | None:
+        """Why a live table as a whole is unusable; None when it is sound."""
         return (
             None if self._form(table) == self._form(f"fresh_{table}") else "it is missing, or not made as it should be"
         )
 
     def _form(self, table: str) -> list[Row]:
-        return self._run(_COLUMNS, (table,)) + self._run(_INDICES, (table,))
+        return self.run(_COLUMNS, (table,)) + self.run(_INDICES, (table,))
 
-    def _remake(self, table: str) -> None:
+    def remake(self, table: str) -> None:
+        """Create a live table again, empty, with the right schema and the grants of the old one."""
         others = ", ".join(f"to_regclass('{name}')" for name in TABLES if name != table)
-        grants = [grant for (grant,) in self._run(_GRANTS.format(table=table, others=others))]
+        grants = [grant for (grant,) in self.run(_GRANTS.format(table=table, others=others))]
         self._link.script(f"DROP TABLE IF EXISTS {table}")
         self._link.script("".join(statements(table)) + "".join(f"{grant};" for grant in grants))
 
-    def _are_of_this_version(self) -> None:
-        self._run("UPDATE meta SET value = ? WHERE key = 'projection_version'", (str(VERSION),))
-
-    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        return self._link.run(sql, parameters)
+    def note_version(self) -> None:
+        """Record that this version of queuectl has derived the tables."""
+        self.run("UPDATE meta SET value = ? WHERE key = 'projection_version'", (str(VERSION),))
 
     def close(self) -> None:
         """Drop the temporary tables."""

@@ -1,6 +1,6 @@
-"""The few words of SQL in which the stores differ. Everything else they share says the same on both.
+"""The few fragments of SQL in which the engines differ. All other statements run on both.
 
-Placeholders are `?` (`?1`, `?2` when one is used twice); the PostgreSQL store writes them as it wants them.
+Placeholders are `?` (`?1`, `?2` when one is used twice); the PostgreSQL engine renames them.
 """
 
 from typing import NamedTuple
@@ -9,16 +9,18 @@ __all__ = ["POSTGRES", "SQLITE", "Dialect"]
 
 
 class Dialect(NamedTuple):
-    """`{}` is what is put in."""
+    """Expressions and statements of one engine; `{}` stands for an operand."""
 
     bytes_of: str
     """A text as its bytes."""
     text_of: str
     """Bytes as text."""
     queue_of: str
-    """The queue that an event's data names; no text when it is no JSON, or names none."""
+    """The queue that an event's data names; not a text when the data is no JSON or names no queue."""
     tagged: str
-    """Whether a job has a tag: its key and its value are asked for."""
+    """Whether a job has a tag; the parameters are the tag's key and value."""
+    keep_alive: str | None
+    """Exempts the open transaction from the server's limit on idle transactions; None when there is no such limit."""
 
 
 SQLITE = Dialect(
@@ -26,6 +28,7 @@ SQLITE = Dialect(
     text_of="CAST({} AS TEXT)",
     queue_of="CASE WHEN json_valid({0}) THEN json_extract({0}, '$.queue') END",
     tagged="EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.key = ? AND tag.value = ?)",
+    keep_alive=None,
 )
 
 POSTGRES = Dialect(
@@ -36,4 +39,5 @@ POSTGRES = Dialect(
         " CASE json_typeof(CAST({0} AS json) -> 'queue') WHEN 'string' THEN field({0}, 'queue') END END"
     ),
     tagged="field(tags, ?) = ?",
+    keep_alive="SET LOCAL idle_in_transaction_session_timeout = 0",  # the server still notices a host that has gone
 )

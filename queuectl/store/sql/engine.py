@@ -1,79 +1,76 @@
-"""What a store lends to the parts that it is made of: how its SQL is run, its lock, and where its log stands."""
+"""The database engine under a store: runs statements, begins transactions, commits them and rolls them back.
+
+Everything else of a store is written once, for any engine. SQLite and PostgreSQL implement this protocol.
+"""
 
 from _thread import RLock
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any, NamedTuple, Protocol
 
-from queuectl.domain.job import Job
-from queuectl.store.protocol import Head, StoredEvent
+from queuectl.store.rows import Head
 from queuectl.store.sql.dialect import Dialect
 
-__all__ = ["Lent"]
+__all__ = ["Engine", "LockedLog"]
 
 
-class Lent(ABC):
-    """`path` is what messages call the store. `_waking`: the open transaction gives idle workers something to do."""
+class LockedLog(NamedTuple):
+    """The log as found when its lock was taken.
 
-    _dialect: ClassVar[Dialect]
+    `last` is the position, digest and time of the last event (None: no event); the others are rows of `meta`.
+    """
+
+    last: Sequence[Any] | None
+    format: object
+    moved_to: object
+    projection_version: object
+
+
+class Engine(Protocol):
+    """One connection to one database. Every method raises StoreError, StoreBusyError if waiting may help.
+
+    `path` names the store in messages. `threads` is held through each statement, and through a transaction together
+    with its copy to the archive, so that threads take turns.
+    """
 
     path: str
-    spans_hosts: bool
-    _base: Head
-    _threads: RLock
-    """Held through each statement, and through a transaction with its copy to the archive: threads take turns."""
-    _locked_head: Head | None = None
-    _adopted = False
-    _waking = False
+    dialect: Dialect
+    threads: RLock
 
-    @abstractmethod
-    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; its rows. Raises StoreError."""
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows. Raises NoTextError for bytes that are not text."""
 
-    @abstractmethod
-    def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each row, by the next `_settle` at the latest.
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row, now or together with the next `run` or `commit`.
 
-        Then, or when any other statement is run, VersionConflictError is raised when a key is taken.
+        Whichever runs it raises VersionConflictError when a key is taken.
         """
 
-    @abstractmethod
-    def _insert_new(self, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
-        """Insert rows; False when the key of any is taken. Those that were not may be in the table then."""
+    def insert_new(self, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
+        """Insert rows; False when the key of any is taken. The others may have been inserted then."""
 
-    @abstractmethod
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """See the protocol."""
+    def begin(self, durable: bool) -> LockedLog:
+        """Begin a transaction that holds the log's lock. A commit waits for the disk if `durable`."""
 
-    @abstractmethod
-    def head(self) -> Head:
-        """See the protocol."""
+    def commit(self, before: Head, after: Head, wakes: bool) -> None:
+        """Commit, and wake idle workers if the change `wakes` them. `before` and `after` are the log's ends."""
 
-    @abstractmethod
-    def version(self, stream_id: str) -> int:
-        """See the protocol."""
+    def roll_back(self) -> None:
+        """Undo the open transaction. Does nothing when there is none."""
 
-    @abstractmethod
-    def load(self, job_id: str) -> Job | None:
-        """See the protocol."""
+    def meta(self) -> dict[str, Any]:
+        """The rows of `meta`: the log's id and base, and the versions of its form."""
 
-    @abstractmethod
-    def hold(self, job_id: str) -> None:
-        """See the protocol."""
-
-    @abstractmethod
-    def _insert_events(self, rows: Sequence[StoredEvent]) -> None:
-        """Insert rows into the log. Raises VersionConflictError when a version is taken."""
-
-    @abstractmethod
-    def _become_what_meta_says(self) -> None:
-        """Whose log this is, and so which archive is its own."""
-
-    @abstractmethod
-    def _set_meta(self, key: str, value: object) -> None:
+    def set_meta(self, key: str, value: object) -> None:
         """Change a row of `meta`."""
 
-    @abstractmethod
-    def _refuse_diverged(self) -> None:
-        """Refuse to write to a database that has diverged from its archive."""
+    def last_on_disk(self) -> int | None:
+        """The last position known to be on disk; None when no event is."""
+
+    def sync(self) -> bool:
+        """Sync everything that is committed. False when only what `last_on_disk` says is known to be on disk."""
+
+    def changed(self) -> bool:
+        """Whether another process has written since the last call."""
+
+    def close(self) -> None:
+        """Close the connection. A second call does nothing."""

@@ -1,15 +1,16 @@
-"""Queries of the projections and of the workers' heartbeats, in SQL that both engines understand."""
+"""Queries of the tables that are derived from the log, in SQL that both engines understand."""
 
 from collections.abc import Collection
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from queuectl.domain.machine import LIVE, State
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ, JOBS
-from queuectl.store.protocol import PAUSE_ALL, Count, JobFilter, WorkerRow
-from queuectl.store.sql.engine import Lent
+from queuectl.store.rows import Count, JobFilter
+from queuectl.store.sql.engine import Engine
 from queuectl.units import SECOND
 
 __all__ = ["OPEN_LANES", "SORTS", "Tables"]
@@ -22,13 +23,13 @@ SORTS = {
     "attempts": "attempts",
     "id": "id",
 }
-"""What `list --sort` takes -> the column of `jobs`."""
+"""The value of `list --sort` -> the column of `jobs`."""
 
 OPEN_LANES = f"""
 state = '{State.PENDING}' AND jobs > 0
 AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
 """
-"""Which rows of `counts` are queues and priorities of which jobs may be claimed."""
+"""Selects the rows of `counts` (queue and priority) from which jobs may be claimed."""
 _PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
 _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
 _LATER = f"""
@@ -38,18 +39,26 @@ FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (
     AND move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued'))
 WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at > ?
 """
-"""Jobs that are not due yet, and the move that made them pending, where that was recorded later than now."""
-_WORKERS = WorkerRow.__struct_fields__
-_PROCESS = ("host", "boot_id", "pid", "pid_namespace", "pid_started_at")
+"""Jobs that are not due yet and whose last move was recorded later than now."""
 
 
-class Tables(Lent):
-    """The reading half of a store."""
+class DueSearch(Protocol):
+    """An engine's own search for due jobs."""
+
+    def search(self, queues: Collection[str], limit: int, now: int) -> list[str]:
+        """Ids of up to `limit` jobs that are due at `now`, in claiming order."""
+
+
+class Tables:
+    """Implements `protocol.Tables`. `due_search`, if given, is used while the wall clock is right."""
+
+    def __init__(self, engine: Engine, due_search: DueSearch | None = None) -> None:
+        self._engine, self._due_search = engine, due_search
 
     def holder(self, unique: str) -> str | None:
-        """See the protocol."""
+        """The live job that holds a unique key."""
         live = ", ".join(f"'{state}'" for state in LIVE)
-        found = self._run(f"SELECT id FROM jobs WHERE unique_key = ? AND state IN ({live})", (unique,))
+        found = self._engine.run(f"SELECT id FROM jobs WHERE unique_key = ? AND state IN ({live})", (unique,))
         return found[0][0] if found else None
 
     def claimable(
@@ -60,7 +69,13 @@ class Tables(Lent):
         skip: Collection[str] = (),
         behind_for: int | None = None,
     ) -> list[str]:
-        """See the protocol. One index seek per queue and priority that has pending jobs, the highest priority first."""
+        """Ids of jobs to claim next, in claiming order; no queues means all of them.
+
+        One index seek for each queue and priority with pending jobs, the highest priority first.
+        """
+        if self._due_search is not None and behind_for is None:
+            found = self._due_search.search(queues, limit + len(skip), now)
+            return [job_id for job_id in found if job_id not in skip][:limit]
         chosen: list[str] = []
         misdated = {} if behind_for is None else self._misdated(now)
         for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
@@ -76,30 +91,30 @@ class Tables(Lent):
 
     def _lanes(self, queues: Collection[str]) -> list[tuple[Any, ...]]:
         """(queue, priority) of pending jobs that may be claimed."""
-        lanes = self._run(_LANES)
+        lanes = self._engine.run(_LANES)
         return [lane for lane in lanes if not queues or lane[0] in queues]
 
     def _misdated(self, now: int) -> dict[tuple[str, int], list[tuple[int, int, str]]]:
-        """(wait, position, id) of jobs that were recorded by a clock that was ahead, by queue and priority.
+        """(wait, position, id) of jobs that were recorded while the clock was ahead, by queue and priority.
 
-        Their due time is wrong, so every job that is not due yet is looked at.
+        Their due time is wrong, so every job that is not due yet is read.
         """
         found: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
-        for queue, priority, position, job_id, due_at, recorded_at, data in self._run(_LATER, (now, now)):
+        for queue, priority, position, job_id, due_at, recorded_at, data in self._engine.run(_LATER, (now, now)):
             since = _waits_from(recorded_at, data)
             if since is not None and since > now:
                 found.setdefault((queue, priority), []).append((due_at - since, position, job_id))
         return found
 
     def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
-        return self._run(
+        return self._engine.run(
             f"SELECT due_at, position, id FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
             " AND due_at IS NOT NULL AND due_at <= ? ORDER BY due_at, position LIMIT ?",
             (queue, priority, now, limit),
         )
 
     def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
-        """See the protocol."""
+        """The earliest time at which a pending job is due in these queues, paused ones excepted."""
         lanes = self._lanes(queues)
         moments = [moment for lane in lanes if (moment := self._first_due(*lane)) is not None]
         if behind_for is not None:
@@ -108,7 +123,7 @@ class Tables(Lent):
         return min(moments, default=None)
 
     def _first_due(self, queue: str, priority: int) -> int | None:
-        found = self._run(
+        found = self._engine.run(
             f"SELECT due_at FROM jobs WHERE state = '{State.PENDING}' AND queue = ? AND priority = ?"
             " AND due_at IS NOT NULL ORDER BY due_at LIMIT 1",
             (queue, priority),
@@ -116,134 +131,73 @@ class Tables(Lent):
         return found[0][0] if found else None
 
     def oldest_due(self, now: int) -> dict[str, Any] | None:
-        """See the protocol. One index seek per queue and priority that has pending jobs."""
-        due = [row for queue, priority in self._run(_PENDING_LANES) for row in self._due(queue, priority, now, 1)]
+        """The row of the pending job that has been due the longest; None if none is due."""
+        due = [
+            row for queue, priority in self._engine.run(_PENDING_LANES) for row in self._due(queue, priority, now, 1)
+        ]
         return self.job(min(due)[2]) if due else None
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """See the protocol."""
-        found = self._run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))
+        """One row of `jobs`."""
+        found = self._engine.run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))
         return dict(zip(JOBS, found[0], strict=True)) if found else None
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
-        """See the protocol."""
+        """Rows of `jobs`."""
         return [dict(zip(JOBS, row, strict=True)) for row in self._chosen(", ".join(JOBS), wanted)]
 
     def ids(self, wanted: JobFilter) -> list[str]:
-        """See the protocol."""
+        """Only the ids of those rows."""
         return [row[0] for row in self._chosen("id", wanted)]
 
     def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
-        where, parameters = _conditions(wanted, self._dialect.tagged)
+        where, parameters = _conditions(wanted, self._engine.dialect.tagged)
         order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
         column = SORTS[wanted.sort]
         tie = "" if column == "position" else f" NULLS {empty}, position {order}"
         limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
-        return self._run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
+        return self._engine.run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
-        """See the protocol."""
+        """Rows of `dlq`, the oldest first."""
         where = "" if job_id is None else " WHERE id = ?"
         parameters = () if job_id is None else (job_id,)
-        found = self._run(f"SELECT {', '.join(DLQ)} FROM dlq{where} ORDER BY moved_at, id", parameters)
+        found = self._engine.run(f"SELECT {', '.join(DLQ)} FROM dlq{where} ORDER BY moved_at, id", parameters)
         return [dict(zip(DLQ, row, strict=True)) for row in found]
 
     def counts(self) -> list[Count]:
-        """See the protocol."""
-        found = self._run(
+        """Jobs per queue and state, without a scan."""
+        found = self._engine.run(
             "SELECT queue, state, CAST(sum(jobs) AS BIGINT) FROM counts GROUP BY queue, state ORDER BY queue, state"
         )
         return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
 
     def settings(self) -> dict[str, str]:
-        """See the protocol."""
-        return dict(self._run("SELECT key, value FROM settings ORDER BY key"))
+        """The values of `config set`, by key."""
+        return dict(self._engine.run("SELECT key, value FROM settings ORDER BY key"))
 
     def pauses(self) -> dict[str, dict[str, Any]]:
-        """See the protocol."""
-        found = self._run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
+        """Paused queues by name, with `paused_at` (UNIX seconds) and `paused_by`."""
+        found = self._engine.run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
         return {queue: {"paused_at": since, "paused_by": by} for queue, since, by in found}
 
     def processing(self) -> list[tuple[str, int]]:
-        """See the protocol."""
-        found = self._run(f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by IS NOT NULL")
+        """(id, run) of every job that a worker has claimed."""
+        found = self._engine.run(
+            f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by IS NOT NULL"
+        )
         return [(job_id, run) for job_id, run in found]
-
-    def _running(self) -> dict[str, int]:
-        """How many jobs each worker holds, by its name."""
-        return dict(
-            self._run(f"SELECT locked_by, count(*) FROM jobs WHERE state = '{State.PROCESSING}' GROUP BY locked_by")
-        )
-
-    def asked(self, worker: str) -> tuple[int, list[str]]:
-        """See the protocol."""
-        stops = self._run("SELECT stop_requested FROM workers WHERE name = ?", (worker,))
-        cancelled = self._run(
-            f"SELECT id FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by = ?"
-            " AND cancel_requested IS NOT NULL",
-            (worker,),
-        )
-        return (stops[0][0] if stops else 0), [row[0] for row in cancelled]
-
-    def beat(self, worker: WorkerRow) -> bool:
-        """See the protocol."""
-        row = msgspec.structs.asdict(worker)
-        row["queues"] = msgspec.json.encode(worker.queues).decode()
-        kept = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("name", "stop_requested"))
-        with self.transaction(durable=False):
-            found = self._run(f"SELECT {', '.join(_PROCESS)} FROM workers WHERE name = ?", (worker.name,))
-            if found and tuple(found[0]) != tuple(row[column] for column in _PROCESS):
-                return False
-            self._run(
-                f"INSERT INTO workers ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
-                f" ON CONFLICT (name) DO UPDATE SET {kept}",
-                tuple(row.values()),
-            )
-            return True
-
-    def forget(self, worker: WorkerRow) -> bool:
-        """See the protocol."""
-        itself = " AND ".join(f"{column} = ?" for column in ("name", *_PROCESS))
-        with self.transaction(durable=False):
-            row = (worker.name, *(getattr(worker, column) for column in _PROCESS))
-            return bool(self._run(f"DELETE FROM workers WHERE {itself} RETURNING name", row))
-
-    def ask_to_stop(self, worker: str, level: int = 1) -> bool:
-        """See the protocol."""
-        with self.transaction(durable=False):
-            found = self._run("SELECT 1 FROM workers WHERE name = ?", (worker,))
-            self._run(
-                "UPDATE workers SET stop_requested = ? WHERE name = ? AND stop_requested < ?", (level, worker, level)
-            )
-            self._waking = True
-        return bool(found)
-
-    def rows(self) -> list[WorkerRow]:
-        """See the protocol."""
-        found = self._run(f"SELECT {', '.join(_WORKERS)} FROM workers ORDER BY started_at, name")
-        rows = [dict(zip(_WORKERS, row, strict=True)) for row in found]
-        running = self._running() if rows else {}
-        return [
-            WorkerRow(
-                **{
-                    **row,
-                    "queues": _queues(row["queues"]),
-                    "running": running.get(row["name"], 0),
-                }
-            )
-            for row in rows
-        ]
 
 
 class _Times(msgspec.Struct):
-    """What an event says of a job's wait."""
+    """The fields of an event that concern a job's wait."""
 
     clock: int | None = None
     at: int | None = None
 
 
 def _waits_from(recorded_at: int, data: str | None) -> int | None:
-    """The wall clock that a job's wait counts from by its last move; None when it has none, or is damaged."""
+    """The wall clock time at which a job's wait began; None when its last move has none or is damaged."""
     try:
         times = msgspec.json.decode(data or "", type=_Times)
     except (msgspec.MsgspecError, UnicodeError):
@@ -251,14 +205,6 @@ def _waits_from(recorded_at: int, data: str | None) -> int | None:
     if times.at is not None:
         return None
     return recorded_at if times.clock is None else times.clock
-
-
-def _queues(text: str) -> tuple[str, ...]:
-    """The names in a worker's row; none when it is corrupt."""
-    try:
-        return msgspec.json.decode(text, type=tuple[str, ...])
-    except (msgspec.MsgspecError, UnicodeError):
-        return ()
 
 
 def _state(name: str) -> State | None:

@@ -1,4 +1,4 @@
-"""Opening a SQLite queue: whose file it is, the pragmas, the first schema, and what each failure is called.
+"""Opens a SQLite database: checks its owner, sets the pragmas, creates the first schema, and names failures.
 
 No code here or elsewhere `open()`s the database, -wal or -shm of a queue that this process has open: closing
 such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html, 2.2).
@@ -6,7 +6,6 @@ such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html,
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
@@ -19,7 +18,17 @@ from queuectl.store.fork_guard import check_inherited
 from queuectl.store.meta import check_format, new_meta
 from queuectl.store.sqlite.ownership import foreign, owned_by_another
 
-__all__ = ["MEMORY", "check_library", "connect", "file_at", "first_use", "refuse_strange", "set_wal_mode", "translated"]
+__all__ = [
+    "APPLICATION_ID",
+    "MEMORY",
+    "check_library",
+    "connect",
+    "first_use",
+    "library_version",
+    "refuse_strange",
+    "set_wal_mode",
+    "translated",
+]
 
 APPLICATION_ID = 0x5143544C
 """`QCTL`, in the database's header: another program's file is refused."""
@@ -181,23 +190,6 @@ def set_wal_mode(path: str) -> None:
         copy = apsw.Connection(path)
         copy.execute("PRAGMA journal_mode=WAL")
         copy.close()
-
-
-def file_at(path: str) -> tuple[int, int] | None:
-    """Which file is at a path, by device and inode; None for no file. Asks by name: see the module's docstring.
-
-    Raises StoreError for a file with two names: each would have a -wal of its own, and the two overwrite each other.
-    """
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
-        raise StoreError(
-            f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
-            f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
-        )
-    return found.st_dev, found.st_ino
 
 
 def _value(db: apsw.Connection, sql: str) -> object:

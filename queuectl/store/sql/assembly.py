@@ -1,0 +1,98 @@
+"""Assembles a store from its parts: the one place where they are wired together, for every engine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from queuectl.config import Config
+from queuectl.domain.job import Job
+from queuectl.errors import StoreError
+from queuectl.runtime import Clock
+from queuectl.store.archive.sync import ArchivePlace, ArchiveSync
+from queuectl.store.options import StoreOptions
+from queuectl.store.protocol import Hints
+from queuectl.store.remedies import Remedies
+from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.location import Location
+from queuectl.store.sql.log import Log
+from queuectl.store.sql.tables import DueSearch, Tables
+from queuectl.store.sql.upkeep import Storage, Upkeep
+from queuectl.store.sql.workers import Workers
+from queuectl.store.sql.writer import Writer
+
+__all__ = ["EngineParts", "OpenStore", "assembled"]
+
+
+class EngineParts(NamedTuple):
+    """The objects and facts that differ between engines.
+
+    `copy_to` writes a log to a new file. `prefix`, given the rows of `meta`, is how the paths of the output folder and
+    the archive begin. `appended` and `due_search` are PostgreSQL's search for due jobs, `listen` its notifications.
+    `spans_hosts`: workers on other hosts share the queue. `syncs_always`: no commit is faster without a sync.
+    """
+
+    engine: Engine
+    storage: Storage
+    copy_to: Callable[[Log, str], None]
+    prefix: Callable[[Mapping[str, Any]], str]
+    archivable: bool
+    remedies: Remedies
+    spans_hosts: bool = False
+    syncs_always: bool = False
+    due_search: DueSearch | None = None
+    appended: Callable[[Sequence[Job | None]], None] | None = None
+    listen: Callable[[], Hints | None] = lambda: None
+
+
+class OpenStore(NamedTuple):
+    """Implements `protocol.Store`."""
+
+    log: Log
+    writer: Writer
+    tables: Tables
+    workers: Workers
+    upkeep: Upkeep
+    location: Location
+    engine: Engine
+    sync: ArchiveSync | None
+
+    def close(self) -> None:
+        """Close the store. A second call does nothing."""
+        with self.engine.threads:
+            if self.sync is not None:
+                self.sync.close()
+            self.engine.close()
+
+
+def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenStore:
+    """The store on an engine that is connected, with tables of this version, compared with its archive."""
+    engine = parts.engine
+    meta = engine.meta()
+    log = Log(engine, clock, parts.remedies)
+    log.identify(meta)
+    tables = Tables(engine, parts.due_search)
+    durability = _durability(parts, tables, options)
+    prefix = parts.prefix(meta)
+    sync = None
+    if parts.archivable and options.archived:
+        place = ArchivePlace(engine.path, prefix, options.archive_dir, parts.remedies)
+        sync = ArchiveSync(log, log.stored_page, place, paranoid=durability == "paranoid", warn=options.warn)
+    writer = Writer(engine, log, durability, sync, parts.appended)
+    upkeep = Upkeep(engine, parts.storage, log, writer, lambda path: parts.copy_to(log, path))
+    upkeep.follow_this_version(meta.get("projection_version"))
+    if sync is not None and not parts.storage.is_read_only():
+        sync.compare(writer)
+    location = Location(engine, f"{prefix}.output", sync, parts.remedies, spans_hosts=parts.spans_hosts)
+    return OpenStore(log, writer, tables, Workers(engine, writer, parts.listen), upkeep, location, engine, sync)
+
+
+def _durability(parts: EngineParts, tables: Tables, options: StoreOptions) -> str:
+    """The durability that was asked for, else that of `config set`, else the default.
+
+    A table of settings that is corrupt counts as empty: `rebuild` repairs it.
+    """
+    settings = Config({"durability": options.durability}, {}, {}, tables.settings, options.warn)
+    try:
+        asked = str(settings["durability"])
+    except StoreError:
+        asked = str(Config({}, {}, {}, dict)["durability"])
+    return "safe" if asked == "fast" and parts.syncs_always else asked

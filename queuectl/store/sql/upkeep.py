@@ -1,0 +1,84 @@
+"""Checks, repairs and copies of what is stored."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from queuectl.store.projections import VERSION
+from queuectl.store.protocol import Inspect
+from queuectl.store.rows import HealthFinding
+from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.log import Log
+from queuectl.store.sql.writer import Writer
+from queuectl.store.table_diff import Differences
+
+if TYPE_CHECKING:
+    from queuectl.store.sql.rebuild import Rebuild, ShadowTables
+
+__all__ = ["Storage", "Upkeep"]
+
+
+class Storage(Protocol):
+    """The files or the server's schema that an engine stores a queue in, as a whole."""
+
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written."""
+
+    def damage(self) -> list[str]:
+        """The damage that the engine finds in its own files; empty when they are sound."""
+
+    def health(self) -> Iterable[HealthFinding]:
+        """Findings on the health of a server; none for a file."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Only one process at a time creates or rebuilds the tables; others wait."""
+
+    def shadow_tables(self) -> "ShadowTables":
+        """Temporary tables for a rebuild."""
+
+
+class Upkeep:
+    """Implements `protocol.Upkeep`. `copy_to` writes a consistent copy of the queue to a new file."""
+
+    def __init__(
+        self, engine: Engine, storage: Storage, log: Log, writer: Writer, copy_to: Callable[[str], None]
+    ) -> None:
+        self._engine, self._storage, self._log, self._writer = engine, storage, log, writer
+        self.copy_to = copy_to
+
+    def damage(self) -> list[str]:
+        """The damage that the database engine finds in its own files; empty when they are sound."""
+        return self._storage.damage()
+
+    def health(self) -> Iterable[HealthFinding]:
+        """Findings on the health of a server, from its own statistics; none for a file."""
+        return self._storage.health()
+
+    def compare(self, inspect: Inspect | None = None) -> Differences:
+        """Compare the tables with the log at one moment; `inspect` receives every event."""
+        return self._new_rebuild().compare(inspect)
+
+    def rebuild(self, inspect: Inspect | None = None) -> Differences:
+        """Derive the tables again and correct the rows that differ, while other processes keep working."""
+        return self._new_rebuild().run(inspect)
+
+    def follow_this_version(self, projection_version: object) -> None:
+        """Rebuild tables that another version of queuectl derived: the first process does, the others wait for it."""
+        if projection_version == VERSION or self._storage.is_read_only():
+            return
+        with self._storage.alone():
+            if self._engine.meta().get("projection_version") != VERSION:
+                self.rebuild()
+
+    def _new_rebuild(self) -> "Rebuild":
+        from queuectl.store.sql.rebuild import Rebuild
+
+        return Rebuild(self._log, self._writer, self._storage.shadow_tables())
+
+    def quarantine(self, job_id: str) -> None:
+        """Make a job unclaimable because its stream is damaged, and write the damage into its row."""
+        self._writer.quarantine(job_id)
+
+    def timeline(self, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Position, time and stream id (as bytes) of every event up to a position, in order and unchecked."""
+        return self._log.timeline(until)

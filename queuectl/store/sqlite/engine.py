@@ -1,0 +1,324 @@
+"""The engine on one SQLite file, through apsw: statements, transactions, and the care that a failing disk needs."""
+
+import os
+import stat
+from _thread import RLock
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from queuectl.errors import StoreBusyError, StoreError, command_line
+from queuectl.store.errors import NoTextError, VersionConflictError
+from queuectl.store.fork_guard import Opener
+from queuectl.store.rows import Head, HealthFinding
+from queuectl.store.sql.dialect import SQLITE
+from queuectl.store.sql.engine import LockedLog
+from queuectl.store.sql.location import wake_file_in
+from queuectl.store.sqlite.connection import (
+    APPLICATION_ID,
+    connect,
+    first_use,
+    set_wal_mode,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from queuectl.store.sqlite.rebuild import SqliteShadowTables
+
+__all__ = ["SqliteEngine", "SqliteStorage"]
+
+_LOCKED_LOG = """
+SELECT position, digest, recorded_at,
+       (SELECT value FROM meta WHERE key = 'format'), (SELECT value FROM meta WHERE key = 'moved_to'),
+       (SELECT value FROM meta WHERE key = 'projection_version')
+FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
+"""
+_LAST_SYNCED = "SELECT position FROM events WHERE type <> 'claimed' ORDER BY position DESC LIMIT 1"
+"""A commit that waits for the disk syncs everything that was committed before it; claims alone do not wait."""
+
+_TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_TRIGGER)
+
+_WRITING = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_TRUNCATE)
+"""Errors of `VACUUM INTO` that are about the file that it writes, not the one that it reads."""
+
+
+class SqliteEngine:
+    """Implements `sql.engine.Engine` on one connection to the database at `path`.
+
+    After a failed fsync Linux does not write those pages again, and the next fsync succeeds. Unsynced parts of the
+    -wal (claims) may then be missing from the disk, and a power cut would lose everything after them. So the -wal is
+    emptied before anything is appended to it; until that succeeds, the file `PATH.unsynced` warns later openers.
+    """
+
+    dialect = SQLITE
+
+    def __init__(self, path: str, busy_timeout: int) -> None:
+        self.path = path
+        self.threads = RLock()
+        self._opener = Opener(path)
+        self._wake_file = wake_file_in(f"{path}.output")
+        self.db, self._file = _connected(path, busy_timeout)
+        self._synchronous = "FULL"
+        self._sync_failed = os.path.exists(self._marker)
+        if self._sync_failed:  # before anything that is only in the -wal is taken to be on disk
+            self._empty_wal_or_mark()
+        self._data_version = self._read_data_version()
+
+    # ── statements ──────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        if self._opener.gone:
+            self._opener.check()
+        try:
+            with self.threads:
+                return self.db.execute(sql, parameters).fetchall()
+        except apsw.ConnectionClosedError as error:
+            raise StoreError(f"the queue {self.path} is closed") from error
+        except UnicodeDecodeError as error:
+            raise NoTextError(f"{self.path} holds bytes that are no text: run `{command_line('rebuild')}`") from error
+        except apsw.Error as error:
+            self._note_failure(error)
+            with translated(self.path):
+                raise
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row. Raises VersionConflictError when a (stream, version) or key is taken."""
+        if self._opener.gone:
+            self._opener.check()
+        try:
+            if len(rows) == 1:
+                self.db.execute(sql, rows[0])
+            else:
+                self.db.executemany(sql, rows)
+        except OverflowError as error:
+            raise StoreError(f"a number is too large for {self.path}: it stores 64 bits") from error
+        except apsw.ConstraintError as error:
+            if getattr(error, "extendedresult", 0) in _TAKEN:
+                raise VersionConflictError(str(error)) from error
+            with translated(self.path):
+                raise
+        except apsw.Error as error:
+            self._note_failure(error)  # a new -wal is synced when its first pages do not fit into memory
+            with translated(self.path):
+                raise
+
+    def insert_new(self, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
+        """Insert rows; False when the key of any is taken."""
+        try:
+            self.insert(sql, rows)
+        except VersionConflictError:
+            return False
+        return True
+
+    # ── transactions ────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, durable: bool) -> LockedLog:
+        """Begin a transaction that holds the log's lock. A commit waits for the disk if `durable`."""
+        if self._sync_failed:
+            self._empty_wal()
+        self._wait_for_disk("FULL" if durable else "NORMAL")
+        self.run("BEGIN IMMEDIATE")
+        try:
+            return self._locked_log()
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def _locked_log(self) -> LockedLog:
+        """Read the log's end and the versions in one statement.
+
+        Raises StoreError when the file is no longer the one at its path: nobody would see what is written to it.
+        """
+        if self._file is not None and self._file != _file_at(self.path):
+            raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
+        [(*last, form, moved_to, projection_version)] = self.run(_LOCKED_LOG)
+        return LockedLog(None if last[0] is None else last, form, moved_to, projection_version)
+
+    def _wait_for_disk(self, synchronous: str) -> None:
+        if synchronous != self._synchronous:
+            self.run(f"PRAGMA synchronous={synchronous}")
+            self._synchronous = synchronous
+
+    def commit(self, before: Head, after: Head, wakes: bool) -> None:
+        """Commit, and touch the wake file if the change `wakes` idle workers."""
+        self.run("COMMIT")
+        if wakes:
+            with suppress(OSError):  # no worker has ever watched it; workers also poll
+                os.utime(self._wake_file)
+
+    def roll_back(self) -> None:
+        """Undo the open transaction. Does nothing when there is none."""
+        if self.db.in_transaction:
+            self.run("ROLLBACK")
+        if self._sync_failed:
+            self._empty_wal_or_mark()
+
+    # ── meta ────────────────────────────────────────────────────────────────────────────────────────
+
+    def meta(self) -> dict[str, Any]:
+        """The rows of `meta`."""
+        return dict(self.run("SELECT key, value FROM meta"))
+
+    def set_meta(self, key: str, value: object) -> None:
+        """Change a row of `meta`."""
+        self.run("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+
+    # ── the disk ────────────────────────────────────────────────────────────────────────────────────
+
+    def last_on_disk(self) -> int | None:
+        """The last position known to be on disk; None when no event is. Raises StoreError after a failed sync."""
+        if self._sync_failed:
+            why = "a sync of its disk has failed, and what its log ends with may not be there"
+            raise StoreError(f"cannot tell how much of {self.path} is on disk: {why}")
+        found = self.run(_LAST_SYNCED)
+        return int(found[0][0]) if found else None
+
+    def sync(self) -> bool:
+        """Sync everything that is committed: a checkpoint syncs the whole -wal, and blocks nobody.
+
+        Returns False when that is not possible: another process writes, the file is read-only, or its disk is full.
+        """
+        if self.db.readonly("main"):
+            return False
+        if self._sync_failed:
+            self._empty_wal()
+        try:
+            busy, pages, carried = self.run("PRAGMA wal_checkpoint(PASSIVE)")[0]
+        except StoreError as error:
+            if self._sync_failed:
+                self._empty_wal_or_mark()
+            if isinstance(error.__cause__, apsw.FullError):  # the database cannot grow
+                return False
+            raise
+        return not busy and pages == carried
+
+    def _note_failure(self, error: apsw.Error) -> None:
+        """Remember an I/O error: a sync may have failed."""
+        self._sync_failed = self._sync_failed or isinstance(error, apsw.IOError)
+
+    def _empty_wal(self) -> None:
+        """Empty the -wal after a failed sync. Raises StoreBusyError while another process reads from it."""
+        if not self._sync_failed:
+            return
+        if self.run("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            raise StoreBusyError(f"{self.path} is being read, and its disk has failed: try again")
+        self._wait_for_disk("FULL")
+        with translated(self.path), self.db:
+            # Writes its page although nothing is new in it; an UPDATE that changes nothing writes nothing.
+            self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        self._sync_failed = False
+        with suppress(OSError):
+            os.unlink(self._marker)
+
+    def _empty_wal_or_mark(self) -> None:
+        """Empty the -wal at once, for other processes. If that fails, mark the failed sync on disk.
+
+        The operating system does not report a failed sync to processes that open the file later.
+        """
+        with suppress(StoreError):
+            self._empty_wal()
+        if self._sync_failed:
+            with suppress(OSError):
+                os.close(os.open(self._marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+    @property
+    def _marker(self) -> str:
+        return f"{self.path}.unsynced"
+
+    # ── the connection ──────────────────────────────────────────────────────────────────────────────
+
+    def changed(self) -> bool:
+        """Whether another process has written since the last call."""
+        with self.threads:
+            seen, self._data_version = self._data_version, self._read_data_version()
+            return seen != self._data_version
+
+    def _read_data_version(self) -> int:
+        return int(self.run("PRAGMA data_version")[0][0])
+
+    def truncate_wal(self) -> None:
+        """Write the whole -wal into the database file, so that the file alone is the queue."""
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the connection. After a failed sync, first empty the -wal or leave the mark."""
+        if self._opener.gone:
+            return
+        if self._sync_failed:
+            self._empty_wal_or_mark()
+        with translated(self.path):
+            self.db.close()
+        self._opener.closes()
+
+
+class SqliteStorage:
+    """Implements `sql.upkeep.Storage`: the database file as a whole."""
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        self._engine = engine
+
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written."""
+        return self._engine.db.readonly("main")
+
+    def damage(self) -> list[str]:
+        """The damage that SQLite's own check finds, at most 20 lines."""
+        try:
+            found = [str(row[0]) for row in self._engine.run("PRAGMA quick_check(20)")]
+        except StoreError as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
+    def health(self) -> Iterable[HealthFinding]:
+        """Nothing: a file has no statistics."""
+        return ()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Only one process at a time creates or rebuilds the tables; others wait."""
+        return first_use(self._engine.path)
+
+    def shadow_tables(self) -> "SqliteShadowTables":
+        """Temporary tables for a rebuild."""
+        from queuectl.store.sqlite.rebuild import SqliteShadowTables
+
+        return SqliteShadowTables(self._engine.db, self._engine.path)
+
+    def copy_to(self, path: str) -> None:
+        """Write a consistent copy to a new file, made with mode 0600 first: SQLite's own would follow the umask."""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        try:
+            self._engine.db.execute("VACUUM INTO ?", (path,))
+        except apsw.Error as error:
+            with translated(path if getattr(error, "extendedresult", 0) in _WRITING else self._engine.path):
+                raise
+        set_wal_mode(path)
+
+
+def _connected(path: str, busy_timeout: int) -> tuple[apsw.Connection, tuple[int, int] | None]:
+    """A connection and its file's identity. Connects again if the file was replaced meanwhile (by `recover`)."""
+    while True:
+        before = _file_at(path)
+        db = connect(path, busy_timeout)
+        if before in (None, found := _file_at(path)):
+            return db, found
+        db.close()
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """The file at a path, by device and inode; None for no file. Does not open it: see sqlite/connection.py.
+
+    Raises StoreError for a file with two names: each would have a -wal of its own, and the two overwrite each other.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
+        raise StoreError(
+            f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
+            f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
+        )
+    return found.st_dev, found.st_ino
