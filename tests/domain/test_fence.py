@@ -158,7 +158,11 @@ def events_of(queue, stream_id=ID):
 def tables(queue):
     """The tables without the columns that every event of a job changes."""
     rows = [queue.store.tables.job(job_id) for job_id in queue.store.log.streams("", 99)]
-    return [{**row, "version": None, "updated_at": None} for row in rows], queue.store.tables.counts(), queue.store.tables.dlq()
+    return (
+        [{**row, "version": None, "updated_at": None} for row in rows],
+        queue.store.tables.counts(),
+        queue.store.tables.dlq(),
+    )
 
 
 def free_and_claim_again(queue):
