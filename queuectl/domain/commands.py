@@ -256,14 +256,15 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
 
 _VERBS = {"cancel": "cancel", "requeue": "retry", "purge": "purge"}
 """The moves that users can make, by the name of the command."""
+_PARTICIPLES = {"cancel": "cancelled", "requeue": "retried", "purge": "purged"}
 
 
 def _check(job: Job, trigger: str) -> None:
     """Raise RefusedError if the move is not allowed from the job's state."""
     if target(job.state, trigger) is None:
-        choices = ", ".join(_VERBS[each] for each in allowed(job.state) if each in _VERBS)
-        what = _VERBS.get(trigger, trigger)
-        raise RefusedError(f"job {job.id} is {job.state}: cannot {what} it (allowed from there: {choices})")
+        choices = " or ".join(_PARTICIPLES[each] for each in allowed(job.state) if each in _PARTICIPLES)
+        what = f"cannot {_VERBS.get(trigger, trigger)} it, a {job.state} job can only be {choices}"
+        raise RefusedError(f"job {job.id} is {job.state}: {what}")
 
 
 def _stale(job: Job, run: int) -> bool:

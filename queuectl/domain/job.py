@@ -11,7 +11,7 @@ from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
 from queuectl.domain.machine import State, moved_to
 
-__all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold", "is_due"]
+__all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold", "is_due", "short_cause"]
 
 
 class Job(Struct, frozen=True):
@@ -231,6 +231,11 @@ def explain_cause(cause: e.Cause, stderr: str = "") -> str:
         case e.LostWorker(worker):
             return f"worker {worker} was lost"
     return str(cause)
+
+
+def short_cause(cause: e.Cause, stderr: str = "") -> str:
+    """The same with `exit 7` for `exited with code 7`."""
+    return explain_cause(cause, stderr).replace("exited with code", "exit", 1)
 
 
 def signal_name(number: int) -> str:

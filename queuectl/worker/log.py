@@ -4,8 +4,7 @@ import logging
 
 from queuectl.domain.backoff import plain
 from queuectl.domain.commands import Command, Release, Report
-from queuectl.domain.events import Exited
-from queuectl.domain.job import Job, explain_cause
+from queuectl.domain.job import Job, short_cause
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
@@ -31,10 +30,7 @@ def _why(command: Command) -> str:
     end = command.exit if isinstance(command, Report) else None
     if end is None or end.cause is None:
         return "?"
-    text = explain_cause(end.cause, end.stderr)
-    if isinstance(end.cause, Exited):
-        return text.replace("exited with code", "exit", 1)
-    return text
+    return short_cause(end.cause, end.stderr)
 
 
 def summary_word(command: Command, job: Job) -> str:

@@ -66,7 +66,7 @@ def test_a_move_of_several_jobs_is_all_or_none(queuectl: Queuectl, verb: str) ->
     queuectl.add("--id", "pending", "true")
     before = queuectl.position()
     wrong = "ended" if verb == "cancel" else "pending"
-    assert_error(queuectl(verb, "ended", "pending"), 4, wrong, "allowed from there")
+    assert_error(queuectl(verb, "ended", "pending"), 4, wrong, "can only be")
     assert_error(queuectl(verb, "ended", "pending", "none"), 3, "none")
     assert queuectl.position() == before
     assert queuectl(verb, "pending" if verb == "cancel" else "ended", wrong[:-2]).code == 4

@@ -90,7 +90,7 @@ def test_leftover_background_processes_are_reported(queuectl: Queuectl) -> None:
     assert queuectl.events("completed")[0]["left_behind"] == 2
     assert "ending what it left in the background: " in worker.err
     for command in ("history", "explain"):
-        assert "it left 2 processes in the background, ended with it" in queuectl.ok(command, job_id)
+        assert "killed 2 background processes that it left" in queuectl.ok(command, job_id)
     assert not any(alive(int(pid)) for pid in lines(pids))
 
 

@@ -65,12 +65,12 @@ ALLOWED = {
     "purged": "requeue",
 }
 OFFERED = {
-    "pending": "cancel",
-    "processing": "cancel",
-    "done": "retry, purge",
-    "dlq": "retry, purge",
-    "cancelled": "retry, purge",
-    "purged": "retry",
+    "pending": "cancelled",
+    "processing": "cancelled",
+    "done": "retried or purged",
+    "dlq": "retried or purged",
+    "cancelled": "retried or purged",
+    "purged": "retried",
 }
 """The same, as far as it is for people to do, by their names for it."""
 RECORDED_AS = {
@@ -165,7 +165,7 @@ def test_a_legal_command_records_its_event_and_changes_the_state(state, trigger)
 def test_an_illegal_command_is_refused_with_the_moves_allowed(state, trigger):
     verb = "retry" if trigger == "requeue" else trigger
     job_and_command(trigger, state).refused(
-        f"job j is {state}", f"cannot {verb} it", f"(allowed from there: {OFFERED[state]})"
+        f"job j is {state}", f"cannot {verb} it", f"a {state} job can only be {OFFERED[state]}"
     )
 
 

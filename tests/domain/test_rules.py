@@ -213,7 +213,7 @@ def test_the_result_of_a_run_before_a_requeue_is_fenced():
 
 def test_a_purged_job_can_only_be_requeued():
     purged = given(a_job(), Cancelled()).when(purge("old")).then(Purged(reason="old")).is_now("purged", due_at=None)
-    purged.when(purge()).refused("job j is purged", "allowed from there: retry")
+    purged.when(purge()).refused("job j is purged", "can only be retried")
     purged.when(requeue()).then(Requeued()).is_now("pending")
 
 
@@ -273,7 +273,7 @@ REFUSALS = {
         "the id j is taken by another job, with another command (`queuectl history j`)",
     ),
     "early": ([a_job(delay=HOUR)], claim(), "job j is not due yet"),
-    "move": ([a_job()], purge(), "job j is pending: cannot purge it (allowed from there: cancel)"),
+    "move": ([a_job()], purge(), "job j is pending: cannot purge it, a pending job can only be cancelled"),
 }
 
 

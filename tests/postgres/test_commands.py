@@ -34,7 +34,7 @@ def test_every_reading_command_answers(queuectl: OnServer) -> None:
         ("good", "bad"), "pending"
     )
     assert queuectl.ok("logs", "good") == "hi"
-    assert "exited with code 3" in queuectl.ok("explain", "bad")
+    assert "(exit 3" in queuectl.ok("explain", "bad")
     assert "bad" in queuectl.ok("diff", "2", "head")
     assert queuectl.types("good") == ["enqueued", "claimed", "completed"]
     assert queuectl.ok("verify").startswith("clean: ")

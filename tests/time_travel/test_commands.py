@@ -159,8 +159,8 @@ def test_explain_names_state_reason_and_next_command(lived: Queuectl) -> None:
     assert list(document) == ["id", "state", "position", "why", "next"]
     assert (document["state"], document["next"]) == ("purged", ["queuectl retry bad"])
     dead = lived.ok("explain", "ba", "--as-of", place(lived, "dead_lettered"))
-    assert "attempt 1 of 1 (run 1) failed" in dead
-    assert "no retry is left" in dead
+    assert "run 1 failed" in dead
+    assert "no retries left" in dead
     assert_error(lived("explain", "nobody"), 3, "no such job")
     assert_error(lived("explain", "off", "--as-of", "1"), 3, "no such job")
 
@@ -206,8 +206,8 @@ def test_events_prints_the_log(lived: Queuectl) -> None:
     table = lived.ok("events").splitlines()
     assert len(table) == len(found)
     assert "$ true" in table[0]
-    assert "max-retries is 7" in table[3]
-    assert "max-retries is unset" in "\n".join(table)
+    assert "max-retries set to 7" in table[3]
+    assert "max-retries unset" in "\n".join(table)
 
 
 def test_events_can_be_filtered(lived: Queuectl) -> None:

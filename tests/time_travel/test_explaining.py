@@ -43,7 +43,7 @@ def add_job(store, clock, *events, **promises):
 def test_a_job_that_waits_for_its_backoff(store, clock):
     add_job(store, clock, claimed(), retried(), claimed(2), retried(2, wait=4 * SECOND, cause=e.Exited(3)))
     text = explanation(store)
-    assert "attempt 2 of 4 (run 2) failed after 1.0 s: exited with code 3" in text
+    assert "run 2 failed after 1.0 s (exit 3" in text
     assert "2^2 = 4 s" in text
     assert "in 4.0 s" in text
     assert "run 1" not in text
@@ -55,7 +55,7 @@ def test_a_job_that_was_enqueued_for_later(store, clock):
     text = explanation(store)
     assert "enqueued, at " in text
     assert "by ann@box" in text
-    assert "not before 1h have passed" in text
+    assert "not before 1h after it was added" in text
     assert "it is due at" in text
     assert "in 60m" in text or "in 1h" in text
     assert "order: priority" not in text
@@ -117,7 +117,7 @@ def test_a_running_job(store, clock):
     assert "worker w1 (pid 10 on box), lease 30s" in text
     assert "attempt 1 of 4 has been running for 15.0 s" in text
     assert "it may take 1m" in text
-    assert "cancel requested while run 1 was on" in text
+    assert "cancel requested during run 1" in text
     assert "reason: too slow" in text
     assert "worker w1 is no longer listed" in text
     store.workers.beat(a_worker("w1", last_heartbeat=store.log.now() // SECOND - 3))
@@ -156,8 +156,8 @@ def test_a_job_lost_with_its_machine(store, clock):
 def test_a_dead_job(store, clock):
     add_job(store, clock, claimed(), retried(), claimed(2), buried(2, cause=e.Signalled(9)), max_retries=1)
     text = explanation(store)
-    assert "attempt 2 of 2 (run 2) failed after 1.0 s: ended by SIGKILL" in text
-    assert "no retry is left" in text
+    assert "run 2 failed after 1.0 s (ended by SIGKILL)" in text
+    assert "attempt 2 of 2: no retries left" in text
     assert state_and_next(store) == ("dlq", 5, ["queuectl logs a", "queuectl retry a"])
 
 
@@ -175,9 +175,9 @@ def test_a_job_that_was_cancelled_while_running(store, clock):
     store.writer.append([_by(store, e.CancelRequested(run=1, reason="stop it"))], "bob@box")
     store.writer.append([_by(store, e.Cancelled(run=1, reason="stop it"))], "w1")
     text = explanation(store)
-    assert "cancel requested while run 1 was on" in text
+    assert "cancel requested during run 1" in text
     assert "by bob@box" in text
-    assert "cancelled: run 1 was ended" in text
+    assert "cancelled: run 1 was stopped" in text
     assert text.count("reason: stop it") == 1
 
 
@@ -191,7 +191,7 @@ def _by(store, event):
 @pytest.mark.parametrize(
     ("events", "state", "said"),
     [
-        ([claimed(), completed()], "done", "run 1 exited with code 0 after 1.0 s"),
+        ([claimed(), completed()], "done", "run 1 completed after 1.0 s (exit 0)"),
         ([claimed(), completed(), e.Purged(reason="old")], "purged", "reason: old"),
         ([claimed(), e.Released(run=1, reason="the worker stops")], "pending", "the worker stops"),
         ([claimed(), buried(), e.Requeued(reason="again")], "pending", "requeued: pending again"),
