@@ -25,7 +25,7 @@ def _variable(key: str) -> str:
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """A setting: `parse` reads its text or raises ValueError, `show` writes the value so that it reads back."""
+    """A setting: `parse` reads its text or raises ValueError; `show` writes the value in a form that `parse` reads."""
 
     key: str
     default: str
@@ -67,7 +67,7 @@ def _decimal(low: int, high: int) -> Callable[[str], float]:
             number = -1.0
         if not low <= number <= high:
             raise ValueError(f"{quoted(text)} is not a number from {low} to {high}")
-        return abs(number)  # -0.0 is no wait either
+        return abs(number)  # -0.0 becomes 0.0
 
     return parse
 
@@ -156,11 +156,17 @@ _TABLE = (
     Setting("max-retries", "3", _whole(0, 10_000), str, "retries after the first attempt"),
     Setting("backoff-base", "2", _decimal(0, 1000), _show_decimal, "the wait is base ** attempts seconds"),
     Setting("backoff-cap", "1h", parse_duration, format_duration, "the longest wait between attempts"),
-    Setting("jitter", "off", _switch, _show_switch, "spread the waits at random"),
+    Setting("jitter", "off", _switch, _show_switch, "make the waits random, so that jobs do not retry together"),
     Setting("timeout", "none", _limit, _show_limit, "how long one attempt may run"),
-    Setting("umask", "caller", _umask, _show_umask, "umask of jobs: octal, or that of whoever adds the job"),
     Setting(
-        "max-machine-losses", "3", _whole(0, 10_000), str, "runs in a row that may end with their machine for free"
+        "umask", "caller", _umask, _show_umask, "umask of jobs: octal, or `caller`: that of the user who adds the job"
+    ),
+    Setting(
+        "max-machine-losses",
+        "3",
+        _whole(0, 10_000),
+        str,
+        "runs in a row that may be lost with their machine without costing an attempt",
     ),
     Setting(
         "lease",
@@ -170,9 +176,9 @@ _TABLE = (
         "a worker silent this long loses its jobs to another",
     ),
     Setting("grace", "10s", _duration(0, DAY), format_duration, "time a job gets to stop before it is killed"),
-    Setting("max-output", "10MiB", _size_from(8192), _show_size, "output kept of each stream of a run"),
-    Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "what workers log"),
-    Setting("log-format", "text", _one_of("text", "json"), str, "how workers log"),
+    Setting("max-output", "10MiB", _size_from(8192), _show_size, "how much output of each stream of a run is kept"),
+    Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "the least level that workers log"),
+    Setting("log-format", "text", _one_of("text", "json"), str, "the form of the workers' log"),
     Setting(
         "durability",
         "safe",
@@ -220,7 +226,7 @@ class Config:
             what = f"{_spelling(setting, origin)}={quoted(text)[1:-1]} ({origin}): {error}"
             if origin != STORED:
                 raise UsageError(what) from None
-            self._warn(f"{what}; {setting.default} counts")
+            self._warn(f"{what}; using the default {setting.default}")
             typed, origin = setting.parse(setting.default), DEFAULT
         return Value(key, typed, setting.show(typed), origin)
 
@@ -241,7 +247,7 @@ class Config:
 def _outside(
     flag: str | None, variable: str, environ: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> tuple[str, str] | None:
-    """The text and its origin when the store is not needed for it."""
+    """The text and its origin, if a flag, the environment or .env has one."""
     if flag is not None:
         return flag, "flag"
     if text := environ.get(variable):
@@ -252,7 +258,7 @@ def _outside(
 
 
 def _spelling(setting: Setting, origin: str) -> str:
-    """The setting's name as the person wrote it there."""
+    """The setting's name as it is written in that place."""
     if origin == "flag":
         return f"--{setting.key}"
     return setting.variable if origin in ("environment", ".env") else setting.key
@@ -283,12 +289,15 @@ def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[s
 
 
 def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
-    """Where a new queue's archive goes, None for next to the database. No setting: the queue is not open yet."""
+    """The folder for a new queue's archive, None for next to the database.
+
+    It is not in the table of settings, because it is needed before the queue is open.
+    """
     return (_outside(flag, _variable("archive-dir"), environ, dotenv) or (None, ""))[0]
 
 
 def home(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
-    """The folder for what queues without a folder of their own keep on this machine, None for the user's."""
+    """The folder for files of queues on a server, None for the user's default."""
     return (_outside(None, _variable("home"), environ, dotenv) or (None, ""))[0]
 
 
@@ -297,9 +306,9 @@ def read_dotenv(
 ) -> dict[str, str]:
     """The QUEUECTL_ variables of the directory's `.env`; none without one.
 
-    The file may belong to another program: only lines that name a QUEUECTL_ variable are checked, and one that
-    cannot be read is a warning. Raises UsageError when such a line cannot be read; and when the file is another
-    user's, unless flags or the environment overrule all that it says.
+    The file may belong to another program, so only lines that name a QUEUECTL_ variable are checked. A file that
+    cannot be read is a warning. Raises UsageError if such a line cannot be read, or if the file belongs to another
+    user and sets a variable that is not in `overruled`.
     """
     path = f"{directory}/.env"
     text, owner = _dotenv_text(path, warn)
@@ -308,15 +317,17 @@ def read_dotenv(
     found = _variables(text, path)
     if owner in (0, os.geteuid()):
         return found
-    if found.keys() - set(overruled):  # it could name a queue whose jobs this user's worker would run
-        raise UsageError(f"{path} belongs to another user and is not followed: set the variables yourself elsewhere")
+    if found.keys() - set(overruled):  # it could name a queue with jobs for this user's worker to run
+        raise UsageError(f"{path} belongs to another user and is ignored: set the variables in the environment")
     return {}
 
 
 def _dotenv_text(path: str, warn: Callable[[str], None]) -> tuple[str, int]:
     """The text of a regular file, with other bytes than UTF-8 as surrogates, and its owner."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait at a named pipe
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )  # O_NONBLOCK: do not wait for a named pipe
     except (FileNotFoundError, NotADirectoryError):
         return "", 0
     except OSError as error:

@@ -1,12 +1,12 @@
-"""Errors shown to users. Each message is one line that says what to do; each class has its own exit code.
+"""Errors shown to users: each message is one line that says what to do, and each class has its own exit code.
 
-And the commands that such messages advise, so that they can be pasted into a shell.
+The commands that messages advise are made here too, so that they can be pasted into a shell.
 """
 
 import shlex
 
 _QUEUE_OPTIONS: list[str] = []
-"""The options that named this process's queue. Messages are made far from where they are parsed."""
+"""The options that named this process's queue. They are stored here because messages are made in every module."""
 
 
 def set_queue_option(db: str | None) -> None:

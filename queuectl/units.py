@@ -1,4 +1,4 @@
-"""Quantities as people write them: durations, sizes and moments, read and written.
+"""Reads and writes durations, sizes and times.
 
 Times and durations are integer microseconds, moments count from the epoch in UTC, sizes are bytes. Callers
 pass `now` in; the only thing read from the surroundings is the time zone.
@@ -36,7 +36,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """`10s`, `1h30m`, `0.5` (bare numbers are seconds) as microseconds; what is finer is cut off.
+    """`10s`, `1h30m`, `0.5` (bare numbers are seconds) as microseconds; smaller fractions are dropped.
 
     Raises ValueError when the text is no duration or is longer than ten years.
     """

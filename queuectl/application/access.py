@@ -1,4 +1,4 @@
-"""Opens a queue as its settings say: which durability and archive, whether it is there, and in whose name."""
+"""Opens a queue according to its settings, and says whether it exists and may be changed."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ __all__ = ["QueueAccess", "Store", "advising", "check_not_moved", "this_actor"]
 
 
 class QueueAccess(Struct, frozen=True, kw_only=True):
-    """A queue by its path or URL, with what says how to open it. `archive_dir` is what the caller gave, if anything.
+    """A queue's path or URL, and the settings that it is opened with. `archive_dir` is the caller's choice, if any.
 
     `warn` is called with each message about a setting that cannot be followed, or about the archive.
     """
@@ -55,22 +55,22 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         )
 
     def is_there(self) -> bool:
-        """Whether there is a queue already: on a server the answer costs a connection."""
+        """Whether the queue exists. For a server this takes a connection."""
         return is_there(self.url)
 
     def foreign(self) -> str | None:
-        """Why the queue is read-only, when it belongs to another user."""
+        """Why the queue is read-only for this user; None if it is not."""
         return None if is_postgres(self.url) else foreign(file_of(self.url))
 
     def check_missing(self, *, required: bool) -> None:
-        """Of a queue that is not there: raises DamagedError when its database was lost, StoreError when `required`."""
+        """For a queue that does not exist: raises StoreError if its database was lost, or if it is `required`."""
         if not is_postgres(self.url) and (error := lost(file_of(self.url))):
             raise error
         if required:
             raise StoreError(f"there is no queue at {self.name}")
 
     def open(self, *, empty: bool = False, busy_timeout: int | None = None) -> Store:
-        """The store, made when it is not there; with `empty` an empty one in memory in its place.
+        """The store, which is made if it does not exist; with `empty`, an empty one in memory instead.
 
         `busy_timeout` (microseconds) overrules the setting. Raises StoreError.
         """
@@ -93,7 +93,7 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def advising(store: Store) -> Iterator[None]:
-    """Errors about damage name the remedy for this kind of store."""
+    """Let errors about damage name the remedy for this kind of store."""
     try:
         yield
     except DamagedError as error:

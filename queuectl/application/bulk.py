@@ -1,6 +1,6 @@
 """Moves of many jobs at once, in batches, and the removal of a purged job's output files.
 
-A bulk move does what it can: the result maps the id of each job that was left as it was to the reason.
+A bulk move changes every job that it can. Its result maps the id of each other job to the reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ __all__ = ["Left", "cancel_all", "dead_letters", "finished", "purge_all", "purge
 Left: TypeAlias = dict[str, QueuectlError]
 
 BATCH = 1000
-"""Jobs moved in one transaction: workers wait for the log's lock no longer than that takes."""
+"""Jobs moved in one transaction. Workers wait for the log's lock meanwhile, so it must be short."""
 
 
 def unfinished(queue: Queue, states: Sequence[str], queues: Sequence[str], tags: dict[str, str]) -> list[str]:
-    """Ids of the jobs that can be cancelled, of these states, queues and tags (none: all). Raises UsageError."""
+    """Ids of jobs that can be cancelled, with these states, queues and tags (none: any). Raises UsageError."""
     for text in states:
         if text not in (*LIVE, FAILED):
-            raise UsageError(f"state {text}: only these can be cancelled: {', '.join([*LIVE, FAILED])}")
+            raise UsageError(f"state {text}: only jobs in these can be cancelled: {', '.join([*LIVE, FAILED])}")
     wanted = JobFilter(
         states=tuple(each for each in LIVE if each in states or not states),
         failed=FAILED in states,
@@ -39,7 +39,7 @@ def unfinished(queue: Queue, states: Sequence[str], queues: Sequence[str], tags:
 
 
 def finished(queue: Queue, states: Sequence[str], ended_by: int) -> list[str]:
-    """Ids of the jobs in these final states (none: all) that ended by then. Raises UsageError."""
+    """Ids of the jobs in these final states (none: any) that ended by `ended_by` (microseconds). Raises UsageError."""
     names = {**{each.value: each for each in FINISHED}, **ALIASES}
     for text in states:
         if text not in names:
@@ -60,22 +60,22 @@ def dead_letters(queue: Queue, texts: Sequence[str]) -> list[str]:
 
 
 def cancel_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
-    """Cancel those of many jobs that can be cancelled."""
+    """Cancel every job that can be cancelled."""
     return _in_batches(ids, lambda batch: queue.cancel_those_that_can(batch, reason))
 
 
 def retry_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
-    """Run those of many jobs again that can be retried."""
+    """Run every job again that can be retried."""
     return _in_batches(ids, lambda batch: queue.requeue_those_that_can(batch, reason))
 
 
 def purge_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
-    """Purge those of many jobs that can be purged."""
+    """Purge every job that can be purged."""
     return _in_batches(ids, lambda batch: _purge_batch(queue, batch, reason))
 
 
 def purge_named(queue: Queue, ids: Sequence[str], reason: str) -> None:
-    """Purge jobs that were named: all or none."""
+    """Purge all these jobs, or none."""
     queue.purge(ids, reason)
     _remove_output(queue, ids)
 

@@ -16,7 +16,7 @@ __all__ = ["JobChange", "changed_jobs", "diff"]
 
 
 class JobChange(Struct, frozen=True):
-    """A job whose row in `jobs` differs between two moments: None where there is no row."""
+    """A job whose row in `jobs` differs between two moments; a row is None where there is none."""
 
     id: str
     before: dict[str, Any] | None

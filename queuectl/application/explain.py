@@ -1,4 +1,4 @@
-"""Why a job is where it is: the recorded fact that put it there, in the words of its story, and what it waits for."""
+"""Explains a job's state: the events that led to it, what the job waits for, and the commands that change it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,13 +16,13 @@ from queuectl.units import SECOND, ago, format_duration, local_time
 __all__ = ["Explanation", "explain"]
 
 LINE = 1000
-"""How far a claiming order is looked through for a job's place in it."""
+"""The most jobs that are looked through for a job's place in the claiming order."""
 
 _MOVES = {"enqueued", *(move.event for move in MOVES)}
 
 
 class Explanation(Struct, frozen=True):
-    """A job's state, the sentences on why, and the commands that would change it. `position`: the deciding event's."""
+    """A job's state, sentences that say why, and commands that change it. `position` is that of the deciding event."""
 
     id: str
     state: str
@@ -32,9 +32,9 @@ class Explanation(Struct, frozen=True):
 
 
 def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Explanation | None:
-    """Why the job is where it is, None for no such job. `live`: the store is not the past, so workers are known.
+    """The explanation; None if there is no such job. `live`: the store is the present, so workers are known.
 
-    `machine_losses`: how many runs in a row may be lost with their machine for free.
+    `machine_losses`: how many runs in a row may be lost with their machine without costing an attempt.
     """
     job: Job | None = None
     loss: e.RecordedEvent | None = None
@@ -56,14 +56,14 @@ def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Ex
 
 
 def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:
-    """What is known up to the first damaged event; nobody runs the job until that is repaired."""
-    why = (*facts, str(damage), "it is set aside: no worker claims it, and what it became afterwards is not known")
+    """What is known up to the first damaged event. No worker runs the job until that is repaired."""
+    why = (*facts, str(damage), "the job is quarantined: no worker claims it, and its later events are not known")
     state = "damaged" if job is None else job.state
     return Explanation(job_id, state, damage.position, why, (runnable(damage.remedy), command_line("history", job_id)))
 
 
 def _ended_on_request(event: e.Event) -> bool:
-    """Its worker called it off for someone: what was asked while it ran is the reason."""
+    """Whether a worker cancelled the running job on request. Then the request is the reason."""
     return isinstance(event, e.Cancelled) and event.run is not None
 
 
@@ -113,13 +113,13 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
 
 def _misdated(since: int, now: int) -> str:
     return (
-        f"it was recorded by a clock that was {ago(since - now)} ahead of the present one: a running worker starts it"
-        " once its wait is over by the worker's own count"
+        f"it was recorded by a clock that was {ago(since - now)} ahead of the clock now: a worker measures the wait"
+        " itself and then starts the job"
     )
 
 
 def _pauses(store: Store, job: Job) -> dict[str, dict[str, int]]:
-    """The pauses that keep it from being claimed."""
+    """The pauses that apply to the job's queue."""
     return {queue: pause for queue, pause in store.tables.pauses().items() if queue in (PAUSE_ALL, job.spec.queue)}
 
 
@@ -148,7 +148,7 @@ def _running(store: Store, job: Job, claim: e.Claimed, live: bool) -> Iterator[s
     since = claim.clock or job.locked_at or now
     yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} has been running for {_rounded(now - since)}"
     if job.spec.timeout is not None:
-        yield f"it may take {format_duration(job.spec.timeout)}"
+        yield f"its timeout is {format_duration(job.spec.timeout)}"
     if live:
         yield f"worker {claim.worker} {_heartbeat(store, claim, now)}"
 
@@ -156,7 +156,7 @@ def _running(store: Store, job: Job, claim: e.Claimed, live: bool) -> Iterator[s
 def _heartbeat(store: Store, claim: e.Claimed, now: int) -> str:
     beat = next((row.last_heartbeat for row in store.workers.rows() if row.name == claim.worker), None)
     if _is_dead(store, claim):
-        return "is lost, its process is gone: the next worker that runs frees the job"
+        return "is dead: the next worker that runs frees the job"
     if beat is None:
         return "is no longer listed: the next worker that runs frees the job"
     return f"sent its last heartbeat {ago(now - beat * SECOND)} ago"

@@ -1,9 +1,8 @@
 """Reading the log as it grows, by position.
 
-A follower is given nothing that a power cut could take back. A claim is committed without waiting for the disk, so
-claims at the log's end are held back until a later event, which did wait, follows them. If none follows within a
-second, the follower syncs the log itself (a checkpoint syncs the -wal first). Until that succeeds they stay held
-back: time alone proves nothing.
+A follower gets only events that survive a power cut. A claim is committed without waiting for the disk, so claims at
+the end of the log are held back until a later event, which did wait for the disk, follows them. If none follows within
+a second, the follower syncs the log itself (a checkpoint syncs the -wal first). Claims stay held back until then.
 
 No read transaction is open while a page of events is handled, so a slow reader blocks nobody. New events are noticed
 by polling `data_version`; on a server, where each poll is a query, by LISTEN with a slow poll in addition.
@@ -27,7 +26,7 @@ HELD_FOR = 100
 
 
 class LogReader:
-    """The events that are asked for, each once; `after` is the last position read."""
+    """Reads the wanted events, each once. `after` is the last position read."""
 
     def __init__(self, store: Store, after: int, stream: str | None, types: Collection[str]) -> None:
         self._store, self._stream, self._types = store, stream, types

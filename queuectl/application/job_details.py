@@ -26,7 +26,7 @@ def details(queue: Queue, job_id: str) -> dict[str, Any]:
 
 
 def history(queue: Queue, job_id: str) -> Iterator[tuple[Examined, Job | None]]:
-    """Every event of the job, a damaged one as its error, each with the job as it was before."""
+    """Every event of the job (a damaged one as its error), each with the job as it was before the event."""
     stream = Stream(job_id)
     for event in queue.store.log.examined(stream_id=job_id):
         yield event, stream.job

@@ -53,7 +53,7 @@ def command(given: str) -> str:
 
 
 def background_hint(command: str) -> str:
-    """What to say of a command that sh runs in the background: it is ended when the job's first process ends."""
+    """A hint for a command that sh would run in the background, or nothing. Such a process ends with the job."""
     text = _QUOTED.sub("", command).rstrip(BLANKS)
     if "&>" in text:
         return (
@@ -61,12 +61,12 @@ def background_hint(command: str) -> str:
             " write >FILE 2>&1, or bash -c '...'"
         )
     if text.endswith("&") and not text.endswith("&&"):
-        return "the command ends in &: what it starts in the background is ended with the job; leave the & out"
+        return "the command ends in &: a background process is ended when the job ends. Leave the & out"
     return ""
 
 
 def argument(given: str) -> str:
-    """One argument of a program; a shell command is one too."""
+    """One argument of a program, or a shell command."""
     if len(text("command", given).encode()) > MAX_ARGUMENT:
         raise UsageError(f"an argument is longer than the system takes ({MAX_ARGUMENT} bytes): put it in a script")
     return given
@@ -84,9 +84,9 @@ def check_size(spec: Enqueued) -> None:
 
 
 def text(field: str, given: str) -> str:
-    """UTF-8 without NUL: other text can neither be stored in the log nor given to a process."""
+    """Text in UTF-8 without NUL. Other text cannot be stored in the log, or cannot be passed to a process."""
     if "\0" in given:
-        raise UsageError(f"{field}: it has a NUL byte")
+        raise UsageError(f"{field}: NUL bytes are not allowed")
     try:
         given.encode()
     except UnicodeEncodeError:
@@ -97,7 +97,7 @@ def text(field: str, given: str) -> str:
 def name(field: str, given: str) -> str:
     """A text that is not empty."""
     if not given:
-        raise UsageError(f"{field}: it is empty")
+        raise UsageError(f"{field}: empty text is not allowed")
     return text(field, given)
 
 
@@ -123,7 +123,9 @@ def check_worker(given: str) -> str:
 
 def _identifier(field: str, given: str) -> str:
     if not is_id(given):
-        raise UsageError(f"{field}: {quoted(given)} does not match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}}")
+        raise UsageError(
+            f"{field}: {quoted(given)} is not allowed: use up to 128 letters, digits and . _ -, the first a letter or digit"
+        )
     return given
 
 
@@ -132,7 +134,7 @@ def folder(given: str | None) -> str:
     try:
         return os.path.abspath(text("cwd", os.getcwd() if given is None else given))
     except OSError:
-        raise UsageError("cwd: the folder you are in is gone: give --cwd") from None
+        raise UsageError("cwd: the current folder was deleted: give --cwd") from None
 
 
 def variables(env: dict[str, str]) -> dict[str, str]:
@@ -143,7 +145,7 @@ def variables(env: dict[str, str]) -> dict[str, str]:
 def variable(field: str, given: str) -> str:
     """The name of an environment variable."""
     if not (given.isascii() and given.isidentifier()):
-        raise UsageError(f"{field}: {quoted(given)} is not a variable's name")
+        raise UsageError(f"{field}: {quoted(given)} is not the name of a variable")
     return given
 
 

@@ -1,6 +1,6 @@
 """Reads a file of jobs: one a line, or one JSON document, which is an array of jobs or a single job.
 
-A line that is only a part of a command is refused, because its parts would run as jobs of their own.
+A line that is only part of a command is refused, because each part would run as a job of its own.
 """
 
 import re
@@ -58,7 +58,7 @@ def _lines(file: BinaryIO) -> Iterator[Line]:
 
 
 def _text(raw: bytes) -> str:
-    """The line without its end and without the mark that editors put before a text. Blanks stay."""
+    """The line without its line end and without a byte order mark. Blanks stay."""
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise UsageError("the file is UTF-16: save it as UTF-8")
     if raw.endswith(b"\n"):
@@ -66,7 +66,7 @@ def _text(raw: bytes) -> str:
     try:
         return raw.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError:
-        raise UsageError("it is not UTF-8") from None
+        raise UsageError("not UTF-8: save the file as UTF-8") from None
 
 
 # ── lines ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -77,7 +77,7 @@ def _from_lines(first: Line, others: Iterator[Line], reader: JobReader) -> list[
     try:
         jobs = [_from_line(line, reader, unsure) for line in chain([first], others)]
     except UsageError:
-        _refuse_incomplete(unsure)  # an earlier line explains more
+        _refuse_incomplete(unsure)  # an incomplete line before this one is the likelier cause
         raise
     _refuse_incomplete(unsure)
     return jobs
@@ -92,7 +92,7 @@ def _refuse_incomplete(unsure: list[Line]) -> None:
 
 
 def _from_line(line: Line, reader: JobReader, unsure: list[Line]) -> NewJob:
-    """The job of one line. A command of which only the shell knows whether it is complete is added to `unsure`."""
+    """The job of one line. If only the shell can say whether the command is complete, it is added to `unsure`."""
     number, text = line
     try:
         _refuse_part(text)
@@ -112,7 +112,7 @@ def _refuse_part(text: str) -> None:
         raise UsageError("it ends in a backslash, so the command continues: write the whole command on one line")
     alone = text.strip(BLANKS)
     if alone in ("[", "{"):
-        raise UsageError(f"{alone} stands alone: {_ONE_LINE}")
+        raise UsageError(f"{alone} is not a job: {_ONE_LINE}")
 
 
 def _refuse_csv(first: Line) -> None:
@@ -142,7 +142,7 @@ def _whole(first: Line, file: BinaryIO) -> Line:
         return number, f"{line}\n{rest.decode()}"
     except UnicodeDecodeError as error:
         wrong = number + 1 + rest.count(b"\n", 0, error.start)
-        raise UsageError(f"line {wrong}: it is not UTF-8") from None
+        raise UsageError(f"line {wrong}: not UTF-8: save the file as UTF-8") from None
 
 
 def _from_document(document: Line, reader: JobReader) -> list[NewJob]:
@@ -160,7 +160,7 @@ def _from_item(order: int, item: Line, reader: JobReader) -> NewJob:
 
 def _from_object(item: Line, where: str, reader: JobReader) -> NewJob:
     if not is_json(item[1]):
-        raise UsageError(f"{where}: {{ stands alone: {_ONE_LINE}")
+        raise UsageError(f"{where}: {{ is not a job: {_ONE_LINE}")
     try:
         return replace(reader.from_text(item[1], _ONE_LINE), line=item[0])
     except UsageError as error:

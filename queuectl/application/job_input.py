@@ -1,4 +1,4 @@
-"""Makes the job that is stored out of a job as written: checks every field, and fills in what was left open.
+"""Turns a job as written into the job that is stored: checks every field, and fills in those that were not given.
 
 A shell command, a job in JSON and the flags all become a `JobInput`; flags are the defaults of the others.
 """
@@ -26,7 +26,7 @@ _QUOTING = """put single quotes around the job, as in '{"id": "job1", "command":
 class JobReader:
     """Reads jobs. `defaults` are the flags, `now` is microseconds since the epoch, `umask` is the caller's.
 
-    `notes` are messages for whoever adds the jobs: what was left out, and when a job runs if not at the written time.
+    `notes` are messages for the user: fields that were ignored, and a start time that differs from the written one.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class JobReader:
         self._notes[message] = None
 
     def from_text(self, text: str, hint: str = _QUOTING) -> NewJob:
-        """The job in one text: JSON when it looks like it, else a shell command. Raises UsageError.
+        """The job in one text: JSON if it looks like JSON, else a shell command. Raises UsageError.
 
-        `hint` says what to do about a text that is meant as JSON and is not.
+        `hint` says what to do about a text that looks like JSON but is not.
         """
         if not may_be_json(text):
             return self._from_command(text)
@@ -130,18 +130,18 @@ class JobReader:
 
     def _due(self, wanted: JobInput) -> dict[str, Any]:
         if wanted.delay is not None and wanted.at is not None:
-            raise UsageError("delay and at exclude each other: give one of them")
+            raise UsageError("a job has either a delay or a time (at), not both")
         if wanted.at is None:
             return {"delay": 0 if wanted.delay is None else fields.duration("delay", wanted.delay)}
         at, note = fields.parsed("at", lambda text: coming_moment(text, self._now), wanted.at)
         if note:
             self.note(f"at {wanted.at.strip()}: {note}")
-        # `+1h` is stored as a length and not as a moment, so that the same words are the same job later.
+        # `+1h` is stored as a delay, not as a moment: then the same job given again later is the same job.
         return {"delay": at - self._now} if wanted.at.strip().startswith("+") else {"at": at}
 
 
 def _merge(given: JobInput, defaults: JobInput) -> JobInput:
-    """The given fields over the defaults. Variables and tags are put together; a given time replaces a default one."""
+    """The given fields over the defaults. Variables and tags are merged; a given time replaces a default one."""
     base = asdict(defaults)
     if given.delay is not None or given.at is not None:
         base["delay"] = base["at"] = None
@@ -153,7 +153,7 @@ def _merge(given: JobInput, defaults: JobInput) -> JobInput:
 
 
 def _without_repetition(wanted: JobInput) -> JobInput:
-    """Printed jobs have both a command and an argv, of which one repeats the other or is empty."""
+    """A printed job has both a command and an argv: drop the one that is empty or repeats the other."""
     if wanted.command is None or wanted.argv is None:
         return wanted
     if not wanted.argv:
@@ -163,7 +163,7 @@ def _without_repetition(wanted: JobInput) -> JobInput:
 
 def _command_of(wanted: JobInput) -> str:
     if (wanted.command is None) == (wanted.argv is None):
-        raise UsageError("a job has either a command or an argv: give one of them")
+        raise UsageError("a job has either a command or an argv: give exactly one")
     if wanted.argv is not None:
         if not wanted.argv or not wanted.argv[0]:
             raise UsageError("argv is empty: give the program and its arguments")

@@ -1,6 +1,6 @@
-"""A job written in JSON: how it is distinguished from a shell command, and how it is decoded.
+"""Tells a job in JSON from a shell command, and decodes it.
 
-Fields that queuectl prints and nobody can set are left out, so that a job that was printed can be enqueued again.
+Fields that only queuectl sets are ignored, so that a printed job can be enqueued again.
 """
 
 import re
@@ -31,11 +31,11 @@ MAX_JSON = 1 << 20
 
 
 class NotJsonError(UsageError):
-    """The text is not JSON at all, as when a shell took its quotes away."""
+    """The text is not JSON at all, for example because a shell removed its quotes."""
 
 
 class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """A job as written; None is what was not given. Numbers for durations are seconds."""
+    """A job as written. A field that was not given is None. Durations given as numbers are seconds."""
 
     id: str | None = None
     command: str | None = None
@@ -58,7 +58,7 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
 
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}
-"""Names that are taken for the field on the right."""
+"""Other names that are accepted, and the fields that they mean."""
 LATER = ("number", "started_at", "pid", "host", "batch", "seq")
 PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
 """Fields of a job that only queuectl sets."""
@@ -74,12 +74,12 @@ def is_json(text: str) -> bool:
 
 
 def may_be_json(text: str) -> bool:
-    """Whether a closer look at a text is needed: most commands begin with another character."""
+    """Whether a text may be JSON, by its first character. Most commands begin with another one."""
     return _BEGIN.match(text) is not None
 
 
 def refuse_no_command(text: str) -> None:
-    """Raises UsageError when a text that is no job in JSON is no shell command either."""
+    """Raises UsageError for a text that is neither a job in JSON nor a shell command."""
     text = text.lstrip(BLANKS)
     if text.startswith("@"):
         name = text[1:].strip(BLANKS)
@@ -90,7 +90,7 @@ def refuse_no_command(text: str) -> None:
         msgspec.json.decode(text, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise NotJsonError(f"not an array of jobs in JSON: {error}") from None
-    raise UsageError("an array of jobs is read from a file that has nothing else: use --file FILE (- is stdin)")
+    raise UsageError("an array of jobs must be in a file: use --file FILE (-: stdin)")
 
 
 def decode_job(text: str) -> tuple[JobInput, list[str]]:
@@ -102,7 +102,7 @@ def decode_job(text: str) -> tuple[JobInput, list[str]]:
         raise UsageError(f"not a job in JSON: {error}") from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise NotJsonError(f"not a job in JSON: {error}") from None
-    # Each key has a colon: only where there are more colons than keys can one be given twice.
+    # Each key has a colon, so a key can be repeated only if there are more colons than keys.
     keys = sum(value is not None for value in asdict(job).values()) + len(job.env or ()) + len(job.tags or ())
     if text.count(":") > keys:
         _refuse_twice(text)
@@ -118,13 +118,13 @@ def _decoded(text: str) -> tuple[JobInput, list[str]]:
         if given == list(fields):
             raise
     if len(set(given)) < len(given):
-        raise UsageError("run_at and unique_key are other names of at and unique: give one of them")
+        raise UsageError("run_at means at, and unique_key means unique: give each only once")
     kept = {OTHER_NAMES.get(name, name): value for name, value in fields.items() if name not in PRINTED}
     return msgspec.convert(kept, JobInput), [name for name in fields if name in PRINTED]
 
 
 def _refuse_twice(text: str) -> None:
-    """Of a key that is given twice the decoder would silently take the last."""
+    """Raises UsageError for a repeated key, because the decoder would silently use the last one."""
     import json
 
     def look(pairs: list[tuple[str, Any]]) -> None:
@@ -140,4 +140,4 @@ def _refuse_twice(text: str) -> None:
 def check_length(raw: bytes) -> None:
     """Raises UsageError when a line, or a job, is too long."""
     if len(raw) > MAX_JSON:
-        raise UsageError(f"a job in JSON, or a line of a file, has at most {MAX_JSON} bytes")
+        raise UsageError(f"a job in JSON, or a line of a file, can have at most {MAX_JSON} bytes")

@@ -1,4 +1,4 @@
-"""Whether a worker lives: by its process, or, where that cannot be seen, by the lock that it has in the lock file."""
+"""Whether a worker is alive: by its process or, if we cannot see that, by its lock in the lock file."""
 
 from queuectl.domain.events import Claimed, RecordedEvent, WorkerStarted
 from queuectl.process import procfs
@@ -10,7 +10,7 @@ __all__ = ["is_alive", "jobs_running_here", "lock_file_of"]
 
 
 def is_alive(store: Store, who: Claimed | WorkerRow) -> bool | None:
-    """Whether a worker lives; None when that cannot be seen from here."""
+    """Whether a worker is alive; None if we cannot tell from here."""
     seen = procfs.alive(who, store.location.spans_hosts)
     if seen is not None or who.boot_id != boot_id():
         return seen
@@ -19,7 +19,7 @@ def is_alive(store: Store, who: Claimed | WorkerRow) -> bool | None:
 
 
 def lock_file_of(store: Store, who: Claimed | WorkerRow) -> str:
-    """The identity of the lock file that a worker has its lock in; empty when its start is not in the log."""
+    """The identity of the lock file that has the worker's lock; empty if the worker's start is not in the log."""
     name = who.name if isinstance(who, WorkerRow) else who.worker
     found = ""
     for record in store.log.examined(stream_id=worker_stream(name)):
@@ -30,6 +30,6 @@ def lock_file_of(store: Store, who: Claimed | WorkerRow) -> str:
 
 
 def jobs_running_here(store: Store) -> list[str]:
-    """The ids of the jobs whose claims name a process that lives on this machine."""
+    """The ids of the jobs that are claimed by a living process on this machine."""
     jobs = (store.log.load(job_id) for job_id, _ in store.tables.processing())
     return [job.id for job in jobs if job and job.claim and procfs.alive(job.claim, store.location.spans_hosts)]

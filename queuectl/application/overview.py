@@ -15,9 +15,10 @@ SHOWN_STATES = [state for state in State if state is not State.PURGED]
 
 
 def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
-    """The overview in the shape of `status --json`. `live`: the store is not the past, so workers are known.
+    """The overview in the shape of `status --json`. `live`: the store is the present, so workers are known.
 
-    And the log's time that it is of (microseconds)."""
+    Also returns the log's time, in microseconds.
+    """
     store, queues, now = queue.store, _queues(queue), queue.store.log.wall()
     oldest, due = store.tables.oldest_due(now), store.tables.next_due(())
     seen = workers(queue) if live else None

@@ -1,6 +1,6 @@
-"""The jobs that a command runs inside: it must not wait for one of them, or for a worker that runs one.
+"""The jobs that run this command. It must not wait for one of them, or for a worker that runs one.
 
-There are several when a job runs `queuectl run`: what that worker starts is inside its job and inside the outer one.
+There are several when a job runs `queuectl run`: a job of that worker is also part of the outer job.
 """
 
 from collections.abc import Iterator, Mapping

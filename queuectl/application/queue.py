@@ -1,4 +1,4 @@
-"""The use cases: load, decide, append; on a version conflict decide again, on nothing else."""
+"""The use cases: load, decide, append. After a version conflict, and only then, decide again."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ __all__ = ["NewJob", "Queue", "Receipt"]
 
 
 AHEAD = 16
-"""How many more ids than asked for a claim looks up, as hints for the claims that follow."""
+"""How many ids more than needed a claim looks up, as hints for the next claims."""
 LOADED = 500
 """Jobs that are loaded with one question."""
 
@@ -42,7 +42,7 @@ SILENT = 30 * SECOND
 
 
 class NewJob(Struct, frozen=True):
-    """A job to add; without an id it gets one. `line` is where it stood in a file, for the error."""
+    """A job to add; one without an id gets one. `line` is its line in a file, for errors."""
 
     spec: e.Enqueued
     id: str | None = None
@@ -50,14 +50,14 @@ class NewJob(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """The job that answers for what was enqueued: a new one, or the one that was already there."""
+    """The result of adding a job: the id of the new job, or of the job that was already there."""
 
     id: str
     created: bool
 
 
 class Queue:
-    """Every change there is to a queue, made in the name of `actor`."""
+    """Every change that can be made to a queue, in the name of `actor`."""
 
     def __init__(self, store: Store, actor: str) -> None:
         self.store = store
@@ -66,9 +66,9 @@ class Queue:
     # ── the one way that a command becomes events ───────────────────────────────────────────────────
 
     def execute(self, commands: Sequence[c.Command], known: Mapping[str, Job] | None = None) -> list[Job | None]:
-        """Carry out all commands or none, each towards a job of its own; the jobs that result, in order.
+        """Carry out all commands or none, each for a different job. Returns the resulting jobs, in order.
 
-        `known` jobs are not loaded: should they be out of date, the append fails and everything is decided again.
+        `known` jobs are not loaded. If one is out of date, the append fails and everything is decided again.
         Raises RefusedError or NoSuchJobError.
         """
         try:
@@ -83,7 +83,7 @@ class Queue:
 
     @contextmanager
     def _alone(self, *, durable: bool = True) -> Iterator[None]:
-        """Under the log's lock, where nobody else moves a job on: a version that is taken there too is damage."""
+        """Hold the log's lock. No other process can change a job meanwhile, so a version conflict means damage."""
         with self.store.writer.transaction(durable=durable):
             try:
                 yield
@@ -104,7 +104,7 @@ class Queue:
         return Change(command.job_id, job.version if job else 0, events, job)
 
     def _holder(self, command: c.Command, job: Job | None, keys: dict[str, str]) -> str | None:
-        """The other live job that has the command's unique key, or will have it when the batch (`keys`) is appended."""
+        """The other live job that has the command's unique key, or gets it in this batch (`keys`)."""
         key = _key(command, job)
         holder = None if key is None else keys.get(key) or self.store.tables.holder(key)
         return None if holder == command.job_id else holder
@@ -138,7 +138,7 @@ class Queue:
         return Change(stream, self.store.log.version(stream), [event])
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
-        """Decide on each job, given those that the batch already holds."""
+        """Decide on each job, with the jobs before it in the batch taken into account."""
         now = self.store.log.now()
         known = self._known([job.id for job in jobs if job.id is not None])
         receipts: list[Receipt] = []
@@ -170,7 +170,7 @@ class Queue:
     def _enqueueing(
         self, job: NewJob, command: c.Enqueue, known: Job | None, keys: dict[str, str], now: int
     ) -> tuple[Change, str]:
-        """The change, and the job that answers. Who holds a key is asked once: asked again, it may have ended."""
+        """The change and the id to return. The key's holder is looked up once, because it may end meanwhile."""
         job_id = command.job_id
         holder = self._holder(command, known, keys)
         try:
@@ -182,7 +182,7 @@ class Queue:
     # ── what people ask of jobs ─────────────────────────────────────────────────────────────────────
 
     def cancel(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
-        """Call jobs off: pending ones at once, running ones by their worker."""
+        """Cancel jobs: pending ones at once; running ones are stopped by their worker."""
         return self.execute([c.Cancel(job_id, reason) for job_id in ids])
 
     def requeue(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
@@ -190,7 +190,7 @@ class Queue:
         return self.execute([c.Requeue(job_id, reason=reason) for job_id in ids])
 
     def requeue_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
-        """Run again what may be; the jobs that were left, and why."""
+        """Run every job again that can be. Returns the jobs that were left, and why."""
         return self._each_that_can([c.Requeue(job_id, reason=reason) for job_id in ids])
 
     def cancel_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
@@ -212,7 +212,7 @@ class Queue:
         return self.execute([c.Purge(job_id, reason) for job_id in ids])
 
     def purge_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
-        """Take those that may go out of the tables; the jobs that were left, and why."""
+        """Take every job out of the tables that can be. Returns the jobs that were left, and why."""
         return self._each_that_can([c.Purge(job_id, reason) for job_id in ids])
 
     def resolve(self, texts: Sequence[str]) -> list[str]:
@@ -224,11 +224,11 @@ class Queue:
     # ── what people ask of queues and settings ──────────────────────────────────────────────────────
 
     def pause(self, queue: str = PAUSE_ALL) -> bool:
-        """Stop claiming from a queue, or from all; False when it was already so."""
+        """Stop claiming from a queue, or from all. Returns False if it was paused already."""
         return self._note(queue_stream(queue), lambda: queue not in self.store.tables.pauses(), e.QueuePaused())
 
     def resume(self, queue: str = PAUSE_ALL) -> bool:
-        """Resume claiming. Returns False when it was not paused."""
+        """Resume claiming. Returns False if it was not paused."""
         return self._note(queue_stream(queue), lambda: queue in self.store.tables.pauses(), e.QueueResumed())
 
     def unserved(self, queues: Collection[str], rows: Sequence[WorkerRow] | None = None) -> list[str]:
@@ -240,11 +240,11 @@ class Queue:
         return [name for name in queues if not any(not row.queues or name in row.queues for row in at_work)]
 
     def all_paused(self) -> bool:
-        """Whether the pause of all queues is in force."""
+        """Whether all queues are paused."""
         return PAUSE_ALL in self.store.tables.pauses()
 
     def change_setting(self, key: str, value: str | None) -> bool:
-        """`config set`, or `unset` with None; False when it was already so."""
+        """`config set`, or `unset` with None. Returns False if nothing had to be changed."""
         event = e.SettingChanged(key=key, value=value)
         return self._note(SETTINGS_STREAM, lambda: self.store.tables.settings().get(key) != value, event)
 
@@ -253,7 +253,7 @@ class Queue:
         self._note(worker_stream(worker), lambda: True, event)
 
     def lose_worker(self, worker: WorkerRow) -> None:
-        """Record that a worker was lost and forget it, once. One without slots only kept the name for another."""
+        """Record once that a worker was lost, and remove its row. A row without slots only reserved a name."""
         with self._alone():
             if self.store.workers.forget(worker) and worker.slots:
                 self.note_worker(worker.name, e.WorkerLost(noticed_by=self.actor))
@@ -277,7 +277,7 @@ class Queue:
     ) -> list[Job]:
         """Take up to `limit` due jobs, each only after `reserve` has its lock. Does not wait for the disk.
 
-        `hints` are ids that stood next in line a moment ago: used up first, and filled again, to spare the search.
+        `hints` are the ids that were next a moment ago. They are used first, and refilled when a search is needed.
         """
         line = [] if hints is None else hints
         with self._alone(durable=False):
@@ -305,7 +305,7 @@ class Queue:
     def _claimed(
         self, command: c.Claim, found: Job | DamagedEventError | None, now: int, searched: bool
     ) -> tuple[Job | None, Sequence[e.Event]]:
-        """The job and what claiming it comes to; no job when it is not to be had."""
+        """The job and the events of its claim; no job if it cannot be claimed."""
         try:
             if not isinstance(found, DamagedEventError):
                 return found, c.decide(command, found, now)
@@ -327,7 +327,7 @@ class Queue:
         return runs or self.store.tables.next_due(queues) is not None
 
     def is_finished(self, job_id: str) -> Job | None:
-        """The job when it has ended (or was purged), else None. Raises NoSuchJobError."""
+        """The job if it has ended or was purged, else None. Raises NoSuchJobError."""
         job = self.store.log.load(job_id)
         if job is None:
             raise NoSuchJobError(f"no such job: {job_id}")
@@ -342,7 +342,7 @@ def _key(command: c.Command, job: Job | None) -> str | None:
 
 
 def _refuse_another(job: NewJob, job_id: str, change: Change) -> None:
-    """The same id twice in a batch is the same job twice, or a mistake."""
+    """Raises RefusedError if a batch has two different jobs with the same id."""
     if change.events != [job.spec]:
         raise RefusedError(_at_line(job, f"the id {job_id} is given twice, to different jobs"))
 

@@ -57,7 +57,7 @@ def _moved(queue: Queue, seen: int, head: int, waiting: Collection[str]) -> set[
 
 
 def _before_purge(queue: Queue, job: Job) -> Job:
-    """The job as it ended: a purge hides that state, the log has it."""
+    """The job as it ended. After a purge only the log has that state."""
     if job.state is not State.PURGED:
         return job
     return fold(each for each in queue.store.log.records(stream_id=job.id) if type(each.event) is not Purged) or job

@@ -1,4 +1,4 @@
-"""The workers of a queue: what is known of each, and stopping them from anywhere."""
+"""Lists the workers of a queue, and stops them from any machine."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from queuectl.store.rows import WorkerRow
 __all__ = ["Stop", "ending_workers", "is_called", "is_taken", "workers"]
 
 POLL = 50_000
-"""Microseconds between two looks whether the workers have stopped."""
+"""Microseconds between two checks whether the workers have stopped."""
 FINISH, KILL = 1, 2
 """How a worker is to stop: after its running jobs, or at once."""
 
 
 def workers(queue: Queue) -> list[dict[str, Any]]:
-    """Each worker's row and `state`: `lost` when its process is seen dead, `restarting` when it has none yet."""
+    """Each worker's row and `state`: `lost` if its process is dead, `restarting` if it has no process yet."""
     return [{**asdict(row), "state": _state(queue, row)} for row in queue.store.workers.rows()]
 
 
@@ -51,7 +51,7 @@ def ending_workers(queue: Queue, name: str) -> list[WorkerRow]:
 
 
 def _may_live(queue: Queue, row: WorkerRow) -> bool:
-    """Whether a worker may still be running: only one seen dead is not."""
+    """Whether a worker may still be running: False only if we know that it is dead."""
     return is_alive(queue.store, row) is not False
 
 
@@ -66,11 +66,11 @@ class Stop:
         self.rows = _chosen(queue.store.workers.rows(), names or ())
         self.own = [row.name for row in self.rows if row.name in own]
         self.waited_for = {row.name for row in self.rows}.difference(self.own)
-        # looked at before anyone is asked: a worker that stops at once is not lost
+        # determined before any worker is asked, because a worker that has stopped is not lost
         self.lost = [row for row in self.rows if not _may_live(queue, row)]
 
     def ask(self) -> None:
-        """Ask all of them, lost ones too: a lost one's supervisor may not have seen yet that it died."""
+        """Ask all of them, lost ones too, because a supervisor may be about to replace a lost one."""
         self._ask(self.rows)
 
     def _ask(self, rows: Sequence[WorkerRow]) -> None:
@@ -87,7 +87,7 @@ class Stop:
             pause(POLL)
 
     def _left(self, names: Collection[str]) -> list[WorkerRow]:
-        """Those still to stop: not a later worker of the same name, but one that was to replace a dead one."""
+        """The workers that have not stopped yet. A later worker of the same name does not count, a replacement does."""
         rows = [row for row in self._queue.store.workers.rows() if row.name in names]
         return [row for row in rows if (row.stop_requested or not row.slots) and _may_live(self._queue, row)]
 

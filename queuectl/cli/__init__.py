@@ -55,13 +55,13 @@ def _undecodable(arguments: Sequence[str]) -> str:
 
 
 def _code(error: OSError) -> int:
-    """A file that cannot be written because of its disk or its mode is a store that cannot be used."""
+    """The exit code. A file that cannot be written because of its disk or mode means a store that cannot be used."""
     of_a_store = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
     return StoreError.exit_code if error.filename and of_a_store else 1
 
 
 def _open_standard_streams() -> None:
-    """Have all three, whatever the caller closed, and in UTF-8, which is what the log's texts are."""
+    """Open those that the caller closed, and use UTF-8, as the log does."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
@@ -71,7 +71,7 @@ def _open_standard_streams() -> None:
 
 
 def _give_up_stdout() -> None:
-    """Nothing more can be written there, and Python must not try at its end."""
+    """Replace stdout, because Python would try to flush it once more when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -81,12 +81,12 @@ def _call(arguments: Sequence[str] | None) -> int:
     try:
         result = command()(args=arguments, prog_name="queuectl", standalone_mode=False)
     except SystemExit as error:
-        # what typer makes of a closed pipe, before `_exit_code` can see it
+        # typer turns a closed pipe into SystemExit before `_exit_code` can see it
         if isinstance(error.__context__, BrokenPipeError):
             raise error.__context__ from None
         raise
     except Exception as error:
-        # typer's own usage errors; their common class has no public name in all the versions we allow
+        # A usage error of typer. Its class has no public name in some of the versions that we allow.
         if not hasattr(error, "format_message"):
             raise
         return _answer(error)
@@ -94,7 +94,7 @@ def _call(arguments: Sequence[str] | None) -> int:
 
 
 def _answer(error: Exception) -> int:
-    """What is wrong and where the help is; to a group's name alone, the help itself."""
+    """Print the error and where the help is. A group without a command prints its help instead."""
     message = str(error.format_message())  # type: ignore[attr-defined]
     if message.startswith("Usage: "):
         print(message, file=sys.stderr)

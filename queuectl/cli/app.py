@@ -46,11 +46,11 @@ COMMANDS = {
     "migrate": "migrate:migrate",
     "doctor": "checks:doctor",
 }
-"""Every command in the order of the help, and where it is: a function, or a typer app of its own."""
+"""Every command, in the order of the help, with its module and its function or typer app."""
 
 
 class Group(TyperGroup):
-    """Tells which command a usage error is about where the parser did not: of an option without its value."""
+    """Adds the name of the command to a usage error that lacks it, as for an option without its value."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""

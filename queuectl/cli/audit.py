@@ -1,4 +1,4 @@
-"""`audit`: did the queue follow its own rules? The verdict is the same, to the byte, for the same log."""
+"""`audit`: checks whether the queue followed its own rules. The same log always gives the same output."""
 
 import sys
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ from queuectl.units import counted, format_time
 __all__ = ["audit"]
 
 SHOWN = 20
-"""Findings, and open claims, that are named for a reader."""
+"""The most findings, and open claims, that are printed one by one."""
 BROKEN = 1
 
 
 class _Log(NamedTuple):
-    """What is judged: the events of a queue or of a file, and whose log they are."""
+    """The events to check, of a queue or of a file, and the id of their log."""
 
     log_id: str
     records: Iterator[RecordedEvent]
@@ -36,24 +36,24 @@ class _Log(NamedTuple):
 def audit(
     ctx: typer.Context,
     file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="An export (also .gz), or - for stdin [default: the queue].")
+        str | None, typer.Argument(metavar="FILE", help="An exported log (also .gz; -: stdin) [default: the queue].")
     ] = None,
     first: Annotated[
-        int, typer.Option("--from", callback=between(1), metavar="N", help="Check only from this position on.")
+        int, typer.Option("--from", callback=between(1), metavar="N", help="Check only events from this position on.")
     ] = 1,
     last: Annotated[
-        int | None, typer.Option("--until", callback=between(0), metavar="N", help="Read up to this position.")
+        int | None, typer.Option("--until", callback=between(0), metavar="N", help="Read only up to this position.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that the queue followed its own rules. Exit code 1 when not.
+    """Check that the queue followed its own rules. Exit code 1 when it did not.
 
-    It reads the log alone: claims, runs, limits, waits.
+    It checks claims, runs, limits and waits, and reads nothing but the log.
 
     verify: was the log changed? audit: did the queue follow its own rules?
     """
     if last is not None and 1 < first > last:
-        raise UsageError(f"--from {first} is after --until {last}: nothing stands between them")
+        raise UsageError(f"--from {first} is after --until {last}: there is nothing to check")
     judged = Audit(first)
     with _log(ctx.obj, file, last) as log, progress("judging", hidden=as_json) as reached:
         for record in log.records:
@@ -72,7 +72,7 @@ def audit(
 
 @contextmanager
 def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]:
-    """The file's log, or the queue's."""
+    """Open the log of the file or of the queue."""
     if file is None:
         with session.open_read_only(missing="refuse") as queue:
             yield _Log(queue.store.log.log_id, queue.store.log.records(until=last))
@@ -82,7 +82,7 @@ def _log(session: Session, file: str | None, last: int | None) -> Iterator[_Log]
 
 
 def _refuse_beyond(position: int, judged: Audit) -> None:
-    """Nothing was judged where the log does not reach: that is no clean queue."""
+    """Raise UsageError if the log ends before the position: then it was not checked up to there."""
     end = judged.last.position if judged.last else 0
     if position > end:
         raise UsageError(f"there is no position {position}: the log ends at {end}")

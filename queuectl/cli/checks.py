@@ -1,4 +1,4 @@
-"""`verify`, `rebuild`, `doctor`: whether all is well, and the first two ways to make it so."""
+"""`verify`, `rebuild` and `doctor`: check a queue, and recompute its tables."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -108,11 +108,11 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
         print(clean(str(difference), newlines=False))
     if found.total > len(found.first):
         print(f"and {found.total - len(found.first)} more")
-    say(f"rebuilt: {counted(found.total, 'difference')} put right" if found.total else "rebuilt: nothing differed")
+    say(f"rebuilt: fixed {counted(found.total, 'difference')}" if found.total else "rebuilt: there were no differences")
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Check this installation and queue. Name each repair. Exit code 1 when something is."""
+    """Check this installation and queue, and print the repair for each problem. Exit code 1 if there is one."""
     session: Session = ctx.obj
     findings = list(examine(session.url.text, lambda: _open_to_examine(session, as_json)))
     if as_json:

@@ -1,4 +1,4 @@
-"""`config show|get|set|unset`: every setting with where its value comes from."""
+"""`config show|get|set|unset`: shows every setting and the origin of its value, and changes settings."""
 
 from typing import Annotated
 
@@ -15,14 +15,14 @@ from queuectl.render.terminal import clean, to_json
 
 __all__ = ["app"]
 
-app = new_app(help="The settings, each with where its value comes from.", invoke_without_command=True)
+app = new_app(help="Show and change the settings.", invoke_without_command=True)
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name, as `config show` lists it.")]
 
 
 @app.callback()
 def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
-    """The settings, each with where its value comes from."""
+    """Show and change the settings."""
     if ctx.invoked_subcommand is None:
         show(ctx, as_json, as_of)
         return
@@ -33,9 +33,10 @@ def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> No
 
 @app.command()
 def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Show every setting, its value and where that comes from.
+    """Show every setting, its value and the origin of the value.
 
-    It is one of: flag, environment, .env, config set, default."""
+    The origin is one of: flag, environment, .env, config set, default.
+    """
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="accept") as queue:
         rows = [_row(value) for value in session.config(queue).all()]
@@ -63,9 +64,9 @@ def _row(value: settings.Value) -> dict[str, str]:
 def set_value(
     ctx: typer.Context,
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="10s, 5m, 10MiB, on, a number.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Such as 10s, 5m, 10MiB, on, or a number.")],
 ) -> None:
-    """Set a value for everyone who uses this queue. It holds for jobs added from now on."""
+    """Set a value for everyone who uses this queue. Jobs already added keep their old settings."""
     text = settings.check(key, value)
     with ctx.obj.open() as queue:
         changed = queue.change_setting(key, text)

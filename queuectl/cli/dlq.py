@@ -1,4 +1,4 @@
-"""`dlq list|show|retry|purge`: the dead-letter queue, jobs whose retries are used up."""
+"""`dlq list|show|retry|purge`: the dead-letter queue, which has the jobs with no retries left."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from queuectl.units import counted
 
 __all__ = ["app"]
 
-app = new_app(help="The dead-letter queue: jobs whose retries are used up.", no_args_is_help=True)
+app = new_app(help="Show, retry or purge dead jobs: those with no retries left.", no_args_is_help=True)
 
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 

@@ -28,7 +28,7 @@ _MARKERS = (":::", ":::+", "::::")
 _SOURCE_OPTIONS = ("--csv", "--tsv", "--ndjson", "--range")
 _SOURCE = "With --each: a job for each {} placeholders."
 SHOWN = 10
-"""How many ids an error names one by one."""
+"""The most ids that an error lists one by one."""
 
 
 class EnqueueCommand(TyperCommand):
@@ -65,12 +65,15 @@ def enqueue(
         list[str] | None,
         typer.Argument(
             metavar="COMMAND | -- PROGRAM [ARG]...",
-            help="One shell command, a job in JSON, or after -- a program that runs without a shell.",
+            help="A shell command or a job in JSON. After --: a program that runs without a shell.",
             show_default=False,
         ),
     ] = None,
     file: Annotated[
-        str | None, typer.Option("--file", "-f", metavar="FILE", help="One job a line; - is stdin. All or none.")
+        str | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="Add the jobs in FILE, one a line (-: stdin). All are added, or none."
+        ),
     ] = None,
     id: Annotated[  # noqa: A002 (the option's name)
         str | None, typer.Option("--id", metavar="ID", help="The job's id [default: a UUIDv7].")
@@ -79,28 +82,40 @@ def enqueue(
         str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue [default: default].")
     ] = None,
     priority: Annotated[
-        int | None, typer.Option("--priority", "-p", metavar="N", help="Higher ones are claimed first [default: 0].")
+        int | None,
+        typer.Option("--priority", "-p", metavar="N", help="Jobs with a higher number run first [default: 0]."),
     ] = None,
-    max_retries: Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")] = None,
+    max_retries: Annotated[
+        int | None, typer.Option(metavar="N", help="Retries after the first attempt [default: 3].")
+    ] = None,
     backoff_base: Annotated[
-        float | None, typer.Option(metavar="BASE", help="The wait is BASE ** attempts seconds.")
+        float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds [default: 2].")
     ] = None,
-    delay: Annotated[str | None, typer.Option(metavar="10s", help="Not before this much time has passed.")] = None,
+    delay: Annotated[str | None, typer.Option(metavar="10s", help="Wait this long before the first attempt.")] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Not before this moment; HH:MM that has passed is tomorrow's.")
+        str | None,
+        typer.Option(metavar="TIME", help="Run no earlier than this. An HH:MM that has passed is tomorrow's."),
     ] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="5m", help="End an attempt that runs longer.")] = None,
-    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs [default: here].")] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for it.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer [default: none].")
+    ] = None,
+    cwd: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The folder that the job runs in [default: this one].")
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the job.")
+    ] = None,
     secret_env: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A variable of the worker's that it needs; not stored.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Pass this variable from the worker's environment; its value is not stored."),
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag to find it by.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job, for `list --tag`.")] = None,
     unique: Annotated[
-        str | None, typer.Option(metavar="KEY", help="At most one pending or running job has this key.")
+        str | None, typer.Option(metavar="KEY", help="Add nothing while a pending or running job has this key.")
     ] = None,
     umask: Annotated[
-        str | None, typer.Option(metavar="022", help="Its umask, which files it makes depend on [default: yours].")
+        str | None,
+        typer.Option(metavar="022", help="The job's umask, for the mode of files it makes [default: yours]."),
     ] = None,
     each: Annotated[
         bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")
@@ -160,7 +175,7 @@ def enqueue(
     if dry_run:
         _print_jobs(session, jobs, as_json=as_json)
         return
-    # report an error in a job before a queue is made for it
+    # Read the jobs before a queue is made, so that an error in them makes none.
     first = jobs(None) if session.missing else None
     with session.open() as opened:
         wanted = jobs(opened) if first is None else first
@@ -251,7 +266,7 @@ def _say_added(batch: "Batch", receipts: Sequence[Receipt]) -> None:
 
 
 def _print_ids(receipts: Sequence[Receipt]) -> None:
-    """The ids on stdout. When it cannot be written to, the error names them, because the jobs have been added."""
+    """Print the ids. If stdout cannot be written to, the error names them, because the jobs have been added."""
     if not receipts:
         return
     try:

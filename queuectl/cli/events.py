@@ -1,4 +1,4 @@
-"""`events`: the log, as a table or as NDJSON; with -f also the events to come."""
+"""`events`: prints the log as a table or as NDJSON; with -f also new events as they come."""
 
 import sys
 from typing import Annotated, Any
@@ -27,14 +27,16 @@ LINE = "{:>8}  {:19}  {:36}  {:16}  {}  ({})"
 def events(
     ctx: typer.Context,
     first: Annotated[
-        int | None, typer.Option("--from", callback=between(1), metavar="N", help="Only from this position on.")
+        int | None, typer.Option("--from", callback=between(1), metavar="N", help="Only events from this position on.")
     ] = None,
     last: Annotated[
-        int | None, typer.Option("--to", callback=between(0), metavar="N", help="Only up to this position.")
+        int | None, typer.Option("--to", callback=between(0), metavar="N", help="Only events up to this position.")
     ] = None,
-    kind: Annotated[list[str] | None, typer.Option("--type", "-t", metavar="TYPE", help="Only these types.")] = None,
-    job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only those recorded since this time.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--type", "-t", metavar="TYPE", help="Only events of this type.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this job.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only events recorded since this time.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep running and print new events as they come.")
     ] = False,
@@ -57,7 +59,7 @@ def events(
 
 
 def _follow(queue: Queue, reader: LogReader, last: int | None, as_json: bool) -> None:
-    """Print the backlog, one line that says that it is complete, then events as they come."""
+    """Print the events so far, a line that says that these are all, then new events as they come."""
     caught_up = False
     for position in follow(queue.store, last, sys.stdout.fileno()):
         _print(reader, position, as_json)

@@ -23,10 +23,10 @@ def logs(
     job_id: Id,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
-        int | None, typer.Option(metavar="N", callback=between(1), help="This run [default: the newest].")
+        int | None, typer.Option(metavar="N", callback=between(1), help="Print this run [default: the newest].")
     ] = None,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on stdout.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged also on a terminal.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Print only stderr, on stdout.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged, even on a terminal.")] = False,
 ) -> None:
     """Print a job's output: its stdout on stdout, its stderr on stderr."""
     session: Session = ctx.obj
@@ -64,8 +64,8 @@ class _Printer:
         else:
             self._emit(self._decoder.decode(piece.data))
         if piece.whole_on is not None:
-            tail = f"only the last 4 KiB of its {piece.stream} are here"
-            say(f"{tail}: all of it is on {piece.whole_on}, where the job ran")
+            tail = f"only the last 4 KiB of {piece.stream} are here"
+            say(f"{tail}: the rest is on {piece.whole_on}, where the job ran")
         if piece.is_last:
             self.end()
         self._to.flush()

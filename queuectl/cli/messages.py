@@ -36,7 +36,7 @@ def confirm(what: str, yes: bool) -> None:
 
 
 def refuse_left(left: Mapping[str, QueuectlError], thing: str, what: str) -> None:
-    """Name the jobs that a bulk move left as they were. Raises RefusedError when there are any."""
+    """Name the jobs that a bulk move could not change. Raises RefusedError if there are any."""
     for error in left.values():
         say(f"left: {error}")
     if left:

@@ -21,7 +21,7 @@ __all__ = ["migrate"]
 
 def migrate(
     ctx: typer.Context,
-    to: Annotated[str, typer.Option("--to", metavar="PATH|URL", help="The new store; it has to be empty.")],
+    to: Annotated[str, typer.Option("--to", metavar="PATH|URL", help="The new store; it must be empty.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Copy the queue's log to another store. Then the old queue becomes read-only and points to the new one.
@@ -34,7 +34,7 @@ def migrate(
         raise UsageError("--to: a password on the command line can be seen by everyone: put it into ~/.pgpass")
     place = target.name
     if target.is_in_memory or place == session.url.name:
-        raise UsageError(f"--to {to}: name a store that lasts, and not the queue itself")
+        raise UsageError(f"--to {to}: choose a place on disk or on a server other than the queue itself")
     with session.open_existing():
         confirm(f"migrate to {place}, after which {session.url.name} is read-only", yes)
     with session.open_existing() as queue, progress("copying", queue.store.log.head().position) as reached:
@@ -48,4 +48,4 @@ def migrate(
     say(f"copied {counted(head.position, 'event')} to {place}, head {head_text(head)}")
     say(f"use it from now on: export QUEUECTL_DB={quote(place)}")
     if os.path.isdir(queue.store.location.output_folder):
-        say(f"whole outputs of earlier jobs stay in {queue.store.location.output_folder}")
+        say(f"output files of earlier jobs stay in {queue.store.location.output_folder}")

@@ -24,12 +24,14 @@ def cancel(
     ids: MaybeIds = None,
     state: Annotated[
         list[str] | None,
-        typer.Option("--state", "-s", metavar="STATE", help="All in this state: pending, processing, failed."),
+        typer.Option(
+            "--state", "-s", metavar="STATE", help="Cancel all jobs in this state: pending, processing, failed."
+        ),
     ] = None,
     of_queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="All of this queue.")
+        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Cancel all jobs of this queue.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="All with this tag.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Cancel all jobs with this tag.")] = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
@@ -66,7 +68,7 @@ def _cancel_all(queue: Queue, ids: Sequence[str], reason: str, yes: bool) -> Non
 
 
 def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
-    """Run finished jobs again, also cancelled and purged ones. They are pending at once, with 0 attempts."""
+    """Run finished, cancelled or purged jobs again. They become pending at once, with 0 attempts."""
     with ctx.obj.open_existing() as queue:
         for job in queue.requeue(queue.resolve(ids), reason):
             if job is not None:
@@ -78,7 +80,7 @@ def purge(
     ids: MaybeIds = None,
     state: Annotated[
         list[str] | None,
-        typer.Option("--state", "-s", metavar="STATE", help="All in this state: done, cancelled, dlq."),
+        typer.Option("--state", "-s", metavar="STATE", help="Purge all jobs in this state: done, cancelled, dlq."),
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="7d", help="Only jobs that ended longer ago than this.")
@@ -113,14 +115,14 @@ def _age(text: str | None) -> int:
 
 
 def purge_all(queue: Queue, ids: Sequence[str], reason: str, thing: str) -> None:
-    """Purge those of many jobs that can be purged, and name the others. Raises RefusedError when there are any."""
+    """Purge every job that can be purged. Name the others, and raise RefusedError if there are any."""
     left = bulk.purge_all(queue, ids, reason)
     say_purged([job_id for job_id in ids if job_id not in left], thing)
     refuse_left(left, thing, "could not be purged")
 
 
 def say_purged(ids: Sequence[str], thing: str) -> None:
-    """Report a purge, and how to undo it."""
+    """Say how many jobs were purged, and how to undo it."""
     say(f"purged {counted(len(ids), thing)} (undo: {command_line('retry', ids[0] if len(ids) == 1 else 'ID')})")
 
 
@@ -128,7 +130,7 @@ Name = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="A queue's n
 
 
 def pause(ctx: typer.Context, queue: Name = None) -> None:
-    """Start no more jobs from QUEUE, or from any queue. Running jobs finish."""
+    """Start no more jobs from QUEUE (without QUEUE: from any queue). Running jobs finish."""
     name = None if queue is None else check_queue(queue)
     with ctx.obj.open() as jobs:
         changed = jobs.pause() if name is None else jobs.pause(name)

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how their texts are read."""
+"""Options and arguments that several commands share, and the functions that read them."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -52,15 +52,15 @@ AsOf = Annotated[
         help="Show it as it was at this position or time (12, head, -2h, 'yesterday 14:00').",
     ),
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why you do this; `history` shows it.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="A reason, which `history` shows.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 MAX = (1 << 63) - 1
-"""The largest number that an option takes: what the stores' columns hold."""
+"""The largest number that an option takes: the largest that a column of the stores can hold."""
 
 
 def between(low: int, high: int = MAX) -> Callable[[int | None], int | None]:
-    """The check of a number that an option takes. typer's own check would print the range in the help."""
+    """A check that a number is in a range. typer has one too, but it prints the range in the help."""
 
     def check(value: int | None) -> int | None:
         if value is not None and not low <= value <= high:
@@ -84,7 +84,7 @@ Limit = Annotated[
 
 
 def parse_tag(text: str) -> tuple[str, str]:
-    """A tag as `--tag` takes it. Raises UsageError."""
+    """The key and the value of a `--tag`. Raises UsageError."""
     key, separator, value = text.partition("=")
     if not separator:
         raise UsageError(f"--tag {text}: write it as NAME=VALUE")

@@ -21,7 +21,7 @@ __all__ = ["diff", "explain"]
 SHOWN = (
     "state", "attempts", "run", "last_error", "exit_code", "next_run_at", "locked_by", "cancel_requested",
 )  # fmt: skip
-"""The columns that are printed when they differ; `--json` has all of them."""
+"""The columns that are printed when they differ; `--json` prints all of them."""
 
 COLUMNS = ("id", "change", Column("what", limit=1000), Column("command", limit=1000, middle=True))
 

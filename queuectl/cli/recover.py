@@ -18,12 +18,12 @@ from queuectl.units import counted, format_size
 __all__ = ["recover"]
 
 SHOWN = 10
-"""Ranges named in a line."""
+"""The most ranges printed on a line."""
 
 
 def recover(
     ctx: typer.Context,
-    force: Annotated[bool, typer.Option("--force", help="Rebuild the database although nothing is damaged.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild the database even if nothing is damaged.")] = False,
     as_json: Json = False,
 ) -> None:
     """Rebuild a damaged or deleted database from its archive.
@@ -69,15 +69,15 @@ def _tell(report: recovery.Report) -> None:
     if report.aside:
         say(f"the old files are in {report.aside}")
     if report.archive_aside:
-        say(f"the old archive, which does not fit, is in {report.archive_aside}")
+        say(f"the old archive, which does not match, is in {report.archive_aside}")
 
 
 def _tell_of_room(path: str) -> None:
-    """None of the copies is ever removed by us: it may be all that is left of an event."""
+    """We never remove a copy: it may have the only trace of an event."""
     copies, size = copies_and_size(path)
     if copies > 1:
         what = f"{copies} copies of old files take {format_size(size)}"
-        say(f"{what}: remove those of {path}.damaged-* that you can do without")
+        say(f"{what}: remove those that you do not need ({path}.damaged-*)")
 
 
 def _counted(ranges: recovery.Ranges) -> str:

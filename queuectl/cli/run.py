@@ -29,14 +29,14 @@ def run(
             "--workers",
             callback=between(1, 1000),
             metavar="N",
-            help="Jobs at the same time (1 to 1000).",
+            help="Run up to N jobs at the same time (1 to 1000).",
         ),
     ] = 1,
     queue: Annotated[
         list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only these queues [default: all].")
     ] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="Exit when nothing is pending or running.")] = False,
-    once: Annotated[bool, typer.Option("--once", help="Exit after at most one run.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Exit when no job is pending or running.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Run at most one job, then exit.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The worker's name [default: host-pid].")] = None,
     lease: Annotated[
         str | None, typer.Option(metavar="30s", help="A worker silent this long loses its jobs to another.")
@@ -44,8 +44,10 @@ def run(
     grace: Annotated[
         str | None, typer.Option(metavar="10s", help="Time a job gets to stop before it is killed.")
     ] = None,
-    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="What to log: debug, info, warning or error.")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="How to log: text or json.")] = None,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM: finish running jobs, then exit. Again: stop them and put them back."""

@@ -20,7 +20,7 @@ Missing: TypeAlias = Literal["warn", "refuse", "accept"]
 
 
 class Session:
-    """The context object of a command. Everything is opened when it is first needed."""
+    """The context object of a command. It opens things only when they are needed."""
 
     def __init__(
         self, db: str | None, color: str, environ: Mapping[str, str], stdout: TextIO, archive_dir: str | None = None
@@ -105,7 +105,7 @@ class Session:
 
     @cached_property
     def missing(self) -> bool:
-        """Whether there was no queue yet when this was first asked: on a server the answer costs a connection."""
+        """Whether there was no queue when this was first asked. Asking a server takes a connection."""
         return not self.access.is_there()
 
     @cached_property
@@ -115,9 +115,9 @@ class Session:
 
     @contextmanager
     def open(self, busy_timeout: int | None = None) -> Iterator[Queue]:
-        """The queue, made when there is none yet. `busy_timeout` (microseconds) overrules the setting.
+        """The queue, which is made if there is none. `busy_timeout` (microseconds) overrules the setting.
 
-        Raises StoreError, before anything is made, when it is another user's.
+        Raises StoreError if it belongs to another user; then nothing is made.
         """
         if self.foreign:
             raise StoreError(self.foreign)
@@ -133,7 +133,7 @@ class Session:
 
     @contextmanager
     def open_existing(self) -> Iterator[Queue]:
-        """The queue, to be changed. Raises StoreError when there is none."""
+        """The queue, to be changed. Raises StoreError if there is none."""
         if self.missing:
             self.access.check_missing(required=True)
         with self.open() as queue:
@@ -141,7 +141,7 @@ class Session:
 
     @contextmanager
     def open_to_follow(self) -> Iterator[Queue]:
-        """The queue, whose log may have to be synced for a follower: another user's is only read."""
+        """The queue, to be followed: its log may have to be synced. Another user's queue is only read."""
         with self.open_read_only(missing="refuse") if self.foreign else self.open_existing() as queue:
             yield queue
 

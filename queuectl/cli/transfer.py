@@ -1,4 +1,4 @@
-"""`export`, `import`, `backup`, `head`: the log out of a queue, into another, and its last digest."""
+"""`export`, `import`, `backup` and `head`: copy a log or a queue, and print the log's last digest."""
 
 import sys
 from typing import Annotated
@@ -23,7 +23,7 @@ __all__ = ["backup", "export", "head", "import_log"]
 
 def export(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file (.gz: compressed), or - for stdout.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file (.gz: compressed; -: stdout).")],
 ) -> None:
     """Write the whole log to a file as NDJSON with digests. Workers may run."""
     session: Session = ctx.obj
@@ -38,7 +38,9 @@ def export(
 
 def import_log(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="An export or a segment (also .gz), or - for stdin.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="An exported log or an archive segment (also .gz; -: stdin).")
+    ],
 ) -> None:
     """Load an exported log into an empty queue. Every digest is checked; all or nothing is loaded."""
     session: Session = ctx.obj
@@ -80,7 +82,7 @@ def _say_running(jobs: list[str]) -> None:
 
 
 def head(ctx: typer.Context, as_json: Json = False) -> None:
-    """Print the position and digest of the last event on disk. Keep them elsewhere, for `verify --expect`."""
+    """Print the position and digest of the last event on disk. Save the line elsewhere, for `verify --expect`."""
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
         found = head_on_disk(queue.store)

@@ -1,4 +1,4 @@
-"""`wait`: until jobs have ended, with their own exit code."""
+"""`wait`: waits until jobs have ended, and exits with their own exit code."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`worker start|stop|list`: workers in the background, and every worker from any terminal."""
+"""`worker start|stop|list`: starts several workers, and stops or lists workers from any terminal."""
 
 import os
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ from queuectl.worker.supervisor import Supervisor
 
 __all__ = ["app"]
 
-app = new_app(help="Workers: start several, stop any, list all.", no_args_is_help=True)
+app = new_app(help="Start, stop and list workers.", no_args_is_help=True)
 
 COLUMNS = (
     Column("name", limit=1000, least=16, middle=True),
@@ -47,8 +47,10 @@ def start(
     count: Annotated[
         int, typer.Option("--count", "-n", callback=between(1, 256), metavar="N", help="How many workers (1 to 256).")
     ] = 1,
-    in_background: Annotated[bool, typer.Option("--detach", "-d", help="In the background, with a log file.")] = False,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Their name [default: host-pid].")] = None,
+    in_background: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background, with a log file.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The workers' name [default: host-pid].")] = None,
 ) -> None:
     """Start workers, and replace one that dies. Also takes the options of `queuectl run` (-c, -q, …)."""
     session: Session = ctx.obj
@@ -116,7 +118,7 @@ def stop(
 
 @app.command("list")
 def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
-    """List the workers. Shows where they run, since when, how busy they are, and their last heartbeat."""
+    """List the workers: where they run, since when, how busy they are, and their last heartbeat."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only() as queue:

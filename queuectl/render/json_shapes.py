@@ -1,4 +1,4 @@
-"""Rows and events as other programs read them: the JSON shapes that are a public contract."""
+"""The JSON that other programs read: the shapes of rows and events are a public contract."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ def job(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
-    """A row of `jobs`, and what else was promised to the job. Durations are seconds, as in the row."""
+    """A row of `jobs`, with the job's other settings. Durations are seconds, as in the row."""
     spec = folded.spec
     return {
         **job(row),
@@ -44,7 +44,7 @@ def dead_letter(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def worker(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `workers`, without what only queuectl can read."""
+    """A row of `workers`, without the columns that only queuectl uses."""
     shown = {name: row[name] for name in ("name", "host", "pid", "slots", "queues", "running")}
     shown["runs"] = row["jobs_done"]
     if "state" in row:
@@ -63,7 +63,7 @@ class DamagedEvent(Protocol):
 
 
 def event(record: RecordedEvent | DamagedEvent) -> dict[str, Any]:
-    """An event of the log, `data` as an object and the digest in hex; of a damaged one what is wrong with it."""
+    """An event of the log, with `data` as an object and the digest in hex; for a damaged one, what is wrong."""
     if not isinstance(record, RecordedEvent):
         return {"position": record.position, "stream_id": record.stream_id, "damaged": record.why}
     return {
@@ -80,7 +80,7 @@ def event(record: RecordedEvent | DamagedEvent) -> dict[str, Any]:
 
 
 def _tags(text: str) -> dict[str, str]:
-    """A job's tags; none when the cell is corrupt, which `verify` reports."""
+    """A job's tags; none if the cell is corrupt, which `verify` reports."""
     try:
         return msgspec.json.decode(text, type=dict[str, str])
     except (msgspec.MsgspecError, TypeError):

@@ -72,7 +72,8 @@ def _released(event: e.Released) -> list[str]:
     if losses:
         return [f"run {run} was lost with its machine and does not count ({losses} in a row)"]
     if event.due_at is not None:
-        return [f"run {run} was given back before it started and does not count", event.reason, "it keeps its place in line"]
+        headline = f"run {run} was put back before it started and does not count"
+        return [headline, event.reason, "it keeps its place in line"]
     return [f"run {run} was stopped{_after(event.duration)} and does not count", event.reason, *_left(event)]
 
 

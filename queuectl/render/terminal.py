@@ -140,7 +140,7 @@ def _encode(value: object) -> bytes:
 
 
 def _sound(value: Any) -> Any:
-    """The value with U+FFFD for lone surrogates, which UTF-8 cannot hold."""
+    """The value with U+FFFD for lone surrogates, which UTF-8 cannot encode."""
     if isinstance(value, str):
         return re.sub("[\ud800-\udfff]", "\ufffd", value)
     if isinstance(value, dict):
@@ -149,12 +149,12 @@ def _sound(value: Any) -> Any:
 
 
 def _printable(document: bytes) -> str:
-    """The document with what could steer a terminal as `\\u` escapes: the same JSON, and safe to look at."""
+    """The document with control characters as `\\u` escapes: the same JSON, but harmless on a terminal."""
     return re.sub(_RAW_IN_JSON, lambda match: f"\\u{ord(match[0]):04x}", document.decode())
 
 
 def colored(text: str, color: str | None, enabled: bool) -> str:
-    """The text between the color's codes, or as it is when colour is off or there is none for it."""
+    """The text between the codes of its colour; unchanged when colour is off or None."""
     return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if enabled and color else text
 
 
@@ -173,5 +173,5 @@ def color_enabled(choice: Literal["auto", "always", "never"], stream: TextIO, en
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """How many columns the terminal has; None where nothing is to be cut, as in a pipe."""
+    """The number of columns of the terminal; None for a pipe or file, where nothing is cut."""
     return shutil.get_terminal_size((0, 0)).columns or None if stream.isatty() else None

@@ -39,7 +39,7 @@ LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
     "a loop on several lines": ("for i in 1 2 3\ndo\n  echo $i\ndone\n", Refused(1, ("sh", "one line"))),
     "a loop on one line": ('for i in 1 2; do echo "$i"; done\n', ['for i in 1 2; do echo "$i"; done']),
     "a quote on two lines": ('echo 1\ngit commit -m "first\nsecond"\n', Refused(2, ("sh", "one line"))),
-    "a brace group on several lines": ("{\n  echo 1\n}\n", Refused(1, ("{ stands alone",))),
+    "a brace group on several lines": ("{\n  echo 1\n}\n", Refused(1, ("{ is not a job",))),
     "a function": ("echo 0\nbuild() {\n  make\n}\nbuild a\n", Refused(2, ("sh",))),
     "an operator at the end": ("make &&\n  make install\n", Refused(1, ("sh", "one line"))),
     "Windows line ends": (b"echo 1\r\n\r\n# two\r\necho 2\r\n", ["echo 1", "echo 2"]),
@@ -66,7 +66,7 @@ LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
         Refused(1, ("one line",)),
     ),
     "one object, pretty-printed": ('{\n  "command": "echo 1",\n  "tags": {}\n}\n', ["echo 1"]),
-    "a brace among lines": ('echo 1\n{\n"command": "echo 2"\n}\n', Refused(2, ("{ stands alone", "one line"))),
+    "a brace among lines": ('echo 1\n{\n"command": "echo 2"\n}\n', Refused(2, ("{ is not a job", "one line"))),
     "CSV by mistake": ("id,command,priority\n1,echo 1,5\n", Refused(1, ("CSV",))),
     "tests and groups": (
         '[ -e x ] && echo 1\n[ "$x" = 1 ] || echo 2\n{ "$prog" 3; }\n{ echo 4; }\n',

@@ -93,7 +93,7 @@ def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None
     worker.ended()
     assert "workers: 0, running 0 jobs; 1 lost" in queuectl.ok("status")
     assert [row["state"] for row in queuectl.json("status")["workers"]] == ["lost"]
-    assert "its process is gone: the next worker that runs frees the job" in queuectl.ok("explain", job_id)
+    assert "is dead: the next worker that runs frees the job" in queuectl.ok("explain", job_id)
     assert "no worker serves queue default" in queuectl.ok("explain", waiting)
     done = queuectl("cancel", job_id)
     assert "will be cancelled when a worker next runs: its own worker is dead" in done.err

@@ -38,7 +38,7 @@ def test_every_reading_command_answers(queuectl: OnServer) -> None:
     assert "bad" in queuectl.ok("diff", "2", "head")
     assert queuectl.types("good") == ["enqueued", "claimed", "completed"]
     assert queuectl.ok("verify").startswith("clean: ")
-    assert "nothing differed" in queuectl("rebuild").err
+    assert "there were no differences" in queuectl("rebuild").err
     assert queuectl.json("head")["position"] == queuectl.position()
     assert_error(queuectl("recover"), 2, "SQLite")
 

@@ -116,7 +116,7 @@ def test_a_running_job(store, clock):
     assert "claimed for run 1" in text
     assert "worker w1 (pid 10 on box), lease 30s" in text
     assert "attempt 1 of 4 has been running for 15.0 s" in text
-    assert "it may take 1m" in text
+    assert "its timeout is 1m" in text
     assert "cancel requested during run 1" in text
     assert "reason: too slow" in text
     assert "worker w1 is no longer listed" in text
@@ -132,7 +132,7 @@ def test_a_job_whose_worker_is_lost(store, clock, monkeypatch, notes, more):
     """The advice is to start a worker, also when a cancel request waits for one."""
     monkeypatch.setattr(explaining, "is_alive", lambda store, claim: False)
     add_job(store, clock, claimed(), *notes)
-    assert "is lost, its process is gone: the next worker that runs frees the job" in explanation(store)
+    assert "is dead: the next worker that runs frees the job" in explanation(store)
     assert state_and_next(store)[2] == ["queuectl logs -f a", "queuectl run", *more]
 
 
