@@ -123,9 +123,8 @@ def check_worker(given: str) -> str:
 
 def _identifier(field: str, given: str) -> str:
     if not is_id(given):
-        raise UsageError(
-            f"{field}: {quoted(given)} is not allowed: use up to 128 letters, digits and . _ -, the first a letter or digit"
-        )
+        allowed = "use up to 128 letters, digits and . _ -, the first a letter or digit"
+        raise UsageError(f"{field}: {quoted(given)} is not allowed: {allowed}")
     return given
 
 

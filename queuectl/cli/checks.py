@@ -112,7 +112,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Check this installation and queue, and print the repair for each problem. Exit code 1 if there is one."""
+    """Check this installation and queue. Prints a repair for each problem. Exit code 1 if there is one."""
     session: Session = ctx.obj
     findings = list(examine(session.url.text, lambda: _open_to_examine(session, as_json)))
     if as_json:

@@ -118,7 +118,7 @@ def stop(
 
 @app.command("list")
 def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
-    """List the workers: where they run, since when, how busy they are, and their last heartbeat."""
+    """List the workers: where they run and how busy they are."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only() as queue:

@@ -105,7 +105,7 @@ def test_an_illegal_move_names_the_job_its_state_and_what_is_allowed(queuectl: Q
     assert_error(queuectl("purge", "job"), 4, "job", "pending", "cancel")
     assert queuectl.position() == before
     queuectl.drain()
-    assert_error(queuectl("cancel", "job"), 4, "job", "done", "retry", "purge")
+    assert_error(queuectl("cancel", "job"), 4, "job", "done", "retried or purged")
 
 
 def test_a_dotenv_that_is_not_text_is_named(queuectl: Queuectl) -> None:

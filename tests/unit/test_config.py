@@ -126,7 +126,8 @@ def test_an_unreadable_stored_value_is_reported_and_the_default_used():
     reports = []
     config = Config({}, {}, {}, lambda: {"durability": "bullet-proof"}, reports.append)
     assert (config.value("durability").value, config.value("durability").origin) == ("safe", "default")
-    what = "durability=bullet-proof (config set): 'bullet-proof' is not one of safe, paranoid, fast; safe counts"
+    why = "'bullet-proof' is not one of safe, paranoid, fast"
+    what = f"durability=bullet-proof (config set): {why}; using the default safe"
     assert reports == [what] * 2
 
 
