@@ -268,6 +268,7 @@ NOT_A_STATE = {
     "checks/audit.py": STATES,  # a table of its own, to judge the machine by
     "render/terminal.py": STATES,  # the colours, by the words that are printed
     "domain/events.py": {"cancelled", "purged"},  # types of events
+    "domain/commands.py": {"cancelled", "purged"},  # verbs in the message of a refusal
     "domain/job.py": {"cancelled", "purged"},  # the same, by which the machine's row is looked up
     "store/projections.py": {"dlq"},  # the table
     "cli/app.py": {"dlq"},  # the command
