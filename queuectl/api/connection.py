@@ -38,6 +38,8 @@ class QueueConnection:
         self._lock = RLock()
         self._store: Store | None = None
         self._past: Store | None = None
+        self._queue: Queue | None = None
+        self._may_write = False
         self._closed = False
         if as_of is not None:
             self._past = self._at(as_of)
@@ -65,7 +67,7 @@ class QueueConnection:
         self._refuse_closed()
         if self._past is not None:
             with self._lock, advising(self._past):  # what it has folded so far is not for two threads at once
-                yield self._queue(self._past)
+                yield self._as_actor(self._past)
         elif not self.is_there():
             self._access.check_missing(required=False)
             yield from self._reading_nothing()
@@ -76,7 +78,7 @@ class QueueConnection:
     def _reading_nothing(self) -> Iterator[Queue]:
         store = self._access.open(empty=True)
         try:
-            yield self._queue(store)
+            yield self._as_actor(store)
         finally:
             store.close()
 
@@ -84,29 +86,36 @@ class QueueConnection:
     def writing(self, *, make: bool = True) -> Iterator[Queue]:
         """The queue, to be changed, made when there is none unless not to `make` it. Raises StoreError."""
         self._refuse_closed()
-        if self._read_only:
-            raise StoreError(f"the queue {self.name} was opened to be read only: open it without read_only and as_of")
-        if refusal := self._access.foreign():
-            raise StoreError(refusal)
+        if not self._may_write:
+            self._refuse_to_write()
         if not make and not self.is_there():
             self._access.check_missing(required=True)
         with self._using() as queue:
             yield queue
 
+    def _refuse_to_write(self) -> None:
+        """Raises StoreError. Asked before the first change: an owner of files does not change while they are open."""
+        if self._read_only:
+            raise StoreError(f"the queue {self.name} was opened to be read only: open it without read_only and as_of")
+        if refusal := self._access.foreign():
+            raise StoreError(refusal)
+        self._may_write = True
+
     @contextmanager
     def _using(self) -> Iterator[Queue]:
-        store = self._opened()
-        with advising(store):
-            yield self._queue(store)
+        queue = self._opened()
+        with advising(queue.store):
+            yield queue
 
-    def _opened(self) -> Store:
+    def _opened(self) -> Queue:
         with self._lock:
             self._refuse_closed()
-            if self._store is None:
+            if self._queue is None:
                 self._store = self._access.open()
                 self._access.warn_of_move(self._store)
                 self._access.warn_of_durability(self._store)
-            return self._store
+                self._queue = self._as_actor(self._store)
+            return self._queue
 
     def _at(self, moment: Moment | int) -> Store:
         """The queue as it was then."""
@@ -122,7 +131,7 @@ class QueueConnection:
             self.close()
             raise
 
-    def _queue(self, store: Store) -> Queue:
+    def _as_actor(self, store: Store) -> Queue:
         return Queue(store, self._actor or this_actor())
 
     def _refuse_closed(self) -> None:
@@ -135,7 +144,7 @@ class QueueConnection:
             self._closed = True
             if self._store is not None:
                 self._store.close()
-            self._store = self._past = None
+            self._store = self._past = self._queue = None
 
 
 def _access(db: str | None, clock: SystemClock) -> QueueAccess:
