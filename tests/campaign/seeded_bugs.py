@@ -111,7 +111,7 @@ def leases_run_on_the_wall_clock(patch: Patch) -> None:
     patch(Presence, "_unchanged_for", by_wall_clock)
 
 
-@bug(r"has given no sign of life")
+@bug(r"has sent no heartbeat")
 def the_lease_is_never_renewed(patch: Patch) -> None:
     write = Heartbeat.write
 
@@ -121,7 +121,7 @@ def the_lease_is_never_renewed(patch: Patch) -> None:
     patch(Heartbeat, "write", once)
 
 
-@bug(r"is released by .*, which was not told to")
+@bug(r"is released by .*, which was not asked to")
 def a_busy_store_loses_results(patch: Patch) -> None:
     record_and_claim = Worker._record_and_claim
 
@@ -266,7 +266,7 @@ def timeouts_are_ignored(patch: Patch) -> None:
     patch(Worker, "_start", endless)
 
 
-@bug(r"which was not told to")
+@bug(r"which was not asked to")
 def the_first_stop_ends_what_runs(patch: Patch) -> None:
     stop = Worker.stop
 

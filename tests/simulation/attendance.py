@@ -1,4 +1,4 @@
-"""The part of the oracle that sees to it that nothing is left lying: no lost run, and no job that is due."""
+"""The part of the oracle that checks that nothing is left waiting: no lost run, and no job that is due."""
 
 from collections.abc import Mapping, Set
 
@@ -20,7 +20,7 @@ BLOCKED_FOR = 2 * SECOND
 
 
 class Known(Struct):
-    """What the oracle knows of a job."""
+    """The oracle's record of a job."""
 
     spec: e.Enqueued
     position: int
@@ -35,13 +35,13 @@ class Known(Struct):
     job: Job | None = None
 
     def left(self, now: int, behind_for: int | None) -> int:
-        """How long it is until the job is due; what a clock recorded that was ahead goes by how long it has waited."""
+        """The time until the job is due; if the recording clock was ahead, its wait is measured instead."""
         if behind_for is None or not self.is_misdated(now):
             return self.due_at - now
         return min(self.due_at - now, self.due_at - (self.waits_from or 0) - behind_for)
 
     def is_misdated(self, now: int) -> bool:
-        """Whether the clock that recorded it was ahead of `now`."""
+        """Whether the clock that recorded the job was ahead of `now`."""
         return self.waits_from is not None and self.waits_from > now
 
 
@@ -56,32 +56,32 @@ class Attendance:
         self.untaken: dict[str, int] = {}
 
     def check(self) -> None:
-        """How long each job has been waiting for somebody to do something about it."""
+        """Check for how long each job has been lost or due."""
         now = self.clock.monotonic()
         passed, self.looked_at = now - self.looked_at, now
         self.unattended = {job_id: self.unattended.get(job_id, -passed) + passed for job_id in self._lost()}
-        self.untaken = {job_id: self.untaken.get(job_id, -passed) + passed for job_id in self.wanted()}
+        self.untaken = {job_id: self.untaken.get(job_id, -passed) + passed for job_id in self.due_and_free()}
         for job_id, since in self.unattended.items():
             must(since <= FREED_WITHIN, f"{job_id} has been in processing without a worker for {since / SECOND} s")
         for job_id, since in self.untaken.items():
             must(since <= TAKEN_WITHIN, f"{job_id} is due, and for {since / SECOND} s no idle worker has taken it")
 
     def _lost(self) -> list[str]:
-        """Jobs in processing that no healthy worker watches, though there is one."""
+        """Jobs in processing that no healthy worker watches, although there is a healthy worker."""
         healthy = [process for process in self.world.workers.values() if process.healthy]
         held = [job_id for job_id, each in self.jobs.items() if each.state == "processing"] if healthy else []
         return [job_id for job_id in held if not self._is_attended(job_id, healthy)]
 
     def _is_attended(self, job_id: str, healthy: list[WorkerProcess]) -> bool:
-        """Its command runs under a healthy worker; or it is held where no healthy worker can reach it."""
+        """Whether its command runs under a healthy worker, or its lock is held where no healthy worker can reach it."""
         run = self.world.runs.get((job_id, self.jobs[job_id].run))
         if run and run.lives(self.clock.monotonic()) and any(run.parent == process.row.pid for process in healthy):
             return True
         holders = self.world.holders(job_id)
         return any(all(_in_the_way(holder, process.place) for process in healthy) for holder in holders)
 
-    def wanted(self) -> list[str]:
-        """Jobs that are due, for which there is an idle worker, and whose lock nobody was seen to hold."""
+    def due_and_free(self) -> list[str]:
+        """Jobs that are due, have an idle worker for their queue, and whose lock was not seen taken."""
         idle = [process for process in self.world.workers.values() if process.idle]
         waiting = [(job_id, each) for job_id, each in self.jobs.items() if each.state == "pending"]
         if not idle or not waiting:
@@ -99,5 +99,5 @@ class Attendance:
 
 
 def _in_the_way(holder: Place, place: Place) -> bool:
-    """On the same host, so that the lock cannot be taken, but in another namespace, so that its holder is not seen."""
+    """Whether the lock's holder is on the same host, but in another namespace where it cannot be seen."""
     return holder.host == place.host and holder.namespace != place.namespace

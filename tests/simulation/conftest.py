@@ -1,4 +1,4 @@
-"""Simulated workers say nothing: what matters is in the log of events."""
+"""Simulated workers log nothing: the tests read the event log."""
 
 import logging
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """A seed that is repeated hundreds of times formats no log lines."""
+    """Turn logging off: formatting lines would slow down hundreds of seeds."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -1,6 +1,6 @@
-"""One store, as a rule SQLite in memory, shared by every simulated process, each with what it takes for a connection.
+"""One store, usually SQLite in memory, shared by all simulated processes; each has a `Connection` to it.
 
-`visit` is called where a process could meet a locked store, die, or be stopped short for others to go first.
+`visit` is called at each point where a process could meet a locked store, die, or be suspended while others run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "row
 
 
 class Shared:
-    """The store itself. `locked`: some process is inside a transaction, so no other can go on."""
+    """The shared store. `locked`: a process is inside a transaction, so all others must wait."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -35,7 +35,7 @@ class Shared:
 
 
 class Connection(Overriding):
-    """A store; what it does not define goes to the shared store."""
+    """One process's view of the store; members that it does not define are the shared store's."""
 
     def __init__(self, shared: Shared, visit: Callable[[str], None] = lambda point: None) -> None:
         super().__init__(shared.store)
@@ -89,7 +89,7 @@ class Connection(Overriding):
             return self._store.workers.ask_to_stop(worker, level)
 
     def changed(self) -> bool:
-        """Whether another process has committed: one connection cannot tell this by itself."""
+        """Whether another process has committed. The shared store has one connection and cannot tell."""
         foreign = self._shared.commits - self._mine
         seen, self._seen = self._seen, foreign
         return seen != foreign

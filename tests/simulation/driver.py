@@ -1,4 +1,4 @@
-"""Drives workers on one shared store in virtual time: whoever wants to be called first is called first."""
+"""Drives workers on one shared store in virtual time: the worker with the earliest next tick is called first."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ class Crashed(BaseException):
 
 
 def spec(**changes: Any) -> Enqueued:
-    """What is promised to a job unless a test says otherwise."""
+    """The specification of a job, with defaults for all that a test does not give."""
     promised = {
         "command": "work",
         "queue": "default",
@@ -43,7 +43,7 @@ def spec(**changes: Any) -> Enqueued:
 
 
 class Driver:
-    """A queue, its workers and their world. `scripts` says what a job does, run by run (the last one repeats)."""
+    """A queue, its workers and their world. `scripts` has a job's behaviour for each run (the last one repeats)."""
 
     def __init__(self, *, keeps_lock: bool = True, seed: int = 0, hosts: int = 1, url: str = ":memory:") -> None:
         self.world = World(keeps_lock=keeps_lock, hosts=hosts)
@@ -54,21 +54,21 @@ class Driver:
         self.world.script = self.script
         self.shared.wake = self.wake
         self.user = Queue(Connection(self.shared), "user@node:1")
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.fault: Callable[[WorkerProcess | None, str], None] = lambda process, point: None
 
     @property
     def workers(self) -> list[WorkerProcess]:
-        """Every worker process that lives."""
+        """The living worker processes."""
         return [process for process in self.world.workers.values() if process.alive]
 
     def script(self, job: Job) -> Script:
-        """What this run of the job does."""
+        """The script of this run of the job."""
         scripts = self.scripts.get(job.id, [Script()])
         return scripts[min(job.run, len(scripts)) - 1]
 
     def enqueue(self, job_id: str, *scripts: Script, **promised: Any) -> None:
-        """Add a job that does this."""
+        """Add a job with these scripts."""
         self.scripts[job_id] = list(scripts) or [Script()]
         self.user.enqueue([NewJob(spec(**promised), job_id)])
 
@@ -79,7 +79,7 @@ class Driver:
         visit = partial(self._visit, row.pid)
         commands = SimulatedCommands(self.world, row, visit, uid)
         queue = Queue(Connection(self.shared, visit), row.name)
-        worker = Worker(queue, commands, place, self.chance.random, row, asked)
+        worker = Worker(queue, commands, place, self.rng.random, row, asked)
         now = self.clock.monotonic()
         process = WorkerProcess(row, asked, commands, worker, now - place.monotonic(), wants=now)
         self.world.workers[row.pid] = process
@@ -109,29 +109,29 @@ class Driver:
         self.visit(self.world.workers.get(pid), point)
 
     def visit(self, process: WorkerProcess | None, point: str) -> None:
-        """Called before each call of a worker to its store or its commands: here things go wrong."""
+        """Called before each call of a worker to its store or its commands; subclasses inject faults here."""
         self.fault(process, point)
 
     def wake(self) -> None:
-        """Something was written that gives idle workers work."""
+        """Wake idle workers: something was written that gives them work."""
         for process in self.workers:
             process.wants = min(process.wants, self.clock.monotonic())
 
     @contextmanager
     def inside(self, process: WorkerProcess) -> Iterator[None]:
-        """In the worker's process, which may end by what it meets."""
+        """Run as the worker's process; an error may end it."""
         process.inside = True
         try:
             yield
         except Crashed:
             process.alive = False
         except StoreError:
-            self._give_up(process)
+            self._end_after_store_error(process)
         finally:
             process.inside = False
 
-    def _give_up(self, process: WorkerProcess) -> None:
-        """What `run` does when the store cannot be used."""
+    def _end_after_store_error(self, process: WorkerProcess) -> None:
+        """End the worker as `run` does when the store cannot be used."""
         with suppress(Crashed):
             process.worker.kill()
         process.alive = False
@@ -139,7 +139,7 @@ class Driver:
     # ── time ────────────────────────────────────────────────────────────────────────────────────────
 
     def tick_next(self) -> bool:
-        """Let the clock go to the worker that wants to be called first, and call it; False when there is none."""
+        """Advance the clock to the earliest next tick and call that worker; False when there is no worker."""
         ready = [process for process in self.workers if process.healthy]
         if not ready:
             return False
@@ -160,7 +160,7 @@ class Driver:
                 process.wants = self.clock.monotonic() + round(delay * SECOND)
 
     def leave(self, process: WorkerProcess) -> None:
-        """The worker is through."""
+        """The worker has ended."""
         process.steady = False
         if process.worker.failure is None:
             process.worker.finish()
@@ -182,7 +182,7 @@ class Driver:
         return True
 
     def damage(self, job_id: str, version: int) -> None:
-        """Change a byte of one event, as no code of ours would."""
+        """Change a byte of one stored event."""
         self.store.engine.run("DROP TRIGGER IF EXISTS events_refuse_update")
         changed = "UPDATE events SET data = replace(data, ':', ': ') WHERE stream_id = ? AND version = ?"
         self.store.engine.run(changed, (job_id, version))
@@ -190,12 +190,12 @@ class Driver:
     # ── what the log says ───────────────────────────────────────────────────────────────────────────
 
     def state(self, job_id: str) -> str:
-        """Where the job is."""
+        """The job's state."""
         job = self.store.log.load(job_id)
         return "" if job is None else job.state.value
 
     def history(self, job_id: str) -> list[str]:
-        """The job's event types."""
+        """The types of the job's events."""
         return [record.type for record in self.records(job_id)]
 
     def records(self, job_id: str) -> list[RecordedEvent]:

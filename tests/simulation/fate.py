@@ -1,4 +1,4 @@
-"""What a seed has in store: which misfortunes there are in this run, and how likely each is."""
+"""The faults of a seed: which kinds are injected in this run, and how likely each is."""
 
 from random import Random
 
@@ -23,9 +23,9 @@ BLOWS = {
 
 
 class Fate(Struct, frozen=True):
-    """Chances at each call of a process to the outside, and the weights of the blows that there are.
+    """Probabilities at each call of a process to the outside, and the weights of the faults.
 
-    `jumps`: by how much someone sets the wall clock.
+    `jumps`: the amounts by which the wall clock is set.
     """
 
     crash: float = 0
@@ -38,7 +38,7 @@ class Fate(Struct, frozen=True):
 
 
 def drawn(rng: Random) -> Fate:
-    """The fate of one seed: about half of all misfortunes, each often or seldom."""
+    """The faults of one seed: about half of all kinds, each often or seldom."""
     return Fate(
         crash=rng.choice([0, 0.0005, 0.002]),
         busy=rng.choice([0, 0.01, 0.1]),

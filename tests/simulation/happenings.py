@@ -1,4 +1,4 @@
-"""What happens between the turns of the workers: what people ask for, and what befalls workers and hosts."""
+"""The events between the turns of the workers: commands of people, and faults of workers and hosts."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,7 +24,7 @@ Happening: TypeAlias = Callable[["Simulation"], None]
 
 
 def happen(sim: "Simulation") -> None:
-    """One of all these, by their weights and the seed's fate."""
+    """Do one of these, chosen by their weights and the seed's faults."""
     blows = sim.fate.blows
     deeds = [*DEEDS, *(BY_NAME[blow] for blow in blows)]
     sim.rng.choices(deeds, [*DEEDS.values(), *blows.values()])[0](sim)
@@ -34,7 +34,7 @@ def happen(sim: "Simulation") -> None:
 
 
 def enqueue_some(sim: "Simulation") -> None:
-    """New jobs, sometimes an id that is known."""
+    """Enqueue new jobs, sometimes with a known id."""
     jobs = [
         NewJob(_promises(sim), _new_or_known_id(sim))
         for _ in range(sim.rng.choice([1, 1, 1, 2, 40 if sim.quick else 5]))
@@ -43,7 +43,7 @@ def enqueue_some(sim: "Simulation") -> None:
 
 
 def _check_receipts(sim: "Simulation", jobs: list[NewJob], receipts: list[Receipt]) -> None:
-    """Another job answers only while it holds the key."""
+    """Check that another job's id was returned only while that job has the unique key."""
     sim.oracle.read_on()
     for job, receipt in zip(jobs, receipts, strict=True):
         known = sim.oracle.jobs[receipt.id]
@@ -80,7 +80,7 @@ def _promises(sim: "Simulation") -> Enqueued:
 
 
 def cancel(sim: "Simulation") -> None:
-    """Call a job off."""
+    """Cancel a job."""
     chosen = _some_job(sim, "pending", "processing", "processing")
     sim.attempt(lambda: _check_cancelled(sim.user.cancel(chosen, "no longer")))
 
@@ -105,7 +105,7 @@ def purge(sim: "Simulation") -> None:
 
 
 def _some_job(sim: "Simulation", *states: str) -> list[str]:
-    """One job, rather in one of these states."""
+    """One job, preferably in one of these states."""
     jobs = sim.oracle.jobs
     rather = [job_id for job_id, known in jobs.items() if known.state in states]
     choice = rather if rather and sim.rng.random() < 0.9 else list(jobs)
@@ -113,19 +113,19 @@ def _some_job(sim: "Simulation", *states: str) -> list[str]:
 
 
 def pause_queue(sim: "Simulation") -> None:
-    """Stop claiming."""
+    """Pause a queue."""
     queue = sim.rng.choice([*QUEUES, PAUSE_ALL])
     sim.attempt(lambda: sim.user.pause(queue))
 
 
 def resume_queue(sim: "Simulation") -> None:
-    """Go on claiming."""
+    """Resume a queue."""
     queue = sim.rng.choice([*QUEUES, PAUSE_ALL])
     sim.attempt(lambda: sim.user.resume(queue))
 
 
 def rest(sim: "Simulation") -> None:
-    """Nobody asks for anything, for minutes or for most of a year."""
+    """Let time pass without commands, from minutes to most of a year."""
     sim.rest(sim.rng.choice([60 * SECOND, HOUR, DAY, 30 * DAY, 300 * DAY]))
 
 
@@ -133,7 +133,7 @@ def rest(sim: "Simulation") -> None:
 
 
 def new_worker(sim: "Simulation") -> None:
-    """One more, up to four."""
+    """Start a worker; there are at most four."""
     rng = sim.rng
     if len(sim.workers) < 4:
         sim.add_worker(
@@ -155,13 +155,13 @@ def _some_worker(sim: "Simulation") -> WorkerProcess | None:
 
 
 def crash_worker(sim: "Simulation") -> None:
-    """kill -9."""
+    """Kill a worker with SIGKILL."""
     if process := _some_worker(sim):
         process.alive = False
 
 
 def pause_worker(sim: "Simulation") -> None:
-    """SIGSTOP, for less or more than its lease; then SIGCONT. One that runs something has more to lose by it."""
+    """Send SIGSTOP for less or more than its lease, then SIGCONT; preferably to a worker that runs a job."""
     busy = [process for process in sim.workers if process.healthy and process.worker.slots]
     if process := sim.rng.choice(busy) if busy else _some_worker(sim):
         process.resumes_at = sim.clock.monotonic() + round(
@@ -170,7 +170,7 @@ def pause_worker(sim: "Simulation") -> None:
 
 
 def stop_worker(sim: "Simulation") -> None:
-    """SIGTERM or `worker stop`, once or twice."""
+    """Ask a worker to stop with SIGTERM or `worker stop`, once or twice."""
     if process := _some_worker(sim):
         for _ in range(sim.rng.choice([1, 2])):
             process.stops += 1
@@ -183,17 +183,17 @@ def stop_worker(sim: "Simulation") -> None:
 
 
 def reboot(sim: "Simulation") -> None:
-    """A host goes down with all that runs there, and comes up again."""
+    """Reboot a host: all of its processes end."""
     sim.world.reboot(sim.rng.choice(sim.world.hosts))
 
 
 def jump(sim: "Simulation") -> None:
-    """Somebody sets the wall clock."""
+    """Set the wall clock."""
     sim.clock.jumped += sim.rng.choice(sim.fate.jumps)
 
 
 def fill_disk(sim: "Simulation") -> None:
-    """The disk is full, for less or more than a worker waits for room."""
+    """Fill the disk, for less or more time than a worker waits for room."""
     sim.full_until = sim.clock.monotonic() + sim.rng.choice([SECOND // 10, SECOND, 8 * SECOND])
 
 

@@ -1,4 +1,4 @@
-"""Hosts in virtual time: one wall clock for all, a monotonic clock each, and the places in which processes are seen."""
+"""Hosts in virtual time: one wall clock for all, a monotonic clock each, and the namespaces of processes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,7 @@ HOST = "node-1"
 
 @dataclass(slots=True)
 class VirtualClock:
-    """Two clocks that stand still until they are advanced; the wall clock can jump."""
+    """A wall clock and a monotonic clock that stand still until they are advanced; the wall clock can jump."""
 
     elapsed: int = 0
     jumped: int = 0
@@ -49,7 +49,7 @@ class Host:
 
 
 class Place(NamedTuple):
-    """Where a process is seen, and can be killed."""
+    """A host and pid namespace: where a process can be seen and killed."""
 
     host: str
     namespace: int

@@ -1,7 +1,7 @@
-"""The oracle: it reads the log as it grows and holds it against DESIGN's invariants and against the world's truth.
+"""The oracle: it reads the log as it grows and compares it with the invariants and with the simulated world.
 
-What the log alone can tell is judged by `audit`, which shares no rule with the code that made it. Each step costs what
-is new: events that came, the rows that they touched, and the jobs in processing.
+`audit`, which shares no rule with the code that wrote the log, checks the log by itself. Each step costs only as much
+as is new: the new events, the rows that they changed, and the jobs in processing.
 """
 
 from collections import defaultdict
@@ -52,14 +52,14 @@ class Oracle:
     # ── when it looks ───────────────────────────────────────────────────────────────────────────────
 
     def check(self) -> None:
-        """Everything that is new since the last look."""
+        """Check everything that is new since the last call."""
         self.read_on()
         self.attendance.check()
 
     def spawned(self, process: Process) -> None:
-        """A command is about to start: nothing of its job may live there, and its run must be the current one.
+        """A command is about to start: no process of its job may live on this host; its run must be the current one.
 
-        On another host it may: of a worker that was rightly taken for lost, as `_lost` sees to.
+        A process may live on another host, if its worker was rightly taken for lost; `_lost` checks that.
         """
         self.read_on()
         others = self.world.living(process.job_id, host=process.place.host)
@@ -71,7 +71,7 @@ class Oracle:
         )
 
     def ticked(self, pid: int) -> None:
-        """A worker that has nothing to do must not ask for it over and over."""
+        """Check that a worker without work does not ask for work in a loop."""
         ticks = self.idle_ticks[pid]
         ticks.append(self.clock.monotonic())
         if len(ticks) > SPINS:
@@ -79,7 +79,7 @@ class Oracle:
             must(lasted > 1, f"worker {pid} was called {SPINS} times in {lasted} s, and nothing came of it")
 
     def read_on(self) -> None:
-        """Take in what the log has that was not read before."""
+        """Read and check the new events of the log."""
         if self.store.log.head().position == self.position:
             return
         self.idle_ticks.clear()
@@ -98,7 +98,7 @@ class Oracle:
 
     @property
     def position(self) -> int:
-        """The last event that was taken in."""
+        """The position of the last event that was read."""
         return self.audit.last.position if self.audit.last else 0
 
     def _judge(self, record: e.RecordedEvent) -> None:
@@ -142,7 +142,7 @@ class Oracle:
         known.run, known.claim, known.claimed_at = event.run, event, self.clock.monotonic()
 
     def _in_turn(self, job_id: str, known: Known, worker: WorkerProcess, now: int) -> None:
-        """Whoever stands before this job in the worker's line is passed over for the length of a look at most."""
+        """Check the claim order: a job that should come first may be skipped for one scan at most."""
         monotonic = self.clock.monotonic()
         looked = worker.ticked_at - LOOKS_AHEAD
         queues = worker.options.queues or {each.spec.queue for each in self.jobs.values()}
@@ -175,8 +175,8 @@ class Oracle:
         out_of_reach = self.store.location.spans_hosts and event.reason == OUT_OF_REACH
         rebooted = worker.row.boot_id not in {host.boot_id for host in self.world.hosts}
         lost_with_machine = 0 < event.machine_losses <= 3 and rebooted
-        told = worker.stops >= 2 or unaware or never_started or out_of_reach or lost_with_machine
-        must(told, f"{record.stream_id} is released by {worker.row.name}, which was not told to")
+        allowed = worker.stops >= 2 or unaware or never_started or out_of_reach or lost_with_machine
+        must(allowed, f"{record.stream_id} is released by {worker.row.name}, which was not asked to")
         self._left(known, event, record)
         if event.due_at is None:
             known.due_at = known.waits_from = record.clock
@@ -194,7 +194,7 @@ class Oracle:
     # ── results, held against what happened ─────────────────────────────────────────────────────────
 
     def _left(self, known: Known, event: Any, record: e.RecordedEvent) -> Process | None:
-        """A job leaves processing: its run's command is over. The run's process, if there was one."""
+        """Check that the run's command has ended; return its process, if there was one."""
         job_id = record.stream_id
         run = self.world.runs.get((job_id, event.run))
         over = run is None or not run.lives(self.clock.monotonic()) or run.place.host != self._host(record.actor)
@@ -215,13 +215,13 @@ class Oracle:
         elif isinstance(cause, e.NotStarted):
             must((job_id, event.run) in self.world.not_started, f"{job_id} is said not to have started")
         elif isinstance(cause, e.TimedOut):
-            lasted = (run.told_at or run.ends) - run.started if run else 0
+            lasted = (run.signalled_at or run.ends) - run.started if run else 0
             must(lasted >= (known.spec.timeout or 0), f"{job_id} timed out after {lasted} us")
         else:
             must(run is not None and run.cause == cause, f"{job_id}: {cause}, but it was {run and run.cause}")
 
     def _lost(self, known: Known, claim: e.Claimed, record: e.RecordedEvent) -> None:
-        """Dead, or silent for its lease. And nothing of the run is left."""
+        """Check that the worker was dead or silent for its lease, and that no process of the run is left."""
         job_id, worker = record.stream_id, self.world.workers[claim.pid]
         beat_at = self.beat_at(worker)
         if claim.worker in self.shared.forgotten:
@@ -234,7 +234,7 @@ class Oracle:
         must(not left, f"{job_id} is freed while its processes live")
 
     def beat_at(self, worker: WorkerProcess) -> int:
-        """The world's time of a worker's last heartbeat."""
+        """The time of a worker's last heartbeat, in the world's time."""
         return self.shared.beats[worker.row.name] + worker.began_at
 
     def _host(self, actor: str) -> str:
@@ -247,7 +247,7 @@ class Oracle:
         return [job_id for job_id, known in self.jobs.items() if known.state in ("pending", "processing")]
 
     def finish(self) -> list[e.RecordedEvent]:
-        """Decode the whole log, which checks every digest, and hold a fresh fold against all tables; the log."""
+        """Decode the whole log, which checks every digest, compare a new fold with all tables, and return the log."""
         self.read_on()
         records = list(self.store.log.records())
         must(len(records) == self.position, "the log has gaps")

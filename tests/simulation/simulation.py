@@ -1,6 +1,6 @@
-"""A seeded scheduler: workers, people and misfortune take turns, and after each step the oracle looks.
+"""A seeded scheduler: workers, commands and faults take turns, and the oracle checks after each step.
 
-Which misfortunes there are, and how often, is drawn from the seed too: a run that has them all hides some.
+The seed also decides which kinds of fault there are and how often: in a run with all of them, some would hide others.
 """
 
 import random
@@ -31,7 +31,7 @@ COMMANDS = frozenset({"reserve", "start", "started", "ended", "end", "end_leftov
 
 
 class Simulation(Driver):
-    """One seed. `run_all` gives the log, or raises InvariantError. `rested` is the time that was skipped."""
+    """One seed. `run_all` returns the log, or raises InvariantError. `rested` is the time that was skipped."""
 
     def __init__(self, seed: int, steps: int = STEPS, url: str = ":memory:") -> None:
         self.rng = rng = random.Random(seed)
@@ -47,7 +47,7 @@ class Simulation(Driver):
         self.user = Queue(Connection(self.shared, partial(self.visit, None)), self.user.actor)
 
     def run_all(self) -> list[RecordedEvent]:
-        """All steps, then the end without misfortunes; the log."""
+        """Run all steps, then the end without faults; return the log."""
         while self.steps_left > 0:
             self.step()
         self.settle()
@@ -56,7 +56,7 @@ class Simulation(Driver):
     # ── one step ────────────────────────────────────────────────────────────────────────────────────
 
     def step(self) -> None:
-        """Somebody does something, or the next worker has its turn."""
+        """One command or fault, or the next worker's tick."""
         self.steps += 1
         self.steps_left -= 1
         if self.rng.random() < 0.3:
@@ -68,31 +68,31 @@ class Simulation(Driver):
         self.oracle.check()
 
     def tick(self, process: WorkerProcess) -> None:
-        """One tick, of which the oracle takes note."""
+        """One tick, which is reported to the oracle."""
         super().tick(process)
         self.oracle.ticked(process.row.pid)
         if process.alive and not self.fate.busy and process.worker.failure is None:
             silent = process.ticked_at - self.oracle.beat_at(process)
-            must(silent <= self.lease, f"{process.row.name} was called, but has given no sign of life for {silent} us")
+            must(silent <= self.lease, f"{process.row.name} was called, but has sent no heartbeat for {silent} us")
 
     def resume(self) -> None:
-        """Paused workers whose time has come continue."""
+        """Let suspended workers continue whose time has come."""
         for process in self.workers:
             if process.resumes_at is not None and process.resumes_at <= self.clock.monotonic():
                 process.resumes_at = None
                 process.wants = self.clock.monotonic()
 
     def wake(self) -> None:
-        """A wake-up is a hint: it may get lost."""
+        """Wake idle workers; a wake-up is a hint and may get lost."""
         if self.rng.random() >= self.fate.lost_wake_ups:
             super().wake()
 
     def rest(self, longest: int | None = None) -> None:
-        """While nobody has anything to do, time passes at once until a job is due (None: if any will be).
+        """While there is nothing to do, skip the time until a job is due (None: however long that takes).
 
-        Ticks that write nothing but heartbeats are left out.
+        Ticks that would write only heartbeats are left out.
         """
-        if self.nested or self.oracle.attendance.wanted() or any(map(_is_busy, self.workers)):
+        if self.nested or self.oracle.attendance.due_and_free() or any(map(_is_busy, self.workers)):
             return
         jobs, now, behind_for = self.oracle.jobs.values(), self.store.log.wall(), self.store.log.behind_for()
         if any(each.state == "processing" for each in jobs):
@@ -105,12 +105,12 @@ class Simulation(Driver):
             process.wants = max(process.wants, self.clock.monotonic())
 
     def leave(self, process: WorkerProcess) -> None:
-        """A worker that is through leaves nothing behind, and a draining one no work."""
+        """Check that an ended worker left no process, and a draining one no work."""
         left = process.commands.runs or process.commands.leftovers
         if left:
             raise InvariantError(f"{process.row.name} ends, but {left} are left")
-        told = process.options.once or process.stops or process.worker.failure
-        if process.options.drain and not told and (work := self._work_for(process)):
+        asked = process.options.once or process.stops or process.worker.failure
+        if process.options.drain and not asked and (work := self._work_for(process)):
             raise InvariantError(f"{process.row.name} has drained its queues, but for {work}")
         super().leave(process)
 
@@ -127,7 +127,7 @@ class Simulation(Driver):
     # ── misfortunes ─────────────────────────────────────────────────────────────────────────────────
 
     def visit(self, process: WorkerProcess | None, point: str) -> None:
-        """At this call the process may die, meet a locked or full store, or be suspended while others continue."""
+        """At this call the process may die, meet a locked or full store, or be suspended while others run."""
         luck, fate = self.rng.random(), self.fate
         if process and luck < fate.crash:
             raise Crashed
@@ -160,7 +160,7 @@ class Simulation(Driver):
             self.nested = False
 
     def attempt(self, act: Callable[[], object]) -> None:
-        """What a person asks may be refused; then nothing is written."""
+        """Run a command; if it is refused, check that nothing was written."""
         before = self.store.log.head().position
         try:
             act()
@@ -173,7 +173,7 @@ class Simulation(Driver):
     # ── what commands do ────────────────────────────────────────────────────────────────────────────
 
     def script(self, job: Job) -> Script:
-        """What this run does; it depends on nothing but the seed and the run."""
+        """The script of this run; it depends only on the seed and the run."""
         rng = random.Random(f"{self.seed}/{job.id}/{job.run}")
         if rng.random() < 0.05:
             return Script(why_not="No such file or directory")
@@ -183,7 +183,7 @@ class Simulation(Driver):
             lasts=FOR_EVER if for_ever else rng.choice(usual),
             cause=rng.choice([None, None, None, Exited(1), Exited(7), Signalled(11)]),
             obeys=rng.choice([0, 0, 300_000, 2 * SECOND, None]),
-            told=rng.choice([Signalled(15), Exited(143), None]),
+            signalled=rng.choice([Signalled(15), Exited(143), None]),
             background=rng.choice([0, 0, 0, 0, 0, 0, SECOND, FOR_EVER]),
             background_obeys=rng.random() < 0.5,
         )
@@ -191,7 +191,7 @@ class Simulation(Driver):
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────
 
     def settle(self) -> None:
-        """No more misfortunes: last workers drain the queue, and every job ends, however far away its time is."""
+        """Stop all faults and drain the queue: every job ends, however far away its due time is."""
         self.fate, self.full_until = Fate(), 0
         for process in self.workers:
             process.resumes_at = process.resumes_at and self.clock.monotonic()
@@ -217,5 +217,5 @@ class Simulation(Driver):
 
 
 def _is_busy(process: WorkerProcess) -> bool:
-    """Whether it has anything on its hands."""
+    """Whether the worker has a job or a process to handle."""
     return bool(process.commands.runs or process.commands.leftovers or process.worker.slots)

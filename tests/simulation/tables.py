@@ -1,4 +1,4 @@
-"""The half of the oracle that looks at the tables: they are what a fold of the log gives, row by row."""
+"""The part of the oracle that compares the tables with a fold of the log, row by row."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ __all__ = ["InvariantError", "compare_all", "compare_counts", "compare_job", "mu
 
 
 class InvariantError(AssertionError):
-    """The queue did what it must never do."""
+    """The queue broke an invariant."""
 
 
 def must(holds: bool, otherwise: str) -> None:
-    """Raise InvariantError unless it holds."""
+    """Raise InvariantError unless `holds`."""
     if not holds:
         raise InvariantError(otherwise)
 
 
 def compare_job(store: Store, job_id: str, job: Job | None, known: tuple[str, int, int]) -> None:
-    """One job's rows against its fold, and against the state, attempts and run that the oracle knows."""
+    """Compare a job's rows with its fold and with the state, attempts and run that the oracle recorded."""
     expected = rows(job)
     row = store.tables.job(job_id)
     must((tuple(row.values()) if row else None) == expected.get("jobs"), f"{job_id}: its row is {row}")
@@ -33,14 +33,14 @@ def compare_job(store: Store, job_id: str, job: Job | None, known: tuple[str, in
 
 
 def compare_counts(store: Store, jobs: Iterable[tuple[str, str]]) -> None:
-    """The counts against (queue, state) of every job."""
+    """Compare the counts with (queue, state) of every job."""
     expected = Counter(each for each in jobs if each[1] != "purged")
     counts = {(count.queue, count.state.value): count.jobs for count in store.tables.counts()}
     must(counts == dict(expected), f"the counts are {counts}, not {dict(expected)}")
 
 
 def compare_all(store: Store, records: Iterable[RecordedEvent]) -> None:
-    """All tables against a fresh fold of the whole log."""
+    """Compare all tables with a new fold of the whole log."""
     streams: dict[str, list[RecordedEvent]] = defaultdict(list)
     notes = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""How one run ends, in virtual time: by itself, by its timeout, by a cancel, by a worker that is stopped."""
+"""How one run ends, in virtual time: by itself, by its timeout, by a cancel, by stopping its worker."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ def signals(driver: Driver, job_id: str, run: int = 1) -> list[tuple[str, float]
 
 
 def lasted(driver: Driver, job_id: str, run: int = 1) -> float:
-    """For how many seconds the run's command lived (to the hundredth)."""
+    """The seconds for which the run's command lived (to the hundredth)."""
     process = driver.world.runs[job_id, run]
     return round((process.ends - process.started) / SECOND, 2)
 
@@ -75,13 +75,13 @@ def test_a_command_that_obeys_its_timeout_is_not_killed() -> None:
 def test_a_command_that_exits_0_at_its_timeout_has_still_timed_out() -> None:
     driver = Driver()
     driver.add_worker()
-    driver.enqueue("a", Script(lasts=FOR_EVER, told=None), timeout=SECOND, max_retries=0)
+    driver.enqueue("a", Script(lasts=FOR_EVER, signalled=None), timeout=SECOND, max_retries=0)
     driver.run(30)
     assert driver.records("a")[-1].event.cause == TimedOut(SECOND)
 
 
 def test_the_timeout_counts_from_the_start_of_the_command() -> None:
-    """Not from a tick that began long before, because the store was locked or the worker was stopped."""
+    """The timeout does not count from the start of the tick, which can be much earlier than the command's start."""
     driver = Driver()
     driver.enqueue("a", OBEDIENT, timeout=5 * SECOND)
     driver.add_worker()
@@ -100,9 +100,9 @@ def test_a_job_due_during_a_slow_round_is_not_delayed() -> None:
     slow = iter([4 * SECOND])
     driver.fault = lambda process, point: driver.clock.advance(next(slow, 0)) if point == "processing" else None
     driver.run(20)
-    [(_, told), (_, killed)] = signals(driver, "a")
-    assert told < 6.5
-    assert killed < told + 2.1
+    [(_, signalled), (_, killed)] = signals(driver, "a")
+    assert signalled < 6.5
+    assert killed < signalled + 2.1
 
 
 def test_a_background_process_gets_sigterm_and_then_sigkill() -> None:
@@ -138,7 +138,7 @@ def test_cancelling_a_running_job_ends_its_command_first() -> None:
 def test_a_cancelled_command_that_exits_0_because_of_it_is_cancelled() -> None:
     driver = Driver()
     driver.add_worker()
-    driver.enqueue("a", Script(lasts=FOR_EVER, told=None))
+    driver.enqueue("a", Script(lasts=FOR_EVER, signalled=None))
     driver.run(3)
     driver.user.cancel(["a"])
     driver.run(1)
@@ -232,12 +232,12 @@ def test_each_jobs_leftovers_have_their_own_grace_period() -> None:
     driver.run(15)
     assert driver.history("b")[-1] == "completed"
     assert not driver.world.living("a")
-    assert driver.world.living("b"), "killed when the first one's grace period was over"
+    assert driver.world.living("b"), "killed at the end of the first one's grace period"
     assert driver.run_until(lambda: not driver.world.living("b"), 10)
 
 
 def test_a_worker_that_has_to_end_kills_also_what_is_in_no_slot() -> None:
-    """Its command was started, and then something went wrong that nobody had thought of."""
+    """The command was started, and then an unexpected error occurred."""
     driver = Driver()
     process = driver.add_worker()
     driver.enqueue("a", STUBBORN)

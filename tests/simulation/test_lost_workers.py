@@ -1,4 +1,4 @@
-"""Workers that die, fall silent or come back too late, in virtual time: their jobs are freed, their results fenced."""
+"""Workers that die, are silent or return late, in virtual time: their jobs are freed, their late results rejected."""
 
 import logging
 
@@ -15,12 +15,12 @@ SHORT = Script(lasts=SECOND)
 
 
 def pause(driver: Driver, process: WorkerProcess, seconds: float = FOR_EVER) -> None:
-    """SIGSTOP."""
+    """Suspend a worker as SIGSTOP does."""
     process.resumes_at = driver.clock.monotonic() + round(seconds * SECOND)
 
 
 def resume(driver: Driver, process: WorkerProcess) -> None:
-    """SIGCONT."""
+    """Let a worker continue as SIGCONT does."""
     process.resumes_at, process.wants = None, driver.clock.monotonic()
 
 
@@ -32,7 +32,7 @@ def freed_after(driver: Driver, job_id: str) -> float:
 
 
 def with_a_lost_job(**options: object) -> tuple[Driver, WorkerProcess]:
-    """A worker that runs the job `a`, and another that will notice."""
+    """A lost worker that ran the job `a`, and another worker that will notice."""
     driver = Driver()
     lost = driver.add_worker(**options)
     driver.enqueue("a", LONG, SHORT)
@@ -99,7 +99,7 @@ def test_the_job_of_a_silent_worker_is_free_when_its_lease_is_over() -> None:
 def test_another_users_job_is_free_when_its_lease_expires(
     monkeypatch: pytest.MonkeyPatch, finder: int, at_least: float, at_most: float
 ) -> None:
-    """Its processes could not be found by whoever frees it: the first user's next worker can, and has the lease."""
+    """Another user's worker cannot see its processes; a later worker of the first user can."""
     driver = Driver()
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     lost = driver.add_worker(lease=20 * SECOND, uid=1)
@@ -131,7 +131,7 @@ def test_a_lock_holder_out_of_reach_blocks_the_job() -> None:
     assert driver.history("a")[2:] == ["retry_scheduled", "claimed", "completed"]
 
 
-def test_a_worker_that_beats_keeps_its_job() -> None:
+def test_a_worker_that_sends_heartbeats_keeps_its_job() -> None:
     driver, _ = with_a_lost_job(lease=5 * SECOND)
     driver.run(110)
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
@@ -139,7 +139,7 @@ def test_a_worker_that_beats_keeps_its_job() -> None:
 
 @pytest.mark.parametrize(("version", "listed"), [(1, True), (2, True), (2, False)])
 def test_a_lost_workers_damaged_job_is_unclaimed_and_its_tree_killed(version: int, listed: bool) -> None:
-    """Also when the damaged event is the claim that says whose it was, and nobody has its worker's name any more."""
+    """Also when the claim itself is damaged and no worker has its name any more."""
     driver, lost = with_a_lost_job(lease=20 * SECOND)
     store = driver.store
     store.engine.run("DROP TRIGGER events_refuse_update")
@@ -178,7 +178,7 @@ def test_the_job_of_a_dead_host_is_free_when_its_lease_expires() -> None:
 
 
 def test_a_lost_workers_jobs_are_freed_although_its_name_is_reused() -> None:
-    """Each was claimed at a moment of its own, and the row by which they were known is gone."""
+    """The jobs were claimed at different times, and the lost worker's row is gone."""
     driver = Driver(hosts=2)
     lost = driver.add_worker(lease=20 * SECOND, slots=2)
     for job_id in "ab":
@@ -193,7 +193,7 @@ def test_a_lost_workers_jobs_are_freed_although_its_name_is_reused() -> None:
 def test_a_worker_that_lost_its_name_stops_within_its_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It slept, was taken for dead, and came back to a row that is not its own: none of its beats counts any more."""
+    """It was suspended and taken for dead; its row is now another worker's, so its heartbeats no longer count."""
     driver = Driver(hosts=2)
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     robbed = driver.add_worker(lease=20 * SECOND)
@@ -250,12 +250,12 @@ def test_a_worker_suspended_within_its_lease_keeps_its_job() -> None:
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, quiet: None) -> pytest.LogCaptureFixture:
-    """What workers warn of: here it matters."""
+    """Capture the warnings of workers."""
     logging.disable(logging.NOTSET)
     return caplog
 
 
-def test_a_result_that_comes_too_late_is_fenced_and_recorded(warnings: pytest.LogCaptureFixture) -> None:
+def test_a_late_result_is_rejected_and_recorded(warnings: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     late = driver.add_worker(lease=5 * SECOND)
     driver.enqueue("a", SHORT, LONG)
@@ -271,7 +271,7 @@ def test_a_result_that_comes_too_late_is_fenced_and_recorded(warnings: pytest.Lo
     assert driver.history("a")[-1] == "completed"
 
 
-def test_a_result_that_comes_after_its_job_was_freed_is_no_job_done(warnings: pytest.LogCaptureFixture) -> None:
+def test_a_late_result_does_not_count_as_a_done_job(warnings: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     late = driver.add_worker(lease=5 * SECOND)
     driver.enqueue("a", SHORT, max_retries=0)
@@ -285,15 +285,15 @@ def test_a_result_that_comes_after_its_job_was_freed_is_no_job_done(warnings: py
 
 
 def stall(driver: Driver) -> None:
-    """The late worker stops where it is; another comes, frees its job and takes it."""
+    """Suspend the late worker at this point; another worker frees its job and claims it."""
     driver.fault = lambda process, point: None
     driver.add_worker(lease=5 * SECOND)
     driver.run_until(lambda: "claimed" in driver.history("a")[2:], 30)
 
 
 @pytest.mark.parametrize("where", ["rows", "processing"])
-def test_a_worker_that_comes_back_keeps_what_it_claims_then(where: str) -> None:
-    """Its new claim is not freed on an old view of its heartbeat."""
+def test_a_worker_that_returns_keeps_its_new_claims(where: str) -> None:
+    """Its new claim is not freed because of an outdated view of its heartbeat."""
     driver = Driver()
     back = driver.add_worker(lease=5 * SECOND)
     other = driver.add_worker(lease=5 * SECOND, queues=frozenset({"none"}))
@@ -332,7 +332,7 @@ def test_a_worker_killed_between_claim_and_start_blocks_nothing() -> None:
     assert driver.history("a")[:4] == ["enqueued", "claimed", "released", "claimed"]
 
 
-def test_a_dead_workers_leftovers_do_not_block_their_job_for_ever() -> None:
+def test_a_dead_workers_leftovers_do_not_block_their_job() -> None:
     driver = Driver()
     lost = driver.add_worker()
     driver.enqueue("a", Script(cause=Exited(1), background=FOR_EVER, background_obeys=False), SHORT)
@@ -353,7 +353,7 @@ def test_a_lost_worker_is_forgotten_and_the_log_says_so() -> None:
 
 
 def test_a_host_with_our_name_and_another_boot_id_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clones of a virtual machine, containers on two machines: its worker lives, and beats."""
+    """Clones of a virtual machine, or containers on two machines: the worker is alive and sends heartbeats."""
     driver = Driver(hosts=2)
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     here, there = driver.world.hosts
@@ -366,8 +366,8 @@ def test_a_host_with_our_name_and_another_boot_id_is_not_ours(monkeypatch: pytes
     assert driver.history("a") == ["enqueued", "claimed", "completed"]
 
 
-def test_a_host_that_slept_ends_what_others_have_freed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its monotonic clock stood still, so nothing there has run out."""
+def test_a_host_that_slept_ends_jobs_that_others_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its monotonic clock stood still, so no lease has expired there."""
     driver = Driver(hosts=2)
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)
     sleeper = driver.add_worker(lease=20 * SECOND)

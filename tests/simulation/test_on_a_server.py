@@ -1,4 +1,4 @@
-"""The lives of some seeds on PostgreSQL, where workers of other hosts are not seen and each keeps to its own lease."""
+"""Some seeds on PostgreSQL, where workers of other hosts cannot be seen and each worker obeys its own lease."""
 
 from contextlib import closing
 

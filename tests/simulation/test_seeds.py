@@ -1,10 +1,10 @@
-"""What the lives that the campaign `simulation` makes from seeds have in them."""
+"""The seeds of the campaign `simulation` cover every kind of fault and event."""
 
 from tests.simulation.simulation import Simulation
 
 
-def test_the_seeds_meet_everything_there_is() -> None:
-    """A campaign in which something never happens proves nothing about it."""
+def test_the_seeds_meet_every_kind_of_fault_and_event() -> None:
+    """A campaign proves nothing about something that never happens in it."""
     met, hosts = set(), set()
     for seed in range(15):
         life = Simulation(seed)

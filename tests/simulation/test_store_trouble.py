@@ -1,4 +1,4 @@
-"""A store that is locked, fails to say that it has committed, or holds a damaged event: no result is lost."""
+"""A store that is locked, whose commit seems to fail, or that has a damaged event: no result is lost."""
 
 import logging
 import random
@@ -21,7 +21,7 @@ JOBS = "abcdef"
 
 
 def busy(driver: Driver, when: Callable[[str], bool]) -> None:
-    """From now on the store is locked whenever a worker comes at such a point."""
+    """From now on the store is locked at the points for which `when` is true."""
 
     def fault(process: WorkerProcess | None, point: str) -> None:
         if process and process.steady and when(point):
@@ -31,7 +31,7 @@ def busy(driver: Driver, when: Callable[[str], bool]) -> None:
 
 
 def appended(driver: Driver, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The jobs of each append that the worker makes from now on."""
+    """Record the jobs of each append of the worker from now on."""
     calls: list[list[str]] = []
     append = process.worker.queue.store.writer.append
 
@@ -62,13 +62,13 @@ def test_an_outage_and_its_end_are_reported_once_each(caplog: pytest.LogCaptureF
     driver.enqueue("a", Script(lasts=20 * SECOND))
     driver.run(1)
     caplog.set_level(logging.INFO, "queuectl.worker")
-    told: list[tuple[float, list[str]]] = []
+    reports: list[tuple[float, list[str]]] = []
     for seconds, away in [(0.5, True), (2, False), (30, True), (2, False)]:
         caplog.clear()
         busy(driver, lambda point, away=away: away and point in STORE)
         driver.run(seconds)
-        told += [(seconds, [record.levelname for record in caplog.records if "store" in record.getMessage()])]
-    assert told == [(0.5, []), (2, []), (30, ["WARNING"]), (2, ["INFO"])]
+        reports += [(seconds, [record.levelname for record in caplog.records if "store" in record.getMessage()])]
+    assert reports == [(0.5, []), (2, []), (30, ["WARNING"]), (2, ["INFO"])]
     assert driver.history("a")[-1] == "completed"
 
 
@@ -167,7 +167,7 @@ def test_a_claim_whose_commit_seemed_to_fail_is_released() -> None:
     assert driver.store.tables.job("a")["attempts"] == 1
 
 
-def test_a_key_that_is_freed_at_this_moment_loses_no_job() -> None:
+def test_a_unique_key_released_during_an_enqueue_loses_no_job() -> None:
     driver = Driver()
     driver.enqueue("a", unique="key")
     asked = []
@@ -181,7 +181,7 @@ def test_a_key_that_is_freed_at_this_moment_loses_no_job() -> None:
     assert driver.history(receipt.id)[0] == "enqueued"
 
 
-def test_results_of_one_moment_are_one_append(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_one_tick_are_one_append(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     process = driver.add_worker(slots=3)
     for job_id in "abc":
@@ -192,7 +192,7 @@ def test_results_of_one_moment_are_one_append(monkeypatch: pytest.MonkeyPatch) -
     assert [call for call in calls if call] == [["a", "b", "c"]]
 
 
-def test_results_wait_a_moment_for_others_while_commands_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_wait_10_ms_for_others_while_commands_run(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     process = driver.add_worker(slots=4)
     for number, job_id in enumerate("abc"):
@@ -204,7 +204,7 @@ def test_results_wait_a_moment_for_others_while_commands_run(monkeypatch: pytest
     assert [call for call in calls if call] == [["a", "b", "c"]]
 
 
-def test_a_damaged_job_does_not_keep_the_results_of_others() -> None:
+def test_a_damaged_job_does_not_delay_results_of_others() -> None:
     driver = Driver()
     process = driver.add_worker(slots=3)
     for job_id in "abc":
@@ -222,7 +222,7 @@ def test_a_damaged_job_does_not_keep_the_results_of_others() -> None:
     assert process.alive
 
 
-def test_a_damaged_pending_job_is_passed_over() -> None:
+def test_a_damaged_pending_job_is_skipped() -> None:
     driver = Driver()
     driver.enqueue("a", priority=5)
     driver.enqueue("b")
@@ -237,7 +237,7 @@ def test_a_damaged_pending_job_is_passed_over() -> None:
 
 
 def shared_store(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is one that workers on other machines share."""
+    """Make the store one that workers on other machines share."""
     monkeypatch.setattr(driver.store.location, "spans_hosts", True)
 
 
@@ -275,7 +275,7 @@ def test_a_job_that_ended_during_an_outage_is_recorded_as_it_ended(monkeypatch: 
 
 
 def test_a_job_killed_during_a_hung_heartbeat_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker's thread hangs in the store; its lifeline kills, and then the beat is answered after all."""
+    """The worker's thread hangs in the store; its watchdog kills the job, and then the heartbeat succeeds."""
     driver = Driver()
     shared_store(driver, monkeypatch)
     process = driver.add_worker(lease=20 * SECOND)
@@ -329,8 +329,8 @@ def test_on_one_host_a_job_outlives_its_lease_in_a_locked_store() -> None:
     assert driver.world.living("a")
 
 
-def test_a_claim_that_is_answered_after_its_lease_is_given_back_unrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another machine may run the job by then: the server has the claim, its answer was held up on the way."""
+def test_a_claim_answered_after_its_lease_is_released_unrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has the claim, but its answer was delayed: another machine may run the job by then."""
     driver = Driver()
     shared_store(driver, monkeypatch)
     driver.add_worker(lease=20 * SECOND)

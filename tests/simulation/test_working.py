@@ -1,4 +1,4 @@
-"""What a worker takes, and when it leaves, in virtual time: slots, queues, pauses, drain, once."""
+"""Which jobs a worker claims and when it ends, in virtual time: slots, queues, pauses, drain, once."""
 
 from itertools import pairwise
 
@@ -11,11 +11,11 @@ FAILING = Script(lasts=SECOND, cause=Exited(1))
 
 
 def running(driver: Driver) -> list[str]:
-    """Jobs whose command lives."""
+    """The jobs whose command runs."""
     return sorted({job_id for job_id, _ in driver.world.runs if driver.world.living(job_id)})
 
 
-def test_no_more_commands_than_slots() -> None:
+def test_a_worker_runs_no_more_commands_than_slots() -> None:
     driver = Driver()
     driver.add_worker(slots=2)
     for job_id in "abc":
@@ -45,7 +45,7 @@ def test_a_worker_takes_from_its_queues_alone() -> None:
     assert (driver.state("a"), driver.state("b")) == ("done", "pending")
 
 
-def test_a_machine_that_can_start_nothing_costs_no_attempt() -> None:
+def test_a_start_that_the_machine_refuses_costs_no_attempt() -> None:
     driver = Driver()
     driver.add_worker(slots=2, drain=True)
     full = Script(shortage="Resource temporarily unavailable")
@@ -67,7 +67,7 @@ def test_a_job_is_claimed_when_it_is_due_and_not_before() -> None:
     assert 7 * SECOND <= claimed.recorded_at - enqueued.recorded_at < 7 * SECOND + 10_000
 
 
-def test_a_wall_clock_that_is_set_back_holds_nothing_up() -> None:
+def test_a_wall_clock_that_is_set_back_delays_nothing() -> None:
     driver = Driver()
     driver.add_worker()
     driver.enqueue("a", FAILING, Script())
@@ -77,7 +77,7 @@ def test_a_wall_clock_that_is_set_back_holds_nothing_up() -> None:
     assert driver.state("a") == "done"
 
 
-def test_a_paused_queue_stands_still_until_it_is_resumed() -> None:
+def test_a_paused_queue_starts_no_job_until_it_is_resumed() -> None:
     driver = Driver()
     driver.add_worker()
     driver.user.pause("mail")
@@ -90,7 +90,7 @@ def test_a_paused_queue_stands_still_until_it_is_resumed() -> None:
     assert driver.state("a") == "done"
 
 
-def test_a_pause_holds_for_a_worker_that_knows_who_is_next() -> None:
+def test_a_pause_also_stops_a_worker_with_cached_due_times() -> None:
     driver = Driver()
     driver.add_worker()
     for job_id in "abcd":
@@ -169,7 +169,7 @@ def test_a_drain_does_not_wait_for_other_queues() -> None:
     assert driver.run_until(lambda: not process.alive, 5)
 
 
-def test_a_drain_of_nothing_ends_at_once() -> None:
+def test_a_drain_of_an_empty_queue_ends_at_once() -> None:
     driver = Driver()
     process = driver.add_worker(drain=True)
     driver.tick_next()
@@ -186,7 +186,7 @@ def test_once_is_one_run() -> None:
     assert driver.history("b") == ["enqueued"]
 
 
-def test_once_waits_for_nothing() -> None:
+def test_once_does_not_wait_for_a_job() -> None:
     driver = Driver()
     driver.enqueue("a", delay=SECOND)
     process = driver.add_worker(once=True)

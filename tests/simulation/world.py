@@ -1,7 +1,7 @@
-"""The world that workers are simulated in: one time, hosts, a table of processes and one of locks, all virtual.
+"""The simulated world of the workers: time, hosts, a table of processes and one of locks, all virtual.
 
-`SimulatedCommands` is the runner of one simulated worker. What a command does is a `Script`; everything that
-happened to a process stays in the table, so that the log can be held against it.
+`SimulatedCommands` is the runner of one simulated worker. A `Script` says what a command does. The table of processes
+keeps all that happened to them, so that the oracle can compare the log with it.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ ENDED_BY_SIGTERM = Signalled(SIGTERM)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a command does. Times are microseconds; `obeys` is from SIGTERM to its end, None: it ignores it.
+    """What a command does. Times are in microseconds; `obeys` is the time from SIGTERM to its end, None: it ignores it.
 
-    `cause` is its end when left alone, `told` its end after SIGTERM. `background`: how long another process of the
-    job lives on after it. `shortage`: the machine cannot start anything.
+    `cause` is its end without a signal, `signalled` its end after SIGTERM. `background`: how long another process of
+    the job lives on after it. `shortage`: the machine cannot start anything.
     """
 
     lasts: int = SECOND
     cause: AnyCause | None = None
     obeys: int | None = 0
-    told: AnyCause | None = ENDED_BY_SIGTERM
+    signalled: AnyCause | None = ENDED_BY_SIGTERM
     background: int = 0
     background_obeys: bool = True
     why_not: str = ""
@@ -40,7 +40,7 @@ class Script:
 
 @dataclass(slots=True)
 class Process:
-    """A process of a job: the command itself, or what it left in the background."""
+    """A process of a job: the command itself, or one that it left in the background."""
 
     job_id: str
     run: int
@@ -50,10 +50,10 @@ class Process:
     ends: int
     cause: AnyCause | None
     obeys: int | None
-    told: AnyCause | None
+    signalled: AnyCause | None
     background: int = 0
     left: "Process | None" = None
-    told_at: int | None = None
+    signalled_at: int | None = None
     signals: list[tuple[int, int]] = field(default_factory=list)
 
     def lives(self, now: int) -> bool:
@@ -65,10 +65,10 @@ class Process:
         self.signals.append((number, now))
         if number == SIGKILL:
             self._end(now, Signalled(SIGKILL))
-        elif self.told_at is None:
-            self.told_at = now
+        elif self.signalled_at is None:
+            self.signalled_at = now
             if self.obeys is not None and now + self.obeys < self.ends:
-                self._end(now + self.obeys, self.told)
+                self._end(now + self.obeys, self.signalled)
 
     def _end(self, moment: int, cause: AnyCause | None) -> None:
         self.ends, self.cause = moment, cause
@@ -78,7 +78,7 @@ class Process:
 
 @dataclass(slots=True, eq=False)
 class WorkerProcess:
-    """The process that a worker lives in. `inside`: stopped short in the middle of a tick.
+    """The process of a worker. `inside`: it is suspended in the middle of a tick.
 
     `began_at` is the world's time at which its host's monotonic clock stood at 0.
     """
@@ -106,7 +106,7 @@ class WorkerProcess:
 
     @property
     def idle(self) -> bool:
-        """Whether it is there to take a job."""
+        """Whether it can claim a job."""
         free = self.healthy and len(self.worker.slots) < self.options.slots
         return free and not (self.stops or self.options.once or self.worker.failure)
 
@@ -118,7 +118,7 @@ class WorkerProcess:
 
 
 class World:
-    """Hosts, processes and locks. `keeps_lock`: workers hold a run's lock beside its processes.
+    """Hosts, processes and locks. `keeps_lock`: workers hold a run's lock too, next to its processes.
 
     `shares_locks`: all pid namespaces of a host use one lock file.
     """
@@ -156,12 +156,12 @@ class World:
         return bool(self.living(job_id, host=host)) or self.lock_owner(job_id, host) is not None
 
     def holders(self, job_id: str) -> list[Place]:
-        """Where something keeps the job's lock."""
+        """The places whose processes hold the job's lock."""
         owners = [self.lock_owner(job_id, host.name) for host in self.hosts]
         return [process.place for process in (*self.living(job_id), *filter(None, owners))]
 
     def reboot(self, host: Host) -> None:
-        """All that lives there is gone, and the monotonic clock begins again."""
+        """End all processes of the host and restart its monotonic clock."""
         for worker in self.workers.values():
             worker.alive = worker.alive and worker.row.host != host.name
         for job_id in self._processes:
@@ -172,7 +172,7 @@ class World:
     def spawn(self, job: Job, script: Script, parent: WorkerRow) -> Process:
         now = self.clock.monotonic()
         who = (job.id, job.run, parent.pid, Place(parent.host, parent.pid_namespace), now)
-        command = Process(*who, now + script.lasts, script.cause, script.obeys, script.told)
+        command = Process(*who, now + script.lasts, script.cause, script.obeys, script.signalled)
         self.spawned(command)
         self.runs[job.id, job.run] = command
         processes = self._processes.setdefault(job.id, [])
@@ -186,7 +186,7 @@ class World:
 
 
 class SimulatedCommands:
-    """See Commands. `visit` is called before each call: it may raise, or let time pass and others run."""
+    """See Commands. `visit` is called before each call: it may raise, or let time pass and other processes run."""
 
     def __init__(
         self,
@@ -314,5 +314,5 @@ class SimulatedCommands:
 
 
 def output_of(job_id: str, run: int) -> str:
-    """What the run printed: by it a result is known to belong to its run."""
+    """The output of the run, by which the oracle recognises its result."""
     return f"{job_id} run {run}"
