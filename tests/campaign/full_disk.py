@@ -1,8 +1,8 @@
-"""Full and failing disks: room for each size of a sweep, each sync and write failing once, read-only from any moment.
+"""Full and failing disks: many sizes of free space, each sync and write failing once, read-only from any moment.
 
-The disk is a layer under SQLite and under the archive, not a file system: it counts the bytes by which files grow, and
-fails as Linux does (tests/powerloss/trouble.py). The -shm is not part of it; tests/acceptance/test_full_disk.py has
-command lines on a small tmpfs.
+The disk is a layer under SQLite and the archive, not a file system: it counts the bytes by which files grow, and fails
+as Linux does (tests/powerloss/trouble.py). The -shm is not part of it. tests/acceptance/test_full_disk.py runs commands
+on a small tmpfs.
 """
 
 import os
@@ -35,12 +35,12 @@ Live = Callable[[str, Trouble], Recording]
 
 
 def live(folder: str, trouble: Trouble) -> Recording:
-    """The same life every time, but for the trouble."""
+    """The same recording every time, except for the disk's trouble."""
     return record(folder, LIFE, trouble=trouble)
 
 
 class Counted(Trouble):
-    """No trouble, and how much of it there could be."""
+    """A disk without trouble that counts the operations that could fail."""
 
     grown = 0
 
@@ -51,7 +51,7 @@ class Counted(Trouble):
 
 @cache
 def troubles() -> list[Callable[[], Trouble]]:
-    """What each seed meets: a size of the sweep, a failing sync, a failing write, or a moment to become read-only."""
+    """The trouble of each seed: a size, a failing sync, a failing write, or a moment to become read-only."""
     counted = Counted(Random(0))
     with scratch() as folder:
         live(folder, counted)
@@ -65,7 +65,7 @@ def troubles() -> list[Callable[[], Trouble]]:
 
 
 def attempt(seed: int, lives: Live = live) -> Attempt:
-    """One life with one kind of trouble, that ends well."""
+    """One recording with one kind of trouble that ends."""
     with scratch() as folder:
         try:
             recording = lives(folder, troubles()[seed]())
@@ -74,18 +74,20 @@ def attempt(seed: int, lives: Live = live) -> Attempt:
             return Attempt(1, [f"stuck: {error}".replace(folder, "…")])
         except Exception as error:
             return Attempt(1, [f"broken: {type(error).__name__}: {error}".replace(folder, "…")])
-    counted = {"acknowledged changes": len(recording.told), "refusals": len(recording.refusals)}
+    counted = {"acknowledged changes": len(recording.acknowledged), "refusals": len(recording.refusals)}
     return Attempt(1, faults, counted)
 
 
 def _lost(recording: Recording) -> Iterator[str]:
-    """Every acknowledged event is in the log."""
-    if any(recording.digests[position - 1 : position] != [digest] for position, digest in recording.told.items()):
-        yield "lost: someone was told of events that are gone"
+    """Acknowledged events that are not in the log."""
+    if any(
+        recording.digests[position - 1 : position] != [digest] for position, digest in recording.acknowledged.items()
+    ):
+        yield "lost: acknowledged events are gone"
 
 
 def _unclear(refusals: list[StoreError], folder: str) -> Iterator[str]:
-    """One line that names the queue, or what is wrong with the disk; and exit code 5."""
+    """Errors that are not one line with the queue or the fault of the disk, or not exit code 5."""
     for error in refusals:
         said = str(error)
         if error.exit_code != 5 or "\n" in said or not any(reason in said for reason in REASONS):
@@ -96,7 +98,7 @@ REASONS = ("the disk is full", "No space left on device", "Input/output error", 
 
 
 def _at_odds(recording: Recording) -> Iterator[str]:
-    """Whoever opens it now hears of nothing, `verify` finds nothing, and the archive has every event."""
+    """The faults when the queue is opened now: messages, findings of `verify`, events missing from the archive."""
     said = StringIO()
     with redirect_stderr(said), closing(open_store(recording.path, SettableClock(START + HOUR), WARNING)) as store:
         for problem in verify(store).first[:1]:
@@ -108,7 +110,7 @@ def _at_odds(recording: Recording) -> Iterator[str]:
 
 
 def hasty(folder: str, trouble: Trouble) -> Recording:
-    """A life in which the archive is written before the commit."""
+    """A recording in which the archive is written before the commit."""
     transaction = Writer.transaction
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Power loss: the real store on a disk that loses, tears and reorders what was not synced, and now and then fails."""
+"""Power loss: the real store on a disk that loses, tears and reorders unsynced data, and sometimes fails."""
 
 from functools import partial
 from unittest.mock import patch
@@ -14,12 +14,12 @@ __all__ = ["CAMPAIGN"]
 
 
 def attempt(seed: int, live: Live = record, kind: str = "", states: int = STATES_OF_A_RECORDING) -> Attempt:
-    """One life of a queue, and 1,000 disks that a power cut may have left of it; the faults of a kind."""
+    """One recording of a queue and 1,000 possible disks after a power cut; returns the faults of a kind."""
     figures = run(states, seed, live)
     faults = [fault for fault, number in figures.faults.items() if fault.startswith(kind) for _ in range(number)]
     counted = {
         "different disks": figures.disks,
-        "acknowledged events looked for": figures.told,
+        "acknowledged events looked for": figures.acknowledged,
         "writes and syncs that failed": figures.failed,
         "disks restored by `recover` after a failed sync": figures.recovered,
     }
@@ -27,24 +27,24 @@ def attempt(seed: int, live: Live = record, kind: str = "", states: int = STATES
 
 
 def fast(folder: str, seed: int) -> Recording:
-    """A life that waits for no disk."""
+    """A recording with durability `fast`."""
     return record(folder, seed, durability="fast")
 
 
 def unsynced(folder: str, seed: int) -> Recording:
-    """A life with `synchronous=OFF`, which no setting of a queue gives."""
+    """A recording with `synchronous=OFF`, which no setting of a queue can choose."""
     with patch.object(SqliteEngine, "begin", begin_unsynced):
         return record(folder, seed)
 
 
 def careless(folder: str, seed: int) -> Recording:
-    """A life with a failing disk, in which nothing is done about a sync that failed."""
+    """A recording with a failing disk, in which failed syncs are ignored."""
     with patch.object(SqliteEngine, "_empty_wal", lambda engine: None), patch.object(workload, "TROUBLE", (0.06,)):
         return record(folder, seed)
 
 
 def control(what: str, live: Live, kind: str) -> Control:
-    """A careless life, of which a few disks are enough."""
+    """A control with a defective recording; a few disks are enough."""
     return Control(what, partial(attempt, live=live, kind=kind, states=60))
 
 
@@ -57,6 +57,6 @@ CAMPAIGN = Campaign(
     controls=(
         control("durability `fast` loses acknowledged events", fast, LOST),
         control("`synchronous=OFF` corrupts", unsynced, f"{REFUSED}: cannot use the queue …/queue.db: it is damaged"),
-        control("going on after a failed sync loses acknowledged events", careless, LOST),
+        control("writing after a failed sync loses acknowledged events", careless, LOST),
     ),
 )

@@ -1,4 +1,4 @@
-"""Builds with a defect that the campaigns have to notice; each is called in the process that is to have it."""
+"""Builds with a defect that the campaigns must notice; each is called in the process that gets the defect."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["acknowledge_before_commit", "without_locks"]
 
 
 def acknowledge_before_commit() -> None:
-    """`enqueue` says that a job is there before it is."""
+    """`enqueue` prints the id before the commit."""
     enqueue = Queue.enqueue
 
     def hasty(self: Queue, jobs: Sequence[NewJob]) -> object:
@@ -24,6 +24,6 @@ def acknowledge_before_commit() -> None:
 
 
 def without_locks() -> None:
-    """A lost job is freed without a look at its processes, and run whoever holds its lock."""
+    """A lost job is freed without a check of its processes, and runs although its lock is held."""
     LockFile.take = lambda self, position: os.open(self.path, os.O_RDWR | os.O_CLOEXEC)  # type: ignore[method-assign]
     LostRuns.clear = lambda self, job: True  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
-"""The life of one queue whose every process is killed sooner or later, and what a healthy worker then makes of it.
+"""One queue whose processes are all killed sooner or later, and the check of it by a healthy worker.
 
-The seed fixes what is done, to which process and when; how far each has got by then depends on the machine.
+The seed decides the commands, the kills and their times; how far each process has got depends on the machine.
 """
 
 import json
@@ -50,7 +50,7 @@ WORK = (":", ":", "sleep 0.02", "sleep 0.1", "sleep 1", "sleep 0.3 & :", '[ "$QU
 
 
 class _Doomed(NamedTuple):
-    """`point` is the function at which it dies if it comes that far."""
+    """A victim and when it dies; `point` is the function at which it dies, if it gets there."""
 
     victim: Victim
     until: float
@@ -58,7 +58,7 @@ class _Doomed(NamedTuple):
 
 
 class Life(Struct):
-    """One queue, its victims, and their output."""
+    """One queue, its victims and their output."""
 
     place: Path
     rng: Random
@@ -78,13 +78,13 @@ class Life(Struct):
 
     @property
     def db(self) -> str:
-        """The database."""
+        """The path of the database."""
         return str(self.place / "queue.db")
 
     # ── killing ─────────────────────────────────────────────────────────────────────────────────────
 
     def live(self, kills: int) -> None:
-        """Start and kill until there were so many kills; the last victims are killed too."""
+        """Start and kill processes until there were `kills` kills; then kill the last victims too."""
         preload()
         self.supervised = self.rng.random() < 0.25
         self._measure()
@@ -95,18 +95,18 @@ class Life(Struct):
         self.leave()
 
     def _measure(self) -> None:
-        """How long a command takes on this machine, busy as it is: so that victims are met in the middle of it."""
+        """Measure how long a command takes on this machine now, so that kills hit the middle of it."""
         began = time.monotonic()
         victim = start(["--db", str(self.place / "measured.db"), "enqueue", "true"], self.place, "measured")
         os.waitpid(victim.pid, 0)
         self.pace = time.monotonic() - began
 
     def _doom(self, victim: Victim, longest: float, point: str | None = None) -> None:
-        """Let it live until some moment; `longest` counts in commands."""
+        """Choose when the victim is killed, at most `longest` commands from now."""
         self.doomed.append(_Doomed(victim, time.monotonic() + self.rng.uniform(0, longest) * self.pace, point))
 
     def _pass_by(self) -> None:
-        """Until the next victim's time has come, or one has ended by itself."""
+        """Wait until the next victim's time has come, or one has ended by itself."""
         for each in [each for each in self.doomed if time.monotonic() >= each.until]:
             workers = _workers(each.victim)
             if workers and self.rng.random() < 0.7:
@@ -123,7 +123,7 @@ class Life(Struct):
             self._kill(each.victim.pid)
 
     def _kill(self, pid: int) -> None:
-        """Kill a child of ours."""
+        """Kill a child of this process."""
         self.killed.add(pid)
         os.kill(pid, signal.SIGKILL)
 
@@ -142,7 +142,7 @@ class Life(Struct):
                 self._ended(each.victim, os.waitstatus_to_exitcode(status))
 
     def _died(self, each: _Doomed) -> None:
-        """Count it; a supervisor's workers, who live on without it, die too."""
+        """Count the kill; kill also the workers of a supervisor, which would run on without it."""
         self.kills += 1
         if each.victim.pid not in self.killed and each.point:
             self.at_points[each.point] += 1
@@ -151,16 +151,16 @@ class Life(Struct):
             self._kill_other(worker)
 
     def _ended(self, victim: Victim, code: int) -> None:
-        """Read its output so far; a victim that was not killed must have ended well."""
+        """Read its output; a victim that was not killed must have succeeded."""
         verb = victim.arguments[2]
-        if code != -signal.SIGKILL and code not in SANE and "there is no queue at" not in victim.last_words():
-            self.faults.append(f"exit: `{verb}` ended with exit code {code}: {victim.last_words()}")
+        if code != -signal.SIGKILL and code not in SANE and "there is no queue at" not in victim.last_error_line():
+            self.faults.append(f"exit: `{verb}` ended with exit code {code}: {victim.last_error_line()}")
         if "Traceback" in victim.err.read_text(encoding="utf-8"):
-            self.faults.append(f"traceback: `{verb}` showed one: {victim.last_words()}")
+            self.faults.append(f"traceback: `{verb}` showed one: {victim.last_error_line()}")
         self._record_output(verb, victim, code)
 
     def _record_output(self, verb: str, victim: Victim, code: int) -> None:
-        said = [line.strip() for line in victim.said()]
+        said = [line.strip() for line in victim.printed()]
         if verb == "enqueue":
             self.jobs.update(said)
         elif verb == "head":
@@ -222,7 +222,7 @@ class Life(Struct):
     # ── what a healthy worker makes of it ───────────────────────────────────────────────────────────
 
     def end(self) -> None:
-        """Let one worker do all that is left, and look at what there is then."""
+        """Let one worker run all remaining jobs, then check the queue."""
         if not os.path.exists(self.db):
             self.faults += ["lost: there is no queue"] if self.jobs else []
             return
@@ -234,7 +234,7 @@ class Life(Struct):
                 self._kill_other(pid)
         self.faults += ["orphan: a process of a run is left"] if left else []
         self.faults += [
-            *self._not_as_they_should(),
+            *self._differences(),
             *faults(self.db, Acknowledged(self.jobs, self.changes, self.heads)),
         ]
 
@@ -253,13 +253,13 @@ class Life(Struct):
                 self.doomed.clear()
 
     def leave(self) -> None:
-        """Leave no process behind, whatever happened."""
+        """End all processes."""
         while self.doomed:
             self._kill_all()
             self._reap()
 
-    def _not_as_they_should(self) -> list[str]:
-        """What the jobs themselves saw, against what the log says of them."""
+    def _differences(self) -> list[str]:
+        """The differences between what the jobs recorded themselves and what the log says."""
         log = rows(self.db)
         last = {row["stream_id"]: row["type"] for row in log if row["type"] not in NOTES}
         live = [job for job, move in last.items() if not job.startswith("$") and move not in ENDED]
@@ -300,7 +300,7 @@ def _small_segments() -> None:
 
 
 def _workers(victim: Victim) -> list[int]:
-    """The living workers of a supervisor."""
+    """The pids of a supervisor's living workers."""
     children = process.children(victim.pid) if _supervises(victim) else []
     return [pid for pid in children if not process.is_zombie(pid)]
 
@@ -310,7 +310,7 @@ def _supervises(victim: Victim) -> bool:
 
 
 def _called_with(db: str) -> Iterator[int]:
-    """Those who were started, and not forked, for this queue: the workers of supervisors."""
+    """The pids of processes that were started, not forked, for this queue: the workers of supervisors."""
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError):
             if db.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):

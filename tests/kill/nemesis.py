@@ -1,6 +1,6 @@
-"""Eight workers and their nemesis, which stops and kills them and sets the clock, and jobs that look if they are alone.
+"""Eight workers that are suspended, killed and given a wrong clock, and jobs that check that they run alone.
 
-A job holds the lock of a file of its own for as long as its process lives; who does not get it ends with exit code 99.
+A job holds the lock of its own file as long as its process lives; a process that does not get it exits with 99.
 """
 
 import json
@@ -47,7 +47,7 @@ _OFFSET = struct.Struct("q")
 
 
 class Arena(Struct):
-    """One round: a queue with jobs, workers, and what becomes of them."""
+    """One round: a queue with jobs and workers, the faults that are injected, and their results."""
 
     place: Path
     rng: Random
@@ -65,11 +65,11 @@ class Arena(Struct):
 
     @property
     def db(self) -> str:
-        """The database."""
+        """The path of the database."""
         return str(self.place / "queue.db")
 
     def fight(self, jobs: int) -> None:
-        """Until every job is done, or much too long."""
+        """Run until every job is done, or until a time limit."""
         preload()
         self._enqueue(jobs)
         for _ in range(WORKERS):
@@ -90,7 +90,7 @@ class Arena(Struct):
         file.write_text("".join(f"{json.dumps(self._job(number))}\n" for number in range(jobs)), encoding="utf-8")
         victim = start(["--db", self.db, "enqueue", "--file", str(file)], self.place, "enqueue", [self._set_clock])
         os.waitpid(victim.pid, 0)
-        if len(victim.said()) != jobs:
+        if len(victim.printed()) != jobs:
             self.faults.append("exit: `enqueue` did not add the jobs")
 
     def _job(self, number: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Arena(Struct):
         return {"id": f"job-{number}", "argv": [*alone, "sleep", f"{lasts:.3f}"], **how}
 
     def _left(self) -> int:
-        """How many jobs are not through yet."""
+        """The number of jobs that are not done yet."""
         found = query(
             Path(self.db), "SELECT coalesce(sum(jobs), 0) FROM counts WHERE state IN ('pending', 'processing')"
         )
@@ -118,14 +118,14 @@ class Arena(Struct):
         self.workers[worker.pid] = worker
 
     def _set_clock(self) -> None:
-        """All processes go by the wall clock that the nemesis sets."""
+        """Make all processes use the wall clock that `_strike` sets."""
         now = SystemClock.now
         SystemClock.now = lambda clock: now(clock) + _OFFSET.unpack(self.clock)[0]  # type: ignore[method-assign]
 
     # ── the nemesis ─────────────────────────────────────────────────────────────────────────────────────
 
     def _strike(self) -> None:
-        """Stop a worker for a while, kill one, ask one to end, once or twice, or set the clock."""
+        """Suspend a worker for a while, kill one, ask one to stop once or twice, or set the clock."""
         what = self.rng.random()
         running = [pid for pid in self.workers if pid not in self.stopped]
         if what < 0.6 and len(running) > 1:
@@ -142,7 +142,7 @@ class Arena(Struct):
             self.jumps += 1
 
     def _ask_to_end(self, pid: int) -> None:
-        """Wherever it is: it lets its jobs end, and those that last are released when it is asked a second time."""
+        """Ask a worker to stop: it lets its jobs finish, and a second request releases those that still run."""
         self.ends += 1
         os.kill(pid, signal.SIGTERM)
         if self.rng.random() < 0.5:
@@ -152,14 +152,14 @@ class Arena(Struct):
                 os.kill(pid, number)
 
     def _pass_by(self, seconds: float) -> None:
-        """Let time pass: suspended workers continue, killed ones are replaced."""
+        """Let time pass: suspended workers continue, ended ones are replaced."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._let_go_on(time.monotonic())
+            self._resume_due(time.monotonic())
             self._replace()
             time.sleep(0.01)
 
-    def _let_go_on(self, now: float) -> None:
+    def _resume_due(self, now: float) -> None:
         for pid in [pid for pid, when in self.stopped.items() if now >= when]:
             os.kill(pid, signal.SIGCONT)
             del self.stopped[pid]
@@ -175,13 +175,13 @@ class Arena(Struct):
     def _ended(self, worker: Victim, code: int) -> None:
         self.kills += code == -signal.SIGKILL
         if code != 0 and code not in ENDED_BY_US:
-            self.faults.append(f"exit: a worker ended with exit code {code}: {worker.last_words()}")
+            self.faults.append(f"exit: a worker ended with exit code {code}: {worker.last_error_line()}")
         if "Traceback" in worker.err.read_text(encoding="utf-8"):
-            self.faults.append(f"traceback: a worker showed one: {worker.last_words()}")
+            self.faults.append(f"traceback: a worker showed one: {worker.last_error_line()}")
 
     def _stop_workers(self) -> None:
-        """The nemesis rests: all workers continue, and end in good order."""
-        self._let_go_on(math.inf)
+        """No more faults: let all workers continue, and stop them gracefully."""
+        self._resume_due(math.inf)
         for pid in self.workers:
             os.kill(pid, signal.SIGTERM)
         for pid, worker in self.workers.items():
@@ -191,7 +191,7 @@ class Arena(Struct):
     # ── what there is then ──────────────────────────────────────────────────────────────────────────────
 
     def look(self, jobs: int) -> None:
-        """Hold what happened against what must hold."""
+        """Check the jobs' files and the log."""
         log = rows(self.db)
         ended = [row for row in log if row["type"] in ("retry_scheduled", "dead_lettered")]
         causes = [json.loads(row["data"])["cause"] for row in ended]
@@ -203,7 +203,7 @@ class Arena(Struct):
         self.faults += faults(self.db, acknowledged)
 
     def leave(self) -> None:
-        """Leave no process behind, whatever happened."""
+        """End all processes."""
         for pid in self.workers:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -215,7 +215,7 @@ class Arena(Struct):
 
 
 def _short_lease() -> None:
-    """A lease shorter than people may choose, so that many are over."""
+    """Use a lease that is shorter than the setting allows, so that many leases expire."""
     module = import_module("queuectl.worker.foreground")
     run = module.Foreground.run
 

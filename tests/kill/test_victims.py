@@ -1,4 +1,4 @@
-"""The means of the kill campaign: victims are real command lines that die at a given point."""
+"""The tools of the kill campaign: victims are real command lines that die at a given point."""
 
 import os
 from importlib import import_module
@@ -25,12 +25,12 @@ OF_THE_LOST = {
 
 
 def ended(victim: Victim) -> int:
-    """The exit code; below zero a signal."""
+    """Wait for the victim's exit code; a negative number is a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(victim.pid, 0)[1])
 
 
 def types(place: Path) -> list[str]:
-    """What the log tells."""
+    """The types of all events in the log."""
     return [row["type"] for row in rows(str(place / "queue.db"))]
 
 
@@ -41,21 +41,21 @@ def test_a_point_is_a_function(point: str) -> None:
 
 
 @pytest.mark.parametrize("point", [point for point in OF_EVERY_COMMAND if point != EXECUTE])
-def test_an_enqueue_comes_by_a_point_of_every_command(point: str, tmp_path: Path) -> None:
+def test_an_enqueue_reaches_each_point_of_every_command(point: str, tmp_path: Path) -> None:
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "victim", [Failpoint(point, False, 1).arm])
     assert ended(victim) == -SIGKILL
 
 
 @pytest.mark.parametrize("point", [EXECUTE, *(point for point in OF_A_WORKER if point not in OF_THE_LOST)])
-def test_a_worker_comes_by_its_points(point: str, tmp_path: Path) -> None:
+def test_a_worker_reaches_each_of_its_points(point: str, tmp_path: Path) -> None:
     assert ended(start(["--db", "queue.db", "enqueue", "true"], tmp_path, "enqueue")) == 0
     victim = start(["--db", "queue.db", "run", "--drain"], tmp_path, "victim", [Failpoint(point, False, 1).arm])
     assert ended(victim) == -SIGKILL
 
 
-def test_a_victim_that_is_left_alone_does_what_it_was_called_for(tmp_path: Path) -> None:
+def test_a_victim_that_is_not_killed_does_its_command(tmp_path: Path) -> None:
     victim = start(["--db", "queue.db", "enqueue", "--id", "job", "true"], tmp_path, "victim")
-    assert (ended(victim), victim.said()) == (0, ["job\n"])
+    assert (ended(victim), victim.printed()) == (0, ["job\n"])
     made, unserved = victim.err.read_text(encoding="utf-8").splitlines()
     assert made == f"made a new queue at {tmp_path}/queue.db"
     assert unserved == "no worker serves these queues: queuectl --db queue.db run"
@@ -63,31 +63,31 @@ def test_a_victim_that_is_left_alone_does_what_it_was_called_for(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("after", "copied"), [(False, 0), (True, 1)], ids=["before", "after"])
-def test_a_victim_dies_just_before_or_just_after(after: bool, copied: int, tmp_path: Path) -> None:
+def test_a_victim_dies_just_before_or_just_after_a_call(after: bool, copied: int, tmp_path: Path) -> None:
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "victim", [Failpoint(COPY, after, 1).arm])
-    assert (ended(victim), victim.said()) == (-SIGKILL, [])
+    assert (ended(victim), victim.printed()) == (-SIGKILL, [])
     segments = (tmp_path / "queue.db.archive").glob("*.ndjson")
     assert types(tmp_path) == ["enqueued"]
     assert sum(b"enqueued" in segment.read_bytes() for segment in segments) == copied
 
 
-def test_a_victim_dies_after_so_many_calls(tmp_path: Path) -> None:
+def test_a_victim_dies_at_the_given_number_of_calls(tmp_path: Path) -> None:
     point = Failpoint("queuectl.application.queue:Queue.enqueue", True, 1)
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "first", [point.arm])
     assert (ended(victim), types(tmp_path)) == (-SIGKILL, ["enqueued"])
     later = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "second", [point._replace(call=2).arm])
-    assert (ended(later), len(later.said())) == (0, 1)
+    assert (ended(later), len(later.printed())) == (0, 1)
 
 
-def test_an_error_in_a_victim_is_seen(tmp_path: Path) -> None:
+def test_an_error_in_a_victim_is_reported(tmp_path: Path) -> None:
     def broken() -> None:
         raise ZeroDivisionError("oh")
 
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "victim", [broken])
-    assert (ended(victim), victim.last_words()) == (70, "ZeroDivisionError: oh")
+    assert (ended(victim), victim.last_error_line()) == (70, "ZeroDivisionError: oh")
 
 
-def test_the_workers_of_a_supervisor_that_dies_at_a_point_die_with_it(tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_supervisor_are_killed_too(tmp_path: Path) -> None:
     life = Life(tmp_path, Random(0), supervised=True)
     point = "queuectl.worker.supervisor:Supervisor._start"
     supervisor = life._run(["worker", "start", "--count", "2"], [Failpoint(point, True, 2).arm])

@@ -1,7 +1,7 @@
-"""Command lines that are to be killed: each a process of its own, at a moment or at a named point of the code.
+"""Command lines that will be killed, each in its own process, at a time or at a named point of the code.
 
-They are forked from a Python that has the program loaded, so that the kills hit the program and not Python's start. The
-workers of a supervisor are started as always.
+They are forked from a Python that has the program loaded, so that kills hit the program and not Python's start-up. The
+workers of a supervisor are started normally.
 """
 
 import gc
@@ -79,7 +79,7 @@ POINTS = (*OF_EVERY_COMMAND, *OF_A_WORKER, *OF_A_SUPERVISOR)
 
 
 class Failpoint(NamedTuple):
-    """Just before, or just after, so-and-so-many calls of a function."""
+    """A point of the code: just before, or just after, the n-th call of a function."""
 
     function: str
     after: bool
@@ -110,25 +110,25 @@ def _die() -> None:
 
 
 class Victim(NamedTuple):
-    """A process: what it was called with, and where what it says goes."""
+    """A process: its command line, and the files of its output."""
 
     pid: int
     arguments: Sequence[str]
     out: Path
     err: Path
 
-    def said(self) -> list[str]:
-        """The whole lines that it printed."""
+    def printed(self) -> list[str]:
+        """The complete lines that it printed on stdout."""
         return [line for line in self.out.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
 
-    def last_words(self) -> str:
-        """The last line that it wrote on stderr, the same wherever it ran."""
+    def last_error_line(self) -> str:
+        """The last line on its stderr, without the name of its folder."""
         lines = self.err.read_text(encoding="utf-8").splitlines()
         return lines[-1].replace(str(self.err.parent), "…")[:120] if lines else ""
 
 
 def preload() -> None:
-    """Load what commands load when they are called, so that no victim has to."""
+    """Import the modules that commands import when they are called, so that no victim has to."""
     commands = [f"queuectl.cli.{where.partition(':')[0]}" for where in COMMANDS.values()]
     for module in (
         *commands,
@@ -154,7 +154,7 @@ def start(arguments: Sequence[str], place: Path, name: str, builds: Sequence[Bui
 
 
 def _become(arguments: Sequence[str], place: Path, out: Path, err: Path, builds: Sequence[Build]) -> NoReturn:
-    """What `queuectl` is from here on; never returns into the test."""
+    """Run as `queuectl` from here on; never returns into the test."""
     code = 70
     try:
         _settle(place, out, err)
@@ -172,7 +172,7 @@ def _become(arguments: Sequence[str], place: Path, out: Path, err: Path, builds:
 
 
 def _settle(place: Path, out: Path, err: Path) -> None:
-    """Streams, signals, environment and folder as a shell gives them."""
+    """Set streams, signals, environment and folder as a shell would."""
     os.setpgid(0, 0)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), os.open(out, flags), os.open(err, flags))):

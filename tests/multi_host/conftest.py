@@ -1,4 +1,4 @@
-"""The hosts of the tests: namespaces where they can be made, else loopback addresses; a test's id says which."""
+"""The hosts of the tests: kernel namespaces if they can be created, else loopback addresses; test ids say which."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -13,19 +13,19 @@ from tests.multi_host.namespaces import Namespaces
 
 @cache
 def kind() -> type[Hosts]:
-    """Found out once."""
+    """The kind of hosts that this machine supports; determined once."""
     return Loopback if Namespaces.why_not() else Namespaces
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One kind of hosts, named."""
+    """Parametrize each test with the kind of hosts, so that its id names it."""
     if "hosts" in metafunc.fixturenames:
         metafunc.parametrize("hosts", [kind()], ids=[kind().__name__.lower()], indirect=True)
 
 
 @pytest.fixture
 def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosts]:
-    """A server, and no host yet."""
+    """A server, and no hosts yet."""
     made: Hosts = request.param(tmp_path)
     try:
         yield made

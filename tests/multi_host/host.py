@@ -1,4 +1,4 @@
-"""What a host of the tests is: a name, a way to the one server, a folder of its own, a clock; and how it is cut off."""
+"""A host of the tests: a name, a connection to the one server, a folder, a clock; and how to disconnect it."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ time.time_ns = lambda: wall_ns() + ahead * 1_000_000_000
 
 
 class Host:
-    """Where commands run: here, with a folder and a clock of its own, which is `ahead` by so many seconds."""
+    """A host on this machine, with its own folder and a clock that is `ahead` by some seconds."""
 
     def __init__(self, name: str, url: str, folder: Path, ahead: int = 0) -> None:
         self.name, self.url, self.folder = name, url, folder
@@ -40,11 +40,11 @@ class Host:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def command(self, *words: str) -> list[str]:
-        """What runs a program there."""
+        """The words that run a program on the host."""
         return list(words)
 
     def ok(self, *words: str, stdin: str = "") -> str:
-        """A command of queuectl that has to succeed; its output without the last newline."""
+        """Run a command of queuectl that must succeed; return its output without the last newline."""
         done = subprocess.run(
             self.command(PROGRAM, *words), env=self.env, cwd=self.folder, input=stdin, capture_output=True, text=True,
             timeout=60, check=False,
@@ -53,7 +53,7 @@ class Host:
         return done.stdout.removesuffix("\n")
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        """A program in the background; what it says goes to `log`."""
+        """Start a program in the background; its output goes to `log`."""
         with self.log.open("ab") as log:
             started = subprocess.Popen(
                 self.command(*words), env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -62,17 +62,17 @@ class Host:
         return started
 
     def start_workers(self, lease: str) -> None:
-        """Two, of two slots each."""
+        """Start two workers with two slots each."""
         options = ("--name", self.name, "--concurrency", "2", "--lease", lease, "--grace", "1s")
         self.start(PROGRAM, "worker", "start", "--count", "2", *options)
 
     @property
     def log(self) -> Path:
-        """What its programs have said."""
+        """The file with the output of the host's programs."""
         return self.folder / "log"
 
     def stop(self) -> None:
-        """End what was started there, by force if it still runs."""
+        """End all programs of the host, with SIGKILL if necessary."""
         for started in self._started:
             if started.poll() is None:
                 started.send_signal(SIGKILL)
@@ -80,26 +80,26 @@ class Host:
 
 
 class Remote(Host, ABC):
-    """One that reaches the server over a line of its own."""
+    """A host with its own connection to the server, which can be cut."""
 
     @abstractmethod
     def cut(self) -> None:
-        """Nothing reaches the server or comes from it, and no error says so."""
+        """Drop all traffic to and from the server, without an error."""
 
     @abstractmethod
     def join(self) -> None:
-        """All as before."""
+        """Restore the connection."""
 
 
 class Hosts(ABC):
-    """One server and the hosts that can reach it. `url` is how the test itself reaches it, whatever is cut."""
+    """One server and its hosts. `url` is the test's own connection, which is never cut."""
 
     url: str
 
     @abstractmethod
     def add(self, name: str, ahead: int = 0) -> Remote:
-        """One more host."""
+        """Add a host."""
 
     @abstractmethod
     def remove(self) -> None:
-        """Everything that was made."""
+        """Remove all hosts and the server."""

@@ -1,6 +1,6 @@
-"""Hosts where namespaces cannot be made: a loopback address each, and a line to the server that can be cut.
+"""Hosts without namespaces: each has a loopback address, and a line to the server that can be cut.
 
-Weaker than namespaces: all have one name, one boot and one table of processes, so a worker can see that another lives.
+Weaker than namespaces: all share one name, boot and process table, so a worker can see that another is alive.
 """
 
 import select
@@ -40,7 +40,7 @@ class Loopback(Hosts):
 
 
 class Neighbour(Remote):
-    """One host."""
+    """One host with a loopback address."""
 
     def __init__(self, name: str, folder: Path, ahead: int, line: "Line") -> None:
         super().__init__(name, f"postgresql://postgres@{line.address}/postgres", folder, ahead)
@@ -60,7 +60,7 @@ class Neighbour(Remote):
 
 
 class Line:
-    """Carries bytes between a TCP address and the server's socket. While it is cut they stay where they are."""
+    """Copies bytes between a TCP address and the server's socket. While it is cut, it copies none."""
 
     def __init__(self, host: str, server: str) -> None:
         self._server, self.cut, self._over = server, threading.Event(), threading.Event()
@@ -95,7 +95,7 @@ class Line:
                 end.close()
 
     def close(self) -> None:
-        """Both ends of everything."""
+        """Close all sockets."""
         self._over.set()
         self._thread.join()
         for end in (self._listening, *self._pairs):

@@ -1,7 +1,7 @@
-"""Hosts as namespaces of the kernel: each with a network, a name, processes and a boot of its own.
+"""Hosts as kernel namespaces: each has its own network, name, processes and boot id.
 
-The server has a namespace too, with a line (a veth pair) to each host and to nothing else. All of it goes with the
-namespaces; this machine's own network never sees any of it.
+The server has a namespace too, with a veth pair to each host and to nothing else. All of it is removed with the
+namespaces; this machine's own network is not affected.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ class Namespaces(Hosts):
 
     @staticmethod
     def why_not() -> str:
-        """Why they cannot be made here; empty when they can."""
+        """Why namespaces cannot be created here; empty if they can."""
         name = f"queuectl-{os.getpid()}-try"
         try:
             for words in (["ip", "netns", "add", name], ["unshare", *_UNSHARED, "true"]):
@@ -87,7 +87,7 @@ class Namespaces(Hosts):
 
 
 class Namespace(Remote):
-    """One host. Its monotonic clock began at another time than the others', as after a boot of its own."""
+    """One host. Its monotonic clock started at another time than the others', as after its own boot."""
 
     def __init__(self, name: str, url: str, folder: Path, ahead: int, namespace: str, server: str, number: int) -> None:
         super().__init__(name, url, folder, ahead)
@@ -115,7 +115,7 @@ _UNSHARED = ["--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-chil
 
 @contextmanager
 def _inside(namespace: str) -> Iterator[None]:
-    """What this thread starts meanwhile is in that network."""
+    """Processes that this thread starts meanwhile are in that network namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{namespace}", "rb") as there:
         assert libc.setns(there.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())

@@ -1,4 +1,4 @@
-"""Several hosts and one server, really: one is cut off while it runs jobs, its clock an hour off, and joins again."""
+"""Several hosts and one real server: one host is disconnected while it runs jobs, has a wrong clock, and reconnects."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ with store.writer.transaction():
 
 
 class Event(NamedTuple):
-    """What a row of the log says, read past queuectl."""
+    """A row of the log, read without queuectl."""
 
     stream: str
     kind: str
@@ -54,7 +54,7 @@ class Event(NamedTuple):
 
 
 class Island:
-    """Two hosts near each other, an island, and the desk at which the test sits; all jobs run in one folder."""
+    """Two connected hosts, one that is disconnected (`island`), and the test's own; all jobs run in one folder."""
 
     def __init__(self, hosts: Hosts, folder: Path) -> None:
         self.shared = folder / "shared"
@@ -65,14 +65,14 @@ class Island:
         self.ids: list[str] = []
 
     def enqueue(self, *scripts: str, by: Host | None = None, **more: Any) -> list[str]:
-        """Jobs, enqueued from one of the hosts."""
+        """Enqueue jobs from one of the hosts; return their ids."""
         text = "\n".join(json.dumps({"command": script, "cwd": str(self.shared), **more}) for script in scripts)
         ids = (by or self.desk).ok("enqueue", "--file", "-", stdin=text).splitlines()
         self.ids += ids
         return ids
 
     def events(self, *kinds: str) -> list[Event]:
-        """Those of some types; all of them when none is named."""
+        """The events of these types; all events if none is given."""
         with psycopg.connect(self.desk.url) as db:
             rows = db.execute("SELECT stream_id, type, recorded_at, data FROM queuectl.events ORDER BY position")
             return [Event(*row[:3], json.loads(row[3])) for row in rows if row[1] in kinds or not kinds]
@@ -82,13 +82,13 @@ class Island:
         return set(ids) <= {event.stream for event in self.events("completed")}
 
     def marks(self, name: str) -> list[str]:
-        """What the jobs wrote into a file of their folder."""
+        """The lines that the jobs wrote into a file of their folder."""
         return lines(self.shared / name)
 
 
 @pytest.fixture
 def world(hosts: Hosts, tmp_path: Path) -> Island:
-    """Three hosts, no worker yet."""
+    """Three hosts without workers."""
     return Island(hosts, tmp_path)
 
 
@@ -119,13 +119,13 @@ def test_a_disconnected_host_ends_its_jobs_before_others_start_them(world: Islan
 
 
 def _works_again(world: Island) -> bool:
-    """Jobs enough for all hosts to get some."""
+    """Whether the island runs jobs again; enough jobs are added for all hosts."""
     world.enqueue(*[QUICK] * 6, by=world.near[0])
     return Counter(world.marks("began"))["island"] > SLOTS
 
 
 def _check(world: Island, stuck: list[str], before: int) -> None:
-    """Nothing twice at once, nothing lost, nothing stuck, and the log is in order and in the server's time."""
+    """Check that no job ran twice at once, was lost or is stuck, and that the log is ordered by the server's time."""
     assert world.marks("overlaps") == []
     completed = {event.stream: event.data["run"] for event in world.events("completed")}
     assert Counter(event.stream for event in world.events("completed")) == Counter(world.ids)
@@ -142,8 +142,8 @@ def _check(world: Island, stuck: list[str], before: int) -> None:
     world.desk.ok("audit")
 
 
-def test_a_name_is_one_worker_s_whichever_host_it_is_on(world: Island) -> None:
-    """One that runs keeps it, and its job; the name of one that is cut off for good can be had, but not its job yet."""
+def test_a_worker_name_is_unique_across_hosts(world: Island) -> None:
+    """A running worker keeps its name and job. The name of a disconnected one can be taken, its job not yet."""
     if isinstance(world.island, Neighbour):
         pytest.skip("all hosts have one table of processes here: the name is refused at a glance")
     near, named = world.near[0], ("run", "--name", "w", "--lease", LEASE)
@@ -163,7 +163,7 @@ def test_a_name_is_one_worker_s_whichever_host_it_is_on(world: Island) -> None:
 
 
 def test_a_host_that_dies_with_the_logs_lock_does_not_block_others(world: Island) -> None:
-    """The server has to notice, and soon: nobody can write before it does, not even a heartbeat."""
+    """The server must notice soon: until then no host can write, not even a heartbeat."""
     if isinstance(world.island, Neighbour):
         pytest.skip("there is no host here that can go: its line's end on this side would answer for it")
     world.island.start(sys.executable, "-c", HOLDER, str(world.shared / "holding"))
@@ -174,7 +174,7 @@ def test_a_host_that_dies_with_the_logs_lock_does_not_block_others(world: Island
 
 
 def test_the_detector_sees_an_overlap(tmp_path: Path) -> None:
-    """The negative control: the same job, started twice past the queue."""
+    """The negative control: the same job, started twice without the queue."""
     script = JOB % "while [ ! -e overlaps ] && [ ! -e stop ]; do sleep 0.05; done"
     env = {"PATH": "/usr/bin:/bin", "QUEUECTL_JOB_ID": "job", "QUEUECTL_RUN": "1", "ON_HOST": "here"}
     runs = [subprocess.Popen(["/bin/sh", "-c", script], cwd=tmp_path, env=env) for _ in range(2)]

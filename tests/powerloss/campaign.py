@@ -1,4 +1,4 @@
-"""Many cuts of many recordings, and the figures."""
+"""Many power cuts of many recordings, and the figures."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from tests.powerloss.disk import Disk, Files, Told
+from tests.powerloss.disk import Acknowledged, Disk, Files
 from tests.powerloss.oracle import DAMAGED, KINDS, REFUSED, Oracle, failure
 from tests.powerloss.recording import booted
 from tests.powerloss.workload import Recording, record
@@ -29,13 +29,13 @@ Live = Callable[[str, int], Recording]
 
 @dataclass(slots=True)
 class Figures:
-    """What was tried and what came of it; `examples` has a state for each kind of fault, to look at it again."""
+    """The numbers of states and faults; `examples` has a state for each kind of fault, to reproduce it."""
 
     recordings: int = 0
     steps: int = 0
     states: int = 0
     disks: int = 0
-    told: int = 0
+    acknowledged: int = 0
     failed: int = 0
     recovered: int = 0
     faulty: int = 0
@@ -43,13 +43,13 @@ class Figures:
     examples: dict[str, str] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> int:
-        """How many states had a fault of that kind."""
+        """The number of states with a fault of that kind."""
         return sum(number for fault, number in self.faults.items() if fault.startswith(kind))
 
     def __str__(self) -> str:
         lines = [
             f"{self.recordings} recordings of {self.steps} steps, {self.states} cuts, {self.disks} different disks,"
-            f" {self.told} told events looked for, {self.failed} operations failed,"
+            f" {self.acknowledged} acknowledged events looked for, {self.failed} operations failed,"
             f" {self.recovered} disks recovered, {self.faulty} with a fault",
             ", ".join(f"{kind} {self.of_kind(kind)}" for kind in KINDS),
         ]
@@ -61,14 +61,14 @@ class Judged(NamedTuple):
     """A disk: its name, how many events were acknowledged, and its faults."""
 
     name: str
-    told: int
+    acknowledged: int
     faults: list[str]
     recovered: bool = False
     new: bool = True
 
 
 def run(states: int, seed: int, live: Live = record) -> Figures:
-    """So many states, with a new recording from the next seed for every 1,000."""
+    """Check `states` states, with a new recording from the next seed for every 1,000."""
     figures = Figures()
     while figures.states < states:
         _run_recording(figures, seed, min(STATES_OF_A_RECORDING, states - figures.states), live)
@@ -85,7 +85,7 @@ def _run_recording(figures: Figures, seed: int, states: int, live: Live) -> None
     for judged in _judged(recording, f"seed {seed}", states):
         figures.states += 1
         figures.disks += judged.new
-        figures.told += judged.told
+        figures.acknowledged += judged.acknowledged
         figures.recovered += judged.recovered
         figures.faulty += bool(judged.faults)
         for fault in judged.faults:
@@ -93,15 +93,15 @@ def _run_recording(figures: Figures, seed: int, states: int, live: Live) -> None
             figures.examples.setdefault(fault, judged.name)
 
 
-def _judged(recording: Recording, name: str, states: int, told: int = 0) -> Iterator[Judged]:
-    """What so many disks come to; and some more, of lives that went on after a cut.
+def _judged(recording: Recording, name: str, states: int, acknowledged: int = 0) -> Iterator[Judged]:
+    """The verdicts on `states` disks, and on some more of recordings that continued after a cut.
 
-    Half of the cuts leave what an earlier one has left, to the byte. Such a disk is not looked at twice.
+    Half of the cuts leave the same bytes as an earlier one. Such a disk is not checked twice.
     """
     oracle, known = Oracle(recording.digests, recording.attempted), dict[Any, Judged]()
-    for state, disk, rng in _cuts(recording, name, states, told):
+    for state, disk, rng in _cuts(recording, name, states, acknowledged):
         files = disk.after_a_cut(rng)
-        left = (disk.told, disk.spoiled, *sorted(files.items()))
+        left = (disk.acknowledged, disk.spoiled, *sorted(files.items()))
         if left in known:
             yield known[left]._replace(name=state, new=False)
         else:
@@ -112,22 +112,22 @@ def _judged(recording: Recording, name: str, states: int, told: int = 0) -> Iter
 
 
 def _verdict(state: str, recording: Recording, disk: Disk, files: Files, oracle: Oracle) -> Judged:
-    """A power cut in the wake of a sync that failed may leave damage; `recover` then has to bring back everything."""
+    """A power cut after a failed sync may leave damage; then `recover` must restore everything."""
     with _left(files, recording) as path, booted():
-        found = oracle.faults(path, disk.told)
+        found = oracle.faults(path, disk.acknowledged)
     if not disk.spoiled or not any(fault.startswith((DAMAGED, REFUSED)) for fault in found):
-        return Judged(state, disk.told, found)
+        return Judged(state, disk.acknowledged, found)
     with _left(files, recording) as path, booted():
-        return Judged(state, disk.told, oracle.faults_once_recovered(path, disk.told), recovered=True)
+        return Judged(state, disk.acknowledged, oracle.faults_once_recovered(path, disk.acknowledged), recovered=True)
 
 
-def _cuts(recording: Recording, name: str, states: int, told: int) -> Iterator[tuple[str, Disk, Random]]:
-    """The disk at moments of a recording, every other one just at an acknowledgement."""
+def _cuts(recording: Recording, name: str, states: int, acknowledged: int) -> Iterator[tuple[str, Disk, Random]]:
+    """The disk at random moments of a recording, every other one just at an acknowledgement."""
     rng = Random(f"cuts of {name}")
     steps, first = recording.steps, recording.begin
-    telling = [number for number, step in enumerate(steps, 1) if isinstance(step, Told)] or [len(steps)]
-    moments = sorted(rng.choice(telling) if n % 2 else rng.randint(first, len(steps)) for n in range(states))
-    disk, at = Disk(told), 0
+    acknowledging = [number for number, step in enumerate(steps, 1) if isinstance(step, Acknowledged)] or [len(steps)]
+    moments = sorted(rng.choice(acknowledging) if n % 2 else rng.randint(first, len(steps)) for n in range(states))
+    disk, at = Disk(acknowledged), 0
     for number, moment in enumerate(moments):
         while at < moment:
             disk.take(steps[at])
@@ -137,26 +137,26 @@ def _cuts(recording: Recording, name: str, states: int, told: int) -> Iterator[t
 
 
 def _afterwards(recording: Recording, name: str, disk: Disk, rng: Random) -> Iterator[Judged]:
-    """A few operations on what a cut left, and then other cuts."""
+    """Continue with a few operations on the disk after a cut, and then cut the power again."""
     try:
         with _left(disk.after_a_cut(rng), recording) as path, redirect_stderr(io.StringIO()):
             later = record(os.path.dirname(path), rng.randrange(1_000_000), operations=AFTERWARDS)
     except Exception as error:
-        yield Judged(name, disk.told, [f"{failure(error)}: {error}"])
+        yield Judged(name, disk.acknowledged, [f"{failure(error)}: {error}"])
         return
-    yield from _judged(later, f"{name}, afterwards", CUTS_AFTERWARDS, disk.told)
+    yield from _judged(later, f"{name}, afterwards", CUTS_AFTERWARDS, disk.acknowledged)
 
 
 @contextmanager
 def _left(files: Files, recording: Recording) -> Iterator[str]:
-    """What the cut left, for a moment; where the database is."""
+    """Create the files that a cut left, temporarily; yields the path of the database."""
     with scratch() as folder:
         _build(files, os.path.dirname(recording.path), folder)
         yield os.path.join(folder, os.path.basename(recording.path))
 
 
 def _build(files: Files, old: str, folder: str) -> None:
-    """Make the files, in another folder than they were in."""
+    """Create the files in another folder than they were in."""
     for path, content in sorted(files.items()):
         place = os.path.join(folder, os.path.relpath(path, old))
         if content is None:
@@ -168,7 +168,7 @@ def _build(files: Files, old: str, folder: str) -> None:
 
 @contextmanager
 def scratch() -> Iterator[str]:
-    """A folder for a moment, in memory where there is such a place."""
+    """A temporary folder, in memory if possible."""
     folder = tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
     try:
         yield folder

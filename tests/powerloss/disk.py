@@ -1,8 +1,8 @@
-"""What is on a disk when the power goes: all that was synced, and of the rest whatever chance leaves.
+"""The contents of a disk after a power cut: all that was synced, and a random part of the rest.
 
-Writes that were not synced survive, vanish, tear between (now and then within) sectors, and overtake each other, in
-each file by itself. A file that grew may have its new length and zeros for what was written there. Names come to the
-disk in their order in each folder, as file systems with a journal keep them, and for certain once it was synced.
+Writes that were not synced survive, vanish, tear between (sometimes within) sectors, and are reordered, in each file by
+itself. A file that grew may have its new length and zeros in place of the data. Changes of names reach the disk in
+their order in each folder, as on a journaling file system, and are certain once the folder was synced.
 """
 
 import os
@@ -32,24 +32,24 @@ class Sync(NamedTuple):
 
 
 class FailedSync(NamedTuple):
-    """It failed, and what was not on the disk by then never comes there: the system thinks that it is, or gave it up.
+    """A failed sync: unsynced data never reaches the disk, because the system has dropped it or takes it for written.
 
-    `chance` decides what is.
+    `seed` decides which part had reached the disk.
     """
 
     file: int
-    chance: int
+    seed: int
 
 
 class Name(NamedTuple):
-    """From now on `path` is this file; None: it is removed."""
+    """From now on `path` names this file; None: the name is removed."""
 
     path: str
     file: int | None
 
 
 class Rename(NamedTuple):
-    """In one folder, replacing what has the new name."""
+    """A rename in one folder, which replaces a file with the new name."""
 
     old: str
     path: str
@@ -59,22 +59,22 @@ class SyncFolder(NamedTuple):
     path: str
 
 
-class Told(NamedTuple):
+class Acknowledged(NamedTuple):
     """The log was acknowledged as on disk up to this position."""
 
     position: int
 
 
-Step: TypeAlias = Write | Truncate | Sync | FailedSync | Name | Rename | SyncFolder | Told
+Step: TypeAlias = Write | Truncate | Sync | FailedSync | Name | Rename | SyncFolder | Acknowledged
 Files: TypeAlias = dict[str, bytes | None]
 """Path -> content; None for a folder."""
 
 
 @dataclass(slots=True)
 class Disk:
-    """What is certainly on it, and what was asked of it since; `spoiled`: some sync has failed."""
+    """The certain contents, and the steps since; `spoiled`: some sync has failed."""
 
-    told: int = 0
+    acknowledged: int = 0
     spoiled: bool = False
     _contents: dict[int, bytearray] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
@@ -82,64 +82,64 @@ class Disk:
     _unsure: dict[str, list[Name | Rename]] = field(default_factory=dict)
 
     def take(self, step: Step) -> None:
-        """The next thing that happened."""
+        """Apply the next step."""
         match step:
             case Write(file) | Truncate(file):
                 self._unsynced.setdefault(file, []).append(step)
             case Sync(file):
-                self._contents[file] = self._content(file, _Chance(None))
+                self._contents[file] = self._content(file, _Survival(None))
                 self._unsynced.pop(file, None)
-            case FailedSync(file, chance):
+            case FailedSync(file, seed):
                 self.spoiled = True
-                self._contents[file] = self._content(file, _Chance(Random(chance)).of_a_file())
+                self._contents[file] = self._content(file, _Survival(Random(seed)).of_a_file())
                 self._unsynced.pop(file, None)
             case Name() | Rename():
                 self._unsure.setdefault(os.path.dirname(step.path), []).append(step)
             case SyncFolder(folder):
                 _rename(self._names, self._unsure.pop(folder, []))
-            case Told(position):
-                self.told = position
+            case Acknowledged(position):
+                self.acknowledged = position
 
     def everything(self) -> Files:
-        """What the files are to those who read them now."""
-        return self._files(_Chance(None))
+        """The files as a reader sees them now."""
+        return self._files(_Survival(None))
 
     def after_a_cut(self, rng: Random) -> Files:
-        """One of the disks that a power cut at this moment can leave."""
-        return self._files(_Chance(rng))
+        """A possible disk after a power cut at this moment."""
+        return self._files(_Survival(rng))
 
-    def _files(self, chance: "_Chance") -> Files:
+    def _files(self, survival: "_Survival") -> Files:
         names = dict(self._names)
         for steps in self._unsure.values():
-            _rename(names, steps[: chance.how_many(len(steps))])
+            _rename(names, steps[: survival.how_many(len(steps))])
         return {
-            path: None if file == FOLDER else bytes(self._content(file, chance.of_a_file()))
+            path: None if file == FOLDER else bytes(self._content(file, survival.of_a_file()))
             for path, file in names.items()
             if self._is_there(os.path.dirname(path), names)
         }
 
     def _is_there(self, folder: str, names: dict[str, int]) -> bool:
-        """Whether a folder is: those in which everything happens always are."""
+        """Whether a folder exists; the folders of the whole recording always do."""
         return folder in names or not any(step.path == folder for steps in self._unsure.values() for step in steps)
 
-    def _content(self, file: int, chance: "_Chance") -> bytearray:
+    def _content(self, file: int, survival: "_Survival") -> bytearray:
         content = bytearray(self._contents.get(file, b""))
         unsynced = self._unsynced.get(file, [])
         for number, step in enumerate(unsynced):
-            chance.at(number / len(unsynced))
+            survival.at(number / len(unsynced))
             if isinstance(step, Truncate):
-                if chance.survives():
+                if survival.survives():
                     _cut(content, step.size)
             else:
-                for offset, data in chance.pieces(step):
+                for offset, data in survival.pieces(step):
                     _put(content, offset, data)
         return content
 
 
-class _Chance:
-    """What survives of a file: without `rng` everything.
+class _Survival:
+    """The part of a file that survives; without `rng` all of it.
 
-    Files have fates: one keeps all or nothing, one all up to some moment, one each sector by a throw of dice.
+    Each file has its own rule: all or nothing, all up to some moment, or each sector at random.
     """
 
     def __init__(self, rng: Random | None) -> None:
@@ -148,30 +148,30 @@ class _Chance:
         self._until = 1.0
         self._grows = False
 
-    def of_a_file(self) -> "_Chance":
-        """Another file, another fate."""
-        chance = _Chance(self._rng)
+    def of_a_file(self) -> "_Survival":
+        """The survival of another file, with its own rule."""
+        survival = _Survival(self._rng)
         if self._rng is not None:
-            chance._survival = self._rng.choice((0.0, 1.0, 1.0, 0.95, self._rng.random()))
-            chance._until = self._rng.choice((1.0, self._rng.random()))
-            chance._grows = self._rng.random() < 0.3
-        return chance
+            survival._survival = self._rng.choice((0.0, 1.0, 1.0, 0.95, self._rng.random()))
+            survival._until = self._rng.choice((1.0, self._rng.random()))
+            survival._grows = self._rng.random() < 0.3
+        return survival
 
     def how_many(self, names: int) -> int:
-        """How many changes of a name survive."""
+        """How many of `names` changes of names survive."""
         return names if self._rng is None else self._rng.randint(0, names)
 
     def at(self, part: float) -> None:
-        """So far (0 to 1) through what was not synced: past the moment nothing survives."""
+        """Set the progress (0 to 1) through the unsynced steps; after the file's moment nothing survives."""
         if part >= self._until:
             self._survival = 0.0
 
     def survives(self) -> bool:
-        """Whether the next thing does."""
+        """Whether the next step survives."""
         return self._rng is None or self._rng.random() < self._survival
 
     def pieces(self, write: Write) -> list[tuple[int, bytes]]:
-        """What comes to the disk of a write."""
+        """The pieces of a write that reach the disk."""
         if self._rng is None:
             return [(write.offset, write.data)]
         found = []
@@ -194,7 +194,7 @@ def _rename(names: dict[str, int], steps: list[Name | Rename]) -> None:
 
 
 def _sectors(write: Write) -> list[tuple[int, bytes]]:
-    """A write, cut where the disk's sectors meet."""
+    """A write, split at the disk's sector boundaries."""
     end = write.offset + len(write.data)
     cuts = [write.offset, *range(write.offset // SECTOR * SECTOR + SECTOR, end, SECTOR), end]
     return [(a, write.data[a - write.offset : b - write.offset]) for a, b in pairwise(cuts)]

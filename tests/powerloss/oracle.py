@@ -1,7 +1,7 @@
-"""Opens what a power cut left, works on with it, and says what should not have come to pass.
+"""Opens the disk that a power cut left, continues to work on it, and reports faults.
 
-Most cuts of one recording leave one of a few logs, so what `verify` found sound once is known the next time: the same
-rows in every table, before and after the work, of which nothing is left to chance. Only what is new is verified.
+Most cuts of one recording leave one of a few logs. So contents that `verify` found sound are remembered (the same rows
+in every table, before and after deterministic work), and only new contents are verified.
 """
 
 import io
@@ -38,14 +38,14 @@ _QUESTIONS = [f"SELECT * FROM {table} ORDER BY 1, 2" for table in _TABLES]
 
 
 class _Contents(NamedTuple):
-    """All rows of the log and of what is derived from it; and whether the archive is a beginning of that log."""
+    """All rows of the log and of the derived tables, and whether the archive is a prefix of the log."""
 
     tables: tuple[list[Any], ...]
     archived: bool
 
 
 class Oracle:
-    """Judges the disks of one recording.
+    """Checks the disks of one recording.
 
     `digests` are those of its whole log, `attempted` also those of events whose writer got an error.
     """
@@ -56,28 +56,29 @@ class Oracle:
         self._lines: dict[bytes, bytes] = {}
         self.verified = 0
 
-    def faults(self, path: str, told: int) -> list[str]:
-        """What is wrong with the queue at `path`, each with its kind in front.
+    def faults(self, path: str, acknowledged: int) -> list[str]:
+        """The faults of the queue at `path`, each with its kind in front.
 
-        lost: a change that someone was told of. invented: an event that never was. ahead: the archive had what was not
-        on disk in the database. behind: it does not get what is new. refused: the queue cannot be opened or written to.
-        broken: an error that is not ours. damaged: what `verify` finds, at once and when the queue was worked with.
+        lost: an acknowledged change is missing. invented: an event was never appended. ahead: the archive has an event
+        that was not on disk in the database. behind: the archive does not get new events. refused: the queue cannot be
+        opened or written. broken: an error of another class than ours. damaged: a finding of `verify`, before or after
+        further work.
         """
         said = io.StringIO()
         try:
             with redirect_stderr(said), patch.object(os, "urandom", Random(0).randbytes):
-                found = self._judge(path, told)
+                found = self._judge(path, acknowledged)
         except Exception as error:
             found = [f"{failure(error)}: {_without_names(str(error), path)}"]
         return found + [f"{_kind(line)}: {_without_names(line, path)}" for line in said.getvalue().splitlines()]
 
-    def _judge(self, path: str, told: int) -> list[str]:
+    def _judge(self, path: str, acknowledged: int) -> list[str]:
         clock = SettableClock(START + HOUR)
         with closing(open_store(path, clock, WARNING)) as store:
             head = store.log.head().position
             before = self._contents(path, store.engine.db)
             known = self._sound.get(head)
-            found = [*self._missing(store, told)]
+            found = [*self._missing(store, acknowledged)]
             if known is None or before != known[0]:
                 self.verified += 1
                 found += _unsound(store, path)
@@ -93,26 +94,26 @@ class Oracle:
             self._sound.setdefault(head, (before, after))
         return found or ([] if before and whole else [f"{DAMAGED}: SQLite finds what verify does not"])
 
-    def faults_once_recovered(self, path: str, told: int) -> list[str]:
-        """What is wrong after `recover`."""
+    def faults_once_recovered(self, path: str, acknowledged: int) -> list[str]:
+        """The faults after `recover`."""
         clock = SettableClock(START + HOUR)
         try:
             with redirect_stderr(io.StringIO()):
                 recover(path, clock, StoreOptions(), lambda position: None, force=True)
                 with closing(open_store(path, clock, WARNING)) as store:
-                    return [*self._missing(store, told), *_unsound(store, path), *_works_on(store)]
+                    return [*self._missing(store, acknowledged), *_unsound(store, path), *_works_on(store)]
         except Exception as error:
             return [f"{failure(error)}, also by recover: {_without_names(str(error), path)}"]
 
-    def _missing(self, store: Store, told: int) -> Iterator[str]:
-        """The log has to be a prefix of the whole one that holds every acknowledged event."""
-        if told and store.log.digest_at(told) != self._digests[told - 1]:
-            yield f"{LOST}: someone was told of events that are gone"
+    def _missing(self, store: Store, acknowledged: int) -> Iterator[str]:
+        """Check that the log is a prefix of the recorded one and has every acknowledged event."""
+        if acknowledged and store.log.digest_at(acknowledged) != self._digests[acknowledged - 1]:
+            yield f"{LOST}: acknowledged events are gone"
         if store.log.head().position and store.log.head().digest not in self._attempted:
             yield f"{INVENTED}: the log ends with another event"
 
     def _contents(self, path: str, db: apsw.Connection) -> _Contents | None:
-        """None: SQLite finds it damaged, or gives bytes for text."""
+        """The contents; None if SQLite finds damage or returns bytes for text."""
         with suppress(apsw.Error, UnicodeDecodeError):
             tables = tuple(db.execute(question).fetchall() for question in _QUESTIONS)
             return _Contents(tables, self._is_archived(path, tables[0]))
@@ -130,14 +131,14 @@ class Oracle:
 
 
 def _archived_lines(path: str) -> Iterator[bytes]:
-    """Those of the events, without a torn one at the end."""
+    """The archive's lines with events, without a torn one at the end."""
     for segment in segments(folder_of(path)):
         with open(segment, "rb") as file:
             yield from (line for line in islice(file, 1, None) if line.endswith(b"\n"))
 
 
 def failure(error: Exception) -> str:
-    """The kind of fault that an error is."""
+    """The kind of fault for an error."""
     return REFUSED if isinstance(error, StoreError) else f"{BROKEN}: {type(error).__name__}"
 
 
@@ -146,7 +147,7 @@ def _kind(said: str) -> str:
 
 
 def _works_on(store: Store) -> Iterator[str]:
-    """A claim and a new job; then the archive has everything that is on disk."""
+    """Append a claim and a new job; then check that the archive has every event that is on disk."""
     queue = Queue(store, "ann@box")
     queue.claim(claimant("w2"), (), 1, lambda job: True)
     queue.enqueue([NewJob(a_spec(queue="afterwards"), "after")])
@@ -166,7 +167,7 @@ def _is_archived(store: Store) -> bool:
 
 
 def _unsound(store: Store, path: str) -> Iterator[str]:
-    """What `verify` says: chain, places, moves, tables, archive; and of a sound log what `audit` does."""
+    """The findings of `verify`; if there are none, those of `audit`."""
     report = verify(store)
     for problem in report.first[:1]:
         yield f"{DAMAGED}: {problem.kind}: {_without_names(problem.what, path)}"
@@ -175,5 +176,5 @@ def _unsound(store: Store, path: str) -> Iterator[str]:
 
 
 def _without_names(message: str, path: str) -> str:
-    """The same for every state, so that they can be counted: without places, numbers, and details in brackets."""
+    """The message without paths, numbers and details in brackets, so that equal faults can be counted."""
     return re.sub("[0-9]+", "N", message.replace(os.path.dirname(path), "…").partition(" (")[0])

@@ -1,7 +1,7 @@
-"""Records, in one order, what a queue does to its files: the database through SQLite's VFS, the rest through `os`.
+"""Records in one sequence what a queue does to its files: the database through SQLite's VFS, the rest through `os`.
 
-The -shm is not recorded: it is memory, and SQLite makes it again. Where the recorder has `trouble`, the disk is full or
-fails for so many operations: a write is then done by half, and a sync may not be made up for.
+The -shm is not recorded: it is shared memory that SQLite creates again. With `trouble` the disk is full or fails for
+some operations: a write is then partial, and a failed sync may lose data for good.
 """
 
 import errno
@@ -17,12 +17,12 @@ import apsw
 from queuectl.store.archive import archive
 from queuectl.store.archive import boot_marker as boots
 from queuectl.store.sqlite import connection
-from tests.powerloss.disk import FOLDER, FailedSync, Name, Rename, Step, Sync, SyncFolder, Told, Truncate, Write
+from tests.powerloss.disk import FOLDER, Acknowledged, FailedSync, Name, Rename, Step, Sync, SyncFolder, Truncate, Write
 from tests.powerloss.trouble import OPEN, SYNC, TRUNCATE, WRITE, Trouble
 
 
 class Recorder:
-    """The steps so far; every file that was ever made has a number."""
+    """The steps so far; every file ever created has a number."""
 
     def __init__(self, trouble: Trouble) -> None:
         self.trouble = trouble
@@ -32,7 +32,7 @@ class Recorder:
         self.open: list[_File] = []
 
     def adopt(self, folder: str) -> None:
-        """What is there already has long been on the disk."""
+        """Record existing files as synced."""
         for place, folders, files in os.walk(folder):
             for name in folders:
                 self.folder(os.path.join(place, name))
@@ -44,7 +44,7 @@ class Recorder:
             self.steps.append(SyncFolder(place))
 
     def file(self, path: str) -> int:
-        """The number of the file at a path, which begins empty when it is not known."""
+        """The number of the file at a path; an unknown file starts empty."""
         if path not in self._files:
             self._made += 1
             self._files[path] = self._made
@@ -52,7 +52,7 @@ class Recorder:
         return self._files[path]
 
     def nameless(self) -> int:
-        """The number of a file that SQLite unlinks as soon as it is open: no power cut leaves it."""
+        """A number for a file that SQLite unlinks as soon as it is open: no power cut leaves it."""
         self._made += 1
         return self._made
 
@@ -68,23 +68,23 @@ class Recorder:
         self._files[new] = self._files.pop(old)
         self.steps.append(Rename(old, new))
 
-    def told(self, position: int) -> None:
-        self.steps.append(Told(position))
+    def acknowledged(self, position: int) -> None:
+        self.steps.append(Acknowledged(position))
 
     def all_is_well(self) -> None:
         """No operation fails from now on; an open file whose sync failed still reports it, as on Linux."""
         self.trouble.over()
 
     def synced(self, file: int) -> int:
-        """A file's sync; the errno that it ends with."""
+        """Record a file's sync; return its errno."""
         error = self.trouble.error(SYNC)
-        self.steps.append(FailedSync(file, self.trouble.chance()) if error else Sync(file))
+        self.steps.append(FailedSync(file, self.trouble.seed()) if error else Sync(file))
         return error
 
 
 @contextmanager
 def recording(trouble: Trouble) -> Iterator[Recorder]:
-    """Every queue that this process opens meanwhile is recorded."""
+    """Record every queue that this process opens meanwhile."""
     recorder = Recorder(trouble)
     vfs = _Vfs(recorder)
     files = _Os(recorder)
@@ -101,14 +101,14 @@ def recording(trouble: Trouble) -> Iterator[Recorder]:
 
 @contextmanager
 def booted() -> Iterator[None]:
-    """The machine was started once more: another boot than every other one."""
+    """Simulate another boot of the machine."""
     boot = os.urandom(8).hex()
     with patch.object(boots, "boot_id", lambda: boot):
         yield
 
 
 class _Vfs(apsw.VFS):
-    """The system's VFS, watched; it is the default while it is registered."""
+    """The system's VFS with recording; it is the default while it is registered."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -141,7 +141,7 @@ class _File(apsw.VFSFile):
         super().xClose()
 
     def owe(self, file: int, error: int) -> None:
-        """A sync by another one has failed."""
+        """Report an error at the next sync: a sync by another process has failed."""
         self.owed = error if file == self._file else self.owed
 
     def xWrite(self, data: Any, offset: int) -> None:
@@ -170,7 +170,7 @@ class _File(apsw.VFSFile):
 
 
 def _fail(error: int, what: int) -> None:
-    """As SQLite's own VFS does."""
+    """Raise the error as SQLite's own VFS does."""
     if error == errno.EROFS:
         raise apsw.ReadOnlyError
     if error == errno.ENOSPC and what == apsw.SQLITE_IOERR_WRITE:
@@ -187,7 +187,7 @@ def _refuse(error: int) -> None:
 
 
 class _Os:
-    """The module `os`, watched where it changes files."""
+    """The module `os`, with recording of all changes to files."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -221,7 +221,7 @@ class _Os:
             self._recorder.folder(path)
 
     def write(self, descriptor: int, data: Any) -> int:
-        """All that is written this way is appended."""
+        """Record a write; all writes through `os` append."""
         offset, error = os.fstat(descriptor).st_size, self._recorder.trouble.error(WRITE, len(data))
         written = os.write(descriptor, data[: len(data) // 2] if error else data)
         self._recorder.steps.append(Write(self._file(descriptor), offset, bytes(data[:written])))

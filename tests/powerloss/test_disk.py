@@ -1,4 +1,4 @@
-"""The disk after a cut: what was synced is there, of the rest anything may be."""
+"""The disk after a power cut: synced data is there, any part of the rest may be."""
 
 from random import Random
 
@@ -28,7 +28,7 @@ def test_unsynced_writes_survive_or_not_in_any_order() -> None:
     assert {OLD + OLD, OLD + NEW, NEW + OLD, NEW + NEW} <= found
 
 
-def test_one_write_tears_where_sectors_meet_and_within_one() -> None:
+def test_a_write_tears_between_and_within_sectors() -> None:
     found = contents(Write(1, 0, OLD * 2), Sync(1), Write(1, 100, NEW))
     assert {OLD[:100] + NEW[100:] + OLD, OLD + NEW[:100] + OLD[100:]} <= found
     assert any(content and 0 < content[:SECTOR].count(b"n") < SECTOR - 100 for content in found)
@@ -39,11 +39,11 @@ def test_a_file_that_grew_may_hold_zeros() -> None:
     assert bytes(SECTOR) + NEW in contents(Write(1, 0, OLD + NEW))
 
 
-def test_a_truncation_that_was_not_synced_may_not_have_been() -> None:
+def test_an_unsynced_truncation_may_be_lost() -> None:
     assert {OLD, OLD[:10]} <= contents(Write(1, 0, OLD), Sync(1), Truncate(1, 10))
 
 
-def test_names_are_certain_once_their_folder_was_synced() -> None:
+def test_names_survive_once_their_folder_was_synced() -> None:
     made = {tuple(sorted(files)) for files in after_cuts(*MADE[:3])}
     assert made == {("/d",), ("/d", "/d/f")}
     assert {tuple(sorted(files)) for files in after_cuts(*MADE[:1], *MADE[2:])} == {(), ("/d", "/d/f")}
@@ -52,6 +52,6 @@ def test_names_are_certain_once_their_folder_was_synced() -> None:
     assert {tuple(sorted(files)) for files in after_cuts(*MADE, Name("/d/f", None), SyncFolder("/d"))} == {("/d",)}
 
 
-def test_a_file_is_renamed_or_not() -> None:
+def test_a_rename_is_atomic() -> None:
     renamed = {tuple(sorted(files)) for files in after_cuts(*MADE, Rename("/d/f", "/d/g"))}
     assert renamed == {("/d", "/d/f"), ("/d", "/d/g")}

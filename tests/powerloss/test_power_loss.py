@@ -22,7 +22,7 @@ from queuectl.store.sql.writer import TableWriter, Writer
 from queuectl.store.sqlite.engine import SqliteEngine
 from tests.powerloss import workload
 from tests.powerloss.campaign import Live, run
-from tests.powerloss.disk import Disk, FailedSync, Name, SyncFolder, Told, Write
+from tests.powerloss.disk import Acknowledged, Disk, FailedSync, Name, SyncFolder, Write
 from tests.powerloss.oracle import AHEAD, DAMAGED, LOST, REFUSED
 from tests.powerloss.recording import booted, recording
 from tests.powerloss.trouble import SYNC, Trouble
@@ -36,14 +36,14 @@ STATES = 100
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_cuts_of(seed: int) -> None:
+def test_power_cuts_lose_no_acknowledged_event(seed: int) -> None:
     figures = run(STATES_OF_A_SEED, seed)
     assert figures.states >= STATES_OF_A_SEED
-    assert figures.told > figures.states
+    assert figures.acknowledged > figures.states
     assert not figures.faults, f"\n{figures}"
 
 
-def test_cuts_of_a_paranoid_queue() -> None:
+def test_power_cuts_of_a_paranoid_queue() -> None:
     figures = run(STATES, 6, partial(record, durability="paranoid"))
     assert not figures.faults, f"\n{figures}"
 
@@ -52,8 +52,8 @@ def test_cuts_of_a_paranoid_queue() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_recording_has_all_that_was_done(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was recorded, all of it carried out, makes the files that are there."""
+def test_a_recording_replayed_gives_the_same_files(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applying all recorded steps gives the existing files."""
     monkeypatch.setattr(workload, "TROUBLE", (0.0,))
     disk = Disk()
     for step in record(str(tmp_path), seed).steps:
@@ -62,8 +62,8 @@ def test_a_recording_has_all_that_was_done(tmp_path: Path, seed: int, monkeypatc
     assert disk.everything() == {path: content for path, content in there.items() if not path.endswith("-shm")}
 
 
-def test_no_cut_leaves_a_file_without_a_name(tmp_path: Path) -> None:
-    """A large temporary table has a file that SQLite unlinks at once; a disk that kept it would put it elsewhere."""
+def test_no_power_cut_leaves_an_unlinked_file(tmp_path: Path) -> None:
+    """SQLite unlinks the file of a large temporary table at once, so it is on no disk after a cut."""
     with recording(Trouble(Random(0))) as recorder, closing(apsw.Connection(str(tmp_path / "db"))) as db:
         db.execute("PRAGMA temp_store = FILE; PRAGMA temp.cache_size = 1; BEGIN; CREATE TEMP TABLE large(filling)")
         for _ in range(50):
@@ -74,9 +74,17 @@ def test_no_cut_leaves_a_file_without_a_name(tmp_path: Path) -> None:
     assert all(step.path.startswith(str(tmp_path)) for step in named)
 
 
-def test_the_recordings_have_everything_that_can_be_cut(tmp_path: Path) -> None:
+def test_the_recordings_have_every_kind_of_step(tmp_path: Path) -> None:
     met = {what for seed in SEEDS for what in happenings(os.path.join(tmp_path, str(seed)), seed)}
-    assert met == {"told", "first -wal", "checkpoint", "-wal begun again", "sealed segment", "no journal", "failed"}
+    assert met == {
+        "acknowledged",
+        "first -wal",
+        "checkpoint",
+        "-wal begun again",
+        "sealed segment",
+        "no journal",
+        "failed",
+    }
 
 
 def happenings(folder: str, seed: int) -> Iterator[str]:
@@ -86,8 +94,8 @@ def happenings(folder: str, seed: int) -> Iterator[str]:
     begun = 0
     for step in recording.steps:
         match step:
-            case Told():
-                yield "told"
+            case Acknowledged():
+                yield "acknowledged"
             case FailedSync():
                 yield "failed"
             case SyncFolder(path) if path.endswith(".archive"):
@@ -105,7 +113,7 @@ def happenings(folder: str, seed: int) -> Iterator[str]:
 
 
 class Syncs(Trouble):
-    """Syncs fail as long as `bad`."""
+    """Syncs fail while `bad` is set."""
 
     bad = False
 
@@ -120,7 +128,7 @@ def trouble() -> Syncs:
 
 @pytest.fixture
 def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], Store]]:
-    """Opens a queue on a disk in trouble, in which a claim was not synced when the next change could not be."""
+    """A function that opens a queue in which a claim was not synced and the sync of the next change failed."""
     path = str(tmp_path / "queue.db")
     with recording(trouble) as recorder, closing(open_store(path, SettableClock())) as store:
         add(store, new("a"))
@@ -156,7 +164,7 @@ def test_a_process_that_saw_a_failed_sync_restarts_the_wal_at_close(tmp_path: Pa
 
 
 def test_an_unsynced_change_is_not_confirmed_until_the_disk_recovers(tmp_path: Path, trouble: Syncs) -> None:
-    """Who opens the queue next meets it in the -wal."""
+    """The next process that opens the queue finds the change in the -wal."""
     path = str(tmp_path / "queue.db")
     with recording(trouble) as recorder:
         with closing(open_store(path, SettableClock())) as store:
@@ -203,7 +211,7 @@ def test_with_a_reader_no_change_comes_before_the_wal_restarts(queue: Callable[[
 
 @pytest.fixture
 def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Live]:
-    """A life of a store whose methods were replaced while it was recorded, and not when it is opened again."""
+    """Record a store with replaced methods; when it is opened again they are the real ones."""
 
     def with_methods(*methods: tuple[type, str, object]) -> Live:
         def live(folder: str, seed: int) -> Recording:
@@ -245,7 +253,7 @@ transaction = Writer.transaction
 
 @contextmanager
 def copies_claims(writer: Writer, *, durable: bool = True, **more: bool) -> Iterator[None]:
-    """They are in the archive, and perhaps not on disk in the database."""
+    """Copy claims to the archive that may not be on disk in the database."""
     with transaction(writer, durable=durable, **more):
         yield
     if not durable and writer._log.locked_head is None:
@@ -254,7 +262,7 @@ def copies_claims(writer: Writer, *, durable: bool = True, **more: bool) -> Iter
 
 @contextmanager
 def copies_first(writer: Writer, **how: bool) -> Iterator[None]:
-    """In the archive before the commit."""
+    """Copy events to the archive before the commit."""
     with transaction(writer, **how):
         yield
         copy(writer)
@@ -270,6 +278,6 @@ def test_an_archive_ahead_of_the_disk_is_noticed(careless: Callable[..., Live], 
     assert run(STATES, 3, careless((Writer, "transaction", hasty))).of_kind(AHEAD)
 
 
-def test_an_archive_that_nobody_reads_after_a_boot_keeps_its_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_check_after_a_boot_archive_holes_remain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Archive, "_is_checked", lambda archive: True)
     assert run(STATES, 0).of_kind(f"{DAMAGED}: archive")

@@ -1,4 +1,4 @@
-"""Disks that fail: now and then, at one operation, from one on, or when they are full."""
+"""Disks that fail: sometimes, at one operation, from one operation on, or when they are full."""
 
 import errno
 from random import Random
@@ -7,7 +7,7 @@ WRITE, TRUNCATE, SYNC, OPEN = "write", "truncate", "sync", "open"
 
 
 class Trouble:
-    """A disk in good health, until `error` says otherwise; and again once it is `over`."""
+    """A disk without faults; subclasses say when operations fail, until `over` is called."""
 
     def __init__(self, rng: Random) -> None:
         self._rng, self._is_over = rng, False
@@ -27,11 +27,11 @@ class Trouble:
         return 0
 
     def over(self) -> None:
-        """From now on the disk is well."""
+        """From now on no operation fails."""
         self._is_over = True
 
-    def chance(self) -> int:
-        """What becomes of what a sync should have brought to the disk."""
+    def seed(self) -> int:
+        """The seed that decides which part of the data of a failed sync reached the disk."""
         return self._rng.randrange(1 << 32)
 
 
@@ -63,7 +63,7 @@ class Once(Trouble):
 
 
 class ReadOnly(Trouble):
-    """From the n-th operation on nothing can be changed, as a file system does that has met an error."""
+    """From the n-th operation on all changes fail, as on a file system that was remounted read-only after an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(Random(number))
@@ -74,7 +74,7 @@ class ReadOnly(Trouble):
 
 
 class Quota(Trouble):
-    """There is room for so many bytes."""
+    """The disk has room for a number of bytes."""
 
     def __init__(self, room: int) -> None:
         super().__init__(Random(room))

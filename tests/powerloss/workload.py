@@ -1,4 +1,4 @@
-"""A short random life of a queue from a seed: people at one connection, a worker at another."""
+"""A short random workload of a queue from a seed: commands on one connection, a worker on another."""
 
 import io
 import os
@@ -41,11 +41,11 @@ TROUBLE = (0.0, 0.0, 0.002, 0.01, 0.05)
 
 
 class Recording(Struct, frozen=True):
-    """All that was done to the files of the queue at `path`, and the digests of the log that came of it.
+    """All changes to the files of the queue at `path`, and the digests of the resulting log.
 
-    The steps before `begin` make what was there already; `failed` operations of the disk failed, and `attempted` has
-    the digests also of events whose writer was told so. `told` has the digest of each head that someone was told of,
-    `refusals` what people were told instead.
+    The steps before `begin` create the files that existed already. `failed` counts failed operations of the disk.
+    `attempted` also has the digests of events whose commit failed. `acknowledged` has the digest of each acknowledged
+    head, `refusals` the errors.
     """
 
     path: str
@@ -54,14 +54,14 @@ class Recording(Struct, frozen=True):
     digests: list[bytes]
     attempted: set[bytes]
     failed: int
-    told: dict[int, bytes]
+    acknowledged: dict[int, bytes]
     refusals: list[StoreError]
 
 
 def record(
     folder: str, seed: int, durability: str = "safe", operations: int = OPERATIONS, trouble: Trouble | None = None
 ) -> Recording:
-    """Live one life in a folder: empty, or with a queue in it."""
+    """Run one workload in a folder that is empty or has a queue."""
     rng = Random(seed)
     path = os.path.join(folder, "queue.db")
     trouble = trouble or _some_trouble(Random(f"trouble of {seed}"))
@@ -74,15 +74,15 @@ def record(
         life.enqueue()
         digests = [row.digest for row in life.people.store.log.stored()]
         life.end()
-    return Recording(path, recorder.steps, begin, digests, attempted, trouble.met, life.told, life.refusals)
+    return Recording(path, recorder.steps, begin, digests, attempted, trouble.met, life.acknowledged, life.refusals)
 
 
-def _some_trouble(chance: Random) -> Trouble:
-    return NowAndThen(chance, chance.choice(TROUBLE))
+def _some_trouble(rng: Random) -> Trouble:
+    return NowAndThen(rng, rng.choice(TROUBLE))
 
 
 def begin_unsynced(engine: SqliteEngine, durable: bool) -> LockedLog:
-    """As no queue does: nothing is ever synced. For those who have to notice."""
+    """Begin a transaction without any sync: a defect for the controls."""
     engine.run("PRAGMA synchronous=OFF")
     engine.run("BEGIN IMMEDIATE")
     return engine._locked_log()
@@ -96,7 +96,7 @@ def _small(pages: int, segment: int) -> Iterator[None]:
 
 @contextmanager
 def _noted() -> Iterator[set[bytes]]:
-    """The digest of every event that is written meanwhile, whatever comes of it."""
+    """Collect the digest of every event that is inserted meanwhile, committed or not."""
     noted: set[bytes] = set()
     insert = SqliteEngine.insert
 
@@ -115,13 +115,13 @@ class _Life:
         self._options = StoreOptions(durability=durability, warn=WARNING.warn)
         self._clock = SettableClock()
         self._running: dict[str, Job] = {}
-        self.told: dict[int, bytes] = {}
+        self.acknowledged: dict[int, bytes] = {}
         self.refusals: list[StoreError] = []
         self._name, self._made = rng.randrange(1_000_000), 0
         self.people, self.worker = Queue(self._open(), "ann@box"), Queue(self._open(), "w1")
 
     def _open(self) -> Store:
-        """As often as it takes; should it take very often, someone sees to the disk."""
+        """Open the queue, with retries; after many of them the disk's trouble ends."""
         while True:
             try:
                 return open_store(self._path, self._clock, self._options)
@@ -155,18 +155,18 @@ class _Life:
                     self.refusals.append(error)
 
     def _do(self, action: Callable[[], object]) -> None:
-        """Who opens the queue may meet a change whose sync has failed: its writer was told so, and nobody else."""
+        """Run an action. Opening may find a change whose sync failed, which only its writer knows."""
         before = self.people.store.log.head().position
         action()
         head = self.people.store.log.head()
         if head.position > before and action not in (self._claim, self._reopen):
-            self._recorder.told(head.position)
-            self.told[head.position] = head.digest
+            self._recorder.acknowledged(head.position)
+            self.acknowledged[head.position] = head.digest
 
     def enqueue(self) -> None:
-        """Something that has to work, now that all is well, and takes along what was claimed before.
+        """A change that must succeed now that the disk works again; it also syncs earlier claims.
 
-        Not at once: a connection that has not seen the failed sync yet sees it now.
+        It may fail at first: a connection that has not seen the failed sync yet sees it now.
         """
         for _ in range(PATIENCE):
             try:
@@ -222,7 +222,7 @@ class _Life:
             self.people.resume("mail")
 
     def _reopen(self) -> None:
-        """As the next command does; now and then nobody has the queue open in between."""
+        """Open the queue again, as the next command does; sometimes no other process has it open meanwhile."""
         self.people.store.close()
         if self._rng.random() < 0.3:
             self.worker.store.close()
@@ -230,7 +230,7 @@ class _Life:
         self.people = Queue(self._open(), "ann@box")
 
     def _ask_for_the_head(self) -> None:
-        self._recorder.told(self.people.store.writer.bring_to_disk())
+        self._recorder.acknowledged(self.people.store.writer.bring_to_disk())
 
     # ── the worker ──────────────────────────────────────────────────────────────────────────────────
 
@@ -239,7 +239,7 @@ class _Life:
         self._running |= {job.id: job for job in jobs}
 
     def _report(self) -> None:
-        """The results of some runs, in one transaction, as a worker records them."""
+        """Record the results of some runs in one transaction, as a worker does."""
         known = {job_id: self._running.pop(job_id) for job_id in [*self._running][: self._rng.randint(1, 4)]}
         self.worker.execute([self._result(job) for job in known.values()], known)
 

@@ -1,1 +1,1 @@
-"""Who can read, write and learn what: owners, modes, secrets, and what SQL is made of."""
+"""Security: owners and modes of files, secrets, and SQL without interpolated values."""

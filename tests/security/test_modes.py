@@ -1,4 +1,4 @@
-"""Every file is for its owner alone, however it is made, and whatever umask the caller has."""
+"""Every file can be read and written only by its owner, whatever the caller's umask."""
 
 import os
 import stat
@@ -19,12 +19,12 @@ from tests.support.builders import add, new
 from tests.support.command_line import Done, Queuectl
 
 
-def wide(folder: Path) -> list[str]:
-    """What others may read or write, or its owner may not."""
-    return [f"{stat.filemode(each.lstat().st_mode)} {each}" for each in folder.rglob("*") if not _narrow(each)]
+def wrong_modes(folder: Path) -> list[str]:
+    """The files that others can read or write, or that their owner cannot."""
+    return [f"{stat.filemode(each.lstat().st_mode)} {each}" for each in folder.rglob("*") if not _is_private(each)]
 
 
-def _narrow(path: Path) -> bool:
+def _is_private(path: Path) -> bool:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return True
@@ -41,7 +41,7 @@ def test_every_file_of_a_full_tour_is_for_its_owner_alone(tmp_path: Path, umask:
     finally:
         queuectl.stop()
     assert codes[-2:] == [0, 0], codes
-    assert wide(place) == []
+    assert wrong_modes(place) == []
     names = {each.name for each in place.rglob("*")}
     assert names >= {"queue.db", "queue.db-wal", ".locks", ".wake", "w.log", "1.stdout", "log", "log.gz", "copy.db"}
     assert [name for name in names if ".damaged-" in name]
@@ -70,7 +70,7 @@ def no_umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_umask")
-def test_also_what_a_program_makes_that_uses_the_package(tmp_path: Path) -> None:
+def test_files_of_a_python_program_are_private_too(tmp_path: Path) -> None:
     path = str(tmp_path / "data" / "queue.db")
     store = open_store(path, SystemClock())
     add(store, new("a"))
@@ -79,4 +79,4 @@ def test_also_what_a_program_makes_that_uses_the_package(tmp_path: Path) -> None
     back_up(store, str(tmp_path / "copy.db"), lambda copy: open_store(copy, SystemClock()), print)
     store.close()
     recovery.recover(path, SystemClock(), StoreOptions(), print, force=True)
-    assert wide(tmp_path) == []
+    assert wrong_modes(tmp_path) == []

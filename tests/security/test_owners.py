@@ -1,4 +1,4 @@
-"""What belongs to another user is only read: who can write to a queue has its workers run anything."""
+"""A queue of another user is only read: whoever can write to a queue can run commands as its workers."""
 
 import os
 from contextlib import closing
@@ -53,13 +53,13 @@ def give_away(folder: Path, *names: str) -> None:
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file's owner and size; the shared memory is SQLite's own affair."""
+    """Every file's owner and size, without the -shm, which SQLite manages."""
     found = {str(each): each.stat() for each in folder.rglob("*") if not each.name.endswith("-shm")}
     return {name: (each.st_uid, each.st_size) for name, each in found.items()}
 
 
 @needs_root
-def test_a_queue_of_someone_else_is_read_and_nothing_else(queuectl: Queuectl) -> None:
+def test_a_queue_of_another_user_is_only_read(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "echo hi")
     queuectl.drain()
     give_away(queuectl.db.parent)
@@ -74,7 +74,7 @@ def test_a_queue_of_someone_else_is_read_and_nothing_else(queuectl: Queuectl) ->
 
 @needs_root
 @pytest.mark.parametrize("name", ["queue.db", "queue.db-wal", "queue.db.archive", "queue.db.output", "."])
-def test_each_part_counts(queuectl: Queuectl, name: str) -> None:
+def test_the_owner_of_each_part_counts(queuectl: Queuectl, name: str) -> None:
     queuectl.add("true")
     queuectl.drain()
     give_away(queuectl.db.parent, name)
@@ -83,8 +83,8 @@ def test_each_part_counts(queuectl: Queuectl, name: str) -> None:
 
 
 @needs_root
-def test_reading_leaves_no_file_that_the_owner_cannot_use(queuectl: Queuectl) -> None:
-    """Without a -wal and a -shm SQLite makes them, for root too."""
+def test_reading_as_root_leaves_no_file_of_root(queuectl: Queuectl) -> None:
+    """If there is no -wal and -shm, SQLite creates them, also for root."""
     queuectl.add("true")
     with closing(apsw.Connection(str(queuectl.db))) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -94,8 +94,8 @@ def test_reading_leaves_no_file_that_the_owner_cannot_use(queuectl: Queuectl) ->
 
 
 @needs_root
-def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
-    """It could name a queue, on a server say, whose jobs this user's worker would run."""
+def test_a_dotenv_of_another_user_is_refused(queuectl: Queuectl) -> None:
+    """It could name a queue of the other user, whose jobs this user's worker would run."""
     file = queuectl.folder / ".env"
     file.write_text("QUEUECTL_MAX_RETRIES=7\n")
     assert queuectl.ok("config", "get", "max-retries") == "7"
@@ -107,7 +107,7 @@ def test_settings_of_someone_else_are_not_followed(queuectl: Queuectl) -> None:
 
 
 @needs_root
-def test_a_flag_overrides_a_database_that_someone_else_names(queuectl: Queuectl) -> None:
+def test_a_flag_overrides_a_dotenv_of_another_user(queuectl: Queuectl) -> None:
     (queuectl.folder / ".env").write_text("QUEUECTL_DB=theirs.db\n")
     give_away(queuectl.folder, ".env")
     assert_error(queuectl("enqueue", "true"), 2, ".env belongs to another user")
@@ -121,7 +121,7 @@ def test_a_flag_overrides_a_database_that_someone_else_names(queuectl: Queuectl)
 
 
 @needs_root
-def test_no_queue_is_made_in_a_folder_of_someone_else(queuectl: Queuectl) -> None:
+def test_no_queue_is_created_in_another_users_folder(queuectl: Queuectl) -> None:
     place = queuectl.folder / "theirs"
     place.mkdir()
     os.chown(place, NOBODY, NOBODY)
@@ -129,7 +129,7 @@ def test_no_queue_is_made_in_a_folder_of_someone_else(queuectl: Queuectl) -> Non
     assert list(place.iterdir()) == []
 
 
-def test_owners_that_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_and_the_user_are_trusted_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, me = str(tmp_path / "queue.db"), os.geteuid()
     store = open_store(path, SystemClock())
     add(store, new("a"))
@@ -147,7 +147,7 @@ def test_owners_that_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder of root's")
-def test_a_folder_of_root_is_nobodys_in_particular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_root_may_hold_a_users_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     assert foreign(str(tmp_path / "queue.db")) is None
     (tmp_path / "queue.db").touch()
@@ -155,7 +155,7 @@ def test_a_folder_of_root_is_nobodys_in_particular(tmp_path: Path, monkeypatch: 
 
 
 @needs_root
-def test_a_worker_of_root_says_so_once(queuectl: Queuectl) -> None:
+def test_a_worker_of_root_warns_once(queuectl: Queuectl) -> None:
     queuectl.add("true")
     done = queuectl.drain()
     assert (done.out, [" warning worker " in line for line in done.err.splitlines() if "as root" in line]) == (
@@ -166,7 +166,7 @@ def test_a_worker_of_root_says_so_once(queuectl: Queuectl) -> None:
     assert "as root" not in queuectl("worker", "list").err
 
 
-@pytest.mark.parametrize(("user", "told"), [(0, ["warning"]), (NOBODY, [])])
-def test_the_doctor_says_who_is_root(monkeypatch: pytest.MonkeyPatch, user: int, told: list[str]) -> None:
+@pytest.mark.parametrize(("user", "levels"), [(0, ["warning"]), (NOBODY, [])])
+def test_doctor_warns_root(monkeypatch: pytest.MonkeyPatch, user: int, levels: list[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    assert [each.level for each in doctor.installation() if each.about == "user"] == told
+    assert [each.level for each in doctor.installation() if each.about == "user"] == levels

@@ -11,11 +11,11 @@ SECRET = "hunter2-7d1c93"
 
 
 def holders(folder: Path) -> list[str]:
-    """The files with the secret in them."""
+    """The files that contain the secret."""
     return [str(each) for each in folder.rglob("*") if each.is_file() and SECRET.encode() in each.read_bytes()]
 
 
-def told_by_processes() -> Iterator[str]:
+def arguments_with_secret() -> Iterator[str]:
     """The arguments of every process that has the secret in them."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -26,13 +26,13 @@ def told_by_processes() -> Iterator[str]:
             yield f"{pid}: {arguments!r}"
 
 
-def test_a_secret_is_nowhere(queuectl: Queuectl) -> None:
+def test_a_secret_is_in_no_file_output_or_argument(queuectl: Queuectl) -> None:
     queuectl.env["TOKEN"] = SECRET
     command = '[ "$(printf %s "$TOKEN" | wc -c)" -eq 14 ] || exit 9; exec definitely-missing "${TOKEN:+set}"'
     seen = []
     for done in tour(queuectl, command, "--secret-env", "TOKEN", "--max-retries", "0"):
         assert SECRET not in done.out + done.err, done
-        seen += told_by_processes()
+        seen += arguments_with_secret()
     assert seen == []
     assert holders(queuectl.folder) == []
     shown = queuectl.json("show", "first")
@@ -40,8 +40,8 @@ def test_a_secret_is_nowhere(queuectl: Queuectl) -> None:
     assert "(exit 127" in queuectl.ok("history", "first")
 
 
-def test_the_job_has_it(queuectl: Queuectl) -> None:
-    """Or the test above would show nothing; and what a job prints itself is kept like any output."""
+def test_a_job_gets_the_value_of_its_secret(queuectl: Queuectl) -> None:
+    """A control of the test above; a secret that a job prints itself is kept like any output."""
     queuectl.env["TOKEN"] = SECRET
     queuectl.add("--id", "a", "--secret-env", "TOKEN", 'echo "$TOKEN"; sleep 600')
     queuectl.start("run", "--once")
@@ -52,7 +52,7 @@ def test_the_job_has_it(queuectl: Queuectl) -> None:
 
 
 def _running() -> list[str]:
-    """Processes of jobs."""
+    """The running processes of jobs."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:

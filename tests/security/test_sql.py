@@ -1,4 +1,4 @@
-"""SQL takes values by binding alone; nothing is unpickled, and SQLite loads no code."""
+"""SQL takes values only by binding; nothing is unpickled, and SQLite loads no code."""
 
 import ast
 import re
@@ -43,7 +43,7 @@ in by binding."""
 
 
 def written(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Every name that is written into the text of a statement, and the line."""
+    """Every name that is interpolated into the text of a statement, with its line."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.JoinedStr):
             continue
@@ -63,7 +63,7 @@ def _names(expression: ast.expr) -> Iterator[str]:
 
 
 def values_in(source: str) -> list[tuple[int, str]]:
-    """Names that are neither constants, types nor words of the schema."""
+    """The interpolated names that are not constants, types or words of the schema."""
     return [
         (line, name)
         for line, name in written(ast.parse(source))
@@ -78,12 +78,12 @@ def test_no_value_is_written_into_sql() -> None:
     assert sum(len(list(written(ast.parse(path.read_text(encoding="utf-8"))))) for path in files) > 50
 
 
-def test_a_value_in_sql_would_be_seen() -> None:
+def test_a_value_in_sql_would_be_noticed() -> None:
     assert values_in("db.execute(f\"SELECT * FROM jobs WHERE id = '{job_id}'\")") == [(1, "job_id")]
     assert values_in('f"UPDATE {table} SET x = {job.spec.command}"') == [(1, "command"), (1, "spec"), (1, "job")]
 
 
-def test_only_the_store_speaks_sql() -> None:
+def test_only_the_store_has_sql() -> None:
     elsewhere = [path for path in HOUSE.rglob("*.py") if not path.is_relative_to(HOUSE / "store")]
     assert [path.name for path in elsewhere if list(written(ast.parse(path.read_text(encoding="utf-8"))))] == []
 

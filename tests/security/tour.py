@@ -13,7 +13,7 @@ LONG = "seq 20000; seq 20000 >&2"
 
 
 def tour(queuectl: Queuectl, command: str = "true", *options: str) -> Iterator[Done]:
-    """Everything that the program writes is written once; `command` and `options` are those of the first job."""
+    """Run commands until every kind of file was written; `command` and `options` are those of the first job."""
     yield queuectl("enqueue", "--id", "first", *options, command)
     yield queuectl("enqueue", "--id", "long", LONG)
     yield queuectl("enqueue", "--id", "dead", "--max-retries", "0", f"{LONG}; false")
