@@ -44,10 +44,11 @@ def test_a_latin_1_locale_changes_no_command(queuectl: Queuectl, tmp_path: Path)
 def test_a_folder_name_that_is_not_utf8_is_named_as_a_folder(queuectl: Queuectl) -> None:
     folder = os.fsencode(queuectl.folder) + b"/\xff"
     os.mkdir(folder)
-    for command in ("status", "enqueue"):
-        done = queuectl(command, *(["true"] if command == "enqueue" else []), cwd=Path(os.fsdecode(folder)))
-        assert done.code in (0, 2)
+    for command, code in ((("status",), 0), (("enqueue", "true"), 2), (("run", "--drain"), 2), (("pause",), 2)):
+        done = queuectl(*command, cwd=Path(os.fsdecode(folder)))
+        assert (command, done.code) == (command, code)
         assert "argument" not in done.err
+    assert_error(queuectl("enqueue", b"\xff"), 2, "an argument is not UTF-8")
 
 
 @pytest.mark.parametrize("used", [True, False], ids=["after a run", "before any run"])
