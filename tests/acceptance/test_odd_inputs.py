@@ -48,7 +48,7 @@ def test_a_folder_name_that_is_not_utf8_is_named_as_a_folder(queuectl: Queuectl)
         done = queuectl(*command, cwd=Path(os.fsdecode(folder)))
         assert (command, done.code) == (command, code)
         assert "argument" not in done.err
-    assert_error(queuectl("enqueue", b"\xff"), 2, "an argument is not UTF-8")
+    assert_error(queuectl("enqueue", b"\xff"), 2, "command: ", "is not UTF-8")
 
 
 @pytest.mark.parametrize("used", [True, False], ids=["after a run", "before any run"])
