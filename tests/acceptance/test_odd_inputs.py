@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.command_line import PROGRAM, UNSERVED, Queuectl, assert_error
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+
 
 def test_a_dotenv_of_another_program_is_ignored(queuectl: Queuectl) -> None:
     queuectl.add("true")
@@ -72,17 +74,39 @@ def test_a_file_url_is_not_taken_for_a_name(queuectl: Queuectl) -> None:
     assert not (queuectl.folder / "file:x").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def as_nobody(queuectl: Queuectl) -> list[str]:
+    """The words before a command that have another user run it, who may enter the test's folder."""
+    for folder in (queuectl.folder, *queuectl.folder.parents[:-1]):
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001 and str(folder) != "/tmp":
+            folder.chmod(folder.stat().st_mode | 0o011)
+    command = ["setpriv", "--reuid", "65534", "--clear-groups"]
+    if queuectl.start_program(*command, "test", "-r", PROGRAM).ended().code:
+        pytest.skip("another user may not read the installed queuectl")
+    return command
+
+
+@needs_root
+def test_a_dotenv_of_root_that_nobody_may_read_is_one_warning(queuectl: Queuectl) -> None:
+    dotenv = queuectl.folder / ".env"
+    dotenv.write_text("QUEUECTL_DB=secret.db\n")
+    dotenv.chmod(0o600)
+    place = queuectl.folder / "place"
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    command = [*as_nobody(queuectl), PROGRAM, "--db", str(place / "queue.db")]
+    warning = "queuectl: ./.env cannot be read and is ignored: Permission denied"
+    for words in (("enqueue", "true"), ("status",), ("run", "--drain")):
+        ended = queuectl.start_program(*command, *words).ended()
+        assert (words, ended.code) == (words, 0), ended
+        assert ended.err.splitlines().count(warning) == 1
+        assert "secret" not in ended.out + ended.err
+
+
+@needs_root
 def test_a_folder_of_root_is_named_as_the_cause(queuectl: Queuectl, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
     place = ["--db", str(tmp_path / "data" / "queue.db"), "enqueue", "true"]
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001 and str(folder) != "/tmp":
-            folder.chmod(folder.stat().st_mode | 0o011)
-    as_nobody = ["setpriv", "--reuid", "65534", "--clear-groups"]
-    if queuectl.start_program(*as_nobody, "test", "-r", PROGRAM).ended().code:
-        pytest.skip("another user may not read the installed queuectl")
-    ended = queuectl.start_program(*as_nobody, PROGRAM, *place).ended()
+    ended = queuectl.start_program(*as_nobody(queuectl), PROGRAM, *place).ended()
     assert (ended.code, ended.out) == (5, ""), ended
     assert "belongs to root" in ended.err
     assert "chown" in ended.err
