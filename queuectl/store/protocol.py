@@ -11,13 +11,13 @@ from typing import Any, Protocol, TypeAlias
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, is_id, is_stream, queue_stream, worker_stream
-from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError, VersionConflictError
-from queuectl.store.remedies import RECOVER, Remedies
+from queuectl.store.errors import RECOVER, DamagedError, DamagedEventError, NoTextError, Remedies, VersionConflictError
 from queuectl.store.rows import (
     GENESIS,
     MAX_POSITION,
     Change,
     Count,
+    Differences,
     Head,
     HealthFinding,
     JobFilter,
@@ -25,7 +25,6 @@ from queuectl.store.rows import (
     StoredEvent,
     WorkerRow,
 )
-from queuectl.store.table_diff import Differences
 
 __all__ = [
     "GENESIS",

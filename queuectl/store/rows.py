@@ -12,8 +12,11 @@ from queuectl.domain.machine import State
 __all__ = [
     "GENESIS",
     "MAX_POSITION",
+    "SHOWN",
     "Change",
     "Count",
+    "Difference",
+    "Differences",
     "Head",
     "HealthFinding",
     "JobFilter",
@@ -125,3 +128,31 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
     running: int = 0
     jobs_done: int = 0
     stop_requested: int = 0
+
+
+SHOWN = 20
+"""The number of differences that are described, not only counted."""
+
+
+class Difference(Struct, frozen=True):
+    """One wrong row: its table, its key, and how it differs. Without a key the table as a whole is wrong."""
+
+    table: str
+    key: str | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.why}" if self.key is None else f"{self.table} {self.key}: {self.why}"
+
+
+class Differences(Struct):
+    """The number of wrong rows, and the first 20 of them."""
+
+    total: int = 0
+    first: list[Difference] = []
+
+    def add(self, difference: Difference) -> None:
+        """Count a difference; remember it if it is among the first 20."""
+        self.total += 1
+        if len(self.first) < SHOWN:
+            self.first.append(difference)

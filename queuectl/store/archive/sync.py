@@ -12,9 +12,8 @@ from msgspec import Struct
 from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, runnable
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.segments import ArchiveError, DivergedError
-from queuectl.store.errors import DamagedEventError, VersionConflictError
+from queuectl.store.errors import RECOVER, DamagedEventError, Remedies, VersionConflictError
 from queuectl.store.protocol import Log, Writer
-from queuectl.store.remedies import RECOVER, Remedies
 from queuectl.store.rows import Head, StoredEvent
 
 __all__ = ["ArchivePlace", "ArchiveSync"]

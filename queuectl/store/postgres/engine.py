@@ -16,8 +16,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store.postgres.connection import Link
 from queuectl.store.postgres.handshake import as_text, greet
 from queuectl.store.rows import Head, HealthFinding
-from queuectl.store.sql.dialect import POSTGRES
-from queuectl.store.sql.engine import LockedLog
+from queuectl.store.sql.engine import POSTGRES, LockedLog
 
 if TYPE_CHECKING:
     from queuectl.store.postgres.rebuild import PostgresShadowTables

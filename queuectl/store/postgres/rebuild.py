@@ -8,8 +8,7 @@ from typing import Any
 from queuectl.store.postgres.connection import Link, Row
 from queuectl.store.postgres.schema import statements
 from queuectl.store.projections import TABLES, VERSION, Values
-from queuectl.store.sql.rebuild import KEYS, MADE
-from queuectl.store.table_diff import contrast
+from queuectl.store.sql.rebuild import KEYS, MADE, contrast
 
 __all__ = ["PostgresShadowTables"]
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from queuectl.runtime import Clock, SystemClock
+from queuectl.store.errors import ON_A_SERVER
 from queuectl.store.options import StoreOptions
 from queuectl.store.postgres.connection import Link
 from queuectl.store.postgres.due_search import DueSearch
 from queuectl.store.postgres.engine import PostgresEngine, PostgresStorage
 from queuectl.store.protocol import Hints, Log
-from queuectl.store.remedies import ON_A_SERVER
 from queuectl.store.sql.assembly import EngineParts, OpenStore, assembled
 
 __all__ = ["is_there", "open_postgres"]

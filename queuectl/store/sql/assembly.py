@@ -8,9 +8,9 @@ from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.runtime import Clock
 from queuectl.store.archive.sync import ArchivePlace, ArchiveSync
+from queuectl.store.errors import Remedies
 from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Hints
-from queuectl.store.remedies import Remedies
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.log import Log

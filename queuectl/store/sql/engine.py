@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from queuectl.store.rows import Head
-from queuectl.store.sql.dialect import Dialect
 
-__all__ = ["Engine", "LockedLog"]
+__all__ = ["POSTGRES", "SQLITE", "Dialect", "Engine", "LockedLog"]
 
 
 class LockedLog(NamedTuple):
@@ -33,7 +32,7 @@ class Engine(Protocol):
     """
 
     path: str
-    dialect: Dialect
+    dialect: "Dialect"
     threads: RLock
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -74,3 +73,41 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close the connection. A second call does nothing."""
+
+
+class Dialect(NamedTuple):
+    """The few fragments of SQL in which the engines differ; `{}` stands for an operand.
+
+    All other statements run on both. Placeholders are `?`, or `?1` and `?2` when one is used twice.
+    """
+
+    bytes_of: str
+    """A text as its bytes."""
+    text_of: str
+    """Bytes as text."""
+    queue_of: str
+    """The queue that an event's data names; not a text when the data is no JSON or names no queue."""
+    tagged: str
+    """Whether a job has a tag; the parameters are the tag's key and value."""
+    keep_alive: str | None
+    """Exempts the open transaction from the server's limit on idle transactions; None when there is no such limit."""
+
+
+SQLITE = Dialect(
+    bytes_of="CAST({} AS BLOB)",
+    text_of="CAST({} AS TEXT)",
+    queue_of="CASE WHEN json_valid({0}) THEN json_extract({0}, '$.queue') END",
+    tagged="EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.key = ? AND tag.value = ?)",
+    keep_alive=None,
+)
+
+POSTGRES = Dialect(
+    bytes_of="convert_to({}, 'UTF8')",
+    text_of="convert_from({}, 'UTF8')",
+    queue_of=(
+        "CASE WHEN field({0}, 'queue') IS NOT NULL THEN"  # so it is JSON
+        " CASE json_typeof(CAST({0} AS json) -> 'queue') WHEN 'string' THEN field({0}, 'queue') END END"
+    ),
+    tagged="field(tags, ?) = ?",
+    keep_alive="SET LOCAL idle_in_transaction_session_timeout = 0",  # the server still notices a host that has gone
+)

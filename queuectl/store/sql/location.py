@@ -4,7 +4,7 @@ import os
 
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.sync import ArchiveSync
-from queuectl.store.remedies import Remedies
+from queuectl.store.errors import Remedies
 from queuectl.store.sql.engine import Engine
 
 __all__ = ["Location", "wake_file_in"]

@@ -13,8 +13,7 @@ from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
-from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError
-from queuectl.store.remedies import Remedies
+from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError, Remedies
 from queuectl.store.rows import MAX_POSITION, Head, Standing, StoredEvent
 from queuectl.store.sql.engine import Engine
 from queuectl.store.stream_fold import Examined, folded_job, streams

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from queuectl.store.projections import COUNT_KEYS, TABLES, Values
 from queuectl.store.protocol import Inspect
+from queuectl.store.rows import SHOWN, Difference, Differences
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.writer import Writer
 from queuectl.store.stream_fold import Stream, streams
-from queuectl.store.table_diff import SHOWN, Difference, Differences
 
-__all__ = ["KEYS", "MADE", "OF_JOBS", "Rebuild", "ShadowTables"]
+__all__ = ["KEYS", "MADE", "OF_JOBS", "Rebuild", "ShadowTables", "contrast"]
 
 BATCH = 500
 NEAR = 500
@@ -186,3 +186,18 @@ class Rebuild:
             self._shadow.run(f"DELETE FROM {table} {chosen[table]}", (table,))
         for table in tables:
             self._shadow.run(f"INSERT INTO {table} SELECT * FROM shadow_{table} {chosen[table]}", (table,))
+
+
+def contrast(columns: Sequence[str], log: Sequence[Any], live: Sequence[Any]) -> str:
+    """How a live row differs from the one derived from the log; names the first column that differs."""
+    if live[0] is None:
+        return "the row is missing"
+    names = [i for i, (a, b) in enumerate(zip(log, live, strict=True)) if a != b]
+    first = names[0]
+    more = f", and {len(names) - 1} more columns" if names[1:] else ""
+    return f"{columns[first]} is {_short(live[first])}, the log says {_short(log[first])}{more}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from queuectl.store.projections import VERSION
 from queuectl.store.protocol import Inspect
-from queuectl.store.rows import HealthFinding
+from queuectl.store.rows import Differences, HealthFinding
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.writer import Writer
-from queuectl.store.table_diff import Differences
 
 if TYPE_CHECKING:
     from queuectl.store.sql.rebuild import Rebuild, ShadowTables

@@ -13,8 +13,7 @@ from queuectl.errors import StoreBusyError, StoreError, command_line
 from queuectl.store.errors import NoTextError, VersionConflictError
 from queuectl.store.fork_guard import Opener
 from queuectl.store.rows import Head, HealthFinding
-from queuectl.store.sql.dialect import SQLITE
-from queuectl.store.sql.engine import LockedLog
+from queuectl.store.sql.engine import SQLITE, LockedLog
 from queuectl.store.sql.location import wake_file_in
 from queuectl.store.sqlite.connection import (
     APPLICATION_ID,

@@ -14,10 +14,9 @@ from typing import Any
 import apsw
 
 from queuectl.store.projections import TABLES, VERSION, Values
-from queuectl.store.sql.rebuild import KEYS, MADE, OF_JOBS
+from queuectl.store.sql.rebuild import KEYS, MADE, OF_JOBS, contrast
 from queuectl.store.sql.schema import SCHEMA
 from queuectl.store.sqlite.connection import MEMORY, translated
-from queuectl.store.table_diff import contrast
 
 __all__ = ["SqliteShadowTables"]
 

@@ -1,9 +1,9 @@
 """Opens a queue in a SQLite file, or in memory."""
 
 from queuectl.runtime import Clock, SystemClock
+from queuectl.store.errors import IN_A_FILE
 from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Log
-from queuectl.store.remedies import IN_A_FILE
 from queuectl.store.sql.assembly import EngineParts, OpenStore, assembled
 from queuectl.store.sqlite.connection import MEMORY
 from queuectl.store.sqlite.engine import SqliteEngine, SqliteStorage
