@@ -3,12 +3,14 @@
 import os
 import time
 from _thread import allocate_lock  # `threading` would be one more module to load
+from enum import Enum
 from functools import cache
 from typing import Protocol
 
 __all__ = [
     "Clock",
     "LogClock",
+    "Reach",
     "SystemClock",
     "boot_id",
     "caller_umask",
@@ -43,6 +45,17 @@ class SystemClock:
 
 SET_BACK = 1_000_000
 """The wall clock counts as set back when it loses this much on the monotonic one; time servers slow it a little."""
+
+
+class Reach(Enum):
+    """The hosts whose workers share a queue. It decides who may be judged dead from here.
+
+    ONE_HOST: a process that does not run on this host is dead. SEVERAL_HOSTS: it may run on another one, perhaps of the
+    same name, where we can neither find nor end it; only a lease without a heartbeat shows that it is dead.
+    """
+
+    ONE_HOST = "one host"
+    SEVERAL_HOSTS = "several hosts"
 
 
 class LogClock:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import StoreError
+from queuectl.runtime import Reach
 from queuectl.store.protocol import DamagedEventError, Hints, Store
 from queuectl.store.stream_fold import Examined
 
@@ -79,7 +80,7 @@ def durable_positions(store: Store, reader: int | None = None) -> Iterator[int]:
         while known == before:
             if _wait(rest, hints, reader):
                 rest = POLL
-            elif store.location.spans_hosts:
+            elif store.location.reach is Reach.SEVERAL_HOSTS:
                 rest = min(2 * rest, SLOWEST)
             held = held + 1 if claims_wait else 0
             if held == HELD_FOR or store.workers.changed():

@@ -11,7 +11,7 @@ __all__ = ["is_alive", "jobs_running_here", "lock_file_of"]
 
 def is_alive(store: Store, who: Claimed | WorkerRow) -> bool | None:
     """Whether a worker is alive; None if we cannot tell from here."""
-    seen = procfs.alive(who, store.location.spans_hosts)
+    seen = procfs.alive(who, store.location.reach)
     if seen is not None or who.boot_id != boot_id():
         return seen
     identity = lock_file_of(store, who)
@@ -32,4 +32,4 @@ def lock_file_of(store: Store, who: Claimed | WorkerRow) -> str:
 def jobs_running_here(store: Store) -> list[str]:
     """The ids of the jobs that are claimed by a living process on this machine."""
     jobs = (store.log.load(job_id) for job_id, _ in store.tables.processing())
-    return [job.id for job in jobs if job and job.claim and procfs.alive(job.claim, store.location.spans_hosts)]
+    return [job.id for job in jobs if job and job.claim and procfs.alive(job.claim, store.location.reach)]

@@ -38,7 +38,7 @@ def _runs(queue: Queue, environ: Mapping[str, str]) -> Iterator[_Run]:
     location = queue.store.location
     ours = ""
     with suppress(OSError):  # without a lock file no job runs
-        ours = queue_scope(queue.store.log.log_id, location.output_folder, location.spans_hosts)
+        ours = queue_scope(queue.store.log.log_id, location.output_folder, location.reach)
     for token in tokens:
         scope, *numbers = token.rsplit(":", 2)
         if scope == ours and all(number.isdecimal() for number in numbers):

@@ -19,6 +19,7 @@ from queuectl.domain.events import Claimed, type_of
 from queuectl.errors import StoreError, command_line, runnable
 from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
+from queuectl.runtime import Reach
 from queuectl.store import file_of, is_postgres, name_of
 from queuectl.store.errors import IN_A_FILE, ON_A_SERVER
 from queuectl.store.postgres.url import place_of
@@ -228,7 +229,7 @@ def queue(store: Store, progress: Progress = lambda done: None) -> Iterator[Find
 def _all_findings(store: Store, progress: Progress) -> Iterator[Finding]:
     if (place := store.location.moved_to) is not None:
         yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {quote(place)} doctor")
-    if store.location.spans_hosts:
+    if store.location.reach is Reach.SEVERAL_HOSTS:
         yield from local_files(store.location.output_folder.removesuffix(".output"))
     yield _database(store)
     for found in store.upkeep.health():
@@ -246,7 +247,7 @@ def _database(store: Store) -> Finding:
         what = " ".join(damage[0].split())
         return Finding("database", "problem", f"the database is damaged ({what})", RECOVER)
     server = "the server has seen no bad checksum, and every index is valid"
-    return Finding("database", "ok", server if store.location.spans_hosts else "no damaged page")
+    return Finding("database", "ok", server if store.location.reach is Reach.SEVERAL_HOSTS else "no damaged page")
 
 
 def _archive(store: Store) -> Finding:
@@ -293,7 +294,7 @@ def _quarantined(store: Store, progress: Progress) -> Iterator[Finding]:
 
 def _workers(store: Store) -> Iterator[Finding]:
     workers = store.workers.rows()
-    lost = {row.name for row in workers if process.alive(row, store.location.spans_hosts) is False}
+    lost = {row.name for row in workers if process.alive(row, store.location.reach) is False}
     held: dict[str, int] = {}
     for job_id, _ in store.tables.processing():
         row = store.tables.job(job_id)

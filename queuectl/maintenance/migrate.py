@@ -67,7 +67,7 @@ def _refuse_in_use(source: Store) -> None:
 
 
 def _is_alive(row: WorkerRow, source: Store) -> bool:
-    alive = process.alive(row, source.location.spans_hosts)
+    alive = process.alive(row, source.location.reach)
     return source.log.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
 
 

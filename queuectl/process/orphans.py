@@ -6,6 +6,7 @@ import signal
 from queuectl.domain.job import Job
 from queuectl.process import procfs
 from queuectl.process.job_lock import LockFile, identity, lock_file
+from queuectl.runtime import Reach
 
 __all__ = ["OUTER", "TOKEN", "LostRuns", "queue_scope"]
 
@@ -14,9 +15,9 @@ OUTER = "QUEUECTL_OUTER_RUNS"
 """The tokens of the runs that a worker was itself started in, the outermost first, separated by blanks."""
 
 
-def queue_scope(log_id: str, folder: str, spans_hosts: bool) -> str:
+def queue_scope(log_id: str, folder: str, reach: Reach) -> str:
     """What tells a queue from every other: a copy has another lock file; on a server, the folder's name is random."""
-    place = os.path.basename(folder) if spans_hosts else identity(lock_file(os.path.realpath(folder)))
+    place = os.path.basename(folder) if reach is Reach.SEVERAL_HOSTS else identity(lock_file(os.path.realpath(folder)))
     return f"{log_id}:{place}"
 
 
@@ -64,4 +65,4 @@ class LostRuns:
         """The lock is taken although no process of the run is left: its worker hangs between claim and start."""
         claim = job.claim
         if claim is not None and self._locks.works(claim):
-            procfs.kill([claim.pid], signal.SIGKILL, lambda _: bool(procfs.alive(claim, spans_hosts=True)))
+            procfs.kill([claim.pid], signal.SIGKILL, lambda _: bool(procfs.alive(claim, Reach.SEVERAL_HOSTS)))

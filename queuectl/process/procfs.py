@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from queuectl.process.protocol import Identity
-from queuectl.runtime import boot_id
+from queuectl.runtime import Reach, boot_id
 
 __all__ = [
     "OwnChildren",
@@ -93,7 +93,7 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] in ([b"Z"], [b"X"])
 
 
-def alive(who: Identity, spans_hosts: bool) -> bool | None:
+def alive(who: Identity, reach: Reach) -> bool | None:
     """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace).
 
     Where a queue spans hosts, a process of an earlier boot may be on another machine with the same name, as containers
@@ -101,8 +101,9 @@ def alive(who: Identity, spans_hosts: bool) -> bool | None:
     we treat it like one of another machine.
     """
     if who.boot_id != boot_id():
-        return False if who.host == os.uname().nodename and not spans_hosts else None
-    if who.pid_namespace != pid_namespace() or (spans_hosts and not _is_in_reach(getattr(who, "uid", None))):
+        return False if who.host == os.uname().nodename and reach is Reach.ONE_HOST else None
+    is_reachable = reach is Reach.ONE_HOST or _is_in_reach(getattr(who, "uid", None))
+    if who.pid_namespace != pid_namespace() or not is_reachable:
         return None
     return started_at(who.pid) == who.pid_started_at and not is_zombie(who.pid)
 

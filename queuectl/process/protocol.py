@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from queuectl.domain.commands import Exit
 from queuectl.domain.job import Job
+from queuectl.runtime import Reach
 
 __all__ = ["SHORTAGES", "Commands", "Ended", "Identity", "ShortageError", "same_process"]
 
@@ -97,7 +98,7 @@ class Commands(Protocol):
     def tails(self, job: Job) -> tuple[str, str]:
         """The last output of a lost run."""
 
-    def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
+    def alive(self, who: Identity, reach: Reach) -> bool | None:
         """Whether a process lives; None when that cannot be seen from here, as `procfs.alive` says."""
 
 

@@ -27,7 +27,7 @@ from queuectl.process.output_monitor import OutputMonitor
 from queuectl.process.protocol import SHORTAGES, Ended, Identity, ShortageError
 from queuectl.process.run import Run
 from queuectl.process.watchdog import LeaseWatchdog
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, Reach
 
 __all__ = ["Runner", "make_folder"]
 
@@ -41,7 +41,7 @@ LOOK_EVERY = 200_000
 class Runner:
     """The commands of one worker. `log_id` distinguishes this queue's jobs from those of other queues.
 
-    `environ` is what jobs inherit. `spans_hosts`: workers on other machines run jobs of this queue too.
+    `environ` is what jobs inherit. `reach` says which hosts' workers run jobs of this queue.
     """
 
     folder: str
@@ -50,19 +50,22 @@ class Runner:
     clock: Clock
     max_output: int = 10 << 20
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    spans_hosts: bool = False
+    reach: Reach = Reach.ONE_HOST
 
     def __post_init__(self) -> None:
         make_folder(self.folder)
-        self.uid = os.geteuid() if self.spans_hosts else None
+        is_shared = self.reach is Reach.SEVERAL_HOSTS
+        self.uid = os.geteuid() if is_shared else None
         self._runs: dict[int, Run] = {}
         self._leftovers: list[Run] = []
         self._reserved: dict[str, int] = {}
         self._spare: list[output.Descriptors] = []
         self._look_at = 0
-        self._locks = LockFile(lock_file(os.path.realpath(self.folder)), procfs.this_process(), self.spans_hosts)
+        self._locks = LockFile(
+            lock_file(os.path.realpath(self.folder)), procfs.this_process(), self.reach is Reach.SEVERAL_HOSTS
+        )
         self.lock_file = self._locks.identity
-        self._lost = LostRuns(self._locks, queue_scope(self.log_id, self.folder, self.spans_hosts))
+        self._lost = LostRuns(self._locks, queue_scope(self.log_id, self.folder, self.reach))
         self._launcher = Launcher(self.worker, self.environ)
         self._lock_number = lock_descriptor()
         self._nameless = output.can_name_files(self.folder)
@@ -247,9 +250,9 @@ class Runner:
         """Whether the run that the job is in was started, by a worker of this boot that used this lock file."""
         return self._locks.was_started(job.position, job.run)
 
-    def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
+    def alive(self, who: Identity, reach: Reach) -> bool | None:
         """Whether a process lives; None when that cannot be seen from here."""
-        return procfs.alive(who, spans_hosts)
+        return procfs.alive(who, reach)
 
     def works(self, who: Identity) -> bool:
         """Whether a worker that has its lock in this lock file lives, in whatever pid namespace."""

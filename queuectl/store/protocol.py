@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, is_id, is_stream, queue_stream, worker_stream
+from queuectl.runtime import Reach
 from queuectl.store.errors import RECOVER, DamagedError, DamagedEventError, NoTextError, Remedies, VersionConflictError
 from queuectl.store.rows import (
     GENESIS,
@@ -288,8 +289,8 @@ class Location(Protocol):
     """The files that belong to the queue, and where its log continues."""
 
     @property
-    def spans_hosts(self) -> bool:
-        """Whether workers on other hosts share the queue: then only a lease shows that one of them is dead."""
+    def reach(self) -> Reach:
+        """The hosts whose workers share the queue, which decides who may be judged dead from here."""
 
     @property
     def remedies(self) -> Remedies:

@@ -12,7 +12,7 @@ from queuectl.domain.commands import Claimant
 from queuectl.domain.job import Job
 from queuectl.errors import NotArchivedError
 from queuectl.process.protocol import Commands
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, Reach
 from queuectl.store.protocol import DamagedEventError, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import ClaimedJob
@@ -117,7 +117,7 @@ class Claims:
 
     def freed(self, jobs: Sequence[Job]) -> list[Job]:
         """Our jobs that another host has freed meanwhile (this host may have been suspended)."""
-        if not jobs or not self.queue.store.location.spans_hosts:
+        if not jobs or self.queue.store.location.reach is Reach.ONE_HOST:
             return []
         held = dict(self.queue.store.tables.processing())
         return [job for job in jobs if held.get(job.id) != job.run and self._is_over(job)]

@@ -138,7 +138,7 @@ class Foreground:
         row = self._named(sleep)
         environ, location = job_environ(self.url), self.store.location
         mine = (location.output_folder, self.store.log.log_id, row.name)
-        runner = Runner(*mine, self.clock, self.max_output, environ, location.spans_hosts)
+        runner = Runner(*mine, self.clock, self.max_output, environ, location.reach)
         options = replace_option(self.options, ahead=min(AT_MOST, _files_left(self.options.slots)))
         self._worker = worker = Worker(Queue(self.store, row.name), runner, self.clock, random_factor, row, options)
         patiently(worker.start, sleep)

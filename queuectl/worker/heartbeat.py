@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from queuectl.process.protocol import Commands
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, Reach
 from queuectl.store.protocol import Store, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.clock_watch import ClockWatch
@@ -68,7 +68,7 @@ class Heartbeat:
             jobs_done=jobs_done,
         )
         ours = self.store.workers.beat(row)
-        if ours and self.store.location.spans_hosts:
+        if ours and self.store.location.reach is Reach.SEVERAL_HOSTS:
             self.fence.enforce(slots, self.clock.monotonic())  # the write may have taken as long as the lease
             self.fence.move(now)
         self.clock_watch.look(self.store)

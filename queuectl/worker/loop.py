@@ -14,7 +14,7 @@ from queuectl.domain import events as e
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NotArchivedError, QueuectlError, RefusedError, StoreBusyError, StoreError
 from queuectl.process.protocol import Commands
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, Reach
 from queuectl.store.protocol import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
@@ -277,13 +277,13 @@ class Worker:
 
         Not on a server, where other hosts would wait for the lock.
         """
-        if not self.queue.store.location.spans_hosts:
+        if self.queue.store.location.reach is Reach.ONE_HOST:
             self._running.collect()
             self._start_ahead()
 
     @property
     def _part(self) -> int:
-        return MANY if self.queue.store.location.spans_hosts else PART
+        return MANY if self.queue.store.location.reach is Reach.SEVERAL_HOSTS else PART
 
     def _results_are_due(self, now: int) -> bool:
         due = self._results.due_at

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from queuectl.application.liveness import lock_file_of
 from queuectl.domain.events import Claimed
 from queuectl.process.protocol import Commands
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, Reach
 from queuectl.store.protocol import Store, WorkerRow
 from queuectl.units import SECOND
 
@@ -37,14 +37,14 @@ class Presence:
 
     def is_dead(self, who: Claimed | WorkerRow) -> bool:
         """Whether a worker is seen to be dead: by its process, or, in another pid namespace, by its free lock."""
-        seen = self.commands.alive(who, self.store.location.spans_hosts)
+        seen = self.commands.alive(who, self.store.location.reach)
         if seen is None and who.boot_id == self.me.boot_id and self.uses_our_lock_file(who):
             return not self.commands.works(who)
         return seen is False
 
     def is_on_a_copy(self, who: Claimed) -> bool:
         """Whether a worker lives on this machine and works on another copy of this queue."""
-        if self.store.location.spans_hosts or not self.commands.alive(who, False):
+        if self.store.location.reach is Reach.SEVERAL_HOSTS or not self.commands.alive(who, Reach.ONE_HOST):
             return False
         return self._lock_file(who) not in ("", self.commands.lock_file)
 

@@ -89,7 +89,7 @@ def the_lock_is_not_asked_for(patch: Patch) -> None:
 
 @bug(r"is said to be lost")
 def everyone_else_is_dead(patch: Patch) -> None:
-    patch(SimulatedCommands, "alive", lambda self, who, spans_hosts: False)
+    patch(SimulatedCommands, "alive", lambda self, who, reach: False)
 
 
 @bug(r"in processing without a worker")

@@ -15,7 +15,7 @@ from queuectl.domain.events import Enqueued, LostWorker
 from queuectl.domain.job import Job
 from queuectl.process import procfs as process
 from queuectl.process.runner import Runner
-from queuectl.runtime import SystemClock, boot_id
+from queuectl.runtime import Reach, SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.store.protocol import WorkerRow
 from queuectl.worker.reclaimer import Reclaimer
@@ -91,7 +91,10 @@ def test_a_lock_holder_under_another_home_is_found_on_a_server(tmp_path: Path, o
     """The process has left its session and has no token. For a file queue such a folder belongs to another queue."""
     (tmp_path / "place").mkdir()
     folders = [str(tmp_path / home / "267c.output") for home in ("one", "two")]
-    one, two = (Runner(each, "log", "w", SystemClock(), spans_hosts=on_a_server) for each in folders)
+    one, two = (
+        Runner(each, "log", "w", SystemClock(), reach=Reach.SEVERAL_HOSTS if on_a_server else Reach.ONE_HOST)
+        for each in folders
+    )
     command = "env -i setsid sh -c 'echo $$ > pid; exec sleep 300' & until [ -s pid ]; do sleep 0.05; done; sleep 300"
     job = Job("a", structs.replace(spec(tmp_path / "place"), command=command), 1, 0, 0, 1, run=1)
     assert one.reserve(job)

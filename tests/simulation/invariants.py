@@ -10,6 +10,7 @@ from typing import Any
 from queuectl.checks.audit import Audit
 from queuectl.domain import events as e
 from queuectl.domain.job import evolve
+from queuectl.runtime import Reach
 from queuectl.store.protocol import PAUSE_ALL
 from queuectl.worker.slots import OUT_OF_REACH
 from tests.simulation.attendance import Attendance, Known
@@ -172,7 +173,7 @@ class Oracle:
         worker = self.world.workers[known.claim.pid]
         unaware = (record.stream_id, event.run) not in self.world.runs and record.actor == known.claim.worker
         never_started = (record.stream_id, event.run) not in self.world.marked and not worker.alive
-        out_of_reach = self.store.location.spans_hosts and event.reason == OUT_OF_REACH
+        out_of_reach = self.store.location.reach is Reach.SEVERAL_HOSTS and event.reason == OUT_OF_REACH
         rebooted = worker.row.boot_id not in {host.boot_id for host in self.world.hosts}
         lost_with_machine = 0 < event.machine_losses <= 3 and rebooted
         allowed = worker.stops >= 2 or unaware or never_started or out_of_reach or lost_with_machine

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from queuectl.domain.events import Claimed, DeadLettered, Exited, LostWorker, Released, ResultRejected, RetryScheduled
 from queuectl.errors import RefusedError
+from queuectl.runtime import Reach
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess, World
 
@@ -101,7 +102,7 @@ def test_another_users_job_is_free_when_its_lease_expires(
 ) -> None:
     """Another user's worker cannot see its processes; a later worker of the first user can."""
     driver = Driver()
-    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "reach", Reach.SEVERAL_HOSTS)
     lost = driver.add_worker(lease=20 * SECOND, uid=1)
     driver.enqueue("a", LONG, SHORT)
     driver.run(1)
@@ -195,7 +196,7 @@ def test_a_worker_that_lost_its_name_stops_within_its_lease(
 ) -> None:
     """It was suspended and taken for dead; its row is now another worker's, so its heartbeats no longer count."""
     driver = Driver(hosts=2)
-    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "reach", Reach.SEVERAL_HOSTS)
     robbed = driver.add_worker(lease=20 * SECOND)
     driver.enqueue("a", LONG, SHORT)
     driver.run(1)
@@ -355,7 +356,7 @@ def test_a_lost_worker_is_forgotten_and_the_log_says_so() -> None:
 def test_a_host_with_our_name_and_another_boot_id_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clones of a virtual machine, or containers on two machines: the worker is alive and sends heartbeats."""
     driver = Driver(hosts=2)
-    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "reach", Reach.SEVERAL_HOSTS)
     here, there = driver.world.hosts
     there.name, there.boots = here.name, 7
     driver.add_worker(lease=20 * SECOND)
@@ -369,7 +370,7 @@ def test_a_host_with_our_name_and_another_boot_id_is_not_ours(monkeypatch: pytes
 def test_a_host_that_slept_ends_jobs_that_others_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its monotonic clock stood still, so no lease has expired there."""
     driver = Driver(hosts=2)
-    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "reach", Reach.SEVERAL_HOSTS)
     sleeper = driver.add_worker(lease=20 * SECOND)
     driver.enqueue("a", Script(lasts=FOR_EVER), SHORT)
     driver.run(1)

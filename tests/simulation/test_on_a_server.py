@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 
+from queuectl.runtime import Reach
 from tests.campaign.simulation import raw_complaint
 from tests.simulation.simulation import Simulation
 from tests.support.postgres import server
@@ -14,5 +15,5 @@ def test_all_invariants_hold_after_every_step(seed: int) -> None:
     life = Simulation(seed, url=server().new_url())
     with closing(life.store):
         assert raw_complaint(life) == ""
-        assert life.store.location.spans_hosts
+        assert life.store.location.reach is Reach.SEVERAL_HOSTS
         assert life.oracle.position > 100

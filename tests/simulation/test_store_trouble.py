@@ -11,6 +11,7 @@ from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.events import CancelRequested
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
+from queuectl.runtime import Reach
 from queuectl.store.protocol import Change
 from tests.simulation.connection import COMMIT, COMMITTED, READS, Connection
 from tests.simulation.driver import Driver, spec
@@ -238,7 +239,7 @@ def test_a_damaged_pending_job_is_skipped() -> None:
 
 def shared_store(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the store one that workers on other machines share."""
-    monkeypatch.setattr(driver.store.location, "spans_hosts", True)
+    monkeypatch.setattr(driver.store.location, "reach", Reach.SEVERAL_HOSTS)
 
 
 def test_on_a_shared_store_a_job_is_killed_before_its_lease_expires(

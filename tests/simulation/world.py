@@ -12,6 +12,7 @@ from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, NotStarted, Signalled
 from queuectl.domain.job import Job
 from queuectl.process.protocol import Ended, Identity, ShortageError
+from queuectl.runtime import Reach
 from queuectl.store.protocol import WorkerRow
 from queuectl.worker.loop import Worker, WorkerOptions
 from tests.simulation.hosts import HOST, SECOND, Host, Place, VirtualClock
@@ -297,10 +298,12 @@ class SimulatedCommands:
     def tails(self, job: Job) -> tuple[str, str]:
         return output_of(job.id, job.run), ""
 
-    def alive(self, who: Identity, spans_hosts: bool) -> bool | None:
+    def alive(self, who: Identity, reach: Reach) -> bool | None:
         if who.boot_id != self.me.boot_id:
-            return False if who.host == self.me.host and not spans_hosts else None
-        if who.pid_namespace != self.me.pid_namespace or (spans_hosts and self.is_of_another_user(who)):
+            return False if who.host == self.me.host and reach is Reach.ONE_HOST else None
+        if who.pid_namespace != self.me.pid_namespace or (
+            reach is Reach.SEVERAL_HOSTS and self.is_of_another_user(who)
+        ):
             return None
         worker = self.world.workers.get(who.pid)
         return worker is not None and worker.alive and worker.row.pid_started_at == who.pid_started_at

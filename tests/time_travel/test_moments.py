@@ -7,6 +7,7 @@ from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of, position_at
 from queuectl.domain import events as e
 from queuectl.errors import NoSuchJobError, UsageError
+from queuectl.runtime import Reach
 from queuectl.store.protocol import SETTINGS_STREAM, JobFilter
 from queuectl.units import format_time
 from tests.support.builders import (
@@ -105,7 +106,9 @@ def test_the_past_of_nothing_is_empty(store):
 
 def damage_event(store, position, data="{"):
     """Change a stored event without the store."""
-    store.engine.run("DROP TRIGGER events_refuse_update" + (" ON events" if store.location.spans_hosts else ""))
+    store.engine.run(
+        "DROP TRIGGER events_refuse_update" + (" ON events" if store.location.reach is Reach.SEVERAL_HOSTS else "")
+    )
     store.engine.run("UPDATE events SET data = ? WHERE position = ?", (data, position))
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from queuectl.errors import RefusedError
 from queuectl.process.protocol import same_process
+from queuectl.runtime import Reach
 from queuectl.store import open_store
 from queuectl.store.protocol import Store, WorkerRow
 from queuectl.worker.registration import AT_LEAST, Name, default_name, keep, this_process
@@ -114,9 +115,9 @@ def test_on_a_shared_store_a_host_is_not_known_by_its_name(store, clock):
     """Containers may share a host name, and this machine sees only its own processes."""
     store.workers.beat(a_worker("w", host=os.uname().nodename, boot_id="there", pid=2))
     name = Name(store, clock, HERE, LEASE)
-    store.location.spans_hosts = True
+    store.location.reach = Reach.SEVERAL_HOSTS
     assert not name.take()
-    store.location.spans_hosts = False
+    store.location.reach = Reach.ONE_HOST
     assert name.take()
 
 

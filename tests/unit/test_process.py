@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from queuectl.process import procfs as process
-from queuectl.runtime import boot_id
+from queuectl.runtime import Reach, boot_id
 from tests.domain.scenario import claimed
 
 ME, ANOTHER = 12001, 12002
@@ -33,8 +33,8 @@ def test_another_users_claimant_counts_as_on_another_machine(reaches_all: bool, 
         pid_started_at=process.started_at(os.getpid()) - (not lives),
         uid=uid,
     )
-    assert process.alive(claim, spans_hosts=False) is lives
-    assert process.alive(claim, spans_hosts=True) is (lives if uid != ANOTHER or reaches_all else None)
+    assert process.alive(claim, Reach.ONE_HOST) is lives
+    assert process.alive(claim, Reach.SEVERAL_HOSTS) is (lives if uid != ANOTHER or reaches_all else None)
 
 
 @pytest.mark.parametrize(("capabilities", "all_of_them"), [(KILL | PTRACE, True), (KILL, False), (PTRACE, False)])

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from queuectl.runtime import Clock, SystemClock
+from queuectl.runtime import Clock, Reach, SystemClock
 from queuectl.store.errors import ON_A_SERVER
 from queuectl.store.options import StoreOptions
 from queuectl.store.postgres.connection import Link
@@ -39,7 +39,7 @@ def open_postgres(url: str, clock: Clock, options: StoreOptions, copy_to: Callab
         prefix,
         archivable=True,
         remedies=ON_A_SERVER,
-        spans_hosts=True,
+        reach=Reach.SEVERAL_HOSTS,
         syncs_always=True,
         due_search=search,
         appended=search.add,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from queuectl.config import Config
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, Reach
 from queuectl.store.archive.sync import ArchivePlace, ArchiveSync
 from queuectl.store.errors import Remedies
 from queuectl.store.options import StoreOptions
@@ -27,7 +27,7 @@ class EngineParts(NamedTuple):
 
     `copy_to` writes a log to a new file. `prefix`, given the rows of `meta`, is how the paths of the output folder and
     the archive begin. `appended` and `due_search` are PostgreSQL's search for due jobs, `listen` its notifications.
-    `spans_hosts`: workers on other hosts share the queue. `syncs_always`: no commit is faster without a sync.
+    `syncs_always`: no commit is faster without a sync.
     """
 
     engine: Engine
@@ -36,7 +36,7 @@ class EngineParts(NamedTuple):
     prefix: Callable[[Mapping[str, Any]], str]
     archivable: bool
     remedies: Remedies
-    spans_hosts: bool = False
+    reach: Reach = Reach.ONE_HOST
     syncs_always: bool = False
     due_search: DueSearch | None = None
     appended: Callable[[Sequence[Job | None]], None] | None = None
@@ -81,7 +81,7 @@ def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenSt
     upkeep.follow_this_version(meta.get("projection_version"))
     if sync is not None and not parts.storage.is_read_only():
         sync.compare(writer)
-    location = Location(engine, f"{prefix}.output", sync, parts.remedies, spans_hosts=parts.spans_hosts)
+    location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)
     return OpenStore(log, writer, tables, Workers(engine, writer, parts.listen), upkeep, location, engine, sync)
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+from queuectl.runtime import Reach
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.errors import Remedies
@@ -19,11 +20,11 @@ class Location:
     """Implements `protocol.Location`."""
 
     def __init__(
-        self, engine: Engine, output_folder: str, sync: ArchiveSync | None, remedies: Remedies, *, spans_hosts: bool
+        self, engine: Engine, output_folder: str, sync: ArchiveSync | None, remedies: Remedies, reach: Reach
     ) -> None:
         self._engine, self._sync = engine, sync
         self.output_folder, self.wake_file = output_folder, wake_file_in(output_folder)
-        self.remedies, self.spans_hosts = remedies, spans_hosts
+        self.remedies, self.reach = remedies, reach
 
     @property
     def archive(self) -> Archive | None:
