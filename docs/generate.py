@@ -72,7 +72,8 @@ def tree(group: Any = None, path: str = "queuectl") -> Iterator[tuple[str, Any]]
     group = group or command()
     yield path, group
     for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
-        yield from tree(group.get_command(None, name), f"{path} {name}")
+        if not (found := group.get_command(None, name)).hidden:
+            yield from tree(found, f"{path} {name}")
 
 
 def reference(path: str, found: Any) -> str:

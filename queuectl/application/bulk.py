@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from queuectl.application.job_fields import check_queue
-from queuectl.application.listing import FAILED
+from queuectl.application.listing import FAILED, RETRYING
 from queuectl.application.queue import Queue
-from queuectl.domain.machine import ALIASES, FINISHED, LIVE
+from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
 from queuectl.process import output_files
 from queuectl.store.protocol import JobFilter
@@ -24,12 +24,15 @@ BATCH = 1000
 
 def unfinished(queue: Queue, states: Sequence[str], queues: Sequence[str], tags: dict[str, str]) -> list[str]:
     """Ids of jobs that can be cancelled, with these states, queues and tags (none: any). Raises UsageError."""
-    for text in states:
-        if text not in (*LIVE, FAILED):
-            raise UsageError(f"state {text}: only jobs in these can be cancelled: {', '.join([*LIVE, FAILED])}")
+    names = _names_of(LIVE)
+    words = [text.lower() for text in states]
+    for word in words:
+        if word not in (*names, FAILED, RETRYING):
+            allowed = ", ".join([*names, RETRYING])
+            raise UsageError(f"state {word}: only jobs in these can be cancelled: {allowed}")
     wanted = JobFilter(
-        states=tuple(each for each in LIVE if each in states or not states),
-        failed=FAILED in states,
+        states=tuple(names[word] for word in words if word in names) if states else LIVE,
+        failed=FAILED in words or RETRYING in words,
         queues=tuple(map(check_queue, queues)),
         tags=tags,
         descending=False,
@@ -40,12 +43,18 @@ def unfinished(queue: Queue, states: Sequence[str], queues: Sequence[str], tags:
 
 def finished(queue: Queue, states: Sequence[str], ended_by: int) -> list[str]:
     """Ids of the jobs in these final states (none: any) that ended by `ended_by` (microseconds). Raises UsageError."""
-    names = {**{each.value: each for each in FINISHED}, **ALIASES}
-    for text in states:
-        if text not in names:
-            raise UsageError(f"state {text}: only finished jobs can be purged ({', '.join(names)})")
-    wanted = tuple(names[text] for text in states) or FINISHED
+    names = _names_of(FINISHED)
+    words = [text.lower() for text in states]
+    for word in words:
+        if word not in names:
+            raise UsageError(f"state {word}: only finished jobs can be purged ({', '.join(names)})")
+    wanted = tuple(names[word] for word in words) or FINISHED
     return queue.store.tables.ids(JobFilter(states=wanted, ended_by=ended_by, descending=False, limit=0))
+
+
+def _names_of(states: Sequence[State]) -> dict[str, State]:
+    """These states by their names and other names."""
+    return {**{each.value: each for each in states}, **{name: each for name, each in ALIASES.items() if each in states}}
 
 
 def dead_letters(queue: Queue, texts: Sequence[str]) -> list[str]:

@@ -14,10 +14,10 @@ from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.store.sql.tables import SORTS
 
-__all__ = ["FAILED", "SORT_KEYS", "TURN", "Listing", "dead_letters", "job_filter", "list_jobs"]
+__all__ = ["FAILED", "RETRYING", "SORT_KEYS", "TURN", "Listing", "dead_letters", "job_filter", "list_jobs"]
 
-FAILED = "failed"
-"""A state to filter by that is none of the machine's: pending after an attempt that failed."""
+FAILED, RETRYING = "failed", "retrying"
+"""More words to filter by: the last attempt failed; it failed and a retry follows. `failed` includes dead jobs."""
 
 TURN = "turn"
 """The order of interest: jobs that run, jobs that are next, jobs that wait, jobs that have ended."""
@@ -42,9 +42,10 @@ def job_filter(
     key = sort.removeprefix("-")
     if key not in SORTS and sort != TURN:
         raise UsageError(f"cannot sort by {sort}: the keys are {', '.join(SORT_KEYS)}; with - the greatest comes first")
+    words = [text.lower() for text in states]
     return JobFilter(
-        states=tuple(_state(text) for text in states if text != FAILED),
-        failed=FAILED in states,
+        states=tuple(State.DLQ if word == FAILED else _state(word) for word in words if word != RETRYING),
+        failed=FAILED in words or RETRYING in words,
         queues=tuple(queues),
         tags=tags,
         since=since,
@@ -57,7 +58,7 @@ def job_filter(
 def _state(text: str) -> State:
     known = {**{state.value: state for state in SHOWN_STATES}, **ALIASES}
     if text not in known:
-        raise UsageError(f"state {text}: the states are {', '.join([*known, FAILED])}")
+        raise UsageError(f"state {text}: the states are {', '.join([*known, FAILED, RETRYING])}")
     return known[text]
 
 
@@ -126,7 +127,7 @@ def dead_letters(queue: Queue) -> list[dict[str, Any]]:
 def _count(store: Store, wanted: JobFilter) -> int:
     """How many jobs there are without the limit: from the counts when they can tell, else by looking at the rows."""
     if wanted.failed or wanted.tags or wanted.since is not None:
-        return len(store.tables.ids(wanted))
+        return len(store.tables.ids(replace(wanted, sort="created")))
     return sum(
         count.jobs
         for count in store.tables.counts()

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from queuectl.application.queue_url import QueueUrl
 from queuectl.cli.session import Session
@@ -15,38 +15,51 @@ from queuectl.errors import set_queue_option
 
 __all__ = ["command"]
 
-COMMANDS = {
-    "enqueue": "enqueue:enqueue",
-    "run": "run:run",
-    "worker": "workers:app",
-    "status": "queries:status",
-    "list": "queries:list_jobs",
-    "show": "queries:show",
-    "history": "queries:history",
-    "logs": "logs:logs",
-    "wait": "wait:wait",
-    "cancel": "moves:cancel",
-    "retry": "moves:retry",
-    "purge": "moves:purge",
-    "dlq": "dlq:app",
-    "pause": "moves:pause",
-    "resume": "moves:resume",
-    "config": "config:app",
-    "events": "events:events",
-    "diff": "past:diff",
-    "explain": "past:explain",
-    "verify": "checks:verify",
-    "audit": "audit:audit",
-    "rebuild": "checks:rebuild",
-    "recover": "recover:recover",
-    "export": "transfer:export",
-    "import": "transfer:import_log",
-    "backup": "transfer:backup",
-    "head": "transfer:head",
-    "migrate": "migrate:migrate",
-    "doctor": "checks:doctor",
+GROUPS = {
+    "Jobs": {
+        "enqueue": "enqueue:enqueue",
+        "status": "queries:status",
+        "list": "queries:list_jobs",
+        "show": "queries:show",
+        "logs": "logs:logs",
+        "wait": "wait:wait",
+        "cancel": "moves:cancel",
+        "retry": "moves:retry",
+        "purge": "moves:purge",
+        "dlq": "dlq:app",
+    },
+    "Workers": {
+        "run": "run:run",
+        "worker": "workers:app",
+        "pause": "moves:pause",
+        "resume": "moves:resume",
+    },
+    "Looking back": {
+        "history": "queries:history",
+        "explain": "past:explain",
+        "events": "events:events",
+        "diff": "past:diff",
+    },
+    "The log": {
+        "verify": "checks:verify",
+        "audit": "audit:audit",
+        "rebuild": "checks:rebuild",
+        "recover": "recover:recover",
+        "export": "transfer:export",
+        "import": "transfer:import_log",
+        "backup": "transfer:backup",
+        "head": "transfer:head",
+        "migrate": "migrate:migrate",
+    },
+    "Settings": {
+        "config": "config:app",
+        "doctor": "checks:doctor",
+    },
 }
-"""Every command, in the order of the help, with its module and its function or typer app."""
+"""Every command under its heading in the help, with its module and its function or typer app."""
+COMMANDS = {name: where for commands in GROUPS.values() for name, where in commands.items()}
+ALIASES = {"add": "enqueue", "ls": "list", "ps": "status", "rm": "purge", "kill": "cancel", "log": "logs"}
+"""Names that people know from other programs. The help does not list them."""
 
 
 class Group(TyperGroup):
@@ -74,6 +87,24 @@ class LazyGroup(Group):
         """The command, or None."""
         return _load(cmd_name) if cmd_name in COMMANDS else None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, also by an alias. `help COMMAND` is `COMMAND --help`."""
+        if args[0] == "help":
+            args = [*args[1:], "--help"]
+        if args[0] == "--help":
+            print(ctx.get_help())
+            raise typer.Exit
+        return super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under their headings, in one column of names."""
+        width = max(map(len, COMMANDS))
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                rows = [(name, self.get_command(ctx, name)) for name in names]
+                limit = formatter.width - 6 - width
+                formatter.write_dl([(f"{name:<{width}}", found.get_short_help_str(limit)) for name, found in rows])
+
 
 @cache
 def _load(name: str) -> Any:
@@ -82,10 +113,29 @@ def _load(name: str) -> Any:
     if isinstance(found, typer.Typer):
         group = typer.main.get_command(found)
         group.name = name
-        return group
-    app = new_app()
-    app.command(name, cls=getattr(found, "command_class", None), no_args_is_help=False)(found)
-    return typer.main.get_command(app)
+    else:
+        app = new_app()
+        app.command(name, cls=getattr(found, "command_class", None), no_args_is_help=False)(found)
+        group = typer.main.get_command(app)
+    for each in (group, *getattr(group, "commands", {}).values()):
+        each.params.append(_db_option())
+    return group
+
+
+def _db_option() -> TyperOption:
+    """`--db` after the command's name, where people also type it."""
+    return TyperOption(
+        param_decls=["--db"],
+        type=str,
+        hidden=True,
+        expose_value=False,
+        callback=lambda ctx, _, db: None if db is None else _use(ctx.obj, db),
+    )
+
+
+def _use(session: Session, db: str) -> None:
+    session.use(db)
+    set_queue_option(None if QueueUrl(db).has_password else db)
 
 
 def new_app(**options: Any) -> typer.Typer:
@@ -124,8 +174,8 @@ def main(
     """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
-    set_queue_option(None if db and QueueUrl(db).has_password else db)
     ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)
+    set_queue_option(None if db and QueueUrl(db).has_password else db)
 
 
 def command() -> Any:

@@ -17,7 +17,16 @@ __all__ = ["app"]
 
 app = new_app(help="Show and change the settings.", invoke_without_command=True)
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting's name, as `config show` lists it.")]
+HELP = "A setting's name, as `config show` lists it."
+
+
+def _key(text: str | None) -> str | None:
+    """The setting's name: people also write it with underscores, as its environment variable has it."""
+    return text and text.replace("_", "-")
+
+
+Key = Annotated[str, typer.Argument(metavar="KEY", callback=_key, help=HELP)]
+MaybeKey = Annotated[str | None, typer.Argument(metavar="[KEY]", callback=_key, help=f"{HELP[:-1]} [default: all].")]
 
 
 @app.callback()
@@ -31,6 +40,7 @@ def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> No
             raise UsageError(f"{option} goes after the name: queuectl config {ctx.invoked_subcommand} … {option}")
 
 
+@app.command("list", hidden=True)
 @app.command()
 def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show every setting, its value and the origin of the value.
@@ -48,8 +58,11 @@ def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
 
 
 @app.command()
-def get(ctx: typer.Context, key: Key, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Print the bare value of one setting."""
+def get(ctx: typer.Context, key: MaybeKey = None, as_json: Json = False, as_of: AsOf = None) -> None:
+    """Print the bare value of one setting. Without KEY: show all settings."""
+    if key is None:
+        show(ctx, as_json, as_of)
+        return
     session: Session = ctx.obj
     with session.open_read_only(as_of, missing="accept") as queue:
         value = session.config(queue).value(key)

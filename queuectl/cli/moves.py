@@ -25,7 +25,7 @@ def cancel(
     state: Annotated[
         list[str] | None,
         typer.Option(
-            "--state", "-s", metavar="STATE", help="Cancel all jobs in this state: pending, processing, failed."
+            "--state", "-s", metavar="STATE", help="Cancel all jobs in this state: pending, processing, retrying."
         ),
     ] = None,
     of_queue: Annotated[

@@ -56,7 +56,7 @@ def list_jobs(
             "--state",
             "-s",
             metavar="STATE",
-            help=f"{', '.join(SHOWN_STATES)}, completed, dead, or failed (failed, will run again).",
+            help=f"{', '.join(SHOWN_STATES)}, failed (retrying or dead) or retrying.",
         ),
     ] = None,
     queue: Annotated[

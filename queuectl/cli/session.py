@@ -30,6 +30,12 @@ class Session:
         self.clock = SystemClock()
         self._said: set[str] = set()
 
+    def use(self, db: str) -> None:
+        """Take the path or URL of a `--db` after the command's name. Raises UsageError when another one came before."""
+        if self._db not in (None, db):
+            raise UsageError(f"--db is given twice: {self._db} and {db}")
+        self._db = db
+
     @cached_property
     def _dotenv(self) -> dict[str, str]:
         flags = {"QUEUECTL_DB": self._db, "QUEUECTL_ARCHIVE_DIR": self._archive_dir}

@@ -35,7 +35,14 @@ class Move(Struct, frozen=True):
 
 LIVE = (State.PENDING, State.PROCESSING)
 FINISHED = (State.DLQ, State.DONE, State.CANCELLED)
-ALIASES = {"completed": State.DONE, "dead": State.DLQ}
+ALIASES = {
+    "completed": State.DONE,
+    "success": State.DONE,
+    "dead": State.DLQ,
+    "running": State.PROCESSING,
+    "queued": State.PENDING,
+}
+"""Other names of states, as people type them."""
 
 MOVES = (
     Move("claim", (State.PENDING,), State.PROCESSING, "claimed"),

@@ -162,6 +162,6 @@ def test_a_negative_number_is_a_value_and_not_an_option(queuectl: Queuectl) -> N
 def test_an_unknown_setting_is_refused_with_a_hint(queuectl: Queuectl) -> None:
     for verb in ("get", "set", "unset"):
         value = ("1",) if verb == "set" else ()
-        assert_error(queuectl("config", verb, "max_retries", *value), 2, "max-retries")
+        assert_error(queuectl("config", verb, "max_retry", *value), 2, "max-retries")
         assert_error(queuectl("config", verb, "colour", *value), 2, "backoff-base")
     assert queuectl.position() == 0

@@ -190,7 +190,8 @@ def test_the_machine_has_these_states_and_no_model():
 
 
 def test_two_states_have_an_alias():
-    assert ALIASES == {"completed": "done", "dead": "dlq"}
+    names = {"completed": "done", "success": "done", "dead": "dlq", "running": "processing", "queued": "pending"}
+    assert names == ALIASES
 
 
 @pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
