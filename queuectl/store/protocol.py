@@ -145,8 +145,13 @@ class Writer(Protocol):
     def durability(self) -> str:
         """How a commit is protected: `safe`, `paranoid` (the archive is synced too) or `fast` (not synced at all)."""
 
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """Hold the log's lock. `durable=False` (for claims only) does not wait for the disk."""
+    def transaction(
+        self, *, durable: bool = True, meanwhile: Callable[[], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Hold the log's lock. `durable=False` (for claims only) does not wait for the disk.
+
+        `meanwhile` may be called, again and again, while the commit waits for the disk. It must not use the store.
+        """
 
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
         """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""

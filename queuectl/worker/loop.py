@@ -239,9 +239,12 @@ class Worker:
         recorded: list[Recorded | Rejected] = []
         claimed: list[ClaimedJob] = []
         unarchived: NotArchivedError | None = None
-        durable = any(result.had_started for result in results)
+        writer, meanwhile = self.queue.store.writer, self._refill if self._ahead else None
         try:
-            with self._claims.reserving() as reserve, self.queue.store.writer.transaction(durable=durable):
+            with (
+                self._claims.reserving() as reserve,
+                writer.transaction(durable=bool(results), meanwhile=meanwhile),
+            ):
                 if self._claims.begin():
                     self._read_requests()
                 for part in parts(results, self._part):

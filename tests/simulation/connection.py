@@ -47,7 +47,7 @@ class Connection(Overriding):
             self._visit(name)
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+    def transaction(self, *, durable: bool = True, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
         if self._shared.locked:
             yield
             return
@@ -57,6 +57,8 @@ class Connection(Overriding):
             try:
                 yield
                 self._visit(COMMIT)
+                if meanwhile is not None:
+                    meanwhile()
             finally:
                 self._shared.locked = False
         self._shared.commits += 1

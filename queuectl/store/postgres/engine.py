@@ -119,7 +119,7 @@ class PostgresEngine:
         self._notice(last[0] or 0, int(writes or 0))
         return LockedLog(None if last[0] is None else last, int(form or 0), moved_to, int(derived_by or 0))
 
-    def commit(self, before: Head, after: Head, wakes: bool) -> None:
+    def commit(self, before: Head, after: Head, wakes: bool, meanwhile: Callable[[], None] | None = None) -> None:
         """Commit, and notify idle workers if the change `wakes` them."""
         is_appended = after.position > before.position
         steps = [_NOTIFY.format(channel=self.link.channel)] if wakes else []

@@ -4,7 +4,7 @@ Everything else of a store is written once, for any engine. SQLite and PostgreSQ
 """
 
 from _thread import RLock
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from queuectl.store.rows import Head
@@ -50,8 +50,11 @@ class Engine(Protocol):
     def begin(self, durable: bool) -> LockedLog:
         """Begin a transaction that holds the log's lock. A commit waits for the disk if `durable`."""
 
-    def commit(self, before: Head, after: Head, wakes: bool) -> None:
-        """Commit, and wake idle workers if the change `wakes` them. `before` and `after` are the log's ends."""
+    def commit(self, before: Head, after: Head, wakes: bool, meanwhile: Callable[[], None] | None = None) -> None:
+        """Commit, and wake idle workers if the change `wakes` them. `before` and `after` are the log's ends.
+
+        `meanwhile` may be called, again and again, while the disk is waited for. It must not use the store.
+        """
 
     def roll_back(self) -> None:
         """Undo the open transaction. Does nothing when there is none."""

@@ -53,9 +53,12 @@ class Writer:
     # ── transactions ────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def transaction(self, *, durable: bool = True, rebuilding: bool = False) -> Iterator[None]:
+    def transaction(
+        self, *, durable: bool = True, rebuilding: bool = False, meanwhile: Callable[[], None] | None = None
+    ) -> Iterator[None]:
         """Hold the log's lock. `durable=False` (for claims only) does not wait for the disk.
 
+        `meanwhile` may be called, again and again, while the commit waits for the disk. It must not use the store.
         `rebuilding` allows writing although another version of queuectl derived the tables.
         """
         engine, log = self._engine, self._log
@@ -74,7 +77,7 @@ class Writer:
                 yield
                 after = log.locked_head
                 assert after is not None
-                engine.commit(before, after, self._wakes)
+                engine.commit(before, after, self._wakes, meanwhile)
             except BaseException:
                 engine.roll_back()
                 if self._adopted:
@@ -254,6 +257,7 @@ class TableWriter:
         jobs: list[Job | None] = []
         counts: Counter[tuple[str, int, str]] = Counter()
         fresh: dict[str, list[Any]] = {}
+        updates: dict[str, list[list[Any]]] = {}
         for change, records in zip(changes, batch, strict=True):
             job = fold(records, change.job)
             jobs.append(job)
@@ -261,19 +265,23 @@ class TableWriter:
                 self.write_notes(records)
                 continue
             old, new, before, after = rows(change.job), rows(job), count_key(change.job), count_key(job)
-            self._write_job(old, new, fresh)
+            self._write_job(old, new, fresh, updates)
             if before is not None and before != after:
                 counts[before] -= 1
             if after is not None and before != after:
                 counts[after] += 1
+        for sql, values in updates.items():
+            self._engine.insert(sql, values)
         self.add(fresh, counts)
         return jobs
 
-    def _write_job(self, old: dict[str, Any], new: dict[str, Any], fresh: dict[str, list[Any]]) -> None:
-        """Update a job's rows; those that are new are left in `fresh`, by table."""
+    def _write_job(
+        self, old: dict[str, Any], new: dict[str, Any], fresh: dict[str, list[Any]], updates: dict[str, list[list[Any]]]
+    ) -> None:
+        """Sort a job's rows: new ones into `fresh`, by table, changed ones into `updates`, by statement."""
         for table, row in new.items():
             if table in old:
-                self._update(table, old[table], row)
+                _add_update(updates, table, old[table], row)
             else:
                 fresh.setdefault(table, []).append(row)
         for table in old.keys() - new.keys():
@@ -295,11 +303,6 @@ class TableWriter:
             self._engine.insert(_ADD, deltas)
         if fewer:
             self._engine.insert(_DROP_ZERO, fewer)
-
-    def _update(self, table: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> None:
-        differing = tuple(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
-        if differing:
-            self._engine.insert(_update_sql(table, differing), [[*(new[i] for i in differing), new[0]]])
 
     def write_notes(self, records: Sequence[RecordedEvent]) -> None:
         """Write the rows that notes set."""
@@ -333,6 +336,12 @@ def _unique_columns(table: str) -> list[str]:
 @cache
 def _clear_sql(table: str) -> str:
     return f"DELETE FROM {table} WHERE {' OR '.join(f'{name} = ?' for name in _unique_columns(table))}"
+
+
+def _add_update(updates: dict[str, list[list[Any]]], table: str, old: Sequence[Any], new: Sequence[Any]) -> None:
+    differing = tuple(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
+    if differing:
+        updates.setdefault(_update_sql(table, differing), []).append([*(new[i] for i in differing), new[0]])
 
 
 @cache

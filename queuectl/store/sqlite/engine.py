@@ -3,7 +3,7 @@
 import os
 import stat
 from _thread import RLock
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from queuectl.store.sql.engine import SQLITE, LockedLog
 from queuectl.store.sql.location import wake_file_in
 from queuectl.store.sqlite.connection import (
     APPLICATION_ID,
+    MEMORY,
     connect,
     first_use,
     set_wal_mode,
@@ -24,6 +25,7 @@ from queuectl.store.sqlite.connection import (
 )
 
 if TYPE_CHECKING:
+    from queuectl.store.sqlite.commit_thread import CommitThread
     from queuectl.store.sqlite.rebuild import SqliteShadowTables
 
 __all__ = ["SqliteEngine", "SqliteStorage"]
@@ -60,6 +62,7 @@ class SqliteEngine:
         self._wake_file = wake_file_in(f"{path}.output")
         self.db, self._file = _connected(path, busy_timeout)
         self._synchronous = "FULL"
+        self._committer: CommitThread | None = None
         self._sync_failed = os.path.exists(self._marker)
         if self._sync_failed:  # before anything that is only in the -wal is taken to be on disk
             self._empty_wal_or_mark()
@@ -71,9 +74,12 @@ class SqliteEngine:
         """Run one statement and return its rows."""
         if self._opener.gone:
             self._opener.check()
+        with self.threads:
+            return self._execute(sql, parameters)
+
+    def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with self.threads:
-                return self.db.execute(sql, parameters).fetchall()
+            return self.db.execute(sql, parameters).fetchall()
         except apsw.ConnectionClosedError as error:
             raise StoreError(f"the queue {self.path} is closed") from error
         except UnicodeDecodeError as error:
@@ -141,12 +147,23 @@ class SqliteEngine:
             self.run(f"PRAGMA synchronous={synchronous}")
             self._synchronous = synchronous
 
-    def commit(self, before: Head, after: Head, wakes: bool) -> None:
+    def commit(self, before: Head, after: Head, wakes: bool, meanwhile: Callable[[], None] | None = None) -> None:
         """Commit, and touch the wake file if the change `wakes` idle workers."""
-        self.run("COMMIT")
+        if meanwhile is None or self._synchronous != "FULL" or self.path == MEMORY:
+            self.run("COMMIT")
+        else:
+            self._commit_thread().run(meanwhile)
         if wakes:
             with suppress(OSError):  # no worker has ever watched it; workers also poll
                 os.utime(self._wake_file)
+
+    def _commit_thread(self) -> "CommitThread":
+        if self._committer is None:
+            from queuectl.store.sqlite.commit_thread import CommitThread
+
+            # It takes no lock: the thread that waits for it has it.
+            self._committer = CommitThread(lambda: self._execute("COMMIT"))
+        return self._committer
 
     def roll_back(self) -> None:
         """Undo the open transaction. Does nothing when there is none."""
