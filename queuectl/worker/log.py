@@ -1,6 +1,7 @@
 """The log that a worker's user reads, and its line for the end of a run."""
 
 import logging
+from collections.abc import Mapping
 
 from queuectl.domain.backoff import plain
 from queuectl.domain.commands import Command, Release, Report
@@ -8,7 +9,7 @@ from queuectl.domain.job import Job, short_cause
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
-__all__ = ["how_it_ended", "log", "summary_word"]
+__all__ = ["how_it_ended", "log", "runs_line", "stopping_line", "summary_word"]
 
 log = logging.getLogger("queuectl.worker")
 
@@ -40,3 +41,17 @@ def summary_word(command: Command, job: Job) -> str:
     if job.state is not State.PENDING:
         return str(job.state)
     return "put back" if isinstance(command, Release) else "to be retried"
+
+
+def runs_line(runs: int, tally: Mapping[str, int]) -> str:
+    """`3 runs: 2 done, 1 to be retried`: what a worker's runs came to, by `summary_word`."""
+    counts = ", ".join(f"{count} {word}" for word, count in sorted(tally.items()))
+    return f"{runs} run{'' if runs == 1 else 's'}: {counts}" if counts else "no runs"
+
+
+def stopping_line(running: int) -> str:
+    """What a worker says when it is asked to stop while so many jobs run."""
+    if not running:
+        return "Stopping."
+    jobs, them = ("job", "it") if running == 1 else ("jobs", "them")
+    return f"Stopping after {running} running {jobs}. Ctrl-C again stops {them} now."

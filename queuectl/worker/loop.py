@@ -20,7 +20,7 @@ from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
 from queuectl.worker.claims import Claims, Reserve, claimant
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
-from queuectl.worker.log import how_it_ended, log, summary_word
+from queuectl.worker.log import how_it_ended, log, runs_line, stopping_line, summary_word
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import Recorded, Rejected, Result, Results, parts
 from queuectl.worker.running import RunningJobs
@@ -149,7 +149,7 @@ class Worker:
         self._stops += 1
         self._heartbeat.next_at = self._full_round_at = 0  # which shows others that it is stopping
         if self._stops == 1:
-            log.info("%s", self._stopping())
+            log.info("%s", stopping_line(len(self.slots)))
         if self._stops == 2:
             self._running.collect()  # a command that has ended by itself keeps its result
             for slot in self.slots.values():
@@ -161,21 +161,12 @@ class Worker:
         if not self._stops:
             self.stop()
 
-    def _stopping(self) -> str:
-        running = len(self.slots)
-        if not running:
-            return "Stopping."
-        jobs, them = ("job", "it") if running == 1 else ("jobs", "them")
-        return f"Stopping after {running} running {jobs}. Ctrl-C again stops {them} now."
-
     def finish(self) -> None:
         """Record that this worker has ended, and give up its name."""
         with self.queue.store.writer.transaction():
             self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
             self.queue.store.workers.forget(self.row)
-        counts = ", ".join(f"{count} {word}" for word, count in sorted(self.tally.items()))
-        runs = f"{self.jobs_done} run{'' if self.jobs_done == 1 else 's'}: {counts}" if counts else "no runs"
-        log.info("Worker %s ended after %s", self.row.name, runs)
+        log.info("Worker %s ended after %s", self.row.name, runs_line(self.jobs_done, self.tally))
 
     def kill(self) -> None:
         """Kill every command at once: when this worker has to end and cannot wait."""
