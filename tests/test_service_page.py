@@ -1,21 +1,29 @@
 """The units, crontab lines and settings of docs/service.md, tried as far as a machine without systemd running can."""
 
 import configparser
+import getpass
+import grp
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import PROGRAM as QUEUECTL
 from tests.support.command_line import Queuectl, eventually
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs/service.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(ini|text)\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```(ini|text|sh|dockerfile)\n(.*?)```", PAGE, re.DOTALL)
 UNITS = [text for kind, text in BLOCKS if kind == "ini" and "[Service]" in text]
 (PROGRAM,) = [text for kind, text in BLOCKS if kind == "ini" and "[program:" in text]
+(ROTATION,) = [text for kind, text in BLOCKS if kind == "text" and "copytruncate" in text]
+(UPGRADE,) = [text for kind, text in BLOCKS if kind == "sh" and "pip install --upgrade" in text]
+(DOCKERFILE,) = [text for kind, text in BLOCKS if kind == "dockerfile"]
 CRON = [line for kind, text in BLOCKS if kind == "text" for line in text.splitlines() if re.match(r"[@*\d]", line)]
 
 
@@ -92,6 +100,63 @@ def test_the_crontab_lines_reach_the_queue_that_the_worker_serves(queuectl):
     job = queuectl.json("show", listed["id"])
     assert (job["command"], job["cwd"]) == ("./report.sh", str(queuectl.folder))
     as_cron_does(purge, queuectl)
+
+
+def rotate(queuectl, *options):
+    """Run logrotate with the page's file, for this folder and user. Returns what it says."""
+    rules = queuectl.folder / "rules"
+    us = f"su {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name}"
+    rules.write_text(ROTATION.replace("/srv/jobs", str(queuectl.folder)).replace("su jobs jobs", us))
+    rules.chmod(0o644)
+    command = ["logrotate", "--state", queuectl.folder / "state", *options, rules]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("logrotate"), reason="logrotate is not installed")
+def test_logrotate_takes_the_rules_and_the_worker_continues_its_log(queuectl):
+    queuectl.ok("worker", "start", "--detach", "--name", "main")
+    try:
+        log = queuectl.folder / "data/queue.db.output/.workers/main.log"
+        eventually(lambda: "started" in log.read_text(), "the worker has begun its log")
+        assert "error" not in rotate(queuectl, "--debug")
+        rotate(queuectl, "--force")
+        [kept] = log.parent.glob("main.log.1*")
+        assert (log.stat().st_size, kept.stat().st_size > 0) == (0, True)
+        queuectl.ok("enqueue", "--id", "after", "true")
+        eventually(lambda: "after" in log.read_text(), "the worker continues its log")
+    finally:
+        queuectl.ok("worker", "stop", "--timeout", "30s")
+
+
+def test_the_upgrade_keeps_a_backup_and_ends_with_a_check(queuectl):
+    """The lines of queuectl; git, pip and systemctl are other programs' work."""
+    queuectl.ok("enqueue", "--id", "a", "true")
+    lines = re.findall(r"sudo -u jobs (queuectl .*)", UPGRADE)
+    for line in lines:
+        words = line.replace("/srv/jobs", str(queuectl.folder)).split()
+        queuectl.ok(*words[1:])
+    assert [line.split()[3] for line in lines] == ["backup", "verify"]
+    assert queuectl.ok("--db", "before-upgrade.db", "head") == queuectl.ok("head")
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this user may not make pid namespaces",
+)
+def test_the_main_process_of_the_container_lets_jobs_finish(queuectl):
+    """It is PID 1, for which signals without a handler do nothing."""
+    entry, words = (json.loads(re.search(rf"^{name} (\[.*)$", DOCKERFILE, re.M)[1]) for name in ("ENTRYPOINT", "CMD"))
+    assert entry == ["queuectl"]
+    queuectl.ok("enqueue", "--id", "a", "touch started; until [ -e go ]; do sleep 0.05; done")
+    container = queuectl.start_program("unshare", "--pid", "--fork", "--mount-proc", QUEUECTL, *words)
+    eventually((queuectl.folder / "started").exists, "the job runs", 30)
+    (first,) = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGTERM)
+    eventually(lambda: "Stopping" in container.stderr.read_text(), "it has the request")
+    (queuectl.folder / "go").touch()
+    assert container.ended().code == 0
+    assert queuectl.json("show", "a")["state"] == "done"
 
 
 def test_the_reboot_line_starts_a_worker_whose_log_can_be_rotated(queuectl):
