@@ -23,7 +23,7 @@ from queuectl.runtime import Reach
 from queuectl.store import file_of, is_postgres, name_of
 from queuectl.store.errors import IN_A_FILE, ON_A_SERVER
 from queuectl.store.postgres.url import place_of
-from queuectl.store.protocol import RECOVER, DamagedEventError, Store
+from queuectl.store.protocol import RECOVER, DamagedEventError, Store, WorkerRow
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 
@@ -31,6 +31,8 @@ __all__ = ["Finding", "Progress", "examine", "installation", "local_files", "que
 
 Progress = Callable[[int], None]
 """Called with the number of events read so far."""
+Alive = Callable[[Store, WorkerRow], bool | None]
+"""Whether a worker is alive; None if we cannot tell from here."""
 Level = Literal["ok", "warning", "problem"]
 NETWORKED = {
     0x6969: "NFS",
@@ -63,17 +65,19 @@ class Finding(Struct, frozen=True):
     remedy: str | None = None
 
 
-def examine(url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None]) -> Iterator[Finding]:
+def examine(
+    url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None], alive: Alive
+) -> Iterator[Finding]:
     """Everything: this installation, the queue's files, and the queue.
 
     `opened` opens the queue for reading; it returns None when there is none, and raises StoreError.
     """
-    for finding in _everything(url, opened):
+    for finding in _everything(url, opened, alive):
         yield replace(finding, remedy=finding.remedy and runnable(finding.remedy))
 
 
 def _everything(
-    url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None]
+    url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None], alive: Alive
 ) -> Iterator[Finding]:
     if not is_postgres(url):
         yield sqlite()
@@ -85,7 +89,7 @@ def _everything(
             yield Finding("queue", "ok", f"there is no queue {_where(url)} yet")
             return
         with store as (found, progress):
-            yield from queue(found, progress)
+            yield from queue(found, alive, progress)
     except StoreError as error:
         remedy = (ON_A_SERVER if is_postgres(url) else IN_A_FILE).log
         yield Finding("queue", "problem", str(error), remedy if "damaged" in str(error) else None)
@@ -219,14 +223,14 @@ def _wal(size: int) -> Finding:
 # ── the queue ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def queue(store: Store, progress: Progress = lambda done: None) -> Iterator[Finding]:
+def queue(store: Store, alive: Alive, progress: Progress = lambda done: None) -> Iterator[Finding]:
     """Database, log, archive, workers and clock of an open queue."""
-    for found in _all_findings(store, progress):
+    for found in _all_findings(store, alive, progress):
         remedy = None if found.remedy is None else store.location.remedies.advised(found.remedy, found.about)
         yield replace(found, remedy=remedy)
 
 
-def _all_findings(store: Store, progress: Progress) -> Iterator[Finding]:
+def _all_findings(store: Store, alive: Alive, progress: Progress) -> Iterator[Finding]:
     if (place := store.location.moved_to) is not None:
         yield Finding("queue", "warning", f"closed, moved to {place}", f"queuectl --db {quote(place)} doctor")
     if store.location.reach is Reach.SEVERAL_HOSTS:
@@ -236,7 +240,7 @@ def _all_findings(store: Store, progress: Progress) -> Iterator[Finding]:
         yield Finding(found.about, "warning" if found.bad else "ok", found.what, found.remedy)
     yield _archive(store)
     yield from _quarantined(store, progress)
-    yield from _workers(store)
+    yield from _workers(store, alive)
     yield _clock(store.log.head().recorded_at, store.log.wall())
 
 
@@ -292,9 +296,9 @@ def _quarantined(store: Store, progress: Progress) -> Iterator[Finding]:
         yield Finding("quarantine", "ok", "no damaged event")
 
 
-def _workers(store: Store) -> Iterator[Finding]:
+def _workers(store: Store, alive: Alive) -> Iterator[Finding]:
     workers = store.workers.rows()
-    lost = {row.name for row in workers if process.alive(row, store.location.reach) is False}
+    lost = {row.name for row in workers if alive(store, row) is False}
     held: dict[str, int] = {}
     for job_id, _ in store.tables.processing():
         row = store.tables.job(job_id)

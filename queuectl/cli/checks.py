@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from queuectl.application.access import Store
+from queuectl.application.liveness import is_alive
 from queuectl.checks.doctor import Progress, examine
 from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
@@ -114,7 +115,7 @@ def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check this installation and queue. Prints a repair for each problem. Exit code 1 if there is one."""
     session: Session = ctx.obj
-    findings = list(examine(session.url.text, lambda: _open_to_examine(session, as_json)))
+    findings = list(examine(session.url.text, lambda: _open_to_examine(session, as_json), is_alive))
     if as_json:
         print(to_json(findings))
     else:

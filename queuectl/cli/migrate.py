@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from queuectl.application.liveness import is_alive
 from queuectl.application.queue_url import QueueUrl
 from queuectl.cli.messages import confirm, say
 from queuectl.cli.progress_bar import progress
@@ -42,6 +43,7 @@ def migrate(
             queue.store,
             lambda: session.access.open_other(to),
             place,
+            is_alive,
             reached,
             new_file_remover(place),
         )

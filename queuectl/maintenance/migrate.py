@@ -9,31 +9,34 @@ from contextlib import ExitStack, closing, contextmanager
 
 from queuectl.errors import RefusedError, StoreBusyError, StoreError, command_line
 from queuectl.maintenance.chain import Progress, chained
-from queuectl.process import procfs as process
 from queuectl.store.protocol import Head, Store, StoredEvent, WorkerRow
 
 __all__ = ["migrate"]
 
+Alive = Callable[[Store, WorkerRow], bool | None]
+"""Whether a worker is alive; None if we cannot tell from here."""
 SILENT_FOR = 120
 """Seconds without a heartbeat after which a worker on another machine counts as dead."""
 
 
-def migrate(
+def migrate(  # noqa: PLR0913, PLR0917 (the caller knows the target, its files and the workers)
     source: Store,
     opened: Callable[[], Store],
     place: str,
+    alive: Alive,
     progress: Progress,
     give_up: Callable[[], None] = lambda: None,
 ) -> Head:
     """Copy the log to the target and close the source, which then points to `place`. Returns the head of both.
 
-    `opened` opens the target; `give_up` is called when the copy fails, while the target is still locked.
+    `opened` opens the target; `alive` says whether a worker is alive; `give_up` is called when the copy fails, while
+    the target is still locked.
     Raises RefusedError when the source has workers or running jobs, or the target is closed or has other events,
     DamagedEventError when the log is damaged, StoreError when the target's log or tables differ from the source's.
     """
     with source.writer.transaction():
         source.writer.take_long()  # the lock is kept while the target checks its tables and copies its archive
-        _refuse_in_use(source)
+        _refuse_in_use(source, alive)
         with closing(opened()) as target:
             _refuse_closed(target, place)
             with _locked(target):
@@ -54,11 +57,10 @@ def _locked(target: Store) -> Iterator[None]:
         yield
 
 
-def _refuse_in_use(source: Store) -> None:
-    alive = [row.name for row in source.workers.rows() if _is_alive(row, source)]
-    if alive:
+def _refuse_in_use(source: Store, alive: Alive) -> None:
+    if names := [row.name for row in source.workers.rows() if _may_live(row, source, alive)]:
         raise RefusedError(
-            f"{', '.join(alive)} may still run jobs: stop the workers first (`{command_line('worker', 'stop')}`)"
+            f"{', '.join(names)} may still run jobs: stop the workers first (`{command_line('worker', 'stop')}`)"
         )
     if held := [job_id for job_id, _ in source.tables.processing()]:
         what = held[0] if len(held) == 1 else f"{len(held)} jobs"
@@ -66,9 +68,9 @@ def _refuse_in_use(source: Store) -> None:
         raise RefusedError(f"{what} may still be running (worker lost). First run: {steps}")
 
 
-def _is_alive(row: WorkerRow, source: Store) -> bool:
-    alive = process.alive(row, source.location.reach)
-    return source.log.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if alive is None else alive
+def _may_live(row: WorkerRow, source: Store, alive: Alive) -> bool:
+    seen = alive(source, row)
+    return source.log.now() // 1_000_000 - row.last_heartbeat < SILENT_FOR if seen is None else seen
 
 
 def _refuse_closed(target: Store, place: str) -> None:

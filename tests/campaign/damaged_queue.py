@@ -14,6 +14,7 @@ from unittest.mock import patch
 import apsw
 from msgspec import Struct
 
+from queuectl.application.liveness import is_alive
 from queuectl.checks import doctor
 from queuectl.checks.verify import verify
 from queuectl.domain import events as e
@@ -121,7 +122,7 @@ def noticed(path: str) -> bool:
     said, clock = io.StringIO(), SettableClock(START + HOUR)
     try:
         with redirect_stderr(said), closing(open_store(path, clock)) as store:
-            findings = doctor.queue(store)
+            findings = doctor.queue(store, is_alive)
             return bool(verify(store).counts or any(each.level != "ok" for each in findings) or said.getvalue())
     except StoreError:
         return True

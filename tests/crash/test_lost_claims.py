@@ -1,5 +1,6 @@
 """A lost claim costs an attempt only if its command was started; and how soon the loss is noticed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from queuectl.process import procfs
 from queuectl.units import SECOND
-from tests.support.command_line import PROGRAM, Queuectl, Started, eventually, lines
+from tests.support.command_line import PROGRAM, Queuectl, Started, assert_error, eventually, lines
 
 KILLED_AT = """
 import os, signal, sys
@@ -128,6 +129,18 @@ def test_a_job_of_a_dead_container_is_free_within_2_seconds(queuectl: Queuectl, 
     eventually(lambda: len(lines(pids)) == 2, "the job runs again", 40)
     assert recorded_at(queuectl, "long", "retry_scheduled") - since < 2
     assert recorded_at(queuectl, "long", "claimed") - since < 2
+
+
+@needs_namespaces
+def test_a_dead_container_is_dead_for_doctor_and_migrate(queuectl: Queuectl, tmp_path: Path) -> None:
+    container = in_a_namespace(queuectl, tmp_path / "pids")
+    assert_error(queuectl("migrate", "--yes", "--to", "there.db"), 4, "inside may still run jobs")
+    with kept_namespace(container):
+        container.signal(SIGKILL)
+        container.ended()
+        findings = {finding["about"]: finding for finding in json.loads(queuectl("doctor", "--json").out)}
+        assert "worker inside is dead and holds 1 job" in findings["workers"]["what"]
+        assert_error(queuectl("migrate", "--yes", "--to", "there.db"), 4, "long may still be running (worker lost)")
 
 
 @needs_namespaces

@@ -9,6 +9,7 @@ from signal import SIGKILL
 import apsw
 import pytest
 
+from queuectl.application.liveness import is_alive
 from queuectl.checks import doctor
 from queuectl.checks.doctor import NETWORKED, Finding
 from tests.archive.logs import checkpoint
@@ -104,7 +105,7 @@ def test_a_large_wal_is_reported(small):
 
 def findings_about(path: Path, clock: SettableClock | None = None, *, archived: bool = False) -> dict[str, Finding]:
     with opened(path, clock, archived=archived) as store:
-        return faults_by_subject(doctor.queue(store))
+        return faults_by_subject(doctor.queue(store, is_alive))
 
 
 def test_a_queue_without_an_archive_is_a_warning(small):
@@ -165,15 +166,15 @@ def test_quarantined_events_are_reported(small):
 
 def _queue(path: Path) -> list[Finding]:
     with opened(path) as store:
-        return list(doctor.queue(store))
+        return list(doctor.queue(store, is_alive))
 
 
 def test_a_clock_behind_the_log_is_reported(small):
     clock = SettableClock(HOUR + SettableClock().now())
     with opened(small, clock) as store:
-        assert "clock" not in faults_by_subject(doctor.queue(store))
+        assert "clock" not in faults_by_subject(doctor.queue(store, is_alive))
         clock.turn(store.log.head().recorded_at - clock.now() - 90 * SECOND)
-        found = faults_by_subject(doctor.queue(store))["clock"]
+        found = faults_by_subject(doctor.queue(store, is_alive))["clock"]
     assert (found.level, found.remedy) == ("warning", None)
     assert "1m30s ahead of the clock" in found.what
 

@@ -13,6 +13,7 @@ from threading import Event, Thread
 import psycopg
 import pytest
 
+from queuectl.application.liveness import is_alive
 from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.maintenance.migrate import migrate
@@ -231,7 +232,7 @@ def test_a_queue_is_carried_over_however_long_the_other_end_takes(fragile, store
     compare = target.upkeep.compare
     monkeypatch.setattr(target.upkeep, "compare", lambda: (pause(1_000_000), compare())[1])
     with closing(source):
-        migrate(source, lambda: target, "there", lambda position: None)
+        migrate(source, lambda: target, "there", is_alive, lambda position: None)
         assert source.location.moved_to == "there"
 
 

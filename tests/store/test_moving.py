@@ -2,6 +2,7 @@
 
 import pytest
 
+from queuectl.application.liveness import is_alive
 from queuectl.domain import events as e
 from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.maintenance import migrate as migration
@@ -31,7 +32,7 @@ def lived(store, clock):
 
 
 def carried(source, places, url, give_up=lambda: None):
-    return migration.migrate(source, lambda: places.open(url), "there", lambda position: None, give_up)
+    return migration.migrate(source, lambda: places.open(url), "there", is_alive, lambda position: None, give_up)
 
 
 def test_a_migrated_log_is_the_same_log_with_the_same_tables(lived, shared):
@@ -85,9 +86,9 @@ def test_a_target_with_events_of_its_own_is_left_alone(lived, shared):
 def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
     first, second = shared.new_url(), shared.new_url()
     add(shared.open(first), new("a"))
-    migration.migrate(shared.open(first), lambda: shared.open(second), "second", lambda position: None)
+    migration.migrate(shared.open(first), lambda: shared.open(second), "second", is_alive, lambda position: None)
     with pytest.raises(RefusedError, match="first was closed when the queue moved to second: choose another place"):
-        migration.migrate(shared.open(second), lambda: shared.open(first), "first", lambda position: None)
+        migration.migrate(shared.open(second), lambda: shared.open(first), "first", is_alive, lambda position: None)
     assert shared.open(second).location.moved_to is None
     add(shared.open(second), new("b"))
 
@@ -99,7 +100,11 @@ def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock)
     add(source, new("a"))
     with pytest.raises(StoreBusyError, match="the same queue under another name"):
         migration.migrate(
-            source, lambda: open_store(url, clock, StoreOptions(busy_timeout=100_000)), "there", lambda position: None
+            source,
+            lambda: open_store(url, clock, StoreOptions(busy_timeout=100_000)),
+            "there",
+            is_alive,
+            lambda position: None,
         )
     assert source.location.moved_to is None
     add(source, new("b"))
