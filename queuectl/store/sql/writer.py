@@ -134,12 +134,12 @@ class Writer:
 
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
         """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
+        salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
         head = self._log.locked_head
         assert head is not None
         position, digest = head.position, head.digest
         wall, now = self._log.clock.both(head.recorded_at)
         is_behind = wall < head.recorded_at
-        salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
         stored: list[StoredEvent] = []
         batch: list[list[RecordedEvent]] = []
         for change in changes:
