@@ -1,1 +1,1 @@
-"""The archive, restoring on open, recovery, and the log in and out of a queue."""
+"""The archive, restoring on open, recovery, export and import."""

@@ -1,4 +1,4 @@
-"""A queue in a file, and other processes at it."""
+"""A queue in a file, and other processes that use it."""
 
 from collections.abc import Iterator
 

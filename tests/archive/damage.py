@@ -47,7 +47,7 @@ def delete(file, chance):
 
 
 def disarrange(file, other, chance):
-    """A whole line twice, three times, in the place of another one, or in another file too."""
+    """Repeat, swap, move or copy whole lines, also to another file."""
     with open(file, "rb") as before:
         lines = before.read().splitlines(keepends=True)
     one, two = (chance.randrange(1, len(lines)) for _ in range(2))
@@ -80,7 +80,7 @@ DAMAGE = {
 
 
 def is_of(content, offset, row):
-    """Whether the byte stands in a page that holds the row, or in the head of a frame of the -wal."""
+    """Whether the byte is in a page that holds the row, or in the header of a -wal frame."""
     start, size = offset - offset % PAGE, PAGE
     if content[:2] == b"7\x7f":
         frame = 32 + (offset - 32) // (PAGE + 24) * (PAGE + 24)

@@ -1,4 +1,4 @@
-"""The words of these tests: a queue that has lived, what its files say, and what has to hold."""
+"""Functions for these tests: a queue with a history, the contents of its files, and checks."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from tests.support.builders import SettableClock, a_spec, add, buried, claimed, 
 TABLES = ("jobs", "dlq", "counts", "settings", "pauses")
 
 
-def live(store: Store, clock: SettableClock, jobs: int = 10) -> None:
-    """Jobs that end in every way, a setting, odd texts, and data longer than a page."""
+def add_history(store: Store, clock: SettableClock, jobs: int = 10) -> None:
+    """Append jobs that end in every way, a setting, odd texts, and data longer than a page."""
     for number in range(jobs):
         follow(store, clock, f"done-{number}", a_spec(f"echo {number}"), claimed(), completed(stdout="x" * 50))
         follow(store, clock, f"dead-{number}", a_spec(f"false {number}", max_retries=0), claimed(), buried())
@@ -28,17 +28,17 @@ def live(store: Store, clock: SettableClock, jobs: int = 10) -> None:
     add(store, new("long", command="echo " + "long" * 3000), new("last"))
 
 
-def made(path: str, jobs: int = 10) -> list[tuple[Any, ...]]:
-    """A closed queue that has lived; its rows."""
+def closed_queue(path: str, jobs: int = 10) -> list[tuple[Any, ...]]:
+    """Make a queue with a history and close it; return its rows."""
     clock = SettableClock()
     store = open_store(path, clock)
-    live(store, clock, jobs)
+    add_history(store, clock, jobs)
     store.close()
     return rows(path)
 
 
 def rows(path: str) -> list[tuple[Any, ...]]:
-    """The log's rows, read past `queuectl`."""
+    """The log's rows, read without queuectl."""
     return _all(path, "SELECT * FROM events ORDER BY position")
 
 
@@ -57,7 +57,7 @@ def _all(path: str, sql: str) -> list[tuple[Any, ...]]:
 
 
 def checkpoint(path: str) -> None:
-    """Everything in the database file, nothing in the -wal."""
+    """Move all content of the -wal into the database file."""
     db = apsw.Connection(path)
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     db.close()
@@ -68,7 +68,7 @@ def segment_files(path: str) -> list[Path]:
 
 
 def archived(path: str) -> list[dict[str, Any]]:
-    """The archive's events; each segment has to follow on the one before it, and every digest on the last."""
+    """The archive's events; asserts that segments and digests follow each other."""
     found: list[dict[str, Any]] = []
     digest = bytes(32)
     for file in segment_files(path):
@@ -88,7 +88,7 @@ def archived(path: str) -> list[dict[str, Any]]:
 
 
 def _digest(previous: bytes, event: dict[str, Any], data: bytes) -> bytes:
-    """The chain as the design says it, without our code."""
+    """The digest of an event, computed without queuectl."""
     body = event["data_digest"] or sha256(bytes.fromhex(event["salt"]) + data).hexdigest()
     names = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor")
     content = "\n".join([*(str(event[name]) for name in names), body])
@@ -96,7 +96,7 @@ def _digest(previous: bytes, event: dict[str, Any], data: bytes) -> bytes:
 
 
 def is_prefix(path: str) -> int:
-    """The archive is the beginning of the log; how long it is."""
+    """Assert that the archive is a prefix of the log; return its length."""
     digests = [row[-1].hex() for row in rows(path)]
     found = [event["digest"] for event in archived(path)]
     assert found == digests[: len(found)]

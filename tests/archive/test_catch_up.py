@@ -1,4 +1,4 @@
-"""The archive is a prefix of the log, whatever happens to whoever writes it."""
+"""The archive is a prefix of the log, whatever happens to the processes that write it."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ from queuectl.store.archive import boot_marker as boots
 from queuectl.store.archive import folder_lock as folders
 from queuectl.store.archive.segments import UnreachableError
 from queuectl.store.options import StoreOptions
-from tests.archive.logs import archived, checkpoint, is_prefix, live, rows, segment_files
+from tests.archive.logs import add_history, archived, checkpoint, is_prefix, rows, segment_files
 from tests.support.builders import ACTOR, a_worker, add, claimant, new
 from tests.support.peer import Peer
 from tests.support.queues import WARNING
@@ -40,7 +40,7 @@ def test_every_change_is_in_the_archive_once_it_is_made(store, path, clock):
     for number in range(5):
         add(store, new(f"job-{number}"))
         assert is_prefix(path) == number + 1
-    live(store, clock)
+    add_history(store, clock)
     assert is_prefix(path) == store.log.head().position
 
 
@@ -69,7 +69,7 @@ def test_a_queue_in_memory_has_no_archive(tmp_path, clock, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_files_are_for_their_owner_alone(store, path):
+def test_archive_files_are_private(store, path):
     add(store, new("a"))
     assert os.stat(f"{path}.archive").st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in Path(f"{path}.archive").iterdir()} == {0o600}
@@ -135,7 +135,7 @@ def test_a_removed_archive_is_written_again(store, path, lose):
 
 
 def test_many_processes_and_kill_9(path, peers, clock):
-    """When a writer is killed, also inside a line, the next one continues from there."""
+    """After a writer is killed, even inside a line, the next one continues from there."""
     chance = random.Random(4)
     open_store(path, clock).close()
     for _ in range(4):
@@ -158,7 +158,7 @@ def test_many_processes_and_kill_9(path, peers, clock):
 
 
 def test_one_writer_at_a_time(store, path, peers):
-    """Whoever finds another one at work waits for it: two that copy the same rows would write them twice."""
+    """A second writer waits: two that copied the same rows would write them twice."""
     add(store, new("a"))
     peers.append(Peer())
     peers[0].call("open", path)
@@ -175,8 +175,8 @@ def test_one_writer_at_a_time(store, path, peers):
     assert is_prefix(path) == 2
 
 
-def test_paranoid_waits_for_who_copies_much_and_not_for_who_is_stuck(path, clock, monkeypatch):
-    """The other one holds the folder three times as long as one who is stuck would be waited for."""
+def test_paranoid_waits_for_a_long_copy_but_not_a_stuck_one(path, clock, monkeypatch):
+    """The other process copies for three times as long as a stuck one would be waited for."""
     store = kept(path, clock, "paranoid")
     add(store, new("a"))
     last, whole = segment_files(path)[-1], segment_files(path)[-1].read_bytes()
@@ -221,7 +221,7 @@ def test_full_segments_are_synced_and_never_touched_again(path, clock, monkeypat
     real = os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
     store = open_store(path, clock)
-    live(store, clock)
+    add_history(store, clock)
     *sealed, _ = segment_files(path)
     before = [file.read_bytes() for file in sealed]
     assert len(sealed) > 3
@@ -237,13 +237,13 @@ def test_full_segments_are_synced_and_never_touched_again(path, clock, monkeypat
 
 
 def block(path):
-    """Nothing can be written where the archive was."""
+    """Make writing to the archive fail."""
     shutil.rmtree(f"{path}.archive")
     with open(f"{path}.archive", "w"):
         pass
 
 
-def test_a_failing_archive_is_said_once_and_made_up_for(store, path, capsys):
+def test_a_failing_archive_is_reported_once_and_completed(store, path, capsys):
     add(store, new("a"))
     block(path)
     add(store, new("b"))
@@ -254,7 +254,7 @@ def test_a_failing_archive_is_said_once_and_made_up_for(store, path, capsys):
     assert is_prefix(path) == 4
 
 
-def test_a_disk_that_fills_in_the_middle_of_a_line_tears_nothing(store, path, monkeypatch, capsys):
+def test_a_disk_that_fills_within_a_line_leaves_no_torn_line(store, path, monkeypatch, capsys):
     add(store, new("a"))
     real = os.write
 
@@ -273,7 +273,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_tears_nothing(store, path, mo
     assert is_prefix(path) == 3
 
 
-def test_paranoid_says_that_the_change_is_in_the_database_alone(path, clock):
+def test_paranoid_reports_a_change_only_in_the_database(path, clock):
     store = kept(path, clock, "paranoid")
     add(store, new("a"))
     block(path)
@@ -336,7 +336,7 @@ def elsewhere(path, clock, far):
 
 
 def written_to(store, path, far, clock):
-    """A backup is one more queue of the same log."""
+    """Use a backup, which is another queue of the same log."""
     back_up(store, path, lambda name: open_store(name, clock), lambda position: None)
     with closing(elsewhere(path, clock, far)) as second:
         add(second, new("b"))
@@ -351,7 +351,7 @@ def imported(store, path, far, clock):
 
 @pytest.mark.parametrize(("use", "events"), [(written_to, 1), (imported, 0)])
 def test_two_queues_of_one_log_never_share_an_archive(path, tmp_path, clock, use, events):
-    """What one of them records must not come into the other."""
+    """Events of one queue must not get into the archive of the other."""
     far, other = str(tmp_path / "far"), str(tmp_path / "second.db")
     first = elsewhere(path, clock, far)
     add(first, new("a"))
@@ -398,9 +398,9 @@ def test_an_archive_on_a_missing_disk_is_not_started_again(path, tmp_path, clock
 
 
 def with_a_hole(path, clock, part=0.5):
-    """A queue whose last segment lost a sector, by default in its middle; how many events it has."""
+    """Make a queue whose last segment lost a sector, by default in its middle; return its number of events."""
     store = open_store(path, clock)
-    live(store, clock)
+    add_history(store, clock)
     store.close()
     with segment_files(path)[-1].open("r+b") as file:
         file.seek(int(file.seek(0, 2) * part) // 512 * 512)
@@ -457,8 +457,8 @@ def test_a_database_behind_its_archive_takes_nothing_past_a_gap(path, clock, mon
     store.close()
 
 
-def test_a_segment_that_there_is_no_room_for_closes_nothing_twice(path, clock, monkeypatch):
-    """A descriptor that is closed a second time may by then be SQLite's, and its locks with it."""
+def test_a_failed_new_segment_closes_no_descriptor_twice(path, clock, monkeypatch):
+    """A descriptor that is closed twice may belong to SQLite by then, which would drop SQLite's locks."""
     monkeypatch.setattr(archive, "SEAL_AT", SMALL)
     opened = os.open
 
@@ -481,7 +481,7 @@ def test_a_segment_that_there_is_no_room_for_closes_nothing_twice(path, clock, m
 
 
 def test_a_segment_whose_sync_fails_is_copied_again_into_another_file(path, clock, monkeypatch):
-    """Linux gives up what it could not write, and the next sync of the same file would not say so."""
+    """Linux drops data that it could not write, and the next sync of the same file reports success."""
     monkeypatch.setattr(archive, "SEAL_AT", SMALL)
 
     def failing(file):

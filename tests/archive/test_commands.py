@@ -1,4 +1,4 @@
-"""`export`, `import` and `backup` as commands: what they say, the exit codes, and what they leave behind."""
+"""`export`, `import` and `backup` as commands: messages, exit codes, and the files that they leave."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ from queuectl.units import format_size
 from tests.support.command_line import PROGRAM
 
 
-def test_an_export_whose_reader_goes_away_ends_like_every_closed_pipe(queuectl):
+def test_an_export_into_a_closed_pipe_exits_with_141(queuectl):
     queuectl.add("true")
     export = subprocess.Popen([PROGRAM, "export", "-"], cwd=queuectl.folder, env=queuectl.env, stdout=subprocess.PIPE)
     export.stdout.close()
@@ -16,14 +16,14 @@ def test_an_export_whose_reader_goes_away_ends_like_every_closed_pipe(queuectl):
 
 
 @pytest.mark.parametrize("command", [["export", "-"], ["backup", "copy.db"], ["head"], ["verify"]])
-def test_a_queue_that_is_not_there_is_not_taken_for_an_empty_one(queuectl, command):
+def test_a_missing_queue_is_not_taken_for_an_empty_one(queuectl, command):
     done = queuectl("--db", "typo.db", *command)
     assert (done.code, done.out) == (5, "")
     assert f"there is no queue at {queuectl.folder / 'typo.db'}" in done.err
     assert list(queuectl.folder.iterdir()) == []
 
 
-def test_a_backup_into_a_folder_that_is_not_there_names_the_folder(queuectl):
+def test_a_backup_into_a_missing_folder_names_the_folder(queuectl):
     queuectl.add("true")
     done = queuectl("backup", "nowhere/copy.db")
     assert done.code == 2
@@ -31,7 +31,7 @@ def test_a_backup_into_a_folder_that_is_not_there_names_the_folder(queuectl):
     queuectl.ok("backup", "copy.db")
 
 
-def test_a_damaged_file_is_said_to_be_damaged_and_leaves_no_queue(queuectl):
+def test_a_damaged_file_is_reported_and_leaves_no_queue(queuectl):
     for _ in range(3):
         queuectl.add("true")
     lines = queuectl.ok("export", "-").splitlines(keepends=True)
@@ -48,7 +48,7 @@ def test_a_damaged_file_is_said_to_be_damaged_and_leaves_no_queue(queuectl):
     assert {each.name for each in queuectl.folder.iterdir()} == {"data", "log"}
 
 
-def test_a_damaged_file_takes_no_queue_away_that_was_there(queuectl):
+def test_importing_a_damaged_file_keeps_an_existing_queue(queuectl):
     queuectl.ok("--db", "other.db", "config", "set", "lease", "1m")
     queuectl.ok("--db", "other.db", "list")
     before = (queuectl.folder / "other.db").stat().st_ino
@@ -56,7 +56,7 @@ def test_a_damaged_file_takes_no_queue_away_that_was_there(queuectl):
     assert (queuectl.folder / "other.db").stat().st_ino == before
 
 
-def test_recover_takes_a_file_by_any_name_that_other_commands_take(queuectl):
+def test_recover_takes_the_same_names_of_a_file_as_others(queuectl):
     queuectl.add("true")
     kept = queuectl.json("head")
     shown = queuectl.json("--db", f"sqlite:///{queuectl.db}", "recover", "--force")
@@ -64,7 +64,7 @@ def test_recover_takes_a_file_by_any_name_that_other_commands_take(queuectl):
 
 
 def test_a_link_to_a_database_is_the_same_queue(queuectl):
-    """The files next to it, the locks too, are named after the file itself."""
+    """The files next to the database, including the locks, are named after the real file."""
     link = queuectl.folder / "link.db"
     link.symlink_to("data/queue.db")
     job = queuectl.add("--", "sh", "-c", 'echo "$QUEUECTL_DB"; seq 9999')
@@ -78,7 +78,7 @@ def test_a_link_to_a_database_is_the_same_queue(queuectl):
     assert sorted(each.name for each in queuectl.folder.iterdir()) == ["data", "link.db"]
 
 
-def test_a_queue_can_be_begun_through_a_link_to_what_is_not_there_yet(queuectl):
+def test_a_queue_can_be_created_through_a_dangling_link(queuectl):
     link = queuectl.folder / "link.db"
     link.symlink_to("data/queue.db")
     queuectl.ok("--db", "link.db", "enqueue", "--id", "a", "true")
@@ -86,7 +86,7 @@ def test_a_queue_can_be_begun_through_a_link_to_what_is_not_there_yet(queuectl):
     assert queuectl.db.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_recover_says_how_much_room_the_copies_of_old_files_take(queuectl):
+def test_recover_reports_the_size_of_copies_of_old_files(queuectl):
     queuectl.add("true")
     assert "copies" not in queuectl("recover", "--force").err
     queuectl.add("true")

@@ -1,4 +1,4 @@
-"""An event as a line: readable by anyone, and back byte for byte."""
+"""An event as a line of JSON, and back byte for byte."""
 
 import json
 
@@ -22,7 +22,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_comes_back_as_it_was(row):
+def test_a_row_is_unchanged_by_encoding_and_decoding(row):
     assert read_event(event_line(row)) == row
 
 
@@ -38,7 +38,7 @@ def test_a_line_is_json_in_column_order_with_the_data_last():
 
 
 @pytest.mark.parametrize("data", [b'{"type":"x"}', '{"x":' + "[" * 5000 + "]" * 5000 + "}", 7])
-def test_a_column_of_another_kind_or_nested_without_end_is_damage(data):
+def test_a_wrong_type_or_endless_nesting_is_damage(data):
     row = ROW._replace(data=data)
     with pytest.raises(DamagedEventError):
         decode(row, digest_of(row, bytes(32)))
@@ -102,6 +102,6 @@ def test_a_header_names_the_log_its_start_and_an_exports_end():
         (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":2'), "upgrade queuectl"),
     ],
 )
-def test_a_line_that_is_no_header_is_refused(line, why):
+def test_a_line_that_is_not_a_header_is_refused(line, why):
     with pytest.raises(ValueError, match=why):
         read_header(line)

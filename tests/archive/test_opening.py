@@ -1,4 +1,4 @@
-"""On open the database and its archive are compared: behind is repaired, diverged and lost are refused."""
+"""Opening compares the database with its archive: behind is repaired; diverged or lost is refused."""
 
 import os
 import shutil
@@ -7,14 +7,14 @@ import pytest
 
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
+from tests.archive.logs import checkpoint, closed_queue, is_prefix, remove, rows, segment_files, tables
 from tests.support.builders import add, everything, new
 from tests.support.peer import Peer, ask_all
 from tests.support.queues import WARNING
 
 
 def old_copy(path):
-    """The database as it is now, to be put back later."""
+    """Copy the database, to restore this state later."""
     checkpoint(path)
     remove(path, "-wal", "-shm") if os.path.exists(path + "-wal") else None
     shutil.copy(path, path + ".old")
@@ -29,8 +29,8 @@ def put_back(path):
 
 @pytest.fixture
 def behind(path, clock):
-    """A database that is 20 events behind its archive; what it was."""
-    made(path, 3)
+    """A database that is 20 events behind its archive; returns all rows."""
+    closed_queue(path, 3)
     old_copy(path)
     store = open_store(path, clock, WARNING)
     store.writer.append([new(f"later-{number}", unique=f"u{number}") for number in range(20)], "ann@box")
@@ -54,7 +54,7 @@ def test_a_database_that_is_behind_gets_the_missing_events(behind, path, clock, 
     assert capsys.readouterr().err == ""
 
 
-def test_one_event_that_was_missing_is_one(path, clock, capsys):
+def test_one_missing_event_is_reported_in_the_singular(path, clock, capsys):
     store = open_store(path, clock, WARNING)
     add(store, new("a"))
     store.close()
@@ -67,14 +67,14 @@ def test_one_event_that_was_missing_is_one(path, clock, capsys):
     assert "its archive: event 2 was put back" in capsys.readouterr().err
 
 
-def test_several_that_open_at_once_put_them_back_once(behind, path, peers):
+def test_several_processes_that_open_restore_once(behind, path, peers):
     peers += [Peer() for _ in range(5)]
     assert len(set(map(str, ask_all(peers, "open", path)))) == 1
     assert (rows(path), tables(path)) == behind
 
 
 def test_a_database_that_is_ahead_is_fine(path, clock, capsys):
-    made(path, 3)
+    closed_queue(path, 3)
     lines = segment_files(path)[0].read_bytes().splitlines(keepends=True)
     segment_files(path)[0].write_bytes(b"".join(lines[:10]))
     store = open_store(path, clock, WARNING)
@@ -85,7 +85,7 @@ def test_a_database_that_is_ahead_is_fine(path, clock, capsys):
     store.close()
 
 
-def test_a_database_whose_events_are_all_gone_gets_them_back(path, clock):
+def test_a_database_without_events_gets_all_back(path, clock):
     open_store(path, clock, WARNING).close()
     old_copy(path)
     store = open_store(path, clock, WARNING)
@@ -101,8 +101,8 @@ def test_a_database_whose_events_are_all_gone_gets_them_back(path, clock):
 
 
 def other_events(path, clock):
-    """The same log went on in another way somewhere else."""
-    made(path, 2)
+    """The same log got other events in a copy."""
+    closed_queue(path, 2)
     old_copy(path)
     store = open_store(path, clock, WARNING)
     add(store, new("here"), new("there"))
@@ -125,15 +125,15 @@ def as_long(path, clock):
 
 
 def another_log(path, clock):
-    made(path, 2)
-    made(path + "2", 2)
+    closed_queue(path, 2)
+    closed_queue(path + "2", 2)
     shutil.rmtree(f"{path}.archive")
     os.rename(f"{path}2.archive", f"{path}.archive")
 
 
 def a_bad_line(path, clock):
-    """The database is behind, and the archive is damaged in what it would get from there."""
-    made(path, 2)
+    """The database is behind, and the archive's line for the next event is damaged."""
+    closed_queue(path, 2)
     old_copy(path)
     store = open_store(path, clock, WARNING)
     add(store, *(new(f"job-{number}") for number in range(9)))
@@ -162,7 +162,7 @@ def test_a_diverged_database_is_read_only(path, clock, make):
 
 @pytest.mark.parametrize("ahead", [1, 2])
 def test_a_database_that_diverges_later_becomes_read_only(store, path, capsys, ahead):
-    """Its tail vanished under a running process, and others went on."""
+    """Its tail vanished while a process had it open, and others appended other events."""
     add(store, new("a"), new("b"))
     foreign = segment_files(path)[0].read_bytes().splitlines(keepends=True)[-1]
     with segment_files(path)[0].open("ab") as file:
@@ -189,7 +189,7 @@ def without_its_wal(path):
 
 @pytest.mark.parametrize("lose", [missing, emptied, without_its_wal])
 def test_a_lost_database_is_not_recreated_next_to_its_archive(path, clock, lose):
-    made(path, 1)
+    closed_queue(path, 1)
     lose(path)
     for _ in range(2):
         with pytest.raises(StoreError, match="run `queuectl recover` to get them back, or move") as error:
@@ -206,8 +206,8 @@ def is_empty(path):
     return not os.path.exists(path) or os.path.getsize(path) in (0, 4096)
 
 
-def test_an_archive_out_of_reach_is_not_an_empty_one(path, clock, tmp_path):
-    made(path, 1)
+def test_an_unreachable_archive_is_not_taken_for_an_empty_one(path, clock, tmp_path):
+    closed_queue(path, 1)
     os.rename(f"{path}.archive", tmp_path / "disk")
     os.symlink(tmp_path / "disk", f"{path}.archive")
     missing(path)

@@ -1,4 +1,4 @@
-"""An archive whose disk is gone is said to be, by whoever needs it."""
+"""An archive on a missing disk is reported by each command that needs it."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def gone(queuectl) -> Path:
-    """Where the archive of a queue was."""
+    """The folder of a queue's archive, which was removed."""
     queuectl.ok("--archive-dir", str(queuectl.folder / "disk"), "enqueue", "--", "true")
     home = Path(os.readlink(f"{queuectl.db}.archive"))
     os.rename(queuectl.folder / "disk", queuectl.folder / "unmounted")
@@ -16,7 +16,7 @@ def gone(queuectl) -> Path:
 
 
 @pytest.mark.parametrize("command", ["doctor", "verify"])
-def test_a_check_names_it_as_a_problem(queuectl, gone, command):
+def test_a_missing_archive_disk_is_a_problem_for_checks(queuectl, gone, command):
     done = queuectl(command)
     assert done.code == 1
     assert f"the archive at {gone} cannot be reached" in done.out
@@ -24,14 +24,14 @@ def test_a_check_names_it_as_a_problem(queuectl, gone, command):
     assert "queuectl recover" not in done.out + done.err
 
 
-def test_work_continues_with_a_warning(queuectl, gone):
+def test_a_missing_archive_disk_is_a_warning_for_workers(queuectl, gone):
     done = queuectl("enqueue", "--", "true")
     assert done.code == 0
     assert f"the archive at {gone} cannot be reached: mount" in done.err
 
 
 @pytest.mark.parametrize("command", ["status", "list", "enqueue", "run"])
-def test_something_else_in_its_place_holds_nobody_up(queuectl, command):
+def test_another_file_in_its_place_delays_no_command(queuectl, command):
     queuectl.add("true")
     folder = Path(f"{queuectl.db}.archive")
     folder.rename(f"{folder}.away")
@@ -42,7 +42,7 @@ def test_something_else_in_its_place_holds_nobody_up(queuectl, command):
 
 
 @pytest.mark.parametrize("command", ["status", "recover"])
-def test_without_the_database_too_it_is_named_and_not_given_up(queuectl, gone, command):
+def test_recover_names_a_missing_archive_disk(queuectl, gone, command):
     for name in queuectl.db.parent.glob("queue.db*"):
         if not name.is_symlink() and name.is_file():
             name.unlink()

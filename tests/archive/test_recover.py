@@ -1,4 +1,4 @@
-"""Every kind of damage: with the archive whole every event comes back bit for bit, without it what was not hit."""
+"""Every kind of damage: with the archive every event is restored bit for bit, without it all undamaged ones."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from queuectl.store.archive import archive
 from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import JobFilter
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
-from tests.archive.logs import checkpoint, is_prefix, made, remove, rows, segment_files, tables
+from tests.archive.logs import checkpoint, closed_queue, is_prefix, remove, rows, segment_files, tables
 from tests.support.builders import add, new
 from tests.support.command_line import eventually
 from tests.support.queues import corrupt
@@ -31,11 +31,11 @@ TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A queue whose events are half in the database file and half in the -wal; its folder, rows and tables."""
+    """A queue with half of its events in the database file and half in the -wal; its folder, rows and tables."""
     folder = tmp_path_factory.mktemp("whole")
     path = str(folder / "queue.db")
     sealed, archive.SEAL_AT = archive.SEAL_AT, 8192
-    made(path, 6)
+    closed_queue(path, 6)
     checkpoint(path)
     store = open_store(path, SystemClock())
     for number in range(40):
@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def damaged(whole, tmp_path):
-    """A copy to damage; with one call for each try a fresh one."""
+    """A function that makes a new copy to damage."""
 
     def copy(number=0):
         place = tmp_path / f"try-{number}"
@@ -62,7 +62,7 @@ def damaged(whole, tmp_path):
 
 
 def recover(path, *, force=True):
-    """Random damage may leave the file sound."""
+    """Recover with `force`, since random damage may leave the file intact."""
     return recovery.recover(path, SystemClock(), StoreOptions(), lambda position: None, force=force)
 
 
@@ -119,7 +119,7 @@ def log_id_of(folder):
 
 @pytest.mark.parametrize("where", ["", "-wal", "both"])
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_with_the_archive_every_event_comes_back_bit_for_bit(whole, damaged, kind, where):
+def test_with_the_archive_every_event_is_restored_exactly(whole, damaged, kind, where):
     chance = random.Random(f"{kind} {where}")
     for number in range(1 if kind == "deleted" else max(1, TRIES // 20)):
         path = damaged(number)
@@ -150,7 +150,7 @@ def test_database_and_archive_repair_each_others_damage(whole, damaged, kind):
 
 
 def test_single_bytes_of_the_database_without_its_archive(whole, damaged):
-    """What is not hit comes back: the events before the hit one. Those behind it have nothing that vouches for them."""
+    """The events before the damaged one are restored. Those after it cannot be checked."""
     chance = random.Random(1)
     complete = 0
     for number in range(TRIES):
@@ -178,7 +178,7 @@ def test_single_bytes_of_the_database_without_its_archive(whole, damaged):
 
 
 def tables_follow(path):
-    """The tables are those of the events that are left."""
+    """Assert that the tables are derived from the remaining events."""
     store = open_store(path, SystemClock())
     jobs = {row["id"]: row["version"] for row in store.tables.jobs(JobFilter(limit=0))}
     expected = {job_id: store.log.version(job_id) for job_id in jobs}
@@ -217,7 +217,7 @@ def test_an_old_backup_put_back_gets_the_rest(whole, damaged):
     assert report.restored
 
 
-def test_of_two_branches_the_longer_is_kept_and_the_other_named(whole, damaged):
+def test_the_longer_of_two_branches_is_kept(whole, damaged):
     path = damaged()
     remove(path, "-wal")
     os.rename(f"{path}.archive", f"{path}.kept")
@@ -235,7 +235,7 @@ def test_of_two_branches_the_longer_is_kept_and_the_other_named(whole, damaged):
 @pytest.mark.parametrize("linked", [False, True])
 def test_another_logs_archive_is_moved_away_and_not_used(whole, damaged, tmp_path, linked):
     path, other = damaged(), str(tmp_path / "other.db")
-    made(other, 12)
+    closed_queue(other, 12)
     shutil.rmtree(f"{path}.archive")
     os.symlink(f"{other}.archive", f"{path}.archive") if linked else shutil.copytree(
         f"{other}.archive", f"{path}.archive"
@@ -263,7 +263,7 @@ def test_its_own_archive_is_kept_when_the_databases_log_id_is_wrong(whole, damag
 
 @pytest.mark.parametrize("again", [False, True])
 def test_an_uncommitted_change_does_not_come_back(damaged, whole, again):
-    """A transaction so large that SQLite spilled it to the -wal, and its process was killed."""
+    """SQLite had spilled a large transaction to the -wal when its process was killed."""
     path = damaged()
     program = (
         "import os, sys\nfrom queuectl.store import open_store\nfrom queuectl.runtime import SystemClock\n"
@@ -288,7 +288,7 @@ def test_an_uncommitted_change_does_not_come_back(damaged, whole, again):
 
 
 def test_a_later_segment_is_not_taken_for_the_beginning_of_the_log(damaged):
-    """Its header has a base too. The events before it would be lost without a word."""
+    """Its header has a base too; the events before it would be lost silently."""
     path = damaged()
     remove(path, "", "-wal")
     first, *others = segment_files(path)
@@ -304,7 +304,7 @@ def test_a_later_segment_is_not_taken_for_the_beginning_of_the_log(damaged):
 @pytest.mark.parametrize(
     ("key", "value"), [("base_digest", b"\x01" * 32), ("base_position", 1), ("log_id", "f" * 32), ("log_id", "\x01")]
 )
-def test_a_database_that_is_wrong_about_what_its_log_is_loses_nothing(whole, damaged, key, value):
+def test_wrong_metadata_in_the_database_loses_no_event(whole, damaged, key, value):
     path = damaged()
     db = apsw.Connection(path)
     db.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
@@ -314,7 +314,7 @@ def test_a_database_that_is_wrong_about_what_its_log_is_loses_nothing(whole, dam
     assert (rows(path), tables(path)) == whole[1:]
 
 
-def test_a_queue_that_is_whole_stays_as_it_is(whole, damaged):
+def test_an_intact_queue_is_unchanged(whole, damaged):
     path = damaged()
     report = recover(path)
     assert report.kept == [(1, len(whole[1]))]
@@ -323,7 +323,7 @@ def test_a_queue_that_is_whole_stays_as_it_is(whole, damaged):
 
 
 def test_the_old_files_stay(damaged):
-    """Each copy may hold the only one of an event that was reported lost; and what is called like one is not ours."""
+    """A copy may have the only trace of a lost event. Other files with such a name are not touched."""
     path = damaged()
     with open(f"{path}.damaged-notes.txt", "w", encoding="utf-8") as notes:
         notes.write("what I did")
@@ -344,7 +344,7 @@ def test_the_old_files_stay(damaged):
 
 
 def test_a_disk_without_room_for_copies_is_reported_and_unchanged(damaged, whole, monkeypatch):
-    """Exit code 1 would say that events are lost."""
+    """Exit code 1 would mean that events are lost."""
     path = damaged()
     before = set(os.listdir(os.path.dirname(path)))
 
@@ -360,7 +360,7 @@ def test_a_disk_without_room_for_copies_is_reported_and_unchanged(damaged, whole
     assert rows(path) == whole[1]
 
 
-def test_the_same_damage_is_kept_once(damaged):
+def test_the_same_damage_is_copied_once(damaged):
     path = damaged()
     shutil.copytree(os.path.dirname(path), f"{path}-again")
     first = os.path.basename(recover(path).aside)
@@ -443,7 +443,7 @@ def test_nothing_to_recover(tmp_path):
 
 def test_another_programs_file_is_not_replaced_from_an_archive(tmp_path):
     path = str(tmp_path / "queue.db")
-    made(path)
+    closed_queue(path)
     remove(path, "", "-wal", "-shm")
     with apsw.Connection(path) as db:
         db.execute("CREATE TABLE recipes (name TEXT)")
@@ -465,8 +465,8 @@ def test_a_queue_whose_header_names_another_program_is_recovered(damaged, whole)
 
 
 @pytest.mark.parametrize("step", ["back_up", "_swap", "os.replace"])
-def test_a_recovery_that_is_cut_short_can_be_done_again(damaged, whole, monkeypatch, step):
-    """The archive is gone and the events are in the -wal: they must not go with it."""
+def test_an_interrupted_recovery_can_be_repeated(damaged, whole, monkeypatch, step):
+    """The archive is gone and the events are in the -wal, which must not be lost."""
     path = damaged()
     shutil.rmtree(f"{path}.archive")
 

@@ -1,11 +1,11 @@
-"""Rows put back as they were: the same log and the same tables, nothing whose digest does not follow."""
+"""Replaying rows gives the same log and tables; rows whose digest does not follow are refused."""
 
 import pytest
 
 from queuectl.domain import events as e
 from queuectl.store import open_store
 from queuectl.store.protocol import DamagedEventError
-from tests.archive.logs import live
+from tests.archive.logs import add_history
 from tests.support.builders import a_spec, everything, follow, new
 
 
@@ -17,7 +17,7 @@ def other(clock):
 
 
 def take_over_a_key(store, clock):
-    """A job that ended, was purged, and is put back takes its key over from one that ends in between."""
+    """Append: a purged job is requeued and takes its unique key over from a job that ended meanwhile."""
     follow(store, clock, "one", a_spec(unique="k"), e.Cancelled())
     follow(store, clock, "two", a_spec(unique="k"))
     first = store.log.head().position
@@ -28,8 +28,8 @@ def take_over_a_key(store, clock):
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 1000])
-def test_the_tables_follow(store, other, clock, pieces):
-    live(store, clock)
+def test_replayed_rows_give_the_same_tables(store, other, clock, pieces):
+    add_history(store, clock)
     rows = list(store.log.stored())
     for start in range(0, len(rows), pieces):
         other.writer.append_stored(rows[start : start + pieces])
@@ -37,7 +37,7 @@ def test_the_tables_follow(store, other, clock, pieces):
     assert list(other.log.stored()) == rows
 
 
-def test_a_key_that_passes_from_job_to_job(store, other, clock):
+def test_a_unique_key_that_passes_between_jobs_is_replayed(store, other, clock):
     first = take_over_a_key(store, clock)
     rows = list(store.log.stored())
     other.writer.append_stored(rows[:first])
@@ -56,7 +56,7 @@ def test_a_key_that_passes_from_job_to_job(store, other, clock):
         lambda rows: rows[1:],
     ],
 )
-def test_rows_that_do_not_follow_are_not_taken(store, other, change):
+def test_rows_that_do_not_follow_are_refused(store, other, change):
     store.writer.append([new(f"job-{number}") for number in range(9)], "ann@box")
     with pytest.raises(DamagedEventError):
         other.writer.append_stored(change(list(store.log.stored())))

@@ -1,4 +1,4 @@
-"""The log out of a queue and into another, and backups while workers run."""
+"""Export and import of a log, and backups while workers run."""
 
 import errno
 import gzip
@@ -22,24 +22,24 @@ from queuectl.store.codec import digest_of
 from queuectl.store.ndjson import event_line, header_line, read_event
 from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Head
-from tests.archive.logs import is_prefix, live, made, rows, segment_files, tables
+from tests.archive.logs import add_history, closed_queue, is_prefix, rows, segment_files, tables
 from tests.support.builders import ACTOR, add, claimant, new
 from tests.support.peer import Peer
 
 
 def nothing(position):
-    """No sign of progress."""
+    """Report no progress."""
 
 
 @pytest.fixture
 def lived(store, clock):
-    live(store, clock, 4)
+    add_history(store, clock, 4)
     return store
 
 
 @pytest.fixture
 def lines(lived, tmp_path):
-    """Its export."""
+    """The lines of its export."""
     with writing(str(tmp_path / "log"), None) as file:
         export_log(lived, file, nothing)
     return (tmp_path / "log").read_bytes().splitlines(keepends=True)
@@ -55,7 +55,7 @@ def other(tmp_path, clock):
 # ── export and import ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_log_comes_over_with_the_same_head_identity_and_tables(lived, lines, other, path):
+def test_an_imported_log_has_the_same_head_id_and_tables(lived, lines, other, path):
     head = import_log(other, lines, nothing)
     assert head == lived.log.head() == other.log.head()
     assert other.log.log_id == lived.log.log_id
@@ -78,7 +78,7 @@ def test_a_segment_of_the_archive_can_be_imported(lived, other, path):
 
 
 @pytest.mark.parametrize("name", ["log.ndjson", "log.ndjson.gz"])
-def test_through_a_file(lived, other, tmp_path, name):
+def test_export_and_import_through_a_file(lived, other, tmp_path, name):
     file = str(tmp_path / name)
     with writing(file, None) as output:
         export_log(lived, output, nothing)
@@ -136,7 +136,7 @@ def test_an_incomplete_file_is_refused_with_its_line_and_not_imported(lines, oth
 
 
 def rechained(lines, change):
-    """An export of another log, whole in itself: the digests follow on what was changed."""
+    """An export with changed events and digests computed for them."""
     header, *events = [json.loads(line) for line in lines]
     digest = bytes(32)
     for number, event in enumerate(events):
@@ -157,7 +157,7 @@ def rechained(lines, change):
         (lambda event: event.update(version=1), "not a valid log"),
     ],
 )
-def test_a_log_that_no_queue_has_written_is_refused(lines, other, change, why):
+def test_a_valid_chain_with_impossible_events_is_refused(lines, other, change, why):
     with pytest.raises(UsageError, match=why):
         import_log(other, rechained(lines, change), nothing)
     assert rows(other.engine.path) == []
@@ -165,13 +165,13 @@ def test_a_log_that_no_queue_has_written_is_refused(lines, other, change, why):
 
 
 @pytest.mark.parametrize("log_id", ["../outside", "", "a\0b"])
-def test_a_log_s_name_names_no_folder(lines, other, log_id):
+def test_a_log_id_that_is_a_path_is_refused(lines, other, log_id):
     wrong = [json.dumps({**json.loads(lines[0]), "log_id": log_id}).encode() + b"\n", *lines[1:]]
     with pytest.raises(UsageError, match=r"line 1: .* is not a log id"):
         import_log(other, wrong, nothing)
 
 
-def test_an_export_ends_as_its_header_says(lines, other):
+def test_an_export_that_ends_before_its_header_says_is_refused(lines, other):
     wrong = [json.dumps({**json.loads(lines[0]), "end_digest": "f" * 64}).encode() + b"\n", *lines[1:]]
     with pytest.raises(UsageError, match="was changed"):
         import_log(other, wrong, nothing)
@@ -179,7 +179,7 @@ def test_an_export_ends_as_its_header_says(lines, other):
         list(read_log(wrong)[1])
 
 
-def test_no_name_leads_out_of_the_folder_of_output(tmp_path):
+def test_no_job_id_leads_out_of_the_output_folder(tmp_path):
     (tmp_path / "output").mkdir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
@@ -195,7 +195,7 @@ def test_a_compressed_file_that_was_cut_is_refused(lines, other, tmp_path):
     assert rows(other.engine.path) == []
 
 
-def test_a_queue_with_events_takes_no_import(lines, other):
+def test_importing_into_a_queue_with_events_is_refused(lines, other):
     add(other, new("mine"))
     with pytest.raises(RefusedError, match="not empty"):
         import_log(other, lines, nothing)
@@ -209,7 +209,7 @@ def unarchived(path):
     return open_store(path, SystemClock(), StoreOptions(archived=False))
 
 
-def test_a_backup_is_the_queue(lived, path, tmp_path, clock):
+def test_a_backup_has_the_same_log_and_tables(lived, path, tmp_path, clock):
     copy = str(tmp_path / "copy.db")
     assert back_up(lived, copy, unarchived, nothing) == lived.log.head()
     assert (rows(copy), tables(copy)) == (rows(path), tables(path))
@@ -228,7 +228,7 @@ def test_a_backup_overwrites_nothing(lived, tmp_path):
 
 
 def test_a_backup_has_one_name_before_anything_waits_for_the_disk(lived, tmp_path, monkeypatch):
-    """A queue with two names is refused, so its old name goes at once."""
+    """A queue with two names is refused, so the temporary name is removed at once."""
     copy, seen, sync = tmp_path / "copy.db", [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: seen.append(copy.exists() and copy.stat().st_nlink) or sync(file))
     back_up(lived, str(copy), unarchived, nothing)
@@ -260,8 +260,8 @@ def test_a_damaged_queue_gives_no_backup(lived, path, tmp_path):
     assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == []
 
 
-def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_path, peers):
-    made(path, 2)
+def test_a_backup_while_others_write_is_a_prefix_of_the_log(path, clock, tmp_path, peers):
+    closed_queue(path, 2)
     peers.append(Peer())
     peers[0].call("open", path)
     peers[0].ask("enqueue many", "p", 100_000)
@@ -280,7 +280,7 @@ def test_a_backup_while_others_write_is_a_moment_of_the_log(path, clock, tmp_pat
     ]
 
 
-def test_the_head_is_that_of_the_last_event_on_disk(store, clock):
+def test_the_head_is_the_last_event_on_disk(store, clock):
     assert head_on_disk(store) == store.log.base
     add(store, new("a"))
     assert head_on_disk(store) == store.log.head()

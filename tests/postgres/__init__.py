@@ -1,1 +1,1 @@
-"""PostgreSQL: what only a server has, and that it can fail."""
+"""PostgreSQL: tests of what is different on a server, and of its failures."""

@@ -1,4 +1,4 @@
-"""Queues on a server of the tests' own: the command line on one, and stores past it."""
+"""Queues on the tests' own server: the command line on one, and stores without it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ __all__ = ["home"]
 
 
 class OnServer(Queuectl):
-    """`queuectl` in a folder, with its queue on a server; the URL comes from the environment, as one should do it."""
+    """`queuectl` in a folder, with its queue on a server; the URL is in the environment."""
 
     def __init__(self, folder: Path, url: str) -> None:
         super().__init__(folder)
@@ -69,13 +69,13 @@ class OnServer(Queuectl):
 
 @pytest.fixture(scope="session", params=sorted(binaries()))
 def postgres(request: pytest.FixtureRequest) -> Server:
-    """A running server, one parameter each of those there are. The command line is tried on one alone."""
+    """A running server, one parameter for each installed one. The command line is tested on one only."""
     return server(request.param)
 
 
 @pytest.fixture
 def url(postgres: Server) -> str:
-    """A place for one log."""
+    """The URL of a new log."""
     return postgres.new_url()
 
 
@@ -89,7 +89,7 @@ class ServerPlaces(Places):
 
 @pytest.fixture
 def places(postgres: Server, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
-    """Stores, closed in the end."""
+    """Opens stores, and closes them at the end."""
     places = ServerPlaces(postgres, tmp_path, clock)
     yield places
     places.close()
@@ -97,7 +97,7 @@ def places(postgres: Server, tmp_path: Path, clock: SettableClock) -> Iterator[P
 
 @pytest.fixture
 def queuectl(tmp_path: Path) -> Iterator[OnServer]:
-    """The command line. At the end whatever it started is stopped, and the log has to be whole."""
+    """The command line. At the end its processes are stopped, and the log must be complete."""
     command_line = OnServer(tmp_path, server().new_url())
     try:
         yield command_line

@@ -1,5 +1,5 @@
-"""The acceptance tests once more, unchanged, on a server: a few of them, or with `QUEUECTL_POSTGRES=all` every one that
-is not about a file."""
+"""The acceptance tests, unchanged, on a server: a few of them, or with `QUEUECTL_POSTGRES=all` all that are not about
+files."""
 
 import os
 from importlib import import_module
@@ -36,7 +36,7 @@ def _modules() -> list[str]:
     return sorted(path.stem for path in Path(folder).glob("test_*.py") if path.stem not in ABOUT_FILES)
 
 
-def _take_over(module: str) -> None:
+def _add_tests_of(module: str) -> None:
     """Add a module's tests and the fixtures that they use to this one."""
     for name, value in vars(import_module(f"tests.acceptance.{module}")).items():
         if name.startswith("test_") and name not in ABOUT_A_FILE:
@@ -47,4 +47,4 @@ def _take_over(module: str) -> None:
 
 
 for each in _modules():
-    _take_over(each)
+    _add_tests_of(each)

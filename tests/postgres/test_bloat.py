@@ -1,4 +1,4 @@
-"""Claims while somebody holds an old snapshot open: vacuum takes nothing away, and they do not read past all of it."""
+"""Claims while an old snapshot is open: vacuum removes nothing, but claims do not read all dead rows."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -33,15 +33,15 @@ def queue(url: str) -> Iterator[Queue]:
     store.close()
 
 
-def use_up(queue: Queue) -> None:
-    """Jobs that come, run and end."""
+def add_dead_rows(queue: Queue) -> None:
+    """Enqueue jobs, claim and complete them."""
     queue.enqueue([NewJob(a_spec()) for _ in range(JOBS)])
     while jobs := queue.claim(claimant(), (), AT_ONCE, lambda job: True):
         queue.execute([Report(job.id, job.run, Exit()) for job in jobs], {job.id: job for job in jobs})
 
 
 def pages_read(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> int:
-    """By the search for the next jobs, as the server counts them."""
+    """The pages that the search for due jobs reads, as the server counts them."""
     plans: list[str] = []
     run = queue.store.engine.run  # type: ignore[attr-defined]
 
@@ -62,7 +62,7 @@ def test_a_claim_does_not_read_past_all_that_was_claimed(
     with psycopg.connect(url.partition("&schema")[0]) as forgotten:
         forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         forgotten.execute("SELECT 1")
-        use_up(queue)
+        add_dead_rows(queue)
         queue.enqueue([NewJob(a_spec()) for _ in range(100)])
         monkeypatch.setattr("queuectl.store.postgres.due_search.FROM_THE_BEGINNING_EVERY", 1 << 60)
         queue.store.tables.claimable((), 10, queue.store.log.now())
@@ -79,7 +79,7 @@ def test_a_job_enqueued_for_the_past_comes_first(queue: Queue, url: str) -> None
     assert queue.store.tables.claimable((), 1, queue.store.log.now()) == ["early"]
 
 
-def test_also_when_another_has_enqueued_it(queue: Queue, url: str) -> None:
+def test_a_job_that_another_enqueued_for_the_past_is_found(queue: Queue, url: str) -> None:
     queue.enqueue([NewJob(a_spec()) for _ in range(3)])
     queue.store.tables.claimable((), 1, queue.store.log.now())
     other = open_store(url, SystemClock())

@@ -1,4 +1,4 @@
-"""What commands do otherwise on a server: backups, the archive on this machine, what `doctor` sees."""
+"""Commands that differ on a server: backups, the archive on this machine, the findings of `doctor`."""
 
 import json
 import os
@@ -20,13 +20,13 @@ from tests.support.command_line import Queuectl, assert_error, check_log, eventu
 
 
 def lived(queuectl: OnServer) -> None:
-    """Two jobs with a past."""
+    """Add two jobs with a history."""
     queuectl.ok("enqueue", "--id", "good", "--tag", "a=b", "echo hi")
     queuectl.ok("enqueue", "--id", "bad", "--max-retries", "0", "exit 3")
     queuectl.drain()
 
 
-def test_every_reading_command_answers(queuectl: OnServer) -> None:
+def test_every_reading_command_works_on_a_server(queuectl: OnServer) -> None:
     lived(queuectl)
     assert {row["id"]: row["state"] for row in queuectl.json("list")} == {"good": "done", "bad": "dlq"}
     assert [row["id"] for row in queuectl.json("list", "--tag", "a=b")] == ["good"]
@@ -43,7 +43,7 @@ def test_every_reading_command_answers(queuectl: OnServer) -> None:
     assert_error(queuectl("recover"), 2, "SQLite")
 
 
-def test_a_command_that_reads_makes_no_schema(queuectl: OnServer) -> None:
+def test_a_reading_command_creates_no_schema(queuectl: OnServer) -> None:
     assert queuectl.json("list") == []
     assert_error(queuectl("verify"), 5, "there is no queue at")
     assert_error(queuectl("cancel", "x"), 5, "there is no queue at")
@@ -52,7 +52,7 @@ def test_a_command_that_reads_makes_no_schema(queuectl: OnServer) -> None:
     assert queuectl.query(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'") == []
 
 
-def test_a_follower_sees_what_comes(queuectl: OnServer) -> None:
+def test_a_follower_sees_new_events(queuectl: OnServer) -> None:
     queuectl.add("true")
     follower = queuectl.start("events", "-f", "--json", "--to", "2")
     eventually(lambda: "caught_up" in follower.stdout.read_text(), "it has caught up")
@@ -75,7 +75,7 @@ def test_a_backup_is_a_queue_in_a_file_with_the_same_head(queuectl: OnServer) ->
     assert_error(queuectl("backup", str(copy)), 2, "exists")
 
 
-def test_an_export_comes_back(queuectl: OnServer) -> None:
+def test_an_export_can_be_imported_into_a_server(queuectl: OnServer) -> None:
     lived(queuectl)
     file = str(queuectl.folder / "log.ndjson")
     queuectl.ok("export", file)
@@ -87,7 +87,7 @@ def test_an_export_comes_back(queuectl: OnServer) -> None:
 
 
 def test_events_lost_by_the_server_come_back_from_the_archive(queuectl: OnServer) -> None:
-    """As after a restore of an older backup: the archive on this machine has the rest."""
+    """After an older backup of the server was restored, the archive on this machine has the missing events."""
     lived(queuectl)
     before, schema = queuectl.json("head"), queuectl.url.rpartition("=")[2]
     with psycopg.connect(queuectl.url.partition("&schema=")[0], autocommit=True) as owner:
@@ -101,15 +101,15 @@ def test_events_lost_by_the_server_come_back_from_the_archive(queuectl: OnServer
     assert queuectl.ok("verify").startswith("clean: ")
 
 
-@pytest.mark.parametrize(("more", "told"), [("", True), ("&password=horse", False)])
-def test_a_job_gets_its_queues_url_without_the_password(queuectl: OnServer, more: str, told: bool) -> None:
+@pytest.mark.parametrize(("more", "passed_on"), [("", True), ("&password=horse", False)])
+def test_a_job_gets_its_queues_url_without_the_password(queuectl: OnServer, more: str, passed_on: bool) -> None:
     job_id = queuectl.add('echo "[$QUEUECTL_DB]"')
     queuectl.drain(env={"QUEUECTL_DB": queuectl.url + more})
-    assert queuectl.ok("logs", job_id) == (f"[{queuectl.url}]" if told else "[]")
+    assert queuectl.ok("logs", job_id) == (f"[{queuectl.url}]" if passed_on else "[]")
 
 
 def test_data_larger_than_a_socket_buffer_is_sent(queuectl: OnServer) -> None:
-    """Megabytes in one exchange: who only waited for answers, with the end of it unsent, would wait for ever."""
+    """Megabytes in one exchange: waiting for answers before all data is sent would be a deadlock."""
     job = json.dumps({"command": "true", "tags": {"large": "\x01" * 60_000}})
     assert len(queuectl.ok("enqueue", "--file", "-", stdin=f"{job}\n" * 9).splitlines()) == 9
 
@@ -136,7 +136,7 @@ def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:
 # ── what doctor sees ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_doctor_on_a_queue_that_is_well(queuectl: OnServer) -> None:
+def test_doctor_finds_nothing_on_a_healthy_queue(queuectl: OnServer) -> None:
     lived(queuectl)
     about = {finding["about"]: finding for finding in queuectl.json("doctor")}
     wanted = (
@@ -158,7 +158,7 @@ def test_doctor_on_a_queue_that_is_well(queuectl: OnServer) -> None:
     assert "pages of the database" not in about["database"]["what"]
 
 
-def test_doctor_where_there_is_no_queue_yet(queuectl: OnServer) -> None:
+def test_doctor_without_a_queue_creates_none(queuectl: OnServer) -> None:
     done = queuectl("doctor")
     assert done.code == 0
     assert (
@@ -168,7 +168,7 @@ def test_doctor_where_there_is_no_queue_yet(queuectl: OnServer) -> None:
     assert "database" not in done.out.replace("/database", "")
 
 
-def test_doctor_finds_what_others_may_write_to_on_this_machine(queuectl: OnServer) -> None:
+def test_doctor_reports_local_files_that_others_can_write(queuectl: OnServer) -> None:
     lived(queuectl)
     queuectl.home.chmod(0o777)
     done = queuectl("doctor")
@@ -180,7 +180,7 @@ def health(store: Store) -> dict[str, HealthFinding]:
     return {found.about: found for found in store.upkeep.health()}
 
 
-def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypatch):
+def test_doctor_reports_an_old_snapshot(postgres, places, url, monkeypatch):
     monkeypatch.setattr(postgres_health, "LONG", 0)
     monkeypatch.setattr(postgres_health, "MANY_DEAD", 0)
     store = places.open(url)
@@ -198,7 +198,7 @@ def test_an_old_snapshot_and_what_it_holds_back(postgres, places, url, monkeypat
         assert health(store)["dead rows"].remedy == f"VACUUM {url.rpartition('=')[2]}.jobs"
 
 
-def test_a_writer_waits_for_a_lock(postgres, places, url, monkeypatch):
+def test_doctor_reports_a_writer_that_waits_for_a_lock(postgres, places, url, monkeypatch):
     one, other = places.open(url), places.open(url)
     assert health(one)["waiting"].what == "0 of us wait for a lock"
     waiting = Thread(target=lambda: add(other, new("a")))
@@ -210,7 +210,7 @@ def test_a_writer_waits_for_a_lock(postgres, places, url, monkeypatch):
 
 
 def changed(queuectl: OnServer, old: str, new_text: str) -> None:
-    """Change an event's data behind the log's guards."""
+    """Change an event's data with the log's triggers disabled."""
     base, _, schema = queuectl.url.partition("&schema=")
     with psycopg.connect(base, options=f"-c search_path={schema}") as connection:
         connection.execute("ALTER TABLE events DISABLE TRIGGER USER")

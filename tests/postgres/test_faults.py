@@ -1,4 +1,4 @@
-"""Crashing servers, cut connections, no connection: nothing acknowledged is lost, and all continue.
+"""Server crashes, cut connections, no connection: no acknowledged change is lost, and all processes continue.
 
 `QUEUECTL_RESTARTS=200` says how many crashes under load, `QUEUECTL_AWAY=60` for how many seconds the server stays away
 after the last one.
@@ -33,7 +33,7 @@ AWAY = int(os.environ.get("QUEUECTL_AWAY", "1"))
 
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[Server]:
-    """A server that only these tests use, so that it may fall."""
+    """A server that only these tests use, so that it may crash."""
     server = Server(binaries()["pypi"], max_connections="12", superuser_reserved_connections="2")
     yield server
     server.remove()
@@ -80,7 +80,7 @@ def test_a_cut_transaction_leaves_nothing(fragile, store, when):
 
 
 def losing_the_answer(store: OpenStore, lose: Callable[..., None]) -> None:
-    """The next commit is met by `lose`, which gets what would be sent."""
+    """Replace the next commit by `lose`, which gets the statements."""
     real = store.engine.link.together
 
     def together(*statements: str) -> list[list[tuple[object, ...]]]:
@@ -92,8 +92,8 @@ def losing_the_answer(store: OpenStore, lose: Callable[..., None]) -> None:
     store.engine.link.together = together  # type: ignore[method-assign]
 
 
-def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
-    """It went through: so the change is acknowledged, once."""
+def test_a_commit_whose_answer_was_lost_is_looked_up(fragile, store):
+    """The commit succeeded, so the change is acknowledged once."""
 
     def lose(*statements: str) -> None:
         store.engine.link.together(*statements)
@@ -106,7 +106,7 @@ def test_a_commit_whose_answer_was_lost_is_found_out(fragile, store):
     check(store)
 
 
-def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
+def test_a_commit_that_did_not_arrive_changes_nothing(fragile, store):
     losing_the_answer(store, lambda *statements: cut(fragile, store))
     with pytest.raises(StoreBusyError):
         add(store, new("a"))
@@ -116,7 +116,7 @@ def test_a_commit_that_did_not_arrive_is_no_change(fragile, store):
 
 
 def test_no_retry_is_advised_when_the_server_cannot_answer(fragile, store, monkeypatch):
-    """The job would be there twice."""
+    """A retry could add the job twice."""
 
     def lose(*statements: str) -> None:
         store.engine.link.together(*statements)
@@ -135,8 +135,8 @@ def test_no_retry_is_advised_when_the_server_cannot_answer(fragile, store, monke
     assert store.log.head().position == 1
 
 
-def test_a_heartbeat_that_did_not_arrive_is_none(fragile, store):
-    """There is no event to look for: a worker that took it for given would outlive its lease."""
+def test_a_heartbeat_that_did_not_arrive_does_not_count(fragile, store):
+    """A heartbeat leaves no event to look up; a worker that assumed success would outlive its lease."""
     add(store, new("a"))
     losing_the_answer(store, lambda *statements: cut(fragile, store))
     with pytest.raises(StoreBusyError):
@@ -169,7 +169,7 @@ def test_without_a_connection_the_store_is_busy_and_recovers(fragile, store):
     fragile.ask("DROP ROLE plain")
 
 
-def test_a_server_that_is_away_is_busy_until_it_is_back(fragile, store):
+def test_an_unreachable_server_counts_as_busy(fragile, store):
     add(store, new("a"))
     fragile.stop()
     try:
@@ -220,8 +220,8 @@ def test_a_client_suspended_in_a_transaction_loses_the_lock(fragile, store, monk
         frozen.close()
 
 
-def test_a_queue_is_carried_over_however_long_the_other_end_takes(fragile, store, monkeypatch, tmp_path):
-    """A large one: the tables there are checked, and the archive is written, while nothing is asked of the server."""
+def test_a_migration_survives_a_slow_target(fragile, store, monkeypatch, tmp_path):
+    """With a large queue the connection is idle for long while the other store is checked and its archive written."""
     usual = f"idle_in_transaction_session_timeout = {postgres_link.IDLE_IN_TRANSACTION}"
     monkeypatch.setattr(
         postgres_link, "_SETTLE", postgres_link._SETTLE.replace(usual, "idle_in_transaction_session_timeout = 300")
@@ -246,12 +246,12 @@ rmdir "$F/now-$QUEUECTL_JOB_ID"
 
 
 class Enqueuer(Thread):
-    """Adds jobs one after the other, whatever happens, until it is stopped; `told` are the acknowledged ones."""
+    """Adds jobs one after the other until it is stopped; `acknowledged` has those that were acknowledged."""
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__()
         self._url, self._spec = url, a_spec(JOB, env={"F": str(folder)}, cwd=str(folder))
-        self.told: list[str] = []
+        self.acknowledged: list[str] = []
         self.over = Event()
 
     def run(self) -> None:
@@ -261,13 +261,13 @@ class Enqueuer(Thread):
             number += 1
             try:
                 Queue(store, ACTOR).enqueue([NewJob(self._spec, f"job-{number}")])
-                self.told.append(f"job-{number}")
+                self.acknowledged.append(f"job-{number}")
             except StoreError:
                 continue
         store.close()
 
 
-def test_a_server_that_crashes_under_load(fragile: Server, tmp_path: Path, home: None) -> None:
+def test_a_server_that_crashes_under_load_loses_no_job(fragile: Server, tmp_path: Path, home: None) -> None:
     url = fragile.new_url()
     queuectl, enqueuer = OnServer(tmp_path, url), Enqueuer(url, tmp_path)
     workers = [queuectl.start("run", "--name", f"w{number}", "--concurrency", "2") for number in range(2)]
@@ -282,11 +282,11 @@ def test_a_server_that_crashes_under_load(fragile: Server, tmp_path: Path, home:
             fragile.start()
         enqueuer.over.set()
         enqueuer.join(60)
-        eventually(lambda: ended(queuectl) >= set(enqueuer.told), "all that was told has run", 120)
+        eventually(lambda: ended(queuectl) >= set(enqueuer.acknowledged), "all acknowledged jobs have run", 120)
         gone = [worker for worker in workers if worker.process.poll() is not None]
         assert not gone, gone[0].stderr.read_text()[-2000:]
         assert lines(tmp_path / "twice") == []
-        assert set(enqueuer.told) <= set(lines(tmp_path / "ran"))
+        assert set(enqueuer.acknowledged) <= set(lines(tmp_path / "ran"))
     finally:
         enqueuer.over.set()
         queuectl.stop()

@@ -1,4 +1,4 @@
-"""Opening a queue on a server: what is made there, which servers are refused, and that nobody sees a password."""
+"""Opening a queue on a server: its schema, the servers that are refused, and hidden passwords."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from tests.support.peer import Peer, ask_all
 # ── whose schema ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_schema_of_its_own_is_made(postgres, places):
+def test_opening_creates_a_schema(postgres, places):
     url = postgres.url(postgres.new_database())
     assert not is_there(url)
     add(places.open(url), new("a"))
@@ -35,7 +35,7 @@ def test_a_schema_of_its_own_is_made(postgres, places):
     assert postgres.ask(tables, database) == [(SCHEMA,)]
 
 
-def test_many_that_come_first_make_one(url, peers):
+def test_many_processes_that_open_create_one_schema(url, peers):
     peers += [Peer() for _ in range(4)]
     assert len({str(log_id) for log_id in ask_all(peers, "open", url)}) == 1, peers[0].call("open", url)
 
@@ -52,7 +52,7 @@ ROLE = "CREATE ROLE plain LOGIN; CREATE DATABASE plain; REVOKE CREATE ON DATABAS
 
 @pytest.fixture
 def plain(postgres):
-    """The URL of a role that is nobody's superuser, in a database where it may make nothing yet."""
+    """The URL of a role that is not a superuser, in a database where it may not create schemas."""
     for statement in ROLE.split("; "):
         postgres.ask(statement)
     yield postgres.url("plain").replace("postgres@", "plain@")
@@ -74,7 +74,7 @@ def test_no_superuser_is_needed(postgres, places, plain):
 
 
 def granted(page: str) -> dict[str, list[str]]:
-    """The grants that the page tells, by role."""
+    """The grants in docs/postgres.md, by role."""
     found: dict[str, list[str]] = {}
     for statement in re.findall(r"^GRANT [^;]+;", page, re.MULTILINE):
         found.setdefault(statement.rstrip(";").rpartition(" ")[2], []).append(statement)
@@ -82,7 +82,7 @@ def granted(page: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("role", ["job_runner", "job_reader"])
-def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, role):
+def test_the_documented_grants_are_sufficient_and_minimal(postgres, places, role):
     page = Path("docs/postgres.md").read_text(encoding="utf-8")
     database = postgres.new_database()
     owner = places.open(postgres.url(database))
@@ -114,7 +114,7 @@ def test_the_grants_of_the_page_are_enough_and_not_too_much(postgres, places, ro
 
 
 @pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
-def test_a_server_that_may_forget_is_refused(postgres, places, url, setting):
+def test_a_server_without_durable_commits_is_refused(postgres, places, url, setting):
     postgres.ask(f"ALTER SYSTEM SET {setting} = off")
     try:
         postgres.ask("SELECT pg_reload_conf()")
@@ -136,7 +136,7 @@ def test_a_database_that_is_not_utf_8_is_refused(postgres, places):
 
 
 @pytest.mark.parametrize("schema", ["", "1st", "Upper", "pg_own", "a-b", "a;b", "x" * 49])
-def test_names_that_are_no_schema_are_refused(schema):
+def test_invalid_schema_names_are_refused(schema):
     with pytest.raises(UsageError, match="schema="):
         place_of(f"postgresql://host/db?schema={schema}")
 
@@ -167,7 +167,7 @@ def test_the_database_itself_refuses_changes_of_the_log(places, change):
     assert stored(store) == before
 
 
-def test_redaction_alone_is_let_through(places):
+def test_only_redaction_is_allowed(places):
     store = places.new_store()
     add(store, new("a"), new("b"))
     store.engine.run(
@@ -183,7 +183,7 @@ def test_text_that_postgres_cannot_store_is_refused(places):
     assert store.log.head().position == 0
 
 
-def test_text_that_is_not_utf_8_is_the_caller_s_mistake_as_on_a_file(places):
+def test_text_that_is_not_utf_8_is_a_usage_error(places):
     store = places.new_store()
     with pytest.raises(UnicodeEncodeError):
         store.tables.job("lone \udcff")
@@ -236,7 +236,7 @@ def test_a_url_is_shown_without_its_password(url):
         "data/queue.db",
     ],
 )
-def test_a_url_without_one_is_shown_as_it_is(url):
+def test_a_url_without_a_password_is_shown_unchanged(url):
     assert not has_password(url)
     assert without_password(url) == url
 
@@ -253,7 +253,7 @@ WRONGLY_WRITTEN = st.text(st.sampled_from(LETTERS + ":@/?#&=%+. "), min_size=1, 
     query=st.sampled_from(["", "?sslmode=require", "?nonsense=1", "?host=/run&schema=q"]),
     where=st.sampled_from(["before @", "password", "p%61ssword", "PASSWORD", "sslpassword"]),
 )
-def test_no_part_of_a_password_is_shown_however_wrongly_it_is_written(password, user, hosts, query, where):
+def test_no_part_of_a_password_is_shown_in_a_malformed_url(password, user, hosts, query, where):
     if where == "before @":
         url = f"postgresql://{user}:{password}@{hosts}/db{query}"
     else:
@@ -263,7 +263,7 @@ def test_no_part_of_a_password_is_shown_however_wrongly_it_is_written(password, 
 
 
 @pytest.mark.parametrize("url", ["ann:a@b@host", "ann:a/b@host", "ann:a?b@host", "ann@corp:a@host", "ann:a/db"])
-def test_a_url_that_libpq_would_take_apart_elsewhere_is_refused(url):
+def test_a_url_that_libpq_parses_differently_is_refused(url):
     with pytest.raises(UsageError, match="%40"):
         place_of(f"postgresql://{url}/db")
 
@@ -272,7 +272,7 @@ def test_a_password_on_the_command_line_is_refused(queuectl: OnServer):
     assert_error(queuectl("--db", f"postgresql://ann:{SECRET}@host/db", "status"), 2, "QUEUECTL_DB")
 
 
-def test_nobody_sees_the_password(queuectl: OnServer):
+def test_the_password_is_in_no_output_file_or_argument(queuectl: OnServer):
     queuectl.env["QUEUECTL_DB"] = queuectl.url.replace("postgres@", f"postgres:{SECRET}@")
     job_id = queuectl.add("env; sleep 60")
     queuectl.ok("worker", "start", "--detach", "--name", "w", "--count", "2")
@@ -287,7 +287,7 @@ def test_nobody_sees_the_password(queuectl: OnServer):
 
 
 def processes() -> list[str]:
-    """Their arguments, as anyone sees them."""
+    """The arguments of all processes, which every user can see."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
@@ -303,14 +303,14 @@ def test_an_unknown_parameter_is_named_without_the_password():
     assert "hidden" not in str(refusal.value)
 
 
-def test_without_psycopg_it_says_what_to_install(monkeypatch):
+def test_without_psycopg_the_error_says_what_to_install(monkeypatch):
     monkeypatch.delattr(stores.postgres, "store", raising=False)
     monkeypatch.setitem(sys.modules, "queuectl.store.postgres.store", None)
     with pytest.raises(StoreError, match=r"^PostgreSQL needs psycopg .*: pip install 'psycopg\[binary\]'$"):
         open_store("postgresql://host/db", None)
 
 
-def test_a_server_that_is_not_there_is_one_line(queuectl: OnServer):
+def test_an_unreachable_server_is_an_error_of_one_line(queuectl: OnServer):
     queuectl.env["QUEUECTL_DB"] = f"postgresql://ann:{SECRET}@127.0.0.1:9/db"
     for command in (("status",), ("enqueue", "true"), ("run", "--once")):
         done = queuectl(*command)
@@ -318,7 +318,7 @@ def test_a_server_that_is_not_there_is_one_line(queuectl: OnServer):
         assert SECRET not in done.err
 
 
-def test_a_parameter_that_is_wrong_is_one_line(queuectl: OnServer):
+def test_a_wrong_parameter_is_an_error_of_one_line(queuectl: OnServer):
     queuectl.env["QUEUECTL_DB"] = f"postgresql://ann:{SECRET}@127.0.0.1:9/db?connect_timeout=soon"
     done = queuectl("status")
     assert_error(done, 2, "connect_timeout: 'soon'")

@@ -1,4 +1,4 @@
-"""One order: positions stand in the order of the commits, so whoever follows the log misses nothing.
+"""One order: positions are in the order of the commits, so a follower of the log misses nothing.
 
 `QUEUECTL_ORDER=32x10000` says how many writers append how many events each.
 """
@@ -28,7 +28,7 @@ PAUSE = "SELECT pg_sleep({})"
 
 
 def followed(read: Callable[[int], list[int]], write: Callable[[int], None]) -> list[int]:
-    """What a reader sees that asks for what is new while all writers write, each as `write(number)`."""
+    """The positions that a follower reads while all writers run, each as `write(number)`."""
     seen: list[int] = []
     over = Event()
 
@@ -75,7 +75,7 @@ def test_a_reader_that_follows_sees_every_event_once_and_in_order(places, url):
 
 
 def test_a_reader_of_a_sequence_without_the_lock_misses_some(postgres):
-    """What the lock is for: the same reader and writers on a `bigserial`, whose order is not that of the commits."""
+    """A control that shows why the lock is needed: the order of a `bigserial` is not that of the commits."""
     postgres.ask("DROP TABLE IF EXISTS control; CREATE TABLE control (position bigserial PRIMARY KEY)")
 
     def write(number: int) -> None:
@@ -98,8 +98,8 @@ def test_a_reader_of_a_sequence_without_the_lock_misses_some(postgres):
         assert eventually(some_are_missed, "the reader misses some", 60)
 
 
-def test_every_pair_of_commands_can_meet_on_a_job(places, url):
-    """No deadlock, no error but a refusal, and a log that is whole."""
+def test_any_two_commands_can_run_at_once_on_a_job(places, url):
+    """No deadlock, no errors except refusals, and a complete log."""
     clocks = SettableClock(), SettableClock()
     stores = [places.open(url, clock) for clock in clocks]
     players = [Player(Queue(store, ACTOR), clock) for store, clock in zip(stores, clocks, strict=True)]
@@ -120,7 +120,7 @@ def check(store: Store) -> None:
 # ── hints ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_notifications_come_for_the_jobs_of_others_only(places, url):
+def test_notifications_are_sent_for_jobs_of_others_only(places, url):
     one, other = places.open(url), places.open(url)
     hints = one.workers.hints()
     add(one, new("mine"))
@@ -129,7 +129,7 @@ def test_notifications_come_for_the_jobs_of_others_only(places, url):
     assert not hints.heard()
 
 
-def test_hints_come_again_after_the_connection_was_made_again(postgres, places, url):
+def test_hints_arrive_after_a_reconnect(postgres, places, url):
     one, other = places.open(url), places.open(url)
     hints = one.workers.hints()
     cut(postgres, one)
@@ -139,7 +139,7 @@ def test_hints_come_again_after_the_connection_was_made_again(postgres, places, 
 
 
 def hinted(other, hints):
-    """Whether one came of what another has just added; of many in a moment only the first is hinted at."""
+    """Whether a hint came for a job that another just added; of many at once only the first causes one."""
     add(other, new(f"job-{other.log.head().position}"))
     other.log.head()
     return hints.heard()
@@ -175,7 +175,7 @@ def test_all_jobs_run_also_when_every_hint_is_dropped(queuectl, program):
     assert worker.process.poll() is None
 
 
-def test_a_follower_asks_ever_less_often_until_there_is_something(places, url, monkeypatch):
+def test_a_follower_polls_less_often_while_nothing_happens(places, url, monkeypatch):
     one, other = places.open(url), places.open(url)
     rests: list[int] = []
 

@@ -1,4 +1,4 @@
-"""How often the server is asked while the log's lock is held, and who does not take it at all."""
+"""The number of round trips while the log's lock is held, and the cases without the lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ def queue(places: Any, url: str) -> Queue:
 
 @contextmanager
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A mark for each round trip with the lock."""
+    """A list with an entry for each round trip under the lock."""
     marks: list[str] = []
     exchange = Link._exchange
 
@@ -50,7 +50,7 @@ def finish(queue: Queue, jobs: list[Job]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, MANY])
-def test_the_lock_is_held_for_as_long_with_many_jobs_as_with_one(queue, monkeypatch, count):
+def test_many_jobs_need_as_many_round_trips_as_one(queue, monkeypatch, count):
     with asked(monkeypatch) as adding:
         queue.enqueue([NewJob(a_spec()) for _ in range(count)])
     with asked(monkeypatch) as claiming:
@@ -82,7 +82,7 @@ class Locks:
         self.held.remove(job_id)
 
 
-def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
+def test_results_and_claims_share_one_transaction(queue, monkeypatch):
     queue.enqueue([NewJob(a_spec(), f"job-{i}") for i in range(4)])
     results, locks = results_of(queue, claim(queue, 2)), Locks()
     claims = Claims(queue, locks, SystemClock(), claimant(), ())
@@ -100,7 +100,7 @@ def test_results_and_claims_are_one_turn_or_none(queue, monkeypatch):
 
 
 def turn(claims: Claims, results: Results) -> tuple[list[Job], list[Job]]:
-    """The jobs that ended and those that were claimed, in one transaction as a worker does it."""
+    """Record results and claim in one transaction, as a worker does; return the ended and the claimed jobs."""
     with claims.reserving() as reserve, claims.queue.store.writer.transaction():
         recorded = results.append([*results.waiting.values()])
         return [job for _, job in recorded if isinstance(job, Job)], [each.job for each in claims.take(2, reserve)]

@@ -14,7 +14,7 @@ from tests.support.stores import KINDS, SHARED, Places
 
 @pytest.fixture(autouse=True, scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where queues without a folder of their own keep their archives, also those of other processes."""
+    """A QUEUECTL_HOME for queues without their own folder, also in other processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUEUECTL_HOME", str(tmp_path_factory.mktemp("home")))
         yield
@@ -22,7 +22,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(params=KINDS)
 def places(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
-    """Empty stores of each kind, as many as a test asks for."""
+    """Opens new stores of each kind."""
     places = Places(request.param, tmp_path, clock)
     yield places
     places.close()
@@ -35,7 +35,7 @@ def store(places: Places) -> Store:
 
 @pytest.fixture(params=SHARED)
 def shared(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock) -> Iterator[Places]:
-    """Like `places`, of the kinds that can be opened more than once."""
+    """Like `places`, for the kinds that several processes can open."""
     places = Places(request.param, tmp_path, clock)
     yield places
     places.close()
@@ -43,13 +43,13 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path, clock: SettableClock)
 
 @pytest.fixture
 def url(shared: Places) -> str:
-    """A place for one log that several open."""
+    """The URL of a log that several connections open."""
     return shared.new_url()
 
 
 @pytest.fixture
 def in_a_file(path: str, clock: SettableClock) -> Iterator[Store]:
-    """A SQLite queue at `path`: the `store` of what is tested of SQLite alone."""
+    """A SQLite queue at `path`: the `store` of tests about SQLite only."""
     store = open_store(path, clock)
     yield store
     store.close()
@@ -57,7 +57,7 @@ def in_a_file(path: str, clock: SettableClock) -> Iterator[Store]:
 
 @pytest.fixture
 def bare(in_a_file: Store, path: str) -> Iterator[apsw.Connection]:
-    """Another program that has the file of `in_a_file` open, and none of our code."""
+    """A plain connection to the file of `in_a_file`, as another program has it."""
     db = apsw.Connection(path)
     yield db
     db.close()

@@ -1,4 +1,4 @@
-"""Appending: places without gaps, the log's time, the digest chain, all or nothing."""
+"""Appending: positions without gaps, the log's time, the digest chain, all or nothing."""
 
 import pytest
 
@@ -29,7 +29,7 @@ from tests.support.builders import (
 # ── places ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_empty_log_stands_at_its_base(store):
+def test_the_head_of_an_empty_log_is_its_base(store):
     assert store.log.head() == store.log.base == Head(0, GENESIS, 0)
     assert list(store.log.records()) == []
 
@@ -46,7 +46,7 @@ def test_positions_and_versions_have_no_gaps(store):
         assert [record.version for record in stream] == [*range(1, len(stream) + 1)]
 
 
-def test_a_batch_stands_in_the_order_given(store):
+def test_a_batch_is_recorded_in_the_given_order(store):
     a, b = add(store, new("b"), new("a"))
     add(store, more(a, claimed(), completed()), more(b, claimed()))
     assert [(r.stream_id, r.version, r.type) for r in store.log.records()] == [
@@ -58,7 +58,7 @@ def test_a_batch_stands_in_the_order_given(store):
     ]
 
 
-def test_the_resulting_jobs_come_back_in_order(store):
+def test_append_returns_the_jobs_in_order(store):
     jobs = add(store, new("b"), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="5s")), new("a"))
     assert jobs == [store.log.load("b"), None, store.log.load("a")]
     assert add(store, more(jobs[0], claimed())) == [store.log.load("b")]
@@ -72,7 +72,7 @@ def test_a_change_without_events_returns_its_job_and_writes_nothing(store):
     assert add(store, more(job), new("b")) == [job, store.log.load("b")]
 
 
-def test_an_event_comes_back_as_it_went_in(store):
+def test_an_event_is_read_as_it_was_appended(store):
     spec = a_spec(
         "printf '%s' \"ä…\\n\u2028\"",
         argv=("printf", "ä", ""),
@@ -146,21 +146,21 @@ def a_log(store, clock):
     add(store, new("b"), new("c"), note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
 
 
-def test_every_digest_is_the_one_that_the_design_defines(store, clock):
+def test_every_digest_matches_the_specification(store, clock):
     a_log(store, clock)
     rows = stored(store)
     assert [row.digest for row in rows] == chained(rows)
     assert [record.digest for record in store.log.records()] == chained(rows)
 
 
-def test_the_head_is_the_last_link(store, clock):
+def test_the_head_is_the_digest_of_the_last_event(store, clock):
     a_log(store, clock)
     last = stored(store)[-1]
     assert store.log.head() == Head(last.position, last.digest, last.recorded_at)
     assert store.log.head() == Head(8, chained(stored(store))[-1], START + 50 * SECOND)
 
 
-def test_every_event_has_a_salt_of_its_own(store, clock):
+def test_every_event_has_its_own_salt(store, clock):
     a_log(store, clock)
     salts = [row.salt for row in stored(store)]
     assert {len(salt) for salt in salts} == {16}
@@ -168,7 +168,7 @@ def test_every_event_has_a_salt_of_its_own(store, clock):
     assert {row.data_digest for row in stored(store)} == {None}
 
 
-def test_the_head_under_the_lock_is_that_of_what_was_appended_there(store):
+def test_the_head_under_the_lock_includes_new_events(store):
     with store.writer.transaction():
         add(store, new("a"))
         assert store.log.head().position == 1
@@ -222,7 +222,7 @@ CONFLICTS = [
 
 @pytest.fixture
 def lived_in(store):
-    """A job that has moved on, a unique key that is held (and was held before), a setting."""
+    """A store with a job that has moved on, a unique key that is taken (and was before), and a setting."""
     _, first = add(store, new("old"), new("first-holder", unique="mail"))
     add(store, more(store.log.load("old"), claimed()), more(first, e.Cancelled()))
     add(store, new("holder", unique="mail"), note(store, SETTINGS_STREAM, e.SettingChanged(key="grace", value="9s")))
@@ -292,7 +292,7 @@ def test_control_characters_are_refused_in_ids_and_actors(store, character):
     assert everything(store) == before
 
 
-def test_an_actor_may_have_any_letters(store):
+def test_an_actor_may_have_letters_of_any_script(store):
     store.writer.append([new("a")], "Zoë Ωmega@büro (pid 12)")
     [record] = store.log.records()
     assert record.actor == "Zoë Ωmega@büro (pid 12)"

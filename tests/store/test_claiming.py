@@ -1,4 +1,4 @@
-"""Claiming: which jobs come next, and that `Queue.claim` takes each once."""
+"""Claiming: which jobs are next, and that `Queue.claim` takes each once."""
 
 from itertools import permutations
 from threading import Thread
@@ -37,26 +37,26 @@ def take(store, limit=1, queues=(), worker="w1", reserve=lambda job: True):
 # ── the order ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nothing_to_claim(store):
+def test_an_empty_queue_has_nothing_to_claim(store):
     assert due(store) == []
     assert store.tables.next_due(()) is None
     assert take(store) == []
 
 
-def test_higher_priority_first_whatever_else(store, clock):
+def test_the_higher_priority_comes_first(store, clock):
     add(store, new("low", priority=-1, at=START - 90), new("middle", at=START - 50), new("high", priority=2, at=START))
     assert due(store) == ["high", "middle", "low"]
 
 
 @pytest.mark.parametrize("order", [*permutations(["at 1", "at 2", "at 3"])])
-def test_then_what_was_due_first(store, order):
+def test_of_equal_priority_the_longest_due_comes_first(store, order):
     add(store, *(new(job_id, at=START - 10 + int(job_id[-1])) for job_id in order))
     for limit in (1, 2, 3):
         assert due(store, limit=limit) == ["at 1", "at 2", "at 3"][:limit]
 
 
 @pytest.mark.parametrize("order", [*permutations("abc")])
-def test_then_what_was_enqueued_first(store, order):
+def test_of_equal_due_time_the_oldest_comes_first(store, order):
     add(store, *(new(job_id, at=START) for job_id in order))
     assert due(store) == list(order)
 
@@ -72,14 +72,14 @@ def test_queues_are_claimed_from_as_one(store):
     assert due(store) == due(store, "x", "y") == due(store, "y", "x") == ["4", "1", "2", "3"]
 
 
-def test_only_the_queues_asked_for(store):
+def test_only_the_named_queues_are_claimed_from(store):
     add(store, new("1", queue="x"), new("2", queue="y"), new("3", queue="z"))
     assert due(store, "y") == ["2"]
     assert due(store, "x", "z") == ["1", "3"]
     assert due(store, "nothing") == []
 
 
-def test_the_limit_goes_across_priorities_and_queues(store):
+def test_the_limit_counts_across_priorities_and_queues(store):
     add(
         store,
         *(
@@ -111,21 +111,21 @@ def test_only_pending_jobs_are_claimed(store, clock):
     assert due(store) == ["again"]
 
 
-def test_a_retry_comes_after_what_was_due_before_it(store, clock):
+def test_a_retry_comes_after_jobs_that_were_due_before_it(store, clock):
     follow(store, clock, "retried", new("x").events[0], claimed(), retried(wait=3 * SECOND))
     add(store, new("fresh"))
     clock.advance(3 * SECOND)
     assert due(store) == ["fresh", "retried"]
 
 
-def test_skipped_jobs_are_passed_over_and_the_limit_is_still_met(store):
+def test_skipped_jobs_do_not_count_towards_the_limit(store):
     add(store, *(new(str(i), priority=-i) for i in range(6)))
     assert due(store, skip={"0", "2", "3"}, limit=2) == ["1", "4"]
     add(store, *(new(f"same-{i}", priority=1) for i in range(6)))
     assert due(store, skip={f"same-{i}" for i in range(5)}, limit=2) == ["same-5", "0"]
 
 
-def test_a_paused_queue_is_left_alone(store):
+def test_no_job_of_a_paused_queue_is_claimed(store):
     queue = Queue(store, ACTOR)
     add(store, new("1", queue="x", priority=9), new("2", queue="y"))
     assert queue.pause("x") is True
@@ -136,7 +136,7 @@ def test_a_paused_queue_is_left_alone(store):
     assert due(store) == ["1", "2"]
 
 
-def test_the_pause_of_all_is_a_switch_of_its_own(store):
+def test_the_pause_of_all_is_independent_of_other_pauses(store):
     queue = Queue(store, ACTOR)
     add(store, new("1", queue="x"), new("2", queue="y"))
     queue.pause()
@@ -150,7 +150,7 @@ def test_the_pause_of_all_is_a_switch_of_its_own(store):
     assert due(store) == ["2"]
 
 
-def test_a_held_job_is_not_claimed(store):
+def test_a_quarantined_job_is_not_claimed(store):
     add(store, new("1"), new("2"))
     store.upkeep.quarantine("1")
     assert due(store) == ["2"]
@@ -158,7 +158,7 @@ def test_a_held_job_is_not_claimed(store):
     assert take(store, 5) == ["2"]
 
 
-def test_the_next_moment_at_which_a_job_is_due(store, clock):
+def test_next_due_is_the_earliest_due_time(store, clock):
     add(
         store,
         new("1", queue="x", delay=9 * SECOND),
@@ -174,7 +174,7 @@ def test_the_next_moment_at_which_a_job_is_due(store, clock):
     assert store.tables.next_due(()) is None
 
 
-def test_held_jobs_are_never_due(store):
+def test_quarantined_jobs_are_never_due(store):
     add(store, new("1", delay=SECOND), new("2", delay=2 * SECOND))
     store.upkeep.quarantine("1")
     assert store.tables.next_due(()) == START + 2 * SECOND
@@ -191,13 +191,13 @@ def test_a_claim_names_its_claimant(store):
     assert [record.actor for record in store.log.records()][-1] == "w9"
 
 
-def test_runs_go_up_with_every_claim(store, clock):
+def test_every_claim_has_the_next_run_number(store, clock):
     follow(store, clock, "a", new("a").events[0], claimed(), retried(wait=0))
     assert take(store) == ["a"]
     assert store.log.load("a").run == 2
 
 
-def test_as_many_as_asked_for_in_order(store):
+def test_a_claim_takes_the_asked_number_in_order(store):
     add(store, *(new(f"{i}", priority=-i) for i in range(5)))
     assert take(store, 3) == ["0", "1", "2"]
     assert take(store, 9) == ["3", "4"]

@@ -1,4 +1,4 @@
-"""Events as bytes, without a store: what is sealed comes back, and what is wrong with the rest is said in full."""
+"""Events as bytes, without a store: sealed events can be read, and errors name what is wrong."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def recorded(event=None, digest=b""):
 
 
 def sealed(event=None, **columns):
-    """A row, and with other columns a right digest for them."""
+    """A row with these columns and the right digest for them."""
     row = codec.seal(recorded(event), SALT, BEFORE)._replace(**columns)
     return row._replace(digest=chained([row])[0]) if columns else row
 
@@ -36,7 +36,7 @@ def test_a_sealed_event_can_be_read_back(event):
     assert codec.decode(row, BEFORE) == codec.decode(tuple(row), BEFORE) == recorded(event, digest=row.digest)
 
 
-def test_the_digest_is_that_of_the_published_form():
+def test_the_digest_matches_the_specification():
     assert [sealed().digest] == chained([sealed()])
     assert codec.digest_of(sealed(), BEFORE) == sealed().digest
 
@@ -63,7 +63,7 @@ def test_an_event_of_an_earlier_schema_without_an_upcaster_is_damaged():
     assert "(this version cannot read 'enqueued' events of schema 0)" in refusal(sealed(schema=0))
 
 
-def test_an_event_of_an_earlier_schema_is_brought_up_step_by_step(monkeypatch):
+def test_an_older_event_is_upcast_step_by_step(monkeypatch):
     steps = {
         ("enqueued", -1): lambda data: data | {"cwd": "/old"},
         ("enqueued", 0): lambda data: data | {"queue": "new"},
@@ -78,7 +78,7 @@ def test_data_of_another_type_is_damage():
 
 
 @pytest.mark.parametrize("data", ["{", '{"type": "enqueued"}', '"é"', "\ud800"])
-def test_data_that_is_no_event_is_damage(data):
+def test_data_that_is_not_an_event_is_damage(data):
     row = sealed()._replace(data=data)
     assert "is damaged (" in refusal(row if data == "\ud800" else sealed(data=data))
 
@@ -96,7 +96,7 @@ def test_missing_data_is_damage(missing):
         ({"actor": "eve"}, "its digest does not match"),
     ],
 )
-def test_commands_follow_on_given_events(change, why):
+def test_rows_must_follow_the_given_events(change, why):
     codec.check_follows(sealed(), Head(0, BEFORE, 0))
     with pytest.raises(DamagedEventError) as damage:
         codec.check_follows(sealed()._replace(**change), Head(0, BEFORE, 0))

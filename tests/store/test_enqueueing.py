@@ -1,4 +1,4 @@
-"""The use case `enqueue` on a store: ids once, keys once, a batch whole or not at all."""
+"""The use case `enqueue` on a store: an id is used once, a key once, a batch is all or nothing."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_a_taken_id_with_another_specification_is_refused(queue, difference):
 # ── unique keys ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_held_key_gives_the_holder(queue):
+def test_a_taken_key_returns_its_holder(queue):
     [first] = queue.enqueue([job(unique="k")])
     before = everything(queue.store)
     assert queue.enqueue([job(unique="k")]) == [Receipt(first.id, False)]
@@ -112,7 +112,7 @@ def test_a_key_within_one_batch_is_the_first_jobs(queue):
     assert ids(queue) == ["a", "d"]
 
 
-def test_other_keys_do_not_meet(queue):
+def test_different_keys_do_not_conflict(queue):
     receipts = queue.enqueue([job("a", unique="k"), job("b", unique="K"), job("c", unique=""), job("d")])
     assert [receipt.created for receipt in receipts] == [True] * 4
 
@@ -135,7 +135,7 @@ def test_an_id_twice_in_a_batch_for_different_jobs_is_refused(queue):
     assert ids(queue) == []
 
 
-def test_a_batch_is_whole_or_not_at_all(queue):
+def test_a_batch_is_all_or_nothing(queue):
     queue.enqueue([job("taken")])
     before = everything(queue.store)
     with pytest.raises(RefusedError, match="line 2: the id taken"):
@@ -143,7 +143,7 @@ def test_a_batch_is_whole_or_not_at_all(queue):
     assert everything(queue.store) == before
 
 
-def test_a_batch_may_repeat_what_is_there(queue):
+def test_a_batch_may_repeat_existing_jobs(queue):
     queue.enqueue([job("a"), job("b")])
     assert queue.enqueue([job("a"), job("c"), job("b")]) == [
         Receipt("a", False),
@@ -153,7 +153,7 @@ def test_a_batch_may_repeat_what_is_there(queue):
     assert ids(queue) == ["a", "b", "c"]
 
 
-def test_an_empty_batch(queue):
+def test_an_empty_batch_writes_nothing(queue):
     assert queue.enqueue([]) == []
     assert queue.store.log.head().position == 0
 
@@ -162,7 +162,7 @@ def test_an_empty_batch(queue):
 
 
 class Overtaken(Overriding):
-    """A store whose first append meets a log on which someone has just written."""
+    """A store to which another writer appends just before the first append."""
 
     def __init__(self, store, meanwhile):
         super().__init__(store)
@@ -177,12 +177,12 @@ class Overtaken(Overriding):
         return self._store.writer.append(changes, actor)
 
 
-def test_an_enqueue_that_lost_the_race_for_a_key_gives_the_holder(store):
+def test_losing_a_race_for_a_key_returns_the_holder(store):
     queue = Queue(Overtaken(store, lambda: add(store, new("faster", unique="k"))), ACTOR)
     assert queue.enqueue([job("slow", unique="k")]) == [Receipt("faster", False)]
 
 
-def test_an_enqueue_that_lost_the_race_for_an_id_is_refused(store):
+def test_losing_a_race_for_an_id_is_refused(store):
     queue = Queue(Overtaken(store, lambda: add(store, new("a", priority=5))), ACTOR)
     with pytest.raises(RefusedError, match="the id a is taken"):
         queue.enqueue([job("a")])
@@ -195,7 +195,7 @@ def test_a_batch_that_lost_a_race_is_decided_again_as_a_whole(store):
 
 
 class Behind(Overriding):
-    """A store that shows its jobs as they once were, also to who holds the log's lock: as a damaged index can."""
+    """A store that returns old versions of its jobs even under the log's lock, as a damaged index can."""
 
     def __init__(self, store, *jobs):
         super().__init__(store)
@@ -212,7 +212,7 @@ class Behind(Overriding):
 
     def append(self, changes, actor):
         self.tries += 1
-        assert self.tries < 3, "it tries for ever"
+        assert self.tries < 3, "it retries without end"
         return self._store.writer.append(changes, actor)
 
 
@@ -226,7 +226,7 @@ class Behind(Overriding):
         lambda queue: queue.claim(claimant(), (), 1, lambda job: True, ["a"]),
     ],
 )
-def test_a_place_that_is_taken_also_under_the_lock_is_damage(store, change):
+def test_a_conflict_under_the_lock_is_reported_as_damage(store, change):
     [seen] = add(store, new("a"))
     add(store, more(seen, e.Cancelled()), new("b"), note(store, queue_stream("q"), e.QueueResumed()))
     before = everything(store)

@@ -1,4 +1,4 @@
-"""A store is used by the process that opened it, and by no child that was forked from it."""
+"""A store can be used only by the process that opened it, not by a child that was forked from it."""
 
 import os
 import subprocess
@@ -21,8 +21,8 @@ USES: dict[str, Callable[[Store], object]] = {
 }
 
 
-def told_in_a_child(work: Callable[[], object]) -> str:
-    """What the work of a forked child is refused with."""
+def refusal_in_a_child(work: Callable[[], object]) -> str:
+    """Run the work in a forked child; return its refusal."""
     reading, writing = os.pipe()
     if not (child := os.fork()):
         try:
@@ -31,9 +31,9 @@ def told_in_a_child(work: Callable[[], object]) -> str:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read().decode()
+        answer = pipe.read().decode()
     os.waitpid(child, 0)
-    return told
+    return answer
 
 
 def _refusal(work: Callable[[], object]) -> str:
@@ -59,12 +59,12 @@ def test_a_forked_child_is_refused_and_its_parent_continues(
             store.close()
 
     if meanwhile == "idle":
-        told = told_in_a_child(uses_and_closes)
+        answer = refusal_in_a_child(uses_and_closes)
     else:
         with store.writer.transaction():
             add(store, new("b"))
-            told = told_in_a_child(uses_and_closes)
-    assert "was forked with the queue" in told
+            answer = refusal_in_a_child(uses_and_closes)
+    assert "was forked with the queue" in answer
     add(store, new("c"))
     assert [row.stream_id for row in stored(store)] == ["a", *(["b"] if meanwhile != "idle" else []), "c"]
     assert [row.digest for row in stored(store)] == chained(stored(store))
@@ -74,7 +74,7 @@ ANOTHER_PROGRAM = "import apsw, sys; db = apsw.Connection(sys.argv[1]); db.execu
 
 
 def test_a_forked_child_does_not_reopen_its_parents_file(in_a_file: Store, path: str) -> None:
-    """The parent closes, another program too: the -wal would go while the child writes to it."""
+    """If the parent and another program close the file, the -wal is removed while the child writes to it."""
     add(in_a_file, new("a"))
 
     def opens_and_writes() -> None:
@@ -82,19 +82,19 @@ def test_a_forked_child_does_not_reopen_its_parents_file(in_a_file: Store, path:
         subprocess.run([sys.executable, "-c", ANOTHER_PROGRAM, path], check=True)
         add(mine, new("b"))
 
-    assert "close it before" in told_in_a_child(opens_and_writes)
+    assert "close it before" in refusal_in_a_child(opens_and_writes)
 
 
 def test_a_store_closed_before_the_fork_can_be_opened_after_it(shared: Places, url: str) -> None:
     store = open_store(url, SettableClock())
     add(store, new("a"))
     store.close()
-    assert told_in_a_child(lambda: add(open_store(url, SettableClock()), new("b"))) == "done"
+    assert refusal_in_a_child(lambda: add(open_store(url, SettableClock()), new("b"))) == "done"
     assert [row.stream_id for row in stored(shared.open(url))] == ["a", "b"]
 
 
 def test_a_store_in_memory_is_new_each_time() -> None:
-    """It has no file that another process could have open."""
+    """A store in memory has no file that another process could have open."""
     store = open_store(":memory:", SettableClock())
-    assert told_in_a_child(lambda: add(open_store(":memory:", SettableClock()), new("b"))) == "done"
+    assert refusal_in_a_child(lambda: add(open_store(":memory:", SettableClock()), new("b"))) == "done"
     store.close()

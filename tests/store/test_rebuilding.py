@@ -1,4 +1,4 @@
-"""Comparing and rebuilding on every store: whatever the tables hold, the log has the last word."""
+"""Comparing and rebuilding the tables on every kind of store."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.support.builders import (
 
 @pytest.fixture
 def lived(store, clock):
-    """Jobs in several states, a dead letter, a setting, a pause."""
+    """A store with jobs in several states, a dead letter, a setting and a pause."""
     follow(store, clock, "dead", a_spec(), claimed(), buried(stderr="bäd"))
     follow(store, clock, "done", a_spec(timeout=1_500_000), claimed(), completed())
     add(store, new("held", unique="k"), new("late", delay=5_000_000, queue="mail"))
@@ -31,7 +31,7 @@ def lived(store, clock):
     return store
 
 
-WRECKS = {
+CORRUPTIONS = {
     "a column": "UPDATE jobs SET command = 'x' WHERE id = 'dead'",
     "a column that was empty": "UPDATE jobs SET last_error = 'x' WHERE id = 'held'",
     "a column that is empty": "UPDATE jobs SET stderr = NULL WHERE id = 'dead'",
@@ -55,7 +55,7 @@ WRECKS = {
 }
 
 
-@pytest.mark.parametrize("statement", WRECKS.values(), ids=WRECKS)
+@pytest.mark.parametrize("statement", CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_any_corruption_is_named_and_repaired(lived, statement):
     before = everything(lived)
     lived.engine.run(statement)
@@ -66,14 +66,14 @@ def test_any_corruption_is_named_and_repaired(lived, statement):
     assert everything(lived) == before
 
 
-def test_where_nothing_differs_nothing_is_found(lived):
+def test_correct_tables_have_no_difference(lived):
     before = everything(lived)
     assert (lived.upkeep.compare().total, lived.upkeep.rebuild().total) == (0, 0)
     assert everything(lived) == before
     assert projected(lived) == derived(lived)
 
 
-def test_a_difference_says_what_differs(lived):
+def test_a_difference_names_table_row_and_column(lived):
     lived.engine.run("UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'done'")
     lived.engine.run("DELETE FROM jobs WHERE id = 'late'")
     lived.engine.run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)")
@@ -84,13 +84,13 @@ def test_a_difference_says_what_differs(lived):
     ]
 
 
-def test_every_event_is_shown_on_the_way(lived):
+def test_progress_reports_every_event(lived):
     seen = []
     lived.upkeep.compare(lambda stream, found: seen.append((stream.id, found.version)))
     assert sorted(seen) == sorted((record.stream_id, record.version) for record in lived.log.records())
 
 
-def test_tables_of_another_version_are_derived_again_on_open(shared, url, clock):
+def test_opening_rebuilds_tables_of_another_version(shared, url, clock):
     store = shared.open(url)
     follow(store, clock, "a", a_spec(), claimed())
     before = everything(store)

@@ -1,4 +1,4 @@
-"""What SQLite alone promises: a log that nobody can change, the pragmas, the library, the schema."""
+"""SQLite only: the append-only log, the pragmas, the library's version, the schema."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def a_log(store, clock):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """Another program at a queue's file, for attempts that all fail."""
+    """A plain connection to a queue's file, for attempts that must all fail."""
     path, clock = str(tmp_path_factory.mktemp("guarded") / "queue.db"), SettableClock()
     store, bare = open_store(path, clock), apsw.Connection(path)
     a_log(store, clock)
@@ -124,7 +124,7 @@ def test_the_database_itself_refuses_to_change_the_log(guarded, sql, recursive_t
         guarded.execute("ROLLBACK")
 
 
-def test_redaction_is_let_through_and_the_chain_still_holds(store, bare, clock):
+def test_redaction_is_allowed_and_keeps_the_chain_valid(store, bare, clock):
     a_log(store, clock)
     before = stored(store)
     redact(bare, 2)
@@ -164,14 +164,14 @@ FULL, NORMAL = 2, 1
         ("application_id", APPLICATION_ID),
     ],
 )
-def test_pragmas(store, path, clock, pragma, value):
+def test_the_connection_has_these_pragmas(store, path, clock, pragma, value):
     assert store.engine.db.pragma(pragma) == value
     again = open_store(path, clock)
     assert again.engine.db.pragma(pragma) == value
     again.close()
 
 
-def test_only_claims_do_not_wait_for_the_disk(store):
+def test_only_claims_are_not_synced(store):
     for durable, level in ((True, FULL), (False, NORMAL), (True, FULL)):
         with store.writer.transaction(durable=durable):
             assert store.engine.db.pragma("synchronous") == level
@@ -189,7 +189,7 @@ def test_closing_does_not_checkpoint(store, path):
     assert os.path.getsize(path + "-wal") > 0
 
 
-def test_zero_counts_leave_no_row_behind(store, bare):
+def test_a_count_of_zero_leaves_no_row(store, bare):
     [job, _] = add(store, new("a", priority=1), new("b", priority=2))
     add(store, more(job, e.Cancelled()))
     assert sorted(bare.execute("SELECT priority, state, jobs FROM counts").fetchall()) == [
@@ -203,7 +203,7 @@ AFFECTED = ["3.7.0", "3.40.1", "3.44.5", "3.45.0", "3.46.1", "3.50.4", "3.50.6",
 
 
 @pytest.mark.parametrize("version", SOUND)
-def test_libraries_without_the_wal_reset_race_are_taken(version):
+def test_libraries_without_the_wal_reset_race_are_accepted(version):
     check_library(version)
 
 
@@ -237,7 +237,7 @@ def test_the_linked_sqlite_loses_no_rows_under_a_busy_checkpointer():
 
 
 def test_the_same_stress_damages_an_affected_library():
-    """The control. A race is no certainty: undamaged within a test's time is no failure, within a campaign's it is."""
+    """The control. A race is not certain: finding no damage fails only a long campaign, not a short test."""
     version = "import sqlite3; print(sqlite3.sqlite_version)"
     standard = subprocess.run(
         [sys.executable, "-c", version], capture_output=True, text=True, check=True
@@ -264,7 +264,7 @@ NEWER_THAN_3_37 = (
 
 
 def sql_alone(text):
-    """Without comments and strings."""
+    """The SQL without comments and strings."""
     return re.sub(r"--[^\n]*|'[^']*'", "", text)
 
 
@@ -278,7 +278,7 @@ def test_every_table_is_strict(store, bare):
     assert {name for name, strict in tables if not strict} <= {"sqlite_schema"}
 
 
-def test_people_read_the_file_with_their_own_sqlite(store, path, clock):
+def test_the_file_can_be_read_with_the_standard_sqlite3(store, path, clock):
     follow(store, clock, "a", a_spec("echo hi"), claimed(), retried(wait=0))
     query = (
         "import sqlite3, sys\n"

@@ -1,4 +1,4 @@
-"""Damaged events: found on load whatever was hit, named, and the rest of the queue works on."""
+"""Damaged events: any damage is found on load and named, and all other jobs run."""
 
 import hashlib
 import shutil
@@ -40,9 +40,9 @@ NOT_UTF8 = "CAST(x'7b2274797065223aff7d' AS TEXT)"
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
-    """A closed queue. `victim` was tried once and is due again (events 1 to 3); then come a note and two other jobs.
+    """A closed queue. `victim` was run once and is due again (events 1 to 3); then follow a note and two other jobs.
 
-    The note stands between, because what is hit may be the link that the next event holds on to.
+    The note is in between, because a damaged digest also affects the check of the next event.
     """
     folder, clock = tmp_path_factory.mktemp("untouched"), SettableClock()
     store = open_store(str(folder / "queue.db"), clock)
@@ -55,7 +55,7 @@ def untouched(tmp_path_factory):
 
 @pytest.fixture
 def store(untouched, tmp_path, clock):
-    """A copy to damage."""
+    """A copy of that queue to damage."""
     shutil.copytree(untouched, tmp_path / "copy")
     clock.advance(60 * SECOND)
     store = open_store(str(tmp_path / "copy" / "queue.db"), clock)
@@ -64,7 +64,7 @@ def store(untouched, tmp_path, clock):
 
 
 def hit(store, sql):
-    """Damage the file as no program of ours could: the guards are taken off first."""
+    """Damage the file; the triggers that protect the log are dropped first."""
     db = apsw.Connection(store.engine.path)
     for trigger in TRIGGERS:
         db.execute(f"DROP TRIGGER {trigger}")
@@ -121,7 +121,7 @@ def test_any_damage_is_found_on_load(store, position, name):
     assert found.value.stream_id == "victim"
 
 
-def test_a_damaged_job_that_was_to_be_claimed_frees_its_key(store):
+def test_a_damaged_due_job_releases_its_unique_key(store):
     queue = Queue(store, ACTOR)
     add(store, new("held", unique="key", priority=9))
     hit(store, "UPDATE events SET data = replace(data, 'key', 'kex') WHERE stream_id = 'held'")
@@ -132,7 +132,7 @@ def test_a_damaged_job_that_was_to_be_claimed_frees_its_key(store):
 
 
 @pytest.mark.parametrize(("position", "name"), [*cases()])
-def test_the_rest_of_the_queue_works_on(store, clock, position, name):
+def test_other_jobs_run_in_spite_of_the_damage(store, clock, position, name):
     hit(store, damaging(position, name) if (position, name) != (1, "data") else damaging(1, "data, cut"))
     queue = Queue(store, ACTOR)
     assert [job.id for job in queue.claim(claimant(), (), 1, lambda job: True)] == ["one"]
@@ -162,7 +162,7 @@ def test_reading_the_log_stops_at_the_damaged_event(store):
 
 
 @pytest.mark.parametrize(("position", "name"), [*cases()])
-def test_damaged_rows_are_given_as_they_are(store, position, name):
+def test_damaged_rows_are_returned_unchanged(store, position, name):
     before = stored(store)
     hit(store, damaging(position, name) if (position, name) != (1, "data") else damaging(1, "data, cut"))
     after = stored(store)
@@ -183,7 +183,7 @@ def test_an_event_missing_inside_a_stream_is_noticed(store, clock):
 
 
 def test_data_changed_without_its_digest_is_found(store):
-    """A `data_digest` vouches for data that redaction removed, not for other data in its place."""
+    """A `data_digest` stands for data that was redacted, not for other data."""
     old = stored(store)[1]
     body = hashlib.sha256(old.salt + old.data.encode()).hexdigest()
     hit(store, f"UPDATE events SET data_digest = x'{body}', data = replace(data, ':1', ':2') WHERE position = 2")
@@ -192,8 +192,8 @@ def test_data_changed_without_its_digest_is_found(store):
         store.log.load("victim")
 
 
-def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
-    """A later version's event, its digest right: it is not damaged, but this version must not read past it."""
+def test_an_event_of_an_unknown_type_asks_for_an_upgrade(store):
+    """An event of a later version with the right digest is not damaged, but this version must not skip it."""
     *rows, last = stored(store)
     later = last._replace(type="split", data='{"type":"split"}')
     digest = chained([*rows, later])[-1].hex()
@@ -207,7 +207,7 @@ def test_an_event_of_a_type_that_is_not_known_is_not_guessed_at(store):
 
 
 def test_corrupt_tables_do_not_run_a_job_that_the_log_has_ended(store):
-    """The log is right: a row that says `pending` for a job that is done is held, not claimed."""
+    """A row that says `pending` for a job that is done is quarantined, not claimed."""
     db = apsw.Connection(store.engine.path)
     queue = Queue(store, ACTOR)
     queue.cancel(["one"])
@@ -232,7 +232,7 @@ def test_corrupt_tables_do_not_run_a_job_that_the_log_has_ended(store):
     ],
 )
 def test_corrupt_tables_do_not_stop_the_log(store, stray):
-    """A row in the way is no conflict: to decide again would meet it again, and for ever."""
+    """A stray row is not a conflict: deciding again would never succeed."""
     db = apsw.Connection(store.engine.path)
     db.execute(stray)
     db.close()
@@ -257,7 +257,7 @@ DAMAGED_TABLES = {
 
 
 @pytest.mark.parametrize("table", DAMAGED_TABLES)
-def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
+def test_a_damaged_table_is_read_or_refused_in_one_line(store, table):
     store.workers.beat(a_worker())
     db = apsw.Connection(store.engine.path)
     db.execute(DAMAGED_TABLES[table])
@@ -278,7 +278,7 @@ def test_a_damaged_table_is_read_or_refused_in_one_sentence(store, table):
 
 
 @pytest.mark.parametrize("key", ["format", "log_id", "base_position", "base_digest"])
-def test_a_queue_that_lost_a_word_about_itself_is_refused(store, clock, key):
+def test_a_queue_without_a_row_of_meta_is_refused(store, clock, key):
     path = store.engine.path
     store.close()
     db = apsw.Connection(path)

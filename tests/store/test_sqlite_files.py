@@ -1,4 +1,4 @@
-"""The SQLite file: whose it is and who may read it, many processes at once, locked, read-only, full, broken."""
+"""The SQLite file: owner and modes, many processes at once, locked, read-only, full, broken."""
 
 import ctypes
 import gc
@@ -33,11 +33,11 @@ def store(in_a_file):
 
 
 def modes(folder):
-    """Of everything in there, folders in folders too."""
+    """The modes of all files and folders below a folder."""
     return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in Path(folder).rglob("*")}
 
 
-def test_files_and_folder_are_for_their_owner_alone(path, peers):
+def test_files_and_folders_are_private(path, peers):
     peers.append(Peer(umask=0o022))
     peers[0].call("open", path)
     peers[0].call("append", "a")
@@ -57,7 +57,7 @@ db.close()
 
 
 def test_opening_again_in_the_same_process_keeps_the_locks(store, path, clock, peers):
-    """Whoever closes last takes the -wal away: a lock that was dropped makes another program believe it is the last."""
+    """The last process that closes removes the -wal; without our lock another program would believe it is the last."""
     add(store, new("a"))
     before = os.stat(path + "-wal").st_ino
     open_store(path, clock).close()
@@ -70,7 +70,7 @@ def test_opening_again_in_the_same_process_keeps_the_locks(store, path, clock, p
 
 
 def locks_on(path):
-    """What is locked of a file, as Linux tells it; while others lock and unlock it may tell a line twice."""
+    """The locks on a file from /proc/locks, which may repeat a line while others lock and unlock."""
     inode = os.stat(path).st_ino
     with open("/proc/locks") as locks:
         return {line.split(maxsplit=1)[1] for line in locks if f":{inode} " in line}
@@ -195,7 +195,7 @@ REFUSED = [
 
 
 def contents(folder):
-    """Every file's bytes. SQLite's shared memory and an empty -wal are not contents."""
+    """The bytes of every file, without the -shm and an empty -wal."""
     return {
         file.name: file.read_bytes() if file.is_file() else None
         for file in folder.iterdir()
@@ -219,7 +219,7 @@ def test_a_foreign_file_is_refused_and_unchanged(tmp_path, clock, make, why):
     assert contents(tmp_path) == before
 
 
-def test_a_place_that_cannot_be_made_is_refused(tmp_path, clock):
+def test_a_path_that_cannot_be_created_is_refused(tmp_path, clock):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot") as refusal:
         open_store(str(tmp_path / "file" / "queue.db"), clock)
@@ -257,7 +257,7 @@ def replaced(path):
 
 
 @pytest.mark.parametrize("meanwhile", [os.unlink, lambda path: os.rename(path, path + ".old"), replaced])
-def test_nothing_is_written_to_a_file_that_is_no_longer_at_its_path(store, path, meanwhile):
+def test_nothing_is_written_to_a_moved_or_replaced_file(store, path, meanwhile):
     add(store, new("a"))
     meanwhile(path)
     before = everything(store)
@@ -267,8 +267,8 @@ def test_nothing_is_written_to_a_file_that_is_no_longer_at_its_path(store, path,
     assert everything(store) == before
 
 
-def test_nothing_is_written_to_a_file_that_has_got_another_name(store, path):
-    """Each name would have a -wal and an archive of its own, and what one says overwrite what the other said."""
+def test_nothing_is_written_to_a_file_with_a_second_link(store, path):
+    """Each name would have its own -wal and archive, and changes under one name would overwrite those of the other."""
     add(store, new("a"))
     before = everything(store)
     os.link(path, path + ".link")
@@ -286,7 +286,7 @@ def test_nothing_is_written_to_a_file_that_has_got_another_name(store, path):
     assert add(store, new("b")) == [store.log.load("b")]
 
 
-def test_a_file_with_two_names_is_not_opened_by_either(store, path, clock):
+def test_a_file_with_two_links_is_opened_by_neither_name(store, path, clock):
     add(store, new("a"))
     os.link(path, path + ".link")
     for name in (path, path + ".link"):
@@ -301,7 +301,7 @@ def test_a_file_with_two_names_is_not_opened_by_either(store, path, clock):
 # ── locked, read-only, full, broken ─────────────────────────────────────────────────────────────────
 
 
-def test_a_locked_queue_is_busy_for_writers_and_open_to_readers(store, bare, path, clock):
+def test_a_locked_queue_can_be_read_but_not_written(store, bare, path, clock):
     add(store, new("a"))
     impatient = open_store(path, clock, StoreOptions(busy_timeout=20_000))
     bare.execute("BEGIN IMMEDIATE")
@@ -321,14 +321,14 @@ PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 
 
 def obey_modes():
-    """Root too is held to the files' modes, after its next exec."""
+    """Make file modes apply to root too, after its next exec."""
     if os.geteuid() == 0:
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root writes whatever the modes are")
 @pytest.mark.parametrize("folder_too", [False, True])
-def test_a_read_only_queue_can_be_read_and_says_why_not_when_written(store, path, peers, folder_too):
+def test_a_read_only_queue_can_be_read_and_refuses_changes(store, path, peers, folder_too):
     add(store, new("a"))
     store.close()
     for name in os.listdir(os.path.dirname(path)):
@@ -345,7 +345,7 @@ def test_a_read_only_queue_can_be_read_and_says_why_not_when_written(store, path
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root writes whatever the modes are")
-def test_a_new_queue_in_a_folder_that_cannot_be_written(tmp_path, peers):
+def test_a_new_queue_needs_write_permission_for_its_folder(tmp_path, peers):
     (tmp_path / "folder").mkdir(mode=0o500)
     peers.append(Peer(preexec_fn=obey_modes))
     refusal = peers[0].call("open", str(tmp_path / "folder" / "queue.db"))
@@ -366,8 +366,8 @@ def test_a_full_disk_is_named_and_nothing_is_written(store):
     assert add(store, new("b")) == [store.log.load("b")]
 
 
-def test_a_queue_that_gets_no_wal_is_not_made(tmp_path, clock, monkeypatch):
-    """SQLite answers with the mode that stays, and raises nothing, when the disk has no room for another one."""
+def test_no_queue_is_created_without_wal_mode(tmp_path, clock, monkeypatch):
+    """When the disk is full, SQLite returns the unchanged journal mode instead of an error."""
     ask = connection._value
     answers = {"PRAGMA journal_mode=WAL": "delete"}
     monkeypatch.setattr(connection, "_value", lambda db, sql: answers.get(sql) or ask(db, sql))
@@ -378,7 +378,7 @@ def test_a_queue_that_gets_no_wal_is_not_made(tmp_path, clock, monkeypatch):
     open_store(path, clock).close()
 
 
-def test_a_broken_file_is_called_damaged(store, path, clock):
+def test_a_broken_file_is_reported_as_damaged(store, path, clock):
     add(store, *(new(f"job-{i}") for i in range(50)))
     store.engine.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     store.close()

@@ -1,4 +1,4 @@
-"""The projections: what each move writes into `jobs` and `dlq`, and notes into `settings` and `pauses`."""
+"""The projections: the columns that each move writes to `jobs` and `dlq`, and each note to `settings` and `pauses`."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_the_public_columns_of_jobs_keep_their_names_and_order():
     assert DLQ == ("id", "command", "attempts", "last_error", "moved_at", "original_created_at")
 
 
-def test_an_enqueued_jobs_row(store, clock):
+def test_the_row_of_an_enqueued_job(store, clock):
     clock.advance(600_001)
     spec = a_spec("echo hi", queue="mail", priority=5, delay=1_500_000, timeout=2_500_000, tags={"b": "2", "a": "1"})
     add(store, Change("a", 0, [spec]))
@@ -169,13 +169,13 @@ def test_a_move_writes_its_columns(store, clock, move):
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_a_job_stands_in_dlq_exactly_when_that_is_its_state(store, clock, move):
+def test_a_job_has_a_row_in_dlq_exactly_in_that_state(store, clock, move):
     events, expected = MOVES[move]
     follow(store, clock, "a", a_spec(), *events)
     assert [row["id"] for row in store.tables.dlq()] == (["a"] if expected["state"] == "dlq" else [])
 
 
-def test_a_dead_letters_row(store, clock):
+def test_the_row_of_a_dead_letter(store, clock):
     follow(store, clock, "a", a_spec("false"), claimed(), buried(cause=e.Signalled(9)))
     expected = {
         "id": "a",
@@ -190,14 +190,14 @@ def test_a_dead_letters_row(store, clock):
     assert store.tables.dlq("b") == []
 
 
-def test_dead_letters_come_the_oldest_first(store, clock):
+def test_dead_letters_are_listed_oldest_first(store, clock):
     for job_id in ("b", "c", "a"):
         follow(store, clock, job_id, a_spec(), claimed(), buried())
     assert [row["id"] for row in store.tables.dlq()] == ["b", "c", "a"]
 
 
 @pytest.mark.parametrize("ending", [[claimed(), buried()], [claimed(), completed()], [e.Cancelled()]])
-def test_purging_removes_the_rows_and_requeueing_brings_them_back(store, clock, ending):
+def test_purging_removes_rows_and_requeueing_adds_them(store, clock, ending):
     add(store, new("other"))
     follow(store, clock, "a", a_spec("echo hi", tags={"k": "v"}), *ending)
     row = store.tables.job("a")
@@ -226,7 +226,7 @@ def test_many_jobs_in_one_batch_have_a_row_each(store):
 # ── counts ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_counts_are_per_queue_and_state_whatever_the_priority(store):
+def test_counts_are_per_queue_and_state(store):
     jobs = add(store, new("a"), new("b", priority=3), new("c", queue="mail"), new("d", queue="mail"))
     add(store, more(jobs[2], claimed()))
     assert store.tables.counts() == [
@@ -236,7 +236,7 @@ def test_counts_are_per_queue_and_state_whatever_the_priority(store):
     ]
 
 
-def test_a_count_that_falls_to_nothing_is_gone(store):
+def test_a_count_of_zero_is_not_listed(store):
     [job] = add(store, new("a"))
     [job] = add(store, more(job, e.Cancelled()))
     assert store.tables.counts() == [Count("default", State.CANCELLED, 1)]
@@ -251,14 +251,14 @@ def set_to(key, value):
     return e.SettingChanged(key=key, value=value)
 
 
-def test_settings_are_the_last_value_of_each_key(store):
+def test_a_setting_is_the_last_value_of_its_key(store):
     add(store, note(store, SETTINGS_STREAM, set_to("lease", "1m"), set_to("grace", "5s"), set_to("lease", "2m")))
     assert store.tables.settings() == {"grace": "5s", "lease": "2m"}
     add(store, note(store, SETTINGS_STREAM, set_to("grace", None), set_to("never-set", None)))
     assert store.tables.settings() == {"lease": "2m"}
 
 
-def test_pauses_say_since_when_and_by_whom(store, clock):
+def test_a_pause_has_its_time_and_actor(store, clock):
     clock.advance(1_999_999)
     store.writer.append([note(store, queue_stream("mail"), e.QueuePaused())], "bob@box")
     add(store, note(store, queue_stream(PAUSE_ALL), e.QueuePaused()))

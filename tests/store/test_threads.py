@@ -1,4 +1,4 @@
-"""One queue object may be used by several threads: they take turns, and no acknowledged job is lost."""
+"""Several threads may use one queue object: they take turns, and no acknowledged job is lost."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -23,7 +23,7 @@ from tests.support.builders import (
 
 
 class Interrupted(BaseException):
-    """What Ctrl-C looks like."""
+    """An exception like KeyboardInterrupt."""
 
 
 def do_everything(store):
@@ -34,7 +34,7 @@ def do_everything(store):
     store.upkeep.quarantine("b")
 
 
-def broken_off(store, work, error, durable=True):
+def run_and_fail(store, work, error, durable=True):
     with store.writer.transaction(durable=durable):
         work(store)
         raise error
@@ -42,11 +42,11 @@ def broken_off(store, work, error, durable=True):
 
 @pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("error", [ValueError, Interrupted])
-def test_an_exception_leaves_nothing(store, error, durable):
+def test_an_exception_rolls_back_the_transaction(store, error, durable):
     add(store, new("before"))
     before = everything(store)
     with pytest.raises(error):
-        broken_off(store, do_everything, error, durable)
+        run_and_fail(store, do_everything, error, durable)
     assert everything(store) == before
     do_everything(store)
     assert everything(store) != before
@@ -54,7 +54,7 @@ def test_an_exception_leaves_nothing(store, error, durable):
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_transactions_changes_stay(store, durable):
+def test_a_transactions_changes_are_kept(store, durable):
     with store.writer.transaction(durable=durable):
         do_everything(store)
         inside = everything(store)
@@ -62,7 +62,7 @@ def test_a_transactions_changes_stay(store, durable):
     assert store.log.head().position == 5
 
 
-def test_a_transaction_within_one_is_part_of_it(store):
+def test_a_nested_transaction_is_part_of_the_outer_one(store):
     with store.writer.transaction():
         add(store, new("a"))
         with store.writer.transaction(durable=False):
@@ -76,20 +76,20 @@ def within(store):
         add(store, new("d"))
 
 
-def broken_off_within(store):
+def fail_in_a_nested_transaction(store):
     add(store, new("e"))
-    broken_off(store, within, Interrupted)
+    run_and_fail(store, within, Interrupted)
 
 
-@pytest.mark.parametrize("work", [within, broken_off_within])
+@pytest.mark.parametrize("work", [within, fail_in_a_nested_transaction])
 def test_an_exception_in_an_inner_transaction_rolls_back_all(store, work):
     before = everything(store)
     with pytest.raises(Interrupted):
-        broken_off(store, work, Interrupted)
+        run_and_fail(store, work, Interrupted)
     assert everything(store) == before
 
 
-def test_others_see_a_transaction_when_it_is_over(shared, url):
+def test_others_see_a_transaction_after_its_commit(shared, url):
     one, other = shared.open(url), shared.open(url)
     with one.writer.transaction():
         add(one, new("a"))
@@ -118,7 +118,7 @@ def test_two_connections_make_one_chain(shared, url):
     assert one.log.head() == other.log.head()
 
 
-def test_a_log_is_still_there_when_it_is_opened_again(shared, url, clock):
+def test_a_log_can_be_closed_and_opened_again(shared, url, clock):
     one = shared.open(url)
     follow(one, clock, "a", new("a").events[0], claimed())
     before, log_id = everything(one), one.log.log_id
@@ -139,7 +139,7 @@ def test_the_logs_time_holds_across_opening(shared, url, clock):
     assert [record.clock for record in again.log.records()] == [START, START - 1000, START - 993]
 
 
-def test_a_closed_store_says_so(store):
+def test_a_closed_store_refuses_to_be_used(store):
     store.close()
     with pytest.raises(StoreError, match="closed"):
         store.log.head()
@@ -150,7 +150,7 @@ def test_a_closed_store_says_so(store):
 # ── whether others wrote ────────────────────────────────────────────────────────────────────────────
 
 
-def test_changed_sees_the_writes_of_others_once(shared, url):
+def test_changed_reports_writes_of_others_once(shared, url):
     one, other = shared.open(url), shared.open(url)
     one.workers.changed()
     assert one.workers.changed() is False
@@ -160,7 +160,7 @@ def test_changed_sees_the_writes_of_others_once(shared, url):
     assert [one.workers.changed(), one.workers.changed()] == [True, False]
 
 
-def test_changed_does_not_see_ones_own_writes(shared, url):
+def test_changed_does_not_report_own_writes(shared, url):
     one = shared.open(url)
     one.workers.changed()
     add(one, new("a"))
@@ -210,7 +210,7 @@ def test_a_beat_does_not_write_over_a_request_to_stop(store):
     assert store.workers.asked("w1") == (2, [])
 
 
-def test_asking_a_worker_that_is_not_there(store):
+def test_asking_an_unknown_worker_to_stop_is_reported(store):
     store.workers.beat(a_worker("other"))
     assert store.workers.ask_to_stop("w1") is False
     assert store.workers.asked("w1") == (0, [])
@@ -227,7 +227,7 @@ def test_a_worker_is_asked_to_cancel_its_own_jobs_alone(store):
     assert store.workers.asked("w1") == (0, [])
 
 
-def test_a_forgotten_worker_is_gone(store):
+def test_a_forgotten_worker_is_no_longer_listed(store):
     store.workers.beat(a_worker("w1"))
     store.workers.beat(a_worker("w2"))
     assert store.workers.forget(a_worker("w1"))
@@ -241,7 +241,7 @@ OTHERS = [{"host": "far"}, {"boot_id": "c"}, {"pid": 11}, {"pid_namespace": 2}, 
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_a_process_beats_for_itself_alone(store, other):
+def test_a_process_renews_only_its_own_heartbeat(store, other):
     assert store.workers.beat(a_worker())
     assert not store.workers.beat(a_worker(**other, beat_at=99))
     assert store.workers.rows() == [a_worker()]

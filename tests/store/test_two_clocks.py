@@ -49,7 +49,7 @@ def test_a_delay_lasts_as_long_as_it_says(store, clock, was_ahead, ahead):
 
 
 @AHEAD
-def test_a_given_time_is_one_of_the_wall_clock(store, clock, was_ahead, ahead):
+def test_a_given_time_is_by_the_wall_clock(store, clock, was_ahead, ahead):
     was_ahead(ahead)
     take(store)
     add(store, new("at", at=clock.now() + 90 * 60 * SECOND))
@@ -90,7 +90,7 @@ def test_next_due_counts_the_wait_of_a_clock_that_was_ahead(store, clock, was_ah
     assert store.tables.next_due((), now + 3 * SECOND, store.log.behind_for()) == now + 4 * SECOND
 
 
-def test_a_wait_begins_again_when_the_clock_is_set_back_once_more(store, clock, was_ahead):
+def test_a_wait_starts_again_after_another_clock_change(store, clock, was_ahead):
     was_ahead(DAY)
     assert take(store) == ["early"]
     clock.advance(30 * SECOND)

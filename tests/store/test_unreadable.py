@@ -1,4 +1,4 @@
-"""Nothing that the log could not read again is written, whoever asks for it."""
+"""An event that could not be read again is not written."""
 
 from typing import Any
 
@@ -70,12 +70,12 @@ def test_every_kind_of_event_is_checked(store: Any, event: Any) -> None:
     assert store.log.head().position == 0
 
 
-def test_a_list_is_taken_for_a_tuple(store: Any) -> None:
+def test_a_list_is_accepted_for_a_tuple(store: Any) -> None:
     Queue(store, "me").enqueue([NewJob(replace(SOUND, argv=["a", "b"]), "a")])
     assert store.log.load("a").spec.argv == ("a", "b")
 
 
-def test_the_public_names_are_there() -> None:
+def test_the_public_names_can_be_imported() -> None:
     import queuectl
 
     assert all(getattr(queuectl, name) for name in queuectl.__all__)
@@ -111,7 +111,7 @@ def exported(rows: list[StoredEvent]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_row_with_a_sound_digest_that_is_unreadable_is_refused(store: Any, name: str) -> None:
+def test_an_unreadable_row_with_a_right_digest_is_refused(store: Any, name: str) -> None:
     before = everything(store)
     with pytest.raises(DamagedEventError, match="event 2 of b"):
         store.writer.append_stored(forged(*UNREADABLE[name]))
