@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -15,6 +16,9 @@ from queuectl.store.errors import DamagedError
 from queuectl.store.meta import check_place
 from queuectl.store.protocol import Store
 from queuectl.store.sqlite.ownership import foreign
+
+if TYPE_CHECKING:
+    from queuectl.store.ranges import Shares
 
 __all__ = ["QueueAccess", "Store", "advising", "check_not_moved", "this_actor"]
 
@@ -79,6 +83,13 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
     def open_other(self, url: str, *, archived: bool = True) -> Store:
         """Another store, which a log is copied to or checked in. Raises StoreError."""
         return open_store(url, self.clock, self.store_options() if archived else StoreOptions(archived=False))
+
+    def shares(self, processes: int | None) -> "Shares":
+        """How many processes read a long log: `processes`, or one for each core that this one may use."""
+        from queuectl.parallel import cores
+        from queuectl.store.ranges import Shares
+
+        return Shares(self.url, self.config(None)["busy-timeout"], processes or cores())
 
     def warn_of_durability(self, store: Store) -> None:
         """Warn when a power cut may lose changes that were acknowledged."""

@@ -13,7 +13,7 @@ from queuectl.store.archive.segments import ArchiveError, first_position, segmen
 from queuectl.store.ndjson import event_line, read_event, read_header
 from queuectl.store.protocol import RECOVER, ArchiveReader, Head, Store, StoredEvent
 
-__all__ = ["ArchiveCheck"]
+__all__ = ["ArchiveCheck", "line_of"]
 
 
 class ArchiveCheck:
@@ -33,7 +33,7 @@ class ArchiveCheck:
         after, self._last = self._last.position + 1, row
         if row.position < self._resumes:
             return
-        expected = _line_of(row)
+        expected = line_of(row)
         while self._line is not None:
             line = self._line
             if line == expected:
@@ -103,7 +103,7 @@ class ArchiveCheck:
             self._report.add("archive", first, f"{what} missing from the archive")
 
 
-def _line_of(row: StoredEvent) -> bytes | None:
+def line_of(row: StoredEvent) -> bytes | None:
     """The event's line; None when the row cannot be written as one."""
     try:
         return event_line(row)

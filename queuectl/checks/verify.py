@@ -1,7 +1,7 @@
 """Checks that the log is complete and unaltered and that the tables match it. Reads everything, changes nothing.
 
 It reads the log twice, in pages: by position to find gaps and to compare the archive, and by stream to check each
-event and its effect on the job. The tables are compared in one transaction.
+event and its effect on the job. The tables are compared in one transaction. Several processes may share a long log.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,34 +10,58 @@ from contextlib import suppress
 import msgspec
 
 from queuectl.checks.archive_check import ArchiveCheck
+from queuectl.checks.position_check import PositionRange, check_positions
 from queuectl.checks.report import COMPARE, REBUILD, Report
-from queuectl.checks.stream_check import EVERY, StreamCheck
+from queuectl.checks.stream_check import StreamCheck
+from queuectl.checks.verify_ranges import check_ranges
 from queuectl.errors import UsageError, command_line
 from queuectl.store.projections import TABLES
-from queuectl.store.protocol import MAX_POSITION, Store
+from queuectl.store.protocol import ALL_STREAMS, MAX_POSITION, Store
+from queuectl.store.ranges import Shares
+from queuectl.store.rows import Differences
 from queuectl.store.stream_fold import Stream, streams
 
 __all__ = ["expect", "verify", "verify_job"]
 
 _JOB_TABLES = [table for table, columns in TABLES.items() if columns[0] == "id"]
 
+ALONE = Shares()
 Progress = Callable[[int], None]
 """Called with the number of events done; each counts twice, once in each pass."""
 
 
-def verify(store: Store, progress: Progress = lambda done: None) -> Report:
-    """Check the whole log, the archive and the tables, while workers keep running."""
+def verify(store: Store, progress: Progress = lambda done: None, shares: Shares = ALONE) -> Report:
+    """Check the whole log, the archive and the tables, while workers keep running.
+
+    `shares` says how many processes do it. The report is the same.
+    """
     report = Report(store.log.head())
+    if shares.pay(store):
+        _conclude(store, report, check_ranges(store, report, shares, progress))
+        if not report.counts["index"]:
+            return report
+        report = Report(report.head)  # a damaged index may show each range something else
+    _conclude(store, report, _check_alone(store, report, progress))
+    return report
+
+
+def _check_alone(store: Store, report: Report, progress: Progress) -> Differences:
     _check_positions(store, report, progress)
     check = StreamCheck(report, lambda done: progress(report.head.position + done))
-    differences = store.upkeep.compare(check.inspect)
+    differences = store.upkeep.compare(
+        lambda until, unsound: store.upkeep.derived(ALL_STREAMS, until, unsound, check.inspect)
+    )
     report.events = check.events
+    return differences
+
+
+def _conclude(store: Store, report: Report, differences: Differences) -> None:
+    """Add what follows from the whole log: whether its index and the tables match it."""
     _check_index(report, store.log.base.position)
     for difference in differences.first:
         report.add("table", None, str(difference), REBUILD)
     report.counts["table"] += differences.total - len(differences.first)
     report.settle()
-    return report
 
 
 def verify_job(store: Store, job_id: str) -> Report:
@@ -113,25 +137,11 @@ def _head(text: str) -> tuple[int, bytes]:
 
 def _check_positions(store: Store, report: Report, progress: Progress) -> None:
     """Check that positions have no gaps, times never go back, and the archive has the same events."""
-    expected, last = store.log.base.position + 1, 0
-    for position, recorded_at, stream in _positions(store, report):
-        if position > expected:
-            report.missing(expected, position - 1)
-        if recorded_at < last:
-            what, stream_id = "it was recorded before the event before it", stream.decode(errors="surrogateescape")
-            report.doubt("time", position - 1, position, what, stream_id)
-        expected, last = position + 1, recorded_at
-        if position % EVERY == 0:
-            progress(position)
-
-
-def _positions(store: Store, report: Report) -> Iterator[tuple[int, int, bytes]]:
-    """Position, time and stream of each event. If there is an archive, each event is compared with it."""
-    if store.location.archive is None:
-        yield from store.upkeep.timeline(report.head.position)
-        return
-    check = ArchiveCheck(store, store.location.archive, report)
-    for row in store.log.stored(until=report.head.position):
-        check.compare(row)
-        yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
-    check.end()
+    part = PositionRange(store.log.base.position, report.head.position)
+    archive = None
+    if store.location.archive is not None:
+        archive = ArchiveCheck(store, store.location.archive, report)
+    for done in check_positions(store, report, part, None if archive is None else archive.compare):
+        progress(done)
+    if archive is not None:
+        archive.end()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -17,12 +17,16 @@ from queuectl.cli.options import Json
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import runnable
+from queuectl.maintenance.rebuild import rebuild as rebuild_tables
 from queuectl.render.terminal import clean, colored, to_json
 from queuectl.units import counted
 
 __all__ = ["doctor", "rebuild", "verify"]
 
 DAMAGED = 1
+Jobs: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes for a long log [default: one per core].")
+]
 _COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -33,6 +37,7 @@ def verify(
         list[str] | None,
         typer.Option("--expect", metavar="HEAD", help="A line saved from `head`: fail if history up to it differs."),
     ] = None,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Check every event, the tables and the archive, while workers run. Exit code 1 when anything is damaged.
@@ -45,7 +50,7 @@ def verify(
             report = verify_job(queue.store, queue.resolve([job])[0])
         else:
             with progress("checking", 2 * queue.store.log.head().position, hidden=as_json) as reached:
-                report = verify_all(queue.store, reached)
+                report = verify_all(queue.store, reached, session.access.shares(jobs))
         expect(queue.store, report, expected or ())
         report.advise(queue.store)
     if as_json:
@@ -93,15 +98,14 @@ def _line(problem: Problem) -> str:
     return f"{problem.kind}: {place}{stream}{': ' if place else ''}{problem.what}"
 
 
-def rebuild(ctx: typer.Context, as_json: Json = False) -> None:
+def rebuild(ctx: typer.Context, jobs: Jobs = None, as_json: Json = False) -> None:
     """Recompute the job tables from the log and fix differences. Workers may run meanwhile."""
     session: Session = ctx.obj
     with (
         session.open_existing() as queue,
         progress("folding", queue.store.log.head().position, hidden=as_json) as reached,
     ):
-        folded = iter(range(1, 1 << 62))
-        found = queue.store.upkeep.rebuild(lambda stream, event: reached(next(folded)))
+        found = rebuild_tables(queue.store, reached, session.access.shares(jobs))
     if as_json:
         print(to_json({"differences": found.total, "first": found.first}))
         return

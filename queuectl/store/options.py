@@ -18,7 +18,7 @@ class StoreOptions(Struct, frozen=True):
     `archived` says whether the log is copied to an archive, `archive_dir` where a new archive goes (None: next to the
     database). `home` is the folder for the output files and the archive of a queue on a server (None: see
     `default_home`). `warn` receives one line when a change could not be archived or the log was restored from the
-    archive.
+    archive. With `read_only` the database refuses every change.
     """
 
     busy_timeout: int = 10_000_000
@@ -27,3 +27,4 @@ class StoreOptions(Struct, frozen=True):
     archive_dir: str | None = None
     home: str | None = None
     warn: Callable[[str], None] = _ignore
+    read_only: bool = False

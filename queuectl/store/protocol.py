@@ -18,16 +18,19 @@ from queuectl.store.rows import (
     MAX_POSITION,
     Change,
     Count,
+    Derived,
     Differences,
     Head,
     HealthFinding,
     JobFilter,
     Standing,
     StoredEvent,
+    StreamRange,
     WorkerRow,
 )
 
 __all__ = [
+    "ALL_STREAMS",
     "GENESIS",
     "MAX_POSITION",
     "PAUSE_ALL",
@@ -39,6 +42,8 @@ __all__ = [
     "Count",
     "DamagedError",
     "DamagedEventError",
+    "Derive",
+    "Derived",
     "Head",
     "HealthFinding",
     "Hints",
@@ -51,6 +56,7 @@ __all__ = [
     "Standing",
     "Store",
     "StoredEvent",
+    "StreamRange",
     "Tables",
     "Upkeep",
     "VersionConflictError",
@@ -65,6 +71,11 @@ __all__ = [
 
 WAKING = frozenset({"enqueued", "released", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
 """The event types that give an idle worker something to do."""
+
+ALL_STREAMS = StreamRange()
+
+Derive: TypeAlias = Callable[[int, Collection[str]], Iterable[Derived]]
+"""Calls `Upkeep.derived` for all streams, perhaps in other processes: up to a position, with these unsound tables."""
 
 Inspect: TypeAlias = Callable[[Any, RecordedEvent | DamagedEventError], None]
 """Receives each event that is folded, after the state of its stream before that event (`stream_fold.Stream`)."""
@@ -262,10 +273,18 @@ class Upkeep(Protocol):
     def health(self) -> Iterable[HealthFinding]:
         """Findings on the health of a server, from its own statistics; none for a file."""
 
-    def compare(self, inspect: Inspect | None = None) -> Differences:
-        """Compare the tables with the log at one moment; `inspect` receives every event."""
+    def derived(
+        self, streams: StreamRange, until: int, unsound: Collection[str] = (), inspect: Inspect | None = None
+    ) -> Iterator[Derived]:
+        """Fold a range of streams; yields what the tables may not have. `inspect` receives every event.
 
-    def rebuild(self, inspect: Inspect | None = None) -> Differences:
+        The rows of `unsound` tables are not read. A batch is valid until the next one is asked for.
+        """
+
+    def compare(self, derive: Derive | None = None) -> Differences:
+        """Compare the tables with the log at one moment; without `derive` this process folds all streams."""
+
+    def rebuild(self, derive: Derive | None = None) -> Differences:
         """Derive the tables again and correct the rows that differ, while other processes keep working."""
 
     def quarantine(self, job_id: str) -> None:
@@ -274,8 +293,8 @@ class Upkeep(Protocol):
     def copy_to(self, path: str) -> None:
         """Write a consistent copy of the queue to a new file, while other processes keep working."""
 
-    def timeline(self, until: int) -> Iterator[tuple[int, int, bytes]]:
-        """Position, time and stream id (as bytes) of every event up to a position, in order and unchecked."""
+    def timeline(self, *, after: int = 0, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Position, time and stream id (as bytes) of events, in order and unchecked."""
 
 
 class ArchiveReader(Protocol):

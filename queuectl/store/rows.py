@@ -8,6 +8,7 @@ from msgspec import Struct
 from queuectl.domain.events import Event
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
+from queuectl.store.projections import Row, Values
 
 __all__ = [
     "GENESIS",
@@ -15,6 +16,7 @@ __all__ = [
     "SHOWN",
     "Change",
     "Count",
+    "Derived",
     "Difference",
     "Differences",
     "Head",
@@ -22,6 +24,7 @@ __all__ = [
     "JobFilter",
     "Standing",
     "StoredEvent",
+    "StreamRange",
     "WorkerRow",
 ]
 
@@ -63,6 +66,13 @@ class StoredEvent(NamedTuple):
     salt: bytes | None
     data_digest: bytes | None
     digest: bytes
+
+
+class StreamRange(Struct, frozen=True):
+    """The streams with `first <= id < end`; `end` None: to the last one."""
+
+    first: str = ""
+    end: str | None = None
 
 
 class Standing(NamedTuple):
@@ -132,6 +142,29 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
 
 SHOWN = 20
 """The number of differences that are described, not only counted."""
+
+
+class Derived(Struct):
+    """Rows that the log makes and that the tables may not have.
+
+    `rows` by table; `suspects` are the tables and keys (as bytes: they may be no text) of live rows that the log may
+    not make; `notes` are the rows that notes decide.
+    """
+
+    rows: dict[str, list[Values]] = {}
+    suspects: list[tuple[str, bytes]] = []
+    notes: list[Row] = []
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self.suspects and not self.notes and not any(self.rows.values())
+
+    def clear(self) -> None:
+        """Begin the next batch."""
+        for rows in self.rows.values():
+            rows.clear()
+        self.suspects.clear()
+        self.notes.clear()
 
 
 class Difference(Struct, frozen=True):

@@ -144,8 +144,8 @@ def test_verify_can_check_one_job(small):
 def test_an_event_missing_from_the_stream_index_is_named(small):
     """Reading by stream does not find it."""
     with opened(small) as store:
-        real = store.log.examined
-        store.log.examined = lambda **which: (found for found in real(**which) if found.position != 8)
+        real = store.log.examined_streams
+        store.log.examined_streams = lambda *which: (found for found in real(*which) if found.position != 8)
         assert "index" in verify(store).counts
 
 

@@ -1,18 +1,17 @@
-"""Temporary tables for a rebuild on PostgreSQL: they hold every derived row, and the server compares them."""
+"""Temporary tables for a rebuild on PostgreSQL: they hold the derived rows that may differ."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from queuectl.store.postgres.connection import Link, Row
 from queuectl.store.postgres.schema import statements
 from queuectl.store.projections import TABLES, VERSION, Values
-from queuectl.store.sql.rebuild import KEYS, MADE, contrast
+from queuectl.store.sql.rebuild import MADE, contrast
 
 __all__ = ["PostgresShadowTables"]
 
-_COUNTED = f"SELECT {KEYS}, count(*) AS jobs FROM shadow_jobs GROUP BY {KEYS}"
 _COLUMNS = """
 SELECT attname, CAST(atttypid AS bigint), CAST(attcollation AS bigint), attnotnull FROM pg_attribute
 WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -49,26 +48,18 @@ class PostgresShadowTables:
             self._link.script(fresh.replace("CREATE TABLE", "CREATE TEMP TABLE"))
         for table in TABLES:
             self._link.script(f"CREATE TEMP TABLE shadow_{table} (LIKE fresh_{table})")
-        self._link.script('CREATE TEMP TABLE differing (name text, key text COLLATE "C")')
+        for table in ("suspects", "differing"):
+            self._link.script(f'CREATE TEMP TABLE {table} (name text, key text COLLATE "C")')
 
-    def along_live_rows(self, unsound: Iterable[str]) -> AbstractContextManager[None]:
-        """Do nothing: the server compares all rows later."""
-        return nullcontext()
-
-    def is_wanted(self, table: str, values: Values) -> bool:
-        """Whether a derived row has to be stored: always."""
-        return True
-
-    def store(self, batch: dict[str, list[Values]]) -> None:
-        """Write derived rows, by table, into `shadow_…`, and empty the lists."""
-        for table, rows in batch.items():
-            if rows:
-                self._link.copy(f"shadow_{table}", rows)
-            rows.clear()
-
-    def remove(self, table: str, key: str) -> None:
-        """Delete a derived row, because its stream has grown."""
-        self.run(f"DELETE FROM shadow_{table} WHERE {TABLES[table][0]} = ?", (key,))
+    def store(self, rows: Mapping[str, Sequence[Values]], suspects: Sequence[tuple[str, bytes]]) -> None:
+        """Write derived rows, by table, into `shadow_…`, and their keys and the other suspects into `suspects`."""
+        keys = [(table, row[0]) for table, found in rows.items() for row in found]
+        keys += [(table, key.decode()) for table, key in suspects]
+        for table, found in rows.items():
+            if found:
+                self._link.copy(f"shadow_{table}", found)
+        if keys:
+            self._link.copy("suspects", keys)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -85,12 +76,7 @@ class PostgresShadowTables:
             self._link.roll_back()
 
     def differing(self, table: str) -> Iterator[tuple[str, str]]:
-        """The keys of the rows that differ, twice each; records them in `differing`."""
-        columns = TABLES[table]
-        key = f"coalesce(s.{columns[0]}, l.{columns[0]})"
-        log, live = (f"ROW({', '.join(f'{side}.{column}' for column in columns)})" for side in "sl")
-        where = f"{_both(table, columns)} WHERE {log} IS DISTINCT FROM {live}"
-        self.run(f"INSERT INTO differing SELECT '{table}', {key} {where}")
+        """The keys in `differing`, twice each."""
         return ((name, name) for (name,) in self.run("SELECT key FROM differing WHERE name = ? ORDER BY 1", (table,)))
 
     def contrast(self, table: str, row: str) -> str:
@@ -101,13 +87,6 @@ class PostgresShadowTables:
         [both] = self.run(sql, (row,))
         log, live = both[: len(columns)], both[len(columns) :]
         return "the log has no such row" if log[0] is None else contrast(columns, log, live)
-
-    def differing_counts(self) -> Iterator[tuple[Any, ...]]:
-        """`log` or `table`, then the key and the number of a row of `counts` that only that side has."""
-        live = f"SELECT {KEYS}, jobs FROM counts"
-        for where, sql in (("log", f"{_COUNTED} EXCEPT {live}"), ("table", f"{live} EXCEPT {_COUNTED}")):
-            for row in self.run(sql):
-                yield where, *row
 
     def unsound(self, table: str) -> str | None:
         """Why a live table as a whole is unusable; None when it is sound."""
@@ -132,7 +111,7 @@ class PostgresShadowTables:
     def close(self) -> None:
         """Drop the temporary tables."""
         names = [*(f"shadow_{table}" for table in TABLES), *(f"fresh_{table}" for table in MADE)]
-        self._link.script(f"DROP TABLE IF EXISTS {', '.join(names)}, differing")
+        self._link.script(f"DROP TABLE IF EXISTS {', '.join(names)}, suspects, differing")
 
 
 def _both(table: str, columns: Sequence[str]) -> str:

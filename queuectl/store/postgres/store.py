@@ -22,6 +22,8 @@ def open_postgres(url: str, clock: Clock, options: StoreOptions, copy_to: Callab
     The clock is the server's, unless a test brings its own. `copy_to` writes a log to a new file.
     """
     engine = PostgresEngine(url, options.busy_timeout)
+    if options.read_only:
+        engine.run("SET default_transaction_read_only = on")
     search = DueSearch(engine.run)
 
     def prefix(meta: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from queuectl.domain.machine import MOVES
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError, Remedies
-from queuectl.store.rows import MAX_POSITION, Head, Standing, StoredEvent
+from queuectl.store.protocol import ALL_STREAMS
+from queuectl.store.rows import MAX_POSITION, Head, Standing, StoredEvent, StreamRange
 from queuectl.store.sql.engine import Engine
 from queuectl.store.stream_fold import Examined, folded_job, streams
 
@@ -132,13 +133,15 @@ class Log:
         if stream_id is not None:
             clause = "WHERE e.stream_id = ? AND e.position <= ? ORDER BY e.version"
             return map(self._examine, self._fetch(clause, (stream_id, last)))
-        return self._all_streams(last)
+        return self.examined_streams(ALL_STREAMS, last)
 
-    def _all_streams(self, last: int) -> Iterator[Examined]:
+    def examined_streams(self, streams: StreamRange, last: int) -> Iterator[Examined]:
+        """The same for a range of streams."""
+        before, end = ("", ()) if streams.end is None else ("e.stream_id < ? AND", (streams.end,))
         where = _NEXT.format(self._engine.dialect.text_of.format("?"))
-        clause = f"WHERE {where} LIMIT {PAGE}"
-        after: tuple[bytes, int] = (b"", 0)
-        while page := self._fetch(clause, (*after, last)):
+        clause = f"WHERE {before} {where} LIMIT {PAGE}"
+        after: tuple[bytes, int] = (streams.first.encode(), 0)
+        while page := self._fetch(clause, (*end, *after, last)):
             yield from map(self._examine, page)
             after = page[-1][1].encode("utf-8", "surrogateescape"), page[-1][2]
 
@@ -168,11 +171,10 @@ class Log:
         """The first 1000 of those rows."""
         return [*map(StoredEvent._make, self._fetch(_STORED, (after, until), previous=""))]
 
-    def timeline(self, until: int) -> Iterator[tuple[int, int, bytes]]:
-        """Position, time and stream id (as bytes) of every event up to a position, in order and unchecked."""
+    def timeline(self, after: int, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Position, time and stream id (as bytes) of events, in order and unchecked."""
         columns = f"position, recorded_at, {self._engine.dialect.bytes_of.format('stream_id')}"
         sql = f"SELECT {columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT {PAGE}"
-        after = 0
         while page := self._engine.run(sql, (after, until)):
             yield from page
             after = page[-1][0]

@@ -1,27 +1,27 @@
 """Derives the tables again from the log, compares them with the live ones, and corrects the rows that differ.
 
-The log is folded stream by stream, in pages and without a lock, into temporary tables of this connection. Which live
-rows differ is decided at one moment. Only that and the correction need a transaction.
+The log is folded stream by stream, in pages and without a lock, perhaps by several processes. Derived rows that are not
+found equal to the live ones go into temporary tables of this connection. Which of them differ is decided at one moment.
+Only that and the correction need a transaction.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from queuectl.store.projections import COUNT_KEYS, TABLES, Values
-from queuectl.store.protocol import Inspect
-from queuectl.store.rows import SHOWN, Difference, Differences
+from queuectl.store.protocol import Derive
+from queuectl.store.rows import SHOWN, Derived, Difference, Differences
+from queuectl.store.sql.derived import OF_JOBS
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.writer import Writer
-from queuectl.store.stream_fold import Stream, streams
+from queuectl.store.stream_fold import streams
 
-__all__ = ["KEYS", "MADE", "OF_JOBS", "Rebuild", "ShadowTables", "contrast"]
+__all__ = ["MADE", "Rebuild", "ShadowTables", "contrast"]
 
-BATCH = 500
 NEAR = 500
 """With at most so many events left to fold, they are folded under the lock."""
 
-OF_JOBS = [table for table, columns in TABLES.items() if columns[0] == "id"]
 MADE = (*TABLES, "counts", "workers")
 """The tables that can be derived again. The workers' table is only checked for being readable: heartbeats return."""
 KEYS = ", ".join(COUNT_KEYS)
@@ -29,7 +29,11 @@ _DIFFERING = "IN (SELECT key FROM differing WHERE name = ?)"
 
 
 class ShadowTables(Protocol):
-    """An engine's temporary tables: `shadow_…` holds derived rows, `differing` the keys of live rows that differ."""
+    """An engine's temporary tables.
+
+    `shadow_…` holds derived rows that the live tables may not have, `suspects` their keys and those of live rows that
+    no stream may have made, `differing` the keys of the suspects that do differ.
+    """
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
@@ -40,29 +44,17 @@ class ShadowTables(Protocol):
     def unsound(self, table: str) -> str | None:
         """Why a live table as a whole is unusable; None when it is sound."""
 
-    def along_live_rows(self, unsound: Iterable[str]) -> AbstractContextManager[None]:
-        """While the whole log is folded. An engine may read the live rows meanwhile, but not of `unsound` tables."""
-
-    def is_wanted(self, table: str, values: Values) -> bool:
-        """Whether a derived row has to be stored; not needed if the live row is known to be the same."""
-
-    def store(self, batch: dict[str, list[Values]]) -> None:
-        """Write derived rows, by table, into `shadow_…`, and empty the lists."""
-
-    def remove(self, table: str, key: str) -> None:
-        """Delete a derived row, because its stream has grown."""
+    def store(self, rows: Mapping[str, Sequence[Values]], suspects: Sequence[tuple[str, bytes]]) -> None:
+        """Write derived rows, by table, into `shadow_…`, and their keys and the other suspects into `suspects`."""
 
     def reading(self) -> AbstractContextManager[None]:
         """A read transaction, unless one is open already."""
 
     def differing(self, table: str) -> Iterator[tuple[Any, str]]:
-        """The rows that differ, each as the argument for `contrast` and its key; records them in `differing`."""
+        """The rows in `differing`, each as the argument for `contrast` and its key."""
 
     def contrast(self, table: str, row: Any) -> str:
         """How a row differs."""
-
-    def differing_counts(self) -> Iterator[tuple[Any, ...]]:
-        """`log` or `table`, then the key and the number of a row of `counts` that only that side has."""
 
     def remake(self, table: str) -> None:
         """Create a live table again, empty and with the right schema."""
@@ -83,14 +75,14 @@ class Rebuild:
         self._counts_differ = False
         self._position = 0
 
-    def compare(self, inspect: Inspect | None = None) -> Differences:
-        """Compare the tables with the log at one moment; `inspect` receives every event."""
-        with self._folded(inspect):
+    def compare(self, derive: Derive) -> Differences:
+        """Compare the tables with the log at one moment."""
+        with self._folded(derive):
             return self._compared()
 
-    def run(self, inspect: Inspect | None = None) -> Differences:
+    def run(self, derive: Derive) -> Differences:
         """Compare, and correct what differs."""
-        with self._folded(inspect):
+        with self._folded(derive):
             found = self._compared()
             with self._writer.transaction(rebuilding=True):
                 self._swap()
@@ -99,15 +91,16 @@ class Rebuild:
     # ── folding ─────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def _folded(self, inspect: Inspect | None) -> Iterator[None]:
+    def _folded(self, derive: Derive) -> Iterator[None]:
         """Fold the whole log into the temporary tables, which are dropped in the end."""
         shadow = self._shadow
         try:
             shadow.make()
             self._unsound = {table: why for table in MADE if (why := shadow.unsound(table))}
             head = self._log.head().position
-            with shadow.along_live_rows(self._unsound):
-                self._store(streams(self._log.examined(until=head), inspect))
+            for batch in derive(head, self._unsound):
+                self._store(batch)
+            self._suspect_notes()
             self._position = head
             while self._log.head().position - self._position > NEAR:
                 self._catch_up()
@@ -121,22 +114,28 @@ class Rebuild:
         sql = "SELECT DISTINCT stream_id FROM events WHERE position > ? AND position <= ?"
         for (stream_id,) in self._shadow.run(sql, (self._position, head)):
             for table in OF_JOBS:
-                self._shadow.remove(table, stream_id)
-            self._store(streams(self._log.examined(stream_id=stream_id, until=head)))
+                self._remove(table, stream_id)
+            for stream in streams(self._log.examined(stream_id=stream_id, until=head)):
+                rows = {table: [values] for table, values in stream.rows().items()}
+                self._store(Derived(rows, notes=[*stream.notes.values()]))
         self._position = head
 
-    def _store(self, folded: Iterable[Stream]) -> None:
-        batch: dict[str, list[Values]] = {table: [] for table in TABLES}
-        for stream in folded:
-            for table, values in stream.rows().items():
-                if self._shadow.is_wanted(table, values):
-                    batch[table].append(values)
-            for row in stream.notes.values():
-                self._shadow.remove(row.table, row.key)
-                batch[row.table] += [] if row.values is None else [row.values]
-            if len(batch["jobs"]) >= BATCH:
-                self._shadow.store(batch)
-        self._shadow.store(batch)
+    def _store(self, batch: Derived) -> None:
+        rows = dict(batch.rows)
+        for row in batch.notes:
+            self._remove(row.table, row.key)
+            rows[row.table] = [*rows.get(row.table, ()), *([] if row.values is None else [row.values])]
+        self._shadow.store(rows, batch.suspects)
+
+    def _remove(self, table: str, key: str) -> None:
+        """Delete a derived row, because its stream has grown; the live row is a suspect."""
+        self._shadow.run(f"DELETE FROM shadow_{table} WHERE {TABLES[table][0]} = ?", (key,))
+        self._shadow.run("INSERT INTO suspects VALUES (?, ?)", (table, key))
+
+    def _suspect_notes(self) -> None:
+        """Make all live rows of notes suspects (they are few), so that a row that no note made is found."""
+        for table in TABLES.keys() - {*OF_JOBS, *self._unsound}:
+            self._shadow.run(f"INSERT INTO suspects SELECT ?, {TABLES[table][0]} FROM {table}", (table,))
 
     # ── comparing ───────────────────────────────────────────────────────────────────────────────────
 
@@ -154,14 +153,39 @@ class Rebuild:
         return found
 
     def _compare_rows(self, table: str, found: Differences) -> None:
+        self._judge(table)
         for row, key in self._shadow.differing(table):
             why = self._shadow.contrast(table, row) if len(found.first) < SHOWN else ""
             found.add(Difference(table, key, why))
 
     def _compare_counts(self, found: Differences) -> None:
-        for where, *key, jobs in self._shadow.differing_counts():
-            self._counts_differ = True
-            found.add(Difference("counts", "/".join(map(str, key)), f"{jobs} in the {where} alone"))
+        live = f"SELECT {KEYS}, jobs FROM counts"
+        counted = f"SELECT {KEYS}, count(*) AS jobs FROM ({self._jobs_of_the_log()}) AS made GROUP BY {KEYS}"
+        for where, sql in (("log", f"{counted} EXCEPT {live}"), ("table", f"{live} EXCEPT {counted}")):
+            for *key, jobs in self._shadow.run(sql):
+                self._counts_differ = True
+                found.add(Difference("counts", "/".join(map(str, key)), f"{jobs} in the {where} alone"))
+
+    def _jobs_of_the_log(self) -> str:
+        """Selects the jobs to count: the live rows, and the derived rows in place of those that differ."""
+        if "jobs" in self._unsound:
+            return f"SELECT {KEYS} FROM shadow_jobs"
+        differing = "(SELECT key FROM differing WHERE name = 'jobs')"
+        return (
+            f"SELECT {KEYS} FROM jobs WHERE id NOT IN {differing}"
+            f" UNION ALL SELECT {KEYS} FROM shadow_jobs WHERE id IN {differing}"
+        )
+
+    def _judge(self, table: str) -> None:
+        """Record the suspects that differ in `differing`."""
+        key = TABLES[table][0]
+        same = " AND ".join(f"s.{name} IS NOT DISTINCT FROM l.{name}" for name in TABLES[table])
+        self._shadow.run(
+            "INSERT INTO differing SELECT k.name, k.key FROM (SELECT DISTINCT name, key FROM suspects WHERE name = ?)"
+            f" AS k LEFT JOIN shadow_{table} AS s ON s.{key} = k.key LEFT JOIN {table} AS l ON l.{key} = k.key"
+            f" WHERE NOT ({same}) ORDER BY k.key",
+            (table,),
+        )
 
     # ── correcting ──────────────────────────────────────────────────────────────────────────────────
 

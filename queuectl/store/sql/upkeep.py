@@ -1,12 +1,12 @@
 """Checks, repairs and copies of what is stored."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from queuectl.store.projections import VERSION
-from queuectl.store.protocol import Inspect
-from queuectl.store.rows import Differences, HealthFinding
+from queuectl.store.protocol import ALL_STREAMS, Derive, Inspect
+from queuectl.store.rows import Derived, Differences, HealthFinding, StreamRange
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.writer import Writer
@@ -53,13 +53,24 @@ class Upkeep:
         """Findings on the health of a server, from its own statistics; none for a file."""
         return self._storage.health()
 
-    def compare(self, inspect: Inspect | None = None) -> Differences:
-        """Compare the tables with the log at one moment; `inspect` receives every event."""
-        return self._new_rebuild().compare(inspect)
+    def derived(
+        self, streams: StreamRange, until: int, unsound: Collection[str] = (), inspect: Inspect | None = None
+    ) -> Iterator[Derived]:
+        """Fold a range of streams; yields what the tables may not have. `inspect` receives every event."""
+        from queuectl.store.sql.derived import derived
 
-    def rebuild(self, inspect: Inspect | None = None) -> Differences:
+        return derived(self._log, self._engine, streams, until, unsound, inspect)
+
+    def compare(self, derive: Derive | None = None) -> Differences:
+        """Compare the tables with the log at one moment; without `derive` this process folds all streams."""
+        return self._new_rebuild().compare(derive or self._derived)
+
+    def rebuild(self, derive: Derive | None = None) -> Differences:
         """Derive the tables again and correct the rows that differ, while other processes keep working."""
-        return self._new_rebuild().run(inspect)
+        return self._new_rebuild().run(derive or self._derived)
+
+    def _derived(self, until: int, unsound: Collection[str]) -> Iterator[Derived]:
+        return self.derived(ALL_STREAMS, until, unsound)
 
     def follow_this_version(self, projection_version: object) -> None:
         """Rebuild tables that another version of queuectl derived: the first process does, the others wait for it."""
@@ -78,6 +89,6 @@ class Upkeep:
         """Make a job unclaimable because its stream is damaged, and write the damage into its row."""
         self._writer.quarantine(job_id)
 
-    def timeline(self, until: int) -> Iterator[tuple[int, int, bytes]]:
-        """Position, time and stream id (as bytes) of every event up to a position, in order and unchecked."""
-        return self._log.timeline(until)
+    def timeline(self, *, after: int = 0, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Position, time and stream id (as bytes) of events, in order and unchecked."""
+        return self._log.timeline(after, until)

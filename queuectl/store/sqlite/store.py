@@ -13,7 +13,10 @@ __all__ = ["copy_log", "open_sqlite"]
 
 def open_sqlite(path: str, clock: Clock, options: StoreOptions) -> OpenStore:
     """The store in the file at `path` (absolute, or `:memory:`), which is made if there is none. Raises StoreError."""
-    return _assembled(SqliteEngine(path, options.busy_timeout), clock, options)
+    engine = SqliteEngine(path, options.busy_timeout)
+    if options.read_only:
+        engine.run("PRAGMA query_only=ON")
+    return _assembled(engine, clock, options)
 
 
 def copy_log(log: Log, path: str) -> None:

@@ -1,0 +1,52 @@
+"""Checks a range of positions: there are no gaps, and times never go back."""
+
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from queuectl.checks.report import Report
+from queuectl.store.protocol import Store, StoredEvent
+
+__all__ = ["EVERY", "PositionRange", "check_positions"]
+
+EVERY = 1000
+"""Events between two yields."""
+
+Compare = Callable[[StoredEvent], None]
+
+
+class PositionRange(Struct, frozen=True):
+    """The events with `after < position <= until`. There is an event at `after`, recorded at `recorded_at`.
+
+    Or `after` is the log's base. So no gap reaches over the limit of two ranges.
+    """
+
+    after: int
+    until: int
+    recorded_at: int = 0
+    segments: tuple[str, ...] = ()
+    """The archive's segments that are to hold just these events."""
+
+
+def check_positions(store: Store, report: Report, part: PositionRange, compare: Compare | None = None) -> Iterator[int]:
+    """Report what is wrong with a range. `compare` is called with each event. Yields how many were read, at times."""
+    expected, last, done = part.after + 1, part.recorded_at, 0
+    for position, recorded_at, stream in _positions(store, part, compare):
+        if position > expected:
+            report.missing(expected, position - 1)
+        if recorded_at < last:
+            what, stream_id = "it was recorded before the event before it", stream.decode(errors="surrogateescape")
+            report.doubt("time", position - 1, position, what, stream_id)
+        expected, last, done = position + 1, recorded_at, done + 1
+        if done % EVERY == 0:
+            yield done
+
+
+def _positions(store: Store, part: PositionRange, compare: Compare | None) -> Iterator[tuple[int, int, bytes]]:
+    """Position, time and stream of each event."""
+    if compare is None:
+        yield from store.upkeep.timeline(after=part.after, until=part.until)
+        return
+    for row in store.log.stored(after=part.after, until=part.until):
+        compare(row)
+        yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
