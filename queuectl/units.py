@@ -21,8 +21,19 @@ _DIGITS = "0123456789."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MOMENT = 253_402_300_799_999_999
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKDAY = "mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
+_UNITS = {"second": SECOND, "minute": MINUTE, "hour": HOUR, "day": DAY, "week": 7 * DAY}
+_SPAN = rf"(?:([0-9]{{1,9}}) ({'|'.join(_UNITS)})s?|(an?) ({'|'.join(_UNITS)})|([0-9.wdhms]+))"
 _CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?"
-_DAY_AND_CLOCK = rf"(?:(yesterday|today|tomorrow)(?: +|$))?(?:{_CLOCK})?"
+_DAY_AND_CLOCK = rf"(?:(yesterday|today|tomorrow|{_WEEKDAY})(?: +|$))?(?:{_CLOCK})?"
+_utc: list[bool] = [False]
+"""Whether times are read and written in UTC instead of the caller's zone."""
+
+
+def use_utc(wanted: bool) -> None:
+    """Read and write times of people in UTC from now on, instead of the caller's zone."""
+    _utc[0] = wanted
 
 
 def quoted(text: str) -> str:
@@ -122,8 +133,9 @@ def format_size(size: int) -> str:
 def parse_time(text: str, now: int) -> int:
     """A moment as microseconds since the epoch, UTC; `now` likewise.
 
-    Takes ISO 8601 (a time without an offset is in the caller's zone), `now`, `-2h`, `+90m`, `HH:MM` of today, and
-    `today`, `yesterday` or `tomorrow` with or without `HH:MM`. A time that the zone skips when its clocks go forward
+    Takes ISO 8601 (a time without an offset is in the caller's zone), `now`, `-2h`, `+90m`, `3 minutes ago`, `in 2
+    hours`, `HH:MM` of today, and `today`, `yesterday`, `tomorrow` or a weekday (the last such day) with or without
+    `HH:MM`. A time that the zone skips when its clocks go forward
     is the moment at which they do; of a time that comes twice the first is meant. Raises ValueError for anything
     else, and for moments outside the years 1970 to 9999.
     """
@@ -133,12 +145,13 @@ def parse_time(text: str, now: int) -> int:
 def coming_moment(text: str, now: int) -> tuple[int, str]:
     """As `parse_time`, for a moment in the future, and a note when it is not simply the time that was written.
 
-    `HH:MM` that has passed today is tomorrow's; of a time that comes twice the next one is meant.
+    `HH:MM` that has passed today is tomorrow's, a weekday is the next one; of a time that comes twice the next one is
+    meant.
     """
     import re
 
     text = text.strip()
-    moments = _moments(text, now)
+    moments = _moments(text, now, ahead=True)
     if moments[-1] < now and re.fullmatch(_CLOCK, text):
         moments = _moments(f"tomorrow {text}", now)
         return moments[0], f"that is tomorrow, {_with_offset(moments[0])}"
@@ -150,37 +163,54 @@ def _difference(text: str, moment: int, moments: list[int], now: int) -> str:
     if len(moments) > 1:
         which = "first" if moment == moments[0] else "second"
         return f"that time comes twice; the {which} is meant, {_with_offset(moment)}"
-    naive = None if text == "now" or text.startswith(("-", "+")) else _calendar(text, now)
+    spoken = text == "now" or text.startswith(("-", "+")) or _spoken(text) is not None
+    naive = None if spoken else _calendar(text, now, ahead=True)
     if naive is None or naive.tzinfo or _on_clock(moment // SECOND) == naive.replace(microsecond=0):
         return ""
     return f"the clocks skip that time; the job runs when they go forward, {_with_offset(moment)}"
 
 
 def _with_offset(us: int) -> str:
-    return datetime.fromtimestamp(us // SECOND, UTC).astimezone().isoformat(" ")
+    moment = datetime.fromtimestamp(us // SECOND, UTC)
+    return (moment if _utc[0] else moment.astimezone()).isoformat(" ")
 
 
-def _moments(text: str, now: int) -> list[int]:
+def _moments(text: str, now: int, ahead: bool = False) -> list[int]:
     """The moments that a text can mean, in order: more than one when clocks go back, else one."""
     try:
-        moments = _read(text.strip(), now)
+        moments = _read(text.strip(), now, ahead)
     except ValueError:
         raise ValueError(
-            f"{quoted(text)} is not a time: write 2026-11-24T03:20:00Z, '2026-11-24 03:20', 03:20, -2h or now"
+            f"{quoted(text)} is not a time: write 2026-11-24T03:20:00Z, '2026-11-24 03:20', 03:20, monday, -2h,"
+            " '3 minutes ago' or now"
         ) from None
     if not 0 <= moments[0] <= moments[-1] <= _LAST_MOMENT:
         raise ValueError(f"{quoted(text)} is outside the years 1970 to 9999")
     return moments
 
 
-def _read(text: str, now: int) -> list[int]:
+def _read(text: str, now: int, ahead: bool) -> list[int]:
     if text == "now":
         return [now]
     if text.startswith(("-", "+")):
         span = parse_duration(text[1:])
         return [now - span if text[0] == "-" else now + span]
-    moment = _calendar(text, now)
+    if (spoken := _spoken(text)) is not None:
+        return [now + spoken]
+    moment = _calendar(text, now, ahead)
     return [_since_epoch(moment)] if moment.tzinfo else _local_moments(moment)
+
+
+def _spoken(text: str) -> int | None:
+    """`3 minutes ago` or `in 2 hours` (also `2h ago`, `in an hour`) as microseconds from now; None for another text."""
+    import re
+
+    match = re.fullmatch(rf"(in )?{_SPAN}( ago)?", text.lower())
+    if match is None or bool(match[1]) == bool(match[7]):
+        return None
+    number, unit, _, its_unit, short = match.groups()[1:6]
+    span = parse_duration(short) if short else int(number or 1) * _UNITS[unit or its_unit]
+    return span if match[1] else -span
 
 
 def _local_moments(moment: datetime) -> list[int]:
@@ -206,28 +236,37 @@ def _offset(second: int) -> timedelta:
 
 
 def _on_clock(second: int) -> datetime:
+    if _utc[0]:
+        return datetime.fromtimestamp(second, UTC).replace(tzinfo=None)
     return datetime.fromtimestamp(second).replace(fold=0)
 
 
 def _since_epoch(moment: datetime) -> int:
     """Microseconds; -1 for what the time zone pushes off the calendar (three kinds of error say so)."""
+    if _utc[0] and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
     try:
         return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
     except (OverflowError, ValueError, OSError):
         return -1
 
 
-def _calendar(text: str, now: int) -> datetime:
+def _calendar(text: str, now: int, ahead: bool = False) -> datetime:
     import re
 
-    match = re.fullmatch(_DAY_AND_CLOCK, text)
+    match = re.fullmatch(_DAY_AND_CLOCK, text.lower())
     if not text or not match:
         if not text.isprintable():  # the separator may be any character
             raise ValueError(text)
         return datetime.fromisoformat(text)
     day, hour, minute, second = match.groups(default="0")
-    date = _on_clock(now // SECOND).date() + timedelta(days=_DAYS.get(day, 0))
-    return datetime.combine(date, time(int(hour), int(minute), int(second)))
+    here = _on_clock(now // SECOND)
+    found = datetime.combine(here.date(), time(int(hour), int(minute), int(second)))
+    if day[:3] not in _WEEKDAYS:
+        return found + timedelta(days=_DAYS.get(day, 0))
+    found += timedelta(days=(_WEEKDAYS.index(day[:3]) - here.weekday()) % 7)
+    passed = found <= here
+    return found + timedelta(days=7 if passed and ahead else -7 if not passed and not ahead else 0)
 
 
 def format_time(us: int) -> str:
@@ -242,9 +281,9 @@ def format_time(us: int) -> str:
 
 
 def local_time(us: int) -> str:
-    """Microseconds since the epoch as `2026-11-24 03:20:00` in the caller's zone, for tables."""
+    """Microseconds since the epoch as `2026-11-24 03:20:00+01:00` in the caller's zone, or in UTC: see `use_utc`."""
     try:
-        return datetime.fromtimestamp(us // SECOND).isoformat(sep=" ")
+        return _with_offset(us)
     except (OverflowError, ValueError, OSError):
         return str(us)
 

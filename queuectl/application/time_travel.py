@@ -5,9 +5,9 @@ from bisect import bisect_right
 from queuectl.errors import UsageError
 from queuectl.store.past import Past
 from queuectl.store.protocol import Store
-from queuectl.units import parse_time
+from queuectl.units import local_time, parse_time
 
-__all__ = ["as_of", "position_at"]
+__all__ = ["as_of", "before_the_log", "position_at"]
 
 
 def as_of(store: Store, text: str) -> Past:
@@ -25,6 +25,14 @@ def as_of(store: Store, text: str) -> Past:
     except ValueError as error:
         raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
     return Past.of(store, position_at(store, moment), moment)
+
+
+def before_the_log(store: Store, past: Past) -> str:
+    """A sentence on when the log began, when the moment that was asked for is before that; else nothing."""
+    first = next(store.log.stored(after=store.log.base.position, until=store.log.base.position + 1), None)
+    if first is None or not 0 < past.moment < first.recorded_at:
+        return ""
+    return f"the log began at {local_time(first.recorded_at)}: there is nothing before that"
 
 
 def position_at(store: Store, moment: int) -> int:

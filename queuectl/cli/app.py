@@ -12,6 +12,7 @@ from typer.core import TyperGroup, TyperOption
 from queuectl.application.queue_url import QueueUrl
 from queuectl.cli.session import Session
 from queuectl.errors import set_queue_option
+from queuectl.units import use_utc
 
 __all__ = ["command"]
 
@@ -167,6 +168,7 @@ def main(
         str | None, typer.Option(metavar="FOLDER", help="Archive folder of a new queue [default: next to it].")
     ] = None,
     color: Annotated[str, typer.Option(metavar="auto|always|never", help="Colour the output.")] = "auto",
+    utc: Annotated[bool, typer.Option("--utc", help="Read and show times in UTC [default: your time zone].")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -174,6 +176,7 @@ def main(
     """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
+    use_utc(utc)
     ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)
     set_queue_option(None if db and QueueUrl(db).has_password else db)
 

@@ -7,16 +7,18 @@ import typer
 from queuectl import config as settings
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import say
-from queuectl.cli.options import AsOf, Json
+from queuectl.cli.options import AsOf, Json, Output
+from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
-from queuectl.render.tables import table
-from queuectl.render.terminal import clean, to_json
+from queuectl.render.tables import Column, table
+from queuectl.render.terminal import clean
 
 __all__ = ["app"]
 
 app = new_app(help="Show and change the settings.", invoke_without_command=True)
 
+COLUMNS = ("key", Column("value", limit=200), "origin", Column("meaning", limit=1000, least=20))
 HELP = "A setting's name, as `config show` lists it."
 
 
@@ -30,43 +32,52 @@ MaybeKey = Annotated[str | None, typer.Argument(metavar="[KEY]", callback=_key, 
 
 
 @app.callback()
-def default(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
+def default(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show and change the settings."""
     if ctx.invoked_subcommand is None:
-        show(ctx, as_json, as_of)
+        show(ctx, output, as_json, as_of)
         return
-    for option, given in (("--json", as_json), ("--as-of", as_of is not None)):
+    for option, given in (("--json", as_json), ("-o", output is not None), ("--as-of", as_of is not None)):
         if given:
             raise UsageError(f"{option} goes after the name: queuectl config {ctx.invoked_subcommand} … {option}")
 
 
 @app.command("list", hidden=True)
 @app.command()
-def show(ctx: typer.Context, as_json: Json = False, as_of: AsOf = None) -> None:
+def show(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show every setting, its value and the origin of the value.
 
     The origin is one of: flag, environment, .env, config set, default.
     """
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="accept") as queue:
         rows = [_row(value) for value in session.config(queue).all()]
-    if as_json:
-        print(to_json(rows))
-        return
-    print(f"queue: {clean(session.place, newlines=False)}{', not made yet' if session.missing else ''}")
-    print(table([{**row, "meaning": settings.SETTINGS[row["key"]].help} for row in rows], [*rows[0], "meaning"]))
+    place = f"queue: {clean(session.place, newlines=False)}{', not made yet' if session.missing else ''}"
+    shown = [{**row, "meaning": settings.SETTINGS[row["key"]].help} for row in rows]
+    answer = Answer(
+        document=rows,
+        rows=rows,
+        name="key",
+        text=lambda look: f"{place}\n{table(shown, COLUMNS, width=look.width)}",
+    )
+    print_answer(session, form, answer)
 
 
 @app.command()
-def get(ctx: typer.Context, key: MaybeKey = None, as_json: Json = False, as_of: AsOf = None) -> None:
+def get(
+    ctx: typer.Context, key: MaybeKey = None, output: Output = None, as_json: Json = False, as_of: AsOf = None
+) -> None:
     """Print the bare value of one setting. Without KEY: show all settings."""
     if key is None:
-        show(ctx, as_json, as_of)
+        show(ctx, output, as_json, as_of)
         return
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="accept") as queue:
         value = session.config(queue).value(key)
-    print(to_json(_row(value)) if as_json else value.text)
+    row = _row(value)
+    print_answer(session, form, Answer(document=row, rows=[row], name="key", text=lambda look: value.text))
 
 
 def _row(value: settings.Value) -> dict[str, str]:

@@ -1,19 +1,23 @@
 """`events`: prints the log as a table or as NDJSON; with -f also new events as they come."""
 
 import sys
+from collections import deque
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
-from queuectl.application.follow import LogReader, follow
+from queuectl.application.follow import Found, LogReader, follow
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.cli.messages import say
-from queuectl.cli.options import between, moment
+from queuectl.cli.options import MAX, Output, between, moment
+from queuectl.cli.output import form_of
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import UsageError, command_line
 from queuectl.render import json_shapes
+from queuectl.render.formats import FOR_PEOPLE, formatted
 from queuectl.render.narrative import summary
 from queuectl.render.terminal import clean, to_ndjson
 from queuectl.units import local_time
@@ -21,7 +25,8 @@ from queuectl.units import local_time
 __all__ = ["events"]
 
 TYPES = [e.type_of(event) for event in e.EVENT_TYPES]
-LINE = "{:>8}  {:19}  {:36}  {:16}  {}  ({})"
+LINE = "{:>8}  {:25}  {:36}  {:16}  {}  ({})"
+COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "digest", "damaged")
 
 
 def events(
@@ -37,9 +42,17 @@ def events(
     ] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this job.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only events recorded since this time.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Only events recorded up to this time.")
+    ] = None,
+    at_most: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", callback=between(0), metavar="N", help="Only the last N; 0: all [default: 0]."),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep running and print new events as they come.")
     ] = False,
+    output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON: one event a line.")] = False,
 ) -> None:
     """Print the event log. Each line: position, time, stream, type, what happened, and who did it."""
@@ -47,33 +60,56 @@ def events(
     for each in kind or ():
         if each not in TYPES:
             raise UsageError(f"--type {each}: the types are {', '.join(TYPES)}")
-    since_moment = moment(session.clock, since)
+    since_moment, until_moment = moment(session.clock, since), moment(session.clock, until, "--until")
+    lines = _Lines(form_of(session, output, as_json), at_most or 0)
     with session.open_to_follow() if follow else session.open_read_only() as queue:
         stream = queue.resolve([job])[0] if job is not None else None
         before = 0 if since_moment is None else position_at(queue.store, since_moment - 1)
+        if until_moment is not None:
+            last = min(last or MAX, position_at(queue.store, until_moment))
         reader = LogReader(queue.store, max((first or 1) - 1, before), stream, kind or TYPES)
         if follow:
-            _follow(queue, reader, last, as_json)
+            _follow(queue, reader, last, lines)
         else:
-            _print(reader, queue.store.log.head().position if last is None else last, as_json)
+            lines.print(reader.read(queue.store.log.head().position if last is None else last))
 
 
-def _follow(queue: Queue, reader: LogReader, last: int | None, as_json: bool) -> None:
+def _follow(queue: Queue, reader: LogReader, last: int | None, lines: "_Lines") -> None:
     """Print the events so far, a line that says that these are all, then new events as they come."""
     caught_up = False
     for position in follow(queue.store, last, sys.stdout.fileno()):
-        _print(reader, position, as_json)
-        if not caught_up and as_json:
+        lines.print(reader.read(position))
+        if not caught_up and lines.form in ("json", "ndjson"):
             print(to_ndjson({"caught_up": position}), flush=True)
         elif not caught_up:
             say(f"caught up at position {position}, now following")
         caught_up = True
 
 
-def _print(reader: LogReader, until: int, as_json: bool) -> None:
-    for record in reader.read(until):
-        print(to_ndjson(json_shapes.event(record)) if as_json else _line(json_shapes.event(record), record))
-    sys.stdout.flush()
+class _Lines:
+    """Prints events in one of the formats, of the first ones only the last `limit` (0: all)."""
+
+    def __init__(self, form: str, limit: int) -> None:
+        self.form, self._limit = "ndjson" if form == "json" else form, limit
+        self._headed = False
+
+    def print(self, found: Iterable[Found]) -> None:
+        """Print these events."""
+        for record in deque(found, self._limit) if self._limit else found:
+            self._limit = 0
+            shown = json_shapes.event(record)
+            if self.form in FOR_PEOPLE:
+                print(_line(shown, record))
+            else:
+                self._print_row(shown)
+        sys.stdout.flush()
+
+    def _print_row(self, shown: dict[str, Any]) -> None:
+        is_csv = self.form == "csv"
+        row = {name: shown.get(name) for name in COLUMNS} if is_csv else shown
+        lines = [*formatted(self.form, shown, [row], "position")]
+        print("\n".join(lines[1:] if is_csv and self._headed else lines))
+        self._headed = True
 
 
 def _line(shown: dict[str, Any], record: e.RecordedEvent | Exception) -> str:

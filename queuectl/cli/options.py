@@ -91,9 +91,9 @@ def parse_tag(text: str) -> tuple[str, str]:
     return key, value
 
 
-def moment(clock: Clock, since: str | None) -> int | None:
-    """The moment that `--since` means; None without it. Raises UsageError."""
+def moment(clock: Clock, since: str | None, option: str = "--since") -> int | None:
+    """The moment that an option means; None without it. Raises UsageError."""
     try:
         return None if since is None else parse_time(since, clock.now())
     except ValueError as error:
-        raise UsageError(f"--since: {error}") from None
+        raise UsageError(f"{option}: {error}") from None

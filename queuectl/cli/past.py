@@ -1,20 +1,24 @@
 """`diff` and `explain`: what changed between two moments, and why a job is in its state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 from typer.core import TyperCommand
 
 from queuectl.application.diff import diff as differences
+from queuectl.application.explain import Explanation
 from queuectl.application.explain import explain as explained
-from queuectl.cli.options import AsOf, Id, Json
+from queuectl.cli.options import AsOf, Id, Json, Output
+from queuectl.cli.output import Answer, Look, form_of, print_answer
 from queuectl.cli.session import Session
 from queuectl.errors import NoSuchJobError
+from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import queue_name
 from queuectl.render.tables import Column, table
-from queuectl.render.terminal import clean, to_json
-from queuectl.units import counted
+from queuectl.render.terminal import clean, wrapped
+from queuectl.units import counted, local_time, parse_time
 
 __all__ = ["diff", "explain"]
 
@@ -33,39 +37,48 @@ class DiffCommand(TyperCommand):
     """Reads `-2h` as a moment, not as options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Sort the arguments into options, which take no values, and moments."""
-        options = [each for each in args if each.startswith("-") and not each[1:2].isdigit()]
-        moments = [each for each in args if each not in options]
+        """Sort the arguments into options, of which only -o takes a value, and moments."""
+        options, moments, words = list[str](), list[str](), iter(args)
+        for word in words:
+            is_option = word.startswith("-") and not word[1:2].isdigit()
+            (options if is_option else moments).append(word)
+            if word in ("-o", "--output"):
+                options += [value for value in [next(words, None)] if value is not None]
         return super().parse_args(ctx, [*(each for each in options if each != "--"), "--", *moments])
 
 
-def diff(ctx: typer.Context, first: Moment, second: Until = "head", as_json: Json = False) -> None:
+def diff(
+    ctx: typer.Context, first: Moment, second: Until = "head", output: Output = None, as_json: Json = False
+) -> None:
     """Show what changed between two moments: jobs, pauses and settings."""
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only() as queue:
         report = differences(queue.store, first, second)
-    if as_json:
-        print(to_json(report))
-    else:
-        _print(report, session.width)
+    answer = Answer(document=report, rows=report["jobs"], name="id", text=lambda look: "\n".join(_lines(report, look)))
+    print_answer(session, form, answer)
 
 
 diff.command_class = DiffCommand  # type: ignore[attr-defined]
 
 
-def _print(report: Mapping[str, Any], width: int | None) -> None:
-    print(f"from {_place(report['from'])} to {_place(report['to'])}")
-    rows = [{**job, "what": _what(job)} for job in report["jobs"]]
-    print(table(rows, COLUMNS, width=width) if rows else "no job changed")
+def _lines(report: Mapping[str, Any], look: Look) -> Iterator[str]:
+    yield f"from {_place(report['from'])} to {_place(report['to'])}"
+    rows = [
+        {**job, "what": _what(job), "id": job["id"] if look.width is None else short_id(job["id"])}
+        for job in report["jobs"]
+    ]
+    yield table(rows, COLUMNS, width=look.width) if rows else "no job changed"
     for setting in report["settings"]:
-        print(clean(f"setting {setting['key']}: {_arrow(setting)}", newlines=False))
+        yield clean(f"setting {setting['key']}: {_arrow(setting)}", newlines=False)
     for pause in report["paused"]:
         what = f"paused by {pause['new']}" if pause["new"] else "resumed"
-        print(clean(f"{queue_name(pause['queue'])}: {what}", newlines=False))
+        yield clean(f"{queue_name(pause['queue'])}: {what}", newlines=False)
 
 
 def _place(moment: Mapping[str, Any]) -> str:
-    return f"position {moment['position']} ({moment['time'] or 'the beginning'})"
+    time = local_time(parse_time(moment["time"], 0)) if moment["time"] else "the beginning"
+    return f"position {moment['position']} ({time})"
 
 
 def _what(job: Mapping[str, Any]) -> str:
@@ -82,20 +95,28 @@ def _arrow(change: Mapping[str, Any]) -> str:
     return f"{old} → {new}"
 
 
-def explain(ctx: typer.Context, job_id: Id, as_json: Json = False, as_of: AsOf = None) -> None:
+def explain(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
     """Explain why a job is in its state, and what you can do."""
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         losses = session.config(queue)["max-machine-losses"]
         explanation = explained(queue.store, found, live=as_of is None, machine_losses=losses)
     if explanation is None:
         raise NoSuchJobError(f"no such job: {found}")
-    if as_json:
-        print(to_json(explanation))
-        return
-    print(f"job {found} is {explanation.state}")
+    answer = Answer(
+        document=explanation,
+        rows=[asdict(explanation)],
+        name="id",
+        text=lambda look: "\n".join(_sentences(explanation, look)),
+    )
+    print_answer(session, form, answer)
+
+
+def _sentences(explanation: Explanation, look: Look) -> Iterator[str]:
+    yield f"job {explanation.id} is {explanation.state}"
     for sentence in explanation.why:
-        print(f"  {clean(sentence, newlines=False)}")
+        yield wrapped(f"  {clean(sentence, newlines=False)}", look.width, "    ")
     for command in explanation.next:
-        print(f"next: {command}")
+        yield f"next: {command}"

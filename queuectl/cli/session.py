@@ -1,7 +1,7 @@
 """One call of the command line: which queue, in whose name, with which settings."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Literal, TextIO, TypeAlias
@@ -164,7 +164,7 @@ class Session:
             self._warn(f"there is no queue at {self.url.name}")
         with self._store(empty=self.missing) as store:
             self.access.warn_of_move(store)
-            yield Queue(store if as_of is None else _past(store, as_of), self.actor)
+            yield Queue(store if as_of is None else _past(store, as_of, self._warn), self.actor)
 
     @property
     def missing_but_not_lost(self) -> bool:
@@ -195,7 +195,10 @@ class Session:
         return this_actor()
 
 
-def _past(store: Store, as_of: str) -> Store:
+def _past(store: Store, as_of: str, warn: Callable[[str], None]) -> Store:
     from queuectl.application import time_travel
 
-    return time_travel.as_of(store, as_of)
+    past = time_travel.as_of(store, as_of)
+    if early := time_travel.before_the_log(store, past):
+        warn(early)
+    return past

@@ -7,7 +7,8 @@ import typer
 
 from queuectl.application.liveness import jobs_running_here
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json
+from queuectl.cli.options import Json, Output
+from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.maintenance.backup import back_up
@@ -15,7 +16,6 @@ from queuectl.maintenance.chain import head_on_disk, head_text
 from queuectl.maintenance.export import export_log, writing
 from queuectl.maintenance.import_log import import_log as take_log
 from queuectl.maintenance.import_log import new_file_remover, reading
-from queuectl.render.terminal import to_json
 from queuectl.units import counted
 
 __all__ = ["backup", "export", "head", "import_log"]
@@ -81,9 +81,11 @@ def _say_running(jobs: list[str]) -> None:
         )
 
 
-def head(ctx: typer.Context, as_json: Json = False) -> None:
+def head(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
     """Print the position and digest of the last event on disk. Save the line elsewhere, for `verify --expect`."""
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only(missing="refuse") as queue:
         found = head_on_disk(queue.store)
-    print(to_json({"position": found.position, "digest": found.digest.hex()}) if as_json else head_text(found))
+    shown = {"position": found.position, "digest": found.digest.hex()}
+    print_answer(session, form, Answer(document=shown, rows=[shown], name="position", text=lambda _: head_text(found)))

@@ -23,6 +23,7 @@ from queuectl.units import (
     parse_size,
     parse_time,
     quoted,
+    use_utc,
 )
 
 NOW = 1_795_490_400 * SECOND  # 2026-11-24T03:20:00Z
@@ -337,9 +338,48 @@ def test_a_time_has_a_fraction_only_when_it_needs_one():
 
 
 def test_a_local_time_has_the_zones_offset(zone):
-    assert local_time(NOW + 999_999) == "2026-11-24 04:20:00"
+    assert local_time(NOW + 999_999) == "2026-11-24 04:20:00+01:00"
     zone("XXX12")
-    assert local_time(NOW) == "2026-11-23 15:20:00"
+    assert local_time(NOW) == "2026-11-23 15:20:00-12:00"
+
+
+def test_people_may_read_and_write_utc(zone):
+    use_utc(True)
+    try:
+        assert local_time(NOW) == "2026-11-24 03:20:00+00:00"
+        assert parse_time("2026-11-24 03:20", NOW) == parse_time("03:20", NOW) == NOW
+    finally:
+        use_utc(False)
+    assert parse_time("04:20", NOW) == NOW
+
+
+@pytest.mark.parametrize(
+    ("text", "past", "coming"),
+    [
+        ("tuesday 03:00", "2026-11-24T03:00Z", "2026-12-01T03:00Z"),
+        ("Tue 03:21", "2026-11-17T03:21Z", "2026-11-24T03:21Z"),
+        ("monday", "2026-11-23T00:00Z", "2026-11-30T00:00Z"),
+        ("sun 23:59", "2026-11-22T23:59Z", "2026-11-29T23:59Z"),
+        ("3 minutes ago", "2026-11-24T03:17Z", "2026-11-24T03:17Z"),
+        ("an hour ago", "2026-11-24T02:20Z", "2026-11-24T02:20Z"),
+        ("2h ago", "2026-11-24T01:20Z", "2026-11-24T01:20Z"),
+        ("in 2 days", "2026-11-26T03:20Z", "2026-11-26T03:20Z"),
+        ("in 1h30m", "2026-11-24T04:50Z", "2026-11-24T04:50Z"),
+    ],
+)
+def test_weekdays_and_spoken_times(text, past, coming):
+    use_utc(True)
+    try:
+        assert parse_time(text, NOW) == parse_time(past, NOW)
+        assert coming_moment(text, NOW)[0] == parse_time(coming, NOW)
+    finally:
+        use_utc(False)
+
+
+@pytest.mark.parametrize("text", ["ago", "in", "3 minutes", "in 3 minutes ago", "1000000000 weeks ago", "monda"])
+def test_a_text_that_is_no_spoken_time_is_refused(text):
+    with pytest.raises(ValueError, match=r"is not a time"):
+        parse_time(text, NOW)
 
 
 def test_a_time_outside_the_calendar_is_printed_as_a_number():
