@@ -6,8 +6,10 @@ A bulk move changes every job that it can. Its result maps the id of each other 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from queuectl.application.job_fields import check_queue
-from queuectl.application.listing import FAILED, RETRYING
+from queuectl.application.listing import FAILED, RETRYING, Selection
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
@@ -22,34 +24,34 @@ BATCH = 1000
 """Jobs moved in one transaction. Workers wait for the log's lock meanwhile, so it must be short."""
 
 
-def unfinished(queue: Queue, states: Sequence[str], queues: Sequence[str], tags: dict[str, str]) -> list[str]:
-    """Ids of jobs that can be cancelled, with these states, queues and tags (none: any). Raises UsageError."""
-    names = _names_of(LIVE)
-    words = [text.lower() for text in states]
-    for word in words:
-        if word not in (*names, FAILED, RETRYING):
-            allowed = ", ".join([*names, RETRYING])
-            raise UsageError(f"state {word}: only jobs in these can be cancelled: {allowed}")
-    wanted = JobFilter(
-        states=tuple(names[word] for word in words if word in names) if states else LIVE,
-        failed=FAILED in words or RETRYING in words,
-        queues=tuple(map(check_queue, queues)),
-        tags=tags,
-        descending=False,
-        limit=0,
-    )
-    return queue.store.tables.ids(wanted)
+def unfinished(queue: Queue, selected: Selection) -> list[str]:
+    """Ids of the selected jobs that can be cancelled or waited for (no states: all of those). Raises UsageError."""
+    states, others = _states(selected, LIVE, (FAILED, RETRYING), "these have not ended")
+    return _ids(queue, selected, JobFilter(states=states if selected.states else LIVE, failed=bool(others)))
 
 
-def finished(queue: Queue, states: Sequence[str], ended_by: int) -> list[str]:
-    """Ids of the jobs in these final states (none: any) that ended by `ended_by` (microseconds). Raises UsageError."""
-    names = _names_of(FINISHED)
-    words = [text.lower() for text in states]
+def finished(queue: Queue, selected: Selection, ended_by: int | None = None) -> list[str]:
+    """Ids of the selected jobs that have ended (no states: all), by a moment (None: ever). Raises UsageError."""
+    states, others = _states(selected, FINISHED, (FAILED,), "these are finished jobs")
+    dead = (State.DLQ,) if others else ()
+    return _ids(queue, selected, JobFilter(states=(*states, *dead) if selected.states else FINISHED, ended_by=ended_by))
+
+
+def _states(
+    selected: Selection, among: Sequence[State], more: Sequence[str], why: str
+) -> tuple[tuple[State, ...], list[str]]:
+    """The states that are selected, and those of `more` words. Raises UsageError for one that is not allowed."""
+    names, words = _names_of(among), [text.lower() for text in selected.states]
     for word in words:
-        if word not in names:
-            raise UsageError(f"state {word}: only finished jobs can be purged ({', '.join(names)})")
-    wanted = tuple(names[word] for word in words) or FINISHED
-    return queue.store.tables.ids(JobFilter(states=wanted, ended_by=ended_by, descending=False, limit=0))
+        if word not in (*names, *more):
+            raise UsageError(f"state {word}: only {why}: {', '.join([*names, more[-1]])}")
+    return tuple(names[word] for word in words if word in names), [word for word in words if word in more]
+
+
+def _ids(queue: Queue, selected: Selection, wanted: JobFilter) -> list[str]:
+    queues = tuple(map(check_queue, selected.queues))
+    narrowed = replace(wanted, queues=queues, tags=selected.tags, since=selected.since, descending=False, limit=0)
+    return queue.store.tables.ids(narrowed)
 
 
 def _names_of(states: Sequence[State]) -> dict[str, State]:

@@ -18,7 +18,7 @@ from queuectl.runtime import Reach
 from queuectl.store.protocol import DamagedEventError, Hints, Store
 from queuectl.store.stream_fold import Examined
 
-__all__ = ["Found", "LogReader", "durable_positions", "follow"]
+__all__ = ["Examined", "LogReader", "durable_positions", "follow"]
 
 POLL, SLOWEST = 10_000, 500_000
 """Microseconds between two polls. A server is polled less and less often, down to SLOWEST, while nothing new comes."""

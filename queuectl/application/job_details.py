@@ -9,7 +9,7 @@ from queuectl.errors import NoSuchJobError, command_line
 from queuectl.render import json_shapes
 from queuectl.store.stream_fold import Examined, Stream, streams
 
-__all__ = ["details", "history"]
+__all__ = ["details", "history", "shell_line"]
 
 
 def details(queue: Queue, job_id: str) -> dict[str, Any]:
@@ -23,6 +23,16 @@ def details(queue: Queue, job_id: str) -> dict[str, Any]:
     if stream.damage is not None:
         shown["damaged"] = str(stream.damage)
     return shown
+
+
+def shell_line(queue: Queue, job_id: str) -> str:
+    """The command line that adds the job again, also a purged one. Raises NoSuchJobError, DamagedEventError."""
+    from queuectl.application.job_spec import as_shell
+
+    job = queue.store.log.load(job_id)
+    if job is None:
+        raise NoSuchJobError(f"no such job: {job_id}")
+    return as_shell(job.spec, queue.store.log.wall())
 
 
 def history(queue: Queue, job_id: str) -> Iterator[tuple[Examined, Job | None]]:

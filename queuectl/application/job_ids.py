@@ -1,11 +1,11 @@
 """The jobs that people name: by a whole id, a number, the beginning or the end of an id, or as `last`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from queuectl.errors import NoSuchJobError, UsageError, command_line
-from queuectl.store.protocol import MAX_POSITION, Store
+from queuectl.store.protocol import MAX_POSITION, Store, StoredEvent
 
-__all__ = ["LAST", "LEAST_SUFFIX", "resolve"]
+__all__ = ["LAST", "LEAST_SUFFIX", "begun_last", "resolve"]
 
 LAST = "last"
 """The newest job of whoever asks, unless a job has that id."""
@@ -64,10 +64,24 @@ def _ending(store: Store, text: str) -> list[str]:
 
 def _newest(store: Store, actor: str) -> str:
     """The job that this user enqueued last; a user's name is what stands before the process id in the actor."""
-    user, until = f"{actor.rpartition(':')[0]}:", store.log.head().position
+    user = f"{actor.rpartition(':')[0]}:"
+    found = next((row for row in _backwards(store) if row.type == "enqueued" and row.actor.startswith(user)), None)
+    if found is None:
+        raise NoSuchJobError(f"no such job: {LAST} (you have added none)")
+    return found.stream_id
+
+
+def begun_last(store: Store) -> str:
+    """The job whose run began last. Raises NoSuchJobError."""
+    found = next((row for row in _backwards(store) if row.type == "claimed"), None)
+    if found is None:
+        raise NoSuchJobError("no job has run yet: give the id of one")
+    return found.stream_id
+
+
+def _backwards(store: Store) -> Iterator[StoredEvent]:
+    """The log's rows, the last one first."""
+    until = store.log.head().position
     while until > 0:
-        for row in reversed([*store.log.stored(after=max(0, until - PAGE), until=until)]):
-            if row.type == "enqueued" and row.actor.startswith(user):
-                return row.stream_id
+        yield from reversed([*store.log.stored(after=max(0, until - PAGE), until=until)])
         until -= PAGE
-    raise NoSuchJobError(f"no such job: {LAST} (you have added none)")

@@ -1,6 +1,6 @@
 """The jobs that `list` and `dlq list` show: a filter from its texts, the rows, and how many there are in all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -13,8 +13,9 @@ from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.store.sql.tables import SORTS
+from queuectl.units import local_time
 
-__all__ = ["FAILED", "RETRYING", "SORT_KEYS", "TURN", "Listing", "dead_letters", "job_filter", "list_jobs"]
+__all__ = ["FAILED", "RETRYING", "SORT_KEYS", "TURN", "Listing", "Selection", "dead_letters", "job_filter", "list_jobs"]
 
 FAILED, RETRYING = "failed", "retrying"
 """More words to filter by: the last attempt failed; it failed and a retry follows. `failed` includes dead jobs."""
@@ -22,6 +23,24 @@ FAILED, RETRYING = "failed", "retrying"
 TURN = "turn"
 """The order of interest: jobs that run, jobs that are next, jobs that wait, jobs that have ended."""
 SORT_KEYS = (TURN, *SORTS)
+
+
+class Selection(Struct, frozen=True):
+    """Jobs by the texts of the filters that every command shares; an empty one means all. `since`: microseconds."""
+
+    states: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    tags: Mapping[str, str] = {}
+    since: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.states or self.queues or self.tags or self.since is not None)
+
+    def __str__(self) -> str:
+        """`state dlq, queue ci, tag a=b`."""
+        words = [*(f"state {each}" for each in self.states), *(f"queue {each}" for each in self.queues)]
+        words += [f"tag {name}={value}" for name, value in self.tags.items()]
+        return ", ".join([*words, *([] if self.since is None else [f"since {local_time(self.since)}"])])
 
 
 class Listing(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Waiting until jobs have ended."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from queuectl.application.queue import Queue
 from queuectl.domain.events import Purged
@@ -15,11 +15,18 @@ POLL = 20_000
 """Microseconds between two checks for new events."""
 
 
-def wait(queue: Queue, ids: Sequence[str], clock: Clock, until: int | None) -> list[Job]:
+def wait(
+    queue: Queue,
+    ids: Sequence[str],
+    clock: Clock,
+    until: int | None,
+    reached: Callable[[int], None] = lambda ended: None,
+) -> list[Job]:
     """Wait until all these jobs have ended, and return them as they ended, in the order of the ids.
 
     `until` is a moment of the monotonic clock; None: no limit. Raises WaitTimedOutError. New events are noticed by
-    the log's head and not by `changed()`, so that threads that share a store may all wait.
+    the log's head and not by `changed()`, so that threads that share a store may all wait. `reached` is called after
+    new events with the number of jobs that have ended.
     """
     seen = queue.store.log.head().position
     ended = _ended(queue, ids)
@@ -27,6 +34,7 @@ def wait(queue: Queue, ids: Sequence[str], clock: Clock, until: int | None) -> l
         head = _wait_for_events(queue, clock, seen, waiting, until)
         ended |= _ended(queue, _moved(queue, seen, head, waiting))
         seen = head
+        reached(len(ended))
     return [_before_purge(queue, ended[job_id]) for job_id in ids]
 
 

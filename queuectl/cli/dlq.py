@@ -10,7 +10,7 @@ from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.moves import purge_all, say_purged
-from queuectl.cli.options import AsOf, Id, Json, MaybeIds, Output, Reason, Yes
+from queuectl.cli.options import AsOf, Id, Json, MaybeIds, Output, Reason, Yes, given_ids
 from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.queries import show
 from queuectl.cli.session import Session
@@ -49,7 +49,7 @@ def show_dead(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Js
     """Show one dead job."""
     with ctx.obj.open_read_only(missing="refuse") as queue:
         bulk.dead_letters(queue, [job_id])
-    show(ctx, job_id, output, as_json)
+    show(ctx, job_id, output=output, as_json=as_json)
 
 
 @app.command("retry")
@@ -86,4 +86,4 @@ def purge_dead(
 def _chosen(queue: Queue, ids: list[str] | None, everything: bool) -> list[str]:
     if bool(ids) == everything:
         raise UsageError("give either ids or --all")
-    return bulk.dead_letters(queue, ids) if ids else [row["id"] for row in queue.store.tables.dlq()]
+    return bulk.dead_letters(queue, given_ids(ids)) if ids else [row["id"] for row in queue.store.tables.dlq()]

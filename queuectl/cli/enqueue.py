@@ -136,6 +136,10 @@ def enqueue(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be added, and add nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print a JSON array.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until it has ended, print its output, exit with its code.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="With --wait: print the output as it comes.")] = False,
 ) -> None:
     """Add a job and print its id."""
     session: Session = ctx.obj
@@ -159,6 +163,10 @@ def enqueue(
     _check_one_source(command or [], argv, file, flags)
     if as_json and not dry_run:
         raise UsageError("--json goes with --dry-run: `enqueue` prints ids")
+    if follow and not wait:
+        raise UsageError("--follow goes with --wait")
+    if wait and dry_run:
+        raise UsageError("--dry-run adds nothing to wait for: leave out --wait")
     if not each and (csv or tsv or ndjson or number_range):
         raise UsageError("--csv, --tsv, --ndjson and --range go with --each")
     source = _Source(command or [], argv, file)
@@ -182,6 +190,10 @@ def enqueue(
         receipts = opened.enqueue(wanted, joined.opening if joined else None)
         queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
         unserved = opened.unserved(queues)
+        if wait:
+            from queuectl.cli.wait import wait_and_print
+
+            raise typer.Exit(wait_and_print(session, opened, [receipt.id for receipt in receipts], follow=follow))
     _print_ids(receipts)
     if joined is not None:
         _say_added(joined, receipts)

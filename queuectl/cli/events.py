@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from queuectl.application.follow import Found, LogReader, follow
+from queuectl.application.follow import Examined, LogReader, follow
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.cli.messages import say
@@ -93,7 +93,7 @@ class _Lines:
         self.form, self._limit = "ndjson" if form == "json" else form, limit
         self._headed = False
 
-    def print(self, found: Iterable[Found]) -> None:
+    def print(self, found: Iterable[Examined]) -> None:
         """Print these events."""
         for record in deque(found, self._limit) if self._limit else found:
             self._limit = 0

@@ -3,45 +3,83 @@
 import codecs
 import os
 import sys
+from collections import deque
 from typing import Annotated, TextIO
 
 import typer
 
+from queuectl.application.job_ids import begun_last
 from queuectl.application.job_output import CHUNK, Piece, read_output
 from queuectl.application.own_job import own_jobs
+from queuectl.application.queue import Queue
 from queuectl.application.wait import unserved_queues
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.options import Id, between
+from queuectl.cli.options import MaybeId, between
 from queuectl.cli.session import Session
 from queuectl.render.terminal import clean, complete
 
-__all__ = ["logs"]
+__all__ = ["logs", "print_output"]
 
 
 def logs(
     ctx: typer.Context,
-    job_id: Id,
+    job_id: MaybeId = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
         int | None, typer.Option(metavar="N", callback=between(1), help="Print this run [default: the newest].")
+    ] = None,
+    at_most: Annotated[
+        int | None,
+        typer.Option("--lines", "-n", callback=between(0), metavar="N", help="Only the last N lines of each stream."),
     ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Print only stderr, on stdout.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged, even on a terminal.")] = False,
 ) -> None:
     """Print a job's output: its stdout on stdout, its stderr on stderr."""
     session: Session = ctx.obj
-    both = {"stdout": _Printer(sys.stdout, raw), "stderr": _Printer(sys.stderr, raw)}
-    printers = {"stderr": both["stdout"]} if stderr else both
     with session.open_read_only(missing="refuse") as queue:
-        (found,) = queue.resolve([job_id])
+        found = _named_or_last(queue, job_id)
         if follow and found in own_jobs(queue, os.environ):
             say(f"queuectl: job {found} runs this command and would wait for itself: not following it")
             follow = False
         if follow:
             say_unserved(unserved_queues(queue, [found]))
-        for piece in read_output(queue, found, run, streams=tuple(printers), follow=follow):
-            if piece is not None:
-                printers[piece.stream].print(piece)
+        print_output(queue, found, run=run, follow=follow, only_stderr=stderr, raw=raw, at_most=at_most)
+
+
+def _named_or_last(queue: Queue, text: str | None) -> str:
+    """The job's whole id; without a text that of the job whose run began last, which stderr names."""
+    if text is not None:
+        return queue.resolve([text])[0]
+    found = begun_last(queue.store)
+    row = queue.store.tables.job(found)
+    command = f": {row['command']}" if row else ""
+    say(f"job {found}{command}")
+    return found
+
+
+def print_output(
+    queue: Queue,
+    job_id: str,
+    *,
+    run: int | None = None,
+    follow: bool = False,
+    only_stderr: bool = False,
+    raw: bool = False,
+    at_most: int | None = None,
+) -> None:
+    """Print a run's output (None: the newest run's), its stderr on stderr unless that is all that is wanted.
+
+    `at_most`: only the last lines of each stream that are there at the first look.
+    """
+    out, err = _Printer(sys.stdout, raw, at_most), _Printer(sys.stderr, raw, at_most)
+    printers = {"stderr": out} if only_stderr else {"stdout": out, "stderr": err}
+    for piece in read_output(queue, job_id, run, streams=tuple(printers), follow=follow):
+        if piece is not None:
+            printers[piece.stream].print(piece)
+        else:
+            for printer in printers.values():
+                printer.end_tail()
     for printer in printers.values():
         printer.end()
 
@@ -49,8 +87,9 @@ def logs(
 class _Printer:
     """Prints pieces of one stream; on a terminal, as clean text."""
 
-    def __init__(self, to: TextIO, raw: bool) -> None:
+    def __init__(self, to: TextIO, raw: bool, at_most: int | None = None) -> None:
         self._to, self._raw = to, raw or not to.isatty()
+        self._tail = None if at_most is None else _Tail(at_most)
         self._begin()
 
     def _begin(self) -> None:
@@ -59,10 +98,10 @@ class _Printer:
 
     def print(self, piece: Piece) -> None:
         """Print a piece, and, when it is the last one, whatever was held back."""
-        if self._raw:
-            self._to.buffer.write(piece.data)
+        if self._tail is not None:
+            self._tail.take(piece.data)
         else:
-            self._emit(self._decoder.decode(piece.data))
+            self._write(piece.data)
         if piece.whole_on is not None:
             tail = f"only the last 4 KiB of {piece.stream} are here"
             say(f"{tail}: the rest is on {piece.whole_on}, where the job ran")
@@ -70,8 +109,22 @@ class _Printer:
             self.end()
         self._to.flush()
 
+    def _write(self, data: bytes) -> None:
+        if self._raw:
+            self._to.buffer.write(data)
+        else:
+            self._emit(self._decoder.decode(data))
+
+    def end_tail(self) -> None:
+        """Print the last lines of what has come so far; what comes from now on is printed whole."""
+        if self._tail is not None:
+            data, self._tail = self._tail.lines(), None
+            self._write(data)
+            self._to.flush()
+
     def end(self) -> None:
         """Print what was held back. Another run may follow."""
+        self.end_tail()
         self._emit(self._decoder.decode(b"", final=True), final=True)
         self._begin()
         self._to.flush()
@@ -83,3 +136,23 @@ class _Printer:
             whole, rest = whole + rest, ""
         self._held = rest
         self._to.write(clean(whole))
+
+
+class _Tail:
+    """Keeps the last lines of bytes that come in pieces."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._lines: deque[bytes] = deque(maxlen=number)
+        self._rest = b""
+
+    def take(self, data: bytes) -> None:
+        """The next piece."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self._lines.extend(line + b"\n" for line in whole)
+
+    def lines(self) -> bytes:
+        """The last lines, an unfinished one too."""
+        if self._rest:
+            self._lines.append(self._rest)
+        return b"".join(self._lines)

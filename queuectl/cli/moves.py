@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from queuectl.application import bulk
 from queuectl.application.job_fields import check_queue
+from queuectl.application.listing import Selection
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.options import Ids, MaybeIds, Reason, Yes, parse_tag
+from queuectl.cli.options import MaybeIds, Queues, Reason, Since, States, Tags, Yes, given_ids, selection
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
+from queuectl.domain.machine import State
 from queuectl.errors import UsageError, command_line
 from queuectl.units import counted, parse_duration
 
@@ -22,30 +25,38 @@ __all__ = ["cancel", "pause", "purge", "resume", "retry", "say_purged"]
 def cancel(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state", "-s", metavar="STATE", help="Cancel all jobs in this state: pending, processing, retrying."
-        ),
-    ] = None,
-    of_queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Cancel all jobs of this queue.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Cancel all jobs with this tag.")] = None,
+    state: States = None,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Cancel jobs. A pending one is cancelled at once; a running one is stopped by its worker."""
-    if bool(ids) == bool(state or tag or of_queue):
-        raise UsageError("give either ids, or --state, --queue and --tag")
-    with ctx.obj.open_existing() as queue:
+    session: Session = ctx.obj
+    selected = selection(session.clock, state, queue, tag, since)
+    _check_one_way(ids, bool(selected))
+    with session.open_existing() as jobs:
         if not ids:
-            tags = dict(map(parse_tag, tag or ()))
-            _cancel_all(queue, bulk.unfinished(queue, state or (), of_queue or (), tags), reason, yes)
+            _cancel_all(jobs, bulk.unfinished(jobs, selected), selected, reason, yes)
             return
-        for job in queue.cancel(queue.resolve(ids), reason):
+        for job in jobs.cancel(jobs.resolve(given_ids(ids)), reason):
             if job is not None:
-                say(f"{job.id} {_cancelled(queue, job)}")
+                say(f"{job.id} {_cancelled(jobs, job)}")
+
+
+def _check_one_way(ids: list[str] | None, filters: bool) -> None:
+    if bool(ids) == filters:
+        raise UsageError("give either ids, or --state, --queue, --tag and --since")
+
+
+def _ask(verb: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
+    """Ask before a move of all selected jobs. Returns False when there are none."""
+    if not ids:
+        say(f"nothing to {verb}")
+        return False
+    confirm(f"{verb} {counted(len(ids), 'job')}{f' ({selected})' if selected else ''}", yes)
+    return True
 
 
 def _cancelled(queue: Queue, job: Job) -> str:
@@ -56,32 +67,57 @@ def _cancelled(queue: Queue, job: Job) -> str:
     return f"is being stopped (undo, once it has stopped: {command_line('retry', job.id)})"
 
 
-def _cancel_all(queue: Queue, ids: Sequence[str], reason: str, yes: bool) -> None:
-    if not ids:
-        say("nothing to cancel")
+def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: str, yes: bool) -> None:
+    if not _ask("cancel", ids, selected, yes):
         return
-    confirm(f"cancel {counted(len(ids), 'job')}", yes)
     left = bulk.cancel_all(queue, ids, reason)
     done = counted(len(ids) - len(left), "job")
     say(f"cancelled {done}; running ones are being stopped (undo: {command_line('retry', 'ID')})")
     refuse_left(left, "job", "could not be cancelled")
 
 
-def retry(ctx: typer.Context, ids: Ids, reason: Reason = "") -> None:
-    """Run finished, cancelled or purged jobs again. They become pending at once, with 0 attempts."""
-    with ctx.obj.open_existing() as queue:
-        for job in queue.requeue(queue.resolve(ids), reason):
+def retry(
+    ctx: typer.Context,
+    ids: MaybeIds = None,
+    state: States = None,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Run finished, cancelled or purged jobs again. They become pending at once, with 0 attempts.
+
+    Filters without --state mean dead jobs.
+    """
+    session: Session = ctx.obj
+    selected = selection(session.clock, state, queue, tag, since)
+    _check_one_way(ids, bool(selected))
+    with session.open_existing() as jobs:
+        if not ids:
+            selected = selected if selected.states else replace(selected, states=(State.DLQ.value,))
+            _retry_all(jobs, bulk.finished(jobs, selected), selected, reason, yes)
+            return
+        for job in jobs.requeue(jobs.resolve(given_ids(ids)), reason):
             if job is not None:
                 say(f"{job.id} is pending again")
+
+
+def _retry_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: str, yes: bool) -> None:
+    if not _ask("retry", ids, selected, yes):
+        return
+    left = bulk.retry_all(queue, ids, reason)
+    say(f"{counted(len(ids) - len(left), 'job')} pending again")
+    refuse_left(left, "job", "could not be retried")
 
 
 def purge(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option("--state", "-s", metavar="STATE", help="Purge all jobs in this state: done, cancelled, dlq."),
-    ] = None,
+    state: States = None,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="7d", help="Only jobs that ended longer ago than this.")
     ] = None,
@@ -90,21 +126,18 @@ def purge(
 ) -> None:
     """Delete finished jobs from the tables, and their output files. Their history stays in the log."""
     session: Session = ctx.obj
-    if bool(ids) == bool(state or older_than):
-        raise UsageError("give either ids, or --state and --older-than")
+    selected = selection(session.clock, state, queue, tag, since)
+    _check_one_way(ids, bool(selected or older_than))
     age = _age(older_than)
-    with session.open_existing() as queue:
+    with session.open_existing() as jobs:
         if ids:
-            found = queue.resolve(ids)
-            bulk.purge_named(queue, found, reason)
+            found = jobs.resolve(given_ids(ids))
+            bulk.purge_named(jobs, found, reason)
             say_purged(found, "job")
             return
-        found = bulk.finished(queue, state or (), queue.store.log.now() - age)
-        if not found:
-            say("nothing to purge")
-            return
-        confirm(f"purge {counted(len(found), 'job')}", yes)
-        purge_all(queue, found, reason, "job")
+        found = bulk.finished(jobs, selected, ended_by=jobs.store.log.now() - age)
+        if _ask("purge", found, selected, yes):
+            purge_all(jobs, found, reason, "job")
 
 
 def _age(text: str | None) -> int:

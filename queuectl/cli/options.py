@@ -1,10 +1,12 @@
 """Options and arguments that several commands share, and the functions that read them."""
 
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from queuectl.application.listing import Selection
 from queuectl.errors import UsageError
 from queuectl.render.formats import FORMATS
 from queuectl.runtime import Clock
@@ -18,17 +20,24 @@ __all__ = [
     "Ids",
     "Json",
     "Limit",
+    "MaybeId",
     "MaybeIds",
     "Output",
+    "Queues",
     "Reason",
+    "Since",
+    "States",
+    "Tags",
     "Yes",
     "between",
+    "given_ids",
     "moment",
     "parse_tag",
+    "selection",
 ]
 
 ID_HELP = "A job: its id, number, the beginning or end of its id, or `last`."
-IDS_HELP = "Jobs: ids, numbers, beginnings or ends of ids, or `last`. If one is wrong, nothing is done."
+IDS_HELP = "Jobs: ids, numbers, beginnings or ends of ids, `last`, or - for stdin. If one is wrong, nothing is done."
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Output = Annotated[
@@ -36,6 +45,7 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FORMAT", help=f"{', '.join(FORMATS)} [default: table]."),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
+MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help=f"{ID_HELP} [default: the run that began last]")]
 Ids = Annotated[
     list[str],
     typer.Argument(metavar="ID...", help=IDS_HELP),
@@ -54,6 +64,13 @@ AsOf = Annotated[
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="A reason, which `history` shows.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+States = Annotated[list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only jobs in this state.")]
+Queues = Annotated[list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="K=V", help="Only jobs with this tag.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Only jobs added since this time (-2h, monday, 09:00).")
+]
 
 MAX = (1 << 63) - 1
 """The largest number that an option takes: the largest that a column of the stores can hold."""
@@ -81,6 +98,28 @@ Limit = Annotated[
         help="At most N jobs; 0: all [default: 50; with --json 0].",
     ),
 ]
+
+
+def given_ids(ids: list[str] | None) -> list[str]:
+    """The ids as written, with those that stdin has in the place of `-`."""
+    words = list[str]()
+    for each in ids or ():
+        words += sys.stdin.read().split() if each == "-" else [each]
+    if ids and not words:
+        raise UsageError("stdin has no ids")
+    return words
+
+
+def selection(
+    clock: Clock, states: list[str] | None, queues: list[str] | None, tags: list[str] | None, since: str | None
+) -> Selection:
+    """The jobs that `--state`, `--queue`, `--tag` and `--since` select. Raises UsageError."""
+    return Selection(
+        states=tuple(states or ()),
+        queues=tuple(queues or ()),
+        tags=dict(map(parse_tag, tags or ())),
+        since=moment(clock, since),
+    )
 
 
 def parse_tag(text: str) -> tuple[str, str]:

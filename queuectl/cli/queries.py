@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from queuectl.application.job_details import details
+from queuectl.application.job_details import details, shell_line
 from queuectl.application.job_details import history as events_of
 from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import SHOWN_STATES, overview
-from queuectl.cli.options import AsOf, Id, Json, Limit, Output, moment, parse_tag
+from queuectl.cli.options import AsOf, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
 from queuectl.cli.output import Answer, Look, form_of, print_answer
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
@@ -59,13 +59,9 @@ def list_jobs(
             help=f"{', '.join(SHOWN_STATES)}, failed (retrying or dead) or retrying.",
         ),
     ] = None,
-    queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Only jobs with this tag.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only jobs added since this time (-2h, 09:00).")
-    ] = None,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
     limit: Limit = None,
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
@@ -99,12 +95,25 @@ def _listed(found: Listing) -> Answer:
     )
 
 
-def show(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+def show(
+    ctx: typer.Context,
+    job_id: Id,
+    as_shell: Annotated[
+        bool, typer.Option("--as-shell", help="Print the command line that adds this job again.")
+    ] = False,
+    output: Output = None,
+    as_json: Json = False,
+    as_of: AsOf = None,
+) -> None:
     """Show one job: all its fields, and its output last."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="refuse") as queue:
-        shown = details(queue, *queue.resolve([job_id]))
+        (found,) = queue.resolve([job_id])
+        if as_shell:
+            print(shell_line(queue, found))
+            return
+        shown = details(queue, found)
     print_answer(session, form, Answer(document=shown, rows=[shown], name="id", text=lambda look: _job(shown, look)))
 
 

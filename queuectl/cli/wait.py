@@ -5,31 +5,60 @@ from typing import Annotated
 
 import typer
 
+from queuectl.application.bulk import unfinished
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import Queue
 from queuectl.application.wait import exit_code, unserved_queues
 from queuectl.application.wait import wait as wait_for
+from queuectl.cli.logs import print_output
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.options import Ids
+from queuectl.cli.options import MaybeIds, Queues, Tags, given_ids, selection
+from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
-from queuectl.errors import RefusedError
+from queuectl.errors import RefusedError, UsageError
 
-__all__ = ["wait"]
+__all__ = ["wait", "wait_and_print", "wait_until_ended"]
 
 
 def wait(
     ctx: typer.Context,
-    ids: Ids,
+    ids: MaybeIds = None,
+    queue: Queues = None,
+    tag: Tags = None,
+    everything: Annotated[bool, typer.Option("--all", help="All jobs that have not ended.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
     """Wait until the jobs have ended. The exit code is the job's own (of several jobs, the largest)."""
     session: Session = ctx.obj
     until = session.deadline(timeout)
-    with session.open_read_only(missing="refuse") as queue:
-        awaited = _others(queue, queue.resolve(ids))
-        say_unserved(unserved_queues(queue, awaited))
-        ended = wait_for(queue, awaited, session.clock, until)
-    raise typer.Exit(max(map(exit_code, ended)))
+    selected = selection(session.clock, None, queue, tag, None)
+    if [bool(ids), bool(selected), everything].count(True) != 1:
+        raise UsageError("give one of: ids, --queue and --tag, or --all")
+    with session.open_read_only(missing="refuse") as jobs:
+        found = jobs.resolve(given_ids(ids)) if ids else unfinished(jobs, selected)
+        code = wait_until_ended(session, jobs, _others(jobs, found), until)
+    raise typer.Exit(code)
+
+
+def wait_until_ended(session: Session, queue: Queue, ids: list[str], until: int | None) -> int:
+    """Wait for these jobs, with a progress bar on a terminal. Returns the largest of their exit codes, 0 for none."""
+    if not ids:
+        say("no jobs to wait for")
+    say_unserved(unserved_queues(queue, ids))
+    with progress("waiting", len(ids)) as reached:
+        return max(map(exit_code, wait_for(queue, ids, session.clock, until, reached)), default=0)
+
+
+def wait_and_print(session: Session, queue: Queue, ids: list[str], *, follow: bool) -> int:
+    """Name the jobs on stderr, wait for them and print their output, with `follow` as it comes. Returns the code."""
+    for job_id in ids:
+        say(f"job {job_id}")
+    say_unserved(unserved_queues(queue, ids))
+    if not follow:
+        wait_for(queue, ids, session.clock, None)
+    for job_id in ids:
+        print_output(queue, job_id, follow=follow)
+    return max(map(exit_code, wait_for(queue, ids, session.clock, None)), default=0)
 
 
 def _others(queue: Queue, ids: list[str]) -> list[str]:

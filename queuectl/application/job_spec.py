@@ -1,0 +1,69 @@
+"""A job as it can be enqueued again: its settings as JSON has them, and the command line that adds it."""
+
+from typing import Any
+
+from queuectl.application.job_json import may_be_json
+from queuectl.domain.events import Enqueued
+from queuectl.errors import command_line
+from queuectl.units import SECOND, format_duration, format_time
+
+__all__ = ["as_input", "as_shell"]
+
+USUAL_CAP = 3600 * SECOND
+"""The backoff cap that a command line need not give. There is no option for another, so that takes JSON."""
+
+
+def as_input(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
+    """The job in the form of a job in JSON: what `enqueue` takes. Durations are seconds."""
+    given = {"id": job_id, **({"argv": list(spec.argv)} if spec.argv else {"command": spec.command})}
+    policy = {
+        "queue": spec.queue,
+        "priority": spec.priority,
+        "max_retries": spec.max_retries,
+        "backoff_base": spec.backoff_base,
+        "backoff_cap": spec.backoff_cap / SECOND,
+        "jitter": spec.jitter,
+        "delay": spec.delay / SECOND if spec.delay else None,
+        "at": None if spec.at is None else format_time(spec.at),
+        "timeout": None if spec.timeout is None else spec.timeout / SECOND,
+    }
+    surroundings = {
+        "cwd": spec.cwd,
+        "env": spec.env or None,
+        "secret_env": list(spec.secret_env) or None,
+        "tags": spec.tags or None,
+        "unique": spec.unique,
+        "umask": f"{spec.umask:03o}",
+    }
+    return {name: value for name, value in {**given, **policy, **surroundings}.items() if value is not None}
+
+
+def as_shell(spec: Enqueued, now: int) -> str:
+    """The command line that adds the job again, quoted for a shell. A moment that has passed by `now` is left out."""
+    at = spec.at if spec.at is not None and spec.at > now else None
+    if spec.backoff_cap != USUAL_CAP or spec.jitter or spec.command.startswith("-") or may_be_json(spec.command):
+        import msgspec
+
+        given = as_input(spec)
+        given |= {} if at is not None else {"at": None}
+        return command_line("enqueue", msgspec.json.encode({k: v for k, v in given.items() if v is not None}).decode())
+    words = ["enqueue", *_options(spec, at)]
+    return command_line(*words, "--", *spec.argv) if spec.argv else command_line(*words, spec.command)
+
+
+def _options(spec: Enqueued, at: int | None) -> list[str]:
+    options = [] if spec.queue == "default" else ["--queue", spec.queue]
+    options += ["--priority", str(spec.priority)] if spec.priority else []
+    options += ["--max-retries", str(spec.max_retries)]
+    options += ["--backoff-base", repr(spec.backoff_base).removesuffix(".0")]
+    options += ["--cwd", spec.cwd, "--umask", f"{spec.umask:03o}"]
+    if spec.timeout is not None:
+        options += ["--timeout", format_duration(spec.timeout)]
+    if spec.delay:
+        options += ["--delay", format_duration(spec.delay)]
+    if at is not None:
+        options += ["--at", format_time(at)]
+    for option, texts in (("--env", spec.env), ("--tag", spec.tags)):
+        options += [word for name, value in texts.items() for word in (option, f"{name}={value}")]
+    options += [word for name in spec.secret_env for word in ("--secret-env", name)]
+    return options + (["--unique", spec.unique] if spec.unique is not None else [])
