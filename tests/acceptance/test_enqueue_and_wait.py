@@ -17,9 +17,7 @@ def test_enqueue_waits_prints_the_output_and_has_the_jobs_code(queuectl: Queuect
 
 
 def test_a_dry_run_writes_nothing_and_makes_no_folder(queuectl: Queuectl) -> None:
-    table = queuectl.ok("enqueue", "--dry-run", "--queue", "ci", "--delay", "5m", "echo hi")
-    assert "ci" in table
-    assert "echo hi" in table
+    assert queuectl.ok("enqueue", "--dry-run", "--queue", "ci", "--delay", "5m", "echo hi") == "echo hi"
     (job,) = json.loads(queuectl.ok("enqueue", "--dry-run", "--json", "--tag", "a=b", "--", "echo", "x y"))
     assert (job["argv"], job["tags"], job["max_retries"]) == (["echo", "x y"], {"a": "b"}, 3)
     assert_error(queuectl("enqueue", "--dry-run", "--queue", "no queue", "true"), 2, "queue")
