@@ -24,7 +24,7 @@ def test_a_dry_run_writes_nothing_and_makes_no_folder(queuectl: Queuectl) -> Non
     assert list(queuectl.folder.iterdir()) == []
 
 
-def test_what_a_dry_run_prints_can_be_enqueued(queuectl: Queuectl) -> None:
+def test_the_output_of_a_dry_run_can_be_enqueued(queuectl: Queuectl) -> None:
     flags = ("--priority", "3", "--env", "A=1", "--timeout", "90s", "--unique", "k", "--id", "a", "--umask", "027")
     printed = queuectl.ok("enqueue", "--dry-run", "--json", *flags, "echo 'x y'")
     assert queuectl("enqueue", "--file", "-", stdin=printed).out == "a\n"
