@@ -59,7 +59,7 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}
 """Other names that are accepted, and the fields that they mean."""
-LATER = ("number", "started_at", "pid", "host", "batch", "seq")
+LATER = ("number", "started_at", "pid", "host")
 PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
 """Fields of a job that only queuectl sets."""
 

@@ -21,6 +21,7 @@ GROUPS = {
         "enqueue": "enqueue:enqueue",
         "status": "queries:status",
         "list": "queries:list_jobs",
+        "batches": "batches:batches",
         "show": "queries:show",
         "logs": "logs:logs",
         "wait": "wait:wait",

@@ -18,7 +18,7 @@ from queuectl.store.errors import DamagedEventError
 from queuectl.store.options import StoreOptions
 from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import Log, Store
-from queuectl.store.rows import MAX_POSITION, Count, Head, JobFilter, Standing, StoredEvent
+from queuectl.store.rows import MAX_POSITION, BatchCount, Count, Head, JobFilter, Standing, StoredEvent
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.upkeep import Upkeep
@@ -223,6 +223,11 @@ class PastTables:
             found[queue, _STATES[move]] += jobs
         return [Count(*key, jobs) for key, jobs in sorted(found.items()) if key[1] is not State.PURGED]
 
+    def batches(self) -> list[BatchCount]:
+        """Jobs per batch and state: every job is folded."""
+        self._fold_matching(JobFilter())
+        return self._tables.batches()
+
     # ── folding ─────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
@@ -245,7 +250,7 @@ class PastTables:
 
     def _fold_wanted(self, wanted: JobFilter) -> None:
         found = self._matching(wanted)
-        if wanted.sort == "created" and wanted.limit and not wanted.failed and not wanted.tags:
+        if wanted.sort == "created" and wanted.limit and not (wanted.failed or wanted.tags or wanted.batch):
             found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
         self._fold(found)
 

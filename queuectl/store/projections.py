@@ -15,7 +15,7 @@ from queuectl.units import SECOND
 
 __all__ = ["COUNT_KEYS", "DLQ", "JOBS", "TABLES", "VERSION", "Row", "count_key", "note_row", "rows"]
 
-VERSION = 1
+VERSION = 2
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 
@@ -46,6 +46,8 @@ JOBS = (
     "finished_at",
     "duration",
     "cancel_requested",
+    "batch",
+    "seq",
 )
 DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at")
 SETTINGS = ("key", "value", "updated_at")
@@ -128,6 +130,8 @@ def _job(job: Job) -> Values:
         _seconds(job.finished_at),
         _fraction(job.duration),
         job.cancel_requested,
+        spec.batch,
+        spec.seq or None,
     )
 
 

@@ -16,6 +16,7 @@ from queuectl.store.errors import RECOVER, DamagedError, DamagedEventError, NoTe
 from queuectl.store.rows import (
     GENESIS,
     MAX_POSITION,
+    BatchCount,
     Change,
     Count,
     Derived,
@@ -225,6 +226,9 @@ class Tables(Protocol):
 
     def counts(self) -> list[Count]:
         """Jobs per queue and state, without a scan."""
+
+    def batches(self) -> list[BatchCount]:
+        """Jobs per batch and state, with the times of the first and the last change. Reads the rows of all batches."""
 
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""

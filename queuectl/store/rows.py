@@ -14,6 +14,7 @@ __all__ = [
     "GENESIS",
     "MAX_POSITION",
     "SHOWN",
+    "BatchCount",
     "Change",
     "Count",
     "Derived",
@@ -101,6 +102,20 @@ class Count(Struct, frozen=True):
     jobs: int
 
 
+class BatchCount(Struct, frozen=True):
+    """How many jobs of a batch are in a state. `number` is that of the first one.
+
+    `first`, `last`: when the first was added, and when the last one changed (UNIX seconds).
+    """
+
+    batch: str
+    state: State
+    jobs: int
+    number: int
+    first: int
+    last: int
+
+
 class JobFilter(Struct, frozen=True):
     """Selects rows of `jobs`. No states, no queues and `limit` 0 mean all of them.
 
@@ -113,6 +128,7 @@ class JobFilter(Struct, frozen=True):
     tags: Mapping[str, str] = {}
     since: int | None = None
     ended_by: int | None = None
+    batch: str | None = None
     sort: str = "created"
     descending: bool = True
     limit: int = 50

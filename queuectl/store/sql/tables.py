@@ -9,7 +9,7 @@ import msgspec
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ, JOBS
-from queuectl.store.rows import Count, JobFilter
+from queuectl.store.rows import BatchCount, Count, JobFilter
 from queuectl.store.sql.engine import Engine
 from queuectl.units import SECOND
 
@@ -172,6 +172,14 @@ class Tables:
         )
         return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
 
+    def batches(self) -> list[BatchCount]:
+        """Jobs per batch and state, with the times of the first and the last change."""
+        found = self._engine.run(
+            "SELECT batch, state, CAST(count(*) AS BIGINT), min(position), min(created_at), max(updated_at) FROM jobs"
+            " WHERE batch IS NOT NULL GROUP BY batch, state ORDER BY batch, state"
+        )
+        return [BatchCount(batch, state, *rest) for batch, name, *rest in found if (state := _state(name))]
+
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""
         return dict(self._engine.run("SELECT key, value FROM settings ORDER BY key"))
@@ -232,6 +240,9 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     if wanted.since is not None:
         conditions.append("created_at >= ?")
         parameters.append(wanted.since // SECOND)
+    if wanted.batch is not None:
+        conditions.append("batch = ?")
+        parameters.append(wanted.batch)
     if wanted.ended_by is not None:
         conditions.append("finished_at <= ?")
         parameters.append(wanted.ended_by // SECOND)

@@ -1,0 +1,36 @@
+"""Batches as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from queuectl.domain.machine import State
+from queuectl.render.tables import Column, table
+from queuectl.units import SECOND, ago, local_time, parse_time
+
+__all__ = ["batch_table"]
+
+BATCHES = (
+    Column("name", limit=1000, least=12, middle=True),
+    Column("jobs"),
+    Column("done"),
+    Column("running"),
+    Column("pending"),
+    Column("dlq"),
+    Column("cancelled"),
+    Column("started", spare=1),
+    Column("took/eta"),
+)
+
+
+def batch_table(rows: Sequence[Mapping[str, Any]], width: int | None) -> str:
+    """Rows in the shape of `batches --json` as a table; `width`: the terminal's, None: nothing is cut."""
+    return table([_shown(row) for row in rows], BATCHES, width=width)
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    if row["took"] is not None:
+        time = ago(row["took"] * SECOND)
+    else:
+        time = "" if row["eta"] is None else f"~{ago(row['eta'] * SECOND)} left"
+    started = local_time(parse_time(row["started_at"], 0))
+    return {**row, "running": row[State.PROCESSING], "started": started, "took/eta": time}
