@@ -137,6 +137,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["worker", "list"],
         ["status"],
         ["list"],
+        ["batches"],
         ["show", "a"],
         ["history", "b"],
         ["logs", "a"],

@@ -12,7 +12,7 @@ __all__ = ["batches"]
 
 
 def batches(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
-    """List the batches: how many of their jobs are done, running, pending, dead or cancelled."""
+    """List the batches, with the counts of their jobs."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of) as queue:

@@ -12,11 +12,9 @@ __all__ = ["batch_table"]
 BATCHES = (
     Column("name", limit=1000, least=12, middle=True),
     Column("jobs"),
-    Column("done"),
+    Column(State.DONE),
     Column("running"),
-    Column("pending"),
-    Column("dlq"),
-    Column("cancelled"),
+    *map(Column, (State.PENDING, State.DLQ, State.CANCELLED)),
     Column("started", spare=1),
     Column("took/eta"),
 )

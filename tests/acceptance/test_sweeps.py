@@ -211,6 +211,47 @@ def _umask() -> int:
     return process_umask()
 
 
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_batches_count_their_jobs_by_state(queuectl: Queuectl) -> None:
+    assert queuectl("batches").err == f"queuectl: there is no queue at {queuectl.db}\nno batches\n"
+    queuectl.ok("enqueue", "--each", "--batch", "z", "--max-retries", "0", "test {} -lt 3", ":::", "1", "2", "3", "4")
+    queuectl.ok("enqueue", "--each", "--batch", "a", "--delay", "1h", "echo {}", ":::", "1", "2")
+    queuectl.ok("enqueue", "true")
+    queuectl.ok("cancel", "z.1", "a.2")
+    queuectl.start("run", "--queue", "default")
+    queuectl.ok("wait", "z.2")
+    queuectl("wait", "z.3", "z.4")
+    names = ("name", "jobs", "pending", "processing", "done", "dlq", "cancelled")
+    found = queuectl.json("batches")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        ("z", 4, 0, 0, 1, 2, 1),
+        ("a", 2, 1, 0, 0, 0, 1),
+    ]
+    assert found[0]["took"] >= 0
+    assert found[0]["eta"] is None
+    assert found[1]["took"] is None
+    then = queuectl.json("batches", "--as-of", "5")
+    assert [tuple(row[name] for name in names) for row in then] == [("z", 4, 4, 0, 0, 0, 0)]
+    lines = queuectl.ok("batches").splitlines()
+    assert lines[0].split() == [*"NAME JOBS DONE RUNNING PENDING DLQ CANCELLED STARTED TOOK/ETA".split()]  # noqa: SIM905
+    assert lines[1].split()[:7] == ["z", "4", "1", "0", "0", "2", "1"]
+    assert {row["batch"] for row in queuectl.json("list")} == {"z", "a", None}
+    assert queuectl.ok("batches", "-o", "name") == "z\na"
+
+
+def test_batches_survive_a_rebuild_and_count_no_purged_job(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", *GRID, *SOURCES)
+    queuectl.ok("cancel", "grid.1")
+    [before] = queuectl.json("batches")
+    queuectl.ok("rebuild")
+    [after] = queuectl.json("batches")
+    assert {**after, "eta": None} == {**before, "eta": None}
+    queuectl.ok("purge", "grid.1")
+    assert [row["jobs"] for row in queuectl.json("batches")] == [5]
+
+
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────
 
 

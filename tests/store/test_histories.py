@@ -13,7 +13,7 @@ from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import fold
-from queuectl.domain.machine import FINISHED
+from queuectl.domain.machine import FINISHED, State
 from queuectl.errors import NoSuchJobError, RefusedError
 from queuectl.store.protocol import PAUSE_ALL, JobFilter
 from tests.support.builders import (
@@ -58,7 +58,8 @@ class Player:
 
     def enqueue(self, job_id: str, how: int) -> None:
         batch = [JOBS[(JOBS.index(job_id) + i) % len(JOBS)] for i in range(how % 2 + 1)]
-        self.queue.enqueue([NewJob(self._spec(each, how), each) for each in batch])
+        jobs = [NewJob(self._spec(each, how), each) for each in batch]
+        self.queue.enqueue(jobs, e.BatchOpened(jobs=0, template="echo {}") if jobs[0].spec.batch else None)
 
     def _spec(self, job_id: str, how: int) -> e.Enqueued:
         number = JOBS.index(job_id)
@@ -70,6 +71,8 @@ class Player:
             delay=how * SECOND,
             unique="key" if number < 2 else None,
             tags={"n": str(number)} if number % 2 else {},
+            batch=(None, "odd", "even")[number % 3],
+            seq=number % 3 and number,
         )
 
     def claim(self, job_id: str, how: int) -> None:
@@ -157,6 +160,24 @@ def test_counts_are_what_a_scan_finds_and_never_zero(places, history):
     store = lived(places, history)
     assert store.tables.counts() == scanned(store)
     assert all(jobs > 0 for jobs in counted(store).values())
+    store.close()
+
+
+@any_history
+@given(histories)
+def test_batches_count_what_the_log_says(places, history):
+    store = lived(places, history)
+    known = [fold(records) for stream, records in streams_of(store).items() if not stream.startswith("$")]
+    jobs = [job for job in known if job and job.spec.batch and job.state is not State.PURGED]
+    keys = sorted({(job.spec.batch, job.state) for job in jobs})
+    assert [(count.batch, count.state) for count in store.tables.batches()] == keys
+    for count in store.tables.batches():
+        group = [job for job in jobs if (job.spec.batch, job.state) == (count.batch, count.state)]
+        assert (count.jobs, count.number) == (len(group), min(job.position for job in group))
+        assert count.first == min(job.created_at for job in group) // SECOND
+        assert count.last == max(job.updated_at for job in group) // SECOND
+        wanted = JobFilter(states=(count.state,), batch=count.batch, limit=0)
+        assert sorted(store.tables.ids(wanted)) == sorted(job.id for job in group)
     store.close()
 
 
