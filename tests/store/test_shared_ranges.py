@@ -7,7 +7,7 @@ from queuectl.maintenance import rebuild as rebuilding
 from queuectl.maintenance.rebuild import rebuild
 from queuectl.parallel import Children
 from queuectl.store.ranges import Shares
-from tests.store.test_rebuilding import WRECKS
+from tests.store.test_rebuilding import CORRUPTIONS
 from tests.support.builders import a_spec, add, buried, claimed, completed, everything, follow, new, projected
 from tests.support.in_process import InProcess
 from tests.support.queues import random_history
@@ -45,13 +45,13 @@ def test_a_sound_log_is_clean(lived, url):
     assert [answer(lived, by(url, processes)) for processes in (1, 2, 3)] == [(events, {}, [])] * 3
 
 
-@pytest.mark.parametrize("wreck", [*WRECKS])
-def test_wrong_tables_are_found_and_corrected(lived, url, wreck, monkeypatch):
+@pytest.mark.parametrize("name", [*CORRUPTIONS])
+def test_wrong_tables_are_found_and_corrected(lived, url, name, monkeypatch):
     """In this process, because there are many."""
     monkeypatch.setattr("queuectl.checks.verify_ranges.Children", InProcess)
     monkeypatch.setattr(rebuilding, "Children", InProcess)
     before, alone = everything(lived), by(url, 1)
-    run(lived, WRECKS[wreck])
+    run(lived, CORRUPTIONS[name])
     said = answer(lived, alone)
     assert [answer(lived, by(url, processes)) for processes in (2, 3)] == [said, said]
     found = lived.upkeep.compare()

@@ -162,7 +162,7 @@ class Rebuild:
         live = f"SELECT {KEYS}, jobs FROM counts"
         counted = f"SELECT {KEYS}, count(*) AS jobs FROM ({self._jobs_of_the_log()}) AS made GROUP BY {KEYS}"
         for where, sql in (("log", f"{counted} EXCEPT {live}"), ("table", f"{live} EXCEPT {counted}")):
-            for *key, jobs in self._shadow.run(sql):
+            for *key, jobs in self._shadow.run(f"{sql} ORDER BY {KEYS}"):
                 self._counts_differ = True
                 found.add(Difference("counts", "/".join(map(str, key)), f"{jobs} in the {where} alone"))
 
