@@ -17,13 +17,15 @@ from queuectl.store.protocol import DamagedEventError, WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import ClaimedJob
 
-__all__ = ["Claims", "Reserve", "claimant"]
+__all__ = ["LOOK_EVERY", "Claims", "Reserve", "claimant"]
 
 Reserve = Callable[[Job], bool]
 """Takes a job's lock; False while processes of an earlier run have it."""
 
 HINTS_LAST = 10_000
 """Microseconds: a job of higher priority that becomes due waits no longer than this."""
+LOOK_EVERY = 2_000
+"""Microseconds for which jobs that are claimed are started without a look at what others wrote."""
 RETRY_BLOCKED_AFTER, SEARCH_AGAIN_AFTER = SECOND // 10, SECOND
 
 
@@ -53,6 +55,7 @@ class Claims:
     blocked: dict[str, Job] = field(default_factory=dict)
     _hints: list[str] = field(default_factory=list)
     _hints_until: int = 0
+    _looked_at: int = 0
     _due: dict[str, int | None] = field(default_factory=dict)
 
     @contextmanager
@@ -96,8 +99,15 @@ class Claims:
         jobs = self.queue.claim(self.claimant, self.queues, limit, reserve, self._hints)
         return [ClaimedJob(job, self._due[job.id]) for job in jobs]
 
-    def others_wrote(self) -> bool:
-        """Whether another process has written since the last call; then the hints are void."""
+    def others_wrote(self, not_within: int = 0) -> bool:
+        """Whether another process has written since the last call; then the hints are void.
+
+        False without a look when the last one was within so many microseconds.
+        """
+        now = self.clock.monotonic()
+        if now - self._looked_at < not_within:
+            return False
+        self._looked_at = now
         wrote = self.queue.store.workers.changed()
         if wrote:
             self._hints.clear()

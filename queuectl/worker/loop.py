@@ -18,7 +18,7 @@ from queuectl.runtime import Clock, Reach
 from queuectl.store.protocol import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
-from queuectl.worker.claims import Claims, Reserve, claimant
+from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
 from queuectl.worker.log import how_it_ended, log, runs_line, stopping_line, summary_word
 from queuectl.worker.reclaimer import Reclaimer
@@ -122,7 +122,7 @@ class Worker:
         if not only_starts:
             self._running.enforce_deadlines(now)
         try:
-            others_wrote = self._claims.others_wrote()
+            others_wrote = self._claims.others_wrote(not_within=LOOK_EVERY if only_starts else 0)
             if only_starts and not others_wrote:
                 self._start_ahead()
                 return self._until(self._full_round_at)

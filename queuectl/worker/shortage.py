@@ -21,7 +21,7 @@ class Shortage:
     @property
     def lasts(self) -> bool:
         """Whether claiming is paused."""
-        return self.clock.monotonic() < self.until
+        return self.until > 0 and self.clock.monotonic() < self.until
 
     def begin(self) -> None:
         """A job could not be started."""

@@ -19,6 +19,7 @@ __all__ = ["Wakeup"]
 
 LOOK_AGAIN = 0.1
 """Seconds after a hint."""
+_AT_ONCE = 4096
 IN_ATTRIB = 0x4
 IN_NONBLOCK = os.O_NONBLOCK
 IN_CLOEXEC = os.O_CLOEXEC
@@ -78,7 +79,7 @@ class Wakeup:
 
     def _signals(self) -> None:
         with suppress(BlockingIOError):
-            while self._reader.recv(4096):
+            while len(self._reader.recv(_AT_ONCE)) == _AT_ONCE:
                 pass
         for _ in range(self._stop_signals.take()):
             self._on_stop()

@@ -186,7 +186,7 @@ def a_pause_is_ignored(patch: Patch) -> None:
 @bug(r"pause: claimed")
 def a_pause_is_seen_too_late(patch: Patch) -> None:
     patch(Claims, "begin", lambda self: False)
-    patch(Claims, "others_wrote", lambda self: self.queue.store.workers.changed())
+    patch(Claims, "others_wrote", lambda self, not_within=0: self.queue.store.workers.changed())
 
 
 @bug(r"is due, and for .* no idle worker has taken it")

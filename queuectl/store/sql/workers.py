@@ -68,7 +68,7 @@ class Workers:
         return bool(found)
 
     def rows(self) -> list[WorkerRow]:
-        """Every worker's row, with the number of jobs that it has claimed."""
+        """Every worker's row, with the number of jobs that it runs: of those that it claimed, one in each slot."""
         found = self._engine.run(f"SELECT {', '.join(_COLUMNS)} FROM workers ORDER BY started_at, name")
         running = self._running() if found else {}
         return [_worker(dict(zip(_COLUMNS, row, strict=True)), running) for row in found]
@@ -88,7 +88,9 @@ class Workers:
 
 
 def _worker(row: dict[str, Any], running: dict[str, int]) -> WorkerRow:
-    return WorkerRow(**{**row, "queues": _queues(row["queues"]), "running": running.get(row["name"], 0)})
+    claimed = running.get(row["name"], 0)
+    runs = min(claimed, row["slots"]) if row["slots"] else claimed
+    return WorkerRow(**{**row, "queues": _queues(row["queues"]), "running": runs})
 
 
 def _queues(text: str) -> tuple[str, ...]:
