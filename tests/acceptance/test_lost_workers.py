@@ -124,7 +124,7 @@ def test_a_suspended_worker_loses_its_job_and_changes_nothing(queuectl: Queuectl
 # ── a worker that is asked to stop ──────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopping_worker_finishes_what_runs(queuectl: Queuectl, number: signal.Signals) -> None:
     running = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done; echo finished")
     waiting = queuectl.add("true")

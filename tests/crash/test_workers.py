@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from contextlib import closing, suppress
-from signal import SIGHUP, SIGKILL, SIGTERM
+from signal import SIGKILL, SIGTERM
 
 import pytest
 
@@ -253,17 +253,6 @@ def test_a_background_workers_name_is_used_once(queuectl: Queuectl) -> None:
     assert queuectl("worker", "start", "--detach", "--name", "back").code == 4
     queuectl.ok("worker", "stop", "back")
     assert queuectl.json("worker", "list") == []
-
-
-def test_a_closed_terminal_stops_a_worker_gracefully(queuectl: Queuectl) -> None:
-    job_id = queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
-    worker = queuectl.start("run")
-    eventually((queuectl.folder / "started").exists, "the job runs")
-    worker.signal(SIGHUP)
-    eventually(lambda: "Stopping" in worker.stderr.read_text(), "the worker handles it")
-    (queuectl.folder / "go").touch()
-    assert worker.ended().code == 0
-    assert queuectl.state(job_id) == "done"
 
 
 def test_a_worker_imports_nothing_from_its_folder(queuectl: Queuectl) -> None:

@@ -5,68 +5,53 @@
 Events are folded one second apart. The job's id is `j`; a command is decided one second after the job's last event.
 """
 
+from functools import partial
+
 import pytest
 
-from queuectl.domain.commands import Cancel, Claim, Claimant, Enqueue, Exit, Purge, Release, Report, Requeue, decide
+from queuectl.domain.commands import Cancel, Claim, Enqueue, Exit, Purge, Release, Report, Requeue, decide
 from queuectl.domain.events import (
-    Claimed,
-    Completed,
-    DeadLettered,
-    Enqueued,
     Event,
     Exited,
     LostWorker,
     RecordedEvent,
-    RetryScheduled,
 )
 from queuectl.domain.job import Job, evolve
 from queuectl.errors import RefusedError
+from tests.support import events
+from tests.support.events import HOUR, SECOND, START, a_spec, claimant, claimed
 
-SECOND = 1_000_000
-START = 1_795_490_400 * SECOND
-HOUR = 3600 * SECOND
+__all__ = [
+    "FAILED",
+    "HOUR",
+    "ID",
+    "SECOND",
+    "START",
+    "Given",
+    "When",
+    "a_job",
+    "buried",
+    "cancel",
+    "claim",
+    "claimant",
+    "claimed",
+    "completed",
+    "enqueue",
+    "fails",
+    "failures",
+    "given",
+    "loses_its_worker",
+    "purge",
+    "release",
+    "requeue",
+    "retried",
+    "succeeds",
+]
+
 ID = "j"
 FAILED = Exited(1)
-
-
-# ── events ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def a_job(**promises) -> Enqueued:
-    usual = {
-        "command": "true",
-        "queue": "default",
-        "priority": 0,
-        "max_retries": 3,
-        "backoff_base": 2.0,
-        "backoff_cap": HOUR,
-        "jitter": False,
-        "cwd": "/",
-    }
-    return Enqueued(**{**usual, **promises})
-
-
-def claimed(run=1, worker="w1") -> Claimed:
-    return Claimed(
-        run=run, worker=worker, host="h", boot_id="b", pid=7, pid_namespace=1, pid_started_at=3, lease=30 * SECOND
-    )
-
-
-def claimant(worker="w1") -> Claimant:
-    """A claimant whose process does not exist."""
-    return Claimant(worker, host="h", boot_id="b", pid=7, pid_namespace=1, pid_started_at=3, lease=30 * SECOND)
-
-
-def completed(run=1, **output) -> Completed:
-    return Completed(run=run, **{"duration": 0, **output})
-
-
-def retried(run=1, wait=2 * SECOND, cause=FAILED, **output) -> RetryScheduled:
-    return RetryScheduled(run=run, cause=cause, wait=wait, **output)
-
-
-def buried(run=1, cause=FAILED, **output) -> DeadLettered:
-    return DeadLettered(run=run, cause=cause, **output)
+a_job = a_spec
+completed, retried, buried = (partial(each, duration=0) for each in (events.completed, events.retried, events.buried))
 
 
 def failures(count, first_run=1) -> list[Event]:

@@ -4,15 +4,42 @@ import hashlib
 from typing import Any
 
 from queuectl.domain import events as e
-from queuectl.domain.commands import Claimant
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.store import projections
 from queuectl.store.protocol import Change, Count, JobFilter, RecordedEvent, Store, StoredEvent, WorkerRow
+from tests.support.events import HOUR, SECOND, START, a_spec, buried, claimant, claimed, completed, retried
 
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-START = 1_795_490_400 * SECOND  # 2026-11-24T03:20:00Z
+__all__ = [
+    "ACTOR",
+    "EVENT_COLUMNS",
+    "HOUR",
+    "SECOND",
+    "START",
+    "SettableClock",
+    "a_spec",
+    "a_worker",
+    "add",
+    "buried",
+    "chained",
+    "claimant",
+    "claimed",
+    "completed",
+    "counted",
+    "derived",
+    "everything",
+    "follow",
+    "more",
+    "new",
+    "note",
+    "projected",
+    "retried",
+    "rows_of",
+    "scanned",
+    "stored",
+    "streams_of",
+]
+
 ACTOR = "ann@box"
 
 
@@ -36,45 +63,6 @@ class SettableClock:
     def turn(self, microseconds: int) -> None:
         """Set the wall clock forward or back; the monotonic clock is unchanged."""
         self._now += microseconds
-
-
-# ── events ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def a_spec(command: str = "true", **promises: Any) -> e.Enqueued:
-    usual = {
-        "queue": "default",
-        "priority": 0,
-        "max_retries": 3,
-        "backoff_base": 2,
-        "backoff_cap": HOUR,
-        "jitter": False,
-        "cwd": "/",
-    }
-    return e.Enqueued(command=command, **{**usual, **promises})
-
-
-def claimed(run: int = 1, worker: str = "w1") -> e.Claimed:
-    return e.Claimed(
-        run=run, worker=worker, host="box", boot_id="b", pid=10, pid_namespace=1, pid_started_at=5, lease=30 * SECOND
-    )
-
-
-def claimant(worker: str = "w1") -> Claimant:
-    """A claimant whose process does not exist."""
-    return Claimant(worker, host="box", boot_id="b", pid=10, pid_namespace=1, pid_started_at=5, lease=30 * SECOND)
-
-
-def completed(run: int = 1, **output: Any) -> e.Completed:
-    return e.Completed(run=run, **{"duration": SECOND, **output})
-
-
-def retried(run: int = 1, wait: int = 2 * SECOND, cause: Any = None, **output: Any) -> e.RetryScheduled:
-    return e.RetryScheduled(run=run, cause=cause or e.Exited(1), wait=wait, **{"duration": SECOND, **output})
-
-
-def buried(run: int = 1, cause: Any = None, **output: Any) -> e.DeadLettered:
-    return e.DeadLettered(run=run, cause=cause or e.Exited(1), **{"duration": SECOND, **output})
 
 
 # ── changes ─────────────────────────────────────────────────────────────────────────────────────────
