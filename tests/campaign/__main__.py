@@ -52,7 +52,7 @@ def _limit(chosen: Campaign, asked: argparse.Namespace) -> Limit:
 
 
 def _controls(chosen: Campaign, seed: int) -> tuple[bool, list[str]]:
-    """Whether one was not noticed, and what is to be said of each."""
+    """Whether a control was not noticed, and a line of text for each."""
     blind, said = False, []
     for control in chosen.controls:
         found = noticed(control, seed)

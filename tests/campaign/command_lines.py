@@ -1,4 +1,4 @@
-"""Command lines by the grammar: every command and option there is, with values that fit, nearly fit, or are hostile."""
+"""Random command lines: every command and option, with values that are valid, nearly valid, or hostile."""
 
 from functools import cache
 from random import Random
@@ -72,7 +72,7 @@ class Verb(Struct, frozen=True):
 
 
 def command_line(rng: Random) -> tuple[str, list[str]]:
-    """The command's name, and a command line for this process: none that waits for ever or starts a job."""
+    """The command's name, and a command line for this process: none that waits without end or starts a job."""
     verb = rng.choice([verb for verb in _verbs() if " ".join(verb.words) not in WORKERS])
     arguments = [*_root(rng), *verb.words, *_parameters(rng, verb)]
     if rng.random() < 0.25:
@@ -81,14 +81,14 @@ def command_line(rng: Random) -> tuple[str, list[str]]:
 
 
 def worker_line(rng: Random) -> tuple[str, list[str]]:
-    """The same for a worker, which serves an empty queue, and once."""
+    """The same for a worker that serves an empty queue once."""
     verb = rng.choice([verb for verb in _verbs() if " ".join(verb.words) in WORKERS])
     arguments = ["--db", "idle.db", *verb.words, "--once", *_parameters(rng, verb)]
     return " ".join(verb.words), [each.replace("\0", "") for each in arguments]
 
 
 def _root(rng: Random) -> list[str]:
-    """--db as a rule in its place, so that most lines reach the queue."""
+    """The options before the command, usually with the right --db, so that most lines reach the queue."""
     if rng.random() < 0.85:
         return []
     if rng.random() < 0.2:
@@ -120,7 +120,7 @@ def _value(rng: Random, name: str) -> str:
 
 
 def _relative(value: str) -> str:
-    """A text that is no way out of the folder, should it be taken for a path."""
+    """The value, changed so that it is not a path out of the folder."""
     return value.lstrip("/").replace("..", "")
 
 

@@ -1,4 +1,4 @@
-"""Corruption: every byte of a small queue flipped once, and random damage as disks and people do it to whole files."""
+"""Corruption: every byte of a small queue flipped once, and random damage to whole files."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
 
 @cache
 def plan() -> list[Chunk | int]:
-    """What each seed does, well mixed: a chunk of bytes, or structural damage by a number."""
+    """The damage of each seed, shuffled: a chunk of bytes, or structural damage by a number."""
     chunks = [
         Chunk(name, start, min(start + BYTES_OF_A_SEED, len(content)))
         for name, content in whole().files.items()
@@ -98,21 +98,21 @@ def _hit(folder: str, chance: Random) -> None:
 
 
 def _disarrange_lines(folder: str, chance: Random) -> None:
-    """Whole lines of the archive twice, three times, swapped, or moved, also from one segment to another."""
+    """Repeat, swap or move whole lines of the archive, also from one segment to another."""
     place = os.path.join(folder, ARCHIVE)
     names = [os.path.join(place, name) for name in sorted(os.listdir(place)) if name.endswith(".ndjson")]
     disarrange(chance.choice(names), chance.choice(names), chance)
 
 
 def _some_file(folder: str, chance: Random) -> str:
-    """Of what is left; the database and its -wal as often as all segments together."""
+    """One of the existing files; the database and its -wal as often as all segments together."""
     there = [name for name in whole().files if os.path.exists(os.path.join(folder, name)) and name.startswith(DB)]
     weights = [3 if ARCHIVE not in name else 1 for name in there]
     return os.path.join(folder, *chance.choices(there, weights))
 
 
 def _put_back_page(folder: str, chance: Random) -> None:
-    """A page of the database as it was before: a write that the disk has lost. Or one that went to another place."""
+    """Put back an old page of the database (a lost write), or write a page to another place."""
     older, path = whole().older[DB] + whole().older[WAL][56:], os.path.join(folder, DB)
     if os.path.exists(path):
         start = chance.randrange(len(whole().files[DB]) // PAGE) * PAGE
@@ -123,7 +123,7 @@ def _put_back_page(folder: str, chance: Random) -> None:
 
 
 def _put_back_file(folder: str, chance: Random) -> None:
-    """An old copy of one file, with the others as they are."""
+    """Put back an old copy of one file; the others are unchanged."""
     name = chance.choice([*whole().older])
     if os.path.isdir(os.path.dirname(os.path.join(folder, name))):
         with open(os.path.join(folder, name), "wb") as file:
@@ -146,7 +146,7 @@ def _remove_archive(folder: str, chance: Random) -> None:
 def _judge(
     damaged: Files, folder: str, thorough: bool, notices: Callable[[str], bool], counted: Counter[str]
 ) -> Iterator[str]:
-    """Damage that changes what is read is noticed, and of what is still there nothing is lost."""
+    """Check that damage that changes the contents is noticed, and that no remaining event is lost."""
     found = queue.contents(queue.put(damaged, folder))
     if found == whole().contents and _archived(damaged) == _archived(whole().files):
         counted[HARMLESS] += 1
@@ -161,7 +161,7 @@ def _judge(
 
 
 def _nothing_to_notice(damaged: Files, path: str) -> Iterator[str]:
-    """Unless opening the queue has repaired it: a tail missing from database and archive cannot be noticed."""
+    """Check that opening the queue repaired the damage; a tail that is missing from both copies cannot be noticed."""
     found = queue.contents(path)
     begins = found is not None and found[0] == whole().contents[0][: len(found[0])]
     if not queue.is_whole_again(path) and (_is_all_there(damaged) or not begins):
@@ -183,7 +183,7 @@ def _is_all_there(damaged: Files) -> bool:
 
 
 def _remains(damaged: Files, path: str) -> Iterator[str]:
-    """What can be found is the beginning of the log, as much of it as is there beyond doubt."""
+    """Check that `recover` would find a prefix of the log, at least as long as the undamaged part."""
     for archived, found in zip((True, False), queue.remaining(path), strict=True):
         there = damaged if archived else {name: damaged[name] for name in damaged if ARCHIVE not in name}
         least = len(whole().digests) if archived and _is_all_there(damaged) else queue.lasting(there)
@@ -195,7 +195,7 @@ def _remains(damaged: Files, path: str) -> Iterator[str]:
 
 
 def _recovers(damaged: Files, path: str) -> Iterator[str]:
-    """`recover` makes of it what it should, and a queue that holds together."""
+    """Check that `recover` restores these events and makes a consistent queue."""
     events = len(queue.remaining(path)[0])
     found = queue.recovered(path)
     if found is None:
@@ -208,7 +208,7 @@ def _recovers(damaged: Files, path: str) -> Iterator[str]:
 
 
 def by_integrity_check(path: str) -> bool:
-    """What those do who rely on SQLite alone."""
+    """The control: notice damage only by SQLite's `integrity_check`."""
     return queue.contents(path) is None
 
 

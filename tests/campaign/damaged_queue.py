@@ -1,4 +1,4 @@
-"""A small queue that is damaged again and again: what its files were, whether damage is noticed, what comes back."""
+"""A small queue for the corruption campaign: its files, whether damage is noticed, what `recover` restores."""
 
 import io
 import os
@@ -54,7 +54,7 @@ Contents = tuple[list[Any], ...]
 
 
 class Whole(Struct, frozen=True):
-    """What is right: the files, as they were before the last commits too, and all that they hold."""
+    """The undamaged queue: its files, also as they were before the last commits, and their contents."""
 
     files: Files
     older: Files
@@ -85,7 +85,7 @@ def whole() -> Whole:
 
 
 def files_in(folder: str) -> Files:
-    """All but the -shm, which SQLite makes again."""
+    """All files but the -shm, which SQLite creates again."""
     found = {}
     for place, _, names in os.walk(folder):
         for name in names:
@@ -97,7 +97,7 @@ def files_in(folder: str) -> Files:
 
 
 def put(files: Files, folder: str) -> str:
-    """Make the files; the database's path."""
+    """Write the files; return the path of the database."""
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(os.path.join(folder, ARCHIVE), mode=0o700)
     for name, content in files.items():
@@ -107,7 +107,7 @@ def put(files: Files, folder: str) -> str:
 
 
 def contents(path: str) -> Contents | None:
-    """What SQLite reads there, and finds nothing wrong with; None: it finds something."""
+    """The contents that SQLite reads; None if it finds damage."""
     with suppress(apsw.Error, UnicodeDecodeError), closing(apsw.Connection(path)) as db:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         found = tuple(
@@ -118,7 +118,7 @@ def contents(path: str) -> Contents | None:
 
 
 def noticed(path: str) -> bool:
-    """Whether opening the queue, `verify` or `doctor` says that something is wrong."""
+    """Whether opening the queue, `verify` or `doctor` reports a fault."""
     said, clock = io.StringIO(), SettableClock(START + HOUR)
     try:
         with redirect_stderr(said), closing(open_store(path, clock)) as store:
@@ -129,7 +129,7 @@ def noticed(path: str) -> bool:
 
 
 def is_whole_again(path: str) -> bool:
-    """Whether all is as it was, also in the archive once there is one more event."""
+    """Whether the queue and its archive are as before, after one more event."""
     if contents(path) != whole().contents:
         return False
     with suppress(StoreError, AssertionError, ValueError, StopIteration):
@@ -140,7 +140,7 @@ def is_whole_again(path: str) -> bool:
 
 
 def remaining(path: str) -> tuple[list[bytes], list[bytes]]:
-    """The digests of the log that `recover` would make, with the archive and without; found as it finds them."""
+    """The digests of the log that `recover` would make, with the archive and without it."""
     carved = [RawDatabase(path, f"{path}-wal")]
     both = Sources(carved, ArchiveLines(f"{path}.archive")), Sources(carved, ArchiveLines(None))
     found = [[link.digest for link in remains.longest(remains.base)] for remains in both]
@@ -148,7 +148,7 @@ def remaining(path: str) -> tuple[list[bytes], list[bytes]]:
 
 
 def recovered(path: str) -> Contents | None:
-    """What the queue holds after `recover`; None: it does not hold together."""
+    """The contents after `recover`; None if they are not consistent."""
     clock = SettableClock(START + HOUR)
     with suppress(StoreError), redirect_stderr(io.StringIO()):
         recover(path, clock, StoreOptions(), lambda position: None, force=True)
@@ -160,7 +160,7 @@ def recovered(path: str) -> Contents | None:
 
 
 def lasting(files: Files) -> int:
-    """How many events from the first on are there beyond doubt: in a line, a page, or a frame that is as it was."""
+    """The number of events from the first on that are in an undamaged line, page or frame."""
     places = {*_pages(files.get(DB, b""), whole().files[DB]), *_frames(files.get(WAL, b""), whole().files[WAL])}
     lines = {line for name, file in files.items() if ARCHIVE in name for line in file.splitlines(keepends=True)[1:]}
     lasts = [any(digest in page for page in places) for digest in whole().digests]
@@ -177,7 +177,7 @@ def _pages(db: bytes, right: bytes) -> Iterator[bytes]:
 
 
 def _frames(wal: bytes, right: bytes) -> Iterator[bytes]:
-    """Those of whole commits up to the first that is not as it was."""
+    """The frames of complete commits up to the first damaged one."""
     starts = range(32, min(len(wal), len(right)) - FRAME + 1, FRAME) if wal[:32] == right[:32] else ()
     same = list(takewhile(lambda start: wal[start : start + FRAME] == right[start : start + FRAME], starts))
     commits = [start for start in same if any(wal[start + 4 : start + 8])]

@@ -1,5 +1,5 @@
-"""Never two at once: eight workers, suspended past their leases, killed, ended, with a wrong clock, and jobs
-that look.
+"""A job never runs twice at once: eight workers are suspended past their leases, killed and given a wrong clock; the
+jobs check that they run alone.
 """
 
 from pathlib import Path
@@ -28,14 +28,14 @@ def _fight(arena: Arena, jobs: int) -> Attempt:
     counted = {
         "workers stopped": arena.stops,
         "workers killed": arena.kills,
-        "workers told to end": arena.ends,
+        "workers asked to stop": arena.ends,
         "clock jumps": arena.jumps,
     }
     return Attempt(jobs, arena.faults, counted)
 
 
 def blind(seed: int) -> Attempt:
-    """A short round of long jobs, done by workers of such a build."""
+    """A short round of long jobs on workers without locks."""
     with scratch() as folder:
         return _fight(Arena(Path(folder), Random(seed), without_locks, slow=0.5), 100)
 

@@ -26,7 +26,7 @@ from queuectl import cli
 from queuectl.render import terminal as render
 from tests.campaign.command_lines import command_line, worker_line
 from tests.campaign.hostile import altered, steering, text
-from tests.campaign.hostile_queue import furnish
+from tests.campaign.hostile_queue import fill
 from tests.campaign.plan import Attempt, Campaign, Control
 
 __all__ = ["CAMPAIGN"]
@@ -46,7 +46,7 @@ READING = frozenset(
 
 
 class Done(Struct, frozen=True):
-    """What a command line came to; an `error` is an exception that nobody turned into an exit code."""
+    """The result of a command line; `error` is an exception that was not turned into an exit code."""
 
     code: int
     out: str
@@ -55,7 +55,7 @@ class Done(Struct, frozen=True):
 
 
 def attempt(seed: int, suspect: str = render._SUSPECT) -> Attempt:
-    """A hundred and fifty command lines on one queue, and a worker. `suspect` is what the cleaning looks for."""
+    """Run 150 command lines and a worker on one queue. `suspect` is the pattern that the cleaning removes."""
     rng = Random(seed)
     codes: Counter[str] = Counter()
     faults: list[str] = []
@@ -63,7 +63,7 @@ def attempt(seed: int, suspect: str = render._SUSPECT) -> Attempt:
         tempfile.TemporaryDirectory(prefix="queuectl-fuzz-", dir=MEMORY) as folder,
         patch.object(render, "_SUSPECT", suspect),
     ):
-        furnish(Path(folder), rng)
+        fill(Path(folder), rng)
         with chdir(folder), _surroundings(folder), _head() as head:
             for _ in range(LINES):
                 name, arguments = command_line(rng)
@@ -80,7 +80,7 @@ def attempt(seed: int, suspect: str = render._SUSPECT) -> Attempt:
 
 
 def _judged(name: str, arguments: Sequence[str], done: Done, wrote: bool) -> Iterator[str]:
-    """What is wrong with how a command line ended."""
+    """The faults in the result of a command line."""
     if done.error or "Traceback" in done.err:
         yield f"traceback: {done.error}"
         return
@@ -97,7 +97,7 @@ def _judged(name: str, arguments: Sequence[str], done: Done, wrote: bool) -> Ite
 
 
 def _is_message(err: str) -> bool:
-    """Whether all that was said is lines of the program's own; a group's name alone is answered with its help."""
+    """Whether stderr has only lines of the program; a group without a command prints its help."""
     return all(line.startswith("queuectl: ") for line in err.splitlines()) or err.startswith("Usage: ")
 
 
@@ -129,7 +129,7 @@ def _surroundings(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _head() -> Iterator[object]:
-    """Asks for the log's last position, past `queuectl`."""
+    """A function that reads the log's last position without `queuectl`."""
     db = apsw.Connection("queue.db", flags=apsw.SQLITE_OPEN_READONLY)
     try:
         yield lambda: db.execute("SELECT max(position) FROM events").fetchall()
@@ -164,8 +164,8 @@ def _written(stream: io.TextIOWrapper) -> str:
 
 @contextmanager
 def _alarm() -> Iterator[None]:
-    """An exception for what does not end."""
-    before = signal.signal(signal.SIGALRM, _give_up)
+    """Raise an exception in a command that does not end."""
+    before = signal.signal(signal.SIGALRM, _raise_timeout)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         yield
@@ -174,7 +174,7 @@ def _alarm() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _give_up(*_: object) -> None:
+def _raise_timeout(*_: object) -> None:
     raise TimeoutError(f"not ended within {PATIENCE} s")
 
 

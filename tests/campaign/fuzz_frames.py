@@ -1,4 +1,4 @@
-"""Event frames: rows and lines of the log with something wrong. None is taken for an event but what it was before.
+"""Event frames: damaged rows and lines of the log. None may be accepted as another event.
 
 A frame is a row as the database gives it, or a line of the archive or an export. The only answer to an altered one is
 DamagedEventError (a line that cannot even be read: ValueError).
@@ -35,7 +35,7 @@ Judged: TypeAlias = Iterator[tuple[str, str | None]]
 
 
 def attempt(seed: int, link: Callable[..., Any] = codec._link) -> Attempt:
-    """The frames of forty hostile events, each altered in hundreds of ways."""
+    """Check the frames of forty hostile events, each altered in hundreds of ways."""
     rng = Random(seed)
     log = list(_log(rng))
     counted: Counter[str] = Counter()
@@ -49,7 +49,7 @@ def attempt(seed: int, link: Callable[..., Any] = codec._link) -> Attempt:
 
 
 def _log(rng: Random) -> Iterator[Sealed]:
-    """A chain of events, sound to begin with."""
+    """A valid chain of events."""
     digest = rng.randbytes(32)
     for position in range(1, EVENTS + 1):
         actor, stream = text(rng), text(rng)
@@ -78,7 +78,7 @@ def _rows(rng: Random, sealed: Sealed, log: Sequence[Sealed]) -> Judged:
 
 
 def _wrong(rng: Random, row: StoredEvent, column: int, log: Sequence[Sealed]) -> Any:
-    """Another value for a column. A number's digits as text are the same to the digest, and are left out."""
+    """Another value for a column, but not the same number as text, which has the same digest."""
     kind, value = below(rng, 8), row[column]
     if kind == 0:
         return rng.choice(log)[0][column]
@@ -93,7 +93,7 @@ def _wrong(rng: Random, row: StoredEvent, column: int, log: Sequence[Sealed]) ->
 
 
 def _judged(frame: tuple[Any, ...], previous: bytes, meant: RecordedEvent | None) -> str | None:
-    """What is wrong with how a frame is taken, None when nothing is; only what was `meant` may be accepted."""
+    """The fault if a frame other than `meant` is accepted, or the error is not the documented one; else None."""
     try:
         found = codec.decode(frame, previous)
     except DamagedEventError:

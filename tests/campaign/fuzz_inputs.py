@@ -1,4 +1,4 @@
-"""What people write: jobs in JSON, files of them, durations, sizes, moments, settings and `.env`.
+"""Input that people write: jobs in JSON, files of jobs, durations, sizes, times, settings and `.env`.
 
 What is taken is a job whose event comes back from the log as it is, or a value that reads back; what is not is the
 documented error, which says why.
@@ -40,7 +40,7 @@ Tried = Iterator[tuple[str, Sequence[str]]]
 
 
 def attempt(seed: int, check: Callable[[str, str], str] = job_fields.text) -> Attempt:
-    """Sixty rounds of each kind; `check` is what looks at a job's texts."""
+    """Run sixty rounds of each kind; `check` is the function that validates a job's texts."""
     rng = Random(seed)
     counted: Counter[str] = Counter()
     faults: list[str] = []
@@ -52,7 +52,7 @@ def attempt(seed: int, check: Callable[[str, str], str] = job_fields.text) -> At
 
 
 def _answered(call: Callable[[], Any], *documented: type[Exception]) -> tuple[Any, list[str]]:
-    """The value, or None with what is wrong with the error; a documented one says something."""
+    """The value and no fault, or None and the faults of the error; a documented error has a message."""
     try:
         return call(), []
     except documented as error:
@@ -92,7 +92,7 @@ def _field(rng: Random, name: str) -> Any:
 
 
 def _kept(spec: Any) -> list[str]:
-    """A job that was taken can be stored and read."""
+    """The faults of storing and reading an accepted job."""
     record = RecordedEvent(1, "a", 1, NOW, "ann", spec)
     found, wrong = _answered(lambda: codec.decode(codec.seal(record, bytes(16), bytes(32)), bytes(32)))
     return wrong or ([] if found.event == spec else ["kept: a job comes back as another"])

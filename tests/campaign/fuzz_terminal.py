@@ -1,4 +1,4 @@
-"""Text on a terminal: whatever jobs and people wrote, no control character but newline and tab comes out.
+"""Text on a terminal: whatever jobs and people wrote, no control character except newline and tab is printed.
 
 Through the cleaning itself, tables, JSON, a worker's log in both forms, errors and messages.
 """
@@ -16,6 +16,7 @@ from queuectl import cli
 from queuectl.cli.log_output import log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.render import terminal as render
+from queuectl.render.tables import Column, table
 from tests.campaign.hostile import TERMINAL, altered, below, steering, text
 from tests.campaign.plan import Attempt, Campaign, Control
 
@@ -29,7 +30,7 @@ DEEPER = 20
 
 
 def attempt(seed: int, suspect: str = render._SUSPECT) -> Attempt:
-    """Two thousand hostile texts; `suspect` is what the cleaning looks for."""
+    """Print two thousand hostile texts; `suspect` is the pattern that the cleaning removes."""
     rng = Random(seed)
     counted: Counter[str] = Counter()
     faults: list[str] = []
@@ -44,7 +45,7 @@ def attempt(seed: int, suspect: str = render._SUSPECT) -> Attempt:
 
 
 def _hostile(rng: Random) -> str:
-    """A text, or bytes of one with something wrong, as a job's output is read."""
+    """A text, or damaged bytes of one decoded as a job's output is."""
     pieces = [TERMINAL[below(rng, len(TERMINAL))] if below(rng, 2) else text(rng, 2) for _ in range(below(rng, 9))]
     written = "".join(pieces)
     return altered(rng, written.encode()).decode("utf-8", rng.choice(("replace", "surrogateescape")))
@@ -57,7 +58,7 @@ def _cleaned(hostile: str) -> Iterator[tuple[str, str]]:
 
 
 def _through_everything(rng: Random, hostile: str) -> Iterator[tuple[str, str]]:
-    yield "tables", render.table([{"id": hostile, "state": hostile}], ["id", "state"], limits={"id": 9})
+    yield "tables", table([{"id": hostile, "state": hostile}], [Column("id", limit=9), "state"], width=40)
     yield "JSON", render.to_json({"a": hostile, hostile: [hostile]})
     yield "JSON lines", _one_line(render.to_ndjson({"a": hostile}) + "\n")
     yield "errors", _one_line(_on_stderr(cli._report, hostile, 2))
@@ -67,7 +68,7 @@ def _through_everything(rng: Random, hostile: str) -> Iterator[tuple[str, str]]:
 
 
 def _one_line(output: str) -> str:
-    """The output, or something that is noticed when it is more than a line."""
+    """The output, or a text that fails the check if it has more than one line."""
     return output if output.count("\n") == 1 and output.endswith("\n") else MORE
 
 

@@ -1,4 +1,4 @@
-"""What a hostile person or a broken disk would write: texts, numbers, events, and bytes that are nearly right."""
+"""Input of an attacker or a broken disk: texts, numbers, events, and slightly damaged bytes."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -71,12 +71,12 @@ ALLOWED = frozenset("\n\t")
 
 
 def below(rng: Random, number: int) -> int:
-    """A number from 0 on, below that one: `randrange` takes three times as long, and there are millions."""
+    """A random number from 0 to `number` - 1, three times as fast as `randrange`; there are millions of calls."""
     return int(rng.random() * number)
 
 
 def text(rng: Random, pieces: int = 4) -> str:
-    """A text as events may hold it: any characters but NUL and surrogates, what steers terminals among them."""
+    """A text that an event may hold: any characters except NUL and surrogates, including terminal control."""
     chosen = [_piece(rng) for _ in range(rng.randrange(pieces + 1))]
     return "".join(chosen).replace("\0", "")
 
@@ -129,7 +129,7 @@ _PLAIN: dict[Any, Callable[[Random], Any]] = {
 
 
 def altered(rng: Random, raw: bytes) -> bytes:
-    """The bytes with one thing wrong: a bit, a byte, a piece that is gone, doubled, swapped or foreign."""
+    """The bytes with one change: a bit, a byte, or a piece that is removed, doubled, swapped or foreign."""
     at, kind = below(rng, len(raw) + 1), below(rng, 8)
     if kind < 3 and at < len(raw):
         return b"%b%c%b" % (raw[:at], raw[at] ^ 1 << below(rng, 8), raw[at + 1 :])
@@ -162,7 +162,7 @@ _FOREIGN = (
 
 
 def steering(shown: str) -> set[str]:
-    """The characters that a terminal would act on; none in what was cleaned."""
+    """The control characters in a text; cleaned text has none."""
     return {c for c in shown if c not in ALLOWED and (ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in _DIRECTION)}
 
 

@@ -14,22 +14,22 @@ from queuectl.store.protocol import Store
 from tests.campaign.hostile import altered, text
 from tests.support.builders import a_spec, claimant
 
-__all__ = ["furnish"]
+__all__ = ["fill"]
 
 IDS = ("a", "b", "c", "d", "dead", "dead-2", "done-1", "done-2", "lost", "off", "gone", "later")
 
 
-def furnish(folder: Path, rng: Random) -> None:
-    """Make the queue and the files."""
+def fill(folder: Path, rng: Random) -> None:
+    """Create the queue and the files."""
     store = open_store(str(folder / "queue.db"), SystemClock())
     try:
-        _live(Queue(store, "ann@box:1"), store, rng)
+        _add_jobs(Queue(store, "ann@box:1"), store, rng)
     finally:
         store.close()
-    _beside(folder, rng)
+    _add_wrong_files(folder, rng)
 
 
-def _live(queue: Queue, store: Store, rng: Random) -> None:
+def _add_jobs(queue: Queue, store: Store, rng: Random) -> None:
     queue.enqueue(NewJob(_spec(rng, name), name) for name in IDS)
     queue.cancel(["off"], text(rng))
     queue.pause("q")
@@ -54,14 +54,14 @@ def _ends(rng: Random) -> dict[str, Exit]:
 
 
 def _claim(queue: Queue, name: str) -> int:
-    """Claim one job: the run's number."""
+    """Claim one job; return the run's number."""
     (job,) = queue.execute([Claim(name, claimant())])
     assert job is not None
     return job.run
 
 
-def _beside(folder: Path, rng: Random) -> None:
-    """What is taken for a queue, a log, or a file of jobs, by mistake."""
+def _add_wrong_files(folder: Path, rng: Random) -> None:
+    """Create files that look like a queue, a log or a file of jobs but are not."""
     (folder / "folder").mkdir()
     (folder / "text").write_text(text(rng, 30), encoding="utf-8")
     (folder / "empty.db").touch()

@@ -61,7 +61,7 @@ class Mutant(Struct, frozen=True):
 
 @cache
 def mutants() -> list[Mutant]:
-    """All of them, shuffled: the first so many are a fair sample."""
+    """All mutants, shuffled, so that the first ones are a fair sample."""
     found = []
     for path in FILES:
         file, seen = path.relative_to(HOUSE).as_posix(), dict[str, int]()
@@ -77,26 +77,26 @@ Change = tuple[str, Callable[[], object]]
 
 
 def _changes(tree: ast.Module) -> Iterator[Change]:
-    """What each change is, and the function that makes it in the tree."""
+    """Each change: its description, and the function that makes it in the tree."""
     for where, node in _nodes(tree, ""):
         for what, change in _of(node):
             yield f"{where}: {what}", change
 
 
 def _nodes(node: ast.AST, where: str) -> Iterator[tuple[str, ast.AST]]:
-    """Every node that does something, with the function or class it is in: no docstrings, annotations, imports."""
+    """Every node with an effect and the function or class that it is in."""
     yield where, node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_params", "bases", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not _says_nothing(child):
+            if isinstance(child, ast.AST) and not _has_no_effect(child):
                 inner = getattr(child, "name", "") if isinstance(child, ast.FunctionDef | ast.ClassDef) else ""
                 yield from _nodes(child, f"{where}.{inner}".strip(".") if inner else where)
 
 
-def _says_nothing(node: ast.AST) -> bool:
-    """Docstrings, imports, what is for type checkers, and `__all__`."""
+def _has_no_effect(node: ast.AST) -> bool:
+    """Whether a node has no effect: docstrings, imports, annotations, `__all__`."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
     if isinstance(node, ast.keyword):

@@ -34,7 +34,7 @@ def attempt(seed: int) -> Attempt:
 
 
 def nothing_changed(seed: int) -> Attempt:
-    """The build as it is has to survive, or mutants are killed by something else."""
+    """The unchanged build must survive, or something else kills the mutants."""
     return Attempt(1, [] if killer(-1) else ["survived: what is not changed"])
 
 

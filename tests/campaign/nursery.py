@@ -45,7 +45,7 @@ QUIETLY = ("-o", "addopts=-q", "-x", "-p", "no:cacheprovider", "-k", "not [file 
 
 
 def killer(number: int) -> str:
-    """What kills a mutant; empty when it survives."""
+    """The stage that kills a mutant; empty if it survives."""
     nursery = _nursery()
     assert nursery.stdin
     assert nursery.stdout
@@ -111,12 +111,12 @@ def _parts(code: CodeType) -> Parts:
 
 
 def _is_body(code: CodeType) -> bool:
-    """Whether it is a function's, which runs when it is called, and not a module's or class's."""
+    """Whether the code is a function's, which runs when it is called, and not a module's or class's."""
     return code.co_flags & (CO_OPTIMIZED | CO_NEWLOCALS) == CO_OPTIMIZED | CO_NEWLOCALS
 
 
 def _own(code: CodeType) -> tuple[Any, ...]:
-    """What it does itself, without the functions in it."""
+    """The code itself, without nested functions."""
     return code.co_code, code.co_names, [repr(each) for each in code.co_consts if not isinstance(each, CodeType)]
 
 
@@ -133,7 +133,7 @@ def _swap_bodies(module: str, new: Parts) -> None:
 
 
 def main() -> None:
-    """Try what is asked for, until nobody asks any more."""
+    """Try the requested mutants until stdin ends."""
     with redirect_stdout(sys.stderr):
         _warm_up()
     for line in sys.stdin:
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Import all that is needed; a look at the tests is enough for that."""
+    """Import all modules by collecting the tests."""
     import pytest
     from hypothesis import settings
 
@@ -163,7 +163,7 @@ def _tried(number: int) -> str:
 
 
 def _be_killed(number: int) -> None:
-    """In the child: its exit code says which stage killed it."""
+    """Run the tests in the child; its exit code names the stage that failed."""
     resource.setrlimit(resource.RLIMIT_CPU, (AT_MOST, AT_MOST))
     signal.alarm(50 * AT_MOST)
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""A campaign: what one seed does, how many tries it takes, and what a broken build has to show."""
+"""A campaign: the work of one seed, the number of tries, and the controls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -24,7 +24,7 @@ NAMES = (
 
 
 class Attempt(Struct):
-    """What one seed came to: so many tries, what was wrong with some, and what else was counted and met.
+    """The result of one seed: the number of tries, the faults, and what else was counted and met.
 
     A fault begins with its kind and a colon, and is worded the same for every seed, so that they can be counted.
     """
@@ -44,7 +44,7 @@ class Control(Struct, frozen=True):
 
 
 class Campaign(Struct, frozen=True):
-    """One kind of misfortune. `attempt` takes a seed and does the same for the same seed.
+    """One kind of fault. `attempt` takes a seed and does the same each time for it.
 
     `unit` is what is tried (in the plural), `short` how many tries CI makes, `full` how many a release is to have had;
     `all_seeds` how many seeds there are when they can be exhausted: then 0 to that number are all there is to try.

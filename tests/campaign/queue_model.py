@@ -1,7 +1,7 @@
-"""A queue as a few dictionaries, written from DESIGN alone: what each command has to answer, and what the tables say.
+"""A queue as a few dictionaries, written from its specification: the answers of commands and the rows of tables.
 
 It has no log, no clock and no store. `now` (of the log) and `wall` are set before each command; `position` counts the
-events there have to be.
+expected events.
 """
 
 import json
@@ -39,7 +39,7 @@ class Model:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """All of it, or nothing."""
+        """Undo all changes if the command is refused."""
         before = self.position, {name: dict(job) for name, job in self.jobs.items()}
         try:
             yield
@@ -80,7 +80,7 @@ class Model:
         return next((job["id"] for job in live if key is not None and job["promises"]["unique"] == key), None)
 
     def each(self, names: Sequence[str], act: Callable[[Record], None]) -> None:
-        """The same for several jobs, or for none."""
+        """Do the same for several jobs, or for none if one is refused."""
         with self.whole():
             for name in names:
                 if name not in self.jobs:
@@ -127,7 +127,7 @@ class Model:
     # ── what workers ask for ────────────────────────────────────────────────────────────────────────
 
     def claim(self, worker: str, queues: Collection[str], limit: int, locked: Collection[str]) -> list[str]:
-        """The ids of those taken, in the order of the line; `locked` are not to be had."""
+        """The ids of the claimed jobs in order; those in `locked` cannot be claimed."""
         line = [job for job in self.open_jobs(queues) if self._is_due(job) and job["id"] not in locked]
         line.sort(key=lambda job: (-job["promises"]["priority"], self._turn(job), job["position"]))
         for job in line[:limit]:
@@ -136,7 +136,7 @@ class Model:
         return [job["id"] for job in line[:limit]]
 
     def _is_due(self, job: Record) -> bool:
-        """By the wall clock; what a clock recorded that was ahead, when it has waited for as long as that is known."""
+        """Whether the job is due: by the wall clock, or by its measured wait if the recording clock was ahead."""
         if job["due"] <= self.wall or self.behind_for is None:
             return bool(job["due"] <= self.wall)
         return self._is_misdated(job) and bool(job["due"] - job["since"] <= self.behind_for)
@@ -191,7 +191,7 @@ class Model:
                 self._leave(job, "pending", due=self.wall, since=self.wall, **left)
 
     def _leave(self, job: Record, state: str, **changes: Any) -> None:
-        """Out of processing."""
+        """End the run of a job."""
         self._event(job, state=state, locked=None, worker=None, cancel=None, **changes)
 
     def _found(self, name: str) -> Record:

@@ -1,4 +1,4 @@
-"""What a campaign's run prints, the row of docs/reliability.md that it writes, and the seeds that failed."""
+"""The output of a campaign, its row in docs/reliability.md, and the seeds that failed."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def _whose(figures: Figures, fault: str) -> str:
 
 
 def write_row(chosen: Campaign, figures: Figures, controls: Sequence[str], commit: str) -> None:
-    """Put today's figures in the place of the campaign's row. `commit` is whose code they are of."""
+    """Replace the campaign's row by these figures. `commit` is the tested commit."""
     counted = "".join(f"; {number:,} {what}" for what, number in figures.counted.items()) + _met(chosen, figures)
     cells = [
         f"`{chosen.name}`",
@@ -66,7 +66,7 @@ def _summed(controls: Sequence[str]) -> str:
 
 
 def head() -> str:
-    """The commit that the code is of, if nothing was altered since."""
+    """The current commit, if nothing was altered since."""
     return _git("rev-parse", "--short", "HEAD")[0]
 
 
@@ -94,7 +94,7 @@ def failed_seeds() -> dict[str, dict[str, str]]:
 
 
 def keep_failed(chosen: Campaign, figures: Figures) -> None:
-    """Every seed that failed is tried again with every run of the tests, for ever."""
+    """Record every seed that failed; the tests try these seeds again in each run."""
     failed = failed_seeds()
     for fault, seed in figures.first.items():
         failed.setdefault(chosen.name, {}).setdefault(str(seed), fault)

@@ -1,4 +1,4 @@
-"""Runs seeds of a campaign until there were enough tries, or the time is over; and adds up what came of them."""
+"""Runs seeds of a campaign until there were enough tries or the time is over, and adds up the results."""
 
 import multiprocessing
 import time
@@ -24,7 +24,7 @@ class Limit(Struct, frozen=True):
 
 
 class Figures(Struct):
-    """What was tried and what came of it. `first` has the first seed with each fault of one, to look at it again."""
+    """The tries and their results. `first` has the first seed with each fault, to reproduce it."""
 
     seed: int
     seeds: int = 0
@@ -46,7 +46,7 @@ class Figures(Struct):
             self.first[fault] = min(seed, self.first.get(fault, seed))
 
     def close(self, chosen: Campaign) -> None:
-        """Look for what so many tries should have met: a fault of the whole run, and of no seed."""
+        """Add a fault of the whole run for each thing that so many tries should have met but did not."""
         if self.tries >= chosen.met_within:
             self.faults.update(f"unmet: {each}" for each in chosen.to_meet if not self.met[each])
 
@@ -100,7 +100,7 @@ def _attempt(name: str, seed: int) -> Attempt:
 
 
 def noticed(control: Control, seed: int = 0) -> tuple[int, str] | None:
-    """The first seed that shows the control's defect, and what it shows; None: the campaign is blind to it."""
+    """The first seed that shows the control's defect, and its fault; None if the campaign does not notice it."""
     for at in range(seed, seed + control.seeds):
         if faults := control.attempt(at).faults:
             return at, faults[0]

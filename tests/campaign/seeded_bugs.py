@@ -48,7 +48,7 @@ BUGS: list[Bug] = []
 
 
 def bug(seen: str, *, rules: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """One more."""
+    """Register a seeded bug."""
 
     def known(put_in: Callable[[Patch], None]) -> Callable[[Patch], None]:
         BUGS.append(Bug(put_in, seen, rules))
@@ -58,13 +58,13 @@ def bug(seen: str, *, rules: bool = False) -> Callable[[Callable[[Patch], None]]
 
 
 def rule(patch: Patch, command: type[commands.Command], changed: Callable[..., list[e.Event]]) -> None:
-    """Another rule for a command; it is given the right one too."""
+    """Replace the rule of a command; `changed` also gets the right one."""
     right = commands._RULES[command]
     patch(commands, "_RULES", {**commands._RULES, command: lambda *asked: changed(right, *asked)})
 
 
 def fold(patch: Patch, event: type[e.Event], changed: Callable[..., job.Job]) -> None:
-    """Another change by an event; it is given what is right."""
+    """Replace the change by an event; `changed` also gets the right result."""
     right = job._EVOLVE[event]
     evolved = {**job._EVOLVE, event: lambda before, *more: changed(right(before, *more), before, *more)}
     patch(job, "_EVOLVE", evolved)

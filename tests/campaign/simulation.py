@@ -22,9 +22,9 @@ HOUR = 60 * MINUTE
 
 
 def attempt(seed: int) -> Attempt:
-    """One life, twice: the oracle has nothing to say, and the logs are equal."""
+    """Run one seed twice: the oracle must find no fault, and both logs must be equal."""
     first, second = Simulation(seed), Simulation(seed)
-    faults = [fault for life in (first, second) if (fault := complaint(life))]
+    faults = [fault for life in (first, second) if (fault := fault_of(life))]
     if not faults and _log(first) != _log(second):
         faults = ["repeated: the same seed has two different logs"]
     return Attempt(
@@ -38,13 +38,13 @@ def attempt(seed: int) -> Attempt:
     )
 
 
-def complaint(life: Simulation) -> str:
-    """What is wrong with a life, whatever its jobs and workers are called; empty when nothing is."""
-    return re.sub(r"\d+", "N", raw_complaint(life))
+def fault_of(life: Simulation) -> str:
+    """The fault of a simulated life without names of jobs and workers; empty if there is none."""
+    return re.sub(r"\d+", "N", raw_fault_of(life))
 
 
-def raw_complaint(life: Simulation) -> str:
-    """The same in full. An error that a simulated process should have dealt with is one too."""
+def raw_fault_of(life: Simulation) -> str:
+    """The same with names. An error that a simulated process did not handle is a fault too."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -57,15 +57,15 @@ def raw_complaint(life: Simulation) -> str:
 
 
 def _log(life: Simulation) -> list[RecordedEvent]:
-    """The log without its digests, which hang on random salts."""
+    """The log without its digests, which depend on random salts."""
     return [record.at(digest=b"") for record in life.store.log.records()]
 
 
 def with_bug(bug: Bug, seed: int) -> Attempt:
-    """Only the complaint that is expected counts: a bug may do other harm first."""
+    """Only the expected fault counts: a bug may do other harm first."""
     with pytest.MonkeyPatch.context() as patch:
         bug.put_in(patch.setattr)
-        found = raw_complaint(Simulation(seed))
+        found = raw_fault_of(Simulation(seed))
     return Attempt(1, [found] if re.search(bug.seen, found) else [])
 
 

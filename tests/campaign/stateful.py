@@ -67,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         self.recorded_at = 0
 
     def both(self, act: Callable[[], Any], expected: Callable[[], Any]) -> None:
-        """The queue and the model do it; their answers are equal."""
+        """Run a command on the queue and on the model; their answers must be equal."""
         self.model.now, self.model.wall = self.store.log.now(), self.store.log.wall()
         self.model.behind_for = self.store.log.behind_for()
         assert self.model.now >= max(self.clock.now(), self.recorded_at), "time: the log's clock went back"
@@ -81,7 +81,7 @@ class Machine(RuleBasedStateMachine):
         names=st.lists(jobs, min_size=1, max_size=3), how=numbers, at=st.sampled_from([None, None, -HOUR, 2 * SECOND])
     )
     def enqueue(self, names: list[str], how: int, at: int | None) -> None:
-        """The same name has the same promises, but for one way in eight."""
+        """Enqueue jobs; the same name has the same settings, except for one variant in eight."""
         batch = [(name, self._promises(name, how == 7, at)) for name in names]
         self.both(
             lambda: [
@@ -114,34 +114,34 @@ class Machine(RuleBasedStateMachine):
 
     @rule(names=several_jobs)
     def cancel(self, names: list[str]) -> None:
-        """Call off."""
+        """Cancel jobs."""
         self.both(lambda: void(self.queue.cancel(names, "why")), lambda: self.model.each(names, self.model.cancel))
 
     @rule(names=several_jobs)
     def requeue(self, names: list[str]) -> None:
-        """Run again."""
+        """Requeue jobs."""
         self.both(lambda: void(self.queue.requeue(names)), lambda: self.model.each(names, self.model.requeue))
 
     @rule(names=several_jobs)
     def purge(self, names: list[str]) -> None:
-        """Out of the tables."""
+        """Purge jobs."""
         self.both(lambda: void(self.queue.purge(names)), lambda: self.model.each(names, self.model.purge))
 
     @rule(which=numbers)
     def requeue_or_purge_a_finished_job(self, which: int) -> None:
-        """One that can be."""
+        """Requeue or purge a job that is finished."""
         ended = [name for name, job in self.model.jobs.items() if job["state"] in ("done", "dlq", "cancelled")]
         if ended:
             (self.purge if which % 2 else self.requeue)([ended[which % len(ended)]])
 
     @rule(queue=queues)
     def pause(self, queue: str) -> None:
-        """Stop claiming."""
+        """Pause a queue."""
         self.both(lambda: self.queue.pause(queue), lambda: self.model.pause(queue, ACTOR))
 
     @rule(queue=queues)
     def resume(self, queue: str) -> None:
-        """Go on claiming."""
+        """Resume a queue."""
         self.both(lambda: self.queue.resume(queue), lambda: self.model.resume(queue))
 
     @rule(key=st.sampled_from(["lease", "timeout"]), value=st.sampled_from([None, "1m", "2m"]))
@@ -153,12 +153,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(["w1", "w2"]), asked=st.sampled_from([(), ("mail",), QUEUES]), limit=st.integers(1, 4))
     def claim(self, worker: str, asked: tuple[str, ...], limit: int) -> None:
-        """Take what is due."""
+        """Claim due jobs."""
         self._claim(worker, asked, limit, [])
 
     @rule(locked=several_jobs)
     def claim_what_is_not_locked(self, locked: list[str]) -> None:
-        """Processes of an earlier run hold some."""
+        """Claim while processes of an earlier run hold the locks of some jobs."""
         self._claim("w1", (), 2, locked)
 
     def _claim(self, worker: str, asked: tuple[str, ...], limit: int, locked: list[str]) -> None:
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=numbers, end=st.sampled_from([*CAUSES, "succeeded", "exited"]), late=st.sampled_from([0, 0, 0, 0, 1]))
     def report(self, which: int, end: str, late: int) -> None:
-        """A run ended; the result of an earlier one comes too late."""
+        """Report the end of a run, or a late result of an earlier one."""
         name, run = self._a_run(which)
         cause, code, said = CAUSES[end]
         left = {"duration": which * 1234, "stdout": f"out {which}", "stderr": "first\n the last line \n\n"}
@@ -182,9 +182,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=numbers, late=st.sampled_from([0, 0, 0, 1]))
     def release(self, which: int, late: int) -> None:
-        """A worker that is stopped gives a run back."""
+        """Release a run, as a stopping worker does."""
         name, run = self._a_run(which)
-        left = {"duration": 99, "stdout": "", "stderr": "told to stop"}
+        left = {"duration": 99, "stdout": "", "stderr": "asked to stop"}
         command = Release(name, run - late, "stopping", Exit(e.Signalled(15), **left))
         self.both(lambda: void(self.queue.execute([command])), lambda: self.model.release(name, run - late, left))
 
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(hours=st.sampled_from([-1, 1]))
     def turn_the_clock(self, hours: int) -> None:
-        """Somebody sets the wall clock."""
+        """Set the wall clock."""
         self.clock.turn(hours * HOUR)
 
     # ── what has to be equal ────────────────────────────────────────────────────────────────────────
@@ -234,7 +234,7 @@ class Machine(RuleBasedStateMachine):
         assert self.store.tables.next_due(()) == min(dues, default=None), "next_due: not the model's"
 
     def teardown(self) -> None:
-        """The whole log is right, and the tables that it gives are those that stand."""
+        """Check the whole log, and that its fold equals the tables."""
         try:
             before = projected(self.store)
             assert before == derived(self.store), "log: its fold is not what the tables say"
@@ -245,7 +245,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def void(jobs: object) -> None:
-    """What comes back is looked at in the tables."""
+    """Ignore the returned jobs; the tables are compared instead."""
 
 
 def _outcome(act: Callable[[], Any]) -> Any:
@@ -263,12 +263,12 @@ def attempt(number: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.shri
     before = Machine.steps
     with tempfile.TemporaryDirectory() as folder:
         machine = type("Machine", (Machine,), {"places": Places(kind, Path(folder), SettableClock())})
-        fault = _complaint(seed(number)(machine), phases, lives)
+        fault = _fault(seed(number)(machine), phases, lives)
     steps = Machine.steps - before
     return Attempt(steps, [fault] if fault else [], {f"on {kind}": steps})
 
 
-def _complaint(machine: type[Machine], phases: tuple[Phase, ...], lives: int) -> str:
+def _fault(machine: type[Machine], phases: tuple[Phase, ...], lives: int) -> str:
     how = settings(
         max_examples=lives,
         stateful_step_count=STEPS_OF_A_LIFE,

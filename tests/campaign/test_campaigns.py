@@ -24,5 +24,5 @@ def test_the_control_is_noticed(control: Control) -> None:
 
 
 @pytest.mark.parametrize(("name", "seed"), FAILED)
-def test_a_seed_that_failed_once_is_sound(name: str, seed: int) -> None:
+def test_a_seed_that_failed_once_has_no_fault(name: str, seed: int) -> None:
     assert not campaign(name).attempt(seed).faults

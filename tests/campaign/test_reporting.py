@@ -72,9 +72,9 @@ def test_a_row_names_the_commit(clone: Clone) -> None:
 def test_an_unmet_point_is_a_fault_of_the_run_and_of_no_seed(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
     clone.sixes = 0
     command.main()
-    told = capsys.readouterr().out
-    assert "2 faults\n  3 at a one\n  0 at a six\n" in told
-    assert "1 × unmet: a six [of the whole run]" in told
+    printed = capsys.readouterr().out
+    assert "2 faults\n  3 at a one\n  0 at a six\n" in printed
+    assert "1 × unmet: a six [of the whole run]" in printed
     assert clone.page.read_text().startswith("| `luck` | 3 throws; 1 of 2 points met, the rarest 0 times | 2 |")
     assert "unmet" not in (clone.folder / "tests/data/failed_seeds.json").read_text()
 
@@ -85,7 +85,7 @@ def test_a_short_run_need_not_meet_everything(clone: Clone, monkeypatch: pytest.
     assert command.main() == 0
 
 
-def test_a_campaigns_own_files_are_no_change_of_the_code(clone: Clone) -> None:
+def test_files_that_campaigns_write_do_not_count_as_changes(clone: Clone) -> None:
     command.main()
     first = clone.page.read_text()
     assert "bad: luck" in (clone.folder / "tests/data/failed_seeds.json").read_text()
@@ -98,9 +98,9 @@ def test_a_campaigns_own_files_are_no_change_of_the_code(clone: Clone) -> None:
 def test_altered_code_gets_no_row(name: str, clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
     (clone.folder / name).write_text("pass\n")
     command.main()
-    told = capsys.readouterr()
-    assert FIGURES in told.out
-    assert f"no row is written: {name} is not as in commit" in told.err
+    printed = capsys.readouterr()
+    assert FIGURES in printed.out
+    assert f"no row is written: {name} is not as in commit" in printed.err
     assert clone.page.read_text() == f"{OLD}\n"
 
 
@@ -126,7 +126,9 @@ def test_a_page_that_is_committed_meanwhile_changes_no_code(clone: Clone) -> Non
     assert clone.page.read_text() != f"{OLD}\n"
 
 
-def test_dry_asks_no_git(clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_does_not_use_git(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(reporting, "_git", None)
     monkeypatch.setattr(sys, "argv", ["campaign", "kill", "--dry"])
     command.main()
