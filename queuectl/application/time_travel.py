@@ -4,22 +4,25 @@ from bisect import bisect_right
 
 from queuectl.errors import UsageError
 from queuectl.store.past import Past
-from queuectl.store.protocol import Store
+from queuectl.store.protocol import DamagedEventError, Store
 from queuectl.units import local_time, parse_time
 
 __all__ = ["as_of", "before_the_log", "position_at"]
 
 
 def as_of(store: Store, text: str) -> Past:
-    """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither."""
+    """The queue at a position (a whole number, or `head`), or as it was at a time. Raises UsageError for neither.
+
+    At a position the moment is what the wall clock showed then, by which jobs are due; the log may have been ahead.
+    """
     base, head = store.log.base, store.log.head()
     if text == "head":
-        return Past.of(store, head.position, head.recorded_at)
+        return Past.of(store, head.position, _clock_at(store, head.position))
     if text.isascii() and text.isdigit():
         position = int(text[:20])  # no store has a position of more digits
         if not base.position <= position <= head.position:
             raise UsageError(f"there is no position {position}: the log ends at {head.position}")
-        return Past.of(store, position, _recorded_at(store, position))
+        return Past.of(store, position, _clock_at(store, position))
     try:
         moment = min(parse_time(text, store.log.now()), store.log.now())
     except ValueError as error:
@@ -39,6 +42,14 @@ def position_at(store: Store, moment: int) -> int:
     """The last position recorded at or before a moment (microseconds, UTC). `recorded_at` never decreases."""
     first, last = store.log.base.position + 1, store.log.head().position
     return first - 1 + bisect_right(range(first, last + 1), moment, key=lambda place: _recorded_at(store, place))
+
+
+def _clock_at(store: Store, position: int) -> int:
+    try:
+        record = next(store.log.records(after=position - 1, until=position), None)
+    except DamagedEventError:
+        record = None
+    return record.clock if record else _recorded_at(store, position)
 
 
 def _recorded_at(store: Store, position: int) -> int:

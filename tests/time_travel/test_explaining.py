@@ -221,3 +221,22 @@ def test_the_past_is_explained_from_earlier_events_only(store, clock):
 
 def test_an_unknown_job_is_refused(store):
     assert explained(store) is None
+
+
+def test_the_past_of_a_log_that_was_ahead_goes_by_the_wall_clock(store, clock):
+    """One event was recorded two days ahead, then the clock was right: the log's order does not decide what is due."""
+    clock.turn(48 * HOUR)
+    add(store, new("early", delay=HOUR))
+    clock.turn(-48 * HOUR)
+    add(store, new("at", at=clock.now() + 2 * HOUR), new("waits", delay=HOUR))
+    position = store.log.head().position
+    clock.advance(72 * HOUR)
+    add(store, new("later"))
+    then = as_of(store, str(position))
+    try:
+        assert "it is due at" in explanation(then, "at", live=False)
+        assert "in 2h" in explanation(then, "at", live=False)
+        assert "in 60m" in explanation(then, "waits", live=False) or "in 1h" in explanation(then, "waits", live=False)
+        assert "recorded by a clock that was 2d ahead" in explanation(then, "early", live=False)
+    finally:
+        then.close()
