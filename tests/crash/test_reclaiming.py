@@ -90,7 +90,8 @@ def spec(folder: Path) -> Enqueued:
 def test_a_lock_holder_under_another_home_is_found_on_a_server(tmp_path: Path, on_a_server: bool) -> None:
     """The process has left its session and has no token. For a file queue such a folder belongs to another queue."""
     (tmp_path / "place").mkdir()
-    folders = [str(tmp_path / home / "267c.output") for home in ("one", "two")]
+    name = f"{os.urandom(8).hex()}.output"  # another test may run at the same time, whose process would be found by it
+    folders = [str(tmp_path / home / name) for home in ("one", "two")]
     one, two = (
         Runner(each, "log", "w", SystemClock(), reach=Reach.SEVERAL_HOSTS if on_a_server else Reach.ONE_HOST)
         for each in folders
