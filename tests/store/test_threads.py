@@ -1,12 +1,35 @@
 """Several threads may use one queue object: they take turns, and no acknowledged job is lost."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
 from typing import Any
+
+import pytest
 
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 
 THREADS, EACH = 8, 25
+SPEC = e.Enqueued("true", "default", 0, 3, 2, 3_600_000_000, False, "/")
+
+
+def hear(store: Any, place: Path) -> None:
+    """Look for a hint, where there can be one."""
+    if (hints := store.workers.hints()) is not None:
+        hints.heard()
+
+
+LONG: dict[str, Callable[[Any, Path], object]] = {
+    "copy": lambda store, place: store.upkeep.copy_to(str(place)),
+    "rebuild": lambda store, place: store.upkeep.rebuild(),
+    "compare": lambda store, place: store.upkeep.compare(),
+    "damage": lambda store, place: store.upkeep.damage(),
+    "read": lambda store, place: list(store.log.records()),
+    "hints": hear,
+}
+"""What takes more than one statement."""
 
 
 def test_threads_that_share_a_queue_lose_nothing(store: Any) -> None:
@@ -23,3 +46,30 @@ def test_threads_that_share_a_queue_lose_nothing(store: Any) -> None:
     assert store.upkeep.compare().total == 0
     if (archive := store.location.archive) is not None:
         assert list(archive.events(0, len(ids))) == list(store.log.stored())
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_thread_may_check_or_copy_while_others_add(store: Any, tmp_path: Path, name: str) -> None:
+    queue, done = Queue(store, "me"), Event()
+    queue.enqueue([NewJob(SPEC) for _ in range(500)])
+
+    def add() -> int:
+        added = 0
+        while not done.is_set():
+            queue.enqueue([NewJob(SPEC)])
+            added += 1
+        return added
+
+    def take_long() -> None:
+        try:
+            for number in range(5):
+                LONG[name](store, tmp_path / f"copy-{number}.db")
+        finally:
+            done.set()
+
+    with ThreadPoolExecutor(3) as pool:
+        adding = [pool.submit(add) for _ in range(2)]
+        pool.submit(take_long).result()
+        added = sum(each.result() for each in adding)
+    assert store.log.head().position == 500 + added
+    assert store.upkeep.compare().total == 0

@@ -32,7 +32,7 @@ def open_postgres(url: str, clock: Clock, options: StoreOptions, copy_to: Callab
 
     def listen() -> Hints:
         engine.link.listen()
-        return engine.link
+        return _Hints(engine)
 
     parts = EngineParts(
         engine,
@@ -50,6 +50,22 @@ def open_postgres(url: str, clock: Clock, options: StoreOptions, copy_to: Callab
     store = assembled(parts, engine.clock if isinstance(clock, SystemClock) else clock, options)
     engine.changed()  # from here on
     return store
+
+
+class _Hints:
+    """Implements `protocol.Hints`: the connection is looked at while no other thread uses it."""
+
+    def __init__(self, engine: PostgresEngine) -> None:
+        self._engine = engine
+
+    def descriptor(self) -> int | None:
+        """What turns readable with a hint; None while there is no connection."""
+        return self._engine.link.descriptor()
+
+    def heard(self) -> bool:
+        """Whether there was a hint, or the connection has broken, since this was last asked."""
+        with self._engine.threads:
+            return self._engine.link.heard()
 
 
 def is_there(url: str) -> bool:

@@ -37,21 +37,26 @@ class Storage(Protocol):
 
 
 class Upkeep:
-    """Implements `protocol.Upkeep`. `copy_to` writes a consistent copy of the queue to a new file."""
+    """Implements `protocol.Upkeep`. `copy_to` writes a consistent copy of the queue to a new file.
+
+    Other threads wait through the whole of each check, rebuild or copy, because it is more than one statement.
+    """
 
     def __init__(
         self, engine: Engine, storage: Storage, log: Log, writer: Writer, copy_to: Callable[[str], None]
     ) -> None:
         self._engine, self._storage, self._log, self._writer = engine, storage, log, writer
-        self.copy_to = copy_to
+        self._copy_to = copy_to
 
     def damage(self) -> list[str]:
         """The damage that the database engine finds in its own files; empty when they are sound."""
-        return self._storage.damage()
+        with self._engine.threads:
+            return self._storage.damage()
 
     def health(self) -> Iterable[HealthFinding]:
         """Findings on the health of a server, from its own statistics; none for a file."""
-        return self._storage.health()
+        with self._engine.threads:
+            return list(self._storage.health())
 
     def derived(
         self, streams: StreamRange, until: int, unsound: Collection[str] = (), inspect: Inspect | None = None
@@ -63,11 +68,18 @@ class Upkeep:
 
     def compare(self, derive: Derive | None = None) -> Differences:
         """Compare the tables with the log at one moment; without `derive` this process folds all streams."""
-        return self._new_rebuild().compare(derive or self._derived)
+        with self._engine.threads:
+            return self._new_rebuild().compare(derive or self._derived)
 
     def rebuild(self, derive: Derive | None = None) -> Differences:
         """Derive the tables again and correct the rows that differ, while other processes keep working."""
-        return self._new_rebuild().run(derive or self._derived)
+        with self._engine.threads:
+            return self._new_rebuild().run(derive or self._derived)
+
+    def copy_to(self, path: str) -> None:
+        """Write a consistent copy of the queue to a new file, while other processes keep working."""
+        with self._engine.threads:
+            self._copy_to(path)
 
     def _derived(self, until: int, unsound: Collection[str]) -> Iterator[Derived]:
         return self.derived(ALL_STREAMS, until, unsound)

@@ -80,7 +80,8 @@ class Workers:
 
     def hints(self) -> Hints | None:
         """Listen to writers that cannot touch the wake file; None if there can be none."""
-        return self._listen()
+        with self._engine.threads:
+            return self._listen()
 
     def changed(self) -> bool:
         """Whether another process has written since the last call."""
