@@ -16,7 +16,17 @@ from queuectl.errors import QueuectlError, RefusedError, UsageError, command_lin
 from queuectl.process import output_files
 from queuectl.store.protocol import JobFilter
 
-__all__ = ["Left", "cancel_all", "dead_letters", "finished", "purge_all", "purge_named", "retry_all", "unfinished"]
+__all__ = [
+    "Left",
+    "cancel_all",
+    "dead_letters",
+    "finished",
+    "of_batch",
+    "purge_all",
+    "purge_named",
+    "retry_all",
+    "unfinished",
+]
 
 Left: TypeAlias = dict[str, QueuectlError]
 
@@ -51,7 +61,15 @@ def _states(
 def _ids(queue: Queue, selected: Selection, wanted: JobFilter) -> list[str]:
     queues = tuple(map(check_queue, selected.queues))
     narrowed = replace(wanted, queues=queues, tags=selected.tags, since=selected.since, descending=False, limit=0)
-    return queue.store.tables.ids(narrowed)
+    return queue.store.tables.ids(replace(narrowed, batch=selected.batch))
+
+
+def of_batch(queue: Queue, batch: str) -> list[str]:
+    """Ids of all jobs of a batch that are not purged. Raises UsageError when it has none."""
+    found = queue.store.tables.ids(JobFilter(batch=batch, descending=False, limit=0))
+    if not found:
+        raise UsageError(f"there is no batch {batch} (`{command_line('batches')}` shows those there are)")
+    return found
 
 
 def _names_of(states: Sequence[State]) -> dict[str, State]:

@@ -32,14 +32,16 @@ class Selection(Struct, frozen=True):
     queues: tuple[str, ...] = ()
     tags: Mapping[str, str] = {}
     since: int | None = None
+    batch: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.states or self.queues or self.tags or self.since is not None)
+        return bool(self.states or self.queues or self.tags or self.batch or self.since is not None)
 
     def __str__(self) -> str:
         """`state dlq, queue ci, tag a=b`."""
         words = [*(f"state {each}" for each in self.states), *(f"queue {each}" for each in self.queues)]
         words += [f"tag {name}={value}" for name, value in self.tags.items()]
+        words += [] if self.batch is None else [f"batch {self.batch}"]
         return ", ".join([*words, *([] if self.since is None else [f"since {local_time(self.since)}"])])
 
 
@@ -118,7 +120,11 @@ def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dic
     """Those that are due in the order of claiming, then the others by their due time, held ones last."""
     rows = _some(store, wanted, limit, have)
     now, first = store.log.wall(), dict[str, int]()
-    if limit and len(rows) == limit - have and not (wanted.failed or wanted.tags or wanted.since is not None):
+    if (
+        limit
+        and len(rows) == limit - have
+        and not (wanted.failed or wanted.tags or wanted.batch or wanted.since is not None)
+    ):
         # more are due than are shown: those of the highest priority need not be among the first to be due
         ids = store.tables.claimable(wanted.queues, len(rows), now)
         first = {job_id: place for place, job_id in enumerate(ids)}
@@ -145,7 +151,7 @@ def dead_letters(queue: Queue) -> list[dict[str, Any]]:
 
 def _count(store: Store, wanted: JobFilter) -> int:
     """How many jobs there are without the limit: from the counts when they can tell, else by looking at the rows."""
-    if wanted.failed or wanted.tags or wanted.since is not None:
+    if wanted.failed or wanted.tags or wanted.batch or wanted.since is not None:
         return len(store.tables.ids(replace(wanted, sort="created")))
     return sum(
         count.jobs

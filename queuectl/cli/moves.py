@@ -12,7 +12,7 @@ from queuectl.application.listing import Selection
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.options import MaybeIds, Queues, Reason, Since, States, Tags, Yes, given_ids, selection
+from queuectl.cli.options import Batch, MaybeIds, Queues, Reason, Since, States, Tags, Yes, given_ids, selection
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
@@ -29,12 +29,13 @@ def cancel(
     queue: Queues = None,
     tag: Tags = None,
     since: Since = None,
+    batch: Batch = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Cancel jobs. A pending one is cancelled at once; a running one is stopped by its worker."""
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since)
+    selected = selection(session.clock, state, queue, tag, since, batch)
     _check_one_way(ids, bool(selected))
     with session.open_existing() as jobs:
         if not ids:
@@ -47,7 +48,7 @@ def cancel(
 
 def _check_one_way(ids: list[str] | None, filters: bool) -> None:
     if bool(ids) == filters:
-        raise UsageError("give either ids, or --state, --queue, --tag and --since")
+        raise UsageError("give either ids, or --state, --queue, --tag, --since and --batch")
 
 
 def _ask(verb: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
@@ -83,6 +84,7 @@ def retry(
     queue: Queues = None,
     tag: Tags = None,
     since: Since = None,
+    batch: Batch = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
@@ -91,7 +93,7 @@ def retry(
     Filters without --state mean dead jobs.
     """
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since)
+    selected = selection(session.clock, state, queue, tag, since, batch)
     _check_one_way(ids, bool(selected))
     with session.open_existing() as jobs:
         if not ids:
@@ -118,6 +120,7 @@ def purge(
     queue: Queues = None,
     tag: Tags = None,
     since: Since = None,
+    batch: Batch = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="7d", help="Only jobs that ended longer ago than this.")
     ] = None,
@@ -126,7 +129,7 @@ def purge(
 ) -> None:
     """Delete finished jobs from the tables, and their output files. Their history stays in the log."""
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since)
+    selected = selection(session.clock, state, queue, tag, since, batch)
     _check_one_way(ids, bool(selected or older_than))
     age = _age(older_than)
     with session.open_existing() as jobs:

@@ -16,6 +16,7 @@ __all__ = [
     "ID_HELP",
     "MAX",
     "AsOf",
+    "Batch",
     "Id",
     "Ids",
     "Json",
@@ -68,6 +69,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 States = Annotated[list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only jobs in this state.")]
 Queues = Annotated[list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="K=V", help="Only jobs with this tag.")]
+Batch = Annotated[str | None, typer.Option("--batch", metavar="NAME", help="Only jobs of this batch.")]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Only jobs added since this time (-2h, monday, 09:00).")
 ]
@@ -111,14 +113,20 @@ def given_ids(ids: list[str] | None) -> list[str]:
 
 
 def selection(
-    clock: Clock, states: list[str] | None, queues: list[str] | None, tags: list[str] | None, since: str | None
+    clock: Clock,
+    states: list[str] | None,
+    queues: list[str] | None,
+    tags: list[str] | None,
+    since: str | None,
+    batch: str | None = None,
 ) -> Selection:
-    """The jobs that `--state`, `--queue`, `--tag` and `--since` select. Raises UsageError."""
+    """The jobs that `--state`, `--queue`, `--tag`, `--since` and `--batch` select. Raises UsageError."""
     return Selection(
         states=tuple(states or ()),
         queues=tuple(queues or ()),
         tags=dict(map(parse_tag, tags or ())),
         since=moment(clock, since),
+        batch=batch,
     )
 
 

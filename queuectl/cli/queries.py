@@ -3,13 +3,14 @@
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from queuectl.application.job_details import details, shell_line
 from queuectl.application.job_details import history as events_of
 from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import SHOWN_STATES, overview
-from queuectl.cli.options import AsOf, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
+from queuectl.cli.options import AsOf, Batch, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
 from queuectl.cli.output import Answer, Look, form_of, print_answer
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
@@ -62,6 +63,7 @@ def list_jobs(
     queue: Queues = None,
     tag: Tags = None,
     since: Since = None,
+    batch: Batch = None,
     limit: Limit = None,
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
@@ -79,7 +81,7 @@ def list_jobs(
     tags = dict(map(parse_tag, tag or ()))
     wanted = job_filter(state or (), queue or (), tags, moment(session.clock, since), order)
     with session.open_read_only(as_of) as jobs:
-        found = listing(jobs, wanted, at_most)
+        found = listing(jobs, replace(wanted, batch=batch), at_most)
     print_answer(session, form, _listed(found))
 
 

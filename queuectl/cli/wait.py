@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from queuectl.application.bulk import unfinished
+from queuectl.application.bulk import of_batch, unfinished
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import Queue
 from queuectl.application.wait import exit_code, unserved_queues
@@ -25,6 +25,9 @@ def wait(
     ids: MaybeIds = None,
     queue: Queues = None,
     tag: Tags = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="NAME", help="All of this batch: 0 when all are done, else 1.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All jobs that have not ended.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
@@ -32,12 +35,15 @@ def wait(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     selected = selection(session.clock, None, queue, tag, None)
-    if [bool(ids), bool(selected), everything].count(True) != 1:
-        raise UsageError("give one of: ids, --queue and --tag, or --all")
+    if [bool(ids), bool(selected), everything, batch is not None].count(True) != 1:
+        raise UsageError("give one of: ids, --queue and --tag, --batch, or --all")
     with session.open_read_only(missing="refuse") as jobs:
-        found = jobs.resolve(given_ids(ids)) if ids else unfinished(jobs, selected)
+        if batch is not None:
+            found = of_batch(jobs, batch)
+        else:
+            found = jobs.resolve(given_ids(ids)) if ids else unfinished(jobs, selected)
         code = wait_until_ended(session, jobs, _others(jobs, found), until)
-    raise typer.Exit(code)
+    raise typer.Exit(code if batch is None else min(code, 1))
 
 
 def wait_until_ended(session: Session, queue: Queue, ids: list[str], until: int | None) -> int:

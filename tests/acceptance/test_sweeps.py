@@ -252,6 +252,33 @@ def test_batches_survive_a_rebuild_and_count_no_purged_job(queuectl: Queuectl) -
     assert [row["jobs"] for row in queuectl.json("batches")] == [5]
 
 
+def test_commands_take_the_jobs_of_a_batch(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--each", "--batch", "b", "--max-retries", "0", "test {} -lt 3", ":::", "1", "2", "3", "4")
+    queuectl.ok("enqueue", "--each", "--batch", "other", "exit {}", ":::", "9", "8")
+    assert queuectl.ok("list", "--batch", "b", "--sort", "created", "-o", "name").split() == [
+        "b.1",
+        "b.2",
+        "b.3",
+        "b.4",
+    ]
+    queuectl.ok("cancel", "--batch", "other", "--yes")
+    queuectl.drain()
+    assert queuectl("wait", "--batch", "b").code == 1
+    assert_error(queuectl("wait", "--batch", "none"), 2, "there is no batch none")
+    assert queuectl.ok("list", "--batch", "b", "--state", "dlq", "--sort", "id", "-o", "name").split() == ["b.3", "b.4"]
+    queuectl.ok("retry", "--batch", "b", "--state", "dlq", "--yes")
+    assert [queuectl.state(name) for name in ("b.1", "b.3", "b.4", "other.1")] == [
+        "done",
+        "pending",
+        "pending",
+        "cancelled",
+    ]
+    queuectl.ok("cancel", "b.3", "b.4")
+    queuectl.ok("purge", "--batch", "b", "--state", "cancelled", "--yes")
+    assert queuectl("wait", "--batch", "b").code == 0
+    assert [row["jobs"] for row in queuectl.json("batches")] == [2, 2]
+
+
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────
 
 
