@@ -56,7 +56,7 @@ def _ask(verb: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
     if not ids:
         say(f"nothing to {verb}")
         return False
-    confirm(f"{verb} {counted(len(ids), 'job')}{f' ({selected})' if selected else ''}", yes)
+    confirm(f"{f'{selected}: ' if selected else ''}{verb} {counted(len(ids), 'job')}", yes)
     return True
 
 
