@@ -20,6 +20,7 @@ SHOWN = (
     ("config show", "max-retries"),
     ("config get max-retries", "3"),
     ("worker list", ""),
+    ("batches", "night"),
     ("events", "completed"),
     ("diff 1 head", "good"),
     ("explain good", "done"),
@@ -60,7 +61,7 @@ WHOLE = (
 @pytest.fixture
 def used(queuectl: Queuectl) -> Queuectl:
     """A queue with a done and a dead job."""
-    queuectl.add("--id", "good", "echo hello")
+    queuectl.add("--id", "good", "--batch", "night", "echo hello")
     queuectl.add("--id", "bad", "--max-retries", "0", "exit 3")
     queuectl.drain()
     return queuectl

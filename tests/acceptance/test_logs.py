@@ -120,9 +120,11 @@ def test_output_is_available_while_the_job_runs(queuectl: Queuectl) -> None:
 def test_following_shows_lines_as_they_come_and_ends_with_the_job(queuectl: Queuectl) -> None:
     job_id = queuectl.add("echo one; echo err >&2; until [ -e go ]; do sleep 0.05; done; echo two; seq 2000")
     follower = queuectl.start("logs", "-f", job_id)
+    unserved = "no worker serves these queues: queuectl run\n"
+    eventually(lambda: follower.stderr.read_text() == unserved, "it tells that no worker runs")
     queuectl.start("run", "--once")
     eventually(lambda: follower.stdout.read_text() == "one\n", "the first line is shown")
-    eventually(lambda: follower.stderr.read_text() == "err\n", "stderr is shown")
+    eventually(lambda: follower.stderr.read_text() == f"{unserved}err\n", "stderr is shown")
     assert follower.process.poll() is None
     (queuectl.folder / "go").touch()
     done = follower.ended()
@@ -136,7 +138,7 @@ def test_following_continues_with_the_next_run(queuectl: Queuectl) -> None:
     queuectl.start("run", "--drain")
     eventually(lambda: follower.stdout.read_text() == "run 1\n", "the first run is shown")
     (queuectl.folder / "go").touch()
-    assert follower.ended() == (0, "run 1\nrun 2\n", "")
+    assert follower.ended()[:2] == (0, "run 1\nrun 2\n")
 
 
 def test_following_an_ended_job_prints_its_output_and_ends(queuectl: Queuectl) -> None:

@@ -77,7 +77,7 @@ def test_an_unknown_format_is_refused(used: Queuectl, command: str) -> None:
     assert_error(used(*words, "-o"), 2)
     assert_error(used(*words, "--json", "-o", "csv"), 2, "--json and -o csv")
     assert_error(used(*words, env={"QUEUECTL_OUTPUT": "xml"}), 2, "QUEUECTL_OUTPUT xml")
-    assert json.loads(used.ok(*words, "--json", "-o", "json"))
+    assert used.ok(*words, "--json", "-o", "json") == used.ok(*words, "--json")
 
 
 def test_an_empty_list_is_empty_in_every_format(queuectl: Queuectl) -> None:

@@ -148,7 +148,7 @@ def test_a_job_is_added_once_by_its_id_or_key(queue):
         ({"delay": -1}, "delay: "),
         ({"delay": timedelta(seconds=-1)}, "delay: "),
         ({"at": datetime(2099, 1, 1)}, "at: 2099-01-01 00:00:00 has no time zone"),
-        ({"delay": 1, "at": "now"}, "delay and at exclude each other"),
+        ({"delay": 1, "at": "now"}, "either a delay or a time"),
         ({"queue": "a b"}, "queue: "),
         ({"env": {"a b": "c"}}, "env: "),
         ({"tags": {"a": 1}}, "tags"),

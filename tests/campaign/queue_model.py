@@ -237,6 +237,8 @@ def _row(job: Record) -> Record:
         "priority": promises["priority"],
         "timeout": None if promises["timeout"] is None else promises["timeout"] / SECOND,
         "exit_code": job["code"],
+        "batch": None,
+        "seq": None,
         "tags": json.dumps(promises["tags"], sort_keys=True, separators=(",", ":")),
         "due_at": due,
         "position": job["position"],

@@ -203,7 +203,7 @@ def test_a_long_random_history_has_every_move(places):
     store = lived(places, history)
     found = {record.type for record in store.log.records()}
     known = {e.type_of(event) for event in e.EVENT_TYPES}
-    assert found == known - {"worker_started", "worker_stopped", "worker_lost", "batch_opened"}
+    assert found == known - {"worker_started", "worker_stopped", "worker_lost"}
     assert projected(store) == derived(store)
 
 

@@ -181,7 +181,7 @@ def test_a_beat_writes_the_row_and_the_next_one_renews_it(store):
 
 
 def test_a_workers_running_jobs_are_counted_from_the_jobs(store):
-    store.workers.beat(a_worker("w1", running=9))
+    store.workers.beat(a_worker("w1", slots=3, running=9))
     store.workers.beat(a_worker("w2"))
     jobs = add(store, *(new(job_id) for job_id in "abc"))
     jobs = add(store, *(more(job, claimed(1, "w1")) for job in jobs))

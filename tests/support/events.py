@@ -17,7 +17,7 @@ def a_spec(command: str = "true", **promises: Any) -> e.Enqueued:
         "queue": "default",
         "priority": 0,
         "max_retries": 3,
-        "backoff_base": 2.0,
+        "backoff_base": 2,
         "backoff_cap": HOUR,
         "jitter": False,
         "cwd": "/",

@@ -39,7 +39,7 @@ def test_status_of_the_past(lived: Queuectl) -> None:
     assert then["oldest_due"] is None
     live = lived.json("status")
     assert live["states"] == {"pending": 0, "processing": 0, "done": 0, "dlq": 0, "cancelled": 1}
-    assert lived.json("status", "--as-of", "head") == {**live, "workers": None}
+    assert lived.json("status", "--as-of", "head") == {**live, "workers": None, "unserved": None}
     assert "not part of history" in lived.ok("status", "--as-of", "head")
     assert lived("status", "--as-of", "0").err == "no jobs\n"
 
