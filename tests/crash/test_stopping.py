@@ -234,7 +234,8 @@ def test_a_job_two_deep_does_not_wait_for_the_outer_one(queuectl: Queuectl, comm
 
 
 def test_a_job_s_own_output_is_shown_and_not_followed(queuectl: Queuectl) -> None:
-    queuectl.add(f"echo one; {PROGRAM} logs -f a > seen; cat seen", "--id", "a", "--max-retries", "0")
+    until_named = f"until [ -e '{queuectl.output}/a/1.stdout' ]; do sleep 0.05; done"  # a short output has no file yet
+    queuectl.add(f"echo one; {until_named}; {PROGRAM} logs -f a > seen; cat seen", "--id", "a", "--max-retries", "0")
     queuectl.drain()
     assert (queuectl.folder / "seen").read_text() == "one\n"
 
