@@ -7,7 +7,6 @@ import pytest
 
 from tests.support.command_line import Done, Queuectl, Started, eventually, maps
 
-
 UNSERVED = "no worker serves these queues: queuectl run\n"
 """A command says this first when no worker has begun yet."""
 
