@@ -53,7 +53,7 @@ def build(db: str, base: str | None, count: int, kinds: Sequence[Callable[[str, 
 def _add(db: str, count: int, events: "Sequence[Event]") -> None:
     """Appends one stream after another, each with the same events."""
     from queuectl.runtime import new_id
-    from queuectl.store.protocol import Change
+    from queuectl.store.rows import Change
 
     with queue.opened(db) as opened:
         for start in range(0, count, BATCH):

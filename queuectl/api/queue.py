@@ -29,9 +29,9 @@ from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import NewJob, Queue
 from queuectl.application.wait import wait
 from queuectl.domain.job import Job as FoldedJob
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NoSuchJobError, RefusedError, UsageError, command_line
 from queuectl.runtime import process_umask
-from queuectl.store.protocol import PAUSE_ALL
 
 __all__ = ["JobQueue", "open_queue"]
 

@@ -14,7 +14,7 @@ from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
 from queuectl.process import output_files
-from queuectl.store.protocol import JobFilter
+from queuectl.store.rows import JobFilter
 
 __all__ = [
     "Left",

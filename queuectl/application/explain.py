@@ -8,9 +8,12 @@ from queuectl.application.liveness import is_alive
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import MOVES, State
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import command_line, runnable
 from queuectl.render.narrative import tell
-from queuectl.store.protocol import PAUSE_ALL, DamagedEventError, Store, WorkerRow
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND, ago, format_duration, local_time
 
 __all__ = ["Explanation", "explain"]

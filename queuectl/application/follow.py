@@ -15,7 +15,8 @@ from contextlib import suppress
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import StoreError
 from queuectl.runtime import Reach
-from queuectl.store.protocol import DamagedEventError, Hints, Store
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.protocol import Hints, Store
 from queuectl.store.stream_fold import Examined
 
 __all__ = ["Examined", "LogReader", "durable_positions", "follow"]

@@ -9,8 +9,8 @@ import msgspec
 
 from queuectl.config import SETTINGS
 from queuectl.domain.events import Enqueued
+from queuectl.domain.names import is_id
 from queuectl.errors import UsageError
-from queuectl.store.protocol import is_id
 from queuectl.units import parse_duration, quoted
 
 __all__ = [

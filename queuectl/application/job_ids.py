@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from queuectl.errors import NoSuchJobError, UsageError, command_line
-from queuectl.store.protocol import MAX_POSITION, Store, StoredEvent
+from queuectl.store.protocol import Store
+from queuectl.store.rows import MAX_POSITION, StoredEvent
 
 __all__ = ["LAST", "LEAST_SUFFIX", "begun_last", "resolve"]
 

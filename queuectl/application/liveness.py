@@ -1,10 +1,12 @@
 """Whether a worker is alive: by its process or, if we cannot see that, by its lock in the lock file."""
 
 from queuectl.domain.events import Claimed, RecordedEvent, WorkerStarted
+from queuectl.domain.names import worker_stream
 from queuectl.process import procfs
 from queuectl.process.job_lock import works_here
 from queuectl.runtime import boot_id
-from queuectl.store.protocol import Store, WorkerRow, worker_stream
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 
 __all__ = ["is_alive", "jobs_running_here", "lock_file_of"]
 

@@ -6,7 +6,8 @@ from queuectl.application.queue import Queue
 from queuectl.application.workers import workers
 from queuectl.domain.machine import State
 from queuectl.render import json_shapes
-from queuectl.store.protocol import JobFilter, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
 from queuectl.units import SECOND, format_time
 
 __all__ = ["SHOWN_STATES", "overview"]

@@ -10,22 +10,12 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.domain.names import batch_stream
+from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, batch_stream, queue_stream, worker_stream
 from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 from queuectl.runtime import new_id
-from queuectl.store.protocol import (
-    PAUSE_ALL,
-    SETTINGS_STREAM,
-    Change,
-    DamagedError,
-    DamagedEventError,
-    JobFilter,
-    Store,
-    VersionConflictError,
-    WorkerRow,
-    queue_stream,
-    worker_stream,
-)
+from queuectl.store.errors import DamagedError, DamagedEventError, VersionConflictError
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Change, JobFilter, WorkerRow
 from queuectl.units import SECOND
 
 __all__ = ["NewJob", "Queue", "Receipt"]

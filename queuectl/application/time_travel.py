@@ -3,8 +3,9 @@
 from bisect import bisect_right
 
 from queuectl.errors import UsageError
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.past import Past
-from queuectl.store.protocol import DamagedEventError, Store
+from queuectl.store.protocol import Store
 from queuectl.units import local_time, parse_time
 
 __all__ = ["as_of", "before_the_log", "position_at"]

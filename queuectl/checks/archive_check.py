@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from queuectl.checks.report import Report
 from queuectl.errors import StoreError
 from queuectl.store.archive.segments import ArchiveError, first_position, segments
+from queuectl.store.errors import RECOVER
 from queuectl.store.ndjson import event_line, read_event, read_header
-from queuectl.store.protocol import RECOVER, ArchiveReader, Head, Store, StoredEvent
+from queuectl.store.protocol import ArchiveReader, Store
+from queuectl.store.rows import Head, StoredEvent
 
 __all__ = ["ArchiveCheck", "line_of"]
 

@@ -21,9 +21,10 @@ from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
 from queuectl.runtime import Reach
 from queuectl.store import file_of, is_postgres, name_of
-from queuectl.store.errors import IN_A_FILE, ON_A_SERVER
+from queuectl.store.errors import IN_A_FILE, ON_A_SERVER, RECOVER, DamagedEventError
 from queuectl.store.postgres.url import place_of
-from queuectl.store.protocol import RECOVER, DamagedEventError, Store, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 from queuectl.store.sqlite.connection import check_library, library_version
 from queuectl.units import SECOND, counted, format_duration, format_size, local_time
 

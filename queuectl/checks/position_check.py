@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from queuectl.checks.report import Report
-from queuectl.store.protocol import Store, StoredEvent
+from queuectl.store.protocol import Store
+from queuectl.store.rows import StoredEvent
 
 __all__ = ["EVERY", "PositionRange", "check_positions"]
 

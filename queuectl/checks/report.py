@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from msgspec.structs import replace
 
-from queuectl.store.protocol import RECOVER, Head, Store
+from queuectl.store.errors import RECOVER
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head
 
 __all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 from queuectl.checks.archive_check import line_of
 from queuectl.store.archive.segments import first_position, segments
 from queuectl.store.ndjson import read_header
-from queuectl.store.protocol import Head, Store, StoredEvent
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head, StoredEvent
 
 __all__ = ["SegmentCheck", "starts"]
 

@@ -10,8 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
-from queuectl.domain.names import batch_stream
-from queuectl.store.protocol import SETTINGS_STREAM, is_id, queue_stream, worker_stream
+from queuectl.domain.names import SETTINGS_STREAM, batch_stream, is_id, queue_stream, worker_stream
 from queuectl.store.stream_fold import Examined, Stream
 
 __all__ = ["EVERY", "StreamCheck"]

@@ -19,9 +19,9 @@ from queuectl.checks.segment_check import SegmentCheck, starts
 from queuectl.checks.stream_check import StreamCheck
 from queuectl.parallel import Children
 from queuectl.store import ranges
-from queuectl.store.protocol import Derived, Head, Store, StreamRange
+from queuectl.store.protocol import Derived, Store, StreamRange
 from queuectl.store.ranges import PARTS, Place, Shares
-from queuectl.store.rows import Differences
+from queuectl.store.rows import Differences, Head
 
 __all__ = ["check_ranges", "opened"]
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from queuectl.errors import StoreError, UsageError
 from queuectl.maintenance.chain import Progress, chained
 from queuectl.maintenance.export import publish
-from queuectl.store.protocol import Head, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head
 
 __all__ = ["back_up"]
 

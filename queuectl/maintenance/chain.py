@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from queuectl.store.codec import check_follows
-from queuectl.store.protocol import Head, Store, StoredEvent
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head, StoredEvent
 
 __all__ = ["Progress", "chained", "head_on_disk", "head_text"]
 

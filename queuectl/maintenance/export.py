@@ -11,7 +11,8 @@ from typing import IO, cast
 from queuectl.errors import UsageError
 from queuectl.maintenance.chain import Progress, chained, head_on_disk
 from queuectl.store.ndjson import event_line, header_line
-from queuectl.store.protocol import Head, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head
 
 __all__ = ["export_log", "publish", "writing"]
 

@@ -10,20 +10,15 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, cast
 
 from queuectl.domain.events import RecordedEvent
+from queuectl.domain.names import is_id, is_stream
 from queuectl.errors import QueuectlError, RefusedError, StoreError, UsageError
 from queuectl.maintenance.chain import Progress
 from queuectl.store import file_of, is_postgres
 from queuectl.store.codec import check_follows, decode
+from queuectl.store.errors import DamagedEventError, VersionConflictError
 from queuectl.store.ndjson import MAX_LINE, Header, read_event, read_header
-from queuectl.store.protocol import (
-    DamagedEventError,
-    Head,
-    Store,
-    StoredEvent,
-    VersionConflictError,
-    is_id,
-    is_stream,
-)
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head, StoredEvent
 from queuectl.units import quoted
 
 __all__ = ["import_log", "new_file_remover", "read_log", "reading"]

@@ -9,7 +9,8 @@ from contextlib import ExitStack, closing, contextmanager
 
 from queuectl.errors import RefusedError, StoreBusyError, StoreError, command_line
 from queuectl.maintenance.chain import Progress, chained
-from queuectl.store.protocol import Head, Store, StoredEvent, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head, StoredEvent, WorkerRow
 
 __all__ = ["migrate"]
 

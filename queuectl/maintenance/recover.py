@@ -22,8 +22,10 @@ from queuectl.store import StoreOptions, open_store
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.folder_lock import sync_path
 from queuectl.store.archive.segments import ArchiveError, check_reachable, folder_of
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import check_place
-from queuectl.store.protocol import DamagedEventError, Head, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Head
 from queuectl.store.sqlite.connection import refuse_strange
 from queuectl.store.sqlite.ownership import foreign
 

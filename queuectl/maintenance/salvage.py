@@ -16,8 +16,9 @@ from msgspec import Struct
 from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.store.archive.segments import segments
 from queuectl.store.codec import check_follows
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.ndjson import read_event, read_header
-from queuectl.store.protocol import GENESIS, DamagedEventError, Head, StoredEvent
+from queuectl.store.rows import GENESIS, Head, StoredEvent
 
 __all__ = ["ARCHIVE", "DATABASE", "ArchiveLines", "Link", "Sources"]
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from queuectl.store.protocol import StoredEvent
+from queuectl.store.rows import StoredEvent
 
 __all__ = ["RawDatabase"]
 

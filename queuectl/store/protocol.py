@@ -10,12 +10,9 @@ from typing import Any, Protocol, TypeAlias
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
-from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, is_id, is_stream, queue_stream, worker_stream
 from queuectl.runtime import Reach
-from queuectl.store.errors import RECOVER, DamagedError, DamagedEventError, NoTextError, Remedies, VersionConflictError
+from queuectl.store.errors import DamagedEventError, Remedies
 from queuectl.store.rows import (
-    GENESIS,
-    MAX_POSITION,
     BatchCount,
     Change,
     Count,
@@ -32,42 +29,20 @@ from queuectl.store.rows import (
 
 __all__ = [
     "ALL_STREAMS",
-    "GENESIS",
-    "MAX_POSITION",
-    "PAUSE_ALL",
-    "RECOVER",
-    "SETTINGS_STREAM",
     "WAKING",
     "ArchiveReader",
-    "Change",
-    "Count",
-    "DamagedError",
-    "DamagedEventError",
     "Derive",
     "Derived",
-    "Head",
-    "HealthFinding",
     "Hints",
     "Inspect",
-    "JobFilter",
     "Location",
     "Log",
-    "NoTextError",
-    "RecordedEvent",
-    "Standing",
     "Store",
-    "StoredEvent",
     "StreamRange",
     "Tables",
     "Upkeep",
-    "VersionConflictError",
-    "WorkerRow",
     "Workers",
     "Writer",
-    "is_id",
-    "is_stream",
-    "queue_stream",
-    "worker_stream",
 ]
 
 WAKING = frozenset({"enqueued", "released", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})

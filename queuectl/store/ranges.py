@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
+from queuectl.domain.names import is_stream
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import MEMORY, StoreOptions, name_of, open_store
 from queuectl.store.projections import Row
-from queuectl.store.protocol import Derived, Head, Store, StoredEvent, StreamRange, is_stream
+from queuectl.store.protocol import Derived, Store, StreamRange
+from queuectl.store.rows import Head, StoredEvent
 
 __all__ = ["PARTS", "SMALL", "Place", "Shares", "event_at", "in_order", "opened", "positions", "stream_ranges"]
 

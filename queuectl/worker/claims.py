@@ -13,7 +13,8 @@ from queuectl.domain.job import Job
 from queuectl.errors import NotArchivedError
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
-from queuectl.store.protocol import DamagedEventError, WorkerRow
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import ClaimedJob
 

@@ -21,7 +21,8 @@ from queuectl.errors import StoreBusyError, UsageError
 from queuectl.process.job_lock import check_lock_file
 from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import Clock, pause, random_factor
-from queuectl.store.protocol import Store, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST
 from queuectl.worker.loop import Worker, WorkerOptions

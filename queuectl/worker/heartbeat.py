@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
-from queuectl.store.protocol import Store, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.clock_watch import ClockWatch
 from queuectl.worker.log import log

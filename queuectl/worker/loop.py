@@ -15,7 +15,7 @@ from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NotArchivedError, QueuectlError, RefusedError, StoreBusyError, StoreError
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
-from queuectl.store.protocol import WorkerRow
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant

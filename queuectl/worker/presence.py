@@ -11,7 +11,8 @@ from queuectl.application.liveness import lock_file_of
 from queuectl.domain.events import Claimed
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
-from queuectl.store.protocol import Store, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 
 __all__ = ["EVERY", "Presence", "Sender"]

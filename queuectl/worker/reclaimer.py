@@ -17,7 +17,8 @@ from queuectl.domain.machine import State
 from queuectl.errors import RefusedError, command_line
 from queuectl.process.protocol import Commands, same_process
 from queuectl.runtime import Clock
-from queuectl.store.protocol import DamagedEventError, WorkerRow
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND, format_duration
 from queuectl.worker.claims import claimant
 from queuectl.worker.presence import EVERY, Presence

@@ -22,7 +22,8 @@ from queuectl.errors import RefusedError, StoreError
 from queuectl.process import procfs as process
 from queuectl.process.protocol import same_process
 from queuectl.runtime import Clock, boot_id
-from queuectl.store.protocol import Store, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 
 __all__ = ["Name", "ReservedNames", "default_name", "keep", "this_process"]
 

@@ -9,7 +9,7 @@ from queuectl.domain.commands import Command, Release
 from queuectl.domain.events import RecordedEvent, ResultRejected
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, RefusedError
-from queuectl.store.protocol import DamagedEventError
+from queuectl.store.errors import DamagedEventError
 from queuectl.worker.ahead import ClaimedJob
 from queuectl.worker.log import log
 

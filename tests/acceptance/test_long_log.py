@@ -12,8 +12,8 @@ import apsw
 import pytest
 
 from queuectl.store import StoreOptions, open_store
-from queuectl.store.protocol import Change
 from queuectl.store.ranges import SMALL
+from queuectl.store.rows import Change
 from tests.support.builders import SettableClock, a_spec, claimed, completed
 from tests.support.command_line import Queuectl, Started, alive, eventually
 

@@ -9,8 +9,9 @@ from typing import Any
 import apsw
 
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.store import open_store
-from queuectl.store.protocol import SETTINGS_STREAM, Store
+from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock, a_spec, add, buried, claimed, completed, follow, new, note, retried
 
 TABLES = ("jobs", "dlq", "counts", "settings", "pauses")

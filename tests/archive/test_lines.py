@@ -5,8 +5,9 @@ import json
 import pytest
 
 from queuectl.store.codec import decode, digest_of
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.ndjson import MAX_LINE, event_line, header_line, read_event, read_header
-from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
+from queuectl.store.rows import Head, StoredEvent
 
 ROW = StoredEvent(
     7, "job-1", 2, "claimed", 1, 1_795_490_400_000_000, "ann@box:1", '{"type":"x"}', b"s" * 16, None, b"d" * 32

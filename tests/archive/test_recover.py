@@ -19,7 +19,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import JobFilter
+from queuectl.store.rows import JobFilter
 from tests.archive.damage import DAMAGE, PAGE, flip, is_of, swap_pages
 from tests.archive.logs import checkpoint, closed_queue, is_prefix, remove, rows, segment_files, tables
 from tests.support.builders import add, new

@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.store import open_store
-from queuectl.store.protocol import DamagedEventError
+from queuectl.store.errors import DamagedEventError
 from tests.archive.logs import add_history
 from tests.support.builders import a_spec, everything, follow, new
 

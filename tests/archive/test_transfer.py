@@ -21,7 +21,7 @@ from queuectl.store import open_store
 from queuectl.store.codec import digest_of
 from queuectl.store.ndjson import event_line, header_line, read_event
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import Head
+from queuectl.store.rows import Head
 from tests.archive.logs import add_history, closed_queue, is_prefix, rows, segment_files, tables
 from tests.support.builders import ACTOR, add, claimant, new
 from tests.support.peer import Peer

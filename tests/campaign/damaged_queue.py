@@ -18,6 +18,7 @@ from queuectl.application.liveness import is_alive
 from queuectl.checks import doctor
 from queuectl.checks.verify import verify
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.errors import StoreError
 from queuectl.maintenance.recover import recover
 from queuectl.maintenance.salvage import ArchiveLines, Sources
@@ -25,7 +26,6 @@ from queuectl.maintenance.sqlite_pages import RawDatabase
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import SETTINGS_STREAM
 from tests.archive.damage import PAGE
 from tests.archive.logs import TABLES, checkpoint, is_prefix
 from tests.powerloss.campaign import scratch

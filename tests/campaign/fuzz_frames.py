@@ -14,8 +14,9 @@ from unittest.mock import patch
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.store import codec
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.ndjson import event_line, header_line, read_event, read_header
-from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
+from queuectl.store.rows import Head, StoredEvent
 from tests.campaign.hostile import EDGES, altered, below, event, number, text
 from tests.campaign.plan import Attempt, Campaign, Control
 

@@ -21,7 +21,7 @@ from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.errors import NoSuchJobError, RefusedError
-from queuectl.store.protocol import JobFilter
+from queuectl.store.rows import JobFilter
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.campaign.queue_model import SECOND, Model, NotAllowedError, NotThereError
 from tests.campaign.seeded_bugs import BUGS, Bug

@@ -17,7 +17,7 @@ from queuectl.process import procfs as process
 from queuectl.process.runner import Runner
 from queuectl.runtime import Reach, SystemClock, boot_id
 from queuectl.store import open_store
-from queuectl.store.protocol import WorkerRow
+from queuectl.store.rows import WorkerRow
 from queuectl.worker.reclaimer import Reclaimer
 from tests.support.command_line import alive, eventually
 

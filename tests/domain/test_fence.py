@@ -19,7 +19,7 @@ from queuectl.domain.events import (
 )
 from queuectl.errors import RefusedError
 from queuectl.store import open_store
-from queuectl.store.protocol import VersionConflictError
+from queuectl.store.errors import VersionConflictError
 from tests.domain.scenario import (
     ID,
     SECOND,

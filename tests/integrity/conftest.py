@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.domain import events as e
-from queuectl.store.protocol import SETTINGS_STREAM
+from queuectl.domain.names import SETTINGS_STREAM
 from tests.support.builders import SettableClock, add, buried, claimed, completed, follow, new, note, retried
 from tests.support.queues import opened, random_history
 

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from queuectl.domain import events as e
-from queuectl.domain.names import batch_stream
-from queuectl.store.protocol import SETTINGS_STREAM, StoredEvent, queue_stream, worker_stream
+from queuectl.domain.names import SETTINGS_STREAM, batch_stream, queue_stream, worker_stream
+from queuectl.store.rows import StoredEvent
 from tests.support.builders import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
 
 DATA = Path(__file__).parent.parent / "data"

@@ -12,7 +12,7 @@ from queuectl.checks.verify import verify
 from queuectl.domain import events as e
 from queuectl.domain.events import EVENT_TYPES, type_of
 from queuectl.store.codec import UPCASTERS, decode
-from queuectl.store.protocol import StoredEvent
+from queuectl.store.rows import StoredEvent
 from tests.integrity.fixture_logs import DATA, NAMES, every_type, older, read, rows, to_seconds
 from tests.support.builders import chained
 from tests.support.queues import opened, tables

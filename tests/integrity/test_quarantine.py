@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
-from queuectl.store.protocol import StoredEvent
+from queuectl.store.rows import StoredEvent
 from tests.support.builders import SettableClock, add, chained, claimed, follow, more, stored
 from tests.support.command_line import Queuectl, assert_error, query
 from tests.support.queues import corrupt, opened, tables

@@ -15,8 +15,8 @@ from queuectl.checks.verify import verify
 from queuectl.errors import StoreError
 from queuectl.store import open_store, ranges
 from queuectl.store.archive import archive
-from queuectl.store.protocol import Head
 from queuectl.store.ranges import Shares
+from queuectl.store.rows import Head
 from tests.archive.damage import disarrange
 from tests.campaign import corruption
 from tests.campaign import damaged_queue as queue

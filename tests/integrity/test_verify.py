@@ -11,7 +11,7 @@ from queuectl.checks.report import COMPARE, Report
 from queuectl.checks.verify import expect, verify, verify_job
 from queuectl.domain import events as e
 from queuectl.store.archive import archive
-from queuectl.store.protocol import Change
+from queuectl.store.rows import Change
 from tests.archive.damage import disarrange
 from tests.campaign import damaged_queue as queue
 from tests.support.builders import SECOND, SettableClock, add, claimed, completed, more, new, retried

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from queuectl import store as stores
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import is_there, name_of, open_store
 from queuectl.store.postgres.url import SCHEMA, has_password, place_of, without_password
-from queuectl.store.protocol import SETTINGS_STREAM
 from tests.postgres.conftest import OnServer
 from tests.support.builders import a_worker, add, claimant, completed, derived, more, new, note, projected, stored
 from tests.support.command_line import assert_error, eventually

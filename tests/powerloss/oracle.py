@@ -24,7 +24,8 @@ from queuectl.store import open_store
 from queuectl.store.archive.segments import ArchiveError, folder_of, segments
 from queuectl.store.ndjson import event_line
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import Store, StoredEvent
+from queuectl.store.protocol import Store
+from queuectl.store.rows import StoredEvent
 from tests.support.builders import HOUR, START, SettableClock, a_spec, claimant
 from tests.support.oracle import audit_findings
 from tests.support.queues import WARNING

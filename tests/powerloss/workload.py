@@ -19,7 +19,8 @@ from queuectl.errors import StoreError
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import JobFilter, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
 from queuectl.store.sql.engine import LockedLog
 from queuectl.store.sqlite import connection
 from queuectl.store.sqlite.engine import SqliteEngine

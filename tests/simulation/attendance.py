@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
-from queuectl.store.protocol import PAUSE_ALL, Store
+from queuectl.domain.names import PAUSE_ALL
+from queuectl.store.protocol import Store
 from tests.simulation.hosts import SECOND, Place
 from tests.simulation.tables import must
 from tests.simulation.world import WorkerProcess, World

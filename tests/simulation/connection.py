@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
-from queuectl.store.protocol import WAKING, Change, Store, WorkerRow
+from queuectl.store.protocol import WAKING, Store
+from queuectl.store.rows import Change, WorkerRow
 from tests.support.overriding import Overriding
 
 __all__ = ["COMMIT", "COMMITTED", "Connection", "Shared"]

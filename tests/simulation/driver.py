@@ -11,7 +11,7 @@ from queuectl.domain.events import Enqueued, RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.protocol import WorkerRow
+from queuectl.store.rows import WorkerRow
 from queuectl.worker.loop import Worker, WorkerOptions
 from tests.simulation.connection import Connection, Shared
 from tests.simulation.hosts import SECOND, Host

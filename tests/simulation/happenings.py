@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from queuectl.application.queue import NewJob, Receipt
 from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
-from queuectl.store.protocol import PAUSE_ALL
+from queuectl.domain.names import PAUSE_ALL
 from tests.simulation.driver import spec
 from tests.simulation.fate import HOUR
 from tests.simulation.tables import must

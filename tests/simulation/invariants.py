@@ -10,8 +10,8 @@ from typing import Any
 from queuectl.checks.audit import Audit
 from queuectl.domain import events as e
 from queuectl.domain.job import evolve
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.runtime import Reach
-from queuectl.store.protocol import PAUSE_ALL
 from queuectl.worker.slots import OUT_OF_REACH
 from tests.simulation.attendance import Attendance, Known
 from tests.simulation.driver import Driver

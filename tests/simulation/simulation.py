@@ -10,8 +10,8 @@ from functools import partial
 from queuectl.application.queue import Queue
 from queuectl.domain.events import Exited, RecordedEvent, Signalled
 from queuectl.domain.job import Job
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NoSuchJobError, RefusedError, StoreBusyError, StoreError
-from queuectl.store.protocol import PAUSE_ALL
 from tests.simulation.connection import COMMIT, COMMITTED, Connection
 from tests.simulation.driver import Crashed, Driver
 from tests.simulation.fate import Fate, drawn

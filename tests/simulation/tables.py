@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.store.projections import note_row, rows
-from queuectl.store.protocol import JobFilter, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
 
 __all__ = ["InvariantError", "compare_all", "compare_counts", "compare_job", "must"]
 

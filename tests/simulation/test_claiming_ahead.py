@@ -1,7 +1,7 @@
 """What a busy worker claims before it has a slot for it: how much, for how long, and what makes it give that back."""
 
 from queuectl.domain.events import RecordedEvent
-from queuectl.store.protocol import PAUSE_ALL
+from queuectl.domain.names import PAUSE_ALL
 from tests.simulation.driver import Driver
 from tests.simulation.world import SECOND, Script, WorkerProcess
 

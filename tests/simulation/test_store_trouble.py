@@ -12,7 +12,7 @@ from queuectl.domain.events import CancelRequested
 from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import Reach
-from queuectl.store.protocol import Change
+from queuectl.store.rows import Change
 from tests.simulation.connection import COMMIT, COMMITTED, READS, Connection
 from tests.simulation.driver import Driver, spec
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from queuectl.domain.events import Exited
-from queuectl.store.protocol import PAUSE_ALL
+from queuectl.domain.names import PAUSE_ALL
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script
 

@@ -13,7 +13,7 @@ from queuectl.domain.events import AnyCause, NotStarted, Signalled
 from queuectl.domain.job import Job
 from queuectl.process.protocol import Ended, Identity, ShortageError
 from queuectl.runtime import Reach
-from queuectl.store.protocol import WorkerRow
+from queuectl.store.rows import WorkerRow
 from queuectl.worker.loop import Worker, WorkerOptions
 from tests.simulation.hosts import HOST, SECOND, Host, Place, VirtualClock
 

@@ -3,8 +3,10 @@
 import pytest
 
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM, queue_stream
 from queuectl.errors import StoreError
-from queuectl.store.protocol import GENESIS, SETTINGS_STREAM, Change, Head, VersionConflictError, queue_stream
+from queuectl.store.errors import VersionConflictError
+from queuectl.store.rows import GENESIS, Change, Head
 from tests.support.builders import (
     ACTOR,
     HOUR,

@@ -9,7 +9,7 @@ from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Cancel
 from queuectl.domain.machine import State
-from queuectl.store.protocol import PAUSE_ALL
+from queuectl.domain.names import PAUSE_ALL
 from tests.support.builders import (
     ACTOR,
     SECOND,

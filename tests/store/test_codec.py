@@ -4,7 +4,8 @@ import pytest
 
 from queuectl.domain.events import Exited, RecordedEvent
 from queuectl.store import codec
-from queuectl.store.protocol import DamagedEventError, Head, StoredEvent
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import Head, StoredEvent
 from tests.support.builders import a_spec, buried, chained, retried
 
 SALT = bytes(range(16))

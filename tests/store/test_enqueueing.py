@@ -5,8 +5,9 @@ import pytest
 from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.domain import events as e
 from queuectl.domain.commands import Claim, Exit, Report
+from queuectl.domain.names import queue_stream
 from queuectl.errors import RefusedError, StoreError
-from queuectl.store.protocol import VersionConflictError, queue_stream
+from queuectl.store.errors import VersionConflictError
 from tests.support.builders import ACTOR, a_spec, add, claimant, everything, more, new, note
 from tests.support.overriding import Overriding
 

@@ -14,8 +14,9 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import fold
 from queuectl.domain.machine import FINISHED, State
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NoSuchJobError, RefusedError
-from queuectl.store.protocol import PAUSE_ALL, JobFilter
+from queuectl.store.rows import JobFilter
 from tests.support.builders import (
     ACTOR,
     HOUR,

@@ -4,10 +4,10 @@ import pytest
 
 from queuectl.application.liveness import is_alive
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.errors import RefusedError, StoreBusyError, StoreError
 from queuectl.maintenance import migrate as migration
 from queuectl.store import StoreOptions, open_store
-from queuectl.store.protocol import SETTINGS_STREAM
 from tests.support.builders import a_worker, add, buried, claimed, completed, everything, follow, new, note
 from tests.support.stores import SHARED, Places
 

@@ -5,7 +5,8 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.domain.job import fold
 from queuectl.domain.machine import State
-from queuectl.store.protocol import SETTINGS_STREAM, JobFilter, queue_stream
+from queuectl.domain.names import SETTINGS_STREAM, queue_stream
+from queuectl.store.rows import JobFilter
 from tests.support.builders import (
     SECOND,
     a_spec,

@@ -10,9 +10,11 @@ import pytest
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.errors import StoreError
 from queuectl.store import open_store
-from queuectl.store.protocol import SETTINGS_STREAM, DamagedEventError, JobFilter
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import JobFilter
 from tests.support.builders import (
     ACTOR,
     SECOND,

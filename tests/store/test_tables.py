@@ -4,8 +4,9 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.domain.machine import State
+from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, queue_stream
 from queuectl.store.projections import DLQ, JOBS
-from queuectl.store.protocol import PAUSE_ALL, SETTINGS_STREAM, Change, Count, JobFilter, queue_stream
+from queuectl.store.rows import Change, Count, JobFilter
 from tests.support.builders import (
     ACTOR,
     SECOND,

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.errors import StoreError
-from queuectl.store.protocol import SETTINGS_STREAM
 from tests.support.builders import (
     START,
     a_worker,

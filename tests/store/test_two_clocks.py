@@ -6,7 +6,7 @@ from queuectl.application.queue import Queue
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Exited
-from queuectl.store.protocol import JobFilter
+from queuectl.store.rows import JobFilter
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
 
 DAY = 24 * HOUR

@@ -11,8 +11,9 @@ from queuectl.errors import QueuectlError, UsageError
 from queuectl.maintenance.import_log import import_log
 from queuectl.store import open_store
 from queuectl.store.codec import digest_of
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.ndjson import event_line, header_line
-from queuectl.store.protocol import Change, DamagedEventError, Head, StoredEvent
+from queuectl.store.rows import Change, Head, StoredEvent
 from tests.support.builders import SettableClock, everything
 
 SOUND = e.Enqueued("true", "default", 0, 3, 2, 3_600_000_000, False, "/")

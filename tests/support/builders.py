@@ -4,10 +4,12 @@ import hashlib
 from typing import Any
 
 from queuectl.domain import events as e
+from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
 from queuectl.store import projections
-from queuectl.store.protocol import Change, Count, JobFilter, RecordedEvent, Store, StoredEvent, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import Change, Count, JobFilter, StoredEvent, WorkerRow
 from tests.support.events import HOUR, SECOND, START, a_spec, buried, claimant, claimed, completed, retried
 
 __all__ = [

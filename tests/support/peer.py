@@ -16,7 +16,8 @@ from queuectl.application.queue import NewJob, Queue
 from queuectl.errors import QueuectlError
 from queuectl.runtime import SystemClock
 from queuectl.store import StoreOptions, open_store
-from queuectl.store.protocol import JobFilter, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
 from tests.support.builders import ACTOR, a_spec, claimant, new
 
 ANSWER_WITHIN = 60

@@ -6,7 +6,7 @@ from queuectl.application import explain as explaining
 from queuectl.application.explain import explain
 from queuectl.application.time_travel import as_of
 from queuectl.domain import events as e
-from queuectl.store.protocol import PAUSE_ALL, queue_stream
+from queuectl.domain.names import PAUSE_ALL, queue_stream
 from tests.support.builders import (
     HOUR,
     SECOND,
@@ -182,7 +182,7 @@ def test_a_job_that_was_cancelled_while_running(store, clock):
 
 
 def _by(store, event):
-    from queuectl.store.protocol import Change
+    from queuectl.store.rows import Change
 
     job = store.log.load("a")
     return Change("a", job.version, [event], job)

@@ -6,9 +6,10 @@ from queuectl.application.diff import changed_jobs
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of, position_at
 from queuectl.domain import events as e
+from queuectl.domain.names import SETTINGS_STREAM
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.runtime import Reach
-from queuectl.store.protocol import SETTINGS_STREAM, JobFilter
+from queuectl.store.rows import JobFilter
 from queuectl.units import format_time
 from tests.support.builders import (
     ACTOR,

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of
+from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import fold
 from queuectl.domain.machine import State
 from queuectl.store import open_store, projections
-from queuectl.store.protocol import JobFilter, RecordedEvent, Store
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
 from tests.store.test_histories import ACTIONS, JOBS, OFTEN, Player, Step, histories
 from tests.support.builders import ACTOR, SECOND, START, SettableClock
 

@@ -10,7 +10,8 @@ from queuectl.errors import RefusedError
 from queuectl.process.protocol import same_process
 from queuectl.runtime import Reach
 from queuectl.store import open_store
-from queuectl.store.protocol import Store, WorkerRow
+from queuectl.store.protocol import Store
+from queuectl.store.rows import WorkerRow
 from queuectl.worker.registration import AT_LEAST, Name, default_name, keep, this_process
 from tests.support.builders import SettableClock, a_worker
 

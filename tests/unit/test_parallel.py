@@ -9,7 +9,7 @@ import pytest
 from queuectl import parallel
 from queuectl.errors import StoreBusyError
 from queuectl.parallel import ChildError, Children, cores
-from queuectl.store.protocol import DamagedEventError
+from queuectl.store.errors import DamagedEventError
 from tests.support.command_line import alive, eventually
 from tests.support.part_work import ENTRY
 
