@@ -1,6 +1,6 @@
 """The parts of these pages that are made from the program: moves, commands, events, settings, files.
 
-    python docs/generate.py            writes them
+    python docs/generate.py            writes them, and the manual page queuectl.1
     python docs/generate.py --check    changes nothing; prints what is wrong and exits with 1 when a page is stale
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The last column of a table of fields is written by
@@ -19,7 +19,8 @@ from typing import Any, Union, get_args, get_origin
 
 from msgspec import structs
 
-from queuectl.cli.app import command
+from queuectl import __version__
+from queuectl.cli.app import GROUPS, command
 from queuectl.cli.options import MAX
 from queuectl.config import SETTINGS
 from queuectl.domain import events as e
@@ -33,6 +34,8 @@ PAGES = (
     "docs/events.md",
     "docs/architecture.md",
 )
+MANUAL = "docs/queuectl.1"
+EXIT_CODE = re.compile(r"^\| (\d+) \| (.+) \|$", re.MULTILINE)
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<!-- end -->)", re.DOTALL)
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
 TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
@@ -127,6 +130,65 @@ def meaning(option: Any) -> tuple[str, str]:
 def prose(text: str | None) -> str:
     """Help as one paragraph."""
     return " ".join((text or "").split()).replace("|", "\\|")
+
+
+# ── the manual page ─────────────────────────────────────────────────────────────────────────────────
+
+
+def manual() -> str:
+    """The manual page, in the man macros: every command under the headings of the help."""
+    found = dict(tree())
+    root = found["queuectl"]
+    lines = [f'.TH QUEUECTL 1 "" "queuectl {__version__}" "User Commands"']
+    lines += [".SH NAME", rf"queuectl \- {roff(root.help).rstrip('.')}"]
+    lines += [".SH SYNOPSIS", r".B queuectl", r"[\fIOPTIONS\fR] \fICOMMAND\fR [\fIARGUMENTS\fR]"]
+    lines += [".SH OPTIONS", *entries(root)]
+    for heading, names in GROUPS.items():
+        lines.append(f'.SH "{heading.upper()}"')
+        for path, each in found.items():
+            if path.split()[1:2] and path.split()[1] in names:
+                lines += [f'.SS "{roff(usage(path, each))}"', roff(each.help), *entries(each)]
+    lines += [".SH SETTINGS", roff("A flag wins over the environment, that over .env, config set and the default.")]
+    for key, setting in SETTINGS.items():
+        lines += [".TP", rf"\fB{roff(key)}\fR, \fB{roff(setting.variable)}\fR"]
+        lines.append(roff(f"{setting.help} [default: {setting.default}]"))
+    lines.append(".SH EXIT STATUS")
+    for code, meant in EXIT_CODE.findall((ROOT / "docs/commands.md").read_text(encoding="utf-8")):
+        lines += [".TP", rf"\fB{code}\fR", roff(meant.replace("`", "").replace("\\|", "|"))]
+    return "\n".join(lines) + "\n"
+
+
+def usage(path: str, found: Any) -> str:
+    """A command's usage line, without `queuectl`."""
+    arguments = [argument(each) for each in found.params if each.param_type_name == "argument"]
+    return " ".join([*path.split()[1:], *arguments, *(["COMMAND"] if hasattr(found, "list_commands") else [])])
+
+
+def entries(found: Any) -> Iterator[str]:
+    """A command's arguments and options, each with its meaning."""
+    for each in found.params:
+        if each.param_type_name == "argument":
+            yield from (".TP", rf"\fI{roff(each.metavar)}\fR", roff(each.help))
+        elif not each.hidden:
+            names = ", ".join(rf"\fB{roff(name)}\fR" for name in each.opts)
+            taken = value(each).replace("`", "").replace("\\|", "|")
+            text, default = meaning(each)
+            stated = (
+                "" if not default else " Required." if default == "required" else f" [default: {default.strip('`')}]"
+            )
+            yield from (".TP", rf"{names} \fI{roff(taken)}\fR" if taken else names, roff(text + stated))
+
+
+def roff(text: str | None) -> str:
+    """Text as roff takes it: one line, with what has a meaning of its own escaped."""
+    line = (
+        " ".join((text or "").replace("…", "...").split())
+        .replace("\\", r"\e")
+        .replace("-", r"\-")
+        .replace('"', r"\(dq")
+    )
+    line = "".join(each if each.isascii() else rf"\[u{ord(each):04X}]" for each in line)
+    return rf"\&{line}" if line.startswith((".", "'")) else line
 
 
 # ── the events ──────────────────────────────────────────────────────────────────────────────────────
@@ -276,6 +338,10 @@ def main(arguments: list[str]) -> int:
             text = refreshed(page, text)
             path.write_text(text, encoding="utf-8")
         wrong += problems(page, text)
+    if arguments != ["--check"]:
+        (ROOT / MANUAL).write_text(manual(), encoding="utf-8")
+    elif (ROOT / MANUAL).read_text(encoding="utf-8") != manual():
+        wrong.append(f"{MANUAL} is stale: python docs/generate.py")
     print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
 

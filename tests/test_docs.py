@@ -4,8 +4,10 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,6 +42,31 @@ def read(page):
 
 
 # ── the generated parts ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_manual_page_is_fresh_and_in_the_wheel():
+    assert read(generate.MANUAL) == generate.manual()
+    shared = tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert shared == {generate.MANUAL: "share/man/man1/queuectl.1"}
+
+
+def test_the_manual_page_has_every_command_and_setting():
+    text = generate.manual()
+    assert [path for path in TREE if path != "queuectl" and f'.SS "{path.partition(" ")[2]}' not in text] == []
+    assert [key for key in SETTINGS if generate.roff(key) not in text] == []
+    assert text.isascii()
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
+def test_the_manual_page_formats_without_warnings():
+    groff = ["groff", "-man", "-ww", "-Tascii", "-z"]
+    done = subprocess.run(groff, check=False, input=generate.manual(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_text_is_escaped_for_roff():
+    assert generate.roff('.a -b \\ … "q"') == r"\&.a \-b \e \[u2026] \(dqq\(dq"
+    assert generate.roff("'a") == r"\&'a"
 
 
 @pytest.mark.parametrize("page", generate.PAGES)
