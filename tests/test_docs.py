@@ -65,7 +65,7 @@ def test_the_manual_page_formats_without_warnings():
 
 
 def test_text_is_escaped_for_roff():
-    assert generate.roff('.a -b \\ … "q"') == r"\&.a \-b \e \[u2026] \(dqq\(dq"
+    assert generate.roff('.a -b \\ … é "q"') == r"\&.a \-b \e ... \[u00E9] \(dqq\(dq"
     assert generate.roff("'a") == r"\&'a"
 
 
