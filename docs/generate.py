@@ -340,7 +340,7 @@ def main(arguments: list[str]) -> int:
         wrong += problems(page, text)
     if arguments != ["--check"]:
         (ROOT / MANUAL).write_text(manual(), encoding="utf-8")
-    elif (ROOT / MANUAL).read_text(encoding="utf-8") != manual():
+    elif not (ROOT / MANUAL).exists() or (ROOT / MANUAL).read_text(encoding="utf-8") != manual():
         wrong.append(f"{MANUAL} is stale: python docs/generate.py")
     print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
