@@ -288,3 +288,8 @@ def test_the_file_can_be_read_with_the_standard_sqlite3(store, path, clock):
     )
     done = subprocess.run([sys.executable, "-c", query, path], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[('a', 'echo hi', 'pending', 1)]", "too old")
+
+
+def test_jobs_that_wait_for_a_retry_are_found_by_an_index(store):
+    plan = store.engine.run("EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE (state = 'pending' AND attempts > 0)")
+    assert [row[3] for row in plan] == ["SEARCH jobs USING INDEX jobs_retrying (state=? AND attempts>?)"]

@@ -78,6 +78,7 @@ CREATE UNIQUE INDEX jobs_by_position ON jobs (position);
 CREATE INDEX jobs_by_state ON jobs (state, position);
 CREATE INDEX jobs_claimable ON jobs (queue, priority, due_at, position)
     WHERE state = '{State.PENDING}' AND due_at IS NOT NULL;
+CREATE INDEX jobs_retrying ON jobs (state, attempts) WHERE state = '{State.PENDING}' AND attempts > 0;
 CREATE INDEX jobs_by_batch ON jobs (batch, state) WHERE batch IS NOT NULL;
 CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND state IN ({_LIVE});
 
