@@ -42,13 +42,27 @@ def as_shell(spec: Enqueued, now: int) -> str:
     """The command line that adds the job again, quoted for a shell. A moment that has passed by `now` is left out."""
     at = spec.at if spec.at is not None and spec.at > now else None
     if spec.backoff_cap != USUAL_CAP or spec.jitter or spec.command.startswith("-") or may_be_json(spec.command):
-        import msgspec
-
-        given = as_input(spec)
-        given |= {} if at is not None else {"at": None}
-        return command_line("enqueue", msgspec.json.encode({k: v for k, v in given.items() if v is not None}).decode())
+        return _as_json(spec, at)
     words = ["enqueue", *_options(spec, at)]
-    return command_line(*words, "--", *spec.argv) if spec.argv else command_line(*words, spec.command)
+    line = command_line(*words, "--", *spec.argv) if spec.argv else command_line(*words, spec.command)
+    # a terminal would obey a control character, and quotes do not hide it
+    return line if _visible(line) else _as_json(spec, at)
+
+
+def _as_json(spec: Enqueued, at: int | None) -> str:
+    """The line with the job in JSON, in ASCII if any character of it is not visible."""
+    import json
+
+    given = {name: value for name, value in as_input(spec).items() if value is not None and name != "at"}
+    given |= {} if at is None else {"at": format_time(at)}
+    text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+    if not _visible(text):
+        text = json.dumps(given, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return command_line("enqueue", text)
+
+
+def _visible(text: str) -> bool:
+    return text.replace("\n", "").replace("\t", "").isprintable()
 
 
 def _options(spec: Enqueued, at: int | None) -> list[str]:

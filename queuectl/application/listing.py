@@ -102,7 +102,7 @@ def _by_turn(store: Store, wanted: JobFilter, limit: int) -> list[dict[str, Any]
     if not waiting.states and wanted.failed:
         waiting = replace(waiting, failed=True)
     rows += _pending(store, waiting, limit, len(rows))
-    return rows + _some(store, replace(plain, states=_among(states, FINISHED)), limit, len(rows))
+    return rows + _some(store, replace(plain, states=_among(states, FINISHED), descending=True), limit, len(rows))
 
 
 def _among(states: Sequence[State], group: Sequence[State]) -> tuple[State, ...]:

@@ -100,7 +100,7 @@ def test_a_visibly_dead_worker_is_not_shown_as_alive(queuectl: Queuectl) -> None
     assert "is being stopped" not in done.err
     queuectl.drain()
     assert queuectl.state(job_id) == "cancelled"
-    assert "run 1 was ended\n" in queuectl.ok("history", job_id)
+    assert "run 1 was stopped\n" in queuectl.ok("history", job_id)
 
 
 def test_a_suspended_worker_loses_its_job_and_changes_nothing(queuectl: Queuectl) -> None:

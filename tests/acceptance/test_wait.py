@@ -49,7 +49,9 @@ def test_wait_notices_the_end_of_a_running_job(queuectl: Queuectl) -> None:
 def test_wait_ends_at_its_timeout(queuectl: Queuectl) -> None:
     ended, pending = queuectl.add("true"), queuectl.add("--delay", "1h", "true")
     queuectl("run", "--once")
-    assert_error(queuectl("wait", ended, pending, "--timeout", "100ms"), 124, pending)
+    done = queuectl("wait", ended, pending, "--timeout", "100ms")
+    assert done.err.splitlines()[0] == "no worker serves these queues: queuectl run"
+    assert_error(done._replace(err=done.err.partition("\n")[2]), 124, pending)
 
 
 def test_an_invalid_timeout_is_refused(queuectl: Queuectl) -> None:

@@ -40,6 +40,8 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where nothing waits for a disk."""
 RAW = frozenset({"--raw", "export", "always"})
 """What is asked to write bytes as they are, or colours."""
+NOTE = re.compile(r"job \S+(: |$)|no worker serves these queues: ")
+"""A line that goes before an error: which job is read, or that no worker runs."""
 READING = frozenset(
     {"status", "list", "show", "history", "logs", "events", "diff", "explain", "verify", "head", "doctor"}
 )
@@ -97,8 +99,9 @@ def _judged(name: str, arguments: Sequence[str], done: Done, wrote: bool) -> Ite
 
 
 def _is_message(err: str) -> bool:
-    """Whether stderr has only lines of the program; a group without a command prints its help."""
-    return all(line.startswith("queuectl: ") for line in err.splitlines()) or err.startswith("Usage: ")
+    """Whether stderr has one error, at most after notes on what is read; a group without a command prints its help."""
+    lines = [line for line in err.splitlines() if not NOTE.match(line)]
+    return all(line.startswith("queuectl: ") for line in lines) or err.startswith("Usage: ")
 
 
 def _left_behind(folder: str) -> Iterator[str]:

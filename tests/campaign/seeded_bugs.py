@@ -205,6 +205,7 @@ def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
 @bug(r"order: it does not follow", rules=True)
 def time_goes_back(patch: Patch) -> None:
     patch(LogClock, "now", lambda self, last_recorded: self._clock.now())
+    patch(LogClock, "both", lambda self, last_recorded: (self._clock.now(), self._clock.now()))
 
 
 # ── how a run ends ──────────────────────────────────────────────────────────────────────────────────
@@ -288,7 +289,7 @@ def the_counts_drift(patch: Patch) -> None:
 
 @bug(r"its row is", rules=True)
 def rows_are_not_updated(patch: Patch) -> None:
-    patch(TableWriter, "_update", lambda self, table, old, new: None)
+    patch(writer, "_add_update", lambda updates, table, old, new: None)
 
 
 @bug(r"its row is", rules=True)

@@ -130,7 +130,7 @@ def test_logs_say_where_the_whole_output_is(queuectl: OnServer) -> None:
     elsewhere = queuectl("logs", job_id, env={"QUEUECTL_HOME": str(queuectl.folder / "another-machine")})
     assert elsewhere.out.endswith("1999\n2000\n")
     assert len(elsewhere.out) == 4096
-    assert elsewhere.err.splitlines()[-1].endswith(f"all of it is on {os.uname().nodename}, where the job ran")
+    assert elsewhere.err.splitlines()[-1].endswith(f"the rest is on {os.uname().nodename}, where the job ran")
 
 
 # ── what doctor sees ────────────────────────────────────────────────────────────────────────────────
