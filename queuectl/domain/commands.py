@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from queuectl.domain import backoff
 from queuectl.domain import events as e
@@ -218,7 +217,7 @@ def _machine_lost(command: MachineLost, job: Job, now: int) -> list[e.Event]:
     losses, end = job.machine_losses + 1, command.exit
     if losses > command.free:
         cause = e.LostWorker(command.worker)
-        return _failed(job, Report(job.id, command.run, replace(end, cause=cause)), cause)
+        return _failed(job, Report(job.id, command.run, end), cause)
     _check(job, "release")
     return [e.Released(run=command.run, reason="its machine went down", machine_losses=losses, **_output(end))]
 
@@ -254,8 +253,8 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
 }
 
 
-_VERBS = {"cancel": "cancel", "requeue": "retry", "purge": "purge"}
-"""The moves that users can make, by the name of the command."""
+_VERBS = {"requeue": "retry"}
+"""The command of a move, where its name differs from the move's."""
 _PARTICIPLES = {"cancel": "cancelled", "requeue": "retried", "purge": "purged"}
 
 

@@ -63,7 +63,7 @@ def places(command: str, names: list[str]) -> list[Place]:
     place, before, here_document = 0, "between", False
     while place < len(command):
         token = _next_token(command, place, before)
-        kind = "" if token is None else token.lastgroup or "comment"
+        kind = (token and token.lastgroup) or ""
         if token is None or (here_document and token[0] == "\n"):
             if MARK in command[place:]:
                 raise UsageError(_reason(command, place, names[len(found)]))
@@ -78,7 +78,7 @@ def places(command: str, names: list[str]) -> list[Place]:
 
 def _next_token(command: str, place: int, before: str) -> re.Match[str] | None:
     """The next token; None where the shell may read on in a way that is not looked into."""
-    if command[place] == "#" and before in ("between", "here", "comment"):
+    if command[place] == "#" and before in ("between", "here"):
         return _COMMENT.match(command, place)
     if command.startswith(("((", "$(("), place):
         found = _TOKEN.match(command, place)
