@@ -1,4 +1,4 @@
-"""A job as it can be enqueued again: its settings as JSON has them, and the command line that adds it."""
+"""A job to be enqueued: its fields as JSON has them, and the command line that adds it."""
 
 from typing import Any
 
@@ -7,35 +7,36 @@ from queuectl.domain.events import Enqueued
 from queuectl.errors import command_line
 from queuectl.units import SECOND, format_duration, format_time
 
-__all__ = ["as_input", "as_shell"]
+__all__ = ["as_fields", "as_shell"]
 
 USUAL_CAP = 3600 * SECOND
 """The backoff cap that a command line need not give. There is no option for another, so that takes JSON."""
 
 
-def as_input(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
-    """The job in the form of a job in JSON: what `enqueue` takes. Durations are seconds."""
-    given = {"id": job_id, **({"argv": list(spec.argv)} if spec.argv else {"command": spec.command})}
-    policy = {
+def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
+    """All fields of the job as JSON has them: durations are seconds, times ISO 8601."""
+    return {
+        "id": job_id,
+        "command": spec.command,
+        "argv": list(spec.argv),
         "queue": spec.queue,
         "priority": spec.priority,
         "max_retries": spec.max_retries,
         "backoff_base": spec.backoff_base,
         "backoff_cap": spec.backoff_cap / SECOND,
         "jitter": spec.jitter,
-        "delay": spec.delay / SECOND if spec.delay else None,
-        "at": None if spec.at is None else format_time(spec.at),
         "timeout": None if spec.timeout is None else spec.timeout / SECOND,
-    }
-    surroundings = {
+        "delay": spec.delay / SECOND if spec.at is None else None,
+        "at": None if spec.at is None else format_time(spec.at),
         "cwd": spec.cwd,
-        "env": spec.env or None,
-        "secret_env": list(spec.secret_env) or None,
-        "tags": spec.tags or None,
+        "env": spec.env,
+        "secret_env": list(spec.secret_env),
+        "tags": spec.tags,
         "unique": spec.unique,
         "umask": f"{spec.umask:03o}",
+        "batch": spec.batch,
+        "seq": spec.seq or None,
     }
-    return {name: value for name, value in {**given, **policy, **surroundings}.items() if value is not None}
 
 
 def as_shell(spec: Enqueued, now: int) -> str:
@@ -53,7 +54,9 @@ def _as_json(spec: Enqueued, at: int | None) -> str:
     """The line with the job in JSON, in ASCII if any character of it is not visible."""
     import json
 
-    given = {name: value for name, value in as_input(spec).items() if value is not None and name != "at"}
+    left_out = {"at", "batch", "seq", "command" if spec.argv else "argv", *(() if spec.delay else ("delay",))}
+    fields = as_fields(spec).items()
+    given = {name: value for name, value in fields if name not in left_out and value not in (None, {}, [])}
     given |= {} if at is None else {"at": format_time(at)}
     text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
     if not _visible(text):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from queuectl.application.job_preview import preview
+from queuectl.application.job_spec import as_fields
 from queuectl.application.queue import NewJob, Receipt
 from queuectl.cli.messages import say
 from queuectl.render.terminal import clean, to_json
@@ -20,7 +20,7 @@ def say_added(batch: str, receipts: Sequence[Receipt]) -> None:
 def print_jobs(jobs: Sequence[NewJob], *, as_json: bool) -> None:
     """The jobs that would be added: an array of objects, or a line each with its id, if it has one, and its command."""
     if as_json:
-        print(to_json([preview(job) for job in jobs]))
+        print(to_json([as_fields(job.spec, job.id) for job in jobs]))
         return
     for job in jobs:
         print(clean(f"{job.id}  {job.spec.command}" if job.id else job.spec.command, newlines=False))
