@@ -100,7 +100,7 @@ def cut_middle(text: str, width: int) -> str:
     room = width - 1 - display_width(head)
     start = bisect_left(range(len(end) + 1), -room, key=lambda begin: -display_width(end[begin:]))
     tail = end[start:]
-    while tail and display_width(tail[0]) == 0:  # it would stand on the ellipsis
+    while tail and (display_width(tail[0]) == 0 or display_width(tail) > room):  # the first would join the ellipsis
         tail = tail[1:]
     return f"{head}…{tail}"
 

@@ -158,6 +158,7 @@ def test_a_character_with_endless_accents_is_cut_too():
 
 
 @given(st.text(st.sampled_from("a日🎉\u0301\u200d\ufe0f👩💻")), st.integers(3, 20))
+@example("\u0301\u0301\u200d\u200d日日", 3)
 def test_text_cut_in_the_middle_fits_and_keeps_its_ends(text, width):
     shown = cut_middle(text, width)
     if display_width(text) <= width:
