@@ -25,12 +25,15 @@ PATHS = (
                 "bad_input",
                 "bad_stores",
                 "dead_letters",
+                "enqueue_and_wait",
                 "full_disk",
+                "long_log",
                 "lost_workers",
                 "many_processes",
                 "migrate",
             ),
-            *("moves", "raw_opens", "reading", "settings", "standard_library", "surroundings", "wait"),
+            *("moves", "output_formats", "raw_opens", "reading", "selections", "settings", "spellings"),
+            *("standard_library", "surroundings", "sweeps", "wait", "what_now"),
         )
     ),
 )
