@@ -136,6 +136,10 @@ def test_an_unknown_placeholder_names_those_there_are(text):
     assert "is no placeholder: there are {}, {1}, {2}, {lr}, {#}; write {{ and }} for braces" in said
 
 
+def test_a_comment_ends_with_its_line():
+    assert filled("true # it's one\necho {}", "a b") == "true # it's one\necho 'a b'"
+
+
 @pytest.mark.parametrize("text", ["{", "}", "a { b", "}} }", "{{ {"])
 def test_a_single_brace_is_refused(text):
     assert "a single" in refusal(filled, text, "1")
