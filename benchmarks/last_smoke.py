@@ -8,12 +8,14 @@ from benchmarks.result import Result
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "smoke.json")
 ABSURD = 10
+NOISY = ("percentile", "steady")
 
 
 def absurd(found: dict[str, list[Result]], page: str = PAGE) -> list[str]:
     """One line for each rate of ours below a tenth of the recorded one, and each time above ten times it.
 
-    High percentiles do not count: in a few samples they are the noisiest sample.
+    High percentiles do not count: in a few samples they are the noisiest sample. Nor do steady rates: they come from
+    the difference between two short runs.
     """
     with open(page, encoding="utf-8") as file:
         recorded = {(name, each["case"], each["unit"]): each for name, each in _flat(json.load(file)["benchmarks"])}
@@ -22,7 +24,7 @@ def absurd(found: dict[str, list[Result]], page: str = PAGE) -> list[str]:
         last = recorded.get((name, result.case, result.unit))
         if (
             last is not None
-            and "percentile" not in result.case
+            and not any(word in result.case for word in NOISY)
             and _slower(result.unit, median(result.ours), median(last["queuectl"])) > ABSURD
         ):
             figures = f"{median(result.ours):.4g} {result.unit}, last time {median(last['queuectl']):.4g}"

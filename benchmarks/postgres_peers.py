@@ -76,7 +76,7 @@ class Queuectl:
 
         claims = _claims(self.queue)
         with claims.reserving() as reserve, self.queue.store.writer.transaction(durable=False):
-            jobs = claims.take(at_once, reserve)
+            jobs = [claimed.job for claimed in claims.take(at_once, reserve)]
         while jobs:
             with (
                 claims.reserving() as reserve,
@@ -84,7 +84,7 @@ class Queuectl:
             ):  # one for both
                 known = {job.id: job for job in jobs}
                 self.queue.execute([Report(job.id, job.run, Exit()) for job in jobs], known)
-                jobs = claims.take(at_once, reserve)
+                jobs = [claimed.job for claimed in claims.take(at_once, reserve)]
 
     async def work_for_ever(self) -> None:
         """See Peer."""

@@ -16,6 +16,7 @@ def page(tmp_path):
         ("start", "ms", 10.0),
         ("each job", "bytes", 100.0),
         ("start: 99th percentile", "ms", 10.0),
+        ("2 slots, steady", "jobs/s", 1000.0),
     ]
     results = [{"case": case, "unit": unit, "queuectl": [value]} for case, unit, value in recorded]
     path = tmp_path / "smoke.json"
@@ -33,6 +34,7 @@ def page(tmp_path):
         ("each job", "bytes", 5000.0, False),
         ("a new case", "ms", 5000.0, False),
         ("start: 99th percentile", "ms", 5000.0, False),
+        ("2 slots, steady", "jobs/s", 10.0, False),
     ],
 )
 def test_a_tenth_of_the_recorded_speed_is_reported(case, unit, value, reported, page):
