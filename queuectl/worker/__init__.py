@@ -1,1 +1,1 @@
-"""Who runs jobs: the worker and its supervisor."""
+"""Runs jobs: the worker and its supervisor."""

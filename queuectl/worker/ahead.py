@@ -1,7 +1,7 @@
-"""The jobs that a busy worker has claimed before it has a slot for them, so that one transaction serves many jobs.
+"""Jobs that a busy worker claims before it has a slot for them, so that one transaction serves many jobs.
 
-How many is measured: as many as were started in the last 10 ms, and a quarter more. So a worker that has just begun,
-or whose jobs last, claims none ahead. A job that waits here for 20 ms is given back, for any worker to take.
+Their number follows the load: as many as were started in the last 10 ms, and a quarter more. A worker that has just
+started, or whose jobs are long, claims none ahead. A job that waits here for 20 ms is given back, for others to take.
 """
 
 from bisect import insort
@@ -15,26 +15,26 @@ from queuectl.domain.job import Job
 __all__ = ["AT_MOST", "Ahead", "ClaimedJob"]
 
 AT_MOST = 64
-"""Jobs: each takes an open file, its lock."""
+"""Jobs. Each needs one open file, its lock."""
 WINDOW, HELD_FOR = 10_000, 20_000
-"""Microseconds in which starts are counted, and for which a job is held at most."""
+"""Microseconds: the period in which starts are counted, and the longest that a job is held."""
 
 
 class ClaimedJob(NamedTuple):
-    """A job as it was claimed, and when it was due before, which is its place in line (None: it has none)."""
+    """A claimed job, and when it was due before the claim: its place in line (None: it has none)."""
 
     job: Job
     due_at: int | None
 
 
 def _place(claimed: ClaimedJob) -> tuple[int, int, int]:
-    """By this jobs are started: as they are claimed, the highest priority first."""
+    """The order of starting, which is the order of claiming: highest priority first."""
     return -claimed.job.spec.priority, claimed.due_at or 0, claimed.job.position
 
 
 @dataclass(slots=True)
 class Ahead:
-    """See the module's docstring. Moments are microseconds on the monotonic clock."""
+    """The jobs held by one worker. Moments are microseconds on the monotonic clock."""
 
     at_most: int = AT_MOST
     _line: list[ClaimedJob] = field(default_factory=list)
@@ -48,18 +48,18 @@ class Ahead:
 
     @property
     def ids(self) -> Collection[str]:
-        """The jobs."""
+        """The ids of the jobs held."""
         return self._claimed_at.keys()
 
     def started(self, now: int) -> None:
-        """A job was started, from here or not."""
+        """Count the start of a job, whether it was held here or not."""
         if not self._starts or now - self._starts[-1] > WINDOW:
             self._busy_since = now
             self._starts.clear()
         self._starts.append(now)
 
     def wanted(self, now: int) -> int:
-        """How many more to claim: one at least while jobs are started, because it may have a higher priority."""
+        """How many more jobs to claim. At least one while jobs are started: it may have a higher priority."""
         starts = self._starts
         while starts and now - starts[0] > WINDOW:
             starts.popleft()
@@ -74,29 +74,29 @@ class Ahead:
         self._claimed_at[claimed.job.id] = now
 
     def outranked_by(self, job: Job) -> int:
-        """How many of these have a lower priority: so many more may have to be claimed."""
+        """How many held jobs have a lower priority than this one. That many more may have to be claimed."""
         return sum(claimed.job.spec.priority < job.spec.priority for claimed in self._line)
 
     def take(self) -> ClaimedJob:
-        """The next one to start."""
+        """Remove and return the next job to start."""
         claimed = self._line.pop(0)
         del self._claimed_at[claimed.job.id]
         return claimed
 
     @property
     def due_at(self) -> int | None:
-        """When one has to be given back; None when there is none."""
+        """When the first job must be given back; None when no job is held."""
         return next(iter(self._claimed_at.values())) + HELD_FOR if self._claimed_at else None
 
     def overdue(self, now: int) -> list[ClaimedJob]:
-        """Those that have waited for too long. Nothing is claimed ahead for a moment, so that others get them."""
+        """Remove and return jobs that waited too long. For 10 ms, claim none ahead, so that other workers get them."""
         late = [each for each in self._line if now - self._claimed_at[each.job.id] >= HELD_FOR]
         if late:
             self._rests_until = now + WINDOW
         return self._without(late)
 
     def those(self, chosen: Callable[[Job], bool]) -> list[ClaimedJob]:
-        """The chosen ones, which are held no longer."""
+        """Remove and return the chosen jobs."""
         return self._without([each for each in self._line if chosen(each.job)])
 
     def _without(self, given: list[ClaimedJob]) -> list[ClaimedJob]:

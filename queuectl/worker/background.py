@@ -1,4 +1,4 @@
-"""Starts workers in the background: where their log file is, and when they count as started."""
+"""Starts workers in the background and waits until each has recorded its start."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from queuectl.worker.supervisor import worker_names
 __all__ = ["Background", "start_in_background"]
 
 POLL = 50_000
-"""Microseconds between two looks whether the workers have started."""
+"""Microseconds between two checks for whether the workers have started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Background:
 def start_in_background(queue: Queue, name: str, count: int, arguments: Sequence[str]) -> Background:
     """Start `queuectl ARGUMENTS` in the background and wait until each of its workers is in the log.
 
-    Raises QueuectlError, which names the log file, when it ends before that.
+    Raises QueuectlError, which names the log file, when the process ends before that.
     """
     log_file = _log_file(queue.store.location.output_folder, name)
     starts = _Starts(queue, worker_names(name, count), queue.store.log.head().position)
@@ -49,7 +49,7 @@ def _log_file(output_folder: str, name: str) -> str:
 
 @dataclass(slots=True)
 class _Starts:
-    """The starts of these workers that the log has after a position: some workers may have ended by now."""
+    """Finds these workers' starts in the log after a position. A worker that has ended since has started too."""
 
     queue: Queue
     names: Sequence[str]
@@ -69,8 +69,8 @@ class _Starts:
 def detach(arguments: Sequence[str], log_file: str, started: Callable[[], bool]) -> tuple[int, int | None]:
     """Start `queuectl ARGUMENTS` in the background with its output in `log_file`, and wait until `started`.
 
-    Returns its pid, and its exit code when it ended before that. It gets none of our caller's other descriptors: a lock
-    or a pipe among them would be held for as long as it lives.
+    Returns its pid, and its exit code when it ended before that. It inherits none of our other descriptors: a lock or
+    a pipe among them would stay open as long as it lives.
     """
     keep_descriptors()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -1,6 +1,6 @@
-"""Takes jobs for one worker: each only with its lock, in claiming order.
+"""Claims jobs for one worker, in claiming order, and takes each job's lock first.
 
-One search serves several claims: the ids found are hints, used until another process writes or a moment has passed.
+One search serves several claims: the ids it finds are hints, which are used for 10 ms or until another process writes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,17 +21,17 @@ from queuectl.worker.ahead import ClaimedJob
 __all__ = ["LOOK_EVERY", "Claims", "Reserve", "claimant"]
 
 Reserve = Callable[[Job], bool]
-"""Takes a job's lock; False while processes of an earlier run have it."""
+"""Takes a job's lock. Returns False while processes of an earlier run hold it."""
 
 HINTS_LAST = 10_000
-"""Microseconds: a job of higher priority that becomes due waits no longer than this."""
+"""Microseconds for which hints are used. A job of higher priority that becomes due meanwhile waits for this long."""
 LOOK_EVERY = 2_000
-"""Microseconds for which jobs that are claimed are started without a look at what others wrote."""
+"""Microseconds for which claimed jobs are started without a check for what other processes wrote."""
 RETRY_BLOCKED_AFTER, SEARCH_AGAIN_AFTER = SECOND // 10, SECOND
 
 
 def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> Claimant:
-    """The worker of a row as a claimant. A row does not say which user's processes they are: `uid`, if known."""
+    """The claimant that a worker's row describes. `uid` is the user of its processes, if known: a row has no user."""
     return Claimant(
         worker=row.name,
         host=row.host,
@@ -46,7 +46,7 @@ def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> Claimant:
 
 @dataclass(slots=True)
 class Claims:
-    """`blocked` are jobs that could not be claimed because processes of an earlier run still hold their locks."""
+    """One worker's claims. `blocked`: jobs not claimed because processes of an earlier run still hold their locks."""
 
     queue: Queue
     commands: Commands
@@ -61,7 +61,7 @@ class Claims:
 
     @contextmanager
     def reserving(self) -> Iterator[Reserve]:
-        """Gives a function that takes job locks. They are given back unless the transaction inside is committed."""
+        """Yields a function that takes job locks. They are released unless the transaction inside is committed."""
         reserved: list[str] = []
 
         def reserve(job: Job) -> bool:
@@ -69,14 +69,14 @@ class Claims:
                 self.blocked[job.id] = job
                 return False
             reserved.append(job.id)
-            # A due time that is yet to come is of a clock that was ahead: it is no place in line.
+            # A due time in the future was set by a clock that was ahead: it is not the job's place in line.
             self._due[job.id] = job.due_at if job.due_at and job.due_at <= self.queue.store.log.wall() else None
             return True
 
         self._due.clear()
         try:
             yield reserve
-        except NotArchivedError:  # committed all the same
+        except NotArchivedError:  # the transaction was committed
             raise
         except BaseException:
             self._hints.clear()
@@ -85,9 +85,9 @@ class Claims:
             raise
 
     def begin(self) -> bool:
-        """Call first in each transaction: whether another process has written since this worker last looked.
+        """Whether another process has written since this worker last checked. Call this first in each transaction.
 
-        Under the log's lock, so that nothing is claimed from a queue that was paused a moment ago.
+        The transaction holds the log's lock, so the answer stays true: no job of a paused queue is claimed.
         """
         now = self.clock.monotonic()
         if now >= self._hints_until:
@@ -101,9 +101,9 @@ class Claims:
         return [ClaimedJob(job, self._due[job.id]) for job in jobs]
 
     def others_wrote(self, not_within: int = 0) -> bool:
-        """Whether another process has written since the last call; then the hints are void.
+        """Whether another process has written since the last check. If so, the hints are dropped.
 
-        False without a look when the last one was within so many microseconds.
+        False, without a check, when the last one was less than `not_within` microseconds ago.
         """
         now = self.clock.monotonic()
         if now - self._looked_at < not_within:
@@ -115,7 +115,7 @@ class Claims:
         return wrote
 
     def when_due(self) -> int:
-        """When to claim again. A job that is due and could not be had waits for processes of an earlier run."""
+        """When to claim again. A job that is due but was not claimed waits until processes of an earlier run end."""
         wait = self.until_due()
         return self.clock.monotonic() + (wait if wait > 0 else RETRY_BLOCKED_AFTER)
 
@@ -134,7 +134,7 @@ class Claims:
         return [job for job in jobs if held.get(job.id) != job.run and self._is_over(job)]
 
     def _is_over(self, job: Job) -> bool:
-        """Asks the log: the tables may be corrupt."""
+        """Whether this run is over according to the log; the tables may be corrupt."""
         try:
             there = self.queue.store.log.load(job.id)
         except DamagedEventError:

@@ -14,7 +14,7 @@ SKEW = 5 * SECOND
 
 @dataclass(slots=True)
 class ClockWatch:
-    """Each time the log gets ahead of the clock, one warning."""
+    """Logs one warning each time the log gets ahead of the clock."""
 
     _warned: bool = False
 

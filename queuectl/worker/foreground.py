@@ -1,6 +1,6 @@
-"""Runs one worker in this process: gives it a name and its parts, and lets it work until it is stopped.
+"""Runs one worker in this process: takes a name, builds the worker, and runs its rounds until it is stopped.
 
-Whatever asks the store waits until the store is free: a worker never exits because another process has it locked.
+Every step that uses the store is repeated until the store is free: a worker never exits because the store is locked.
 """
 
 import logging
@@ -38,14 +38,14 @@ Sleep: TypeAlias = Callable[[float], None]
 DESCRIPTORS, SPARE = 3, 64
 """Open files that each running job needs in its worker, and those that the worker itself needs.
 
-A job that is claimed ahead needs one more, its lock: the worker claims only as many ahead as the limit leaves room for.
+A job that is claimed ahead needs one for its lock. The worker claims only as many ahead as its limit leaves room for.
 """
 RETRY = 0.05
 """Seconds between two attempts on a busy store."""
 CHECK_NAME_EVERY = 0.5
 """Seconds between two attempts to take a name that another worker has."""
 WAIT_FOR_STORE = SECOND // 4
-"""How long a worker waits for a locked store before it attends to its running jobs again."""
+"""Microseconds that a worker waits for a locked store before it checks its running jobs again."""
 
 log = logging.getLogger("queuectl.worker")
 
@@ -64,9 +64,9 @@ def _files_left(slots: int) -> int:
 
 
 def check_writable(store: Store) -> None:
-    """Raises StoreError where no worker can work, as on a read-only disk. Makes the folder for the jobs' output.
+    """Make the folder for the jobs' output. Raises StoreError where no worker can run, as on a read-only disk.
 
-    A supervisor cannot distinguish that from a store that is away for a while, and would start workers without end.
+    A supervisor could not tell this from a store that is away for a while, and would restart workers without end.
     """
     make_folder(store.location.output_folder)
     check_lock_file(store.location.output_folder)
@@ -97,9 +97,9 @@ class _StoppedBeforeStartError(Exception):
 
 @dataclass(slots=True)
 class Foreground:
-    """A worker that this process becomes. Without a `name` it takes one that is free; `supervisor` is a pid.
+    """The worker that runs in this process. Without `name` it takes a free one; `supervisor` is its supervisor's pid.
 
-    `max_output` is bytes for each stream of a run.
+    `max_output` is the limit in bytes for each output stream of a run.
     """
 
     store: Store
@@ -112,7 +112,7 @@ class Foreground:
     _worker: Worker | None = None
 
     def run(self) -> None:
-        """Work until the worker has stopped. Raises what made it fail."""
+        """Run until the worker has stopped. Raises the error that made it fail."""
         location = self.store.location
         check_writable(self.store)
         hints = patiently(self.store.workers.hints)
@@ -144,7 +144,7 @@ class Foreground:
         self._worker = worker = Worker(Queue(self.store, row.name), runner, self.clock, random_factor, row, options)
         patiently(worker.start, sleep)
         _warn_root(row.name)
-        for _ in range(patiently(lambda: self.store.workers.asked(row.name)[0], sleep)):  # since its predecessor died
+        for _ in range(patiently(lambda: self.store.workers.asked(row.name)[0], sleep)):  # asked before we started
             worker.stop()
         return worker
 
@@ -156,7 +156,7 @@ class Foreground:
                 self.supervisor = None
 
     def _named(self, sleep: Sleep) -> WorkerRow:
-        """This worker, under a name that no other worker has."""
+        """This worker's row, with a name that no other worker has."""
         row = this_process(self.name or "", self.clock, self.options.slots, tuple(sorted(self.options.queues)))
         while self.name is None:
             names = {each.name for each in patiently(self.store.workers.rows, sleep)}
@@ -194,4 +194,4 @@ def _wait_for(name: Name, sleep: Sleep) -> None:
 def _why_it_waits(other: WorkerRow) -> str:
     if other.stop_requested:
         return f"the worker of that name (pid {other.pid} on {other.host}), which is stopping"
-    return f"a sign that the worker of that name on {other.host} is still alive, or that it is gone"
+    return f"a heartbeat of the worker of that name on {other.host}, or the end of its lease"

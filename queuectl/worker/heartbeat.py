@@ -1,4 +1,4 @@
-"""A worker's heartbeat, and its lease fence: the moment by which its jobs are dead if its heartbeat is not written."""
+"""A worker's heartbeat, and its lease fence: the moment at which its jobs are killed if no heartbeat was written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ NEVER = 1 << 62
 
 @dataclass(slots=True)
 class LeaseFence:
-    """Where other machines share the queue, they start our jobs again once our lease is over: kill them before that.
+    """Kills our jobs before our lease is over, because other machines that share the queue then start them again.
 
-    `at` is a moment of the monotonic clock; on a queue of this machine alone it stays NEVER.
+    `at` is a moment on the monotonic clock. It stays NEVER on a queue that only this machine uses.
     """
 
     commands: Commands
@@ -32,7 +32,7 @@ class LeaseFence:
     at: int = NEVER
 
     def enforce(self, slots: Mapping[str, Slot], now: int) -> None:
-        """Kill everything that runs, if the fence has been reached."""
+        """Kill every running job if the fence has been reached."""
         if now < self.at:
             return
         for slot in slots.values():
@@ -43,14 +43,14 @@ class LeaseFence:
         self.commands.end_leftovers(0)
 
     def move(self, heartbeat: int) -> None:
-        """Count from a heartbeat that was written; `heartbeat` is a moment before the write began."""
+        """Move the fence after a heartbeat was written. `heartbeat` is a moment before that write began."""
         self.at = heartbeat + self.lease * 3 // 4
         self.commands.live_until(self.at)
 
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Writes the worker's row to the store again and again."""
+    """Writes the worker's row to the store at regular intervals."""
 
     store: Store
     clock: Clock
@@ -60,7 +60,7 @@ class Heartbeat:
     clock_watch: ClockWatch = field(default_factory=ClockWatch)
 
     def write(self, slots: Mapping[str, Slot], jobs_done: int, now: int) -> bool:
-        """Write it, and move the fence; False when another worker has our name by now."""
+        """Write a heartbeat and move the fence. Returns False when another worker has taken our name."""
         row = replace(
             self.row,
             beat_at=now,

@@ -1,4 +1,4 @@
-"""The log that a worker's user reads, and its line for the end of a run."""
+"""A worker's log, and the texts of its lines on runs and stops."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ log = logging.getLogger("queuectl.worker")
 
 
 def how_it_ended(command: Command, job: Job) -> str:
-    """`done`, or `failed (exit 7), retry in 2 s`: what a run's result did to its job, `job` being as it is after."""
+    """The effect of a run's result: `done`, or `failed (exit 7), retry in 2 s`. `job` is the job after it."""
     if job.state in (State.DONE, State.CANCELLED):
         return str(job.state)
     if isinstance(command, Release):
@@ -35,7 +35,7 @@ def _why(command: Command) -> str:
 
 
 def summary_word(command: Command, job: Job) -> str:
-    """How a worker's last line counts a run."""
+    """The word under which a worker's last line counts a run."""
     if job.state is State.DLQ:
         return "dead"
     if job.state is not State.PENDING:
@@ -44,13 +44,13 @@ def summary_word(command: Command, job: Job) -> str:
 
 
 def runs_line(runs: int, tally: Mapping[str, int]) -> str:
-    """`3 runs: 2 done, 1 to be retried`: what a worker's runs came to, by `summary_word`."""
+    """`3 runs: 2 done, 1 to be retried`: a worker's runs, counted by `summary_word`."""
     counts = ", ".join(f"{count} {word}" for word, count in sorted(tally.items()))
     return f"{runs} run{'' if runs == 1 else 's'}: {counts}" if counts else "no runs"
 
 
 def stopping_line(running: int) -> str:
-    """What a worker says when it is asked to stop while so many jobs run."""
+    """A worker's message when it is asked to stop while `running` jobs run."""
     if not running:
         return "Stopping."
     jobs, them = ("job", "it") if running == 1 else ("jobs", "them")

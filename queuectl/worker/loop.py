@@ -1,5 +1,5 @@
-"""The main loop of one worker. Each `tick` collects ended runs, stops what has to stop, writes the heartbeat, frees
-the jobs of lost workers, records results, claims and starts jobs, and returns when it wants to be called again.
+"""The main loop of one worker. Each `tick` collects ended runs, stops jobs that must stop, writes the heartbeat, frees
+the jobs of lost workers, records results, claims and starts jobs, and returns when to call it again.
 
 It does no I/O of its own: queue, commands, clock and random numbers are passed in, so that tests drive it in virtual
 time. Moments are microseconds on the monotonic clock.
@@ -34,14 +34,15 @@ CHECK_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
 PART, MANY = 6, 10_000
-"""Results, or claims, after which a transaction is interrupted to start jobs in free slots."""
+"""A transaction pauses after this many results or claims to start jobs in free slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a worker was asked to do. `grace` and `lease` are microseconds; no queues means all of them.
+    """The options of a worker. `grace` and `lease` are in microseconds; an empty `queues` means all queues.
 
-    `inside` are the jobs that this worker was started in, which end after it: `drain` does not wait for them.
+    `inside`: ids of the jobs that started this worker. They end after it, so `drain` does not wait for them.
+    `machine_losses`: how many runs in a row a job may lose to machine restarts before they cost attempts.
     `ahead`: how many jobs it may claim before there is a slot for them.
     """
 
@@ -58,7 +59,7 @@ class WorkerOptions:
 
 @dataclass(slots=True)
 class Worker:
-    """See the module's docstring. `row` says who this worker is."""
+    """See the module's docstring. `row` is this worker's row in the store."""
 
     queue: Queue
     commands: Commands
@@ -101,7 +102,7 @@ class Worker:
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
-        """Make this worker known."""
+        """Register this worker and record that it has started."""
         row, slots = self.row, self.options.slots
         self._write_heartbeat(self.clock.monotonic())
         locks = self.commands.lock_file
@@ -111,9 +112,9 @@ class Worker:
         log.info("Worker %s started: %d slot%s, %s", row.name, slots, "" if slots == 1 else "s", served)
 
     def tick(self) -> float | None:
-        """One round. Seconds until the next (a wake-up may come sooner), or None when the worker has ended.
+        """Run one round. Returns the seconds until the next, or None when the worker has ended.
 
-        Raises StoreError when the store cannot be used; a busy store is waited for.
+        Raises StoreError when the store cannot be used. When it is busy, the next round comes soon and tries again.
         """
         now = self.clock.monotonic()
         self._fence.enforce(self.slots, now)
@@ -145,9 +146,9 @@ class Worker:
         return None if is_over else self._until(self._full_round_at)
 
     def stop(self) -> None:
-        """Claim no more and finish what runs; the second time, stop what runs and put it back."""
+        """Claim no more jobs and let running ones finish. On the second call, stop those too and put them back."""
         self._stops += 1
-        self._heartbeat.next_at = self._full_round_at = 0  # which shows others that it is stopping
+        self._heartbeat.next_at = self._full_round_at = 0  # the heartbeat shows others that this worker is stopping
         if self._stops == 1:
             log.info("%s", stopping_line(len(self.slots)))
         if self._stops == 2:
@@ -156,20 +157,20 @@ class Worker:
                 self._running.end(slot, "stop")
 
     def lose_supervisor(self, pid: int) -> None:
-        """Stop: nobody replaces this worker if it dies, and whoever killed its supervisor thinks that it is gone."""
+        """Stop: nobody would replace this worker if it died, and who killed its supervisor expects it to end too."""
         log.warning("The supervisor of this worker (pid %d) is gone", pid)
         if not self._stops:
             self.stop()
 
     def finish(self) -> None:
-        """Record that this worker has ended, and give up its name."""
+        """Record that this worker has ended, and release its name."""
         with self.queue.store.writer.transaction():
             self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
             self.queue.store.workers.forget(self.row)
         log.info("Worker %s ended after %s", self.row.name, runs_line(self.jobs_done, self.tally))
 
     def kill(self) -> None:
-        """Kill every command at once: when this worker has to end and cannot wait."""
+        """Kill every command now, because this worker must end and cannot wait."""
         self.commands.kill_all()
 
     # ── heartbeats, and what others ask of this worker ──────────────────────────────────────────────
@@ -199,7 +200,7 @@ class Worker:
             self._lose_name()
 
     def _lose_name(self) -> None:
-        """Others see no heartbeat of ours any more: claim no more; running jobs have until the lease is over."""
+        """Claim no more jobs: another worker has our name, so running jobs have only until our lease is over."""
         if self.failure is None:
             why = "was silent for so long that another worker took its name"
             self.failure = RefusedError(f"worker {self.row.name} {why}: give each worker its own --name")
@@ -208,7 +209,7 @@ class Worker:
     # ── the transaction of a round ──────────────────────────────────────────────────────────────────
 
     def _record_and_claim(self, now: int) -> None:
-        """One transaction, if there is something for it: results that are due, then claims with their locks."""
+        """Record due results, then claim jobs with their locks, in one transaction, if there is anything to do."""
         results = list(self._results.waiting.values()) if self._results_are_due(now) else []
         limit = self._wanted(now, bool(results))
         if limit and self._nothing_is_due():
@@ -223,9 +224,9 @@ class Worker:
             self._due_at = self._claims.when_due()
 
     def _transact(self, results: Sequence[Result], limit: int) -> int:
-        """How many jobs were claimed. They are started, or held until there is a slot.
+        """Returns how many jobs were claimed. They are started, or held until there is a slot.
 
-        Raises NotArchivedError after all of this when only the copy to the archive failed.
+        When the transaction was committed and only its copy to the archive failed, this raises NotArchivedError last.
         """
         recorded: list[Recorded | Rejected] = []
         claimed: list[ClaimedJob] = []
@@ -256,7 +257,7 @@ class Worker:
         return len(claimed)
 
     def _claim(self, limit: int, reserve: Reserve, claimed: list[ClaimedJob]) -> None:
-        """Claim up to `limit` jobs, and more while they have a higher priority than jobs that are held already."""
+        """Claim up to `limit` jobs, and more while they have a higher priority than the jobs already held."""
         while len(claimed) < limit:
             part = self._claims.take(min(limit - len(claimed), self._part), reserve)
             if not part:
@@ -267,9 +268,9 @@ class Worker:
             self._refill()
 
     def _refill(self) -> None:
-        """Between two parts of a transaction, which take milliseconds together: no slot waits for all of them.
+        """Start jobs in free slots between two parts of a transaction, so that no slot waits for the whole of it.
 
-        Not on a server, where other hosts would wait for the lock.
+        Not on a server: other hosts would wait for the log's lock meanwhile.
         """
         if self.queue.store.location.reach is Reach.ONE_HOST:
             self._running.collect()
@@ -316,7 +317,7 @@ class Worker:
         return True
 
     def _is_open(self) -> bool:
-        """Whether this worker claims and starts jobs at all."""
+        """Whether this worker claims and starts jobs at present."""
         return not (self._stops or self.failure or self._claims_left == 0 or self._shortage.lasts)
 
     def _free(self) -> int:
@@ -327,7 +328,7 @@ class Worker:
         return free if self._claims_left is None else min(free, self._claims_left)
 
     def _only_starts(self, now: int) -> bool:
-        """Whether there is nothing to do in this round but to start jobs that are claimed already."""
+        """Whether this round only has to start jobs that are already claimed."""
         enough = self._free() <= len(self._ahead) > 0
         return enough and now < self._full_round_at and not self._results_are_due(now)
 
@@ -342,20 +343,20 @@ class Worker:
             self._full_round_at = min(self._full_round_at, slot.deadline or self._full_round_at)
 
     def _give_back_what_waits(self, now: int) -> None:
-        """Claimed jobs for which there is no slot, and all of them when no more are started."""
+        """Give back claimed jobs that found no slot in time; all of them when this worker starts no more jobs."""
         self._running.give_back(self._ahead.overdue(now), NO_SLOT)
         if self._stops or self.failure:
             self._running.give_back(self._ahead.those(lambda job: True), STOPPING)
 
     def _give_back_what_was_stopped(self, cancelled: Collection[str]) -> None:
-        """Claimed jobs that were cancelled, or whose queue was paused, since they were claimed."""
+        """Give back claimed jobs that were cancelled, or whose queue was paused, after they were claimed."""
         if self._ahead:
             paused = self.queue.store.tables.pauses().keys()
             everything = PAUSE_ALL in paused
             stopped = self._ahead.those(lambda job: everything or job.spec.queue in paused or job.id in cancelled)
             self._running.give_back(stopped, PAUSED)
 
-    # ── when to run the next round, and when to end ──────────────────────────────────────────────────────────────
+    # ── when to run the next round, and when to end ─────────────────────────────────────────────────
 
     def _go_on_without_store(self, error: StoreError, now: int) -> float:
         """Claim no more, let running jobs end, and keep trying for a while to record their results."""
@@ -389,6 +390,6 @@ class Worker:
         return min([*moments, self._ahead.due_at or moments[0]])
 
     def _until(self, moment: int) -> float:
-        """Seconds until then, or until results are due."""
+        """Seconds until `moment`, or until results are due if that is sooner."""
         due = self._results.due_at
         return max(0, min(moment, moment if due is None else due) - self.clock.monotonic()) / SECOND

@@ -1,4 +1,4 @@
-"""Frees the jobs of lost workers: of one that is seen dead at once, of a silent one when its lease is over.
+"""Frees the jobs of lost workers: at once when the worker is seen dead, when its lease is over if it is silent.
 
 A job is freed only after its processes are dead and its lock could be taken (`Commands.clear`).
 """
@@ -33,9 +33,9 @@ log = logging.getLogger("queuectl.worker")
 
 @dataclass(slots=True)
 class Reclaimer:
-    """Runs once a second. `lease` is microseconds, for workers whose claims do not tell theirs.
+    """Runs once a second. `lease` (microseconds) is used for workers whose own lease is not known.
 
-    `machine_losses`: how many runs of a job in a row may be lost with their machine before that costs attempts.
+    `machine_losses`: how many runs in a row a job may lose to machine restarts before they cost attempts.
     """
 
     queue: Queue
@@ -55,7 +55,7 @@ class Reclaimer:
     def tick(self, now: int, mine: Collection[str], blocked: dict[str, Job]) -> bool:
         """Free the jobs of lost workers, except `mine`, the jobs that this worker runs. True when one was freed.
 
-        `blocked`: jobs whose lock an earlier run still has. Kill what a dead worker left of it, then clear the list.
+        `blocked`: jobs whose lock an earlier run still holds. Kill what a dead worker left of it, then clear the list.
         """
         if now < self.next_at:
             return False
@@ -77,7 +77,7 @@ class Reclaimer:
         return bool(freed)
 
     def _has_time(self, since: int) -> bool:
-        """Whether there is time for one more job in this round; our own jobs need us too."""
+        """Whether there is time to free one more job in this round: our own running jobs must not wait for long."""
         if self.clock.monotonic() - since < FREE_FOR:
             return True
         self.next_at = since
@@ -89,7 +89,7 @@ class Reclaimer:
     # ── which jobs are lost ─────────────────────────────────────────────────────────────────────────
 
     def _held(self, mine: Collection[str]) -> list[Job]:
-        """Jobs in processing that others have claimed; those seen before are not read again."""
+        """Processing jobs that other workers claimed. A job that was seen before is not read again."""
         keys = [key for key in self.queue.store.tables.processing() if key[0] not in mine]
         self._jobs = {key: job for key in keys if (job := self._jobs.get(key) or self._load(key[0]))}
         self._on_copies &= set(keys)
@@ -102,12 +102,12 @@ class Reclaimer:
             return self._damaged(job_id)
 
     def _damaged(self, job_id: str) -> Job | None:
-        """A damaged job in processing, with what is needed to free it: its run, and the worker that claimed it."""
+        """A processing job whose events are damaged, with the parts that freeing it needs: its run and its claim."""
         row = self.queue.store.tables.job(job_id)
         if row is None or row["locked_by"] is None:
             return None
         since = row["locked_at"] * SECOND
-        # Its specification may be what is damaged; it does not run again.
+        # An empty specification will do: the stored one may be damaged, and the job does not run again.
         spec = e.Enqueued(
             command="", queue="", priority=0, max_retries=0, backoff_base=0, backoff_cap=0, jitter=False, cwd="/"
         )
@@ -115,7 +115,7 @@ class Reclaimer:
         return replace(job, claim=self._claim_of(job, row["locked_by"]), locked_at=since)
 
     def _claim_of(self, job: Job, name: str) -> e.Claimed:
-        """The claim of a damaged job's run; where that is damaged, one made of its worker's row, or of its name."""
+        """The claim of a damaged job's run. If that event is damaged too: one made from its worker's row, or name."""
         for found in self.queue.store.log.examined(stream_id=job.id):
             if isinstance(found, e.RecordedEvent) and isinstance(found.event, e.Claimed) and found.event.run == job.run:
                 return found.event
@@ -136,11 +136,11 @@ class Reclaimer:
         return self._presence.is_silent(claim, its_row, claim.lease, now, job.locked_at)
 
     def _is_ours(self, job: Job) -> bool:
-        """A claim of this very process that it does not know of: its commit was reported as failed."""
+        """Whether this process made the claim without knowing it: the commit was reported as failed but succeeded."""
         return job.claim is not None and same_process(job.claim, self.me)
 
     def _warn_of_copies(self, held: Collection[Job]) -> None:
-        """Say once of each job that a living worker runs it in another copy of this queue."""
+        """Warn once of each job that a living worker runs in another copy of this queue."""
         for job in held:
             if job.claim and (job.id, job.run) not in self._on_copies and self._presence.is_on_a_copy(job.claim):
                 self._on_copies.add((job.id, job.run))
@@ -161,9 +161,10 @@ class Reclaimer:
         blocked.clear()
 
     def _clear_run(self, job: Job) -> bool:
-        """Kill what is left of the run that the job was seen in; True once nothing is.
+        """Kill the remaining processes of a job's run. Returns True once there are none.
 
-        Under the log's lock, so that nobody claims meanwhile: a later run has the same lock and may be someone else's.
+        Holds the log's lock, so that nobody claims the job meanwhile: a later run, perhaps another worker's, would use
+        the same job lock.
         """
         with self.queue.store.writer.transaction(durable=False):
             return self._is_current(job) and self.commands.clear(job)
@@ -190,7 +191,7 @@ class Reclaimer:
         return True
 
     def _outcome(self, job: Job) -> Command:
-        """What to record of a lost run. One that never started costs no attempt, nor does one of another copy."""
+        """The command that records a lost run. A run that never started, or runs in a copy, costs no attempt."""
         if self._is_ours(job):
             log.warning("job %s run %d: the claim was reported as failed but had succeeded: released", job.id, job.run)
             return self._given_back(job, "its claim was reported as failed, so it was never started")
@@ -219,7 +220,7 @@ class Reclaimer:
         return self._presence.uses_our_lock_file(claim) and not self.commands.was_started(job)
 
     def _given_back(self, job: Job, reason: str) -> Release:
-        """With the job's place in line, which is when it was due before this claim, if that is known."""
+        """Release a job at its former place in line: when it was due before this claim, if that is known."""
         try:
             events = list(self.queue.store.log.records(stream_id=job.id))
         except DamagedEventError:

@@ -1,11 +1,11 @@
-"""A worker's name: one worker has it at a time, on any host, and takes it before it starts.
+"""A worker's name. The worker takes it before it starts; no other worker on any host has it at the same time.
 
 Heartbeats and requests to stop go by the name. We cannot inspect processes on other hosts or compare clocks: a new
 heartbeat means alive, none for a lease means gone. The jobs of such a worker are freed separately, when their leases
 expire.
 
-A supervisor reserves the name of a worker that died until the next one takes it, so that `worker list` shows that one
-and `worker stop` can stop it before it has started.
+A supervisor reserves the name of a dead worker until its replacement takes it, so that `worker list` shows the
+replacement and `worker stop` can stop it before it has started.
 """
 
 import os
@@ -28,12 +28,12 @@ from queuectl.store.rows import WorkerRow
 __all__ = ["Name", "ReservedNames", "default_name", "keep", "this_process"]
 
 AT_LEAST = 15_000_000
-"""Microseconds without a heartbeat before another worker may take the name: living workers write one more often."""
+"""Microseconds without a heartbeat before another worker may take a name. Living workers write one more often."""
 
 
 @dataclass(slots=True)
 class Name:
-    """The name that `row` wants. `alive` looks at a process, `lease` (microseconds) is our own.
+    """The name that the worker `row` wants. `alive` tests whether a process lives; `lease` (microseconds) is ours.
 
     `parent` is the pid of the process that started us, which may have reserved the name for us.
     """
@@ -48,9 +48,9 @@ class Name:
     _since: int = 0
 
     def take(self) -> bool:
-        """Take it; False when that has to be tried again. Raises RefusedError when a running worker has it.
+        """Take the name. Returns False when the caller must try again: its worker is stopping, or may be gone.
 
-        A worker that has been asked to stop is waited for.
+        Raises RefusedError when a running worker has the name.
         """
         with self.store.writer.transaction():
             other, asked = _holder(self.store, self.row.name), 0
@@ -77,9 +77,9 @@ class Name:
 
 
 def keep(store: Store, row: WorkerRow, died: int) -> bool:
-    """Reserve the name of a worker that died, for the next one. `row` is the supervisor, `died` the dead worker's pid.
+    """Reserve a dead worker's name for its replacement. `row` is the supervisor's, `died` the dead worker's pid.
 
-    False when it was asked to stop, also before it died. If another process has the name by now, that one keeps it.
+    Returns False when that worker was asked to stop, even if before it died. Leaves a name that another process took.
     """
     with store.writer.transaction():
         other = _holder(store, row.name)
@@ -97,9 +97,9 @@ def keep(store: Store, row: WorkerRow, died: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReservedNames:
-    """See `Names` in supervisor.py. The queue is opened for each call, because there are few calls.
+    """Implements `Names` of supervisor.py. It opens the queue for each call, because there are few calls.
 
-    `opened` opens it to be changed, `opened_to_read` to be read.
+    `opened` opens the queue for changes, `opened_to_read` for reading.
     """
 
     clock: Clock
@@ -126,12 +126,12 @@ def _holder(store: Store, name: str) -> WorkerRow | None:
 
 
 def _is_here(row: WorkerRow, pid: int, us: WorkerRow) -> bool:
-    """Whether a row is that of our parent or child with this pid, which therefore cannot be another process's."""
+    """Whether a row is that of our parent or child `pid`, on this machine: no other process can have that pid now."""
     return (row.boot_id, row.pid_namespace, row.pid) == (us.boot_id, us.pid_namespace, pid)
 
 
 def this_process(name: str, clock: Clock, slots: int = 0, queues: tuple[str, ...] = ()) -> WorkerRow:
-    """This process as a worker. One without slots runs nothing: it reserves the name for another."""
+    """This process as a worker's row. A row without slots only reserves the name for another process."""
     now = clock.now() // 1_000_000
     return WorkerRow(
         name=name,

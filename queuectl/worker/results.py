@@ -16,11 +16,11 @@ from queuectl.worker.log import log
 __all__ = ["GROUP_FOR", "Recorded", "Result", "Results", "parts"]
 
 GROUP_FOR = 10_000
-"""Microseconds from one transaction to the next: results wait for others, so that one sync of the disk serves all."""
+"""Microseconds between transactions: results wait for others, so that one sync of the disk serves all of them."""
 
 
 class Result(NamedTuple):
-    """How a run ended, and the job as that run was claimed. One that had not started is given back."""
+    """How a run ended, and the job as it was when claimed. `had_started` is False for a job that is given back."""
 
     command: Command
     job: Job
@@ -53,24 +53,24 @@ class Results:
     _recorded_at: int = 0
 
     def add(self, command: Command, job: Job, now: int) -> None:
-        """Keep a result; `job` is as its run was claimed."""
+        """Add a result. `job` is the job as it was when this run was claimed."""
         if not self.waiting:
             self._since = now if now - self._recorded_at > GROUP_FOR else self._recorded_at
         self.waiting[job.id] = Result(command, job)
 
     def give_back(self, claimed: ClaimedJob, why: str, now: int) -> None:
-        """A job that was not started is to be given back, without waiting for other results."""
+        """Add a job that was not started, to be put back at once instead of waiting for other results."""
         job, due_at = claimed
         self.waiting[job.id] = Result(Release(job.id, job.run, why, due_at=due_at), job, had_started=False)
         self._since = now - GROUP_FOR
 
     @property
     def due_at(self) -> int | None:
-        """When they have to be recorded; None when there are none."""
+        """When the results must be recorded; None when there are none."""
         return self._since + GROUP_FOR if self.waiting else None
 
     def append(self, results: Sequence[Result]) -> list[Recorded | Rejected]:
-        """Append them to the log in the open transaction. One damaged job does not hold up the results of others."""
+        """Append results to the log in the open transaction. A damaged job does not block the results of others."""
         if not results:
             return []
         known = {result.job.id: result.job for result in results}
@@ -84,7 +84,7 @@ class Results:
         return [self._landed(result, job) for result, job in zip(results, after, strict=True) if job is not None]
 
     def _landed(self, result: Result, job: Job) -> Recorded | Rejected:
-        """Whether a result moved its job. A rejected one did not: the job is as others have left it."""
+        """Find out whether a result changed its job or was rejected, because another run is current by now."""
         claimed = result.job
         if job.version == claimed.version + 1:  # nothing came between claim and result
             return result, job
@@ -96,18 +96,18 @@ class Results:
         return Rejected(result, f"run {job.run} is current" if job.run > claimed.run else f"the job is {job.state}")
 
     def remove(self, results: Sequence[Result], now: int) -> None:
-        """Forget results that are recorded. Those that came meanwhile wait for others from now on."""
+        """Remove recorded results. For those that came meanwhile, the wait for others starts now."""
         for result in results:
             del self.waiting[result.job.id]
         self._since = self._recorded_at = now
 
     @property
     def of_runs(self) -> bool:
-        """Whether the result of any run is among them."""
+        """Whether any of the results is that of a run that had started."""
         return any(result.had_started for result in self.waiting.values())
 
     def log_lost(self) -> None:
-        """Log every result of a run that could not be recorded before this worker ends."""
+        """Log each result that is lost because this worker ends before it could record it."""
         for job_id, result in self.waiting.items():
             if result.had_started:
                 log.error("job %s: its result could not be recorded: %s", job_id, result.command)

@@ -1,4 +1,4 @@
-"""The jobs of one worker that run: started, stopped when their time is over, and collected when they have ended."""
+"""The running jobs of one worker: starts them, stops them when their time is over, and collects their results."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class RunningJobs:
     leftovers: int = 0
 
     def start(self, claimed: ClaimedJob) -> Slot | None:
-        """Start a claimed job. None when it did not start: there is a result then, or it is given back."""
+        """Start a claimed job. Returns None when it did not start: it was given back, or its failure is recorded."""
         job = claimed.job
         if self.clock.monotonic() >= self.fence.at:  # the claim took too long
             self.give_back([claimed], OUT_OF_REACH)
@@ -55,26 +55,26 @@ class RunningJobs:
         return slot
 
     def _put_back(self, job: Job, why: str) -> None:
-        """This machine can start nothing at the moment, which is not the job's fault: any worker may try again."""
+        """Put a job back because this machine can start no process now. That is not the job's fault."""
         self.shortage.begin()
         log.warning("job %s run %d: put back, this machine can start no process: %s", job.id, job.run, why)
         self.results.add(Release(job.id, job.run, f"could not be started: {why}"), job, self.clock.monotonic())
 
     def give_back(self, claimed: Iterable[ClaimedJob], why: str) -> None:
-        """Jobs that were claimed are not started."""
+        """Release the locks of claimed jobs that are not started, and put the jobs back into the queue."""
         now = self.clock.monotonic()
         for each in claimed:
             self.commands.unreserve(each.job.id)
             self.results.give_back(each, why, now)
 
     def collect(self) -> None:
-        """Take note of the results of jobs that have ended."""
+        """Collect the results of jobs that have ended."""
         for ended in self.commands.ended():
             slot = self.slots.pop(ended.job_id)
             self.results.add(outcome(slot, ended.exit, self.random), slot.job, self.clock.monotonic())
 
     def enforce_deadlines(self, now: int) -> None:
-        """Timeouts, the end of grace periods, and processes that jobs left in the background."""
+        """Stop jobs past their timeout, kill those past their grace period, and end what ended jobs left behind."""
         for slot in self.slots.values():
             if not slot.ending and slot.deadline is not None and now >= slot.deadline:
                 self.end(slot, "timeout")

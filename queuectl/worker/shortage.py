@@ -12,7 +12,7 @@ SHORTEST, LONGEST = SECOND, 30 * SECOND
 
 @dataclass(slots=True)
 class Shortage:
-    """A start that fails for want of memory or processes says nothing about the job: others would fail too."""
+    """A start that fails because memory or processes have run out is not the job's fault: other starts fail too."""
 
     clock: Clock
     until: int = 0
@@ -24,11 +24,11 @@ class Shortage:
         return self.until > 0 and self.clock.monotonic() < self.until
 
     def begin(self) -> None:
-        """A job could not be started."""
+        """Call when a job could not be started."""
         if not self.lasts:
             self._length = min(max(SHORTEST, 2 * self._length), LONGEST)
             self.until = self.clock.monotonic() + self._length
 
     def end(self) -> None:
-        """A job was started."""
+        """Call when a job was started."""
         self._length = 0

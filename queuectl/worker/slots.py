@@ -1,4 +1,4 @@
-"""A worker's slots: the job in each, why it is being stopped, if it is, and what to record of its end."""
+"""A worker's slots: the job in each, why it is being stopped, and the command that records its end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ NO_SLOT, PAUSED, STOPPING = "its worker had no free slot for it", "its queue was
 
 @dataclass(slots=True)
 class Slot:
-    """One running job: until when it may run and, once it is being stopped, why, and when it is killed."""
+    """One running job, and when its timeout is over. While it is being stopped: why, and when to kill it."""
 
     job: Job
     deadline: int | None

@@ -25,7 +25,7 @@ class StopRequests:
     _first: int = 0
 
     def add(self, number: int, now: int) -> None:
-        """A signal came at `now`. SIGHUP never makes a second request, other signals do from a second on."""
+        """Count a signal that came at `now`. A second one is a new request one second later, but SIGHUP never is."""
         if number == STOP_NOW:
             self.count = 2
         elif self.count == 0:
@@ -36,7 +36,7 @@ class StopRequests:
 
 @dataclass(slots=True)
 class StopSignals:
-    """The requests to stop this process, by its signals."""
+    """Turns the signals to this process into requests to stop."""
 
     clock: Clock
     _requests: StopRequests = field(default_factory=StopRequests)
@@ -49,7 +49,7 @@ class StopSignals:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: object) -> None:
-        # Here and not where the wake-up descriptor is read: a busy process may read two signals long after each other.
+        # Counted here, not where the wake-up descriptor is read: a busy process reads that long after the signal came.
         self._requests.add(number, self.clock.monotonic())
 
     def take(self) -> int:

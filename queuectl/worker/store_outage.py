@@ -19,7 +19,7 @@ class StoreOutage:
     _logged: bool = False
 
     def failed(self, why: Exception, now: int) -> None:
-        """The store could not be used this time."""
+        """Call when the store could not be used."""
         log.debug("%s", why)
         if self._since is None:
             self._since = now
@@ -30,7 +30,7 @@ class StoreOutage:
             )
 
     def ended(self, now: int) -> None:
-        """The store could be used."""
+        """Call when the store could be used."""
         if self._logged and self._since is not None:
             log.info("The store can be used again after %d s", (now - self._since) // SECOND)
         self._since, self._logged = None, False

@@ -50,7 +50,7 @@ class Names(Protocol):
 
 @dataclass(slots=True)
 class _Place:
-    """One worker: its process, or the moment to start the next one; `died` is the pid of the one before."""
+    """One worker: its process, or when to start its replacement. `died` is the pid of the previous process."""
 
     name: str
     pid: int | None = None

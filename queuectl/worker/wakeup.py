@@ -18,7 +18,7 @@ from queuectl.worker.stop_signals import StopSignals
 __all__ = ["Wakeup"]
 
 LOOK_AGAIN = 0.1
-"""Seconds after a hint."""
+"""Seconds to sleep after a hint."""
 _AT_ONCE = 4096
 IN_ATTRIB = 0x4
 IN_NONBLOCK = os.O_NONBLOCK
@@ -45,9 +45,9 @@ class Wakeup:
             self._poll.register(self._inotify, select.POLLIN)
 
     def sleep(self, seconds: float) -> None:
-        """Until a child ends, a signal comes, the file is touched, the store hints, or the time is over.
+        """Sleep until a child ends, a signal comes, the file is touched, the store sends a hint, or the time is over.
 
-        Writers send one hint for many changes: after each hint the sleep is short once, for the changes after it.
+        Writers send one hint for many changes, so the sleep after a hint is short, for the changes that followed it.
         """
         hints, seconds = self._hints, min(seconds, LOOK_AGAIN) if self._hinted else seconds
         if hints is None:
@@ -86,7 +86,7 @@ class Wakeup:
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Only signals with a handler are written to the wake-up descriptor."""
+    """A handler that does nothing: only signals with a handler are written to the wake-up descriptor."""
 
 
 def _watch(path: str) -> int | None:
