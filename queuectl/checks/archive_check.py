@@ -1,4 +1,4 @@
-"""Compares the archive with the log, line by line with event by event.
+"""Compares the archive with the log: each line with its event.
 
 A line belongs to an event when it has the event's digest. An unreadable, extra or missing line is reported once and
 does not invalidate those after it.

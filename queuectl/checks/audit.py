@@ -37,7 +37,7 @@ RULES = {
 """Each rule, as a sentence that is true when there is no finding."""
 
 MAX_FINDINGS = 100
-"""How many findings are stored; the rest are only counted."""
+"""How many findings are stored. Further ones are only counted."""
 ALL_QUEUES = "*"
 
 _LIVE = ("pending", "processing")
@@ -62,7 +62,7 @@ _NOTES = {
 
 
 class Finding(Struct, frozen=True):
-    """A rule that was broken: by which event, of which job or other stream, and how."""
+    """A broken rule: by which event, of which job or other stream, and how."""
 
     position: int
     stream_id: str
@@ -81,7 +81,7 @@ def audit(records: Iterable[e.RecordedEvent], since: int = 0) -> "Audit":
 class Audit:
     """Pass every event in order to `take`. `checked` counts how often each rule was applied, `found` how often broken.
 
-    Memory grows with the number of live jobs; for an ended job little more than the id is stored.
+    Memory grows with the number of live jobs. For an ended job little more than its id is stored.
     """
 
     def __init__(self, since: int = 0) -> None:

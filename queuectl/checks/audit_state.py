@@ -76,7 +76,7 @@ def settings_of(spec: e.Enqueued) -> JobSettings:
 
 
 def full_wait(settings: JobSettings, attempts: int) -> float:
-    """Microseconds to wait after so many attempts: one second, multiplied by the base for each, at most the cap."""
+    """Microseconds to wait after this many attempts: one second times `base ** attempts`, at most the cap."""
     wait = 1.0
     for _ in range(attempts):
         before, wait = wait, wait * settings.base

@@ -69,7 +69,7 @@ class Finding(Struct, frozen=True):
 def examine(
     url: str, opened: Callable[[], AbstractContextManager[tuple[Store, Progress]] | None], alive: Alive
 ) -> Iterator[Finding]:
-    """Everything: this installation, the queue's files, and the queue.
+    """Check everything: this installation, the queue's files, and the queue.
 
     `opened` opens the queue for reading; it returns None when there is none, and raises StoreError.
     """

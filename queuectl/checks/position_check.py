@@ -19,18 +19,18 @@ Compare = Callable[[StoredEvent], None]
 class PositionRange(Struct, frozen=True):
     """The events with `after < position <= until`. There is an event at `after`, recorded at `recorded_at`.
 
-    Or `after` is the log's base. So no gap reaches over the limit of two ranges.
+    If `after` is the log's base, there is none. Either way no gap can hide between two ranges.
     """
 
     after: int
     until: int
     recorded_at: int = 0
     segments: tuple[str, ...] = ()
-    """The archive's segments that are to hold just these events."""
+    """The archive's segments that should hold exactly these events."""
 
 
 def check_positions(store: Store, report: Report, part: PositionRange, compare: Compare | None = None) -> Iterator[int]:
-    """Report what is wrong with a range. `compare` is called with each event. Yields how many were read, at times."""
+    """Report what is wrong in a range. Calls `compare` with each event. Yields, now and then, how many were read."""
     expected, last, done = part.after + 1, part.recorded_at, 0
     for position, recorded_at, stream in _positions(store, part, compare):
         if position > expected:

@@ -1,7 +1,7 @@
 """The result of `verify`: the first problems in the order of the log, and how many there are of each kind.
 
 A problem that follows from another one (a missing version where an event is damaged) is not reported, so that one bad
-byte is one bad position.
+byte gives one bad position.
 """
 
 from bisect import bisect_left, insort
@@ -19,7 +19,7 @@ __all__ = ["COMPARE", "REBUILD", "Problem", "Report"]
 
 SHOWN = 20
 REMEMBERED = 10_000
-"""How many damaged positions, and how many doubts, are stored; the rest are only counted."""
+"""How many damaged positions, and how many doubts, are stored. Further ones are only counted."""
 
 REBUILD = "queuectl rebuild"
 COMPARE = (
@@ -69,7 +69,7 @@ class Report:
     _doubts: list[Doubt] = field(default_factory=list)
 
     def add(self, kind: str, place: int | None, what: str, remedy: str = RECOVER, stream_id: str | None = None) -> None:
-        """Count a problem, and keep it if it is among the first."""
+        """Count a problem, and store it if it is among the first."""
         self._count(Problem(_NOWHERE if place is None else place, kind, what, remedy, stream_id))
 
     def _count(self, problem: Problem) -> None:
@@ -105,7 +105,7 @@ class Report:
             self._count(doubt.problem)
 
     def merge(self, part: "Report") -> None:
-        """Add what was found in a further part of the log, before `settle`. The same as if it had been found here."""
+        """Add the results for another part of the log, before `settle`, as if they had been found here."""
         self.events += part.events
         self.missing_events += part.missing_events
         self.counts.update(part.counts)

@@ -1,7 +1,7 @@
-"""Asks whether segments of the archive hold just a range of the log, and nothing else. Says no more than yes or no.
+"""Checks whether segments of the archive hold exactly a range of the log. The answer is only yes or no.
 
-For segments that do not, `archive_check.py` says how: a line may be out of order by more than a segment, so it has to
-look at all of them, one after the other.
+If it is no, `archive_check.py` finds out why. That check must read all segments one after another, because a line may
+be out of order by more than a segment.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ __all__ = ["SegmentCheck", "starts"]
 
 
 def starts(folder: str, base: int, head: int) -> dict[int, str] | None:
-    """The archive's segments by the position before each; None when they do not stand in the order of the log."""
+    """The archive's segments by the position before each; None when they are not in the order of the log."""
     paths = segments(folder)
     before = [first_position(path) - 1 for path in paths]
     are_in_order = all(one < other for one, other in pairwise(before))
@@ -28,9 +28,9 @@ def starts(folder: str, base: int, head: int) -> dict[int, str] | None:
 
 
 class SegmentCheck:
-    """Pass every event of the range in order to `compare`, then ask `is_exact`.
+    """Pass every event of the range in order to `compare`, then read `is_exact`.
 
-    The last segment of an archive may end before the log does, and may have a line more that is not whole yet.
+    The last segment of an archive may end before the log does, and its last line may be incomplete.
     """
 
     def __init__(self, store: Store, paths: Sequence[str], *, with_last: bool) -> None:
@@ -39,7 +39,7 @@ class SegmentCheck:
         self._differs = self._is_over = False
 
     def compare(self, row: StoredEvent) -> None:
-        """Take the next line, which should be this event's."""
+        """Compare the next line with this event's line."""
         if self._differs or self._is_over:
             return
         line = next(self._lines, None)
@@ -49,7 +49,7 @@ class SegmentCheck:
             self._differs = True
 
     def is_exact(self) -> bool:
-        """Whether there was nothing but the lines of these events."""
+        """Whether there was nothing else than the lines of these events."""
         return not self._differs and (self._with_last or next(self._lines, None) is None)
 
     def _all_lines(self, paths: Sequence[str]) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ _OURS = {
 class StreamCheck:
     """Pass every event, stream by stream, to `inspect` just before it is folded. `events` counts those up to the head.
 
-    Every event of the log passes here. So `inspect` looks at what a sound event needs and leaves the rest to others.
+    `inspect` runs for every event of the log, so it handles sound events itself and leaves the rest to other methods.
     """
 
     def __init__(self, report: Report, progress: Callable[[int], None] = lambda done: None) -> None:
@@ -92,7 +92,7 @@ class StreamCheck:
 
 
 class _Rule(Struct, frozen=True):
-    """The states that a job may be in before an event, and how much greater its run is than the job's.
+    """The states that a job may be in before an event, and by how much the event's run exceeds the job's.
 
     `run_after` None: the event has no run, or need not have one.
     """
@@ -117,7 +117,7 @@ def _family(stream_id: str) -> str:
 
 
 def _wrong_run(job: Job, found: RecordedEvent) -> str | None:
-    """The fence: a claim begins the next run, a result is that of the current one."""
+    """Check the run number: a claim begins the next run, and a result must belong to the current one."""
     event: Any = found.event
     kind = type(event)
     if kind is e.Claimed:

@@ -1,7 +1,7 @@
 """Checks that the log is complete and unaltered and that the tables match it. Reads everything, changes nothing.
 
-It reads the log twice, in pages: by position to find gaps and to compare the archive, and by stream to check each
-event and its effect on the job. The tables are compared in one transaction. Several processes may share a long log.
+It reads the log twice, in pages: by position to find gaps and to compare the archive, and by stream to check each event
+and its effect on the job. The tables are compared in one transaction. A long log can be shared among several processes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,14 +33,14 @@ Progress = Callable[[int], None]
 def verify(store: Store, progress: Progress = lambda done: None, shares: Shares = ALONE) -> Report:
     """Check the whole log, the archive and the tables, while workers keep running.
 
-    `shares` says how many processes do it. The report is the same.
+    `shares` says how many processes do it. Their number does not change the report.
     """
     report = Report(store.log.head())
     if shares.pay(store):
         _conclude(store, report, check_ranges(store, report, shares, progress))
         if not report.counts["index"]:
             return report
-        report = Report(report.head)  # a damaged index may show each range something else
+        report = Report(report.head)  # start again: with a damaged index, each range may see different events
     _conclude(store, report, _check_alone(store, report, progress))
     return report
 
@@ -90,7 +90,7 @@ def _differing_rows(store: Store, stream: Stream) -> Iterator[str]:
 
 
 def _check_index(report: Report, base: int) -> None:
-    """Reading by stream must find every event that reading by position found."""
+    """Check that reading by stream found as many events as reading by position."""
     there = report.head.position - base - report.missing_events
     if report.events != there:
         report.add("index", None, f"the index of streams has {report.events} events, the log has {there}")

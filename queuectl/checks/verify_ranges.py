@@ -1,7 +1,7 @@
 """`verify` of a long log by several processes. Each takes ranges of positions and of streams, and reports on them.
 
-What an event is worth depends on the stored digest before it and on its stream alone, so ranges do not depend on each
-other. Their reports are merged in the order of the log: the answer is that of one process.
+Whether an event is sound depends only on its stream and on the stored digest before it, so ranges do not depend on each
+other. Their reports are merged in the order of the log and equal the report of a single process.
 """
 
 from collections import defaultdict
@@ -37,7 +37,7 @@ class StreamPart(Struct, frozen=True):
 
 
 class PartReport(Struct):
-    """What was found in one part. `is_archived`: its segments of the archive hold just its events."""
+    """The report on one part. `is_archived`: its archive segments hold exactly its events."""
 
     report: Report
     is_archived: bool = True
@@ -51,7 +51,7 @@ Part: TypeAlias = PositionRange | StreamPart
 
 @contextmanager
 def opened(place: Place) -> Iterator[Callable[[Part], Iterator[Any]]]:
-    """Open the log. What this yields checks a part; the results are numbers of events, Derived, then a PartReport."""
+    """Open the log. Yields a function that checks a part; it yields numbers of events, Derived, then a PartReport."""
     with ranges.opened(place) as store:
         yield partial(_checked, store, place.head)
 
@@ -100,7 +100,7 @@ def check_ranges(store: Store, report: Report, shares: Shares, progress: Callabl
 
 
 class _RangeChecks:
-    """All parts. Those of positions are begun at once; those of streams when the tables are about to be compared."""
+    """All parts. Those of positions start at once, those of streams when the tables are about to be compared."""
 
     def __init__(
         self, store: Store, head: Head, shares: Shares, children: Children, progress: Callable[[int], None]
@@ -130,14 +130,14 @@ class _RangeChecks:
                 self._progress(sum(self._done.values()))
 
     def merge_into(self, report: Report) -> bool:
-        """Add what was found, in the order of the parts. Returns whether the archive holds just the log's events."""
+        """Add the reports in the order of the parts. Returns whether the archive holds exactly the log's events."""
         for _, part in sorted(self._reports.items()):
             report.merge(part.report)
         return self._is_in_order and all(part.is_archived for part in self._reports.values())
 
 
 def _position_parts(store: Store, head: Head, count: int, segments: Mapping[int, str]) -> list[PositionRange]:
-    """About `count` ranges of positions, each with its segments of the archive, by the position before each."""
+    """About `count` ranges of positions, each with its archive segments. `segments` is by the position before each."""
     starts_at = list(segments) or ranges.positions(store, head.position, count)
     limits = [(store.log.base.position, 0)]
     for after in starts_at[1 :: -(-len(starts_at) // count)]:

@@ -24,7 +24,7 @@ from queuectl.units import quoted
 __all__ = ["import_log", "new_file_remover", "read_log", "reading"]
 
 _NUL = r"(?<!\\)(?:\\\\)*\\u0000"
-"""As JSON writes it; after a backslash it is six other characters."""
+"""The NUL character in JSON. After a backslash it would be six other characters."""
 
 
 def import_log(
@@ -59,7 +59,7 @@ def _import_lines(store: Store, lines: Iterator[tuple[int, bytes]], progress: Pr
 
 
 def new_file_remover(url: str) -> Callable[[], None]:
-    """A function that removes the queue file made by a failed import; it leaves a file that existed before."""
+    """A function that removes the queue file that a failed import made, but not one that existed before."""
     if is_postgres(url) or os.path.lexists(path := file_of(url)):
         return lambda: None
     folder = os.path.dirname(path)

@@ -36,7 +36,7 @@ def migrate(  # noqa: PLR0913, PLR0917 (the caller knows the target, its files a
     DamagedEventError when the log is damaged, StoreError when the target's log or tables differ from the source's.
     """
     with source.writer.transaction():
-        source.writer.take_long()  # the lock is kept while the target checks its tables and copies its archive
+        source.writer.take_long()  # held until the target has checked its tables and copied its archive
         _refuse_in_use(source, alive)
         with closing(opened()) as target:
             _refuse_closed(target, place)

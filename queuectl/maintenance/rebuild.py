@@ -77,7 +77,7 @@ class _Count:
 
 @contextmanager
 def opened(place: Place) -> Iterator[Callable[[Part], Iterator[Any]]]:
-    """Open the log. What this yields folds a part; the results are Derived, and how many events were folded so far."""
+    """Open the log. Yields a function that folds a part; it yields Derived, and how many events were folded so far."""
 
     def folded(part: Part) -> Iterator[Any]:
         count = _Count()

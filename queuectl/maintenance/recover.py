@@ -53,7 +53,7 @@ class Report(Struct, frozen=True):
 
 
 def recover(path: str, clock: Clock, options: StoreOptions, progress: Progress, *, force: bool = False) -> Report:
-    """Rebuild the database at `path` from what it and its archive still hold, and bring the archive up to date.
+    """Rebuild the database at `path` from what is left of it and from its archive, and bring the archive up to date.
 
     Raises NothingToRecoverError, and changes nothing, when both are sound and `force` is not given. Raises StoreError
     when another process has the database open, the archive cannot be reached, the file belongs to another user or
@@ -125,7 +125,7 @@ def _is_all_in_database(sources: Sources, chain: Sequence[Link]) -> bool:
 def _is_sound(path: str, aside: str, clock: Clock, options: StoreOptions, end: Head) -> bool:
     """Whether the database ends at `end`, its tables are right, and the archive has the same log.
 
-    SQLite changes the files that it opens, so a second copy is opened.
+    SQLite changes the files that it opens, so this opens a second copy.
     """
     if os.stat(path).st_nlink > 1:
         return False
@@ -236,7 +236,7 @@ def _fits(archive: Archive, store: Store) -> bool:
 
 
 def _rename_foreign(folder: str) -> str:
-    """Rename the archive of another log. Of a symbolic link, rename only the link: that log may be in use."""
+    """Rename the archive of another log. If it is a symbolic link, only the link is renamed: that log may be in use."""
     aside = _free_name(f"{folder}.foreign")
     os.rename(folder, aside)
     return aside

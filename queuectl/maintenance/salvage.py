@@ -24,7 +24,8 @@ __all__ = ["ARCHIVE", "DATABASE", "ArchiveLines", "Link", "Sources"]
 
 DATABASE, ARCHIVE = "database", "archive"
 MAX_GAP = 1000
-"""A readable event this far after the end of the chain counts as lost; a higher position is taken for damage."""
+"""A readable event at most this far after the end of the chain counts as lost. A higher position is taken for damage.
+"""
 
 _LOG_ID = re.compile("[0-9a-f]{32}")
 

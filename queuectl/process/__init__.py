@@ -1,1 +1,1 @@
-"""How one command runs as operating system processes. Knows no store."""
+"""Runs one command as operating system processes. These modules know no store."""

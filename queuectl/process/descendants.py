@@ -1,8 +1,8 @@
-"""The living processes of a worker's runs, and the orphans among them that show no sign of their run.
+"""The living processes of a worker's runs, and the orphans among them that cannot be matched to a run.
 
-The worker adopts the orphans of its jobs. As a rule every process that it adopts came from a job. Not so for a worker
-that is PID 1, which adopts every orphan of its container, or one that had children already when it became a worker by
-exec: such a worker ends an orphan only when it saw it descend from a job before.
+The worker adopts the orphans of its jobs. Normally every process that it adopts came from a job. There are two
+exceptions: a worker that is PID 1 adopts every orphan of its container, and a worker that was started by exec may have
+had children before. Such a worker ends an orphan only if it has seen it descend from a job.
 """
 
 import logging
@@ -20,27 +20,27 @@ log = logging.getLogger("queuectl.worker")
 
 
 class Descendants:
-    """Knows a run's processes by descent, session, token and lock."""
+    """Finds the processes of a run by descent, session, token and lock."""
 
     def __init__(self, locks: LockFile) -> None:
         self._locks = locks
         self._children = procfs.OwnChildren()
-        self._others = set(self._children.pids())  # not ours to end: this process was something else before
+        self._others = set(self._children.pids())  # not jobs: they were started before this process became a worker
         self._adopts_others = os.getpid() == 1 or bool(self._others)
         self._seen: dict[int, int] = {}
         self._strays: dict[int, set[int]] = {}
 
     @property
     def strays(self) -> bool:
-        """Whether there are orphans without a sign of their run."""
+        """Whether there are orphans that cannot be matched to a run."""
         return bool(self._strays)
 
     def reaped(self, pid: int) -> None:
-        """A child has ended: its pid may be given to another process."""
+        """Call when a child has ended: its pid may be given to another process."""
         self._others.discard(pid)
 
     def look(self, running: Iterable[int]) -> None:
-        """Remember what descends from running commands, where an orphan could be somebody else's."""
+        """Remember the descendants of running commands, if orphans may also come from elsewhere."""
         if not self._adopts_others:
             return
         seen = {pid: began for pid, began in self._seen.items() if procfs.started_at(pid) == began}
@@ -50,7 +50,7 @@ class Descendants:
         self._seen = seen
 
     def orphans(self, running: Collection[int]) -> list[int]:
-        """The processes that this worker has adopted because their parents ended."""
+        """The processes that this worker adopted because their parents had ended."""
         return [
             pid
             for pid in self._children.pids()
@@ -66,7 +66,7 @@ class Descendants:
         return [pid for pid in found if not procfs.is_zombie(pid)]
 
     def _belongs(self, pid: int, run: Run) -> bool:
-        """Whether an adopted orphan came from this run: by session, token or lock."""
+        """Whether an adopted orphan came from this run, by its session, token or lock."""
         return (
             procfs.session(pid) == run.pid
             or run.token in procfs.environment(pid).split(b"\0")
@@ -74,9 +74,9 @@ class Descendants:
         )
 
     def end_strays(self, ended: Run, running: Collection[int], known: Iterable[Run], orphans: Sequence[int]) -> int:
-        """Kill the orphans without a sign once every run that may have started them has ended.
+        """Kill unmatched orphans once every run that may have started them has ended.
 
-        Returns how many of them only the run that `ended` just now can have started.
+        Returns how many of them only the run `ended`, which has just ended, can have started.
         """
         known = [ended, *known]
         for pid in orphans:
@@ -98,6 +98,6 @@ class Descendants:
 
 
 def named(pids: Sequence[int]) -> str:
-    """Processes for a message: `sleep (pid 12), sh (pid 13)`."""
+    """Processes as text for a message: `sleep (pid 12), sh (pid 13)`."""
     shown = ", ".join(f"{procfs.name_of(pid)} (pid {pid})" for pid in pids[:5])
     return f"{shown} and {len(pids) - 5} more" if len(pids) > 5 else shown

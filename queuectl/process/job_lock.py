@@ -1,12 +1,12 @@
-"""The lock file of a queue on this machine: locks that live exactly as long as the processes that carry them.
+"""The lock file of a queue on this machine, whose locks live exactly as long as the processes that hold them.
 
-The byte at a job's position is the job's lock: every process of a run inherits it. One byte far above all positions is
-a worker's lock: the worker has it for its life. A lock belongs to the open file description (fcntl(2), "open file
-description locks"), so the kernel drops it when the last process that has it is gone, whatever killed it. A job has one
-lock whatever the run, so two runs never overlap.
+The byte at a job's position is the job's lock, which every process of a run inherits. A byte far above all positions is
+a worker's lock, which the worker holds as long as it lives. A lock belongs to the open file description (fcntl(2),
+"open file description locks"), so the kernel drops it when the last process that has it is gone, however it ended. All
+runs of a job use the same lock, so two runs never overlap.
 
-The file's content is four bytes for each position: the run of that job that was started last. A copy of the queue has
-a lock file of its own: device and inode, its `identity`, tell the two apart.
+The file's content is four bytes for each position: the number of the job's run that was started last. A copy of the
+queue has its own lock file; device and inode, the `identity`, distinguish the two.
 """
 
 import fcntl
@@ -22,7 +22,8 @@ from queuectl.process.protocol import SHORTAGES, Identity
 __all__ = ["LOCK_DESCRIPTOR", "LockFile", "check_lock_file", "identity", "lock_descriptor", "lock_file", "works_here"]
 
 LOCK_DESCRIPTOR = 250
-"""The number that a job's processes have the lock under: high, so that a script's own `exec 3>&-` does not close it."""
+"""The descriptor under which a job's processes hold the lock: high, so that a script's `exec 3>&-` does not close it.
+"""
 
 _FLOCK = struct.Struct("hhqqi4x")
 _RUN = struct.Struct("<I")
@@ -36,20 +37,21 @@ def lock_file(output_folder: str) -> str:
 
 
 def check_lock_file(output_folder: str) -> None:
-    """Raises StoreError when the lock file cannot be opened for writing, or made."""
+    """Raises StoreError when the lock file cannot be created or opened for writing."""
     os.close(_open(lock_file(output_folder)))
 
 
 def lock_descriptor() -> int:
-    """Where a job gets its lock: at `LOCK_DESCRIPTOR`, or the highest number that the limit on open files allows."""
+    """The descriptor for a job's lock: `LOCK_DESCRIPTOR`, or the highest one that the limit on open files allows."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return LOCK_DESCRIPTOR if allowed == resource.RLIM_INFINITY else min(LOCK_DESCRIPTOR, allowed - 1)
 
 
 class LockFile:
-    """The lock file at `path`, for a worker: made when it is missing. `me` is this process, whose lock is taken.
+    """A worker's view of the lock file at `path`, which is created if it is missing. Takes the lock of this process,
+    `me`.
 
-    `any_home`: the queue is on a server, and its lock file below another QUEUECTL_HOME counts as this one too.
+    `any_home`: the queue is on a server, so its lock file below another QUEUECTL_HOME counts as this one too.
     """
 
     def __init__(self, path: str, me: Identity, any_home: bool = False) -> None:
@@ -57,15 +59,15 @@ class LockFile:
         self._own = _open(path)
         stat = os.fstat(self._own)
         self.identity = _identity(stat)
-        _lock(self._own, _worker_byte(me))  # two runners of one process (tests) share it
+        _lock(self._own, _worker_byte(me))  # two runners in one process (tests) share this lock
         self._in_proc = (
             _name_in_proc(self._own) or f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
         )
 
     def take(self, position: int) -> int | None:
-        """An open descriptor with the lock of the job enqueued at `position`; None while others have it.
+        """An open descriptor with the lock of the job enqueued at `position`; None while another process holds it.
 
-        Raises StoreBusyError while the machine is short of descriptors or memory, StoreError when it never can be had.
+        Raises StoreBusyError while the machine is short of descriptors or memory, StoreError when there can be no lock.
         """
         descriptor = _open(self.path)
         try:
@@ -78,22 +80,22 @@ class LockFile:
         return None
 
     def works(self, who: Identity) -> bool:
-        """Whether a worker that has its lock in this file lives, in whatever pid namespace."""
+        """Whether a worker with its lock in this file is alive, in any pid namespace."""
         return _is_locked(self._own, _worker_byte(who))
 
     def mark_started(self, descriptor: int, position: int, run: int) -> None:
-        """Note that a run is about to start, through the job's own descriptor. Raises OSError."""
+        """Mark that a run is about to start, through the job's own descriptor. Raises OSError."""
         os.pwrite(descriptor, _RUN.pack(run & _MAX_RUN), position * _RUN.size)
 
     def was_started(self, position: int, run: int) -> bool:
-        """Whether a run was started, as far as this boot of the machine knows: the mark is not synced to the disk."""
+        """Whether a run was started since this machine booted. The mark is not synced to the disk."""
         return os.pread(self._own, _RUN.size, position * _RUN.size) == _RUN.pack(run & _MAX_RUN)
 
     def is_held_by(self, pid: int, position: int) -> bool:
         """Whether a process has inherited the lock of the job enqueued at `position`."""
         if self._holds_at(pid, LOCK_DESCRIPTOR, position):
             return True
-        highest = _highest_descriptor(pid)  # where the limit on open files is lower
+        highest = _highest_descriptor(pid)  # used where the limit on open files is lower
         return highest is not None and self._holds_at(pid, highest, position)
 
     def _holds_at(self, pid: int, number: int, position: int) -> bool:
@@ -106,12 +108,12 @@ class LockFile:
         return False
 
     def _is_of_this_queue(self, pid: int, number: int) -> bool:
-        """By the folder, which is named after the queue's place on its server."""
+        """Whether the descriptor is this queue's lock file, by its folder, whose name is derived from the queue's URL."""
         return os.readlink(f"/proc/{pid}/fd/{number}").split("/")[-2:] == self.path.split("/")[-2:]
 
 
 def works_here(output_folder: str, identity: str, who: Identity) -> bool | None:
-    """Whether a worker lives that took its lock in the lock file of that identity; None when this is another file."""
+    """Whether the worker `who` is alive, by its lock in the lock file of this identity; None when this is another file."""
     with suppress(OSError):
         descriptor = os.open(lock_file(output_folder), os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -148,13 +150,13 @@ def _is_locked(descriptor: int, byte: int) -> bool:
 
 
 def _worker_byte(who: Identity) -> int:
-    """Where a worker's lock is: computed from its identity, so that nobody has to be asked."""
+    """The byte of a worker's lock, computed from its identity, so that other processes can compute it too."""
     text = f"{who.boot_id}:{who.pid_namespace}:{who.pid}:{who.pid_started_at}"
     return _WORKERS | int.from_bytes(sha256(text.encode()).digest()[:7])
 
 
 def identity(path: str) -> str:
-    """The identity of a lock file: a copy of it has another one."""
+    """The identity of a lock file. A copy of the file has another one."""
     return _identity(os.stat(path))
 
 
@@ -163,7 +165,7 @@ def _identity(stat: os.stat_result) -> str:
 
 
 def _name_in_proc(descriptor: int) -> str:
-    """The file as /proc names it at each lock: not always by the device that stat(2) tells."""
+    """The file's name in /proc's list of locks. It may show another device than stat(2)."""
     with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
         return next((line.split()[-3] for line in file if line.startswith("lock:")), "")
     return ""

@@ -18,12 +18,12 @@ __all__ = ["Launcher", "why_not_started"]
 SHELL = "/bin/sh"
 _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _NOT_INHERITED = ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN, "OLDPWD")
-"""Variables of the worker that would be wrong in a job: those of an outer job, and the worker's previous folder."""
+"""Variables of the worker that would be wrong in a job: those of an outer job, and the previous working directory."""
 _FIRST_LINE = 256
 
 
 class Launcher:
-    """Starts the commands of the worker called `worker`, whose environment is `environ`."""
+    """Starts commands for the worker `worker`, with its environment `environ`."""
 
     def __init__(self, worker: str, environ: Mapping[str, str]) -> None:
         self._worker = worker.encode()
@@ -34,11 +34,11 @@ class Launcher:
         self._home = procfs.this_folder()
 
     def spawn(self, job: Job, token: bytes, output: Descriptors, lock: int, lock_number: int) -> int:
-        """The pid of the job's command, a session of its own, with its lock at `lock_number`.
+        """Start the job's command in a new session, with its lock at `lock_number`, and return its pid.
 
         Raises OSError, LookupError or ValueError when it cannot be started.
         """
-        # Bytes, because the log's texts are UTF-8 whatever this worker's locale is.
+        # Bytes, because texts in the log are UTF-8 whatever this worker's locale is.
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
         environ = self._environment(job, token)
         with procfs.in_folder(job.spec.cwd.encode(), job.spec.umask, self._home):
@@ -76,7 +76,7 @@ class Launcher:
 
 
 def _in_batch(job: Job) -> dict[bytes, bytes]:
-    """The variables that a job of a batch has: its batch, and its number there."""
+    """The variables of a job that belongs to a batch: its batch, and its number in it."""
     if job.spec.batch is None:
         return {}
     number = {b"QUEUECTL_SEQ": b"%d" % job.spec.seq} if job.spec.seq else {}
@@ -103,7 +103,7 @@ def why_not_started(error: Exception, job: Job) -> str:
 
 
 def _wrong_script(program: str, folder: str, number: int | None) -> str:
-    """What is wrong with a file that is there and is not executed for a reason that its first line shows."""
+    """Why a file that exists is not executed, judged by its first line."""
     path = os.path.join(folder, program)
     if number == errno.EACCES and os.path.isfile(path):
         return f"{program} is not executable: chmod +x {quote(program)}"

@@ -1,4 +1,4 @@
-"""Finds and kills what is left of a lost worker's runs, by the token and the lock that a run's processes carry."""
+"""Finds and kills what is left of a lost worker's runs, by the token and the lock that their processes carry."""
 
 import os
 import signal
@@ -12,27 +12,27 @@ __all__ = ["OUTER", "TOKEN", "LostRuns", "queue_scope"]
 
 TOKEN = "QUEUECTL_RUN_TOKEN"
 OUTER = "QUEUECTL_OUTER_RUNS"
-"""The tokens of the runs that a worker was itself started in, the outermost first, separated by blanks."""
+"""The tokens of the runs in which a worker was itself started, outermost first, separated by blanks."""
 
 
 def queue_scope(log_id: str, folder: str, reach: Reach) -> str:
-    """What tells a queue from every other: a copy has another lock file; on a server, the folder's name is random."""
+    """A text that no other queue has: a copy has another lock file, and on a server the folder's name is random."""
     place = os.path.basename(folder) if reach is Reach.SEVERAL_HOSTS else identity(lock_file(os.path.realpath(folder)))
     return f"{log_id}:{place}"
 
 
 class LostRuns:
-    """The runs of one queue that lost workers have left. `scope` tells this queue from every other, copies included."""
+    """The runs that lost workers of one queue left. `scope` distinguishes this queue from all others, copies included."""
 
     def __init__(self, locks: LockFile, scope: str) -> None:
         self._locks, self._scope = locks, scope
 
     def token(self, job: Job) -> bytes:
-        """The variable that the processes of a run are known by, as `NAME=value`."""
+        """The variable that marks the processes of a run, as `NAME=value`."""
         return f"{TOKEN}={self._scope}:{job.position}:{job.run}".encode()
 
     def clear(self, job: Job) -> bool:
-        """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
+        """Kill what is left of a lost worker's run. True once nothing is left and the job's lock can be taken."""
         found = [pid for pid in procfs.every_process() if self._is_left(pid, job)]
         if found:
             self._kill(job, found)
@@ -45,7 +45,7 @@ class LostRuns:
         return True
 
     def _kill(self, job: Job, found: list[int]) -> None:
-        """Kill these, and whoever shares a session with one of them."""
+        """Kill these processes and all others in their sessions."""
         sessions = {procfs.session(pid) for pid in found} - {0, os.getsid(0)}
         procfs.kill(
             procfs.every_process(),
@@ -54,7 +54,7 @@ class LostRuns:
         )
 
     def _is_left(self, pid: int, job: Job) -> bool:
-        """Whether a process is the run's. The worker that claimed it is not, though it may have the lock."""
+        """Whether a process belongs to the run. The worker that claimed it does not, though it may hold the lock."""
         if pid in (os.getpid(), job.claim.pid if job.claim else 0) or procfs.is_zombie(pid):
             return False
         if self.token(job) in procfs.environment(pid).split(b"\0"):
@@ -62,7 +62,7 @@ class LostRuns:
         return self._locks.is_held_by(pid, job.position)
 
     def _kill_claimant(self, job: Job) -> None:
-        """The lock is taken although no process of the run is left: its worker hangs between claim and start."""
+        """Kill the worker that holds the lock though no process of the run is left: it hangs between claim and start."""
         claim = job.claim
         if claim is not None and self._locks.works(claim):
             procfs.kill([claim.pid], signal.SIGKILL, lambda _: bool(procfs.alive(claim, Reach.SEVERAL_HOSTS)))

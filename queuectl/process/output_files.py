@@ -1,7 +1,7 @@
-"""The output files of a job: it prints to `<folder>/<job>/<run>.stdout` and `.stderr`, not to pipes.
+"""The output files of a job. A job prints to `<folder>/<job>/<run>.stdout` and `.stderr`, not to pipes.
 
-The event of the run's end carries the last 4 KiB, the tail. A file is made without a name and gets one when the run
-lasts a moment or prints more than the tail holds, so that short and quiet jobs leave nothing in the folder.
+The event that ends a run holds the last 4 KiB, the tail. A file is created without a name. It gets one when the run
+lasts for some time or prints more than the tail holds, so short and quiet jobs leave nothing in the folder.
 """
 
 import os
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 TAIL = 4096
-"""Bytes of each stream that the event of a run's end carries."""
+"""Bytes of each stream in the event that ends a run."""
 
 STREAMS = ("stdout", "stderr")
 BLOCK = 4096
@@ -53,9 +53,10 @@ class _File:
         return max(0, self.hole_end - self.head) + self.lost
 
     def trim(self, limit: int) -> None:
-        """Free the middle of a file that takes more than `limit` bytes.
+        """Free the middle of a file that is larger than `limit` bytes.
 
-        A hole (fallocate(2)) does not race with writers that append; a file system without holes gets the end cut off.
+        Punching a hole (fallocate(2)) does not race with writers that append. On a file system without holes, the end
+        is cut off.
         """
         size = self._size()
         if size <= limit or size - max(0, self.hole_end - self.head) <= limit:
@@ -79,9 +80,9 @@ class _File:
         return size
 
     def _first_data(self, size: int) -> int:
-        """Where the hole ends, if there still is one: new data may follow the head already."""
+        """Where the hole ends; `head` when there is no hole any more, because new data may follow the head directly."""
         try:
-            return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # O_APPEND ignores the offset that this moves
+            return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # moves the offset, which O_APPEND ignores
         except OSError:
             return size
 
@@ -95,7 +96,7 @@ class _File:
         return text, size == len(raw) and not self.cut and text.encode() == raw
 
     def close_gap(self) -> None:
-        """Replace a file that has a hole by a plain one: head, mark, tail."""
+        """Replace a file that has a hole by one without: head, mark, tail."""
         size = self._size()
         target = f"{self.path}.whole"
         copy = os.open(target, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -113,8 +114,8 @@ class Capture:
     """The two output files of one run, open in its worker. `spare` are empty nameless files from an earlier run.
 
     `limit` is how many bytes each may take on the disk: half for the head, half for the tail. `nameless`: a file can be
-    made without a name and named later (`can_name_files`). `warned`: that they cannot be maintained was logged.
-    Most runs print nothing, so what only output needs is made when there is some.
+    created without a name and named later (`can_name_files`). `warned`: the log already says that these files cannot be
+    maintained. Most runs print nothing, so whatever only output needs is created when there is some.
     """
 
     folder: str
@@ -153,7 +154,7 @@ class Capture:
         return self._known
 
     def _create(self, path: str) -> int:
-        """A file for appending (0600), without a name where that is possible."""
+        """Create a file for appending (mode 0600), without a name where that is possible."""
         if self.nameless:
             with suppress(OSError, AttributeError):
                 return os.open(self.folder, _OPEN | os.O_TMPFILE, 0o600)
@@ -166,7 +167,7 @@ class Capture:
             os.mkdir(os.path.join(self.folder, self.job_id), 0o700)
 
     def publish(self) -> None:
-        """Give the files their names, so that they can be read during the run."""
+        """Name the files, so that they can be read during the run."""
         if self.published or self._ended:
             return
         self._make_folder()
@@ -176,12 +177,12 @@ class Capture:
         self.published = True
 
     def trim(self) -> None:
-        """Free the middle of the files that are longer than the limit."""
+        """Free the middle of the files that exceed the limit."""
         for file in self._files:
             file.trim(self.limit)
 
     def tails(self) -> tuple[str, str]:
-        """The tails of an ended run. `settle` follows, then `discard` or `emptied`."""
+        """The tails of an ended run. Call `settle` next, then `discard` or `emptied`."""
         untouched = self._known is None and not self.published
         self._empty = untouched and not any(map(_size_of, self.descriptors))
         if self._empty:
@@ -191,7 +192,7 @@ class Capture:
         return stdout, stderr
 
     def settle(self) -> None:
-        """Keep the files whose tails are not the whole output, and only those. Raises OSError, as on a full disk."""
+        """Keep only the files whose tails are not the whole output. Raises OSError, for example on a full disk."""
         if self._empty:
             self._ended = True
             return
@@ -220,7 +221,9 @@ class Capture:
             os.close(descriptor)
 
     def emptied(self) -> Descriptors:
-        """The files, emptied for another run: only when they never had a name, and nobody can have written since."""
+        """The files, emptied for another run: only for files that never had a name and that no process can still write
+        to.
+        """
         if not self._empty:
             for descriptor in self.descriptors:
                 os.ftruncate(descriptor, 0)
@@ -228,7 +231,7 @@ class Capture:
 
 
 def can_name_files(folder: str) -> bool:
-    """Whether a file can be made without a name in the folder and get one later, which takes /proc."""
+    """Whether a file can be created in the folder without a name and named later, which requires /proc."""
     path = os.path.join(folder, f".nameless-{os.getpid()}")
     try:
         descriptor = os.open(folder, _OPEN | os.O_TMPFILE, 0o600)
@@ -284,7 +287,7 @@ def remove(folder: str, job_id: str) -> None:
 
 
 def text_of(raw: bytes, *, cut: bool = False) -> str:
-    """Output as an event's text: UTF-8, else U+FFFD, no NUL. `cut`: it may begin in the middle of a character."""
+    """Output as text for an event: UTF-8, else U+FFFD, no NUL. `cut`: it may begin in the middle of a character."""
     if cut:
         while raw and 0x80 <= raw[0] < 0xC0:
             raw = raw[1:]
@@ -292,7 +295,7 @@ def text_of(raw: bytes, *, cut: bool = False) -> str:
 
 
 def next_data(descriptor: int, position: int) -> int:
-    """The next offset from `position` on that is not in a hole; `position` itself when there is none."""
+    """The first offset from `position` on that is not in a hole; `position` itself when there is none."""
     with suppress(OSError):
         return os.lseek(descriptor, position, os.SEEK_DATA)
     return position

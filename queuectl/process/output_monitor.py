@@ -1,6 +1,6 @@
-"""Limits the output files of running commands, in a thread, because it must not wait when the worker does.
+"""Limits the output files of running commands. It is a thread, so that it does not stop when the worker waits.
 
-Ten times a second it names the files of a run that lasts, and trims them to their limit.
+Ten times a second it names the files of runs that last, and trims files to their limit.
 """
 
 import logging
@@ -13,13 +13,13 @@ from queuectl.process.protocol import ShortageError
 __all__ = ["OutputMonitor"]
 
 INTERVAL = 0.1
-"""Seconds between two rounds: a file can exceed its limit by what is written in that time."""
+"""Seconds between two rounds. A file can exceed its limit by what is written in that time."""
 
 log = logging.getLogger("queuectl.worker")
 
 
 class OutputMonitor:
-    """Watches the captures that were added. One lock, so that no file is closed while it is in use."""
+    """Watches the captures that were added. It uses one lock, so that no file is closed while it is in use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class OutputMonitor:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread, before there is a run to watch. Raises ShortageError where that cannot be done."""
+        """Start the thread, before there is a run to watch. Raises ShortageError when it cannot be started."""
         if self._thread is None:
             thread = threading.Thread(target=self._watch, name="output monitor", daemon=True)
             try:
@@ -45,7 +45,7 @@ class OutputMonitor:
             self._some.set()
 
     def finish(self, capture: Capture, *, is_over: bool) -> tuple[str, str]:
-        """The tails of a run that has ended. Its files stay watched if processes that it left may write to them."""
+        """The tails of a run that has ended. Its files stay watched while processes that it left may write to them."""
         with self._lock:
             tails = capture.tails()
             try:
@@ -80,7 +80,7 @@ def _maintain(capture: Capture) -> None:
         capture.trim()
     except OSError as error:
         if capture.warned:
-            return  # a full disk would fill the log ten times a second
+            return  # logging again would fill the log: a full disk stays full
         capture.warned = True
         with suppress(ValueError):
             log.warning("job %s: cannot name or trim its output files: %s", capture.job_id, error)

@@ -1,7 +1,8 @@
-"""Processes as Linux's /proc shows them: whether they live, their children, what they carry; and signals to them.
+"""Reads processes from Linux's /proc: whether they live, their children, environment and session. Sends signals to
+them.
 
-A process is known by (boot id, pid namespace, pid, start time), never by a bare pid, which the system gives to another
-process sooner or later. Without /proc nothing is known of others: each counts as alive until its lease is over.
+A process is identified by (boot id, pid namespace, pid, start time), never by a pid alone, which the system uses again
+sooner or later. Without /proc nothing is known about other processes: each counts as alive until its lease is over.
 """
 
 import os
@@ -37,13 +38,13 @@ __all__ = [
 
 PR_SET_CHILD_SUBREAPER = 36
 _PAGE, _LONGEST_PID = 4096, 12
-"""Bytes that /proc gives at once, and those of a pid with its blank."""
+"""Bytes that /proc returns at once, and the longest pid with its blank."""
 REACH_ALL = 1 << 5 | 1 << 19
-"""CAP_KILL and CAP_SYS_PTRACE: to end any process, and to look at it."""
+"""CAP_KILL and CAP_SYS_PTRACE: the rights to end and to inspect any process."""
 
 
 class ProcessId(NamedTuple):
-    """See Identity."""
+    """An `Identity` as a tuple."""
 
     host: str
     boot_id: str
@@ -53,33 +54,33 @@ class ProcessId(NamedTuple):
 
 
 def this_process() -> ProcessId:
-    """Who this process is."""
+    """The identity of this process."""
     pid = os.getpid()
     return ProcessId(os.uname().nodename, boot_id(), pid_namespace(), pid, started_at(pid))
 
 
 @cache
 def pid_namespace() -> int:
-    """The namespace in which this process's pids mean something; 0 where there are none."""
+    """The namespace in which this process's pids are valid; 0 where there are no namespaces."""
     with suppress(OSError):
         return os.stat("/proc/self/ns/pid").st_ino
     return 0
 
 
 def started_at(pid: int) -> int:
-    """When a process started, in clock ticks since the boot; 0 when there is none."""
+    """When a process started, in clock ticks since the boot; 0 when there is no such process."""
     fields = _stat(pid)
     return int(fields[19]) if fields else 0
 
 
 def session(pid: int) -> int:
-    """The session of a process; 0 when there is none."""
+    """The session of a process; 0 when there is no such process."""
     fields = _stat(pid)
     return int(fields[3]) if fields else 0
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third on: the second, the name, may hold blanks and brackets."""
+    """The fields of /proc/PID/stat from the third on. The second, the name, may contain blanks and brackets."""
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
@@ -89,16 +90,16 @@ def name_of(pid: int) -> str:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether the process has ended and only waits for its parent to ask."""
+    """Whether the process has ended and only waits for its parent to collect its status."""
     return _stat(pid)[:1] in ([b"Z"], [b"X"])
 
 
 def alive(who: Identity, reach: Reach) -> bool | None:
-    """Whether a process lives; None when that cannot be seen from here (another machine or pid namespace).
+    """Whether a process is alive; None when that cannot be seen from here (another machine or pid namespace).
 
-    Where a queue spans hosts, a process of an earlier boot may be on another machine with the same name, as containers
-    and clones of a machine have. A claim may also be another user's there, whose processes we can neither find nor end:
-    we treat it like one of another machine.
+    When several hosts share the queue, a process of an earlier boot may be on another machine of the same name, such as
+    a container or a cloned machine. A claim may also belong to another user, whose processes we can neither find nor
+    end. We treat both like a claim from another machine.
     """
     if who.boot_id != boot_id():
         return False if who.host == os.uname().nodename and reach is Reach.ONE_HOST else None
@@ -109,24 +110,24 @@ def alive(who: Identity, reach: Reach) -> bool | None:
 
 
 def _is_in_reach(uid: int | None) -> bool:
-    """Whether this process may search and end a user's processes. A worker's row does not name its user."""
+    """Whether this process may inspect and end a user's processes. A worker's row does not name its user."""
     return uid is None or uid == os.geteuid() or _reaches_all()
 
 
 @cache
 def _reaches_all() -> bool:
-    """Whether it may do so for every user: root may have lost the right, as in most containers."""
+    """Whether this process may do so for every user. Root may lack the right, as in most containers."""
     status = dict(line.split(b":", 1) for line in _read("/proc/self/status").splitlines())
     return int(status.get(b"CapEff", b"0"), 16) & REACH_ALL == REACH_ALL
 
 
 def children(pid: int) -> list[int]:
-    """The direct children of a process (of its main thread, which is the one that our workers have)."""
+    """The direct children of a process, or rather of its main thread, the only one of our workers that starts any."""
     return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
 class OwnChildren:
-    """The direct children of this process, read again and again through one descriptor: opening the file costs more."""
+    """The direct children of this process. Reads through one descriptor, because opening the file costs more."""
 
     def __init__(self) -> None:
         pid = os.getpid()
@@ -135,7 +136,7 @@ class OwnChildren:
             self._file = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
 
     def pids(self) -> list[int]:
-        """They at this moment, zombies included; none where the system does not tell."""
+        """Their pids now, zombies included; none where the system does not list them."""
         if self._file is None:
             return []
         found = part = os.pread(self._file, _PAGE, 0)
@@ -146,7 +147,7 @@ class OwnChildren:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children, their children, and so on, by all threads of each."""
+    """All descendants of a process: the children of all its threads, their children, and so on."""
     found, unseen = [], [pid]
     while unseen:
         parent = unseen.pop()
@@ -158,19 +159,19 @@ def descendants(pid: int) -> list[int]:
 
 
 def environment(pid: int) -> bytes:
-    """The environment that a process was started with: `NAME=value`, separated by NUL; empty when not readable."""
+    """The environment that a process was started with: `NAME=value`, separated by NUL; empty when it cannot be read."""
     return _read(f"/proc/{pid}/environ")
 
 
 def every_process() -> list[int]:
-    """All pids of this namespace."""
+    """All pids in this namespace."""
     with suppress(OSError):
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return []
 
 
 def kill(pids: Iterable[int], number: int, meant: Callable[[int], bool] = lambda _: True) -> None:
-    """Send a signal to each process that is `meant`. Checks again once a pidfd keeps the pid from being given away."""
+    """Send a signal to each process that is `meant`. Checks again once a pidfd protects the pid from being reused."""
     for pid in set(pids) - {os.getpid()}:
         if not meant(pid):
             continue
@@ -184,7 +185,7 @@ def kill(pids: Iterable[int], number: int, meant: Callable[[int], bool] = lambda
 
 
 def keep_descriptors() -> None:
-    """Keep the descriptors that this process inherited, except the standard streams, from those it will start."""
+    """Stop inherited descriptors, except the standard streams, from being passed on to processes that we start."""
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         if int(name) > 2:
             with suppress(OSError):
@@ -192,7 +193,7 @@ def keep_descriptors() -> None:
 
 
 def this_folder() -> int:
-    """A descriptor of the working directory; of / when this process may not enter its own."""
+    """A descriptor of the working directory, or of / when this process may not enter its own."""
     flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         return os.open(".", flags)
@@ -202,9 +203,9 @@ def this_folder() -> int:
 
 @contextmanager
 def in_folder(folder: bytes, umask: int, back: int) -> Iterator[None]:
-    """Change working directory and umask for a moment: a process that is started then inherits both.
+    """Change working directory and umask for a moment, so that a process started inside inherits both.
 
-    Relative paths of .env and libpq refer to the folder that we started in, and our own files are private.
+    We change back because relative paths in .env and libpq refer to our own folder, and our own files are private.
     """
     os.chdir(folder)
     before = os.umask(umask)
@@ -212,12 +213,12 @@ def in_folder(folder: bytes, umask: int, back: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-        with suppress(OSError):  # the command was started all the same
+        with suppress(OSError):  # the command has been started; do not fail now
             os.fchdir(back)
 
 
 def adopt_orphans() -> bool:
-    """Make this process the parent of its orphaned descendants (Linux), so that none escapes while it lives."""
+    """Make this process the parent of its orphaned descendants (Linux), so that none escapes while this process lives."""
     import ctypes
 
     with suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""The interface through which a worker runs commands: the runner implements it, and so does the tests' simulation."""
+"""The interface through which a worker runs commands. The runner implements it, and so does the simulation in tests."""
 
 import errno
 from typing import NamedTuple, Protocol
@@ -10,7 +10,7 @@ from queuectl.runtime import Reach
 __all__ = ["SHORTAGES", "Commands", "Ended", "Identity", "ShortageError", "same_process"]
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-"""Errors of a machine that is short of descriptors, processes or memory: no job is charged for them."""
+"""Errors of a machine that is short of descriptors, processes or memory. They are not the job's fault."""
 
 
 class ShortageError(Exception):
@@ -25,7 +25,7 @@ class Ended(NamedTuple):
 
 
 class Identity(Protocol):
-    """A process, named so that no other ever has the same name: a pid alone is given away again."""
+    """A process, identified so that no other one is ever the same: the system uses pids again."""
 
     @property
     def host(self) -> str:
@@ -45,7 +45,7 @@ class Identity(Protocol):
 
     @property
     def pid_started_at(self) -> int:
-        """When it started, in clock ticks since the boot."""
+        """When the process started, in clock ticks since the boot."""
 
 
 class Commands(Protocol):
@@ -53,53 +53,54 @@ class Commands(Protocol):
 
     @property
     def uid(self) -> int | None:
-        """The user that they run as; None where users make no difference."""
+        """The user that the commands run as; None where users make no difference."""
 
     @property
     def lock_file(self) -> str:
-        """The identity of the lock file in which this worker has its own lock; empty when it has none."""
+        """The identity of the lock file in which this worker holds its own lock; empty when it has none."""
 
     def works(self, who: Identity) -> bool:
-        """Whether a worker that has its lock in this lock file lives, in whatever pid namespace."""
+        """Whether a worker with its lock in this lock file is alive, in any pid namespace."""
 
     def reserve(self, job: Job) -> bool:
-        """Take the job's lock; False while processes of an earlier run have it."""
+        """Take the job's lock. Returns False while processes of an earlier run hold it."""
 
     def unreserve(self, job_id: str) -> None:
-        """Release the lock of a job that was not claimed after all."""
+        """Release the lock of a job that was not claimed."""
 
     def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command; how it ended when it cannot be started at all. Raises ShortageError."""
+        """Start a reserved job's command. If it cannot be started at all, returns its end. Raises ShortageError."""
 
     def was_started(self, job: Job) -> bool:
-        """Whether the run that the job is in was started, by a worker of this boot that used this lock file."""
+        """Whether the job's current run was started since this machine booted, by a worker that used this lock file."""
 
     def ended(self) -> list[Ended]:
-        """Runs whose command has ended since the last call."""
+        """The runs whose command has ended since the last call."""
 
     def end(self, job_id: str, *, force: bool) -> None:
-        """Ask every process of a running job to end, or end it by force."""
+        """Ask every process of a running job to end; with `force`, kill them."""
 
     def end_leftovers(self, grace: int) -> int:
-        """Kill the background processes of jobs that ended `grace` microseconds ago; how many jobs still have some."""
+        """Kill background processes of jobs that ended `grace` microseconds ago. Returns how many jobs still have some.
+        """
 
     def kill_all(self) -> None:
-        """Kill every command, and what ended ones left in the background."""
+        """Kill every command, and what ended commands left in the background."""
 
     def live_until(self, moment: int) -> None:
-        """Kill all of them at that moment (monotonic) unless a later one is set before.
+        """Kill all commands at that moment (monotonic) unless a later one is set before then.
 
-        Raises StoreBusyError while that cannot be promised.
+        Raises StoreBusyError while that cannot be guaranteed.
         """
 
     def clear(self, job: Job) -> bool:
-        """Kill what is left of a lost worker's run; True once nothing is left."""
+        """Kill what is left of a lost worker's run. True once nothing is left."""
 
     def tails(self, job: Job) -> tuple[str, str]:
         """The last output of a lost run."""
 
     def alive(self, who: Identity, reach: Reach) -> bool | None:
-        """Whether a process lives; None when that cannot be seen from here, as `procfs.alive` says."""
+        """Whether a process is alive; None when that cannot be seen from here. See `procfs.alive`."""
 
 
 def same_process(one: Identity, other: Identity) -> bool:

@@ -1,4 +1,4 @@
-"""One run of a job, as the worker that started it knows it."""
+"""One run of a job, as the worker that started it sees it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ __all__ = ["Run"]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A command that runs, or processes that it left behind. `lock` is taken again for these. Moments are monotonic."""
+    """A running command, or processes that it left behind; `lock` is taken again for those. Moments are monotonic."""
 
     job_id: str
     number: int

@@ -1,7 +1,7 @@
 """Starts, watches and ends the commands of one worker.
 
-A job is a session of its own with stdin from /dev/null, its output in files, its lock at a high descriptor and a
-token in its environment. By these, and by descent from the worker, its processes are found again.
+A job runs in its own session, with stdin from /dev/null, its output in files, its lock at a high descriptor, and a
+token in its environment. By these, and by descent from the worker, we find its processes again.
 """
 
 import errno
@@ -34,14 +34,14 @@ __all__ = ["Runner", "make_folder"]
 log = logging.getLogger("queuectl.worker")
 
 LOOK_EVERY = 200_000
-"""Microseconds between two looks at what descends from running commands."""
+"""Microseconds between two checks of the processes that descend from running commands."""
 
 
 @dataclass
 class Runner:
     """The commands of one worker. `log_id` distinguishes this queue's jobs from those of other queues.
 
-    `environ` is what jobs inherit. `reach` says which hosts' workers run jobs of this queue.
+    `environ` is the environment that jobs inherit. `reach` says which hosts' workers run jobs of this queue.
     """
 
     folder: str
@@ -77,7 +77,7 @@ class Runner:
     # ── starting ────────────────────────────────────────────────────────────────────────────────────
 
     def reserve(self, job: Job) -> bool:
-        """Take the job's lock; False while processes of an earlier run have it."""
+        """Take the job's lock. Returns False while processes of an earlier run hold it."""
         lock = self._locks.take(job.position)
         if lock is None:
             return False
@@ -85,23 +85,23 @@ class Runner:
         return True
 
     def unreserve(self, job_id: str) -> None:
-        """Release the lock of a job that was not claimed after all."""
+        """Release the lock of a job that was not claimed."""
         os.close(self._reserved.pop(job_id))
 
     def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command; how it ended when it cannot be started at all. Raises ShortageError."""
+        """Start a reserved job's command. If it cannot be started at all, returns its end. Raises ShortageError."""
         lock = self._reserved.pop(job.id)
         try:
             run = self._prepared(job)
             failed = self._spawn(run, job, lock)
         finally:
-            os.close(lock)  # from here on only the job's processes have it
+            os.close(lock)  # from here on only the job's processes hold it
         if failed is None:
             self._monitor.add(run.capture)
         return failed
 
     def _prepared(self, job: Job) -> Run:
-        """What the run needs before its command is started. A disk that is full is the machine's shortage too."""
+        """Make what the run needs before its command is started. Raises ShortageError, also when the disk is full."""
         self._monitor.start()
         spare = self._spare.pop() if self._spare else None
         try:
@@ -129,7 +129,7 @@ class Runner:
             raise ShortageError(f"{error.strerror}: {self._locks.path}") from error
 
     def _raise_shortage(self, error: Exception) -> None:
-        """Raises ShortageError for what is no fault of the job. EBADF: the limit on open files was lowered."""
+        """Raises ShortageError for errors that are not the job's fault. EBADF: the limit on open files was lowered."""
         if isinstance(error, OSError) and error.errno == errno.EBADF:
             self._lock_number = lock_descriptor()
         if isinstance(error, OSError) and error.errno in (*SHORTAGES, errno.EBADF):
@@ -140,11 +140,11 @@ class Runner:
     # ── watching ────────────────────────────────────────────────────────────────────────────────────
 
     def ended(self) -> list[Ended]:
-        """Runs whose command has ended since the last call. What a job left in the background is asked to end."""
+        """The runs whose command has ended since the last call. Asks processes that a job left behind to end."""
         batch = self._reaped()
         if not batch:
             return []
-        orphans = self._orphans()  # before any file is read: who is not among them writes nothing more
+        orphans = self._orphans()  # listed before any output is read: only these processes can still write
         return [self._close(run, status, orphans, batch[number:]) for number, (run, status) in enumerate(batch, 1)]
 
     def _reaped(self) -> list[tuple[Run, int]]:
@@ -159,7 +159,7 @@ class Runner:
         return found
 
     def _close(self, run: Run, status: int, orphans: list[int], rest: Sequence[tuple[Run, int]]) -> Ended:
-        """What is to be recorded of a run. `rest` ended with it and is closed next."""
+        """Close an ended run and return what to record. `rest` ended with it and is closed next."""
         left = self._processes(run, orphans) if orphans else []
         stdout, stderr = self._monitor.finish(run.capture, is_over=not left)
         if left:
@@ -173,7 +173,7 @@ class Runner:
         log.warning("job %s run %d: ending what it left in the background: %s", run.job_id, run.number, named(left))
         self._leftovers.append(run)
         with suppress(StoreError):
-            run.lock = self._locks.take(run.position)  # some of them may have closed theirs
+            run.lock = self._locks.take(run.position)  # some of these processes may have closed theirs
         self._signal(run, signal.SIGTERM)
 
     def _end_strays(self, ended: Run, orphans: Sequence[int], rest: Sequence[tuple[Run, int]]) -> int:
@@ -181,7 +181,7 @@ class Runner:
         return self._descendants.end_strays(ended, running.keys(), [*running.values(), *self._leftovers], orphans)
 
     def _put_away(self, capture: Capture, *, alone: bool) -> None:
-        """Files are used again only when nobody can write to them: they have no name, and no process is left."""
+        """Reuse output files only when no process can write to them: they have no name and no process is left."""
         if alone and self._adopts and not capture.published:
             with suppress(OSError):
                 self._spare.append(capture.emptied())
@@ -191,13 +191,16 @@ class Runner:
     # ── ending ──────────────────────────────────────────────────────────────────────────────────────
 
     def end(self, job_id: str, *, force: bool) -> None:
-        """Signal every process of a running job: SIGTERM, or SIGKILL by force."""
+        """Send SIGTERM to every process of a running job, or SIGKILL with `force`."""
         for run in self._runs.values():
             if run.job_id == job_id:
                 self._signal(run, signal.SIGKILL if force else signal.SIGTERM)
 
     def end_leftovers(self, grace: int) -> int:
-        """Forget ended runs whose background processes are gone; SIGKILL those that had longer than `grace`."""
+        """Forget ended runs whose background processes are gone. Kill those that had more than `grace` microseconds.
+
+        Returns how many runs still have some.
+        """
         self._look()
         for run in list(self._leftovers):
             if self.clock.monotonic() >= run.ended + grace:
@@ -216,16 +219,16 @@ class Runner:
             self._descendants.look(self._runs)
 
     def live_until(self, moment: int) -> None:
-        """Kill everything at that moment (monotonic, microseconds) unless a later one is set before."""
+        """Kill everything at that moment (monotonic, microseconds) unless a later one is set before then."""
         self._watchdog.extend_to(moment)
 
     def kill_all(self) -> None:
-        """Kill every process of every run, also of one whose start was not reported to the worker."""
+        """Kill every process of every run, including one whose start the worker has not recorded."""
         failed = []
         for run in [*self._runs.values(), *self._leftovers]:
             try:
                 self._signal(run, signal.SIGKILL)
-            except Exception as error:  # the others have to be killed all the same
+            except Exception as error:  # the others must still be killed
                 failed.append(error)
         if failed:
             raise ExceptionGroup("not all commands could be killed", failed)
@@ -243,19 +246,19 @@ class Runner:
     # ── other workers and their runs ────────────────────────────────────────────────────────────────
 
     def clear(self, job: Job) -> bool:
-        """Kill what is left of a lost worker's run; True once nothing is, and the job's lock can be taken."""
+        """Kill what is left of a lost worker's run. True once nothing is left and the job's lock can be taken."""
         return self._lost.clear(job)
 
     def was_started(self, job: Job) -> bool:
-        """Whether the run that the job is in was started, by a worker of this boot that used this lock file."""
+        """Whether the job's current run was started since this machine booted, by a worker that used this lock file."""
         return self._locks.was_started(job.position, job.run)
 
     def alive(self, who: Identity, reach: Reach) -> bool | None:
-        """Whether a process lives; None when that cannot be seen from here."""
+        """Whether a process is alive; None when that cannot be seen from here."""
         return procfs.alive(who, reach)
 
     def works(self, who: Identity) -> bool:
-        """Whether a worker that has its lock in this lock file lives, in whatever pid namespace."""
+        """Whether a worker with its lock in this lock file is alive, in any pid namespace."""
         return self._locks.works(who)
 
     def tails(self, job: Job) -> tuple[str, str]:
@@ -265,7 +268,7 @@ class Runner:
 
 
 def _reap() -> tuple[int, int] | None:
-    """(pid, wait status) of any one ended child; None when there is none."""
+    """(pid, wait status) of one child that has ended; None when there is none."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:

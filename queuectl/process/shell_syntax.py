@@ -1,4 +1,4 @@
-"""Asks the shell whether commands are complete, without running them: `sh -n` on many at once."""
+"""Asks the shell whether commands are complete, without running them: `sh -n` on many commands at once."""
 
 import os
 import re
@@ -16,19 +16,19 @@ _PLAIN = re.compile(
 )
 
 Refusal = tuple[int, str]
-"""The index of a command, and what the shell says about it."""
+"""The index of a command, and the shell's message about it."""
 
 
 def is_plain(command: str) -> bool:
-    """Whether a command is so simple that it is complete for sure: words and closed quotes. No shell is asked."""
+    """Whether a command is simple enough to be certainly complete: words and closed quotes. Does not ask the shell."""
     return _PLAIN.fullmatch(command) is not None
 
 
 def first_refused(commands: Sequence[str]) -> Refusal | None:
-    """The first command that the shell cannot read by itself; None when it can read all, or cannot be started."""
+    """The first command that is not complete by itself; None when all are, or when the shell cannot be started."""
     if not commands or _passes(commands):
         return None
-    low, high = 0, len(commands)  # the first `low` pass, the first `high` do not
+    low, high = 0, len(commands)  # the first `low` commands pass, the first `high` do not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if _passes(commands[:middle]) else (low, middle)
@@ -40,10 +40,10 @@ def _passes(commands: Sequence[str]) -> bool:
 
 
 def _enclosed(command: str) -> str:
-    """The command where only a complete one can stand.
+    """The command, placed where only a complete one is valid.
 
-    After a complete command the two lines with `#` are comments. Where a quote is open, one of them closes it and the
-    parenthesis after it is an error. So a quote cannot be closed by the next command.
+    After a complete command the two lines with `#` are comments. If a quote is open, one of them closes it, and the
+    parenthesis after it is an error. So the next command cannot close the quote.
     """
     return f"if (\n{command}\n#')\n#\")\n) then :\nfi\n"
 
@@ -55,7 +55,7 @@ def _reason(command: str) -> str:
 
 
 def _errors(script: str) -> str | None:
-    """What `sh -n` writes when it refuses a script; None when it takes it, or cannot be started."""
+    """The error output of `sh -n` when it refuses a script; None when it accepts it, or cannot be started."""
     import subprocess
 
     try:
@@ -69,7 +69,7 @@ def _errors(script: str) -> str | None:
 
 
 def _file_in_memory(content: bytes) -> IO[bytes]:
-    """A file and not a pipe, which a shell reads byte by byte."""
+    """A file instead of a pipe, which a shell would read byte by byte."""
     if hasattr(os, "memfd_create"):
         file = os.fdopen(os.memfd_create("queuectl"), "w+b")
     else:

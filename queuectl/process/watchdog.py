@@ -1,7 +1,8 @@
-"""Ends a worker's commands when the worker cannot reach a store that other machines share.
+"""Ends a worker's commands when the worker cannot reach a store that it shares with other machines.
 
 Another machine may start a job again once its lease is over, and cannot see whether it still runs here. So its
-processes have to be dead by then, also when the worker's main thread hangs in a call to the store: this is a thread.
+processes must be dead by then, even if the worker's main thread hangs in a call to the store. That is why this is a
+thread.
 """
 
 import threading
@@ -15,10 +16,10 @@ __all__ = ["LeaseWatchdog"]
 
 
 class LeaseWatchdog:
-    """Calls `kill` when the lease is not extended in time, and again every second until it is extended."""
+    """Calls `kill` when the lease is not extended in time, and then every second until it is."""
 
     AGAIN = 1_000_000
-    """Microseconds between two calls: the commands may have forked meanwhile."""
+    """Microseconds between two calls. The commands may have forked meanwhile."""
 
     def __init__(self, clock: Clock, kill: Callable[[], None]) -> None:
         self._clock, self._kill = clock, kill
@@ -27,9 +28,9 @@ class LeaseWatchdog:
         self._thread: threading.Thread | None = None
 
     def extend_to(self, moment: int) -> None:
-        """Do not kill before a moment of the monotonic clock (microseconds).
+        """Do not kill before this moment of the monotonic clock (microseconds).
 
-        Raises StoreBusyError where no thread can be started: without one nothing may be claimed.
+        Raises StoreBusyError when the thread cannot be started: without it no job may be claimed.
         """
         with self._changed:
             self._moment = moment
@@ -52,7 +53,7 @@ class LeaseWatchdog:
                 self._moment = self._clock.monotonic() + self.AGAIN
             try:
                 self._kill()
-            except Exception:  # keep trying: nothing else ends what still runs
+            except Exception:  # keep trying: nothing else ends these commands
                 _report()
 
 
