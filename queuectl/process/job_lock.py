@@ -108,12 +108,12 @@ class LockFile:
         return False
 
     def _is_of_this_queue(self, pid: int, number: int) -> bool:
-        """Whether the descriptor is this queue's lock file, by its folder, whose name is derived from the queue's URL."""
+        """Whether the descriptor is this queue's lock file, by its folder, which is named after the queue's URL."""
         return os.readlink(f"/proc/{pid}/fd/{number}").split("/")[-2:] == self.path.split("/")[-2:]
 
 
 def works_here(output_folder: str, identity: str, who: Identity) -> bool | None:
-    """Whether the worker `who` is alive, by its lock in the lock file of this identity; None when this is another file."""
+    """Whether the worker `who` is alive, by its lock in the lock file of this identity; None for another file."""
     with suppress(OSError):
         descriptor = os.open(lock_file(output_folder), os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -22,7 +22,7 @@ def queue_scope(log_id: str, folder: str, reach: Reach) -> str:
 
 
 class LostRuns:
-    """The runs that lost workers of one queue left. `scope` distinguishes this queue from all others, copies included."""
+    """The runs that lost workers of one queue left. `scope` distinguishes this queue from all others, also copies."""
 
     def __init__(self, locks: LockFile, scope: str) -> None:
         self._locks, self._scope = locks, scope
@@ -62,7 +62,7 @@ class LostRuns:
         return self._locks.is_held_by(pid, job.position)
 
     def _kill_claimant(self, job: Job) -> None:
-        """Kill the worker that holds the lock though no process of the run is left: it hangs between claim and start."""
+        """Kill a worker that holds the lock although none of the run's processes is left: it hangs before the start."""
         claim = job.claim
         if claim is not None and self._locks.works(claim):
             procfs.kill([claim.pid], signal.SIGKILL, lambda _: bool(procfs.alive(claim, Reach.SEVERAL_HOSTS)))

@@ -218,7 +218,7 @@ def in_folder(folder: bytes, umask: int, back: int) -> Iterator[None]:
 
 
 def adopt_orphans() -> bool:
-    """Make this process the parent of its orphaned descendants (Linux), so that none escapes while this process lives."""
+    """Make this process the parent of its orphaned descendants (Linux), so that none escapes while it lives."""
     import ctypes
 
     with suppress(OSError, AttributeError):

@@ -81,8 +81,7 @@ class Commands(Protocol):
         """Ask every process of a running job to end; with `force`, kill them."""
 
     def end_leftovers(self, grace: int) -> int:
-        """Kill background processes of jobs that ended `grace` microseconds ago. Returns how many jobs still have some.
-        """
+        """Kill background processes of jobs that ended `grace` microseconds ago. Returns how many jobs have some."""
 
     def kill_all(self) -> None:
         """Kill every command, and what ended commands left in the background."""
