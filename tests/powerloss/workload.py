@@ -122,12 +122,17 @@ class _Life:
         self.people, self.worker = Queue(self._open(), "ann@box"), Queue(self._open(), "w1")
 
     def _open(self) -> Store:
-        """Open the queue, with retries; after many of them the disk's trouble ends."""
+        """Open the queue, with retries; after many of them the disk's trouble ends.
+
+        Raises StoreError when the queue is refused as often again on a disk without trouble: it is damaged for good.
+        """
         while True:
             try:
                 return open_store(self._path, self._clock, self._options)
             except StoreError as error:
                 self.refusals.append(error)
+                if len(self.refusals) > 2 * PATIENCE:
+                    raise
             if len(self.refusals) > PATIENCE:
                 self._recorder.all_is_well()
 
