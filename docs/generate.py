@@ -9,6 +9,7 @@ hand: it stays when the field is still there, and a missing one is reported.
 
 import ast
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -225,7 +226,7 @@ def default_of(field: Any) -> str:
     if field.required:
         return ""
     default = field.default_factory() if callable(field.default_factory) else field.default
-    return {"": '`""`', (): "`[]`", None: "`null`"}.get(default, f"`{default}`") if default != {} else "`{}`"
+    return "`{}`" if default == {} else f"`{json.dumps(default)}`"
 
 
 def causes() -> dict[str, type]:

@@ -100,6 +100,25 @@ def _size_from(low: int) -> Callable[[str], int]:
     return parse
 
 
+def is_variable(name: str) -> bool:
+    """Whether an environment variable may have this name. Dots are allowed: build tools use them."""
+    plain = name.replace(".", "_")
+    return plain.isascii() and plain.isidentifier() and not name.startswith(".")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names of variables, between commas or blanks."""
+    names = () if text.strip() == "none" else tuple(text.replace(",", " ").split())
+    for name in names:
+        if not is_variable(name):
+            raise ValueError(f"{quoted(name)} is not the name of a variable")
+    return names
+
+
+def _show_names(names: tuple[str, ...]) -> str:
+    return ",".join(names) or "none"
+
+
 def _umask(text: str) -> int | None:
     """None for `caller`."""
     word = text.strip().lower()
@@ -160,6 +179,13 @@ _TABLE = (
     Setting("timeout", "none", _limit, _show_limit, "how long one attempt may run"),
     Setting(
         "umask", "caller", _umask, _show_umask, "umask of jobs: octal, or `caller`: that of the user who adds the job"
+    ),
+    Setting(
+        "carry-env",
+        "none",
+        _names,
+        _show_names,
+        "variables that `enqueue` copies from its caller into the job, such as PATH,VIRTUAL_ENV",
     ),
     Setting(
         "max-machine-losses",

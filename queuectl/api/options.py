@@ -42,6 +42,7 @@ class JobOptions(TypedDict, total=False):
     retries: int | None
     backoff_base: float | None
     backoff_cap: Duration | None
+    retry_wait: Duration | None
     jitter: bool | None
     delay: Duration | None
     at: Moment | None
@@ -51,6 +52,7 @@ class JobOptions(TypedDict, total=False):
     secret_env: Sequence[str] | None
     tags: Mapping[str, str] | None
     unique: str | None
+    merge_output: bool | None
 
 
 class JobSpec(JobOptions, total=False):

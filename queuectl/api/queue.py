@@ -106,7 +106,7 @@ class JobQueue:
     def _read(self, inputs: Sequence[JobInput], queue: Queue | None) -> list[NewJob]:
         """The jobs, with the queue's settings for what was left out."""
         connection = self._connection
-        reader = JobReader(connection.config(queue), connection.clock.now(), umask=process_umask())
+        reader = JobReader(connection.config(queue), connection.clock.now(), umask=process_umask(), environ=os.environ)
         jobs = [reader.from_input(each) for each in inputs]
         for note in reader.notes:
             connection.warn(note)

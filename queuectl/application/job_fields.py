@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from queuectl.config import SETTINGS
+from queuectl.config import SETTINGS, is_variable
 from queuectl.domain.events import Enqueued
 from queuectl.domain.names import is_id
 from queuectl.errors import UsageError
@@ -143,7 +143,7 @@ def variables(env: dict[str, str]) -> dict[str, str]:
 
 def variable(field: str, given: str) -> str:
     """The name of an environment variable."""
-    if not (given.isascii() and given.isidentifier()):
+    if not is_variable(given):
         raise UsageError(f"{field}: {quoted(given)} is not the name of a variable")
     return given
 

@@ -3,7 +3,7 @@
 A shell command, a job in JSON and the flags all become a `JobInput`; flags are the defaults of the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import asdict, replace
@@ -24,7 +24,8 @@ _QUOTING = """put single quotes around the job, as in '{"id": "job1", "command":
 
 
 class JobReader:
-    """Reads jobs. `defaults` are the flags, `now` is microseconds since the epoch, `umask` is the caller's.
+    """Reads jobs. `defaults` are the flags, `now` is microseconds since the epoch, `umask` and `environ` are those
+    of the caller.
 
     `notes` are messages for the user: fields that were ignored, and a start time that differs from the written one.
     """
@@ -35,8 +36,10 @@ class JobReader:
         now: int,
         defaults: JobInput = JobInput(),  # noqa: B008 (immutable)
         umask: int = 0o022,
+        environ: Mapping[str, str] = {},
     ) -> None:
         self._config, self._now, self._defaults, self._umask = config, now, defaults, umask
+        self._environ = environ
         self._plain: Enqueued | None = None
         self._ignored: dict[str, None] = {}
         self._notes: dict[str, None] = {}
@@ -75,11 +78,12 @@ class JobReader:
             queue=fields.check_queue(DEFAULT_QUEUE if wanted.queue is None else wanted.queue),
             priority=fields.within("priority", wanted.priority or 0, -MAX_PRIORITY, MAX_PRIORITY),
             cwd=fields.folder(wanted.cwd),
-            env=fields.variables(wanted.env or {}),
+            env={**self._carried(wanted), **fields.variables(wanted.env or {})},
             secret_env=tuple(fields.variable("secret_env", name) for name in wanted.secret_env or ()),
             tags={fields.name("tags", key): fields.text("tags", value) for key, value in (wanted.tags or {}).items()},
             unique=None if wanted.unique is None else fields.name("unique", wanted.unique),
             umask=self._umask_of(wanted),
+            merge_output=bool(wanted.merge_output),
             **self._policy(wanted),
             **self._due(wanted),
         )
@@ -109,11 +113,12 @@ class JobReader:
     def _policy(self, wanted: JobInput) -> dict[str, Any]:
         config = self._config
         timeout = None if wanted.timeout is None else fields.timeout(wanted.timeout)
-        cap = wanted.backoff_cap
+        cap, wait = wanted.backoff_cap, wanted.retry_wait
         return {
             "max_retries": self._setting("max_retries", wanted.max_retries),
             "backoff_base": self._setting("backoff_base", wanted.backoff_base),
             "backoff_cap": config["backoff-cap"] if cap is None else fields.duration("backoff_cap", cap),
+            "retry_wait": None if wait is None else fields.duration("retry_wait", wait),
             "jitter": config["jitter"] if wanted.jitter is None else wanted.jitter,
             "timeout": config["timeout"] if wanted.timeout is None else timeout,
         }
@@ -122,6 +127,14 @@ class JobReader:
         """The given value, within the setting's limits, or else the setting."""
         key = field.replace("_", "-")
         return self._config[key] if given is None else fields.parsed(field, SETTINGS[key].parse, f"{given!r}")
+
+    def _carried(self, wanted: JobInput) -> dict[str, str]:
+        """The caller's variables that the setting `carry-env` names, if the caller has them."""
+        names = self._config["carry-env"] if self._environ else ()
+        left_out = wanted.secret_env or ()
+        return fields.variables(
+            {name: self._environ[name] for name in names if name in self._environ and name not in left_out}
+        )
 
     def _umask_of(self, wanted: JobInput) -> int:
         """The given umask, or the setting's, or the caller's."""
@@ -141,8 +154,13 @@ class JobReader:
 
 
 def _merge(given: JobInput, defaults: JobInput) -> JobInput:
-    """The given fields over the defaults. Variables and tags are merged; a given time replaces a default one."""
+    """The given fields over the defaults. Variables and tags are merged; a given time replaces a default one.
+
+    A given backoff likewise replaces a fixed wait.
+    """
     base = asdict(defaults)
+    if given.backoff_base is not None or given.backoff_cap is not None:
+        base["retry_wait"] = None
     if given.delay is not None or given.at is not None:
         base["delay"] = base["at"] = None
     over = {name: value for name, value in asdict(given).items() if value is not None}

@@ -45,6 +45,7 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     max_retries: int | None = None
     backoff_base: float | None = None
     backoff_cap: str | float | None = None
+    retry_wait: str | float | None = None
     jitter: bool | None = None
     delay: str | float | None = None
     at: str | None = None
@@ -55,6 +56,7 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     tags: dict[str, str] | None = None
     unique: str | None = None
     umask: str | None = None
+    merge_output: bool | None = None
 
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}

@@ -9,9 +9,6 @@ from queuectl.units import SECOND, format_duration, format_time
 
 __all__ = ["as_fields", "as_shell"]
 
-USUAL_CAP = 3600 * SECOND
-"""The backoff cap that a command line need not give. There is no option for another, so that takes JSON."""
-
 
 def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
     """All fields of the job as JSON has them: durations are seconds, times ISO 8601."""
@@ -24,6 +21,7 @@ def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
         "max_retries": spec.max_retries,
         "backoff_base": spec.backoff_base,
         "backoff_cap": spec.backoff_cap / SECOND,
+        "retry_wait": None if spec.retry_wait is None else spec.retry_wait / SECOND,
         "jitter": spec.jitter,
         "timeout": None if spec.timeout is None else spec.timeout / SECOND,
         "delay": spec.delay / SECOND if spec.at is None else None,
@@ -34,6 +32,7 @@ def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
         "tags": spec.tags,
         "unique": spec.unique,
         "umask": f"{spec.umask:03o}",
+        "merge_output": spec.merge_output,
         "batch": spec.batch,
         "seq": spec.seq or None,
     }
@@ -42,7 +41,7 @@ def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
 def as_shell(spec: Enqueued, now: int) -> str:
     """The command line that adds the job again, quoted for a shell. A moment that has passed by `now` is left out."""
     at = spec.at if spec.at is not None and spec.at > now else None
-    if spec.backoff_cap != USUAL_CAP or spec.jitter or spec.command.startswith("-") or may_be_json(spec.command):
+    if spec.command.startswith("-") or may_be_json(spec.command):
         return _as_json(spec, at)
     words = ["enqueue", *_options(spec, at)]
     line = command_line(*words, "--", *spec.argv) if spec.argv else command_line(*words, spec.command)
@@ -71,8 +70,7 @@ def _visible(text: str) -> bool:
 def _options(spec: Enqueued, at: int | None) -> list[str]:
     options = [] if spec.queue == "default" else ["--queue", spec.queue]
     options += ["--priority", str(spec.priority)] if spec.priority else []
-    options += ["--max-retries", str(spec.max_retries)]
-    options += ["--backoff-base", repr(spec.backoff_base).removesuffix(".0")]
+    options += ["--max-retries", str(spec.max_retries), *_waits(spec)]
     options += ["--cwd", spec.cwd, "--umask", f"{spec.umask:03o}"]
     if spec.timeout is not None:
         options += ["--timeout", format_duration(spec.timeout)]
@@ -83,4 +81,13 @@ def _options(spec: Enqueued, at: int | None) -> list[str]:
     for option, texts in (("--env", spec.env), ("--tag", spec.tags)):
         options += [word for name, value in texts.items() for word in (option, f"{name}={value}")]
     options += [word for name in spec.secret_env for word in ("--secret-env", name)]
+    options += ["--merge-output"] if spec.merge_output else []
     return options + (["--unique", spec.unique] if spec.unique is not None else [])
+
+
+def _waits(spec: Enqueued) -> list[str]:
+    jitter = "--jitter" if spec.jitter else "--no-jitter"
+    if spec.retry_wait is not None:
+        return ["--retry-wait", format_duration(spec.retry_wait), jitter]
+    base = repr(spec.backoff_base).removesuffix(".0")
+    return ["--backoff-base", base, "--backoff-cap", format_duration(spec.backoff_cap), jitter]

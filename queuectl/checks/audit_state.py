@@ -18,6 +18,7 @@ class JobSettings(Struct, frozen=True):
     max_retries: int
     base: float
     cap: int
+    fixed: int | None
     jitter: bool
     timeout: int | None
     unique: str | None
@@ -69,6 +70,7 @@ def settings_of(spec: e.Enqueued) -> JobSettings:
         max_retries=spec.max_retries,
         base=spec.backoff_base,
         cap=spec.backoff_cap,
+        fixed=spec.retry_wait,
         jitter=spec.jitter,
         timeout=spec.timeout,
         unique=spec.unique,
@@ -76,7 +78,9 @@ def settings_of(spec: e.Enqueued) -> JobSettings:
 
 
 def full_wait(settings: JobSettings, attempts: int) -> float:
-    """Microseconds to wait after this many attempts: one second times `base ** attempts`, at most the cap."""
+    """Microseconds to wait after this many attempts: a fixed wait, or `base ** attempts` seconds, at most the cap."""
+    if settings.fixed is not None:
+        return float(settings.fixed)
     wait = 1.0
     for _ in range(attempts):
         before, wait = wait, wait * settings.base

@@ -1,7 +1,8 @@
 """`enqueue`: one job, a file of them, or a sweep: one template for many values."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["enqueue"]
 
-_ARGV, _SOURCES = "queuectl.argv", "queuectl.sources"
+_ARGV, _SOURCES, _TYPED = "queuectl.argv", "queuectl.sources", "queuectl.typed"
 _MARKERS = (":::", ":::+", "::::")
 _SOURCE_OPTIONS = ("--csv", "--tsv", "--ndjson", "--range")
 _SOURCE = "With --each: a job for each {} placeholders."
@@ -44,7 +45,26 @@ class EnqueueCommand(TyperCommand):
             place = args.index("--")
             ctx.meta[_ARGV] = args[place + 1 :]
             args = args[:place]
-        return super().parse_args(ctx, args)
+        ctx.meta[_TYPED] = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if hasattr(error, "option_name"):
+                from queuectl.cli.enqueue_words import refuse_options_of_a_program
+
+                refuse_options_of_a_program(self, ctx.meta[_TYPED], _tail(ctx.meta), error)
+            raise
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options under their headings."""
+        from queuectl.cli.enqueue_help import write_options
+
+        write_options(self, ctx, formatter)
+
+
+def _tail(meta: dict[str, Any]) -> list[str]:
+    """The words of a sweep's sources."""
+    return list(meta[_SOURCES][1]) if _SOURCES in meta else []
 
 
 def _source_options(args: list[str]) -> list[tuple[str, str]]:
@@ -64,8 +84,8 @@ def enqueue(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND | -- PROGRAM [ARG]...",
-            help="A shell command or a job in JSON. After --: a program that runs without a shell.",
+            metavar="COMMAND | [--] PROGRAM ARG...",
+            help="A shell command, a job in JSON, or a program and its arguments (no shell).",
             show_default=False,
         ),
     ] = None,
@@ -91,10 +111,23 @@ def enqueue(
     backoff_base: Annotated[
         float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds [default: 2].")
     ] = None,
-    delay: Annotated[str | None, typer.Option(metavar="10s", help="Wait this long before the first attempt.")] = None,
+    backoff_cap: Annotated[
+        str | None, typer.Option(metavar="1h", help="The longest such wait [default: 1h].", show_default=False)
+    ] = None,
+    retry_wait: Annotated[
+        str | None, typer.Option(metavar="10m", help="Each retry waits this long instead [default: none].")
+    ] = None,
+    jitter: Annotated[
+        bool | None, typer.Option("--jitter/--no-jitter", help="Shorten each wait at random [default: no].")
+    ] = None,
+    delay: Annotated[
+        str | None, typer.Option(metavar="10s", help="Wait this long before the first attempt [default: 0s].")
+    ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Run no earlier than this. An HH:MM that has passed is tomorrow's."),
+        typer.Option(
+            metavar="TIME", help="Run no earlier than this [default: now]. An HH:MM that has passed is tomorrow's."
+        ),
     ] = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer [default: none].")
@@ -103,7 +136,8 @@ def enqueue(
         str | None, typer.Option(metavar="DIR", help="The folder that the job runs in [default: this one].")
     ] = None,
     env: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the job.")
+        list[str] | None,
+        typer.Option(metavar="K=V|K", help="Set an environment variable for the job; without a value, copy yours."),
     ] = None,
     secret_env: Annotated[
         list[str] | None,
@@ -117,6 +151,9 @@ def enqueue(
         str | None,
         typer.Option(metavar="022", help="The job's umask, for the mode of files it makes [default: yours]."),
     ] = None,
+    merge_output: Annotated[
+        bool, typer.Option("--merge-output", help="Keep stdout and stderr in one file, in order.")
+    ] = False,
     each: Annotated[
         bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")
     ] = False,
@@ -141,7 +178,7 @@ def enqueue(
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="With --wait: print the output as it comes.")] = False,
 ) -> None:
-    """Add a job and print its id."""
+    """Add a job and print its id. It will run in this folder, with its worker's environment, not yours."""
     session: Session = ctx.obj
     flags = JobInput(
         id=id,
@@ -149,32 +186,29 @@ def enqueue(
         priority=priority,
         max_retries=max_retries,
         backoff_base=backoff_base,
+        backoff_cap=backoff_cap,
+        retry_wait=retry_wait,
+        jitter=jitter,
         delay=delay,
         at=at,
         timeout=timeout,
         cwd=cwd,
-        env=_pairs("--env", env),
+        env=_pairs("--env", env, os.environ),
         secret_env=tuple(secret_env) if secret_env else None,
         tags=_pairs("--tag", tag),
         unique=unique,
         umask=umask,
+        merge_output=merge_output or None,
     )
-    argv: list[str] | None = ctx.meta.get(_ARGV)
-    _check_one_source(command or [], argv, file, flags)
-    if as_json and not dry_run:
-        raise UsageError("--json goes with --dry-run: `enqueue` prints ids")
-    if follow and not wait:
-        raise UsageError("--follow goes with --wait")
-    if wait and dry_run:
-        raise UsageError("--dry-run adds nothing to wait for: leave out --wait")
-    if not each and (csv or tsv or ndjson or number_range):
-        raise UsageError("--csv, --tsv, --ndjson and --range go with --each")
-    source = _Source(command or [], argv, file)
+    words, argv = _program(ctx, command or [], file)
+    _check_one_source(words, argv, file, flags)
+    _check_together(ctx.params)
+    source = _Source(words, argv, file)
     joined = None if batch is None and not each else _batch(session, batch, source, flags, ctx.meta.get(_SOURCES))
 
     def jobs(queue: Queue | None) -> list[NewJob]:
         defaults = flags if joined is None else joined.defaults(flags)
-        reader = JobReader(session.config(queue), session.clock.now(), defaults, caller_umask())
+        reader = JobReader(session.config(queue), session.clock.now(), defaults, caller_umask(), os.environ)
         found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
         for note in reader.notes:
             say(f"queuectl: {note}")
@@ -211,17 +245,41 @@ class _Source(NamedTuple):
     file: str | None
 
 
+def _program(ctx: typer.Context, words: list[str], file: str | None) -> tuple[list[str], list[str] | None]:
+    """The words of a shell command or a job in JSON, and the program: it follows `--`, or is written as several words.
+
+    Raises UsageError when one of several words begins with a dash, with the line to type.
+    """
+    argv: list[str] | None = ctx.meta.get(_ARGV)
+    if argv is not None or len(words) + (file is not None) < 2 or any(word in _MARKERS for word in words):
+        return words, argv
+    from queuectl.cli.enqueue_words import as_program
+
+    argv = as_program(ctx.command, ctx.meta[_TYPED], words, _tail(ctx.meta))
+    return ([], argv) if file is None else (words, None)
+
+
 def _check_one_source(words: list[str], argv: list[str] | None, file: str | None, flags: JobInput) -> None:
     if (file is not None) + (argv is not None) + bool(words) != 1:
         raise UsageError("give one of: a COMMAND, -- PROGRAM [ARG]..., or --file FILE")
     if any(word in _MARKERS for word in words):
         raise UsageError("::: goes with --each: write --each before the command")
-    if len(words) > 1:
-        raise UsageError(
-            f"{len(words)} words: quote them as one shell command, or put -- before a program to run as it is"
-        )
     if file is not None and flags.id is not None:
         raise UsageError("--id names one job: in a file, give each job its own as JSON")
+
+
+def _check_together(given: Mapping[str, Any]) -> None:
+    """Refuse options that exclude each other, or that need another one."""
+    if given["retry_wait"] is not None and (given["backoff_base"] is not None or given["backoff_cap"] is not None):
+        raise UsageError("--retry-wait is a fixed wait: leave out --backoff-base and --backoff-cap")
+    if given["as_json"] and not given["dry_run"]:
+        raise UsageError("--json goes with --dry-run: `enqueue` prints ids")
+    if given["follow"] and not given["wait"]:
+        raise UsageError("--follow goes with --wait")
+    if given["wait"] and given["dry_run"]:
+        raise UsageError("--dry-run adds nothing to wait for: leave out --wait")
+    if not given["each"] and any(given[name] for name in ("csv", "tsv", "ndjson", "number_range")):
+        raise UsageError("--csv, --tsv, --ndjson and --range go with --each")
 
 
 def _jobs(reader: JobReader, source: _Source) -> list[NewJob]:
@@ -297,10 +355,13 @@ def _named(receipts: Sequence[Receipt]) -> str:
     return f"{len(ids)} jobs ({shown})"
 
 
-def _pairs(option: str, texts: list[str] | None) -> dict[str, str] | None:
+def _pairs(option: str, texts: list[str] | None, here: Mapping[str, str] = {}) -> dict[str, str] | None:
+    """The names and values. A name alone has the value that it has in `here`."""
     if not texts:
         return None
     for text in texts:
-        if "=" not in text:
-            raise UsageError(f"{option} {text}: write it as NAME=VALUE")
-    return dict(text.split("=", 1) for text in texts)
+        if "=" not in text and text not in here:
+            why = f"there is no variable {text} to copy: " if here else ""
+            raise UsageError(f"{option} {text}: {why}write it as NAME=VALUE")
+    pairs = (text.partition("=") for text in texts)
+    return {name: value if equals else here[name] for name, equals, value in pairs}

@@ -1,4 +1,4 @@
-"""The wait before a retry: `min(base ** attempts, cap)`, times a random factor (jitter) that the caller passes."""
+"""The wait before a retry: `min(base ** attempts, cap)`, or a fixed one, times a random factor (jitter) if any."""
 
 from math import inf
 
@@ -9,18 +9,27 @@ SECOND = 1_000_000  # not from `units`, which reads time zones: the domain is pu
 
 def wait(spec: Enqueued, attempts: int, jitter: float | None = None) -> int:
     """Microseconds to wait after `attempts` finished attempts; `jitter` in [0, 1) scales the wait (full jitter)."""
-    full = round(min(_power(spec, attempts) * SECOND, spec.backoff_cap))
+    full = spec.retry_wait
+    if full is None:
+        full = round(min(_power(spec, attempts) * SECOND, spec.backoff_cap))
     return full if jitter is None else round(full * jitter)
 
 
 def explain(spec: Enqueued, attempts: int, jitter: float | None = None) -> str:
     """The calculation as text, such as `2^2 = 4 s`, with the cap and the jitter where they apply."""
+    if spec.retry_wait is not None:
+        return _explain_fixed(spec.retry_wait, jitter)
     text = f"{plain(spec.backoff_base)}^{attempts}"
     if _power(spec, attempts) * SECOND > spec.backoff_cap:
         text = f"min({text}, {plain(spec.backoff_cap / SECOND)})"
     if jitter is not None:
         text = f"{jitter:.3f} × {text}"
     return f"{text} = {plain(wait(spec, attempts, jitter) / SECOND)} s"
+
+
+def _explain_fixed(full: int, jitter: float | None) -> str:
+    text = plain(full / SECOND)
+    return f"{text} s" if jitter is None else f"{jitter:.3f} × {text} = {plain(round(full * jitter) / SECOND)} s"
 
 
 def _power(spec: Enqueued, attempts: int) -> float:

@@ -112,6 +112,8 @@ class Enqueued(Event, tag="enqueued", frozen=True):
     umask: int = 0o022
     batch: str | None = None
     seq: int = 0
+    retry_wait: int | None = None
+    merge_output: bool = False
 
 
 class Claimed(Event, tag="claimed", frozen=True):

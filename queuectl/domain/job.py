@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from signal import Signals
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
 from queuectl.domain.machine import State, moved_to
 
-__all__ = ["Job", "evolve", "exit_code_of", "explain_cause", "fold", "is_due", "short_cause"]
+__all__ = ["Job", "errors_of", "evolve", "exit_code_of", "explain_cause", "fold", "is_due", "short_cause"]
 
 
 class Job(Struct, frozen=True):
@@ -172,6 +172,19 @@ _EVOLVE: dict[type[e.Event], Callable[[Job, Any, int, int], Job]] = dict.fromkey
 
 _Changes = dict[str, Any]
 
+
+class HasOutput(Protocol):
+    """The end of a run: the last of its output."""
+
+    @property
+    def stdout(self) -> str:
+        """The last 4 KiB."""
+
+    @property
+    def stderr(self) -> str:
+        """The last 4 KiB."""
+
+
 # Fields that every move out of `processing` clears.
 _UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
 
@@ -197,8 +210,13 @@ def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
         "attempts": job.attempts + 1,
         "machine_losses": 0,
         "exit_code": exit_code_of(event.cause),
-        "last_error": explain_cause(event.cause, event.stderr),
+        "last_error": explain_cause(event.cause, errors_of(job.spec, event)),
     }
+
+
+def errors_of(spec: e.Enqueued, end: HasOutput) -> str:
+    """The output in which the command's errors are: its stderr, or all its output if that is merged."""
+    return end.stdout if spec.merge_output else end.stderr
 
 
 def exit_code_of(cause: e.Cause) -> int | None:

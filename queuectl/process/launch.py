@@ -11,7 +11,7 @@ from shlex import quote
 from queuectl.domain.job import Job
 from queuectl.process import procfs
 from queuectl.process.orphans import OUTER, TOKEN
-from queuectl.process.output_files import Descriptors
+from queuectl.process.run import Run
 
 __all__ = ["Launcher", "why_not_started"]
 
@@ -33,14 +33,15 @@ class Launcher:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._home = procfs.this_folder()
 
-    def spawn(self, job: Job, token: bytes, output: Descriptors, lock: int, lock_number: int) -> int:
+    def spawn(self, job: Job, run: Run, lock: int, lock_number: int) -> int:
         """Start the job's command in a new session, with its lock at `lock_number`, and return its pid.
 
         Raises OSError, LookupError or ValueError when it cannot be started.
         """
         # Bytes, because texts in the log are UTF-8 whatever this worker's locale is.
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
-        environ = self._environment(job, token)
+        environ = self._environment(job, run)
+        stdout, stderr = run.capture.descriptors
         with procfs.in_folder(job.spec.cwd.encode(), job.spec.umask, self._home):
             return os.posix_spawn(
                 _program(argv[0], environ),
@@ -48,8 +49,8 @@ class Launcher:
                 environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, output[0], 1),
-                    (os.POSIX_SPAWN_DUP2, output[1], 2),
+                    (os.POSIX_SPAWN_DUP2, stdout, 1),
+                    (os.POSIX_SPAWN_DUP2, stdout if job.spec.merge_output else stderr, 2),
                     (os.POSIX_SPAWN_DUP2, lock, lock_number),
                 ],
                 setsid=True,
@@ -57,11 +58,11 @@ class Launcher:
                 setsigdef=_DEFAULT_SIGNALS,
             )
 
-    def _environment(self, job: Job, token: bytes) -> dict[bytes, bytes]:
+    def _environment(self, job: Job, run: Run) -> dict[bytes, bytes]:
         for name in job.spec.secret_env:
             if name.encode() not in self._environ:
                 raise LookupError(f"the secret {name} is not in the worker's environment")
-        variable, _, value = token.partition(b"=")
+        variable, _, value = run.token.partition(b"=")
         return {
             **self._environ,
             b"PWD": job.spec.cwd.encode(),
@@ -69,6 +70,8 @@ class Launcher:
             b"QUEUECTL_JOB_ID": job.id.encode(),
             b"QUEUECTL_RUN": b"%d" % job.run,
             b"QUEUECTL_ATTEMPT": b"%d" % (job.attempts + 1),
+            b"QUEUECTL_QUEUE": job.spec.queue.encode(),
+            b"QUEUECTL_SLOT": b"%d" % run.slot,
             b"QUEUECTL_WORKER": self._worker,
             **_in_batch(job),
             variable: value,

@@ -68,8 +68,8 @@ class Commands(Protocol):
     def unreserve(self, job_id: str) -> None:
         """Release the lock of a job that was not claimed."""
 
-    def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command. If it cannot be started at all, returns its end. Raises ShortageError."""
+    def start(self, job: Job, slot: int) -> Exit | None:
+        """Start a reserved job's command in a slot. If it cannot be started, returns its end. Raises ShortageError."""
 
     def was_started(self, job: Job) -> bool:
         """Whether the job's current run was started since this machine booted, by a worker that used this lock file."""

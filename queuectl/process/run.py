@@ -9,13 +9,17 @@ __all__ = ["Run"]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A running command, or processes that it left behind; `lock` is taken again for those. Moments are monotonic."""
+    """A running command, or processes that it left behind; `lock` is taken again for those. Moments are monotonic.
+
+    `slot` is its place in the worker, from 0 on.
+    """
 
     job_id: str
     number: int
     position: int
     token: bytes
     capture: Capture
+    slot: int
     pid: int = 0
     started: int = 0
     ended: int = 0

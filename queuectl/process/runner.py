@@ -88,11 +88,11 @@ class Runner:
         """Release the lock of a job that was not claimed."""
         os.close(self._reserved.pop(job_id))
 
-    def start(self, job: Job) -> Exit | None:
-        """Start a reserved job's command. If it cannot be started at all, returns its end. Raises ShortageError."""
+    def start(self, job: Job, slot: int) -> Exit | None:
+        """Start a reserved job's command in a slot. If it cannot be started, returns its end. Raises ShortageError."""
         lock = self._reserved.pop(job.id)
         try:
-            run = self._prepared(job)
+            run = self._prepared(job, slot)
             failed = self._spawn(run, job, lock)
         finally:
             os.close(lock)  # from here on only the job's processes hold it
@@ -100,7 +100,7 @@ class Runner:
             self._monitor.add(run.capture)
         return failed
 
-    def _prepared(self, job: Job) -> Run:
+    def _prepared(self, job: Job, slot: int) -> Run:
         """Make what the run needs before its command is started. Raises ShortageError, also when the disk is full."""
         self._monitor.start()
         spare = self._spare.pop() if self._spare else None
@@ -108,13 +108,13 @@ class Runner:
             capture = Capture(self.folder, job.id, job.run, self.max_output, spare, self._nameless)
         except OSError as error:
             raise ShortageError(f"{error.strerror}: {self.folder}") from error
-        return Run(job.id, job.run, job.position, self._lost.token(job), capture)
+        return Run(job.id, job.run, job.position, self._lost.token(job), capture, slot)
 
     def _spawn(self, run: Run, job: Job, lock: int) -> Exit | None:
         try:
             self._mark_started(run, lock)
             run.started = self.clock.monotonic()
-            run.pid = self._launcher.spawn(job, run.token, run.capture.descriptors, lock, self._lock_number)
+            run.pid = self._launcher.spawn(job, run, lock, self._lock_number)
         except (OSError, LookupError, ValueError, ShortageError) as error:
             run.capture.discard()
             self._raise_shortage(error)

@@ -34,7 +34,9 @@ def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
         "secret_env": list(spec.secret_env),
         "backoff_base": spec.backoff_base,
         "backoff_cap": spec.backoff_cap / SECOND,
+        "retry_wait": None if spec.retry_wait is None else spec.retry_wait / SECOND,
         "jitter": spec.jitter,
+        "merge_output": spec.merge_output,
     }
 
 

@@ -3,7 +3,7 @@
 from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
-from queuectl.domain.job import Job, short_cause
+from queuectl.domain.job import Job, errors_of, short_cause
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.units import SECOND, counted, format_duration, local_time
 
@@ -17,10 +17,15 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
             return ["enqueued", *_promise(event)]
         case e.RetryScheduled() as event:
             wait = _wait(event, before, record.clock)
-            return [_failed(event), *_lost_before(event, before), *_left(event), f"{_attempt(before)}retry {wait}"]
+            return [
+                _failed(event, before),
+                *_lost_before(event, before),
+                *_left(event),
+                f"{_attempt(before)}retry {wait}",
+            ]
         case e.DeadLettered() as event:
             fate = "no retries left, moved to the dead-letter queue"
-            return [_failed(event), *_lost_before(event, before), *_left(event), f"{_attempt(before)}{fate}"]
+            return [*_failure(event, before), f"{_attempt(before)}{fate}"]
         case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
             return _run(record.event)
         case e.Cancelled() as event:
@@ -38,9 +43,9 @@ def summary(record: e.RecordedEvent) -> str:
         case e.BatchOpened(jobs=jobs, template=template):
             return f"{counted(jobs, 'job')}: {template}" if template else counted(jobs, "job")
         case e.RetryScheduled(wait=wait) as event:
-            return f"{_failed(event)}, retry in {plain(wait / SECOND)} s"
+            return f"{_failed(event, None)}, retry in {plain(wait / SECOND)} s"
         case e.DeadLettered() as event:
-            return f"{_failed(event)}, no retries left: dead"
+            return f"{_failed(event, None)}, no retries left: dead"
     return tell(record, None)[0]
 
 
@@ -126,12 +131,22 @@ def _policy(spec: e.Enqueued) -> str:
     if spec.max_retries == 0:
         return "no retries"
     retries = "1 retry" if spec.max_retries == 1 else f"{spec.max_retries} retries"
-    wait = f"{plain(spec.backoff_base)}^n s (longest {format_duration(spec.backoff_cap)})"
-    return f"at most {retries}, the n-th after {wait}"
+    return f"at most {retries}, {_waits(spec)}{', each wait times a random factor' if spec.jitter else ''}"
 
 
-def _failed(event: e.RetryScheduled | e.DeadLettered) -> str:
-    return f"run {event.run} failed{_after(event.duration)} ({short_cause(event.cause, event.stderr)})"
+def _waits(spec: e.Enqueued) -> str:
+    if spec.retry_wait is not None:
+        return f"each after {format_duration(spec.retry_wait)}"
+    return f"the n-th after {plain(spec.backoff_base)}^n s (longest {format_duration(spec.backoff_cap)})"
+
+
+def _failure(event: e.RetryScheduled | e.DeadLettered, before: Job | None) -> list[str]:
+    return [_failed(event, before), *_lost_before(event, before), *_left(event)]
+
+
+def _failed(event: e.RetryScheduled | e.DeadLettered, before: Job | None) -> str:
+    errors = errors_of(before.spec, event) if before else event.stderr
+    return f"run {event.run} failed{_after(event.duration)} ({short_cause(event.cause, errors)})"
 
 
 def _attempt(before: Job | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from queuectl.domain.backoff import plain
 from queuectl.domain.commands import Command, Release, Report
-from queuectl.domain.job import Job, short_cause
+from queuectl.domain.job import Job, errors_of, short_cause
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
@@ -20,18 +20,18 @@ def how_it_ended(command: Command, job: Job) -> str:
         return str(job.state)
     if isinstance(command, Release):
         return f"put back into the queue: {command.reason}"
-    why = _why(command)
+    why = _why(command, job)
     if job.state is State.DLQ:
         return f"failed ({why}), no retries left: dead"
     wait = (job.due_at or 0) - (job.waits_from or 0)
     return f"failed ({why}), retry in {plain(wait / SECOND)} s"
 
 
-def _why(command: Command) -> str:
+def _why(command: Command, job: Job) -> str:
     end = command.exit if isinstance(command, Report) else None
     if end is None or end.cause is None:
         return "?"
-    return short_cause(end.cause, end.stderr)
+    return short_cause(end.cause, errors_of(job.spec, end))
 
 
 def summary_word(command: Command, job: Job) -> str:

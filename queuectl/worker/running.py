@@ -1,7 +1,8 @@
 """The running jobs of one worker: starts them, stops them when their time is over, and collects their results."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from queuectl.domain.commands import Release, Report
 from queuectl.domain.job import Job, explain_cause
@@ -31,6 +32,7 @@ class RunningJobs:
     shortage: Shortage
     grace: int
     leftovers: int = 0
+    _free: list[int] = field(default_factory=list)
 
     def start(self, claimed: ClaimedJob) -> Slot | None:
         """Start a claimed job. Returns None when it did not start: it was given back, or its failure is recorded."""
@@ -40,7 +42,7 @@ class RunningJobs:
             return None
         log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
         try:
-            failed = self.commands.start(job)
+            failed = self.commands.start(job, number := self._free[0] if self._free else len(self.slots))
         except ShortageError as error:
             self._put_back(job, str(error))
             return None
@@ -51,7 +53,9 @@ class RunningJobs:
             self.results.add(Report(job.id, job.run, failed, self.random()), job, now)
             return None
         timeout = job.spec.timeout
-        self.slots[job.id] = slot = Slot(job, None if timeout is None else now + timeout)
+        self.slots[job.id] = slot = Slot(job, number, None if timeout is None else now + timeout)
+        if self._free:
+            heappop(self._free)
         return slot
 
     def _put_back(self, job: Job, why: str) -> None:
@@ -71,6 +75,7 @@ class RunningJobs:
         """Collect the results of jobs that have ended."""
         for ended in self.commands.ended():
             slot = self.slots.pop(ended.job_id)
+            heappush(self._free, slot.number)
             self.results.add(outcome(slot, ended.exit, self.random), slot.job, self.clock.monotonic())
 
     def enforce_deadlines(self, now: int) -> None:

@@ -20,9 +20,13 @@ NO_SLOT, PAUSED, STOPPING = "its worker had no free slot for it", "its queue was
 
 @dataclass(slots=True)
 class Slot:
-    """One running job, and when its timeout is over. While it is being stopped: why, and when to kill it."""
+    """One running job, and when its timeout is over. While it is being stopped: why, and when to kill it.
+
+    `number` is from 0 on, and no other running job of this worker has it.
+    """
 
     job: Job
+    number: int
     deadline: int | None
     ending: str = ""
     kill_at: int | None = None

@@ -41,6 +41,8 @@ def test_a_job_gets_its_own_variables(queuectl: Queuectl) -> None:
         "QUEUECTL_RUN": "1",
         "QUEUECTL_ATTEMPT": "1",
         "QUEUECTL_WORKER": "the-worker",
+        "QUEUECTL_QUEUE": "default",
+        "QUEUECTL_SLOT": "0",
     }
 
 
@@ -287,7 +289,11 @@ def test_all_files_of_a_queue_are_private(queuectl: Queuectl) -> None:
 
 
 def test_an_invalid_variable_is_refused(queuectl: Queuectl) -> None:
-    bad = {"--env": ("A", "=1", "A B=1", "1A=1"), "--secret-env": ("A=1", "", "A B"), "--tag": ("t", "=1")}
+    bad = {
+        "--env": ("NOT_SET", "=1", ".a=1", "a-b=1", "A B=1", "1A=1"),
+        "--secret-env": ("A=1", "", "A B"),
+        "--tag": ("t", "=1"),
+    }
     for flag, value in [(flag, value) for flag, values in bad.items() for value in values]:
         assert_error(queuectl("enqueue", flag, value, "true"), 2, flag.lstrip("-").replace("-", "_"))
     assert queuectl.position() == 0

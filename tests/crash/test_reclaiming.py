@@ -99,7 +99,7 @@ def test_a_lock_holder_under_another_home_is_found_on_a_server(tmp_path: Path, o
     command = "env -i setsid sh -c 'echo $$ > pid; exec sleep 300' & until [ -s pid ]; do sleep 0.05; done; sleep 300"
     job = Job("a", structs.replace(spec(tmp_path / "place"), command=command), 1, 0, 0, 1, run=1)
     assert one.reserve(job)
-    assert one.start(job) is None
+    assert one.start(job, 0) is None
     eventually(lambda: (tmp_path / "place" / "pid").exists() and (tmp_path / "place" / "pid").read_text(), "it runs")
     pid = int((tmp_path / "place" / "pid").read_text())
     try:

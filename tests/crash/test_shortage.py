@@ -61,11 +61,11 @@ def test_a_start_without_free_processes_costs_no_attempt(
     monkeypatch.setattr(os, "posix_spawn", failing(number))
     assert runner.reserve(job)
     with pytest.raises(ShortageError, match=os.strerror(number)):
-        runner.start(job)
+        runner.start(job, 0)
     assert descriptors() == before
     monkeypatch.undo()
     assert runner.reserve(job)
-    assert runner.start(job) is None
+    assert runner.start(job, 0) is None
     eventually(runner.ended, "its end")
 
 
@@ -81,11 +81,11 @@ def test_a_start_without_a_free_thread_costs_no_attempt(
     monkeypatch.setattr(Thread, "start", start)
     assert runner.reserve(job)
     with pytest.raises(ShortageError, match="can't start new thread"):
-        runner.start(job)
+        runner.start(job, 0)
     assert (descriptors(), process.children(os.getpid())) == (before, others)
     monkeypatch.undo()
     assert runner.reserve(job)
-    assert runner.start(job) is None
+    assert runner.start(job, 0) is None
     assert "output monitor" in [each.name for each in enumerate_threads() if each.is_alive()]
     eventually(runner.ended, "its end")
 
@@ -97,7 +97,7 @@ def test_a_started_but_unrecorded_command_is_killed_too(
     monkeypatch.setattr(OutputMonitor, "add", failing(errno.EIO))
     assert runner.reserve(job)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        runner.start(job)
+        runner.start(job, 0)
     (pid,) = {*process.children(os.getpid())} - others
     runner.kill_all()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGKILL
@@ -117,7 +117,7 @@ def test_output_that_cannot_be_emptied_is_abandoned(
     job, before = a_job(tmp_path), descriptors()
     monkeypatch.setattr(Capture, "emptied", failing(errno.EIO))
     assert runner.reserve(job)
-    runner.start(job)
+    runner.start(job, 0)
     assert eventually(runner.ended, "its end")[0].exit.cause is None
     assert descriptors() == before
 

@@ -39,6 +39,13 @@ def test_a_base_can_be_any_number_from_0(base, waits):
     assert [wait(a_job(backoff_base=base), attempts) for attempts in (1, 2, 3)] == waits
 
 
+@pytest.mark.parametrize("attempts", [1, 2, 10_000])
+def test_a_fixed_wait_is_the_same_for_each_retry(attempts):
+    spec = a_job(retry_wait=2 * HOUR, backoff_cap=SECOND)
+    assert wait(spec, attempts) == 2 * HOUR
+    assert wait(spec, attempts, 0.5) == HOUR
+
+
 def test_a_cap_of_0_means_no_wait():
     assert [wait(a_job(backoff_cap=0), attempts) for attempts in (1, 2, 10_000)] == [0, 0, 0]
 
@@ -104,6 +111,8 @@ def test_jitter_scales_the_whole_wait():
         ({}, 3, 0.5, "0.500 × 2^3 = 4 s"),
         ({}, 12, 0.25, "0.250 × min(2^12, 3600) = 900 s"),
         ({"backoff_base": 1000.0, "backoff_cap": 200_000 * SECOND * 60}, 2, None, "1000^2 = 1000000 s"),
+        ({"retry_wait": 600 * SECOND}, 7, None, "600 s"),
+        ({"retry_wait": 600 * SECOND}, 7, 0.25, "0.250 × 600 = 150 s"),
     ],
 )
 def test_the_shown_arithmetic(promises, attempts, jitter, text):

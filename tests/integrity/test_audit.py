@@ -67,6 +67,7 @@ SOUND = {
     "it waits as it was asked to": job(claimed(), delay=STEP),
     "it waits until then": job(claimed(), at=START + 2 * STEP),
     "the cap is reached": job(claimed(), retried(wait=3 * SECOND), backoff_base=7, backoff_cap=3 * SECOND),
+    "a fixed wait": job(claimed(), retried(wait=HOUR), retry_wait=HOUR, backoff_cap=SECOND),
     "less and less": job(claimed(), retried(wait=SECOND // 2), backoff_base=0.5, backoff_cap=HOUR),
     "never beyond a small cap": job(
         *(each for run in (1, 2, 3) for each in (claimed(run), retried(run, SECOND // 8))),
@@ -138,6 +139,7 @@ BROKEN = {
     ),
     "not as long as promised": ("backoff", job(claimed(), retried(wait=SECOND))),
     "longer than promised": ("backoff", job(claimed(), retried(wait=2 * SECOND + 2))),
+    "not the fixed wait": ("backoff", job(claimed(), retried(), retry_wait=HOUR)),
     "beyond the cap": ("backoff", job(claimed(), retried(), backoff_cap=SECOND)),
     "waits for the lost": ("backoff", job(claimed(), retried(cause=LOST))),
     "too much jitter": ("backoff", job(claimed(), retried(jitter=1.0), jitter=True)),

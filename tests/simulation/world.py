@@ -214,7 +214,7 @@ class SimulatedCommands:
     def unreserve(self, job_id: str) -> None:
         self._unlock(job_id)
 
-    def start(self, job: Job) -> Exit | None:
+    def start(self, job: Job, slot: int) -> Exit | None:
         self._visit("start")
         script = self.world.script(job)
         self.world.marked.add((job.id, job.run))
