@@ -24,7 +24,7 @@ _SHAPES = {"sqlite": "sqlite:///PATH", "postgresql": _ON_A_SERVER, "postgres": _
 
 
 def open_store(url: str, clock: "Clock", options: StoreOptions = StoreOptions()) -> "Store":  # noqa: B008 (frozen)
-    """The store at a path, `sqlite:///path`, `:memory:`, or a postgresql:// URL; it is made if there is none.
+    """The store at a path, `sqlite:///path`, `:memory:`, or a postgresql:// URL; creates it if there is none.
 
     Raises StoreError, and UsageError for a URL that is not understood.
     """
@@ -43,7 +43,7 @@ def _copy_to_file(log: "Log", path: str) -> None:
 
 
 def is_there(url: str) -> bool:
-    """Whether there is a queue at a path or URL. Raises StoreError when that cannot be found out."""
+    """Whether there is a queue at a path or URL. Raises StoreError when that cannot be determined."""
     if is_postgres(url):
         return bool(_postgres().is_there(url))
     path = file_of(url)

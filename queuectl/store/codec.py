@@ -43,15 +43,15 @@ COLUMNS = StoredEvent._fields
 _encode = msgspec.json.Encoder().encode
 
 _DAMAGE = (msgspec.MsgspecError, UnicodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
-"""What reading a damaged row raises: one bit turns a column's text into bytes, data may be nested without end."""
+"""The errors that reading a damaged row raises: a flipped bit turns text into bytes, data may be nested too deeply."""
 
 
 class _UnknownError(ValueError):
-    """This version knows no such event."""
+    """This version does not know the event."""
 
 
 class NewerEventError(DamagedEventError):
-    """A later version has written the event: for this one it is as if it were damaged."""
+    """A later version has written the event. This version treats it like a damaged one."""
 
     remedy = "upgrade queuectl"
 
@@ -75,7 +75,7 @@ def _encoded(event: Event) -> bytes:
 
 
 def _refuse_other(event: Event, known: Event) -> None:
-    """Raises ValueError for a field that would be read back as something else; a list may come back as a tuple."""
+    """Raises ValueError for a field that would be read back as another value; a list may come back as a tuple."""
     for name, value, found in zip(event.__struct_fields__, astuple(event), astuple(known), strict=True):
         if value != found and not (isinstance(value, list) and tuple(value) == found):
             raise ValueError(f"{name}={value!r} would be read back as {found!r}")
@@ -122,7 +122,7 @@ def _link(  # noqa: PLR0913, PLR0917 (one call an event: a row would have to be 
 
 
 def body_digest(row: StoredEvent) -> bytes:
-    """sha256(salt ‖ data), or what redaction left of it."""
+    """sha256(salt ‖ data), or the hash that redaction left in its place."""
     if row.data_digest is not None:
         if row.data is not None or row.salt is not None:
             raise DamagedEventError(row.position, row.stream_id, "it has both data and the digest of removed data")
@@ -141,7 +141,7 @@ def digest_of(row: StoredEvent, previous: bytes) -> bytes:
 
 
 def check_follows(row: StoredEvent, previous: Head) -> None:
-    """Raises DamagedEventError unless a row is the event that its digest says, and the next one after `previous`."""
+    """Raises DamagedEventError unless a row matches its digest and is the next one after `previous`."""
     if row.position != previous.position + 1:
         raise DamagedEventError(row.position, row.stream_id, f"it does not follow on event {previous.position}")
     if digest_of(row, previous.digest) != row.digest:
@@ -152,7 +152,7 @@ def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent
     """The event of a row. Raises DamagedEventError when the digest, the data or the schema is not right."""
     position, stream_id, version, kind, schema, recorded_at, actor, data, salt, data_digest, digest = row
     try:
-        if data is not None and salt is not None and data_digest is None:  # each event passes here: no calls
+        if data is not None and salt is not None and data_digest is None:  # every event passes here: inlined for speed
             body = sha256(salt + data.encode()).hexdigest()
         else:
             body = body_digest(StoredEvent._make(row)).hex()

@@ -30,7 +30,7 @@ class Opener:
             raise _refusal(self.shown)
 
     def closes(self) -> None:
-        """It has nothing open there any more."""
+        """Call when this process has closed the store."""
         _living.discard(self)
 
 

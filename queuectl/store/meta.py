@@ -1,4 +1,4 @@
-"""The stored form's number, what a new queue's `meta` says, and which queues are not written to for what it says."""
+"""The version of the stored format, the `meta` of a new queue, and the checks that refuse writes because of `meta`."""
 
 import os
 from shlex import quote
@@ -11,11 +11,11 @@ from queuectl.store.rows import GENESIS
 __all__ = ["FORMAT", "check_format", "check_place", "new_meta"]
 
 FORMAT = 1
-"""A newer one is refused, an older one is migrated."""
+"""The format's version. A newer one is refused, an older one is migrated."""
 
 
 def new_meta() -> dict[str, Any]:
-    """What stands in the `meta` of a new queue."""
+    """The rows of a new queue's `meta`."""
     return {
         "format": FORMAT,
         "log_id": os.urandom(16).hex(),
@@ -27,12 +27,12 @@ def new_meta() -> dict[str, Any]:
 
 
 def check_format(form: object, path: str) -> None:
-    """Refuse a queue of a newer format. Asked at open and again in each write transaction."""
+    """Refuse a queue of a newer format. Checked on open and again in each write transaction."""
     if not isinstance(form, int) or form > FORMAT:
         raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
 
 
 def check_place(moved_to: object, path: str) -> None:
-    """Refuse to write to a queue that has moved. Asked in each write transaction: it can still be read."""
+    """Refuse to write to a queue that has moved. Checked in each write transaction; reading stays possible."""
     if moved_to is not None:
         raise StoreError(f"{path} has moved to {moved_to}: use --db {quote(str(moved_to))}")

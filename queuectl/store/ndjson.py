@@ -15,7 +15,7 @@ __all__ = ["FORMAT", "MAX_LINE", "Header", "event_line", "header_line", "read_ev
 FORMAT = 1
 
 MAX_LINE = 16 << 20
-"""Bytes in one line. An event has 5 MiB at most: a job's limit, each of its control characters six bytes long."""
+"""Bytes in one line. An event has at most 5 MiB: a job's limit, where each control character takes six bytes."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -24,9 +24,9 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_POSITION)]
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="queuectl", tag="log"):
-    """What the lines after it are: whose log, and what the first of them follows on.
+    """Describes the lines after it: their log, and the event that the first of them follows.
 
-    An export also says where it ends, so that one that was cut is noticed.
+    An export's header also says where it ends, so that a truncated one is noticed.
     """
 
     format: int
@@ -38,12 +38,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
     @property
     def base(self) -> Head:
-        """The place and digest before the first event."""
+        """The position and digest before the first event."""
         return Head(self.base_position, bytes.fromhex(self.base_digest), 0)
 
     @property
     def end(self) -> Head | None:
-        """The place and digest of the last event, where the header says so."""
+        """The position and digest of the last event, if the header has them."""
         if self.end_position is None or self.end_digest is None:
             return None
         return Head(self.end_position, bytes.fromhex(self.end_digest), 0)

@@ -1,8 +1,8 @@
 """The queue as it was at a position of its log, for reading.
 
-The log is that of the live store up to the position. The tables are in memory, and only the streams that a question
-needs are folded into them. The clock stands still at the moment that is looked at, so ages and waits are as they were
-then. Workers' heartbeats are not in the log, so there are no workers. Nothing is written to the live store.
+The log is that of the live store up to the position. The tables are in memory, and only the streams that a query needs
+are folded into them. The clock stands still at the chosen moment, so ages and waits are as they were then. Workers'
+heartbeats are not in the log, so there are no workers. Nothing is written to the live store.
 """
 
 from collections import Counter
@@ -152,7 +152,7 @@ class PastLog:
 
 
 class PastTables:
-    """Implements `protocol.Tables`: folds the jobs that a question needs, then asks the tables in memory."""
+    """Implements `protocol.Tables`: folds the jobs that a query needs, then queries the tables in memory."""
 
     def __init__(self, log: PastLog, memory: OpenStore) -> None:
         self._log, self._tables = log, memory.tables
@@ -175,7 +175,7 @@ class PastTables:
         return self._tables.job(job_id)
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
-        """Rows of `jobs`. In the order of enqueueing, no more jobs are folded than are wanted."""
+        """Rows of `jobs`. Sorted by time of enqueueing, it folds no more jobs than are wanted."""
         self._fold_wanted(wanted)
         return self._tables.jobs(wanted)
 
@@ -235,7 +235,7 @@ class PastTables:
         return self._log.standing(MAX_POSITION)
 
     def _matching(self, wanted: JobFilter) -> list[str]:
-        """Ids of the jobs that the filter may select, as far as their last moves tell, the oldest first."""
+        """Ids of the jobs that the filter may select, judged by their last moves, the oldest first."""
         states = {*wanted.states, *((State.PENDING,) if wanted.failed else ())} or {*State} - {State.PURGED}
         moves = {move for move, state in _STATES.items() if state in states}
         since = (wanted.since or 0) // SECOND * SECOND

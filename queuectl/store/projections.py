@@ -1,4 +1,4 @@
-"""The tables as a pure function of the log: a job or a note -> rows. Stores only carry the rows to their tables.
+"""The tables as a pure function of the log: a job or a note becomes rows, which stores only write to their tables.
 
 Times in `jobs` and `dlq` are integer UNIX seconds (names and units are a public contract), except `due_at`.
 """
@@ -63,7 +63,7 @@ Values = tuple[Any, ...]
 
 
 class Row(Struct, frozen=True):
-    """A row that a table has to hold; `values` None: it has to be gone."""
+    """A row that a table must hold; `values` None: the row must be absent."""
 
     table: str
     key: str
@@ -80,14 +80,14 @@ def rows(job: Job | None) -> dict[str, Values]:
 
 
 def count_key(job: Job | None) -> tuple[str, int, str] | None:
-    """The row of `counts` that a job adds one to."""
+    """The row of `counts` in which a job is counted."""
     if job is None or job.state is State.PURGED:
         return None
     return (job.spec.queue, job.spec.priority, job.state.value)
 
 
 def note_row(record: e.RecordedEvent) -> Row | None:
-    """The row that a note decides, if any."""
+    """The row that a note sets, if any."""
     match record.event:
         case e.SettingChanged(key=key, value=None):
             return Row("settings", key, None)

@@ -1,7 +1,7 @@
 """Divides a log into ranges for several processes, and opens the stores through which they read them.
 
-Each process has a store of its own, which never writes and has no archive. All of them read the log up to the same
-event, so what is appended meanwhile is nobody's business but the first process's, which folds it in the end.
+Each process has its own store, which never writes and has no archive. All of them read the log up to the same event.
+Events appended meanwhile are left to the first process, which folds them at the end.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,13 +20,13 @@ from queuectl.store.rows import Head, StoredEvent
 __all__ = ["PARTS", "SMALL", "Place", "Shares", "event_at", "in_order", "opened", "positions", "stream_ranges"]
 
 SMALL = 50_000
-"""Events below which it is not worth it to start processes."""
+"""Number of events below which starting processes does not pay."""
 
 PARTS = 12
-"""Ranges for each process: the last ones to finish do not leave the others waiting for long."""
+"""Ranges for each process. With several, nobody waits long for the last process to finish."""
 
 SAMPLES = 8
-"""Events that are looked at for each range, to find out where the streams with most events are."""
+"""Events read for each range, to find out which streams have most of the events."""
 
 
 class Shares(Struct, frozen=True):
@@ -46,12 +46,12 @@ class Shares(Struct, frozen=True):
         return self.processes > 1 and self.url != MEMORY and events >= max(1, self.small)
 
     def of(self, store: Store, head: Head) -> "Place":
-        """Where the other processes find this log."""
+        """The place where the other processes find this log."""
         return Place(self.url, self.busy_timeout, store.log.log_id, head)
 
 
 class Place(Struct, frozen=True):
-    """Where a process finds the log, and how it knows that it is the right one."""
+    """The place of a log, with facts by which a process recognises that it is the right log."""
 
     url: str
     busy_timeout: int
@@ -61,7 +61,7 @@ class Place(Struct, frozen=True):
 
 @contextmanager
 def opened(place: Place) -> Iterator[Store]:
-    """A store to read the log through. Raises StoreError when another log is there by now."""
+    """A store to read the log through. Raises StoreError when there is another log at the place now."""
     options = StoreOptions(busy_timeout=place.busy_timeout, archived=False, read_only=True)
     store = open_store(place.url, SystemClock(), options)
     try:
@@ -85,7 +85,7 @@ def event_at(store: Store, position: int) -> StoredEvent | None:
 
 
 def stream_ranges(store: Store, until: int, processes: int) -> list[StreamRange]:
-    """All streams, divided into ranges that have about as many events each. The huge one may stand alone."""
+    """All streams, divided into ranges with about equally many events. A very large stream may be a range by itself."""
     parts = processes * PARTS
     found = (event_at(store, position) for position in positions(store, until, parts * SAMPLES))
     streams = sorted(event.stream_id for event in found if event is not None and is_stream(event.stream_id))
@@ -94,9 +94,9 @@ def stream_ranges(store: Store, until: int, processes: int) -> list[StreamRange]
 
 
 def in_order(batches: Iterable[tuple[int, Derived]]) -> Iterator[Derived]:
-    """The batches of numbered ranges as they come, but the notes at last and in the order of the ranges.
+    """The batches of numbered ranges as they arrive, but notes last and in the order of the ranges.
 
-    Should two streams of a damaged log decide the same row, the later stream's note has to win.
+    If two streams of a damaged log set the same row, the later stream's note must win.
     """
     notes: dict[int, list[Row]] = {}
     for number, batch in batches:

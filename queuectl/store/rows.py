@@ -37,7 +37,7 @@ MAX_POSITION = (1 << 63) - 1
 
 
 class Change(Struct, frozen=True):
-    """Events to append to one stream at `version`; `job` is the job that its events so far make (None: no job)."""
+    """Events to append to one stream at `version`. `job` is the job before these events (None: no job)."""
 
     stream_id: str
     version: int
@@ -161,10 +161,10 @@ SHOWN = 20
 
 
 class Derived(Struct):
-    """Rows that the log makes and that the tables may not have.
+    """Rows that follow from the log and that the tables may not have.
 
-    `rows` by table; `suspects` are the tables and keys (as bytes: they may be no text) of live rows that the log may
-    not make; `notes` are the rows that notes decide.
+    `rows` is by table. `suspects` are tables and keys (bytes, which may not be text) of live rows that may not follow
+    from the log. `notes` are rows that notes set.
     """
 
     rows: dict[str, list[Values]] = {}
@@ -172,7 +172,7 @@ class Derived(Struct):
     notes: list[Row] = []
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in it."""
+        """Whether the batch is empty."""
         return not self.suspects and not self.notes and not any(self.rows.values())
 
     def clear(self) -> None:

@@ -1,9 +1,9 @@
 """The archive: a second copy of the log, as NDJSON segments outside the database. It is always a prefix of the log.
 
-A segment is named by the position of its first event and holds up to 8 MiB; a full one is synced and never written
-again. Only the last one grows, under a lock on the folder. Its last line anchors the log: if the database loses its
-tail, we notice. The open segment is not synced, so a power cut may leave a hole in it: after a reboot (the `boot` file
-tells), the first writer reads all of it and cuts it at the first bad line.
+A segment is named after the position of its first event and holds up to 8 MiB. A full segment is synced and never
+written again. Only the last one grows, under a lock on the folder. Its last line anchors the log: if the database loses
+its tail, we notice. The open segment is not synced, so a power cut may leave a hole in it. After a reboot (the file
+`boot` changes), the first writer reads all of it and truncates it at the first bad line.
 """
 
 import fcntl
@@ -31,11 +31,11 @@ from queuectl.store.rows import Head, StoredEvent
 
 __all__ = ["Archive"]
 
-SEAL_AT = 8 * 1024 * 1024  # part of the format, so not a setting: all writers must agree which segment is the last
+SEAL_AT = 8 * 1024 * 1024  # part of the format and not a setting: all writers must agree on which segment is the last
 _CHUNK = 1024 * 1024
 
 Page = Callable[[int, int], Sequence[StoredEvent]]
-"""(after, until) -> the first rows of the database in between; none when there are none."""
+"""(after, until) -> the first rows of the database with `after < position <= until`; empty when there are none."""
 
 
 class Archive:
@@ -95,8 +95,8 @@ class Archive:
     def catch_up(self, page: Page, until: int, *, synced: bool = False) -> None:
         """Copy the missing events up to `until`, a position that is on disk.
 
-        `synced`: wait until the copy is on disk, too, and for as long as another process copies. Raises DivergedError
-        when the database does not have the event that the archive ends with.
+        `synced`: wait until the copy is on disk too, however long another process copies. Raises DivergedError when the
+        database does not have the event that the archive ends with.
         """
         with self._locked(self._size_of_the_last if synced else lambda: None):
             end = self._settled()
@@ -130,8 +130,8 @@ class Archive:
     def _locked(self, sign: Callable[[], object]) -> Iterator[None]:
         """Lock the folder: one writer at a time. If it was moved away while we waited, lock the new one.
 
-        Raises ArchiveError when another process holds the lock for long and `sign` does not change: it is stuck, and
-        must not hold up the queue.
+        Raises ArchiveError when another process holds the lock for a second while `sign` does not change: that process
+        hangs, and the queue must not wait for it.
         """
         while True:
             if self._lock is None:
@@ -174,13 +174,13 @@ class Archive:
             os.symlink(self._home, self.folder)
 
     def taken(self) -> str | None:
-        """Why the archive cannot be made in its folder: another queue of this log has made it; None: it can.
+        """Why the archive cannot be made in its folder: another queue with this log id has made it. None: it can.
 
         A copied or imported log has the same id. The link next to the database says which queue owns a folder.
         """
         if self._home is None or not os.path.lexists(self._home) or os.path.lexists(self.folder):
             return None
-        with alone_in(os.path.dirname(self._home)):  # another process of this queue may be making both
+        with alone_in(os.path.dirname(self._home)):  # another process of this queue may be creating both
             return None if os.path.lexists(self.folder) else self._whose(self._home)
 
     def _whose(self, home: str) -> str:
@@ -262,14 +262,14 @@ class Archive:
         if self._file is not None:
             self._new_names = True
             self._sync()
-            self._forget()  # should there be no room for the next one, nothing is closed twice
+            self._forget()  # if creating the next segment fails, nothing is closed twice
         path = os.path.join(self.folder, segment_name(end.position + 1))
         self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size, self._new_names = 0, True
         self._write(header_line(self._log_id, end), end)
 
     def _write(self, data: bytes | bytearray, end: Head) -> None:
-        """Write whole lines. Should that fail, half of them may stay: the next one to look cuts what is torn."""
+        """Write whole lines. If that fails, a part may remain; the next writer truncates the torn line."""
         rest = memoryview(data)
         while rest:
             assert self._file is not None
@@ -280,7 +280,7 @@ class Archive:
         if self._file is not None:
             try:
                 os.fdatasync(self._file)
-            except OSError:  # the next sync would prove nothing: what is in it is copied again, to another file
+            except OSError:  # a later sync would prove nothing, so its content is copied again to another file
                 for last in segments(self.folder)[-1:]:  # none when the folder was moved away
                     os.replace(last, f"{last}.damaged")
                 raise

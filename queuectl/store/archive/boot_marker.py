@@ -1,4 +1,4 @@
-"""Records in which boot of the machine the archive's open segment was last checked; a power cut begins another boot."""
+"""Records in which boot of the machine the archive's open segment was last checked. A power cut begins a new one."""
 
 import os
 from contextlib import suppress

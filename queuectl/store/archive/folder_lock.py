@@ -10,7 +10,7 @@ from queuectl.runtime import pause
 __all__ = ["alone_in", "lock_soon", "sync_path"]
 
 EVERY, TRIES = 5_000, 200
-"""Microseconds between two tries to lock a folder, and how many: a second in all."""
+"""Microseconds between two attempts to lock a folder, and how many attempts: one second in all."""
 
 
 def lock_soon(folder: int, sign: Callable[[], object]) -> bool:

@@ -1,4 +1,4 @@
-"""The archive's segments: their names, finding them, and reading them, also a torn one."""
+"""The archive's segments: their names, and how to find and read them, torn ones included."""
 
 import os
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def segments(folder: str) -> list[str]:
 
 
 def check_reachable(folder: str) -> None:
-    """Raises UnreachableError when the folder is a link to a disk that is gone."""
+    """Raises UnreachableError when the folder is a link to a disk that is not mounted."""
     if os.path.islink(folder) and not os.path.exists(folder):
         raise UnreachableError(folder)
 

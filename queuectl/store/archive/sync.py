@@ -1,7 +1,7 @@
-"""Keeps a queue and its archive in step: they are compared on open, and each commit that is on disk is copied.
+"""Synchronises a queue with its archive: compares them on open, and copies each commit that is on disk.
 
-A database that is behind its archive gets the missing events. If the two have diverged, the database becomes
-read-only, because one of them lacks acknowledged events.
+A database that is behind its archive gets the missing events. If the two have diverged, the database becomes read-only,
+because one of them lacks acknowledged events.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,10 @@ __all__ = ["ArchivePlace", "ArchiveSync"]
 
 
 class ArchivePlace(Struct, frozen=True):
-    """`database` is what messages call the database; `prefix` plus `.archive` is the folder or a link to it.
+    """The place of an archive. `database` is the database's name in messages; `prefix` plus `.archive` is the folder or
+    a link to it.
 
-    A new archive is made in `archive_dir`, if that is given.
+    A new archive is created in `archive_dir`, if that is given.
     """
 
     database: str
@@ -34,8 +35,8 @@ class ArchivePlace(Struct, frozen=True):
 class ArchiveSync:
     """The archive of one open store. `refusal` says why the store must not be written to; None: it may be.
 
-    `page` returns the first rows of the database with `after < position <= until`. `paranoid`: a commit waits until
-    the copy is on disk, too, and fails otherwise. `warn` receives one line.
+    `page` returns the first rows of the database with `after < position <= until`. `paranoid`: a commit waits until the
+    copy is on disk too, and fails otherwise. `warn` receives one line.
     """
 
     archive: Archive
@@ -57,7 +58,7 @@ class ArchiveSync:
     def _open(self) -> None:
         place, self.refusal = self._place, None
         self.archive = Archive(place.prefix, self._log.log_id, self._log.base, place.archive_dir)
-        with suppress(OSError):  # the first copy reports it
+        with suppress(OSError):  # the first copy reports the error
             self.refusal = self.archive.taken()
 
     def change_log(self) -> None:
@@ -72,12 +73,12 @@ class ArchiveSync:
         if self.refusal is not None:
             return
         try:
-            end = self.archive.end()  # read before the database: then it is never ahead of it without a reason
+            end = self.archive.end()  # read before the database: the archive may not seem ahead of it
         except DivergedError as error:
             self.refusal = self._ways_out(str(error))
             return
         except (ArchiveError, OSError):
-            end = None  # the next copy reports it, unless a power cut tore the last line
+            end = None  # the next copy reports the error, unless a power cut tore the last line
         if end is None or self._log.digest_at(end.position) == end.digest:
             if self.archive.is_unchecked():
                 self._copy_what_is_on_disk(writer)
@@ -114,7 +115,7 @@ class ArchiveSync:
         return f"{what}: run `{runnable(RECOVER)}`, or {restart}" if repair == RECOVER else f"{what}: {restart}"
 
     def _copy_what_is_on_disk(self, writer: Writer) -> None:
-        """Copy the events that are known to be on disk; on a failing disk that is none."""
+        """Copy the events that are known to be on disk. If the disk fails, copy none."""
         try:
             until = writer.on_disk()
         except StoreError:

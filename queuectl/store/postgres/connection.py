@@ -1,7 +1,8 @@
-"""One connection to a PostgreSQL server, made again when it has broken, and what each failure is called.
+"""One connection to a PostgreSQL server: reconnects after a break, and translates the server's errors.
 
-A connection that breaks outside a transaction is made again, once, without a word. Within one it is a StoreBusyError:
-what the transaction did is gone, or, when it was being committed, not known (postgres.py finds out).
+A connection that breaks outside a transaction is opened again, once, silently. In a transaction the break is a
+StoreBusyError: the transaction is rolled back or, if it was being committed, its outcome is unknown and engine.py looks
+for it in the log.
 """
 
 import re
@@ -29,7 +30,7 @@ Row = tuple[Any, ...]
 T = TypeVar("T")
 
 _LOCKS = 0x5143544C
-"""The class of our advisory locks: `QCTL`, as in the header of SQLite queues. The number is the schema's."""
+"""The class of our advisory locks: `QCTL`, as in the header of SQLite queues. The lock's number is the schema's oid."""
 
 USUAL: Mapping[str, Any] = {
     "application_name": "queuectl",
@@ -40,16 +41,17 @@ USUAL: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""Of what the URL does not say: a server that has gone without a word is noticed in about 10 s."""
+"""Connection parameters that the URL may override. A server that disappears silently is noticed in about 10 s."""
 
 IDLE_IN_TRANSACTION = 15_000
-"""Milliseconds after which the server ends a transaction whose client says nothing: it holds the log's lock.
+"""Milliseconds after which the server ends a transaction whose client sends nothing, because it holds the log's lock.
 
-Less than three quarters of the usual lease and a beat: the workers that wait for the lock would kill their jobs.
+This is less than three quarters of the usual lease minus a heartbeat: otherwise workers that wait for the lock would
+have to kill their jobs.
 """
 
 RETRY_EVERY = 200_000
-"""Microseconds from one attempt to connect again to the next."""
+"""Microseconds between two attempts to reconnect."""
 
 _SETTLE = f"""
 SET search_path TO {{schema}}, pg_temp; SET lock_timeout = {{patience}}; SET statement_timeout = 0;
@@ -57,12 +59,13 @@ SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION}; SET default_tra
 SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = 5000
 """
-"""The server, too, asks after us: a host that has gone may have taken the log's lock with it, and is missed in 5 s,
-whether or not an answer was on its way to it."""
+"""The server also probes its clients. A host that disappears while it holds the log's lock is noticed in 5 s, whether
+or not the server has sent it an answer.
+"""
 
 
 class Link:
-    """`greet` is run on each new connection, before anything else; `shown` is what messages call the server."""
+    """A connection. `greet` runs first on each new connection; `shown` is the server's name in messages."""
 
     def __init__(self, url: str, busy_timeout: int, greet: "Callable[[Link], None]") -> None:
         place = place_of(url)
@@ -106,13 +109,13 @@ class Link:
             raise
 
     def check_open(self) -> None:
-        """Raises StoreError when it was closed, or is another process's."""
+        """Raises StoreError when the store was closed, or when this process was forked after it was opened."""
         self._opener.check()
         if self._closed:
             raise StoreError(f"the queue {self.shown} is closed")
 
     def _live(self) -> "psycopg.Connection[Row]":
-        """The connection, made again if need be."""
+        """The open connection; reconnects if necessary."""
         self.check_open()
         if self._db is None or self._db.closed:
             if self.inside:
@@ -131,13 +134,13 @@ class Link:
             raise StoreBusyError(str(error)) from error
 
     def drop(self) -> None:
-        """Have no more to do with this connection: the next statement makes another."""
+        """Discard this connection. The next statement opens another one."""
         self.inside, self._waiting = False, []
         if self._db is not None and not self._opener.gone:
             self._db.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._closed = True
         self.drop()
 
@@ -145,7 +148,7 @@ class Link:
 
     @property
     def begin(self) -> tuple[str, str]:
-        """Begins a transaction with the log's lock, which it holds to its end."""
+        """The statements that begin a transaction and take the log's lock, which it holds until it ends."""
         return "BEGIN", f"SELECT pg_advisory_xact_lock({_LOCKS}, {self._number})"
 
     @property
@@ -155,7 +158,7 @@ class Link:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """A transaction that is not the store's own."""
+        """A transaction with the log's lock, separate from the store's own transactions."""
         self.together(*self.begin)
         self.inside = True
         try:
@@ -169,7 +172,7 @@ class Link:
     # ── statements ──────────────────────────────────────────────────────────────────────────────────
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """One statement; its rows."""
+        """Run one statement and return its rows."""
         return self._once_more(lambda: self._run(sql, parameters))
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
@@ -177,7 +180,7 @@ class Link:
         return rows_of(self._live(), answer)
 
     def _once_more(self, step: Callable[[], T]) -> T:
-        """A connection may have been cut while nothing was asked of it, which shows only when something is."""
+        """Run a step, and once more if the connection broke: an idle one may be dead, which only a statement shows."""
         try:
             return step()
         except StoreBusyError:
@@ -186,23 +189,23 @@ class Link:
         return step()
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-        """What waits, and one statement for each row; how many rows it wrote in all."""
+        """Run the waiting statements, then one statement for each row. Returns how many rows it wrote."""
         answers = self._exchange((_numbered(sql), rows))
         return sum(answer.command_tuples or 0 for answer in answers[-len(rows) :])
 
     def later(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """One statement for each row, sent along with the next ones of the transaction, which raise what is wrong."""
+        """Queue one statement for each row. They are sent with the transaction's next one, which raises any errors."""
         self._waiting.append((_numbered(sql), rows))
 
     def settle(self) -> None:
-        """Wait for what waits."""
+        """Run the waiting statements."""
         if self._waiting:
             self._exchange()
 
     def together(self, *statements: str) -> list[list[Row]]:
-        """What waits, and then these, in one round trip; the rows of each. What follows on one that fails is not done.
+        """Run the waiting statements and then these, in one round trip. Returns the rows of each. Stops at an error.
 
-        The server keeps their plans, unlike those of a script, and each sees what was committed before it began.
+        Unlike those of a script, the server keeps their plans, and each sees what was committed before it began.
         """
         return self._once_more(lambda: self._together(statements))
 
@@ -212,21 +215,21 @@ class Link:
         return [rows_of(self._live(), answer) for answer in answers]
 
     def _exchange(self, *asked: Step) -> list[PGresult]:
-        """What waits, and then what is asked."""
+        """Run the waiting statements, then these steps."""
         steps, self._waiting = [*self._waiting, *asked], []
         db = self._live()
         with self._translated():
             return exchange(db, self._prepared, steps)
 
     def copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Many new rows at once."""
+        """Insert many new rows at once."""
         self.settle()
         with self._translated(), self._live().cursor().copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
 
     def script(self, sql: str) -> list[list[Row]]:
-        """Several statements in one round trip; the rows of each that has any. Raises StoreError if none is done."""
+        """Run statements in one round trip. Returns the rows of each that has any. Raises StoreError if none ran."""
         return self._once_more(lambda: self._script(sql))
 
     def _script(self, sql: str) -> list[list[Row]]:
@@ -241,12 +244,12 @@ class Link:
             return found
 
     def _refuse_rollback(self, status: str | None, sql: str) -> None:
-        """A COMMIT of what has failed is answered by that, and by no error."""
+        """Raises StoreError when a COMMIT was answered with ROLLBACK. To psycopg that is not an error."""
         if status == "ROLLBACK" and not sql.endswith("ROLLBACK"):
             raise StoreError(f"{self.shown} has rolled the transaction back")
 
     def roll_back(self) -> None:
-        """Undo what the transaction did. With a broken connection there is nothing left to undo."""
+        """Roll back the transaction. Does nothing when the connection is broken: the server has rolled it back."""
         self.inside, self._waiting = False, []
         if self._db is not None and not self._db.closed and not self._opener.gone:
             with suppress(psycopg.Error):
@@ -269,23 +272,23 @@ class Link:
         return f"queuectl_{self.schema}"
 
     def listen(self) -> None:
-        """Hear of it, also on later connections."""
+        """Listen for notifications, on later connections too."""
         self._listening = True
         self.script(f"LISTEN {self.channel}")
 
     def descriptor(self) -> int | None:
-        """What turns readable with a hint; None while there is no connection."""
+        """The descriptor that becomes readable with a hint; None while there is no connection."""
         return None if self._db is None or self._db.closed else self._db.fileno()
 
     def heard(self) -> bool:
-        """Whether there was a hint, or the connection has broken, since this was last asked."""
+        """Whether a hint arrived, or the connection broke, since the last call."""
         heard, self._heard = self._heard, False
         if self._db is None or self._db.closed:
             return heard
         try:
             self._db.pgconn.consume_input()
             while self._db.pgconn.notifies():
-                heard = True  # not one of our own: those come with the answer to our commit
+                heard = True  # not one of ours: those come with the answer to our commit
         except psycopg.Error:
             self._db.close()
             return True

@@ -1,8 +1,8 @@
-"""The search for due jobs in one statement, which does not begin before the jobs that have been claimed.
+"""Searches for due jobs in one statement that skips the jobs already claimed.
 
-Index entries of claimed jobs stay until vacuum removes them, which any old snapshot in the database prevents; a search
-from the beginning reads past all of them. Jobs become due in log order, except those enqueued for a past time; so the
-search starts from the beginning once a second, and when it finds too little.
+Index entries of claimed jobs stay until vacuum removes them, and any old snapshot in the database prevents that; a
+search from the beginning would read past all of them. Jobs become due in log order, except those enqueued for a past
+time. So the search starts from the beginning once a second, and when it finds too few jobs.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -35,11 +35,11 @@ LATERAL (SELECT CASE WHEN (SELECT count(*) FROM (SELECT FROM {_DUE} AND due_at >
 LATERAL (SELECT due_at, position, id FROM {_DUE} AND due_at >= first.place ORDER BY due_at, position LIMIT ?3) AS due
 ORDER BY lane.priority DESC, due.due_at, due.position LIMIT ?3
 """
-"""One index seek per queue and priority that has pending jobs: from its floor on, if there is enough."""
+"""One index seek for each queue and priority with pending jobs: from its floor on, if enough jobs are due there."""
 
 
 class DueSearch:
-    """Searches with `ask`; remembers, by queue and priority, when the first job was due that the last search found."""
+    """Searches with `ask`. Remembers, by queue and priority, when the first job was due that the last search found."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -55,14 +55,14 @@ class DueSearch:
         return [job_id for *_, job_id in found]
 
     def _known(self) -> dict[tuple[str, int], int]:
-        """The floors; none once a second, so that the search starts from the beginning."""
+        """The remembered due times (floors); none once a second, so that the search then starts from the beginning."""
         if self._clock.monotonic() >= self._until:
             self._floors.clear()
             self._until = self._clock.monotonic() + FROM_THE_BEGINNING_EVERY
         return self._floors
 
     def add(self, jobs: Sequence[Job | None]) -> None:
-        """Forget the floors above jobs that have just become pending."""
+        """Forget floors above jobs that have just become pending."""
         for job in jobs:
             if job is not None and job.due_at is not None:
                 lane = (job.spec.queue, job.spec.priority)

@@ -1,9 +1,9 @@
-"""The engine on a schema of a PostgreSQL server, through psycopg.
+"""The engine for a schema on a PostgreSQL server, through psycopg.
 
-A writer takes the log's lock first: an advisory lock that its transaction holds to the end. So positions follow the
-order of the commits, and no row locks can wait for each other. Every commit that leaves an event is on the server's
-disk before anyone sees it, claims too: the server can fail while the worker and its job continue, and a job whose claim
-was lost would be run a second time at once.
+A writer takes the log's lock first: an advisory lock that its transaction holds until it ends. So positions follow the
+order of the commits, and row locks never wait for each other. Every commit with an event, a claim too, is on the
+server's disk before anyone sees it. Otherwise, if the server failed and lost a claim while the worker and its job
+continued, that job would be run a second time at once.
 """
 
 from _thread import RLock
@@ -42,14 +42,14 @@ WHERE key = 'writes' AND pg_current_xact_id_if_assigned() IS NOT NULL RETURNING 
 _NOTIFY = f"""
 WITH due AS (UPDATE meta SET value = {_NOW} WHERE key = 'notified_at' AND CAST(value AS bigint) < {_NOW} - 100000
              RETURNING 1) SELECT pg_notify('{{channel}}', '') FROM due"""
-"""At most ten times a second: the server commits those that notify one after the other."""
+"""At most ten times a second, because the server commits transactions that notify one after another."""
 _READ: dict[str, Callable[[str], Any]] = {
     "format": int,
     "base_position": int,
     "base_digest": bytes.fromhex,
     "projection_version": int,
 }
-"""How the values of `meta` are read that are not text."""
+"""How to read those values of `meta` that are not text."""
 
 
 class ServerClock:
@@ -66,7 +66,7 @@ class ServerClock:
         return self._last + self._clock.monotonic() - self._set_at
 
     def set(self, now: int) -> None:
-        """Take over a time that the server has just reported."""
+        """Use a time that the server has just reported."""
         self._last, self._set_at = now, self._clock.monotonic()
 
     def monotonic(self) -> int:
@@ -75,7 +75,7 @@ class ServerClock:
 
 
 class PostgresEngine:
-    """Implements `sql.engine.Engine` on one connection, which is made again when it breaks outside a transaction."""
+    """Implements `sql.engine.Engine` on one connection, which is opened again when it breaks outside a transaction."""
 
     dialect = POSTGRES
 
@@ -83,7 +83,7 @@ class PostgresEngine:
         self.threads = RLock()
         self._known_log: str | None = None
         self._seen: tuple[int, int] = (0, 0)
-        """The log's last position and the number of writes without an event, when this connection last looked."""
+        """The log's last position and the number of writes without an event, at this connection's last check."""
         self._disturbed = self._durable = False
         self.clock = ServerClock(lambda: int(self.run(f"SELECT {_NOW}")[0][0]))
         self.link = Link(url, busy_timeout, lambda link: greet(link, self._known_log))
@@ -92,7 +92,7 @@ class PostgresEngine:
     # ── statements ──────────────────────────────────────────────────────────────────────────────────
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement, after those that wait, and return its rows."""
+        """Run one statement, after those that are waiting, and return its rows."""
         with self.threads:
             return self.link.run(sql, parameters)
 
@@ -140,7 +140,7 @@ class PostgresEngine:
         """Whether a commit whose answer was lost is in the log.
 
         Reads under the log's lock, which the server grants only when that transaction is over. Digests are salted, so
-        nobody else can have written the same event.
+        no other process can have written the same event.
         """
         self.link.drop()
         try:
@@ -158,7 +158,7 @@ class PostgresEngine:
     # ── meta ────────────────────────────────────────────────────────────────────────────────────────
 
     def meta(self) -> dict[str, Any]:
-        """The rows of `meta`. Later connections to another log than this one are refused."""
+        """The rows of `meta`. From now on, connections to any other log are refused."""
         found = {key: _READ.get(key, str)(value) for key, value in self.run(_META) if value is not None}
         self._known_log = found.get("log_id")
         return found
@@ -170,24 +170,24 @@ class PostgresEngine:
     # ── the disk, and other writers ─────────────────────────────────────────────────────────────────
 
     def last_on_disk(self) -> int | None:
-        """The log's last position: a commit is seen by others only when it is on disk."""
+        """The log's last position: others see a commit only when it is on disk."""
         found = self.run("SELECT max(position) FROM events")
         return found[0][0] if found else None
 
     def sync(self) -> bool:
-        """Everything that is committed is on disk."""
+        """Does nothing: everything that is committed is on disk."""
         return True
 
     def changed(self) -> bool:
         """Whether another process has written since the last call."""
         with self.threads:
-            if not self.link.inside:  # with the lock it has been looked at, and nobody else can write
+            if not self.link.inside:  # the log's state was checked when the lock was taken, and nobody else can write
                 self._notice(*map(int, self.run(_WRITTEN)[0]))
             changed, self._disturbed = self._disturbed, False
             return changed
 
     def _notice(self, position: int, writes: int) -> None:
-        """Compare with the state that this connection last saw: a difference was written by another."""
+        """Compare with the state that this connection saw last. If it differs, another process has written."""
         self._disturbed = self._disturbed or self._seen != (position, writes)
         self._seen = (position, writes)
 
@@ -203,12 +203,12 @@ class PostgresStorage:
         self._engine = engine
 
     def is_read_only(self) -> bool:
-        """Whether nothing can be written: the server is a standby, or the role may only read."""
+        """Whether nothing can be written: the server is a standby, or the role has only the right to read."""
         sql = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
         return bool(self._engine.run(sql)[0][0])
 
     def damage(self) -> list[str]:
-        """Pages whose checksums the server found wrong, and indices that were left half made."""
+        """Pages with wrong checksums by the server's count, and indexes whose creation was interrupted."""
         found = self._engine.run("SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()")
         broken = self._engine.run(
             "SELECT CAST(indexrelid::regclass AS text) FROM pg_index WHERE NOT indisvalid AND indrelid IN"
@@ -226,7 +226,7 @@ class PostgresStorage:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Only one process at a time rebuilds the tables. Not the log's lock, which a rebuild takes more than once."""
+        """Lets one process at a time rebuild the tables. Not the log's lock, which a rebuild takes more than once."""
         link = self._engine.link
         link.script(f"SELECT pg_advisory_lock({link.second_lock})")
         try:

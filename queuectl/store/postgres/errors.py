@@ -1,4 +1,4 @@
-"""What each failure of a server is called: one line, and whether it will pass."""
+"""Translates a server's errors: each becomes one line, and an error type that says whether waiting may help."""
 
 import re
 
@@ -9,9 +9,9 @@ from queuectl.errors import StoreBusyError, StoreError, UsageError, command_line
 __all__ = ["first_line", "meaning", "not_understood", "will_pass"]
 
 _LOST = re.compile(r"57P0.|25P03|08...")
-"""A connection that was cut, by the server that stops or by whoever may."""
+"""The connection was cut: the server is shutting down, or someone ended the connection."""
 _BUSY = re.compile(r"40...|53300|57014")
-"""Others were faster, or are too many."""
+"""Another transaction was in the way, or the server has no free connection."""
 _MEANINGS = {
     "53100": "the server's disk is full",
     "25006": "it is read-only",
@@ -26,7 +26,7 @@ _OF_THE_LOG = ("events", "meta")
 
 
 def meaning(error: psycopg.Error, shown: str, closed: bool) -> StoreError:
-    """Our error for one of psycopg's; `closed`: the connection is gone with it."""
+    """Our error for one of psycopg's. `closed`: the connection is closed too."""
     state, what = error.sqlstate or "", first_line(error)
     if state == "55P03":
         return StoreBusyError(f"{shown} is locked by another process: try again")
@@ -40,7 +40,7 @@ def meaning(error: psycopg.Error, shown: str, closed: bool) -> StoreError:
 
 
 def not_understood(error: psycopg.Error, shown: str) -> UsageError:
-    """What to write instead of a URL; `shown` has no password in it, but what libpq says of one may."""
+    """The error for a URL that libpq does not understand. libpq's message may hold a password, `shown` does not."""
     unknown = _UNKNOWN.search(str(error))
     if unknown and f"{unknown[1]}=" in shown:
         return UsageError(f"{shown} has a parameter that is not known: {unknown[1]} (the schema is schema=NAME)")
@@ -48,7 +48,7 @@ def not_understood(error: psycopg.Error, shown: str) -> UsageError:
 
 
 def will_pass(error: psycopg.Error) -> bool:
-    """Whether a connection that was refused may be had later."""
+    """Whether a connection that was refused may succeed later."""
     return bool(_PASSES.search(str(error)))
 
 

@@ -10,14 +10,14 @@ from queuectl.store.postgres.schema import schema_sql
 __all__ = ["as_text", "greet"]
 
 OLDEST = 130_000
-# Looked up in the table itself: what the server remembers of names may be from before a transaction's lock was taken.
+# Queried from the catalog itself: the server's cache of names may date from before the transaction's lock was taken.
 _CHECK = """
 SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('server_encoding'),
        CAST(current_setting('server_version_num') AS integer),
        EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = '{schema}' AND tablename = 'meta')
 """
 _ROOM = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '{schema}')"
-# With its schema's name: a schema that a role may not use is passed over in the search path, without a word.
+# With the schema's name: the search path silently skips a schema that the role may not use.
 _META = "SELECT key, value FROM {schema}.meta WHERE key IN ('log_id', 'format')"
 
 

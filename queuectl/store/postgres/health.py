@@ -10,7 +10,7 @@ __all__ = ["findings"]
 
 MANY_DEAD = 10_000
 LONG = 60
-"""Seconds that a snapshot may be old: while it is open, no row that died since can be vacuumed."""
+"""Seconds after which a snapshot counts as old. While it is open, rows that have died since cannot be vacuumed."""
 
 _DEAD = """
 SELECT relname, n_dead_tup, n_live_tup FROM pg_stat_user_tables WHERE schemaname = ?

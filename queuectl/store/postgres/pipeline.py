@@ -1,4 +1,4 @@
-"""Several statements in one round trip: sent in one piece, each once for every row of its parameters.
+"""Runs several statements in one round trip: all are sent together, each once for every row of its parameters.
 
 psycopg's own pipeline sends each statement by itself and ends with a Flush, which disables the server's
 `idle_in_transaction_session_timeout`: a frozen client would never release the log's lock. Statements are prepared here
@@ -17,18 +17,19 @@ from psycopg.pq.abc import PGresult
 __all__ = ["Step", "exchange", "rows_of"]
 
 Step = tuple[str, Sequence[Sequence[Any]]]
-"""A statement, and the rows of its parameters."""
+"""A statement and the rows of its parameters."""
 
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
 
 
 def exchange(db: "psycopg.Connection[Any]", known: dict[str, bytes], steps: Sequence[Step]) -> list[PGresult]:
-    """One answer for each row, in order. Raises psycopg.Error for the first that fails; what follows it is not done.
+    """Returns one answer for each row, in order. Raises psycopg.Error for the first that fails; later ones do not run.
 
-    `known` are the statements that this connection's server has prepared, by name; it grows.
+    `known` are the statements that the server has prepared for this connection, by name; new ones are added.
     """
     new = {sql: b"exchange_%d" % number for number, sql in enumerate(_unknown(known, steps), len(known))}
-    sent = [(sql, _formats(row), [*map(_sent, row)]) for sql, rows in steps for row in rows]  # or nothing is sent
+    # All are converted first: on an error nothing is sent.
+    sent = [(sql, _formats(row), [*map(_sent, row)]) for sql, rows in steps for row in rows]
     db.pgconn.enter_pipeline_mode()
     try:
         for sql, name in new.items():
@@ -46,7 +47,7 @@ def exchange(db: "psycopg.Connection[Any]", known: dict[str, bytes], steps: Sequ
 
 
 def _leave(db: "psycopg.Connection[Any]") -> None:
-    """With answers outstanding, because something interrupted us, the connection is of no more use."""
+    """Close a connection that has answers outstanding because we were interrupted: it cannot be used any more."""
     if not db.closed:
         try:
             db.pgconn.exit_pipeline_mode()
@@ -67,12 +68,12 @@ def _sent(value: Any) -> bytes | None:
         return value
     text = str(value)
     if "\0" in text:
-        raise psycopg.DataError("PostgreSQL takes no text with a NUL")  # libpq would take what stands before it
+        raise psycopg.DataError("PostgreSQL takes no text with a NUL")  # libpq would send only the part before the NUL
     return text.encode()
 
 
 def _answers(db: "psycopg.Connection[Any]") -> Iterator[PGresult]:
-    """All, up to that of the Sync. Whatever does not fit into the socket is sent while answers are read."""
+    """All answers up to that of the Sync. Data that does not fit into the socket is sent while answers are read."""
     db.pgconn.pipeline_sync()
     db.wait(send(db.pgconn))
     while True:
@@ -83,7 +84,7 @@ def _answers(db: "psycopg.Connection[Any]") -> Iterator[PGresult]:
 
 
 def rows_of(db: "psycopg.Connection[Any]", answer: PGresult) -> list[tuple[Any, ...]]:
-    """The rows of an answer; none when it is of a statement that has none."""
+    """The rows of an answer; none when its statement returns none."""
     if answer.status != ExecStatus.TUPLES_OK:
         return []
     read = Transformer(db)

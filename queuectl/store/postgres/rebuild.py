@@ -42,7 +42,7 @@ class PostgresShadowTables:
         return self._link.run(sql, parameters)
 
     def make(self) -> None:
-        """Create, for each table, an empty one as it should be, to compare the live one with, and one for the rows."""
+        """Create two empty tables for each: one in the right form, to compare the live table with, and one for rows."""
         for table in MADE:
             fresh = re.sub(rf"(TABLE|ON) {table} ", rf"\1 fresh_{table} ", "".join(statements(table)))
             self._link.script(fresh.replace("CREATE TABLE", "CREATE TEMP TABLE"))

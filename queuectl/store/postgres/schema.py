@@ -1,7 +1,8 @@
-"""The PostgreSQL schema: the log with its guards, and the derived tables in PostgreSQL's words.
+"""The PostgreSQL schema: the log with its guards, and the derived tables in PostgreSQL's types.
 
-Texts compare byte by byte (`COLLATE "C"`), as on SQLite, whatever the database's own collation. Rows of jobs change
-a few times and then rest: their pages keep room for it, and are vacuumed early, because claims read past what is dead.
+Texts compare byte by byte (`COLLATE "C"`), as on SQLite, whatever the database's own collation is. A job's row changes
+a few times and then no more. So pages have free space for new versions of rows, and are vacuumed early, because claims
+read past dead rows.
 """
 
 import re
@@ -89,5 +90,5 @@ def derived() -> str:
 
 
 def statements(table: str) -> list[str]:
-    """What makes one derived table and its indices."""
+    """The statements that create one derived table and its indexes."""
     return re.findall(rf"CREATE [A-Z ]*(?:TABLE|\w+ ON) {table} [^;]*;", derived())

@@ -17,9 +17,9 @@ __all__ = ["is_there", "open_postgres"]
 
 
 def open_postgres(url: str, clock: Clock, options: StoreOptions, copy_to: Callable[[Log, str], None]) -> OpenStore:
-    """The store at a postgresql:// URL, which is made if there is none. Raises StoreError.
+    """The store at a postgresql:// URL; creates it if there is none. Raises StoreError.
 
-    The clock is the server's, unless a test brings its own. `copy_to` writes a log to a new file.
+    The clock is the server's, unless a test passes its own. `copy_to` writes a log to a new file.
     """
     engine = PostgresEngine(url, options.busy_timeout)
     if options.read_only:
@@ -48,22 +48,22 @@ def open_postgres(url: str, clock: Clock, options: StoreOptions, copy_to: Callab
         listen=listen,
     )
     store = assembled(parts, engine.clock if isinstance(clock, SystemClock) else clock, options)
-    engine.changed()  # from here on
+    engine.changed()  # other processes' writes count from here on
     return store
 
 
 class _Hints:
-    """Implements `protocol.Hints`: the connection is looked at while no other thread uses it."""
+    """Implements `protocol.Hints`. Looks at the connection only while no other thread uses it."""
 
     def __init__(self, engine: PostgresEngine) -> None:
         self._engine = engine
 
     def descriptor(self) -> int | None:
-        """What turns readable with a hint; None while there is no connection."""
+        """The descriptor that becomes readable with a hint; None while there is no connection."""
         return self._engine.link.descriptor()
 
     def heard(self) -> bool:
-        """Whether there was a hint, or the connection has broken, since this was last asked."""
+        """Whether a hint arrived, or the connection broke, since the last call."""
         with self._engine.threads:
             return self._engine.link.heard()
 

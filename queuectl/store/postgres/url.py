@@ -1,6 +1,6 @@
-"""What a postgresql:// URL says: how to connect, as libpq reads it, and the schema, which is our own parameter.
+"""Reads postgresql:// URLs: how to connect, as libpq reads them, and the schema, a parameter of our own.
 
-Whatever is shown of a URL is shown without its password.
+Text that is shown of a URL never contains its password.
 """
 
 import re
@@ -11,14 +11,14 @@ from queuectl.errors import UsageError
 __all__ = ["SCHEMA", "Place", "has_password", "is_postgres", "place_of", "without_password"]
 
 SCHEMA = "queuectl"
-"""Where a queue is unless its URL says `?schema=NAME`."""
+"""The schema of a queue unless its URL has `?schema=NAME`."""
 
 _SCHEMES = ("postgresql://", "postgres://")
 _KEYWORD = (
     r"(?i)(?:user|pass|host|port|dbname|app|fallback_app|options|connect_|client_|keepalives|tcp_|repl|gss|krb|ssl|require|"
     r"channel|target|load_|service|m(?:in|ax)_|scram_|oauth_|schema)[a-z_]*="
 )
-"""How one of libpq's parameters begins, or ours. What else stands where one should is the rest of a password."""
+"""The beginnings of libpq's parameter names, and ours. Other text in a parameter's place is the rest of a password."""
 _SECRET = r"(?i)[a-z_]*(?:password|secret)[a-z_]*="
 _NO_PORT = r"(?s)(\[[^\]]*\])|:(?![0-9]*(?:[,/]|$)).*"
 _UNCODED = r"[@/?]"
@@ -26,19 +26,19 @@ _NAME = r"[a-z_][a-z0-9_]{0,47}"
 
 
 class Place(NamedTuple):
-    """`conninfo` is for libpq."""
+    """The schema of a queue, and `conninfo`, which is for libpq."""
 
     conninfo: str
     schema: str
 
 
 def is_postgres(url: str) -> bool:
-    """Whether a path or URL is one of ours."""
+    """Whether a path or URL is a PostgreSQL URL."""
     return url.startswith(_SCHEMES)
 
 
 def place_of(url: str) -> Place:
-    """Raises UsageError for a schema that cannot be, and where libpq would take a password's end for something else."""
+    """The place that a URL names. Raises UsageError for an impossible schema, and if libpq would cut a password."""
     user, password, _, more = _without(_parts(url)[1])
     if more or re.search(_UNCODED, user + password):
         raise UsageError("write postgresql://USER:PASSWORD@HOST/DATABASE, @ / ? in a password as %40 %2F %3F")
@@ -63,7 +63,7 @@ def without_password(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Whether a URL tells a password."""
+    """Whether a URL contains a password."""
     if not is_postgres(url):
         return False
     _, start, parameters = _parts(url)
@@ -72,9 +72,9 @@ def has_password(url: str) -> bool:
 
 
 def _without(start: str) -> tuple[str, str, str, str]:
-    """User, password, from the @ on the hosts and the database, and what stands where a port should.
+    """User, password, the part from the last @ on (hosts and database), and the text in a port's place.
 
-    libpq has a password end at the first @ or /, people at the last @; and `user:password` looks like a port.
+    libpq ends a password at the first @ or /, people at the last @; and `user:password` looks like a host and a port.
     """
     colon, at = start.find(":"), start.rfind("@")
     user, password, hosts = (start[:colon], start[colon + 1 : at], start[at:]) if 0 <= colon < at else ("", "", start)
@@ -96,7 +96,7 @@ def _parts(url: str) -> tuple[str, str, list[str]]:
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """At the ? that a parameter follows: another one is in a password."""
+    """Split at the ? before the first parameter; any other ? belongs to a password."""
     marks = [found.start() for found in re.finditer(r"\?", rest)]
     for begins in (_begins_query, _has_parameter):
         for mark in marks:

@@ -1,7 +1,7 @@
-"""Folds streams and compares the rows that they make with the live ones. What is found equal needs nothing more.
+"""Folds streams and compares the rows that follow from them with the live ones. Equal rows need nothing more.
 
-The rest is only suspected: a live row may just be newer than what was folded. So it is judged later, at one moment.
-Nothing is written here, so that several processes can each take a range of streams.
+The others are only suspects: a live row may be newer than the events folded. So they are judged later, at one moment.
+Nothing is written here, so several processes can each take a range of streams.
 """
 
 from collections.abc import Collection, Iterator
@@ -60,9 +60,9 @@ def _suspected(batch: Derived, suspects: Iterator[tuple[str, bytes]]) -> Iterato
 
 
 class LiveRows:
-    """The rows of a table of jobs in the order of their keys, each paired with the row derived from the log.
+    """The rows of a table of jobs, ordered by key, each compared with the row derived from the log.
 
-    Whatever is not found equal becomes a suspect, so nothing hangs on the two orders being the same.
+    Every row that is not found equal becomes a suspect, so correctness does not depend on equal orders.
     """
 
     def __init__(self, engine: Engine, table: str, chosen: StreamRange) -> None:
@@ -74,20 +74,20 @@ class LiveRows:
         self._row = next(self._rows, None)
 
     def has(self, values: Values) -> bool:
-        """Whether the next row is this one, which then is done."""
+        """Whether the next row is this one; if so, move on to the one after it."""
         if self._row != values:
             return False
         self._row = next(self._rows, None)
         return True
 
     def before(self, key: str) -> Iterator[tuple[str, bytes]]:
-        """The rows before a key: no stream has made them."""
+        """The rows before a key, which no stream has made."""
         while self._row is not None and self._row[0] < key:
             yield self._table, self._row[0].encode()
             self._row = next(self._rows, None)
 
     def rest(self) -> Iterator[tuple[str, bytes]]:
-        """The rows that are left: no stream has made them, or they cannot be read."""
+        """The remaining rows, which no stream has made or which cannot be read."""
         while self._row is not None:
             yield self._table, self._row[0].encode()
             self._row = next(self._rows, None)
@@ -95,7 +95,7 @@ class LiveRows:
             yield from ((self._table, key) for key in self._keys(*self._unreadable))
 
     def _read(self, first: str) -> Iterator[Values]:
-        """In pages, like the log. Where a row cannot be read as text, it and all after it are left for `rest`."""
+        """Read in pages, like the log. When a row cannot be read as text, it and all later ones are left to `rest`."""
         columns, compared, after = ", ".join(TABLES[self._table]), ">=", first
         while True:
             try:
@@ -109,7 +109,7 @@ class LiveRows:
             compared, after = ">", page[-1][0]
 
     def _keys(self, compared: str, after: str) -> Iterator[bytes]:
-        """The keys as bytes, since they may be what is no text."""
+        """The keys as bytes, because they may not be text."""
         last: str | bytes = after
         while page := self._page(self._engine.dialect.bytes_of.format(_KEY), compared, last):
             yield from (key for (key,) in page)

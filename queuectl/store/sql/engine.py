@@ -53,7 +53,7 @@ class Engine(Protocol):
     def commit(self, before: Head, after: Head, wakes: bool, meanwhile: Callable[[], None] | None = None) -> None:
         """Commit, and wake idle workers if the change `wakes` them. `before` and `after` are the log's ends.
 
-        `meanwhile` may be called, again and again, while the disk is waited for. It must not use the store.
+        `meanwhile` may be called, again and again, while this waits for the disk. It must not use the store.
         """
 
     def roll_back(self) -> None:
@@ -69,7 +69,7 @@ class Engine(Protocol):
         """The last position known to be on disk; None when no event is."""
 
     def sync(self) -> bool:
-        """Sync everything that is committed. False when only what `last_on_disk` says is known to be on disk."""
+        """Sync everything that is committed. False: only events up to `last_on_disk` are known to be on disk."""
 
     def changed(self) -> bool:
         """Whether another process has written since the last call."""
@@ -108,9 +108,9 @@ POSTGRES = Dialect(
     bytes_of="convert_to({}, 'UTF8')",
     text_of="convert_from({}, 'UTF8')",
     queue_of=(
-        "CASE WHEN field({0}, 'queue') IS NOT NULL THEN"  # so it is JSON
+        "CASE WHEN field({0}, 'queue') IS NOT NULL THEN"  # this implies that the data is JSON
         " CASE json_typeof(CAST({0} AS json) -> 'queue') WHEN 'string' THEN field({0}, 'queue') END END"
     ),
     tagged="field(tags, ?) = ?",
-    keep_alive="SET LOCAL idle_in_transaction_session_timeout = 0",  # the server still notices a host that has gone
+    keep_alive="SET LOCAL idle_in_transaction_session_timeout = 0",  # the server still notices a host that disappears
 )

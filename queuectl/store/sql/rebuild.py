@@ -20,7 +20,7 @@ from queuectl.store.stream_fold import streams
 __all__ = ["MADE", "Rebuild", "ShadowTables", "contrast"]
 
 NEAR = 500
-"""With at most so many events left to fold, they are folded under the lock."""
+"""The last so many events are folded under the log's lock."""
 
 MADE = (*TABLES, "counts", "workers")
 """The tables that can be derived again. The workers' table is only checked for being readable: heartbeats return."""

@@ -1,7 +1,6 @@
-"""Appends events, and changes the tables with them, in one transaction under the log's lock.
+"""Appends events and changes the tables with them, in one transaction under the log's lock.
 
-The tables' rows come from projections.py; here they are only written: new rows together, others by the columns that
-differ.
+projections.py makes the rows. Here they are only written: new rows together, changed ones by the columns that differ.
 """
 
 import os
@@ -89,7 +88,7 @@ class Writer:
                 self._sync.copy(after.position)
 
     def _refuse_other_versions(self, found: LockedLog, rebuilding: bool) -> None:
-        """Raises StoreError when this version of queuectl may not write to this log any more."""
+        """Raises StoreError when this version of queuectl must not write to this log any more."""
         check_format(found.format, self._engine.path)
         check_place(found.moved_to, self._engine.path)
         if found.projection_version != VERSION and not rebuilding:
@@ -97,7 +96,7 @@ class Writer:
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
-        """A part of a transaction that is done as a whole or not at all."""
+        """A part of a transaction that takes effect as a whole or not at all."""
         engine, head = self._engine, self._log.locked_head
         engine.insert("SAVEPOINT part", _ONCE)
         try:
@@ -121,7 +120,7 @@ class Writer:
     # ── new events ──────────────────────────────────────────────────────────────────────────────────
 
     def append(self, changes: Sequence[Change], actor: str) -> list[Job | None]:
-        """Append all changes or none; the jobs that result, in order. Raises VersionConflictError."""
+        """Append all changes or none. Returns the resulting jobs, in order. Raises VersionConflictError."""
         with self._engine.threads:
             if not any(change.events for change in changes):
                 return [change.job for change in changes]
@@ -133,7 +132,7 @@ class Writer:
             return jobs
 
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
-        """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
+        """Insert the events, chained to the head, all with the same time. Notes a wall clock that is behind it."""
         salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
         head = self._log.locked_head
         assert head is not None
@@ -172,7 +171,7 @@ class Writer:
                 self._append_batch(batch)
 
     def _append_batch(self, batch: Sequence[StoredEvent]) -> None:
-        """The rows are decoded before any is inserted, and the jobs loaded that they change."""
+        """Append one batch. Rows are decoded, and the jobs that they change loaded, before any row is inserted."""
         from queuectl.store.sql.stored_rows import decoded, first_versions
 
         starts = first_versions(batch)
@@ -186,7 +185,7 @@ class Writer:
             self.quarantine(stream_id)
 
     def _change(self, stream_id: str, version: int) -> Change | None:
-        """A change to a stream that the log has up to before `version`; None when that part is damaged."""
+        """A change to a stream, with its events before `version` folded; None when that part is damaged."""
         try:
             job = self._log.load(stream_id) if version > 1 and not stream_id.startswith("$") else None
         except DamagedEventError:
@@ -233,7 +232,7 @@ class Writer:
         return self._log.base.position if found is None else found
 
     def bring_to_disk(self) -> int:
-        """Sync claims at the log's end too, if possible; returns what `on_disk` then returns."""
+        """Sync claims at the log's end too, if possible. Returns the new `on_disk`."""
         head = self._log.head().position
         return head if self._engine.sync() else self.on_disk()
 

@@ -1,4 +1,4 @@
-"""Runs a commit in a thread of its own, so that whoever waits for the disk can do something else meanwhile."""
+"""Runs a commit in its own thread, so that the caller can do something else while it waits for the disk."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,11 +8,11 @@ from threading import Thread
 __all__ = ["CommitThread"]
 
 LOOK_EVERY = 0.000_25
-"""Seconds between two calls of what is done meanwhile: a sync takes from half a millisecond to many."""
+"""Seconds between two calls of `meanwhile`. A sync takes from half a millisecond to many milliseconds."""
 
 
 class CommitThread:
-    """A thread that calls `commit` once for each call of `run`. It ends with the process, and is idle between calls."""
+    """A thread that calls `commit` once for each call of `run`. It is idle between calls and ends with the process."""
 
     def __init__(self, commit: Callable[[], object]) -> None:
         self._commit = commit
@@ -21,7 +21,7 @@ class CommitThread:
         Thread(target=self._serve, name="commit", daemon=True).start()
 
     def run(self, meanwhile: Callable[[], None]) -> None:
-        """Commit, and call `meanwhile` again and again until that is done. Raises what either raises."""
+        """Commit, and call `meanwhile` again and again until the commit is done. Raises the error of either."""
         self._asked.put(None)
         try:
             while True:
@@ -30,7 +30,7 @@ class CommitThread:
                     break
                 meanwhile()
         except BaseException:
-            self._answers.get()  # nobody else may use the connection before
+            self._answers.get()  # nobody else may use the connection before the commit is over
             raise
         if error is not None:
             raise error

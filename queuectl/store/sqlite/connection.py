@@ -1,7 +1,7 @@
-"""Opens a SQLite database: checks its owner, sets the pragmas, creates the first schema, and names failures.
+"""Opens a SQLite database: checks its owner, sets the pragmas, creates the schema on first use, and translates errors.
 
-No code here or elsewhere `open()`s the database, -wal or -shm of a queue that this process has open: closing
-such a descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html, 2.2).
+No code anywhere may `open()` the database, -wal or -shm of a queue that this process has open: closing such a
+descriptor would drop SQLite's POSIX locks (sqlite.org/howtocorrupt.html, 2.2).
 """
 
 import fcntl
@@ -31,19 +31,19 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x5143544C
-"""`QCTL`, in the database's header: another program's file is refused."""
+"""`QCTL`, in the database's header. Files of other programs are refused."""
 
 MEMORY = ":memory:"
 CACHE_KIB = 16_000
 JOURNAL_LIMIT = 64 * 1024 * 1024
 CHECKPOINT_AFTER = 4000
-"""Pages (16 MiB) in the -wal before they are carried over: each time costs two syncs of the disk."""
+"""Pages (16 MiB) in the -wal before a checkpoint. Each checkpoint costs two syncs of the disk."""
 
 
 def connect(path: str, busy_timeout: int) -> apsw.Connection:
-    """An open, checked connection to the queue at `path` (absolute, or `:memory:`), made when it is not there.
+    """An open, checked connection to the queue at `path` (absolute, or `:memory:`), which is created if it is missing.
 
-    `busy_timeout` is microseconds. Raises StoreError or StoreBusyError.
+    `busy_timeout` is in microseconds. Raises StoreError or StoreBusyError.
     """
     check_library(apsw.sqlite_lib_version())
     refusal = None if path == MEMORY else foreign(path)
@@ -74,10 +74,10 @@ def check_library(version: str) -> None:
 
 
 def _make_file(path: str, refusal: str | None) -> None:
-    """Make the folder (0700) and an empty file (0600) before SQLite sees it, so that no mode is ever wider."""
+    """Create the folder (0700) and an empty file (0600) before SQLite opens it, so that the mode is never wider."""
     _refuse_folder(path)
     if not os.path.exists(path) and (lost_log := lost(path)) and not os.path.exists(path):
-        raise lost_log  # asked first, looked afterwards: another process may be making it at this moment
+        raise lost_log  # the file is looked up again: another process may have created it meanwhile
     if refusal is not None and not os.path.exists(path):
         raise StoreError(refusal)
     try:
@@ -95,9 +95,9 @@ def _refuse_folder(path: str) -> None:
 
 
 def refuse_strange(path: str) -> None:
-    """Raises StoreError for a folder, and for what is plainly another program's database.
+    """Raises StoreError for a folder, and for a file that clearly is another program's database. Writes nothing.
 
-    One with a log in it is ours, whatever its header says. What cannot be read may be anybody's. Writes nothing.
+    A database with a log in it is ours, whatever its header says. A file that cannot be read may be anyone's.
     """
     _refuse_folder(path)
     with suppress(apsw.Error, UnicodeError), closing(_unchanging(path)) as db:
@@ -112,7 +112,7 @@ def _anothers(path: str) -> str:
 
 def _open(path: str, *, only_read: bool) -> apsw.Connection:
     if _is_still(path):
-        # Without a folder to write its -shm to, SQLite reads a WAL database only as one that nobody changes.
+        # SQLite needs a folder for its -shm. Without one it reads a WAL database only if we declare it unchanging.
         return _unchanging(path)
     if only_read:
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
@@ -127,7 +127,7 @@ def _unchanging(path: str) -> apsw.Connection:
 
 
 def _is_still(path: str) -> bool:
-    """Whether the queue is on a disk that cannot be written, with nothing in its -wal."""
+    """Whether the queue is on a disk that cannot be written to, with nothing in its -wal."""
     if path == MEMORY or os.access(os.path.dirname(path), os.W_OK):
         return False
     return os.path.exists(path) and not os.path.exists(f"{path}-wal")
@@ -141,11 +141,11 @@ def _settle(db: apsw.Connection) -> None:
         "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
         f"PRAGMA cache_size={-CACHE_KIB}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
         f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
-    ).fetchall()  # a pragma that answers holds up those behind it until its answer is read
+    ).fetchall()  # a pragma with an answer blocks those after it until the answer is read
 
 
 def _identify(db: apsw.Connection, path: str) -> None:
-    """Make an empty file a queue; refuse what another program made."""
+    """Make an empty file a queue. Refuse another program's file."""
     if _value(db, "PRAGMA application_id") == APPLICATION_ID:
         return
     refusal = lost(path)
@@ -162,7 +162,7 @@ def _identify(db: apsw.Connection, path: str) -> None:
 
 @contextmanager
 def first_use(path: str) -> Iterator[None]:
-    """Only one process at a time creates the schema or rebuilds the tables. The folder is the lock: no file is left."""
+    """Lets one process at a time create the schema or rebuild the tables. Locks the folder: no lock file is left."""
     if path == MEMORY:
         yield
         return
@@ -177,7 +177,7 @@ def first_use(path: str) -> Iterator[None]:
 def _create(db: apsw.Connection) -> None:
     from queuectl.store.sql.schema import SCHEMA
 
-    if _value(db, "PRAGMA journal_mode=WAL") not in ("wal", "memory"):  # when the disk is full it raises nothing
+    if _value(db, "PRAGMA journal_mode=WAL") not in ("wal", "memory"):  # when the disk is full this raises no error
         raise apsw.IOError("it cannot be given a -wal")
     db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
     db.executemany("INSERT INTO meta VALUES (?, ?)", list(new_meta().items()))
@@ -185,7 +185,7 @@ def _create(db: apsw.Connection) -> None:
 
 
 def set_wal_mode(path: str) -> None:
-    """Give a copy the journal mode that queues have: SQLite makes copies in its older one."""
+    """Give a copy the WAL journal mode, which queues have; SQLite makes copies without it."""
     with translated(path):
         copy = apsw.Connection(path)
         copy.execute("PRAGMA journal_mode=WAL")
@@ -231,7 +231,7 @@ def translated(path: str) -> Iterator[None]:
 
 
 def _is_full(path: str) -> bool:
-    """Whether that is why an operation failed: SQLite says so of files alone, and not of its shared memory."""
+    """Whether an operation failed because the disk is full. SQLite reports that only for files, not for its -shm."""
     try:
         return os.statvfs(os.path.dirname(path)).f_bavail == 0
     except OSError:

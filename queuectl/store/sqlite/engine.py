@@ -1,4 +1,4 @@
-"""The engine on one SQLite file, through apsw: statements, transactions, and the care that a failing disk needs."""
+"""The engine for one SQLite file, through apsw: statements, transactions, and recovery from failed disk syncs."""
 
 import os
 import stat
@@ -37,12 +37,12 @@ SELECT position, digest, recorded_at,
 FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
 """
 _LAST_SYNCED = "SELECT position FROM events WHERE type <> 'claimed' ORDER BY position DESC LIMIT 1"
-"""A commit that waits for the disk syncs everything that was committed before it; claims alone do not wait."""
+"""The last event that is not a claim. Its commit synced everything before it; commits of claims alone do not sync."""
 
 _TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_TRIGGER)
 
 _WRITING = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_TRUNCATE)
-"""Errors of `VACUUM INTO` that are about the file that it writes, not the one that it reads."""
+"""Errors of `VACUUM INTO` that concern the file that it writes, not the one that it reads."""
 
 
 class SqliteEngine:
@@ -64,7 +64,7 @@ class SqliteEngine:
         self._synchronous = "FULL"
         self._committer: CommitThread | None = None
         self._sync_failed = os.path.exists(self._marker)
-        if self._sync_failed:  # before anything that is only in the -wal is taken to be on disk
+        if self._sync_failed:  # first, before anything that is only in the -wal counts as being on disk
             self._empty_wal_or_mark()
         self._data_version = self._read_data_version()
 
@@ -135,7 +135,7 @@ class SqliteEngine:
     def _locked_log(self) -> LockedLog:
         """Read the log's end and the versions in one statement.
 
-        Raises StoreError when the file is no longer the one at its path: nobody would see what is written to it.
+        Raises StoreError when the file is no longer the one at its path: nobody would see the changes.
         """
         if self._file is not None and self._file != _file_at(self.path):
             raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
@@ -154,14 +154,14 @@ class SqliteEngine:
         else:
             self._commit_thread().run(meanwhile)
         if wakes:
-            with suppress(OSError):  # no worker has ever watched it; workers also poll
+            with suppress(OSError):  # no worker has watched this file yet; workers also poll
                 os.utime(self._wake_file)
 
     def _commit_thread(self) -> "CommitThread":
         if self._committer is None:
             from queuectl.store.sqlite.commit_thread import CommitThread
 
-            # It takes no lock: the thread that waits for it has it.
+            # Takes no lock: the thread that waits for this one holds it.
             self._committer = CommitThread(lambda: self._execute("COMMIT"))
         return self._committer
 
@@ -193,7 +193,7 @@ class SqliteEngine:
         return int(found[0][0]) if found else None
 
     def sync(self) -> bool:
-        """Sync everything that is committed: a checkpoint syncs the whole -wal, and blocks nobody.
+        """Sync everything that is committed. A checkpoint syncs the whole -wal and blocks nobody.
 
         Returns False when that is not possible: another process writes, the file is read-only, or its disk is full.
         """
@@ -223,7 +223,7 @@ class SqliteEngine:
             raise StoreBusyError(f"{self.path} is being read, and its disk has failed: try again")
         self._wait_for_disk("FULL")
         with translated(self.path), self.db:
-            # Writes its page although nothing is new in it; an UPDATE that changes nothing writes nothing.
+            # This writes a page even if its content stays the same. An UPDATE that changes nothing would write nothing.
             self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         self._sync_failed = False
         with suppress(OSError):
@@ -289,11 +289,11 @@ class SqliteStorage:
         return [] if found == ["ok"] else found
 
     def health(self) -> Iterable[HealthFinding]:
-        """Nothing: a file has no statistics."""
+        """Returns nothing: a file has no statistics."""
         return ()
 
     def alone(self) -> AbstractContextManager[None]:
-        """Only one process at a time creates or rebuilds the tables; others wait."""
+        """Lets one process at a time create or rebuild the tables; others wait."""
         return first_use(self._engine.path)
 
     def shadow_tables(self) -> "SqliteShadowTables":
@@ -303,7 +303,7 @@ class SqliteStorage:
         return SqliteShadowTables(self._engine.db, self._engine.path)
 
     def copy_to(self, path: str) -> None:
-        """Write a consistent copy to a new file, made with mode 0600 first: SQLite's own would follow the umask."""
+        """Write a consistent copy to a new file. It is created with mode 0600 first; SQLite would follow the umask."""
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         try:
             self._engine.db.execute("VACUUM INTO ?", (path,))
@@ -326,7 +326,7 @@ def _connected(path: str, busy_timeout: int) -> tuple[apsw.Connection, tuple[int
 def _file_at(path: str) -> tuple[int, int] | None:
     """The file at a path, by device and inode; None for no file. Does not open it: see sqlite/connection.py.
 
-    Raises StoreError for a file with two names: each would have a -wal of its own, and the two overwrite each other.
+    Raises StoreError for a file with two names: each name would have its own -wal, and they would overwrite each other.
     """
     try:
         found = os.stat(path)

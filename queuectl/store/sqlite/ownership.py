@@ -1,7 +1,7 @@
-"""Whose files a SQLite queue is made of. Who can write to a queue has its workers run anything, as whoever they are.
+"""Checks the owner of a queue's files. Whoever can write to a queue can make its workers run any command as their user.
 
-So what belongs to another user is only read, whatever its mode is and whoever asks; also root, whose workers would
-run that user's commands as root. A folder of root's is nobody's in particular: /tmp, say.
+So a queue that belongs to another user is only read, whatever its mode is. This also holds for root, whose workers
+would run that user's commands as root. A folder that root owns counts as everyone's: /tmp, for example.
 """
 
 import os
@@ -16,7 +16,7 @@ ROOT = 0
 
 
 def foreign(path: str) -> str | None:
-    """What to say when the queue at `path` is not this user's own, or could be replaced by another; None: it is."""
+    """Why the queue at `path` is another user's, or could be replaced by one; None when it is this user's own."""
     me = os.geteuid()
     for name in (path, f"{path}-wal", f"{path}-shm", folder_of(path), f"{path}.output", os.path.dirname(path)):
         with suppress(OSError):
