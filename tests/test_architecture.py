@@ -152,6 +152,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["config", "show"],
         ["purge", "a"],
         ["events"],
+        ["metrics"],
         ["diff", "1", "head"],
         ["explain", "b"],
         ["head"],

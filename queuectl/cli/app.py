@@ -42,6 +42,9 @@ GROUPS = {
         "events": "events:events",
         "diff": "past:diff",
     },
+    "Watching": {
+        "metrics": "metrics:metrics",
+    },
     "The log": {
         "verify": "checks:verify",
         "audit": "audit:audit",

@@ -18,7 +18,7 @@ from queuectl.store.errors import DamagedEventError
 from queuectl.store.options import StoreOptions
 from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import Log, Store
-from queuectl.store.rows import MAX_POSITION, BatchCount, Count, Head, JobFilter, Standing, StoredEvent
+from queuectl.store.rows import MAX_POSITION, BatchCount, Count, Head, JobFilter, RunStep, Standing, StoredEvent
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.upkeep import Upkeep
@@ -131,6 +131,10 @@ class PastLog:
         """Rows with `after < position <= until`, in order and unchecked."""
         return self._log.stored(after=after, until=self._bounded(until))
 
+    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
+        """Events of these types, in order."""
+        return self._log.run_steps(types, after=after, until=self._bounded(until))
+
     def examined(self, *, stream_id: str | None = None, until: int | None = None) -> Iterator[Examined]:
         """Events ordered by stream and version; a damaged one is returned as its error."""
         return self._log.examined(stream_id=stream_id, until=self._bounded(until))
@@ -210,6 +214,11 @@ class PastTables:
         """The row of the pending job that has been due the longest."""
         self._fold_matching(JobFilter(states=(State.PENDING,)))
         return self._tables.oldest_due(now)
+
+    def oldest_due_by_queue(self) -> dict[str, int]:
+        """The earliest due time of the pending jobs of each queue."""
+        self._fold_matching(JobFilter(states=(State.PENDING,)))
+        return self._tables.oldest_due_by_queue()
 
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that a worker has claimed."""

@@ -21,6 +21,7 @@ from queuectl.store.rows import (
     Head,
     HealthFinding,
     JobFilter,
+    RunStep,
     Standing,
     StoredEvent,
     StreamRange,
@@ -114,6 +115,9 @@ class Log(Protocol):
 
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """Rows of the log with `after < position <= until`, in order and unchecked, so damaged ones too."""
+
+    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
+        """Events of these types with `after < position <= until`, in order; bytes that are not text are left out."""
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
@@ -213,6 +217,9 @@ class Tables(Protocol):
 
     def oldest_due(self, now: int) -> dict[str, Any] | None:
         """The row of the pending job that has been due the longest, also in a paused queue; None if none is due."""
+
+    def oldest_due_by_queue(self) -> dict[str, int]:
+        """The earliest due time (microseconds) of the pending jobs of each queue, also of paused queues."""
 
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that a worker has claimed."""

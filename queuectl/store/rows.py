@@ -23,6 +23,7 @@ __all__ = [
     "Head",
     "HealthFinding",
     "JobFilter",
+    "RunStep",
     "Standing",
     "StoredEvent",
     "StreamRange",
@@ -83,6 +84,23 @@ class Standing(NamedTuple):
     recorded_at: int
     queue: str
     move: str
+
+
+class RunStep(NamedTuple):
+    """An event that begins or ends a run, unchecked: to be counted, not to decide by. Times are microseconds.
+
+    `spec` is the data of the job's first event. For a claim `before_at` and `before` are the time and the data of the
+    event that made the job pending.
+    """
+
+    position: int
+    job_id: str
+    type: str
+    recorded_at: int
+    data: str | None
+    spec: str | None
+    before_at: int | None
+    before: str | None
 
 
 class HealthFinding(NamedTuple):

@@ -22,6 +22,7 @@ SHOWN = (
     ("worker list", ""),
     ("batches", "night"),
     ("events", "completed"),
+    ("metrics", "queuectl_runs_total"),
     ("diff 1 head", "good"),
     ("explain good", "done"),
     ("head", ""),

@@ -5,6 +5,7 @@ damaged, the digest that should stand there is tried, so that one bad byte makes
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -15,7 +16,7 @@ from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError, Remedies
 from queuectl.store.protocol import ALL_STREAMS
-from queuectl.store.rows import MAX_POSITION, Head, Standing, StoredEvent, StreamRange
+from queuectl.store.rows import MAX_POSITION, Head, RunStep, Standing, StoredEvent, StreamRange
 from queuectl.store.sql.engine import Engine
 from queuectl.store.stream_fold import Examined, folded_job, streams
 
@@ -39,6 +40,15 @@ SELECT e.stream_id, e.recorded_at, {queue},
        (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
         ORDER BY m.version DESC LIMIT 1)
 FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
+"""
+_RUN_STEPS = """
+SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data
+FROM events AS e
+LEFT JOIN events AS f ON f.stream_id = e.stream_id AND f.version = 1
+LEFT JOIN events AS b ON e.type = 'claimed' AND b.stream_id = e.stream_id AND b.version = (
+    SELECT max(m.version) FROM events AS m WHERE m.stream_id = e.stream_id AND m.version < e.version
+    AND m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued'))
+WHERE e.position > ? AND e.position <= ? AND e.type IN ({types}) ORDER BY e.position
 """
 _STREAMS = """
 SELECT DISTINCT stream_id FROM events
@@ -178,6 +188,13 @@ class Log:
         while page := self._engine.run(sql, (after, until)):
             yield from page
             after = page[-1][0]
+
+    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
+        """Events of these types, in order. A page in which there are bytes that are not text is left out."""
+        sql = _RUN_STEPS.format(types=", ".join("?" * len(types)))
+        for start in range(after, until, PAGE):
+            with suppress(NoTextError):
+                yield from map(RunStep._make, self._engine.run(sql, (start, min(start + PAGE, until), *types)))
 
     # ── questions about one moment ──────────────────────────────────────────────────────────────────
 

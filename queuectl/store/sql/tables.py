@@ -137,6 +137,18 @@ class Tables:
         ]
         return self.job(min(due)[2]) if due else None
 
+    def oldest_due_by_queue(self) -> dict[str, int]:
+        """The earliest due time of the pending jobs of each queue: one index seek for each queue and priority."""
+        first = (
+            f"SELECT due_at FROM jobs WHERE state = '{State.PENDING}' AND queue = lane.queue"
+            " AND priority = lane.priority AND due_at IS NOT NULL ORDER BY due_at LIMIT 1"
+        )
+        found = self._engine.run(
+            f"SELECT queue, min(first) FROM (SELECT queue, ({first}) AS first FROM ({_PENDING_LANES}) AS lane) AS lanes"
+            " WHERE first IS NOT NULL GROUP BY queue ORDER BY queue"
+        )
+        return dict(found)
+
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""
         found = self._engine.run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))

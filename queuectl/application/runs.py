@@ -1,0 +1,89 @@
+"""The runs that a part of the log tells of: how long each job waited, how long its run took, and how it ended."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from queuectl.domain import events as e
+from queuectl.store.protocol import Log
+from queuectl.store.rows import RunStep
+from queuectl.units import SECOND
+
+__all__ = ["CLAIMED", "COMPLETED", "DEAD", "OUTCOMES", "RETRIED", "Run", "runs"]
+
+CLAIMED = e.type_of(e.Claimed)
+COMPLETED, RETRIED, DEAD = e.type_of(e.Completed), e.type_of(e.RetryScheduled), e.type_of(e.DeadLettered)
+OUTCOMES = (COMPLETED, RETRIED, DEAD, e.type_of(e.Released), e.type_of(e.Cancelled))
+"""The types of the events that end a run."""
+
+
+class Run(NamedTuple):
+    """The begin of a run (CLAIMED) or its end (one of OUTCOMES). `at` is microseconds, durations are seconds.
+
+    `waited` is set at the begin: since the job was due. `took` is set at the end; 0 when nobody saw how long.
+    """
+
+    position: int
+    job_id: str
+    type: str
+    at: int
+    queue: str
+    command: str
+    waited: float
+    took: float
+
+
+class _Data(msgspec.Struct):
+    """The fields of these events that concern queues and times."""
+
+    queue: str = ""
+    command: str = ""
+    run: int | None = None
+    duration: int = 0
+    clock: int | None = None
+    delay: int = 0
+    at: int | None = None
+    wait: int = 0
+    due_at: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Data).decode
+_NOTHING = _Data()
+
+
+def runs(log: Log, after: int, until: int) -> Iterator[Run]:
+    """Begins and ends of runs with `after < position <= until`, in order. Data that cannot be read is empty."""
+    for step in log.run_steps((CLAIMED, *OUTCOMES), after=after, until=until):
+        data = _data(step.data)
+        if data.run is not None:  # a job that is cancelled before it ran has none
+            spec = _data(step.spec)
+            waited = _waited(step) if step.type == CLAIMED else 0
+            yield Run(
+                step.position,
+                step.job_id,
+                step.type,
+                step.recorded_at,
+                spec.queue,
+                spec.command,
+                waited / SECOND,
+                data.duration / SECOND,
+            )
+
+
+def _waited(step: RunStep) -> int:
+    """Microseconds from the moment when the job was due to its claim."""
+    if step.before_at is None:
+        return 0
+    before = _data(step.before)
+    since = step.before_at if before.clock is None else before.clock
+    due_at = before.at if before.due_at is None else before.due_at
+    claimed_at = _data(step.data).clock or step.recorded_at
+    return max(0, claimed_at - (since + before.delay + before.wait if due_at is None else due_at))
+
+
+def _data(text: str | None) -> _Data:
+    try:
+        return _decode(text or "{}")
+    except (msgspec.MsgspecError, UnicodeError):
+        return _NOTHING
