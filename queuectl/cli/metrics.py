@@ -22,7 +22,7 @@ def metrics(
         ),
     ] = None,
 ) -> None:
-    """Print metrics in the text format of Prometheus, for node_exporter's textfile collector."""
+    """Print metrics for Prometheus. node_exporter reads such a text with its textfile collector."""
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
         tally, head = load_tally(queue.store, state), queue.store.log.head().position
