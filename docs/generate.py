@@ -40,11 +40,6 @@ EXIT_CODE = re.compile(r"^\| (\d+) \| (.+) \|$", re.MULTILINE)
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<!-- end -->)", re.DOTALL)
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
 TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
-COMPLETION = {
-    "--install-completion": "Install completion for the current shell.",
-    "--show-completion": "Print the completion script of the current shell.",
-}
-"""typer's own options; their help differs between its versions."""
 
 Part = Callable[[dict[str, str]], str]
 
@@ -103,7 +98,7 @@ def argument(found: Any) -> str:
 
 def value(option: Any) -> str:
     """What an option takes; nothing for a switch."""
-    if option.is_flag or option.opts[0] in COMPLETION:
+    if option.is_flag:
         return ""
     kind = type(option.type).__name__.lower()
     placeholder = option.metavar or ("N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT")
@@ -121,7 +116,7 @@ def bounds(option: Any) -> str:
 
 def meaning(option: Any) -> tuple[str, str]:
     """An option's help and its default, which some help texts give in brackets."""
-    text = COMPLETION.get(option.opts[0], option.help or "")
+    text = option.help or ""
     stated = DEFAULT.search(text)
     default = stated[1] if stated else option.default
     shown = "required" if option.required else "" if default in (None, "", False) else f"`{default}`"

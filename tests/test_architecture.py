@@ -112,6 +112,16 @@ def test_enqueue_loads_nothing_that_it_does_not_use(arguments, said, tmp_path):
     assert among(modules, NOT_AT_STARTUP | others | {"queuectl.worker.loop", "queuectl.process.runner"}) == []
 
 
+def test_completion_loads_no_worker(tmp_path, monkeypatch):
+    assert loaded(CALLS, [["enqueue", "true"]], tmp_path)[0] == [0]
+    monkeypatch.setenv("_QUEUECTL_COMPLETE", "fish")  # `loaded` leaves out only QUEUECTL_ variables
+    codes, modules = loaded(CALLS, [["cancel", ""]], tmp_path)
+    assert codes == [0]
+    assert "queuectl.store.sqlite.store" in modules
+    unwanted = NOT_AT_STARTUP | {"queuectl.cli.enqueue", "queuectl.worker.loop", "queuectl.process.runner"}
+    assert among(modules, unwanted) == []
+
+
 def test_the_version_and_the_package_load_next_to_nothing(tmp_path):
     assert among(loaded(IMPORTS, ["queuectl"], tmp_path)[1], {"queuectl"}) == ["queuectl"]
     assert (

@@ -80,6 +80,14 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         """
         return open_store(MEMORY if empty else self.url, self.clock, self.store_options(busy_timeout))
 
+    def peek(self, busy_timeout: int) -> Store:
+        """The store, only to be read: no file is made, and it is not compared with its archive. Raises StoreError.
+
+        `busy_timeout` is microseconds.
+        """
+        options = StoreOptions(busy_timeout=busy_timeout, archived=False, read_only=True)
+        return open_store(self.url, self.clock, options)
+
     def open_other(self, url: str, *, archived: bool = True) -> Store:
         """Another store, which a log is copied to or checked in. Raises StoreError."""
         return open_store(url, self.clock, self.store_options() if archived else StoreOptions(archived=False))

@@ -15,10 +15,24 @@ from queuectl.store.rows import JobFilter
 from queuectl.store.sql.tables import SORTS
 from queuectl.units import local_time
 
-__all__ = ["FAILED", "RETRYING", "SORT_KEYS", "TURN", "Listing", "Selection", "dead_letters", "job_filter", "list_jobs"]
+__all__ = [
+    "FAILED",
+    "RETRYING",
+    "SORT_KEYS",
+    "STATE_WORDS",
+    "TURN",
+    "Listing",
+    "Selection",
+    "dead_letters",
+    "job_filter",
+    "list_jobs",
+]
 
 FAILED, RETRYING = "failed", "retrying"
 """More words to filter by: the last attempt failed; it failed and a retry follows. `failed` includes dead jobs."""
+
+STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, *ALIASES)
+"""Everything that `--state` takes."""
 
 TURN = "turn"
 """The order of interest: jobs that run, jobs that are next, jobs that wait, jobs that have ended."""
@@ -79,7 +93,7 @@ def job_filter(
 def _state(text: str) -> State:
     known = {**{state.value: state for state in SHOWN_STATES}, **ALIASES}
     if text not in known:
-        raise UsageError(f"state {text}: the states are {', '.join([*known, FAILED, RETRYING])}")
+        raise UsageError(f"state {text}: the states are {', '.join(STATE_WORDS)}")
     return known[text]
 
 

@@ -7,12 +7,15 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from queuectl.errors import OutputError, QueuectlError, StoreError
 from queuectl.runtime import caller_umask
 
 __all__ = ["run"]
 
+COMPLETING = "_QUEUECTL_COMPLETE"
+"""The variable by which a shell's completion asks for candidates; its value is the shell's name."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -22,7 +25,16 @@ def run(arguments: Sequence[str] | None = None) -> None:
     caller_umask()
     os.umask(0o077)
     _open_standard_streams()
+    if shell := os.environ.get(COMPLETING):
+        _complete(shell, sys.argv[1:] if arguments is None else arguments)
     sys.exit(_exit_code(arguments))
+
+
+def _complete(shell: str, words: Sequence[str]) -> NoReturn:
+    from queuectl.cli.completion import print_candidates
+
+    print_candidates(shell, words)
+    sys.exit(0)
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:

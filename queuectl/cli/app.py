@@ -150,7 +150,7 @@ def new_app(**options: Any) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        add_completion=options.pop("add_completion", False),
+        add_completion=False,
         **options,
     )
 
@@ -160,6 +160,23 @@ def _version(wanted: bool) -> None:
         from queuectl import __version__
 
         print(f"queuectl {__version__}")
+        raise typer.Exit
+
+
+def _install_completion(wanted: bool) -> None:
+    if wanted:
+        from queuectl.cli.completion_scripts import install, shell_of
+
+        shell = shell_of(os.environ)
+        print(f"{shell} completion installed in {install(shell, os.environ)}: it works in a new shell")
+        raise typer.Exit
+
+
+def _show_completion(wanted: bool) -> None:
+    if wanted:
+        from queuectl.cli.completion_scripts import SCRIPTS, shell_of
+
+        print(SCRIPTS[shell_of(os.environ)], end="")
         raise typer.Exit
 
 
@@ -176,6 +193,24 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=_install_completion,
+            is_eager=True,
+            help="Install completion for the current shell.",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=_show_completion,
+            is_eager=True,
+            help="Print the completion script of the current shell.",
+        ),
+    ] = False,
 ) -> None:
     """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
@@ -187,6 +222,6 @@ def main(
 
 def command() -> Any:
     """The root command."""
-    app = new_app(cls=LazyGroup, add_completion=True, no_args_is_help=True)
+    app = new_app(cls=LazyGroup, no_args_is_help=True)
     app.callback()(main)
     return typer.main.get_command(app)

@@ -237,6 +237,11 @@ class PastTables:
         self._fold_matching(JobFilter())
         return self._tables.batches()
 
+    def batch_names(self, prefix: str, limit: int) -> list[str]:
+        """The names of batches that begin with `prefix`: every job is folded."""
+        self._fold_matching(JobFilter())
+        return self._tables.batch_names(prefix, limit)
+
     # ── folding ─────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property

@@ -209,6 +209,9 @@ class Tables(Protocol):
     def batches(self) -> list[BatchCount]:
         """Jobs per batch and state, with the times of the first and the last change. Reads the rows of all batches."""
 
+    def batch_names(self, prefix: str, limit: int) -> list[str]:
+        """The names of batches that begin with `prefix`, in their order: a seek for each."""
+
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""
 

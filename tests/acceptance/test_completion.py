@@ -1,85 +1,158 @@
-"""Shell completion for bash, zsh and fish: the script for each, and the answers to the shell's requests."""
+"""Shell completion: the candidates of each kind, and where the scripts are installed."""
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from queuectl.cli.completion_words import words_before
 from tests.support.command_line import PROGRAM, Queuectl
 
 COMMANDS = {"enqueue", "run", "status", "list", "show", "history", "logs", "wait", "cancel", "retry", "purge", "dlq"}
 
 
-def _completions(queuectl: Queuectl, shell: str, line: str) -> str:
-    """The completions for a command line whose end is at the cursor."""
-    env = {"_QUEUECTL_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
-    env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    env |= {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    return queuectl.ok(env=env)
+def hinted(queuectl: Queuectl, *words: str) -> dict[str, str]:
+    """The candidates for the last word, with their hints, as zsh and fish are given them."""
+    lines = queuectl.ok(*words, env={"_QUEUECTL_COMPLETE": "fish"}).splitlines()
+    return dict(line.split("\t") for line in lines)
 
 
-def test_bash_completes_commands(queuectl: Queuectl) -> None:
-    assert set(_completions(queuectl, "bash", "queuectl ").split()) >= COMMANDS
-    assert _completions(queuectl, "bash", "queuectl enq").split() == ["enqueue"]
-    assert _completions(queuectl, "bash", "queuectl dlq ").split() == ["list", "show", "retry", "purge"]
-    assert set(_completions(queuectl, "bash", "queuectl config ").split()) == {"show", "get", "set", "unset"}
+def found(queuectl: Queuectl, *words: str) -> list[str]:
+    return list(hinted(queuectl, *words))
 
 
-def test_bash_completes_options(queuectl: Queuectl) -> None:
-    assert {"--id", "--queue", "--max-retries", "--unique"} <= set(
-        _completions(queuectl, "bash", "queuectl enqueue --").split()
-    )
-    assert _completions(queuectl, "bash", "queuectl run --conc").split() == ["--concurrency"]
-    assert _completions(queuectl, "bash", "queuectl dlq purge --y").split() == ["--yes"]
+def files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
 
 
-def test_zsh_and_fish_complete_with_descriptions(queuectl: Queuectl) -> None:
-    zsh = _completions(queuectl, "zsh", "queuectl ")
-    assert zsh.startswith("_arguments ")
-    assert all(f'"{command}":"' in zsh for command in COMMANDS)
-    fish = _completions(queuectl, "fish", "queuectl ").splitlines()
-    assert {line.split("\t")[0] for line in fish} >= COMMANDS
-    assert all(line.split("\t")[1] for line in fish)
+@pytest.fixture
+def lived(queuectl: Queuectl) -> Queuectl:
+    """A queue with a job in each state: `held` is pending, the others are named by their state."""
+    queuectl.add("--id", "done-1", "-q", "ci", "--tag", "team=blue", "echo done")
+    queuectl.add("--id", "dead-1", "-q", "ci", "--max-retries", "0", "exit 3")
+    queuectl.add("true make")
+    queuectl.drain()
+    queuectl.add("--id", "held", "--batch", "grid", "--delay", "1h", "sleep 1")
+    queuectl.add("--delay", "2h", "make install")
+    return queuectl
 
 
-def test_completion_creates_no_queue(queuectl: Queuectl) -> None:
-    _completions(queuectl, "bash", "queuectl show ")
-    assert list(queuectl.folder.iterdir()) == []
+# ── the candidates ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_commands_and_options_are_completed(queuectl: Queuectl) -> None:
+    assert set(found(queuectl, "")) >= COMMANDS
+    assert found(queuectl, "enq") == ["enqueue"]
+    assert found(queuectl, "dlq", "") == ["list", "show", "retry", "purge"]
+    assert set(found(queuectl, "config", "")) == {"show", "get", "set", "unset"}
+    assert {"--id", "--queue", "--max-retries", "--unique"} <= set(found(queuectl, "enqueue", "--"))
+    assert found(queuectl, "run", "--conc") == ["--concurrency"]
+    assert "--json" not in found(queuectl, "rm", "--")
+    assert all(hinted(queuectl, "").values())
+
+
+def test_ids_fit_the_verb_and_have_a_hint(lived: Queuectl) -> None:
+    number = str(lived.json("list", "--queue", "default", "--state", "done")[0]["number"])
+    later = str(lived.json("list", "--state", "pending")[0]["number"])
+    assert hinted(lived, "cancel", "") == {later: "pending: make install", "held": "pending: sleep 1"}
+    assert set(found(lived, "retry", "")) == {"done-1", "dead-1", number}
+    assert hinted(lived, "dlq", "retry", "") == {"dead-1": "dlq: exit 3"}
+    assert found(lived, "show", "") == [later, "held", number, "dead-1", "done-1"]
+    assert set(found(lived, "logs", "")) == {"done-1", "dead-1", number}
+    assert found(lived, "show", "held", "") == []
+
+
+def test_the_beginning_of_a_whole_id_is_continued(lived: Queuectl) -> None:
+    whole = lived.json("list", "--queue", "default", "--state", "done")[0]["id"]
+    assert whole in found(lived, "show", whole[:9])
+    assert found(lived, "show", "d") == ["dead-1", "done-1"]
+
+
+def test_every_kind_of_value_is_completed(lived: Queuectl) -> None:
+    assert found(lived, "list", "--state", "p") == ["pending", "processing"]
+    assert found(lived, "list", "-s", "run") == ["running"]
+    assert found(lived, "pause", "") == ["ci", "default"]
+    assert found(lived, "enqueue", "--queue", "c") == ["ci"]
+    assert found(lived, "list", "--tag", "") == ["team=blue"]
+    assert found(lived, "wait", "--batch", "") == ["grid"]
+    assert found(lived, "config", "set", "max-o") == ["max-output"]
+    assert found(lived, "events", "--type", "claim") == ["claimed"]
+    assert found(lived, "list", "-o", "nd") == ["ndjson"]
+    assert found(lived, "export", "") == [":files"]
+
+
+def test_worker_names_are_completed(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    queuectl.start("run", "--name", "anna")
+    deadline = time.monotonic() + 20
+    while found(queuectl, "worker", "stop", "") != ["anna"]:
+        assert time.monotonic() < deadline
+
+
+def test_the_queue_that_the_line_names_is_asked(lived: Queuectl, tmp_path: Path) -> None:
+    other = str(tmp_path / "other.db")
+    lived.ok("--db", other, "enqueue", "--id", "elsewhere", "true")
+    assert found(lived, "--db", other, "show", "") == ["elsewhere"]
+    assert found(lived, "show", f"--db={other}", "") == ["elsewhere"]
+
+
+def test_completion_makes_no_file(lived: Queuectl, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = files(lived.folder)
+    found(lived, "show", "")
+    assert lived("show", "", env={"_QUEUECTL_COMPLETE": "zsh"}, cwd=empty).out == ""
+    assert (files(lived.folder), files(empty)) == (before, set())
+
+
+def test_a_queue_that_nobody_has_open_stays_as_it_is(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    copy = queuectl.folder / "copy.db"
+    queuectl.ok("backup", str(copy))
+    copies = {path for path in files(queuectl.folder) if path.name.startswith("copy.db")}
+    assert found(queuectl, "--db", str(copy), "show", "") == ["a"]
+    assert {path for path in files(queuectl.folder) if path.name.startswith("copy.db")} == copies
+
+
+def test_trouble_prints_nothing(queuectl: Queuectl) -> None:
+    for words in (["--db", "nosuch://x", "show", ""], ["nosuch", ""], ["show", "--nosuch", ""], []):
+        done = queuectl(*words, env={"_QUEUECTL_COMPLETE": "fish"})
+        assert (done.code, done.err) == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("shell", "word"),
-    [("bash", "complete -o default -F"), ("zsh", "#compdef queuectl"), ("fish", "complete --command")],
+    ("line", "words"),
+    [
+        ("queuectl ", [""]),
+        ("queuectl sh", ["sh"]),
+        ("queuectl show 'a b", ["show", "a b"]),
+        ('queuectl list --tag "a=', ["list", "--tag", "a="]),
+        ("queuectl list --state=p", ["list", "--state=p"]),
+        ("QUEUECTL_UTC=1 queuectl show ", ["show", ""]),
+    ],
 )
-def test_each_shell_gets_its_script(queuectl: Queuectl, shell: str, word: str) -> None:
-    # A process is known as the shell of that name by its first argument.
-    done = subprocess.run(
-        [shell, "-c", f"{PROGRAM} --show-completion; :"],
-        executable="/bin/sh",
-        capture_output=True,
-        text=True,
-        cwd=queuectl.folder,
-        env=queuectl.env,
-        timeout=30,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert word in done.stdout
-    assert f"complete_{shell}" in done.stdout
+def test_a_line_is_read_up_to_the_cursor(line: str, words: list[str]) -> None:
+    assert words_before(line) == words
 
 
-def test_the_script_makes_bash_complete(queuectl: Queuectl) -> None:
-    if not Path("/bin/bash").exists():
-        pytest.skip("there is no /bin/bash here")
-    script = queuectl.ok(env={"_QUEUECTL_COMPLETE": "source_bash"})
-    ask = 'COMP_WORDS=(queuectl wa); COMP_CWORD=1; _queuectl_completion queuectl; echo "${COMPREPLY[@]}"'
-    done = subprocess.run(
-        ["/bin/bash", "-c", f"{script}\n{ask}"],
-        capture_output=True,
-        text=True,
-        cwd=queuectl.folder,
-        env={**queuectl.env, "PATH": f"{Path(PROGRAM).parent}:{queuectl.env['PATH']}"},
-        timeout=30,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "wait\n"), done.stderr
+def test_install_writes_where_the_shell_looks(queuectl: Queuectl) -> None:
+    home = queuectl.folder / "home"
+    home.mkdir()
+    env = {name: value for name, value in queuectl.env.items() if not name.startswith("XDG_")} | {"HOME": str(home)}
+    for shell in ("bash", "zsh", "fish"):
+        for _ in range(2):
+            subprocess.run(
+                [shell, "-c", f"{PROGRAM} --install-completion; :"],
+                executable="/bin/sh",
+                env=env,
+                cwd=home,
+                check=True,
+                timeout=30,
+                stdout=subprocess.DEVNULL,
+            )
+    assert (home / ".config/fish/completions/queuectl.fish").exists()
+    assert len((home / ".bashrc").read_text(encoding="utf-8").splitlines()) == 1
+    assert len((home / ".zshrc").read_text(encoding="utf-8").splitlines()) == 1
+    assert os.listdir(home / ".local/share/queuectl/zsh") == ["_queuectl"]

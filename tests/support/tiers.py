@@ -24,6 +24,7 @@ PATHS = (
                 "audit",
                 "bad_input",
                 "bad_stores",
+                "completion_in_shells",
                 "dead_letters",
                 "enqueue_and_wait",
                 "full_disk",

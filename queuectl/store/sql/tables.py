@@ -42,6 +42,16 @@ WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at 
 """Jobs that are not due yet and whose last move was recorded later than now."""
 
 
+_BATCH_NAMES = """
+WITH RECURSIVE names (name, place) AS (
+    SELECT min(batch), 1 FROM jobs WHERE batch >= ?
+    UNION ALL
+    SELECT (SELECT min(batch) FROM jobs WHERE batch > name), place + 1 FROM names WHERE name IS NOT NULL AND place < ?
+)
+SELECT name FROM names
+"""
+
+
 class DueSearch(Protocol):
     """An engine's own search for due jobs."""
 
@@ -191,6 +201,14 @@ class Tables:
             " WHERE batch IS NOT NULL GROUP BY batch, state ORDER BY batch, state"
         )
         return [BatchCount(batch, state, *rest) for batch, name, *rest in found if (state := _state(name))]
+
+    def batch_names(self, prefix: str, limit: int) -> list[str]:
+        """The names of batches that begin with `prefix`, in their order: a seek for each."""
+        return [
+            row[0]
+            for row in self._engine.run(_BATCH_NAMES, (prefix, limit))
+            if row[0] is not None and row[0].startswith(prefix)
+        ]
 
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""

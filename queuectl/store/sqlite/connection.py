@@ -40,18 +40,19 @@ CHECKPOINT_AFTER = 4000
 """Pages (16 MiB) in the -wal before a checkpoint. Each checkpoint costs two syncs of the disk."""
 
 
-def connect(path: str, busy_timeout: int) -> apsw.Connection:
+def connect(path: str, busy_timeout: int, *, only_read: bool = False) -> apsw.Connection:
     """An open, checked connection to the queue at `path` (absolute, or `:memory:`), which is created if it is missing.
 
-    `busy_timeout` is in microseconds. Raises StoreError or StoreBusyError.
+    `busy_timeout` is in microseconds. `only_read`: no file is made or changed. Raises StoreError or StoreBusyError.
     """
     check_library(apsw.sqlite_lib_version())
     refusal = None if path == MEMORY else foreign(path)
     if path != MEMORY:
         check_inherited(path)
-        _make_file(path, refusal)
+        if not only_read:
+            _make_file(path, refusal)
     with translated(path):
-        db = _open(path, only_read=refusal is not None)
+        db = _unchanging(path) if only_read and _is_unused(path) else _open(path, only_read=only_read or bool(refusal))
         db.set_busy_timeout(busy_timeout // 1000)
         _settle(db)
         _identify(db, path)
@@ -124,6 +125,11 @@ def _open(path: str, *, only_read: bool) -> apsw.Connection:
 
 def _unchanging(path: str) -> apsw.Connection:
     return apsw.Connection(f"file:{quote(path)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+
+def _is_unused(path: str) -> bool:
+    """Whether no process has the queue open: to read it as one that changes would make a -shm."""
+    return path != MEMORY and not os.path.exists(f"{path}-shm")
 
 
 def _is_still(path: str) -> bool:

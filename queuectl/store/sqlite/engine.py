@@ -55,15 +55,15 @@ class SqliteEngine:
 
     dialect = SQLITE
 
-    def __init__(self, path: str, busy_timeout: int) -> None:
+    def __init__(self, path: str, busy_timeout: int, *, only_read: bool = False) -> None:
         self.path = path
         self.threads = RLock()
         self._opener = Opener(path)
         self._wake_file = wake_file_in(f"{path}.output")
-        self.db, self._file = _connected(path, busy_timeout)
+        self.db, self._file = _connected(path, busy_timeout, only_read)
         self._synchronous = "FULL"
         self._committer: CommitThread | None = None
-        self._sync_failed = os.path.exists(self._marker)
+        self._sync_failed = not only_read and os.path.exists(self._marker)
         if self._sync_failed:  # first, before anything that is only in the -wal counts as being on disk
             self._empty_wal_or_mark()
         self._data_version = self._read_data_version()
@@ -313,11 +313,11 @@ class SqliteStorage:
         set_wal_mode(path)
 
 
-def _connected(path: str, busy_timeout: int) -> tuple[apsw.Connection, tuple[int, int] | None]:
+def _connected(path: str, busy_timeout: int, only_read: bool) -> tuple[apsw.Connection, tuple[int, int] | None]:
     """A connection and its file's identity. Connects again if the file was replaced meanwhile (by `recover`)."""
     while True:
         before = _file_at(path)
-        db = connect(path, busy_timeout)
+        db = connect(path, busy_timeout, only_read=only_read)
         if before in (None, found := _file_at(path)):
             return db, found
         db.close()

@@ -13,7 +13,7 @@ __all__ = ["copy_log", "open_sqlite"]
 
 def open_sqlite(path: str, clock: Clock, options: StoreOptions) -> OpenStore:
     """The store in the file at `path` (absolute, or `:memory:`); creates it if there is none. Raises StoreError."""
-    engine = SqliteEngine(path, options.busy_timeout)
+    engine = SqliteEngine(path, options.busy_timeout, only_read=options.read_only)
     if options.read_only:
         engine.run("PRAGMA query_only=ON")
     return _assembled(engine, clock, options)

@@ -1,0 +1,95 @@
+"""Names that a person may mean at some place of a command line, each with a hint: jobs, queues, tags, batches, workers.
+
+They are for completion, so each answer takes a bounded time, however long the log is.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from queuectl.domain.machine import State
+from queuectl.domain.names import is_generated
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
+from queuectl.units import SECOND, ago, counted
+
+__all__ = ["MOST", "Candidate", "batches", "jobs", "queues", "tags", "workers"]
+
+MOST = 50
+"""How many candidates there are at most."""
+LOOKED_AT = 200
+"""The newest jobs, whose tags are candidates."""
+
+
+class Candidate(NamedTuple):
+    """A word that may stand in this place, and a hint for the reader. Both may hold any text."""
+
+    value: str
+    hint: str = ""
+
+
+def jobs(store: Store, text: str, states: Collection[State] = (), *, begun: bool = False) -> list[Candidate]:
+    """The newest jobs in these states (none: all) whose id or number begins with the text; `begun`: that have a run.
+
+    A job with a generated id is named by its number, which is shorter, unless the text is the beginning of its id.
+    """
+    rows = store.tables.jobs(JobFilter(states=tuple(states), limit=MOST))
+    found = [*_named(rows, text, begun=begun)]
+    if text and not found:
+        older = filter(None, map(store.tables.job, store.log.streams(text, MOST)))
+        found = [*_named((row for row in older if not states or row["state"] in states), text, begun=begun)]
+    return found
+
+
+def _named(rows: Any, text: str, *, begun: bool) -> Iterator[Candidate]:
+    for row in rows:
+        name = _name(row, text)
+        if name is not None and (row["run"] or not begun):
+            yield Candidate(name, f"{row['state']}: {row['command']}")
+
+
+def _name(row: Mapping[str, Any], text: str) -> str | None:
+    job_id, number = row["id"], str(row["position"])
+    if job_id.startswith(text) and (text or not is_generated(job_id)):
+        return str(job_id)
+    mark = text[:1] if text.startswith("#") else ""
+    return f"{mark}{number}" if f"{mark}{number}".startswith(text) else None
+
+
+def queues(store: Store, text: str) -> list[Candidate]:
+    """The queues whose name begins with the text."""
+    found = dict[str, int]()
+    for count in store.tables.counts():
+        found[count.queue] = found.get(count.queue, 0) + count.jobs
+    return [Candidate(name, counted(jobs, "job")) for name, jobs in found.items() if name.startswith(text)]
+
+
+def tags(store: Store, text: str) -> list[Candidate]:
+    """The tags of the newest jobs, as `NAME=VALUE`."""
+    found = dict[str, None]()
+    for row in store.tables.jobs(JobFilter(limit=LOOKED_AT)):
+        found |= dict.fromkeys(f"{name}={value}" for name, value in _tags(row["tags"]).items())
+    return [Candidate(each) for each in found if each.startswith(text)][:MOST]
+
+
+def _tags(text: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.MsgspecError, TypeError):
+        return {}
+
+
+def batches(store: Store, text: str) -> list[Candidate]:
+    """The batches whose name begins with the text, by their names."""
+    return [Candidate(name) for name in store.tables.batch_names(text, MOST)]
+
+
+def workers(store: Store, text: str) -> list[Candidate]:
+    """The workers whose name begins with the text."""
+    now = store.log.wall()
+    return [
+        Candidate(row.name, f"{row.host}, heartbeat {ago(now - row.last_heartbeat * SECOND)} ago")
+        for row in store.workers.rows()
+        if row.name.startswith(text)
+    ]
