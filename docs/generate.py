@@ -40,6 +40,7 @@ EXIT_CODE = re.compile(r"^\| (\d+) \| (.+) \|$", re.MULTILINE)
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<!-- end -->)", re.DOTALL)
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
 TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
+TYPES[e.Origin] = "an [origin](#origins)"
 
 Part = Callable[[dict[str, str]], str]
 
@@ -277,6 +278,7 @@ def parts() -> dict[str, tuple[str, Part]]:
         **{path: (commands, lambda _, p=path, f=found: reference(p, f)) for path, found in tree()},
         **{f"event {e.type_of(kind)}": (events, lambda m, k=kind: fields(k, m)) for kind in e.EVENT_TYPES},
         **{f"files {name}": (architecture, lambda m, f=found: files(f, m)) for name, found in folders().items()},
+        "origin": (events, lambda m: fields(e.Origin, m)),
         **{f"cause {name}": (events, lambda m, k=kind: fields(k, m)) for name, kind in causes().items()},
     }
 

@@ -21,7 +21,7 @@ from queuectl.api.options import (
 )
 from queuectl.api.records import Event, Job, as_event, as_job, from_row
 from queuectl.application.job_fields import check_queue
-from queuectl.application.job_input import JobReader
+from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.listing import job_filter, list_jobs
 from queuectl.application.overview import SHOWN_STATES
@@ -106,7 +106,8 @@ class JobQueue:
     def _read(self, inputs: Sequence[JobInput], queue: Queue | None) -> list[NewJob]:
         """The jobs, with the queue's settings for what was left out."""
         connection = self._connection
-        reader = JobReader(connection.config(queue), connection.clock.now(), umask=process_umask(), environ=os.environ)
+        config, now, origin = connection.config(queue), connection.clock.now(), origin_here(queue)
+        reader = JobReader(config, now, umask=process_umask(), environ=os.environ, origin=origin)
         jobs = [reader.from_input(each) for each in inputs]
         for note in reader.notes:
             connection.warn(note)

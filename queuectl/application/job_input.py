@@ -3,6 +3,7 @@
 A shell command, a job in JSON and the flags all become a `JobInput`; flags are the defaults of the others.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,13 +11,13 @@ from msgspec.structs import asdict, replace
 
 from queuectl.application import job_fields as fields
 from queuectl.application.job_json import JobInput, NotJsonError, decode_job, is_json, may_be_json, refuse_no_command
-from queuectl.application.queue import NewJob
+from queuectl.application.queue import NewJob, Queue
 from queuectl.config import SETTINGS, Config
-from queuectl.domain.events import Enqueued
+from queuectl.domain.events import Enqueued, Origin
 from queuectl.errors import UsageError
 from queuectl.units import coming_moment
 
-__all__ = ["DEFAULT_QUEUE", "JobReader"]
+__all__ = ["DEFAULT_QUEUE", "JobReader", "origin_here"]
 
 DEFAULT_QUEUE = "default"
 MAX_PRIORITY = 1_000_000
@@ -25,21 +26,22 @@ _QUOTING = """put single quotes around the job, as in '{"id": "job1", "command":
 
 class JobReader:
     """Reads jobs. `defaults` are the flags, `now` is microseconds since the epoch, `umask` and `environ` are those
-    of the caller.
+    of the caller, and `origin` is the cause of the jobs, if there is one.
 
     `notes` are messages for the user: fields that were ignored, and a start time that differs from the written one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (all that the fields of a job depend on)
         self,
         config: Config,
         now: int,
         defaults: JobInput = JobInput(),  # noqa: B008 (immutable)
         umask: int = 0o022,
         environ: Mapping[str, str] = {},
+        origin: Origin | None = None,
     ) -> None:
         self._config, self._now, self._defaults, self._umask = config, now, defaults, umask
-        self._environ = environ
+        self._environ, self._origin = environ, origin
         self._plain: Enqueued | None = None
         self._ignored: dict[str, None] = {}
         self._notes: dict[str, None] = {}
@@ -84,6 +86,7 @@ class JobReader:
             unique=None if wanted.unique is None else fields.name("unique", wanted.unique),
             umask=self._umask_of(wanted),
             merge_output=bool(wanted.merge_output),
+            origin=self._origin,
             **self._policy(wanted),
             **self._due(wanted),
         )
@@ -151,6 +154,16 @@ class JobReader:
             self.note(f"at {wanted.at.strip()}: {note}")
         # `+1h` is stored as a delay, not as a moment: then the same job given again later is the same job.
         return {"delay": at - self._now} if wanted.at.strip().startswith("+") else {"at": at}
+
+
+def origin_here(queue: Queue | None) -> Origin | None:
+    """The origin of jobs that this process adds: the job that it runs in, if any."""
+    job_id = os.environ.get("QUEUECTL_JOB_ID")
+    if job_id is None:
+        return None
+    from queuectl.application.own_job import origin_of
+
+    return origin_of(queue, job_id, os.environ)
 
 
 def _merge(given: JobInput, defaults: JobInput) -> JobInput:

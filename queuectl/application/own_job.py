@@ -1,4 +1,4 @@
-"""The jobs that run this command. It must not wait for one of them, or for a worker that runs one.
+"""The jobs that run this command. They are the origin of what it adds, and it must not wait for them or their workers.
 
 There are several when a job runs `queuectl run`: a job of that worker is also part of the outer job.
 """
@@ -8,16 +8,26 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from queuectl.application.queue import Queue
-from queuectl.domain.events import Claimed, RecordedEvent
+from queuectl.domain.events import Claimed, Origin, RecordedEvent
+from queuectl.domain.names import is_id
 from queuectl.process.orphans import OUTER, TOKEN, queue_scope
 
-__all__ = ["own_jobs", "own_workers"]
+__all__ = ["origin_of", "own_jobs", "own_workers"]
+
+
+def origin_of(queue: Queue | None, job_id: str, environ: Mapping[str, str]) -> Origin | None:
+    """The origin of a job that the job `job_id` adds. Its position is that job's number, if it is of this queue."""
+    if not is_id(job_id):
+        return None
+    runs = [] if queue is None else [run for run in _runs(queue, environ) if run.job_id == job_id]
+    return Origin("job", job_id, runs[0].position if runs else None)
 
 
 class _Run(NamedTuple):
     """A run of this queue that the command is part of."""
 
     job_id: str
+    position: int
     number: int
 
 
@@ -44,7 +54,7 @@ def _runs(queue: Queue, environ: Mapping[str, str]) -> Iterator[_Run]:
         if scope == ours and all(number.isdecimal() for number in numbers):
             position, run = map(int, numbers)
             for record in queue.store.log.stored(after=position - 1, until=position):
-                yield _Run(record.stream_id, run)
+                yield _Run(record.stream_id, position, run)
 
 
 def _worker_of(queue: Queue, run: _Run) -> list[str]:

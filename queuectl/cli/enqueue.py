@@ -9,7 +9,7 @@ import typer
 from msgspec.structs import replace
 from typer.core import TyperCommand
 
-from queuectl.application.job_input import JobReader
+from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.cli.messages import say, say_unserved
@@ -208,7 +208,8 @@ def enqueue(
 
     def jobs(queue: Queue | None) -> list[NewJob]:
         defaults = flags if joined is None else joined.defaults(flags)
-        reader = JobReader(session.config(queue), session.clock.now(), defaults, caller_umask(), os.environ)
+        config, now, origin = session.config(queue), session.clock.now(), origin_here(queue)
+        reader = JobReader(config, now, defaults, caller_umask(), os.environ, origin)
         found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
         for note in reader.notes:
             say(f"queuectl: {note}")

@@ -64,6 +64,10 @@ def list_jobs(
     tag: Tags = None,
     since: Since = None,
     batch: Batch = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(metavar="KIND[:NAME]", help="Only of this origin: job:ID, schedule:nightly, hook."),
+    ] = None,
     limit: Limit = None,
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
@@ -81,7 +85,7 @@ def list_jobs(
     tags = dict(map(parse_tag, tag or ()))
     wanted = job_filter(state or (), queue or (), tags, moment(session.clock, since), order)
     with session.open_read_only(as_of) as jobs:
-        found = listing(jobs, replace(wanted, batch=batch), at_most)
+        found = listing(jobs, replace(wanted, batch=batch, origin=origin), at_most)
     print_answer(session, form, _listed(found))
 
 

@@ -152,7 +152,7 @@ def decide(command: Command, job: Job | None, now: int, holder: str | None = Non
 
 
 def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Event]:
-    if job is not None and job.spec != command.spec:
+    if job is not None and not _is_same(job.spec, command.spec):
         show = "history" if job.state is State.PURGED else "show"
         fields = ", ".join(name for name in job.spec.__struct_fields__ if _differs(name, job.spec, command.spec))
         what = f"the id {command.job_id} is taken by another job, with another {fields}"
@@ -162,8 +162,13 @@ def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Ev
     return [command.spec]
 
 
+def _is_same(one: e.Enqueued, other: e.Enqueued) -> bool:
+    """Whether two jobs are the same, whatever caused them."""
+    return one == other or not any(_differs(name, one, other) for name in one.__struct_fields__)
+
+
 def _differs(name: str, one: e.Enqueued, other: e.Enqueued) -> bool:
-    return bool(getattr(one, name) != getattr(other, name))
+    return name != "origin" and bool(getattr(one, name) != getattr(other, name))
 
 
 def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:

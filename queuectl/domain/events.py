@@ -23,6 +23,7 @@ __all__ = [
     "Exited",
     "LostWorker",
     "NotStarted",
+    "Origin",
     "Purged",
     "QueuePaused",
     "QueueResumed",
@@ -78,6 +79,24 @@ class LostWorker(Cause, tag="worker_lost", frozen=True):
 AnyCause: TypeAlias = Exited | Signalled | TimedOut | NotStarted | LostWorker
 
 
+class Origin(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The cause of a job's existence: a schedule, a hook, another job, a copy, or a program that asked for it.
+
+    `kind` is `schedule`, `hook`, `job`, `copy`, `mcp` or `http`; `name` is the schedule's or the hook's name, or the
+    other job's id. `position` is that of the event that caused it, `slot` the time of a schedule (microseconds).
+    """
+
+    kind: str
+    name: str
+    position: int | None = None
+    slot: int | None = None
+
+    @property
+    def label(self) -> str:
+        """`schedule:nightly`; only the kind when it has no name."""
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A fact, past tense, immutable.
 
@@ -114,6 +133,7 @@ class Enqueued(Event, tag="enqueued", frozen=True):
     seq: int = 0
     retry_wait: int | None = None
     merge_output: bool = False
+    origin: Origin | None = None
 
 
 class Claimed(Event, tag="claimed", frozen=True):

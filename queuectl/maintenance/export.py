@@ -20,7 +20,7 @@ __all__ = ["export_log", "publish", "writing"]
 def export_log(store: Store, file: IO[bytes], progress: Progress) -> Head:
     """Write the log up to the last event that is on disk, and return that event. Raises DamagedEventError."""
     end = head_on_disk(store)
-    file.write(header_line(store.log.log_id, store.log.base, end))
+    file.write(header_line(store.log.log_id, store.log.base, end, store.log.format()))
     for row in chained(store.log.stored(until=end.position), store.log.base):
         file.write(event_line(row))
         progress(row.position)

@@ -27,10 +27,11 @@ JOBS = (
     Column("age", spare=2),
     COMMAND,
     ERROR,
+    Column("origin", limit=1000),
     Column("why", limit=1000, least=20),
 )
 _WHOLE = tuple(column for column in JOBS if column.name != "why")
-_FITTED = tuple(column for column in JOBS if column.name not in ("next", "last_error"))
+_FITTED = tuple(column for column in JOBS if column.name not in ("next", "last_error", "origin"))
 DEAD = (
     NUMBER,
     Column("id", spare=3),

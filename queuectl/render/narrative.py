@@ -124,7 +124,14 @@ def _promise(spec: e.Enqueued) -> list[str]:
         details.append(f"unique key {spec.unique}")
     if spec.batch is not None:
         details.append(f"batch {spec.batch}{f', number {spec.seq}' if spec.seq else ''}")
+    if spec.origin is not None:
+        details.append(f"added by {_origin(spec.origin)}")
     return details
+
+
+def _origin(origin: e.Origin) -> str:
+    where = "" if origin.position is None else f" (#{origin.position})"
+    return f"{' '.join(filter(None, (origin.kind, origin.name)))}{where}"
 
 
 def _policy(spec: e.Enqueued) -> str:

@@ -4,20 +4,21 @@ import os
 from shlex import quote
 from typing import Any
 
+from queuectl.domain.formats import FIRST, NEWEST
 from queuectl.errors import StoreError
 from queuectl.store.projections import VERSION
 from queuectl.store.rows import GENESIS
 
-__all__ = ["FORMAT", "check_format", "check_place", "new_meta"]
+__all__ = ["FORMATS", "check_format", "check_place", "new_meta"]
 
-FORMAT = 1
-"""The format's version. A newer one is refused, an older one is migrated."""
+FORMATS = range(FIRST, NEWEST + 1)
+"""The formats that this version reads and writes. A queue begins with the first one: see domain/formats.py."""
 
 
 def new_meta() -> dict[str, Any]:
     """The rows of a new queue's `meta`."""
     return {
-        "format": FORMAT,
+        "format": FIRST,
         "log_id": os.urandom(16).hex(),
         "base_position": 0,
         "base_digest": GENESIS,
@@ -27,9 +28,9 @@ def new_meta() -> dict[str, Any]:
 
 
 def check_format(form: object, path: str) -> None:
-    """Refuse a queue of a newer format. Checked on open and again in each write transaction."""
-    if not isinstance(form, int) or form > FORMAT:
-        raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
+    """Refuse a queue of a newer format. Asked at open and again in each write transaction."""
+    if not isinstance(form, int) or form > NEWEST:
+        raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({NEWEST}): upgrade queuectl")
 
 
 def check_place(moved_to: object, path: str) -> None:

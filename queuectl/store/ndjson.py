@@ -7,12 +7,11 @@ from typing import Annotated
 
 import msgspec
 
+from queuectl.domain.formats import FIRST, NEWEST
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.rows import MAX_POSITION, Head, StoredEvent
 
-__all__ = ["FORMAT", "MAX_LINE", "Header", "event_line", "header_line", "read_event", "read_header"]
-
-FORMAT = 1
+__all__ = ["MAX_LINE", "Header", "event_line", "header_line", "read_event", "read_header"]
 
 MAX_LINE = 16 << 20
 """Bytes in one line. An event has at most 5 MiB: a job's limit, where each control character takes six bytes."""
@@ -67,10 +66,10 @@ _read_header = msgspec.json.Decoder(Header).decode
 _read_line = msgspec.json.Decoder(_Line).decode
 
 
-def header_line(log_id: str, base: Head, end: Head | None = None) -> bytes:
-    """The first line of a segment or an export, with its newline."""
+def header_line(log_id: str, base: Head, end: Head | None = None, form: int = FIRST) -> bytes:
+    """The first line of a segment or an export, with its newline. `form` is the format of an exported log."""
     header = Header(
-        format=FORMAT,
+        format=form,
         log_id=log_id,
         base_position=base.position,
         base_digest=base.digest.hex(),
@@ -109,8 +108,8 @@ def read_header(line: bytes) -> Header:
         complete = False
     if not complete:
         raise ValueError("this is not a log of queuectl")
-    if header.format > FORMAT:
-        raise ValueError(f"its format is {header.format}, newer than this queuectl reads ({FORMAT}): upgrade queuectl")
+    if header.format > NEWEST:
+        raise ValueError(f"its format is {header.format}, newer than this queuectl reads ({NEWEST}): upgrade queuectl")
     return header
 
 

@@ -85,6 +85,10 @@ class PastLog:
         self._log, self._position, self._moment = log, position, moment
         self.log_id, self.base = log.log_id, log.base
 
+    def format(self) -> int:
+        """The format of the whole log."""
+        return self._log.format()
+
     def head(self) -> Head:
         """The event at the position."""
         row = next(self.stored(after=self._position - 1), None)
@@ -264,7 +268,8 @@ class PastTables:
 
     def _fold_wanted(self, wanted: JobFilter) -> None:
         found = self._matching(wanted)
-        if wanted.sort == "created" and wanted.limit and not (wanted.failed or wanted.tags or wanted.batch):
+        others = wanted.failed or wanted.tags or wanted.batch or wanted.origin
+        if wanted.sort == "created" and wanted.limit and not others:
             found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
         self._fold(found)
 

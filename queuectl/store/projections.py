@@ -15,7 +15,7 @@ from queuectl.units import SECOND
 
 __all__ = ["COUNT_KEYS", "DLQ", "JOBS", "TABLES", "VERSION", "Row", "count_key", "note_row", "rows"]
 
-VERSION = 2
+VERSION = 3
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 
@@ -48,6 +48,7 @@ JOBS = (
     "cancel_requested",
     "batch",
     "seq",
+    "origin",
 )
 DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at")
 SETTINGS = ("key", "value", "updated_at")
@@ -132,6 +133,7 @@ def _job(job: Job) -> Values:
         job.cancel_requested,
         spec.batch,
         spec.seq or None,
+        spec.origin and spec.origin.label,
     )
 
 

@@ -79,6 +79,9 @@ class Log(Protocol):
     def base(self) -> Head:
         """The position and digest before the log's first event."""
 
+    def format(self) -> int:
+        """The log's format: the lowest one that may hold its events."""
+
     def head(self) -> Head:
         """The position and digest of the last event; the base when there is none."""
 

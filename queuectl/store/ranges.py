@@ -101,5 +101,5 @@ def in_order(batches: Iterable[tuple[int, Derived]]) -> Iterator[Derived]:
     notes: dict[int, list[Row]] = {}
     for number, batch in batches:
         notes.setdefault(number, []).extend(batch.notes)
-        yield Derived(batch.rows, batch.suspects)
+        yield Derived(batch.rows, batch.suspects, format=batch.format)
     yield Derived(notes=[row for _, rows in sorted(notes.items()) for row in rows])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from queuectl.domain.events import Event
+from queuectl.domain.formats import FIRST
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.store.projections import Row, Values
@@ -137,7 +138,7 @@ class BatchCount(Struct, frozen=True):
 class JobFilter(Struct, frozen=True):
     """Selects rows of `jobs`. No states, no queues and `limit` 0 mean all of them.
 
-    `since` and `ended_by` are microseconds.
+    `since` and `ended_by` are microseconds. `origin` is a kind of origin, or a kind and a name: `schedule:nightly`.
     """
 
     states: tuple[State, ...] = ()
@@ -147,6 +148,7 @@ class JobFilter(Struct, frozen=True):
     since: int | None = None
     ended_by: int | None = None
     batch: str | None = None
+    origin: str | None = None
     sort: str = "created"
     descending: bool = True
     limit: int = 50
@@ -182,16 +184,17 @@ class Derived(Struct):
     """Rows that follow from the log and that the tables may not have.
 
     `rows` is by table. `suspects` are tables and keys (bytes, which may not be text) of live rows that may not follow
-    from the log. `notes` are rows that notes set.
+    from the log. `notes` are rows that notes set. `format` is the lowest format of a log that may hold the events.
     """
 
     rows: dict[str, list[Values]] = {}
     suspects: list[tuple[str, bytes]] = []
     notes: list[Row] = []
+    format: int = FIRST
 
     def is_empty(self) -> bool:
         """Whether the batch is empty."""
-        return not self.suspects and not self.notes and not any(self.rows.values())
+        return self.format == FIRST and not self.suspects and not self.notes and not any(self.rows.values())
 
     def clear(self) -> None:
         """Begin the next batch."""

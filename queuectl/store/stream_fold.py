@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
+from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job, evolve
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.projections import Row, Values, note_row, rows
@@ -23,7 +24,7 @@ Examined: TypeAlias = RecordedEvent | DamagedEventError
 
 
 class Stream(Struct):
-    """One folded stream: the job that its events make, or the rows that its notes set."""
+    """One folded stream: the job that its events make, or the rows that its notes set; the log's format they need."""
 
     id: str
     version: int = 0
@@ -31,6 +32,7 @@ class Stream(Struct):
     job: Job | None = None
     damage: DamagedEventError | None = None
     notes: dict[tuple[str, str], Row] = {}
+    format: int = FIRST
 
     def take(self, found: Examined) -> None:
         """Fold the next event in, unless it or an earlier one is damaged."""
@@ -45,12 +47,14 @@ class Stream(Struct):
             self.damage = DamagedEventError(found.position, self.id, why)
         else:
             self.job = evolve(self.job, found)
+            self.format = max(self.format, format_of(found.event))
             self.version, self.position = found.version, found.position
 
     def _note(self, found: Examined) -> None:
         if isinstance(found, DamagedEventError):
             self.damage = found
             return
+        self.format = max(self.format, format_of(found.event))
         self.version, self.position = found.version, found.position
         row = note_row(found)
         if row is not None:

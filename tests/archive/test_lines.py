@@ -100,7 +100,7 @@ def test_a_header_names_the_log_its_start_and_an_exports_end():
         (b"\x1f\x8b\x08", "not a log of queuectl"),
         (header_line("a", Head(0, b"short", 0)), "not a log of queuectl"),
         (header_line("a", Head(-5, bytes(32), 0)), "not a log of queuectl"),
-        (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":2'), "upgrade queuectl"),
+        (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":3'), "upgrade queuectl"),
     ],
 )
 def test_a_line_that_is_not_a_header_is_refused(line, why):

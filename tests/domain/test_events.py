@@ -196,7 +196,7 @@ def shape(struct):
 def shown(kind):
     structs = [each for each in variants(kind) if isinstance(each, type) and issubclass(each, msgspec.Struct)]
     if structs:
-        return {tag(each): shape(each) for each in structs}
+        return {tag(each) or each.__name__: shape(each) for each in structs}
     return kind.__name__ if type(kind) is type else str(kind)
 
 

@@ -82,7 +82,7 @@ def every_type() -> Events:
         (worker_stream("w\u00e4"), e.WorkerLost(noticed_by="w1")),
         (worker_stream("w1"), e.WorkerStopped(jobs=BIG)),
         (batch_stream("grid"), e.BatchOpened(jobs=1, template=ODD, sources=("", ODD), max_failures=BIG)),
-        ("grid.1", a_spec("true", batch="grid", seq=BIG)),
+        ("grid.1", a_spec("true", batch="grid", seq=BIG, origin=e.Origin("schedule", ODD, BIG, -1))),
     ]
 
 

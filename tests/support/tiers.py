@@ -33,7 +33,7 @@ PATHS = (
                 "many_processes",
                 "migrate",
             ),
-            *("moves", "output_formats", "raw_opens", "reading", "selections", "settings", "spellings"),
+            *("moves", "origins", "output_formats", "raw_opens", "reading", "selections", "settings", "spellings"),
             *("standard_library", "surroundings", "sweeps", "wait", "what_now"),
         )
     ),

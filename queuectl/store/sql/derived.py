@@ -39,6 +39,7 @@ def derived(  # noqa: PLR0913, PLR0917 (the parts of a store that it reads, then
                 if live[table].has(values):
                     continue
             batch.rows[table].append(values)
+        batch.format = max(batch.format, stream.format)
         if stream.notes:
             batch.notes += stream.notes.values()
         number += 1

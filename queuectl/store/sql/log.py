@@ -76,6 +76,10 @@ class Log:
             damage.remedy = self._remedies.log
             raise damage from error
 
+    def format(self) -> int:
+        """The log's format: the lowest one that may hold its events."""
+        return int(self._engine.meta()["format"])
+
     # ── the end of the log, and its time ────────────────────────────────────────────────────────────
 
     def head(self) -> Head:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+from queuectl.domain.formats import FIRST
 from queuectl.store.projections import COUNT_KEYS, TABLES, Values
 from queuectl.store.protocol import Derive
 from queuectl.store.rows import SHOWN, Derived, Difference, Differences
@@ -73,7 +74,7 @@ class Rebuild:
         self._log, self._writer, self._shadow = log, writer, shadow
         self._unsound: dict[str, str] = {}
         self._counts_differ = False
-        self._position = 0
+        self._position, self._format = 0, FIRST
 
     def compare(self, derive: Derive) -> Differences:
         """Compare the tables with the log at one moment."""
@@ -117,10 +118,11 @@ class Rebuild:
                 self._remove(table, stream_id)
             for stream in streams(self._log.examined(stream_id=stream_id, until=head)):
                 rows = {table: [values] for table, values in stream.rows().items()}
-                self._store(Derived(rows, notes=[*stream.notes.values()]))
+                self._store(Derived(rows, notes=[*stream.notes.values()], format=stream.format))
         self._position = head
 
     def _store(self, batch: Derived) -> None:
+        self._format = max(self._format, batch.format)
         rows = dict(batch.rows)
         for row in batch.notes:
             self._remove(row.table, row.key)
@@ -143,6 +145,8 @@ class Rebuild:
         found = Differences()
         with self._shadow.reading():
             self._catch_up()
+            if (form := self._log.format()) < self._format:
+                found.add(Difference("meta", "format", f"{form}, but the log has events of format {self._format}"))
             for table in MADE:
                 if why := self._unsound.get(table):
                     found.add(Difference(table, None, why))
@@ -202,6 +206,7 @@ class Rebuild:
             run("DELETE FROM counts")
             run(f"INSERT INTO counts SELECT {KEYS}, count(*) FROM jobs GROUP BY {KEYS}")
         self._shadow.note_version()
+        self._writer.raise_format(self._format)
 
     def _replace_rows(self, tables: Sequence[str]) -> None:
         """Delete all wrong rows first, then insert, so that unique keys cannot collide."""

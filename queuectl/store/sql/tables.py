@@ -273,6 +273,9 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     if wanted.batch is not None:
         conditions.append("batch = ?")
         parameters.append(wanted.batch)
+    if wanted.origin is not None:
+        conditions.append("origin = ? OR substr(origin, 1, ?) = ?")
+        parameters += [wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:"]
     if wanted.ended_by is not None:
         conditions.append("finished_at <= ?")
         parameters.append(wanted.ended_by // SECOND)

@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
+from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job, fold
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import codec
 from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.errors import DamagedEventError
-from queuectl.store.meta import FORMAT, check_format, check_place
+from queuectl.store.meta import FORMATS, check_format, check_place
 from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION, Row, count_key, note_row, rows
 from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
@@ -48,6 +49,7 @@ class Writer:
         self._engine, self._log, self._sync, self._appended = engine, log, sync, appended
         self._tables = TableWriter(engine)
         self._wakes = self._adopted = False
+        self._format = FIRST
 
     # ── transactions ────────────────────────────────────────────────────────────────────────────────
 
@@ -70,8 +72,9 @@ class Writer:
             self._wakes = False
             found = engine.begin(durable and self.durability != "fast")
             try:
-                if (found.format, found.moved_to, found.projection_version) != (FORMAT, None, VERSION):
+                if found.format not in FORMATS or (found.moved_to, found.projection_version) != (None, VERSION):
                     self._refuse_other_versions(found, rebuilding)
+                self._format = cast(int, found.format)
                 before = log.lock(found.last)
                 yield
                 after = log.locked_head
@@ -97,14 +100,14 @@ class Writer:
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
         """A part of a transaction that takes effect as a whole or not at all."""
-        engine, head = self._engine, self._log.locked_head
+        engine, head, form = self._engine, self._log.locked_head, self._format
         engine.insert("SAVEPOINT part", _ONCE)
         try:
             yield
             engine.run("RELEASE part")
         except BaseException:
             engine.run("ROLLBACK TO part")
-            self._log.locked_head = head
+            self._log.locked_head, self._format = head, form
             engine.insert("RELEASE part", _ONCE)
             raise
 
@@ -131,8 +134,15 @@ class Writer:
                 self._appended(jobs)
             return jobs
 
+    def raise_format(self, needed: int) -> None:
+        """Raise the log's format, unless it is that high already. Only in an open transaction."""
+        if needed > self._format:
+            self._engine.set_meta("format", needed)
+            self._format = needed
+
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
-        """Insert the events, chained to the head, all with the same time. Notes a wall clock that is behind it."""
+        """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
+        self.raise_format(max(format_of(event) for change in changes for event in change.events))
         salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
         head = self._log.locked_head
         assert head is not None
@@ -177,6 +187,7 @@ class Writer:
         starts = first_versions(batch)
         changes = [change for start in starts.items() if (change := self._change(*start))]
         records, unreadable = decoded(batch, self._log.head())
+        self.raise_format(max((format_of(each.event) for found in records.values() for each in found), default=FIRST))
         self._engine.insert(_INSERT_EVENT, batch)
         self._log.locked_head = Head(batch[-1].position, batch[-1].digest, batch[-1].recorded_at)
         sound = [change for change in changes if change.stream_id not in unreadable]

@@ -1,0 +1,29 @@
+"""Which events need a newer format of the log than the first one.
+
+An older queuectl cannot read such an event and would set its job aside as damaged. So the first one raises the log's
+format in its transaction, and an older queuectl then refuses to write.
+"""
+
+from queuectl.domain import events as e
+
+__all__ = ["FIRST", "NEWEST", "format_of"]
+
+FIRST = 1
+NEWEST = 2
+"""The newest format that this version reads; the highest number below."""
+
+_TYPES: dict[type[e.Event], int] = {}
+"""Events that need this format whatever they hold."""
+
+_FIELDS: dict[type[e.Event], dict[str, int]] = {e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2}}
+"""Fields whose event needs this format when they are set."""
+
+
+def format_of(event: e.Event) -> int:
+    """The lowest format of a log that may hold this event."""
+    kind = type(event)
+    lowest = _TYPES.get(kind, FIRST)
+    fields = _FIELDS.get(kind)
+    if fields is None:
+        return lowest
+    return max([lowest, *(needed for name, needed in fields.items() if getattr(event, name))])
