@@ -31,22 +31,27 @@ class _Text(logging.Formatter):
 
     _seconds = _Seconds("%Y-%m-%d %H:%M:%S", time.localtime)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_on_terminal = sys.stderr.isatty()  # asked once, because a busy worker logs thousands of lines
+
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         moment = self._seconds.text(record.created)
         line = f"{moment} {record.levelname.lower()} {clean(record.getMessage(), newlines=False)}"
-        return wrapped(line, terminal_width(sys.stderr), "  ")
+        return wrapped(line, terminal_width(sys.stderr), "  ") if self._is_on_terminal else line
 
 
 class _Json(logging.Formatter):
-    """`{"time": …, "level": …, "logger": …, "message": …}`, times in UTC."""
+    """`{"time": …, "level": …, "logger": …, "message": …}`, times in UTC; a line on a run has its fields too."""
 
     _seconds = _Seconds("%Y-%m-%dT%H:%M:%SZ", time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         fields = {"time": self._seconds.text(record.created), "level": record.levelname.lower(), "logger": record.name}
-        return to_ndjson({**fields, "message": record.getMessage()})
+        of_run = getattr(record, "fields", None)
+        return to_ndjson({**fields, "message": record.getMessage(), **(of_run.as_json() if of_run else {})})
 
 
 def log_to_stderr(level: str, form: str) -> None:

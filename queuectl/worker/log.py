@@ -2,16 +2,64 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from queuectl.domain.backoff import plain
-from queuectl.domain.commands import Command, Release, Report
-from queuectl.domain.job import Job, errors_of, short_cause
+from queuectl.domain.commands import Command, Exit, Release, Report
+from queuectl.domain.job import Job, errors_of, exit_code_of, short_cause
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
-__all__ = ["how_it_ended", "log", "runs_line", "stopping_line", "summary_word"]
+__all__ = ["log", "log_end", "log_start", "runs_line", "stopping_line", "summary_word"]
+
+SHOWN = 120
+"""Characters of a command in the line of its start."""
 
 log = logging.getLogger("queuectl.worker")
+
+
+class RunFields(NamedTuple):
+    """The fields of a line on a run, for a log in JSON. `job` is as its run was claimed; no end yet: it started."""
+
+    job: Job
+    outcome: str
+    end: Exit | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields. `duration` is seconds; what is not known is null."""
+        job, end = self.job, self.end
+        code = None if end is None else exit_code_of(end.cause) if end.cause else 0
+        return {
+            "job": job.id,
+            "number": job.position,
+            "run": job.run,
+            "outcome": self.outcome,
+            "exit_code": code,
+            "duration": None if end is None else end.duration / SECOND,
+            "queue": job.spec.queue,
+            "worker": job.claim.worker if job.claim else None,
+        }
+
+
+def log_start(job: Job) -> None:
+    """Log that a run has started; `job` is as it was claimed."""
+    command = job.spec.command
+    shown = command if len(command) <= SHOWN else f"{command[: SHOWN - 1]}…"
+    log.info("job %s run %d started: %s", job.id, job.run, shown, extra={"fields": RunFields(job, "started")})
+
+
+def log_end(command: Command, claimed: Job, job: Job) -> None:
+    """Log what a run's result did: a retry is a warning, a death an error. `job` is the job after it."""
+    word = summary_word(command, job)
+    end = command.exit if isinstance(command, Report | Release) else None
+    fields = {"fields": RunFields(claimed, _OUTCOMES.get(word, word), end)}
+    level = _LEVELS.get(word, logging.INFO)
+    log.log(level, "job %s run %d %s", job.id, claimed.run, how_it_ended(command, job), extra=fields)
+
+
+_LEVELS = {"to be retried": logging.WARNING, "dead": logging.ERROR}
+_OUTCOMES = {"to be retried": "retry", "put back": "released"}
+"""Summary words that are named otherwise in JSON."""
 
 
 def how_it_ended(command: Command, job: Job) -> str:

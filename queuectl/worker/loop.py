@@ -20,7 +20,7 @@ from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
-from queuectl.worker.log import how_it_ended, log, runs_line, stopping_line, summary_word
+from queuectl.worker.log import log, log_end, runs_line, stopping_line, summary_word
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import Recorded, Rejected, Result, Results, parts
 from queuectl.worker.running import RunningJobs
@@ -297,7 +297,7 @@ class Worker:
             self.jobs_done += 1
             self.tally[summary_word(command, job)] += 1
             self._due_at = None
-            log.info("job %s run %d %s", job.id, claimed.run, how_it_ended(command, job))
+            log_end(command, claimed, job)
 
     # ── claiming and starting ───────────────────────────────────────────────────────────────────────
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from queuectl.domain.commands import Release, Report
-from queuectl.domain.job import Job, explain_cause
+from queuectl.domain.job import Job
 from queuectl.process.protocol import Commands, ShortageError
 from queuectl.runtime import Clock
 from queuectl.units import SECOND
 from queuectl.worker.ahead import ClaimedJob
 from queuectl.worker.heartbeat import LeaseFence
-from queuectl.worker.log import log
+from queuectl.worker.log import log, log_start
 from queuectl.worker.results import Results
 from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
@@ -40,7 +40,6 @@ class RunningJobs:
         if self.clock.monotonic() >= self.fence.at:  # the claim took too long
             self.give_back([claimed], OUT_OF_REACH)
             return None
-        log.debug("job %s run %d: starting %s", job.id, job.run, job.spec.command)
         try:
             failed = self.commands.start(job, number := self._free[0] if self._free else len(self.slots))
         except ShortageError as error:
@@ -49,9 +48,9 @@ class RunningJobs:
         now = self.clock.monotonic()
         self.shortage.end()
         if failed is not None:
-            log.warning("job %s run %d: %s", job.id, job.run, explain_cause(failed.cause) if failed.cause else "")
             self.results.add(Report(job.id, job.run, failed, self.random()), job, now)
             return None
+        log_start(job)
         timeout = job.spec.timeout
         self.slots[job.id] = slot = Slot(job, number, None if timeout is None else now + timeout)
         if self._free:

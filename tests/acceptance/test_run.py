@@ -113,7 +113,8 @@ def test_the_workers_log_is_text_on_stderr(queuectl: Queuectl) -> None:
     job_id = queuectl.add("true")
     done = queuectl.drain()
     assert done.out == ""
-    assert f"info job {job_id} run 1 done" in done.err
+    first, *_, last = [line.partition(" ")[2][9:] for line in done.err.splitlines() if f"job {job_id}" in line]
+    assert (first, last) == (f"info job {job_id} run 1 started: true", f"info job {job_id} run 1 done")
 
 
 def test_the_workers_log_can_be_json(queuectl: Queuectl) -> None:
@@ -123,11 +124,41 @@ def test_the_workers_log_can_be_json(queuectl: Queuectl) -> None:
     assert all(record["time"].endswith("Z") for record in records)
 
 
+def test_lines_on_runs_have_fields_in_json(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "dies", "--queue", "q", "--max-retries", "1", "--backoff-base", "0", "sleep 0.01; exit 7")
+    queuectl.add("--id", "ends", "--priority", "-1", "true")
+    lines = queuectl.drain("--log-format", "json", "--name", "w").err.splitlines()
+    records = [record for record in map(json.loads, lines) if "job" in record]
+    records.sort(key=lambda record: (record["job"], record["run"]))  # a run may start before an earlier end is logged
+    fields = ("job", "run", "outcome", "exit_code", "level", "queue", "number", "worker")
+    assert [tuple(record[name] for name in fields) for record in records] == [
+        ("dies", 1, "started", None, "info", "q", 1, "w"),
+        ("dies", 1, "retry", 7, "warning", "q", 1, "w"),
+        ("dies", 2, "started", None, "info", "q", 1, "w"),
+        ("dies", 2, "dead", 7, "error", "q", 1, "w"),
+        ("ends", 1, "started", None, "info", "default", 2, "w"),
+        ("ends", 1, "done", 0, "info", "default", 2, "w"),
+    ]
+    durations = [record["duration"] for record in records]
+    assert durations[0] is None
+    assert 0.01 <= durations[1] < 5
+
+
+def test_a_job_that_cannot_start_is_logged_once(queuectl: Queuectl) -> None:
+    queuectl.add("--max-retries", "0", "--", "./missing")
+    log = queuectl.drain().err
+    assert log.count("No such file or directory") == 1
+    assert "error job" in log
+
+
 def test_the_workers_log_has_levels(queuectl: Queuectl) -> None:
     queuectl.add("true")
     assert queuectl.drain(env={"QUEUECTL_LOG_LEVEL": "error"}).err == ""
     queuectl.add("true")
-    assert "debug" in queuectl.drain("--log-level", "debug", env={"QUEUECTL_LOG_LEVEL": "error"}).err
+    assert "info job" in queuectl.drain("--log-level", "debug", env={"QUEUECTL_LOG_LEVEL": "error"}).err
+    queuectl.add("--max-retries", "1", "--backoff-base", "0", "false")
+    lines = queuectl.drain("--log-level", "warning").err.splitlines()
+    assert [line.split()[2] for line in lines if " job " in line] == ["warning", "error"]
 
 
 @pytest.mark.parametrize(
