@@ -3,17 +3,34 @@
 Times in `jobs` and `dlq` are integer UNIX seconds (names and units are a public contract), except `due_at`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from operator import is_, itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
-__all__ = ["COUNT_KEYS", "DLQ", "JOBS", "TABLES", "VERSION", "Row", "count_key", "note_row", "rows"]
+__all__ = [
+    "COUNT_KEYS",
+    "DLQ",
+    "JOBS",
+    "TABLES",
+    "VERSION",
+    "Row",
+    "Update",
+    "count_key",
+    "job_row",
+    "note_row",
+    "rows",
+    "update_of",
+]
 
 VERSION = 3
 """The projection version: another number makes an older database rebuild its tables on open."""
@@ -76,15 +93,70 @@ def rows(job: Job | None) -> dict[str, Values]:
     if job is None or job.state is State.PURGED:
         return {}
     if job.state is State.DLQ:
-        return {"jobs": _job(job), "dlq": _dead_letter(job)}
-    return {"jobs": _job(job)}
+        return {"jobs": job_row(job), "dlq": _dead_letter(job)}
+    return {"jobs": job_row(job)}
+
+
+class Update(NamedTuple):
+    """The columns of `jobs` that may differ (by number); `pick` takes their values, and then the key, from a row."""
+
+    columns: tuple[int, ...]
+    pick: Callable[[Values], Values]
+
+
+_COLUMNS_OF = {
+    "state": ("state",),
+    "attempts": ("attempts",),
+    "machine_losses": (),
+    "run": ("run",),
+    "due_at": ("next_run_at", "due_at"),
+    "waits_from": (),
+    "claim": ("locked_by",),
+    "locked_at": ("locked_at",),
+    "cancel_requested": ("cancel_requested",),
+    "finished_at": ("finished_at",),
+    "duration": ("duration",),
+    "exit_code": ("exit_code",),
+    "last_error": ("last_error",),
+    "stdout": ("stdout",),
+    "stderr": ("stderr",),
+    "updated_at": ("updated_at",),
+    "version": ("version",),
+}
+"""The fields of a job that its moves change, and the columns of `jobs` that each decides."""
+
+
+def update_of(old: Job | None, new: Job) -> Update | None:
+    """What a change of a job updates in `jobs`; None when whole rows have to be compared, or other tables change too.
+
+    Fields are compared by identity, which is quick: `evolve` takes over the fields that a move does not change.
+    """
+    if old is None or old.state in _OTHER_TABLES or new.state in _OTHER_TABLES:
+        return None
+    return _update(tuple(map(is_, astuple(old), astuple(new))))
+
+
+_OTHER_TABLES = (State.DLQ, State.PURGED)
+
+
+@cache
+def _update(same: tuple[bool, ...]) -> Update | None:
+    changed = [name for name, is_same in zip(Job.__struct_fields__, same, strict=True) if not is_same]
+    if not set(changed) <= _COLUMNS_OF.keys():
+        return None
+    columns = tuple(sorted(JOBS.index(column) for name in changed for column in _COLUMNS_OF[name]))
+    return Update(columns, itemgetter(*columns, 0))
 
 
 def count_key(job: Job | None) -> tuple[str, int, str] | None:
     """The row of `counts` in which a job is counted."""
     if job is None or job.state is State.PURGED:
         return None
-    return (job.spec.queue, job.spec.priority, job.state.value)
+    return (job.spec.queue, job.spec.priority, _NAMES[job.state])
+
+
+_NAMES = {state: state.value for state in State}
+"""Looked up, because `value` is slow."""
 
 
 def note_row(record: e.RecordedEvent) -> Row | None:
@@ -102,12 +174,13 @@ def note_row(record: e.RecordedEvent) -> Row | None:
     return None
 
 
-def _job(job: Job) -> Values:
+def job_row(job: Job) -> Values:
+    """A job's row in `jobs`."""
     spec = job.spec
     return (
         job.id,
         spec.command,
-        job.state.value,
+        _NAMES[job.state],
         job.attempts,
         spec.max_retries,
         _ceiling(job.due_at),

@@ -289,7 +289,7 @@ def the_counts_drift(patch: Patch) -> None:
 
 @bug(r"its row is", rules=True)
 def rows_are_not_updated(patch: Patch) -> None:
-    patch(writer, "_add_update", lambda updates, table, old, new: None)
+    patch(writer, "_add_update", lambda updates, table, columns, values: None)
 
 
 @bug(r"its row is", rules=True)

@@ -1,11 +1,13 @@
 """The projections: the columns that each move writes to `jobs` and `dlq`, and each note to `settings` and `pauses`."""
 
 import pytest
+from msgspec.structs import replace
 
 from queuectl.domain import events as e
+from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, queue_stream
-from queuectl.store.projections import DLQ, JOBS
+from queuectl.store.projections import DLQ, JOBS, job_row, update_of
 from queuectl.store.rows import Change, Count, JobFilter
 from tests.support.builders import (
     ACTOR,
@@ -29,6 +31,47 @@ T = START // SECOND
 
 def counts(store):
     return {(count.queue, count.state): count.jobs for count in store.tables.counts()}
+
+
+# ── updates of jobs ─────────────────────────────────────────────────────────────────────────────────
+
+RUNNING = Job(
+    "a", a_spec("true", timeout=SECOND), 7, START, START, 2, State.PROCESSING, run=1, claim=claimed(), locked_at=START
+)
+OTHERS = {
+    "state": State.DONE,
+    "claim": None,
+    "due_at": START + 3 * SECOND,
+    "waits_from": START,
+    "cancel_requested": "why",
+    "last_error": "exit 7",
+    "stdout": "out",
+    "stderr": "err",
+    "exit_code": 3,
+}
+"""Values for the fields of a job that are no numbers of RUNNING."""
+
+
+@pytest.mark.parametrize("field", sorted(set(Job.__struct_fields__) - {"id", "spec", "position", "created_at"}))
+def test_an_update_has_the_columns_that_a_field_decides(field):
+    value = OTHERS[field] if field in OTHERS else (getattr(RUNNING, field) or 0) + 5 * SECOND
+    other = replace(RUNNING, **{field: value})
+    before, after = job_row(RUNNING), job_row(other)
+    update = update_of(RUNNING, other)
+    assert update.columns == tuple(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+    assert update.pick(after) == (*(after[i] for i in update.columns), "a")
+
+
+def test_what_no_move_changes_is_compared_as_whole_rows():
+    assert update_of(None, RUNNING) is None
+    assert update_of(RUNNING, replace(RUNNING, spec=a_spec("false"))) is None
+    assert update_of(RUNNING, replace(RUNNING, position=8)) is None
+
+
+def test_a_move_that_changes_other_tables_compares_whole_rows():
+    dead = replace(RUNNING, state=State.DLQ, claim=None, locked_at=None)
+    assert update_of(RUNNING, dead) is update_of(dead, replace(dead, state=State.PENDING)) is None
+    assert update_of(dead, replace(dead, state=State.PURGED)) is None
 
 
 # ── the public columns ──────────────────────────────────────────────────────────────────────────────

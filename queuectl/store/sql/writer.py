@@ -20,7 +20,17 @@ from queuectl.store import codec
 from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import FORMATS, check_format, check_place
-from queuectl.store.projections import COUNT_KEYS, TABLES, VERSION, Row, count_key, note_row, rows
+from queuectl.store.projections import (
+    COUNT_KEYS,
+    TABLES,
+    VERSION,
+    Row,
+    count_key,
+    job_row,
+    note_row,
+    rows,
+    update_of,
+)
 from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
@@ -267,15 +277,18 @@ class TableWriter:
         jobs: list[Job | None] = []
         counts: Counter[tuple[str, int, str]] = Counter()
         fresh: dict[str, list[Any]] = {}
-        updates: dict[str, list[list[Any]]] = {}
+        updates: dict[str, list[Sequence[Any]]] = {}
         for change, records in zip(changes, batch, strict=True):
             job = fold(records, change.job)
             jobs.append(job)
             if job is None:
                 self.write_notes(records)
                 continue
-            old, new, before, after = rows(change.job), rows(job), count_key(change.job), count_key(job)
-            self._write_job(old, new, fresh, updates)
+            update, before, after = update_of(change.job, job), count_key(change.job), count_key(job)
+            if update is None:
+                self._write_rows(rows(change.job), rows(job), fresh, updates)
+            else:
+                _add_update(updates, "jobs", update.columns, update.pick(job_row(job)))
             if before is not None and before != after:
                 counts[before] -= 1
             if after is not None and before != after:
@@ -285,13 +298,18 @@ class TableWriter:
         self.add(fresh, counts)
         return jobs
 
-    def _write_job(
-        self, old: dict[str, Any], new: dict[str, Any], fresh: dict[str, list[Any]], updates: dict[str, list[list[Any]]]
+    def _write_rows(
+        self,
+        old: dict[str, Any],
+        new: dict[str, Any],
+        fresh: dict[str, list[Any]],
+        updates: dict[str, list[Sequence[Any]]],
     ) -> None:
         """Sort a job's rows: new ones into `fresh`, by table, changed ones into `updates`, by statement."""
         for table, row in new.items():
             if table in old:
-                _add_update(updates, table, old[table], row)
+                differing = tuple(i for i, (a, b) in enumerate(zip(old[table], row, strict=True)) if a != b)
+                _add_update(updates, table, differing, [*(row[i] for i in differing), row[0]])
             else:
                 fresh.setdefault(table, []).append(row)
         for table in old.keys() - new.keys():
@@ -348,10 +366,12 @@ def _clear_sql(table: str) -> str:
     return f"DELETE FROM {table} WHERE {' OR '.join(f'{name} = ?' for name in _unique_columns(table))}"
 
 
-def _add_update(updates: dict[str, list[list[Any]]], table: str, old: Sequence[Any], new: Sequence[Any]) -> None:
-    differing = tuple(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
-    if differing:
-        updates.setdefault(_update_sql(table, differing), []).append([*(new[i] for i in differing), new[0]])
+def _add_update(
+    updates: dict[str, list[Sequence[Any]]], table: str, columns: tuple[int, ...], values: Sequence[Any]
+) -> None:
+    """`values` are those of the columns, and then the key."""
+    if columns:
+        updates.setdefault(_update_sql(table, columns), []).append(values)
 
 
 @cache
