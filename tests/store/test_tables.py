@@ -62,7 +62,7 @@ def test_an_update_has_the_columns_that_a_field_decides(field):
     assert update.pick(after) == (*(after[i] for i in update.columns), "a")
 
 
-def test_what_no_move_changes_is_compared_as_whole_rows():
+def test_other_changes_of_a_job_compare_whole_rows():
     assert update_of(None, RUNNING) is None
     assert update_of(RUNNING, replace(RUNNING, spec=a_spec("false"))) is None
     assert update_of(RUNNING, replace(RUNNING, position=8)) is None
