@@ -189,6 +189,7 @@ def main(
         str | None, typer.Option(metavar="FOLDER", help="Archive folder of a new queue [default: next to it].")
     ] = None,
     color: Annotated[str, typer.Option(metavar="auto|always|never", help="Colour the output.")] = "auto",
+    no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long output at once, without a pager.")] = False,
     utc: Annotated[bool, typer.Option("--utc", help="Read and show times in UTC [default: your time zone].")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -216,7 +217,7 @@ def main(
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
     use_utc(utc)
-    ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir)
+    ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir, paging=not no_pager)
     set_queue_option(None if db and QueueUrl(db).has_password else db)
 
 

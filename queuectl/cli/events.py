@@ -13,6 +13,7 @@ from queuectl.application.time_travel import position_at
 from queuectl.cli.messages import say
 from queuectl.cli.options import MAX, Output, between, moment
 from queuectl.cli.output import form_of
+from queuectl.cli.pager import paged
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import UsageError, command_line
@@ -62,7 +63,7 @@ def events(
             raise UsageError(f"--type {each}: the types are {', '.join(TYPES)}")
     since_moment, until_moment = moment(session.clock, since), moment(session.clock, until, "--until")
     lines = _Lines(form_of(session, output, as_json), at_most or 0)
-    with session.open_to_follow() if follow else session.open_read_only() as queue:
+    with session.open_to_follow() if follow else session.open_read_only() as queue, paged(session, wanted=not follow):
         stream = queue.resolve([job])[0] if job is not None else None
         before = 0 if since_moment is None else position_at(queue.store, since_moment - 1)
         if until_moment is not None:

@@ -15,6 +15,7 @@ from queuectl.application.queue import Queue
 from queuectl.application.wait import unserved_queues
 from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.options import MaybeId, between
+from queuectl.cli.pager import paged
 from queuectl.cli.session import Session
 from queuectl.render.terminal import clean, complete
 
@@ -44,7 +45,8 @@ def logs(
             follow = False
         if follow:
             say_unserved(unserved_queues(queue, [found]))
-        print_output(queue, found, run=run, follow=follow, only_stderr=stderr, raw=raw, at_most=at_most)
+        with paged(session, wanted=not (follow or raw)):
+            print_output(queue, found, run=run, follow=follow, only_stderr=stderr, raw=raw, at_most=at_most)
 
 
 def _named_or_last(queue: Queue, text: str | None) -> str:

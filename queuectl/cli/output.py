@@ -10,7 +10,7 @@ from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
 
-__all__ = ["Answer", "Look", "form_of", "print_answer"]
+__all__ = ["Answer", "Look", "form_of", "print_answer", "print_long"]
 
 
 class Look(Struct, frozen=True):
@@ -44,6 +44,14 @@ def form_of(session: Session, output: str | None, as_json: bool) -> str:
     if form not in FORMATS:
         raise UsageError(f"{origin} {form}: the formats are {', '.join(FORMATS)}")
     return form
+
+
+def print_long(session: Session, form: str, answer: Answer) -> None:
+    """Print an answer as `print_answer` does, in a pager when it is longer than the terminal."""
+    from queuectl.cli.pager import paged
+
+    with paged(session):
+        print_answer(session, form, answer)
 
 
 def print_answer(session: Session, form: str, answer: Answer) -> None:

@@ -11,7 +11,7 @@ from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import SHOWN_STATES, overview
 from queuectl.cli.options import AsOf, Batch, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
-from queuectl.cli.output import Answer, Look, form_of, print_answer
+from queuectl.cli.output import Answer, Look, form_of, print_answer, print_long
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
@@ -86,7 +86,7 @@ def list_jobs(
     wanted = job_filter(state or (), queue or (), tags, moment(session.clock, since), order)
     with session.open_read_only(as_of) as jobs:
         found = listing(jobs, replace(wanted, batch=batch, origin=origin), at_most)
-    print_answer(session, form, _listed(found))
+    print_long(session, form, _listed(found))
 
 
 def _listed(found: Listing) -> Answer:
@@ -159,7 +159,7 @@ def history(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json
     def text(look: Look) -> str:
         return "\n".join([f"job {found}", *(_event(event, before, look) for event, before in events)])
 
-    print_answer(session, form, Answer(document=shown, rows=shown, name="position", text=text))
+    print_long(session, form, Answer(document=shown, rows=shown, name="position", text=text))
 
 
 def _event(event: RecordedEvent | Exception, before: Job | None, look: Look) -> str:

@@ -23,10 +23,17 @@ class Session:
     """The context object of a command. It opens things only when they are needed."""
 
     def __init__(
-        self, db: str | None, color: str, environ: Mapping[str, str], stdout: TextIO, archive_dir: str | None = None
+        self,
+        db: str | None,
+        color: str,
+        environ: Mapping[str, str],
+        stdout: TextIO,
+        archive_dir: str | None = None,
+        *,
+        paging: bool = True,
     ) -> None:
         self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
-        self._archive_dir = archive_dir
+        self._archive_dir, self.paging = archive_dir, paging
         self.clock = SystemClock()
         self._said: set[str] = set()
 
