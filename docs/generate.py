@@ -197,7 +197,7 @@ def fields(kind: type, meanings: dict[str, str]) -> str:
         [f"`{each.name}`", kind_of(each.type), default_of(each), meanings.get(each.name, "")]
         for each in structs.fields(kind)
     ]
-    text = f"{kind.__doc__}\n\n"
+    text = f"{inspect.cleandoc(kind.__doc__ or '')}\n\n"
     return text + (table(["field", "type", "default", "unit and meaning"], rows) if rows else "It has no fields.")
 
 
