@@ -61,7 +61,7 @@ def _states(
 def _ids(queue: Queue, selected: Selection, wanted: JobFilter) -> list[str]:
     queues = tuple(map(check_queue, selected.queues))
     narrowed = replace(wanted, queues=queues, tags=selected.tags, since=selected.since, descending=False, limit=0)
-    return queue.store.tables.ids(replace(narrowed, batch=selected.batch))
+    return queue.store.tables.ids(replace(narrowed, batch=selected.batch, signature=selected.signature))
 
 
 def of_batch(queue: Queue, batch: str) -> list[str]:

@@ -47,15 +47,17 @@ class Selection(Struct, frozen=True):
     tags: Mapping[str, str] = {}
     since: int | None = None
     batch: str | None = None
+    signature: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.states or self.queues or self.tags or self.batch or self.since is not None)
+        return bool(self.states or self.queues or self.tags or self.batch or self.signature or self.since is not None)
 
     def __str__(self) -> str:
         """`state dlq, queue ci, tag a=b`."""
         words = [*(f"state {each}" for each in self.states), *(f"queue {each}" for each in self.queues)]
         words += [f"tag {name}={value}" for name, value in self.tags.items()]
         words += [] if self.batch is None else [f"batch {self.batch}"]
+        words += [] if self.signature is None else [f"signature {self.signature}"]
         return ", ".join([*words, *([] if self.since is None else [f"since {local_time(self.since)}"])])
 
 
@@ -157,10 +159,12 @@ def _turn(row: dict[str, Any], now: int, first: dict[str, int]) -> tuple[int, ..
     return (2, due, row["position"]) if due > now else (1, -row["priority"], due, row["position"])
 
 
-def dead_letters(queue: Queue) -> list[dict[str, Any]]:
-    """The rows of `dlq`, the oldest first, each with the other columns of its job."""
-    jobs = {row["id"]: row for row in queue.store.tables.jobs(JobFilter(states=(State.DLQ,), limit=0))}
-    return [{**row, **jobs.get(row["id"], {})} for row in queue.store.tables.dlq()]
+def dead_letters(queue: Queue, signature: str | None = None) -> list[dict[str, Any]]:
+    """The rows of `dlq` (with a signature: only these), the oldest first, with the other columns of their jobs."""
+    wanted = JobFilter(states=(State.DLQ,), signature=signature, limit=0)
+    jobs = {row["id"]: row for row in queue.store.tables.jobs(wanted)}
+    rows = queue.store.tables.dlq()
+    return [{**row, **jobs.get(row["id"], {})} for row in rows if signature in (None, row["signature"])]
 
 
 def _count(store: Store, wanted: JobFilter) -> int:

@@ -29,6 +29,7 @@ GROUPS = {
         "retry": "moves:retry",
         "purge": "moves:purge",
         "dlq": "dlq:app",
+        "failures": "failures:failures",
     },
     "Workers": {
         "run": "run:run",

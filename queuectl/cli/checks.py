@@ -40,7 +40,7 @@ def verify(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Check every event, the tables and the archive, while workers run. Exit code 1 when anything is damaged.
+    """Check events, tables and archive, while workers run. Exit code 1 when anything is damaged.
 
     verify: was the log changed? audit: did the queue follow its own rules?
     """

@@ -5,12 +5,25 @@ from typing import Annotated
 import typer
 
 from queuectl.application import bulk
-from queuectl.application.listing import dead_letters
+from queuectl.application.listing import Selection, dead_letters
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.moves import purge_all, say_purged
-from queuectl.cli.options import AsOf, Id, Json, MaybeIds, Output, Reason, Yes, given_ids
+from queuectl.cli.moves import purge_all, retry_selected, say_purged
+from queuectl.cli.options import (
+    AsOf,
+    AtMost,
+    DryRun,
+    Id,
+    Json,
+    MaybeIds,
+    Output,
+    Reason,
+    Signature,
+    Yes,
+    given_ids,
+    selection,
+)
 from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.queries import show
 from queuectl.cli.session import Session
@@ -27,12 +40,15 @@ All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter q
 
 
 @app.command("list")
-def list_dead(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+def list_dead(
+    ctx: typer.Context, sig: Signature = None, output: Output = None, as_json: Json = False, as_of: AsOf = None
+) -> None:
     """List the dead jobs, the oldest first."""
     session: Session = ctx.obj
+    selected = selection(session.clock, None, None, None, None, signature=sig)
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of) as queue:
-        rows = dead_letters(queue)
+        rows = dead_letters(queue, selected.signature)
     shown = [json_shapes.dead_letter(row) for row in rows]
     answer = Answer(
         document=shown,
@@ -53,9 +69,25 @@ def show_dead(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Js
 
 
 @app.command("retry")
-def retry_dead(ctx: typer.Context, ids: MaybeIds = None, everything: All = False, reason: Reason = "") -> None:
-    """Run dead jobs again, with 0 attempts. --all retries every job it can and lists the others."""
-    with ctx.obj.open_existing() as queue:
+def retry_dead(
+    ctx: typer.Context,
+    ids: MaybeIds = None,
+    everything: All = False,
+    sig: Signature = None,
+    limit: AtMost = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Run dead jobs again, with 0 attempts. --all and --sig retry every job they can and list the others."""
+    session: Session = ctx.obj
+    selected = _selected(session, ids, everything, sig)
+    if not selected and (limit or dry_run):
+        raise UsageError("--limit and --dry-run go with --sig")
+    with session.open_existing() as queue:
+        if selected:
+            retry_selected(queue, selected, limit, reason, yes=yes, dry_run=dry_run)
+            return
         found, left = _chosen(queue, ids, everything), bulk.Left()
         if everything:
             left = bulk.retry_all(queue, found, reason)
@@ -67,23 +99,35 @@ def retry_dead(ctx: typer.Context, ids: MaybeIds = None, everything: All = False
 
 @app.command("purge")
 def purge_dead(
-    ctx: typer.Context, ids: MaybeIds = None, everything: All = False, reason: Reason = "", yes: Yes = False
+    ctx: typer.Context,
+    ids: MaybeIds = None,
+    everything: All = False,
+    sig: Signature = None,
+    reason: Reason = "",
+    yes: Yes = False,
 ) -> None:
     """Delete dead jobs from the tables, and their output files. Their history stays in the log."""
-    with ctx.obj.open_existing() as queue:
-        found = _chosen(queue, ids, everything)
+    session: Session = ctx.obj
+    selected = _selected(session, ids, everything, sig)
+    with session.open_existing() as queue:
+        found = bulk.finished(queue, selected) if selected else _chosen(queue, ids, everything)
         if not found:
             say("no dead jobs")
             return
-        confirm(f"purge {counted(len(found), 'dead job')}", yes)
-        if everything:
+        confirm(f"{f'{selected}: ' if selected else ''}purge {counted(len(found), 'dead job')}", yes)
+        if everything or selected:
             purge_all(queue, found, reason, "dead job")
         else:
             bulk.purge_named(queue, found, reason)
             say_purged(found, "dead job")
 
 
+def _selected(session: Session, ids: list[str] | None, everything: bool, sig: str | None) -> Selection:
+    """The dead jobs with a signature; empty when ids or --all are given."""
+    if [bool(ids), everything, sig is not None].count(True) != 1:
+        raise UsageError("give either ids, --all, or --sig")
+    return selection(session.clock, None, None, None, None, signature=sig)
+
+
 def _chosen(queue: Queue, ids: list[str] | None, everything: bool) -> list[str]:
-    if bool(ids) == everything:
-        raise UsageError("give either ids or --all")
     return bulk.dead_letters(queue, given_ids(ids)) if ids else [row["id"] for row in queue.store.tables.dlq()]

@@ -36,7 +36,7 @@ def logs(
     stderr: Annotated[bool, typer.Option("--stderr", help="Print only stderr, on stdout.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged, even on a terminal.")] = False,
 ) -> None:
-    """Print a job's output: its stdout on stdout, its stderr on stderr."""
+    """Print a job's output: stdout on stdout, stderr on stderr."""
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
         found = _named_or_last(queue, job_id)

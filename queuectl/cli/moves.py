@@ -12,14 +12,28 @@ from queuectl.application.listing import Selection
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.options import Batch, MaybeIds, Queues, Reason, Since, States, Tags, Yes, given_ids, selection
+from queuectl.cli.options import (
+    AtMost,
+    Batch,
+    DryRun,
+    MaybeIds,
+    Queues,
+    Reason,
+    Signature,
+    Since,
+    States,
+    Tags,
+    Yes,
+    given_ids,
+    selection,
+)
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.errors import UsageError, command_line
 from queuectl.units import counted, parse_duration
 
-__all__ = ["cancel", "pause", "purge", "resume", "retry", "say_purged"]
+__all__ = ["cancel", "pause", "purge", "resume", "retry", "retry_selected", "say_purged"]
 
 
 def cancel(
@@ -51,12 +65,12 @@ def _check_one_way(ids: list[str] | None, filters: bool) -> None:
         raise UsageError("give either ids, or --state, --queue, --tag, --since and --batch")
 
 
-def _ask(verb: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
-    """Ask before a move of all selected jobs. Returns False when there are none."""
+def _ask(what: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
+    """Ask before a move of all selected jobs, as `retry 3 jobs`. Returns False when there are none."""
     if not ids:
-        say(f"nothing to {verb}")
+        say(f"nothing to {what.partition(' ')[0]}")
         return False
-    confirm(f"{f'{selected}: ' if selected else ''}{verb} {counted(len(ids), 'job')}", yes)
+    confirm(f"{f'{selected}: ' if selected else ''}{what}", yes)
     return True
 
 
@@ -69,7 +83,7 @@ def _cancelled(queue: Queue, job: Job) -> str:
 
 
 def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: str, yes: bool) -> None:
-    if not _ask("cancel", ids, selected, yes):
+    if not _ask(f"cancel {counted(len(ids), 'job')}", ids, selected, yes):
         return
     left = bulk.cancel_all(queue, ids, reason)
     done = counted(len(ids) - len(left), "job")
@@ -85,6 +99,9 @@ def retry(
     tag: Tags = None,
     since: Since = None,
     batch: Batch = None,
+    sig: Signature = None,
+    limit: AtMost = None,
+    dry_run: DryRun = False,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
@@ -93,21 +110,39 @@ def retry(
     Filters without --state mean dead jobs.
     """
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since, batch)
+    selected = selection(session.clock, state, queue, tag, since, batch, sig)
     _check_one_way(ids, bool(selected))
+    if ids and (limit or dry_run):
+        raise UsageError("--limit and --dry-run are for jobs that filters select, not for ids")
     with session.open_existing() as jobs:
         if not ids:
-            selected = selected if selected.states else replace(selected, states=(State.DLQ.value,))
-            _retry_all(jobs, bulk.finished(jobs, selected), selected, reason, yes)
+            retry_selected(jobs, selected, limit, reason, yes=yes, dry_run=dry_run)
             return
         for job in jobs.requeue(jobs.resolve(given_ids(ids)), reason):
             if job is not None:
                 say(f"{job.id} is pending again")
 
 
-def _retry_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: str, yes: bool) -> None:
-    if not _ask("retry", ids, selected, yes):
-        return
+def retry_selected(
+    queue: Queue, selected: Selection, limit: int | None, reason: str, *, yes: bool, dry_run: bool
+) -> None:
+    """Retry the selected jobs (without a state: dead ones), at most `limit` of them, or only print their ids."""
+    selected = selected if selected.states else replace(selected, states=(State.DLQ.value,))
+    found = bulk.finished(queue, selected)
+    ids = found[:limit]
+    if dry_run:
+        print("\n".join(ids), end="\n" if ids else "")
+        say(f"would retry {_of(ids, found)}: {selected}")
+    elif _ask(f"retry {_of(ids, found)}", ids, selected, yes):
+        _retry_all(queue, ids, reason)
+
+
+def _of(ids: Sequence[str], found: Sequence[str]) -> str:
+    """`10 of 400 jobs`, or `400 jobs` when they are all."""
+    return counted(len(ids), "job") if len(ids) == len(found) else f"{len(ids)} of {counted(len(found), 'job')}"
+
+
+def _retry_all(queue: Queue, ids: Sequence[str], reason: str) -> None:
     left = bulk.retry_all(queue, ids, reason)
     say(f"{counted(len(ids) - len(left), 'job')} pending again")
     refuse_left(left, "job", "could not be retried")
@@ -139,7 +174,7 @@ def purge(
             say_purged(found, "job")
             return
         found = bulk.finished(jobs, selected, ended_by=jobs.store.log.now() - age)
-        if _ask("purge", found, selected, yes):
+        if _ask(f"purge {counted(len(found), 'job')}", found, selected, yes):
             purge_all(jobs, found, reason, "job")
 
 

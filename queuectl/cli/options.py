@@ -16,7 +16,9 @@ __all__ = [
     "ID_HELP",
     "MAX",
     "AsOf",
+    "AtMost",
     "Batch",
+    "DryRun",
     "Id",
     "Ids",
     "Json",
@@ -26,6 +28,7 @@ __all__ = [
     "Output",
     "Queues",
     "Reason",
+    "Signature",
     "Since",
     "States",
     "Tags",
@@ -101,6 +104,17 @@ Limit = Annotated[
     ),
 ]
 
+AtMost = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", "-n", callback=between(1), metavar="N", help="At most N of the selected jobs, the oldest first."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the ids of the jobs, and change nothing.")]
+Signature = Annotated[
+    str | None, typer.Option("--sig", metavar="SIG", help="Only dead jobs with this signature (see `failures`).")
+]
+
 
 def given_ids(ids: list[str] | None) -> list[str]:
     """The ids as written, with those that stdin has in the place of `-`."""
@@ -119,15 +133,23 @@ def selection(
     tags: list[str] | None,
     since: str | None,
     batch: str | None = None,
+    signature: str | None = None,
 ) -> Selection:
-    """The jobs that `--state`, `--queue`, `--tag`, `--since` and `--batch` select. Raises UsageError."""
+    """The jobs that `--state`, `--queue`, `--tag`, `--since`, `--batch` and `--sig` select. Raises UsageError."""
     return Selection(
         states=tuple(states or ()),
         queues=tuple(queues or ()),
         tags=dict(map(parse_tag, tags or ())),
         since=moment(clock, since),
         batch=batch,
+        signature=None if signature is None else _signature(signature),
     )
+
+
+def _signature(text: str) -> str:
+    from queuectl.application.failures import check_signature
+
+    return check_signature(text)
 
 
 def parse_tag(text: str) -> tuple[str, str]:

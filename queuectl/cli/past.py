@@ -50,7 +50,7 @@ class DiffCommand(TyperCommand):
 def diff(
     ctx: typer.Context, first: Moment, second: Until = "head", output: Output = None, as_json: Json = False
 ) -> None:
-    """Show what changed between two moments: jobs, pauses and settings."""
+    """Show what changed between two moments: jobs, pauses, settings."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only() as queue:

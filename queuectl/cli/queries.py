@@ -76,7 +76,7 @@ def list_jobs(
     as_json: Json = False,
     as_of: AsOf = None,
 ) -> None:
-    """List jobs: running ones, the next ones, waiting ones, ended ones."""
+    """List jobs: running, next, waiting and ended ones."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     people = form in FOR_PEOPLE

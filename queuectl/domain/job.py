@@ -21,7 +21,8 @@ class Job(Struct, frozen=True):
     itself was given (`--at`). All other times are on the log's clock, which never goes back.
     `machine_losses` counts the runs in a row, up to the last one, that were lost with their machine.
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
-    `position` is that of its `enqueued` event, `spec` the settings recorded there.
+    `position` is that of its `enqueued` event, `spec` the settings recorded there. `cause` and `last_error` are those
+    of the last failed attempt, and None once an attempt completed.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Job(Struct, frozen=True):
     duration: int | None = None
     exit_code: int | None = None
     last_error: str | None = None
+    cause: e.AnyCause | None = None
     stdout: str = ""
     stderr: str = ""
 
@@ -113,6 +115,7 @@ def _completed(job: Job, event: e.Completed, version: int, now: int) -> Job:
         duration=event.duration,
         exit_code=0,
         last_error=None,
+        cause=None,
         stdout=event.stdout,
         stderr=event.stderr,
     )
@@ -210,6 +213,7 @@ def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
         "attempts": job.attempts + 1,
         "machine_losses": 0,
         "exit_code": exit_code_of(event.cause),
+        "cause": event.cause,
         "last_error": explain_cause(event.cause, errors_of(job.spec, event)),
     }
 

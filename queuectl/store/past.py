@@ -18,7 +18,17 @@ from queuectl.store.errors import DamagedEventError
 from queuectl.store.options import StoreOptions
 from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import Log, Store
-from queuectl.store.rows import MAX_POSITION, BatchCount, Count, Head, JobFilter, RunStep, Standing, StoredEvent
+from queuectl.store.rows import (
+    MAX_POSITION,
+    BatchCount,
+    Count,
+    DeadLetter,
+    Head,
+    JobFilter,
+    RunStep,
+    Standing,
+    StoredEvent,
+)
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.upkeep import Upkeep
@@ -196,6 +206,11 @@ class PastTables:
         """Rows of `dlq`, the oldest first."""
         self._fold(self._matching(JobFilter(states=(State.DLQ,))) if job_id is None else [job_id])
         return self._tables.dlq(job_id)
+
+    def dead(self, queues: Collection[str], since: int) -> list[DeadLetter]:
+        """The dead jobs of these queues that were moved at or after `since`, oldest first."""
+        self._fold_matching(JobFilter(states=(State.DLQ,), queues=tuple(queues)))
+        return self._tables.dead(queues, since)
 
     def claimable(
         self,

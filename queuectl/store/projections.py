@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from queuectl.domain import events as e
-from queuectl.domain.job import Job
+from queuectl.domain.job import Job, errors_of
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
@@ -32,7 +32,7 @@ __all__ = [
     "update_of",
 ]
 
-VERSION = 3
+VERSION = 4
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 
@@ -67,7 +67,7 @@ JOBS = (
     "seq",
     "origin",
 )
-DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at")
+DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at", "signature")
 SETTINGS = ("key", "value", "updated_at")
 PAUSES = ("queue", "paused_at", "paused_by")
 COUNT_KEYS = ("queue", "priority", "state")
@@ -118,6 +118,7 @@ _COLUMNS_OF = {
     "duration": ("duration",),
     "exit_code": ("exit_code",),
     "last_error": ("last_error",),
+    "cause": (),
     "stdout": ("stdout",),
     "stderr": ("stderr",),
     "updated_at": ("updated_at",),
@@ -212,7 +213,14 @@ def job_row(job: Job) -> Values:
 
 def _dead_letter(job: Job) -> Values:
     moved_at = _seconds(job.finished_at)
-    return (job.id, job.spec.command, job.attempts, job.last_error, moved_at, job.created_at // SECOND)
+    created_at = job.created_at // SECOND
+    return (job.id, job.spec.command, job.attempts, job.last_error, moved_at, created_at, _signature(job))
+
+
+def _signature(job: Job) -> str | None:
+    from queuectl.domain.signature import signature  # its patterns take time to compile, and most commands bury no job
+
+    return None if job.cause is None else signature(job.cause, errors_of(job.spec, job))
 
 
 def _seconds(microseconds: int | None) -> int | None:

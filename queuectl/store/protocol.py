@@ -16,6 +16,7 @@ from queuectl.store.rows import (
     BatchCount,
     Change,
     Count,
+    DeadLetter,
     Derived,
     Differences,
     Head,
@@ -205,6 +206,9 @@ class Tables(Protocol):
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Rows of `dlq`, the oldest first."""
+
+    def dead(self, queues: Collection[str], since: int) -> list[DeadLetter]:
+        """The dead jobs of these queues (none: all), moved at or after `since` (UNIX seconds), oldest first."""
 
     def counts(self) -> list[Count]:
         """Jobs per queue and state, without a scan."""

@@ -18,6 +18,7 @@ __all__ = [
     "BatchCount",
     "Change",
     "Count",
+    "DeadLetter",
     "Derived",
     "Difference",
     "Differences",
@@ -135,10 +136,21 @@ class BatchCount(Struct, frozen=True):
     last: int
 
 
+class DeadLetter(NamedTuple):
+    """A dead job: its signature, and when it was moved to the dead-letter queue (UNIX seconds)."""
+
+    id: str
+    signature: str
+    moved_at: int
+    queue: str
+    last_error: str
+
+
 class JobFilter(Struct, frozen=True):
     """Selects rows of `jobs`. No states, no queues and `limit` 0 mean all of them.
 
     `since` and `ended_by` are microseconds. `origin` is a kind of origin, or a kind and a name: `schedule:nightly`.
+    `signature` selects dead jobs alone.
     """
 
     states: tuple[State, ...] = ()
@@ -149,6 +161,7 @@ class JobFilter(Struct, frozen=True):
     ended_by: int | None = None
     batch: str | None = None
     origin: str | None = None
+    signature: str | None = None
     sort: str = "created"
     descending: bool = True
     limit: int = 50

@@ -17,6 +17,7 @@ SHOWN = (
     ("wait good", ""),
     ("dlq list", "bad"),
     ("dlq show bad", "exited with code 3"),
+    ("failures", "exited with code 3"),
     ("config show", "max-retries"),
     ("config get max-retries", "3"),
     ("worker list", ""),

@@ -218,7 +218,9 @@ class Machine(RuleBasedStateMachine):
         assert {row["id"]: row for row in store.tables.jobs(JobFilter(limit=0))} == model.rows(), (
             "jobs: not the model's"
         )
-        assert {row["id"]: row for row in store.tables.dlq()} == model.dead(), "dlq: not the model's"
+        assert {row["id"]: _without_signature(row) for row in store.tables.dlq()} == model.dead(), (
+            "dlq: not the model's"
+        )
         counts = {(count.queue, count.state.value): count.jobs for count in store.tables.counts()}
         assert counts == model.counts(), f"counts: {counts}, not {model.counts()}"
         pauses = {queue: (row["paused_at"], row["paused_by"]) for queue, row in store.tables.pauses().items()}
@@ -242,6 +244,11 @@ class Machine(RuleBasedStateMachine):
             assert projected(self.store) == before, "rebuild: it changed a table"
         finally:
             self.places.close()
+
+
+def _without_signature(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `dlq` without its signature: the model knows no rule for it, and tests/domain has its own tests."""
+    return {name: value for name, value in row.items() if name != "signature"}
 
 
 def void(jobs: object) -> None:

@@ -43,7 +43,7 @@ CORRUPTIONS = {
     "no jobs": "DELETE FROM jobs",
     "places exchanged": "UPDATE jobs SET position = -position",
     "a dead letter": "UPDATE dlq SET attempts = 77",
-    "a dead letter too many": "INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)",
+    "a dead letter too many": "INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0, NULL)",
     "no dead letters": "DELETE FROM dlq",
     "a count": "UPDATE counts SET jobs = jobs + 1",
     "a count too many": "INSERT INTO counts VALUES ('nowhere', 0, 'done', 3)",

@@ -42,7 +42,7 @@ CORRUPTIONS = {
     "no jobs": "DELETE FROM jobs",
     "places exchanged": "UPDATE jobs SET position = -position",
     "a dead letter": "UPDATE dlq SET attempts = 77",
-    "a dead letter too many": "INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)",
+    "a dead letter too many": "INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0, NULL)",
     "no dead letters": "DELETE FROM dlq",
     "a count": "UPDATE counts SET jobs = jobs + 1",
     "a count too many": "INSERT INTO counts VALUES ('nowhere', 0, 'done', 3)",
@@ -77,7 +77,7 @@ def test_correct_tables_have_no_difference(lived):
 def test_a_difference_names_table_row_and_column(lived):
     lived.engine.run("UPDATE jobs SET attempts = 5, command = 'x' WHERE id = 'done'")
     lived.engine.run("DELETE FROM jobs WHERE id = 'late'")
-    lived.engine.run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0)")
+    lived.engine.run("INSERT INTO dlq VALUES ('ghost', '', 0, NULL, 0, 0, NULL)")
     assert sorted(map(str, lived.upkeep.compare().first)) == [
         "dlq ghost: the log has no such row",
         "jobs done: command is 'x', the log says 'true', and 1 more columns",

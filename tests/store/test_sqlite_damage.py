@@ -249,7 +249,7 @@ DAMAGED_TABLES = {
     "jobs, output": f"UPDATE jobs SET stdout = {NO_TEXT} WHERE id = 'one'",
     "jobs, id": f"UPDATE jobs SET id = {NO_TEXT} WHERE id = 'one'",
     "jobs, state": "UPDATE jobs SET state = 'pen@ing' WHERE id = 'one'",
-    "dlq": f"INSERT INTO dlq VALUES ('one', {NO_TEXT}, 0, NULL, 0, 0)",
+    "dlq": f"INSERT INTO dlq VALUES ('one', {NO_TEXT}, 0, NULL, 0, 0, NULL)",
     "counts, queue": f"INSERT INTO counts VALUES ({NO_TEXT}, 0, 'pending', 1)",
     "counts, state": "INSERT INTO counts VALUES ('default', 0, 'pen@ing', 1)",
     "settings": f"UPDATE settings SET value = {NO_TEXT}",

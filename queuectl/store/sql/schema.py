@@ -84,8 +84,9 @@ CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NUL
 
 CREATE TABLE dlq (
     id TEXT PRIMARY KEY NOT NULL, command TEXT NOT NULL, attempts INTEGER NOT NULL, last_error TEXT,
-    moved_at INTEGER NOT NULL, original_created_at INTEGER NOT NULL
+    moved_at INTEGER NOT NULL, original_created_at INTEGER NOT NULL, signature TEXT
 ) STRICT;
+CREATE INDEX dlq_by_signature ON dlq (signature);
 
 CREATE TABLE counts (
     queue TEXT NOT NULL, priority INTEGER NOT NULL, state TEXT NOT NULL, jobs INTEGER NOT NULL,

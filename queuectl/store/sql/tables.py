@@ -9,7 +9,7 @@ import msgspec
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ, JOBS
-from queuectl.store.rows import BatchCount, Count, JobFilter
+from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
 from queuectl.units import SECOND
 
@@ -187,6 +187,16 @@ class Tables:
         found = self._engine.run(f"SELECT {', '.join(DLQ)} FROM dlq{where} ORDER BY moved_at, id", parameters)
         return [dict(zip(DLQ, row, strict=True)) for row in found]
 
+    def dead(self, queues: Collection[str], since: int) -> list[DeadLetter]:
+        """The dead jobs of these queues (none: all) that were moved at or after `since`, oldest first."""
+        found = self._engine.run(
+            "SELECT dlq.id, coalesce(dlq.signature, ''), dlq.moved_at, coalesce(jobs.queue, ''),"
+            " coalesce(dlq.last_error, '') FROM dlq LEFT JOIN jobs ON jobs.id = dlq.id"
+            " WHERE dlq.moved_at >= ? ORDER BY dlq.moved_at, dlq.id",
+            (since,),
+        )
+        return [row for row in map(DeadLetter._make, found) if not queues or row.queue in queues]
+
     def counts(self) -> list[Count]:
         """Jobs per queue and state, without a scan."""
         found = self._engine.run(
@@ -267,16 +277,21 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     for tag in wanted.tags.items():
         conditions.append(tagged)
         parameters += tag
-    if wanted.since is not None:
-        conditions.append("created_at >= ?")
-        parameters.append(wanted.since // SECOND)
-    if wanted.batch is not None:
-        conditions.append("batch = ?")
-        parameters.append(wanted.batch)
     if wanted.origin is not None:
         conditions.append("origin = ? OR substr(origin, 1, ?) = ?")
         parameters += [wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:"]
-    if wanted.ended_by is not None:
-        conditions.append("finished_at <= ?")
-        parameters.append(wanted.ended_by // SECOND)
+    for condition, value in _plain_conditions(wanted):
+        if value is not None:
+            conditions.append(condition)
+            parameters.append(value)
     return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters
+
+
+def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:
+    """Conditions with one parameter each; None: it is not wanted."""
+    return [
+        ("created_at >= ?", None if wanted.since is None else wanted.since // SECOND),
+        ("batch = ?", wanted.batch),
+        ("id IN (SELECT id FROM dlq WHERE signature = ?)", wanted.signature),
+        ("finished_at <= ?", None if wanted.ended_by is None else wanted.ended_by // SECOND),
+    ]

@@ -1,0 +1,56 @@
+"""Failures grouped by signature as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from queuectl.render.job_rows import short_error
+from queuectl.render.tables import Column, table
+from queuectl.units import SECOND, ago, counted, local_time, parse_time
+
+__all__ = ["failure_table", "failure_total", "sparkline"]
+
+BARS = "▁▂▃▄▅▆▇"
+
+FAILURES = (
+    Column("signature", short="sig"),
+    Column("jobs"),
+    Column("attempts", short="tries", spare=5),
+    Column("first", spare=2),
+    Column("last", spare=3),
+    Column("per_hour", short="per hour", spare=1),
+    Column("queues", limit=30, spare=4, usual="default", middle=True),
+    Column("error", limit=1000, least=24),
+)
+
+
+def failure_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None) -> str:
+    """Rows in the shape of `failures --json`. `now`: the time in microseconds; `width`: None for whole texts."""
+    highest = max(count for row in rows for count in row["per_hour"])
+    once = all(row["attempts"] == row["jobs"] for row in rows)
+    columns = [column for column in FAILURES if not (once and column.name == "attempts")]
+    return table([_shown(row, now, width, highest) for row in rows], columns, width=width)
+
+
+def failure_total(rows: Sequence[Mapping[str, Any]], thing: str, what: str) -> str:
+    """`3 signatures, 2,041 jobs in the dead-letter queue`. `thing` is what is counted, `what` says which ones."""
+    number = sum(row["jobs" if thing == "job" else "attempts"] for row in rows)
+    return f"{counted(len(rows), 'signature')}, {number:,} {thing}{'' if number == 1 else 's'}{what}"
+
+
+def sparkline(counts: Sequence[int], highest: int) -> str:
+    """A bar for each count, the highest one as tall as a line; a dot for none."""
+    return "".join("·" if count == 0 else BARS[(count * len(BARS) - 1) // max(highest, 1)] for count in counts)
+
+
+def _shown(row: Mapping[str, Any], now: int, width: int | None, highest: int) -> dict[str, Any]:
+    times = {name: parse_time(row[name], 0) for name in ("first", "last")}
+    return {
+        **row,
+        **{
+            name: local_time(at) if width is None else f"{ago(now - at // SECOND * SECOND)} ago"
+            for name, at in times.items()
+        },
+        "per_hour": sparkline(row["per_hour"], highest),
+        "queues": ", ".join(row["queues"]),
+        "error": row["error"] if width is None else short_error(row["error"]),
+    }

@@ -1,0 +1,106 @@
+"""Signatures of failures: what they leave out, what they keep, and how well they group the errors of real tools."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from queuectl.domain import events as e
+from queuectl.domain.signature import general_form, last_line, signature
+
+LINES = Path(__file__).parents[1] / "data" / "stderr_lines.tsv"
+"""Group, cause and last line of stderr of 2,000 failures, grouped by a person: one fix for each group."""
+CAUSES: dict[str, Callable[[str, str], str]] = {
+    "exited": lambda number, line: signature(e.Exited(int(number)), line),
+    "signalled": lambda number, line: signature(e.Signalled(int(number)), line),
+    "timed_out": lambda number, line: signature(e.TimedOut(int(number)), line),
+    "not_started": lambda _, line: signature(e.NotStarted(line)),
+    "worker_lost": lambda *_: signature(e.LostWorker("w1")),
+}
+
+
+def grouped() -> list[tuple[str, str]]:
+    """The person's group and the signature of each line."""
+    found = []
+    for row in LINES.read_text(encoding="utf-8").splitlines():
+        group, cause, line = row.split("\t")
+        kind, _, number = cause.partition(":")
+        found.append((group, CAUSES[kind](number, line)))
+    return found
+
+
+def pairs(names: Iterable[object]) -> int:
+    """How many pairs have the same name."""
+    return sum(count * (count - 1) // 2 for count in Counter(names).values())
+
+
+def test_errors_of_real_tools_group_as_a_person_groups_them():
+    found = grouped()
+    assert len(found) == 2000
+    both = pairs(found)
+    precision, recall = both / pairs(ours for _, ours in found), both / pairs(group for group, _ in found)
+    assert (precision >= 0.95, recall >= 0.95) == (True, True), f"precision {precision:.3f}, recall {recall:.3f}"
+
+
+SAME = {
+    "numbers": ("worker 7 of 12 gave up", "worker 11 of 12 gave up"),
+    "times": ("2026-11-29T10:00:00Z it broke", "2025-01-02T11:59:01.123Z it broke"),
+    "a time in the front, or none": ("Nov 29 13:18:02 it broke", "it broke"),
+    "UUIDs": ("no order 0190c7a1-0000-7000-8000-0123456789ab", "no order 1f90c7a1-0000-7000-8000-0123456789ff"),
+    "hex": ("bad object 3b18e512dba79e4c8300dd08", "bad object a1b2c3d4e5f60718293a4b5c"),
+    "quoted text": ("KeyError: 'user-9'", 'KeyError: "order x y"'),
+    "quotes of GNU": ("ls: cannot access ‘/a’: No such file", "ls: cannot access ‘/b c/d’: No such file"),
+    "folders": ("cat: /srv/a/b.txt: No such file", "cat: ./c/d: No such file"),
+    "files and lines": ("main.c:12:5: error: no", "lib/other.c:7:81: error: no"),
+    "hosts": ("could not resolve api.example.com", "could not resolve db-3.internal"),
+    "addresses": ("dial tcp 10.0.0.3:5432: refused", "dial tcp 192.168.17.4:80: refused"),
+    "colours": ("\x1b[31mfatal: no\x1b[0m", "fatal: no"),
+    "earlier lines": ("one\nfatal: no\n\n", "two\nthree\nfatal: no\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_data_of_one_job_is_left_out(what):
+    one, other = (signature(e.Exited(1), text) for text in SAME[what])
+    assert one == other
+
+
+OTHERS = {
+    "the exit code": (e.Exited(1), "no", e.Exited(2), "no"),
+    "the signal": (e.Signalled(9), "", e.Signalled(11), ""),
+    "the kind of cause": (e.Exited(9), "", e.Signalled(9), ""),
+    "the message": (e.Exited(1), "disk full", e.Exited(1), "access denied"),
+    "a status": (e.Exited(22), "returned error: 404", e.Exited(22), "returned error: 503"),
+    "the class of an error": (e.Exited(1), "java.lang.A: x", e.Exited(1), "java.lang.B: x"),
+    "why it did not start": (e.NotStarted("the folder is gone"), "", e.NotStarted("no such program"), ""),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_the_kind_of_error_is_kept(what):
+    cause, line, other_cause, other_line = OTHERS[what]
+    assert signature(cause, line) != signature(other_cause, other_line)
+
+
+def test_neither_the_lost_worker_nor_the_time_limit_counts():
+    assert signature(e.LostWorker("w1")) == signature(e.LostWorker("w2"))
+    assert signature(e.TimedOut(1), "x") == signature(e.TimedOut(2), "x")
+
+
+def test_a_signature_never_changes_within_its_version():
+    """They are stored, and people keep them in notes: another rule needs another version."""
+    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "f0fa6533"
+    assert signature(e.Signalled(9), "") == "3ab95bbb"
+
+
+@pytest.mark.parametrize("line", ["", " ", "#", "'", '"' * 2000, "a." * 500, "1:" * 500, "a+" * 500, "\x1b[", "\ud800"])
+def test_any_line_has_a_signature(line):
+    assert len(signature(e.Exited(1), line)) == 8
+    assert general_form(general_form(line)) == general_form(line)
+
+
+def test_the_last_line_is_the_last_that_is_not_blank():
+    assert last_line("a\nb\n \n") == "b"
+    assert last_line("10%\r20%\rdone \r") == "done"
+    assert last_line("") == last_line("\n\n") == ""
