@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from queuectl.render.terminal import clean, terminal_width, to_ndjson, wrapped
+from queuectl.worker.log import RunFields, RunLines
 
 __all__ = ["log_to_stderr"]
 
@@ -36,10 +37,13 @@ class _Text(logging.Formatter):
         self._is_on_terminal = sys.stderr.isatty()  # asked once, because a busy worker logs thousands of lines
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        moment = self._seconds.text(record.created)
-        line = f"{moment} {record.levelname.lower()} {clean(record.getMessage(), newlines=False)}"
-        return wrapped(line, terminal_width(sys.stderr), "  ") if self._is_on_terminal else line
+        """One line, or several."""
+        start = f"{self._seconds.text(record.created)} {record.levelname.lower()} "
+        lines = [f"{start}{text if text.isprintable() else clean(text, newlines=False)}" for text, _ in _lines(record)]
+        if self._is_on_terminal:
+            width = terminal_width(sys.stderr)
+            lines = [wrapped(line, width, "  ") for line in lines]
+        return "\n".join(lines)
 
 
 class _Json(logging.Formatter):
@@ -48,10 +52,17 @@ class _Json(logging.Formatter):
     _seconds = _Seconds("%Y-%m-%dT%H:%M:%SZ", time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """One line, or several."""
         fields = {"time": self._seconds.text(record.created), "level": record.levelname.lower(), "logger": record.name}
-        of_run = getattr(record, "fields", None)
-        return to_ndjson({**fields, "message": record.getMessage(), **(of_run.as_json() if of_run else {})})
+        lines = [{**fields, "message": text, **(of_run.as_json() if of_run else {})} for text, of_run in _lines(record)]
+        return "\n".join(map(to_ndjson, lines))
+
+
+def _lines(record: logging.LogRecord) -> list[tuple[str, RunFields | None]]:
+    """The lines of a record, each with its further fields: a worker's record may stand for several lines on runs."""
+    if isinstance(record.msg, RunLines):
+        return [(line.text, line.fields) for line in record.msg.lines]
+    return [(record.getMessage(), None)]
 
 
 def log_to_stderr(level: str, form: str) -> None:

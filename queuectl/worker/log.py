@@ -1,7 +1,8 @@
 """A worker's log, and the texts of its lines on runs and stops."""
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from queuectl.domain.backoff import plain
@@ -10,7 +11,7 @@ from queuectl.domain.job import Job, errors_of, exit_code_of, short_cause
 from queuectl.domain.machine import State
 from queuectl.units import SECOND
 
-__all__ = ["log", "log_end", "log_start", "runs_line", "stopping_line", "summary_word"]
+__all__ = ["RunFields", "RunLines", "RunLog", "log", "stopping_line"]
 
 SHOWN = 120
 """Characters of a command in the line of its start."""
@@ -41,20 +42,76 @@ class RunFields(NamedTuple):
         }
 
 
-def log_start(job: Job) -> None:
-    """Log that a run has started; `job` is as it was claimed."""
-    command = job.spec.command
-    shown = command if len(command) <= SHOWN else f"{command[: SHOWN - 1]}…"
-    log.info("job %s run %d started: %s", job.id, job.run, shown, extra={"fields": RunFields(job, "started")})
+class RunLine(NamedTuple):
+    """One line on a run. `fields` are for a log in JSON."""
+
+    level: int
+    text: str
+    fields: RunFields
 
 
-def log_end(command: Command, claimed: Job, job: Job) -> None:
-    """Log what a run's result did: a retry is a warning, a death an error. `job` is the job after it."""
-    word = summary_word(command, job)
-    end = command.exit if isinstance(command, Report | Release) else None
-    fields = {"fields": RunFields(claimed, _OUTCOMES.get(word, word), end)}
-    level = _LEVELS.get(word, logging.INFO)
-    log.log(level, "job %s run %d %s", job.id, claimed.run, how_it_ended(command, job), extra=fields)
+class RunLines:
+    """The message of a record that stands for several lines. Handlers that do not know that get them as one text."""
+
+    def __init__(self, lines: list[RunLine]) -> None:
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(line.text for line in self.lines)
+
+
+class RunLog:
+    """The lines on runs, written several at once: a busy worker logs thousands in a second.
+
+    `runs` counts those that have ended. Moments are microseconds on the monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self._tally = Counter[str]()
+        self._lines: list[RunLine] = []
+        self._since = 0
+
+    def started(self, job: Job, now: int) -> None:
+        """Note that a run has started; `job` is as it was claimed."""
+        if not log.isEnabledFor(logging.INFO):
+            return
+        command = job.spec.command
+        shown = command if len(command) <= SHOWN else f"{command[: SHOWN - 1]}…"
+        text = f"job {job.id} run {job.run} started: {shown}"
+        self._add(RunLine(logging.INFO, text, RunFields(job, "started")), now)
+
+    def ended(self, command: Command, claimed: Job, job: Job, now: int) -> None:
+        """Count a run, and note what its result did: a retry is a warning, a death an error. `job` is as it is after.
+
+        `claimed` is the job as the run was claimed.
+        """
+        word = summary_word(command, job)
+        self.runs += 1
+        self._tally[word] += 1
+        level = _LEVELS.get(word, logging.INFO)
+        if not log.isEnabledFor(level):
+            return
+        end = command.exit if isinstance(command, Report | Release) else None
+        text = f"job {job.id} run {claimed.run} {how_it_ended(command, job)}"
+        self._add(RunLine(level, text, RunFields(claimed, _OUTCOMES.get(word, word), end)), now)
+
+    def _add(self, line: RunLine, now: int) -> None:
+        self._since = self._since if self._lines else now
+        self._lines.append(line)
+
+    def write(self, older_than: int | None = None) -> None:
+        """Write all lines; nothing when the first one was added after `older_than`."""
+        if not self._lines or (older_than is not None and self._since > older_than):
+            return
+        lines, self._lines = self._lines, []
+        for level, group in groupby(lines, key=lambda line: line.level):
+            log.log(level, RunLines([*group]))
+
+    def summary(self) -> str:
+        """`3 runs: 2 done, 1 to be retried`: the runs that have ended, counted by `summary_word`."""
+        counts = ", ".join(f"{count} {word}" for word, count in sorted(self._tally.items()))
+        return f"{self.runs} run{'' if self.runs == 1 else 's'}: {counts}" if counts else "no runs"
 
 
 _LEVELS = {"to be retried": logging.WARNING, "dead": logging.ERROR}
@@ -89,12 +146,6 @@ def summary_word(command: Command, job: Job) -> str:
     if job.state is not State.PENDING:
         return str(job.state)
     return "put back" if isinstance(command, Release) else "to be retried"
-
-
-def runs_line(runs: int, tally: Mapping[str, int]) -> str:
-    """`3 runs: 2 done, 1 to be retried`: a worker's runs, counted by `summary_word`."""
-    counts = ", ".join(f"{count} {word}" for word, count in sorted(tally.items()))
-    return f"{runs} run{'' if runs == 1 else 's'}: {counts}" if counts else "no runs"
 
 
 def stopping_line(running: int) -> str:

@@ -5,7 +5,6 @@ It does no I/O of its own: queue, commands, clock and random numbers are passed 
 time. Moments are microseconds on the monotonic clock.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -20,9 +19,9 @@ from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
-from queuectl.worker.log import log, log_end, runs_line, stopping_line, summary_word
+from queuectl.worker.log import RunLog, log, stopping_line
 from queuectl.worker.reclaimer import Reclaimer
-from queuectl.worker.results import Recorded, Rejected, Result, Results, parts
+from queuectl.worker.results import GROUP_FOR, Recorded, Rejected, Result, Results, parts
 from queuectl.worker.running import RunningJobs
 from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import FREED, NO_SLOT, PAUSED, STOPPING, Slot
@@ -68,9 +67,8 @@ class Worker:
     row: WorkerRow
     options: WorkerOptions
     slots: dict[str, Slot] = field(default_factory=dict)
-    jobs_done: int = 0
     failure: QueuectlError | None = None
-    tally: Counter[str] = field(default_factory=Counter)
+    run_log: RunLog = field(default_factory=RunLog)
     _stops: int = 0
     _claims_left: int | None = None
     _exhausted: bool = False
@@ -96,9 +94,8 @@ class Worker:
         self._claims = Claims(queue, commands, clock, claimant(self.row, lease, commands.uid), self.options.queues)
         self._ahead = Ahead(self.options.ahead)
         self._shortage = Shortage(clock)
-        self._running = RunningJobs(
-            commands, clock, self.random, self.slots, self._results, self._fence, self._shortage, self.options.grace
-        )
+        parts = (self._results, self._fence, self._shortage, self.run_log)
+        self._running = RunningJobs(commands, clock, self.random, self.slots, *parts, self.options.grace)
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
@@ -116,7 +113,12 @@ class Worker:
 
         Raises StoreError when the store cannot be used. When it is busy, the next round comes soon and tries again.
         """
-        now = self.clock.monotonic()
+        try:
+            return self._round(self.clock.monotonic())
+        finally:  # while jobs that are claimed wait for a slot, there is a further round soon
+            self.run_log.write(older_than=self.clock.monotonic() - GROUP_FOR if self._ahead else None)
+
+    def _round(self, now: int) -> float | None:
         self._fence.enforce(self.slots, now)
         self._running.collect()
         only_starts = self._only_starts(now)
@@ -147,6 +149,7 @@ class Worker:
 
     def stop(self) -> None:
         """Claim no more jobs and let running ones finish. On the second call, stop those too and put them back."""
+        self.run_log.write()
         self._stops += 1
         self._heartbeat.next_at = self._full_round_at = 0  # the heartbeat shows others that this worker is stopping
         if self._stops == 1:
@@ -165,9 +168,9 @@ class Worker:
     def finish(self) -> None:
         """Record that this worker has ended, and release its name."""
         with self.queue.store.writer.transaction():
-            self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.jobs_done))
+            self.queue.note_worker(self.row.name, e.WorkerStopped(jobs=self.run_log.runs))
             self.queue.store.workers.forget(self.row)
-        log.info("Worker %s ended after %s", self.row.name, runs_line(self.jobs_done, self.tally))
+        log.info("Worker %s ended after %s", self.row.name, self.run_log.summary())
 
     def kill(self) -> None:
         """Kill every command now, because this worker must end and cannot wait."""
@@ -196,7 +199,7 @@ class Worker:
         self._due_at = None
 
     def _write_heartbeat(self, now: int) -> None:
-        if not self._heartbeat.write(self.slots, self.jobs_done, now):
+        if not self._heartbeat.write(self.slots, self.run_log.runs, now):
             self._lose_name()
 
     def _lose_name(self) -> None:
@@ -285,19 +288,14 @@ class Worker:
         return due is not None and (now >= due or not (self.slots or self._ahead))
 
     def _log(self, recorded: Sequence[Recorded | Rejected]) -> None:
+        now = self.clock.monotonic()
         for each in recorded:
             if isinstance(each, Rejected):
-                rejected = each.result.job
-                log.warning("job %s run %d: its result was rejected, %s", rejected.id, rejected.run, each.why)
-                continue
-            result, job = each
-            if not result.had_started:
-                continue
-            command, claimed = result.command, result.job
-            self.jobs_done += 1
-            self.tally[summary_word(command, job)] += 1
-            self._due_at = None
-            log_end(command, claimed, job)
+                each.log()
+            elif each[0].had_started:
+                result, job = each
+                self._due_at = None
+                self.run_log.ended(result.command, result.job, job, now)
 
     # ── claiming and starting ───────────────────────────────────────────────────────────────────────
 

@@ -33,6 +33,11 @@ class Rejected(NamedTuple):
     result: Result
     why: str
 
+    def log(self) -> None:
+        """Log it."""
+        job = self.result.job
+        log.warning("job %s run %d: its result was rejected, %s", job.id, job.run, self.why)
+
 
 def parts(results: Sequence[Result], size: int) -> Iterator[Sequence[Result]]:
     """The results in parts of at most this size."""

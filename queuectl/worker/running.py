@@ -11,7 +11,7 @@ from queuectl.runtime import Clock
 from queuectl.units import SECOND
 from queuectl.worker.ahead import ClaimedJob
 from queuectl.worker.heartbeat import LeaseFence
-from queuectl.worker.log import log, log_start
+from queuectl.worker.log import RunLog, log
 from queuectl.worker.results import Results
 from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
@@ -30,6 +30,7 @@ class RunningJobs:
     results: Results
     fence: LeaseFence
     shortage: Shortage
+    run_log: RunLog
     grace: int
     leftovers: int = 0
     _free: list[int] = field(default_factory=list)
@@ -50,7 +51,7 @@ class RunningJobs:
         if failed is not None:
             self.results.add(Report(job.id, job.run, failed, self.random()), job, now)
             return None
-        log_start(job)
+        self.run_log.started(job, now)
         timeout = job.spec.timeout
         self.slots[job.id] = slot = Slot(job, number, None if timeout is None else now + timeout)
         if self._free:
@@ -90,6 +91,7 @@ class RunningJobs:
     def end(self, slot: Slot, why: str) -> None:
         """Ask a job to end; it is killed when its grace period is over."""
         if not slot.ending:
+            self.run_log.write()
             log.info("job %s: stopping it (%s)", slot.job.id, why)
             slot.ending, slot.kill_at = why, self.clock.monotonic() + (0 if why == FREED else self.grace)
             self.commands.end(slot.job.id, force=False)

@@ -49,7 +49,7 @@ def test_a_busy_worker_needs_one_transaction_for_many_jobs() -> None:
     assert driver.run_until(lambda: not driver.store.tables.processing(), 60)
     records = list(driver.store.log.records())
     moments = {record.recorded_at for record in records if record.type in ("claimed", "completed")}
-    assert process.worker.jobs_done == 400
+    assert process.worker.run_log.runs == 400
     assert len(moments) < 400 / 4
     assert not events(driver, "released")
 
@@ -192,7 +192,7 @@ def test_a_stopping_worker_gives_back_what_has_not_started() -> None:
     driver.user.store.workers.ask_to_stop(process.row.name, 1)
     assert driver.run_until(lambda: not process.alive, 1)
     assert held(driver) == []
-    assert process.worker.jobs_done == len(driver.world.runs) <= started + STARTED_UNSEEN
+    assert process.worker.run_log.runs == len(driver.world.runs) <= started + STARTED_UNSEEN
 
 
 # ── started or not ──────────────────────────────────────────────────────────────────────────────────────

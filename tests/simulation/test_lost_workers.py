@@ -267,7 +267,7 @@ def test_a_late_result_is_rejected_and_recorded(warnings: pytest.LogCaptureFixtu
     assert driver.history("a") == ["enqueued", "claimed", "retry_scheduled", "claimed", "result_rejected"]
     assert driver.records("a")[-1].event == ResultRejected(run=1, outcome="completed", duration=SECOND)
     assert "job a run 1: its result was rejected, run 2 is current" in warnings.messages
-    assert (late.worker.jobs_done, late.worker.tally) == (0, {})
+    assert late.worker.run_log.summary() == "no runs"
     driver.run(120)
     assert driver.history("a")[-1] == "completed"
 
@@ -282,7 +282,7 @@ def test_a_late_result_does_not_count_as_a_done_job(warnings: pytest.LogCaptureF
     driver.tick(late)
     assert driver.history("a") == ["enqueued", "claimed", "dead_lettered", "result_rejected"]
     assert "job a run 1: its result was rejected, the job is dlq" in warnings.messages
-    assert (late.worker.jobs_done, late.worker.tally) == (0, {})
+    assert late.worker.run_log.summary() == "no runs"
 
 
 def stall(driver: Driver) -> None:
