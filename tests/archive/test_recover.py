@@ -26,7 +26,7 @@ from tests.support.builders import add, new
 from tests.support.command_line import eventually
 from tests.support.queues import corrupt
 
-TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "60"))
+TRIES = int(os.environ.get("QUEUECTL_DAMAGE_TRIES", "24"))
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_a_run_that_began_meanwhile_is_not_killed(hosts: tuple[Host, Host], tmp_
             if not begun:
                 two.queue.execute([Report(other.id, other.run, Exit(LostWorker("one")))])
                 begun.append(two.claim())
-                assert two.runner.start(begun[0]) is None
+                assert two.runner.start(begun[0], 0) is None
                 eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "it runs")
             return super().tails(job)
 
@@ -152,7 +152,7 @@ def test_a_blocked_job_that_runs_again_is_not_touched(hosts: tuple[Host, Host], 
     one.queue.execute([Report("a", first.run, Exit(LostWorker("one")))])
     blocked = one.store.log.load("a")
     assert blocked is not None
-    assert two.runner.start(two.claim()) is None
+    assert two.runner.start(two.claim(), 0) is None
     eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "it runs")
     pid = int((tmp_path / "pid").read_text())
     clock = SystemClock()

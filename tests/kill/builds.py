@@ -15,10 +15,10 @@ def acknowledge_before_commit() -> None:
     """`enqueue` prints the id before the commit."""
     enqueue = Queue.enqueue
 
-    def hasty(self: Queue, jobs: Sequence[NewJob]) -> object:
+    def hasty(self: Queue, jobs: Sequence[NewJob], *rest: object) -> object:
         named = [NewJob(job.spec, job.id or new_id(self.store.log.now()), job.line) for job in jobs]
         os.write(1, "".join(f"{job.id}\n" for job in named if job.spec.unique is None).encode())
-        return enqueue(self, named)
+        return enqueue(self, named, *rest)  # type: ignore[arg-type]
 
     Queue.enqueue = hasty  # type: ignore[assignment,method-assign]
 

@@ -29,7 +29,7 @@ from tests.powerloss.trouble import SYNC, Trouble
 from tests.powerloss.workload import Recording, begin_unsynced, record
 from tests.support.builders import SettableClock, add, claimant, new
 
-SEEDS = range(6)
+SEEDS = range(2)
 STATES_OF_A_SEED = 250
 STATES = 100
 """For what shows in a few of them."""

@@ -14,36 +14,30 @@ SERVER = "postgres"
 PATHS = (
     *("postgres", "multi_host", "simulation/test_on_a_server.py"),  # a server
     *("campaign/test_campaigns.py", "campaign/test_reporting.py"),
-    *("security/test_modes.py", "security/test_owners.py"),
+    *("security/test_modes.py", "security/test_owners.py", "security/test_secrets.py"),
+    "powerloss/test_more_seeds.py",
+    "time_travel/test_commands.py",
     "api/test_types.py",  # mypy over the package
     *("crash/test_escapes.py", "crash/test_supervisord.py", "crash/test_workers.py"),
-    *(
-        f"acceptance/test_{name}.py"
-        for name in (
-            *(
-                "audit",
-                "bad_input",
-                "bad_stores",
-                "completion_in_shells",
-                "dead_letters",
-                "enqueue_and_wait",
-                "full_disk",
-                "long_log",
-                "lost_workers",
-                "many_processes",
-                "migrate",
-            ),
-            *("moves", "origins", "output_formats", "raw_opens", "reading", "selections", "settings", "spellings"),
-            *("standard_library", "surroundings", "sweeps", "wait", "what_now"),
-        )
-    ),
 )
 """Files and folders below tests/ that take long."""
+
+ACCEPTANCE = "acceptance"
+COMMANDS = (
+    *("each_command", "enqueue", "enqueue_file", "run", "logs", "job_process"),
+    *("completion", "odd_inputs", "unknown_outcome"),
+)
+"""Files of acceptance tests in the default tier: each command once, and the most used ones. A process costs 0.1 s."""
 
 
 def is_full_only(item: pytest.Item) -> bool:
     """Whether a test is left out of the default tier."""
-    return _is_below(item.path.relative_to(TESTS), PATHS) or _is_on_a_server(item)
+    path = item.path.relative_to(TESTS)
+    return _is_below(path, PATHS) or _is_long_acceptance(path) or _is_on_a_server(item)
+
+
+def _is_long_acceptance(path: Path) -> bool:
+    return path.is_relative_to(ACCEPTANCE) and path.stem.removeprefix("test_") not in COMMANDS
 
 
 def _is_below(path: Path, places: tuple[str, ...]) -> bool:
