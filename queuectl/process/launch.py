@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from shlex import quote
+from typing import Any
 
 from queuectl.domain.job import Job
 from queuectl.process import procfs
@@ -30,7 +31,7 @@ class Launcher:
         self._environ = {os.fsencode(k): os.fsencode(v) for k, v in environ.items() if k not in _NOT_INHERITED}
         if outer := " ".join(filter(None, (environ.get(OUTER), environ.get(TOKEN)))):
             self._environ[OUTER.encode()] = os.fsencode(outer)
-        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._null_action = (os.POSIX_SPAWN_DUP2, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
         self._home = procfs.this_folder()
 
     def spawn(self, job: Job, run: Run, lock: int, lock_number: int) -> int:
@@ -42,21 +43,37 @@ class Launcher:
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
         environ = self._environment(job, run)
         stdout, stderr = run.capture.descriptors
-        with procfs.in_folder(job.spec.cwd.encode(), job.spec.umask, self._home):
+        actions = [
+            self._null_action,
+            (os.POSIX_SPAWN_DUP2, stdout, 1),
+            (os.POSIX_SPAWN_DUP2, stdout if job.spec.merge_output else stderr, 2),
+            (os.POSIX_SPAWN_DUP2, lock, lock_number),
+        ]
+        return self._spawn_in(job.spec.cwd.encode(), job.spec.umask, argv, environ, actions)
+
+    def _spawn_in(
+        self, folder: bytes, umask: int, argv: list[bytes], environ: dict[bytes, bytes], actions: list[Any]
+    ) -> int:
+        """Spawn in a folder and with a umask, which the child inherits: both are this process's own for that moment.
+
+        Relative paths of .env and libpq refer to the folder in which we started, and our own files are private.
+        """
+        os.chdir(folder)
+        before = os.umask(umask)
+        try:
             return os.posix_spawn(
-                _program(argv[0], environ),
+                argv[0] if b"/" in argv[0] else _program(argv[0], environ),
                 argv,
                 environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout, 1),
-                    (os.POSIX_SPAWN_DUP2, stdout if job.spec.merge_output else stderr, 2),
-                    (os.POSIX_SPAWN_DUP2, lock, lock_number),
-                ],
+                file_actions=actions,
                 setsid=True,
-                setsigmask=[],
+                setsigmask=(),
                 setsigdef=_DEFAULT_SIGNALS,
             )
+        finally:
+            os.umask(before)
+            with suppress(OSError):  # the command was started all the same
+                os.fchdir(self._home)
 
     def _environment(self, job: Job, run: Run) -> dict[bytes, bytes]:
         for name in job.spec.secret_env:
@@ -87,8 +104,7 @@ def _in_batch(job: Job) -> dict[bytes, bytes]:
 
 
 def _program(name: bytes, environ: Mapping[bytes, bytes]) -> bytes:
-    if b"/" in name:
-        return name
+    """The path of a program that is looked for in PATH. Raises LookupError."""
     found = shutil.which(os.fsdecode(name), path=os.fsdecode(environ.get(b"PATH", os.defpath.encode())))
     if found is None:
         raise LookupError(f"no program {name.decode()!r} in PATH")

@@ -184,7 +184,7 @@ class Capture:
     def tails(self) -> tuple[str, str]:
         """The tails of an ended run. Call `settle` next, then `discard` or `emptied`."""
         untouched = self._known is None and not self.published
-        self._empty = untouched and not any(map(_size_of, self.descriptors))
+        self._empty = untouched and _is_empty(self.descriptors[0]) and _is_empty(self.descriptors[1])
         if self._empty:
             return "", ""
         (stdout, no_more_out), (stderr, no_more_err) = (file.last() for file in self._files)
@@ -315,8 +315,9 @@ def _copy(source: int, target: int, start: int, end: int) -> None:
         start += os.write(target, chunk)
 
 
-def _size_of(descriptor: int) -> int:
-    return os.fstat(descriptor).st_size
+def _is_empty(descriptor: int) -> bool:
+    """Whether a file of output is empty. It is only appended to, so the offset that this moves is nobody's."""
+    return os.lseek(descriptor, 0, os.SEEK_END) == 0
 
 
 def _last_bytes(descriptor: int) -> tuple[bytes, int]:

@@ -41,8 +41,8 @@ class OutputMonitor:
         """Watch a run's output."""
         with self._lock:
             self._captures.add(capture)
-        if not self._some.is_set():
-            self._some.set()
+            if not self._some.is_set():
+                self._some.set()
 
     def finish(self, capture: Capture, *, is_over: bool) -> tuple[str, str]:
         """The tails of a run that has ended. Its files stay watched while processes that it left may write to them."""
@@ -63,8 +63,6 @@ class OutputMonitor:
 
     def _remove(self, capture: Capture) -> None:
         self._captures.remove(capture)
-        if not self._captures:
-            self._some.clear()
 
     def _watch(self) -> None:
         while self._some.wait():
@@ -72,6 +70,8 @@ class OutputMonitor:
             with self._lock:
                 for capture in self._captures:
                     _maintain(capture)
+                if not self._captures:  # not with each run that ends: the next one begins at once
+                    self._some.clear()
 
 
 def _maintain(capture: Capture) -> None:

@@ -7,8 +7,8 @@ sooner or later. Without /proc nothing is known about other processes: each coun
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
@@ -24,7 +24,6 @@ __all__ = [
     "descendants",
     "environment",
     "every_process",
-    "in_folder",
     "is_zombie",
     "keep_descriptors",
     "kill",
@@ -199,22 +198,6 @@ def this_folder() -> int:
         return os.open(".", flags)
     except OSError:
         return os.open("/", flags)
-
-
-@contextmanager
-def in_folder(folder: bytes, umask: int, back: int) -> Iterator[None]:
-    """Change working directory and umask for a moment, so that a process started inside inherits both.
-
-    We change back because relative paths in .env and libpq refer to our own folder, and our own files are private.
-    """
-    os.chdir(folder)
-    before = os.umask(umask)
-    try:
-        yield
-    finally:
-        os.umask(before)
-        with suppress(OSError):  # the command has been started; do not fail now
-            os.fchdir(back)
 
 
 def adopt_orphans() -> bool:

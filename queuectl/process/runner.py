@@ -141,22 +141,28 @@ class Runner:
 
     def ended(self) -> list[Ended]:
         """The runs whose command has ended since the last call. Asks processes that a job left behind to end."""
-        batch = self._reaped()
+        batch, is_alone = self._reaped()
         if not batch:
             return []
-        orphans = self._orphans()  # listed before any output is read: only these processes can still write
+        # Listed before any output is read: only these processes can still write.
+        orphans = [] if is_alone else self._orphans()
         return [self._close(run, status, orphans, batch[number:]) for number, (run, status) in enumerate(batch, 1)]
 
-    def _reaped(self) -> list[tuple[Run, int]]:
-        """The runs whose command has ended, with its wait status."""
-        found = []
-        while pid_status := _reap():
-            run = self._runs.pop(pid_status[0], None)
-            self._descendants.reaped(pid_status[0])
+    def _reaped(self) -> tuple[list[tuple[Run, int]], bool]:
+        """The runs whose command has ended, with its wait status; and whether no child is left, not even an orphan."""
+        found: list[tuple[Run, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return found, True
+            if not pid:
+                return found, False
+            run = self._runs.pop(pid, None)
+            self._descendants.reaped(pid)
             if run is not None:
                 run.ended = self.clock.monotonic()
-                found.append((run, pid_status[1]))
-        return found
+                found.append((run, status))
 
     def _close(self, run: Run, status: int, orphans: list[int], rest: Sequence[tuple[Run, int]]) -> Ended:
         """Close an ended run and return what to record. `rest` ended with it and is closed next."""
@@ -267,19 +273,10 @@ class Runner:
         return output.tail(stdout), output.tail(stderr)
 
 
-def _reap() -> tuple[int, int] | None:
-    """(pid, wait status) of one child that has ended; None when there is none."""
-    try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return (pid, status) if pid else None
-
-
 def _cause(status: int) -> AnyCause | None:
-    code = os.waitstatus_to_exitcode(status)
-    if code == 0:
+    if status == 0:
         return None
+    code = os.waitstatus_to_exitcode(status)
     return Exited(code) if code > 0 else Signalled(-code)
 
 

@@ -276,7 +276,8 @@ class Worker:
         Not on a server: other hosts would wait for the log's lock meanwhile.
         """
         if self.queue.store.location.reach is Reach.ONE_HOST:
-            self._running.collect()
+            if self.slots:
+                self._running.collect()
             self._start_ahead()
 
     @property
