@@ -41,6 +41,7 @@ PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
 TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
 TYPES[e.Origin] = "an [origin](#origins)"
+TYPES[e.Enqueued] = "an object with the fields of [`enqueued`](#enqueued)"
 
 Part = Callable[[dict[str, str]], str]
 

@@ -36,6 +36,7 @@ def tree(path):
 
 NOT_AT_STARTUP = {
     "asyncio",
+    "cronsim",
     "ctypes",
     "dotenv",
     "importlib.metadata",
@@ -48,6 +49,7 @@ NOT_AT_STARTUP = {
     "tabulate",
     "transitions",
     "wcwidth",
+    "zoneinfo",
 }
 
 CALLS = """
@@ -145,6 +147,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["enqueue", "--id", "b", "--max-retries", "0", "false"],
         ["run", "--drain"],
         ["worker", "list"],
+        ["schedule", "list"],
         ["status"],
         ["list"],
         ["batches"],
@@ -271,6 +274,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
 def test_each_library_is_imported_by_its_own_folder_alone():
     assert set(matching(r"transitions(\..+)?")) == {"domain/machine.py"}
     assert set(matching(r"(tabulate|wcwidth)(\..+)?")) == {"render/terminal.py", "render/tables.py"}
+    assert set(matching(r"(cronsim|zoneinfo)(\..+)?")) == {"timetable.py"}
     assert {where.partition("/")[0] for where in matching(r"apsw(\..+)?")} == {"store"}
     assert matching(r"_?sqlite3(\..+)?") == {}
 

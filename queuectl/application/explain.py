@@ -7,7 +7,7 @@ from msgspec import Struct
 from queuectl.application.liveness import is_alive
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve, is_due
-from queuectl.domain.machine import MOVES, State
+from queuectl.domain.machine import LIVE, MOVES, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import command_line, runnable
 from queuectl.render.narrative import tell
@@ -54,8 +54,24 @@ def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Ex
         loss = record if isinstance(record.event, e.Released) and record.event.machine_losses else loss
     if job is None:
         return None
-    why = dict.fromkeys([*facts, *_losses(job, loss, machine_losses), *_situation(store, job, live)])
+    made_by = _schedule(store, job)
+    why = dict.fromkeys([*facts, *made_by, *_losses(job, loss, machine_losses), *_situation(store, job, live)])
     return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job, live)))
+
+
+def _schedule(store: Store, job: Job) -> Iterator[str]:
+    """The schedule that made the job, and its slots that pass while the job is live."""
+    origin = job.spec.origin
+    if origin is None or origin.kind != "schedule" or origin.slot is None:
+        return
+    yield f"schedule {origin.name} made it for {local_time(origin.slot)}"
+    schedule = store.tables.schedule(origin.name)
+    if schedule is None or job.state not in LIVE or schedule.definition.overlap != "skip":
+        return
+    late = schedule.late_by(store.log.wall())
+    if late is not None:
+        passed = f"the times of the schedule since {local_time(schedule.next_at or 0)} are skipped"
+        yield f"{passed}, because it is not over (--overlap skip)"
 
 
 def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from queuectl.application.queue import Queue
+from queuectl.application.schedule_views import late_schedules
 from queuectl.application.workers import workers
 from queuectl.domain.machine import State
 from queuectl.render import json_shapes
@@ -35,6 +38,7 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
         "running": [json_shapes.job(row) for row in _running(store)],
         "retrying": _retrying(store, live),
         "next_due": None if due is None else format_time(due),
+        "late_schedules": [] if seen is None else [asdict(each) for each in late_schedules(store)],
         "unserved": None if seen is None else _unserved(queue, queues, seen),
     }
     return shown, now

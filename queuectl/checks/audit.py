@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from queuectl.checks.audit_slots import SlotAudit
 from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, full_wait, settings_of
 from queuectl.domain import events as e
 
@@ -33,6 +34,7 @@ RULES = {
     "cancel": "a running job was cancelled only when asked, and then got no further attempt",
     "place": "a job that was given back before it started kept its place in line",
     "unique": "no two live jobs had the same unique key",
+    "slot": "each slot of a schedule made one job or was skipped with a reason, in order and without a gap",
 }
 """Each rule, as a sentence that is true when there is no finding."""
 
@@ -58,6 +60,10 @@ _NOTES = {
     "$queue": (e.QueuePaused, e.QueueResumed),
     "$worker": (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
     "$batch": (e.BatchOpened,),
+    "$schedule": (
+        *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved),
+        *(e.ScheduleFired, e.ScheduleSkipped),
+    ),
 }
 
 
@@ -98,6 +104,7 @@ class Audit:
         self._keys: dict[str, str] = {}
         self._paused: set[str] = set()
         self._served: dict[tuple[str, str, int], tuple[str, ...]] = {}
+        self._slots = SlotAudit()
 
     @property
     def clean(self) -> bool:
@@ -144,6 +151,10 @@ class Audit:
         self._check("stream", type(event) in _NOTES.get(family, ()), "a {} is no note of this stream", record.type)
         self._check_version(record, self._notes.get(record.stream_id, 0))
         self._notes[record.stream_id] = record.version
+        if family == "$schedule":
+            verdict = self._slots.note(record)
+            self._check("slot", verdict.holds, "{}", verdict.what)
+            return
         match event:
             case e.QueuePaused():
                 self._paused.add(name)
@@ -207,6 +218,7 @@ class Audit:
         job.waits_from = record.clock if event.at is None else None
         job.due_at = record.clock + event.delay if event.at is None else event.at
         self._take_key(job, record.stream_id)
+        self._slots.enqueued(record.stream_id, event.origin)
 
     def _requeued(self, job: AuditedJob, event: e.Requeued, record: e.RecordedEvent) -> None:
         job.attempts, job.due_at, job.waits_from = 0, record.clock, record.clock

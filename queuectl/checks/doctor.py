@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain.events import Claimed, type_of
+from queuectl.domain.schedule import Schedule
 from queuectl.errors import StoreError, command_line, runnable
 from queuectl.process import procfs as process
 from queuectl.process.output_files import can_name_files
@@ -26,7 +27,8 @@ from queuectl.store.postgres.url import place_of
 from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
 from queuectl.store.sqlite.connection import check_library, library_version
-from queuectl.units import SECOND, counted, format_duration, format_size, local_time
+from queuectl.timetable import UnknownZoneError, zone
+from queuectl.units import SECOND, ago, counted, format_duration, format_size, local_time
 
 __all__ = ["Finding", "Progress", "examine", "installation", "local_files", "queue", "sqlite", "sqlite_files"]
 
@@ -55,6 +57,8 @@ LOW_SPACE, NO_SPACE = 1 << 30, 64 << 20
 LONG_WAL = 256 << 20
 _CLAIMED = type_of(Claimed)
 SKEW = SECOND
+AHEAD = 60 * SECOND
+"""How far the last slot of a schedule may be ahead of the clock."""
 
 
 class Finding(Struct, frozen=True):
@@ -242,6 +246,7 @@ def _all_findings(store: Store, alive: Alive, progress: Progress) -> Iterator[Fi
     yield _archive(store)
     yield from _quarantined(store, progress)
     yield from _workers(store, alive)
+    yield from _schedules(store, alive)
     yield _clock(store.log.head().recorded_at, store.log.wall())
 
 
@@ -311,6 +316,36 @@ def _workers(store: Store, alive: Alive) -> Iterator[Finding]:
         yield Finding("workers", "problem" if held.get(name) else "warning", what, "queuectl run")
     if not lost:
         yield Finding("workers", "ok", f"{counted(len(workers), 'worker')}, none dead")
+
+
+def _schedules(store: Store, alive: Alive) -> Iterator[Finding]:
+    """Schedules that are late, or whose time zone is not on this machine. Nothing when there are no schedules."""
+    schedules, now = store.tables.schedules(), store.log.wall()
+    findings = 0
+    for finding in filter(None, (_schedule(store, each, now, alive) for each in schedules)):
+        findings += 1
+        yield finding
+    if schedules and not findings:
+        yield Finding("schedules", "ok", f"{counted(len(schedules), 'schedule')}, none late")
+
+
+def _schedule(store: Store, schedule: Schedule, now: int, alive: Alive) -> Finding | None:
+    name, late = schedule.name, schedule.late_by(now)
+    by = "" if late is None else f", and it is late by {ago(late)}"
+    try:
+        zone(schedule.definition.tz)
+    except UnknownZoneError as error:
+        remedy = "install the time zone data of this system (the package tzdata), or run a worker where it is"
+        return Finding("schedules", "problem", f"schedule {name}: {error}{by}", remedy)
+    if schedule.last_slot is not None and schedule.last_slot > now + AHEAD:
+        ahead = f"schedule {name} ran its time {local_time(schedule.last_slot)} already, when the clock was ahead"
+        remedy = command_line("schedule", "add", "--replace", name)
+        return Finding("schedules", "warning", f"{ahead}: it rests until then, or until it is set again", remedy + " …")
+    if late is None or (schedule.definition.overlap == "skip" and store.tables.live_job_of(name) is not None):
+        return None
+    if any(row.slots and alive(store, row) is not False for row in store.workers.rows()):
+        return Finding("schedules", "warning", f"schedule {name} is late by {ago(late)}: no worker has come to it yet")
+    return Finding("schedules", "problem", f"schedule {name} is late by {ago(late)}: no worker runs", "queuectl run")
 
 
 def _clock(last: int, now: int) -> Finding:

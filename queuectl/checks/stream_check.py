@@ -10,7 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.events import RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State, target
-from queuectl.domain.names import SETTINGS_STREAM, batch_stream, is_id, queue_stream, worker_stream
+from queuectl.domain.names import SCHEDULES, SETTINGS_STREAM, batch_stream, is_id, queue_stream, worker_stream
 from queuectl.store.stream_fold import Examined, Stream
 
 __all__ = ["EVERY", "StreamCheck"]
@@ -25,6 +25,10 @@ _OURS = {
     queue_stream(""): (e.QueuePaused, e.QueueResumed),
     worker_stream(""): (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
     batch_stream(""): (e.BatchOpened,),
+    SCHEDULES: (
+        *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved),
+        *(e.ScheduleFired, e.ScheduleSkipped),
+    ),
 }
 
 

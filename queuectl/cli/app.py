@@ -37,6 +37,9 @@ GROUPS = {
         "pause": "moves:pause",
         "resume": "moves:resume",
     },
+    "Schedules": {
+        "schedule": "schedule:app",
+    },
     "Looking back": {
         "history": "queries:history",
         "explain": "past:explain",

@@ -47,7 +47,7 @@ class Session:
     def _dotenv(self) -> dict[str, str]:
         flags = {"QUEUECTL_DB": self._db, "QUEUECTL_ARCHIVE_DIR": self._archive_dir}
         given = [name for each in (flags, self._environ) for name, value in each.items() if value]
-        return read_dotenv(overruled=given, warn=self._warn)
+        return read_dotenv(overruled=given, warn=self.warn)
 
     @cached_property
     def url(self) -> QueueUrl:
@@ -90,7 +90,7 @@ class Session:
             clock=self.clock,
             environ=self._environ,
             dotenv=self._dotenv,
-            warn=self._warn,
+            warn=self.warn,
             archive_dir=self._archive_dir,
         )
 
@@ -98,7 +98,7 @@ class Session:
         """The settings for this call; without a queue, those that `config set` did not store."""
         return self.access.config(queue.store if queue else None, flags)
 
-    def _warn(self, what: str) -> None:
+    def warn(self, what: str) -> None:
         """Print a warning, once."""
         if what not in self._said:
             self._said.add(what)
@@ -168,10 +168,10 @@ class Session:
         if self.missing:
             self.access.check_missing(required=missing == "refuse")
         if self.missing and missing == "warn":
-            self._warn(f"there is no queue at {self.url.name}")
+            self.warn(f"there is no queue at {self.url.name}")
         with self._store(empty=self.missing) as store:
             self.access.warn_of_move(store)
-            yield Queue(store if as_of is None else _past(store, as_of, self._warn), self.actor)
+            yield Queue(store if as_of is None else _past(store, as_of, self.warn), self.actor)
 
     @property
     def missing_but_not_lost(self) -> bool:

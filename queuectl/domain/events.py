@@ -5,12 +5,15 @@ were ended with it; `lock_file` is the device and inode of the file in which a w
 changes needs a higher `SCHEMA` and an upcaster in `store/codec.py`, because every log ever written must open.
 """
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from msgspec import Struct, structs
 
+from queuectl.domain.causes import AnyCause, Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
+
 __all__ = [
     "EVENT_TYPES",
+    "AnyCause",
     "BatchOpened",
     "CancelRequested",
     "Cancelled",
@@ -32,6 +35,12 @@ __all__ = [
     "Requeued",
     "ResultRejected",
     "RetryScheduled",
+    "ScheduleFired",
+    "SchedulePaused",
+    "ScheduleRemoved",
+    "ScheduleResumed",
+    "ScheduleSet",
+    "ScheduleSkipped",
     "SettingChanged",
     "Signalled",
     "TimedOut",
@@ -40,43 +49,6 @@ __all__ = [
     "WorkerStopped",
     "type_of",
 ]
-
-
-class Cause(Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True):
-    """Why an attempt failed."""
-
-
-class Exited(Cause, tag="exited", frozen=True):
-    """The command ended with this exit code (not 0)."""
-
-    code: int
-
-
-class Signalled(Cause, tag="signalled", frozen=True):
-    """The command was ended by this signal number."""
-
-    signal: int
-
-
-class TimedOut(Cause, tag="timed_out", frozen=True):
-    """The command ran longer than its timeout (microseconds) and was ended."""
-
-    after: int
-
-
-class NotStarted(Cause, tag="not_started", frozen=True):
-    """The command could not be started: its program, shell or folder is missing, or the system refused."""
-
-    why: str
-
-
-class LostWorker(Cause, tag="worker_lost", frozen=True):
-    """The worker that ran it vanished or fell silent."""
-
-    worker: str
-
-
-AnyCause: TypeAlias = Exited | Signalled | TimedOut | NotStarted | LostWorker
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -285,6 +257,65 @@ class BatchOpened(Event, tag="batch_opened", frozen=True):
     max_failures: int | None = None
 
 
+class ScheduleSet(Event, tag="schedule_set", frozen=True):
+    """A schedule was added or changed: when it adds a job, and the job as it adds it.
+
+    Either `cron` (five fields, in the zone `tz`) or `every` (elapsed time, counted from `start`) says when. `offset` is
+    how much later than its slot each job is added, at random below `spread`. In all notes of a schedule `next` is the
+    slot that follows, None when there is none.
+    """
+
+    job: Enqueued
+    cron: str | None = None
+    every: int | None = None
+    start: int | None = None
+    tz: str = "UTC"
+    overlap: str = "skip"
+    catch_up: str = "latest"
+    within: int = 86_400_000_000
+    grace: int = 60_000_000
+    spread: int = 0
+    offset: int = 0
+    until: int | None = None
+    managed_by: str | None = None
+    next: int | None = None
+
+
+class SchedulePaused(Event, tag="schedule_paused", frozen=True):
+    """The schedule adds no more jobs until it is resumed."""
+
+
+class ScheduleResumed(Event, tag="schedule_resumed", frozen=True):
+    """The schedule adds jobs again."""
+
+    next: int | None = None
+
+
+class ScheduleRemoved(Event, tag="schedule_removed", frozen=True):
+    """The schedule is gone; its jobs stay."""
+
+
+class ScheduleFired(Event, tag="schedule_fired", frozen=True):
+    """A slot made a job, `late` after it was due. `manual`: someone asked for it, besides the slots."""
+
+    slot: int
+    job: str
+    late: int = 0
+    manual: bool = False
+    next: int | None = None
+
+
+class ScheduleSkipped(Event, tag="schedule_skipped", frozen=True):
+    """`count` slots in a row made no job, all for the same reason; `by` is the job that was in their way."""
+
+    first: int
+    last: int
+    count: int
+    reason: str
+    by: str | None = None
+    next: int | None = None
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     Enqueued,
     Claimed,
@@ -304,6 +335,12 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     WorkerStopped,
     WorkerLost,
     BatchOpened,
+    ScheduleSet,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleRemoved,
+    ScheduleFired,
+    ScheduleSkipped,
 )
 
 _NAMES = {event: str(event.__struct_config__.tag) for event in EVENT_TYPES}

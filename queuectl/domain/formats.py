@@ -12,7 +12,9 @@ FIRST = 1
 NEWEST = 2
 """The newest format that this version reads; the highest number below."""
 
-_TYPES: dict[type[e.Event], int] = {}
+_TYPES: dict[type[e.Event], int] = dict.fromkeys(
+    (e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved, e.ScheduleFired, e.ScheduleSkipped), 2
+)
 """Events that need this format whatever they hold."""
 
 _FIELDS: dict[type[e.Event], dict[str, int]] = {e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2}}
@@ -23,6 +25,8 @@ def format_of(event: e.Event) -> int:
     """The lowest format of a log that may hold this event."""
     kind = type(event)
     lowest = _TYPES.get(kind, FIRST)
+    if isinstance(event, e.ScheduleSet):
+        return max(lowest, format_of(event.job))
     fields = _FIELDS.get(kind)
     if fields is None:
         return lowest

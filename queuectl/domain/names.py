@@ -2,12 +2,14 @@
 
 __all__ = [
     "PAUSE_ALL",
+    "SCHEDULES",
     "SETTINGS_STREAM",
     "batch_stream",
     "is_generated",
     "is_id",
     "is_stream",
     "queue_stream",
+    "schedule_stream",
     "worker_stream",
 ]
 
@@ -16,6 +18,8 @@ _WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
 _UUID = (8, 4, 4, 4, 12)
 _HEX = frozenset("0123456789abcdef")
 SETTINGS_STREAM = "$settings"
+SCHEDULES = "$schedule:"
+"""How the streams of schedules begin."""
 PAUSE_ALL = "*"
 """The name of the pause that covers every queue; `*` is not a valid queue name."""
 
@@ -45,6 +49,11 @@ def queue_stream(queue: str) -> str:
 def batch_stream(batch: str) -> str:
     """The stream of a batch's notes."""
     return f"$batch:{batch}"
+
+
+def schedule_stream(schedule: str) -> str:
+    """The stream of a schedule's notes."""
+    return f"{SCHEDULES}{schedule}"
 
 
 def worker_stream(worker: str) -> str:

@@ -4,7 +4,8 @@ from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
 from queuectl.domain.job import Job, errors_of, short_cause
-from queuectl.domain.names import PAUSE_ALL
+from queuectl.domain.names import PAUSE_ALL, SCHEDULES
+from queuectl.render.schedule_text import schedule_event
 from queuectl.units import SECOND, counted, format_duration, local_time
 
 __all__ = ["pause_sentence", "queue_name", "summary", "tell"]
@@ -30,7 +31,11 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
             return _run(record.event)
         case e.Cancelled() as event:
             return [_asked(record), _reason(event.reason), *_left(event)]
-    return [_asked(record), _reason(getattr(record.event, "reason", ""))]
+    if record.stream_id.startswith(SCHEDULES):
+        details = [schedule_event(record.event)]
+    else:
+        details = [_asked(record), _reason(getattr(record.event, "reason", ""))]
+    return details
 
 
 def summary(record: e.RecordedEvent) -> str:

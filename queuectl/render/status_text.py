@@ -61,6 +61,9 @@ def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
         yield f"oldest due job: {short_id(oldest['id'])} (#{oldest['number']}), due since {due}"
     elif found["next_due"] and (due_at := parse_time(found["next_due"], 0)) > now:
         yield f"next due in {ago(due_at - now)}, at {local_time(due_at)}"
+    for late in found["late_schedules"]:
+        remedy = f" ({late['remedy']})" if late["remedy"] else ""
+        yield f"schedule {late['name']} is late by {ago(late['late'])}: {late['why']}{remedy}"
     if found["unserved"]:
         served = [
             row["queue"] for row in found["queues"] if row[State.PENDING] and row["queue"] not in found["unserved"]

@@ -6,14 +6,15 @@ heartbeats are not in the log, so there are no workers. Nothing is written to th
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from queuectl.domain.events import Enqueued, RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import LIVE, MOVES, State
-from queuectl.domain.names import SETTINGS_STREAM, queue_stream
+from queuectl.domain.names import SCHEDULES, SETTINGS_STREAM, queue_stream
+from queuectl.domain.schedule import Schedule
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.options import StoreOptions
 from queuectl.store.projections import Values, count_key
@@ -153,6 +154,10 @@ class PastLog:
         """Events ordered by stream and version; a damaged one is returned as its error."""
         return self._log.examined(stream_id=stream_id, until=self._bounded(until))
 
+    def newest(self, stream_id: str, limit: int, until: int | None = None) -> Sequence[Examined]:
+        """The last events of a stream, the newest first."""
+        return self._log.newest(stream_id, limit, self._bounded(until))
+
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs that begin with `prefix` and existed at the position."""
         return self._log.streams(prefix, limit, self._bounded(until))
@@ -176,6 +181,7 @@ class PastTables:
         self._log, self._tables = log, memory.tables
         self._rows = TableWriter(memory.engine)
         self._folded: set[str] = set()
+        self._has_schedules = False
         self.settings, self.pauses = memory.tables.settings, memory.tables.pauses
         for prefix in (SETTINGS_STREAM, queue_stream("")):
             self._rows.write_notes(
@@ -244,6 +250,31 @@ class PastTables:
         self._fold_matching(JobFilter(states=(State.PROCESSING,)))
         return self._tables.processing()
 
+    def schedules(self) -> list[Schedule]:
+        """All schedules, ordered by name."""
+        self._fold_schedules()
+        return self._tables.schedules()
+
+    def schedule(self, name: str) -> Schedule | None:
+        """One schedule."""
+        self._fold_schedules()
+        return self._tables.schedule(name)
+
+    def due_schedules(self, now: int) -> list[tuple[str, int]]:
+        """(name, version) of schedules whose next slot is due."""
+        self._fold_schedules()
+        return self._tables.due_schedules(now)
+
+    def next_schedule(self, now: int) -> int | None:
+        """When the next schedule is due that is not due at `now`."""
+        self._fold_schedules()
+        return self._tables.next_schedule(now)
+
+    def live_job_of(self, schedule: str) -> str | None:
+        """A job of a schedule that is pending or processing."""
+        self._fold_matching(JobFilter(states=LIVE))
+        return self._tables.live_job_of(schedule)
+
     def counts(self) -> list[Count]:
         """Jobs per queue and state, from each job's last move, without folding."""
         found: Counter[tuple[str, State]] = Counter()
@@ -260,6 +291,13 @@ class PastTables:
         """The names of batches that begin with `prefix`: every job is folded."""
         self._fold_matching(JobFilter())
         return self._tables.batch_names(prefix, limit)
+
+    def _fold_schedules(self) -> None:
+        """Schedules may have very many notes, so they are read only when someone asks."""
+        if not self._has_schedules:
+            self._has_schedules = True
+            notes = self._log.notes(SCHEDULES, MAX_POSITION)
+            self._rows.write_notes([note for note in notes if isinstance(note, RecordedEvent)])
 
     # ── folding ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,6 +15,8 @@ from msgspec.structs import astuple
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, errors_of
 from queuectl.domain.machine import State
+from queuectl.domain.names import SCHEDULES
+from queuectl.domain.schedule import Schedule, evolve_schedule
 from queuectl.units import SECOND
 
 __all__ = [
@@ -28,11 +30,13 @@ __all__ = [
     "count_key",
     "job_row",
     "note_row",
+    "place_of",
     "rows",
+    "schedule_of",
     "update_of",
 ]
 
-VERSION = 4
+VERSION = 5
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 
@@ -70,9 +74,26 @@ JOBS = (
 DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at", "signature")
 SETTINGS = ("key", "value", "updated_at")
 PAUSES = ("queue", "paused_at", "paused_by")
+SCHEDULES_COLUMNS = (
+    "name",
+    "cron",
+    "every",
+    "tz",
+    "command",
+    "next_at",
+    "last_slot",
+    "last_job",
+    "paused_at",
+    "paused_by",
+    "managed_by",
+    "since",
+    "next_slot",
+    "version",
+    "definition",
+)
 COUNT_KEYS = ("queue", "priority", "state")
 
-TABLES = {"jobs": JOBS, "dlq": DLQ, "settings": SETTINGS, "pauses": PAUSES}
+TABLES = {"jobs": JOBS, "dlq": DLQ, "settings": SETTINGS, "pauses": PAUSES, "schedules": SCHEDULES_COLUMNS}
 """Each projection's columns; the first is its key. `counts` is separate: it is a sum."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -160,8 +181,17 @@ _NAMES = {state: state.value for state in State}
 """Looked up, because `value` is slow."""
 
 
-def note_row(record: e.RecordedEvent) -> Row | None:
-    """The row that a note sets, if any."""
+def place_of(record: e.RecordedEvent) -> tuple[str, str] | None:
+    """The table and key of the row that a note changes, when the new row follows from the old one."""
+    if record.stream_id.startswith(SCHEDULES):
+        return "schedules", record.stream_id.removeprefix(SCHEDULES)
+    return None
+
+
+def note_row(record: e.RecordedEvent, before: Row | None = None) -> Row | None:
+    """The row that a note sets, if any. `before` is the row at `place_of`, None when there is none."""
+    if record.stream_id.startswith(SCHEDULES):
+        return _schedule_row(record, before)
     match record.event:
         case e.SettingChanged(key=key, value=None):
             return Row("settings", key, None)
@@ -173,6 +203,63 @@ def note_row(record: e.RecordedEvent) -> Row | None:
         case e.QueueResumed():
             return Row("pauses", record.stream_id.partition(":")[2], None)
     return None
+
+
+def _schedule_row(record: e.RecordedEvent, before: Row | None) -> Row:
+    name = record.stream_id.removeprefix(SCHEDULES)
+    after = evolve_schedule(None if before is None else _readable(before), record)
+    return Row("schedules", name, None if after is None else _schedule(after))
+
+
+def _readable(row: Row) -> Schedule | None:
+    """The schedule of a row; None when it is gone or corrupt, which `verify` reports."""
+    try:
+        return None if row.values is None else schedule_of(row.values)
+    except (msgspec.MsgspecError, TypeError):
+        return None
+
+
+def _schedule(schedule: Schedule) -> Values:
+    """A schedule's row. All its times are microseconds."""
+    definition = schedule.definition
+    return (
+        schedule.name,
+        definition.cron,
+        definition.every,
+        definition.tz,
+        definition.job.command,
+        schedule.next_at,
+        schedule.last_slot,
+        schedule.last_job,
+        schedule.paused_at,
+        schedule.paused_by,
+        definition.managed_by,
+        schedule.since,
+        schedule.next_slot,
+        schedule.version,
+        _written(definition),
+    )
+
+
+def _written(definition: e.ScheduleSet) -> str:
+    """A definition in JSON. It is read back once, so that it is the same from the log, where 2 is read as 2.0."""
+    return _encode(msgspec.json.decode(_encode(definition), type=e.ScheduleSet)).decode()
+
+
+def schedule_of(values: Values) -> Schedule:
+    """The schedule that a row stands for. Raises msgspec.MsgspecError for a corrupt one."""
+    row = dict(zip(SCHEDULES_COLUMNS, values, strict=True))
+    return Schedule(
+        name=row["name"],
+        version=row["version"],
+        definition=msgspec.json.decode(row["definition"], type=e.ScheduleSet),
+        since=row["since"],
+        last_slot=row["last_slot"],
+        next_slot=row["next_slot"],
+        last_job=row["last_job"],
+        paused_at=row["paused_at"],
+        paused_by=row["paused_by"],
+    )
 
 
 def job_row(job: Job) -> Values:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.domain.schedule import Schedule
 from queuectl.runtime import Reach
 from queuectl.store.errors import DamagedEventError, Remedies
 from queuectl.store.rows import (
@@ -47,7 +48,18 @@ __all__ = [
     "Writer",
 ]
 
-WAKING = frozenset({"enqueued", "released", "requeued", "cancel_requested", "queue_resumed", "setting_changed"})
+WAKING = frozenset(
+    {
+        "enqueued",
+        "released",
+        "requeued",
+        "cancel_requested",
+        "queue_resumed",
+        "setting_changed",
+        "schedule_set",
+        "schedule_resumed",
+    }
+)
 """The event types that give an idle worker something to do."""
 
 ALL_STREAMS = StreamRange()
@@ -116,6 +128,11 @@ class Log(Protocol):
         self, *, stream_id: str | None = None, until: int | None = None
     ) -> Iterator[RecordedEvent | DamagedEventError]:
         """Events up to a position, ordered by stream and version; a damaged one is returned as its error."""
+
+    def newest(
+        self, stream_id: str, limit: int, until: int | None = None
+    ) -> Sequence[RecordedEvent | DamagedEventError]:
+        """The last events of a stream up to a position, the newest first."""
 
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """Rows of the log with `after < position <= until`, in order and unchecked, so damaged ones too."""
@@ -230,6 +247,21 @@ class Tables(Protocol):
 
     def oldest_due_by_queue(self) -> dict[str, int]:
         """The earliest due time (microseconds) of the pending jobs of each queue, also of paused queues."""
+
+    def schedules(self) -> list[Schedule]:
+        """All schedules, ordered by name."""
+
+    def schedule(self, name: str) -> Schedule | None:
+        """One schedule."""
+
+    def due_schedules(self, now: int) -> list[tuple[str, int]]:
+        """(name, version) of the schedules whose next slot is due, the longest due first."""
+
+    def next_schedule(self, now: int) -> int | None:
+        """When the next schedule is due that is not due at `now` (microseconds on the wall clock)."""
+
+    def live_job_of(self, schedule: str) -> str | None:
+        """A job of a schedule that is pending or processing."""
 
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that a worker has claimed."""

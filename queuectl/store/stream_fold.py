@@ -14,7 +14,7 @@ from queuectl.domain.events import RecordedEvent
 from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job, evolve
 from queuectl.store.errors import DamagedEventError
-from queuectl.store.projections import Row, Values, note_row, rows
+from queuectl.store.projections import Row, Values, note_row, place_of, rows
 from queuectl.store.protocol import Inspect
 
 __all__ = ["Examined", "Stream", "folded_job", "streams"]
@@ -56,7 +56,8 @@ class Stream(Struct):
             return
         self.format = max(self.format, format_of(found.event))
         self.version, self.position = found.version, found.position
-        row = note_row(found)
+        place = place_of(found)
+        row = note_row(found, None if place is None else self.notes.get(place))
         if row is not None:
             self.notes[row.table, row.key] = row
 

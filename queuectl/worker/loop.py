@@ -23,6 +23,7 @@ from queuectl.worker.log import RunLog, log, stopping_line
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import GROUP_FOR, Recorded, Rejected, Result, Results, parts
 from queuectl.worker.running import RunningJobs
+from queuectl.worker.scheduler import Scheduler
 from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import FREED, NO_SLOT, PAUSED, STOPPING, Slot
 from queuectl.worker.store_outage import StoreOutage
@@ -79,6 +80,7 @@ class Worker:
     _fence: LeaseFence = field(init=False)
     _heartbeat: Heartbeat = field(init=False)
     _reclaimer: Reclaimer = field(init=False)
+    _scheduler: Scheduler = field(init=False)
     _results: Results = field(init=False)
     _claims: Claims = field(init=False)
     _ahead: Ahead = field(init=False)
@@ -90,6 +92,7 @@ class Worker:
         self._fence = LeaseFence(commands, lease)
         self._heartbeat = Heartbeat(queue.store, clock, self.row, self._fence)
         self._reclaimer = Reclaimer(queue, commands, clock, self.row, lease, self.options.machine_losses)
+        self._scheduler = Scheduler(queue, clock)
         self._results = Results(queue)
         self._claims = Claims(queue, commands, clock, claimant(self.row, lease, commands.uid), self.options.queues)
         self._ahead = Ahead(self.options.ahead)
@@ -133,8 +136,9 @@ class Worker:
             self._start_ahead()
             self._give_back_what_waits(now)
             mine = {*self.slots, *self._ahead.ids, *self._results.waiting}
-            if self._reclaimer.tick(now, mine, self._claims.blocked):
-                self._due_at = None  # the freed job may be due now
+            freed = self._reclaimer.tick(now, mine, self._claims.blocked)
+            if self._scheduler.tick(now, others_wrote, self._is_open()) or freed:
+                self._due_at = None  # a freed or a new job may be due now
             self._record_and_claim(now)
             is_over = self._is_over()
         except StoreBusyError as error:
@@ -381,7 +385,7 @@ class Worker:
         )
 
     def _next_full_round(self, now: int) -> int:
-        moments = [self._heartbeat.next_at, self._reclaimer.next_at, self._fence.at]
+        moments = [self._heartbeat.next_at, self._reclaimer.next_at, self._scheduler.next_at, self._fence.at]
         moments += [slot.kill_at or slot.deadline or self._heartbeat.next_at for slot in self.slots.values()]
         moments += [self._due_at] if self._due_at is not None and self._free() > 0 else []
         moments += [self._shortage.until] if self._shortage.lasts else []

@@ -84,6 +84,7 @@ def test_an_unknown_field_is_refused(struct):
 def minimal(struct):
     """The fields that have no default."""
     some = {str: "x", int: 1, float: 1.5, bool: True, str | None: None}
+    some[Enqueued] = {"type": "enqueued", **minimal(Enqueued)} if struct is not Enqueued else None
     return {
         field.name: some.get(field.type, {"kind": "exited", "code": 1}) for field in fields(struct) if field.required
     }
@@ -195,6 +196,8 @@ def shape(struct):
 
 def shown(kind):
     structs = [each for each in variants(kind) if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+    if structs and all(issubclass(each, Event) for each in structs):
+        return " | ".join(map(tag, structs))  # its shape is pinned where it is an event of its own
     if structs:
         return {tag(each) or each.__name__: shape(each) for each in structs}
     return kind.__name__ if type(kind) is type else str(kind)

@@ -15,6 +15,12 @@ from queuectl.domain.events import (
     Released,
     Requeued,
     ResultRejected,
+    ScheduleFired,
+    SchedulePaused,
+    ScheduleRemoved,
+    ScheduleResumed,
+    ScheduleSet,
+    ScheduleSkipped,
     SettingChanged,
     WorkerLost,
     WorkerStarted,
@@ -93,6 +99,12 @@ NOTES = [
     WorkerStopped(jobs=3),
     WorkerLost(noticed_by="w2"),
     BatchOpened(jobs=3),
+    ScheduleSet(job=a_job(), every=60),
+    SchedulePaused(),
+    ScheduleResumed(),
+    ScheduleRemoved(),
+    ScheduleFired(slot=1, job="s.1"),
+    ScheduleSkipped(first=1, last=2, count=2, reason="late"),
 ]
 STATES = list(ALLOWED)
 TRIGGERS = list(RECORDED_AS)

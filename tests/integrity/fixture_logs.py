@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from queuectl.domain import events as e
-from queuectl.domain.names import SETTINGS_STREAM, batch_stream, queue_stream, worker_stream
+from queuectl.domain.names import SETTINGS_STREAM, batch_stream, queue_stream, schedule_stream, worker_stream
 from queuectl.store.rows import StoredEvent
 from tests.support.builders import HOUR, SECOND, START, a_spec, buried, chained, claimed, completed, retried
 
@@ -83,6 +83,17 @@ def every_type() -> Events:
         (worker_stream("w1"), e.WorkerStopped(jobs=BIG)),
         (batch_stream("grid"), e.BatchOpened(jobs=1, template=ODD, sources=("", ODD), max_failures=BIG)),
         ("grid.1", a_spec("true", batch="grid", seq=BIG, origin=e.Origin("schedule", ODD, BIG, -1))),
+        (
+            schedule_stream("s"),
+            e.ScheduleSet(job=odd, cron="*/5 * * * *", tz="Europe/Berlin", managed_by=ODD, next=BIG),
+        ),
+        ("s.1", a_spec("true", origin=e.Origin("schedule", "s", slot=BIG))),
+        (schedule_stream("s"), e.ScheduleFired(slot=BIG, job="s.1", late=BIG, next=BIG + 1)),
+        (schedule_stream("s"), e.ScheduleSkipped(first=1, last=BIG, count=BIG, reason="overlap", by="s.1")),
+        (schedule_stream("s"), e.SchedulePaused()),
+        (schedule_stream("s"), e.ScheduleResumed(next=BIG)),
+        (schedule_stream("t"), e.ScheduleSet(job=plain, every=1, start=-1)),
+        (schedule_stream("t"), e.ScheduleRemoved()),
     ]
 
 

@@ -41,6 +41,30 @@ def job(*events: e.Event, **promises: Any) -> list[Step]:
     return [("j", a_spec(**promises)), *(("j", event) for event in events)]
 
 
+SLOT = 15 * SECOND
+
+
+def at(slot: int) -> int:
+    """The moment of a slot: every 15 seconds after the first step."""
+    return START + STEP + slot * SLOT
+
+
+SCHEDULED = [("$schedule:s", e.ScheduleSet(job=a_spec(), every=SLOT, start=START + STEP, overlap="allow"))]
+IN_ATLANTIS = ("$schedule:s", e.ScheduleSet(job=a_spec(), cron="* * * * *", tz="Atlantis/North"))
+PAUSE = ("$queue:mail", e.QueuePaused())
+
+
+def fired(slot: int, job_id: str | None = None) -> list[Step]:
+    """A slot's job, and the note that names it."""
+    name = job_id or f"s.{slot}"
+    spec = a_spec(origin=e.Origin("schedule", "s", slot=at(slot)))
+    return [(name, spec), ("$schedule:s", e.ScheduleFired(slot=at(slot), job=name))]
+
+
+def skipped(first: int, last: int, count: int) -> Step:
+    return "$schedule:s", e.ScheduleSkipped(first=at(first), last=at(last), count=count, reason="late")
+
+
 RUNS = (e.Exited(1), e.Signalled(9), e.NotStarted("no"))
 PAUSED, ALL_PAUSED = ("$queue:default", e.QueuePaused()), ("$queue:*", e.QueuePaused())
 GIVEN_BACK = e.Released(run=1, reason="no slot", due_at=START + STEP)
@@ -57,6 +81,8 @@ SOUND = {
     "it is run again with all its attempts": job(
         claimed(), buried(), e.Requeued(), claimed(2), buried(2), e.Purged(), e.Requeued(), max_retries=0
     ),
+    "slots make jobs, or are skipped": [*SCHEDULED, *fired(1), PAUSE, skipped(2, 2, 1), *fired(3)],
+    "a schedule that ends": [*SCHEDULED, *fired(1), ("$schedule:s", e.ScheduleRemoved())],
     "it is released": job(claimed(), e.Released(run=1, reason="stop"), claimed(2), completed(2), max_retries=0),
     "it is given back": job(claimed(), GIVEN_BACK, claimed(2), completed(2)),
     "it is cancelled": job(e.Cancelled(), e.Requeued(), claimed(), ASKED, CANCELLED),
@@ -177,6 +203,17 @@ BROKEN = {
     "it was moved up": ("place", job(claimed(), replace(GIVEN_BACK, due_at=START))),
     "it was moved down": ("place", job(claimed(), replace(GIVEN_BACK, due_at=START + 2 * STEP))),
     "it was given back, and had run": ("place", job(claimed(), replace(GIVEN_BACK, duration=1))),
+    "a slot twice": ("slot", [*SCHEDULED, *fired(1), *fired(1, "s.other")]),
+    "a slot is left out": ("slot", [*SCHEDULED, *fired(2)]),
+    "a slot before its time": ("slot", [*SCHEDULED, *fired(1), *fired(60)]),
+    "a job of a slot that no note names": ("slot", [*SCHEDULED, fired(1)[0], *fired(2)]),
+    "a note before its job": ("slot", [*SCHEDULED, *reversed(fired(1))]),
+    "a job of a paused schedule": ("slot", [*SCHEDULED, ("$schedule:s", e.SchedulePaused()), *fired(1)]),
+    "more slots skipped than there were": ("slot", [*SCHEDULED, skipped(1, 2, 3)]),
+    "slots skipped from a wrong one": ("slot", [*SCHEDULED, skipped(2, 3, 2)]),
+    "slots that nobody decided on": ("slot", [*SCHEDULED, PAUSE, PAUSE, PAUSE, ("$schedule:s", e.ScheduleRemoved())]),
+    "a note of no schedule": ("slot", [("$schedule:s", e.SchedulePaused())]),
+    "a zone that is not there": ("slot", [IN_ATLANTIS, skipped(1, 1, 1)]),
     "a job that is not there": ("stream", [("j", e.Cancelled())]),
     "a note among a job's events": ("stream", job(e.QueuePaused())),
     "a job's event among notes": ("stream", [("$worker:w1", e.Cancelled())]),

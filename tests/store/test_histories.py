@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from queuectl.application.queue import NewJob, Queue
+from queuectl.application.schedules import Put, Schedules
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Release, Report
 from queuectl.domain.job import fold
@@ -120,6 +121,29 @@ class Player:
     def configure(self, job_id: str, how: int) -> None:
         self.queue.change_setting(("lease", "grace")[how % 2], f"{how}s" if how < 3 else None)
 
+    def schedule(self, job_id: str, how: int) -> None:
+        """Change something about a schedule, or add its job by hand."""
+        schedules, name = Schedules(self.queue), f"s{JOBS.index(job_id) % 2}"
+        if how == 0:
+            schedules.add(Put(name, self._definition(job_id)), change=True)
+        else:
+            change = (schedules.pause, schedules.resume, schedules.remove, lambda names: schedules.run(names[0]))
+            change[how - 1]([name])
+
+    def _definition(self, job_id: str) -> e.ScheduleSet:
+        number, now = JOBS.index(job_id), self.clock.now()
+        when = {"cron": "*/7 * * * *", "tz": "Europe/Berlin"} if number % 2 else {"every": 40 * SECOND, "start": now}
+        overlap = ("skip", "allow")[number // 2 % 2]
+        return e.ScheduleSet(job=a_spec("true", queue=QUEUES[number % 2]), overlap=overlap, **when)
+
+    def fire(self, job_id: str, how: int) -> None:
+        """Let time pass, and then a worker decide on the slots that are due."""
+        self.clock.advance(how * 100 * SECOND)
+        now = self.clock.now()
+        for name, version in self.queue.store.tables.due_schedules(now):
+            with self.queue.store.writer.transaction():
+                Schedules(self.queue).fire(name, version)
+
     def turn_the_clock(self, job_id: str, how: int) -> None:
         self.clock.turn((how - 3) * HOUR)
 
@@ -128,7 +152,7 @@ ACTIONS: dict[str, Callable[[Player, str, int], None]] = {
     name: getattr(Player, name)
     for name in (
         "enqueue", "claim", "complete", "fail", "release", "cancel", "finish", "requeue", "purge", "pause", "resume",
-        "configure", "turn_the_clock",
+        "configure", "schedule", "fire", "turn_the_clock",
     )
 }  # fmt: skip
 OFTEN = ("enqueue", "claim", "complete", "fail")

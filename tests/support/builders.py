@@ -154,7 +154,12 @@ def derived(store: Store) -> dict[str, dict[Any, Any]]:
         if job and job.state is not State.PURGED:
             key = (job.spec.queue, job.spec.priority, job.state.value)
             tables["counts"][key] = tables["counts"].get(key, 0) + 1
-    for row in filter(None, map(projections.note_row, store.log.records())):
+    for record in store.log.records():
+        place = projections.place_of(record)
+        known = None if place is None else tables[place[0]].get(place[1])
+        row = projections.note_row(record, None if place is None else projections.Row(*place, known))
+        if row is None:
+            continue
         tables[row.table].pop(row.key, None)
         if row.values is not None:
             tables[row.table][row.key] = row.values

@@ -11,6 +11,8 @@ from queuectl.application.time_travel import as_of
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import fold
 from queuectl.domain.machine import State
+from queuectl.domain.names import SCHEDULES
+from queuectl.domain.schedule import Schedule, evolve_schedule
 from queuectl.store import open_store, projections
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
@@ -49,13 +51,14 @@ def answers(store: Store) -> dict[str, Any]:
         "dlq": {row["id"]: row for row in store.tables.dlq()},
         "settings": store.tables.settings(),
         "pauses": store.tables.pauses(),
+        "schedules": {schedule.name: schedule for schedule in store.tables.schedules()},
         "counts": {(count.queue, count.state.value): count.jobs for count in store.tables.counts()},
     }
 
 
 def folded(records: list[RecordedEvent]) -> dict[str, Any]:
     """The same answers, folded from events alone."""
-    found: dict[str, Any] = {"jobs": {}, "dlq": {}, "settings": {}, "pauses": {}, "counts": {}}
+    found: dict[str, Any] = {"jobs": {}, "dlq": {}, "settings": {}, "pauses": {}, "schedules": {}, "counts": {}}
     streams: dict[str, list[RecordedEvent]] = {}
     for record in records:
         streams.setdefault(record.stream_id, []).append(record)
@@ -65,12 +68,25 @@ def folded(records: list[RecordedEvent]) -> dict[str, Any]:
     for row in found["jobs"].values():
         key = (row["queue"], row["state"])
         found["counts"][key] = found["counts"].get(key, 0) + 1
-    for note in filter(None, map(projections.note_row, records)):
+    found["schedules"] = folded_schedules(streams)
+    notes = [projections.note_row(record) for record in records if projections.place_of(record) is None]
+    for note in filter(None, notes):
         found[note.table].pop(note.key, None)
         if note.values and note.table == "settings":
             found["settings"][note.key] = note.values[1]
         elif note.values:
             found["pauses"][note.key] = dict(zip(("paused_at", "paused_by"), note.values[1:], strict=True))
+    return found
+
+
+def folded_schedules(streams: dict[str, list[RecordedEvent]]) -> dict[str, Schedule]:
+    found = {}
+    for stream, events in streams.items():
+        schedule = None
+        for record in events if stream.startswith(SCHEDULES) else ():
+            schedule = evolve_schedule(schedule, record)
+        if schedule is not None:
+            found[schedule.name] = schedule
     return found
 
 

@@ -149,6 +149,12 @@ class Log:
             return map(self._examine, self._fetch(clause, (stream_id, last)))
         return self.examined_streams(ALL_STREAMS, last)
 
+    def newest(self, stream_id: str, limit: int, until: int | None = None) -> list[Examined]:
+        """The last events of a stream up to a position, the newest first."""
+        last = self.head().position if until is None else until
+        clause = f"WHERE e.stream_id = ? AND e.position <= ? ORDER BY e.version DESC LIMIT {limit}"
+        return list(map(self._examine, self._fetch(clause, (stream_id, last))))
+
     def examined_streams(self, streams: StreamRange, last: int) -> Iterator[Examined]:
         """The same for a range of streams."""
         before, end = ("", ()) if streams.end is None else ("e.stream_id < ? AND", (streams.end,))

@@ -80,6 +80,7 @@ CREATE INDEX jobs_claimable ON jobs (queue, priority, due_at, position)
     WHERE state = '{State.PENDING}' AND due_at IS NOT NULL;
 CREATE INDEX jobs_retrying ON jobs (state, attempts) WHERE state = '{State.PENDING}' AND attempts > 0;
 CREATE INDEX jobs_by_batch ON jobs (batch, state) WHERE batch IS NOT NULL;
+CREATE INDEX jobs_of_origin ON jobs (origin) WHERE origin IS NOT NULL AND state IN ({_LIVE});
 CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND state IN ({_LIVE});
 
 CREATE TABLE dlq (
@@ -95,6 +96,13 @@ CREATE TABLE counts (
 
 CREATE TABLE settings (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;
 CREATE TABLE pauses (queue TEXT PRIMARY KEY NOT NULL, paused_at INTEGER NOT NULL, paused_by TEXT NOT NULL) STRICT;
+
+CREATE TABLE schedules (
+    name TEXT PRIMARY KEY NOT NULL, cron TEXT, every INTEGER, tz TEXT NOT NULL, command TEXT NOT NULL,
+    next_at INTEGER, last_slot INTEGER, last_job TEXT, paused_at INTEGER, paused_by TEXT, managed_by TEXT,
+    since INTEGER NOT NULL, next_slot INTEGER, version INTEGER NOT NULL, definition TEXT NOT NULL
+) STRICT;
+CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL;
 
 CREATE TABLE workers (
     name TEXT PRIMARY KEY NOT NULL, host TEXT NOT NULL, boot_id TEXT NOT NULL, pid INTEGER NOT NULL,

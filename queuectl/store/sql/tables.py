@@ -6,9 +6,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from queuectl.domain.events import Origin
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.store.projections import DLQ, JOBS
+from queuectl.domain.schedule import Schedule
+from queuectl.errors import command_line
+from queuectl.store.errors import DamagedError
+from queuectl.store.projections import DLQ, JOBS, SCHEDULES_COLUMNS, schedule_of
 from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
 from queuectl.units import SECOND
@@ -50,6 +54,10 @@ WITH RECURSIVE names (name, place) AS (
 )
 SELECT name FROM names
 """
+
+
+_SCHEDULES = f"SELECT {', '.join(SCHEDULES_COLUMNS)} FROM schedules"
+_LIVE = ", ".join(f"'{state}'" for state in LIVE)
 
 
 class DueSearch(Protocol):
@@ -228,6 +236,38 @@ class Tables:
         """Paused queues by name, with `paused_at` (UNIX seconds) and `paused_by`."""
         found = self._engine.run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
         return {queue: {"paused_at": since, "paused_by": by} for queue, since, by in found}
+
+    def schedules(self) -> list[Schedule]:
+        """All schedules, ordered by name. Raises DamagedError for a corrupt row."""
+        return [self._schedule(row) for row in self._engine.run(f"{_SCHEDULES} ORDER BY name")]
+
+    def schedule(self, name: str) -> Schedule | None:
+        """One schedule. Raises DamagedError for a corrupt row."""
+        found = self._engine.run(f"{_SCHEDULES} WHERE name = ?", (name,))
+        return self._schedule(found[0]) if found else None
+
+    def _schedule(self, row: tuple[Any, ...]) -> Schedule:
+        try:
+            return schedule_of(row)
+        except (msgspec.MsgspecError, TypeError):
+            raise DamagedError(f"the table row of schedule {row[0]} is corrupt: {command_line('rebuild')}") from None
+
+    def due_schedules(self, now: int) -> list[tuple[str, int]]:
+        """(name, version) of the schedules whose next slot is due, the longest due first."""
+        sql = "SELECT name, version FROM schedules WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at"
+        return [(name, version) for name, version in self._engine.run(sql, (now,))]
+
+    def next_schedule(self, now: int) -> int | None:
+        """When the next schedule is due that is not due at `now`."""
+        sql = "SELECT next_at FROM schedules WHERE next_at IS NOT NULL AND next_at > ? ORDER BY next_at LIMIT 1"
+        found = self._engine.run(sql, (now,))
+        return found[0][0] if found else None
+
+    def live_job_of(self, schedule: str) -> str | None:
+        """A job of a schedule that is pending or processing."""
+        label = Origin("schedule", schedule).label
+        found = self._engine.run(f"SELECT id FROM jobs WHERE origin = ? AND state IN ({_LIVE}) LIMIT 1", (label,))
+        return found[0][0] if found else None
 
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that a worker has claimed."""

@@ -28,6 +28,7 @@ from queuectl.store.projections import (
     count_key,
     job_row,
     note_row,
+    place_of,
     rows,
     update_of,
 )
@@ -334,8 +335,17 @@ class TableWriter:
 
     def write_notes(self, records: Sequence[RecordedEvent]) -> None:
         """Write the rows that notes set."""
-        for row in filter(None, map(note_row, records)):
-            self._put(row)
+        for record in records:
+            place = place_of(record)
+            row = note_row(record, None if place is None else self._row(*place))
+            if row is not None:
+                self._put(row)
+
+    def _row(self, table: str, key: str) -> Row:
+        """A row as it is now."""
+        names = TABLES[table]
+        found = self._engine.run(f"SELECT {', '.join(names)} FROM {table} WHERE {names[0]} = ?", (key,))
+        return Row(table, key, found[0] if found else None)
 
     def _put(self, row: Row) -> None:
         key = TABLES[row.table][0]

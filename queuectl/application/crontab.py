@@ -1,0 +1,186 @@
+"""Reads a crontab: its entries as schedules, and the lines that cannot be carried over.
+
+Environment lines hold for the entries below them. SHELL becomes the program that runs the command, HOME the folder,
+CRON_TZ the time zone; other variables go into the job's environment. MAILTO has no counterpart.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import count
+
+from msgspec import Struct
+
+from queuectl import timetable
+from queuectl.application.schedule_input import ScheduleInput
+from queuectl.domain.schedule import MAX_NAME
+from queuectl.units import quoted
+
+__all__ = ["CronEntry", "Crontab", "read_crontab"]
+
+_VARIABLE = re.compile(r"""\s*(?:([A-Za-z_]\w*)|"([^"]+)"|'([^']+)')\s*=\s*(.*?)\s*""", re.ASCII)
+_ENTRY = re.compile(r"\s*(@\w+|(?:\S+\s+){4}\S+)\s+(.*\S)\s*")
+_USER = re.compile(r"(\S+)\s+(.*)")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PROGRAM = re.compile(r"[^\s;&|<>()]+")
+_PREFIXES = {
+    "cd",
+    "env",
+    "nice",
+    "ionice",
+    "flock",
+    "timeout",
+    "test",
+    "sh",
+    "bash",
+    "sudo",
+    "exec",
+    "command",
+    "then",
+    "if",
+    "[",
+}
+_ENDINGS = (".sh", ".py", ".pl", ".rb", ".php")
+_DEFAULT_SHELLS = ("/bin/sh", "sh")
+
+
+class CronEntry(Struct, frozen=True):
+    """An entry of a crontab: the schedule's name, when it runs, its job, and its line."""
+
+    line: int
+    name: str
+    when: ScheduleInput
+    command: str
+    env: dict[str, str]
+    shell: str | None = None
+    cwd: str | None = None
+    user: str | None = None
+
+
+class Crontab(Struct, frozen=True):
+    """What a crontab says. `refused` are lines that cannot be carried over, `notes` what is lost of the others."""
+
+    entries: tuple[CronEntry, ...]
+    refused: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_crontab(text: str, *, with_users: bool, taken: set[str] = frozenset()) -> Crontab:  # type: ignore[assignment]
+    """Read a crontab. `with_users`: its entries have a user before the command, as in /etc/crontab.
+
+    `taken` are names that no entry gets.
+    """
+    reader = _Reader(with_users, set(taken))
+    for number, line in enumerate(text.splitlines(), 1):
+        reader.take(number, line)
+    return Crontab(tuple(reader.entries), tuple(reader.refused), tuple(reader.notes))
+
+
+class _Reader:
+    def __init__(self, with_users: bool, taken: set[str]) -> None:
+        self.entries: list[CronEntry] = []
+        self.refused: list[str] = []
+        self.notes: list[str] = []
+        self._with_users, self._taken = with_users, taken
+        self._env: dict[str, str] = {}
+
+    def take(self, number: int, line: str) -> None:
+        """Read the next line."""
+        if not line.strip() or line.lstrip().startswith("#"):
+            return
+        if variable := _VARIABLE.fullmatch(line):
+            self._set(number, next(filter(None, variable.groups()[:3])), _unquoted(variable[4]))
+            return
+        if entry := _ENTRY.fullmatch(line):
+            self._entry(number, entry[1], entry[2])
+        else:
+            self._refuse(number, f"{quoted(line.strip())} is neither an entry nor NAME=VALUE")
+
+    def _refuse(self, number: int, why: str) -> None:
+        self.refused.append(f"line {number}: {why}")
+
+    def _set(self, number: int, name: str, value: str) -> None:
+        if name == "MAILTO":
+            if value:
+                self.notes.append(f"line {number}: MAILTO={value}: no mail is sent; `queuectl logs` has the output")
+        elif name not in ("MAILFROM", "LOGNAME", "USER", "RANDOM_DELAY", "CRON_WITHIN", "CONTENT_TYPE"):
+            self._env[name] = value
+
+    def _entry(self, number: int, when: str, command: str) -> None:
+        user = None
+        if self._with_users:
+            found = _USER.fullmatch(command)
+            if found is None:
+                self._refuse(number, "there is no command after the user")
+                return
+            user, command = found.groups()
+        if when.lower() == "@reboot":
+            self._refuse(number, "@reboot has no counterpart: start it with the system, as a service")
+            return
+        try:
+            fields = timetable.five_fields(when)
+            plain = _without_percent(command)
+            zone = self._env.get("CRON_TZ")
+            if zone is not None:
+                timetable.zone(zone)
+        except ValueError as error:
+            self._refuse(number, str(error))
+            return
+        self._add(number, ScheduleInput(cron=fields, tz=zone), plain, user)
+
+    def _add(self, number: int, when: ScheduleInput, command: str, user: str | None) -> None:
+        env = {name: value for name, value in self._env.items() if name not in ("SHELL", "CRON_TZ")}
+        shell = self._env.get("SHELL")
+        if user is not None:
+            self.notes.append(f"line {number}: it ran as {user}; now it runs as the user of the worker")
+        self.entries.append(
+            CronEntry(
+                number,
+                self._name(command),
+                when,
+                command,
+                env,
+                shell=None if shell in _DEFAULT_SHELLS else shell,
+                cwd=self._env.get("HOME"),
+                user=user,
+            )
+        )
+
+    def _name(self, command: str) -> str:
+        """A name that no other entry has, after the program."""
+        base = _name_of(command)
+        names = (base if number == 1 else f"{base}-{number}" for number in count(1))
+        name = next(each for each in names if each not in self._taken)
+        self._taken.add(name)
+        return name
+
+
+def _unquoted(value: str) -> str:
+    quotes = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quotes else value
+
+
+def _without_percent(command: str) -> str:
+    r"""The command with `\%` as `%`. Raises ValueError for a bare %, after which cron has the command's input."""
+    if re.search(r"(?<!\\)%", command):
+        raise ValueError(r"the text after % is the command's input in cron: use printf '…' | COMMAND, and \% for a %")
+    return command.replace(r"\%", "%")
+
+
+def _name_of(command: str) -> str:
+    """The program of a command as a name, without folder and ending: `backup` of `cd /srv && ./backup.sh -q`."""
+    for word in _programs(command):
+        base = word.rstrip("/").rpartition("/")[2]
+        for ending in _ENDINGS:
+            base = base.removesuffix(ending)
+        if found := _WORD.search(base):
+            return found[0][: MAX_NAME - 4]
+    return "job"
+
+
+def _programs(command: str) -> Iterator[str]:
+    """The words of a command that may be its program, the likeliest first."""
+    words = _PROGRAM.findall(command)
+    plain = [word for word in words if "=" not in word and not word.startswith("-")]
+    likely = [word for place, word in enumerate(plain) if word not in _PREFIXES and plain[place - 1 : place] != ["cd"]]
+    yield from (word for word in likely if not word.replace(".", "").isdigit())
+    yield from plain

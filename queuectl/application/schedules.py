@@ -1,0 +1,191 @@
+"""What one can do with schedules: add, change, pause, resume and remove them, and run their jobs besides their slots.
+
+Each change is one transaction. Slots that are due and that no worker has decided on are noted before a schedule is
+changed, so that no slot is ever without an answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from queuectl.application.queue import Queue
+from queuectl.application.schedule_firing import fire, manual_change, slots_of, view_of
+from queuectl.domain import events as e
+from queuectl.domain.names import schedule_stream
+from queuectl.domain.schedule import Schedule, decide_end, decide_resume, job_of
+from queuectl.errors import NoSuchJobError, RefusedError, UsageError, command_line
+from queuectl.store.rows import Change
+from queuectl.timetable import UnknownZoneError, stamp
+
+__all__ = ["MOST_BACKFILLED", "Put", "Schedules", "definition_differs", "next_slots"]
+
+MOST_BACKFILLED = 10_000
+"""Jobs that one `backfill` adds."""
+
+
+class Put(Struct, frozen=True):
+    """A schedule to be added, or changed to this definition. `paused`: it begins, or stays, paused."""
+
+    name: str
+    definition: e.ScheduleSet
+    paused: bool = False
+
+
+class Schedules:
+    """The schedules of a queue. Changes are made in the name of the queue's actor."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue, self._store = queue, queue.store
+
+    def named(self, name: str) -> Schedule:
+        """A schedule. Raises NoSuchJobError."""
+        found = self._store.tables.schedule(name)
+        if found is None:
+            raise NoSuchJobError(f"no such schedule: {name} (`{command_line('schedule', 'list')}` shows them)")
+        return found
+
+    # ── adding, changing and removing ───────────────────────────────────────────────────────────────
+
+    def add(self, put: Put, *, change: bool = False) -> Schedule:
+        """Add a schedule; with `change` an existing one of that name is changed. Raises RefusedError."""
+        with self._store.writer.transaction():
+            there = self._store.tables.schedule(put.name)
+            if there is not None and not change:
+                raise RefusedError(f"there is a schedule {put.name} already: add --replace to change it")
+            self._append(put.name, self._put(put, there), there)
+        return self.named(put.name)
+
+    def apply(self, puts: Sequence[Put], removed: Sequence[str] = ()) -> None:
+        """Add, change and remove schedules, all or none."""
+        with self._store.writer.transaction():
+            for put in puts:
+                there = self._store.tables.schedule(put.name)
+                self._append(put.name, self._put(put, there), there)
+            for name in removed:
+                self._remove(name)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove schedules, all or none. Their jobs stay."""
+        with self._store.writer.transaction():
+            for name in names:
+                self._remove(name)
+
+    def _put(self, put: Put, there: Schedule | None) -> list[e.Event]:
+        now = self._store.log.wall()
+        first = next(_within(put.definition, slots_of(put.definition)(now)), None)
+        notes = [] if there is None else self._ending(there, now)
+        paused = [e.SchedulePaused()] if put.paused else []
+        return [*notes, replace(put.definition, next=first), *paused]
+
+    def _remove(self, name: str) -> None:
+        there = self.named(name)
+        self._append(name, [*self._ending(there, self._store.log.wall()), e.ScheduleRemoved()], there)
+
+    def _ending(self, there: Schedule, now: int) -> list[e.Event]:
+        """The notes on slots that are due, if the zone is there to calculate them."""
+        try:
+            return decide_end(there, view_of(self._store, there, now))
+        except UnknownZoneError:
+            return []
+
+    def _append(self, name: str, events: Sequence[e.Event], there: Schedule | None) -> None:
+        stream = schedule_stream(name)
+        version = self._store.log.version(stream) if there is None else there.version
+        self._store.writer.append([Change(stream, version, events)], self._queue.actor)
+
+    # ── pausing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def pause(self, names: Sequence[str]) -> list[str]:
+        """Pause schedules, all or none; those that were not paused already."""
+        with self._store.writer.transaction():
+            changed = [each for each in map(self.named, names) if each.paused_at is None]
+            for each in changed:
+                self._append(each.name, [e.SchedulePaused()], each)
+        return [each.name for each in changed]
+
+    def resume(self, names: Sequence[str]) -> list[str]:
+        """Resume schedules, all or none; those that were paused. The slots of the pause are skipped."""
+        with self._store.writer.transaction():
+            changed = [each for each in map(self.named, names) if each.paused_at is not None]
+            for each in changed:
+                view = view_of(self._store, each, self._store.log.wall())
+                self._append(each.name, decide_resume(each, view), each)
+        return [each.name for each in changed]
+
+    # ── jobs ────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, name: str) -> tuple[str, bool]:
+        """Add a job now, besides the slots: its id, and True; or the live job that has its unique key, and False."""
+        with self._store.writer.transaction():
+            schedule, now = self.named(name), self._store.log.wall()
+            if (holder := self._holder(schedule)) is not None:
+                return holder, False
+            changes = manual_change(self._store, schedule, [now], "m", now)
+            self._store.writer.append(changes, self._queue.actor)
+        return changes[0].stream_id, True
+
+    def _holder(self, schedule: Schedule) -> str | None:
+        """The live job that has the unique key of the schedule's jobs."""
+        key = schedule.definition.job.unique
+        return None if key is None else self._store.tables.holder(key)
+
+    def fire(self, name: str, version: int) -> Sequence[e.Event]:
+        """Decide on the slots that are due, unless the schedule is no longer at that version. Holds the log's lock.
+
+        Raises UnknownZoneError.
+        """
+        schedule = self._store.tables.schedule(name)
+        if schedule is None or schedule.version != version:
+            return []
+        if self._store.log.version(schedule_stream(name)) != version:
+            raise RefusedError(f"its table row and its events disagree: {command_line('rebuild')}")
+        return fire(self._store, schedule, self._store.log.wall(), self._queue.actor)
+
+    def missing(self, name: str, first: int, last: int) -> tuple[list[int], int]:
+        """The slots from `first` to `last` that have made no job, and how many have. Raises UsageError."""
+        schedule = self.named(name)
+        slots = takewhile(lambda slot: slot <= last, slots_of(schedule.definition)(first - 1))
+        missing, ran = list[int](), 0
+        for slot in slots:
+            if self._store.log.version(job_of(name, stamp(slot))):
+                ran += 1
+            else:
+                missing.append(slot)
+            if len(missing) > MOST_BACKFILLED:
+                raise UsageError(f"that is more than {MOST_BACKFILLED} jobs: choose a shorter span")
+        return missing, ran
+
+    def backfill(self, name: str, slots: Sequence[int]) -> list[str]:
+        """Add the jobs of these slots, whatever became of the slots; their ids. Raises RefusedError."""
+        with self._store.writer.transaction():
+            schedule, now = self.named(name), self._store.log.wall()
+            key = schedule.definition.job.unique
+            if key is not None and (len(slots) > 1 or self._holder(schedule) is not None):
+                raise RefusedError(f"its jobs have the unique key {key}, so only one can be live at a time")
+            changes = manual_change(self._store, schedule, slots, "", now)
+            self._store.writer.append(changes, self._queue.actor)
+        return [change.stream_id for change in changes[:-1]]
+
+
+def _within(definition: e.ScheduleSet, slots: Iterator[int]) -> Iterator[int]:
+    """The slots up to the definition's end."""
+    until = definition.until
+    return slots if until is None else takewhile(lambda slot: slot <= until, slots)
+
+
+def next_slots(definition: e.ScheduleSet, after: int) -> Iterator[int]:
+    """The slots after a moment, up to the definition's end. Raises UnknownZoneError."""
+    return _within(definition, slots_of(definition)(after))
+
+
+_COMPUTED = ("next", "clock", "offset")
+
+
+def definition_differs(one: e.ScheduleSet, other: e.ScheduleSet) -> list[str]:
+    """The fields in which two definitions differ, those of the job included."""
+    names = [name for name in one.__struct_fields__ if name not in (*_COMPUTED, "job")]
+    fields = [name for name in names if getattr(one, name) != getattr(other, name)]
+    jobs = [name for name in one.job.__struct_fields__ if getattr(one.job, name) != getattr(other.job, name)]
+    return [*fields, *jobs]

@@ -1,0 +1,285 @@
+"""`schedule`: recurring jobs, by a cron expression in a time zone or by an interval."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from queuectl.application.job_input import JobReader
+from queuectl.application.job_json import JobInput
+from queuectl.application.queue import Queue
+from queuectl.application.schedule_input import ScheduleInput, ScheduleReader, check_name
+from queuectl.application.schedule_views import next_times, words
+from queuectl.application.schedules import Put, Schedules
+from queuectl.cli.app import new_app
+from queuectl.cli.messages import confirm, say
+from queuectl.cli.options import Yes
+from queuectl.cli.schedule_files import import_crontab, sync
+from queuectl.cli.schedule_views import history, list_schedules, next_slots, show
+from queuectl.cli.session import Session
+from queuectl.domain.schedule import Schedule
+from queuectl.errors import UsageError, command_line
+from queuectl.runtime import caller_umask
+from queuectl.units import counted, parse_time
+
+__all__ = ["app"]
+
+app = new_app(help="Recurring jobs: add schedules, look at them, change them.", no_args_is_help=True)
+
+_ARGV = "queuectl.argv"
+SHOWN = 3
+"""The next times that `add` prints."""
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Schedules. If one is wrong, nothing is done.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+
+
+class AddCommand(TyperCommand):
+    """Separates a program after `--` from the options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the arguments after the first `--` away before the options are read."""
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta[_ARGV] = args[place + 1 :]
+            args = args[:place]
+        return super().parse_args(ctx, args)
+
+
+@app.command("add", cls=AddCommand)
+def add(
+    ctx: typer.Context,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME [CRON] COMMAND | NAME [CRON] -- PROGRAM [ARG]...",
+            help="A name; five cron fields in quotes, or @daily, unless --every is given; and the job.",
+            show_default=False,
+        ),
+    ],
+    every: Annotated[
+        str | None, typer.Option(metavar="15m", help="Run at this interval of elapsed time, instead of CRON.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --every: count the interval from here [default: now].")
+    ] = None,
+    tz: Annotated[
+        str | None, typer.Option("--tz", metavar="ZONE", help="The time zone of CRON [default: this machine's].")
+    ] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(metavar="skip|allow", help="While an earlier job is not over: skip, or run both [default: skip]."),
+    ] = None,
+    catch_up: Annotated[
+        str | None,
+        typer.Option(metavar="latest|all|none", help="Which missed times run once a worker is back [default: latest]."),
+    ] = None,
+    catch_up_within: Annotated[
+        str | None, typer.Option(metavar="1d", help="Times that are missed for longer are skipped [default: 1d].")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option(metavar="60s", help="A time that is less late than this is not missed [default: 60s].")
+    ] = None,
+    spread: Annotated[
+        str | None, typer.Option(metavar="10m", help="Run later by a fixed part of this, by the name [default: 0s].")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Run no more after this.")] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Change the schedule if there is one already.")] = False,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="The jobs' queue.")] = None,
+    priority: Annotated[int | None, typer.Option("--priority", "-p", metavar="N", help="The jobs' priority.")] = None,
+    max_retries: Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")] = None,
+    backoff_base: Annotated[
+        float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds.")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer.")] = None,
+    cwd: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The folder that the jobs run in [default: this one].")
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the jobs.")
+    ] = None,
+    secret_env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Pass this variable from the worker's environment.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the jobs, for `list --tag`.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Skip a time while another job with this key is not over.")
+    ] = None,
+    umask: Annotated[str | None, typer.Option(metavar="022", help="The jobs' umask [default: yours].")] = None,
+) -> None:
+    """Add a schedule. Any worker adds its jobs when they are due; without a worker nothing runs.
+
+    queuectl schedule add backup '0 2 * * *' --tz Europe/Berlin 'restic backup /srv'
+    """
+    argv: list[str] | None = ctx.meta.get(_ARGV)
+    called, cron, command = _sorted(arguments, argv, every)
+    when = ScheduleInput(
+        cron=cron,
+        every=every,
+        start=start,
+        tz=tz,
+        overlap=overlap,
+        catch_up=catch_up,
+        catch_up_within=catch_up_within,
+        grace=grace,
+        spread=spread,
+        until=until,
+    )
+    job = JobInput(
+        queue=queue,
+        priority=priority,
+        max_retries=max_retries,
+        backoff_base=backoff_base,
+        timeout=timeout,
+        cwd=cwd,
+        env=_pairs("--env", env),
+        secret_env=tuple(secret_env) if secret_env else None,
+        tags=_pairs("--tag", tag),
+        unique=unique,
+        umask=umask,
+    )
+    session: Session = ctx.obj
+    _read(session, None, called, when, (job, command, argv))  # an error makes no queue
+    with session.open() as opened:
+        put = _read(session, opened, called, when, (job, command, argv), paused=paused, say_notes=True)
+        schedule = Schedules(opened).add(put, change=replace)
+        unserved = not any(each.slots for each in opened.store.workers.rows())
+    _say_added(session, schedule)
+    if unserved:
+        say(f"nothing is added while no worker runs: {command_line('run')}")
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str] | None:
+    for text in texts or ():
+        if "=" not in text:
+            raise UsageError(f"{option} {text}: write it as NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts) if texts else None
+
+
+def _sorted(arguments: list[str], argv: list[str] | None, every: str | None) -> tuple[str, str | None, str | None]:
+    """The name, the cron expression and the command among the arguments. Raises UsageError."""
+    wanted = 1 + (every is None) + (argv is None)
+    if len(arguments) != wanted:
+        between = "" if every is not None else " a cron expression in quotes ('0 2 * * *'),"
+        raise UsageError(
+            f"{counted(len(arguments), 'word')}: give a NAME,{between} and a COMMAND in quotes or -- PROGRAM"
+        )
+    name, rest = arguments[0], arguments[1:]
+    cron = rest.pop(0) if every is None else None
+    return check_name(name), cron, rest[0] if rest else None
+
+
+def _read(
+    session: Session,
+    queue: Queue | None,
+    name: str,
+    when: ScheduleInput,
+    written: tuple[JobInput, str | None, list[str] | None],
+    *,
+    paused: bool = False,
+    say_notes: bool = False,
+) -> Put:
+    """The schedule as written. Raises UsageError."""
+    defaults, command, argv = written
+    now = session.clock.now()
+    jobs = JobReader(session.config(queue), now, defaults, caller_umask())
+    job = jobs.from_text(command) if command is not None else jobs.from_input(JobInput(argv=tuple(argv or ())))
+    if job.id is not None:
+        raise UsageError("a schedule's jobs get their ids from the schedule: leave the id out")
+    reader = ScheduleReader(now, queue.store.log.log_id if queue else "", os.environ)
+    put = Put(name, reader.definition(name, when, job.spec), paused)
+    for note in [*jobs.notes, *reader.notes] if say_notes else ():
+        say(f"queuectl: {note}")
+    return put
+
+
+def _say_added(session: Session, schedule: Schedule) -> None:
+    definition = schedule.definition
+    print(schedule.name)
+    say(f"{schedule.name}: {words(definition)}")
+    if schedule.paused_at is not None:
+        say(f"it is paused: {command_line('schedule', 'resume', schedule.name)}")
+    for time in next_times(definition, session.clock.now(), SHOWN):
+        say(f"next {time}")
+
+
+@app.command("run")
+def run(ctx: typer.Context, name: Name) -> None:
+    """Add the job of a schedule now, besides its times, and print its id."""
+    with ctx.obj.open_existing() as queue:
+        job_id, is_new = Schedules(queue).run(name)
+    print(job_id)
+    if not is_new:
+        say(f"nothing was added: {job_id} has the unique key of the schedule's jobs")
+
+
+@app.command("pause")
+def pause(ctx: typer.Context, names: Names) -> None:
+    """Add no more jobs until the schedules are resumed. The times in between are skipped."""
+    with ctx.obj.open_existing() as queue:
+        _say_each(names, Schedules(queue).pause(names), "paused", "was paused already")
+
+
+@app.command("resume")
+def resume(ctx: typer.Context, names: Names) -> None:
+    """Add jobs again."""
+    with ctx.obj.open_existing() as queue:
+        _say_each(names, Schedules(queue).resume(names), "resumed", "was not paused")
+
+
+def _say_each(names: list[str], changed: list[str], done: str, otherwise: str) -> None:
+    for name in names:
+        say(f"{name} {done if name in changed else otherwise}")
+
+
+@app.command("remove")
+def remove(ctx: typer.Context, names: Names) -> None:
+    """Remove schedules. Their jobs and their history stay."""
+    with ctx.obj.open_existing() as queue:
+        Schedules(queue).remove(names)
+    say(f"removed {counted(len(names), 'schedule')}; their jobs stay")
+
+
+@app.command("backfill")
+def backfill(
+    ctx: typer.Context,
+    name: Name,
+    first: Annotated[str, typer.Option("--from", metavar="TIME", help="The first time.")],
+    last: Annotated[str, typer.Option("--to", metavar="TIME", help="The last time [default: now].")] = "now",
+    yes: Yes = False,
+) -> None:
+    """Add the jobs of past times that have made none, such as those that were missed. Asks first."""
+    session: Session = ctx.obj
+    now = session.clock.now()
+    start, end = (_moment(option, text, now) for option, text in (("--from", first), ("--to", last)))
+    if start > end:
+        raise UsageError("--from is after --to: there is nothing to add")
+    if end > now:
+        raise UsageError("--to is in the future: those times come by themselves")
+    with session.open_existing() as queue:
+        schedules = Schedules(queue)
+        missing, ran = schedules.missing(name, start, end)
+        others = f" ({ran} others have made one already)" if ran else ""
+        if not missing:
+            say(f"nothing to add{others}")
+            return
+        confirm(f"add {counted(len(missing), 'job')} of {name}{others}", yes)
+        ids = schedules.backfill(name, missing)
+    print("\n".join(ids))
+
+
+def _moment(option: str, text: str, now: int) -> int:
+    try:
+        return parse_time(text, now)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+app.command("list")(list_schedules)
+app.command("show")(show)
+app.command("history")(history)
+app.command("next")(next_slots)
+app.command("sync")(sync)
+app.command("import-crontab")(import_crontab)

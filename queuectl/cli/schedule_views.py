@@ -1,0 +1,108 @@
+"""`schedule list|show|history|next`: what there is, when it runs, and what became of its times."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from queuectl.application import schedule_views as views
+from queuectl.application.schedules import Schedules
+from queuectl.cli.options import AsOf, Json, Output, between
+from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.session import Session
+from queuectl.domain.events import RecordedEvent
+from queuectl.errors import NoSuchJobError, UsageError, command_line
+from queuectl.render import json_shapes
+from queuectl.render.narrative import summary
+from queuectl.render.schedule_text import schedule_table, schedule_text
+from queuectl.render.terminal import clean, wrapped
+from queuectl.timetable import UnknownZoneError
+from queuectl.units import local_time
+
+__all__ = ["history", "list_schedules", "next_slots", "show"]
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+MOST = 1000
+
+
+def list_schedules(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+    """List the schedules: when each runs next, what became of its last job, and how late it is."""
+    session: Session = ctx.obj
+    form = form_of(session, output, as_json)
+    with session.open_read_only(as_of) as queue:
+        found, now = views.rows(queue.store, live=as_of is None), queue.store.log.wall()
+    answer = Answer(
+        document=found,
+        rows=found,
+        name="name",
+        text=lambda look: _listed(found, now, look.width) if found else "",
+        note="" if found else "no schedules",
+    )
+    print_answer(session, form, answer)
+
+
+def _listed(found: Sequence[Mapping[str, Any]], now: int, width: int | None) -> str:
+    why = {f"{each['name']} is late: {each['late_why']}" for each in found if each["late"] is not None}
+    return "\n".join([schedule_table(found, now, width), *sorted(why)])
+
+
+def show(ctx: typer.Context, name: Name, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+    """Show one schedule: its rules, its job, and its last ten times."""
+    session: Session = ctx.obj
+    form = form_of(session, output, as_json)
+    with session.open_read_only(as_of, missing="refuse") as queue:
+        found = views.details(queue.store, Schedules(queue).named(name), live=as_of is None)
+
+    def text(width: int | None) -> str:
+        return "\n".join(wrapped(clean(line, newlines=False), width, " " * 10) for line in schedule_text(found))
+
+    print_answer(session, form, Answer(document=found, rows=[found], name="name", text=lambda look: text(look.width)))
+
+
+def history(ctx: typer.Context, name: Name, output: Output = None, as_json: Json = False) -> None:
+    """Show every event of a schedule. Works on removed schedules too."""
+    session: Session = ctx.obj
+    form = form_of(session, output, as_json)
+    with session.open_read_only(missing="refuse") as queue:
+        events = views.history(queue.store, name)
+    if not events:
+        raise NoSuchJobError(f"no such schedule: {name} (`{command_line('schedule', 'list')}` shows them)")
+    shown = [json_shapes.event(event) for event in events]
+    lines = [_event(event) for event in events]
+    answer = Answer(document=shown, rows=shown, name="position", text=lambda look: "\n".join(lines))
+    print_answer(session, form, answer)
+
+
+def _event(event: RecordedEvent | Exception) -> str:
+    if not isinstance(event, RecordedEvent):
+        return f"#{getattr(event, 'position', '?'):<6} {clean(str(event), newlines=False)}"
+    return clean(f"#{event.position:<6} {local_time(event.recorded_at)}  {summary(event)}", newlines=False)
+
+
+def next_slots(
+    ctx: typer.Context,
+    name: Name,
+    count: Annotated[
+        int, typer.Option("--count", "-n", callback=between(1, MOST), metavar="N", help="How many [default: 5].")
+    ] = 5,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Print the next times of a schedule, in its time zone."""
+    session: Session = ctx.obj
+    form = form_of(session, output, as_json)
+    with session.open_read_only(missing="refuse") as queue:
+        schedule = Schedules(queue).named(name)
+        try:
+            found = views.next_times(schedule.definition, queue.store.log.wall(), count)
+        except UnknownZoneError as error:
+            raise UsageError(str(error)) from None
+    rows = [{"next_at": each} for each in found]
+    answer = Answer(
+        document=found,
+        rows=rows,
+        name="next_at",
+        text=lambda look: "\n".join(found),
+        note="it never runs again" if not found else "it is paused" if schedule.paused_at is not None else "",
+    )
+    print_answer(session, form, answer)
