@@ -52,7 +52,9 @@ def test_the_manual_page_is_fresh_and_in_the_wheel():
 
 def test_the_manual_page_has_every_command_and_setting():
     text = generate.manual()
-    assert [path for path in TREE if path != "queuectl" and f'.SS "{path.partition(" ")[2]}' not in text] == []
+    assert [
+        path for path in TREE if path != "queuectl" and f'.SS "{generate.roff(path.partition(" ")[2])}' not in text
+    ] == []
     assert [key for key in SETTINGS if generate.roff(key) not in text] == []
     assert text.isascii()
 

@@ -53,7 +53,7 @@ def add(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME [CRON] COMMAND | NAME [CRON] -- PROGRAM [ARG]...",
+            metavar="NAME [CRON] COMMAND|-- PROGRAM",
             help="A name; five cron fields in quotes, or @daily, unless --every is given; and the job.",
             show_default=False,
         ),
@@ -109,7 +109,9 @@ def add(
     ] = None,
     umask: Annotated[str | None, typer.Option(metavar="022", help="The jobs' umask [default: yours].")] = None,
 ) -> None:
-    """Add a schedule. Any worker adds its jobs when they are due; without a worker nothing runs.
+    """Add a schedule. Any worker adds its jobs in time.
+
+    Without a worker nothing is added.
 
     queuectl schedule add backup '0 2 * * *' --tz Europe/Berlin 'restic backup /srv'
     """
@@ -207,7 +209,7 @@ def _say_added(session: Session, schedule: Schedule) -> None:
 
 @app.command("run")
 def run(ctx: typer.Context, name: Name) -> None:
-    """Add the job of a schedule now, besides its times, and print its id."""
+    """Add a job of a schedule now, and print its id. Its times stay as they are."""
     with ctx.obj.open_existing() as queue:
         job_id, is_new = Schedules(queue).run(name)
     print(job_id)
@@ -217,7 +219,7 @@ def run(ctx: typer.Context, name: Name) -> None:
 
 @app.command("pause")
 def pause(ctx: typer.Context, names: Names) -> None:
-    """Add no more jobs until the schedules are resumed. The times in between are skipped."""
+    """Add no more jobs until `resume`. The times in between are skipped."""
     with ctx.obj.open_existing() as queue:
         _say_each(names, Schedules(queue).pause(names), "paused", "was paused already")
 
@@ -250,7 +252,7 @@ def backfill(
     last: Annotated[str, typer.Option("--to", metavar="TIME", help="The last time [default: now].")] = "now",
     yes: Yes = False,
 ) -> None:
-    """Add the jobs of past times that have made none, such as those that were missed. Asks first."""
+    """Add the jobs of past times that have made none. Asks first."""
     session: Session = ctx.obj
     now = session.clock.now()
     start, end = (_moment(option, text, now) for option, text in (("--from", first), ("--to", last)))

@@ -33,7 +33,7 @@ def sync(
     file: Annotated[str, typer.Argument(metavar="FILE.toml", help="The file with all the schedules that it manages.")],
     dry_run: DryRun = False,
 ) -> None:
-    """Make the schedules those of a file: add, change and remove, all or none. Other schedules stay.
+    """Make the schedules those of a file, all or none. Others stay.
 
     [backup]  cron = "0 2 * * *"  tz = "Europe/Berlin"  command = "restic backup /srv"
     """
@@ -116,7 +116,10 @@ def import_crontab(
     as_toml: Annotated[bool, typer.Option("--toml", help="Print a file for `schedule sync`, and add nothing.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Add the entries of a crontab as schedules, all or none, and name the lines that cannot be carried over."""
+    """Add the entries of a crontab, all or none.
+
+    Lines that cannot be carried over are named.
+    """
     session: Session = ctx.obj
     text = _read(file)
     with session.open_read_only(missing="accept") as queue:

@@ -26,7 +26,7 @@ MOST = 1000
 
 
 def list_schedules(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
-    """List the schedules: when each runs next, what became of its last job, and how late it is."""
+    """List schedules: the next time, the last job, how late."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of) as queue:
@@ -47,7 +47,7 @@ def _listed(found: Sequence[Mapping[str, Any]], now: int, width: int | None) -> 
 
 
 def show(ctx: typer.Context, name: Name, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
-    """Show one schedule: its rules, its job, and its last ten times."""
+    """Show one schedule: its rules, its job, its last ten times."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="refuse") as queue:
