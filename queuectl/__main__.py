@@ -17,8 +17,34 @@ def main() -> None:
 
     try:
         run()
-    finally:
-        gc.freeze()  # or the interpreter looks through all of it again as it ends
+    except SystemExit as end:
+        _leave(end)
+
+
+def _leave(end: SystemExit) -> None:
+    """Exit without taking the interpreter apart: the system frees everything at once, which saves 3 ms or more.
+
+    Exits as usual for a debugger or a profiler, and while a thread runs that has to be waited for.
+    """
+    if not isinstance(end.code, int) or sys.gettrace() or sys.getprofile() or _has_threads():
+        raise end
+    import atexit
+
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # the usual exit reports it
+        raise end from None
+    os._exit(end.code)
+
+
+def _has_threads() -> bool:
+    """Whether this process has threads that an interpreter waits for as it ends."""
+    threading = sys.modules.get("threading")
+    return threading is not None and any(
+        not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()
+    )
 
 
 def _start_again_in_utf8() -> None:
