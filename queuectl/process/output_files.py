@@ -6,9 +6,10 @@ lasts for some time or prints more than the tail holds, so short and quiet jobs 
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 __all__ = [
     "STREAMS",
@@ -37,8 +38,7 @@ _KEEP_SIZE_AND_PUNCH = 0x01 | 0x02
 Descriptors = tuple[int, int]
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct, eq=False):
     """One stream's file. The bytes from `head` to `hole_end` are a hole; `lost` more were cut off after `head`."""
 
     descriptor: int
@@ -109,8 +109,7 @@ class _File:
         os.replace(target, self.path)
 
 
-@dataclass(slots=True, eq=False)
-class Capture:
+class Capture(Struct, eq=False):
     """The two output files of one run, open in its worker. `spare` are empty nameless files from an earlier run.
 
     `limit` is how many bytes each may take on the disk: half for the head, half for the tail. `nameless`: a file can be
@@ -126,7 +125,7 @@ class Capture:
     nameless: bool = True
     published: bool = False
     warned: bool = False
-    descriptors: Descriptors = field(init=False)
+    descriptors: Descriptors = (-1, -1)
     _known: tuple[_File, _File] | None = None
     _whole: tuple[bool, bool] = (True, True)
     _empty: bool = False

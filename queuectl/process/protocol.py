@@ -1,7 +1,9 @@
 """The interface through which a worker runs commands. The runner implements it, and so does the simulation in tests."""
 
 import errno
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from queuectl.domain.commands import Exit
 from queuectl.domain.job import Job
@@ -17,7 +19,7 @@ class ShortageError(Exception):
     """The machine cannot start any command now: it is short of descriptors, processes, memory or disk space."""
 
 
-class Ended(NamedTuple):
+class Ended(Struct, frozen=True):
     """A run whose command ended."""
 
     job_id: str

@@ -1,14 +1,13 @@
 """One run of a job, as the worker that started it sees it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from queuectl.process.output_files import Capture
 
 __all__ = ["Run"]
 
 
-@dataclass(slots=True, eq=False)
-class Run:
+class Run(Struct, eq=False):
     """A running command, or processes that it left behind; `lock` is taken again for those. Moments are monotonic.
 
     `slot` is its place in the worker, from 0 on.

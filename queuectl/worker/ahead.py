@@ -8,7 +8,8 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from queuectl.domain.job import Job
 
@@ -20,7 +21,7 @@ WINDOW, HELD_FOR = 10_000, 20_000
 """Microseconds: the period in which starts are counted, and the longest that a job is held."""
 
 
-class ClaimedJob(NamedTuple):
+class ClaimedJob(Struct, frozen=True, eq=False):
     """A claimed job, and when it was due before the claim: its place in line (None: it has none)."""
 
     job: Job

@@ -3,7 +3,9 @@
 import logging
 from collections import Counter
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from queuectl.domain.backoff import plain
 from queuectl.domain.commands import Command, Exit, Release, Report
@@ -19,7 +21,7 @@ SHOWN = 120
 log = logging.getLogger("queuectl.worker")
 
 
-class RunFields(NamedTuple):
+class RunFields(Struct, frozen=True):
     """The fields of a line on a run, for a log in JSON. `job` is as its run was claimed; no end yet: it started."""
 
     job: Job
@@ -42,7 +44,7 @@ class RunFields(NamedTuple):
         }
 
 
-class RunLine(NamedTuple):
+class RunLine(Struct, frozen=True):
     """One line on a run. `fields` are for a log in JSON."""
 
     level: int

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from queuectl.application.queue import Queue
 from queuectl.domain.commands import Command, Release
@@ -19,7 +21,7 @@ GROUP_FOR = 10_000
 """Microseconds between transactions: results wait for others, so that one sync of the disk serves all of them."""
 
 
-class Result(NamedTuple):
+class Result(Struct, frozen=True, eq=False):
     """How a run ended, and the job as it was when claimed. `had_started` is False for a job that is given back."""
 
     command: Command
@@ -27,7 +29,7 @@ class Result(NamedTuple):
     had_started: bool = True
 
 
-class Rejected(NamedTuple):
+class Rejected(Struct, frozen=True, eq=False):
     """A result that changed nothing because its run is no longer the current one, and why."""
 
     result: Result
@@ -65,7 +67,7 @@ class Results:
 
     def give_back(self, claimed: ClaimedJob, why: str, now: int) -> None:
         """Add a job that was not started, to be put back at once instead of waiting for other results."""
-        job, due_at = claimed
+        job, due_at = claimed.job, claimed.due_at
         self.waiting[job.id] = Result(Release(job.id, job.run, why, due_at=due_at), job, had_started=False)
         self._since = now - GROUP_FOR
 

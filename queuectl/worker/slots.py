@@ -1,9 +1,9 @@
 """A worker's slots: the job in each, why it is being stopped, and the command that records its end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain import events as e
@@ -18,8 +18,7 @@ NO_SLOT, PAUSED, STOPPING = "its worker had no free slot for it", "its queue was
 """Why a job that was claimed and has not started is given back."""
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(Struct, eq=False):
     """One running job, and when its timeout is over. While it is being stopped: why, and when to kill it.
 
     `number` is from 0 on, and no other running job of this worker has it.
