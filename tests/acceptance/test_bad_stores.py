@@ -188,6 +188,45 @@ def test_a_queue_on_a_read_only_disk_can_be_read(queuectl: Queuectl, namespace: 
     assert queuectl.position() == before
 
 
+SHARED = """
+import sys
+from queuectl import parallel
+from queuectl.checks.verify import verify
+from queuectl.runtime import SystemClock
+from queuectl.store import StoreOptions, open_store
+from queuectl.store.ranges import Shares
+
+begun = []
+start = parallel.Children.__init__
+parallel.Children.__init__ = lambda *given, **named: (begun.append(1), start(*given, **named))[1]
+if __name__ == "__main__":
+    store = open_store(sys.argv[1], SystemClock(), StoreOptions(archived=False))
+    for processes in (1, 2):
+        report = verify(store, shares=Shares(sys.argv[1], 10_000_000, processes, small=0))
+        print(processes, bool(begun), report.events, sorted(report.counts))
+"""
+"""`verify` by one process and by two, however small the log."""
+
+
+@pytest.mark.parametrize("wal", ["with", "without"])
+def test_several_processes_verify_a_queue_on_a_read_only_disk(
+    queuectl: Queuectl, namespace: list[str], wal: str
+) -> None:
+    """`wal`: as above."""
+    for _ in range(20):
+        queuectl.add("true")
+    if wal == "without":
+        connection = apsw.Connection(str(queuectl.db))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    program = queuectl.folder / "shared.py"
+    program.write_text(SHARED)
+    command = [*namespace, "sh", "-c", READ_ONLY, "sh", str(queuectl.db.parent), sys.executable, str(program)]
+    done = queuectl.start_program(*command, str(queuectl.db)).ended()
+    events = queuectl.position()
+    assert (done.out, done.code) == (f"1 False {events} []\n2 True {events} []\n", 0), done
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind root; the read-only mount covers it")
 def test_a_folder_without_write_permission_is_named(queuectl: Queuectl) -> None:
     queuectl.db.parent.mkdir(mode=0o500)
