@@ -90,6 +90,10 @@ def _limit(text: str) -> int | None:
     return us
 
 
+def _stop_timeout(text: str) -> int | None:
+    return None if text.strip() == "none" else _duration(0, DAY)(text)
+
+
 def _size_from(low: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         size = parse_size(text)
@@ -202,6 +206,13 @@ _TABLE = (
         "a worker silent this long loses its jobs to another",
     ),
     Setting("grace", "10s", _duration(0, DAY), format_duration, "time a job gets to stop before it is killed"),
+    Setting(
+        "stop-timeout",
+        "none",
+        _stop_timeout,
+        _show_limit,
+        "how long running jobs may finish when a worker is asked to stop; then they are put back",
+    ),
     Setting("max-output", "10MiB", _size_from(8192), _show_size, "how much output of each stream of a run is kept"),
     Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "the least level that workers log"),
     Setting("log-format", "text", _one_of("text", "json"), str, "the form of the workers' log"),

@@ -14,17 +14,24 @@ from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import Queue
 from queuectl.application.wait import unserved_queues
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.options import MaybeId, between
+from queuectl.cli.options import ID_HELP, between, given_ids
 from queuectl.cli.pager import paged
 from queuectl.cli.session import Session
-from queuectl.render.terminal import clean, complete
+from queuectl.errors import UsageError
+from queuectl.render.rewritten_lines import RewrittenLines
+from queuectl.render.terminal import complete
 
 __all__ = ["logs", "print_output"]
 
 
+LogIds = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help=f"{ID_HELP} [default: the run that began last]")
+]
+
+
 def logs(
     ctx: typer.Context,
-    job_id: MaybeId = None,
+    ids: LogIds = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     run: Annotated[
         int | None, typer.Option(metavar="N", callback=between(1), help="Print this run [default: the newest].")
@@ -36,28 +43,36 @@ def logs(
     stderr: Annotated[bool, typer.Option("--stderr", help="Print only stderr, on stdout.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the bytes unchanged, even on a terminal.")] = False,
 ) -> None:
-    """Print a job's output: stdout on stdout, stderr on stderr."""
+    """Print the output of jobs: stdout on stdout, stderr on stderr."""
     session: Session = ctx.obj
     with session.open_read_only(missing="refuse") as queue:
-        found = _named_or_last(queue, job_id)
-        if follow and found in own_jobs(queue, os.environ):
-            say(f"queuectl: job {found} runs this command and would wait for itself: not following it")
-            follow = False
+        found = queue.resolve(given_ids(ids)) if ids else [begun_last(queue.store)]
+        if run is not None and len(found) > 1:
+            raise UsageError("--run goes with one ID")
         if follow:
-            say_unserved(unserved_queues(queue, [found]))
+            say_unserved(unserved_queues(queue, found))
         with paged(session, wanted=not (follow or raw)):
-            print_output(queue, found, run=run, follow=follow, only_stderr=stderr, raw=raw, at_most=at_most)
+            for job_id in found:
+                if len(found) > 1 or not ids:
+                    _name(queue, job_id)
+                waits = follow and not _is_own(queue, job_id)
+                print_output(queue, job_id, run=run, follow=waits, only_stderr=stderr, raw=raw, at_most=at_most)
 
 
-def _named_or_last(queue: Queue, text: str | None) -> str:
-    """The job's whole id; without a text that of the job whose run began last, which stderr names."""
-    if text is not None:
-        return queue.resolve([text])[0]
-    found = begun_last(queue.store)
-    row = queue.store.tables.job(found)
+def _is_own(queue: Queue, job_id: str) -> bool:
+    """Whether the job runs this command. It would wait for itself, which is said on stderr."""
+    if job_id not in own_jobs(queue, os.environ):
+        return False
+    say(f"queuectl: job {job_id} runs this command and would wait for itself: not following it")
+    return True
+
+
+def _name(queue: Queue, job_id: str) -> None:
+    """Name the job on stderr, after what was printed before."""
+    sys.stdout.flush()
+    row = queue.store.tables.job(job_id)
     command = f": {row['command']}" if row else ""
-    say(f"job {found}{command}")
-    return found
+    say(f"job {job_id}{command}")
 
 
 def print_output(
@@ -74,7 +89,7 @@ def print_output(
 
     `at_most`: only the last lines of each stream that are there at the first look.
     """
-    out, err = _Printer(sys.stdout, raw, at_most), _Printer(sys.stderr, raw, at_most)
+    out, err = (_Printer(stream, raw, at_most, live=follow) for stream in (sys.stdout, sys.stderr))
     printers = {"stderr": out} if only_stderr else {"stdout": out, "stderr": err}
     for piece in read_output(queue, job_id, run, streams=tuple(printers), follow=follow):
         if piece is not None:
@@ -89,9 +104,10 @@ def print_output(
 class _Printer:
     """Prints pieces of one stream; on a terminal, as clean text."""
 
-    def __init__(self, to: TextIO, raw: bool, at_most: int | None = None) -> None:
+    def __init__(self, to: TextIO, raw: bool, at_most: int | None, *, live: bool) -> None:
         self._to, self._raw = to, raw or not to.isatty()
         self._tail = None if at_most is None else _Tail(at_most)
+        self._lines = RewrittenLines(live=live)
         self._begin()
 
     def _begin(self) -> None:
@@ -137,7 +153,9 @@ class _Printer:
         if final or len(rest) > CHUNK:
             whole, rest = whole + rest, ""
         self._held = rest
-        self._to.write(clean(whole))
+        self._to.write(self._lines.take(whole))
+        if final:
+            self._to.write(self._lines.end())
 
 
 class _Tail:

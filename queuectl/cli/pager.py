@@ -19,6 +19,8 @@ _OPTIONS = {"LESS": "FRX", "LV": "-c"}
 """The options of `less` and `lv` unless the user has set them: short text stays on the screen, colours are kept."""
 _VARIABLES = ("QUEUECTL_PAGER", "PAGER")
 _NONE = ("", "cat")
+USUAL_LINES = 24
+"""The lines of a terminal that does not know its size, such as a serial line."""
 
 
 @contextmanager
@@ -97,7 +99,7 @@ class _Text(io.TextIOBase):
             return len(text)
         self._kept.append(text)
         self._rows += sum(self._height(line) for line in text.split("\n")[:-1])
-        if self._rows > self._size.lines:
+        if self._rows > (self._size.lines or USUAL_LINES):
             self._start()
         return len(text)
 

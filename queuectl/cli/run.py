@@ -10,13 +10,20 @@ import typer
 from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_jobs
 from queuectl.cli.log_output import log_to_stderr
+from queuectl.cli.messages import say
 from queuectl.cli.options import between
 from queuectl.cli.session import Session
+from queuectl.errors import UsageError, command_line
 from queuectl.process.procfs import keep_descriptors
+from queuectl.units import counted
 from queuectl.worker.foreground import WAIT_FOR_STORE, Foreground, check_open_files, patiently
-from queuectl.worker.loop import WorkerOptions
+from queuectl.worker.options import WorkerOptions
 
 __all__ = ["check_options", "run"]
+
+
+FLAGS = ("lease", "grace", "stop_timeout", "log_level", "log_format")
+"""Options that overrule a setting of the same name."""
 
 
 def run(
@@ -36,6 +43,9 @@ def run(
         list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only these queues [default: all].")
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Exit when no job is pending or running.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="With --drain or --once: exit with 1 when a job that it ran is dead.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Run at most one job, then exit.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The worker's name [default: host-pid].")] = None,
     lease: Annotated[
@@ -43,6 +53,12 @@ def run(
     ] = None,
     grace: Annotated[
         str | None, typer.Option(metavar="10s", help="Time a job gets to stop before it is killed.")
+    ] = None,
+    stop_timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="8s", help="When asked to stop, put back what still runs after this long [default: none]."
+        ),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="What to log: debug, info, warning or error.")
@@ -53,7 +69,7 @@ def run(
     """Run jobs until stopped. Ctrl-C or SIGTERM: finish running jobs, then exit. Again: stop them and put them back."""
     session: Session = ctx.obj
     check_options(session, ctx.params)
-    flags = {"lease": lease, "grace": grace, "log-level": log_level, "log-format": log_format}
+    flags = {name.replace("_", "-"): ctx.params[name] for name in FLAGS}
     import logging
 
     keep_descriptors()
@@ -71,8 +87,13 @@ def run(
             once=once,
             inside=frozenset(own_jobs(jobs, os.environ)),
             machine_losses=config["max-machine-losses"],
+            stop_timeout=config["stop-timeout"],
         )
-        Foreground(jobs.store, session.clock, session.url, options, config["max-output"], name, supervisor).run()
+        worker = Foreground(jobs.store, session.clock, session.url, options, config["max-output"], name, supervisor)
+        worker.run()
+        if exit_code and (dead := patiently(worker.still_dead)):
+            say(f"{counted(len(dead), 'job')} dead: {command_line('dlq', 'list')}")
+            raise typer.Exit(1)
 
 
 def check_options(session: Session, params: Mapping[str, Any]) -> None:
@@ -82,7 +103,9 @@ def check_options(session: Session, params: Mapping[str, Any]) -> None:
     if params["name"] is not None:
         check_worker(params["name"])
     check_open_files(params["concurrency"])
-    flags = {name.replace("_", "-"): params[name] for name in ("lease", "grace", "log_level", "log_format")}
+    if params["exit_code"] and not (params["drain"] or params["once"]):
+        raise UsageError("--exit-code goes with --drain or --once")
+    flags = {name.replace("_", "-"): params[name] for name in FLAGS}
     config = session.config(None, flags)
     for name, value in flags.items():
         if value is not None:

@@ -16,6 +16,7 @@ from queuectl.cli.messages import say
 from queuectl.cli.options import Json, Output, between
 from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.session import Session
+from queuectl.errors import UsageError
 from queuectl.render import json_shapes
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND, ago, counted, local_time
@@ -81,6 +82,8 @@ def _check_options(ctx: typer.Context, session: Session) -> None:
     root: Any = ctx.find_root()
     command = root.command.get_command(root, "run")
     with command.make_context("run", [*ctx.args], parent=root) as parsed:
+        if parsed.params["exit_code"]:
+            raise UsageError("--exit-code is an option of `queuectl run`: a worker that exits with 1 would be replaced")
         check_options(session, parsed.params)
 
 

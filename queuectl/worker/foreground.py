@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from queuectl.application.job_fields import check_worker
 from queuectl.application.queue import Queue
 from queuectl.application.queue_url import QueueUrl
+from queuectl.domain.machine import State
 from queuectl.errors import StoreBusyError, UsageError
 from queuectl.process.job_lock import check_lock_file
 from queuectl.process.runner import Runner, make_folder
@@ -25,7 +26,8 @@ from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST
-from queuectl.worker.loop import Worker, WorkerOptions
+from queuectl.worker.loop import Worker
+from queuectl.worker.options import WorkerOptions
 from queuectl.worker.registration import Name, default_name, this_process
 from queuectl.worker.stop_signals import StopSignals
 from queuectl.worker.wakeup import Wakeup
@@ -129,6 +131,11 @@ class Foreground:
         if worker.failure is not None:
             raise worker.failure
         patiently(worker.finish, wakeup.sleep)
+
+    def still_dead(self) -> list[str]:
+        """The jobs that this worker ran and whose retries are used up, unless they were retried or purged since."""
+        rows = map(self.store.tables.job, dict.fromkeys(self._worker.run_log.dead if self._worker else ()))
+        return [row["id"] for row in rows if row is not None and row["state"] == State.DLQ]
 
     def _stop(self) -> None:
         if self._worker is None:

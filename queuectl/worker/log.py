@@ -11,7 +11,7 @@ from queuectl.domain.backoff import plain
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job, errors_of, exit_code_of, short_cause
 from queuectl.domain.machine import State
-from queuectl.units import SECOND
+from queuectl.units import SECOND, format_duration
 
 __all__ = ["RunFields", "RunLines", "RunLog", "log", "stopping_line"]
 
@@ -65,11 +65,12 @@ class RunLines:
 class RunLog:
     """The lines on runs, written several at once: a busy worker logs thousands in a second.
 
-    `runs` counts those that have ended. Moments are microseconds on the monotonic clock.
+    `runs` counts those that have ended, `dead` are the jobs that they left dead. Moments are microseconds, monotonic.
     """
 
     def __init__(self) -> None:
         self.runs = 0
+        self.dead: list[str] = []
         self._tally = Counter[str]()
         self._lines: list[RunLine] = []
         self._since = 0
@@ -91,6 +92,8 @@ class RunLog:
         word = summary_word(command, job)
         self.runs += 1
         self._tally[word] += 1
+        if word == DEAD:
+            self.dead.append(job.id)
         level = _LEVELS.get(word, logging.INFO)
         if not log.isEnabledFor(level):
             return
@@ -116,7 +119,8 @@ class RunLog:
         return f"{self.runs} run{'' if self.runs == 1 else 's'}: {counts}" if counts else "no runs"
 
 
-_LEVELS = {"to be retried": logging.WARNING, "dead": logging.ERROR}
+DEAD = "dead"
+_LEVELS = {"to be retried": logging.WARNING, DEAD: logging.ERROR}
 _OUTCOMES = {"to be retried": "retry", "put back": "released"}
 """Summary words that are named otherwise in JSON."""
 
@@ -144,15 +148,16 @@ def _why(command: Command, job: Job) -> str:
 def summary_word(command: Command, job: Job) -> str:
     """The word under which a worker's last line counts a run."""
     if job.state is State.DLQ:
-        return "dead"
+        return DEAD
     if job.state is not State.PENDING:
         return str(job.state)
     return "put back" if isinstance(command, Release) else "to be retried"
 
 
-def stopping_line(running: int) -> str:
+def stopping_line(running: int, timeout: int | None = None) -> str:
     """A worker's message when it is asked to stop while `running` jobs run."""
     if not running:
         return "Stopping."
     jobs, them = ("job", "it") if running == 1 else ("jobs", "them")
-    return f"Stopping after {running} running {jobs}. Ctrl-C again stops {them} now."
+    latest = "" if timeout is None else f", in {format_duration(timeout)} at the latest"
+    return f"Stopping after {running} running {jobs}{latest}. Ctrl-C again stops {them} now."

@@ -7,6 +7,7 @@ time. Moments are microseconds on the monotonic clock.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from sys import maxsize
 
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
@@ -16,10 +17,11 @@ from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
 from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
-from queuectl.worker.ahead import AT_MOST, Ahead, ClaimedJob
+from queuectl.worker.ahead import Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
 from queuectl.worker.log import RunLog, log, stopping_line
+from queuectl.worker.options import WorkerOptions
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import GROUP_FOR, Recorded, Rejected, Result, Results, parts
 from queuectl.worker.running import RunningJobs
@@ -28,33 +30,15 @@ from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import FREED, NO_SLOT, PAUSED, STOPPING, Slot
 from queuectl.worker.store_outage import StoreOutage
 
-__all__ = ["Worker", "WorkerOptions"]
+__all__ = ["Worker"]
 
 CHECK_LEFTOVERS_EVERY = SECOND // 10
 RETRY_BUSY_STORE_AFTER = 20_000
 RETRY_FAILED_STORE_AFTER = 200_000
+LAST_GRACE = SECOND
+"""The longest grace period of a job once the worker's own time to stop is over."""
 PART, MANY = 6, 10_000
 """A transaction pauses after this many results or claims to start jobs in free slots."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """The options of a worker. `grace` and `lease` are in microseconds; an empty `queues` means all queues.
-
-    `inside`: ids of the jobs that started this worker. They end after it, so `drain` does not wait for them.
-    `machine_losses`: how many runs in a row a job may lose to machine restarts before they cost attempts.
-    `ahead`: how many jobs it may claim before there is a slot for them.
-    """
-
-    slots: int = 1
-    queues: frozenset[str] = frozenset()
-    grace: int = 10 * SECOND
-    lease: int = 30 * SECOND
-    drain: bool = False
-    once: bool = False
-    inside: frozenset[str] = frozenset()
-    machine_losses: int = 3
-    ahead: int = AT_MOST
 
 
 @dataclass(slots=True)
@@ -71,6 +55,7 @@ class Worker:
     failure: QueuectlError | None = None
     run_log: RunLog = field(default_factory=RunLog)
     _stops: int = 0
+    _stop_at: int = maxsize
     _claims_left: int | None = None
     _exhausted: bool = False
     _due_at: int | None = None
@@ -124,6 +109,8 @@ class Worker:
     def _round(self, now: int) -> float | None:
         self._fence.enforce(self.slots, now)
         self._running.collect()
+        if now >= self._stop_at:
+            self._stop_what_runs()
         only_starts = self._only_starts(now)
         if not only_starts:
             self._running.enforce_deadlines(now)
@@ -157,11 +144,20 @@ class Worker:
         self._stops += 1
         self._heartbeat.next_at = self._full_round_at = 0  # the heartbeat shows others that this worker is stopping
         if self._stops == 1:
-            log.info("%s", stopping_line(len(self.slots)))
+            log.info("%s", stopping_line(len(self.slots), self.options.stop_timeout))
+            if self.options.stop_timeout is not None:
+                self._stop_at = self.clock.monotonic() + self.options.stop_timeout
         if self._stops == 2:
             self._running.collect()  # a command that has ended by itself keeps its result
             for slot in self.slots.values():
                 self._running.end(slot, "stop")
+
+    def _stop_what_runs(self) -> None:
+        """The time to stop is over, and whoever set it kills this worker soon: end running jobs without delay."""
+        self._stop_at = maxsize
+        self._running.hurry(LAST_GRACE)
+        if self._stops == 1:
+            self.stop()
 
     def lose_supervisor(self, pid: int) -> None:
         """Stop: nobody would replace this worker if it died, and who killed its supervisor expects it to end too."""
@@ -390,6 +386,7 @@ class Worker:
         moments += [self._due_at] if self._due_at is not None and self._free() > 0 else []
         moments += [self._shortage.until] if self._shortage.lasts else []
         moments += [now + CHECK_LEFTOVERS_EVERY] if self._running.leftovers else []
+        moments.append(self._stop_at)
         return min([*moments, self._ahead.due_at or moments[0]])
 
     def _until(self, moment: int) -> float:

@@ -88,6 +88,13 @@ class RunningJobs:
                 slot.kill_at = now + SECOND  # again, for processes that were forked meanwhile
         self.leftovers = self.commands.end_leftovers(self.grace)
 
+    def hurry(self, grace: int) -> None:
+        """Shorten the grace period, also of jobs that are being stopped."""
+        self.grace, now = min(self.grace, grace), self.clock.monotonic()
+        for slot in self.slots.values():
+            if slot.kill_at is not None:
+                slot.kill_at = min(slot.kill_at, now + self.grace)
+
     def end(self, slot: Slot, why: str) -> None:
         """Ask a job to end; it is killed when its grace period is over."""
         if not slot.ending:

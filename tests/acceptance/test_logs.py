@@ -43,7 +43,8 @@ def test_each_run_has_its_own_output(queuectl: Queuectl, size: str) -> None:
 def on_terminal(queuectl: Queuectl, *arguments: str) -> str:
     """The output of a command on a terminal, without its last newline."""
     ours, theirs = os.openpty()
-    process = Popen([PROGRAM, *arguments], cwd=queuectl.folder, env=queuectl.env, stdout=theirs, stderr=theirs)
+    env = {**queuectl.env, "QUEUECTL_PAGER": "cat"}
+    process = Popen([PROGRAM, *arguments], cwd=queuectl.folder, env=env, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = bytearray()
     with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: the other end is closed
@@ -83,23 +84,41 @@ UNFINISHED = r"printf '10%%\r20%%\tof \033[32mall\033[0m\033[3'; until [ -e go ]
 def test_an_unfinished_line_is_shown_while_the_job_runs(queuectl: Queuectl) -> None:
     job_id = queuectl.add(UNFINISHED)
     queuectl.start("run", "--once")
-    shown = "10%\n20%\tof all"
+    shown = "20%\tof all"
     eventually(lambda: on_terminal(queuectl, "logs", job_id).startswith(shown), "all that was printed is shown")
     ours, theirs = os.openpty()
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         follower = Popen([PROGRAM, "logs", "-f", job_id], cwd=queuectl.folder, env=queuectl.env, stdout=theirs)
         os.close(theirs)
         seen = b""
-        while len(seen) < len(b"10%\r\n20%\tof all"):
+        while len(seen) < len(b"20%\tof all"):
             assert select.select([terminal], [], [], 30)[0], seen
             seen += terminal.read(100)
-        assert seen == b"10%\r\n20%\tof all"
+        assert seen == b"20%\tof all"
         (queuectl.folder / "go").touch()
         while not seen.endswith(b"done\r\n"):
             assert select.select([terminal], [], [], 30)[0], seen
             seen += terminal.read(100)
         assert follower.wait(30) == 0
-    assert seen == b"10%\r\n20%\tof alldone\r\n"
+    assert seen == b"20%\tof alldone\r\n"
+
+
+def test_a_line_rewritten_by_a_job_shows_its_last_state(queuectl: Queuectl) -> None:
+    job_id = queuectl.add(r"printf 'a\r\n10%%\r50%%\r\r100%%\nlast\r'")
+    queuectl.drain()
+    assert on_terminal(queuectl, "logs", job_id) == "a\n100%\nlast"
+    assert queuectl("logs", job_id).out == "a\r\n10%\r50%\r\r100%\nlast\r", "a pipe gets the bytes"
+
+
+def test_the_output_of_several_jobs_is_named_on_stderr(queuectl: Queuectl) -> None:
+    first, second = queuectl.add("echo 1"), queuectl.add("echo 2; echo two >&2")
+    queuectl.drain()
+    done = queuectl("logs", first, "2", "last")
+    assert (done.code, done.out) == (0, "1\n2\n")
+    assert done.err == f"job {first}: echo 1\njob {second}: echo 2; echo two >&2\ntwo\n"
+    assert queuectl("logs", "-", stdin=f"{first}\n{second}\n").out == "1\n2\n"
+    assert_error(queuectl("logs", first, second, "--run", "1"), 2, "--run goes with one ID")
+    assert_error(queuectl("logs", first, "missing"), 3, "missing")
 
 
 def test_a_job_that_has_not_run_has_printed_nothing(queuectl: Queuectl) -> None:

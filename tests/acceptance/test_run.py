@@ -124,6 +124,32 @@ def test_the_workers_log_can_be_json(queuectl: Queuectl) -> None:
     assert all(record["time"].endswith("Z") for record in records)
 
 
+def test_a_drain_with_exit_code_fails_when_a_job_is_dead(queuectl: Queuectl) -> None:
+    queuectl.add("--max-retries", "1", "--backoff-base", "0", "[ $QUEUECTL_RUN = 2 ]")
+    assert queuectl("run", "--drain", "--exit-code").code == 0, "a job that a retry completes is not dead"
+    dead = queuectl.add("--max-retries", "0", "false")
+    done = queuectl("run", "--drain", "--exit-code")
+    assert (done.code, done.err.splitlines()[-1]) == (1, "1 job dead: queuectl dlq list")
+    queuectl.add("true")
+    assert queuectl("run", "--drain", "--exit-code").code == 0, "it is not of this drain"
+    queuectl.ok("retry", dead)
+    assert queuectl("run", "--once", "--exit-code").code == 1
+    assert_error(queuectl("run", "--exit-code"), 2, "--drain")
+    assert_error(queuectl("worker", "start", "--drain", "--exit-code"), 2, "queuectl run")
+
+
+def test_a_stopped_worker_puts_back_what_runs_too_long(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("trap '' TERM; echo go > go; while :; do sleep 0.05; done")
+    worker = queuectl.start("run", "--stop-timeout", "200ms")
+    eventually((queuectl.folder / "go").exists, "the job runs")
+    worker.signal(signal.SIGTERM)
+    done = worker.ended(10)
+    assert done.code == 0
+    assert "Stopping after 1 running job, in 200ms at the latest." in done.err
+    job = queuectl.show(job_id)
+    assert (job["state"], job["attempts"]) == ("pending", 0)
+
+
 def test_lines_on_runs_have_fields_in_json(queuectl: Queuectl) -> None:
     queuectl.add("--id", "dies", "--queue", "q", "--max-retries", "1", "--backoff-base", "0", "sleep 0.01; exit 7")
     queuectl.add("--id", "ends", "--priority", "-1", "true")

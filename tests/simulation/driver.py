@@ -12,7 +12,8 @@ from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.store import open_store
 from queuectl.store.rows import WorkerRow
-from queuectl.worker.loop import Worker, WorkerOptions
+from queuectl.worker.loop import Worker
+from queuectl.worker.options import WorkerOptions
 from tests.simulation.connection import Connection, Shared
 from tests.simulation.hosts import SECOND, Host
 from tests.simulation.world import Script, SimulatedCommands, WorkerProcess, World

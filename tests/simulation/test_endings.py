@@ -200,6 +200,33 @@ def test_the_second_stop_ends_what_runs_and_releases_it() -> None:
     assert not process.alive
 
 
+def test_after_the_stop_timeout_what_runs_is_put_back() -> None:
+    driver = Driver()
+    process = driver.add_worker(slots=4, grace=10 * SECOND, stop_timeout=8 * SECOND)
+    driver.enqueue("stubborn", STUBBORN)
+    driver.enqueue("obedient", OBEDIENT)
+    driver.enqueue("timed out", STUBBORN, timeout=5 * SECOND, max_retries=0)
+    driver.enqueue("short", Script(lasts=5 * SECOND))
+    driver.run(1)
+    process.worker.stop()
+    process.wants = driver.clock.monotonic()
+    driver.run(7.9)
+    assert process.alive
+    driver.run(2)
+    assert not process.alive
+    assert signals(driver, "stubborn") == [("SIGTERM", 9.0), ("SIGKILL", 10.0)]
+    assert signals(driver, "timed out") == [("SIGTERM", 5.0), ("SIGKILL", 10.0)], "its grace is shortened too"
+    assert {name: driver.history(name)[-1] for name in ("stubborn", "obedient", "timed out", "short")} == {
+        "stubborn": "released",
+        "obedient": "released",
+        "timed out": "dead_lettered",
+        "short": "completed",
+    }
+    job = driver.store.log.load("stubborn")
+    assert job is not None
+    assert job.attempts == 0
+
+
 def test_a_worker_is_stopped_from_another_terminal() -> None:
     driver = Driver()
     process = driver.add_worker()

@@ -14,7 +14,8 @@ from queuectl.domain.job import Job
 from queuectl.process.protocol import Ended, Identity, ShortageError
 from queuectl.runtime import Reach
 from queuectl.store.rows import WorkerRow
-from queuectl.worker.loop import Worker, WorkerOptions
+from queuectl.worker.loop import Worker
+from queuectl.worker.options import WorkerOptions
 from tests.simulation.hosts import HOST, SECOND, Host, Place, VirtualClock
 
 FOR_EVER = 10**9 * SECOND

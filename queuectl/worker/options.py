@@ -1,0 +1,30 @@
+"""What a worker was asked to do."""
+
+from dataclasses import dataclass
+
+from queuectl.units import SECOND
+from queuectl.worker.ahead import AT_MOST
+
+__all__ = ["WorkerOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """The options of a worker. `grace` and `lease` are in microseconds; an empty `queues` means all queues.
+
+    `inside`: ids of the jobs that started this worker. They end after it, so `drain` does not wait for them.
+    `machine_losses`: how many runs in a row a job may lose to machine restarts before they cost attempts.
+    `stop_timeout`: microseconds that running jobs have to finish once it is asked to stop; None: no limit.
+    `ahead`: how many jobs it may claim before there is a slot for them.
+    """
+
+    slots: int = 1
+    queues: frozenset[str] = frozenset()
+    grace: int = 10 * SECOND
+    lease: int = 30 * SECOND
+    drain: bool = False
+    once: bool = False
+    inside: frozenset[str] = frozenset()
+    machine_losses: int = 3
+    ahead: int = AT_MOST
+    stop_timeout: int | None = None
