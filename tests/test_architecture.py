@@ -290,6 +290,7 @@ NOT_A_STATE = {
     "domain/job.py": {"cancelled", "purged"},  # the same, by which the machine's row is looked up
     "store/projections.py": {"dlq"},  # the table
     "cli/app.py": {"dlq"},  # the command
+    "cli/run.py": {"dlq"},  # the command that lists dead jobs
     "cli/completion.py": {"dlq"},  # the same
 }
 
