@@ -184,13 +184,7 @@ _TABLE = (
     Setting(
         "umask", "caller", _umask, _show_umask, "umask of jobs: octal, or `caller`: that of the user who adds the job"
     ),
-    Setting(
-        "carry-env",
-        "none",
-        _names,
-        _show_names,
-        "variables that `enqueue` copies from its caller into the job, such as PATH,VIRTUAL_ENV",
-    ),
+    Setting("carry-env", "none", _names, _show_names, "variables that `enqueue` copies from its caller into jobs"),
     Setting(
         "max-machine-losses",
         "3",
@@ -206,13 +200,7 @@ _TABLE = (
         "a worker silent this long loses its jobs to another",
     ),
     Setting("grace", "10s", _duration(0, DAY), format_duration, "time a job gets to stop before it is killed"),
-    Setting(
-        "stop-timeout",
-        "none",
-        _stop_timeout,
-        _show_limit,
-        "how long running jobs may finish when a worker is asked to stop; then they are put back",
-    ),
+    Setting("stop-timeout", "none", _stop_timeout, _show_limit, "time that running jobs get when a worker stops"),
     Setting("max-output", "10MiB", _size_from(8192), _show_size, "how much output of each stream of a run is kept"),
     Setting("log-level", "info", _one_of("debug", "info", "warning", "error"), str, "the least level that workers log"),
     Setting("log-format", "text", _one_of("text", "json"), str, "the form of the workers' log"),
