@@ -1,1 +1,1 @@
-"""How fast queuectl is, beside what people use today: run `python -m benchmarks` (README.md says how)."""
+"""The speed of queuectl, compared with other tools: run `python -m benchmarks` (see README.md)."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: runs the benchmarks, prints a table of each, and writes what was asked for."""
+"""`python -m benchmarks`: runs the benchmarks, prints a table of each, and writes the files that were asked for."""
 
 import argparse
 import os

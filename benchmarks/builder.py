@@ -1,4 +1,4 @@
-"""Makes large queues quickly, through the store's own `append`: the log and the tables are what workers leave."""
+"""Makes large queues quickly, through the store's own `append`, so that log and tables are as workers leave them."""
 
 import os
 import shutil

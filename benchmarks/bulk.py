@@ -1,4 +1,4 @@
-"""Adding 200,000 jobs in one go, compared with SQLite inserting the very same rows with nothing around them."""
+"""Adding 200,000 jobs at once, compared with inserting the same rows with SQLite alone."""
 
 import time
 from functools import partial

@@ -1,4 +1,4 @@
-"""Claiming, `status` and `list` in small and very large queues: none of them may scan."""
+"""Claiming, `status` and `list` in small and very large queues. None of them may scan."""
 
 import os
 import time

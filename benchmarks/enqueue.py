@@ -1,4 +1,4 @@
-"""Adding one job, as a whole process: what a person or a script waits for."""
+"""Adding one job as a whole process: the time that a person or a script waits."""
 
 import sys
 from functools import partial

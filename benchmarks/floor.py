@@ -1,7 +1,7 @@
-"""The floor of a worker's costs: a Python loop that starts commands and syncs a transaction every 10 ms.
+"""The least that a worker can cost: a Python loop that starts commands and syncs a transaction every 10 ms.
 
-It chooses no job, checks no rule and stores no output: a queue in Python that keeps its results on disk cannot be
-much faster than this. Run as a program: `python floor.py SLOTS JOBS COMMAND`.
+It chooses no job, checks no rule and stores no output. A queue in Python that writes its results to disk cannot be much
+faster. Run as a program: `python floor.py SLOTS JOBS COMMAND`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Compares a smoke run with the last recorded one: a tenth of its speed is a fault, anything less may be noise."""
+"""Compares a smoke run with the last recorded one. A tenth of its speed is a fault, a smaller difference noise."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How soon a waiting worker starts a job, and what its waiting costs."""
+"""How soon an idle worker starts a new job, and how much CPU time its waiting costs."""
 
 import os
 import random

@@ -1,7 +1,7 @@
-"""Enqueues through one queue's Python API, in a process of its own: `python -m benchmarks.library NAME MODE JOBS DB`.
+"""Enqueues through one queue's Python API, in its own process: `python -m benchmarks.library NAME MODE JOBS DB`.
 
-A process each, because a process may not open databases through two SQLites. It prints the seconds. Mode `each`:
-every job is on disk before the next one is added. Mode `batch`: all in one transaction, where the library can.
+Each queue has its own process, because a process may not open databases through two SQLites. Prints the seconds. Mode
+`each`: every job is on disk before the next one is added. Mode `batch`: all in one transaction, if the library can.
 """
 
 import os

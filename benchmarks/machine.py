@@ -1,4 +1,4 @@
-"""Where a run was made: figures without the machine they come from say nothing."""
+"""The machine of a run: figures mean nothing without the machine that they come from."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The yardstick of `enqueue`: a typer program with one command that does nothing."""
+"""The reference for `enqueue`: a typer program with one command that does nothing."""
 
 import typer
 

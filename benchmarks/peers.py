@@ -1,8 +1,8 @@
-"""The command-line queues people use: how each one is started in a folder of its own, filled, and ended.
+"""Command-line queues: how each one is started in its own folder, filled, and ended.
 
-Each class gives `add`, a command line that enqueues `true`, and `drain`, the seconds from opening a gate until
-the last of some waiting jobs has ended. The gate: every slot is held while the jobs are added, so that what is timed is
-running them, as with a queue that was filled before its worker began.
+Each class has `add`, a command line that enqueues `true`, and `drain`, the seconds from opening a gate until the last
+of some waiting jobs has ended. While jobs are added, the gate keeps every slot busy. So only running the jobs is timed,
+as with a queue that was filled before its worker started.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How much to measure, and where: what every benchmark is handed."""
+"""How much to measure, and where. Every benchmark receives this."""
 
 import os
 import shutil

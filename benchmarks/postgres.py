@@ -1,4 +1,4 @@
-"""One PostgreSQL server, many workers: beside Procrastinate and pgqueuer on the same server in the same rounds."""
+"""One PostgreSQL server, many workers: compared with Procrastinate and pgqueuer on that server in the same rounds."""
 
 from contextlib import AbstractContextManager
 from functools import partial

@@ -1,7 +1,7 @@
-"""How claims fare over a long run while somebody else holds an old snapshot open, so that nothing dead can go.
+"""Claiming in a long run while another client holds an old snapshot open, so that no dead row can be removed.
 
-Every job leaves dead rows and index entries behind, which vacuum may take away only when no snapshot can see them any
-more: a forgotten `BEGIN`, a backup or a replica's long query keeps them all. Claims have to find their way past.
+Every job leaves dead rows and index entries. Vacuum may remove them only when no snapshot can see them any more, and a
+forgotten `BEGIN`, a backup or a replica's long query prevents that. Claims have to get past them.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Several processes that do the same step at the same time: started, held until all are ready, let go, timed."""
+"""Several processes that do the same step at the same time: started, held until all are ready, released, timed."""
 
 import json
 import os

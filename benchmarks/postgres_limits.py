@@ -1,7 +1,8 @@
-"""Where one log tops out: appending and working ever more processes wide, and one log beside two, near and far.
+"""The limits of one log: appending and working with more and more processes, and one log compared with two, near and
+far.
 
-All writers of a log wait for its lock. So its rate is what one holder at a time can do; two logs (here: two schemas of
-one database) have two locks. On few processors these are busy first; at a distance from the server, the lock is.
+All writers of a log wait for its lock, so its rate is what one holder at a time can do. Two logs (here: two schemas of
+one database) have two locks. With few processors these are the limit; at a distance from the server, the lock is.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""The line between our store and its server: how often it is used while the log's lock is held, and a longer one."""
+"""The connection between the store and its server: how many round trips it makes under the log's lock, and longer
+delays.
+"""
 
 import time
 from collections.abc import Callable, Iterator

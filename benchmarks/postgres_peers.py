@@ -1,7 +1,8 @@
-"""The queues on PostgreSQL that Python programs use, and queuectl as they would use it, all behind one set of verbs.
+"""The queues on PostgreSQL that Python programs use, and queuectl used in the same way, all with the same methods.
 
-Each is used as its documentation says, with its default durability. Theirs run Python functions, so ours is measured
-the same way: claims and results through `application.Queue` and `claiming.Claiming`, with no process started.
+Each is used as its documentation says, with its default durability. The others run Python functions, so queuectl is
+measured in the same way: claims and results through `application.Queue` and `claiming.Claiming`, without starting
+processes.
 """
 
 import asyncio

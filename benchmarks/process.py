@@ -1,4 +1,4 @@
-"""Starting and timing other programs, each with a time limit; nothing is killed but what was started here."""
+"""Starts and times other programs, each with a time limit. Kills only what it has started."""
 
 import os
 import select

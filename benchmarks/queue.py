@@ -1,4 +1,4 @@
-"""The queue that is measured: its command line as a subprocess, and its use cases inside this process."""
+"""The queue that is measured: its command line as a subprocess, and its use cases in this process."""
 
 import os
 import sys

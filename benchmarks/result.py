@@ -1,4 +1,4 @@
-"""What one benchmark found: our samples, a yardstick's samples from the same rounds, and the target."""
+"""The result of one benchmark: our samples, the reference's samples from the same rounds, and the target."""
 
 from dataclasses import dataclass, field
 from statistics import median

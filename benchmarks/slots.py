@@ -1,4 +1,4 @@
-"""Running `true`, again and again, in 2, 8 and 32 slots, and `sleep 0.005` in 2: what the queue itself costs a job."""
+"""Running `true` many times in 2, 8 and 32 slots, and `sleep 0.005` in 2: the queue's own cost for each job."""
 
 import os
 import sys

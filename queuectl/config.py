@@ -295,7 +295,7 @@ def _setting(key: str) -> Setting:
     import difflib
 
     near = difflib.get_close_matches(key.lower().replace("_", "-"), SETTINGS)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(SETTINGS)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the settings are {', '.join(SETTINGS)}"
     raise UsageError(f"{quoted(key)} is not a setting: {hint}")
 
 

@@ -1,5 +1,6 @@
-"""Rules for the code that the import contracts do not hold: start-up by the set of loaded modules, who may read the
-clock, chance, spawn and spell states, what the domain may import, and how long functions and files may be."""
+"""Rules for the code that the import contracts cannot check: the modules loaded at start-up; who may read the clock,
+use randomness, start processes and spell states; what the domain may import; how long functions and files may be.
+"""
 
 import ast
 import json

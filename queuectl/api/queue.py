@@ -246,4 +246,4 @@ def _moved(jobs: Iterable[FoldedJob | None]) -> list[Job]:
 
 
 def _unknown(job_id: str) -> NoSuchJobError:
-    return NoSuchJobError(f"no such job: {job_id} (`{command_line('list')}` shows those there are)")
+    return NoSuchJobError(f"no such job: {job_id} (`{command_line('list')}` lists the jobs)")

@@ -68,7 +68,7 @@ def of_batch(queue: Queue, batch: str) -> list[str]:
     """Ids of all jobs of a batch that are not purged. Raises UsageError when it has none."""
     found = queue.store.tables.ids(JobFilter(batch=batch, descending=False, limit=0))
     if not found:
-        raise UsageError(f"there is no batch {batch} (`{command_line('batches')}` shows those there are)")
+        raise UsageError(f"there is no batch {batch} (`{command_line('batches')}` lists the batches)")
     return found
 
 

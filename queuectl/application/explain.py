@@ -123,7 +123,7 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
     elif job.due_at is not None and job.due_at > now:
         yield f"it is due at {local_time(job.due_at)}, in {_rounded(job.due_at - now)}"
     else:
-        yield f"it is due since {local_time(job.due_at or now)}"
+        yield f"it has been due since {local_time(job.due_at or now)}"
     for queue, pause in _pauses(store, job).items():
         name = "every queue" if queue == PAUSE_ALL else f"its queue {queue}"
         yield f"{name} is paused since {local_time(pause['paused_at'] * SECOND)} by {pause['paused_by']}"

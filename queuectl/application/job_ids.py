@@ -35,7 +35,7 @@ def _resolve(store: Store, actor: str, text: str) -> str:
         raise UsageError(f"{text} is the number of {numbered} and the beginning of {_listed(begin)}: write more of it")
     found = [numbered] if numbered else begin or _ending(store, text)
     if not found:
-        raise NoSuchJobError(f"no such job: {text} (`{command_line('list')}` shows those there are)")
+        raise NoSuchJobError(f"no such job: {text} (`{command_line('list')}` lists the jobs)")
     if len(found) > 1:
         raise UsageError(f"{text} is ambiguous: {_listed(found)}")
     return found[0]

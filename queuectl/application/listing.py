@@ -13,7 +13,7 @@ from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.store.sql.tables import SORTS
-from queuectl.units import local_time
+from queuectl.units import local_time, quoted
 
 __all__ = [
     "FAILED",
@@ -78,7 +78,9 @@ def job_filter(
     """
     key = sort.removeprefix("-")
     if key not in SORTS and sort != TURN:
-        raise UsageError(f"cannot sort by {sort}: the keys are {', '.join(SORT_KEYS)}; with - the greatest comes first")
+        raise UsageError(
+            f"cannot sort by {sort}: use {', '.join(SORT_KEYS)}, or one of them after - for the reverse order"
+        )
     words = [text.lower() for text in states]
     return JobFilter(
         states=tuple(State.DLQ if word == FAILED else _state(word) for word in words if word != RETRYING),
@@ -95,7 +97,7 @@ def job_filter(
 def _state(text: str) -> State:
     known = {**{state.value: state for state in SHOWN_STATES}, **ALIASES}
     if text not in known:
-        raise UsageError(f"state {text}: the states are {', '.join(STATE_WORDS)}")
+        raise UsageError(f"{quoted(text)} is not a state: use {', '.join(STATE_WORDS)}")
     return known[text]
 
 

@@ -132,7 +132,7 @@ def installation() -> Iterator[Finding]:
         )
     if os.geteuid() == 0:
         what = "you are root: workers that you start run every job as root"
-        yield Finding("user", "warning", what, "queuectl run, as a user of its own that owns the queue")
+        yield Finding("user", "warning", what, "run the workers as a separate user who owns the queue")
 
 
 # ── the files ───────────────────────────────────────────────────────────────────────────────────────────

@@ -125,7 +125,7 @@ def purge_dead(
 def _selected(session: Session, ids: list[str] | None, everything: bool, sig: str | None) -> Selection:
     """The dead jobs with a signature; empty when ids or --all are given."""
     if [bool(ids), everything, sig is not None].count(True) != 1:
-        raise UsageError("give either ids, --all, or --sig")
+        raise UsageError("name the jobs by id, or give --all or --sig")
     return selection(session.clock, None, None, None, None, signature=sig)
 
 

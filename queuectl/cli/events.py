@@ -12,21 +12,25 @@ from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.cli.messages import say
 from queuectl.cli.options import MAX, Output, between, moment
-from queuectl.cli.output import form_of
+from queuectl.cli.output import form_of, look
 from queuectl.cli.pager import paged
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
 from queuectl.errors import UsageError, command_line
 from queuectl.render import json_shapes
 from queuectl.render.formats import FOR_PEOPLE, formatted
+from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import summary
-from queuectl.render.terminal import clean, to_ndjson
+from queuectl.render.terminal import clean, to_ndjson, wrapped
 from queuectl.units import local_time
 
 __all__ = ["events"]
 
 TYPES = [e.type_of(event) for event in e.EVENT_TYPES]
-LINE = "{:>8}  {:25}  {:36}  {:16}  {}  ({})"
+WIDE, NARROW = "{:>8}  {:25}  {:36}  {:16}  {}  ({})", "{0:>6}  {1:.19}  {2:12}  {4}  ({5})"
+"""The second one is for terminals narrower than `ENOUGH`: the type is left out, as the sentence says it too."""
+ENOUGH = 120
+INDENT = " " * 8
 COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "digest", "damaged")
 
 
@@ -62,7 +66,8 @@ def events(
         if each not in TYPES:
             raise UsageError(f"--type {each}: the types are {', '.join(TYPES)}")
     since_moment, until_moment = moment(session.clock, since), moment(session.clock, until, "--until")
-    lines = _Lines(form_of(session, output, as_json), at_most or 0)
+    form = form_of(session, output, as_json)
+    lines = _Lines(form, at_most or 0, look(session, form).width)
     with session.open_to_follow() if follow else session.open_read_only() as queue, paged(session, wanted=not follow):
         stream = queue.resolve([job])[0] if job is not None else None
         before = 0 if since_moment is None else position_at(queue.store, since_moment - 1)
@@ -90,8 +95,8 @@ def _follow(queue: Queue, reader: LogReader, last: int | None, lines: "_Lines") 
 class _Lines:
     """Prints events in one of the formats, of the first ones only the last `limit` (0: all)."""
 
-    def __init__(self, form: str, limit: int) -> None:
-        self.form, self._limit = "ndjson" if form == "json" else form, limit
+    def __init__(self, form: str, limit: int, width: int | None) -> None:
+        self.form, self._limit, self._width = "ndjson" if form == "json" else form, limit, width
         self._headed = False
 
     def print(self, found: Iterable[Examined]) -> None:
@@ -100,7 +105,7 @@ class _Lines:
             self._limit = 0
             shown = json_shapes.event(record)
             if self.form in FOR_PEOPLE:
-                print(_line(shown, record))
+                print(_line(shown, record, self._width))
             else:
                 self._print_row(shown)
         sys.stdout.flush()
@@ -113,10 +118,12 @@ class _Lines:
         self._headed = True
 
 
-def _line(shown: dict[str, Any], record: e.RecordedEvent | Exception) -> str:
+def _line(shown: dict[str, Any], record: e.RecordedEvent | Exception, width: int | None) -> str:
+    narrow = width is not None and width < ENOUGH
+    stream = shown["stream_id"] if width is None else short_id(shown["stream_id"])
     if isinstance(record, e.RecordedEvent):
-        when = local_time(record.recorded_at)
-        fields = (record.position, when, record.stream_id, record.type, summary(record), record.actor)
+        fields = (record.position, local_time(record.recorded_at), stream, record.type, summary(record), record.actor)
     else:
-        fields = (shown["position"], "", shown["stream_id"], "damaged", shown["damaged"], command_line("verify"))
-    return clean(LINE.format(*fields), newlines=False)
+        says = f"damaged: {shown['damaged']}" if narrow else shown["damaged"]
+        fields = (shown["position"], "", stream, "damaged", says, command_line("verify"))
+    return wrapped(clean((NARROW if narrow else WIDE).format(*fields), newlines=False), width, INDENT)

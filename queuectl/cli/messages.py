@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 
 import typer
 
-from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
+from queuectl.errors import QueuectlError, RefusedError, UsageError
+from queuectl.render.hints import unserved_line
 from queuectl.render.terminal import clean, terminal_width, wrapped
 from queuectl.units import counted
 
@@ -18,9 +19,9 @@ def say(message: str) -> None:
 
 
 def say_unserved(queues: Collection[str]) -> None:
-    """Tell that jobs wait in these queues and that no worker serves them; nothing when there are none such."""
+    """Say that no worker serves these queues, in which jobs wait. Say nothing when there are none."""
     if queues:
-        say(f"no worker serves these queues: {command_line('run')}")
+        say(unserved_line())
 
 
 def confirm(what: str, yes: bool) -> None:
@@ -28,7 +29,7 @@ def confirm(what: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{what}: cannot ask without a terminal, add --yes")
+        raise UsageError(f"{what}? There is no terminal to answer on: add --yes")
     print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         say("nothing done")

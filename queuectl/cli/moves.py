@@ -62,7 +62,7 @@ def cancel(
 
 def _check_one_way(ids: list[str] | None, filters: bool) -> None:
     if bool(ids) == filters:
-        raise UsageError("give either ids, or --state, --queue, --tag, --since and --batch")
+        raise UsageError("name the jobs by id, or select them with --state, --queue, --tag, --since or --batch")
 
 
 def _ask(what: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
@@ -70,7 +70,7 @@ def _ask(what: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
     if not ids:
         say(f"nothing to {what.partition(' ')[0]}")
         return False
-    confirm(f"{f'{selected}: ' if selected else ''}{what}", yes)
+    confirm(f"{what} ({selected})" if selected else what, yes)
     return True
 
 

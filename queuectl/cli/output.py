@@ -10,7 +10,7 @@ from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
 
-__all__ = ["Answer", "Look", "form_of", "print_answer", "print_long"]
+__all__ = ["Answer", "Look", "form_of", "look", "print_answer", "print_long"]
 
 
 class Look(Struct, frozen=True):

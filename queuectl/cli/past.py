@@ -63,7 +63,7 @@ diff.command_class = DiffCommand  # type: ignore[attr-defined]
 
 
 def _lines(report: Mapping[str, Any], look: Look) -> Iterator[str]:
-    yield f"from {_place(report['from'])} to {_place(report['to'])}"
+    yield wrapped(f"from {_place(report['from'])} to {_place(report['to'])}", look.width, "  ")
     rows = [
         {**job, "what": _what(job), "id": job["id"] if look.width is None else short_id(job["id"])}
         for job in report["jobs"]

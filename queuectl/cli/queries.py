@@ -125,7 +125,7 @@ def show(
 
 def _job(shown: dict[str, Any], look: Look) -> str:
     width = max(map(len, shown))
-    names = ["id", "number", *(name for name in shown if name not in ("id", "number", *OUTPUT)), *OUTPUT]
+    names = ["id", "number", *(name for name in shown if name not in ("id", "number", "position", *OUTPUT)), *OUTPUT]
     lines = [
         f"{name:<{width}}  {_shown(name, shown[name], look, width + 2)}"
         for name in names

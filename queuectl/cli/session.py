@@ -127,22 +127,28 @@ class Session:
         return self.access.foreign()
 
     @contextmanager
-    def open(self, busy_timeout: int | None = None) -> Iterator[Queue]:
+    def open(self, busy_timeout: int | None = None, *, announced: bool = True) -> Iterator[Queue]:
         """The queue, which is made if there is none. `busy_timeout` (microseconds) overrules the setting.
 
+        A new one is announced at once, or, if not `announced`, only when the caller's work has succeeded.
         Raises StoreError if it belongs to another user; then nothing is made.
         """
         if self.foreign:
             raise StoreError(self.foreign)
         made = not self.url.is_on_server and self.missing and not self.url.is_in_memory
         with self._store(busy_timeout=busy_timeout) as store:
-            if made:
-                self.missing = False
-                from queuectl.cli.messages import say
-
-                say(f"made a new queue at {self.url.name}")
+            if made and announced:
+                self._say_made()
             self.access.warn_of_durability(store)
             yield Queue(store, self.actor)
+            if made and not announced:
+                self._say_made()
+
+    def _say_made(self) -> None:
+        from queuectl.cli.messages import say
+
+        self.missing = False
+        say(f"made a new queue at {self.url.name}")
 
     @contextmanager
     def open_existing(self) -> Iterator[Queue]:

@@ -47,7 +47,7 @@ def import_log(
     give_up = new_file_remover(session.url.text)
     with (
         reading(file, sys.stdin.buffer) as lines,
-        session.open() as queue,
+        session.open(announced=False) as queue,
         progress("importing") as reached,
     ):
         end = take_log(queue.store, lines, reached, give_up)

@@ -116,7 +116,8 @@ def stop(
         for name in asked.own:
             say(f"{name} runs this command, so it stops when this job has ended: not waiting for it")
         asked.wait(session.clock, until)
-    say(f"stopped {counted(len(asked.waited_for - {row.name for row in asked.lost}), 'worker')}")
+    stopped = len(asked.waited_for - {row.name for row in asked.lost})
+    say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
 
 
 @app.command("list")

@@ -145,7 +145,7 @@ def decide(command: Command, job: Job | None, now: int, holder: str | None = Non
     if isinstance(command, Enqueue):
         return _enqueue(command, job, holder)
     if job is None:
-        raise NoSuchJobError(f"no such job: {command.job_id} (`{command_line('list')}` shows those there are)")
+        raise NoSuchJobError(f"no such job: {command.job_id} (`{command_line('list')}` lists the jobs)")
     if isinstance(command, Requeue):
         return _requeue(command, job, holder)
     return _RULES[type(command)](command, job, now)
@@ -155,7 +155,7 @@ def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Ev
     if job is not None and not _is_same(job.spec, command.spec):
         show = "history" if job.state is State.PURGED else "show"
         fields = ", ".join(name for name in job.spec.__struct_fields__ if _differs(name, job.spec, command.spec))
-        what = f"the id {command.job_id} is taken by another job, with another {fields}"
+        what = f"the id {command.job_id} is taken by a job with a different {fields}"
         raise RefusedError(f"{what} (`{command_line(show, command.job_id)}`)")
     if job is not None or holder is not None:
         return []

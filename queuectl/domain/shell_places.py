@@ -16,7 +16,7 @@ __all__ = ["MARK", "Place", "places", "quoted_value"]
 MARK = "\0"
 """Stands for a value in the command that is looked at: no command holds this character."""
 
-_QUOTES = "leave the quotes round {0} out: values are quoted for you"
+_QUOTES = "remove the quotes around {0}: values are quoted for you"
 _TOKEN = re.compile(
     r"""
       (?P<word> '[^'\0]*'                                    # what ends for sure where it seems to end

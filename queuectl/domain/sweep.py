@@ -151,7 +151,7 @@ def _slot(written: str, inside: str, names: Sequence[str | None]) -> _Slot:
     found = _PLACEHOLDER.fullmatch(inside)
     columns = _columns(found[1], names) if found else None
     if found is None or columns is None:
-        raise UsageError(f"{written} is no placeholder: there are {_known(names)}; write {{{{ and }}}} for braces")
+        raise UsageError(f"{written} is not a placeholder here: use {_known(names)}, and {{{{ and }}}} for braces")
     return _Slot(columns, found[2] or "")
 
 

@@ -116,7 +116,7 @@ def why_not_started(error: Exception, job: Job) -> str:
     if not isinstance(error, OSError):
         return str(error.args[0])
     if not os.path.isdir(job.spec.cwd.encode()):
-        return f"{error.strerror}: the folder {job.spec.cwd}"
+        return f"cannot enter the folder {job.spec.cwd}: {error.strerror}"
     program = (job.spec.argv or (SHELL,))[0]
     return _wrong_script(program, job.spec.cwd, error.errno) or f"{error.strerror}: {program}"
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from queuectl.domain.machine import State
 from queuectl.errors import command_line
+from queuectl.render.hints import unserved_line
 from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import pause_sentence
 from queuectl.render.tables import Column, table
 from queuectl.render.terminal import clean, wrapped
 from queuectl.units import ago, counted, local_time, parse_time
 
-__all__ = ["status_text", "unserved_line"]
+__all__ = ["status_text"]
 
 RUNNING = (
     Column("number", short="#"),
@@ -69,11 +70,6 @@ def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
             row["queue"] for row in found["queues"] if row[State.PENDING] and row["queue"] not in found["unserved"]
         ]
         yield f"{', '.join(found['unserved'])}: {unserved_line()}" if served else unserved_line()
-
-
-def unserved_line() -> str:
-    """The sentence on queues that no worker serves, with the command that starts a worker."""
-    return f"no worker serves these queues: {command_line('run')}"
 
 
 def _pauses(found: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Acceptance tests: the installed `queuectl` as a subprocess, and what its users see."""

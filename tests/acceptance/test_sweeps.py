@@ -55,7 +55,7 @@ def test_a_longer_source_adds_what_is_new_and_no_other(queuectl: Queuectl) -> No
     assert [event["jobs"] for event in queuectl.events("batch_opened")] == [6, 3]
     head = queuectl.ok("head")
     changed = queuectl("enqueue", *GRID, ":::", "lr=0.1", "0.7", *SOURCES[3:])
-    assert_error(changed, 4, "4", "grid.4 is taken by another job, with another command")
+    assert_error(changed, 4, "4", "grid.4 is taken by a job with a different command")
     assert queuectl.ok("head") == head
 
 
@@ -308,9 +308,9 @@ def test_commands_take_the_jobs_of_a_batch(queuectl: Queuectl) -> None:
         ("--each 'x {}' --range 1-1000001", "at most 1000000"),
         ("--each 'x {}' --range 1-1001 --range 1-1000", "1001000 jobs"),
         ("--each 'x {}' ::: a b :::+ c", "1 values cannot be linked to 2"),
-        ("--each 'x {y}' ::: a", "{y} is no placeholder: there are {}, {1}, {#}"),
-        ("--each 'x \"{}\"' ::: a", "leave the quotes round {} out: values are quoted for you"),
-        ("--each --tag 'a={y}' 'x {}' ::: a", "{y} is no placeholder"),
+        ("--each 'x {y}' ::: a", "{y} is not a placeholder here: use {}, {1}, {#}"),
+        ("--each 'x \"{}\"' ::: a", "remove the quotes around {}: values are quoted for you"),
+        ("--each --tag 'a={y}' 'x {}' ::: a", "{y} is not a placeholder"),
         ("--each --id 'a {}' 'x {}' ::: a", "job 1: id: "),
         ("--each --id same 'x {}' ::: a b", "--id names one job: add a placeholder"),
         ("--each --batch 'a b' 'x {}' ::: a", "batch: 'a b' is not allowed"),

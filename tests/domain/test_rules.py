@@ -261,16 +261,16 @@ def test_a_command_for_an_unknown_job_is_refused(command):
 # ── what is said, and what is not ───────────────────────────────────────────────────────────────────────
 
 REFUSALS = {
-    "never was": ([], cancel(), "no such job: j (`queuectl list` shows those there are)"),
+    "never was": ([], cancel(), "no such job: j (`queuectl list` lists the jobs)"),
     "id": (
         [a_job()],
         enqueue(command="false"),
-        "the id j is taken by another job, with another command (`queuectl show j`)",
+        "the id j is taken by a job with a different command (`queuectl show j`)",
     ),
     "purged id": (
         [a_job(), Cancelled(), Purged()],
         enqueue(command="false"),
-        "the id j is taken by another job, with another command (`queuectl history j`)",
+        "the id j is taken by a job with a different command (`queuectl history j`)",
     ),
     "early": ([a_job(delay=HOUR)], claim(), "job j is not due yet"),
     "move": ([a_job()], purge(), "job j is pending: cannot purge it, a pending job can only be cancelled"),

@@ -133,7 +133,7 @@ def test_arguments_are_filled_in_as_they_are():
 @pytest.mark.parametrize("text", ["{x}", "{0}", "{3}", "{01}", "{lr#}", "{print $1}", "{ }", "{1..3}", "{../}", "{³}"])
 def test_an_unknown_placeholder_names_those_there_are(text):
     said = refusal(filled, text, "1", "2", names=["lr", None])
-    assert "is no placeholder: there are {}, {1}, {2}, {lr}, {#}; write {{ and }} for braces" in said
+    assert "is not a placeholder here: use {}, {1}, {2}, {lr}, {#}, and {{ and }} for braces" in said
 
 
 def test_a_comment_ends_with_its_line():
@@ -151,10 +151,10 @@ def test_a_single_brace_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('"{}.png"', "leave the quotes round {} out: values are quoted for you"),
-        ("'{1}'", "leave the quotes round {1} out"),
-        ("it's {}", "leave the quotes round {} out"),
-        ('"$(cat {})"', "leave the quotes round {} out"),
+        ('"{}.png"', "remove the quotes around {}: values are quoted for you"),
+        ("'{1}'", "remove the quotes around {1}"),
+        ("it's {}", "remove the quotes around {}"),
+        ('"$(cat {})"', "remove the quotes around {}"),
         ('"$(echo "{}")"', "{} follows quotes that cannot be read"),
         ('"$(echo ")")" {}', "{} follows quotes that cannot be read"),
         ("echo \\{}", "follows a backslash"),
@@ -168,7 +168,7 @@ def test_a_single_brace_is_refused(text):
         ("echo $(({} + 1))", "inside ((...))"),
         ("((x = {}))", "inside ((...))"),
         ("echo $'a\\'' {}", "which not every shell reads alike"),
-        ('a\\\n#"\n{}\n"', "leave the quotes round {} out"),
+        ('a\\\n#"\n{}\n"', "remove the quotes around {}"),
     ],
 )
 def test_a_place_where_no_value_can_be_quoted_is_refused(text, said):

@@ -1,0 +1,1 @@
+"""Several hosts and one PostgreSQL server: hosts that are cut off, silent, or return late."""

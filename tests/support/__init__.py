@@ -1,0 +1,1 @@
+"""Fixtures, builders, oracles and other code that several folders of tests use."""

@@ -1,0 +1,1 @@
+"""The queue at earlier moments: `--as-of`, `diff`, `explain` and `events -f`."""

@@ -225,7 +225,7 @@ def test_an_unknown_key_is_answered_with_a_similar_one():
 
 
 def test_an_unknown_key_like_no_other_is_answered_with_all():
-    with pytest.raises(UsageError, match=r"'zzz' is not a setting: there are max-retries, .*, busy-timeout$"):
+    with pytest.raises(UsageError, match=r"'zzz' is not a setting: the settings are max-retries, .*, busy-timeout$"):
         config_from().value("zzz")
 
 
