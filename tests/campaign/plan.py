@@ -14,6 +14,7 @@ NAMES = (
     "kill",
     "exclusivity",
     "simulation",
+    "schedules",
     "stateful",
     "mutation",
     "fuzz-frames",
