@@ -182,5 +182,5 @@ def _programs(command: str) -> Iterator[str]:
     words = _PROGRAM.findall(command)
     plain = [word for word in words if "=" not in word and not word.startswith("-")]
     likely = [word for place, word in enumerate(plain) if word not in _PREFIXES and plain[place - 1 : place] != ["cd"]]
-    yield from (word for word in likely if not word.replace(".", "").isdigit())
+    yield from (word for word in likely if not word.replace(".", "").isdigit() and not word.endswith(".lock"))
     yield from plain

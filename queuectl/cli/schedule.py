@@ -241,7 +241,7 @@ def remove(ctx: typer.Context, names: Names) -> None:
     """Remove schedules. Their jobs and their history stay."""
     with ctx.obj.open_existing() as queue:
         Schedules(queue).remove(names)
-    say(f"removed {counted(len(names), 'schedule')}; their jobs stay")
+    say(f"removed {counted(len(names), 'schedule')}; the jobs that were added stay")
 
 
 @app.command("backfill")
