@@ -263,4 +263,8 @@ def test_a_crontab_as_toml_is_what_sync_reads(queuectl: Queuectl) -> None:
     text = queuectl.ok("schedule", "import-crontab", "-", "--toml", "--tz", "UTC", stdin=entry)
     queuectl.ok("schedule", "sync", write(queuectl, text + "\n"))
     shown = queuectl.json("schedule", "show", "say")["job"]
-    assert (shown["command"], shown["env"], shown["cwd"]) == ("say \"hi%\" \\\\ 'x'", {"A": "b 'c'", "HOME": "/tmp"}, "/tmp")
+    assert (shown["command"], shown["env"], shown["cwd"]) == (
+        "say \"hi%\" \\\\ 'x'",
+        {"A": "b 'c'", "HOME": "/tmp"},
+        "/tmp",
+    )
