@@ -157,7 +157,7 @@ def test_variables_hold_for_the_entries_below_them():
     assert read(SYSTEM).entries[0].shell is None
 
 
-def test_what_is_not_carried_over_is_named():
+def test_variables_that_are_lost_are_named():
     assert read(WEB_SERVER).notes == (
         "line 3: MAILTO=ops@example.org: no mail is sent; `queuectl logs` has the output",
     )
