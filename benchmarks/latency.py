@@ -31,7 +31,19 @@ def measure(plan: Plan) -> list[Result]:
         *_results("from the call of Python's `enqueue`", called, at_most(10)),
         *_results("from the start of an `enqueue` process", [called for called, _ in shell]),
         Result("the idle worker's CPU", "% of a core", [idle], target=at_most(1)),
+        Result("the same with 1,000 schedules", "% of a core", [_with_schedules(plan)], target=at_most(1)),
     ]
+
+
+def _with_schedules(plan: Plan) -> float:
+    """The CPU time of a worker at rest, on a queue with schedules of which none is due."""
+    with folder("latency") as home:
+        db = f"{home}/queue.db"
+        with queue.opened(db) as opened:
+            queue.add_schedules(opened, 1000)
+        with running(queue.command(db, "run")) as worker:
+            time.sleep(1)
+            return _idle_cpu(worker.pid, plan.size(10, 1))
 
 
 @contextmanager

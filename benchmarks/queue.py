@@ -46,6 +46,15 @@ def opened(db: str, home: str | None = None) -> Iterator["Queue"]:
         store.close()
 
 
+def add_schedules(opened: "Queue", number: int) -> None:
+    """Add schedules that run once a year, with names that begin with `s`."""
+    from queuectl.application.schedules import Put, Schedules
+    from queuectl.domain.events import ScheduleSet
+
+    yearly = ScheduleSet(job=spec(), cron="0 0 29 2 *")
+    Schedules(opened).apply([Put(f"s{each}", yearly) for each in range(number)])
+
+
 def spec(text: str = "true", queue: str = "default", priority: int = 0, delay: int = 0) -> "Enqueued":
     """What `enqueue` would record of a command; `delay` is microseconds."""
     from queuectl.domain.events import Enqueued

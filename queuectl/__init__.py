@@ -6,7 +6,7 @@ From Python: `queuectl.open_queue("queue.db").enqueue("make")` (docs/python.md).
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from queuectl.api import Event, Job, JobQueue, open_queue
+    from queuectl.api import Event, Job, JobQueue, Schedule, open_queue
     from queuectl.application.queue import NewJob, Queue, Receipt
     from queuectl.errors import (
         NoSuchJobError,
@@ -32,6 +32,7 @@ __all__ = [
     "QueuectlError",
     "Receipt",
     "RefusedError",
+    "Schedule",
     "StoreBusyError",
     "StoreError",
     "SystemClock",
@@ -52,6 +53,7 @@ _HOMES = {
     "QueuectlError": "errors",
     "Receipt": "application.queue",
     "RefusedError": "errors",
+    "Schedule": "api",
     "StoreBusyError": "errors",
     "StoreError": "errors",
     "SystemClock": "runtime",

@@ -2,7 +2,7 @@
 
 from queuectl.api.options import Command, Duration, JobOptions, JobSpec, Moment
 from queuectl.api.queue import JobQueue, open_queue
-from queuectl.api.records import Event, Job, JobState
+from queuectl.api.records import Event, Job, JobState, Schedule
 
 __all__ = [
     "Command",
@@ -14,5 +14,6 @@ __all__ = [
     "JobSpec",
     "JobState",
     "Moment",
+    "Schedule",
     "open_queue",
 ]

@@ -19,7 +19,7 @@ from queuectl.api.options import (
     as_tags,
     as_texts,
 )
-from queuectl.api.records import Event, Job, as_event, as_job, from_row
+from queuectl.api.records import Event, Job, Schedule, as_event, as_job, as_schedule, from_row
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
@@ -27,6 +27,7 @@ from queuectl.application.listing import job_filter, list_jobs
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import NewJob, Queue
+from queuectl.application.schedules import Schedules
 from queuectl.application.wait import wait
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.names import PAUSE_ALL
@@ -161,6 +162,20 @@ class JobQueue:
                 if queue in (None, count.queue):
                     counts[count.state.value] += count.jobs
         return counts
+
+    def schedules(self) -> list[Schedule]:
+        """The schedules of recurring jobs, ordered by name."""
+        with self._connection.reading() as found:
+            return list(map(as_schedule, found.store.tables.schedules()))
+
+    def run_schedule(self, name: str) -> Job:
+        """Add a job of a schedule now, besides its times; the live job that has its unique key, if there is one.
+
+        Raises NoSuchJobError when there is no such schedule.
+        """
+        with self._connection.writing(make=False) as found:
+            job_id, _ = Schedules(found).run(name)
+            return _existing(found, job_id)
 
     # ── waiting ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,9 +9,10 @@ import msgspec
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.machine import LIVE
+from queuectl.domain.schedule import Schedule as FoldedSchedule
 from queuectl.store.projections import JOBS, rows
 
-__all__ = ["Event", "Job", "JobState", "as_event", "as_job", "from_row"]
+__all__ = ["Event", "Job", "JobState", "Schedule", "as_event", "as_job", "as_schedule", "from_row"]
 
 JobState: TypeAlias = Literal["pending", "processing", "done", "dlq", "cancelled", "purged"]
 
@@ -73,6 +74,45 @@ class Event:
     at: datetime
     actor: str
     data: dict[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A schedule as it was when it was read. Either `cron`, in the zone `tz`, or `every` says when it runs.
+
+    `next_at` is when it adds a job next; None while it is paused, and when it has ended. `last_at` is the last time
+    that was decided on, and `last_job` the id of the last job that it added.
+    """
+
+    name: str
+    cron: str | None
+    every: timedelta | None
+    tz: str
+    command: str
+    queue: str
+    next_at: datetime | None
+    last_at: datetime | None
+    last_job: str | None
+    paused: bool
+    managed_by: str | None
+
+
+def as_schedule(schedule: FoldedSchedule) -> Schedule:
+    """A schedule as its row says."""
+    definition = schedule.definition
+    return Schedule(
+        name=schedule.name,
+        cron=definition.cron,
+        every=None if definition.every is None else timedelta(microseconds=definition.every),
+        tz=definition.tz,
+        command=definition.job.command,
+        queue=definition.job.queue,
+        next_at=_moment(schedule.next_at, 1),
+        last_at=_moment(schedule.last_slot, 1),
+        last_job=schedule.last_job,
+        paused=schedule.paused_at is not None,
+        managed_by=definition.managed_by,
+    )
 
 
 def as_job(job: FoldedJob) -> Job:

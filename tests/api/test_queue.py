@@ -8,13 +8,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 
 import queuectl
 from queuectl.api import JobOptions, JobState
+from queuectl.application.schedules import Put, Schedules
+from queuectl.domain.events import ScheduleSet
 from queuectl.domain.machine import State
+from queuectl.errors import NoSuchJobError
 from tests.support.command_line import PROGRAM
+from tests.support.events import a_spec
 from tests.support.postgres import server
 
 
@@ -347,6 +352,22 @@ def test_pauses_say_whether_they_changed_anything(queue):
 
 
 # ── opening, closing, surroundings ──────────────────────────────────────────────────────────────────
+
+
+def test_schedules_are_listed_and_run_by_hand(file_queue):
+    assert file_queue.schedules() == []
+    definition = ScheduleSet(job=a_spec("true", queue="mail"), cron="0 2 * * *", tz="Europe/Berlin")
+    with file_queue._connection.writing() as found:
+        Schedules(found).add(Put("backup", definition))
+        Schedules(found).add(Put("poll", ScheduleSet(job=a_spec(), every=60_000_000, start=0), paused=True))
+    backup, poll = file_queue.schedules()
+    assert (backup.cron, backup.every, backup.queue, backup.paused) == ("0 2 * * *", None, "mail", False)
+    assert backup.next_at.astimezone(ZoneInfo("Europe/Berlin")).hour == 2
+    assert (poll.every, poll.paused, poll.next_at) == (timedelta(minutes=1), True, None)
+    job = file_queue.run_schedule("backup")
+    assert (job.state, file_queue.schedules()[0].last_job) == ("pending", job.id)
+    with pytest.raises(NoSuchJobError, match="no such schedule: nope"):
+        file_queue.run_schedule("nope")
 
 
 def test_a_closed_queue_says_so(file_queue):
