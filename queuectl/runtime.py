@@ -155,6 +155,13 @@ def new_id(now: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def new_token() -> str:
+    """A secret of 192 random bits, in characters that a URL may have."""
+    import secrets
+
+    return secrets.token_urlsafe(24)
+
+
 def random_factor() -> float:
     """A random number in [0, 1), for jitter."""
     import random

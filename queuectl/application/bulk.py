@@ -25,6 +25,7 @@ __all__ = [
     "purge_all",
     "purge_named",
     "retry_all",
+    "selected",
     "unfinished",
 ]
 
@@ -45,6 +46,13 @@ def finished(queue: Queue, selected: Selection, ended_by: int | None = None) -> 
     states, others = _states(selected, FINISHED, (FAILED,), "these are finished jobs")
     dead = (State.DLQ,) if others else ()
     return _ids(queue, selected, JobFilter(states=(*states, *dead) if selected.states else FINISHED, ended_by=ended_by))
+
+
+def selected(queue: Queue, wanted: JobFilter, *, live: bool) -> list[str]:
+    """Ids of the jobs of a filter that have not ended (`live`), or of those that have."""
+    among = LIVE if live else FINISHED
+    states = tuple(state for state in wanted.states or among if state in among)
+    return queue.store.tables.ids(replace(wanted, states=states, limit=0)) if states else []
 
 
 def _states(

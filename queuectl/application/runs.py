@@ -21,7 +21,8 @@ OUTCOMES = (COMPLETED, RETRIED, DEAD, e.type_of(e.Released), e.type_of(e.Cancell
 class Run(NamedTuple):
     """The begin of a run (CLAIMED) or its end (one of OUTCOMES). `at` is microseconds, durations are seconds.
 
-    `waited` is set at the begin: since the job was due. `took` is set at the end; 0 when nobody saw how long.
+    `worker` and `waited` (since the job was due) are set at the begin, `took` at the end; it is 0 when
+    nobody saw how long.
     """
 
     position: int
@@ -30,6 +31,7 @@ class Run(NamedTuple):
     at: int
     queue: str
     command: str
+    worker: str
     waited: float
     took: float
 
@@ -39,6 +41,7 @@ class _Data(msgspec.Struct):
 
     queue: str = ""
     command: str = ""
+    worker: str = ""
     run: int | None = None
     duration: int = 0
     clock: int | None = None
@@ -66,6 +69,7 @@ def runs(log: Log, after: int, until: int) -> Iterator[Run]:
                 step.recorded_at,
                 spec.queue,
                 spec.command,
+                data.worker,
                 waited / SECOND,
                 data.duration / SECOND,
             )

@@ -47,6 +47,7 @@ GROUPS = {
         "diff": "past:diff",
     },
     "Watching": {
+        "serve": "serve:serve",
         "metrics": "metrics:metrics",
     },
     "The log": {

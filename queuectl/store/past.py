@@ -313,7 +313,10 @@ class PastTables:
         return [
             row.job_id
             for row in self._standing
-            if row.move in moves and row.recorded_at >= since and row.queue in (wanted.queues or (row.queue,))
+            if row.move in moves
+            and row.recorded_at >= since
+            and row.queue in (wanted.queues or (row.queue,))
+            and (wanted.positions is None or wanted.positions[0] <= row.position < wanted.positions[1])
         ]
 
     def _fold_matching(self, wanted: JobFilter) -> None:
@@ -321,7 +324,7 @@ class PastTables:
 
     def _fold_wanted(self, wanted: JobFilter) -> None:
         found = self._matching(wanted)
-        others = wanted.failed or wanted.tags or wanted.batch or wanted.origin
+        others = wanted.failed or wanted.tags or wanted.batch or wanted.origin or wanted.text
         if wanted.sort == "created" and wanted.limit and not others:
             found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
         self._fold(found)

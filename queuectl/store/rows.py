@@ -86,6 +86,7 @@ class Standing(NamedTuple):
     recorded_at: int
     queue: str
     move: str
+    position: int
 
 
 class RunStep(NamedTuple):
@@ -151,6 +152,8 @@ class JobFilter(Struct, frozen=True):
 
     `since` and `ended_by` are microseconds. `origin` is a kind of origin, or a kind and a name: `schedule:nightly`.
     `signature` selects dead jobs alone.
+    `since` and `ended_by` are microseconds. `text` is a part of the command or of the id, in any case; `positions` are
+    those of the first events: from the first one to before the second one.
     """
 
     states: tuple[State, ...] = ()
@@ -162,6 +165,8 @@ class JobFilter(Struct, frozen=True):
     batch: str | None = None
     origin: str | None = None
     signature: str | None = None
+    text: str = ""
+    positions: tuple[int, int] | None = None
     sort: str = "created"
     descending: bool = True
     limit: int = 50

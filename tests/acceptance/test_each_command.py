@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.cli.app import COMMANDS
-from tests.support.command_line import Queuectl
+from tests.support.command_line import Queuectl, eventually
 
 SHOWN = (
     ("status", "default"),
@@ -105,6 +105,11 @@ def test_recover_restores_a_deleted_database(used: Queuectl) -> None:
     assert used.ok("head") == head
 
 
+def test_serve_prints_its_url(used: Queuectl) -> None:
+    server = used.start("serve", "--listen", "127.0.0.1:0")
+    assert eventually(server.stdout.read_text, "the URL").startswith("http://127.0.0.1:")
+
+
 def test_every_command_is_tested_here() -> None:
-    tried = {"recover"} | {word for command, _ in (*SHOWN, *CHANGES, *WHOLE) for word in command.split()}
+    tried = {"recover", "serve"} | {word for command, _ in (*SHOWN, *CHANGES, *WHOLE) for word in command.split()}
     assert set(COMMANDS) <= tried

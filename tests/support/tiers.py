@@ -18,6 +18,7 @@ PATHS = (
     "powerloss/test_more_seeds.py",
     "time_travel/test_commands.py",
     "api/test_types.py",  # mypy over the package
+    *("web/test_browser.py", "web/test_server.py"),
     *("crash/test_escapes.py", "crash/test_supervisord.py", "crash/test_workers.py"),
 )
 """Files and folders below tests/ that take long."""

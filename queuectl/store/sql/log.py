@@ -38,7 +38,7 @@ _AFTER_ALL = "\U0010ffff"
 _STANDING = """
 SELECT e.stream_id, e.recorded_at, {queue},
        (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
-        ORDER BY m.version DESC LIMIT 1)
+        ORDER BY m.version DESC LIMIT 1), e.position
 FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
 """
 _RUN_STEPS = """

@@ -1,6 +1,6 @@
 """Queries of the tables that are derived from the log, in SQL that both engines understand."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -311,20 +311,27 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
         conditions.append(" OR ".join(either))
+    for condition, values in _narrowing(wanted, tagged):
+        conditions.append(condition)
+        parameters += values
+    return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters
+
+
+def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The conditions other than the states, each with its parameters."""
     if wanted.queues:
-        conditions.append(f"queue IN ({', '.join('?' * len(wanted.queues))})")
-        parameters += wanted.queues
+        yield f"queue IN ({', '.join('?' * len(wanted.queues))})", wanted.queues
     for tag in wanted.tags.items():
-        conditions.append(tagged)
-        parameters += tag
+        yield tagged, tag
     if wanted.origin is not None:
-        conditions.append("origin = ? OR substr(origin, 1, ?) = ?")
-        parameters += [wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:"]
+        yield "origin = ? OR substr(origin, 1, ?) = ?", (wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:")
+    if wanted.text:
+        yield "lower(command) LIKE ? ESCAPE '!' OR lower(id) LIKE ? ESCAPE '!'", (_like(wanted.text),) * 2
+    if wanted.positions is not None:
+        yield "position >= ? AND position < ?", wanted.positions
     for condition, value in _plain_conditions(wanted):
         if value is not None:
-            conditions.append(condition)
-            parameters.append(value)
-    return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters
+            yield condition, (value,)
 
 
 def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:
@@ -335,3 +342,9 @@ def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:
         ("id IN (SELECT id FROM dlq WHERE signature = ?)", wanted.signature),
         ("finished_at <= ?", None if wanted.ended_by is None else wanted.ended_by // SECOND),
     ]
+
+
+def _like(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, f"!{special}")
+    return f"%{text.lower()}%"

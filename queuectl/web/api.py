@@ -1,0 +1,213 @@
+"""The HTTP interface: its routes."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from queuectl.application.job_output import Piece, read_output
+from queuectl.application.metrics import metrics
+from queuectl.errors import UsageError
+from queuectl.render.terminal import to_ndjson
+from queuectl.web.answers import document, reporting
+from queuectl.web.changing import JOB_CHANGES, JobChange, Reason, add_jobs, pause, stop_worker
+from queuectl.web.feed import ALL_TYPES, Entry, Wanted
+from queuectl.web.openapi import description
+from queuectl.web.reading import READINGS, Reading, answer, job_id_of, output_of
+from queuectl.web.requests import Parameters, body_of, read_body
+from queuectl.web.site import Site
+
+__all__ = ["api_routes"]
+
+EVENT_PARAMETERS = ("from", "type", "job")
+STREAM = {"cache-control": "no-store", "x-accel-buffering": "no"}
+EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
+
+
+def api_routes(site: Site) -> list[Route]:
+    """Every route under /api/, and /metrics."""
+    found = [Route(reading.path, _reading(site, reading), methods=["GET"]) for reading in READINGS]
+    for path, endpoint in (
+        ("/api/jobs/{job_id}/logs", _Output(site).answer),
+        ("/api/events", _Events(site).answer),
+        ("/api/openapi.json", _description),
+        ("/metrics", _metrics(site)),
+    ):
+        found.append(Route(path, reporting(endpoint), methods=["GET"]))
+    changes = _Changes(site)
+    for path, change in (
+        ("/api/jobs", changes.add),
+        ("/api/queues/{queue}/pause", changes.pausing(resume=False)),
+        ("/api/queues/{queue}/resume", changes.pausing(resume=True)),
+        ("/api/workers/{worker}/stop", changes.stop),
+        *((f"/api/jobs/{{job_id}}/{each.name}", changes.of_job(each)) for each in JOB_CHANGES.values()),
+    ):
+        found.append(Route(path, reporting(change), methods=["POST"]))
+    return found
+
+
+def _reading(site: Site, reading: Reading) -> Any:
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(answer, site, reading, request)
+
+    return reporting(endpoint)
+
+
+async def _description(request: Request) -> Response:
+    Parameters(request, ())
+    return document(description())
+
+
+def _metrics(site: Site) -> Any:
+    async def endpoint(request: Request) -> Response:
+        text = await run_in_threadpool(metrics, site.queue, site.feed.tally)
+        return Response(text, 200, {"cache-control": "no-store"}, "text/plain; version=0.0.4; charset=utf-8")
+
+    return endpoint
+
+
+# ── changes ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Changes:
+    """The endpoints that change something. Each is one event, or several, in the name of the token."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def add(self, request: Request) -> Response:
+        """Add a job, or an array of jobs."""
+        raw = await _json(request)
+        many = raw.lstrip().startswith(b"[")
+        jobs = body_of(raw, list[msgspec.Raw]) if many else [msgspec.Raw(raw)]
+        texts = [bytes(each).decode("utf-8", "replace") for each in jobs]
+        found = await self._in_thread(request, lambda queue: add_jobs(self._site, queue, texts))
+        return document(found if many else found[0], 201)
+
+    def of_job(self, change: JobChange) -> Any:
+        """The endpoint of a change to one job."""
+
+        async def endpoint(request: Request) -> Response:
+            reason = body_of(await _json(request), Reason).reason
+            return document(
+                await self._in_thread(
+                    request, lambda queue: change.carry_out(queue, [job_id_of(queue, request)], reason)
+                )
+            )
+
+        return endpoint
+
+    def pausing(self, *, resume: bool) -> Any:
+        """The endpoint that pauses or resumes a queue."""
+
+        async def endpoint(request: Request) -> Response:
+            body_of(await _json(request), _Nothing)
+            name = request.path_params["queue"]
+            return document(await self._in_thread(request, lambda queue: pause(queue, name, resume=resume)))
+
+        return endpoint
+
+    async def stop(self, request: Request) -> Response:
+        """Stop a worker."""
+        body_of(await _json(request), _Nothing)
+        name = request.path_params["worker"]
+        return document(await self._in_thread(request, lambda queue: stop_worker(queue, name)))
+
+    async def _in_thread(self, request: Request, change: Callable[[Any], Any]) -> Any:
+        queue = self._site.changing(request.scope.get("who", ""))
+        return await run_in_threadpool(change, queue)
+
+
+class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """An empty body."""
+
+
+async def _json(request: Request) -> bytes:
+    """The body. A page of another site cannot send this type without being asked first."""
+    raw = await read_body(request)
+    if raw and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise UsageError("the body must be JSON, with Content-Type: application/json")
+    return raw
+
+
+# ── streams ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Events:
+    """`GET /api/events`: server-sent events for browsers, NDJSON for programs."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def answer(self, request: Request) -> Response:
+        """The events from a position on, then new ones as they come."""
+        given = Parameters(request, EVENT_PARAMETERS)
+        after = given.number("from", 1, 1) - 1
+        last = request.headers.get("last-event-id", "")
+        if last.isascii() and last.isdigit() and len(last) < 20:
+            after = int(last)
+        for kind in given.texts("type"):
+            if kind not in ALL_TYPES:
+                raise UsageError(f"type={kind}: the types are {', '.join(ALL_TYPES)}")
+        job = given.text("job")
+        if job is not None:
+            (job,) = await run_in_threadpool(self._site.queue.resolve, [job])
+        wanted = Wanted(given.texts("type") or ALL_TYPES, job)
+        is_lines = "ndjson" in request.headers.get("accept", "")
+        form, kind = (_as_lines, LINES) if is_lines else (_as_stream, EVENT_STREAM)
+        return StreamingResponse(self._parts(after, wanted, form), 200, STREAM, kind)
+
+    async def _parts(
+        self, after: int, wanted: Wanted, form: Callable[[list[Entry] | None, int], str]
+    ) -> AsyncIterator[str]:
+        async for entries in self._site.feed.follow(self._site.queue.store, after, wanted):
+            yield form(entries, self._site.feed.position)
+
+
+def _as_stream(entries: list[Entry] | None, position: int) -> str:
+    if entries is None:
+        return ": nothing new\n\n"
+    if not entries:
+        return f'event: caught_up\ndata: {{"caught_up":{position}}}\n\n'
+    return "".join(f"id: {entry.position}\ndata: {entry.text}\n\n" for entry in entries)
+
+
+def _as_lines(entries: list[Entry] | None, position: int) -> str:
+    if entries is None:
+        return "\n"
+    return "".join(f"{entry.text}\n" for entry in entries) if entries else f'{{"caught_up":{position}}}\n'
+
+
+class _Output:
+    """`GET /api/jobs/ID/logs`: the output as text; with `follow`, as it comes, as server-sent events."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def answer(self, request: Request) -> Response:
+        """The output of a run."""
+        if "follow" not in request.query_params:
+            return await run_in_threadpool(output_of, self._site, request)
+        given = Parameters(request, ("run", "follow"))
+        run = given.number("run", 0, 1) or None
+        pieces = await run_in_threadpool(self._pieces, request, run)
+        return StreamingResponse(self._parts(pieces), 200, STREAM, EVENT_STREAM)
+
+    def _pieces(self, request: Request, run: int | None) -> Iterator[Piece | None]:
+        queue = self._site.queue
+        return read_output(queue, job_id_of(queue, request), run, follow=True)
+
+    async def _parts(self, pieces: Iterator[Piece | None]) -> AsyncIterator[str]:
+        ended, quiet = object(), 0
+        while not self._site.feed.ended and (piece := await run_in_threadpool(next, pieces, ended)) is not ended:
+            quiet = quiet + 1 if piece is None else 0
+            if isinstance(piece, Piece) and piece.data:
+                text = piece.data.decode("utf-8", "replace")
+                yield f"data: {to_ndjson({'run': piece.run, 'stream': piece.stream, 'text': text})}\n\n"
+            elif quiet % 100 == 1:
+                yield ": nothing new\n\n"
+        yield "event: ended\ndata: {}\n\n"

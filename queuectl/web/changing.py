@@ -1,0 +1,108 @@
+"""Changes to jobs and queues: for the interface and for the buttons of the page, each with the command that it is."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from queuectl.application import bulk
+from queuectl.application.job_fields import check_queue
+from queuectl.application.job_input import JobReader
+from queuectl.application.job_json import decode_job
+from queuectl.application.queue import Queue
+from queuectl.application.workers import Stop
+from queuectl.domain.names import PAUSE_ALL
+from queuectl.errors import UsageError, command_line
+from queuectl.runtime import process_umask
+from queuectl.units import counted
+from queuectl.web.site import Site
+
+__all__ = ["JOB_CHANGES", "Done", "JobChange", "Reason", "add_jobs", "pause", "stop_worker"]
+
+MOST_NAMED = 20
+"""The most ids that a shown command names."""
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """What a change did: a sentence, the command that it is, the jobs that it concerns, and those that were left."""
+
+    said: str
+    command: str
+    jobs: Sequence[str] = ()
+    left: dict[str, str] = {}
+
+
+class Reason(Struct, forbid_unknown_fields=True):
+    """The body of a change: a reason, which `history` shows."""
+
+    reason: str = ""
+
+
+class JobChange(Struct, frozen=True):
+    """One kind of change to jobs. `one` raises when a job cannot be changed, `many` leaves those that cannot."""
+
+    name: str
+    about: str
+    one: Callable[[Queue, Sequence[str], str], Any]
+    many: Callable[[Queue, Sequence[str], str], bulk.Left]
+    said: str
+
+    def carry_out(self, queue: Queue, ids: Sequence[str], reason: str) -> Done:
+        """Change one job, or as many of several as can be. Raises QueuectlError when the only job cannot."""
+        if not ids:
+            raise UsageError("no job is selected")
+        left: bulk.Left = {}
+        if len(ids) == 1:
+            self.one(queue, ids, reason)
+        else:
+            left = self.many(queue, ids, reason)
+        changed = [job_id for job_id in ids if job_id not in left]
+        named = [*ids[:MOST_NAMED], *(["…"] if len(ids) > MOST_NAMED else [])]
+        command = command_line(self.name, *(["--reason", reason] if reason else []), *named)
+        said = f"{changed[0] if len(changed) == 1 else counted(len(changed), 'job')} {self.said}"
+        said += f"; {counted(len(left), 'job')} could not be changed" if left else ""
+        return Done(said=said, command=command, jobs=changed, left={name: str(error) for name, error in left.items()})
+
+
+JOB_CHANGES = {
+    change.name: change
+    for change in (
+        JobChange(
+            "cancel",
+            "Cancel a job. A running one is stopped by its worker.",
+            Queue.cancel,
+            bulk.cancel_all,
+            "cancelled (a running job is being stopped)",
+        ),
+        JobChange("retry", "Run an ended job again.", Queue.requeue, bulk.retry_all, "pending again"),
+        JobChange(
+            "purge", "Take an ended job out of the tables.", bulk.purge_named, bulk.purge_all, "purged; history remains"
+        ),
+    )
+}
+
+
+def add_jobs(site: Site, queue: Queue, jobs: Sequence[str]) -> list[dict[str, Any]]:
+    """Add all jobs (each in JSON) or none. Returns each one's id, and whether it is new. Raises QueuectlError."""
+    site.rights.check_adding()
+    reader = JobReader(site.config(), site.clock.now(), umask=process_umask())
+    wanted = [reader.from_input(decode_job(each)[0]) for each in jobs]
+    return [{"id": receipt.id, "created": receipt.created} for receipt in queue.enqueue(wanted)]
+
+
+def pause(queue: Queue, name: str, *, resume: bool = False) -> Done:
+    """Pause or resume a queue; `*` stands for all of them."""
+    verb = "resume" if resume else "pause"
+    where = name if name == PAUSE_ALL else check_queue(name)
+    changed = queue.resume(where) if resume else queue.pause(where)
+    thing = "every queue" if name == PAUSE_ALL else f"queue {name}"
+    said = f"{verb}d {thing}" if changed else f"{thing} was {'not paused' if resume else 'paused already'}"
+    return Done(said=said, command=command_line(verb, *([] if name == PAUSE_ALL else [name])))
+
+
+def stop_worker(queue: Queue, name: str) -> Done:
+    """Ask a worker to stop once it has finished its running jobs."""
+    Stop(queue, [name], (), now=False).ask()
+    return Done(
+        said=f"worker {name} stops when its running jobs have ended", command=command_line("worker", "stop", name)
+    )

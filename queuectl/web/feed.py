@@ -1,0 +1,159 @@
+"""The log as it grows, for every open page at once: one thread reads it, by position, and encodes each event once.
+
+A page that is behind reads the log from the store, page by page, and no read transaction is open while it waits. So
+positions alone decide what a page gets: nothing twice, and nothing is left out.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
+from threading import Thread
+from typing import NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+
+from queuectl.application.access import Store
+from queuectl.application.activity import Activity
+from queuectl.application.follow import LogReader, durable_positions
+from queuectl.application.run_tally import RunTally
+from queuectl.domain.events import EVENT_TYPES, RecordedEvent, type_of
+from queuectl.errors import QueuectlError
+from queuectl.render import json_shapes
+from queuectl.render.terminal import to_ndjson
+from queuectl.runtime import pause
+
+__all__ = ["Entry", "Feed", "Wanted"]
+
+ALL_TYPES = tuple(map(type_of, EVENT_TYPES))
+RECENT = 5000
+"""Events at the log's end that are remembered encoded."""
+PAGE = 500
+"""Events that are sent at once to a page that is behind."""
+TICK = 200_000
+"""Microseconds between two looks at the log, so that a busy queue is not read for every single commit."""
+SILENCE = 15
+"""Seconds after which a line is sent to a page for which there is nothing, so that a broken connection is noticed."""
+
+
+class Wanted(NamedTuple):
+    """The events that a page asks for; `job` None: those of all streams."""
+
+    types: Collection[str] = ALL_TYPES
+    job: str | None = None
+
+
+class Entry(NamedTuple):
+    """An event of the log, encoded. `type` is empty for a damaged one, which every reader gets."""
+
+    position: int
+    stream_id: str
+    type: str
+    text: str
+
+
+class Feed:
+    """Follows the log in a thread, through a store of its own."""
+
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
+        self._recent: deque[Entry] = deque(maxlen=RECENT)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._grown = asyncio.Event()
+        self._first = self.position = 0
+        self._reader, self._stop = os.pipe()
+        self.ended = False
+        self.tally = RunTally("", 0)
+        self.activity = Activity()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to follow the log."""
+        self._loop = loop
+        store = self._open_store()
+        head = store.log.head().position
+        self._first = self.position = head
+        self.tally = RunTally(store.log.log_id, head)
+        self._thread = Thread(target=self._run, args=(store,), name="feed", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and every stream that waits for it."""
+        self.ended = True
+        os.close(self._reader)
+        self._thread.join(5)
+        os.close(self._stop)
+        self._grown.set()
+
+    def _run(self, store: Store) -> None:
+        try:
+            with suppress(BrokenPipeError, QueuectlError):
+                self.activity.begin(store, self.position)
+                for position in durable_positions(store, self._stop):
+                    self._take(store, position)
+                    pause(TICK)
+        finally:
+            store.close()
+
+    def _take(self, store: Store, position: int) -> None:
+        if position <= self.position:
+            return
+        after = max(self.position, position - RECENT)
+        for record in LogReader(store, after, None, ALL_TYPES).read(position):
+            self._recent.append(_entry(record))
+        self._first = max(self._first, after, self._recent[0].position - 1 if self._recent else 0)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake, position)
+        self.tally.read(store, position)
+        self.activity.read(store, position)
+
+    def _wake(self, position: int) -> None:
+        self.position = position
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    # ── for one page ────────────────────────────────────────────────────────────────────────────────
+
+    async def follow(self, store: Store, after: int, wanted: Wanted) -> AsyncIterator[list[Entry] | None]:
+        """Events after a position, in order, a list at a time; an empty list once all so far have been sent.
+
+        None when nothing has come for a while.
+        """
+        head = await run_in_threadpool(store.writer.on_disk)
+        caught_up = False
+        while not self.ended:
+            if after < self.position:
+                found, after = await self._next(store, after, wanted)
+                if found:
+                    yield found
+            elif not caught_up and after >= head:
+                caught_up = True
+                yield []
+            else:
+                try:
+                    await asyncio.wait_for(self._grown.wait(), SILENCE)
+                except TimeoutError:
+                    yield None
+
+    async def _next(self, store: Store, after: int, wanted: Wanted) -> tuple[list[Entry], int]:
+        """The next events that are wanted, and the position up to which that are all."""
+        end = self.position
+        if after >= self._first:
+            new = [entry for entry in self._recent.copy() if after < entry.position <= end]
+            return [entry for entry in new if _is_wanted(entry, wanted)], end
+        end = min(end, after + PAGE)
+        return await run_in_threadpool(_read, store, after, end, wanted), end
+
+
+def _is_wanted(entry: Entry, wanted: Wanted) -> bool:
+    return wanted.job in (None, entry.stream_id) and (not entry.type or entry.type in wanted.types)
+
+
+def _read(store: Store, after: int, until: int, wanted: Wanted) -> list[Entry]:
+    return [_entry(record) for record in LogReader(store, after, wanted.job, wanted.types).read(until)]
+
+
+def _entry(record: object) -> Entry:
+    shown = json_shapes.event(record)  # type: ignore[arg-type]
+    kind = record.type if isinstance(record, RecordedEvent) else ""
+    return Entry(shown["position"], shown["stream_id"], kind, to_ndjson(shown))

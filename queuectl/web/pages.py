@@ -1,0 +1,244 @@
+"""The pages: HTML for people, rendered here, and the forms behind their buttons."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from threading import Lock
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from queuectl import __version__
+from queuectl.application import bulk
+from queuectl.application.queue import Queue
+from queuectl.errors import QueuectlError, UsageError, command_line
+from queuectl.render.terminal import clean, to_ndjson
+from queuectl.web.answers import failed
+from queuectl.web.changing import JOB_CHANGES, Done, add_jobs, pause, stop_worker
+from queuectl.web.job_views import filter_of, job_view, jobs_view
+from queuectl.web.requests import Parameters, read_body
+from queuectl.web.site import Site
+from queuectl.web.templating import environment
+from queuectl.web.views import header, overview_view, workers_view
+
+__all__ = ["Pages"]
+
+VISIBLE = ("as_of", "notice")
+NOTICES = 100
+"""Notices of changes that are remembered until the page that shows them is opened."""
+FRESH = 1_000_000
+"""Microseconds for which a page is not made again, so that many open pages cost as much as one."""
+ADDING = ("command", "queue", "cwd", "priority", "max_retries", "timeout", "delay")
+WHOLE_NUMBERS = ("priority", "max_retries")
+
+View = Callable[[Queue, Parameters, int | None, dict[str, Any]], dict[str, Any]]
+
+
+class Pages:
+    """Renders the pages of one site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._templates = environment()
+        self._notices: OrderedDict[str, Done] = OrderedDict()
+        self._numbers = count(1)
+        self._made: OrderedDict[str, tuple[int, int, Response]] = OrderedDict()
+        self._lock = Lock()
+
+    def routes(self) -> list[Route]:
+        """Every page, and every form."""
+        found = [
+            Route("/", self._page("overview", self._overview)),
+            Route("/jobs", self._page("jobs", self._jobs, ("q", "before"))),
+            Route("/jobs/{job_id}", self._page("job", self._job)),
+            Route("/workers", self._page("workers", self._workers)),
+            Route("/add", self._page("add", self._add)),
+        ]
+        return [*found, Route("/do/{change}", self._change, methods=["POST"])]
+
+    # ── one page ────────────────────────────────────────────────────────────────────────────────────
+
+    def _page(self, name: str, view: View, parameters: tuple[str, ...] = ()) -> Any:
+        async def endpoint(request: Request) -> Response:
+            return await run_in_threadpool(self._answer, request, name, view, parameters)
+
+        return endpoint
+
+    def _answer(self, request: Request, name: str, view: View, parameters: tuple[str, ...]) -> Response:
+        with self._lock:
+            key, now = str(request.url), self._site.clock.monotonic()
+            made = self._made.get(key)
+            position = self._site.feed.position
+            if made is not None and now - made[0] < FRESH and made[1] == position:
+                return made[2]
+        answer = self._answered(request, name, view, parameters)
+        with self._lock:
+            self._made[key] = (now, position, answer)
+            while len(self._made) > NOTICES:
+                self._made.popitem(last=False)
+        return answer
+
+    def _answered(self, request: Request, name: str, view: View, parameters: tuple[str, ...]) -> Response:
+        try:
+            given = Parameters(request, (*parameters, *VISIBLE))
+            past, elsewhere = self._moment(request, given)
+            if elsewhere is not None:
+                return RedirectResponse(elsewhere, 303)
+            with self._site.reading(None if past is None else str(past)) as queue:
+                context = self._context(request, queue, past, "jobs" if name == "job" else name, given)
+                return self._rendered(f"{name}.html", {**context, **view(queue, given, past, context)})
+        except (QueuectlError, OSError) as error:
+            return self._failed(request, error)
+
+    def _moment(self, request: Request, given: Parameters) -> tuple[int | None, str | None]:
+        """The position that is asked for; for a time, the URL with the position in its place. Raises UsageError."""
+        text = given.text("as_of")
+        if text is None:
+            return None, _with(request, as_of=None) if "as_of" in request.query_params else None
+        if text.isascii() and text.isdigit():
+            with self._site.reading(text):
+                return int(text[:20]), None
+        with self._site.reading(text.removeprefix("#")) as queue:
+            return None, _with(request, as_of=str(queue.store.log.head().position))
+
+    def _context(self, request: Request, queue: Queue, past: int | None, tab: str, given: Parameters) -> dict[str, Any]:
+        site, kept = self._site, [pair for pair in request.query_params.multi_items() if pair[0] not in VISIBLE]
+        found = header(site, queue, past, tab)
+        can_change = past is None and not site.rights.read_only
+        position = past if past is not None else 0
+        return {
+            **found,
+            "past": past is not None,
+            "version": __version__,
+            "path": request.url.path,
+            "url": _with(request, notice=None),
+            "kept": kept,
+            "link": partial(_link, past),
+            "at": lambda place: _link(place, request.url.path),
+            "step": lambda by: _with(request, as_of=str(min(max(1, position + by), found["present"]))),
+            "now_link": _with(request, as_of=None),
+            "can_change": can_change,
+            "can_add": can_change and site.rights.allow_enqueue,
+            "more_tabs": [],
+            "notice": self._notices.get(given.text("notice") or ""),
+            "as_of_command": command_line("status", "--as-of", str(position)),
+        }
+
+    def _rendered(self, template: str, context: dict[str, Any], status: int = 200) -> Response:
+        text = self._templates.get_template(template).render(context)
+        return Response(text, status, {"cache-control": "no-store"}, "text/html")
+
+    def _failed(self, request: Request, error: Exception, template: str = "error.html", **more: Any) -> Response:
+        status, found = failed(error)
+        with self._site.reading() as queue:
+            context = self._context(request, queue, None, "", Parameters(request, tuple(request.query_params)))
+        title = "Not found" if status == 404 else "That did not work"
+        return self._rendered(template, {**context, "error": found["error"], "title": title, **more}, status)
+
+    # ── the views ───────────────────────────────────────────────────────────────────────────────────
+
+    def _overview(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        return overview_view(self._site, queue, past, context["counts"])
+
+    def _jobs(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        text, before = given.text("q") or "", given.number("before", 0) or None
+        try:
+            return {**jobs_view(queue, text, before), "error": None}
+        except UsageError as error:
+            return {**jobs_view(queue, "", None), "q": text, "rows": [], "before": None, "error": clean(str(error))}
+
+    def _job(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        return job_view(self._site, queue, context["path"].removeprefix("/jobs/"), past)
+
+    def _workers(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        return workers_view(self._site, queue, past)
+
+    def _add(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        self._site.rights.check_adding()
+        return {"given": dict.fromkeys(ADDING, ""), "error": None}
+
+    # ── the forms ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _change(self, request: Request) -> Response:
+        """Carry out what a button asks for, and go back to the page that has it."""
+        raw = await read_body(request)
+        fields = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
+        return await run_in_threadpool(self._changed, request, fields)
+
+    def _changed(self, request: Request, fields: dict[str, list[str]]) -> Response:
+        queue, change = self._site.changing(request.scope.get("who", "")), request.path_params["change"]
+        try:
+            done = self._carry_out(queue, change, fields)
+        except (QueuectlError, OSError) as error:
+            if change == "add":
+                given = {name: fields.get(name, [""])[0] for name in ADDING}
+                return self._failed(request, error, "add.html", given=given, tab="add")
+            return self._failed(request, error)
+        return RedirectResponse(self._with_notice(fields.get("back", ["/"])[0], done), 303)
+
+    def _carry_out(self, queue: Queue, change: str, fields: dict[str, list[str]]) -> Done:
+        def one(name: str) -> str:
+            return fields.get(name, [""])[0].strip()
+
+        if change in JOB_CHANGES:
+            return JOB_CHANGES[change].carry_out(queue, self._chosen(queue, change, fields), one("reason"))
+        if change in ("pause", "resume"):
+            return pause(queue, one("queue"), resume=change == "resume")
+        if change == "stop":
+            return stop_worker(queue, one("worker"))
+        if change == "add":
+            return self._added(queue, {name: one(name) for name in ADDING if one(name)})
+        raise UsageError(f"there is no change {change}")
+
+    def _chosen(self, queue: Queue, change: str, fields: dict[str, list[str]]) -> list[str]:
+        """Ids of the jobs whose boxes are ticked, or of all that the page's filter takes."""
+        if "all" not in fields:
+            return queue.resolve(fields.get("job", [])) if fields.get("job") else []
+        wanted = filter_of(fields["all"][0], queue.store.log.wall())["wanted"]
+        return bulk.selected(queue, wanted, live=change == "cancel")
+
+    def _added(self, queue: Queue, given: dict[str, str]) -> Done:
+        job: dict[str, Any] = dict(given)
+        for name in WHOLE_NUMBERS:
+            if name in given:
+                if not given[name].removeprefix("-").isdigit():
+                    raise UsageError(f"{name}: {given[name]} is no whole number")
+                job[name] = int(given[name])
+        (receipt,) = add_jobs(self._site, queue, [to_ndjson(job)])
+        options = [
+            part for name in ADDING[1:] if name in given for part in (f"--{name.replace('_', '-')}", given[name])
+        ]
+        said = f"job {receipt['id']} added"
+        return Done(
+            said=said, command=command_line("enqueue", *options, given.get("command", "")), jobs=[receipt["id"]]
+        )
+
+    def _with_notice(self, back: str, done: Done) -> str:
+        with self._lock:
+            key = str(next(self._numbers))
+            self._notices[key] = done
+            while len(self._notices) > NOTICES:
+                self._notices.popitem(last=False)
+        path = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
+        return f"{path}{'&' if '?' in path else '?'}{urlencode({'notice': key})}"
+
+
+def _link(past: int | None, path: str, **parameters: Any) -> str:
+    """The URL of a page, at the moment that is shown."""
+    base, _, query = path.partition("?")
+    pairs = [(name, value) for name, (value, *_) in parse_qs(query).items()]
+    pairs += [(name, str(value)) for name, value in parameters.items() if value not in (None, "")]
+    pairs += [] if past is None else [("as_of", str(past))]
+    return f"{base}?{urlencode(pairs)}" if pairs else base
+
+
+def _with(request: Request, **changes: str | None) -> str:
+    """The path of this request with other parameters; None: without it."""
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in (*changes, "notice")]
+    pairs += [(name, value) for name, value in changes.items() if value is not None]
+    return f"{request.url.path}?{urlencode(pairs)}" if pairs else request.url.path

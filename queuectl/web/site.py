@@ -1,0 +1,85 @@
+"""One served queue: its store, how it may be used, and in whose name changes are made."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from msgspec import Struct
+
+from queuectl.application.access import Store, advising, this_actor
+from queuectl.application.queue import Queue
+from queuectl.application.time_travel import as_of as past_of
+from queuectl.config import Config
+from queuectl.errors import RefusedError
+from queuectl.runtime import SystemClock
+from queuectl.web.feed import Feed
+
+__all__ = ["Rights", "Site"]
+
+PASTS = 3
+"""Earlier moments that are remembered, because going back needs a pass over the log."""
+
+
+class Rights(Struct, frozen=True):
+    """What those who reach the page may do: only look, or change jobs, or also add and edit jobs."""
+
+    read_only: bool = False
+    allow_enqueue: bool = False
+
+    def check_adding(self) -> None:
+        """Raises RefusedError when jobs may not be added or edited."""
+        if not self.allow_enqueue:
+            raise RefusedError("adding and editing jobs is not allowed here: start `queuectl serve --allow-enqueue`")
+
+
+class Site:
+    """A queue that is served. `open_store` opens one more connection, for a thread of its own."""
+
+    def __init__(
+        self, queue: Queue, config: Callable[[Queue], Config], open_store: Callable[[], Store], rights: Rights
+    ):
+        self.queue, self.rights, self.name = queue, rights, ""
+        self._config, self._actor = config, this_actor()
+        self.feed = Feed(open_store)
+        self.clock = SystemClock()
+        self._pasts: dict[int, tuple[Queue, Lock]] = {}
+        self._lock = Lock()
+
+    @property
+    def log_id(self) -> str:
+        """The id of the queue's log."""
+        return self.queue.store.log.log_id
+
+    def config(self) -> Config:
+        """The settings of the queue."""
+        return self._config(self.queue)
+
+    def changing(self, who: str) -> Queue:
+        """The queue, to be changed in the name of the process and of the token `who`."""
+        return Queue(self.queue.store, f"{self._actor} web{f':{who}' if who else ''}")
+
+    @contextmanager
+    def reading(self, as_of: str | None = None) -> Iterator[Queue]:
+        """The queue now, or as it was at a position or a time. Raises UsageError."""
+        if as_of is None:
+            with advising(self.queue.store):
+                yield self.queue
+            return
+        found, lock = self._past(as_of)
+        with lock, advising(found.store):  # what it has folded so far is not for two threads at once
+            yield found
+
+    def _past(self, text: str) -> tuple[Queue, Lock]:
+        with self._lock:
+            known = self._pasts.pop(int(text), None) if text.isascii() and text.isdigit() and len(text) < 20 else None
+            if known is None:
+                past = past_of(self.queue.store, text)
+                known = Queue(past, self._actor), Lock()
+                position = past.position
+            else:
+                position = int(text)
+            if text == str(position):
+                self._pasts[position] = known
+            for old in list(self._pasts)[:-PASTS]:
+                del self._pasts[old]
+            return known

@@ -1,0 +1,64 @@
+"""The templates: every text is made harmless and escaped, whoever wrote it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from queuectl.render.terminal import clean
+from queuectl.units import format_time, local_time, parse_time
+
+__all__ = ["environment"]
+
+
+def environment() -> Environment:
+    """The environment. Every expression is cleaned of control characters, then escaped by Jinja."""
+    found = Environment(
+        loader=PackageLoader("queuectl.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_harmless,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "clock": _clock,
+        "when": local_time,
+        "iso": format_time,
+        "span": _span,
+        "number": lambda value: f"{value:,}",
+        "short": short_id,
+        "from_iso": lambda text: parse_time(text, 0),
+    }
+    found.filters.update(filters)
+    return found
+
+
+def _harmless(value: Any) -> Any:
+    return clean(value) if type(value) is str else "" if value is None else value
+
+
+def short_id(job_id: str) -> str:
+    """An id as it is shown in a narrow column: of a UUID the end, which differs."""
+    return f"…{job_id[-8:]}" if len(job_id) == 36 and job_id.count("-") == 4 else job_id
+
+
+def _clock(moment: int | None) -> Markup:
+    """A moment (microseconds) as a time of the day, with the whole time for whoever points at it."""
+    if moment is None:
+        return Markup("–")
+    text = local_time(moment)
+    pattern = '<time datetime="{}" title="{}">{}</time>'
+    return Markup(pattern).format(format_time(moment), text, text[11:19])
+
+
+def _span(seconds: float | None) -> str:
+    """A duration in seconds in a few characters: `3 ms`, `4.2 s`, `3 min`, `2 h`, `4 d`."""
+    if seconds is None:
+        return "–"
+    for limit, unit, name in ((1, 0.001, "ms"), (100, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if name == "s" and value < 10 else f"{value:.0f} {name}"
+    return f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,1 @@
+"""Tests of the web page and of its HTTP interface."""

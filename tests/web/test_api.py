@@ -1,0 +1,143 @@
+"""The HTTP interface: the same JSON as the command line's, errors with their exit codes, changes as events."""
+
+import json
+
+import pytest
+
+from queuectl.application.overview import overview
+from queuectl.application.queue import NewJob
+from queuectl.web.site import Rights
+from tests.support.builders import a_spec
+from tests.web.client import BEARER, served
+
+
+def add(served_queue, *ids, **spec):
+    served_queue.enqueue([NewJob(a_spec("true", **spec), job_id) for job_id in ids])
+
+
+def last_event(queue):
+    return list(queue.store.log.records())[-1]
+
+
+def test_status_is_what_the_command_prints(client, queue):
+    add(queue, "a")
+    assert client.get("/api/status").json() == json.loads(json.dumps(overview(queue, live=True)[0]))
+
+
+def test_jobs_are_filtered_as_on_the_command_line(client, queue):
+    add(queue, "a", "b", queue="ci")
+    add(queue, "c", tags={"team": "web"})
+    assert [job["id"] for job in client.get("/api/jobs").json()] == ["c", "b", "a"]
+    assert [job["id"] for job in client.get("/api/jobs?queue=ci&limit=1").json()] == ["b"]
+    assert [job["id"] for job in client.get("/api/jobs?tag=team=web&state=pending&sort=created").json()] == ["c"]
+    assert [job["id"] for job in client.get("/api/jobs?as_of=1").json()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("page", "status", "code"),
+    [
+        ("/api/jobs?nothing=1", 400, 2),
+        ("/api/jobs?state=odd", 400, 2),
+        ("/api/jobs?limit=-1", 400, 2),
+        ("/api/jobs?tag=x", 400, 2),
+        ("/api/jobs?since=never", 400, 2),
+        ("/api/status?as_of=99999", 400, 2),
+        ("/api/jobs/none", 404, 3),
+        ("/api/jobs/none/history", 404, 3),
+        ("/api/nothing", 404, 3),
+        ("/api/events?type=odd", 400, 2),
+        ("/api/jobs/a/logs?stream=odd", 400, 2),
+        ("/api/jobs/a/logs?run=7", 404, 3),
+    ],
+)
+def test_an_error_has_its_sentence_and_exit_code(client, queue, page, status, code):
+    add(queue, "a")
+    answer = client.get(page)
+    assert (answer.status, answer.json()["exit_code"]) == (status, code)
+    assert "\n" not in answer.json()["error"]
+
+
+def test_the_etag_is_the_position(client, queue):
+    add(queue, "a")
+    answer = client.get("/api/jobs")
+    assert answer.headers["etag"] == '"1"'
+    assert client.get("/api/jobs", {**BEARER, "if-none-match": '"1"'}).status == 304
+    add(queue, "b")
+    assert client.get("/api/jobs", {**BEARER, "if-none-match": '"1"'}).status == 200
+
+
+def test_a_change_is_an_event_in_the_name_of_the_token(client, queue):
+    add(queue, "a")
+    answer = client.post("/api/jobs/a/cancel", {"reason": "wrong branch"})
+    assert (answer.status, answer.json()["command"]) == (200, "queuectl cancel --reason 'wrong branch' a")
+    event = last_event(queue)
+    assert (event.type, event.event.reason) == ("cancelled", "wrong branch")
+    assert event.actor.endswith(" web:ada")
+    assert client.post("/api/jobs/a/cancel").status == 409
+    assert client.post("/api/jobs/a/retry").status == 200
+    assert last_event(queue).type == "requeued"
+
+
+def test_a_queue_is_paused_and_resumed(client, queue):
+    assert client.post("/api/queues/ci/pause").status == 200
+    assert set(queue.store.tables.pauses()) == {"ci"}
+    assert client.post("/api/queues/ci/resume").status == 200
+    assert client.post("/api/queues/*/pause").json()["said"] == "paused every queue"
+    assert set(queue.store.tables.pauses()) == {"*"}
+
+
+def test_jobs_are_added_alone_or_all_of_an_array(client, queue):
+    assert client.post("/api/jobs", {"id": "a", "command": "true", "queue": "ci"}).json() == {
+        "id": "a",
+        "created": True,
+    }
+    assert [
+        each["created"] for each in client.post("/api/jobs", [{"command": "true"}, {"command": "false"}]).json()
+    ] == [
+        True,
+        True,
+    ]
+    assert client.post("/api/jobs", [{"command": "true"}, {"comand": "x"}]).status == 400
+    assert client.post("/api/jobs", {"id": "a", "command": "false"}).status == 409
+    assert len(client.get("/api/jobs").json()) == 3
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]x", b'{"reason": 1}', b'{"why": "x"}', b"\xff", b"[" * 100_000])
+def test_a_body_that_is_not_as_expected_changes_nothing(client, queue, body):
+    add(queue, "a")
+    headers = [("content-type", "application/json"), *BEARER.items()]
+    assert client.call("POST", "/api/jobs/a/cancel", headers, body).status == 400
+    assert client.call("POST", "/api/jobs", headers, body).status == 400
+    assert queue.store.log.head().position == 1
+
+
+def test_a_form_of_another_page_is_not_json(client, queue):
+    add(queue, "a")
+    headers = [("content-type", "text/plain"), *BEARER.items()]
+    assert client.call("POST", "/api/jobs/a/cancel", headers, b'{"reason": "x"}').status == 400
+    assert queue.store.log.head().position == 1
+
+
+def test_jobs_are_added_only_when_that_is_allowed(path):
+    with served(path) as (client, queue):
+        answer = client.post("/api/jobs", {"command": "true"})
+        assert answer.status == 409
+        assert "--allow-enqueue" in answer.json()["error"]
+        assert client.get("/add").status == 409
+        assert queue.store.log.head().position == 0
+
+
+def test_a_page_that_only_reads_changes_nothing(path):
+    with served(path, Rights(read_only=True)) as (client, queue):
+        add(queue, "a")
+        assert client.post("/api/jobs/a/cancel").status == 403
+        assert client.post("/do/pause").status == 403
+        assert "<button formaction" not in client.get("/jobs").text
+        assert queue.store.log.head().position == 1
+
+
+def test_metrics_are_served(client, queue):
+    add(queue, "a")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'queuectl_jobs{queue="default",state="pending"} 1' in answer.text

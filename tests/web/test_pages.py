@@ -1,0 +1,252 @@
+"""The pages: every text reaches them as text, each page renders in every state, and the forms do what they say."""
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import urlencode
+
+import pytest
+
+from queuectl.application.queue import NewJob
+from queuectl.domain import events as e
+from queuectl.domain.commands import Exit, Report
+from queuectl.web.job_views import filter_of
+from tests.support.builders import a_spec, claimant
+from tests.web.client import BEARER, HTML
+
+PAGES = ("/", "/jobs", "/workers", "/add")
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'><svg/onload=alert(1)>",
+    "</title><script>alert(1)</script>",
+    "</textarea><script>alert(1)</script>",
+    "{{7*7}}{% raw %}",
+    "javascript:alert(1)",
+    "--><script>alert(1)</script>",
+    "]]><script>alert(1)</script>",
+    "<b>\u202ebold\u202c</b>",
+    "\x1b[31mred\x1b[0m\x07",
+    "<a href=//evil.example>x</a>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "<style>*{display:none}</style>",
+    "日本語 中文 한국어 🚀 e\u0301",
+]
+
+
+class Tags(HTMLParser):
+    """The names of the tags and attributes of a page, and its visible text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.said, self.links = [], set(), [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "action", "formaction")]
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def finished(queue, job_id, cause=None, stdout="", stderr=""):
+    (job,) = queue.claim(claimant(), (), 1, lambda job: job.id == job_id)
+    queue.execute([Report(job.id, job.run, Exit(cause, 1000, stdout, stderr))])
+
+
+def form(client, path, **fields):
+    headers = [("content-type", "application/x-www-form-urlencoded"), *HTML.items()]
+    return client.call("POST", path, headers, urlencode(fields, doseq=True).encode())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_queue_has_every_page(client, page):
+    answer = client.get(page)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_reaches_the_page_as_text(client, queue, text):
+    plain = Tags("".join(client.get(path).text for path in PAGES))
+    queue.enqueue([NewJob(a_spec(text, max_retries=0, tags={"t": text}, cwd=f"/{text}".replace("\x1b", "")), "a")])
+    finished(queue, "a", e.Exited(3), text, text)
+    queue.requeue(["a"], text)
+    queue.cancel(["a"], text)
+    for path in (
+        "/",
+        "/jobs",
+        "/jobs/a",
+        "/workers",
+        f"/jobs?{urlencode({'q': text})}",
+        f"/jobs/{text.replace('/', '_')}",
+        f"/?{urlencode({'as_of': text})}",
+    ):
+        page = client.get(path).text
+        found = Tags(page)
+        assert "script" not in found.tags[found.tags.index("body") :]
+        assert found.attributes.isdisjoint({"onerror", "onload", "onclick"})
+        assert not [link for link in found.links if not link.startswith(("/", "#"))]
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", page)
+        assert set(found.tags) <= set(plain.tags) | {"pre", "h3", "h4", "article", "progress", "g"} | MARKUP
+    shown = "".join(Tags(client.get("/jobs/a").text).said)
+    assert re.sub("[\x00-\x1f\x80-\x9f\u202a-\u202e]|\\[\\d+m", "", text).strip() in re.sub(
+        r"\^\w|\\u20\w\w", "", shown
+    )
+
+
+MARKUP = {
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "b",
+    "details",
+    "summary",
+    "svg",
+    "rect",
+    "time",
+    "code",
+    "ol",
+    "ul",
+    "li",
+}
+MARKUP |= {
+    "defs",
+    "pattern",
+    "line",
+    "title",
+    "text",
+    "br",
+    "fieldset",
+    "legend",
+    "datalist",
+    "option",
+    "label",
+    "strong",
+    "p",
+    "div",
+}
+
+
+def test_a_page_of_the_past_has_no_buttons(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), "a"), NewJob(a_spec("true"), "b")])
+    page = client.get("/jobs?as_of=1").text
+    assert '<html lang="en" class="past">' in page
+    assert "/do/" not in page
+    assert ">a</a>" in page
+    assert ">b</a>" not in page
+
+
+def test_a_time_becomes_the_position_of_that_moment(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), "a")])
+    assert client.get("/jobs?q=x&as_of=%231").headers["location"] == "/jobs?q=x&as_of=1"
+    assert client.get("/?as_of=-0s").headers["location"] == "/?as_of=1"
+    assert client.get("/?as_of=never").status == 400
+    assert client.get("/?as_of=99").status == 400
+
+
+def test_a_form_changes_the_jobs_that_are_ticked(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), job_id) for job_id in "abc"])
+    answer = form(client, "/do/cancel", job=["a", "b"], reason="no", back="/jobs")
+    page = client.get(answer.headers["location"]).text
+    assert answer.status == 303
+    assert "2 jobs cancelled" in page
+    assert "queuectl cancel --reason no a b" in unescape(page)
+    assert [job["state"] for job in client.get("/api/jobs?sort=created").json()] == [
+        "cancelled",
+        "cancelled",
+        "pending",
+    ]
+
+
+def test_a_form_changes_all_that_match(client, queue):
+    queue.enqueue([NewJob(a_spec("true", queue=name)) for name in ("x", "x", "y")])
+    assert form(client, "/do/cancel", all="queue:x", back="/jobs").status == 303
+    assert queue.store.tables.counts()[-1].jobs == 1
+    assert form(client, "/do/cancel", back="/jobs").status == 400
+
+
+def test_a_refused_change_says_why(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), "a")])
+    answer = form(client, "/do/retry", job="a", back="/")
+    assert answer.status == 409
+    assert "cannot retry it" in answer.text
+    assert form(client, "/do/nothing").status == 400
+
+
+def test_a_job_is_added_with_the_form(client, queue):
+    answer = form(client, "/do/add", command="echo hi", queue="ci", priority="5", timeout="5m")
+    (row,) = client.get("/api/jobs").json()
+    assert (row["command"], row["queue"], row["priority"], row["timeout"]) == ("echo hi", "ci", 5, 300)
+    assert (
+        "queuectl enqueue --queue ci --priority 5 --timeout 5m &#39;echo hi&#39;"
+        in client.get(answer.headers["location"]).text
+    )
+    wrong = form(client, "/do/add", command="echo again", timeout="soon")
+    assert (wrong.status, "echo again" in wrong.text) == (400, True)
+    assert form(client, "/do/add", command="x", priority="high").status == 400
+
+
+def test_jobs_are_found_by_words_and_by_text(client, queue):
+    queue.enqueue([NewJob(a_spec("make TEST", queue="ci", tags={"team": "web"}), "a"), NewJob(a_spec("100%_x"), "b")])
+    for text, ids in {
+        "state:pending queue:ci": "a", "tag:team=web": "a", "test": "a", "0%_": "b", "%": "b", "state:done": "",
+        "MAKE": "a"
+    }.items():  # fmt: skip
+        found = re.findall(r'data-job="(\w)"', client.get(f"/jobs?{urlencode({'q': text})}").text)
+        assert found == list(ids), text
+    assert "cannot" not in client.get("/jobs?q=state:odd").text
+    assert client.get("/jobs?q=state:odd").status == 200
+
+
+def test_the_filter_reads_quoted_words():
+    found = filter_of("queue:ci 'two words' state:dlq", 0)["wanted"]
+    assert (found.queues, found.text, [state.value for state in found.states]) == (("ci",), "two words", ["dlq"])
+
+
+def test_pages_of_many_jobs_go_back_to_the_first(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), f"job-{number}") for number in range(120)])
+    path, seen = "/jobs", []
+    while path:
+        page = client.get(path).text
+        seen += re.findall(r'<tr data-job="job-(\d+)"', page)
+        further = re.search(r'href="([^"]*before=[^"]*)"', page)
+        path = unescape(further[1]) if further else ""
+    assert list(map(int, seen)) == [*range(119, -1, -1)]
+
+
+def test_a_purged_job_still_has_its_history(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), "a")])
+    queue.cancel(["a"])
+    queue.purge(["a"])
+    page = client.get("/jobs/a").text
+    assert "purged from the tables" in page
+    assert 'formaction="/do/retry"' in page
+
+
+def test_the_overview_says_what_needs_a_person(client, queue):
+    assert "no worker serves" not in client.get("/").text
+    queue.enqueue([NewJob(a_spec("true", max_retries=0, queue="ci"), "a"), NewJob(a_spec("true", queue="ci"))])
+    finished(queue, "a", e.Exited(1))
+    page = client.get("/?notice=0").text
+    assert "no worker serves ci" in page
+    assert "1 job failed for good" in page
+
+
+def test_the_attempts_of_a_job_are_shown(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=1, backoff_base=0.0), "a")])
+    finished(queue, "a", e.Exited(1), stderr="KeyError\n")
+    page = client.get("/jobs/a").text
+    assert "retry scheduled" in page
+    assert "KeyError" in page
+    assert client.get("/api/jobs/a/logs?stream=stderr").text == "KeyError\n"
+
+
+def test_a_request_for_json_is_no_page(client):
+    assert client.get("/jobs/none", BEARER).status == 404
