@@ -164,6 +164,8 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["wait", "a"],
         ["dlq", "list"],
         ["failures"],
+        ["copy", "a", "--id", "c", "--delay", "1h"],
+        ["edit", "c", "--priority", "1"],
         ["dlq", "retry", "b"],
         ["cancel", "b"],
         ["retry", "b"],

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_fields import check_queue
 from queuectl.application.listing import FAILED, RETRYING, Selection
 from queuectl.application.queue import Queue
@@ -25,6 +26,7 @@ __all__ = [
     "purge_all",
     "purge_named",
     "retry_all",
+    "retry_all_changed",
     "selected",
     "unfinished",
 ]
@@ -104,6 +106,12 @@ def cancel_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
 def retry_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:
     """Run every job again that can be retried."""
     return _in_batches(ids, lambda batch: queue.requeue_those_that_can(batch, reason))
+
+
+def retry_all_changed(editor: Editor, ids: Sequence[str], edit: Edit, reason: str, spread: int) -> Left:
+    """Run every job again that can be retried, with changes, and due one after the other within `spread` (us)."""
+    delays = {job_id: spread * place // len(ids) for place, job_id in enumerate(ids)}
+    return _in_batches(ids, lambda batch: editor.retry_those_that_can(batch, edit, reason, delays))
 
 
 def purge_all(queue: Queue, ids: Sequence[str], reason: str) -> Left:

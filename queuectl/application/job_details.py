@@ -3,26 +3,42 @@
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from queuectl.application.queue import Queue
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, command_line
 from queuectl.render import json_shapes
+from queuectl.store.projections import JOBS, job_row
 from queuectl.store.stream_fold import Examined, Stream, streams
 
 __all__ = ["details", "history", "shell_line"]
 
 
-def details(queue: Queue, job_id: str) -> dict[str, Any]:
-    """The job in the shape of `show --json`. Raises NoSuchJobError for a purged job, DamagedEventError."""
+def details(queue: Queue, job_id: str, *, original: bool = False) -> dict[str, Any]:
+    """The job in the shape of `show --json`, or with the settings that it was added with (`original`).
+
+    Raises NoSuchJobError for a purged job, DamagedEventError.
+    """
     row, stream = queue.store.tables.job(job_id), next(streams(queue.store.log.examined(stream_id=job_id)))
     if row is None or stream.job is None:
         if stream.damage is not None:
             raise stream.damage
         raise NoSuchJobError(f"job {job_id} was purged: see `{command_line('history', job_id)}`; `retry` runs it again")
-    shown = json_shapes.whole_job(row, stream.job)
+    if original:
+        promised = replace(stream.job, spec=stream.job.promised)
+        shown = json_shapes.whole_job({**row, **_promised_columns(promised)}, promised)
+    else:
+        shown = json_shapes.whole_job(row, stream.job)
     if stream.damage is not None:
         shown["damaged"] = str(stream.damage)
     return shown
+
+
+def _promised_columns(job: Job) -> dict[str, Any]:
+    """The columns of `jobs` that a job's promise decides."""
+    row = dict(zip(JOBS, job_row(job), strict=True))
+    return {name: row[name] for name in ("command", "max_retries", "queue", "priority", "timeout", "tags")}
 
 
 def shell_line(queue: Queue, job_id: str) -> str:

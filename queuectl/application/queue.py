@@ -181,13 +181,14 @@ class Queue:
 
     def requeue_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
         """Run every job again that can be. Returns the jobs that were left, and why."""
-        return self._each_that_can([c.Requeue(job_id, reason=reason) for job_id in ids])
+        return self.each_that_can([c.Requeue(job_id, reason=reason) for job_id in ids])
 
     def cancel_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
         """Cancel the jobs that have not ended meanwhile. Returns the jobs that could not be cancelled, and why."""
-        return self._each_that_can([c.Cancel(job_id, reason) for job_id in ids])
+        return self.each_that_can([c.Cancel(job_id, reason) for job_id in ids])
 
-    def _each_that_can(self, commands: Sequence[c.Command]) -> dict[str, QueuectlError]:
+    def each_that_can(self, commands: Sequence[c.Command]) -> dict[str, QueuectlError]:
+        """Carry out every command that is allowed, in one transaction. Returns the jobs that were left, and why."""
         left: dict[str, QueuectlError] = {}
         with self.store.writer.transaction():
             for command in commands:
@@ -203,7 +204,7 @@ class Queue:
 
     def purge_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
         """Take every job out of the tables that can be. Returns the jobs that were left, and why."""
-        return self._each_that_can([c.Purge(job_id, reason) for job_id in ids])
+        return self.each_that_can([c.Purge(job_id, reason) for job_id in ids])
 
     def resolve(self, texts: Sequence[str]) -> list[str]:
         """Whole ids for ids, numbers, beginnings and ends of ids: see `job_ids.resolve`."""

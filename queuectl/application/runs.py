@@ -49,6 +49,7 @@ class _Data(msgspec.Struct):
     at: int | None = None
     wait: int = 0
     due_at: int | None = None
+    changes: "_Data | None" = None
 
 
 _decode = msgspec.json.Decoder(_Data).decode
@@ -81,6 +82,7 @@ def _waited(step: RunStep) -> int:
         return 0
     before = _data(step.before)
     since = step.before_at if before.clock is None else before.clock
+    before = before.changes or before
     due_at = before.at if before.due_at is None else before.due_at
     claimed_at = _data(step.data).clock or step.recorded_at
     return max(0, claimed_at - (since + before.delay + before.wait if due_at is None else due_at))

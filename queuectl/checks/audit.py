@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from queuectl.checks.audit_slots import SlotAudit
-from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, full_wait, settings_of
+from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, amended, full_wait, settings_of
 from queuectl.domain import events as e
 
 __all__ = ["RULES", "Audit", "Finding", "audit"]
@@ -32,6 +32,7 @@ RULES = {
     "loss": "each lost run names the worker that had claimed it",
     "left": "background processes were counted only at the end of a run that its own worker saw",
     "cancel": "a running job was cancelled only when asked, and then got no further attempt",
+    "edit": "a job was changed only while it was pending, or when it was requeued with that",
     "place": "a job that was given back before it started kept its place in line",
     "unique": "no two live jobs had the same unique key",
     "slot": "each slot of a schedule made one job or was skipped with a reason, in order and without a gap",
@@ -175,6 +176,7 @@ class Audit:
             return
         self._check_version(record, job.version)
         job.version = record.version
+        self._check_requeued_with_changes(job, record)
         sources, target = _MOVES.get(type(event), ((), ""))
         if target and not (
             type(event) is e.Claimed and job.claim
@@ -190,7 +192,7 @@ class Audit:
         if job := self._jobs.get(job_id):
             return job
         if ended := self._ended.get(job_id):
-            return AuditedJob(ended.settings, ended.state, ended.run, ended.version)
+            return AuditedJob(ended.settings, ended.state, ended.run, ended.version, amended_at=ended.amended_at)
         return AuditedJob(self._intern(settings_of(event))) if isinstance(event, e.Enqueued) else None
 
     def _move(self, job_id: str, job: AuditedJob, target: str) -> None:
@@ -207,7 +209,7 @@ class Audit:
             self._ended.pop(job_id, None)
         else:
             self._jobs.pop(job_id, None)
-            self._ended[job_id] = self._intern(EndedJob(job.settings, job.state, job.run, job.version))
+            self._ended[job_id] = self._intern(EndedJob(job.settings, job.state, job.run, job.version, job.amended_at))
 
     def _intern(self, value: Any) -> Any:
         return self._interned.setdefault(value, value)
@@ -221,7 +223,8 @@ class Audit:
         self._slots.enqueued(record.stream_id, event.origin)
 
     def _requeued(self, job: AuditedJob, event: e.Requeued, record: e.RecordedEvent) -> None:
-        job.attempts, job.due_at, job.waits_from = 0, record.clock, record.clock
+        job.attempts = job.least_allowed = 0
+        job.due_at, job.waits_from = record.clock + event.delay, record.clock
         self._take_key(job, record.stream_id)
 
     def _take_key(self, job: AuditedJob, job_id: str) -> None:
@@ -260,7 +263,7 @@ class Audit:
     def _dead_lettered(self, job: AuditedJob, event: e.DeadLettered, record: e.RecordedEvent) -> None:
         self._check_no_cancel(job, record)
         self._failed(job, event, record)
-        allowed = job.settings.max_retries + 1
+        allowed = max(job.settings.max_retries + 1, job.least_allowed)
         self._check("attempts", job.attempts == allowed, "given up after attempt {} of {}", job.attempts, allowed)
 
     def _released(self, job: AuditedJob, event: e.Released, record: e.RecordedEvent) -> None:
@@ -288,6 +291,26 @@ class Audit:
         self._check("run", open_run, asked, event.run, job.run, "open" if job.claim else "over")
         self._check("cancel", not job.cancel_asked, "asked to cancel run {} a second time", event.run)
         job.cancel_asked = job.claim is not None
+
+    def _amended(self, job: AuditedJob, event: e.Amended, record: e.RecordedEvent) -> None:
+        changes = event.changes
+        job.settings = self._intern(amended(job.settings, changes))
+        self._check("edit", job.state != "processing", "changed while it was {}", job.state)
+        if job.state != "pending":
+            job.amended_at = record.position
+            return
+        if changes.max_retries is not None:
+            job.least_allowed = job.attempts + 1
+        if changes.delay is not None:
+            job.due_at = record.clock + changes.delay if changes.at is None else changes.at
+            job.waits_from = record.clock if changes.at is None else None
+
+    def _check_requeued_with_changes(self, job: AuditedJob, record: e.RecordedEvent) -> None:
+        """The event after a change to an ended job requeues it, in the same append."""
+        if job.amended_at is not None:
+            follows = isinstance(record.event, e.Requeued) and record.position == job.amended_at + 1
+            self._check("edit", follows, "changed at {} when it had ended, and not requeued with that", job.amended_at)
+            job.amended_at = None
 
     def _result_rejected(self, job: AuditedJob, event: e.ResultRejected, record: e.RecordedEvent) -> None:
         stale = job.claim is None or event.run != job.run
@@ -358,5 +381,6 @@ _JOB_RULES: dict[type[e.Event], Callable[[Audit, AuditedJob, Any, e.RecordedEven
     e.Requeued: Audit._requeued,
     e.Purged: lambda *_: None,
     e.CancelRequested: Audit._cancel_requested,
+    e.Amended: Audit._amended,
     e.ResultRejected: Audit._result_rejected,
 }

@@ -3,12 +3,15 @@
 It shares nothing with `domain/job.py`, whose rules the audit checks; only the events' structs are the same.
 """
 
+from typing import Any
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.domain import events as e
 from queuectl.units import SECOND
 
-__all__ = ["AuditedJob", "EndedJob", "JobSettings", "OpenClaim", "full_wait", "settings_of"]
+__all__ = ["AuditedJob", "EndedJob", "JobSettings", "OpenClaim", "amended", "full_wait", "settings_of"]
 
 
 class JobSettings(Struct, frozen=True):
@@ -31,6 +34,7 @@ class EndedJob(Struct, frozen=True):
     state: str
     run: int
     version: int
+    amended_at: int | None = None
 
 
 class AuditedJob(Struct):
@@ -39,6 +43,8 @@ class AuditedJob(Struct):
     `due_at` is on the wall clock; `waits_from` is where its wait begins on that clock, None if the due time was given.
     If that is later than the clock of the claim, the clock that recorded it was ahead, and the log does not show how
     long the job really waited.
+    `least_allowed` is how many attempts are allowed at least, because there were so many when the limit was changed.
+    `amended_at` is the position of a change to an ended job, whose next event has to requeue it.
     """
 
     settings: JobSettings
@@ -52,6 +58,8 @@ class AuditedJob(Struct):
     claim: e.Claimed | None = None
     claimed_at: int = 0
     cancel_asked: bool = False
+    least_allowed: int = 0
+    amended_at: int | None = None
 
 
 class OpenClaim(Struct, frozen=True):
@@ -75,6 +83,25 @@ def settings_of(spec: e.Enqueued) -> JobSettings:
         timeout=spec.timeout,
         unique=spec.unique,
     )
+
+
+def amended(settings: JobSettings, changes: e.Changes) -> JobSettings:
+    """The settings after a person's changes; those that are None stay."""
+    fixed = settings.fixed if changes.backoff_base is None else None
+    return replace(
+        settings,
+        queue=_either(changes.queue, settings.queue),
+        max_retries=_either(changes.max_retries, settings.max_retries),
+        base=_either(changes.backoff_base, settings.base),
+        cap=_either(changes.backoff_cap, settings.cap),
+        fixed=_either(changes.retry_wait, fixed),
+        jitter=_either(changes.jitter, settings.jitter),
+        timeout=settings.timeout if changes.timeout is None else changes.timeout or None,
+    )
+
+
+def _either(new: Any, old: Any) -> Any:
+    return old if new is None else new
 
 
 def full_wait(settings: JobSettings, attempts: int) -> float:

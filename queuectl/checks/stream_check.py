@@ -108,6 +108,7 @@ class _Rule(Struct, frozen=True):
 def _rules() -> dict[type[e.Event], _Rule]:
     """The rule of each event that may follow the first one of a job's stream."""
     sources: dict[type[e.Event], tuple[State, ...]] = dict.fromkeys(_NOTES, tuple(State))
+    sources[e.Amended] = tuple(state for state in State if state is not State.PROCESSING)
     types = {type_of(event): event for event in e.EVENT_TYPES}
     for move in MOVES:
         sources[types[move.event]] = tuple(state for state in State if target(state, move.trigger))

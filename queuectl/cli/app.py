@@ -25,6 +25,8 @@ GROUPS = {
         "show": "queries:show",
         "logs": "logs:logs",
         "wait": "wait:wait",
+        "edit": "edit:edit",
+        "copy": "edit:copy",
         "cancel": "moves:cancel",
         "retry": "moves:retry",
         "purge": "moves:purge",

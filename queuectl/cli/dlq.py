@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from queuectl.application import bulk
+from queuectl.application.editing import parse_settings
 from queuectl.application.listing import Selection, dead_letters
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.moves import purge_all, retry_selected, say_purged
+from queuectl.cli.moves import Retry, duration, purge_all, retry_selected, say_purged
 from queuectl.cli.options import (
     AsOf,
     AtMost,
@@ -19,7 +20,9 @@ from queuectl.cli.options import (
     MaybeIds,
     Output,
     Reason,
+    Settings,
     Signature,
+    Spread,
     Yes,
     given_ids,
     selection,
@@ -75,18 +78,21 @@ def retry_dead(
     everything: All = False,
     sig: Signature = None,
     limit: AtMost = None,
+    spread: Spread = None,
     dry_run: DryRun = False,
+    settings: Settings = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Run dead jobs again, with 0 attempts. --all and --sig retry every job they can and list the others."""
     session: Session = ctx.obj
     selected = _selected(session, ids, everything, sig)
-    if not selected and (limit or dry_run):
-        raise UsageError("--limit and --dry-run go with --sig")
+    if not selected and (limit or spread or dry_run or settings):
+        raise UsageError("--limit, --spread, --dry-run and --set go with --sig")
+    wanted = Retry(parse_settings(settings or ()), reason, limit, duration("--spread", spread), yes, dry_run)
     with session.open_existing() as queue:
         if selected:
-            retry_selected(queue, selected, limit, reason, yes=yes, dry_run=dry_run)
+            retry_selected(session, queue, selected, wanted)
             return
         found, left = _chosen(queue, ids, everything), bulk.Left()
         if everything:

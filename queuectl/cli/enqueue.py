@@ -13,6 +13,7 @@ from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.cli.messages import say, say_unserved
+from queuectl.cli.name_values import name_values
 from queuectl.cli.session import Session
 from queuectl.errors import OutputError, UsageError
 from queuectl.runtime import caller_umask
@@ -193,9 +194,9 @@ def enqueue(
         at=at,
         timeout=timeout,
         cwd=cwd,
-        env=_pairs("--env", env, os.environ),
+        env=name_values("--env", env, os.environ),
         secret_env=tuple(secret_env) if secret_env else None,
-        tags=_pairs("--tag", tag),
+        tags=name_values("--tag", tag),
         unique=unique,
         umask=umask,
         merge_output=merge_output or None,
@@ -354,15 +355,3 @@ def _named(receipts: Sequence[Receipt]) -> str:
         return f"job {ids[0]}"
     shown = ", ".join(ids) if len(ids) <= SHOWN else f"{ids[0]} to {ids[-1]}"
     return f"{len(ids)} jobs ({shown})"
-
-
-def _pairs(option: str, texts: list[str] | None, here: Mapping[str, str] = {}) -> dict[str, str] | None:
-    """The names and values. A name alone has the value that it has in `here`."""
-    if not texts:
-        return None
-    for text in texts:
-        if "=" not in text and text not in here:
-            why = f"there is no variable {text} to copy: " if here else ""
-            raise UsageError(f"{option} {text}: {why}write it as NAME=VALUE")
-    pairs = (text.partition("=") for text in texts)
-    return {name: value if equals else here[name] for name, equals, value in pairs}

@@ -1,12 +1,13 @@
 """`cancel`, `retry`, `purge`, `pause`, `resume`: changes to jobs and queues."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from msgspec.structs import replace
 
 from queuectl.application import bulk
+from queuectl.application.editing import Edit, Editor, parse_settings
 from queuectl.application.job_fields import check_queue
 from queuectl.application.listing import Selection
 from queuectl.application.liveness import is_alive
@@ -19,8 +20,10 @@ from queuectl.cli.options import (
     MaybeIds,
     Queues,
     Reason,
+    Settings,
     Signature,
     Since,
+    Spread,
     States,
     Tags,
     Yes,
@@ -33,7 +36,7 @@ from queuectl.domain.machine import State
 from queuectl.errors import UsageError, command_line
 from queuectl.units import counted, parse_duration
 
-__all__ = ["cancel", "pause", "purge", "resume", "retry", "retry_selected", "say_purged"]
+__all__ = ["Retry", "cancel", "duration", "pause", "purge", "resume", "retry", "retry_selected", "say_purged"]
 
 
 def cancel(
@@ -101,7 +104,9 @@ def retry(
     batch: Batch = None,
     sig: Signature = None,
     limit: AtMost = None,
+    spread: Spread = None,
     dry_run: DryRun = False,
+    settings: Settings = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
@@ -112,29 +117,38 @@ def retry(
     session: Session = ctx.obj
     selected = selection(session.clock, state, queue, tag, since, batch, sig)
     _check_one_way(ids, bool(selected))
-    if ids and (limit or dry_run):
-        raise UsageError("--limit and --dry-run are for jobs that filters select, not for ids")
+    if ids and (limit or spread or dry_run):
+        raise UsageError("--limit, --spread and --dry-run are for jobs that filters select, not for ids")
+    wanted = Retry(parse_settings(settings or ()), reason, limit, duration("--spread", spread), yes, dry_run)
     with session.open_existing() as jobs:
         if not ids:
-            retry_selected(jobs, selected, limit, reason, yes=yes, dry_run=dry_run)
+            retry_selected(session, jobs, selected, wanted)
             return
-        for job in jobs.requeue(jobs.resolve(given_ids(ids)), reason):
-            if job is not None:
-                say(f"{job.id} is pending again")
+        for _, job in Editor(jobs, session.config(jobs)).retry(jobs.resolve(given_ids(ids)), wanted.edit, reason):
+            say(f"{job.id} is pending again")
 
 
-def retry_selected(
-    queue: Queue, selected: Selection, limit: int | None, reason: str, *, yes: bool, dry_run: bool
-) -> None:
-    """Retry the selected jobs (without a state: dead ones), at most `limit` of them, or only print their ids."""
+class Retry(NamedTuple):
+    """A retry of selected jobs: with which changes, why, of at most how many, over which time (microseconds)."""
+
+    edit: Edit
+    reason: str
+    limit: int | None
+    spread: int
+    yes: bool
+    dry_run: bool
+
+
+def retry_selected(session: Session, queue: Queue, selected: Selection, wanted: Retry) -> None:
+    """Retry the selected jobs (without a state: dead ones), or only print their ids."""
     selected = selected if selected.states else replace(selected, states=(State.DLQ.value,))
     found = bulk.finished(queue, selected)
-    ids = found[:limit]
-    if dry_run:
+    ids = found[: wanted.limit]
+    if wanted.dry_run:
         print("\n".join(ids), end="\n" if ids else "")
         say(f"would retry {_of(ids, found)}: {selected}")
-    elif _ask(f"retry {_of(ids, found)}", ids, selected, yes):
-        _retry_all(queue, ids, reason)
+    elif _ask(f"retry {_of(ids, found)}", ids, selected, wanted.yes):
+        _retry_all(session, queue, ids, wanted)
 
 
 def _of(ids: Sequence[str], found: Sequence[str]) -> str:
@@ -142,8 +156,12 @@ def _of(ids: Sequence[str], found: Sequence[str]) -> str:
     return counted(len(ids), "job") if len(ids) == len(found) else f"{len(ids)} of {counted(len(found), 'job')}"
 
 
-def _retry_all(queue: Queue, ids: Sequence[str], reason: str) -> None:
-    left = bulk.retry_all(queue, ids, reason)
+def _retry_all(session: Session, queue: Queue, ids: Sequence[str], wanted: Retry) -> None:
+    if wanted.edit or wanted.spread:
+        editor = Editor(queue, session.config(queue))
+        left = bulk.retry_all_changed(editor, ids, wanted.edit, wanted.reason, wanted.spread)
+    else:
+        left = bulk.retry_all(queue, ids, wanted.reason)
     say(f"{counted(len(ids) - len(left), 'job')} pending again")
     refuse_left(left, "job", "could not be retried")
 
@@ -166,7 +184,7 @@ def purge(
     session: Session = ctx.obj
     selected = selection(session.clock, state, queue, tag, since, batch)
     _check_one_way(ids, bool(selected or older_than))
-    age = _age(older_than)
+    age = duration("--older-than", older_than)
     with session.open_existing() as jobs:
         if ids:
             found = jobs.resolve(given_ids(ids))
@@ -178,11 +196,12 @@ def purge(
             purge_all(jobs, found, reason, "job")
 
 
-def _age(text: str | None) -> int:
+def duration(option: str, text: str | None) -> int:
+    """The microseconds that an option means; 0 without it. Raises UsageError."""
     try:
         return parse_duration(text) if text else 0
     except ValueError as error:
-        raise UsageError(f"--older-than: {error}") from None
+        raise UsageError(f"{option}: {error}") from None
 
 
 def purge_all(queue: Queue, ids: Sequence[str], reason: str, thing: str) -> None:

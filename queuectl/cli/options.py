@@ -28,8 +28,10 @@ __all__ = [
     "Output",
     "Queues",
     "Reason",
+    "Settings",
     "Signature",
     "Since",
+    "Spread",
     "States",
     "Tags",
     "Yes",
@@ -109,6 +111,13 @@ AtMost = Annotated[
     typer.Option(
         "--limit", "-n", callback=between(1), metavar="N", help="At most N of the selected jobs, the oldest first."
     ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the jobs first: timeout=1h, env.TZ=UTC."),
+]
+Spread = Annotated[
+    str | None, typer.Option(metavar="10m", help="Make the selected jobs due one after the other over this time.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the ids of the jobs, and change nothing.")]
 Signature = Annotated[

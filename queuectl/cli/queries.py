@@ -107,6 +107,7 @@ def show(
     as_shell: Annotated[
         bool, typer.Option("--as-shell", help="Print the command line that adds this job again.")
     ] = False,
+    original: Annotated[bool, typer.Option("--original", help="As it was added, before it was edited.")] = False,
     output: Output = None,
     as_json: Json = False,
     as_of: AsOf = None,
@@ -119,7 +120,7 @@ def show(
         if as_shell:
             print(shell_line(queue, found))
             return
-        shown = details(queue, found)
+        shown = details(queue, found, original=original)
     print_answer(session, form, Answer(document=shown, rows=[shown], name="id", text=lambda look: _job(shown, look)))
 
 

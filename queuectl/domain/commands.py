@@ -10,11 +10,13 @@ from msgspec import Struct
 
 from queuectl.domain import backoff
 from queuectl.domain import events as e
+from queuectl.domain.amendment import changed_fields
 from queuectl.domain.job import Job, is_due
 from queuectl.domain.machine import State, allowed, target
 from queuectl.errors import NoSuchJobError, RefusedError, command_line
 
 __all__ = [
+    "Amend",
     "Cancel",
     "Claim",
     "Claimant",
@@ -125,8 +127,17 @@ class Cancel(Command, frozen=True):
 
 
 class Requeue(Command, frozen=True):
-    """Run a finished or purged job again."""
+    """Run a finished or purged job again, after `delay` (microseconds), and with `changes`, if there are any."""
 
+    reason: str = ""
+    delay: int = 0
+    changes: e.Changes | None = None
+
+
+class Amend(Command, frozen=True):
+    """Change what a pending job was promised."""
+
+    changes: e.Changes
     reason: str = ""
 
 
@@ -152,9 +163,10 @@ def decide(command: Command, job: Job | None, now: int, holder: str | None = Non
 
 
 def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Event]:
-    if job is not None and not _is_same(job.spec, command.spec):
+    if job is not None and not _is_same(job.promised, command.spec):
         show = "history" if job.state is State.PURGED else "show"
-        fields = ", ".join(name for name in job.spec.__struct_fields__ if _differs(name, job.spec, command.spec))
+        promised = job.promised
+        fields = ", ".join(name for name in promised.__struct_fields__ if _differs(name, promised, command.spec))
         what = f"the id {command.job_id} is taken by a job with a different {fields}"
         raise RefusedError(f"{what} (`{command_line(show, command.job_id)}`)")
     if job is not None or holder is not None:
@@ -240,7 +252,25 @@ def _requeue(command: Requeue, job: Job, holder: str | None) -> list[e.Event]:
     _check(job, "requeue")
     if holder is not None:
         raise RefusedError(f"job {job.id}: its unique key is held by the live job {holder}")
-    return [e.Requeued(reason=command.reason)]
+    requeued = e.Requeued(reason=command.reason, delay=command.delay)
+    return [*_changing(job, command.changes, command.reason), requeued]
+
+
+def _amend(command: Amend, job: Job, now: int) -> list[e.Event]:
+    if job.state is not State.PENDING:
+        advice = (
+            f"cancel it, or `{command_line('retry', job.id, '--set', 'FIELD=VALUE')}` when it has ended"
+            if job.state is State.PROCESSING
+            else f"`{command_line('retry', job.id, '--set', 'FIELD=VALUE')}` changes it and runs it again"
+        )
+        raise RefusedError(f"job {job.id} is {job.state}: only a pending job can be edited ({advice})")
+    return _changing(job, command.changes, command.reason)
+
+
+def _changing(job: Job, changes: e.Changes | None, reason: str) -> list[e.Event]:
+    if changes is None or not changed_fields(job.spec, changes):
+        return []
+    return [e.Amended(changes=changes, reason=reason)]
 
 
 def _purge(command: Purge, job: Job, now: int) -> list[e.Event]:
@@ -255,6 +285,7 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
     MachineLost: _machine_lost,
     Cancel: _cancel,
     Purge: _purge,
+    Amend: _amend,
 }
 
 

@@ -10,14 +10,17 @@ from typing import ClassVar
 from msgspec import Struct, structs
 
 from queuectl.domain.causes import AnyCause, Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
+from queuectl.domain.changes import Changes
 
 __all__ = [
     "EVENT_TYPES",
+    "Amended",
     "AnyCause",
     "BatchOpened",
     "CancelRequested",
     "Cancelled",
     "Cause",
+    "Changes",
     "Claimed",
     "Completed",
     "DeadLettered",
@@ -185,9 +188,10 @@ class Cancelled(Event, tag="cancelled", frozen=True):
 
 
 class Requeued(Event, tag="requeued", frozen=True):
-    """A finished or purged job was put back: pending at once, attempts at 0."""
+    """A finished or purged job was put back: pending at once or after `delay`, attempts at 0."""
 
     reason: str = ""
+    delay: int = 0
 
 
 class Purged(Event, tag="purged", frozen=True):
@@ -200,6 +204,13 @@ class CancelRequested(Event, tag="cancel_requested", frozen=True):
     """Someone asked to cancel a running job; its worker ends it, unless it completes first."""
 
     run: int
+    reason: str = ""
+
+
+class Amended(Event, tag="amended", frozen=True):
+    """Someone changed what a job was promised: a pending one, or an ended one that is requeued with it."""
+
+    changes: Changes
     reason: str = ""
 
 
@@ -327,6 +338,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     Requeued,
     Purged,
     CancelRequested,
+    Amended,
     ResultRejected,
     SettingChanged,
     QueuePaused,

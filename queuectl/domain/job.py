@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain import events as e
+from queuectl.domain.amendment import amended, reschedules
 from queuectl.domain.backoff import plain
 from queuectl.domain.machine import State, moved_to
 
@@ -21,8 +22,9 @@ class Job(Struct, frozen=True):
     itself was given (`--at`). All other times are on the log's clock, which never goes back.
     `machine_losses` counts the runs in a row, up to the last one, that were lost with their machine.
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
-    `position` is that of its `enqueued` event, `spec` the settings recorded there. `cause` and `last_error` are those
-    of the last failed attempt, and None once an attempt completed.
+    `position` is that of its `enqueued` event, `spec` the settings recorded there with all changes since; `original` is
+    set once there are any. `cause` and `last_error` are those of the last failed attempt, and None once an attempt
+    completed.
     """
 
     id: str
@@ -47,6 +49,12 @@ class Job(Struct, frozen=True):
     cause: e.AnyCause | None = None
     stdout: str = ""
     stderr: str = ""
+    original: e.Enqueued | None = None
+
+    @property
+    def promised(self) -> e.Enqueued:
+        """The settings as they were recorded when the job was added."""
+        return self.spec if self.original is None else self.original
 
 
 def fold(records: Iterable[e.RecordedEvent], job: Job | None = None) -> Job | None:
@@ -146,7 +154,7 @@ def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
 
 def _requeued(job: Job, event: e.Requeued, version: int, now: int) -> Job:
     job = replace(job, version=version, updated_at=now, state=moved_to("requeued"), finished_at=None)
-    return replace(job, attempts=0, machine_losses=0, **_waits(event, now))
+    return replace(job, attempts=0, machine_losses=0, **_waits(event, now, event.delay))
 
 
 def _purged(job: Job, event: e.Purged, version: int, now: int) -> Job:
@@ -155,6 +163,16 @@ def _purged(job: Job, event: e.Purged, version: int, now: int) -> Job:
 
 def _cancel_requested(job: Job, event: e.CancelRequested, version: int, now: int) -> Job:
     return replace(job, version=version, updated_at=now, cancel_requested=event.reason)
+
+
+def _amended(job: Job, event: e.Amended, version: int, now: int) -> Job:
+    spec = amended(job.spec, event.changes)
+    job = replace(job, version=version, updated_at=now, spec=spec, original=job.promised)
+    if job.due_at is None or not reschedules(event.changes):
+        return job
+    if spec.at is not None:
+        return replace(job, due_at=spec.at, waits_from=None)
+    return replace(job, **_waits(event, now, spec.delay))
 
 
 def _noted(job: Job, event: e.Event, version: int, now: int) -> Job:
@@ -171,6 +189,7 @@ _EVOLVE: dict[type[e.Event], Callable[[Job, Any, int, int], Job]] = dict.fromkey
     e.Requeued: _requeued,
     e.Purged: _purged,
     e.CancelRequested: _cancel_requested,
+    e.Amended: _amended,
 }
 
 _Changes = dict[str, Any]

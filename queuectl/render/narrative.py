@@ -5,6 +5,7 @@ from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
 from queuectl.domain.job import Job, errors_of, short_cause
 from queuectl.domain.names import PAUSE_ALL, SCHEDULES
+from queuectl.render.amendments import amendments
 from queuectl.render.schedule_text import schedule_event
 from queuectl.units import SECOND, counted, format_duration, local_time
 
@@ -29,13 +30,17 @@ def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
             return [*_failure(event, before), f"{_attempt(before)}{fate}"]
         case e.Claimed() | e.Completed() | e.Released() | e.ResultRejected():
             return _run(record.event)
-        case e.Cancelled() as event:
-            return [_asked(record), _reason(event.reason), *_left(event)]
     if record.stream_id.startswith(SCHEDULES):
-        details = [schedule_event(record.event)]
-    else:
-        details = [_asked(record), _reason(getattr(record.event, "reason", ""))]
-    return details
+        return [schedule_event(record.event)]
+    return _by_people(record, before)
+
+
+def _by_people(record: e.RecordedEvent, before: Job | None) -> list[str]:
+    reason = getattr(record.event, "reason", "")
+    if isinstance(record.event, e.Amended):
+        by = f"by {record.actor.partition('@')[0]}"
+        return [f"{amendments(record.event.changes, before)}, {by}{f': {reason}' if reason else ''}"]
+    return [_asked(record), *_delay(record.event), _reason(reason), *_left(record.event)]
 
 
 def summary(record: e.RecordedEvent) -> str:
@@ -43,14 +48,15 @@ def summary(record: e.RecordedEvent) -> str:
     match record.event:
         case e.Enqueued(command=command):
             return f"$ {command}"
+        case e.Amended(changes=changes, reason=reason):
+            return f"{amendments(changes, None)}{f': {reason}' if reason else ''}"
         case e.SettingChanged(key=key, value=value):
             return f"{key} unset" if value is None else f"{key} set to {value}"
         case e.BatchOpened(jobs=jobs, template=template):
             return f"{counted(jobs, 'job')}: {template}" if template else counted(jobs, "job")
-        case e.RetryScheduled(wait=wait) as event:
-            return f"{_failed(event, None)}, retry in {plain(wait / SECOND)} s"
-        case e.DeadLettered() as event:
-            return f"{_failed(event, None)}, no retries left: dead"
+        case e.RetryScheduled() | e.DeadLettered() as event:
+            wait = f"retry in {plain(event.wait / SECOND)} s" if isinstance(event, e.RetryScheduled) else ""
+            return f"{_failed(event, None)}, {wait or 'no retries left: dead'}"
     return tell(record, None)[0]
 
 
@@ -87,9 +93,14 @@ def _released(event: e.Released) -> list[str]:
     return [f"run {run} was stopped{_after(event.duration)} and does not count", event.reason, *_left(event)]
 
 
-def _left(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released | e.Cancelled) -> list[str]:
+def _delay(event: e.Event) -> list[str]:
+    delay = event.delay if isinstance(event, e.Requeued) else 0
+    return [f"not before {format_duration(delay)} after that"] if delay else []
+
+
+def _left(event: e.Event) -> list[str]:
     """The background processes that were killed when the command ended."""
-    count = event.left_behind
+    count = getattr(event, "left_behind", 0)
     return [f"killed {count} background process{'' if count == 1 else 'es'} that it left"] if count else []
 
 

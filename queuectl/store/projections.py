@@ -167,7 +167,7 @@ def _update(same: tuple[bool, ...]) -> Update | None:
     if not set(changed) <= _COLUMNS_OF.keys():
         return None
     columns = tuple(sorted(JOBS.index(column) for name in changed for column in _COLUMNS_OF[name]))
-    return Update(columns, itemgetter(*columns, 0))
+    return Update(columns, itemgetter(*columns, 0) if columns else lambda row: row[:1])
 
 
 def count_key(job: Job | None) -> tuple[str, int, str] | None:

@@ -51,6 +51,7 @@ __all__ = [
 WAKING = frozenset(
     {
         "enqueued",
+        "amended",
         "released",
         "requeued",
         "cancel_requested",

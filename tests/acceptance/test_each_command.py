@@ -35,6 +35,8 @@ SHOWN = (
 
 CHANGES = (
     ("enqueue --id waiting --delay 1h true", "enqueued"),
+    ("edit waiting --priority 5", "amended"),
+    ("copy waiting --id twin --delay 1h", "enqueued"),
     ("cancel waiting", "cancelled"),
     ("retry waiting", "requeued"),
     ("pause mail", "queue_paused"),

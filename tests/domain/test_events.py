@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from queuectl.domain.commands import Command, Exit
-from queuectl.domain.events import EVENT_TYPES, Cause, Completed, Enqueued, Event, Exited, RecordedEvent, type_of
+from queuectl.domain.events import (
+    EVENT_TYPES,
+    Cause,
+    Changes,
+    Completed,
+    Enqueued,
+    Event,
+    Exited,
+    RecordedEvent,
+    type_of,
+)
 from queuectl.domain.job import Job
 from queuectl.store.codec import UPCASTERS
 from tests.domain.scenario import START, a_job, buried, claimed, completed
@@ -83,7 +93,7 @@ def test_an_unknown_field_is_refused(struct):
 
 def minimal(struct):
     """The fields that have no default."""
-    some = {str: "x", int: 1, float: 1.5, bool: True, str | None: None}
+    some = {str: "x", int: 1, float: 1.5, bool: True, str | None: None, Changes: {}}
     some[Enqueued] = {"type": "enqueued", **minimal(Enqueued)} if struct is not Enqueued else None
     return {
         field.name: some.get(field.type, {"kind": "exited", "code": 1}) for field in fields(struct) if field.required

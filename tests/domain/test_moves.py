@@ -4,9 +4,11 @@ import pytest
 
 from queuectl.domain.events import (
     EVENT_TYPES,
+    Amended,
     BatchOpened,
     Cancelled,
     CancelRequested,
+    Changes,
     Enqueued,
     Exited,
     Purged,
@@ -92,6 +94,7 @@ RECORDED_AS = {
 NOTES = [
     CancelRequested(run=1, reason="wrong day"),
     ResultRejected(run=1, outcome="completed"),
+    Amended(changes=Changes(timeout=1)),
     SettingChanged(key="lease", value="1m"),
     QueuePaused(),
     QueueResumed(),

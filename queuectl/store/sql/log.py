@@ -9,7 +9,10 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+import msgspec
+
 from queuectl.domain.events import RecordedEvent
+from queuectl.domain.formats import FIRST
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES
 from queuectl.runtime import Clock, LogClock
@@ -47,7 +50,8 @@ FROM events AS e
 LEFT JOIN events AS f ON f.stream_id = e.stream_id AND f.version = 1
 LEFT JOIN events AS b ON e.type = 'claimed' AND b.stream_id = e.stream_id AND b.version = (
     SELECT max(m.version) FROM events AS m WHERE m.stream_id = e.stream_id AND m.version < e.version
-    AND m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued'))
+    AND (m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued')
+    OR m.type = 'amended' AND m.data LIKE '%"changes":{{"delay":%'))
 WHERE e.position > ? AND e.position <= ? AND e.type IN ({types}) ORDER BY e.position
 """
 _STREAMS = """
@@ -222,7 +226,15 @@ class Log:
     def standing(self, until: int) -> list[Standing]:
         """The last move of every job up to a position. Leaves out jobs whose first event no longer names a queue."""
         sql = _STANDING.format(queue=self._engine.dialect.queue_of.format("e.data"), moves=_MOVES)
-        return [Standing._make(row) for row in self._engine.run(sql, (until,)) if isinstance(row[2], str)]
+        moved = self._amended_queues(until)
+        rows = [Standing._make(row) for row in self._engine.run(sql, (until,)) if isinstance(row[2], str)]
+        return [row._replace(queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
+
+    def _amended_queues(self, until: int) -> dict[str, str]:
+        """The queues that jobs were moved to, up to a position."""
+        sql = "SELECT stream_id, data FROM events WHERE position <= ? AND type = 'amended' ORDER BY position"
+        found = self._engine.run(sql, (until,)) if self.format() > FIRST else []
+        return {job_id: queue for job_id, data in found if (queue := _amended_queue(data)) is not None}
 
     # ── checking ────────────────────────────────────────────────────────────────────────────────────
 
@@ -258,6 +270,25 @@ class Log:
                 return codec.decode(row, codec.digest_of(StoredEvent._make(found[:-1]), found[-1] or self.base.digest))
             except (DamagedEventError, ValueError):
                 return None
+        return None
+
+
+class _Amended(msgspec.Struct):
+    """The part of an `amended` event that moves a job to another queue."""
+
+    class Changes(msgspec.Struct):
+        """The changes."""
+
+        queue: str | None = None
+
+    changes: Changes
+
+
+def _amended_queue(data: object) -> str | None:
+    """The new queue, if any; None for damaged data."""
+    try:
+        return msgspec.json.decode(data if isinstance(data, str) else "", type=_Amended).changes.queue
+    except (msgspec.MsgspecError, UnicodeError):
         return None
 
 

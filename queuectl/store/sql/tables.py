@@ -40,7 +40,8 @@ _LATER = f"""
 SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
 FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (
     SELECT max(version) FROM events AS move WHERE move.stream_id = jobs.id
-    AND move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued'))
+    AND (move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued')
+    OR move.type = 'amended' AND move.data LIKE '%"changes":{{"delay":%'))
 WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at > ?
 """
 """Jobs that are not due yet and whose last move was recorded later than now."""
@@ -282,6 +283,7 @@ class _Times(msgspec.Struct):
 
     clock: int | None = None
     at: int | None = None
+    changes: "_Times | None" = None
 
 
 def _waits_from(recorded_at: int, data: str | None) -> int | None:
@@ -290,7 +292,7 @@ def _waits_from(recorded_at: int, data: str | None) -> int | None:
         times = msgspec.json.decode(data or "", type=_Times)
     except (msgspec.MsgspecError, UnicodeError):
         return None
-    if times.at is not None:
+    if times.at is not None or (times.changes is not None and times.changes.at is not None):
         return None
     return recorded_at if times.clock is None else times.clock
 

@@ -1,0 +1,150 @@
+"""`edit` and `copy`: a pending job with other fields, and a new job like one that there is."""
+
+import sys
+from typing import Annotated
+
+import typer
+from msgspec.structs import replace
+
+from queuectl.application.editing import Edit, Editor
+from queuectl.application.job_json import JobInput
+from queuectl.application.queue import Queue
+from queuectl.cli.messages import say, say_unserved
+from queuectl.cli.name_values import name_values
+from queuectl.cli.options import Id, MaybeIds, Reason, given_ids
+from queuectl.cli.session import Session
+from queuectl.domain.amendment import between
+from queuectl.domain.job import Job
+from queuectl.errors import UsageError
+from queuectl.render.amendments import amendments
+from queuectl.units import local_time
+
+__all__ = ["copy", "edit"]
+
+Command = Annotated[str | None, typer.Option(metavar="COMMAND", help="The shell command.")]
+Priority = Annotated[int | None, typer.Option("--priority", "-p", metavar="N", help="Higher numbers run first.")]
+InQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue.")]
+Timeout = Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer; none: no limit.")]
+MaxRetries = Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")]
+BackoffBase = Annotated[float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds.")]
+Folder = Annotated[str | None, typer.Option(metavar="DIR", help="The folder that the job runs in.")]
+Env = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the job.")]
+UnsetEnv = Annotated[list[str] | None, typer.Option(metavar="K", help="Remove one of the job's variables.")]
+Tag = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job.")]
+At = Annotated[str | None, typer.Option(metavar="TIME", help="Run no earlier than this.")]
+Delay = Annotated[str | None, typer.Option(metavar="10s", help="Wait this long from now.")]
+
+
+def edit(
+    ctx: typer.Context,
+    ids: MaybeIds = None,
+    command: Command = None,
+    priority: Priority = None,
+    queue: InQueue = None,
+    timeout: Timeout = None,
+    max_retries: MaxRetries = None,
+    backoff_base: BackoffBase = None,
+    cwd: Folder = None,
+    env: Env = None,
+    unset_env: UnsetEnv = None,
+    tag: Tag = None,
+    at: At = None,
+    delay: Delay = None,
+    now: Annotated[bool, typer.Option("--now", help="Make it due now.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Change pending jobs: all or none. Without options: one job, in your editor ($VISUAL, $EDITOR)."""
+    session: Session = ctx.obj
+    if [at is not None, delay is not None, now].count(True) > 1:
+        raise UsageError("give one of --at, --delay and --now")
+    wanted = JobInput(
+        command=command,
+        priority=priority,
+        queue=queue,
+        timeout=timeout,
+        max_retries=max_retries,
+        backoff_base=backoff_base,
+        cwd=cwd,
+        env=name_values("--env", env),
+        tags=name_values("--tag", tag),
+        at=at,
+        delay=delay,
+    )
+    changes = Edit(wanted, tuple(unset_env or ()), now)
+    if not ids:
+        raise UsageError("give the ids of the jobs to edit")
+    with session.open_existing() as jobs:
+        found = jobs.resolve(given_ids(ids))
+        if changes:
+            _edit(session, jobs, found, changes, reason)
+            return
+        if len(found) > 1 or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("give options such as --timeout 1h, or one id on a terminal for your editor")
+        from queuectl.cli.editor import edit_as_text
+
+        edit_as_text(jobs, found[0], lambda ids, changes: _edit(session, jobs, ids, changes, reason))
+
+
+def _edit(session: Session, jobs: Queue, ids: list[str], changes: Edit, reason: str) -> None:
+    editor = Editor(jobs, session.config(jobs))
+    edited = editor.edit(ids, changes, reason)
+    for note in editor.notes:
+        say(f"queuectl: {note}")
+    for before, after in edited:
+        say(f"{after.id}: {_told(before, after)}")
+
+
+def _told(before: Job, after: Job) -> str:
+    if before.version == after.version:
+        return "nothing changed"
+    what = amendments(between(before.spec, after.spec), before)
+    due = f"due {local_time(after.due_at)}" if after.due_at is not None and after.due_at != before.due_at else ""
+    return "; ".join(filter(None, (due, "" if due and what == "nothing changed" else what)))
+
+
+def copy(
+    ctx: typer.Context,
+    job_id: Id,
+    id: Annotated[  # noqa: A002 (the option's name)
+        str | None, typer.Option("--id", metavar="ID", help="The new job's id [default: a UUIDv7].")
+    ] = None,
+    command: Command = None,
+    priority: Priority = None,
+    queue: InQueue = None,
+    timeout: Timeout = None,
+    max_retries: MaxRetries = None,
+    backoff_base: BackoffBase = None,
+    cwd: Folder = None,
+    env: Env = None,
+    unset_env: UnsetEnv = None,
+    tag: Tag = None,
+    unique: Annotated[str | None, typer.Option(metavar="KEY", help="The new job's unique key [default: none].")] = None,
+    at: At = None,
+    delay: Delay = None,
+) -> None:
+    """Add a new job like one that there is, also like one that runs, and print its id."""
+    session: Session = ctx.obj
+    wanted = JobInput(
+        command=command,
+        priority=priority,
+        queue=queue,
+        timeout=timeout,
+        max_retries=max_retries,
+        backoff_base=backoff_base,
+        cwd=cwd,
+        env=name_values("--env", env),
+        tags=name_values("--tag", tag),
+        at=at,
+        delay=delay,
+    )
+    changes = Edit(replace(wanted, id=id, unique=unique), tuple(unset_env or ()))
+    with session.open_existing() as jobs:
+        (found,) = jobs.resolve([job_id])
+        editor = Editor(jobs, session.config(jobs))
+        new = editor.copy(found, changes)
+        for note in editor.notes:
+            say(f"queuectl: {note}")
+        (receipt,) = jobs.enqueue([new])
+        unserved = jobs.unserved({new.spec.queue} if receipt.created else ())
+    print(receipt.id)
+    say_unserved(unserved)

@@ -1,0 +1,61 @@
+"""Changes of a job's promise by a person: how they apply to it, and which of its fields they change."""
+
+from typing import Any
+
+from msgspec.structs import asdict, replace
+
+from queuectl.domain import events as e
+
+__all__ = ["amended", "between", "changed_fields", "reschedules"]
+
+FIELDS = e.Changes.__struct_fields__
+
+
+def given(changes: e.Changes) -> dict[str, Any]:
+    """The fields that the changes set, and their values."""
+    return {name: value for name, value in asdict(changes).items() if value is not None}
+
+
+def reschedules(changes: e.Changes) -> bool:
+    """Whether the job's due time is set again."""
+    return changes.delay is not None
+
+
+def amended(spec: e.Enqueued, changes: e.Changes) -> e.Enqueued:
+    """The promise after the changes.
+
+    A new due time replaces the old one, a new command its arguments, and a new backoff a fixed wait.
+    """
+    values = given(changes)
+    if reschedules(changes):
+        values.setdefault("at", None)
+    if "command" in values:
+        values.setdefault("argv", ())
+    if "backoff_base" in values:
+        values.setdefault("retry_wait", None)
+    if "timeout" in values:
+        values["timeout"] = values["timeout"] or None
+    return replace(spec, **values)
+
+
+def between(old: e.Enqueued, new: e.Enqueued) -> e.Changes:
+    """The changes that make one promise the other, but for the due time, which counts from the change."""
+    values = {name: getattr(new, name) for name in FIELDS if name not in ("delay", "at")}
+    values = {name: value for name, value in values.items() if value != getattr(old, name)}
+    if "timeout" in values:
+        values["timeout"] = values["timeout"] or 0
+    if "argv" in values or "command" in values:
+        values |= {"command": new.command, "argv": new.argv}
+    if new.retry_wait is None and old.retry_wait is not None:
+        values["backoff_base"] = new.backoff_base
+    return e.Changes(**values)
+
+
+def changed_fields(old: e.Enqueued, changes: e.Changes) -> list[str]:
+    """The fields that the changes really change; a due time that is set again counts."""
+    new = amended(old, changes)
+    return [
+        name
+        for name in FIELDS
+        if getattr(old, name) != getattr(new, name) or (name == "delay" and reschedules(changes))
+    ]

@@ -1,0 +1,31 @@
+"""The part of an `amended` event that says which fields of a job's promise changed."""
+
+from msgspec import Struct
+
+__all__ = ["Changes"]
+
+
+class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a person changed of a job's promise. A field that is null is as before.
+
+    `delay` is set whenever the due time is set again: it counts from the event's clock, or is 0 next to an `at`.
+    """
+
+    delay: int | None = None
+    at: int | None = None
+    command: str | None = None
+    argv: tuple[str, ...] | None = None
+    queue: str | None = None
+    priority: int | None = None
+    max_retries: int | None = None
+    backoff_base: float | None = None
+    backoff_cap: int | None = None
+    retry_wait: int | None = None
+    jitter: bool | None = None
+    timeout: int | None = None
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    secret_env: tuple[str, ...] | None = None
+    tags: dict[str, str] | None = None
+    umask: int | None = None
+    merge_output: bool | None = None
