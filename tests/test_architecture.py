@@ -275,6 +275,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
     assert matching(starting) == {
         "__main__.py": {"os.execv"},  # itself again, in UTF-8
         "parallel.py": {"subprocess.PIPE", "subprocess.Popen"},  # itself, to read a long log
+        "cli/editor.py": {"subprocess", "subprocess.run"},  # VISUAL, EDITOR
         "cli/pager.py": {"os.posix_spawn"},  # PAGER
         "process/launch.py": {"os.posix_spawn"},  # what users asked to be run
         "process/shell_syntax.py": {"subprocess", "subprocess.run"},  # `sh -n`, which runs nothing

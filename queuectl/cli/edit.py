@@ -122,7 +122,7 @@ def copy(
     at: At = None,
     delay: Delay = None,
 ) -> None:
-    """Add a new job like one that there is, also like one that runs, and print its id."""
+    """Add a new job like another one, which may run, and print its id."""
     session: Session = ctx.obj
     wanted = JobInput(
         command=command,
