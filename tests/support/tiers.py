@@ -19,6 +19,7 @@ PATHS = (
     "time_travel/test_commands.py",
     "api/test_types.py",  # mypy over the package
     *("web/test_browser.py", "web/test_server.py"),
+    "store/test_edit_races.py",
     *("crash/test_escapes.py", "crash/test_supervisord.py", "crash/test_workers.py"),
 )
 """Files and folders below tests/ that take long."""
