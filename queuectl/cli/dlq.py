@@ -120,7 +120,8 @@ def purge_dead(
         if not found:
             say("no dead jobs")
             return
-        confirm(f"{f'{selected}: ' if selected else ''}purge {counted(len(found), 'dead job')}", yes)
+        what = f"purge {counted(len(found), 'dead job')}"
+        confirm(f"{what} ({selected})" if selected else what, yes)
         if everything or selected:
             purge_all(queue, found, reason, "dead job")
         else:

@@ -130,7 +130,7 @@ def test_cancel_takes_the_jobs_that_its_filters_select(crowd: Queuectl, flags: s
     position = crowd.position()
     if gone:
         number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
-        assert_error(crowd("cancel", *flags.split()), 2, f"cancel {number}: ", "--yes")
+        assert_error(crowd("cancel", *flags.split()), 2, f"cancel {number} (", "--yes")
     else:
         assert crowd("cancel", *flags.split()) == (0, "", "nothing to cancel\n")
     assert crowd.position() == position
@@ -215,7 +215,7 @@ def test_purge_takes_the_jobs_that_its_filters_select(
     before = _remaining(queuectl)
     if gone:
         number = "1 job" if len(gone) == 1 else f"{len(gone)} jobs"
-        assert_error(queuectl("purge", *flags), 2, f"purge {number}: ", "--yes")
+        assert_error(queuectl("purge", *flags), 2, f"purge {number}", "--yes")
     else:
         assert queuectl("purge", *flags) == (0, "", "nothing to purge\n")
     assert _remaining(queuectl) == before
@@ -277,7 +277,7 @@ def test_purge_asks_at_a_terminal(queuectl: Queuectl, answer: str, purged: bool)
     finally:
         os.close(ours)
         os.close(theirs)
-    assert "purge 1 job?" in done.stderr
+    assert "purge 1 job (state done)?" in done.stderr
     assert (done.returncode, done.stdout) == (0 if purged else 1, "")
     assert ("done" in _remaining(queuectl)) is not purged
 
