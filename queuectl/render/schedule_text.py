@@ -1,5 +1,6 @@
 """Schedules for people: the table of them, one in full, and their events in words."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,11 +64,10 @@ def _moment(text: str | None, now: int, width: int | None) -> str | None:
 
 def schedule_text(found: Mapping[str, Any]) -> Iterator[str]:
     """One schedule in the shape of `schedule show --json`, a line a field, and its last slots."""
-    yield f"schedule  {found['name']}"
-    yield f"when      {found['schedule']}  ({found['words']})"
-    for label, value in _fields(found):
-        if value not in (None, "", {}, []):
-            yield f"{label:<9} {value}"
+    shown = [(label, value) for label, value in _fields(found) if value not in (None, False, "", {}, [])]
+    width = max(len(label) for label, _ in shown)
+    for label, value in shown:
+        yield f"{label:<{width}}  {value}"
     if found["slots"]:
         yield "last slots"
     for slot in found["slots"]:
@@ -75,6 +75,8 @@ def schedule_text(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fields(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "name", found["name"]
+    yield "when", found["words"] if found["schedule"].startswith("every") else f"{found['schedule']}: {found['words']}"
     yield "next", None if found["paused_at"] else _local(found["next_at"])
     if found["paused_at"]:
         yield "paused", f"since {_local(found['paused_at'])} by {found['paused_by']}"
@@ -91,7 +93,14 @@ def _fields(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "until", _local(found["until"])
     yield "file", found["managed_by"]
     for name, value in found["job"].items():
-        yield name, " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
+        yield name, _written(value)
+
+
+def _written(value: Any) -> Any:
+    """A field of a job: objects and lists as words."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={text}" for key, text in value.items())
+    return shlex.join(value) if isinstance(value, list) else value
 
 
 def _span(seconds: float) -> str:
