@@ -117,6 +117,22 @@ def test_the_past_has_its_schedules(queuectl: Queuectl) -> None:
     assert queuectl.json("schedule", "list") == []
 
 
+def test_schedules_go_along_with_the_log(queuectl: Queuectl) -> None:
+    """Exported, imported, migrated and rebuilt, they are the same, and so is their history."""
+    queuectl.ok(*BACKUP, "true", "--paused")
+    queuectl.ok("schedule", "run", "backup")
+    queuectl.ok("export", "log.ndjson")
+    queuectl.ok("--db", "other.db", "import", "log.ndjson")
+    for table in ("schedule list", "schedule history backup"):
+        assert queuectl.json("--db", "other.db", *table.split()) == queuectl.json(*table.split())
+    queuectl.ok("--db", "other.db", "migrate", "--yes", "--to", "moved.db")
+    queuectl.ok("--db", "moved.db", "verify")
+    queuectl.ok("--db", "moved.db", "rebuild")
+    assert queuectl.json("--db", "moved.db", "schedule", "show", "backup") == queuectl.json(
+        "schedule", "show", "backup"
+    )
+
+
 def test_a_late_schedule_is_named(queuectl: Queuectl) -> None:
     queuectl.ok("schedule", "add", "tick", "--every", "1s", "--grace", "0s", "true")
     late = "late by "

@@ -122,7 +122,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 from queuectl.store.options import StoreOptions
 store = open_store(sys.argv[1], SystemClock(), StoreOptions(archived=False))
-for table in ("jobs", "dlq", "counts", "settings", "pauses"):
+for table in ("jobs", "dlq", "counts", "settings", "pauses", "schedules"):
     store.engine.run(f"DELETE FROM {table}")
 store.upkeep.rebuild()
 """

@@ -25,6 +25,7 @@ ABOUT_A_FILE = {
     "test_a_worker_outlasts_a_locked_store": "holds a file's lock",
     "test_a_worker_starts_while_the_store_is_locked": "holds a file's lock",
     "test_the_database_has_its_layers_too": "QUEUECTL_DB of .env",
+    "test_schedules_go_along_with_the_log": "two files",
     "test_a_job_enqueues_into_its_own_queue_wherever_it_runs": "paths, also relative ones",
 }
 

@@ -34,7 +34,7 @@ LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
 REFUSED, BROKEN, DAMAGED = "refused", "broken", "damaged"
 KINDS = (LOST, INVENTED, AHEAD, BEHIND, REFUSED, BROKEN, DAMAGED)
 
-_TABLES = ("events", "meta", "jobs", "dlq", "counts", "settings", "pauses")
+_TABLES = ("events", "meta", "jobs", "dlq", "counts", "settings", "pauses", "schedules")
 _QUESTIONS = [f"SELECT * FROM {table} ORDER BY 1, 2" for table in _TABLES]
 
 

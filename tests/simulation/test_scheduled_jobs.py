@@ -7,6 +7,7 @@ import pytest
 
 from queuectl import timetable
 from queuectl.application import schedule_views
+from queuectl.application.explain import explain
 from queuectl.application.schedules import Put, Schedules
 from queuectl.checks.audit import audit
 from queuectl.domain import events as e
@@ -241,6 +242,41 @@ def test_a_zone_that_is_gone_stops_only_its_schedule(queue, monkeypatch, caplog)
     monkeypatch.undo()
     queue.driver.run(2 * 60)
     assert queue.notes("gone")[0] == (5, "late")
+
+
+def test_a_corrupt_row_stops_only_its_schedule_until_a_rebuild(queue, caplog):
+    caplog.set_level(logging.WARNING)
+    queue.add(name="here")
+    queue.add(name="torn")
+    queue.store.engine.run("UPDATE schedules SET definition = '{' WHERE name = 'torn'")
+    queue.driver.add_worker()
+    queue.driver.run(3 * 60 + 5)
+    assert (queue.notes("here"), queue.notes("torn")) == ([(1, None)] * 3, [])
+    assert "the table row of schedule torn is corrupt: queuectl rebuild" in caplog.text
+    assert str(queue.store.upkeep.rebuild().first[0]).startswith("schedules torn: definition is")
+    queue.driver.run(2 * 60)
+    assert queue.notes("torn")[-1] == (1, None)
+
+
+def test_a_row_that_is_behind_its_events_decides_nothing(queue, caplog):
+    caplog.set_level(logging.WARNING)
+    queue.add()
+    queue.store.engine.run("UPDATE schedules SET version = version - 1")
+    queue.driver.add_worker()
+    queue.driver.run(65)
+    assert queue.jobs() == []
+    assert "its table row and its events disagree: queuectl rebuild" in caplog.text
+
+
+def test_explain_says_what_a_long_job_keeps_back(queue):
+    queue.add()
+    queue.lasts(400)
+    queue.driver.add_worker()
+    queue.driver.run(4 * 60)
+    [job_id] = queue.jobs()
+    why = " ".join(explain(queue.store, job_id, live=False, machine_losses=3).why)
+    assert "schedule s made it for " in why
+    assert "are skipped, because it is not over (--overlap skip)" in why
 
 
 def test_a_worker_that_stops_adds_nothing(queue):

@@ -254,6 +254,8 @@ DAMAGED_TABLES = {
     "counts, state": "INSERT INTO counts VALUES ('default', 0, 'pen@ing', 1)",
     "settings": f"UPDATE settings SET value = {NO_TEXT}",
     "pauses": f"INSERT INTO pauses VALUES ('mail', 0, {NO_TEXT})",
+    "schedules": f"INSERT INTO schedules VALUES"
+    f" ({NO_TEXT}, NULL, 1, 'UTC', 'x', 0, 0, NULL, 0, NULL, NULL, 0, 0, 1, '')",
     "workers": "UPDATE workers SET queues = '['",
 }
 
@@ -270,6 +272,8 @@ def test_a_damaged_table_is_read_or_refused_in_one_line(store, table):
         "counts": store.tables.counts,
         "settings": store.tables.settings,
         "pauses": store.tables.pauses,
+        "schedules": store.tables.schedules,
+        "due schedules": lambda: store.tables.due_schedules(1),
         "workers": store.workers.rows,
         "claiming": lambda: Queue(store, ACTOR).claim(claimant(), (), 9, lambda job: True),
     }
