@@ -37,7 +37,7 @@ __all__ = [
 
 BLANKS = " \t\r\n\v\f"
 """White space as a shell sees it. A no-break space is part of a word."""
-_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.""", re.DOTALL)
+_QUOTED = r"""(?s)'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
 """Quoted text and escaped characters: an & there is no operator."""
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
@@ -54,7 +54,9 @@ def command(given: str) -> str:
 
 def background_hint(command: str) -> str:
     """A hint for a command that sh would run in the background, or nothing. Such a process ends with the job."""
-    text = _QUOTED.sub("", command).rstrip(BLANKS)
+    if "&" not in command:
+        return ""
+    text = re.sub(_QUOTED, "", command).rstrip(BLANKS)
     if "&>" in text:
         return (
             "sh, unless it is bash, reads &> as & and >, so the command would run in the background:"

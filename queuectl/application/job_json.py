@@ -65,19 +65,18 @@ LATER = ("number", "started_at", "pid", "host")
 PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
 """Fields of a job that only queuectl sets."""
 
-_BEGIN = re.compile(r"[ \t\r\n\v\f]*[{\[@]")
-_KEY = re.compile(r'\{\s*(?:\}|"(?:[^"\\]|\\.)*"\s*:)')
+_KEY = r'\{\s*(?:\}|"(?:[^"\\]|\\.)*"\s*:)'
 
 
 def is_json(text: str) -> bool:
     """Whether a text is meant as a job in JSON. `{ cmd; }`, with a blank after the brace, is a group of the shell."""
     text = text.lstrip(BLANKS)
-    return text.startswith("{") and (text[1:2] not in {*BLANKS} or _KEY.match(text) is not None)
+    return text.startswith("{") and (text[1:2] not in {*BLANKS} or re.match(_KEY, text) is not None)
 
 
 def may_be_json(text: str) -> bool:
     """Whether a text may be JSON, by its first character. Most commands begin with another one."""
-    return _BEGIN.match(text) is not None
+    return text.lstrip(BLANKS).startswith(("{", "[", "@"))
 
 
 def refuse_no_command(text: str) -> None:

@@ -1,6 +1,6 @@
 """The path or URL of a queue: what it names, and how messages show it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from queuectl.store import MEMORY, file_of, is_postgres, name_of
 from queuectl.store.postgres.url import has_password
@@ -8,8 +8,7 @@ from queuectl.store.postgres.url import has_password
 __all__ = ["QueueUrl"]
 
 
-@dataclass(frozen=True, slots=True)
-class QueueUrl:
+class QueueUrl(Struct, frozen=True):
     """A path, `sqlite:///PATH`, `:memory:` or a postgresql:// URL, as it was given."""
 
     text: str

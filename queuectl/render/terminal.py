@@ -38,7 +38,7 @@ _SEQUENCE = (
 )
 
 
-_UNFINISHED = re.compile(
+_UNFINISHED = (
     "(?:(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x00-\x08\x0a-\x1f\x80-\x9f]*+\x1b?"
     "|(?:\x1b\\[|\x9b)[0-?]*+[ -/]*+|\x1b[ -/]*+|(?<!\r)\r++)\\Z"
 )
@@ -47,7 +47,7 @@ _UNFINISHED = re.compile(
 
 def complete(text: str) -> tuple[str, str]:
     """The text in two parts: what can be cleaned now, and an incomplete terminal sequence at its end."""
-    found = _UNFINISHED.search(text)
+    found = re.search(_UNFINISHED, text)
     end = found.start() if found else len(text)
     return text[:end], text[end:]
 

@@ -18,7 +18,7 @@ __all__ = ["MEMORY", "StoreOptions", "file_of", "is_postgres", "is_there", "name
 
 MEMORY = ":memory:"
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*):(//)?"
 _ON_A_SERVER = "postgresql://USER@HOST/DATABASE"
 _SHAPES = {"sqlite": "sqlite:///PATH", "postgresql": _ON_A_SERVER, "postgres": _ON_A_SERVER}
 
@@ -68,7 +68,7 @@ def file_of(url: str) -> str:
 
 
 def _path_of(url: str) -> str:
-    if (found := _SCHEME.match(url)) is None:
+    if ":" not in url or (found := re.match(_SCHEME, url)) is None:
         return url
     scheme, slashes = found.groups()
     if slashes and scheme == "sqlite":

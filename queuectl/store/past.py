@@ -81,8 +81,8 @@ class Past(NamedTuple):
         memory = open_sqlite(MEMORY, _StandingClock(moment), StoreOptions())
         log = PastLog(store.log, position, moment)
         tables = PastTables(log, memory)
-        _, writer, _, workers, upkeep, location, *_ = memory
-        return cls(position, moment, log, tables, writer, workers, upkeep, location, memory)
+        parts = (memory.writer, memory.workers, memory.upkeep, memory.location)
+        return cls(position, moment, log, tables, *parts, memory)
 
     def close(self) -> None:
         """Drop the tables in memory."""

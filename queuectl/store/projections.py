@@ -6,7 +6,7 @@ Times in `jobs` and `dlq` are integer UNIX seconds (names and units are a public
 from collections.abc import Callable
 from functools import cache
 from operator import is_, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -118,7 +118,7 @@ def rows(job: Job | None) -> dict[str, Values]:
     return {"jobs": job_row(job)}
 
 
-class Update(NamedTuple):
+class Update(Struct, frozen=True):
     """The columns of `jobs` that may differ (by number); `pick` takes their values, and then the key, from a row."""
 
     columns: tuple[int, ...]

@@ -89,7 +89,7 @@ class Standing(NamedTuple):
     position: int
 
 
-class RunStep(NamedTuple):
+class RunStep(Struct, frozen=True):
     """An event that begins or ends a run, unchecked: to be counted, not to decide by. Times are microseconds.
 
     `spec` is the data of the job's first event. For a claim `before_at` and `before` are the time and the data of the
@@ -106,7 +106,7 @@ class RunStep(NamedTuple):
     before: str | None
 
 
-class HealthFinding(NamedTuple):
+class HealthFinding(Struct, frozen=True):
     """One fact about a server's health; if it is `bad`, it slows the queue down, and `remedy` says what to do."""
 
     about: str
@@ -137,7 +137,7 @@ class BatchCount(Struct, frozen=True):
     last: int
 
 
-class DeadLetter(NamedTuple):
+class DeadLetter(Struct, frozen=True):
     """A dead job: its signature, and when it was moved to the dead-letter queue (UNIX seconds)."""
 
     id: str

@@ -4,7 +4,8 @@ Text that is shown of a URL never contains its password.
 """
 
 import re
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from queuectl.errors import UsageError
 
@@ -25,7 +26,7 @@ _UNCODED = r"[@/?]"
 _NAME = r"[a-z_][a-z0-9_]{0,47}"
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True):
     """The schema of a queue, and `conninfo`, which is for libpq."""
 
     conninfo: str

@@ -1,7 +1,9 @@
 """Assembles a store from its parts: the one place where they are wired together, for every engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from queuectl.config import Config
 from queuectl.domain.job import Job
@@ -22,7 +24,7 @@ from queuectl.store.sql.writer import Writer
 __all__ = ["EngineParts", "OpenStore", "assembled"]
 
 
-class EngineParts(NamedTuple):
+class EngineParts(Struct, frozen=True, eq=False):
     """The objects and facts that differ between engines.
 
     `copy_to` writes a log to a new file. `prefix`, given the rows of `meta`, is how the paths of the output folder and
@@ -43,7 +45,7 @@ class EngineParts(NamedTuple):
     listen: Callable[[], Hints | None] = lambda: None
 
 
-class OpenStore(NamedTuple):
+class OpenStore(Struct, frozen=True, eq=False):
     """Implements `protocol.Store`."""
 
     log: Log

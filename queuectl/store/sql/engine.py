@@ -5,14 +5,16 @@ Everything else of a store is written once, for any engine. SQLite and PostgreSQ
 
 from _thread import RLock
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from queuectl.store.rows import Head
 
 __all__ = ["POSTGRES", "SQLITE", "Dialect", "Engine", "LockedLog"]
 
 
-class LockedLog(NamedTuple):
+class LockedLog(Struct, frozen=True):
     """The log as found when its lock was taken.
 
     `last` is the position, digest and time of the last event (None: no event); the others are rows of `meta`.
@@ -78,7 +80,7 @@ class Engine(Protocol):
         """Close the connection. A second call does nothing."""
 
 
-class Dialect(NamedTuple):
+class Dialect(Struct, frozen=True):
     """The few fragments of SQL in which the engines differ; `{}` stands for an operand.
 
     All other statements run on both. Placeholders are `?`, or `?1` and `?2` when one is used twice.

@@ -6,7 +6,7 @@ damaged, the digest that should stand there is tried, so that one bad byte makes
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, starmap
 from typing import Any
 
 import msgspec
@@ -208,7 +208,7 @@ class Log:
         sql = _RUN_STEPS.format(types=", ".join("?" * len(types)))
         for start in range(after, until, PAGE):
             with suppress(NoTextError):
-                yield from map(RunStep._make, self._engine.run(sql, (start, min(start + PAGE, until), *types)))
+                yield from starmap(RunStep, self._engine.run(sql, (start, min(start + PAGE, until), *types)))
 
     # ── questions about one moment ──────────────────────────────────────────────────────────────────
 

@@ -1,7 +1,7 @@
 """Queries of the tables that are derived from the log, in SQL that both engines understand."""
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, starmap
 from typing import Any, Protocol
 
 import msgspec
@@ -204,7 +204,7 @@ class Tables:
             " WHERE dlq.moved_at >= ? ORDER BY dlq.moved_at, dlq.id",
             (since,),
         )
-        return [row for row in map(DeadLetter._make, found) if not queues or row.queue in queues]
+        return [row for row in starmap(DeadLetter, found) if not queues or row.queue in queues]
 
     def counts(self) -> list[Count]:
         """Jobs per queue and state, without a scan."""
