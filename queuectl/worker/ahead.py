@@ -7,9 +7,8 @@ started, or whose jobs are long, claims none ahead. A job that waits here for 20
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from queuectl.domain.job import Job
 
@@ -33,8 +32,7 @@ def _place(claimed: ClaimedJob) -> tuple[int, int, int]:
     return -claimed.job.spec.priority, claimed.due_at or 0, claimed.job.position
 
 
-@dataclass(slots=True)
-class Ahead:
+class Ahead(Struct):
     """The jobs held by one worker. Moments are microseconds on the monotonic clock."""
 
     at_most: int = AT_MOST

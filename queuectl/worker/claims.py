@@ -5,7 +5,8 @@ One search serves several claims: the ids it finds are hints, which are used for
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from queuectl.application.queue import Queue
 from queuectl.domain.commands import Claimant
@@ -44,8 +45,7 @@ def claimant(row: WorkerRow, lease: int, uid: int | None = None) -> Claimant:
     )
 
 
-@dataclass(slots=True)
-class Claims:
+class Claims(Struct):
     """One worker's claims. `blocked`: jobs not claimed because processes of an earlier run still hold their locks."""
 
     queue: Queue

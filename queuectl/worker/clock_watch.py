@@ -1,6 +1,6 @@
 """Warns when the log is ahead of the wall clock: some event was recorded by a clock that was ahead."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from queuectl.errors import command_line
 from queuectl.store.protocol import Store
@@ -12,8 +12,7 @@ __all__ = ["ClockWatch"]
 SKEW = 5 * SECOND
 
 
-@dataclass(slots=True)
-class ClockWatch:
+class ClockWatch(Struct):
     """Logs one warning each time the log gets ahead of the clock."""
 
     _warned: bool = False

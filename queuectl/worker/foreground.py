@@ -8,10 +8,10 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from dataclasses import replace as replace_option
 from typing import TypeAlias, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.application.job_fields import check_worker
@@ -97,8 +97,7 @@ class _StoppedBeforeStartError(Exception):
     """The worker was asked to stop while it still had no name."""
 
 
-@dataclass(slots=True)
-class Foreground:
+class Foreground(Struct):
     """The worker that runs in this process. Without `name` it takes a free one; `supervisor` is its supervisor's pid.
 
     `max_output` is the limit in bytes for each output stream of a run.

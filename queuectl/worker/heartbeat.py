@@ -1,8 +1,8 @@
 """A worker's heartbeat, and its lease fence: the moment at which its jobs are killed if no heartbeat was written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from queuectl.process.protocol import Commands
@@ -20,8 +20,7 @@ LONGEST_INTERVAL = 5 * SECOND
 NEVER = 1 << 62
 
 
-@dataclass(slots=True)
-class LeaseFence:
+class LeaseFence(Struct):
     """Kills our jobs before our lease is over, because other machines that share the queue then start them again.
 
     `at` is a moment on the monotonic clock. It stays NEVER on a queue that only this machine uses.
@@ -48,8 +47,7 @@ class LeaseFence:
         self.commands.live_until(self.at)
 
 
-@dataclass(slots=True)
-class Heartbeat:
+class Heartbeat(Struct):
     """Writes the worker's row to the store at regular intervals."""
 
     store: Store

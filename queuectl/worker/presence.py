@@ -5,7 +5,8 @@ clock, for how long its heartbeat has not changed.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from queuectl.application.liveness import lock_file_of
 from queuectl.domain.events import Claimed
@@ -24,8 +25,7 @@ Sender = tuple[str, int | None]
 """The sender of a heartbeat: a worker's name and, if its row is missing or another worker's, the time of its claim."""
 
 
-@dataclass(slots=True)
-class Presence:
+class Presence(Struct):
     """The other workers as this one, `me`, sees them."""
 
     store: Store

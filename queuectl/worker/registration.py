@@ -11,9 +11,9 @@ replacement and `worker stop` can stop it before it has started.
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from itertools import chain, count
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.application.liveness import is_alive
@@ -31,8 +31,7 @@ AT_LEAST = 15_000_000
 """Microseconds without a heartbeat before another worker may take a name. Living workers write one more often."""
 
 
-@dataclass(slots=True)
-class Name:
+class Name(Struct):
     """The name that the worker `row` wants. `alive` tests whether a process lives; `lease` (microseconds) is ours.
 
     `parent` is the pid of the process that started us, which may have reserved the name for us.
@@ -95,8 +94,7 @@ def keep(store: Store, row: WorkerRow, died: int) -> bool:
         return store.workers.beat(row)
 
 
-@dataclass(frozen=True, slots=True)
-class ReservedNames:
+class ReservedNames(Struct, frozen=True):
     """Implements `Names` of supervisor.py. It opens the queue for each call, because there are few calls.
 
     `opened` opens the queue for changes, `opened_to_read` for reading.

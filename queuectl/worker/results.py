@@ -1,10 +1,9 @@
 """Results of ended runs: kept until they are recorded in the log, several at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from queuectl.application.queue import Queue
 from queuectl.domain.commands import Command, Release
@@ -50,8 +49,7 @@ Recorded: TypeAlias = tuple[Result, Job]
 """A result and the job after it."""
 
 
-@dataclass(slots=True)
-class Results:
+class Results(Struct):
     """The results that one worker has not recorded yet, by job."""
 
     queue: Queue

@@ -1,8 +1,9 @@
 """The running jobs of one worker: starts them, stops them when their time is over, and collects their results."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
+
+from msgspec import Struct, field
 
 from queuectl.domain.commands import Release, Report
 from queuectl.domain.job import Job
@@ -19,8 +20,7 @@ from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
 __all__ = ["RunningJobs"]
 
 
-@dataclass(slots=True)
-class RunningJobs:
+class RunningJobs(Struct):
     """The jobs in `slots`, by id. `grace` is microseconds; `leftovers` counts ended jobs whose processes still live."""
 
     commands: Commands

@@ -5,7 +5,8 @@ There is no leader. Without schedules it costs one question a minute, and one a 
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from queuectl.application.queue import Queue
 from queuectl.application.schedules import Schedules, next_slots
@@ -32,8 +33,7 @@ SAY_LATE = MINUTE
 """From this delay on the log says that a job is late."""
 
 
-@dataclass(slots=True)
-class Scheduler:
+class Scheduler(Struct):
     """The schedules, for one worker. `next_at` (monotonic) is when it looks again.
 
     A schedule sleeps, in this worker's memory, while there is nothing to decide: by its version and until when on the

@@ -1,6 +1,6 @@
 """Pauses claiming while this machine can start no process, each time twice as long, up to 30 s."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from queuectl.runtime import Clock
 from queuectl.units import SECOND
@@ -10,8 +10,7 @@ __all__ = ["Shortage"]
 SHORTEST, LONGEST = SECOND, 30 * SECOND
 
 
-@dataclass(slots=True)
-class Shortage:
+class Shortage(Struct):
     """A start that fails because memory or processes have run out is not the job's fault: other starts fail too."""
 
     clock: Clock

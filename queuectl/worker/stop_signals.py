@@ -5,7 +5,8 @@ manager to every process of the service.
 """
 
 import signal
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from queuectl.runtime import Clock
 from queuectl.units import SECOND
@@ -17,8 +18,7 @@ STOP_NOW = signal.SIGUSR1
 SAME_REQUEST = SECOND
 
 
-@dataclass(slots=True)
-class StopRequests:
+class StopRequests(Struct):
     """0: none. 1: finish what runs. 2: stop what runs. Moments are microseconds on the monotonic clock."""
 
     count: int = 0
@@ -34,8 +34,7 @@ class StopRequests:
             self.count = 2
 
 
-@dataclass(slots=True)
-class StopSignals:
+class StopSignals(Struct):
     """Turns the signals to this process into requests to stop."""
 
     clock: Clock

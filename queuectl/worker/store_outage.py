@@ -1,6 +1,6 @@
 """Tracks how long the store has been busy or out of reach; logs once when that lasts, and once when it is over."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from queuectl.units import SECOND
 from queuectl.worker.log import log
@@ -11,8 +11,7 @@ LOGGED_AFTER = 5 * SECOND
 """Shorter waits are normal: other processes write too."""
 
 
-@dataclass(slots=True)
-class StoreOutage:
+class StoreOutage(Struct):
     """One worker's view. Moments are microseconds on its monotonic clock."""
 
     _since: int | None = None
