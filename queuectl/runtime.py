@@ -132,14 +132,15 @@ class AscendingNumbers:
 
     def next(self, now: int) -> int:
         """The number for the moment `now` (microseconds)."""
-        fresh = now // 1000 << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 6
+        moment = now // 1000
         with self._lock:
             if self._process != os.getpid():  # a forked child must not repeat its parent's numbers
                 self._last, self._process = 0, os.getpid()
-            if fresh >> _RANDOM_BITS <= self._last >> _RANDOM_BITS:
-                fresh = self._last + 1 + int.from_bytes(os.urandom(4), "big")
-            self._last = fresh
-        return fresh
+            if moment <= self._last >> _RANDOM_BITS:
+                self._last += 1 + int.from_bytes(os.urandom(4), "big")
+            else:
+                self._last = moment << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 6
+            return self._last
 
 
 _RANDOM_BITS = 74

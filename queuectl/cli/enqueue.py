@@ -1,5 +1,6 @@
 """`enqueue`: one job, a file of them, or a sweep: one template for many values."""
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -219,6 +220,7 @@ def enqueue(
     if dry_run:
         _print_jobs(session, jobs, as_json=as_json)
         return
+    gc.disable()  # all jobs of a file live until they are added: to look for garbage among them took 7 % of the time
     # Read the jobs before a queue is made, so that an error in them makes none.
     first = jobs(None) if session.missing else None
     with session.open() as opened:
@@ -226,6 +228,7 @@ def enqueue(
         receipts = opened.enqueue(wanted, joined.opening if joined else None)
         queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
         unserved = opened.unserved(queues)
+        gc.enable()
         if wait:
             from queuectl.cli.wait import wait_and_print
 

@@ -31,7 +31,8 @@ def format_of(event: e.Event) -> int:
     lowest = _TYPES.get(kind, FIRST)
     if isinstance(event, e.ScheduleSet):
         return max(lowest, format_of(event.job))
-    fields = _FIELDS.get(kind)
-    if fields is None:
-        return lowest
-    return max([lowest, *(needed for name, needed in fields.items() if getattr(event, name))])
+    if kind in _FIELDS:
+        for name, needed in _FIELDS[kind].items():  # each event passes here, so no list is made
+            if needed > lowest and getattr(event, name):
+                lowest = needed
+    return lowest

@@ -313,7 +313,7 @@ class TableWriter:
                 _add_update(updates, table, differing, [*(row[i] for i in differing), row[0]])
             else:
                 fresh.setdefault(table, []).append(row)
-        for table in old.keys() - new.keys():
+        for table in [table for table in old if table not in new]:
             self._put(Row(table, old[table][0], None))
 
     def add(self, fresh: dict[str, list[Any]], counts: Counter[tuple[str, int, str]]) -> None:
