@@ -29,6 +29,7 @@ SHOWN = 50
 """Jobs that `list` prints when no --limit is given."""
 INDENT = " " * 8
 OUTPUT = ("stdout", "stderr")
+IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 """What `show` prints last: it may be long."""
 
 
@@ -140,6 +141,10 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
         return colored(value, STATE_COLORS.get(value), look.color)
     if name.endswith("_at"):
         return local_time(parse_time(value, 0))
+    if name in IN_SECONDS:
+        return f"{value:g} s"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         value = " ".join(f"{k}={v}" for k, v in value.items())
     text = clean(str(value)).rstrip("\n")

@@ -107,7 +107,7 @@ def read_header(line: bytes) -> Header:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         complete = False
     if not complete:
-        raise ValueError("this is not a log of queuectl")
+        raise ValueError("this is not a queuectl log")
     if header.format > NEWEST:
         raise ValueError(f"its format is {header.format}, newer than this queuectl reads ({NEWEST}): upgrade queuectl")
     return header

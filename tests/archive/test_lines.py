@@ -93,13 +93,13 @@ def test_a_header_names_the_log_its_start_and_an_exports_end():
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"", "not a log of queuectl"),
-        (b"{}\n", "not a log of queuectl"),
-        (b'{"id": 1}\n', "not a log of queuectl"),
-        (b'{"queuectl":"log","x":' + b"[" * 5000 + b"]" * 5000 + b"}", "not a log of queuectl"),
-        (b"\x1f\x8b\x08", "not a log of queuectl"),
-        (header_line("a", Head(0, b"short", 0)), "not a log of queuectl"),
-        (header_line("a", Head(-5, bytes(32), 0)), "not a log of queuectl"),
+        (b"", "not a queuectl log"),
+        (b"{}\n", "not a queuectl log"),
+        (b'{"id": 1}\n', "not a queuectl log"),
+        (b'{"queuectl":"log","x":' + b"[" * 5000 + b"]" * 5000 + b"}", "not a queuectl log"),
+        (b"\x1f\x8b\x08", "not a queuectl log"),
+        (header_line("a", Head(0, b"short", 0)), "not a queuectl log"),
+        (header_line("a", Head(-5, bytes(32), 0)), "not a queuectl log"),
         (header_line("a", Head(0, bytes(32), 0)).replace(b'"format":1', b'"format":3'), "upgrade queuectl"),
     ],
 )
