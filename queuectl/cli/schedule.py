@@ -79,10 +79,14 @@ def add(
         str | None, typer.Option(metavar="1d", help="Times that are missed for longer are skipped [default: 1d].")
     ] = None,
     grace: Annotated[
-        str | None, typer.Option(metavar="60s", help="A time that is less late than this is not missed [default: 60s].")
+        str | None,
+        typer.Option(metavar="60s", help="A run that is late by less than this is not missed [default: 60s]."),
     ] = None,
     spread: Annotated[
-        str | None, typer.Option(metavar="10m", help="Run later by a fixed part of this, by the name [default: 0s].")
+        str | None,
+        typer.Option(
+            metavar="10m", help="Delay each run by a fixed time up to this, which depends on the name [default: 0s]."
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Run no more after this.")] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False,
