@@ -1,11 +1,10 @@
 """The units, crontab lines and settings of docs/service.md, tried as far as a machine without systemd running can."""
 
 import configparser
-import getpass
-import grp
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,6 @@ PAGE = (Path(__file__).resolve().parent.parent / "docs/service.md").read_text(en
 BLOCKS = re.findall(r"```(ini|text|sh|dockerfile)\n(.*?)```", PAGE, re.DOTALL)
 UNITS = [text for kind, text in BLOCKS if kind == "ini" and "[Service]" in text]
 (PROGRAM,) = [text for kind, text in BLOCKS if kind == "ini" and "[program:" in text]
-(ROTATION,) = [text for kind, text in BLOCKS if kind == "text" and "copytruncate" in text]
 (UPGRADE,) = [text for kind, text in BLOCKS if kind == "sh" and "pip install --upgrade" in text]
 (DOCKERFILE,) = [text for kind, text in BLOCKS if kind == "dockerfile"]
 CRON = [line for kind, text in BLOCKS if kind == "text" for line in text.splitlines() if re.match(r"[@*\d]", line)]
@@ -53,6 +51,45 @@ needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="
 @pytest.mark.parametrize("unit", UNITS, ids=["system", "user", "postgres"])
 def test_systemd_accepts_the_unit(unit, tmp_path):
     assert verified(unit, tmp_path) == (0, "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("kind", [[], ["--user"]], ids=["system", "user"])
+def test_systemd_accepts_the_unit_made_for_a_queue(kind, tmp_path):
+    folder = tmp_path / "a b%c"
+    folder.mkdir()
+    made = Queuectl(folder)("worker", "unit", *kind, "-c", "4", "--stop-timeout", "90s")
+    assert made.code == 0
+    assert verified(made.out, tmp_path) == (0, "")
+    assert "TimeoutStopSec=100" in made.out
+    assert list(folder.iterdir()) == [], "it makes no queue"
+
+
+def test_a_unit_runs_a_worker_of_its_queue(tmp_path):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    queuectl = Queuectl(folder)
+    made = queuectl("worker", "unit", "--drain", "-q", "mail", "--name", "w")
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read_string(made.out)
+    service = unit["Service"]
+    assert (service["KillMode"], service["WorkingDirectory"]) == ("mixed", str(folder))
+    (variable,) = shlex.split(service["Environment"])
+    queuectl.add("--queue", "mail", "true")
+    words = shlex.split(service["ExecStart"])
+    assert words == [QUEUECTL, "run", "--drain", "-q", "mail", "--name", "w"]
+    worker = queuectl.start_program(*words, env=dict([variable.split("=", 1)]))
+    assert worker.ended().code == 0
+    assert [row["state"] for row in queuectl.json("list")] == ["done"]
+    assert "systemctl enable --now queuectl" in made.err
+
+
+def test_a_password_stays_out_of_the_unit(tmp_path):
+    made = Queuectl(tmp_path)("worker", "unit", env={"QUEUECTL_DB": "postgresql://ada:secret@host/db"})
+    assert "secret" not in made.out + made.err
+    assert f"EnvironmentFile=-{tmp_path}/queuectl.env" in made.out
+    assert "put QUEUECTL_DB with the password into" in made.err
 
 
 @needs_systemd
@@ -100,33 +137,6 @@ def test_the_crontab_lines_reach_the_queue_that_the_worker_serves(queuectl):
     job = queuectl.json("show", listed["id"])
     assert (job["command"], job["cwd"]) == ("./report.sh", str(queuectl.folder))
     as_cron_does(purge, queuectl)
-
-
-def rotate(queuectl, *options):
-    """Run logrotate with the page's file, for this folder and user. Returns what it says."""
-    rules = queuectl.folder / "rules"
-    us = f"su {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name}"
-    rules.write_text(ROTATION.replace("/srv/jobs", str(queuectl.folder)).replace("su jobs jobs", us))
-    rules.chmod(0o644)
-    command = ["logrotate", "--state", queuectl.folder / "state", *options, rules]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    return done.stdout + done.stderr
-
-
-@pytest.mark.skipif(not shutil.which("logrotate"), reason="logrotate is not installed")
-def test_logrotate_takes_the_rules_and_the_worker_continues_its_log(queuectl):
-    queuectl.ok("worker", "start", "--detach", "--name", "main")
-    try:
-        log = queuectl.folder / "data/queue.db.output/.workers/main.log"
-        eventually(lambda: "started" in log.read_text(), "the worker has begun its log")
-        assert "error" not in rotate(queuectl, "--debug")
-        rotate(queuectl, "--force")
-        [kept] = log.parent.glob("main.log.1*")
-        assert (log.stat().st_size, kept.stat().st_size > 0) == (0, True)
-        queuectl.ok("enqueue", "--id", "after", "true")
-        eventually(lambda: "after" in log.read_text(), "the worker continues its log")
-    finally:
-        queuectl.ok("worker", "stop", "--timeout", "30s")
 
 
 def test_the_upgrade_keeps_a_backup_and_ends_with_a_check(queuectl):

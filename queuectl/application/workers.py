@@ -1,20 +1,29 @@
 """Lists the workers of a queue, and stops them from any machine."""
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeAlias
 
 from msgspec.structs import asdict
 
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
+from queuectl.domain.events import RecordedEvent, WorkerStarted
+from queuectl.domain.machine import State
+from queuectl.domain.names import worker_stream
 from queuectl.errors import RefusedError, UsageError, WaitTimedOutError, command_line
 from queuectl.runtime import Clock, pause
-from queuectl.store.rows import WorkerRow
+from queuectl.store.rows import JobFilter, WorkerRow
+from queuectl.units import SECOND
 
-__all__ = ["Stop", "ending_workers", "is_called", "is_taken", "workers"]
+__all__ = ["Stop", "ending_workers", "is_called", "is_taken", "latest_start", "workers"]
 
 POLL = 50_000
 """Microseconds between two checks whether the workers have stopped."""
+TELL_AFTER = SECOND // 2
+"""Microseconds after which a wait is not short."""
+SHOWN = 3
+"""Jobs that an error names one by one."""
+Row: TypeAlias = dict[str, Any]
 FINISH, KILL = 1, 2
 """How a worker is to stop: after its running jobs, or at once."""
 
@@ -78,18 +87,48 @@ class Stop:
             if row.stop_requested < self._level:
                 self._queue.store.workers.ask_to_stop(row.name, self._level)
 
-    def wait(self, clock: Clock, until: int | None) -> None:
-        """Wait until they have stopped; `until` is a moment of the monotonic clock. Raises WaitTimedOutError."""
+    def wait(self, clock: Clock, until: int | None, tell: Callable[[Sequence[Row]], None]) -> None:
+        """Wait until they have stopped; `until` is a moment of the monotonic clock. Raises WaitTimedOutError.
+
+        `tell` is called with the jobs that they still run, when the wait is not short, and again when there are fewer.
+        """
+        told, tell_at = set[str](), clock.monotonic() + TELL_AFTER
         while left := self._left(self.waited_for):
             self._ask(left)
             if until is not None and clock.monotonic() >= until:
-                raise WaitTimedOutError(f"timed out: {', '.join(row.name for row in left)} still running jobs")
+                names = ", ".join(row.name for row in left)
+                raise WaitTimedOutError(f"timed out: {names} still running {_named(self._running(left))}")
+            if clock.monotonic() >= tell_at:
+                running, tell_at = self._running(left), clock.monotonic() + SECOND
+                if {job["id"] for job in running} != told:
+                    told = {job["id"] for job in running}
+                    tell(running)
             pause(POLL)
+
+    def _running(self, rows: Sequence[WorkerRow]) -> list[Row]:
+        """The jobs that these workers run, the first to start first."""
+        names = {row.name for row in rows}
+        jobs = self._queue.store.tables.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
+        return sorted((job for job in jobs if job["locked_by"] in names), key=lambda job: job["locked_at"] or 0)
 
     def _left(self, names: Collection[str]) -> list[WorkerRow]:
         """The workers that have not stopped yet. A later worker of the same name does not count, a replacement does."""
         rows = [row for row in self._queue.store.workers.rows() if row.name in names]
         return [row for row in rows if (row.stop_requested or not row.slots) and _may_live(self._queue, row)]
+
+
+def _named(jobs: Sequence[Row]) -> str:
+    shown = ", ".join(f"#{job['position']} ({job['command']})" for job in jobs[:SHOWN])
+    return shown + (f" and {len(jobs) - SHOWN} more" if len(jobs) > SHOWN else "") or "jobs"
+
+
+def latest_start(queue: Queue, name: str) -> WorkerStarted | None:
+    """The last start of a worker of this name that the log has; None when there is none."""
+    found = None
+    for record in queue.store.log.examined(stream_id=worker_stream(name)):
+        if isinstance(record, RecordedEvent) and isinstance(record.event, WorkerStarted):
+            found = record.event
+    return found
 
 
 def _chosen(rows: list[WorkerRow], names: Sequence[str]) -> list[WorkerRow]:

@@ -9,7 +9,7 @@ from typing import Any
 from queuectl.render.terminal import clean, terminal_width, to_ndjson, wrapped
 from queuectl.worker.log import RunFields, RunLines
 
-__all__ = ["log_to_stderr"]
+__all__ = ["log_to", "log_to_stderr"]
 
 
 class _Seconds:
@@ -67,8 +67,12 @@ def _lines(record: logging.LogRecord) -> list[tuple[str, RunFields | None]]:
 
 def log_to_stderr(level: str, form: str) -> None:
     """Send queuectl's log to stderr, from `level` on, as `text` or `json`."""
+    log_to(logging.StreamHandler(), level, form)
+
+
+def log_to(handler: logging.Handler, level: str, form: str) -> None:
+    """Send queuectl's log to a handler, from `level` on, as `text` or `json`."""
     _collect_only_what_is_shown()
-    handler = logging.StreamHandler()
     handler.setFormatter(_Json() if form == "json" else _Text())
     logger = logging.getLogger("queuectl")
     logger.handlers = [handler]

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from queuectl import __version__
 from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_jobs
-from queuectl.cli.log_output import log_to_stderr
+from queuectl.cli.log_output import log_to, log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.options import between
 from queuectl.cli.session import Session
+from queuectl.config import Config
 from queuectl.errors import UsageError, command_line
 from queuectl.process.procfs import keep_descriptors
 from queuectl.units import counted
@@ -64,6 +66,7 @@ def run(
         str | None, typer.Option(metavar="LEVEL", help="What to log: debug, info, warning or error.")
     ] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="How to log: text or json.")] = None,
+    log_file: Annotated[str | None, typer.Option(hidden=True)] = None,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM: finish running jobs, then exit. Again: stop them and put them back."""
@@ -76,7 +79,7 @@ def run(
     with ExitStack() as opened:
         jobs = patiently(lambda: opened.enter_context(session.open(WAIT_FOR_STORE)))
         config = session.config(jobs, flags)
-        log_to_stderr(config["log-level"], config["log-format"])
+        _begin_log(log_file, config["log-level"], config["log-format"])
         logging.getLogger("queuectl.worker").info("Queue %s", session.url.name)
         options = WorkerOptions(
             slots=concurrency,
@@ -88,6 +91,8 @@ def run(
             inside=frozenset(own_jobs(jobs, os.environ)),
             machine_losses=config["max-machine-losses"],
             stop_timeout=config["stop-timeout"],
+            version=__version__,
+            log_file=log_file or "",
         )
         worker = Foreground(jobs.store, session.clock, session.url, options, config["max-output"], name, supervisor)
         worker.run()
@@ -96,8 +101,20 @@ def run(
             raise typer.Exit(1)
 
 
-def check_options(session: Session, params: Mapping[str, Any]) -> None:
-    """Raise UsageError for options of `run` that a worker would refuse, before a queue is made for it."""
+def _begin_log(file: str | None, level: str, form: str) -> None:
+    if file is None:
+        log_to_stderr(level, form)
+        return
+    from queuectl.worker.log_file import SharedLogFile
+
+    log_to(SharedLogFile(file, encoding="utf-8", errors="replace"), level, form)
+
+
+def check_options(session: Session, params: Mapping[str, Any]) -> Config:
+    """Raise UsageError for options of `run` that a worker would refuse, before a queue is made for it.
+
+    Returns the settings, without those that are stored in the queue.
+    """
     for queue in params["queue"] or ():
         check_queue(queue)
     if params["name"] is not None:
@@ -110,3 +127,4 @@ def check_options(session: Session, params: Mapping[str, Any]) -> None:
     for name, value in flags.items():
         if value is not None:
             config[name]
+    return config

@@ -1,27 +1,31 @@
-"""`worker start|stop|list`: starts several workers, and stops or lists workers from any terminal."""
+"""`worker start|unit|stop|restart|logs|list`: starts workers, and stops or lists workers from any terminal."""
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from queuectl import __version__
 from queuectl.application.access import check_not_moved
 from queuectl.application.job_fields import check_worker
 from queuectl.application.own_job import own_workers
 from queuectl.application.queue import Queue
-from queuectl.application.workers import Stop, ending_workers, is_taken, workers
+from queuectl.application.workers import Stop, ending_workers, is_taken, latest_start, workers
 from queuectl.cli.app import new_app
-from queuectl.cli.log_output import log_to_stderr
+from queuectl.cli.log_output import log_to, log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.options import Json, Output, between
 from queuectl.cli.output import Answer, form_of, print_answer
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError
+from queuectl.config import Config
+from queuectl.errors import UsageError, command_line
 from queuectl.render import json_shapes
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND, ago, counted, local_time
-from queuectl.worker.background import start_in_background
+from queuectl.worker.background import Background, in_background, start_in_background
 from queuectl.worker.foreground import WAIT_FOR_STORE, check_writable
+from queuectl.worker.log_file import Start
 from queuectl.worker.registration import ReservedNames, default_name
 from queuectl.worker.supervisor import Supervisor
 
@@ -29,6 +33,8 @@ __all__ = ["app"]
 
 app = new_app(help="Start, stop and list workers.", no_args_is_help=True)
 
+MOST = 5
+"""Running jobs that `worker stop` names one by one."""
 COLUMNS = (
     Column("name", limit=1000, least=16, middle=True),
     Column("host", limit=40, least=8, spare=1, middle=True, usual=os.uname().nodename),
@@ -39,6 +45,8 @@ COLUMNS = (
     Column("running", short="busy"),
     Column("runs", spare=2),
     Column("heartbeat", short="beat"),
+    Column("version", spare=5, usual=__version__),
+    Column("log_file", limit=1000, spare=6, middle=True, short="log"),
 )
 
 
@@ -52,6 +60,7 @@ def start(
         bool, typer.Option("--detach", "-d", help="Run in the background, with a log file.")
     ] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The workers' name [default: host-pid].")] = None,
+    log_file: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Start workers, and replace one that dies. Also takes the options of `queuectl run` (-c, -q, …)."""
     session: Session = ctx.obj
@@ -69,14 +78,41 @@ def start(
         if in_background:
             _start_in_background(session, queue, name, count, ctx.args)
             return
-    log_to_stderr(level, form)
-    arguments = [*session.place_for_others(), "run", *ctx.args]
+    upkeep = _begin_log(log_file, level, form)
+    arguments = [*session.place_for_others(), "run", *ctx.args, *(["--log-file", log_file] if log_file else [])]
     names = ReservedNames(session.clock, lambda: session.open(WAIT_FOR_STORE), session.open_read_only)
-    raise typer.Exit(Supervisor(name, count, arguments, session.clock, names).run())
+    raise typer.Exit(Supervisor(name, count, arguments, session.clock, names, upkeep).run())
 
 
-def _check_options(ctx: typer.Context, session: Session) -> None:
-    """Refuse what every worker would refuse, before anything is started or made."""
+def _begin_log(file: str | None, level: str, form: str) -> Callable[[], None]:
+    """Begin to log to the file, or to stderr. Returns what keeps the file short."""
+    if file is None:
+        log_to_stderr(level, form)
+        return lambda: None
+    from queuectl.worker.log_file import RotatedLogFile
+
+    log_to(handler := RotatedLogFile(file), level, form)
+    return handler.rotate_if_long
+
+
+@app.command("unit", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def unit(
+    ctx: typer.Context,
+    user: Annotated[bool, typer.Option("--user", help="For your own systemd, without root.")] = False,
+) -> None:
+    """Print a systemd unit for a worker of this queue.
+
+    Also takes the options of `queuectl run` (-c, -q, …).
+    """
+    from queuectl.cli.worker_unit import print_unit
+
+    session: Session = ctx.obj
+    stop_timeout = _check_options(ctx, session)["stop-timeout"]
+    print_unit(session, ctx.args, stop_timeout, user=user)
+
+
+def _check_options(ctx: typer.Context, session: Session) -> Config:
+    """Refuse what every worker would refuse, before anything is started or made. Returns the settings of a worker."""
     from queuectl.cli.run import check_options
 
     root: Any = ctx.find_root()
@@ -84,12 +120,15 @@ def _check_options(ctx: typer.Context, session: Session) -> None:
     with command.make_context("run", [*ctx.args], parent=root) as parsed:
         if parsed.params["exit_code"]:
             raise UsageError("--exit-code is an option of `queuectl run`: a worker that exits with 1 would be replaced")
-        check_options(session, parsed.params)
+        return check_options(session, parsed.params)
 
 
 def _start_in_background(session: Session, queue: Queue, name: str, count: int, options: list[str]) -> None:
     arguments = [*session.place_for_others(), "worker", "start", "--count", str(count), "--name", name, *options]
-    started = start_in_background(queue, name, count, arguments)
+    _say_started(start_in_background(queue, Start(name, count, arguments, os.getcwd())), name, count)
+
+
+def _say_started(started: Background, name: str, count: int) -> None:
     print(name)
     pids = ", ".join(map(str, started.pids))
     which = f"pid{'' if count == 1 else 's'} {pids}; supervisor" if pids else "supervisor"
@@ -109,15 +148,73 @@ def stop(
     session: Session = ctx.obj
     until = session.deadline(timeout)
     with session.open_existing() as queue:
-        asked = Stop(queue, names, own_workers(queue, os.environ), now=now)
-        asked.ask()
-        for row in asked.lost:
-            say(f"{row.name} is lost: its jobs are freed when a worker next runs")
-        for name in asked.own:
-            say(f"{name} runs this command, so it stops when this job has ended: not waiting for it")
-        asked.wait(session.clock, until)
+        asked = _stopped(session, queue, names, until, now=now)
     stopped = len(asked.waited_for - {row.name for row in asked.lost})
     say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
+
+
+def _stopped(session: Session, queue: Queue, names: list[str] | None, until: int | None, *, now: bool) -> Stop:
+    """Stop workers and wait for them; say on stderr for which jobs."""
+    asked = Stop(queue, names, own_workers(queue, os.environ), now=now)
+    asked.ask()
+    for row in asked.lost:
+        say(f"{row.name} is lost: its jobs are freed when a worker next runs")
+    for name in asked.own:
+        say(f"{name} runs this command, so it stops when this job has ended: not waiting for it")
+    asked.wait(session.clock, until, lambda jobs: _say_waits(queue, jobs, now))
+    return asked
+
+
+def _say_waits(queue: Queue, jobs: Sequence[dict[str, Any]], now: bool) -> None:
+    if not jobs:
+        say("waiting for the workers to end")
+        return
+    wall = queue.store.log.wall()
+    for job in jobs[:MOST]:
+        running = ago(wall - (job["locked_at"] or 0) * SECOND)
+        say(f"waiting for {job['locked_by']}: job #{job['position']} has run for {running}: {job['command']}")
+    if len(jobs) > MOST:
+        say(f"and {len(jobs) - MOST} more")
+    if not now:
+        say(f"(`{command_line('worker', 'stop', '--now')}` stops them and puts them back)")
+
+
+@app.command("restart")
+def restart(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names that `worker start` got [default: all here].")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")] = False,
+    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")] = None,
+) -> None:
+    """Stop background workers of this machine, and start them again."""
+    session: Session = ctx.obj
+    until = session.deadline(timeout)
+    with session.open_existing() as queue:
+        session.place_for_others()
+        for start in in_background(queue, names or ()):
+            _stopped(session, queue, [start.name], until, now=now)
+            _say_started(start_in_background(queue, start), start.name, start.count)
+
+
+@app.command("logs")
+def logs(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A name, as in `worker list` [default: the last to log].")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the worker has ended.")] = False,
+    at_most: Annotated[
+        int | None, typer.Option("--lines", "-n", callback=between(0), metavar="N", help="Only the last N lines.")
+    ] = None,
+) -> None:
+    """Print the log of background workers of this machine."""
+    from queuectl.cli.worker_logs import print_log
+
+    session: Session = ctx.obj
+    with session.open_read_only(missing="refuse") as queue:
+        print_log(queue, name, follow=follow, at_most=at_most)
 
 
 @app.command("list")
@@ -126,7 +223,7 @@ def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = Fals
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only() as queue:
-        rows = workers(queue)
+        rows = [{**row, **_as_started(queue, row["name"])} for row in workers(queue)]
         now = queue.store.log.wall()
     shown = [json_shapes.worker(row) for row in rows]
     answer = Answer(
@@ -139,6 +236,11 @@ def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = Fals
         note="" if rows else "no workers",
     )
     print_answer(session, form, answer)
+
+
+def _as_started(queue: Queue, name: str) -> dict[str, str | None]:
+    start = latest_start(queue, name)
+    return {"version": (start and start.version) or None, "log_file": (start and start.log_file) or None}
 
 
 def _shown(row: dict[str, Any], now: int, width: int | None) -> dict[str, Any]:

@@ -245,6 +245,8 @@ class WorkerStarted(Event, tag="worker_started", frozen=True):
     slots: int
     queues: tuple[str, ...] = ()
     lock_file: str = ""
+    version: str = ""
+    log_file: str = ""
 
 
 class WorkerStopped(Event, tag="worker_stopped", frozen=True):

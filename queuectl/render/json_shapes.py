@@ -53,7 +53,7 @@ def worker(row: Mapping[str, Any]) -> dict[str, Any]:
         shown["state"] = row["state"]
     for name in ("started_at", "last_heartbeat"):
         shown[name] = format_time(row[name] * SECOND)
-    return shown
+    return {**shown, **{name: row[name] for name in ("version", "log_file") if name in row}}
 
 
 class DamagedEvent(Protocol):

@@ -15,6 +15,7 @@ class WorkerOptions:
     `inside`: ids of the jobs that started this worker. They end after it, so `drain` does not wait for them.
     `machine_losses`: how many runs in a row a job may lose to machine restarts before they cost attempts.
     `stop_timeout`: microseconds that running jobs have to finish once it is asked to stop; None: no limit.
+    `version` and `log_file`: those of its program and its log, to be recorded.
     `ahead`: how many jobs it may claim before there is a slot for them.
     """
 
@@ -28,3 +29,5 @@ class WorkerOptions:
     machine_losses: int = 3
     ahead: int = AT_MOST
     stop_timeout: int | None = None
+    version: str = ""
+    log_file: str = ""

@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -70,6 +70,7 @@ class Supervisor:
     arguments: Sequence[str]
     clock: Clock
     names: Names
+    upkeep: Callable[[], None] = lambda: None
     _places: list[_Place] = field(init=False)
     _stops: int = 0
     _refused: int = 0
@@ -95,6 +96,7 @@ class Supervisor:
 
     def _tick(self) -> bool:
         now = self.clock.monotonic()
+        self.upkeep()
         for place in self._places:
             if place.start_at is not None and now >= place.look_at:
                 self._look(place, now, place.start_at - now)

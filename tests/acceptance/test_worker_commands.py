@@ -1,0 +1,51 @@
+"""`worker stop`, `restart`, `logs` and `list`: the jobs that are waited for, and workers in the background."""
+
+from queuectl import __version__
+from tests.support.command_line import Queuectl, assert_error, eventually
+
+
+def test_stop_names_the_jobs_that_it_waits_for(queuectl: Queuectl) -> None:
+    queuectl.add("touch began; until [ -e go ]; do sleep 0.02; done")
+    queuectl.start("run", "--name", "w", "--once")
+    eventually((queuectl.folder / "began").exists, "the job runs")
+    done = queuectl("worker", "stop", "--timeout", "800ms")
+    assert done.code == 124
+    first, hint, last = done.err.splitlines()
+    assert first.startswith("waiting for w: job #1 has run for ")
+    assert first.endswith(": touch began; until [ -e go ]; do sleep 0.02; done")
+    assert hint == "(`queuectl worker stop --now` stops them and puts them back)"
+    assert "w still running #1 (touch began" in last
+    (queuectl.folder / "go").touch()
+    assert queuectl("worker", "stop").code == 0
+
+
+def test_workers_in_the_background_are_restarted_and_have_a_log(queuectl: Queuectl) -> None:
+    queuectl.ok("worker", "start", "--detach", "--name", "night", "--queue", "q")
+    (before,) = queuectl.json("worker", "list")
+    file = queuectl.output / ".workers" / "night.log"
+    assert (before["version"], before["log_file"]) == (__version__, str(file))
+    done = queuectl("worker", "restart", cwd=queuectl.folder.parent, env={"QUEUECTL_DB": queuectl.place})
+    assert (done.code, done.out) == (0, "night\n")
+    (after,) = queuectl.json("worker", "list")
+    assert (after["name"], after["queues"]) == ("night", ["q"])
+    assert after["pid"] != before["pid"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    whole = queuectl.ok("worker", "logs", "night")
+    assert whole.count("Worker night started: 1 slot, queues q") == 2
+    assert queuectl.ok("worker", "logs", "-n", "1") == whole.splitlines()[-1]
+    follower = queuectl.start("worker", "logs", "night", "--follow", "-n", "0")
+    queuectl.ok("worker", "stop")
+    assert "Worker night ended" in follower.ended().out
+    assert_error(queuectl("worker", "restart"), 2, "no worker runs here in the background")
+    assert_error(queuectl("worker", "logs", "missing"), 2, "there is no worker missing")
+
+
+def test_a_worker_in_a_terminal_has_no_log_file(queuectl: Queuectl) -> None:
+    assert_error(queuectl("worker", "logs"), 5, "no queue")
+    queuectl.add("true")
+    queuectl.drain("--name", "w")
+    assert_error(queuectl("worker", "logs", "w"), 2, "w logs where it was started")
+    queuectl.start("run", "--name", "w")
+    eventually(lambda: queuectl.json("worker", "list"), "the worker is known")
+    assert [row["log_file"] for row in queuectl.json("worker", "list")] == [None]
+    assert_error(queuectl("worker", "restart", "w"), 2, "w does not run here in the background")
