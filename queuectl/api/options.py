@@ -52,6 +52,7 @@ class JobOptions(TypedDict, total=False):
     secret_env: Sequence[str] | None
     tags: Mapping[str, str] | None
     unique: str | None
+    batch: str | None
     merge_output: bool | None
 
 
@@ -68,6 +69,8 @@ def as_input(command: Command, options: JobOptions) -> JobInput:
     """The job as written. Raises UsageError, naming the option."""
     kind = "command" if isinstance(command, str) else "argv"
     _refuse_unknown(options)
+    if options.get("batch") is not None:
+        raise UsageError("batch: give it for all jobs of a call, not for one among many")
     given = {_OTHER_NAMES.get(name, name): _plain(name, value) for name, value in options.items() if value is not None}
     try:
         return msgspec.convert({**given, kind: _words(command)}, JobInput)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
+from msgspec.structs import replace
+
 from queuectl.api.connection import QueueConnection
 from queuectl.api.options import (
     Command,
@@ -28,6 +30,7 @@ from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import NewJob, Queue
 from queuectl.application.schedules import Schedules
+from queuectl.application.sweeps import Batch, batch_of
 from queuectl.application.wait import wait
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.names import PAUSE_ALL
@@ -85,26 +88,33 @@ class JobQueue:
 
         Options: `id`, `queue`, `priority`, `retries` (after the first attempt), `backoff_base`, `backoff_cap`,
         `jitter`, `delay` or `at`, `timeout` ("none" for no limit), `cwd`, `env`, `secret_env` (names of variables of
-        the worker), `tags`, and `unique`: while a job with that key waits or runs, that job is returned and none added.
+        the worker), `tags`, `batch` (its name), and `unique`: while a job with that key waits or runs, that job is
+        returned and none added.
         Raises UsageError, or RefusedError when another job has the id.
         """
-        return self._add([as_input(command, options)])[0]
+        batch = options.pop("batch", None)
+        return self._add([as_input(command, options)], batch_of(batch, many=False))[0]
 
     def enqueue_many(self, jobs: Iterable[Command | JobSpec], **options: Unpack[JobOptions]) -> list[Job]:
         """Add all jobs or none, in one transaction. Each is a command, or a mapping with `command` and its options.
 
-        `options` count for every job that has none of its own. Raises UsageError and RefusedError.
+        `options` count for every job that has none of its own; with `batch` NAME the ids are NAME.1, NAME.2, …
+        Raises UsageError and RefusedError.
         """
-        return self._add(as_inputs(jobs, options))
+        batch = options.pop("batch", None)
+        return self._add(as_inputs(jobs, options), batch_of(batch, many=True))
 
-    def _add(self, inputs: Sequence[JobInput]) -> list[Job]:
+    def _add(self, inputs: Sequence[JobInput], batch: Batch | None) -> list[Job]:
         # an error in a job is reported before a queue is made for it
-        first = None if self._connection.is_there() else self._read(inputs, None)
+        first = None if self._connection.is_there() else self._read(inputs, batch, None)
         with self._connection.writing() as queue:
-            jobs = self._read(inputs, queue) if first is None else first
-            return [_existing(queue, receipt.id) for receipt in queue.enqueue(jobs)]
+            jobs = self._read(inputs, batch, queue) if first is None else first
+            return [
+                _existing(queue, receipt.id)
+                for receipt in queue.enqueue(jobs, None if batch is None else batch.opening)
+            ]
 
-    def _read(self, inputs: Sequence[JobInput], queue: Queue | None) -> list[NewJob]:
+    def _read(self, inputs: Sequence[JobInput], batch: Batch | None, queue: Queue | None) -> list[NewJob]:
         """The jobs, with the queue's settings for what was left out."""
         connection = self._connection
         config, now, origin = connection.config(queue), connection.clock.now(), origin_here(queue)
@@ -112,7 +122,7 @@ class JobQueue:
         jobs = [reader.from_input(each) for each in inputs]
         for note in reader.notes:
             connection.warn(note)
-        return jobs
+        return jobs if batch is None else batch.jobs(reader, lambda: jobs)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,18 +143,20 @@ class JobQueue:
         queue: str | Iterable[str] = (),
         tag: str | Iterable[str] | Mapping[str, str] = (),
         since: Moment | None = None,
+        batch: str | None = None,
         sort: str = "-created",
         limit: int = 0,
     ) -> list[Job]:
         """The jobs of these states, queues and tags (none: all), the newest first; at most `limit` (0: all).
 
-        `state` also takes `failed`. `tag` is a mapping, or texts such as `team=web`. `since`: enqueued then or later.
+        `batch`: of this batch. `state` also takes `failed`. `tag` is a mapping, or texts such as `team=web`. `since`:
+        enqueued then or later.
         `sort` is a key of `queuectl list --sort`. Raises UsageError.
         """
         with self._connection.reading() as found:
             moment = None if since is None else as_moment("since", since, found.store.log.now())
             wanted = job_filter(as_texts(state), as_texts(queue), as_tags(tag), moment, sort)
-            return [from_row(row) for row in list_jobs(found, wanted, limit).rows]
+            return [from_row(row) for row in list_jobs(found, replace(wanted, batch=batch), limit).rows]
 
     def history(self, job: str | Job) -> list[Event]:
         """Every event of the job, also of a purged one. Raises NoSuchJobError."""

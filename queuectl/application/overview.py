@@ -1,5 +1,7 @@
 """The overview that `status` shows: jobs by queue and state, what runs, what is next, pauses, and the workers."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import asdict
@@ -7,13 +9,15 @@ from msgspec.structs import asdict
 from queuectl.application.queue import Queue
 from queuectl.application.schedule_views import late_schedules
 from queuectl.application.workers import workers
+from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.render import json_shapes
+from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.units import SECOND, format_time
 
-__all__ = ["SHOWN_STATES", "overview"]
+__all__ = ["SHOWN_STATES", "overview", "running"]
 
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
 
@@ -26,6 +30,7 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
     store, queues, now = queue.store, _queues(queue), queue.store.log.wall()
     oldest, due = store.tables.oldest_due(now), store.tables.next_due(())
     seen = workers(queue) if live else None
+    retrying = _retrying(store, live)
     shown = {
         "queues": queues,
         "states": {state: sum(row[state] for row in queues) for state in SHOWN_STATES},
@@ -35,8 +40,9 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
         ],
         "workers": None if seen is None else list(map(json_shapes.worker, seen)),
         "oldest_due": json_shapes.job(oldest) if oldest else None,
-        "running": [json_shapes.job(row) for row in _running(store)],
-        "retrying": _retrying(store, live),
+        "running": _running(store),
+        "retrying": retrying,
+        "failed": retrying + sum(row[State.DLQ] for row in queues),
         "next_due": None if due is None else format_time(due),
         "late_schedules": [] if seen is None else [asdict(each) for each in late_schedules(store)],
         "unserved": None if seen is None else _unserved(queue, queues, seen),
@@ -45,9 +51,21 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
 
 
 def _running(store: Store) -> list[dict[str, Any]]:
-    """The running jobs, the first to start first."""
+    """The running jobs in the shape of their JSON, the first to start first."""
     rows = store.tables.jobs(JobFilter(states=(State.PROCESSING,), descending=False, limit=0))
-    return sorted(rows, key=lambda row: row["locked_at"] or 0)
+    jobs = running(store, rows)
+    return [json_shapes.job(row, jobs.get(row["id"])) for row in sorted(rows, key=lambda row: row["locked_at"] or 0)]
+
+
+def running(store: Store, rows: Iterable[dict[str, Any]]) -> dict[str, Job]:
+    """Those of these jobs that run, by id, as their events make them; damaged ones are left out."""
+    found = dict[str, Job]()
+    for row in rows:
+        if row["state"] == State.PROCESSING:
+            with suppress(DamagedEventError):
+                job = store.log.load(row["id"])
+                found |= {job.id: job} if job is not None else {}
+    return found
 
 
 def _retrying(store: Store, live: bool) -> int:

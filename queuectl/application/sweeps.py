@@ -14,7 +14,7 @@ from queuectl.domain.sweep import Source, Template, Values, names_of, number_of_
 from queuectl.errors import UsageError
 from queuectl.runtime import new_id
 
-__all__ = ["Batch", "Sweep", "file_batch", "sweep_batch"]
+__all__ = ["Batch", "Sweep", "batch_of", "file_batch", "sweep_batch"]
 
 _TEXTS = ("id", "cwd", "unique")
 _TABLES = ("env", "tags")
@@ -131,6 +131,11 @@ def sweep_batch(name: str | None, sweep: Sweep, now: int) -> Batch:
     """The batch of a sweep; without a name it is `b-` and 6 random characters. Raises UsageError."""
     name = f"b-{new_id(now)[-6:]}" if name is None else fields.batch(name)
     return Batch(name, sweep.opening(), numbered=True, sweep=sweep)
+
+
+def batch_of(name: str | None, *, many: bool) -> Batch | None:
+    """The batch that a Python program names for one job or for many, if it names one. Raises UsageError."""
+    return None if name is None else Batch(fields.batch(name), BatchOpened(jobs=0), numbered=many)
 
 
 def file_batch(name: str, file: str | None) -> Batch:

@@ -224,6 +224,10 @@ def pause(ctx: typer.Context, queue: Name = None) -> None:
     name = None if queue is None else check_queue(queue)
     with ctx.obj.open() as jobs:
         changed = jobs.pause() if name is None else jobs.pause(name)
+        known = {count.queue for count in jobs.store.tables.counts() if count.jobs}
+    if name is not None and name not in known:
+        queues = f"; the queues of jobs are {', '.join(sorted(known))}" if known else ""
+        say(f"no job is in queue {name}{queues}")
     say(f"paused {_named(name)}" if changed else f"{_named(name)} was paused already")
 
 

@@ -1,5 +1,6 @@
 """`status`, `list`, `show`, `history`: the jobs of a queue."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from queuectl.application.job_details import details, shell_line
 from queuectl.application.job_details import history as events_of
 from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
 from queuectl.application.listing import list_jobs as listing
-from queuectl.application.overview import SHOWN_STATES, overview
+from queuectl.application.overview import SHOWN_STATES, overview, running
 from queuectl.cli.options import AsOf, Batch, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
 from queuectl.cli.output import Answer, Look, form_of, print_answer, print_long
 from queuectl.cli.session import Session
@@ -87,11 +88,12 @@ def list_jobs(
     wanted = job_filter(state or (), queue or (), tags, moment(session.clock, since), order)
     with session.open_read_only(as_of) as jobs:
         found = listing(jobs, replace(wanted, batch=batch, origin=origin), at_most)
-    print_long(session, form, _listed(found))
+        claimed = {} if people else running(jobs.store, found.rows)
+    print_long(session, form, _listed(found, claimed))
 
 
-def _listed(found: Listing) -> Answer:
-    shown = [json_shapes.job(row) for row in found.rows]
+def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:
+    shown = [json_shapes.job(row, claimed.get(row["id"])) for row in found.rows]
     left_out = f"{len(found.rows)} of {found.total} (--limit 0: all)" if found.total > len(found.rows) else ""
     return Answer(
         document=shown,

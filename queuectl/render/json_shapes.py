@@ -14,12 +14,19 @@ __all__ = ["dead_letter", "event", "job", "whole_job", "worker"]
 _SECONDS = ("next_run_at", "locked_at", "created_at", "updated_at", "finished_at", "moved_at", "original_created_at")
 
 
-def job(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `jobs`: its columns under their names, times ISO 8601; and its number."""
+def job(row: Mapping[str, Any], folded: Job | None = None) -> dict[str, Any]:
+    """A row of `jobs`: its columns under their names, times ISO 8601; and its number.
+
+    `folded` is the job of a row that is running: then it has `started_at`, and the `pid` and `host` of its worker.
+    """
     shown = _times(row)
     shown["due_at"] = None if row["due_at"] is None else format_time(row["due_at"])
     shown["tags"] = _tags(row["tags"])
     shown["number"] = row["position"]
+    claim = None if folded is None else folded.claim
+    started = None if folded is None else folded.locked_at
+    shown["started_at"] = None if started is None else format_time(started)
+    shown["pid"], shown["host"] = (None, None) if claim is None else (claim.pid, claim.host)
     return shown
 
 
@@ -27,7 +34,7 @@ def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
     """A row of `jobs`, with the job's other settings. Durations are seconds, as in the row."""
     spec = folded.spec
     return {
-        **job(row),
+        **job(row, folded),
         "argv": list(spec.argv),
         "cwd": spec.cwd,
         "env": spec.env,

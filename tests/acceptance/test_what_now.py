@@ -64,3 +64,37 @@ def test_waiting_commands_name_a_missing_worker(queuectl: Queuectl) -> None:
 def test_a_command_that_waits_names_the_queue_in_its_advice(queuectl: Queuectl) -> None:
     done = queuectl("--db", "my queue.db", "enqueue", "true")
     assert done.err.splitlines()[-1] == "no worker serves these queues: queuectl --db 'my queue.db' run"
+
+
+def test_the_json_of_a_running_job_says_where_it_runs(queuectl: Queuectl) -> None:
+    running = queuectl.add("until [ -e go ]; do sleep 0.02; done")
+    waiting = queuectl.add("--delay", "1h", "true")
+    queuectl.start("run", "--name", "w")
+    eventually(lambda: queuectl.state(running) == "processing", "the job runs")
+    (worker,) = queuectl.json("worker", "list")
+    rows = {row["id"]: row for row in queuectl.json("list")}
+    (shown,) = queuectl.json("status")["running"]
+    for row in (rows[running], queuectl.show(running), shown):
+        assert (row["pid"], row["host"]) == (worker["pid"], worker["host"])
+        assert row["created_at"] <= row["started_at"]
+    assert [rows[waiting][name] for name in ("started_at", "pid", "host")] == [None, None, None]
+    (queuectl.folder / "go").touch()
+    eventually(lambda: queuectl.state(running) == "done", "the job ends")
+    assert queuectl.show(running)["started_at"] is None
+
+
+def test_status_counts_what_failed(queuectl: Queuectl) -> None:
+    queuectl.add("--max-retries", "0", "false")
+    queuectl.add("--retry-wait", "1h", "false")
+    queuectl.add("--delay", "1h", "true")
+    queuectl.ok("run", "--once")
+    queuectl.ok("run", "--once")
+    found = queuectl.json("status")
+    assert (found["failed"], found["retrying"], found["states"]["dlq"]) == (2, 1, 1)
+
+
+def test_a_pause_of_a_queue_without_jobs_says_so(queuectl: Queuectl) -> None:
+    queuectl.add("--queue", "mail", "true")
+    assert queuectl("pause", "mial").err == "no job is in queue mial; the queues of jobs are mail\npaused queue mial\n"
+    assert queuectl("pause", "mail").err == "paused queue mail\n"
+    assert queuectl("pause").err == "paused every queue\n"

@@ -62,6 +62,21 @@ def refused(error, call):
     return str(caught.value)
 
 
+def test_jobs_of_a_batch_are_numbered_and_found(queue):
+    for _ in range(2):  # the second time adds nothing
+        assert [job.id for job in queue.enqueue_many(["true", "false"], batch="grid")] == ["grid.1", "grid.2"]
+    single = queue.enqueue("true", batch="grid", retry_wait=timedelta(minutes=10), merge_output=True)
+    assert [job.id for job in queue.jobs(batch="grid", sort="created")] == ["grid.1", "grid.2", single.id]
+    assert queue.jobs(batch="other") == []
+    opened = next(event for event in queue.history(single) if event.type == "enqueued").data
+    assert (opened["batch"], opened["retry_wait"], opened["merge_output"]) == ("grid", 600_000_000, True)
+
+
+def test_a_batch_of_one_job_among_many_is_refused(queue):
+    assert "batch" in refused(queuectl.UsageError, lambda: queue.enqueue_many([{"command": "true", "batch": "b"}]))
+    assert "batch" in refused(queuectl.UsageError, lambda: queue.enqueue("true", batch="a b"))
+
+
 # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────────
 
 
