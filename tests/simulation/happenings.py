@@ -1,10 +1,13 @@
 """The events between the turns of the workers: commands of people, and faults of workers and hosts."""
 
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec.structs import replace
+
 from queuectl.application.queue import NewJob, Receipt
-from queuectl.domain.events import Enqueued
+from queuectl.domain.events import BatchOpened, Enqueued
 from queuectl.domain.job import Job
 from queuectl.domain.names import PAUSE_ALL
 from tests.simulation.driver import spec
@@ -34,12 +37,21 @@ def happen(sim: "Simulation") -> None:
 
 
 def enqueue_some(sim: "Simulation") -> None:
-    """Enqueue new jobs, sometimes with a known id."""
+    """Enqueue new jobs, sometimes with a known id, sometimes into a batch."""
     jobs = [
         NewJob(_promises(sim), _new_or_known_id(sim))
         for _ in range(sim.rng.choice([1, 1, 1, 2, 40 if sim.quick else 5]))
     ]
-    sim.attempt(lambda: _check_receipts(sim, jobs, sim.user.enqueue(jobs)))
+    batch = _batch(sim)
+    if batch is not None:
+        jobs = [replace(job, spec=replace(job.spec, batch=batch, seq=seq)) for seq, job in enumerate(jobs, 1)]
+    opening = None if batch is None else BatchOpened(jobs=0)
+    sim.attempt(lambda: _check_receipts(sim, jobs, sim.user.enqueue(jobs, opening)))
+
+
+def _batch(sim: "Simulation") -> str | None:
+    """The batch of jobs that are added now, drawn aside, so that seeds mean what they meant before."""
+    return Random(f"{sim.seed}/batch/{sim.steps}").choice([None, None, "grid", "night"])
 
 
 def _check_receipts(sim: "Simulation", jobs: list[NewJob], receipts: list[Receipt]) -> None:

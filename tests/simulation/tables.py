@@ -3,13 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from queuectl.domain.events import RecordedEvent
+from queuectl.domain.events import BatchOpened, Enqueued, RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.store.projections import note_row, rows
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
-__all__ = ["InvariantError", "compare_all", "compare_counts", "compare_job", "must"]
+__all__ = ["InvariantError", "compare_all", "compare_batches", "compare_counts", "compare_job", "must"]
 
 
 class InvariantError(AssertionError):
@@ -40,6 +40,20 @@ def compare_counts(store: Store, jobs: Iterable[tuple[str, str]]) -> None:
     must(counts == dict(expected), f"the counts are {counts}, not {dict(expected)}")
 
 
+def compare_batches(store: Store, records: Iterable[RecordedEvent], jobs: Iterable[Job]) -> None:
+    """Compare the counts of batches with their jobs, and how many jobs they say were added with those that were."""
+    added, opened = Counter[str](), Counter[str]()
+    for record in records:
+        if isinstance(record.event, Enqueued) and record.event.batch is not None:
+            added[record.event.batch] += 1
+        elif isinstance(record.event, BatchOpened):
+            opened[record.stream_id.partition(":")[2]] += record.event.jobs
+    must(opened == added, f"{added} jobs were added to batches, which say {opened}")
+    counts = {(each.batch, each.state.value): each.jobs for each in store.tables.batches()}
+    expected = Counter((job.spec.batch, job.state.value) for job in jobs if job.spec.batch and job.state != "purged")
+    must(counts == dict(expected), f"the batches have {counts}, not {dict(expected)}")
+
+
 def compare_all(store: Store, records: Iterable[RecordedEvent]) -> None:
     """Compare all tables with a new fold of the whole log."""
     streams: dict[str, list[RecordedEvent]] = defaultdict(list)
@@ -48,7 +62,9 @@ def compare_all(store: Store, records: Iterable[RecordedEvent]) -> None:
         streams[record.stream_id].append(record)
         if row := note_row(record):
             notes[row.table, row.key] = row.values
-    folded = [rows(fold(each)) for stream, each in streams.items() if not stream.startswith("$")]
+    lives = [fold(each) for stream, each in streams.items() if not stream.startswith("$")]
+    compare_batches(store, [each for stream in streams.values() for each in stream], filter(None, lives))
+    folded = [*map(rows, lives)]
     jobs = sorted(tuple(row.values()) for row in store.tables.jobs(JobFilter(limit=0)))
     must(jobs == sorted(each["jobs"] for each in folded if each), "the jobs are not what the log says")
     dead = sorted(tuple(row.values()) for row in store.tables.dlq())
