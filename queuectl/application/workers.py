@@ -92,7 +92,7 @@ class Stop:
 
         `tell` is called with the jobs that they still run, when the wait is not short, and again when there are fewer.
         """
-        told, tell_at = set[str](), clock.monotonic() + TELL_AFTER
+        named, tell_at = set[str](), clock.monotonic() + TELL_AFTER
         while left := self._left(self.waited_for):
             self._ask(left)
             if until is not None and clock.monotonic() >= until:
@@ -100,8 +100,8 @@ class Stop:
                 raise WaitTimedOutError(f"timed out: {names} still running {_named(self._running(left))}")
             if clock.monotonic() >= tell_at:
                 running, tell_at = self._running(left), clock.monotonic() + SECOND
-                if {job["id"] for job in running} != told:
-                    told = {job["id"] for job in running}
+                if {job["id"] for job in running} != named:
+                    named = {job["id"] for job in running}
                     tell(running)
             pause(POLL)
 

@@ -114,7 +114,7 @@ class RotatedLogFile(logging.handlers.RotatingFileHandler):
         return _as_output(super()._open())
 
     def rotate_if_long(self) -> None:
-        """Rotate the file now if it is long. A file that cannot be rotated goes on growing."""
+        """Rotate the file now if it is long. A file that cannot be rotated keeps growing."""
         with suppress(OSError):
             if os.stat(self.baseFilename).st_size >= self.maxBytes:
                 self.doRollover()

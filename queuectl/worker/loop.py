@@ -90,15 +90,7 @@ class Worker:
         """Register this worker and record that it has started."""
         row, slots = self.row, self.options.slots
         self._write_heartbeat(self.clock.monotonic())
-        started = e.WorkerStarted(
-            host=row.host,
-            pid=row.pid,
-            slots=slots,
-            queues=row.queues,
-            lock_file=self.commands.lock_file,
-            version=self.options.version,
-            log_file=self.options.log_file,
-        )
+        started = self.options.started(row, self.commands.lock_file)
         self.queue.note_worker(row.name, started)
         served = f"queues {', '.join(row.queues)}" if row.queues else "all queues"
         log.info("Worker %s started: %d slot%s, %s", row.name, slots, "" if slots == 1 else "s", served)

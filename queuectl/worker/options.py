@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from queuectl.domain.events import WorkerStarted
+from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import AT_MOST
 
@@ -31,3 +33,15 @@ class WorkerOptions:
     stop_timeout: int | None = None
     version: str = ""
     log_file: str = ""
+
+    def started(self, row: WorkerRow, lock_file: str) -> WorkerStarted:
+        """The event of the start of a worker with these options; `row` says who it is."""
+        return WorkerStarted(
+            host=row.host,
+            pid=row.pid,
+            slots=self.slots,
+            queues=row.queues,
+            lock_file=lock_file,
+            version=self.version,
+            log_file=self.log_file,
+        )
