@@ -255,11 +255,15 @@ def options_of(path):
     return {name: option for option in TREE[path].params for name in option.opts if name[0] == "-"}
 
 
+TAKING_RUN = ("queuectl worker start", "queuectl worker unit")
+"""Commands that also take the options of `run`."""
+
+
 def unknown(words):
     """The first word of a command line that is not in the tree; the values of options are not looked at."""
     path, rest = "queuectl", iter(words)
     for word in rest:
-        options = options_of(path) | (options_of("queuectl run") if path == "queuectl worker start" else {})
+        options = options_of(path) | (options_of("queuectl run") if path in TAKING_RUN else {})
         if word == "--":
             return None
         if word in options:
