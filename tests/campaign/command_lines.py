@@ -10,7 +10,9 @@ from tests.campaign.hostile import EDGES, TERMINAL, text
 
 __all__ = ["command_line", "worker_line"]
 
-NOT_HERE = frozenset({"--install-completion", "--show-completion", "--detach", "--follow", "--db", "--archive-dir"})
+NOT_HERE = frozenset(
+    {"--install-completion", "--show-completion", "--detach", "--follow", "--log-file", "--db", "--archive-dir"}
+)
 """What would change the caller's shell, or stay; --db and --archive-dir have a place of their own."""
 WORKERS = ("run", "worker start")
 
@@ -36,7 +38,9 @@ FITTING: dict[str, tuple[str, ...]] = {
 KINDS: dict[str, str] = {
     **dict.fromkeys(("id", "ids", "job", "job_id"), "id"),
     **dict.fromkeys(("at", "since", "as_of", "first", "second"), "time"),
-    **dict.fromkeys(("delay", "timeout", "older_than", "lease", "grace"), "duration"),
+    **dict.fromkeys(
+        ("delay", "timeout", "older_than", "lease", "grace", "stop_timeout", "retry_wait", "backoff_cap"), "duration"
+    ),
     **dict.fromkeys(("priority", "max_retries", "backoff_base", "limit", "last", "run", "concurrency"), "number"),
     **dict.fromkeys(("env", "tag"), "pair"),
     **{name: name for name in ("state", "value", "file", "queue", "command", "sort")},
