@@ -188,10 +188,6 @@ def test_a_single_text_is_a_shell_command(queuectl: Queuectl) -> None:
     assert queuectl.show(job_id)["stdout"] == "3\n"
 
 
-def test_several_words_without_two_dashes_are_refused_with_a_hint(queuectl: Queuectl) -> None:
-    assert_error(queuectl("enqueue", "echo", "hi"), 2, "quote", "--")
-
-
 def test_a_file_and_a_command_exclude_each_other(queuectl: Queuectl) -> None:
     assert_error(queuectl("enqueue", "--file", "-", "true"), 2, "--file")
 
