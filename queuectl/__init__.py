@@ -6,7 +6,7 @@ From Python: `queuectl.open_queue("queue.db").enqueue("make")` (docs/python.md).
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from queuectl.api import Event, Job, JobQueue, Schedule, open_queue
+    from queuectl.api import Event, Failures, Job, JobQueue, Schedule, open_queue
     from queuectl.application.queue import NewJob, Queue, Receipt
     from queuectl.errors import (
         NoSuchJobError,
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Event",
+    "Failures",
     "Job",
     "JobQueue",
     "NewJob",
@@ -45,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "Event": "api",
+    "Failures": "api",
     "Job": "api",
     "JobQueue": "api",
     "NewJob": "application.queue",

@@ -2,12 +2,13 @@
 
 from queuectl.api.options import Command, Duration, JobOptions, JobSpec, Moment
 from queuectl.api.queue import JobQueue, open_queue
-from queuectl.api.records import Event, Job, JobState, Schedule
+from queuectl.api.records import Event, Failures, Job, JobState, Schedule
 
 __all__ = [
     "Command",
     "Duration",
     "Event",
+    "Failures",
     "Job",
     "JobOptions",
     "JobQueue",

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Required, TypeAlias, TypedDict
 
 import msgspec
+from msgspec.structs import replace
 
 from queuectl.application.job_json import JobInput
 from queuectl.errors import UsageError
@@ -17,6 +18,7 @@ __all__ = [
     "JobOptions",
     "JobSpec",
     "Moment",
+    "as_changes",
     "as_input",
     "as_inputs",
     "as_moment",
@@ -76,6 +78,15 @@ def as_input(command: Command, options: JobOptions) -> JobInput:
         return msgspec.convert({**given, kind: _words(command)}, JobInput)
     except msgspec.ValidationError as error:
         raise UsageError(_named(str(error))) from None
+
+
+def as_changes(command: Command | None, options: JobOptions, *, new: bool = False) -> JobInput:
+    """The fields of a job that change. Raises UsageError, also for the id and the key unless the job is `new`."""
+    for name in ("id", "unique"):
+        if options.get(name) is not None and not new:
+            raise UsageError(f"{name}: it cannot be changed")
+    given = as_input("true" if command is None else command, options)
+    return given if command is not None else replace(given, command=None)
 
 
 def _named(message: str) -> str:

@@ -14,6 +14,7 @@ from queuectl.api.options import (
     JobOptions,
     JobSpec,
     Moment,
+    as_changes,
     as_input,
     as_inputs,
     as_moment,
@@ -21,7 +22,9 @@ from queuectl.api.options import (
     as_tags,
     as_texts,
 )
-from queuectl.api.records import Event, Job, Schedule, as_event, as_job, as_schedule, from_row
+from queuectl.api.records import Event, Failures, Job, Schedule, as_event, as_failures, as_job, as_schedule, from_row
+from queuectl.application.editing import Edit, Editor
+from queuectl.application.failures import Wanted, failures
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
@@ -189,6 +192,24 @@ class JobQueue:
             job_id, _ = Schedules(found).run(name)
             return _existing(found, job_id)
 
+    def failures(
+        self,
+        *,
+        since: Moment | None = None,
+        queue: str | Iterable[str] = (),
+        attempts: bool = False,
+        flaky: bool = False,
+    ) -> list[Failures]:
+        """The dead jobs of these queues (none: all) by what went wrong, the most frequent first.
+
+        `attempts`: every failed attempt since then; `flaky`: only those of jobs that were done in the end. Both read
+        the log.
+        """
+        with self._connection.reading() as found:
+            moment = 0 if since is None else as_moment("since", since, found.store.log.now())
+            wanted = Wanted(moment, tuple(map(check_queue, as_texts(queue))), attempts, flaky)
+            return list(map(as_failures, failures(found, wanted)))
+
     # ── waiting ─────────────────────────────────────────────────────────────────────────────────────
 
     def wait(self, job: str | Job, *, timeout: Duration | None = None) -> Job:
@@ -233,6 +254,45 @@ class JobQueue:
         """Run all the jobs again or none. Raises as `retry` does."""
         with self._connection.writing(make=False) as queue:
             return _moved(queue.requeue(_ids(jobs), reason))
+
+    # ── changing jobs ───────────────────────────────────────────────────────────────────────────────
+
+    def edit(
+        self,
+        job: str | Job,
+        *,
+        command: Command | None = None,
+        now: bool = False,
+        unset_env: Iterable[str] = (),
+        reason: str = "",
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Change a pending job: the options of `enqueue`, but for `id` and `unique`. `now`: it is due at once.
+
+        `env` and `tags` are added to those of the job. Raises NoSuchJobError, UsageError, or RefusedError when the job
+        is not pending any more.
+        """
+        changes = Edit(as_changes(command, options), tuple(unset_env), now)
+        with self._connection.writing(make=False) as queue:
+            ((_, found),) = Editor(queue, self._connection.config(queue)).edit([_id(job)], changes, reason)
+            return as_job(found)
+
+    def copy(
+        self,
+        job: str | Job,
+        *,
+        command: Command | None = None,
+        unset_env: Iterable[str] = (),
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Add a job like another one, in any state, with other options. It is due at once, and has no unique key.
+
+        Raises NoSuchJobError, UsageError, or RefusedError when another job has the id.
+        """
+        changes = Edit(as_changes(command, options, new=True), tuple(unset_env))
+        with self._connection.writing(make=False) as queue:
+            new = Editor(queue, self._connection.config(queue)).copy(_id(job), changes)
+            return _existing(queue, queue.enqueue([new])[0].id)
 
     # ── pausing ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,5 +1,6 @@
 """A job, and an event of its history, as a Python program sees them: plain values, aware times, timedeltas."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -12,7 +13,18 @@ from queuectl.domain.machine import LIVE
 from queuectl.domain.schedule import Schedule as FoldedSchedule
 from queuectl.store.projections import JOBS, rows
 
-__all__ = ["Event", "Job", "JobState", "Schedule", "as_event", "as_job", "as_schedule", "from_row"]
+__all__ = [
+    "Event",
+    "Failures",
+    "Job",
+    "JobState",
+    "Schedule",
+    "as_event",
+    "as_failures",
+    "as_job",
+    "as_schedule",
+    "from_row",
+]
 
 JobState: TypeAlias = Literal["pending", "processing", "done", "dlq", "cancelled", "purged"]
 
@@ -74,6 +86,23 @@ class Event:
     at: datetime
     actor: str
     data: dict[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """Failures with one signature: how many jobs and failed attempts, since when, in which queues.
+
+    `error` is the newest one's, and `example` the id of its job.
+    """
+
+    signature: str
+    jobs: int
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+    queues: tuple[str, ...]
+    error: str
+    example: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +175,20 @@ def from_row(row: dict[str, Any]) -> Job:
         stderr=row["stderr"],
         tags=msgspec.json.decode(row["tags"], type=dict[str, str]),
         unique=row["unique_key"],
+    )
+
+
+def as_failures(row: Mapping[str, Any]) -> Failures:
+    """A row in the shape of `failures --json`."""
+    return Failures(
+        signature=row["signature"],
+        jobs=row["jobs"],
+        attempts=row["attempts"],
+        first_at=datetime.fromisoformat(row["first"]),
+        last_at=datetime.fromisoformat(row["last"]),
+        queues=tuple(row["queues"]),
+        error=row["error"],
+        example=row["example"],
     )
 
 

@@ -1,0 +1,163 @@
+"""`edit`, `copy`, `retry --set`: jobs with other fields, from options and from an editor."""
+
+import os
+import pty
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import PROGRAM, Queuectl, assert_error, eventually
+
+
+def test_the_history_says_from_which_value_to_which_by_whom_and_why(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "march", "--timeout", "5m", "--env", "A=1", "--env", "B=1", "true")
+    done = queuectl("edit", "march", "--timeout", "1h", "--env", "A=2", "--unset-env", "B", "--reason", "too short")
+    assert (done.code, done.out, done.err) == (0, "", "march: timeout 5m → 1h; env A 1 → 2; env B removed\n")
+    assert "timeout 5m → 1h; env A 1 → 2; env B removed, by " in queuectl.ok("history", "march")
+    assert ": too short" in queuectl.ok("history", "march")
+    original = queuectl.json("show", "march", "--original")
+    assert (original["timeout"], original["env"]) == (300, {"A": "1", "B": "1"})
+    assert (queuectl.show("march")["timeout"], queuectl.show("march")["env"]) == (3600, {"A": "2"})
+    queuectl.check()
+
+
+def test_an_edited_job_runs_as_it_was_changed(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--queue", "mail", "--delay", "9h", "exit 3")
+    queuectl.ok("edit", job_id, "--command", "echo $NAME", "--env", "NAME=new", "--queue", "other", "--now")
+    queuectl.drain("--queue", "other")
+    assert (queuectl.show(job_id)["state"], queuectl.show(job_id)["stdout"]) == ("done", "new\n")
+
+
+def test_the_same_enqueue_is_still_the_same_job(queuectl: Queuectl) -> None:
+    again = ("--id", "a", "--priority", "1", "true")
+    queuectl.add(*again)
+    queuectl.ok("edit", "a", "--priority", "9")
+    assert queuectl.ok("enqueue", *again) == "a"
+    assert_error(queuectl("enqueue", "--id", "a", "--priority", "9", "true"), 4, "priority")
+
+
+def test_of_several_jobs_all_are_edited_or_none(queuectl: Queuectl) -> None:
+    queuectl.add_all({"id": "a", "command": "true"}, {"id": "b", "command": "true"})
+    queuectl.ok("cancel", "b")
+    assert_error(queuectl("edit", "a", "b", "--priority", "4"), 4, "b", "cancelled", "retry b --set")
+    assert queuectl.types("a") == ["enqueued"]
+    queuectl.ok("retry", "b")
+    queuectl.ok("edit", "a", "b", "--priority", "4")
+    assert [queuectl.show(each)["priority"] for each in "ab"] == [4, 4]
+
+
+def test_a_running_job_is_not_edited_but_can_be_copied(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--unique", "key", "--tag", "a=b", "touch ran; until [ -e go ]; do sleep 0.05; done")
+    worker = queuectl.start("run", "--once")
+    eventually((queuectl.folder / "ran").exists, "the job runs")
+    assert_error(queuectl("edit", job_id, "--priority", "4"), 4, "processing", "cancel it", "--set")
+    copied = queuectl.ok("copy", job_id, "--priority", "7", "--tag", "c=d").strip()
+    (queuectl.folder / "go").touch()
+    assert worker.ended().code == 0
+    job = queuectl.show(copied)
+    assert (job["priority"], job["tags"], job["unique_key"]) == (7, {"a": "b", "c": "d"}, None)
+    assert job["origin"] == f"copy:{job_id}"
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--timeout", "never"], "timeout"),
+        (["--priority", "9999999"], "priority"),
+        (["--command", " "], "empty"),
+        (["--at", "tomorrow", "--now"], "one of"),
+        (["--env", "1=2"], "env"),
+        ([], "options"),
+    ],
+)
+def test_a_wrong_option_changes_nothing(queuectl: Queuectl, options: list[str], word: str) -> None:
+    queuectl.add("--id", "a", "true")
+    assert_error(queuectl("edit", "a", *options), 2, word)
+    assert queuectl.types("a") == ["enqueued"]
+
+
+def test_an_ended_job_is_retried_with_changes_in_one_append(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--max-retries", "0", "exit $CODE")
+    queuectl.drain()
+    assert_error(queuectl("retry", "a", "--set", "speed=1"), 2, "timeout", "env.NAME")
+    assert_error(queuectl("retry", "a", "--set", "priority=high"), 2, "a number")
+    queuectl.ok("retry", "a", "--set", "env.CODE=0", "--set", "timeout=2h", "--reason", "it was not set")
+    assert queuectl.types("a")[-2:] == ["amended", "requeued"]
+    queuectl.drain()
+    assert (queuectl.state("a"), queuectl.show("a")["timeout"]) == ("done", 7200)
+    queuectl.check()
+
+
+def test_edits_are_exported_imported_and_migrated(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--delay", "1h", "true")
+    queuectl.ok("edit", "a", "--queue", "mail", "--priority", "3")
+    queuectl.ok("export", "log.ndjson")
+    queuectl.ok("--db", "other/queue.db", "import", "log.ndjson")
+    queuectl.ok("migrate", "--yes", "--to", "moved/queue.db")
+    for db in ("other/queue.db", "moved/queue.db"):
+        job = queuectl.json("--db", db, "show", "a")
+        assert (job["queue"], job["priority"]) == ("mail", 3)
+        assert queuectl.ok("--db", db, "verify")
+
+
+# ── in an editor ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def in_editor(queuectl: Queuectl, script: str, *arguments: str) -> tuple[int, str]:
+    """Run `edit` on a terminal with a script of sed as the editor; its exit code and what it printed."""
+    editor = queuectl.folder / "editor"
+    editor.write_text(f"#!/bin/sh\n{script}\n")
+    editor.chmod(editor.stat().st_mode | stat.S_IXUSR)
+    ours, theirs = pty.openpty()
+    command = [PROGRAM, "--db", str(queuectl.db), "edit", *arguments]
+    env = {**os.environ, "VISUAL": str(editor), "COLUMNS": "200"}
+    done = subprocess.Popen(command, cwd=queuectl.folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            said += (more := os.read(ours, 4096))
+        except OSError:
+            break
+        if not more:
+            break
+    os.close(ours)
+    return done.wait(60), " ".join(said.decode().split())
+
+
+def test_a_job_is_edited_as_text(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--timeout", "5m", "--env", "A=1", "--delay", "1h", "true")
+    code, said = in_editor(queuectl, """sed -i 's/"5m"/"1h"/; s/"A": "1"/"B": "2"/' "$1" """, "a", "--reason", "why")
+    assert (code, said) == (0, "a: timeout 5m → 1h; env A removed; env B → 2")
+    assert queuectl.types("a") == ["enqueued", "amended"]
+    due = queuectl.show("a")["due_at"]
+    assert due == queuectl.json("show", "a", "--original")["due_at"]
+
+
+def test_an_unchanged_text_changes_nothing(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    assert in_editor(queuectl, "true", "a") == (0, "nothing changed")
+    assert queuectl.types("a") == ["enqueued"]
+
+
+def test_a_wrong_text_is_shown_again_with_the_error(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    script = """grep '^# error' "$1" > seen; sed -i 's/"timeout": ".*"/"timeout": "'$(cat next)'"/; $d' "$1"
+echo '}' >> "$1"; echo 10m > next"""
+    (queuectl.folder / "next").write_text("soon")
+    code, said = in_editor(queuectl, script, "a")
+    assert (code, said) == (0, "a: timeout none → 10m")
+    assert "timeout" in (queuectl.folder / "seen").read_text()
+
+
+def test_a_text_for_a_claimed_job_is_kept_in_a_file(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    code, said = in_editor(
+        queuectl, f"""{PROGRAM} --db {queuectl.db} run --drain; sed -i 's/"none"/"1h"/' "$1" """, "a"
+    )
+    assert code == 4
+    kept = Path(said.rpartition("your text is in ")[2])
+    assert '"timeout": "1h"' in kept.read_text()
+    kept.unlink()
