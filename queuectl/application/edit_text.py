@@ -1,4 +1,4 @@
-"""A pending job as text for an editor: JSON, with durations as people write them, and the edit that it means."""
+"""A pending job as text for an editor: JSON, with durations as people write them; and the edit that a text asks for."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def _comment(job: Job) -> str:
 
 
 def _fields(job: Job) -> dict[str, Any]:
-    """The fields that the text has: none that is not set, and the time at which the job is due."""
+    """The fields in the text: those that are set, and the time at which the job is due."""
     spec = job.spec
     found = {**as_fields(spec, job.id), "at": None if job.due_at is None else format_time(job.due_at)}
     for name in _DURATIONS:

@@ -102,7 +102,7 @@ class Editor:
     def retry_those_that_can(
         self, ids: Sequence[str], edit: Edit, reason: str, delays: Mapping[str, int]
     ) -> dict[str, QueuectlError]:
-        """Run every job again that can be, with changes, and after `delays` (microseconds, by id).
+        """Run again, with changes and after `delays` (microseconds, by id), every job that can be.
 
         Returns the jobs that were left, and why.
         """
@@ -120,9 +120,9 @@ class Editor:
         return c.Requeue(job.id, reason, delay, self._changes(job, edit) if edit else None)
 
     def copy(self, job_id: str, edit: Edit) -> NewJob:
-        """A new job like one that there is, in any state, due at once unless the edit says otherwise.
+        """A new job with the fields of an existing one, in any state. It is due at once unless the edit says otherwise.
 
-        It has neither the unique key nor the batch of the other. Raises NoSuchJobError, UsageError.
+        It does not copy the unique key and the batch. Raises NoSuchJobError, UsageError.
         """
         job = _loaded(self._queue, job_id)
         new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None)))
@@ -145,7 +145,7 @@ class Editor:
         return changes
 
     def _read(self, spec: e.Enqueued, edit: Edit) -> e.Enqueued:
-        """The spec with the edit applied; its delay and time are only those of the edit."""
+        """The spec with the edit applied. Its delay and time come only from the edit."""
         defaults = _as_written(spec, edit)
         reader = JobReader(self._config, self._queue.store.log.wall(), defaults, spec.umask)
         new = reader.from_input(replace(edit.wanted, id=None, unique=None)).spec
@@ -166,7 +166,7 @@ def _no_such(job_id: str) -> NoSuchJobError:
 
 
 def _as_written(spec: e.Enqueued, edit: Edit) -> JobInput:
-    """The job's own fields as defaults, but for those that the edit replaces as a whole."""
+    """The job's own fields as defaults, except those that the edit replaces as a whole."""
     found = {name: value for name, value in as_fields(spec).items() if name in JobInput.__struct_fields__}
     found |= dict.fromkeys(("id", "unique", "delay", "at"))
     found["timeout"] = "none" if spec.timeout is None else spec.timeout / 1_000_000

@@ -88,7 +88,7 @@ def _attempts(queue: Queue, wanted: Wanted) -> Iterator[Failure]:
 
 
 def _flaky(queue: Queue, wanted: Wanted) -> Iterator[Failure]:
-    """The failures of a job are held back until it completes."""
+    """The failures of jobs that completed later. A job's failures wait here until it completes."""
     waiting: dict[str, list[Failure]] = {}
     for job_id, failure in _events(queue, wanted):
         if failure is None:
@@ -155,7 +155,7 @@ def _group(name: str, found: Collection[Failure], now: int) -> dict[str, Any]:
 
 
 def _per_hour(found: Iterable[Failure], now: int) -> list[int]:
-    """How many there were in each of the last hours, the oldest hour first."""
+    """How many failures there were in each of the last hours, the oldest hour first."""
     counts = [0] * HOURS
     for failure in found:
         hour = max(now - failure.at, 0) // HOUR

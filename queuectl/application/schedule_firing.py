@@ -32,7 +32,7 @@ def slots_of(definition: e.ScheduleSet) -> Callable[[int], Iterator[int]]:
 
 
 def view_of(store: Store, schedule: Schedule, now: int) -> View:
-    """What the rules ask for at `now` (microseconds, the wall clock). Raises UnknownZoneError."""
+    """The input of the rules at `now` (microseconds, the wall clock). Raises UnknownZoneError."""
     definition = schedule.definition
     live = store.tables.live_job_of(schedule.name) if definition.overlap == "skip" else None
     return View(
@@ -57,7 +57,7 @@ def _ended(store: Store, schedule: Schedule) -> int | None:
 
 
 def _obstacles(store: Store, schedule: Schedule) -> Callable[[int], Obstacle | None]:
-    """What is in the way of a slot's job: a job with its id, or one with its unique key, perhaps of a slot before."""
+    """Why a slot cannot make its job: a job has its id, or its unique key, perhaps one of an earlier slot."""
     key = schedule.definition.job.unique
     holders = [] if key is None else [holder for holder in [store.tables.holder(key)] if holder]
 
@@ -75,7 +75,7 @@ def _obstacles(store: Store, schedule: Schedule) -> Callable[[int], Obstacle | N
 
 
 def fire(store: Store, schedule: Schedule, now: int, actor: str) -> Sequence[e.Event]:
-    """Decide on the due slots and append the jobs and the notes; the notes. Raises UnknownZoneError."""
+    """Decide on the due slots, append the jobs and the notes, and return the notes. Raises UnknownZoneError."""
     events = decide_due(schedule, view_of(store, schedule, now))
     append_decision(store, schedule, events, actor)
     return events
@@ -104,7 +104,7 @@ def spec_of(name: str, job: e.Enqueued, slot: int, where: tzinfo) -> e.Enqueued:
 
 
 def manual_change(store: Store, schedule: Schedule, slots: Sequence[int], prefix: str, now: int) -> list[Change]:
-    """The changes that add jobs besides the schedule's slots, each at a moment, with ids that begin with `prefix`."""
+    """The changes that add jobs outside the schedule's slots, each at a moment, with ids that begin with `prefix`."""
     definition = schedule.definition
     where = zone(definition.tz)
     jobs, notes = list[Change](), list[e.Event]()

@@ -56,7 +56,7 @@ class ScheduleReader:
     def definition(
         self, name: str, given: ScheduleInput, job: Enqueued, managed_by: str | None = None, start: int | None = None
     ) -> ScheduleSet:
-        """The definition that an input asks for. `start` is that of an interval which names none. Raises UsageError."""
+        """The definition that an input asks for. `start` is used for an interval without a start. Raises UsageError."""
         check_name(name)
         if job.at is not None or job.delay:
             raise UsageError("a schedule's job takes no delay and no time (at): the schedule says when")
@@ -113,7 +113,7 @@ class ScheduleReader:
         return given
 
     def _offset(self, name: str, spread: int) -> int:
-        """How much later than its slots the schedule runs: always the same whole seconds for a name in a queue."""
+        """By how much the schedule runs later than its slots: always the same whole seconds for a name in a queue."""
         seconds = spread // SECOND
         if not seconds:
             return 0

@@ -1,4 +1,4 @@
-"""Schedules as people and programs see them: when each runs next, what became of its last slots, and how late it is."""
+"""Schedules as people and programs see them: when each runs next, the outcome of its last slots, and how late it is."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -69,7 +69,7 @@ def late_schedules(store: Store) -> list[LateSchedule]:
 
 
 def lateness(store: Store, schedule: Schedule, now: int) -> LateSchedule | None:
-    """How late a schedule is; None when it is not, also while its earlier job lives and the rule is to skip."""
+    """How late a schedule is. None when it is not late, or when its earlier job is live and the rule is to skip."""
     late, name = schedule.late_by(now), schedule.name
     if late is None or waits_for(store, schedule) is not None:
         return None
@@ -84,7 +84,7 @@ def lateness(store: Store, schedule: Schedule, now: int) -> LateSchedule | None:
 
 
 def waits_for(store: Store, schedule: Schedule) -> str | None:
-    """The earlier job that lives, if the slots are skipped meanwhile."""
+    """The earlier job that is live, if slots are skipped because of it."""
     return store.tables.live_job_of(schedule.name) if schedule.definition.overlap == "skip" else None
 
 
@@ -120,7 +120,7 @@ def row(store: Store, schedule: Schedule, *, live: bool) -> dict[str, Any]:
 
 
 def _next_at(schedule: Schedule, now: int) -> str | None:
-    """When it adds a job next. While its earlier job lives, that is not the slot that is due, but the next one."""
+    """When it adds its next job. While its earlier job is live, that is the slot after the one that is due."""
     due = schedule.next_at
     if due is None or due > now:
         return _time(due)
@@ -158,7 +158,7 @@ def details(store: Store, schedule: Schedule, *, live: bool) -> dict[str, Any]:
 
 
 def _slots(store: Store, schedule: Schedule) -> Iterator[dict[str, Any]]:
-    """What became of the last slots."""
+    """The last slots and their outcomes."""
     for record in store.log.newest(schedule_stream(schedule.name), 4 * SHOWN_SLOTS):
         match getattr(record, "event", None):
             case e.ScheduleFired() as fired:
@@ -184,5 +184,5 @@ def _slots(store: Store, schedule: Schedule) -> Iterator[dict[str, Any]]:
 
 
 def history(store: Store, name: str) -> list[Examined]:
-    """Every event of a schedule, also of one that was removed."""
+    """Every event of a schedule, or of one that was removed."""
     return list(store.log.examined(stream_id=schedule_stream(name)))

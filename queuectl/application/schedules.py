@@ -1,7 +1,7 @@
-"""What one can do with schedules: add, change, pause, resume and remove them, and run their jobs besides their slots.
+"""Adds, changes, pauses, resumes and removes schedules, and runs their jobs outside their slots.
 
-Each change is one transaction. Slots that are due and that no worker has decided on are noted before a schedule is
-changed, so that no slot is ever without an answer.
+Each change is one transaction. Before a schedule is changed, slots that are due and not yet decided on are noted, so
+that every slot has an answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ MOST_BACKFILLED = 10_000
 
 
 class Put(Struct, frozen=True):
-    """A schedule to be added, or changed to this definition. `paused`: it begins, or stays, paused."""
+    """A schedule to add, or a new definition for one. `paused`: the schedule begins, or stays, paused."""
 
     name: str
     definition: e.ScheduleSet
@@ -34,7 +34,7 @@ class Put(Struct, frozen=True):
 
 
 class Schedules:
-    """The schedules of a queue. Changes are made in the name of the queue's actor."""
+    """The schedules of a queue. Changes are recorded in the name of the queue's actor."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue, self._store = queue, queue.store
@@ -84,7 +84,7 @@ class Schedules:
         self._append(name, [*self._ending(there, self._store.log.wall()), e.ScheduleRemoved()], there)
 
     def _ending(self, there: Schedule, now: int) -> list[e.Event]:
-        """The notes on slots that are due, if the zone is there to calculate them."""
+        """The notes on slots that are due, if this machine knows the zone."""
         try:
             return decide_end(there, view_of(self._store, there, now))
         except UnknownZoneError:
@@ -98,7 +98,7 @@ class Schedules:
     # ── pausing ─────────────────────────────────────────────────────────────────────────────────────
 
     def pause(self, names: Sequence[str]) -> list[str]:
-        """Pause schedules, all or none; those that were not paused already."""
+        """Pause schedules, all or none. Returns those that were not paused before."""
         with self._store.writer.transaction():
             changed = [each for each in map(self.named, names) if each.paused_at is None]
             for each in changed:
@@ -106,7 +106,7 @@ class Schedules:
         return [each.name for each in changed]
 
     def resume(self, names: Sequence[str]) -> list[str]:
-        """Resume schedules, all or none; those that were paused. The slots of the pause are skipped."""
+        """Resume schedules, all or none. Returns those that were paused. The slots during the pause are skipped."""
         with self._store.writer.transaction():
             changed = [each for each in map(self.named, names) if each.paused_at is not None]
             for each in changed:
@@ -117,7 +117,7 @@ class Schedules:
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self, name: str) -> tuple[str, bool]:
-        """Add a job now, besides the slots: its id, and True; or the live job that has its unique key, and False."""
+        """Add a job now, outside the slots. Returns its id and True, or the live job with its unique key and False."""
         with self._store.writer.transaction():
             schedule, now = self.named(name), self._store.log.wall()
             if (holder := self._holder(schedule)) is not None:
@@ -158,7 +158,7 @@ class Schedules:
         return missing, ran
 
     def backfill(self, name: str, slots: Sequence[int]) -> list[str]:
-        """Add the jobs of these slots, whatever became of the slots; their ids. Raises RefusedError."""
+        """Add the jobs of these slots, whatever their outcome was. Returns the ids. Raises RefusedError."""
         with self._store.writer.transaction():
             schedule, now = self.named(name), self._store.log.wall()
             key = schedule.definition.job.unique

@@ -16,11 +16,11 @@ from queuectl.units import SECOND, format_time
 __all__ = ["SlotAudit", "Verdict"]
 
 TOLERANCE = SECOND
-"""A slot may fall due between the moment that was decided for and the moment that was recorded."""
+"""Microseconds: a slot may become due between the moment of the decision and the moment that was recorded."""
 
 
 class Verdict(NamedTuple):
-    """Whether the rule holds for an event, and the sentence that says how not."""
+    """Whether a rule holds for an event, and if not, how it was broken."""
 
     holds: bool
     what: str = ""
@@ -81,7 +81,7 @@ class SlotAudit:
         return self._switched(name, schedule, record)
 
     def _switched(self, name: str, schedule: _Schedule, record: e.RecordedEvent) -> Verdict:
-        """A pause, a resumption, or the end."""
+        """Check a pause, a resumption, or the end."""
         if isinstance(record.event, e.SchedulePaused):
             schedule.paused = True
             return Verdict(True)
@@ -101,7 +101,7 @@ class SlotAudit:
         return self._names_its_job(name, event)
 
     def _names_its_job(self, name: str, event: e.ScheduleFired) -> Verdict:
-        """Whether the job was added before the note, and no other job was added that no note names."""
+        """Whether the job was added before the note, and every other added job is named by a note."""
         jobs = self._jobs.get(name, {})
         slot = jobs.pop(event.job, None)
         unnamed = [job for job, other in jobs.items() if other < event.slot and not event.manual]
@@ -125,7 +125,7 @@ class SlotAudit:
 
 
 def _nothing_due(schedule: _Schedule, now: int) -> Verdict:
-    """Whether every slot was decided on that came before the schedule was changed, resumed or removed."""
+    """Whether every slot before the schedule was changed, resumed or removed was decided on."""
     slot = next(schedule.slots(), None)
     due = slot is not None and slot + schedule.definition.offset < now - TOLERANCE
     return Verdict(not due, f"slot {_time(slot)} was not decided on before")

@@ -1,4 +1,4 @@
-"""`edit` and `copy`: a pending job with other fields, and a new job like one that there is."""
+"""`edit` and `copy`: change a pending job, and add a new job like an existing one."""
 
 import sys
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""A job as text in the user's editor: opened again while it is wrong, and kept in a file when it cannot be used."""
+"""A job as text in the user's editor. A wrong text is opened again, and saved to a file when it cannot be used."""
 
 import os
 import shlex

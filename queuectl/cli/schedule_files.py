@@ -1,4 +1,4 @@
-"""`schedule sync FILE.toml` and `schedule import-crontab FILE`: schedules that are kept in a file."""
+"""`schedule sync FILE.toml` and `schedule import-crontab FILE`: schedules defined in a file."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""`schedule list|show|history|next`: what there is, when it runs, and what became of its times."""
+"""`schedule list|show|history|next`: the schedules, when each runs, and the outcome of its times."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any

@@ -36,7 +36,7 @@ MAX_NAME = 100
 MOST_SLOTS = 20_000
 """Slots that are decided on together, so that the log's lock is held for less than a second."""
 LEAST_LATE = 1_000_000
-"""A schedule that is less late than a second is not late: a worker is just about to look."""
+"""Microseconds: a schedule that is late by less is not late, because a worker is about to decide on it."""
 MOST_JOBS = 100
 """Jobs that are added together."""
 
@@ -60,7 +60,7 @@ class Schedule(Struct, frozen=True):
 
     @property
     def anchor(self) -> int:
-        """The moment after which the slots are not decided on."""
+        """The moment after which no slot has been decided on."""
         return self.since if self.last_slot is None else self.last_slot
 
     @property
@@ -77,7 +77,7 @@ class Schedule(Struct, frozen=True):
 
 
 class Obstacle(Struct, frozen=True):
-    """Why a slot cannot make a job now, and the job that is in its way."""
+    """Why a slot cannot make a job now, and the job that prevents it."""
 
     reason: str
     by: str
@@ -184,7 +184,7 @@ def _slots(schedule: Schedule, view: View) -> Iterator[int]:
 
 
 def _due(slots: Iterator[int], now: int, most: int) -> tuple[list[int], list[int]]:
-    """The first slots up to `now`, at most so many, and the one that follows them."""
+    """The first slots up to `now`, at most `most`, and the slot after them."""
     due = list[int]()
     for slot in slots:
         if slot > now or len(due) == most:

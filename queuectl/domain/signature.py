@@ -15,15 +15,15 @@ __all__ = ["VERSION", "general_form", "last_line", "signature"]
 VERSION = 1
 
 LONGEST = 1000
-"""Characters of a line that count. The rest of a longer one is nearly always data."""
+"""Characters of a line that are used. The rest of a longer line is nearly always data."""
 ANY = "#"
-"""Stands for everything that was left out."""
+"""Replaces everything that was left out."""
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 
-# An apostrophe within a word opens nothing: `can't open`.
+# An apostrophe within a word is not a quote: `can't open`.
 _QUOTED = r"""(?<!\w)[bruf]?'[^']*'(?!\w)|[bruf]?"(?:[^"\\]|\\.)*"|`[^`']*[`']|‘[^’]*’|“[^”]*”|«[^»]*»"""
 _TIME = (
     rf"(?:\b{_DAY},? )?\b\d{{1,2}}[ /-]{_MONTH}[ /-]\d{{2,4}}\b"
@@ -62,7 +62,7 @@ _NUMBERED = re.compile(r"\b[A-Za-z]\w*(?:-\w+)*(?:==|@|-)#|(?<=\w)\[#\]|\[[^\[\]
 _COLUMN = re.compile(r"\s{5,}.*")
 """The command that bash prints in a column of its own behind `Killed` or `Segmentation fault`."""
 _ENDS = re.compile(r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+$")
-"""Data around the message, such as the time before it or the file behind it, which others of its kind may lack."""
+"""Data around the message that other failures of its kind may lack, such as a time before it or a file after it."""
 _BLANKS = re.compile(r"\s+")
 
 

@@ -45,7 +45,7 @@ def _routes(site: Site) -> list[BaseRoute]:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """For a path or a method that there is not."""
+    """The response for an unknown path or method."""
     status = getattr(error, "status_code", 500)
     where = clean(request.url.path, newlines=False)[:200]
     kind = RefusedError if status == 405 else NoSuchJobError

@@ -1,4 +1,4 @@
-"""Changes to jobs and queues: for the interface and for the buttons of the page, each with the command that it is."""
+"""Changes to jobs and queues, for the HTTP interface and for buttons, each with the command that does the same."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,11 +20,11 @@ from queuectl.web.site import Site
 __all__ = ["JOB_CHANGES", "Done", "JobChange", "Reason", "add_jobs", "pause", "stop_worker"]
 
 MOST_NAMED = 20
-"""The most ids that a shown command names."""
+"""The largest number of ids in such a command."""
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """What a change did: a sentence, the command that it is, the jobs that it concerns, and those that were left."""
+    """The outcome of a change: a sentence, the equal command, the jobs concerned, and those that were left."""
 
     said: str
     command: str

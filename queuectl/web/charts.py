@@ -1,7 +1,7 @@
 """Charts as SVG, drawn here and not in the browser: bars by minute, the attempts of a job, and workers over time.
 
-No colour stands alone: failures hang below the line, retries are hatched, and each mark has its text. Each chart has a
-table with the same numbers in the page.
+No chart depends on colour alone: failures are below the line, retries are hatched, and each mark has a text. The page
+has a table with the same numbers for each chart.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from queuectl.units import SECOND, format_time, local_time
 __all__ = ["RUNNING", "Attempt", "attempts_chart", "gantt", "minutes_chart"]
 
 WIDTH, NARROW = 960, 600
-"""The units across: of the charts of a page, and of the one in the panel of a job."""
+"""The width, in units of the drawing, of the charts of a page and of the one in a job's panel."""
 RUNNING = "running"
 PATTERN = (
     '<defs><pattern id="hatch" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
@@ -70,7 +70,7 @@ def _totals(minute: Minute) -> tuple[int, int, int]:
 
 
 def attempts_chart(attempts: Sequence[Attempt], now: int) -> Markup:
-    """A line for each attempt: waited (thin), then ran (thick)."""
+    """A line for each attempt: its wait (thin), then its run (thick)."""
     first = min(attempt.due_at for attempt in attempts)
     last = max([attempt.ended_at or now for attempt in attempts] + [first + SECOND])
     scale = (NARROW - 60) / (last - first)
@@ -88,7 +88,7 @@ def attempts_chart(attempts: Sequence[Attempt], now: int) -> Markup:
 
 
 def gantt(spans: Iterable[Span], workers: Sequence[str], start: int, end: int) -> Markup:
-    """A line for each worker, with the runs of the time between two moments."""
+    """A line for each worker, with the runs between two moments."""
     scale = (WIDTH - 150) / (end - start)
     parts = [PATTERN]
     for span in spans:

@@ -1,7 +1,7 @@
-"""The log as it grows, for every open page at once: one thread reads it, by position, and encodes each event once.
+"""The growing log, for all open pages at once: one thread reads it by position and encodes each event once.
 
-A page that is behind reads the log from the store, page by page, and no read transaction is open while it waits. So
-positions alone decide what a page gets: nothing twice, and nothing is left out.
+A page that is behind reads the log from the store in pages, and no read transaction is open while it waits. So
+positions alone decide what a page gets: every event, once.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ RECENT = 5000
 PAGE = 500
 """Events that are sent at once to a page that is behind."""
 TICK = 200_000
-"""Microseconds between two looks at the log, so that a busy queue is not read for every single commit."""
+"""Microseconds between two checks of the log, so that a busy queue is not read after every commit."""
 SILENCE = 15
-"""Seconds after which a line is sent to a page for which there is nothing, so that a broken connection is noticed."""
+"""Seconds without an event after which a page is sent an empty line, so that a broken connection is noticed."""
 
 
 class Wanted(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the pages show of jobs: the list with its filter, and one job with its attempts, output and history."""
+"""The data of the pages about jobs: the list with its filter, and one job with its attempts, output and history."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -62,7 +62,7 @@ def _checked(found: dict[str, list[str]], now: int) -> dict[str, Any]:
 
 
 def jobs_view(queue: Queue, text: str, before: int | None) -> dict[str, Any]:
-    """What the list of jobs shows. Raises UsageError."""
+    """The data of the list of jobs. Raises UsageError."""
     chosen = filter_of(text, queue.store.log.wall())
     found = job_page(queue, chosen["wanted"], SHOWN, before)
     names = sorted({count.queue for count in queue.store.tables.counts()})[:100]
@@ -84,7 +84,7 @@ def _list_command(words: dict[str, list[str]]) -> str:
 
 
 def _total(queue: Queue, wanted: Any) -> int | None:
-    """How many jobs there are, when the counts can tell."""
+    """How many jobs match, when the counts can tell."""
     if wanted.failed or wanted.tags or wanted.batch or wanted.text or wanted.since is not None:
         return None
     return sum(
@@ -98,7 +98,7 @@ def _total(queue: Queue, wanted: Any) -> int | None:
 
 
 def job_view(site: Site, queue: Queue, job_id: str, past: int | None) -> dict[str, Any]:
-    """What the page of one job shows. Raises NoSuchJobError."""
+    """The data of the page of one job. Raises NoSuchJobError."""
     (found,) = queue.resolve([job_id])
     events = list(history(queue, found))
     explanation = explain(queue.store, found, live=past is None, machine_losses=site.config()["max-machine-losses"])
@@ -107,7 +107,7 @@ def job_view(site: Site, queue: Queue, job_id: str, past: int | None) -> dict[st
     try:
         job = details(queue, found)
     except NoSuchJobError:
-        job = None  # purged: its history is left
+        job = None  # purged: only its history is left
     attempts = attempts_of(events)
     shown = events[-MOST_EVENTS:]
     return {
@@ -147,7 +147,7 @@ def _event(record: Any, before: Job | None) -> dict[str, Any]:
 
 
 def _promise(events: Sequence[tuple[Any, Job | None]]) -> list[str]:
-    """What was asked for when the job was added."""
+    """The settings with which the job was added."""
     first = events[0][0] if events else None
     return tell(first, None)[2:] if isinstance(first, e.RecordedEvent) and first.type == "enqueued" else []
 

@@ -32,7 +32,7 @@ VISIBLE = ("as_of", "notice")
 NOTICES = 100
 """Notices of changes that are remembered until the page that shows them is opened."""
 FRESH = 1_000_000
-"""Microseconds for which a page is not made again, so that many open pages cost as much as one."""
+"""Microseconds for which a page is reused, so that many open pages cost as much as one."""
 ADDING = ("command", "queue", "cwd", "priority", "max_retries", "timeout", "delay")
 WHOLE_NUMBERS = ("priority", "max_retries")
 
@@ -96,7 +96,7 @@ class Pages:
             return self._failed(request, error)
 
     def _moment(self, request: Request, given: Parameters) -> tuple[int | None, str | None]:
-        """The position that is asked for; for a time, the URL with the position in its place. Raises UsageError."""
+        """The requested position. For a time: the URL with the position in its place. Raises UsageError."""
         text = given.text("as_of")
         if text is None:
             return None, _with(request, as_of=None) if "as_of" in request.query_params else None
@@ -165,7 +165,7 @@ class Pages:
     # ── the forms ───────────────────────────────────────────────────────────────────────────────────
 
     async def _change(self, request: Request) -> Response:
-        """Carry out what a button asks for, and go back to the page that has it."""
+        """Carry out the change of a button, and return to its page."""
         raw = await read_body(request)
         fields = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
         return await run_in_threadpool(self._changed, request, fields)
@@ -196,7 +196,7 @@ class Pages:
         raise UsageError(f"there is no change {change}")
 
     def _chosen(self, queue: Queue, change: str, fields: dict[str, list[str]]) -> list[str]:
-        """Ids of the jobs whose boxes are ticked, or of all that the page's filter takes."""
+        """Ids of the jobs whose boxes are ticked, or of all that the page's filter selects."""
         if "all" not in fields:
             return queue.resolve(fields.get("job", [])) if fields.get("job") else []
         wanted = filter_of(fields["all"][0], queue.store.log.wall())["wanted"]

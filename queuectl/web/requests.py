@@ -1,4 +1,4 @@
-"""What a request asks for: its parameters and its body, checked."""
+"""The parameters and the body of a request, checked."""
 
 from collections.abc import Collection
 from typing import TypeVar

@@ -1,6 +1,6 @@
-"""Who gets in: the Host and Origin headers, tokens, the cookie that one is exchanged for, and headers of answers.
+"""Access control: the Host and Origin headers, tokens, the cookie for which one is exchanged, and response headers.
 
-This runs before everything else, so that no request without a token reaches any other code.
+It runs before everything else, so that a request without a token reaches no other code.
 """
 
 import hmac
@@ -36,14 +36,14 @@ MOST_BODY = 16 << 20
 
 
 class Token(Struct, frozen=True):
-    """A token, and the name of who has it (which may be empty)."""
+    """A token, and the name of its holder (which may be empty)."""
 
     name: str
     secret: str
 
 
 class Door(Struct, frozen=True):
-    """Who may come in. No tokens: everyone who reaches the port. `cookie` is the cookie's name."""
+    """The access rules. No tokens: everyone who reaches the port has access. `cookie` is the cookie's name."""
 
     hosts: frozenset[str]
     tokens: Sequence[Token]
@@ -173,7 +173,7 @@ def _name_of(host: str) -> str:
 
 
 def _from_here(request: Request, host: str) -> bool:
-    """Whether a change comes from our own page, or from a program that is no browser."""
+    """Whether a change comes from our own page, or from a program that is not a browser."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origins = request.headers.getlist("origin")

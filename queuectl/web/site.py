@@ -1,4 +1,4 @@
-"""One served queue: its store, how it may be used, and in whose name changes are made."""
+"""One served queue: its store, what visitors may do, and the name under which changes are recorded."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ PASTS = 3
 
 
 class Rights(Struct, frozen=True):
-    """What those who reach the page may do: only look, or change jobs, or also add and edit jobs."""
+    """What visitors may do: only read, or also change jobs, or also add and edit jobs."""
 
     read_only: bool = False
     allow_enqueue: bool = False
@@ -66,7 +66,7 @@ class Site:
                 yield self.queue
             return
         found, lock = self._past(as_of)
-        with lock, advising(found.store):  # what it has folded so far is not for two threads at once
+        with lock, advising(found.store):  # a folded past may be used by one thread at a time
             yield found
 
     def _past(self, text: str) -> tuple[Queue, Lock]:
