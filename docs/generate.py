@@ -43,6 +43,7 @@ TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "tr
 TYPES[e.Origin] = "an [origin](#origins)"
 TYPES[e.Enqueued] = "an object with the fields of [`enqueued`](#enqueued)"
 TYPES[e.Changes] = "[changes](#changes)"
+TYPES[e.After] = "[dependency](#dependencies)"
 
 Part = Callable[[dict[str, str]], str]
 
@@ -280,6 +281,7 @@ def parts() -> dict[str, tuple[str, Part]]:
         **{path: (commands, lambda _, p=path, f=found: reference(p, f)) for path, found in tree()},
         **{f"event {e.type_of(kind)}": (events, lambda m, k=kind: fields(k, m)) for kind in e.EVENT_TYPES},
         **{f"files {name}": (architecture, lambda m, f=found: files(f, m)) for name, found in folders().items()},
+        "after": (events, lambda m: fields(e.After, m)),
         "origin": (events, lambda m: fields(e.Origin, m)),
         "changes": (events, lambda m: fields(e.Changes, m)),
         **{f"cause {name}": (events, lambda m, k=kind: fields(k, m)) for name, kind in causes().items()},

@@ -192,6 +192,7 @@ _TABLE = (
         str,
         "runs in a row that may be lost with their machine without costing an attempt",
     ),
+    Setting("if-unmet", "hold", _one_of("hold", "cancel"), str, "hold or cancel a job that waits for one that failed"),
     Setting(
         "lease",
         "30s",

@@ -167,6 +167,9 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["copy", "a", "--id", "c", "--delay", "1h"],
         ["edit", "c", "--priority", "1"],
         ["dlq", "retry", "b"],
+        ["enqueue", "--id", "d", "--after", "b", "true"],
+        ["graph"],
+        ["unblock", "d"],
         ["cancel", "b"],
         ["retry", "b"],
         ["pause"],
@@ -297,11 +300,15 @@ STATES = {state.value for state in State}
 NOT_A_STATE = {
     "api/records.py": STATES,  # their type, for checkers
     "checks/audit.py": STATES,  # a table of its own, to judge the machine by
+    "checks/audit_after.py": STATES,  # the same, of dependencies
     "render/terminal.py": STATES,  # the colours, by the words that are printed
     "domain/events.py": {"cancelled", "purged"},  # types of events
     "domain/commands.py": {"cancelled", "purged"},  # verbs in the message of a refusal
     "domain/job.py": {"cancelled", "purged"},  # the same, by which the machine's row is looked up
-    "store/projections.py": {"dlq"},  # the table
+    "store/projections.py": {"dlq", "purged"},  # the tables
+    "store/sql/causes.py": {"purged"},  # the table
+    "store/sql/rebuild.py": {"purged"},  # the same
+    "application/waiting.py": {"dlq"},  # the command
     "cli/app.py": {"dlq"},  # the command
     "cli/run.py": {"dlq"},  # the command that lists dead jobs
     "cli/completion.py": {"dlq"},  # the same

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Required, TypeAlias, TypedDict
+from typing import Any, Protocol, Required, TypeAlias, TypedDict
 
 import msgspec
 from msgspec.structs import replace
@@ -35,6 +35,14 @@ Moment: TypeAlias = datetime | str
 """An aware datetime, or a text such as `2026-11-24T03:20:00Z`, `22:30`, `tomorrow 9:00` or `+1h`."""
 
 
+class Named(Protocol):
+    """A job, which is named by its id."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+
 class JobOptions(TypedDict, total=False):
     """The options of a new job. One that is left out, or None, has the queue's setting or the default."""
 
@@ -55,6 +63,8 @@ class JobOptions(TypedDict, total=False):
     tags: Mapping[str, str] | None
     unique: str | None
     batch: str | None
+    after: "str | Named | Sequence[str | Named | Mapping[str, str]] | None"
+    if_unmet: str | None
     merge_output: bool | None
 
 
@@ -144,6 +154,9 @@ def _words(command: Any) -> Any:
 
 def _plain(name: str, value: Any) -> Any:
     """The value as it is written in JSON."""
+    if name == "after":
+        several = [value] if isinstance(value, str) or hasattr(value, "id") else value
+        return [each.id if hasattr(each, "id") else each for each in several]
     if name == "at" and isinstance(value, datetime):
         return _aware(name, value).isoformat()
     if isinstance(value, timedelta):

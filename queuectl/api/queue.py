@@ -91,8 +91,10 @@ class JobQueue:
 
         Options: `id`, `queue`, `priority`, `retries` (after the first attempt), `backoff_base`, `backoff_cap`,
         `jitter`, `delay` or `at`, `timeout` ("none" for no limit), `cwd`, `env`, `secret_env` (names of variables of
-        the worker), `tags`, `batch` (its name), and `unique`: while a job with that key waits or runs, that job is
-        returned and none added.
+        the worker), `tags`, `batch` (its name), `after` (a job, or several, that it waits for: ids, jobs, or texts such
+        as `"build:end"` and `"batch:grid"`),
+        `if_unmet` ("hold" or "cancel"), and `unique`: while a job with that key waits or runs, that job is returned and
+        none added.
         Raises UsageError, or RefusedError when another job has the id.
         """
         batch = options.pop("batch", None)
@@ -125,7 +127,7 @@ class JobQueue:
         jobs = [reader.from_input(each) for each in inputs]
         for note in reader.notes:
             connection.warn(note)
-        return jobs if batch is None else batch.jobs(reader, lambda: jobs)
+        return _with_dependencies(queue, jobs if batch is None else batch.jobs(reader, lambda: jobs))
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -305,6 +307,14 @@ class JobQueue:
         """Undo `pause` with the same argument. False when it was not paused."""
         with self._connection.writing(make=False) as found:
             return found.resume(PAUSE_ALL if queue is None else check_queue(queue))
+
+
+def _with_dependencies(queue: Queue | None, jobs: list[NewJob]) -> list[NewJob]:
+    if not any(job.spec.after for job in jobs):
+        return jobs
+    from queuectl.application.dependencies import resolved
+
+    return resolved(queue, jobs)
 
 
 def _id(job: str | Job) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from queuectl.application.liveness import is_alive
+from queuectl.application.waiting import held_sentence, open_sentence, remedies
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import LIVE, MOVES, State
@@ -116,6 +117,9 @@ def _situation(store: Store, job: Job, live: bool) -> Iterator[str]:
 def _waiting(store: Store, job: Job) -> Iterator[str]:
     now, row = store.log.wall(), store.tables.job(job.id)
     behind_for = store.log.behind_for()
+    if job.is_waiting:
+        yield from _dependencies(store, job)
+        return
     if row is not None and row["due_at"] is None:
         yield "it is held: its table row and its events disagree"
     elif job.waits_from is not None and job.waits_from > now and behind_for is not None:
@@ -128,6 +132,13 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
         name = "every queue" if queue == PAUSE_ALL else f"its queue {queue}"
         yield f"{name} is paused since {local_time(pause['paused_at'] * SECOND)} by {pause['paused_by']}"
     yield from _place_in_line(store, job, now, behind_for)
+
+
+def _dependencies(store: Store, job: Job) -> Iterator[str]:
+    rows = store.tables.waits(job.id)
+    yield open_sentence(rows)
+    if why := held_sentence(store, rows):
+        yield f"it is held: {why}"
 
 
 def _misdated(since: int, now: int) -> str:
@@ -194,6 +205,9 @@ def _rounded(duration: int) -> str:
 
 def _commands(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
+        if job.is_waiting:
+            rows = store.tables.waits(job.id)
+            yield from remedies(store, job.id, rows)
         for queue in _pauses(store, job):
             yield command_line("resume", *([] if queue == PAUSE_ALL else [queue]))
         yield command_line("cancel", job.id)

@@ -87,6 +87,7 @@ class JobReader:
             umask=self._umask_of(wanted),
             merge_output=bool(wanted.merge_output),
             origin=self._origin,
+            **self._dependencies(wanted),
             **self._policy(wanted),
             **self._due(wanted),
         )
@@ -112,6 +113,16 @@ class JobReader:
         given, ignored = decode_job(text)
         self._ignored.update(dict.fromkeys(ignored))
         return self.from_input(given)
+
+    def _dependencies(self, wanted: JobInput) -> dict[str, Any]:
+        if not wanted.after:
+            if wanted.if_unmet is not None:
+                raise UsageError("if_unmet goes with after: say what the job waits for")
+            return {}
+        from queuectl.application.after_fields import edges
+
+        given = self._config["if-unmet"] if wanted.if_unmet is None else wanted.if_unmet
+        return {"after": edges(wanted.after), "if_unmet": fields.parsed("if_unmet", SETTINGS["if-unmet"].parse, given)}
 
     def _policy(self, wanted: JobInput) -> dict[str, Any]:
         config = self._config

@@ -17,6 +17,7 @@ from queuectl.units import quoted
 __all__ = [
     "MAX_JSON",
     "PRINTED",
+    "AfterInput",
     "JobInput",
     "NotJsonError",
     "check_length",
@@ -32,6 +33,14 @@ MAX_JSON = 1 << 20
 
 class NotJsonError(UsageError):
     """The text is not JSON at all, for example because a shell removed its quotes."""
+
+
+class AfterInput(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A dependency as written: a job or a batch, and the end that is waited for (`ok`, `end` or `failed`)."""
+
+    job: str | None = None
+    batch: str | None = None
+    on: str = "ok"
 
 
 class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -56,12 +65,14 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     tags: dict[str, str] | None = None
     unique: str | None = None
     umask: str | None = None
+    after: tuple[str | AfterInput, ...] | None = None
+    if_unmet: str | None = None
     merge_output: bool | None = None
 
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}
 """Other names that are accepted, and the fields that they mean."""
-LATER = ("number", "started_at", "pid", "host")
+LATER = ("number", "waits", "held", "started_at", "pid", "host")
 PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
 """Fields of a job that only queuectl sets."""
 

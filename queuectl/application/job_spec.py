@@ -35,7 +35,16 @@ def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
         "merge_output": spec.merge_output,
         "batch": spec.batch,
         "seq": spec.seq or None,
+        **_dependencies(spec),
     }
+
+
+def _dependencies(spec: Enqueued) -> dict[str, Any]:
+    if not spec.after:
+        return {"after": [], "if_unmet": None}
+    from queuectl.application.after_fields import as_json
+
+    return {"after": as_json(spec.after), "if_unmet": spec.if_unmet}
 
 
 def as_shell(spec: Enqueued, now: int) -> str:
@@ -82,6 +91,10 @@ def _options(spec: Enqueued, at: int | None) -> list[str]:
         options += [word for name, value in texts.items() for word in (option, f"{name}={value}")]
     options += [word for name in spec.secret_env for word in ("--secret-env", name)]
     options += ["--merge-output"] if spec.merge_output else []
+    if spec.after:
+        from queuectl.application.after_fields import as_text
+
+        options += [word for each in as_text(spec) for word in ("--after", each)] + ["--if-unmet", spec.if_unmet]
     return options + (["--unique", spec.unique] if spec.unique is not None else [])
 
 

@@ -17,6 +17,7 @@ from queuectl.units import local_time, quoted
 
 __all__ = [
     "FAILED",
+    "HELD",
     "RETRYING",
     "SORT_KEYS",
     "STATE_WORDS",
@@ -28,8 +29,10 @@ __all__ = [
     "list_jobs",
 ]
 
-FAILED, RETRYING = "failed", "retrying"
-"""More words to filter by: the last attempt failed; it failed and a retry follows. `failed` includes dead jobs."""
+FAILED, RETRYING, HELD = "failed", "retrying", "held"
+"""More words to filter by: the last attempt failed; it failed and a retry follows; a dependency cannot be met.
+
+`failed` includes dead jobs."""
 
 STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, *ALIASES)
 """Everything that `--state` takes."""
@@ -83,8 +86,9 @@ def job_filter(
         )
     words = [text.lower() for text in states]
     return JobFilter(
-        states=tuple(State.DLQ if word == FAILED else _state(word) for word in words if word != RETRYING),
+        states=tuple(State.DLQ if word == FAILED else _state(word) for word in words if word not in (RETRYING, HELD)),
         failed=FAILED in words or RETRYING in words,
+        held=HELD in words,
         queues=tuple(queues),
         tags=tags,
         since=since,
@@ -113,12 +117,12 @@ def list_jobs(queue: Queue, wanted: JobFilter, limit: int) -> Listing:
 
 def _by_turn(store: Store, wanted: JobFilter, limit: int) -> list[dict[str, Any]]:
     """The running jobs, the oldest first; pending ones in the order in which they start; the rest, the newest first."""
-    states = wanted.states or (() if wanted.failed else tuple(SHOWN_STATES))
-    plain = replace(wanted, failed=False, sort="created")
+    states = wanted.states or (() if wanted.failed or wanted.held else tuple(SHOWN_STATES))
+    plain = replace(wanted, failed=False, held=False, sort="created")
     rows = _some(store, replace(plain, states=_among(states, (State.PROCESSING,)), descending=False), limit, 0)
     waiting = replace(plain, states=_among(states, (State.PENDING,)), sort="due", descending=False)
-    if not waiting.states and wanted.failed:
-        waiting = replace(waiting, failed=True)
+    if not waiting.states:
+        waiting = replace(waiting, failed=wanted.failed, held=wanted.held)
     rows += _pending(store, waiting, limit, len(rows))
     return rows + _some(store, replace(plain, states=_among(states, FINISHED), descending=True), limit, len(rows))
 
@@ -129,7 +133,7 @@ def _among(states: Sequence[State], group: Sequence[State]) -> tuple[State, ...]
 
 def _some(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dict[str, Any]]:
     """Rows of the wanted states, if any, no more than make up the limit (0: all) with those that one has already."""
-    if not (wanted.states or wanted.failed) or (limit and have >= limit):
+    if not (wanted.states or wanted.failed or wanted.held) or (limit and have >= limit):
         return []
     return store.tables.jobs(replace(wanted, limit=limit and limit - have))
 
@@ -138,11 +142,7 @@ def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dic
     """Those that are due in the order of claiming, then the others by their due time, held ones last."""
     rows = _some(store, wanted, limit, have)
     now, first = store.log.wall(), dict[str, int]()
-    if (
-        limit
-        and len(rows) == limit - have
-        and not (wanted.failed or wanted.tags or wanted.batch or wanted.since is not None)
-    ):
+    if limit and len(rows) == limit - have and not (wanted.failed or wanted.held or _narrowed(wanted)):
         # more are due than are shown: those of the highest priority need not be among the first to be due
         ids = store.tables.claimable(wanted.queues, len(rows), now)
         first = {job_id: place for place, job_id in enumerate(ids)}
@@ -169,9 +169,14 @@ def dead_letters(queue: Queue, signature: str | None = None) -> list[dict[str, A
     return [{**row, **jobs.get(row["id"], {})} for row in rows if signature in (None, row["signature"])]
 
 
+def _narrowed(wanted: JobFilter) -> bool:
+    """Whether more is asked of the jobs than their states and queues."""
+    return bool(wanted.tags or wanted.batch or wanted.origin or wanted.since is not None)
+
+
 def _count(store: Store, wanted: JobFilter) -> int:
     """How many jobs there are without the limit: from the counts when they can tell, else by looking at the rows."""
-    if wanted.failed or wanted.tags or wanted.batch or wanted.since is not None:
+    if wanted.failed or wanted.held or _narrowed(wanted):
         return len(store.tables.ids(replace(wanted, sort="created")))
     return sum(
         count.jobs

@@ -30,7 +30,7 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
     store, queues, now = queue.store, _queues(queue), queue.store.log.wall()
     oldest, due = store.tables.oldest_due(now), store.tables.next_due(())
     seen = workers(queue) if live else None
-    retrying = _retrying(store, live)
+    retrying, waiting = _retrying(store, live), store.tables.waiting()
     shown = {
         "queues": queues,
         "states": {state: sum(row[state] for row in queues) for state in SHOWN_STATES},
@@ -42,6 +42,8 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
         "oldest_due": json_shapes.job(oldest) if oldest else None,
         "running": _running(store),
         "retrying": retrying,
+        "waiting": sum(each.jobs for each in waiting),
+        "held": sum(each.held for each in waiting),
         "failed": retrying + sum(row[State.DLQ] for row in queues),
         "next_due": None if due is None else format_time(due),
         "late_schedules": [] if seen is None else [asdict(each) for each in late_schedules(store)],

@@ -198,6 +198,10 @@ class Queue:
                     left[command.job_id] = error
         return left
 
+    def unblock(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
+        """Start jobs that wait for others without waiting."""
+        return self.execute([c.Unblock(job_id, reason) for job_id in ids])
+
     def purge(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
         """Take finished jobs out of the tables."""
         return self.execute([c.Purge(job_id, reason) for job_id in ids])
@@ -315,7 +319,18 @@ class Queue:
         running = self.store.tables.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
         held = [row for row in running if row["locked_by"] is not None and row["id"] not in besides]
         runs = any(not queues or row["queue"] in queues for row in held)
-        return runs or self.store.tables.next_due(queues) is not None
+        return runs or self.store.tables.next_due(queues) is not None or self._some_can_start(queues)
+
+    def _some_can_start(self, queues: Collection[str]) -> bool:
+        """Whether a job in these queues waits for others that can still end as it wants."""
+        waiting = [each.jobs for each in self.store.tables.waiting() if not queues or each.queue in queues]
+        if not waiting:
+            return False
+        from queuectl.application.waiting import stuck
+
+        ids = stuck(self.store)
+        rows = filter(None, map(self.store.tables.job, ids)) if queues else ()
+        return sum(waiting) > (sum(row["queue"] in queues for row in rows) if queues else len(ids))
 
     def is_finished(self, job_id: str) -> Job | None:
         """The job if it has ended or was purged, else None. Raises NoSuchJobError."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from queuectl.application.queue import Queue
+from queuectl.application.waiting import check_held
 from queuectl.domain.events import Purged
 from queuectl.domain.job import Job, fold
 from queuectl.domain.machine import State
@@ -24,13 +25,15 @@ def wait(
 ) -> list[Job]:
     """Wait until all these jobs have ended, and return them as they ended, in the order of the ids.
 
-    `until` is a moment of the monotonic clock; None: no limit. Raises WaitTimedOutError. New events are noticed by
+    `until` is a moment of the monotonic clock; None: no limit. Raises WaitTimedOutError, and HeldError when
+    none of them can end without help. New events are noticed by
     the log's head and not by `changed()`, so that threads that share a store may all wait. `reached` is called after
     new events with the number of jobs that have ended.
     """
     seen = queue.store.log.head().position
     ended = _ended(queue, ids)
     while waiting := [job_id for job_id in ids if job_id not in ended]:
+        check_held(queue.store, waiting)
         head = _wait_for_events(queue, clock, seen, waiting, until)
         ended |= _ended(queue, _moved(queue, seen, head, waiting))
         seen = head

@@ -11,33 +11,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from queuectl.checks.audit_after import Ends
+from queuectl.checks.audit_rules import RULES
 from queuectl.checks.audit_slots import SlotAudit
 from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, amended, full_wait, settings_of
 from queuectl.domain import events as e
 
 __all__ = ["RULES", "Audit", "Finding", "audit"]
-
-RULES = {
-    "order": "positions and versions have no gaps, times never go back",
-    "stream": "each event is in the right stream",
-    "move": "each move was legal for the state that the job was in",
-    "claim": "no job was claimed while another run of it was open",
-    "run": "runs count 1, 2, 3 …, and a result is that of the open run",
-    "due": "no job was claimed before its delay, its time or its wait was over",
-    "pause": "no job was claimed from a paused queue",
-    "served": "each worker claimed only from the queues that it was started for",
-    "attempts": "each job ran at most as often as allowed, and moved to the DLQ only after its last attempt",
-    "backoff": "each wait was as the job's settings say: base, cap, jitter in [0, 1), none after a lost worker",
-    "timeout": "each run that timed out had a timeout, and lasted that long",
-    "loss": "each lost run names the worker that had claimed it",
-    "left": "background processes were counted only at the end of a run that its own worker saw",
-    "cancel": "a running job was cancelled only when asked, and then got no further attempt",
-    "edit": "a job was changed only while it was pending, or when it was requeued with that",
-    "place": "a job that was given back before it started kept its place in line",
-    "unique": "no two live jobs had the same unique key",
-    "slot": "each slot of a schedule made one job or was skipped with a reason, in order and without a gap",
-}
-"""Each rule, as a sentence that is true when there is no finding."""
 
 MAX_FINDINGS = 100
 """How many findings are stored. Further ones are only counted."""
@@ -103,6 +83,7 @@ class Audit:
         self._interned: dict[Struct, Any] = {}
         self._notes: dict[str, int] = {}
         self._keys: dict[str, str] = {}
+        self._ends = Ends()
         self._paused: set[str] = set()
         self._served: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._slots = SlotAudit()
@@ -192,10 +173,16 @@ class Audit:
         if job := self._jobs.get(job_id):
             return job
         if ended := self._ended.get(job_id):
-            return AuditedJob(ended.settings, ended.state, ended.run, ended.version, amended_at=ended.amended_at)
+            found = AuditedJob(ended.settings, ended.state, ended.run, ended.version, amended_at=ended.amended_at)
+            found.is_waiting = ended.is_waiting
+            return found
         return AuditedJob(self._intern(settings_of(event))) if isinstance(event, e.Enqueued) else None
 
     def _move(self, job_id: str, job: AuditedJob, target: str) -> None:
+        if job.state:
+            self._ends.move(job_id, job.settings.batch, target)
+        else:
+            self._ends.join(job.settings.batch)
         job.state = target
         if target != "processing":
             job.claim, job.cancel_asked = None, False
@@ -209,7 +196,9 @@ class Audit:
             self._ended.pop(job_id, None)
         else:
             self._jobs.pop(job_id, None)
-            self._ended[job_id] = self._intern(EndedJob(job.settings, job.state, job.run, job.version, job.amended_at))
+            self._ended[job_id] = self._intern(
+                EndedJob(job.settings, job.state, job.run, job.version, job.is_waiting, job.amended_at)
+            )
 
     def _intern(self, value: Any) -> Any:
         return self._interned.setdefault(value, value)
@@ -219,6 +208,7 @@ class Audit:
     def _enqueued(self, job: AuditedJob, event: e.Enqueued, record: e.RecordedEvent) -> None:
         job.waits_from = record.clock if event.at is None else None
         job.due_at = record.clock + event.delay if event.at is None else event.at
+        job.is_waiting = bool(event.after)
         self._take_key(job, record.stream_id)
         self._slots.enqueued(record.stream_id, event.origin)
 
@@ -226,6 +216,17 @@ class Audit:
         job.attempts = job.least_allowed = 0
         job.due_at, job.waits_from = record.clock + event.delay, record.clock
         self._take_key(job, record.stream_id)
+
+    def _dependencies_met(self, job: AuditedJob, event: e.DependenciesMet, record: e.RecordedEvent) -> None:
+        self._check("after", job.is_waiting and job.state == "pending", "it was freed and did not wait")
+        if not event.forced:
+            unmet = self._ends.unmet(job.settings.after)
+            self._check("after", not unmet, "freed, but {} had not ended as wanted", ", ".join(unmet[:3]))
+            self._check("after", event.by < record.position, "freed by the later event {}", event.by)
+        job.is_waiting, job.waits_from = False, record.clock
+        job.due_at = record.clock + job.settings.delay
+        if job.settings.at is not None and job.settings.at > job.due_at:
+            job.due_at, job.waits_from = job.settings.at, None
 
     def _take_key(self, job: AuditedJob, job_id: str) -> None:
         key = job.settings.unique
@@ -240,6 +241,7 @@ class Audit:
         self._check("run", event.run == job.run + 1, "run {} was claimed after run {}", event.run, job.run)
         waited = job.due_at <= record.clock or (job.waits_from is not None and job.waits_from > record.clock)
         self._check("due", waited, "claimed {} us before it was due", job.due_at - record.clock)
+        self._check("after", not job.is_waiting, "claimed while its dependencies were not met")
         paused = queue in self._paused or ALL_QUEUES in self._paused
         self._check("pause", not paused, "claimed while its queue {} was paused", queue)
         if served := self._served.get((event.worker, event.host, event.pid)):
@@ -380,6 +382,7 @@ _JOB_RULES: dict[type[e.Event], Callable[[Audit, AuditedJob, Any, e.RecordedEven
     e.Cancelled: Audit._cancelled,
     e.Requeued: Audit._requeued,
     e.Purged: lambda *_: None,
+    e.DependenciesMet: Audit._dependencies_met,
     e.CancelRequested: Audit._cancel_requested,
     e.Amended: Audit._amended,
     e.ResultRejected: Audit._result_rejected,

@@ -25,6 +25,10 @@ class JobSettings(Struct, frozen=True):
     jitter: bool
     timeout: int | None
     unique: str | None
+    batch: str | None
+    delay: int
+    at: int | None
+    after: tuple[e.After, ...]
 
 
 class EndedJob(Struct, frozen=True):
@@ -34,6 +38,7 @@ class EndedJob(Struct, frozen=True):
     state: str
     run: int
     version: int
+    is_waiting: bool
     amended_at: int | None = None
 
 
@@ -42,7 +47,7 @@ class AuditedJob(Struct):
 
     `due_at` is on the wall clock; `waits_from` is where its wait begins on that clock, None if the due time was given.
     If that is later than the clock of the claim, the clock that recorded it was ahead, and the log does not show how
-    long the job really waited.
+    long the job really waited. `is_waiting`: its dependencies were never met.
     `least_allowed` is how many attempts are allowed at least, because there were so many when the limit was changed.
     `amended_at` is the position of a change to an ended job, whose next event has to requeue it.
     """
@@ -60,6 +65,7 @@ class AuditedJob(Struct):
     cancel_asked: bool = False
     least_allowed: int = 0
     amended_at: int | None = None
+    is_waiting: bool = False
 
 
 class OpenClaim(Struct, frozen=True):
@@ -82,6 +88,10 @@ def settings_of(spec: e.Enqueued) -> JobSettings:
         jitter=spec.jitter,
         timeout=spec.timeout,
         unique=spec.unique,
+        batch=spec.batch,
+        delay=spec.delay,
+        at=spec.at,
+        after=spec.after,
     )
 
 

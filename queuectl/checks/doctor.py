@@ -247,6 +247,7 @@ def _all_findings(store: Store, alive: Alive, progress: Progress) -> Iterator[Fi
     yield from _quarantined(store, progress)
     yield from _workers(store, alive)
     yield from _schedules(store, alive)
+    yield from _held(store)
     yield _clock(store.log.head().recorded_at, store.log.wall())
 
 
@@ -346,6 +347,12 @@ def _schedule(store: Store, schedule: Schedule, now: int, alive: Alive) -> Findi
     if any(row.slots and alive(store, row) is not False for row in store.workers.rows()):
         return Finding("schedules", "warning", f"schedule {name} is late by {ago(late)}: no worker has come to it yet")
     return Finding("schedules", "problem", f"schedule {name} is late by {ago(late)}: no worker runs", "queuectl run")
+
+
+def _held(store: Store) -> Iterator[Finding]:
+    if held := sum(each.held for each in store.tables.waiting()):
+        what = f"{counted(held, 'job')} held: what they wait for failed or was cancelled"
+        yield Finding("dependencies", "warning", what, "queuectl list --state held")
 
 
 def _clock(last: int, now: int) -> Finding:

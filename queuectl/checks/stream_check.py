@@ -18,7 +18,7 @@ __all__ = ["EVERY", "StreamCheck"]
 EVERY = 1000
 """Events between two calls of `progress`."""
 
-_NOTES = (e.CancelRequested, e.ResultRejected)
+_NOTES = (e.CancelRequested, e.ResultRejected, e.DependenciesMet)
 _RUNS = (e.Completed, e.RetryScheduled, e.DeadLettered, e.Released, e.CancelRequested)
 _OURS = {
     SETTINGS_STREAM: (e.SettingChanged,),

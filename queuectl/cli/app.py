@@ -30,6 +30,7 @@ GROUPS = {
         "cancel": "moves:cancel",
         "retry": "moves:retry",
         "purge": "moves:purge",
+        "unblock": "moves:unblock",
         "dlq": "dlq:app",
         "failures": "failures:failures",
     },
@@ -45,6 +46,7 @@ GROUPS = {
     "Looking back": {
         "history": "queries:history",
         "explain": "past:explain",
+        "graph": "graph:graph",
         "events": "events:events",
         "diff": "past:diff",
     },

@@ -103,6 +103,17 @@ def enqueue(
     queue: Annotated[
         str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue [default: default].")
     ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID[:ok|end|failed]",
+            help="Wait until that job is done, has ended, or has failed for good; batch:NAME means a batch.",
+        ),
+    ] = None,
+    if_unmet: Annotated[
+        str | None,
+        typer.Option(metavar="hold|cancel", help="What to do when that can no longer happen [default: hold]."),
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option("--priority", "-p", metavar="N", help="Jobs with a higher number run first [default: 0]."),
@@ -201,6 +212,8 @@ def enqueue(
         unique=unique,
         umask=umask,
         merge_output=merge_output or None,
+        after=tuple(after) if after else None,
+        if_unmet=if_unmet,
     )
     words, argv = _program(ctx, command or [], file)
     _check_one_source(words, argv, file, flags)
@@ -215,7 +228,7 @@ def enqueue(
         found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
         for note in reader.notes:
             say(f"queuectl: {note}")
-        return found
+        return _with_dependencies(queue, found)
 
     if dry_run:
         _print_jobs(session, jobs, as_json=as_json)
@@ -262,6 +275,14 @@ def _program(ctx: typer.Context, words: list[str], file: str | None) -> tuple[li
 
     argv = as_program(ctx.command, ctx.meta[_TYPED], words, _tail(ctx.meta))
     return ([], argv) if file is None else (words, None)
+
+
+def _with_dependencies(queue: Queue | None, jobs: list[NewJob]) -> list[NewJob]:
+    if not any(job.spec.after for job in jobs):
+        return jobs
+    from queuectl.application.dependencies import resolved
+
+    return resolved(queue, jobs)
 
 
 def _check_one_source(words: list[str], argv: list[str] | None, file: str | None, flags: JobInput) -> None:

@@ -6,7 +6,7 @@ __all__ = ["write_options"]
 
 GROUPS = {
     "The job": ("--file", "--id", "--queue", "--batch", "--tag", "--unique"),
-    "When it runs": ("--priority", "--delay", "--at", "--timeout"),
+    "When it runs": ("--after", "--if-unmet", "--priority", "--delay", "--at", "--timeout"),
     "Retries (the defaults are settings: queuectl config)": (
         *("--max-retries", "--backoff-base", "--backoff-cap", "--retry-wait", "--jitter"),
     ),

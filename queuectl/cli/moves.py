@@ -12,6 +12,7 @@ from queuectl.application.job_fields import check_queue
 from queuectl.application.listing import Selection
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
+from queuectl.application.waiting import dependants
 from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.options import (
     AtMost,
@@ -36,7 +37,18 @@ from queuectl.domain.machine import State
 from queuectl.errors import UsageError, command_line
 from queuectl.units import counted, parse_duration
 
-__all__ = ["Retry", "cancel", "duration", "pause", "purge", "resume", "retry", "retry_selected", "say_purged"]
+__all__ = [
+    "Retry",
+    "cancel",
+    "duration",
+    "pause",
+    "purge",
+    "resume",
+    "retry",
+    "retry_selected",
+    "say_purged",
+    "unblock",
+]
 
 
 def cancel(
@@ -49,6 +61,9 @@ def cancel(
     batch: Batch = None,
     reason: Reason = "",
     yes: Yes = False,
+    with_waiting: Annotated[
+        bool, typer.Option("--with-waiting", help="Cancel the jobs that wait for them too, and so on.")
+    ] = False,
 ) -> None:
     """Cancel jobs. A pending one is cancelled at once; a running one is stopped by its worker."""
     session: Session = ctx.obj
@@ -58,9 +73,29 @@ def cancel(
         if not ids:
             _cancel_all(jobs, bulk.unfinished(jobs, selected), selected, reason, yes)
             return
-        for job in jobs.cancel(jobs.resolve(given_ids(ids)), reason):
+        found = jobs.resolve(given_ids(ids))
+        behind = dependants(jobs.store, found)
+        for job in jobs.cancel([*found, *(behind if with_waiting else ())], reason):
             if job is not None:
                 say(f"{job.id} {_cancelled(jobs, job)}")
+        if behind and not with_waiting:
+            _say_waiting(jobs, behind, found)
+
+
+def _say_waiting(jobs: Queue, behind: Sequence[str], ids: Sequence[str]) -> None:
+    left = [each for each in behind if jobs.store.tables.waits(each)]
+    if left:
+        take = command_line("cancel", "--with-waiting", *ids)
+        say(f"{counted(len(left), 'job')} waiting for that: see `{command_line('list')}` (`{take}` cancels them too)")
+
+
+def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> None:
+    """Start jobs that wait for other jobs, without waiting."""
+    session: Session = ctx.obj
+    with session.open_existing() as jobs:
+        for job in jobs.unblock(jobs.resolve(given_ids(ids or [])), reason):
+            if job is not None:
+                say(f"{job.id} no longer waits")
 
 
 def _check_one_way(ids: list[str] | None, filters: bool) -> None:

@@ -59,7 +59,7 @@ def list_jobs(
             "--state",
             "-s",
             metavar="STATE",
-            help=f"{', '.join(SHOWN_STATES)}, failed (retrying or dead) or retrying.",
+            help=f"{', '.join(SHOWN_STATES)}, failed (retrying or dead), retrying or held.",
         ),
     ] = None,
     queue: Queues = None,
@@ -147,6 +147,8 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
         return f"{value:g} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = ", ".join(" ".join(map(str, each.values())) for each in value)
     if isinstance(value, dict):
         value = " ".join(f"{k}={v}" for k, v in value.items())
     text = clean(str(value)).rstrip("\n")

@@ -28,6 +28,7 @@ __all__ = [
     "Release",
     "Report",
     "Requeue",
+    "Unblock",
     "decide",
 ]
 
@@ -143,6 +144,12 @@ class Amend(Command, frozen=True):
 
 class Purge(Command, frozen=True):
     """Take a finished job out of the tables."""
+
+    reason: str = ""
+
+
+class Unblock(Command, frozen=True):
+    """Start a job that waits for other jobs without waiting."""
 
     reason: str = ""
 
@@ -278,6 +285,12 @@ def _purge(command: Purge, job: Job, now: int) -> list[e.Event]:
     return [e.Purged(reason=command.reason)]
 
 
+def _unblock(command: Unblock, job: Job, now: int) -> list[e.Event]:
+    if not job.is_waiting:
+        raise RefusedError(f"job {job.id} is {job.state} and waits for no other job")
+    return [e.DependenciesMet(forced=True, reason=command.reason)]
+
+
 _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
     Claim: _claim,
     Report: _report,
@@ -286,6 +299,7 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
     Cancel: _cancel,
     Purge: _purge,
     Amend: _amend,
+    Unblock: _unblock,
 }
 
 

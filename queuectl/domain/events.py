@@ -11,9 +11,11 @@ from msgspec import Struct, structs
 
 from queuectl.domain.causes import AnyCause, Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
 from queuectl.domain.changes import Changes
+from queuectl.domain.relations import After, Origin
 
 __all__ = [
     "EVENT_TYPES",
+    "After",
     "Amended",
     "AnyCause",
     "BatchOpened",
@@ -24,6 +26,7 @@ __all__ = [
     "Claimed",
     "Completed",
     "DeadLettered",
+    "DependenciesMet",
     "Enqueued",
     "Event",
     "Exited",
@@ -52,24 +55,6 @@ __all__ = [
     "WorkerStopped",
     "type_of",
 ]
-
-
-class Origin(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The cause of a job's existence: a schedule, a hook, another job, a copy, or a program that asked for it.
-
-    `kind` is `schedule`, `hook`, `job`, `copy`, `mcp` or `http`; `name` is the schedule's or the hook's name, or the
-    other job's id. `position` is that of the event that caused it, `slot` the time of a schedule (microseconds).
-    """
-
-    kind: str
-    name: str
-    position: int | None = None
-    slot: int | None = None
-
-    @property
-    def label(self) -> str:
-        """`schedule:nightly`; only the kind when it has no name."""
-        return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -109,6 +94,8 @@ class Enqueued(Event, tag="enqueued", frozen=True):
     retry_wait: int | None = None
     merge_output: bool = False
     origin: Origin | None = None
+    after: tuple[After, ...] = ()
+    if_unmet: str = "hold"
 
 
 class Claimed(Event, tag="claimed", frozen=True):
@@ -220,6 +207,14 @@ class ResultRejected(Event, tag="result_rejected", frozen=True):
     run: int
     outcome: str
     duration: int = 0
+
+
+class DependenciesMet(Event, tag="dependencies_met", frozen=True):
+    """All that the job waited for is met at this moment, or someone started it without (`forced`)."""
+
+    by: int = 0
+    forced: bool = False
+    reason: str = ""
 
 
 class SettingChanged(Event, tag="setting_changed", frozen=True):
@@ -342,6 +337,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     CancelRequested,
     Amended,
     ResultRejected,
+    DependenciesMet,
     SettingChanged,
     QueuePaused,
     QueueResumed,

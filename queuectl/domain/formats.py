@@ -13,13 +13,17 @@ NEWEST = 2
 """The newest format that this version reads; the highest number below."""
 
 _TYPES: dict[type[e.Event], int] = dict.fromkeys(
-    (e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved, e.ScheduleFired, e.ScheduleSkipped), 2
+    (
+        *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved, e.ScheduleFired, e.ScheduleSkipped),
+        e.DependenciesMet,
+    ),
+    2,
 )
 _TYPES[e.Amended] = 2
 """Events that need this format whatever they hold."""
 
 _FIELDS: dict[type[e.Event], dict[str, int]] = {
-    e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2},
+    e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2, "after": 2},
     e.Requeued: {"delay": 2},
 }
 """Fields whose event needs this format when they are set."""

@@ -24,7 +24,7 @@ class Job(Struct, frozen=True):
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
     `position` is that of its `enqueued` event, `spec` the settings recorded there with all changes since; `original` is
     set once there are any. `cause` and `last_error` are those of the last failed attempt, and None once an attempt
-    completed.
+    completed. `freed` is whether its dependencies were once met, `purged_from` the state before it was purged.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Job(Struct, frozen=True):
     run: int = 0
     due_at: int | None = None
     waits_from: int | None = None
+    freed: bool = False
     claim: e.Claimed | None = None
     locked_at: int | None = None
     cancel_requested: str | None = None
@@ -50,11 +51,17 @@ class Job(Struct, frozen=True):
     stdout: str = ""
     stderr: str = ""
     original: e.Enqueued | None = None
+    purged_from: State | None = None
 
     @property
     def promised(self) -> e.Enqueued:
         """The settings as they were recorded when the job was added."""
         return self.spec if self.original is None else self.original
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is pending and waits for other jobs."""
+        return bool(self.spec.after) and not self.freed and self.state is State.PENDING
 
 
 def fold(records: Iterable[e.RecordedEvent], job: Job | None = None) -> Job | None:
@@ -90,6 +97,8 @@ def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
     since = None if spec.at is not None else now if spec.clock is None else spec.clock
     due_at = spec.at if since is None else since + spec.delay
     stored = spec if spec.clock is None else replace(spec, clock=None)
+    if spec.after:
+        due_at = since = None
     return Job(record.stream_id, stored, record.position, now, now, record.version, due_at=due_at, waits_from=since)
 
 
@@ -154,11 +163,22 @@ def _cancelled(job: Job, event: e.Cancelled, version: int, now: int) -> Job:
 
 def _requeued(job: Job, event: e.Requeued, version: int, now: int) -> Job:
     job = replace(job, version=version, updated_at=now, state=moved_to("requeued"), finished_at=None)
-    return replace(job, attempts=0, machine_losses=0, **_waits(event, now, event.delay))
+    waits: _Changes = {"due_at": None, "waits_from": None} if job.is_waiting else _waits(event, now, event.delay)
+    return replace(job, attempts=0, machine_losses=0, purged_from=None, **waits)
 
 
 def _purged(job: Job, event: e.Purged, version: int, now: int) -> Job:
-    return replace(job, version=version, updated_at=now, state=moved_to("purged"))
+    return replace(job, version=version, updated_at=now, state=moved_to("purged"), purged_from=job.state)
+
+
+def _dependencies_met(job: Job, event: e.DependenciesMet, version: int, now: int) -> Job:
+    """Due at its time or after its delay, which counts from here."""
+    if not job.is_waiting:
+        return _noted(job, event, version, now)
+    waits, at = _waits(event, now, job.spec.delay), job.spec.at
+    if at is not None and at > waits["due_at"]:
+        waits = {"due_at": at, "waits_from": None}
+    return replace(job, version=version, updated_at=now, freed=True, **waits)
 
 
 def _cancel_requested(job: Job, event: e.CancelRequested, version: int, now: int) -> Job:
@@ -190,6 +210,7 @@ _EVOLVE: dict[type[e.Event], Callable[[Job, Any, int, int], Job]] = dict.fromkey
     e.Purged: _purged,
     e.CancelRequested: _cancel_requested,
     e.Amended: _amended,
+    e.DependenciesMet: _dependencies_met,
 }
 
 _Changes = dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 from queuectl.domain.names import is_generated
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, ago, local_time
+from queuectl.units import SECOND, ago, counted, local_time
 
 __all__ = ["dead_table", "job_table", "short_error", "short_id"]
 
@@ -65,7 +65,14 @@ def _why(row: Mapping[str, Any], now: int) -> str | None:
     """How long it has been running and where; or until when it waits, and what went wrong."""
     if row["locked_at"] is not None:
         return f"for {ago(now - row['locked_at'] * SECOND)} on {row['locked_by']}"
-    return "; ".join(filter(None, (row["next"], row["last_error"]))) or None
+    return "; ".join(filter(None, (row["next"], _waits(row), row["last_error"]))) or None
+
+
+def _waits(row: Mapping[str, Any]) -> str | None:
+    """That it is held, or for how many others it waits."""
+    if not row.get("waits"):
+        return None
+    return f"{'held, ' if row.get('held') else ''}waits for {counted(row['waits'], 'other')}"
 
 
 def _brief(row: Mapping[str, Any], width: int | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from queuectl.domain.events import RecordedEvent
+from queuectl.domain.events import After, RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.units import SECOND, format_time
 
@@ -27,6 +27,9 @@ def job(row: Mapping[str, Any], folded: Job | None = None) -> dict[str, Any]:
     started = None if folded is None else folded.locked_at
     shown["started_at"] = None if started is None else format_time(started)
     shown["pid"], shown["host"] = (None, None) if claim is None else (claim.pid, claim.host)
+    if "after" in row:
+        shown["after"] = _after(row["after"])
+        shown["waiting"], shown["held"] = bool(row["waiting"]), bool(row.get("held"))
     return shown
 
 
@@ -86,6 +89,15 @@ def event(record: RecordedEvent | DamagedEvent) -> dict[str, Any]:
         "data": msgspec.to_builtins(record.event),
         "digest": record.digest.hex(),
     }
+
+
+def _after(text: str | None) -> list[dict[str, str]]:
+    """What a job waits for, as JSON has it; nothing if the cell is corrupt, which `verify` reports."""
+    try:
+        found = () if text is None else msgspec.json.decode(text, type=tuple[After, ...])
+    except (msgspec.MsgspecError, TypeError):
+        found = ()
+    return [{each.kind: each.name, "on": each.on} for each in found]
 
 
 def _tags(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
+from queuectl.domain.dependencies import describe
 from queuectl.domain.job import Job, errors_of, short_cause
 from queuectl.domain.names import PAUSE_ALL, SCHEDULES
 from queuectl.render.amendments import amendments
@@ -40,6 +41,8 @@ def _by_people(record: e.RecordedEvent, before: Job | None) -> list[str]:
     if isinstance(record.event, e.Amended):
         by = f"by {record.actor.partition('@')[0]}"
         return [f"{amendments(record.event.changes, before)}, {by}{f': {reason}' if reason else ''}"]
+    if isinstance(record.event, e.DependenciesMet):
+        return [*_met(record.event, before), _reason(reason)]
     return [_asked(record), *_delay(record.event), _reason(reason), *_left(record.event)]
 
 
@@ -113,6 +116,14 @@ def _lost_before(event: e.RetryScheduled | e.DeadLettered, before: Job | None) -
     return [f"it counts: {runs} machine and did not"]
 
 
+def _met(event: e.DependenciesMet, before: Job | None) -> list[str]:
+    edges = describe(before.spec.after) if before else "others"
+    if event.forced:
+        return [f"started without waiting for {edges}"]
+    last = f"the last of them by event #{event.by}" if event.by else "it did not have to wait"
+    return ["freed: what it waited for has ended", f"met: {edges}; {last}"]
+
+
 def _asked(record: e.RecordedEvent) -> str:
     match record.event:
         case e.Cancelled(run=None):
@@ -140,6 +151,8 @@ def _promise(spec: e.Enqueued) -> list[str]:
         details.append(f"unique key {spec.unique}")
     if spec.batch is not None:
         details.append(f"batch {spec.batch}{f', number {spec.seq}' if spec.seq else ''}")
+    if spec.after:
+        details.append(f"waits for {describe(spec.after)}; if that can no longer happen: {spec.if_unmet}")
     if spec.origin is not None:
         details.append(f"added by {_origin(spec.origin)}")
     return details

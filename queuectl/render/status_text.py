@@ -57,6 +57,10 @@ def _running(found: Mapping[str, Any], now: int, width: int | None) -> str:
 def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
     if found["retrying"]:
         yield f"{found['retrying']} of {found['states'][State.PENDING]} pending jobs wait for a retry"
+    if found["waiting"]:
+        yield f"{found['waiting']} of {found['states'][State.PENDING]} pending jobs wait for other jobs"
+    if found["held"]:
+        yield f"{found['held']} held: a job that they wait for failed (`{command_line('list', '--state', 'held')}`)"
     if oldest := found["oldest_due"]:
         due = local_time(parse_time(oldest["due_at"], 0))
         yield f"oldest due job: {short_id(oldest['id'])} (#{oldest['number']}), due since {due}"

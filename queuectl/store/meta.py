@@ -24,6 +24,7 @@ def new_meta() -> dict[str, Any]:
         "base_digest": GENESIS,
         "moved_to": None,
         "projection_version": VERSION,
+        "reactive": 0,
     }
 
 

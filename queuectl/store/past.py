@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from queuectl.domain.dependencies import BATCH as BATCH_KIND
+from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import Enqueued, RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import LIVE, MOVES, State
@@ -29,12 +31,17 @@ from queuectl.store.rows import (
     RunStep,
     Standing,
     StoredEvent,
+    Waiting,
+    WaitRow,
 )
 from queuectl.store.sql.assembly import OpenStore
+from queuectl.store.sql.causes import Causes
 from queuectl.store.sql.location import Location
+from queuectl.store.sql.table_writer import TableWriter
 from queuectl.store.sql.upkeep import Upkeep
+from queuectl.store.sql.waits import INSERT_WAITS
 from queuectl.store.sql.workers import Workers
-from queuectl.store.sql.writer import TableWriter, Writer
+from queuectl.store.sql.writer import Writer
 from queuectl.store.sqlite.connection import MEMORY
 from queuectl.store.sqlite.store import open_sqlite
 from queuectl.store.stream_fold import Examined, Stream, folded_job, streams
@@ -182,6 +189,7 @@ class PastTables:
         self._rows = TableWriter(memory.engine)
         self._folded: set[str] = set()
         self._has_schedules = False
+        self._engine, self._causes = memory.engine, Causes(memory.engine.run, log)
         self.settings, self.pauses = memory.tables.settings, memory.tables.pauses
         for prefix in (SETTINGS_STREAM, queue_stream("")):
             self._rows.write_notes(
@@ -299,6 +307,21 @@ class PastTables:
             notes = self._log.notes(SCHEDULES, MAX_POSITION)
             self._rows.write_notes([note for note in notes if isinstance(note, RecordedEvent)])
 
+    def waits(self, job_id: str | None = None) -> list[WaitRow]:
+        """The dependencies of one job that waits, or of all such jobs."""
+        self._fold(self._matching(JobFilter(states=(State.PENDING,))) if job_id is None else [job_id])
+        return self._tables.waits(job_id)
+
+    def waiting(self) -> list[Waiting]:
+        """How many jobs of each queue wait for others, and how many of these are held."""
+        self._fold_matching(JobFilter(states=(State.PENDING,)))
+        return self._tables.waiting()
+
+    def crowd(self, kind: str, name: str) -> int:
+        """How many jobs wait for a job or a batch."""
+        self._fold_matching(JobFilter(states=(State.PENDING,)))
+        return self._tables.crowd(kind, name)
+
     # ── folding ─────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
@@ -307,7 +330,8 @@ class PastTables:
 
     def _matching(self, wanted: JobFilter) -> list[str]:
         """Ids of the jobs that the filter may select, judged by their last moves, the oldest first."""
-        states = {*wanted.states, *((State.PENDING,) if wanted.failed else ())} or {*State} - {State.PURGED}
+        more = (State.PENDING,) if wanted.failed or wanted.held else ()
+        states = {*wanted.states, *more} or {*State} - {State.PURGED}
         moves = {move for move, state in _STATES.items() if state in states}
         since = (wanted.since or 0) // SECOND * SECOND
         return [
@@ -324,7 +348,15 @@ class PastTables:
 
     def _fold_wanted(self, wanted: JobFilter) -> None:
         found = self._matching(wanted)
-        others = wanted.failed or wanted.tags or wanted.batch or wanted.origin or wanted.text
+        others = (
+            wanted.failed
+            or wanted.tags
+            or wanted.batch
+            or wanted.origin
+            or wanted.text
+            or wanted.held
+            or wanted.dependent
+        )
         if wanted.sort == "created" and wanted.limit and not others:
             found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
         self._fold(found)
@@ -333,11 +365,11 @@ class PastTables:
         """Fold these jobs into the tables, a damaged one up to its damage."""
         missing = [job_id for job_id in ids if job_id not in self._folded]
         for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
-            self._add([stream for job_id in batch for stream in streams(self._log.examined(stream_id=job_id))])
+            batch = [job_id for job_id in missing[start : start + BATCH] if job_id not in self._folded]
             self._folded.update(batch)
+            self._add([stream for job_id in batch for stream in streams(self._log.examined(stream_id=job_id))])
 
-    def _add(self, found: Iterable[Stream]) -> None:
+    def _add(self, found: Sequence[Stream]) -> None:
         counts: Counter[tuple[str, int, str]] = Counter()
         fresh: dict[str, list[Values]] = {}
         for stream in found:
@@ -345,3 +377,13 @@ class PastTables:
             for table, row in stream.rows().items():
                 fresh.setdefault(table, []).append(row)
         self._rows.add(fresh, counts)
+        self._add_waits([job for stream in found if stream.damage is None and (job := stream.job) and job.is_waiting])
+
+    def _add_waits(self, jobs: list[Job]) -> None:
+        """The dependencies of jobs that wait. Of a batch all jobs are folded, of purged ones the state before."""
+        kinds = {(after.kind, after.name) for job in jobs for after in job.spec.after}
+        self._fold([name for kind, name in kinds if kind == JOB])
+        if any(kind == BATCH_KIND for kind, _ in kinds):
+            self._fold([row.job_id for row in self._standing])
+        rows = self._causes.rows({job.id: (job.spec.after, job.spec.if_unmet) for job in jobs})
+        self._engine.insert(INSERT_WAITS, rows)

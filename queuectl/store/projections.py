@@ -25,6 +25,7 @@ __all__ = [
     "JOBS",
     "TABLES",
     "VERSION",
+    "WAITS",
     "Row",
     "Update",
     "count_key",
@@ -36,7 +37,7 @@ __all__ = [
     "update_of",
 ]
 
-VERSION = 5
+VERSION = 6
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 
@@ -70,8 +71,12 @@ JOBS = (
     "batch",
     "seq",
     "origin",
+    "after",
+    "if_unmet",
+    "waiting",
 )
 DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at", "signature")
+PURGED = ("id", "batch", "state")
 SETTINGS = ("key", "value", "updated_at")
 PAUSES = ("queue", "paused_at", "paused_by")
 SCHEDULES_COLUMNS = (
@@ -93,8 +98,17 @@ SCHEDULES_COLUMNS = (
 )
 COUNT_KEYS = ("queue", "priority", "state")
 
-TABLES = {"jobs": JOBS, "dlq": DLQ, "settings": SETTINGS, "pauses": PAUSES, "schedules": SCHEDULES_COLUMNS}
-"""Each projection's columns; the first is its key. `counts` is separate: it is a sum."""
+TABLES = {
+    "jobs": JOBS,
+    "dlq": DLQ,
+    "purged": PURGED,
+    "settings": SETTINGS,
+    "pauses": PAUSES,
+    "schedules": SCHEDULES_COLUMNS,
+}
+"""Each projection's columns; the first is its key. `counts` and `waits` are separate: they follow from `jobs`."""
+WAITS = ("id", "number", "kind", "name", "wanted", "standing", "if_unmet")
+"""The columns of `waits`: a row for each dependency of a job that waits."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -110,9 +124,11 @@ class Row(Struct, frozen=True):
 
 
 def rows(job: Job | None) -> dict[str, Values]:
-    """A job's rows by table: none when purged, one in `dlq` exactly when its state is `dlq`."""
-    if job is None or job.state is State.PURGED:
+    """A job's rows by table: one in `dlq` exactly when its state is `dlq`. A purged one has none but for its batch."""
+    if job is None:
         return {}
+    if job.state is State.PURGED:
+        return {"purged": (job.id, job.spec.batch, job.purged_from)} if job.spec.batch and job.purged_from else {}
     if job.state is State.DLQ:
         return {"jobs": job_row(job), "dlq": _dead_letter(job)}
     return {"jobs": job_row(job)}
@@ -132,6 +148,9 @@ _COLUMNS_OF = {
     "run": ("run",),
     "due_at": ("next_run_at", "due_at"),
     "waits_from": (),
+    "freed": (),
+    "purged_from": (),
+    "original": (),
     "claim": ("locked_by",),
     "locked_at": ("locked_at",),
     "cancel_requested": ("cancel_requested",),
@@ -153,7 +172,7 @@ def update_of(old: Job | None, new: Job) -> Update | None:
 
     Fields are compared by identity, which is quick: `evolve` takes over the fields that a move does not change.
     """
-    if old is None or old.state in _OTHER_TABLES or new.state in _OTHER_TABLES:
+    if old is None or old.spec.after or old.state in _OTHER_TABLES or new.state in _OTHER_TABLES:
         return None
     return _update(tuple(map(is_, astuple(old), astuple(new))))
 
@@ -295,6 +314,9 @@ def job_row(job: Job) -> Values:
         spec.batch,
         spec.seq or None,
         spec.origin and spec.origin.label,
+        _encode(spec.after).decode() if spec.after else None,
+        spec.if_unmet if spec.after else None,
+        1 if spec.after and job.is_waiting else None,
     )
 
 

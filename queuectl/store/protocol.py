@@ -29,6 +29,7 @@ from queuectl.store.rows import (
     StreamRange,
     WorkerRow,
 )
+from queuectl.store.waits_protocol import WaitsReader
 
 __all__ = [
     "ALL_STREAMS",
@@ -49,17 +50,10 @@ __all__ = [
 ]
 
 WAKING = frozenset(
-    {
-        "enqueued",
-        "amended",
-        "released",
-        "requeued",
-        "cancel_requested",
-        "queue_resumed",
-        "setting_changed",
-        "schedule_set",
-        "schedule_resumed",
-    }
+    (
+        *("enqueued", "amended", "released", "requeued", "dependencies_met", "cancel_requested"),
+        *("queue_resumed", "setting_changed", "schedule_set", "schedule_resumed"),
+    )
 )
 """The event types that give an idle worker something to do."""
 
@@ -181,6 +175,9 @@ class Writer(Protocol):
     def move_to(self, place: str) -> None:
         """Refuse further changes and record where the log continues. Only in an open transaction."""
 
+    def release(self, actor: str) -> int:
+        """Free the jobs whose dependencies are all met: the end of a log may have been lost. Returns how many."""
+
     def take_long(self) -> None:
         """Keep the open transaction alive, although no statement may run in it for long."""
 
@@ -191,7 +188,7 @@ class Writer(Protocol):
         """Sync claims at the log's end too, if possible; returns what `on_disk` then returns."""
 
 
-class Tables(Protocol):
+class Tables(WaitsReader, Protocol):
     """Reads the tables that are derived from the log."""
 
     def holder(self, unique: str) -> str | None:

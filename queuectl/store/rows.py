@@ -29,6 +29,8 @@ __all__ = [
     "Standing",
     "StoredEvent",
     "StreamRange",
+    "WaitRow",
+    "Waiting",
     "WorkerRow",
 ]
 
@@ -151,9 +153,9 @@ class JobFilter(Struct, frozen=True):
     """Selects rows of `jobs`. No states, no queues and `limit` 0 mean all of them.
 
     `since` and `ended_by` are microseconds. `origin` is a kind of origin, or a kind and a name: `schedule:nightly`.
-    `signature` selects dead jobs alone.
-    `since` and `ended_by` are microseconds. `text` is a part of the command or of the id, in any case; `positions` are
-    those of the first events: from the first one to before the second one.
+    `signature` selects dead jobs alone. `text` is a part of the command or of the id, in any case; `positions` are
+    those of the first events: from the first one to before the second one. `held`: jobs with a dependency that cannot
+    be met; `dependent`: jobs that have dependencies.
     """
 
     states: tuple[State, ...] = ()
@@ -167,9 +169,34 @@ class JobFilter(Struct, frozen=True):
     signature: str | None = None
     text: str = ""
     positions: tuple[int, int] | None = None
+    held: bool = False
+    dependent: bool = False
     sort: str = "created"
     descending: bool = True
     limit: int = 50
+
+
+class WaitRow(NamedTuple):
+    """A dependency of a job that waits: its number in the job, from 1, and how it stands.
+
+    See domain/dependencies.py.
+    """
+
+    id: str
+    number: int
+    kind: str
+    name: str
+    wanted: str
+    standing: str
+    if_unmet: str
+
+
+class Waiting(NamedTuple):
+    """How many jobs of a queue wait for other jobs, and how many of them are held."""
+
+    queue: str
+    jobs: int
+    held: int
 
 
 class WorkerRow(Struct, frozen=True, kw_only=True):

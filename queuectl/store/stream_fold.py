@@ -69,8 +69,11 @@ class Stream(Struct):
 
 
 def quarantined(job: Job, damage: DamagedEventError) -> Job:
-    """A quarantined job's row: unclaimed and not claimable, its unique key released, `last_error` set to the damage."""
-    spec = replace(job.spec, unique=None)
+    """A quarantined job's row: unclaimed and not claimable, its unique key released, `last_error` set to the damage.
+
+    It waits for no other job.
+    """
+    spec = replace(job.spec, unique=None, after=())
     return replace(job, spec=spec, due_at=None, claim=None, locked_at=None, last_error=damage.for_tables)
 
 

@@ -10,6 +10,7 @@ from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, queue_stream
 from queuectl.domain.signature import signature
 from queuectl.store.projections import DLQ, JOBS, job_row, update_of
 from queuectl.store.rows import Change, Count, JobFilter
+from queuectl.store.sql.tables import SHOWN_COLUMNS
 from tests.support.builders import (
     ACTOR,
     SECOND,
@@ -104,8 +105,10 @@ def test_the_row_of_an_enqueued_job(store, clock):
     add(store, Change("a", 0, [spec]))
     row = store.tables.job("a")
     assert row is not None
-    assert tuple(row) == JOBS
-    assert row == dict.fromkeys(JOBS) | {
+    assert tuple(row) == SHOWN_COLUMNS
+    assert row == dict.fromkeys(SHOWN_COLUMNS) | {
+        "waits": 0,
+        "held": 0,
         "id": "a",
         "command": "echo hi",
         "state": "pending",

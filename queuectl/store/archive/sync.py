@@ -105,6 +105,7 @@ class ArchiveSync:
                 raise StoreError(self._ways_out(f"{database} does not fit its archive ({error})")) from error
             if self._log.head().digest != end.digest:
                 raise StoreError(self._ways_out(f"{database} does not fit its archive"))
+        writer.release("queuectl")
         first = head.position + 1
         what = f"event {first} was" if first == end.position else f"events {first} to {end.position} were"
         self._warn(f"{database} was behind its archive: {what} put back")

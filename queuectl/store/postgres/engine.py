@@ -16,7 +16,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store.postgres.connection import Link
 from queuectl.store.postgres.handshake import as_text, greet
 from queuectl.store.rows import Head, HealthFinding
-from queuectl.store.sql.engine import POSTGRES, LockedLog
+from queuectl.store.sql.engine import POSTGRES, SET_META, LockedLog
 
 if TYPE_CHECKING:
     from queuectl.store.postgres.rebuild import PostgresShadowTables
@@ -31,7 +31,7 @@ _META = "SELECT key, value FROM meta"
 _VALUE = "(SELECT value FROM meta WHERE key = '{}')"
 _LOCKED_LOG = f"""
 SELECT position, digest, recorded_at, {_VALUE.format("writes")}, {_VALUE.format("format")}, {_VALUE.format("moved_to")},
-       {_VALUE.format("projection_version")}, {_NOW}
+       {_VALUE.format("projection_version")}, {_VALUE.format("reactive")}, {_NOW}
 FROM (VALUES (1)) AS one LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
      AS last ON true
 """
@@ -110,14 +110,22 @@ class PostgresEngine:
         """Begin a transaction and take the log's lock. A commit without an event waits for the disk if `durable`."""
         self._durable = durable
         try:
-            *_, [(*last, writes, form, moved_to, derived_by, now)] = self.link.together(*self.link.begin, _LOCKED_LOG)
+            *_, [(*last, writes, form, moved_to, derived_by, reactive, now)] = self.link.together(
+                *self.link.begin, _LOCKED_LOG
+            )
         except BaseException:
             self.roll_back()
             raise
         self.link.inside = True
         self.clock.set(now)
         self._notice(last[0] or 0, int(writes or 0))
-        return LockedLog(None if last[0] is None else last, int(form or 0), moved_to, int(derived_by or 0))
+        return LockedLog(
+            None if last[0] is None else last,
+            int(form or 0),
+            moved_to,
+            int(derived_by or 0),
+            reactive and int(reactive),
+        )
 
     def commit(self, before: Head, after: Head, wakes: bool, meanwhile: Callable[[], None] | None = None) -> None:
         """Commit, and notify idle workers if the change `wakes` them."""
@@ -165,7 +173,7 @@ class PostgresEngine:
 
     def set_meta(self, key: str, value: object) -> None:
         """Change a row of `meta`."""
-        self.run("UPDATE meta SET value = ? WHERE key = ?", (as_text(value), key))
+        self.run(SET_META, (key, as_text(value)))
 
     # ── the disk, and other writers ─────────────────────────────────────────────────────────────────
 

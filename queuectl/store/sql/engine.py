@@ -11,19 +11,21 @@ from msgspec import Struct
 
 from queuectl.store.rows import Head
 
-__all__ = ["POSTGRES", "SQLITE", "Dialect", "Engine", "LockedLog"]
+__all__ = ["POSTGRES", "SET_META", "SQLITE", "Dialect", "Engine", "LockedLog"]
 
 
 class LockedLog(Struct, frozen=True):
     """The log as found when its lock was taken.
 
     `last` is the position, digest and time of the last event (None: no event); the others are rows of `meta`.
+    `reactive` is 0 while no event can have consequences: no job waits for another.
     """
 
     last: Sequence[Any] | None
     format: object
     moved_to: object
     projection_version: object
+    reactive: object
 
 
 class Engine(Protocol):
@@ -78,6 +80,10 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close the connection. A second call does nothing."""
+
+
+SET_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+"""Writes a row of `meta`: its key and value."""
 
 
 class Dialect(Struct, frozen=True):

@@ -84,6 +84,10 @@ class Log:
         """The log's format: the lowest one that may hold its events."""
         return int(self._engine.meta()["format"])
 
+    def is_known_quiet(self) -> bool:
+        """Whether `meta` says that no job waits for another."""
+        return self._engine.meta().get("reactive") in (0, "0")
+
     # ── the end of the log, and its time ────────────────────────────────────────────────────────────
 
     def head(self) -> Head:

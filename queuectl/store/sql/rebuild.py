@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from queuectl.domain.formats import FIRST
-from queuectl.store.projections import COUNT_KEYS, TABLES, Values
+from queuectl.store.projections import COUNT_KEYS, TABLES, WAITS, Values
 from queuectl.store.protocol import Derive
 from queuectl.store.rows import SHOWN, Derived, Difference, Differences
+from queuectl.store.sql.causes import Causes, waiting_rows
 from queuectl.store.sql.derived import OF_JOBS
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.writer import Writer
@@ -23,9 +24,10 @@ __all__ = ["MADE", "Rebuild", "ShadowTables", "contrast"]
 NEAR = 500
 """The last so many events are folded under the log's lock."""
 
-MADE = (*TABLES, "counts", "workers")
+MADE = (*TABLES, "counts", "waits", "workers")
 """The tables that can be derived again. The workers' table is only checked for being readable: heartbeats return."""
 KEYS = ", ".join(COUNT_KEYS)
+_WAITING = "SELECT id, after, if_unmet FROM {jobs} AS waiting WHERE waiting = 1"
 _DIFFERING = "IN (SELECT key FROM differing WHERE name = ?)"
 
 
@@ -73,7 +75,7 @@ class Rebuild:
     def __init__(self, log: Log, writer: Writer, shadow: ShadowTables) -> None:
         self._log, self._writer, self._shadow = log, writer, shadow
         self._unsound: dict[str, str] = {}
-        self._counts_differ = False
+        self._counts_differ = self._waits_differ = False
         self._position, self._format = 0, FIRST
 
     def compare(self, derive: Derive) -> Differences:
@@ -152,6 +154,8 @@ class Rebuild:
                     found.add(Difference(table, None, why))
                 elif table == "counts":
                     self._compare_counts(found)
+                elif table == "waits":
+                    self._compare_waits(found)
                 elif table in TABLES:
                     self._compare_rows(table, found)
         return found
@@ -164,20 +168,33 @@ class Rebuild:
 
     def _compare_counts(self, found: Differences) -> None:
         live = f"SELECT {KEYS}, jobs FROM counts"
-        counted = f"SELECT {KEYS}, count(*) AS jobs FROM ({self._jobs_of_the_log()}) AS made GROUP BY {KEYS}"
+        counted = f"SELECT {KEYS}, count(*) AS jobs FROM {self._of_the_log('jobs', KEYS)} AS made GROUP BY {KEYS}"
         for where, sql in (("log", f"{counted} EXCEPT {live}"), ("table", f"{live} EXCEPT {counted}")):
             for *key, jobs in self._shadow.run(f"{sql} ORDER BY {KEYS}"):
                 self._counts_differ = True
                 found.add(Difference("counts", "/".join(map(str, key)), f"{jobs} in the {where} alone"))
 
-    def _jobs_of_the_log(self) -> str:
-        """Selects the jobs to count: the live rows, and the derived rows in place of those that differ."""
-        if "jobs" in self._unsound:
-            return f"SELECT {KEYS} FROM shadow_jobs"
-        differing = "(SELECT key FROM differing WHERE name = 'jobs')"
+    def _compare_waits(self, found: Differences) -> None:
+        """The rows of `waits` follow from the jobs that wait and from those that they wait for."""
+        jobs = self._of_the_log("jobs", "id, state, batch, after, if_unmet, waiting")
+        causes = Causes(self._shadow.run, self._log, jobs, self._of_the_log("purged", "batch, state"))
+        made = set(waiting_rows(causes, self._shadow.run(_WAITING.format(jobs=jobs))))
+        live = set(self._shadow.run(f"SELECT {', '.join(WAITS)} FROM waits"))
+        self._waits_differ = made != live
+        for where, rows in (("log", made - live), ("table", live - made)):
+            for job_id, number, *_, standing, _ in sorted(rows, key=str):
+                found.add(Difference("waits", f"{job_id}/{number}", f"{standing} in the {where} alone"))
+        if live and self._log.is_known_quiet():
+            found.add(Difference("meta", "reactive", "0, but jobs wait for others"))
+
+    def _of_the_log(self, table: str, columns: str) -> str:
+        """Selects these columns of the rows that follow from the log: live ones, and derived ones where they differ."""
+        if table in self._unsound:
+            return f"(SELECT {columns} FROM shadow_{table})"
+        differing = f"(SELECT key FROM differing WHERE name = '{table}')"
         return (
-            f"SELECT {KEYS} FROM jobs WHERE id NOT IN {differing}"
-            f" UNION ALL SELECT {KEYS} FROM shadow_jobs WHERE id IN {differing}"
+            f"(SELECT {columns} FROM {table} WHERE id NOT IN {differing}"
+            f" UNION ALL SELECT {columns} FROM shadow_{table} WHERE id IN {differing})"
         )
 
     def _judge(self, table: str) -> None:
@@ -205,8 +222,18 @@ class Rebuild:
         if self._counts_differ or "counts" in self._unsound:
             run("DELETE FROM counts")
             run(f"INSERT INTO counts SELECT {KEYS}, count(*) FROM jobs GROUP BY {KEYS}")
+        self._remake_waits()
         self._shadow.note_version()
         self._writer.raise_format(self._format)
+
+    def _remake_waits(self) -> None:
+        """Derive `waits` from the jobs as they are now."""
+        made = waiting_rows(Causes(self._shadow.run, self._log), self._shadow.run(_WAITING.format(jobs="jobs")))
+        if self._waits_differ or set(made) != set(self._shadow.run(f"SELECT {', '.join(WAITS)} FROM waits")):
+            self._shadow.run("DELETE FROM waits")
+            for row in made:
+                self._shadow.run(f"INSERT INTO waits VALUES ({', '.join('?' * len(row))})", row)
+        self._writer.note_reactive()
 
     def _replace_rows(self, tables: Sequence[str]) -> None:
         """Delete all wrong rows first, then insert, so that unique keys cannot collide."""

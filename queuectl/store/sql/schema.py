@@ -23,6 +23,7 @@ _INTEGERS = {
     "position",
     "finished_at",
     "seq",
+    "waiting",
 }
 _REALS = {"timeout", "duration"}
 
@@ -79,6 +80,7 @@ CREATE INDEX jobs_by_state ON jobs (state, position);
 CREATE INDEX jobs_claimable ON jobs (queue, priority, due_at, position)
     WHERE state = '{State.PENDING}' AND due_at IS NOT NULL;
 CREATE INDEX jobs_retrying ON jobs (state, attempts) WHERE state = '{State.PENDING}' AND attempts > 0;
+CREATE INDEX jobs_waiting ON jobs (id) WHERE waiting IS NOT NULL;
 CREATE INDEX jobs_by_batch ON jobs (batch, state) WHERE batch IS NOT NULL;
 CREATE INDEX jobs_of_origin ON jobs (origin) WHERE origin IS NOT NULL AND state IN ({_LIVE});
 CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND state IN ({_LIVE});
@@ -88,6 +90,17 @@ CREATE TABLE dlq (
     moved_at INTEGER NOT NULL, original_created_at INTEGER NOT NULL, signature TEXT
 ) STRICT;
 CREATE INDEX dlq_by_signature ON dlq (signature);
+
+CREATE TABLE purged (id TEXT PRIMARY KEY NOT NULL, batch TEXT NOT NULL, state TEXT NOT NULL) STRICT;
+CREATE INDEX purged_by_batch ON purged (batch, state);
+
+CREATE TABLE waits (
+    id TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, wanted TEXT NOT NULL,
+    standing TEXT NOT NULL, if_unmet TEXT NOT NULL, PRIMARY KEY (id, number)
+) STRICT;
+CREATE INDEX waits_by_cause ON waits (kind, name, wanted);
+CREATE INDEX waits_unmet ON waits (id, standing) WHERE standing <> 'met';
+CREATE INDEX waits_never ON waits (standing, id) WHERE standing = 'never';
 
 CREATE TABLE counts (
     queue TEXT NOT NULL, priority INTEGER NOT NULL, state TEXT NOT NULL, jobs INTEGER NOT NULL,

@@ -6,14 +6,15 @@ from typing import Any, Protocol
 
 import msgspec
 
+from queuectl.domain.dependencies import MET, NEVER
 from queuectl.domain.events import Origin
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.domain.schedule import Schedule
 from queuectl.errors import command_line
 from queuectl.store.errors import DamagedError
-from queuectl.store.projections import DLQ, JOBS, SCHEDULES_COLUMNS, schedule_of
-from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter
+from queuectl.store.projections import DLQ, JOBS, SCHEDULES_COLUMNS, WAITS, schedule_of
+from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter, Waiting, WaitRow
 from queuectl.store.sql.engine import Engine
 from queuectl.units import SECOND
 
@@ -40,7 +41,7 @@ _LATER = f"""
 SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
 FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (
     SELECT max(version) FROM events AS move WHERE move.stream_id = jobs.id
-    AND (move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued')
+    AND (move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued', 'dependencies_met')
     OR move.type = 'amended' AND move.data LIKE '%"changes":{{"delay":%'))
 WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at > ?
 """
@@ -59,6 +60,16 @@ SELECT name FROM names
 
 _SCHEDULES = f"SELECT {', '.join(SCHEDULES_COLUMNS)} FROM schedules"
 _LIVE = ", ".join(f"'{state}'" for state in LIVE)
+SHOWN_COLUMNS = (*JOBS, "waits", "held")
+"""The columns of `jobs`, then how many dependencies of a waiting job are not met, and whether one cannot be met."""
+_HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
+_COUNT = f"SELECT count(*) FROM waits WHERE waits.id = jobs.id AND standing <> '{MET}'"
+_COLUMNS = f"{', '.join(JOBS)}, CASE WHEN waiting = 1 THEN ({_COUNT}) ELSE 0 END, CASE WHEN {_HELD} THEN 1 ELSE 0 END"
+_WAITING = f"""
+SELECT queue, CAST(count(*) AS BIGINT), CAST(sum(held) AS BIGINT)
+FROM (SELECT queue, CASE WHEN {_HELD} THEN 1 ELSE 0 END AS held FROM jobs WHERE waiting = 1) AS found
+GROUP BY queue ORDER BY queue
+"""
 
 
 class DueSearch(Protocol):
@@ -170,12 +181,12 @@ class Tables:
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""
-        found = self._engine.run(f"SELECT {', '.join(JOBS)} FROM jobs WHERE id = ?", (job_id,))
-        return dict(zip(JOBS, found[0], strict=True)) if found else None
+        found = self._engine.run(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
+        return dict(zip(SHOWN_COLUMNS, found[0], strict=True)) if found else None
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`."""
-        return [dict(zip(JOBS, row, strict=True)) for row in self._chosen(", ".join(JOBS), wanted)]
+        return [dict(zip(SHOWN_COLUMNS, row, strict=True)) for row in self._chosen(_COLUMNS, wanted)]
 
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
@@ -228,6 +239,21 @@ class Tables:
             for row in self._engine.run(_BATCH_NAMES, (prefix, limit))
             if row[0] is not None and row[0].startswith(prefix)
         ]
+
+    def waits(self, job_id: str | None = None) -> list[WaitRow]:
+        """The dependencies of one job that waits, or of all such jobs."""
+        where, parameters = ("", ()) if job_id is None else (" WHERE id = ?", (job_id,))
+        found = self._engine.run(f"SELECT {', '.join(WAITS)} FROM waits{where} ORDER BY id, number", parameters)
+        return [WaitRow(*row) for row in found]
+
+    def waiting(self) -> list[Waiting]:
+        """How many jobs of each queue wait for others, and how many of these are held."""
+        return [Waiting(*row) for row in self._engine.run(_WAITING)]
+
+    def crowd(self, kind: str, name: str) -> int:
+        """How many jobs wait for a job or a batch."""
+        [(found,)] = self._engine.run("SELECT count(*) FROM waits WHERE kind = ? AND name = ?", (kind, name))
+        return int(found)
 
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""
@@ -309,6 +335,8 @@ def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     if wanted.states:
         either.append(f"state IN ({', '.join('?' * len(wanted.states))})")
         parameters += [state.value for state in wanted.states]
+    if wanted.held:
+        either.append(_HELD)
     if wanted.failed:
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
@@ -325,6 +353,8 @@ def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[A
         yield f"queue IN ({', '.join('?' * len(wanted.queues))})", wanted.queues
     for tag in wanted.tags.items():
         yield tagged, tag
+    if wanted.dependent:
+        yield "after IS NOT NULL", ()
     if wanted.origin is not None:
         yield "origin = ? OR substr(origin, 1, ?) = ?", (wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:")
     if wanted.text:

@@ -4,41 +4,32 @@ projections.py makes the rows. Here they are only written: new rows together, ch
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, cast
+from typing import cast
 
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.formats import FIRST, format_of
-from queuectl.domain.job import Job, fold
+from queuectl.domain.job import Job
+from queuectl.domain.reactions import View
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import codec
 from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import FORMATS, check_format, check_place
-from queuectl.store.projections import (
-    COUNT_KEYS,
-    TABLES,
-    VERSION,
-    Row,
-    count_key,
-    job_row,
-    note_row,
-    place_of,
-    rows,
-    update_of,
-)
+from queuectl.store.projections import VERSION
 from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
 from queuectl.store.sql.log import Log
+from queuectl.store.sql.reacting import Batch, react, steps
+from queuectl.store.sql.table_writer import TableWriter
+from queuectl.store.sql.waits import Waits
 from queuectl.store.stream_fold import streams
 
-__all__ = ["TableWriter", "Writer"]
+__all__ = ["Writer"]
 
 _INSERT_EVENT = f"INSERT INTO events VALUES ({', '.join('?' * len(codec.COLUMNS))})"
 _ONCE: tuple[tuple[()]] = ((),)
@@ -60,7 +51,8 @@ class Writer:
         self._engine, self._log, self._sync, self._appended = engine, log, sync, appended
         self._tables = TableWriter(engine)
         self._wakes = self._adopted = False
-        self._format = FIRST
+        self._waits = Waits(engine, log)
+        self._format, self._reactive = FIRST, False
 
     # ── transactions ────────────────────────────────────────────────────────────────────────────────
 
@@ -85,7 +77,7 @@ class Writer:
             try:
                 if found.format not in FORMATS or (found.moved_to, found.projection_version) != (None, VERSION):
                     self._refuse_other_versions(found, rebuilding)
-                self._format = cast(int, found.format)
+                self._format, self._reactive = cast(int, found.format), found.reactive != 0
                 before = log.lock(found.last)
                 yield
                 after = log.locked_head
@@ -111,14 +103,14 @@ class Writer:
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
         """A part of a transaction that takes effect as a whole or not at all."""
-        engine, head, form = self._engine, self._log.locked_head, self._format
+        engine, head, known = self._engine, self._log.locked_head, (self._format, self._reactive)
         engine.insert("SAVEPOINT part", _ONCE)
         try:
             yield
             engine.run("RELEASE part")
         except BaseException:
             engine.run("ROLLBACK TO part")
-            self._log.locked_head, self._format = head, form
+            self._log.locked_head, (self._format, self._reactive) = head, known
             engine.insert("RELEASE part", _ONCE)
             raise
 
@@ -140,10 +132,45 @@ class Writer:
                 return [change.job for change in changes]
             _refuse_control_characters(actor, *(change.stream_id for change in changes))
             with self.transaction() if self._log.locked_head is None else self._savepoint():
-                jobs = self._tables.write(changes, self._record(changes, actor))
+                batch = self._record(changes, actor)
+                jobs = self._tables.write(changes, batch)
+                if self._reactive or any(job is not None and job.spec.after for job in jobs):
+                    jobs = self._with_consequences(changes, batch, jobs, actor)
             if self._appended is not None:
                 self._appended(jobs)
-            return jobs
+            return jobs[: len(changes)]
+
+    def _with_consequences(
+        self, changes: Sequence[Change], batch: Batch, jobs: Sequence[Job | None], actor: str
+    ) -> list[Job | None]:
+        """Append what follows from these changes. Returns their jobs, and after them the other jobs that changed."""
+        others = self._react(self._waits.follow(steps(changes, batch, jobs)), actor)
+        return [*(job and others.pop(job.id, job) for job in jobs), *others.values()]
+
+    def _react(self, view: View, actor: str) -> dict[str, Job]:
+        def append(changes: Sequence[Change]) -> tuple[Batch, list[Job | None]]:
+            batch = self._record(changes, actor)
+            return batch, self._tables.write(changes, batch)
+
+        others = react(self._waits, self._log, view, append)
+        self.note_reactive()
+        return others
+
+    def note_reactive(self) -> None:
+        """Record whether any job waits, so that other appends need not look."""
+        if self._reactive != (found := self._waits.any()):
+            self._engine.set_meta("reactive", int(found))
+            self._reactive = found
+
+    def release(self, actor: str) -> int:
+        """Free the jobs whose dependencies are all met: the end of a log may have been lost. Returns how many."""
+        with self.transaction():
+            if not self._reactive:
+                return 0
+            found = self._react(self._waits.met_since(self._log.head().position), actor)
+            if self._appended is not None:
+                self._appended([*found.values()])
+            return len(found)
 
     def raise_format(self, needed: int) -> None:
         """Raise the log's format, unless it is that high already. Only in an open transaction."""
@@ -202,7 +229,11 @@ class Writer:
         self._engine.insert(_INSERT_EVENT, batch)
         self._log.locked_head = Head(batch[-1].position, batch[-1].digest, batch[-1].recorded_at)
         sound = [change for change in changes if change.stream_id not in unreadable]
-        self._tables.write(sound, [records[change.stream_id] for change in sound])
+        batches = [records[change.stream_id] for change in sound]
+        jobs = self._tables.write(sound, batches)
+        if self._reactive or any(job is not None and job.spec.after for job in jobs):
+            self._waits.follow(steps(sound, batches, jobs))
+            self.note_reactive()
         for stream_id in starts.keys() - {change.stream_id for change in sound}:
             self.quarantine(stream_id)
 
@@ -221,10 +252,11 @@ class Writer:
             for stream in streams(self._log.examined(stream_id=job_id)):
                 if stream.damage is not None:
                     self._engine.run(
-                        "UPDATE jobs SET unique_key = NULL, locked_by = NULL, locked_at = NULL, last_error = ?"
-                        " WHERE id = ?",
+                        "UPDATE jobs SET unique_key = NULL, locked_by = NULL, locked_at = NULL, after = NULL,"
+                        " if_unmet = NULL, waiting = NULL, last_error = ? WHERE id = ?",
                         (stream.damage.for_tables, job_id),
                     )
+                    self._waits.remove([job_id])
 
     # ── which log this is, and where it continues ───────────────────────────────────────────────────
 
@@ -265,126 +297,3 @@ def _refuse_control_characters(*texts: str) -> None:
             raise UsageError(f"{text!r} is no text: ids and actors are")
         if not text.isprintable():
             raise StoreError(f"a control character in {text!r}: the log does not take it in ids and actors")
-
-
-class TableWriter:
-    """Writes the rows that events make into the projection tables. The caller holds the log's lock."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def write(self, changes: Sequence[Change], batch: Sequence[Sequence[RecordedEvent]]) -> list[Job | None]:
-        """Fold each change's events, write the rows that follow, and return the jobs in order."""
-        jobs: list[Job | None] = []
-        counts: Counter[tuple[str, int, str]] = Counter()
-        fresh: dict[str, list[Any]] = {}
-        updates: dict[str, list[Sequence[Any]]] = {}
-        for change, records in zip(changes, batch, strict=True):
-            job = fold(records, change.job)
-            jobs.append(job)
-            if job is None:
-                self.write_notes(records)
-                continue
-            update, before, after = update_of(change.job, job), count_key(change.job), count_key(job)
-            if update is None:
-                self._write_rows(rows(change.job), rows(job), fresh, updates)
-            else:
-                _add_update(updates, "jobs", update.columns, update.pick(job_row(job)))
-            if before is not None and before != after:
-                counts[before] -= 1
-            if after is not None and before != after:
-                counts[after] += 1
-        for sql, values in updates.items():
-            self._engine.insert(sql, values)
-        self.add(fresh, counts)
-        return jobs
-
-    def _write_rows(
-        self,
-        old: dict[str, Any],
-        new: dict[str, Any],
-        fresh: dict[str, list[Any]],
-        updates: dict[str, list[Sequence[Any]]],
-    ) -> None:
-        """Sort a job's rows: new ones into `fresh`, by table, changed ones into `updates`, by statement."""
-        for table, row in new.items():
-            if table in old:
-                differing = tuple(i for i, (a, b) in enumerate(zip(old[table], row, strict=True)) if a != b)
-                _add_update(updates, table, differing, [*(row[i] for i in differing), row[0]])
-            else:
-                fresh.setdefault(table, []).append(row)
-        for table in [table for table in old if table not in new]:
-            self._put(Row(table, old[table][0], None))
-
-    def add(self, fresh: dict[str, list[Any]], counts: Counter[tuple[str, int, str]]) -> None:
-        """Insert new rows, by table, and add to the counts.
-
-        Rows that a corrupt table has under their keys are replaced: a retry would conflict every time.
-        """
-        deltas = [(*key, delta) for key, delta in counts.items() if delta]
-        fewer = [key for *key, delta in deltas if delta < 0]
-        for table, new in fresh.items():
-            if not self._engine.insert_new(_insert_sql(table), new):
-                places = [TABLES[table].index(name) for name in _unique_columns(table)]
-                self._engine.insert(_clear_sql(table), [[row[i] for i in places] for row in new])
-                self._engine.insert(_insert_sql(table), new)
-        if deltas:
-            self._engine.insert(_ADD, deltas)
-        if fewer:
-            self._engine.insert(_DROP_ZERO, fewer)
-
-    def write_notes(self, records: Sequence[RecordedEvent]) -> None:
-        """Write the rows that notes set."""
-        for record in records:
-            place = place_of(record)
-            row = note_row(record, None if place is None else self._row(*place))
-            if row is not None:
-                self._put(row)
-
-    def _row(self, table: str, key: str) -> Row:
-        """A row as it is now."""
-        names = TABLES[table]
-        found = self._engine.run(f"SELECT {', '.join(names)} FROM {table} WHERE {names[0]} = ?", (key,))
-        return Row(table, key, found[0] if found else None)
-
-    def _put(self, row: Row) -> None:
-        key = TABLES[row.table][0]
-        self._engine.insert(f"DELETE FROM {row.table} WHERE {key} = ?", [(row.key,)])
-        if row.values is not None:
-            self._engine.insert(_insert_sql(row.table), [row.values])
-
-
-_ADD = (
-    f"INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT ({', '.join(COUNT_KEYS)})"
-    " DO UPDATE SET jobs = counts.jobs + excluded.jobs"
-)
-_DROP_ZERO = f"DELETE FROM counts WHERE {' AND '.join(f'{key} = ?' for key in COUNT_KEYS)} AND jobs = 0"
-
-
-@cache
-def _insert_sql(table: str) -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"
-
-
-def _unique_columns(table: str) -> list[str]:
-    """The columns of a job's row that no other row may share."""
-    return [name for name in ("id", "position") if name in TABLES[table]]
-
-
-@cache
-def _clear_sql(table: str) -> str:
-    return f"DELETE FROM {table} WHERE {' OR '.join(f'{name} = ?' for name in _unique_columns(table))}"
-
-
-def _add_update(
-    updates: dict[str, list[Sequence[Any]]], table: str, columns: tuple[int, ...], values: Sequence[Any]
-) -> None:
-    """`values` are those of the columns, and then the key."""
-    if columns:
-        updates.setdefault(_update_sql(table, columns), []).append(values)
-
-
-@cache
-def _update_sql(table: str, columns: tuple[int, ...]) -> str:
-    names = TABLES[table]
-    return f"UPDATE {table} SET {', '.join(f'{names[i]} = ?' for i in columns)} WHERE {names[0]} = ?"

@@ -13,7 +13,7 @@ from queuectl.errors import StoreBusyError, StoreError, command_line
 from queuectl.store.errors import NoTextError, VersionConflictError
 from queuectl.store.fork_guard import Opener
 from queuectl.store.rows import Head, HealthFinding
-from queuectl.store.sql.engine import SQLITE, LockedLog
+from queuectl.store.sql.engine import SET_META, SQLITE, LockedLog
 from queuectl.store.sql.location import wake_file_in
 from queuectl.store.sqlite.connection import (
     APPLICATION_ID,
@@ -33,7 +33,7 @@ __all__ = ["SqliteEngine", "SqliteStorage"]
 _LOCKED_LOG = """
 SELECT position, digest, recorded_at,
        (SELECT value FROM meta WHERE key = 'format'), (SELECT value FROM meta WHERE key = 'moved_to'),
-       (SELECT value FROM meta WHERE key = 'projection_version')
+       (SELECT value FROM meta WHERE key = 'projection_version'), (SELECT value FROM meta WHERE key = 'reactive')
 FROM (SELECT 1) LEFT JOIN (SELECT position, digest, recorded_at FROM events ORDER BY position DESC LIMIT 1)
 """
 _LAST_SYNCED = "SELECT position FROM events WHERE type <> 'claimed' ORDER BY position DESC LIMIT 1"
@@ -139,8 +139,8 @@ class SqliteEngine:
         """
         if self._file is not None and self._file != _file_at(self.path):
             raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
-        [(*last, form, moved_to, projection_version)] = self.run(_LOCKED_LOG)
-        return LockedLog(None if last[0] is None else last, form, moved_to, projection_version)
+        [(*last, form, moved_to, derived_by, reactive)] = self.run(_LOCKED_LOG)
+        return LockedLog(None if last[0] is None else last, form, moved_to, derived_by, reactive)
 
     def _wait_for_disk(self, synchronous: str) -> None:
         if synchronous != self._synchronous:
@@ -180,7 +180,7 @@ class SqliteEngine:
 
     def set_meta(self, key: str, value: object) -> None:
         """Change a row of `meta`."""
-        self.run("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+        self.run(SET_META, (key, value))
 
     # ── the disk ────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,77 @@
+"""Which jobs wait, or waited, for which: the nodes and edges that `graph` draws."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from queuectl.domain.dependencies import JOB
+from queuectl.domain.events import After
+from queuectl.domain.machine import State
+from queuectl.render.graph_text import Edge, Graph, Node
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter
+
+__all__ = ["graph"]
+
+_decode = msgspec.json.Decoder(tuple[After, ...]).decode
+
+
+def graph(store: Store, job_id: str | None = None, batch: str | None = None) -> Graph:
+    """The graph of all dependencies, or of those around one job, or around the jobs of a batch."""
+    rows = {row["id"]: row for row in store.tables.jobs(JobFilter(dependent=True, descending=False, limit=0))}
+    edges = [_edge(row["id"], after) for row in rows.values() for after in _edges_of(row)]
+    if job_id is not None:
+        edges = _around(edges, {job_id})
+    elif batch is not None:
+        members = store.tables.ids(JobFilter(batch=batch, limit=0))
+        edges = _around(edges, {*members, _batch_name(batch)})
+    names = dict.fromkeys(name for edge in edges for name in (edge.before, edge.after))
+    names |= {} if job_id is None else {job_id: None}
+    found = [_node(store, rows, name) for name in names]
+    order = {name: row["position"] for name, row in rows.items()}
+    return Graph(sorted(found, key=lambda node: (node.kind != JOB, order.get(node.id, 0), node.id)), edges)
+
+
+def _batch_name(name: str) -> str:
+    """A batch's id among the nodes: no job can have it."""
+    return f"batch:{name}"
+
+
+def _edges_of(row: dict[str, Any]) -> Iterable[After]:
+    try:
+        return _decode(row["after"])
+    except (msgspec.MsgspecError, TypeError):
+        return ()  # the cell is corrupt, which `verify` reports
+
+
+def _edge(job_id: str, after: After) -> Edge:
+    return Edge(after.name if after.kind == JOB else _batch_name(after.name), job_id, after.on)
+
+
+def _node(store: Store, rows: dict[str, dict[str, Any]], name: str) -> Node:
+    if name.startswith("batch:"):
+        return Node(name, "batch", "")
+    row = rows.get(name) or store.tables.job(name)
+    return Node(name, JOB, State.PURGED) if row is None else Node(name, JOB, row["state"], bool(row["held"]))
+
+
+def _around(edges: list[Edge], ids: set[str]) -> list[Edge]:
+    """The edges that lead to these jobs, and those that lead away from them."""
+    into, out = defaultdict(list), defaultdict(list)
+    for edge in edges:
+        into[edge.after].append(edge)
+        out[edge.before].append(edge)
+    found = dict.fromkeys(_walk(ids, lambda name: into[name], lambda edge: edge.before))
+    return [*(found | dict.fromkeys(_walk(ids, lambda name: out[name], lambda edge: edge.after)))]
+
+
+def _walk(ids: Iterable[str], following: Callable[[str], list[Edge]], end: Callable[[Edge], str]) -> Iterable[Edge]:
+    seen, rest = set[str](), [*ids]
+    while rest:
+        name = rest.pop()
+        if name not in seen:
+            seen.add(name)
+            yield from following(name)
+            rest += map(end, following(name))

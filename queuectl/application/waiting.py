@@ -1,0 +1,121 @@
+"""Jobs that wait for others: what holds them up, which cannot start without help, and the commands that free them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from queuectl.domain.dependencies import BATCH, JOB, MET, NEVER, describe, outcome, why_never
+from queuectl.domain.events import After
+from queuectl.domain.machine import LIVE, State
+from queuectl.domain.names import PAUSE_ALL
+from queuectl.errors import QueuectlError, command_line
+from queuectl.store.protocol import Store
+from queuectl.store.rows import JobFilter, WaitRow
+
+__all__ = ["HeldError", "check_held", "dependants", "held_sentence", "open_sentence", "remedies", "stuck"]
+
+
+class HeldError(QueuectlError):
+    """The job is held: it waits for one that failed or was cancelled."""
+
+
+def edge_of(row: WaitRow) -> After:
+    """The dependency of a row."""
+    return After(row.name, row.wanted, row.kind)
+
+
+def open_sentence(rows: Iterable[WaitRow]) -> str:
+    """`it waits for build (ok), batch grid (end)`."""
+    return f"it waits for {describe(edge_of(row) for row in rows if row.standing != MET)}"
+
+
+def held_sentence(store: Store, rows: Iterable[WaitRow]) -> str | None:
+    """Why a job is held: `build is in the dead-letter queue`; None if it is not held."""
+    reasons = [why_never(edge_of(row), _outcome(store, row)) for row in rows if row.standing == NEVER]
+    return ", ".join(reasons) or None
+
+
+def remedies(store: Store, job_id: str, rows: Iterable[WaitRow]) -> list[str]:
+    """The commands that free a job that is held."""
+    commands: list[str] = []
+    for row in rows:
+        if row.standing == NEVER and row.kind == BATCH:
+            commands.append(command_line("retry", "--batch", row.name))
+        elif row.standing == NEVER:
+            words = ("dlq", "retry") if _outcome(store, row) is State.DLQ else ("retry",)
+            commands += [command_line(*words, row.name)] if row.wanted == "ok" else []
+    return [*dict.fromkeys(commands), command_line("unblock", job_id)]
+
+
+def _outcome(store: Store, row: WaitRow) -> State | None:
+    return outcome(store.log.load(row.name)) if row.kind == JOB else None
+
+
+def dependants(store: Store, ids: Collection[str]) -> list[str]:
+    """The jobs that wait for these jobs, and those that wait for them, and so on."""
+    behind = _behind(store.tables.waits(), JOB)
+    return [job_id for job_id in _spread(ids, lambda job_id: behind[job_id]) if job_id not in ids]
+
+
+def _behind(rows: Iterable[WaitRow], kind: str) -> dict[str, list[str]]:
+    """The jobs that wait for each job, or for each batch."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.kind == kind and row.standing != MET:
+            found[row.name].append(row.id)
+    return found
+
+
+def _spread(first: Iterable[str], following: Callable[[str], Iterable[str]]) -> dict[str, None]:
+    found, rest = dict[str, None](), [*first]
+    while rest:
+        job_id = rest.pop()
+        if job_id not in found:
+            found[job_id] = None
+            rest += following(job_id)
+    return found
+
+
+def stuck(store: Store) -> list[str]:
+    """The jobs that cannot start unless someone helps: held ones, those behind them, and those behind paused queues."""
+    rows = store.tables.waits()
+    if not rows:
+        return []
+    waiting = {row.id for row in rows}
+    jobs, batches = _behind(rows, JOB), _behind(rows, BATCH)
+    members = {job_id: name for name in batches for job_id in _live(store, name)}
+    first = {row.id for row in rows if row.standing == NEVER}
+    first |= {job_id for job_id in {*jobs, *members} - waiting if _is_dead_end(store, job_id)}
+
+    def following(job_id: str) -> Iterator[str]:
+        yield from jobs[job_id]
+        if job_id in members:
+            yield from batches[members[job_id]]
+
+    return [job_id for job_id in _spread(first, following) if job_id in waiting]
+
+
+def _live(store: Store, batch: str) -> Sequence[str]:
+    return store.tables.ids(JobFilter(states=LIVE, batch=batch, limit=0))
+
+
+def _is_dead_end(store: Store, job_id: str) -> bool:
+    """Whether a job that others wait for never starts: its queue is paused, or it is damaged."""
+    row = store.tables.job(job_id)
+    if row is None or row["state"] not in LIVE:
+        return False
+    if row["state"] == State.PROCESSING:
+        return row["locked_by"] is None
+    return row["due_at"] is None or not {PAUSE_ALL, row["queue"]}.isdisjoint(store.tables.pauses())
+
+
+def check_held(store: Store, ids: Collection[str]) -> None:
+    """Raises HeldError when none of these jobs can end without help."""
+    job_id = next(iter(ids))
+    rows = store.tables.waits(job_id)
+    if not rows or not set(stuck(store)).issuperset(ids):
+        return
+    why = held_sentence(store, rows)
+    more = f", and {len(ids) - 1} more are held" if len(ids) > 1 else ""
+    if why is None:
+        raise HeldError(f"job {job_id} cannot start: {open_sentence(rows)}, which cannot start either{more}")
+    raise HeldError(f"job {job_id} is held: {why}{more} (`{remedies(store, job_id, rows)[0]}`)")

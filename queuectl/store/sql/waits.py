@@ -1,0 +1,171 @@
+"""The table `waits`: what each waiting job waits for, and how that stands. Changed with every move that matters for it.
+
+A row is there while its job waits. So the table is empty in most queues, and nothing is asked of it then.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from queuectl.domain.dependencies import (
+    BATCH,
+    JOB,
+    MET,
+    NEVER,
+    outcome,
+    standing_of_batch,
+    standing_of_job,
+    why_never,
+)
+from queuectl.domain.events import After
+from queuectl.domain.job import Job
+from queuectl.domain.machine import State
+from queuectl.domain.reactions import Freed, Lost
+from queuectl.store.projections import WAITS
+from queuectl.store.sql.causes import Causes, in_parts, places
+from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.log import Log
+
+__all__ = ["INSERT_WAITS", "Changed", "Step", "Waits"]
+
+INSERT_WAITS = f"INSERT INTO waits VALUES ({', '.join('?' * len(WAITS))})"
+_UPDATE = "UPDATE waits SET standing = ? WHERE kind = ? AND name = ? AND wanted = ?"
+_ALL_MET = f"NOT EXISTS (SELECT 1 FROM waits AS o WHERE o.id = w.id AND o.standing <> '{MET}')"
+_FREED = f"""
+SELECT DISTINCT w.id, j.position FROM waits AS w JOIN jobs AS j ON j.id = w.id
+WHERE {{which}} AND w.standing = '{MET}' AND {_ALL_MET} ORDER BY j.position
+"""
+_LOST = f"""
+SELECT w.id, w.kind, w.name, w.wanted, j.position FROM waits AS w JOIN jobs AS j ON j.id = w.id
+WHERE {{which}} AND w.standing = '{NEVER}' AND w.if_unmet = 'cancel' ORDER BY j.position, w.number
+"""
+_CAUSE = "w.kind = ? AND w.name = ?"
+
+Cause = tuple[str, str]
+"""The kind and the name of what jobs wait for."""
+
+
+class Step(NamedTuple):
+    """A job before and after a change, and the position of the change's last event."""
+
+    before: Job | None
+    after: Job | None
+    position: int
+
+
+class Waits:
+    """Reads and writes the table. The caller holds the log's lock."""
+
+    def __init__(self, engine: Engine, log: Log) -> None:
+        self._engine = engine
+        self.causes = Causes(engine.run, log)
+
+    def any(self) -> bool:
+        """Whether any job waits."""
+        return bool(self._engine.run("SELECT 1 FROM waits LIMIT 1"))
+
+    def follow(self, steps: Sequence[Step]) -> "Changed":
+        """Change the rows after these changes of jobs, and return what changed for the jobs that wait."""
+        self.remove([each.before.id for each in steps if each.before and each.before.is_waiting and not _waits(each)])
+        begun = [each.after for each in steps if each.after and _waits(each) and not _waited(each)]
+        causes = _causes(steps)
+        changed = self._update_jobs(causes, {each.after.id: outcome(each.after) for each in steps if each.after})
+        changed |= self._update_batches([name for kind, name in causes if kind == BATCH])
+        if begun:
+            rows = self.causes.rows({job.id: (job.spec.after, job.spec.if_unmet) for job in begun})
+            self._engine.insert(INSERT_WAITS, rows)
+        return Changed(self, self._engine, {each: causes[each] for each in changed}, [job.id for job in begun])
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Delete the rows of jobs that wait no longer."""
+        if ids:
+            self._engine.insert("DELETE FROM waits WHERE id = ?", [(job_id,) for job_id in ids])
+
+    def _update_jobs(self, causes: Iterable[Cause], ended: dict[str, State | None]) -> set[Cause]:
+        changed: set[Cause] = set()
+        for part in in_parts(name for kind, name in causes if kind == JOB):
+            sql = f"SELECT DISTINCT name, wanted, standing FROM waits WHERE kind = '{JOB}' AND name IN ({places(part)})"
+            for name, wanted, standing in self._engine.run(sql, part):
+                changed |= self._set((JOB, name), wanted, standing, standing_of_job(wanted, ended[name]))
+        return changed
+
+    def _update_batches(self, names: Iterable[str]) -> set[Cause]:
+        changed: set[Cause] = set()
+        for name in names:
+            sql = f"SELECT DISTINCT wanted, standing FROM waits WHERE kind = '{BATCH}' AND name = ?"
+            if found := self._engine.run(sql, (name,)):
+                batch = self.causes.batch(name)
+                for wanted, standing in found:
+                    changed |= self._set((BATCH, name), wanted, standing, standing_of_batch(wanted, batch))
+        return changed
+
+    def _set(self, cause: Cause, wanted: str, before: str, after: str) -> set[Cause]:
+        if before == after:
+            return set()
+        self._engine.insert(_UPDATE, [(after, *cause, wanted)])
+        return {cause}
+
+    def met_since(self, position: int) -> "Changed":
+        """The jobs that wait although all is met: their release was lost with the end of a log."""
+        found = self._engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET}")
+        return Changed(self, self._engine, {}, [job_id for (job_id,) in found], position)
+
+
+class Changed:
+    """Implements `reactions.View`: `causes` have changed, by the position that changed them, and `begun` jobs wait now.
+
+    `by` is the position that frees the latter.
+    """
+
+    def __init__(
+        self, waits: Waits, engine: Engine, causes: dict[Cause, int], begun: Sequence[str], by: int = 0
+    ) -> None:
+        self._waits, self._engine, self._changed, self._begun, self._by = waits, engine, causes, begun, by
+
+    def freed(self) -> list[Freed]:
+        """The jobs that can start now."""
+        found: dict[str, int] = {}
+        for cause, position in self._changed.items():
+            for job_id, _ in self._engine.run(_FREED.format(which=_CAUSE), cause):
+                found[job_id] = max(position, found.get(job_id, 0))
+        for part in in_parts(self._begun):
+            for job_id, _ in self._engine.run(_FREED.format(which=f"w.id IN ({places(part)})"), part):
+                found.setdefault(job_id, self._by)
+        return [Freed(*each) for each in found.items()]
+
+    def lost(self) -> list[Lost]:
+        """The jobs that are to be cancelled now."""
+        found: dict[str, After] = {}
+        for cause in self._changed:
+            self._note_lost(found, self._engine.run(_LOST.format(which=_CAUSE), cause))
+        for part in in_parts(self._begun):
+            self._note_lost(found, self._engine.run(_LOST.format(which=f"w.id IN ({places(part)})"), part))
+        if not found:
+            return []
+        ended = self._waits.causes.outcomes(after.name for after in found.values() if after.kind == JOB)
+        return [Lost(job_id, why_never(after, ended.get(after.name))) for job_id, after in found.items()]
+
+    @staticmethod
+    def _note_lost(found: dict[str, After], rows: Iterable[tuple[str, str, str, str, int]]) -> None:
+        for job_id, kind, name, wanted, _ in rows:
+            found.setdefault(job_id, After(name, wanted, kind))
+
+
+def _waits(step: Step) -> bool:
+    return step.after is not None and step.after.is_waiting
+
+
+def _waited(step: Step) -> bool:
+    return step.before is not None and step.before.is_waiting
+
+
+def _causes(steps: Iterable[Step]) -> dict[Cause, int]:
+    """The jobs and batches whose end has changed, with the last position that changed them."""
+    found: dict[Cause, int] = {}
+    for before, after, position in steps:
+        if after is None or (before is not None and outcome(before) == outcome(after)):
+            continue
+        if before is not None:
+            found[JOB, after.id] = position
+        if after.spec.batch is not None:
+            found[BATCH, after.spec.batch] = position
+    return found

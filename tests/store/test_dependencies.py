@@ -1,0 +1,282 @@
+"""Jobs that wait for others, on each kind of store: when they are freed, held or cancelled, and that tables follow."""
+
+from contextlib import closing
+
+import pytest
+
+from queuectl.application.queue import Queue
+from queuectl.domain import commands as c
+from queuectl.domain import events as e
+from queuectl.domain.events import After
+from queuectl.maintenance.export import export_log
+from queuectl.maintenance.import_log import import_log
+from queuectl.store.past import Past
+from queuectl.store.rows import JobFilter
+from tests.support.builders import ACTOR, HOUR, SECOND, add, buried, claimed, completed, more, new
+
+
+@pytest.fixture
+def queue(store):
+    yield Queue(store, ACTOR)
+    assert store.upkeep.compare().first == []
+    head = store.log.head()
+    with closing(Past.of(store, head.position, store.log.now())) as past:
+        assert past.tables.waits() == store.tables.waits()
+        assert past.tables.waiting() == store.tables.waiting()
+    assert store.log.head() == head
+
+
+def after(*names, **more):
+    """The fields of a job that waits; `build:end` waits for the end of build, `@grid` for a batch."""
+    edges = []
+    for text in names:
+        name, _, on = text.partition(":")
+        edges.append(After(name.removeprefix("@"), on or "ok", "batch" if name.startswith("@") else "job"))
+    return {"after": tuple(edges), **more}
+
+
+def finish(store, job_id, *, fails=False):
+    """Run a job once: it completes, or goes to the dead-letter queue."""
+    job = store.log.load(job_id)
+    run = job.run + 1
+    [job] = add(store, more(job, claimed(run)))
+    return add(store, more(job, buried(run) if fails else completed(run)))[0]
+
+
+def types(store, job_id):
+    return [record.type for record in store.log.records(stream_id=job_id)]
+
+
+def claimable(store):
+    """The ids of the jobs that can start, sorted."""
+    return sorted(store.tables.claimable((), 100, store.log.wall()))
+
+
+def held(store):
+    return store.tables.ids(JobFilter(held=True, descending=False, limit=0))
+
+
+def test_a_job_waits_until_the_other_is_done(queue, store):
+    add(store, new("build"), new("test", **after("build")))
+    assert claimable(store) == ["build"]
+    assert store.tables.job("test")["waits"] == 1
+    finish(store, "build")
+    assert claimable(store) == ["test"]
+    assert types(store, "test") == ["enqueued", "dependencies_met"]
+    met = list(store.log.records(stream_id="test"))[-1].event
+    assert (met.by, met.forced) == (4, False)
+    finish(store, "test")
+
+
+def test_a_diamond_is_freed_from_top_to_bottom(queue, store):
+    add(store, new("a"), new("b", **after("a")), new("c", **after("a")), new("d", **after("b", "c")))
+    finish(store, "a")
+    assert claimable(store) == ["b", "c"]
+    finish(store, "b")
+    assert claimable(store) == ["c"]
+    finish(store, "c")
+    assert claimable(store) == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "end", "freed"),
+    [
+        ("ok", "done", True),
+        ("ok", "dlq", False),
+        ("ok", "cancelled", False),
+        ("end", "done", True),
+        ("end", "dlq", True),
+        ("end", "cancelled", True),
+        ("failed", "done", False),
+        ("failed", "dlq", True),
+        ("failed", "cancelled", False),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "ended", "purged"])
+def test_each_end_meets_what_it_should(queue, store, wanted, end, freed, when):
+    add(store, new("a"))
+    if when == "before":
+        add(store, new("b", **after(f"a:{wanted}")))
+    if end == "cancelled":
+        queue.cancel(["a"])
+    else:
+        finish(store, "a", fails=end == "dlq")
+    if when == "purged":
+        queue.purge(["a"])
+    if when != "before":
+        add(store, new("b", **after(f"a:{wanted}")))
+    assert claimable(store) == (["b"] if freed else [])
+    assert held(store) == ([] if freed else ["b"])
+    if freed:
+        met = list(store.log.records(stream_id="b"))[-1].event
+        assert (met.by > 0) is (when == "before")
+
+
+def test_a_repaired_cause_frees_the_whole_chain(queue, store):
+    add(store, new("a"), new("b", **after("a")), new("c", **after("b")))
+    finish(store, "a", fails=True)
+    assert held(store) == ["b"]
+    assert [tuple(row) for row in store.tables.waiting()] == [("default", 2, 1)]
+    queue.requeue(["a"])
+    assert held(store) == []
+    for job_id in "abc":
+        assert claimable(store) == [job_id]
+        finish(store, job_id)
+
+
+def test_a_cause_that_is_requeued_opens_its_edge_again(queue, store):
+    add(store, new("a"), new("b"), new("c", **after("a", "b")))
+    finish(store, "a")
+    assert store.tables.job("c")["waits"] == 1
+    queue.requeue(["a"])
+    assert store.tables.job("c")["waits"] == 2
+    finish(store, "b")
+    assert claimable(store) == ["a"]
+    finish(store, "a")
+    assert claimable(store) == ["c"]
+
+
+def test_an_unmeetable_dependency_cancels_the_chain_if_asked(queue, store):
+    cancel = {"if_unmet": "cancel"}
+    add(store, new("a"), new("b", **after("a", **cancel)), new("c", **after("b", **cancel)), new("d", **after("c")))
+    finish(store, "a", fails=True)
+    assert [store.tables.job(each)["state"] for each in "bcd"] == ["cancelled", "cancelled", "pending"]
+    reasons = [list(store.log.records(stream_id=each))[-1].event.reason for each in "bc"]
+    assert reasons == ["a is in the dead-letter queue", "b was cancelled"]
+    assert held(store) == ["d"]
+
+
+def test_a_batch_is_waited_for_as_a_whole(queue, store):
+    add(store, new("g.1", batch="g"), new("g.2", batch="g"))
+    add(store, *(new(on, **after(f"@g:{on}")) for on in ("ok", "end", "failed")))
+    finish(store, "g.1", fails=True)
+    assert claimable(store) == ["g.2"]
+    finish(store, "g.2")
+    assert claimable(store) == ["end", "failed"]
+    assert held(store) == ["ok"]
+    queue.purge(["g.1"])
+    assert held(store) == ["ok"]
+    queue.requeue(["g.1"])
+    assert held(store) == []
+    finish(store, "g.1")
+    assert claimable(store) == ["end", "failed", "ok"]
+
+
+def test_a_purged_failure_still_counts_for_its_batch(queue, store):
+    add(store, new("g.1", batch="g"), new("g.2", batch="g"))
+    finish(store, "g.1", fails=True)
+    queue.purge(["g.1"])
+    finish(store, "g.2")
+    add(store, new("ok", **after("@g")), new("failed", **after("@g:failed")))
+    assert (held(store), claimable(store)) == (["ok"], ["failed"])
+
+
+def test_a_job_added_to_a_batch_opens_it_again(queue, store):
+    add(store, new("g.1", batch="g"), new("x"), new("b", **after("@g", "x")))
+    finish(store, "g.1")
+    add(store, new("g.2", batch="g"))
+    finish(store, "x")
+    assert claimable(store) == ["g.2"]
+    finish(store, "g.2")
+    assert claimable(store) == ["b"]
+
+
+def test_an_unblocked_job_does_not_wait(queue, store):
+    add(store, new("a"), new("b", **after("a")))
+    queue.execute([c.Unblock("b", "known to be fine")])
+    assert claimable(store) == ["a", "b"]
+    met = list(store.log.records(stream_id="b"))[-1].event
+    assert met == e.DependenciesMet(forced=True, reason="known to be fine")
+
+
+def test_a_retried_job_waits_only_if_it_was_never_freed(queue, store):
+    add(store, new("a"), new("b", **after("a")), new("c", **after("a")))
+    queue.cancel(["c"])
+    queue.requeue(["c"])
+    finish(store, "a")
+    finish(store, "b", fails=True)
+    queue.requeue(["a", "b"])
+    assert claimable(store) == ["a", "b", "c"]
+    queue.cancel(["c", "a"])
+    add(store, new("d", **after("a")))
+    queue.cancel(["d"])
+    queue.requeue(["d"])
+    assert held(store) == ["d"]
+
+
+def test_a_delay_counts_from_the_moment_it_is_freed(queue, store, clock):
+    add(store, new("a"), new("b", **after("a", delay=10 * SECOND)), new("c", **after("a", at=clock.now() + HOUR)))
+    clock.advance(60 * SECOND)
+    finish(store, "a")
+    assert store.tables.job("b")["due_at"] == clock.now() + 10 * SECOND
+    assert store.tables.job("c")["due_at"] == clock.now() + HOUR - 60 * SECOND
+
+
+def test_many_causes_make_one_event_at_the_end(queue, store):
+    names = [f"a{number}" for number in range(50)]
+    add(store, *map(new, names), new("end", **after(*names)))
+    jobs = [store.log.load(name) for name in names]
+    jobs = add(store, *(more(job, claimed()) for job in jobs))
+    for job in jobs[:-1]:
+        add(store, more(job, completed()))
+    assert types(store, "end") == ["enqueued"]
+    add(store, more(jobs[-1], completed()))
+    assert types(store, "end") == ["enqueued", "dependencies_met"]
+
+
+def test_the_queue_is_not_reactive_without_waiting_jobs(queue, store):
+    def reactive():
+        return int(store.engine.meta()["reactive"])
+
+    add(store, new("a"))
+    assert reactive() == 0
+    add(store, new("b", **after("a")))
+    assert reactive() == 1
+    finish(store, "a")
+    assert reactive() == 0
+
+
+def test_a_refused_append_leaves_nothing_of_its_consequences(queue, store):
+    [a, _] = add(store, new("a"), new("b", **after("a")))
+    before = store.tables.waits()
+    with pytest.raises(Exception, match=r"UNIQUE|unique|no gaps|append-only"), store.writer.transaction():
+        add(store, more(a, claimed(), completed()), new("b"))
+    assert store.tables.waits() == before
+    assert store.log.head().position == 2
+
+
+def test_an_imported_log_has_the_same_waits(places, tmp_path):
+    source, target = places.new_store(), places.new_store()
+    add(source, new("a"), new("g.1", batch="g"), new("b", **after("a", "@g")), new("c", **after("b")))
+    finish(source, "a")
+    with open(tmp_path / "log", "wb") as file:
+        export_log(source, file, lambda position: None)
+    import_log(target, (tmp_path / "log").read_bytes().splitlines(keepends=True), lambda position: None)
+    assert target.tables.waits() == source.tables.waits() != []
+    assert target.upkeep.compare().first == []
+    assert target.log.head() == source.log.head()
+    finish(target, "g.1")
+    assert claimable(target) == ["b"]
+
+
+def test_corrupt_waits_are_found_and_rebuilt(store):
+    add(store, new("a"), new("b", **after("a")), new("c", **after("a")))
+    expected = store.tables.waits()
+    for damage in ("UPDATE waits SET standing = 'met'", "DELETE FROM waits WHERE id = 'b'", "DELETE FROM waits"):
+        with store.writer.transaction():
+            store.engine.run(damage)
+        assert store.upkeep.compare().total > 0
+        store.upkeep.rebuild()
+        assert store.tables.waits() == expected
+        assert store.upkeep.compare().first == []
+
+
+def test_a_release_lost_with_the_logs_end_is_made_up_for(store):
+    add(store, new("a"), new("b", **after("a")))
+    finish(store, "a")
+    assert store.writer.release(ACTOR) == 0
+    add(store, new("c"), new("d", **after("c")))
+    with store.writer.transaction():  # as if only the cause had been put back
+        store.engine.run("UPDATE waits SET standing = 'met'")
+    assert store.writer.release(ACTOR) == 1
+    assert claimable(store) == ["b", "c", "d"]
