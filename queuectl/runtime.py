@@ -14,6 +14,7 @@ __all__ = [
     "SystemClock",
     "boot_id",
     "caller_umask",
+    "leave_signals_to_main_thread",
     "new_id",
     "pause",
     "process_umask",
@@ -168,6 +169,17 @@ def random_factor() -> float:
     import random
 
     return random.random()
+
+
+def leave_signals_to_main_thread() -> None:
+    """Block all signals in this thread, which is not the main one.
+
+    `posix_spawn` blocks them in the main thread, and most jobs end while another one is spawned. So the system gave
+    SIGCHLD to a thread that waits, which woke up for each job, and for the interpreter's lock, to do nothing.
+    """
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def pause(microseconds: int) -> None:

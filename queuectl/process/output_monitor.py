@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from queuectl.process.output_files import Capture
 from queuectl.process.protocol import ShortageError
+from queuectl.runtime import leave_signals_to_main_thread
 
 __all__ = ["OutputMonitor"]
 
@@ -65,6 +66,7 @@ class OutputMonitor:
         self._captures.remove(capture)
 
     def _watch(self) -> None:
+        leave_signals_to_main_thread()
         while self._some.wait():
             threading.Event().wait(INTERVAL)
             with self._lock:

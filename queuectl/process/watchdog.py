@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from queuectl.errors import StoreBusyError
-from queuectl.runtime import Clock
+from queuectl.runtime import Clock, leave_signals_to_main_thread
 
 __all__ = ["LeaseWatchdog"]
 
@@ -44,6 +44,7 @@ class LeaseWatchdog:
             self._thread = thread
 
     def _watch(self) -> None:
+        leave_signals_to_main_thread()
         while True:
             with self._changed:
                 left = self._moment - self._clock.monotonic()

@@ -1,5 +1,6 @@
 """What goes on while a commit waits for the disk, and what becomes of its errors."""
 
+import signal
 import threading
 
 import pytest
@@ -48,3 +49,28 @@ def test_an_error_meanwhile_waits_for_the_commit() -> None:
     with pytest.raises(KeyError):
         CommitThread(commit).run(fail)
     assert is_over.is_set()
+
+
+def test_signals_are_left_to_the_main_thread() -> None:
+    blocked: list[set[int]] = []
+    CommitThread(lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))).run(lambda: None)
+    assert {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT} <= blocked[0]
+    assert signal.SIGCHLD not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_signals_do_not_keep_other_work_from_being_done() -> None:
+    is_enough, calls = threading.Event(), []
+
+    def meanwhile() -> None:
+        calls.append(1)
+        if len(calls) == 200:
+            is_enough.set()
+
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+    try:
+        CommitThread(lambda: is_enough.wait(10)).run(meanwhile)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert is_enough.is_set()

@@ -1,9 +1,10 @@
 """Runs a commit in its own thread, so that the caller can do something else while it waits for the disk."""
 
+from _thread import allocate_lock
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 from threading import Thread
+
+from queuectl.runtime import leave_signals_to_main_thread
 
 __all__ = ["CommitThread"]
 
@@ -16,31 +17,33 @@ class CommitThread:
 
     def __init__(self, commit: Callable[[], object]) -> None:
         self._commit = commit
-        self._asked = SimpleQueue[None]()
-        self._answers = SimpleQueue[BaseException | None]()
+        self._error: BaseException | None = None
+        self._asked, self._answered = allocate_lock(), allocate_lock()  # taken while there is nothing to do, or to say
+        self._asked.acquire()
+        self._answered.acquire()
         Thread(target=self._serve, name="commit", daemon=True).start()
 
     def run(self, meanwhile: Callable[[], None]) -> None:
-        """Commit, and call `meanwhile` again and again until the commit is done. Raises the error of either."""
-        self._asked.put(None)
+        """Commit, and call `meanwhile` again and again until that is done. Raises what either raises."""
+        self._asked.release()
         try:
-            while True:
-                with suppress(Empty):
-                    error = self._answers.get(timeout=LOOK_EVERY)
-                    break
+            # Not a queue: in Python 3.11 a signal at the end of the time makes `SimpleQueue.get` wait without end.
+            while not self._answered.acquire(timeout=LOOK_EVERY):
                 meanwhile()
         except BaseException:
-            self._answers.get()  # nobody else may use the connection before the commit is over
+            self._answered.acquire()  # nobody else may use the connection before
             raise
-        if error is not None:
-            raise error
+        if self._error is not None:
+            raise self._error
 
     def _serve(self) -> None:
+        leave_signals_to_main_thread()
         while True:
-            self._asked.get()
+            self._asked.acquire()
             try:
                 self._commit()
             except BaseException as error:
-                self._answers.put(error)
+                self._error = error
             else:
-                self._answers.put(None)
+                self._error = None
+            self._answered.release()
