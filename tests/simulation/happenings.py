@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec.structs import replace
 
 from queuectl.application.queue import NewJob, Receipt
-from queuectl.domain.events import BatchOpened, Enqueued
+from queuectl.domain.commands import Amend, Requeue
+from queuectl.domain.events import BatchOpened, Changes, Enqueued
 from queuectl.domain.job import Job
 from queuectl.domain.names import PAUSE_ALL
 from tests.simulation.driver import spec
@@ -108,6 +109,34 @@ def requeue(sim: "Simulation") -> None:
     """Run a finished job again."""
     chosen = _some_job(sim, *sim.rng.choice([("cancelled",), ("dlq", "done", "cancelled", "purged")]))
     sim.attempt(lambda: sim.user.requeue(chosen, "again"))
+
+
+def edit(sim: "Simulation") -> None:
+    """Change a pending job; one that a worker claims first is left as it is."""
+    commands = [Amend(chosen, _changes(sim), "better") for chosen in _some_job(sim, "pending")]
+    sim.attempt(lambda: sim.user.execute(commands))
+
+
+def requeue_changed(sim: "Simulation") -> None:
+    """Run a finished job again, with changes and after a while."""
+    changes, delay = replace(_changes(sim), delay=None, at=None), sim.rng.choice([0, 3 * SECOND])
+    ended = _some_job(sim, "dlq", "done", "cancelled", "purged")
+    commands = [Requeue(chosen, "repaired", delay, changes) for chosen in ended]
+    sim.attempt(lambda: sim.user.execute(commands))
+
+
+def _changes(sim: "Simulation") -> Changes:
+    rng, now = sim.rng, sim.store.log.wall()
+    due = rng.choice([(None, None), (None, None), (0, None), (3 * SECOND, None), (0, now + 5 * SECOND)])
+    return Changes(
+        delay=due[0],
+        at=due[1],
+        queue=rng.choice([None, None, *QUEUES]),
+        priority=rng.choice([None, 0, 4]),
+        max_retries=rng.choice([None, 0, 2]),
+        timeout=rng.choice([None, None, 0, SECOND]),
+        backoff_base=rng.choice([None, 1.0]),
+    )
 
 
 def purge(sim: "Simulation") -> None:
@@ -213,6 +242,8 @@ DEEDS: dict[Happening, float] = {
     enqueue_some: 12,
     cancel: 3,
     requeue: 3,
+    edit: 2,
+    requeue_changed: 1,
     purge: 1,
     pause_queue: 0.6,
     resume_queue: 1.2,

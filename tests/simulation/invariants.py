@@ -7,6 +7,8 @@ as is new: the new events, the rows that they changed, and the jobs in processin
 from collections import defaultdict
 from typing import Any
 
+from msgspec.structs import asdict, replace
+
 from queuectl.checks.audit import Audit
 from queuectl.domain import events as e
 from queuectl.domain.job import evolve
@@ -134,7 +136,21 @@ class Oracle:
         known.due_at = record.clock + event.delay if event.at is None else event.at
 
     def _requeued(self, known: Known, event: e.Requeued, record: e.RecordedEvent) -> None:
-        known.attempts, known.due_at, known.waits_from = 0, record.clock, record.clock
+        known.attempts, known.due_at, known.waits_from = 0, record.clock + event.delay, record.clock
+
+    def _amended(self, known: Known, event: e.Amended, record: e.RecordedEvent) -> None:
+        """Take over the new promise, without the code under test, and check that the job is not running."""
+        must(known.state != "processing", f"{record.stream_id} is changed while it runs")
+        set_again = {name: value for name, value in asdict(event.changes).items() if value is not None}
+        delay, at = set_again.pop("delay", None), set_again.pop("at", None)
+        if set_again.get("timeout") == 0:
+            set_again["timeout"] = None
+        known.spec = replace(known.spec, **set_again)
+        if known.state == "pending":
+            known.passed_over.clear()
+            if delay is not None:
+                known.due_at = record.clock + delay if at is None else at
+                known.waits_from = record.clock if at is None else None
 
     def _claimed(self, known: Known, event: e.Claimed, record: e.RecordedEvent) -> None:
         job_id, now = record.stream_id, record.clock

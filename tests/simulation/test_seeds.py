@@ -12,7 +12,7 @@ def test_the_seeds_meet_every_kind_of_fault_and_event() -> None:
         hosts |= {process.row.boot_id for process in life.world.workers.values()}
     assert met >= {
         *("enqueued", "claimed", "completed", "retry_scheduled", "dead_lettered", "released", "cancelled", "requeued"),
-        *("purged", "cancel_requested", "result_rejected", "queue_paused", "queue_resumed"),
+        *("purged", "cancel_requested", "amended", "result_rejected", "queue_paused", "queue_resumed"),
         *("worker_started", "worker_stopped", "worker_lost", "batch_opened"),
     }
     assert {"node-1/boot-1", "node-1/boot-2", "node-2/boot-1", "node-2/boot-2"} <= hosts
