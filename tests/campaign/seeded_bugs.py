@@ -156,6 +156,16 @@ def a_requeued_job_waits_for_its_old_time(patch: Patch) -> None:
     fold(patch, e.Requeued, lambda after, *_: replace(after, due_at=after.spec.at or after.due_at))
 
 
+@bug(r"is changed while it runs|changed while it was processing")
+def a_running_job_is_edited(patch: Patch) -> None:
+    rule(patch, commands.Amend, lambda right, command, *_: [e.Amended(changes=command.changes)])
+
+
+@bug(r"before it was due|is due|waits")
+def an_edit_leaves_the_old_due_time(patch: Patch) -> None:
+    fold(patch, e.Amended, lambda after, before, *_: replace(after, due_at=before.due_at, waits_from=before.waits_from))
+
+
 @bug(r"is claimed before", rules=True)
 def the_last_come_is_first_served(patch: Patch) -> None:
     claimable = Tables.claimable

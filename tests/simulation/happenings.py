@@ -113,7 +113,8 @@ def requeue(sim: "Simulation") -> None:
 
 def edit(sim: "Simulation") -> None:
     """Change a pending job; one that a worker claims first is left as it is."""
-    commands = [Amend(chosen, _changes(sim), "better") for chosen in _some_job(sim, "pending")]
+    chosen = _some_job(sim, *sim.rng.choice([("pending",), ("pending", "processing")]))
+    commands = [Amend(job_id, _changes(sim), "better") for job_id in chosen]
     sim.attempt(lambda: sim.user.execute(commands))
 
 
