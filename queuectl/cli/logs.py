@@ -55,6 +55,8 @@ def logs(
             for job_id in found:
                 if len(found) > 1 or not ids:
                     _name(queue, job_id)
+                if stderr:
+                    _say_merged(queue, job_id)
                 waits = follow and not _is_own(queue, job_id)
                 print_output(queue, job_id, run=run, follow=waits, only_stderr=stderr, raw=raw, at_most=at_most)
 
@@ -65,6 +67,13 @@ def _is_own(queue: Queue, job_id: str) -> bool:
         return False
     say(f"queuectl: job {job_id} runs this command and would wait for itself: not following it")
     return True
+
+
+def _say_merged(queue: Queue, job_id: str) -> None:
+    """Say why there is no stderr, if the job was added with `--merge-output`."""
+    job = queue.store.log.load(job_id)
+    if job is not None and job.spec.merge_output:
+        say(f"job {job_id}: its stderr is in its stdout (--merge-output): leave out --stderr")
 
 
 def _name(queue: Queue, job_id: str) -> None:

@@ -118,6 +118,7 @@ def test_merged_output_is_one_file_in_order(queuectl: Queuectl) -> None:
     job = queuectl.show(job_id)
     assert (job["stdout"], job["stderr"], job["last_error"]) == (printed, "", "exited with code 3: err 3")
     assert queuectl("logs", job_id)[1:] == (printed, "")
+    assert queuectl("logs", job_id, "--stderr").err.endswith("(--merge-output): leave out --stderr\n")
     assert "exit 3: err 3" in queuectl.ok("history", job_id)
 
 
