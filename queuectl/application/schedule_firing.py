@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
+from queuectl.domain.machine import LIVE
 from queuectl.domain.names import schedule_stream
 from queuectl.domain.schedule import Obstacle, Schedule, View, decide_due, job_of
 from queuectl.store.errors import DamagedEventError
@@ -83,14 +84,28 @@ def fire(store: Store, schedule: Schedule, now: int, actor: str) -> Sequence[e.E
 
 def append_decision(store: Store, schedule: Schedule, events: Sequence[e.Event], actor: str) -> None:
     """Append the jobs that the notes name, and the notes."""
-    jobs = [_job(schedule, event) for event in events if isinstance(event, e.ScheduleFired)]
+    jobs = list(_jobs(store, schedule, [event for event in events if isinstance(event, e.ScheduleFired)]))
     store.writer.append([*jobs, Change(schedule_stream(schedule.name), schedule.version, events)], actor)
 
 
-def _job(schedule: Schedule, fired: e.ScheduleFired) -> Change:
-    definition = schedule.definition
-    where = zone(definition.tz)
-    return _enqueued(fired.job, spec_of(schedule.name, definition.job, fired.slot, where))
+def _jobs(store: Store, schedule: Schedule, fired: Sequence[e.ScheduleFired]) -> Iterator[Change]:
+    """The jobs. If they are to run one by one, each waits until the one before it has ended."""
+    definition, where = schedule.definition, zone(schedule.definition.tz)
+    before = _last_live(store, schedule) if fired and definition.overlap == "queue" else None
+    for event in fired:
+        spec = spec_of(schedule.name, definition.job, event.slot, where)
+        if before is not None:
+            spec = replace(spec, after=(*spec.after, e.After(before, "end")))
+        yield _enqueued(event.job, spec)
+        before = event.job if definition.overlap == "queue" else None
+
+
+def _last_live(store: Store, schedule: Schedule) -> str | None:
+    """The last job of a schedule if it is live, else any other of its jobs that is."""
+    last = None if schedule.last_job is None else store.tables.job(schedule.last_job)
+    if last is not None and last["state"] in LIVE:
+        return schedule.last_job
+    return store.tables.live_job_of(schedule.name)
 
 
 def _enqueued(job_id: str, spec: e.Enqueued) -> Change:

@@ -122,7 +122,9 @@ class ScheduleReader:
 
     def _check(self, found: ScheduleSet) -> None:
         if found.catch_up == "all" and found.overlap == "skip":
-            raise UsageError("catch_up all goes with overlap allow: with skip, each missed time would skip the next")
+            raise UsageError(
+                "catch_up all goes with overlap queue or allow: with skip, a missed time would skip the next"
+            )
         if next(next_slots(found, self._now), None) is None:
             end = f"its end {local_time(found.until)} comes before its next time" if found.until else "no time is left"
             raise UsageError(f"the schedule would never run: {end}")

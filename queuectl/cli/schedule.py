@@ -69,7 +69,10 @@ def add(
     ] = None,
     overlap: Annotated[
         str | None,
-        typer.Option(metavar="skip|allow", help="While an earlier job is not over: skip, or run both [default: skip]."),
+        typer.Option(
+            metavar="skip|queue|allow",
+            help="While an earlier job is not over: skip, wait for it, or run both [default: skip].",
+        ),
     ] = None,
     catch_up: Annotated[
         str | None,

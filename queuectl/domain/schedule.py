@@ -29,7 +29,7 @@ __all__ = [
     "job_of",
 ]
 
-OVERLAPS = ("skip", "allow")
+OVERLAPS = ("skip", "queue", "allow")
 CATCH_UPS = ("latest", "all", "none")
 MAX_NAME = 100
 """Characters in a schedule's name: its jobs' ids are longer, and an id has at most 128."""

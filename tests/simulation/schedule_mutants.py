@@ -24,7 +24,8 @@ def jobs_first(patch):
 def _put_in(patch, order):
     def append(store, schedule, events, actor):
         notes = [Change(schedule_stream(schedule.name), schedule.version, events)]
-        jobs = [schedule_firing._job(schedule, event) for event in events if isinstance(event, e.ScheduleFired)]
+        fired = [event for event in events if isinstance(event, e.ScheduleFired)]
+        jobs = list(schedule_firing._jobs(store, schedule, fired))
         for changes in order(notes, jobs):
             store.writer.append(changes, actor)
 

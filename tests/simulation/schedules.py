@@ -100,7 +100,7 @@ class SimulatedYear:
         when = {"cron": self._expression(), "tz": rng.choice(zones())}
         if rng.random() < 0.15:
             when = {"every": rng.choice([7 * HOUR, DAY + 1, 90 * MINUTE]), "start": now + rng.randrange(-DAY, DAY)}
-        overlap = rng.choice(["skip", "allow"])
+        overlap = rng.choice(["skip", "queue", "allow"])
         return e.ScheduleSet(
             job=spec(unique="key" if rng.random() < 0.1 else None),
             overlap=overlap,

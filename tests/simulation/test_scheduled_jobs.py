@@ -121,6 +121,32 @@ def test_with_allow_jobs_overlap(queue):
     assert queue.notes() == [(1, None)] * 5
 
 
+def test_with_queue_jobs_run_one_by_one(queue):
+    queue.add(overlap="queue")
+    queue.lasts(100)
+    queue.driver.add_worker(slots=4)
+    queue.driver.run(4 * 60 + 30)
+    assert queue.notes() == [(1, None)] * 4
+    first, second, third, fourth = sorted(queue.jobs())
+    assert [queue.driver.state(job_id) for job_id in (first, second, third, fourth)] == [
+        *("done", "done", "processing", "pending")
+    ]
+    assert queue.store.log.load(second).spec.after == (e.After(first, "end"),)
+
+
+def test_missed_jobs_run_one_by_one_too(queue):
+    queue.add(overlap="queue", catch_up="all")
+    queue.clock.advance(5 * MINUTE)
+    queue.lasts(5)
+    queue.driver.add_worker(slots=4)
+    queue.driver.run(40)
+    starts = [queue.driver.history(job_id)[-1] for job_id in sorted(queue.jobs())]
+    assert starts == ["completed"] * 5
+    ends = [record.position for job_id in sorted(queue.jobs()) for record in queue.driver.records(job_id)[-1:]]
+    claims = [queue.driver.records(job_id)[-2].position for job_id in sorted(queue.jobs())]
+    assert all(end < claim for end, claim in zip(ends, claims[1:], strict=False))
+
+
 def test_two_workers_add_each_job_once(queue):
     queue.add()
     for _ in range(3):
