@@ -1,4 +1,5 @@
-"""Names that a person may mean at some place of a command line, each with a hint: jobs, queues, tags, batches, workers.
+"""Names that a person may mean at some place of a command line, each with a hint: jobs, queues, tags, batches, workers,
+schedules.
 
 They are for completion, so each answer takes a bounded time, however long the log is.
 """
@@ -14,7 +15,7 @@ from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.units import SECOND, ago, counted
 
-__all__ = ["MOST", "Candidate", "batches", "jobs", "queues", "tags", "workers"]
+__all__ = ["MOST", "Candidate", "batches", "jobs", "queues", "schedules", "tags", "workers"]
 
 MOST = 50
 """How many candidates there are at most."""
@@ -78,6 +79,12 @@ def _tags(text: str) -> dict[str, str]:
         return msgspec.json.decode(text, type=dict[str, str])
     except (msgspec.MsgspecError, TypeError):
         return {}
+
+
+def schedules(store: Store, text: str) -> list[Candidate]:
+    """The schedules whose name begins with the text."""
+    found = [each for each in store.tables.schedules() if each.name.startswith(text)][:MOST]
+    return [Candidate(each.name, each.definition.job.command) for each in found]
 
 
 def batches(store: Store, text: str) -> list[Candidate]:

@@ -129,6 +129,7 @@ _VALUES: dict[str, Callable[[_Place], Iterable[Candidate]]] = {
     "tag": lambda place: place.read(candidates.tags),
     "batch": lambda place: place.read(candidates.batches),
     "names": lambda place: place.read(candidates.workers),
+    **dict.fromkeys(("schedule", "schedules"), lambda place: place.read(candidates.schedules)),
     "key": _settings,
     "output": _formats,
     "sort": _sort_keys,

@@ -215,27 +215,27 @@ def _say_added(session: Session, schedule: Schedule) -> None:
 
 
 @app.command("run")
-def run(ctx: typer.Context, name: Name) -> None:
+def run(ctx: typer.Context, schedule: Name) -> None:
     """Add a job of a schedule now, and print its id. Its times stay as they are."""
     with ctx.obj.open_existing() as queue:
-        job_id, is_new = Schedules(queue).run(name)
+        job_id, is_new = Schedules(queue).run(schedule)
     print(job_id)
     if not is_new:
         say(f"nothing was added: {job_id} has the unique key of the schedule's jobs")
 
 
 @app.command("pause")
-def pause(ctx: typer.Context, names: Names) -> None:
+def pause(ctx: typer.Context, schedules: Names) -> None:
     """Add no more jobs until `resume`. The times in between are skipped."""
     with ctx.obj.open_existing() as queue:
-        _say_each(names, Schedules(queue).pause(names), "paused", "was paused already")
+        _say_each(schedules, Schedules(queue).pause(schedules), "paused", "was paused already")
 
 
 @app.command("resume")
-def resume(ctx: typer.Context, names: Names) -> None:
+def resume(ctx: typer.Context, schedules: Names) -> None:
     """Add jobs again."""
     with ctx.obj.open_existing() as queue:
-        _say_each(names, Schedules(queue).resume(names), "resumed", "was not paused")
+        _say_each(schedules, Schedules(queue).resume(schedules), "resumed", "was not paused")
 
 
 def _say_each(names: list[str], changed: list[str], done: str, otherwise: str) -> None:
@@ -244,17 +244,17 @@ def _say_each(names: list[str], changed: list[str], done: str, otherwise: str) -
 
 
 @app.command("remove")
-def remove(ctx: typer.Context, names: Names) -> None:
+def remove(ctx: typer.Context, schedules: Names) -> None:
     """Remove schedules. Their jobs and their history stay."""
     with ctx.obj.open_existing() as queue:
-        Schedules(queue).remove(names)
-    say(f"removed {counted(len(names), 'schedule')}; the jobs that were added stay")
+        Schedules(queue).remove(schedules)
+    say(f"removed {counted(len(schedules), 'schedule')}; the jobs that were added stay")
 
 
 @app.command("backfill")
 def backfill(
     ctx: typer.Context,
-    name: Name,
+    schedule: Name,
     first: Annotated[str, typer.Option("--from", metavar="TIME", help="The first time.")],
     last: Annotated[str, typer.Option("--to", metavar="TIME", help="The last time [default: now].")] = "now",
     yes: Yes = False,
@@ -268,14 +268,14 @@ def backfill(
     if end > now:
         raise UsageError("--to is in the future: those times come by themselves")
     with session.open_existing() as queue:
-        schedules = Schedules(queue)
-        missing, ran = schedules.missing(name, start, end)
+        found = Schedules(queue)
+        missing, ran = found.missing(schedule, start, end)
         others = f" ({ran} others have made one already)" if ran else ""
         if not missing:
             say(f"nothing to add{others}")
             return
-        confirm(f"add {counted(len(missing), 'job')} of {name}{others}", yes)
-        ids = schedules.backfill(name, missing)
+        confirm(f"add {counted(len(missing), 'job')} of {schedule}{others}", yes)
+        ids = found.backfill(schedule, missing)
     print("\n".join(ids))
 
 

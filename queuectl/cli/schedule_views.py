@@ -46,12 +46,12 @@ def _listed(found: Sequence[Mapping[str, Any]], now: int, width: int | None) -> 
     return "\n".join([schedule_table(found, now, width), *sorted(why)])
 
 
-def show(ctx: typer.Context, name: Name, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+def show(ctx: typer.Context, schedule: Name, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
     """Show one schedule: its rules, its job, its last ten times."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="refuse") as queue:
-        found = views.details(queue.store, Schedules(queue).named(name), live=as_of is None)
+        found = views.details(queue.store, Schedules(queue).named(schedule), live=as_of is None)
 
     def text(width: int | None) -> str:
         return "\n".join(wrapped(clean(line, newlines=False), width, " " * 10) for line in schedule_text(found))
@@ -59,14 +59,14 @@ def show(ctx: typer.Context, name: Name, output: Output = None, as_json: Json = 
     print_answer(session, form, Answer(document=found, rows=[found], name="name", text=lambda look: text(look.width)))
 
 
-def history(ctx: typer.Context, name: Name, output: Output = None, as_json: Json = False) -> None:
+def history(ctx: typer.Context, schedule: Name, output: Output = None, as_json: Json = False) -> None:
     """Show every event of a schedule. Works on removed schedules too."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(missing="refuse") as queue:
-        events = views.history(queue.store, name)
+        events = views.history(queue.store, schedule)
     if not events:
-        raise NoSuchJobError(f"no such schedule: {name} (`{command_line('schedule', 'list')}` shows them)")
+        raise NoSuchJobError(f"no such schedule: {schedule} (`{command_line('schedule', 'list')}` shows them)")
     shown = [json_shapes.event(event) for event in events]
     lines = [_event(event) for event in events]
     answer = Answer(document=shown, rows=shown, name="position", text=lambda look: "\n".join(lines))
@@ -81,7 +81,7 @@ def _event(event: RecordedEvent | Exception) -> str:
 
 def next_slots(
     ctx: typer.Context,
-    name: Name,
+    schedule: Name,
     count: Annotated[
         int, typer.Option("--count", "-n", callback=between(1, MOST), metavar="N", help="How many [default: 5].")
     ] = 5,
@@ -92,9 +92,9 @@ def next_slots(
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
     with session.open_read_only(missing="refuse") as queue:
-        schedule = Schedules(queue).named(name)
+        named = Schedules(queue).named(schedule)
         try:
-            found = views.next_times(schedule.definition, queue.store.log.wall(), count)
+            found = views.next_times(named.definition, queue.store.log.wall(), count)
         except UnknownZoneError as error:
             raise UsageError(str(error)) from None
     rows = [{"next_at": each} for each in found]
@@ -103,6 +103,6 @@ def next_slots(
         rows=rows,
         name="next_at",
         text=lambda look: "\n".join(found),
-        note="it never runs again" if not found else "it is paused" if schedule.paused_at is not None else "",
+        note="it never runs again" if not found else "it is paused" if named.paused_at is not None else "",
     )
     print_answer(session, form, answer)

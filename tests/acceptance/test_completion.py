@@ -91,6 +91,13 @@ def test_worker_names_are_completed(queuectl: Queuectl) -> None:
         assert time.monotonic() < deadline
 
 
+def test_schedule_names_are_completed(queuectl: Queuectl) -> None:
+    queuectl.ok("schedule", "add", "backup", "@daily", "make backup")
+    queuectl.ok("schedule", "add", "poll", "--every", "5m", "true")
+    assert hinted(queuectl, "schedule", "show", "b") == {"backup": "make backup"}
+    assert found(queuectl, "schedule", "pause", "backup", "") == ["backup", "poll"]
+
+
 def test_the_queue_that_the_line_names_is_asked(lived: Queuectl, tmp_path: Path) -> None:
     other = str(tmp_path / "other.db")
     lived.ok("--db", other, "enqueue", "--id", "elsewhere", "true")
