@@ -53,7 +53,6 @@ def _is_indexed(wanted: JobFilter) -> bool:
         wanted.ended_by,
         wanted.batch,
         wanted.origin,
-        wanted.signature,
         wanted.text,
     )
     return not any(others)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from queuectl.application.queue import Queue
 from queuectl.application.run_tally import BUCKETS, Histogram, RunTally
+from queuectl.application.schedule_views import late_schedules
 from queuectl.application.workers import workers
 from queuectl.store.protocol import Store
 from queuectl.units import SECOND
@@ -34,8 +35,10 @@ def metrics(queue: Queue, tally: RunTally) -> str:
     """The metrics now. The counts of runs are those that the tally has read so far."""
     store = queue.store
     label = _labels(store, tally)
+    runs = (*_jobs(store, label), *_runs(tally, label))
+    families = (*runs, *_workers(queue), *_schedules(store, tally), *_log(store))
     lines: list[str] = []
-    for name, kind, about, samples in (*_jobs(store, label), *_runs(tally, label), *_workers(queue), *_log(store)):
+    for name, kind, about, samples in families:
         lines += [f"# HELP queuectl_{name} {about}", f"# TYPE queuectl_{name} {kind}"]
         lines += [_line(f"queuectl_{name}{sample.suffix}", sample) for sample in samples]
     return "\n".join([*lines, ""])
@@ -102,6 +105,18 @@ def _workers(queue: Queue) -> Iterator[Family]:
     yield "workers", "gauge", "Workers in a state.", samples
     yield "slots", "gauge", "Slots of the workers that are not lost.", _one(sum(row["slots"] for row in living))
     yield "slots_busy", "gauge", "Slots in which a job runs.", _one(sum(row["running"] for row in living))
+
+
+def _schedules(store: Store, tally: RunTally) -> Iterator[Family]:
+    own = set(sorted({row.name for row in store.tables.schedules()} | set(tally.slots))[:MAX_QUEUES])
+    late = [Sample({"schedule": each.name}, each.late / SECOND) for each in late_schedules(store) if each.name in own]
+    yield "schedule_late_seconds", "gauge", "How late a schedule is; only those that are late.", late
+    slots: Counter[tuple[str, str]] = Counter()
+    for name, results in tally.slots.items():
+        for result, number in results.items():
+            slots[name if name in own else OTHER, result] += number
+    samples = [Sample({"schedule": name, "result": result}, number) for (name, result), number in sorted(slots.items())]
+    yield "schedule_slots_total", "counter", "Slots of schedules that made a job, or were skipped.", samples
 
 
 def _log(store: Store) -> Iterator[Family]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from queuectl.application.runs import CLAIMED, runs
+from queuectl.application.runs import CLAIMED, runs, slots
 from queuectl.errors import StoreError
 from queuectl.store.protocol import Store
 
@@ -44,6 +44,7 @@ class RunTally(Struct):
     ended: dict[str, dict[str, int]] = {}
     took: dict[str, Histogram] = {}
     waited: dict[str, Histogram] = {}
+    slots: dict[str, dict[str, int]] = {}
 
     def read(self, store: Store, until: int, reached: Callable[[int], None] = lambda position: None) -> None:
         """Count the runs up to a position. `reached` is called now and then with the position."""
@@ -56,6 +57,9 @@ class RunTally(Struct):
                     outcomes = self.ended.setdefault(run.queue, {})
                     outcomes[run.type] = outcomes.get(run.type, 0) + 1
                     self.took.setdefault(run.queue, Histogram()).add(run.took)
+            for name, result, number in slots(store.log, start, end):
+                results = self.slots.setdefault(name, {})
+                results[result] = results.get(result, 0) + number
             self.after = end
             reached(end)
 

@@ -10,10 +10,11 @@ from queuectl.store.protocol import Log
 from queuectl.store.rows import RunStep
 from queuectl.units import SECOND
 
-__all__ = ["CLAIMED", "COMPLETED", "DEAD", "OUTCOMES", "RETRIED", "Run", "runs"]
+__all__ = ["CLAIMED", "COMPLETED", "DEAD", "OUTCOMES", "RETRIED", "Run", "runs", "slots"]
 
 CLAIMED = e.type_of(e.Claimed)
 COMPLETED, RETRIED, DEAD = e.type_of(e.Completed), e.type_of(e.RetryScheduled), e.type_of(e.DeadLettered)
+FIRED, SKIPPED = e.type_of(e.ScheduleFired), e.type_of(e.ScheduleSkipped)
 OUTCOMES = (COMPLETED, RETRIED, DEAD, e.type_of(e.Released), e.type_of(e.Cancelled))
 """The types of the events that end a run."""
 
@@ -50,6 +51,8 @@ class _Data(msgspec.Struct):
     wait: int = 0
     due_at: int | None = None
     changes: "_Data | None" = None
+    manual: bool = False
+    count: int = 1
 
 
 _decode = msgspec.json.Decoder(_Data).decode
@@ -74,6 +77,16 @@ def runs(log: Log, after: int, until: int) -> Iterator[Run]:
                 waited / SECOND,
                 data.duration / SECOND,
             )
+
+
+def slots(log: Log, after: int, until: int) -> Iterator[tuple[str, str, int]]:
+    """(schedule, `fired` or `skipped`, how many slots) of the decisions on slots; no jobs that were added by hand."""
+    for step in log.run_steps((FIRED, SKIPPED), after=after, until=until):
+        data, name = _data(step.data), step.job_id.partition(":")[2]
+        if step.type == SKIPPED:
+            yield name, "skipped", data.count
+        elif not data.manual:
+            yield name, "fired", 1
 
 
 def _waited(step: RunStep) -> int:

@@ -14,7 +14,18 @@ from queuectl.application.metrics import metrics
 from queuectl.errors import UsageError
 from queuectl.render.terminal import to_ndjson
 from queuectl.web.answers import document, reporting
-from queuectl.web.changing import JOB_CHANGES, JobChange, Reason, add_jobs, pause, stop_worker
+from queuectl.web.changing import (
+    JOB_CHANGES,
+    SCHEDULE_VERBS,
+    JobChange,
+    Reason,
+    SomeRetried,
+    add_jobs,
+    change_schedule,
+    pause,
+    retry_failures,
+    stop_worker,
+)
 from queuectl.web.feed import ALL_TYPES, Entry, Wanted
 from queuectl.web.openapi import description
 from queuectl.web.reading import READINGS, Reading, answer, job_id_of, output_of
@@ -44,6 +55,8 @@ def api_routes(site: Site) -> list[Route]:
         ("/api/queues/{queue}/pause", changes.pausing(resume=False)),
         ("/api/queues/{queue}/resume", changes.pausing(resume=True)),
         ("/api/workers/{worker}/stop", changes.stop),
+        ("/api/failures/{signature}/retry", changes.retry_failures),
+        *((f"/api/schedules/{{schedule}}/{verb}", changes.of_schedule(verb)) for verb in SCHEDULE_VERBS),
         *((f"/api/jobs/{{job_id}}/{each.name}", changes.of_job(each)) for each in JOB_CHANGES.values()),
     ):
         found.append(Route(path, reporting(change), methods=["POST"]))
@@ -116,6 +129,21 @@ class _Changes:
         body_of(await _json(request), _Nothing)
         name = request.path_params["worker"]
         return document(await self._in_thread(request, lambda queue: stop_worker(queue, name)))
+
+    async def retry_failures(self, request: Request) -> Response:
+        """Retry the dead jobs of a signature."""
+        wanted, signature = body_of(await _json(request), SomeRetried), request.path_params["signature"]
+        return document(await self._in_thread(request, lambda queue: retry_failures(queue, signature, wanted)))
+
+    def of_schedule(self, verb: str) -> Any:
+        """The endpoint that runs, pauses or resumes a schedule."""
+
+        async def endpoint(request: Request) -> Response:
+            body_of(await _json(request), _Nothing)
+            name = request.path_params["schedule"]
+            return document(await self._in_thread(request, lambda queue: change_schedule(queue, name, verb)))
+
+        return endpoint
 
     async def _in_thread(self, request: Request, change: Callable[[Any], Any]) -> Any:
         queue = self._site.changing(request.scope.get("who", ""))

@@ -4,20 +4,43 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.application import bulk
+from queuectl.application.failures import check_signature
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import decode_job
+from queuectl.application.listing import Selection
 from queuectl.application.queue import Queue
+from queuectl.application.schedules import Schedules
 from queuectl.application.workers import Stop
+from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.errors import UsageError, command_line
+from queuectl.errors import NoSuchJobError, UsageError, command_line
 from queuectl.runtime import process_umask
 from queuectl.units import counted
 from queuectl.web.site import Site
 
-__all__ = ["JOB_CHANGES", "Done", "JobChange", "Reason", "add_jobs", "pause", "stop_worker"]
+__all__ = [
+    "JOB_CHANGES",
+    "SCHEDULE_VERBS",
+    "Done",
+    "JobChange",
+    "Reason",
+    "SomeRetried",
+    "add_jobs",
+    "change_schedule",
+    "pause",
+    "retry_failures",
+    "stop_worker",
+]
+
+SCHEDULE_VERBS = {
+    "run": "Add a job of a schedule now.",
+    "pause": "Add no more jobs of a schedule.",
+    "resume": "Add jobs of a schedule again.",
+}
 
 MOST_NAMED = 20
 """The largest number of ids in such a command."""
@@ -98,6 +121,40 @@ def pause(queue: Queue, name: str, *, resume: bool = False) -> Done:
     thing = "every queue" if name == PAUSE_ALL else f"queue {name}"
     said = f"{verb}d {thing}" if changed else f"{thing} was {'not paused' if resume else 'paused already'}"
     return Done(said=said, command=command_line(verb, *([] if name == PAUSE_ALL else [name])))
+
+
+class SomeRetried(Struct, forbid_unknown_fields=True):
+    """The body of a retry of a signature: at most so many jobs (None: all), and a reason."""
+
+    limit: int | None = None
+    reason: str = ""
+
+
+def retry_failures(queue: Queue, text: str, wanted: SomeRetried) -> Done:
+    """Retry the dead jobs of a signature, the oldest first. Raises NoSuchJobError when there are none."""
+    signature = check_signature(text)
+    if wanted.limit is not None and wanted.limit < 1:
+        raise UsageError(f"limit: {wanted.limit} is less than 1")
+    found = bulk.finished(queue, Selection(states=(State.DLQ.value,), signature=signature))
+    if not found:
+        raise NoSuchJobError(f"no dead job has the signature {signature}")
+    options = [] if wanted.limit is None else ["--limit", str(wanted.limit)]
+    options += ["--reason", wanted.reason] if wanted.reason else []
+    done = JOB_CHANGES["retry"].carry_out(queue, found[: wanted.limit], wanted.reason)
+    return replace(done, command=command_line("retry", "--sig", signature, *options, "--yes"))
+
+
+def change_schedule(queue: Queue, name: str, verb: str) -> Done:
+    """Run, pause or resume a schedule. Raises NoSuchJobError."""
+    schedules, command = Schedules(queue), command_line("schedule", verb, name)
+    if verb == "run":
+        job_id, is_new = schedules.run(name)
+        said = f"job {job_id} added" if is_new else f"nothing was added: {job_id} has the unique key of the schedule"
+        return Done(said=said, command=command, jobs=[job_id])
+    changed = schedules.resume([name]) if verb == "resume" else schedules.pause([name])
+    if not changed:
+        return Done(said=f"{name} was {'not paused' if verb == 'resume' else 'paused already'}", command=command)
+    return Done(said=f"{verb}d {name}", command=command)
 
 
 def stop_worker(queue: Queue, name: str) -> Done:

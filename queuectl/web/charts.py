@@ -11,11 +11,13 @@ from markupsafe import Markup, escape
 
 from queuectl.application.activity import Minute, Span
 from queuectl.application.runs import COMPLETED, RETRIED
+from queuectl.domain.machine import State
 from queuectl.render.terminal import clean
 from queuectl.units import SECOND, format_time, local_time
 
-__all__ = ["RUNNING", "Attempt", "attempts_chart", "gantt", "minutes_chart"]
+__all__ = ["HOUR", "RUNNING", "Attempt", "Dot", "attempts_chart", "gantt", "minutes_chart", "sparkline", "strip"]
 
+HOUR = 3600 * SECOND
 WIDTH, NARROW = 960, 600
 """The width, in units of the drawing, of the charts of a page and of the one in a job's panel."""
 RUNNING = "running"
@@ -106,6 +108,54 @@ def gantt(spans: Iterable[Span], workers: Sequence[str], start: int, end: int) -
         anchor = "end" if step == 4 else "middle" if step else "start"
         parts.append(_label(140 + (moment - start) * scale, height + 12, local_time(moment)[11:16], anchor))
     return _svg(height + 18, "Runs by worker", parts)
+
+
+class Dot(NamedTuple):
+    """A slot of a schedule: when (microseconds), the kind of its shape, its text, and its job."""
+
+    at: int
+    kind: str
+    said: str
+    job_id: str = ""
+
+
+SHAPES: dict[str, str] = {
+    State.DONE: '<circle cx="{x:.1f}" cy="12" r="5" class="bar-done"/>',
+    "failed": '<path d="M{x:.1f} 6l6 6l-6 6l-6 -6z" class="bar-failed"/>',
+    "skipped": '<circle cx="{x:.1f}" cy="12" r="4.5" class="hollow"/>',
+    "next": '<rect x="{x:.1f}" y="6" width="2" height="12" class="bar-waited"/>',
+    "other": '<circle cx="{x:.1f}" cy="12" r="5" class="bar-running"/>',
+}
+
+
+def strip(dots: Iterable[Dot], start: int, end: int, now: int) -> Markup:
+    """The slots of a schedule around now, each with its own shape."""
+    scale = WIDTH / (end - start)
+    parts = [f'<line x1="0" x2="{WIDTH}" y1="12" y2="12" class="axis"/>']
+    parts.append(f'<rect x="{(now - start) * scale:.1f}" y="0" width="1.5" height="24" class="now"/>')
+    for dot in dots:
+        if start <= dot.at <= end:
+            shape = SHAPES[dot.kind].format(x=(dot.at - start) * scale)
+            said = f"{local_time(dot.at)[11:16]} {clean(dot.said, newlines=False)}"
+            inner = f"<title>{escape(said)}</title>{shape}"
+            parts.append(f'<a href="/jobs/{escape(dot.job_id)}">{inner}</a>' if dot.job_id else f"<g>{inner}</g>")
+    for step in range(5):
+        moment, anchor = start + (end - start) * step // 4, "end" if step == 4 else "middle" if step else "start"
+        parts.append(_label((moment - start) * scale, 36, local_time(moment)[11:16], anchor))
+    return _svg(40, "Slots of 18 hours back and 6 hours ahead", parts)
+
+
+def sparkline(counts: Sequence[int]) -> Markup:
+    """Small bars, one an hour."""
+    most = max([*counts, 1])
+    parts = [
+        _bar(Box(place * 10, 24 - 22 * count / most, 10, 22 * count / most), "bar-failed")
+        for place, count in enumerate(counts)
+    ]
+    parts.append('<line x1="0" x2="120" y1="24" y2="24" class="axis"/>')
+    said = f"by hour, the last one last: {', '.join(map(str, counts))}"
+    begin = f'<svg viewBox="0 0 120 26" class="spark" role="img" aria-label="{said}">'
+    return Markup("".join(_joined(begin, parts)))
 
 
 def _kind(outcome: str) -> str:

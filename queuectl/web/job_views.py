@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from queuectl.application.explain import explain
+from queuectl.application.failures import check_signature
 from queuectl.application.job_details import details, history, shell_line
 from queuectl.application.job_page import job_page
 from queuectl.application.listing import job_filter
@@ -24,7 +25,7 @@ from queuectl.web.site import Site
 __all__ = ["attempts_of", "filter_of", "job_view", "jobs_view"]
 
 SHOWN = 50
-WORDS = ("state", "queue", "tag", "batch", "since")
+WORDS = ("state", "queue", "tag", "batch", "since", "sig")
 MOST_EVENTS = 200
 """Events of a job that its page shows."""
 
@@ -58,6 +59,8 @@ def _checked(found: dict[str, list[str]], now: int) -> dict[str, Any]:
     tags = dict(tag.split("=", 1) for tag in found["tag"])
     wanted = job_filter(found["state"], found["queue"], tags, since, "-created")
     batch = found["batch"][-1] if found["batch"] else None
+    if found["sig"]:
+        wanted = replace(wanted, states=(State.DLQ,), signature=check_signature(found["sig"][-1]))
     return {"wanted": replace(wanted, batch=batch, text=" ".join(found["text"])), "words": found}
 
 
@@ -85,7 +88,7 @@ def _list_command(words: dict[str, list[str]]) -> str:
 
 def _total(queue: Queue, wanted: Any) -> int | None:
     """How many jobs match, when the counts can tell."""
-    if wanted.failed or wanted.tags or wanted.batch or wanted.text or wanted.since is not None:
+    if wanted.failed or wanted.tags or wanted.batch or wanted.signature or wanted.text or wanted.since is not None:
         return None
     return sum(
         count.jobs

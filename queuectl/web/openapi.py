@@ -10,7 +10,7 @@ import msgspec
 from queuectl import __version__
 from queuectl.application.explain import Explanation
 from queuectl.application.job_json import JobInput
-from queuectl.web.changing import JOB_CHANGES, Done, Reason
+from queuectl.web.changing import JOB_CHANGES, SCHEDULE_VERBS, Done, Reason, SomeRetried
 from queuectl.web.reading import ABOUT, READINGS, Reading
 
 __all__ = ["description"]
@@ -59,7 +59,7 @@ _TEXT = {"schema": {"type": "string"}}
 @cache
 def description() -> Document:
     """The whole description."""
-    _, schemas = msgspec.json.schema_components([JobInput, Reason, Done, Explanation], ref_template=_REF)
+    _, schemas = msgspec.json.schema_components([JobInput, Reason, SomeRetried, Done, Explanation], ref_template=_REF)
     paths: dict[str, Document] = {}
     for reading in READINGS:
         paths.setdefault(reading.path, {})["get"] = _reading(reading)
@@ -113,6 +113,11 @@ def _changes() -> Iterable[tuple[str, Document]]:
         ("resume", "Start jobs of a queue again."),
     ):
         yield f"/api/queues/{{queue}}/{verb}", _change(f"/api/queues/{{queue}}/{verb}", about, _OBJECT, _ref("Done"))
+    path = "/api/failures/{signature}/retry"
+    yield path, _change(path, "Retry the dead jobs of a signature.", _ref("SomeRetried"), _ref("Done"))
+    for verb, about in SCHEDULE_VERBS.items():
+        path = f"/api/schedules/{{schedule}}/{verb}"
+        yield path, _change(path, about, _OBJECT, _ref("Done"))
     path = "/api/workers/{worker}/stop"
     yield path, _change(path, "Stop a worker once its running jobs have ended.", _OBJECT, _ref("Done"))
 

@@ -19,7 +19,18 @@ from queuectl.application.queue import Queue
 from queuectl.errors import QueuectlError, UsageError, command_line
 from queuectl.render.terminal import clean, to_ndjson
 from queuectl.web.answers import failed
-from queuectl.web.changing import JOB_CHANGES, Done, add_jobs, pause, stop_worker
+from queuectl.web.changing import (
+    JOB_CHANGES,
+    SCHEDULE_VERBS,
+    Done,
+    SomeRetried,
+    add_jobs,
+    change_schedule,
+    pause,
+    retry_failures,
+    stop_worker,
+)
+from queuectl.web.group_views import failures_view, schedules_view
 from queuectl.web.job_views import filter_of, job_view, jobs_view
 from queuectl.web.requests import Parameters, read_body
 from queuectl.web.site import Site
@@ -32,10 +43,12 @@ VISIBLE = ("as_of", "notice")
 NOTICES = 100
 """Notices of changes that are remembered until the page that shows them is opened."""
 FRESH = 1_000_000
-"""Microseconds for which a page is reused, so that many open pages cost as much as one."""
+"""Microseconds for which a page that refreshes itself is reused, so that many open pages cost as much as one."""
+REFRESH = "x-queuectl-refresh"
 ADDING = ("command", "queue", "cwd", "priority", "max_retries", "timeout", "delay")
 WHOLE_NUMBERS = ("priority", "max_retries")
 
+Field = Callable[[str], str]
 View = Callable[[Queue, Parameters, int | None, dict[str, Any]], dict[str, Any]]
 
 
@@ -47,7 +60,7 @@ class Pages:
         self._templates = environment()
         self._notices: OrderedDict[str, Done] = OrderedDict()
         self._numbers = count(1)
-        self._made: OrderedDict[str, tuple[int, int, Response]] = OrderedDict()
+        self._made: OrderedDict[str, tuple[int, Response]] = OrderedDict()
         self._lock = Lock()
 
     def routes(self) -> list[Route]:
@@ -56,6 +69,8 @@ class Pages:
             Route("/", self._page("overview", self._overview)),
             Route("/jobs", self._page("jobs", self._jobs, ("q", "before"))),
             Route("/jobs/{job_id}", self._page("job", self._job)),
+            Route("/failures", self._page("failures", self._failures)),
+            Route("/schedules", self._page("schedules", self._schedules)),
             Route("/workers", self._page("workers", self._workers)),
             Route("/add", self._page("add", self._add)),
         ]
@@ -70,15 +85,16 @@ class Pages:
         return endpoint
 
     def _answer(self, request: Request, name: str, view: View, parameters: tuple[str, ...]) -> Response:
-        with self._lock:
-            key, now = str(request.url), self._site.clock.monotonic()
-            made = self._made.get(key)
-            position = self._site.feed.position
-            if made is not None and now - made[0] < FRESH and made[1] == position:
-                return made[2]
+        """The page. One that only refreshes itself may get what another one got within the last second."""
+        key, now = str(request.url), self._site.clock.monotonic()
+        if REFRESH in request.headers:
+            with self._lock:
+                made = self._made.get(key)
+            if made is not None and now - made[0] < FRESH:
+                return made[1]
         answer = self._answered(request, name, view, parameters)
         with self._lock:
-            self._made[key] = (now, position, answer)
+            self._made[key] = (now, answer)
             while len(self._made) > NOTICES:
                 self._made.popitem(last=False)
         return answer
@@ -124,7 +140,6 @@ class Pages:
             "now_link": _with(request, as_of=None),
             "can_change": can_change,
             "can_add": can_change and site.rights.allow_enqueue,
-            "more_tabs": [],
             "notice": self._notices.get(given.text("notice") or ""),
             "as_of_command": command_line("status", "--as-of", str(position)),
         }
@@ -154,6 +169,12 @@ class Pages:
 
     def _job(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
         return job_view(self._site, queue, context["path"].removeprefix("/jobs/"), past)
+
+    def _failures(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        return failures_view(queue)
+
+    def _schedules(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
+        return schedules_view(queue, past)
 
     def _workers(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
         return workers_view(self._site, queue, past)
@@ -187,12 +208,10 @@ class Pages:
 
         if change in JOB_CHANGES:
             return JOB_CHANGES[change].carry_out(queue, self._chosen(queue, change, fields), one("reason"))
-        if change in ("pause", "resume"):
-            return pause(queue, one("queue"), resume=change == "resume")
-        if change == "stop":
-            return stop_worker(queue, one("worker"))
         if change == "add":
             return self._added(queue, {name: one(name) for name in ADDING if one(name)})
+        if change in OTHER_CHANGES:
+            return OTHER_CHANGES[change](queue, one)
         raise UsageError(f"there is no change {change}")
 
     def _chosen(self, queue: Queue, change: str, fields: dict[str, list[str]]) -> list[str]:
@@ -226,6 +245,26 @@ class Pages:
                 self._notices.popitem(last=False)
         path = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
         return f"{path}{'&' if '?' in path else '?'}{urlencode({'notice': key})}"
+
+
+def _retry_signature(queue: Queue, one: Field) -> Done:
+    limit = one("limit")
+    if limit and not limit.isdigit():
+        raise UsageError(f"limit: {limit} is no whole number")
+    return retry_failures(queue, one("signature"), SomeRetried(int(limit) if limit else None, one("reason")))
+
+
+OTHER_CHANGES: dict[str, Callable[[Queue, Field], Done]] = {
+    "pause": lambda queue, one: pause(queue, one("queue")),
+    "resume": lambda queue, one: pause(queue, one("queue"), resume=True),
+    "stop": lambda queue, one: stop_worker(queue, one("worker")),
+    "retry-signature": _retry_signature,
+    **{
+        f"schedule-{verb}": lambda queue, one, verb=verb: change_schedule(queue, one("schedule"), verb)  # type: ignore[misc]
+        for verb in SCHEDULE_VERBS
+    },
+}
+"""The forms of the pages that concern no single jobs, by the last part of their path."""
 
 
 def _link(past: int | None, path: str, **parameters: Any) -> str:

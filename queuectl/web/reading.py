@@ -8,13 +8,15 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from queuectl.application import job_details
+from queuectl.application import job_details, schedule_views
 from queuectl.application.batches import batches
 from queuectl.application.explain import explain
+from queuectl.application.failures import Wanted, failures
 from queuectl.application.job_output import read_output
 from queuectl.application.listing import job_filter, list_jobs
 from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
+from queuectl.application.schedules import Schedules
 from queuectl.application.workers import workers
 from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.process.output_files import STREAMS
@@ -43,6 +45,8 @@ ABOUT = {
     "from": "Only events from this position on.",
     "type": "Only events of this type; may be repeated.",
     "job": "Only events of this job.",
+    "attempts": "1: every failed attempt. Reads the log.",
+    "flaky": "1: failed attempts of jobs that were done in the end. Reads the log.",
 }
 """Every parameter, for /api/openapi.json."""
 
@@ -116,6 +120,23 @@ def _workers(site: Site, queue: Queue, request: Request, given: Parameters) -> A
     return map(json_shapes.worker, workers(queue))
 
 
+def _failures(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
+    if given.flag("attempts") and given.flag("flaky"):
+        raise UsageError("attempts and flaky: give one of them")
+    chosen = given.selection(queue.store.log.wall())
+    wanted = Wanted(chosen.since or 0, chosen.queues, given.flag("attempts"), given.flag("flaky"))
+    return failures(queue, wanted)
+
+
+def _schedules(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
+    return schedule_views.rows(queue.store, live=given.text("as_of") is None)
+
+
+def _schedule(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
+    found = Schedules(queue).named(request.path_params["schedule"])
+    return schedule_views.details(queue.store, found, live=given.text("as_of") is None)
+
+
 READINGS = (
     Reading(
         "/api/status", "How many jobs are in each queue and state, what runs, and the workers.", _status, by_log=False
@@ -125,6 +146,16 @@ READINGS = (
     Reading("/api/jobs/{job_id}/history", "Every event of a job.", _history, many=True),
     Reading("/api/jobs/{job_id}/explain", "Why a job is in its state, and what can be done.", _explain, by_log=False),
     Reading("/api/batches", "Batches and the counts of their jobs.", lambda s, q, r, g: batches(q), many=True),
+    Reading(
+        "/api/failures",
+        "Dead jobs by what went wrong.",
+        _failures,
+        ("since", "queue", "attempts", "flaky"),
+        by_log=False,
+        many=True,
+    ),
+    Reading("/api/schedules", "Schedules: the next time, the last job, how late.", _schedules, by_log=False, many=True),
+    Reading("/api/schedules/{schedule}", "One schedule with its last slots.", _schedule, by_log=False),
     Reading("/api/workers", "The workers.", _workers, by_log=False, many=True),
 )
 

@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from queuectl.render.terminal import clean
+from queuectl.runtime import SystemClock
 from queuectl.units import format_time, local_time, parse_time
 
 __all__ = ["environment"]
@@ -45,12 +46,13 @@ def short_id(job_id: str) -> str:
 
 
 def _clock(moment: int | None) -> Markup:
-    """A moment (microseconds) as a time of the day, with the whole time for whoever points at it."""
+    """A moment (microseconds) as a time of today or a date and a time, with all of it for whoever points at it."""
     if moment is None:
         return Markup("–")
     text = local_time(moment)
     pattern = '<time datetime="{}" title="{}">{}</time>'
-    return Markup(pattern).format(format_time(moment), text, text[11:19])
+    is_today = text[:10] == local_time(SystemClock().now())[:10]
+    return Markup(pattern).format(format_time(moment), text, text[11:19] if is_today else text[5:16])
 
 
 def _span(seconds: float | None) -> str:

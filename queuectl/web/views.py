@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from queuectl.application.activity import HOUR, Activity, QueueActivity, Span
 from queuectl.application.follow import LogReader
 from queuectl.application.queue import Queue
+from queuectl.application.schedule_views import late_schedules
 from queuectl.application.workers import workers
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.machine import State
@@ -199,6 +200,7 @@ def _needs(queue: Queue, past: int | None, totals: dict[State, int], counts: dic
     if PAUSE_ALL not in queue.store.tables.pauses() and (unserved := queue.unserved(pending, living)):
         text = f"no worker serves {', '.join(unserved[:3])}{' …' if unserved[3:] else ''}"
         found.append(Need(text, "/workers", command_line("run")))
+    found += [Need(str(late), "/schedules", late.remedy or "") for late in late_schedules(queue.store)[:5]]
     if queue.store.log.behind_for() is not None:
         found.append(Need("the clock is behind the log", "/workers", command_line("doctor")))
     return found
@@ -209,7 +211,7 @@ def _past_needs(totals: dict[State, int]) -> list[Need]:
     if not dead:
         return []
     text = f"{counted(dead, 'job')} failed for good, in the dead-letter queue"
-    return [Need(text, f"/jobs?q=state:{State.DLQ}", command_line(State.DLQ.value, "list"))]
+    return [Need(text, "/failures", command_line("failures"))]
 
 
 def just_now(queue: Queue, number: int) -> list[dict[str, Any]]:

@@ -117,8 +117,10 @@ def test_the_metrics_read_no_row_of_a_job(queue, clock):
     """Their cost must not grow with the jobs: no statement reads the rows of `jobs` without an index."""
     queue.enqueue([NewJob(a_spec("true"), name) for name in "abc"])
     tally, said, run = load_tally(queue.store, None), [], queue.store.tables._engine.run
-    queue.store.tables._engine.run = lambda sql, parameters=(): said.append(sql) or run(sql, parameters)
+    queue.store.tables._engine.run = lambda sql, parameters=(): said.append((sql, parameters)) or run(sql, parameters)
     metrics(queue, tally)
-    plans = [row[3] for sql in said if sql.startswith("SELECT") for row in run(f"EXPLAIN QUERY PLAN {sql}")]
+    plans = [
+        row[3] for sql, given in said if sql.startswith("SELECT") for row in run(f"EXPLAIN QUERY PLAN {sql}", given)
+    ]
     assert len(plans) > 5
     assert [plan for plan in plans if plan.startswith("SCAN jobs")] == []

@@ -8,13 +8,14 @@ from urllib.parse import urlencode
 import pytest
 
 from queuectl.application.queue import NewJob
+from queuectl.application.schedules import Put, Schedules
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
 from queuectl.web.job_views import filter_of
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, HTML
 
-PAGES = ("/", "/jobs", "/workers", "/add")
+PAGES = ("/", "/jobs", "/failures", "/schedules", "/workers", "/add")
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -74,6 +75,9 @@ def test_hostile_text_reaches_the_page_as_text(client, queue, text):
     plain = Tags("".join(client.get(path).text for path in PAGES))
     queue.enqueue([NewJob(a_spec(text, max_retries=0, tags={"t": text}, cwd=f"/{text}".replace("\x1b", "")), "a")])
     finished(queue, "a", e.Exited(3), text, text)
+    assert "✕ 1" in client.get("/failures").text
+    assert Tags(client.get("/failures").text).attributes.isdisjoint({"onerror", "onload"})
+    Schedules(queue).add(Put("s", e.ScheduleSet(every=60_000_000, tz="UTC", job=a_spec(text))))
     queue.requeue(["a"], text)
     queue.cancel(["a"], text)
     for path in (
@@ -81,6 +85,8 @@ def test_hostile_text_reaches_the_page_as_text(client, queue, text):
         "/jobs",
         "/jobs/a",
         "/workers",
+        "/failures",
+        "/schedules",
         f"/jobs?{urlencode({'q': text})}",
         f"/jobs/{text.replace('/', '_')}",
         f"/?{urlencode({'as_of': text})}",
@@ -250,3 +256,34 @@ def test_the_attempts_of_a_job_are_shown(client, queue):
 
 def test_a_request_for_json_is_no_page(client):
     assert client.get("/jobs/none", BEARER).status == 404
+
+
+def test_a_signature_is_retried_in_part_or_whole(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=0), f"a{number}") for number in range(12)])
+    for number in range(12):
+        finished(queue, f"a{number}", e.Exited(3), stderr=f"KeyError {number}\n")
+    page = client.get("/failures").text
+    (signature,) = re.findall(r'name="signature" value="(\w+)"', page)
+    assert "Retry these 12" in page
+    answer = form(client, "/do/retry-signature", signature=signature, limit="10", reason="fixed", back="/failures")
+    assert (
+        f"queuectl retry --sig {signature} --limit 10 --reason fixed --yes"
+        in client.get(answer.headers["location"]).text
+    )
+    assert sorted(job["id"] for job in client.get("/api/jobs?state=dlq").json()) == ["a10", "a11"]
+    assert [group["jobs"] for group in client.get("/api/failures").json()] == [2]
+    assert client.post(f"/api/failures/{signature}/retry", {"reason": "all"}).status == 200
+    assert client.post(f"/api/failures/{signature}/retry").status == 404
+    assert client.post("/api/failures/odd/retry").status == 400
+
+
+def test_a_schedule_is_run_paused_and_resumed(client, queue):
+    Schedules(queue).add(Put("nightly", e.ScheduleSet(every=3_600_000_000, tz="UTC", job=a_spec("echo night"))))
+    answer = form(client, "/do/schedule-run", schedule="nightly", back="/schedules")
+    assert "queuectl schedule run nightly" in client.get(answer.headers["location"]).text
+    assert [job["command"] for job in client.get("/api/jobs").json()] == ["echo night"]
+    assert client.post("/api/schedules/nightly/pause").json()["said"] == "paused nightly"
+    assert client.get("/api/schedules/nightly").json()["paused_at"] is not None
+    assert form(client, "/do/schedule-resume", schedule="nightly").status == 303
+    assert client.post("/api/schedules/none/run").status == 404
+    assert [row["paused_at"] for row in client.get("/api/schedules").json()] == [None]

@@ -49,13 +49,14 @@ async function refresh() {
   } catch { alive(false); } finally { refreshing = false; }
 }
 
-async function load(url) {
-  const answer = await fetch(url, { headers: { accept: "text/html" } });
+async function load(url, more = {}) {
+  const answer = await fetch(url, { headers: { accept: "text/html", ...more } });
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
 async function renew(url, within) {
-  const fresh = await load(url);
+  const fresh = await load(url, { "x-queuectl-refresh": "1" });
+  if (Number(fresh.body.dataset.position) < position) changed();
   for (const part of all("[data-live]", within)) {
     const other = fresh.getElementById(part.id);
     if (!other || part.contains(document.activeElement) && document.activeElement.matches("input[type=text], textarea")) continue;

@@ -1,0 +1,74 @@
+"""No page and no answer reads a whole table: the plans of every statement that it runs, on a queue with statistics."""
+
+import re
+
+import pytest
+
+from queuectl.application.queue import NewJob
+from queuectl.domain import events as e
+from queuectl.store.rows import Change
+from tests.support.builders import ACTOR, a_spec, claimant
+from tests.web.client import served
+
+PAGES = ["/", "/jobs", "/jobs?q=state:dlq", "/jobs?q=state:pending+queue:ci", "/jobs?q=text", "/jobs?q=tag:a=b"]
+PAGES += ["/jobs?before=500", "/jobs/job-5", "/failures", "/schedules", "/workers", "/metrics"]
+PAGES += [
+    "/api/status",
+    "/api/jobs",
+    "/api/jobs?state=done&limit=5",
+    "/api/jobs/job-5",
+    "/api/workers",
+    "/api/failures",
+]
+SCAN = re.compile(r"SCAN (jobs|dlq|events)\b")
+CHEAP = re.compile(r"USING (COVERING )?INDEX jobs_by_(position|state)")
+"""The index that has the order of the answer: it is left as soon as the page is full."""
+
+
+@pytest.fixture
+def many(path):
+    """A served queue of 2,000 jobs in several states."""
+    with served(path) as (client, queue):
+        done = [a_spec("true", tags={"a": "c"}), claimant().claimed(1), e.Completed(run=1, duration=1000)]
+        dead = [a_spec("false"), claimant().claimed(1), e.DeadLettered(run=1, cause=e.Exited(3), duration=1000)]
+        changes = [Change(f"job-{number}", 0, done if number % 20 else dead) for number in range(1000)]
+        queue.store.writer.append(changes, ACTOR)
+        queue.enqueue([NewJob(a_spec("true", queue="ci" if number % 9 else "default")) for number in range(1000)])
+        queue.store.tables._engine.run("ANALYZE")
+        yield client, queue
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_reads_a_whole_table(many, page):
+    client, queue = many
+    engine = queue.store.tables._engine
+    run, said = engine.run, []
+    engine.run = lambda sql, parameters=(): said.append((sql, parameters)) or run(sql, parameters)
+    assert client.get(page).status == 200
+    reading = [(sql, parameters) for sql, parameters in said if sql.lstrip().startswith("SELECT")]
+    assert reading
+    bad = [(plan, sql) for sql, parameters in reading for plan in scans(run, sql, parameters)]
+    assert bad == []
+
+
+def scans(run, sql, parameters):
+    """The steps of a plan that read a whole table, unless a LIMIT ends them."""
+    steps = [row[3] for row in run(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    for step in steps:
+        whole = SCAN.search(step) and not (
+            CHEAP.search(step) or "max(" in sql or "ORDER BY position DESC LIMIT 1" in sql
+        )
+        if whole and "FROM dlq" not in sql:  # the dead jobs are read whole: they are what `failures` groups
+            yield step
+        few = "FROM dlq" in sql or "attempts > 0" in sql  # jobs of a signature, or that wait for a retry, are sorted
+        if step.startswith("USE TEMP B-TREE") and "ORDER BY position" in sql and not few:
+            yield step
+
+
+def test_a_page_costs_no_more_on_a_long_log(many):
+    client, queue = many
+    engine = queue.store.tables._engine
+    run, rows = engine.run, []
+    engine.run = lambda sql, parameters=(): [rows.append(1) or row for row in run(sql, parameters)]
+    client.get("/jobs?q=state:done")
+    assert 0 < len(rows) < 300
