@@ -18,7 +18,7 @@ from queuectl.store.rows import JobFilter
 __all__ = ["JobPage", "job_page"]
 
 WINDOW = 4000
-"""Positions in the first window; each further one is twice as large."""
+"""Positions in the first window; the next ones are twice as large while they are quick."""
 TIME = 100_000
 """Microseconds after which no further window is looked through."""
 
@@ -72,7 +72,9 @@ def _looked_for(queue: Queue, wanted: JobFilter, limit: int, end: int) -> JobPag
     while end > base and len(rows) <= limit:
         start = max(base, end - size)
         rows += queue.store.tables.jobs(replace(wanted, positions=(start, end)))
-        end, size = start, 2 * size
+        end = start
+        if clock.monotonic() - over < -TIME * 3 // 4:
+            size *= 2
         if clock.monotonic() >= over and len(rows) <= limit:
             return JobPage(rows, end, unfinished=True) if end > base else JobPage(rows, None)
     return _page(rows, limit)

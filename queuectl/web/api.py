@@ -11,12 +11,15 @@ from starlette.routing import Route
 
 from queuectl.application.job_output import Piece, read_output
 from queuectl.application.metrics import metrics
+from queuectl.application.queue import Queue
 from queuectl.errors import UsageError
 from queuectl.render.terminal import to_ndjson
+from queuectl.web.amending import AMENDMENTS, Amended, amend
 from queuectl.web.answers import document, reporting
 from queuectl.web.changing import (
     JOB_CHANGES,
     SCHEDULE_VERBS,
+    Done,
     JobChange,
     Reason,
     SomeRetried,
@@ -56,6 +59,7 @@ def api_routes(site: Site) -> list[Route]:
         ("/api/queues/{queue}/resume", changes.pausing(resume=True)),
         ("/api/workers/{worker}/stop", changes.stop),
         ("/api/failures/{signature}/retry", changes.retry_failures),
+        *((f"/api/jobs/{{job_id}}/{verb}", changes.amending(verb)) for verb in AMENDMENTS if verb not in JOB_CHANGES),
         *((f"/api/schedules/{{schedule}}/{verb}", changes.of_schedule(verb)) for verb in SCHEDULE_VERBS),
         *((f"/api/jobs/{{job_id}}/{each.name}", changes.of_job(each)) for each in JOB_CHANGES.values()),
     ):
@@ -105,7 +109,10 @@ class _Changes:
         """The endpoint of a change to one job."""
 
         async def endpoint(request: Request) -> Response:
-            reason = body_of(await _json(request), Reason).reason
+            raw = await _json(request)
+            if change.name in AMENDMENTS and body_of(raw, Amended).settings:
+                return await self._amended(request, change.name, body_of(raw, Amended))
+            reason = (body_of(raw, Amended) if change.name in AMENDMENTS else body_of(raw, Reason)).reason
             return document(
                 await self._in_thread(
                     request, lambda queue: change.carry_out(queue, [job_id_of(queue, request)], reason)
@@ -113,6 +120,20 @@ class _Changes:
             )
 
         return endpoint
+
+    def amending(self, verb: str) -> Any:
+        """The endpoint that edits or copies one job."""
+
+        async def endpoint(request: Request) -> Response:
+            return await self._amended(request, verb, body_of(await _json(request), Amended))
+
+        return endpoint
+
+    async def _amended(self, request: Request, verb: str, wanted: Amended) -> Response:
+        def change(queue: Queue) -> Done:
+            return amend(self._site, queue, verb, job_id_of(queue, request), wanted)
+
+        return document(await self._in_thread(request, change))
 
     def pausing(self, *, resume: bool) -> Any:
         """The endpoint that pauses or resumes a queue."""

@@ -10,6 +10,7 @@ import msgspec
 from queuectl import __version__
 from queuectl.application.explain import Explanation
 from queuectl.application.job_json import JobInput
+from queuectl.web.amending import AMENDMENTS, Amended
 from queuectl.web.changing import JOB_CHANGES, SCHEDULE_VERBS, Done, Reason, SomeRetried
 from queuectl.web.reading import ABOUT, READINGS, Reading
 
@@ -59,7 +60,9 @@ _TEXT = {"schema": {"type": "string"}}
 @cache
 def description() -> Document:
     """The whole description."""
-    _, schemas = msgspec.json.schema_components([JobInput, Reason, SomeRetried, Done, Explanation], ref_template=_REF)
+    _, schemas = msgspec.json.schema_components(
+        [JobInput, Reason, Amended, SomeRetried, Done, Explanation], ref_template=_REF
+    )
     paths: dict[str, Document] = {}
     for reading in READINGS:
         paths.setdefault(reading.path, {})["get"] = _reading(reading)
@@ -107,12 +110,17 @@ def _changes() -> Iterable[tuple[str, Document]]:
     yield "/api/jobs", _change("/api/jobs", "Add a job, or an array of jobs: all or none.", job, added, "201")
     for change in JOB_CHANGES.values():
         path = f"/api/jobs/{{job_id}}/{change.name}"
-        yield path, _change(path, change.about, _ref("Reason"), _ref("Done"))
+        body = _ref("Amended") if change.name in AMENDMENTS else _ref("Reason")
+        yield path, _change(path, change.about, body, _ref("Done"))
     for verb, about in (
         ("pause", "Start no more jobs of a queue; * is all."),
         ("resume", "Start jobs of a queue again."),
     ):
         yield f"/api/queues/{{queue}}/{verb}", _change(f"/api/queues/{{queue}}/{verb}", about, _OBJECT, _ref("Done"))
+    for verb, about in AMENDMENTS.items():
+        if verb not in JOB_CHANGES:
+            path = f"/api/jobs/{{job_id}}/{verb}"
+            yield path, _change(path, about, _ref("Amended"), _ref("Done"))
     path = "/api/failures/{signature}/retry"
     yield path, _change(path, "Retry the dead jobs of a signature.", _ref("SomeRetried"), _ref("Done"))
     for verb, about in SCHEDULE_VERBS.items():

@@ -18,6 +18,7 @@ from queuectl.application import bulk
 from queuectl.application.queue import Queue
 from queuectl.errors import QueuectlError, UsageError, command_line
 from queuectl.render.terminal import clean, to_ndjson
+from queuectl.web.amending import AMENDMENTS, Amended, amend
 from queuectl.web.answers import failed
 from queuectl.web.changing import (
     JOB_CHANGES,
@@ -208,6 +209,11 @@ class Pages:
 
         if change in JOB_CHANGES:
             return JOB_CHANGES[change].carry_out(queue, self._chosen(queue, change, fields), one("reason"))
+        verb = change.removeprefix("amend-")
+        if verb != change and verb in AMENDMENTS:
+            settings = [line.strip() for line in one("set").splitlines() if line.strip()]
+            (job_id,) = queue.resolve([one("job")])
+            return amend(self._site, queue, verb, job_id, Amended(settings, one("reason")))
         if change == "add":
             return self._added(queue, {name: one(name) for name in ADDING if one(name)})
         if change in OTHER_CHANGES:

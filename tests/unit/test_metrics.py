@@ -1,7 +1,9 @@
 """Metrics: what is counted, how labels stay bounded, and that Prometheus reads the text."""
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +126,24 @@ def test_the_metrics_read_no_row_of_a_job(queue, clock):
     ]
     assert len(plans) > 5
     assert [plan for plan in plans if plan.startswith("SCAN jobs")] == []
+
+
+def test_the_alerts_fire_when_they_should():
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool here: apt install prometheus")
+    folder = Path(__file__).parents[2] / "docs" / "monitoring"
+    for what in (("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")):
+        ended = subprocess.run([promtool, *what], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, ended
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are(queue):
+    folder = Path(__file__).parents[2] / "docs" / "monitoring"
+    there = set(re.findall(r"# TYPE (\w+)", text_of(queue)))
+    for name in ("alerts.yml", "grafana.json"):
+        asked = re.findall(r"queuectl_\w+", (folder / name).read_text())
+        assert {word.removesuffix("_bucket") for word in asked} <= there | {
+            "queuectl_archive_lag"
+        }  # this queue has no archive
+        assert asked

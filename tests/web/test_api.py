@@ -141,3 +141,28 @@ def test_metrics_are_served(client, queue):
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'queuectl_jobs{queue="default",state="pending"} 1' in answer.text
+
+
+def test_a_job_is_edited_copied_and_retried_with_changes(client, queue):
+    add(queue, "a")
+    answer = client.post("/api/jobs/a/edit", {"set": ["timeout=5m", "tag.team=web"], "reason": "slow"})
+    assert answer.json()["command"] == "queuectl edit a --timeout 5m --tag team=web --reason slow"
+    job = client.get("/api/jobs/a").json()
+    assert (job["timeout"], job["tags"]) == (300, {"team": "web"})
+    assert client.post("/api/jobs/a/copy", {"set": ["command=false"]}).status == 200
+    assert [job["command"] for job in client.get("/api/jobs").json()] == ["false", "true"]
+    assert client.post("/api/jobs/a/retry", {"set": ["command=ls"]}).status == 409
+    client.post("/api/jobs/a/cancel")
+    answer = client.post("/api/jobs/a/retry", {"set": ["command=ls"]})
+    assert answer.json()["command"] == "queuectl retry a --set command=ls"
+    assert client.get("/api/jobs/a").json()["command"] == "ls"
+    assert client.post("/api/jobs/a/edit", {"set": ["nothing=1"]}).status == 400
+    assert client.post("/api/jobs/a/edit").status == 400
+
+
+def test_jobs_are_edited_only_when_jobs_may_be_added(path):
+    with served(path) as (client, queue):
+        add(queue, "a")
+        for verb in ("edit", "copy", "retry"):
+            assert client.post(f"/api/jobs/a/{verb}", {"set": ["command=false"]}).status == 409
+        assert queue.store.log.head().position == 1

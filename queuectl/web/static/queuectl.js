@@ -135,6 +135,11 @@ document.addEventListener("click", (event) => {
 });
 
 // ── the time slider ──
+find(".time").addEventListener("submit", () => {
+  const badge = find("#live, .badge-past");
+  source?.close();
+  badge.textContent = "reading the log …"; // an early moment of a long log takes seconds
+});
 const slider = find("#slider");
 slider?.addEventListener("input", () => {
   const field = find(".time input[name=as_of]");
@@ -185,7 +190,7 @@ const keys = {
   Enter: () => find("tr.at a.job")?.click(),
   r: () => find("#job [data-key=r]")?.click(),
   c: () => find("#job [data-key=c]")?.click(),
-  e: () => find("#job [data-key=e]")?.click(),
+  e: () => find("#job [data-key=e]")?.focus(),
   "?": () => find("#help").showModal(),
   Escape: closeJob,
 };
