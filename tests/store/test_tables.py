@@ -54,7 +54,7 @@ OTHERS = {
 """Values for the fields of a job that are no numbers of RUNNING."""
 
 
-NOT_OF_MOVES = {"id", "spec", "original", "position", "created_at"}
+NOT_OF_MOVES = {"id", "spec", "position", "created_at"}
 
 
 @pytest.mark.parametrize("field", sorted(set(Job.__struct_fields__) - NOT_OF_MOVES))
@@ -70,7 +70,6 @@ def test_an_update_has_the_columns_that_a_field_decides(field):
 def test_other_changes_of_a_job_compare_whole_rows():
     assert update_of(None, RUNNING) is None
     assert update_of(RUNNING, replace(RUNNING, spec=a_spec("false"))) is None
-    assert update_of(RUNNING, replace(RUNNING, original=a_spec("false"))) is None
     assert update_of(RUNNING, replace(RUNNING, position=8)) is None
 
 
