@@ -12,6 +12,7 @@ from queuectl.application.edit_text import edit_of, text_of, with_error
 from queuectl.application.editing import Edit
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
+from queuectl.domain.machine import State
 from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 
 __all__ = ["edit_as_text"]
@@ -26,8 +27,8 @@ def edit_as_text(jobs: Queue, job_id: str, save: Callable[[list[str], Edit], Non
     job = jobs.store.log.load(job_id)
     if job is None:
         raise NoSuchJobError(f"no such job: {job_id}")
-    if job.due_at is None:
-        save([job_id], Edit(now=True))  # refused: it is not pending
+    if job.state is not State.PENDING:
+        save([job_id], Edit(now=True))  # refused, with what to do instead
         return
     file = _new_file(job_id)
     shown = text_of(job)

@@ -34,7 +34,18 @@ AT_MOST = 12
 RULES = [
     *(
         f"tests/domain/test_{name}.py"
-        for name in ("rules", "moves", "fence", "causes", "machine_losses", "due", "names", "sweep")
+        for name in (
+            "rules",
+            "moves",
+            "fence",
+            "causes",
+            "machine_losses",
+            "due",
+            "edits",
+            "names",
+            "signature",
+            "sweep",
+        )
     ),
     "tests/store/test_codec.py",
 ]
