@@ -15,7 +15,7 @@ from queuectl.units import format_duration, format_time
 __all__ = ["edit_of", "text_of", "with_error"]
 
 _DURATIONS = ("backoff_cap", "retry_wait", "timeout")
-_FIXED = ("id", "unique")
+_FIXED = ("id", "unique", "after", "if_unmet")
 
 
 def text_of(job: Job) -> str:
@@ -59,7 +59,7 @@ def _fields(job: Job) -> dict[str, Any]:
         found[name] = None if value is None else format_duration(value)
     found["timeout"] = found["timeout"] or "none"
     found["argv" if not spec.argv else "command"] = None
-    left_out = ("delay", "batch", "seq")
+    left_out = ("delay", "batch", "seq", "after", "if_unmet")
     return {name: value for name, value in found.items() if value is not None and name not in left_out}
 
 

@@ -25,7 +25,8 @@ from queuectl.units import quoted
 
 __all__ = ["NOTHING", "Edit", "Editor", "parse_settings"]
 
-_NOT_CHANGED = ("id", "unique")
+_KEPT = ("unique", "batch", "seq", "origin", "after", "if_unmet")
+"""Fields that no edit changes."""
 _MERGED = {"env": "env", "tag": "tags"}
 
 
@@ -127,7 +128,8 @@ class Editor:
         job = _loaded(self._queue, job_id)
         new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None)))
         origin = e.Origin("copy", job.id, job.position)
-        spec = replace(new, unique=edit.wanted.unique, batch=None, seq=0, origin=origin)
+        free = replace(new, batch=None, seq=0, after=(), if_unmet="hold")  # it waits for no other job
+        spec = replace(free, unique=edit.wanted.unique, origin=origin)
         return NewJob(spec, edit.wanted.id or new_id(self._queue.store.log.now()))
 
     def _execute(self, ids: Sequence[str], command: Callable[[Job], c.Command]) -> list[tuple[Job, Job]]:
@@ -151,7 +153,7 @@ class Editor:
         new = reader.from_input(replace(edit.wanted, id=None, unique=None)).spec
         self.notes.update(dict.fromkeys(reader.notes))
         env = {name: value for name, value in new.env.items() if name not in edit.unset_env}
-        return replace(new, env=env, unique=spec.unique, batch=spec.batch, seq=spec.seq, origin=spec.origin)
+        return replace(new, env=env, **{name: getattr(spec, name) for name in _KEPT})
 
 
 def _loaded(queue: Queue, job_id: str) -> Job:
@@ -168,7 +170,7 @@ def _no_such(job_id: str) -> NoSuchJobError:
 def _as_written(spec: e.Enqueued, edit: Edit) -> JobInput:
     """The job's own fields as defaults, except those that the edit replaces as a whole."""
     found = {name: value for name, value in as_fields(spec).items() if name in JobInput.__struct_fields__}
-    found |= dict.fromkeys(("id", "unique", "delay", "at"))
+    found |= dict.fromkeys(("id", "unique", "delay", "at", "after", "if_unmet"))
     found["timeout"] = "none" if spec.timeout is None else spec.timeout / 1_000_000
     found["command" if spec.argv else "argv"] = None
     if edit.wanted.command is not None or edit.wanted.argv is not None:

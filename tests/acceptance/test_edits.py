@@ -61,6 +61,20 @@ def test_a_running_job_is_not_edited_but_can_be_copied(queuectl: Queuectl) -> No
     assert job["origin"] == f"copy:{job_id}"
 
 
+def test_a_job_that_waits_for_another_one_is_edited(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "first", "true")
+    queuectl.add("--id", "second", "--after", "first", "true")
+    queuectl.ok("edit", "second", "--priority", "3")
+    queuectl.ok("copy", "second", "--id", "free", "--delay", "1h")
+    assert (queuectl.show("second")["priority"], queuectl.show("second")["due_at"]) == (3, None)
+    assert queuectl.show("free")["due_at"] is not None
+    assert in_editor(queuectl, """sed -i 's/"none"/"1h"/' "$1" """, "second") == (0, "second: timeout none → 1h")
+    queuectl.ok("run", "--once")
+    queuectl.ok("run", "--once")
+    assert queuectl.state("second") == "done"
+    queuectl.check()
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
