@@ -47,6 +47,7 @@ def job_page(queue: Queue, wanted: JobFilter, limit: int, before: int | None = N
 def _is_indexed(wanted: JobFilter) -> bool:
     others = (
         wanted.failed,
+        wanted.held,
         wanted.queues,
         wanted.tags,
         wanted.since,

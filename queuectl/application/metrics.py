@@ -60,6 +60,8 @@ def _jobs(store: Store, label: Callable[[str], str]) -> Iterator[Family]:
         jobs[label(count.queue), count.state.value] += count.jobs
     samples = [Sample({"queue": queue, "state": state}, number) for (queue, state), number in sorted(jobs.items())]
     yield "jobs", "gauge", "Jobs in a state.", samples
+    held = sum(each.held for each in store.tables.waiting())
+    yield "held_jobs", "gauge", "Waiting jobs whose condition can no longer be met.", _one(held)
     now, oldest = store.log.wall(), dict[str, float]()
     for queue, due_at in store.tables.oldest_due_by_queue().items():
         waits = max(0, now - due_at) / SECOND

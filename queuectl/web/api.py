@@ -1,5 +1,6 @@
 """The HTTP interface: its routes."""
 
+from codecs import getincrementaldecoder
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -9,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from queuectl.application.job_output import Piece, read_output
+from queuectl.application.job_output import CHUNK, Piece, read_output
 from queuectl.application.metrics import metrics
 from queuectl.application.queue import Queue
 from queuectl.errors import UsageError
-from queuectl.render.terminal import to_ndjson
+from queuectl.process.output_files import STREAMS
+from queuectl.render.terminal import clean, complete, to_ndjson
 from queuectl.web.amending import AMENDMENTS, Amended, amend
 from queuectl.web.answers import document, reporting
 from queuectl.web.changing import (
@@ -39,6 +41,8 @@ __all__ = ["api_routes"]
 
 EVENT_PARAMETERS = ("from", "type", "job")
 STREAM = {"cache-control": "no-store", "x-accel-buffering": "no"}
+MOST_FORMED = 20
+"""Texts of events that are remembered."""
 EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
 
 
@@ -191,6 +195,7 @@ class _Events:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._formed: dict[tuple[object, ...], str] = {}
 
     async def answer(self, request: Request) -> Response:
         """The events from a position on, then new ones as they come."""
@@ -214,7 +219,16 @@ class _Events:
         self, after: int, wanted: Wanted, form: Callable[[list[Entry] | None, int], str]
     ) -> AsyncIterator[str]:
         async for entries in self._site.feed.follow(self._site.queue.store, after, wanted):
-            yield form(entries, self._site.feed.position)
+            yield self._text(entries, form) if entries else form(entries, self._site.feed.position)
+
+    def _text(self, entries: list[Entry], form: Callable[[list[Entry] | None, int], str]) -> str:
+        """The text of these events. Pages that follow the log get the same ones, so they are put together once."""
+        key = (form, entries[0].position, entries[-1].position, len(entries))
+        if key not in self._formed:
+            while len(self._formed) >= MOST_FORMED:
+                del self._formed[next(iter(self._formed))]
+            self._formed[key] = form(entries, 0)
+        return self._formed[key]
 
 
 def _as_stream(entries: list[Entry] | None, position: int) -> str:
@@ -251,12 +265,25 @@ class _Output:
         return read_output(queue, job_id_of(queue, request), run, follow=True)
 
     async def _parts(self, pieces: Iterator[Piece | None]) -> AsyncIterator[str]:
-        ended, quiet = object(), 0
+        ended, quiet, texts = object(), 0, {name: _Text() for name in STREAMS}
         while not self._site.feed.ended and (piece := await run_in_threadpool(next, pieces, ended)) is not ended:
             quiet = quiet + 1 if piece is None else 0
-            if isinstance(piece, Piece) and piece.data:
-                text = piece.data.decode("utf-8", "replace")
+            if isinstance(piece, Piece) and (text := texts[piece.stream].take(piece)):
                 yield f"data: {to_ndjson({'run': piece.run, 'stream': piece.stream, 'text': text})}\n\n"
             elif quiet % 100 == 1:
                 yield ": nothing new\n\n"
         yield "event: ended\ndata: {}\n\n"
+
+
+class _Text:
+    """Decodes the pieces of one stream: a character, or a terminal sequence, may be divided between two of them."""
+
+    def __init__(self) -> None:
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def take(self, piece: Piece) -> str:
+        """The text of the next piece, without control characters."""
+        text = self._held + self._decoder.decode(piece.data, piece.is_last)
+        whole, self._held = (text, "") if piece.is_last or len(text) > CHUNK else complete(text)
+        return clean(whole)

@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.application import bulk
+from queuectl.application.dependencies import resolved
 from queuectl.application.failures import check_signature
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader
@@ -87,6 +88,12 @@ class JobChange(Struct, frozen=True):
         return Done(said=said, command=command, jobs=changed, left={name: str(error) for name, error in left.items()})
 
 
+def _unblock_all(queue: Queue, ids: Sequence[str], reason: str) -> bulk.Left:
+    """Unblock all or none."""
+    queue.unblock(ids, reason)
+    return {}
+
+
 JOB_CHANGES = {
     change.name: change
     for change in (
@@ -101,6 +108,13 @@ JOB_CHANGES = {
         JobChange(
             "purge", "Take an ended job out of the tables.", bulk.purge_named, bulk.purge_all, "purged; history remains"
         ),
+        JobChange(
+            "unblock",
+            "Start a job that waits for other jobs, without waiting.",
+            Queue.unblock,
+            _unblock_all,
+            "no longer waits",
+        ),
     )
 }
 
@@ -110,7 +124,7 @@ def add_jobs(site: Site, queue: Queue, jobs: Sequence[str]) -> list[dict[str, An
     site.rights.check_adding()
     reader = JobReader(site.config(), site.clock.now(), umask=process_umask())
     wanted = [reader.from_input(decode_job(each)[0]) for each in jobs]
-    return [{"id": receipt.id, "created": receipt.created} for receipt in queue.enqueue(wanted)]
+    return [{"id": receipt.id, "created": receipt.created} for receipt in queue.enqueue(resolved(queue, wanted))]
 
 
 def pause(queue: Queue, name: str, *, resume: bool = False) -> Done:

@@ -77,13 +77,18 @@ class Feed:
         self._thread = Thread(target=self._run, args=(store,), name="feed", daemon=True)
         self._thread.start()
 
+    def end(self) -> None:
+        """End every stream that waits for the feed. May be called by a signal handler, and again."""
+        self.ended = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._grown.set)
+
     def stop(self) -> None:
         """End the thread, and every stream that waits for it."""
-        self.ended = True
+        self.end()
         os.close(self._reader)
         self._thread.join(5)
         os.close(self._stop)
-        self._grown.set()
 
     def _run(self, store: Store) -> None:
         try:

@@ -69,7 +69,12 @@ def jobs_view(queue: Queue, text: str, before: int | None) -> dict[str, Any]:
     chosen = filter_of(text, queue.store.log.wall())
     found = job_page(queue, chosen["wanted"], SHOWN, before)
     names = sorted({count.queue for count in queue.store.tables.counts()})[:100]
-    hints = [*(f"state:{state}" for state in State if state is not State.PURGED), "state:failed", "state:retrying"]
+    hints = [
+        *(f"state:{state}" for state in State if state is not State.PURGED),
+        "state:failed",
+        "state:retrying",
+        "state:held",
+    ]
     return {
         "rows": found.rows,
         "before": found.before,
@@ -88,7 +93,15 @@ def _list_command(words: dict[str, list[str]]) -> str:
 
 def _total(queue: Queue, wanted: Any) -> int | None:
     """How many jobs match, when the counts can tell."""
-    if wanted.failed or wanted.tags or wanted.batch or wanted.signature or wanted.text or wanted.since is not None:
+    if (
+        wanted.failed
+        or wanted.held
+        or wanted.tags
+        or wanted.batch
+        or wanted.signature
+        or wanted.text
+        or wanted.since is not None
+    ):
         return None
     return sum(
         count.jobs
@@ -132,7 +145,8 @@ def job_view(site: Site, queue: Queue, job_id: str, past: int | None) -> dict[st
 def _possible(state: str, job: dict[str, Any] | None) -> Sequence[str]:
     """The changes that are possible from this state."""
     if state in (each.value for each in LIVE):
-        return () if job is not None and job["cancel_requested"] is not None else ("cancel",)
+        waits = ("unblock",) if job is not None and job.get("waiting") else ()
+        return () if job is not None and job["cancel_requested"] is not None else ("cancel", *waits)
     return ("retry",) if job is None else ("retry", "purge")
 
 

@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from types import FrameType
 
 import uvicorn
 from msgspec import Struct
@@ -103,6 +104,19 @@ def _token(path: str, words: list[str]) -> Token:
     return Token(words[0] if len(words) == 2 else "", words[-1])
 
 
+class Server(uvicorn.Server):
+    """Ends open streams when it is asked to stop: it waits for them, and they would never end."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to stop has come."""
+        self._end_streams()
+        super().handle_exit(sig, frame)
+
+
 def serve(
     site: Site,
     address: Address,
@@ -136,7 +150,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn sends itself the signal again once it has stopped
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config, site.feed.end).run(sockets=[listening])
     finally:
         listening.close()
         if address.path:

@@ -166,3 +166,17 @@ def test_jobs_are_edited_only_when_jobs_may_be_added(path):
         for verb in ("edit", "copy", "retry"):
             assert client.post(f"/api/jobs/a/{verb}", {"set": ["command=false"]}).status == 409
         assert queue.store.log.head().position == 1
+
+
+def test_a_job_that_waits_for_another_is_unblocked(client, queue):
+    assert (
+        client.post(
+            "/api/jobs", [{"id": "a", "command": "true"}, {"command": "true", "id": "b", "after": ["a"]}]
+        ).status
+        == 201
+    )
+    assert client.get("/api/jobs/b").json()["waiting"] is True
+    assert 'formaction="/do/unblock"' in client.get("/jobs/b").text
+    assert client.post("/api/jobs/b/unblock").json()["said"] == "b no longer waits"
+    assert client.get("/api/jobs/b").json()["waiting"] is False
+    assert client.post("/api/jobs/a/unblock").status == 409

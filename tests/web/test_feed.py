@@ -3,7 +3,8 @@
 import json
 
 from queuectl.application.queue import NewJob
-from tests.support.builders import a_spec
+from queuectl.domain.commands import Exit, Report
+from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, served
 
 
@@ -86,3 +87,18 @@ def test_every_open_stream_ends_with_the_server(path):
         stream = client.stream("/api/events")
         stream.events("caught_up")
     assert stream._task.done()
+
+
+def test_output_is_followed_as_text(client, queue):
+    add(queue, "a")
+    (job,) = queue.claim(claimant(), (), 1, lambda job: True)
+    said = "d\u00e9j\u00e0 \x1b[31mred\x1b[0m\n"
+    queue.execute([Report("a", job.run, Exit(None, 1000, said, "<b>"))])
+    stream = client.stream("/api/jobs/a/logs?follow=1")
+    events = stream.events("ended")
+    pieces = [json.loads(event["data"]) for event in events if "event" not in event]
+    assert [(piece["stream"], piece["text"]) for piece in pieces] == [
+        ("stdout", "d\u00e9j\u00e0 red\n"),
+        ("stderr", "<b>"),
+    ]
+    stream.close()

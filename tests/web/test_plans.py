@@ -21,7 +21,7 @@ PAGES += [
     "/api/failures",
 ]
 SCAN = re.compile(r"SCAN (jobs|dlq|events)\b")
-CHEAP = re.compile(r"USING (COVERING )?INDEX jobs_by_(position|state)")
+CHEAP = re.compile(r"USING (COVERING )?INDEX jobs_(by_position|by_state|waiting)")
 """The index that has the order of the answer: it is left as soon as the page is full."""
 
 

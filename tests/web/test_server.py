@@ -44,8 +44,11 @@ def test_it_prints_one_url_and_ends_when_asked(queuectl, start):
         fetch(f"{base}/api/jobs")
     refused.value.close()
     assert refused.value.code == 401
-    server.signal(SIGTERM)
-    done = server.ended()
+    request = urllib.request.Request(f"{base}/api/events", headers=token)
+    with urllib.request.urlopen(request, timeout=20) as stream:
+        assert stream.readline() == b"id: 1\n"
+        server.signal(SIGTERM)
+        done = server.ended()
     assert (done.code, done.out.splitlines(), done.err) == (0, [url], "")
 
 
