@@ -94,6 +94,28 @@ def reference(path: str, found: Any) -> str:
     return text.rstrip("\n")
 
 
+SHARED = {
+    **dict.fromkeys(("ids", "job_id", "--job"), "`ID`"),
+    **{name: f"`{name}`" for name in ("--state", "--queue", "--tag", "--since", "--batch", "--sig", "--limit")},
+    **{name: f"`{name}`" for name in ("--output", "--json", "--as-of", "--watch", "--reason", "--yes")},
+}
+"""An argument or option that several commands share -> its heading in the table of them."""
+NOT_SHARED = ("enqueue", "run", "metrics")
+"""Their options of these names mean something else."""
+
+
+def shared(_: dict[str, str]) -> str:
+    """Which command takes which of the shared options."""
+    headings = list(dict.fromkeys(SHARED.values()))
+    marks = {path.partition(" ")[2]: {SHARED.get(each.opts[0]) for each in found.params} for path, found in tree()}
+    rows = [
+        [f"`{path}`", *("✓" if heading in taken else "" for heading in headings)]
+        for path, taken in marks.items()
+        if taken - {None} and path not in ("", "config", *NOT_SHARED)
+    ]
+    return table(["command", *headings], rows)
+
+
 def argument(found: Any) -> str:
     """An argument as it stands in a usage line."""
     optional = not found.required and not found.metavar.startswith("[")
@@ -276,6 +298,7 @@ def parts() -> dict[str, tuple[str, Part]]:
     machine, commands, events, architecture = PAGES[1:]
     return {
         "settings": (PAGES[0], settings),
+        "shared options": (commands, shared),
         "diagram": (machine, diagram),
         "moves": (machine, moves),
         **{path: (commands, lambda _, p=path, f=found: reference(p, f)) for path, found in tree()},

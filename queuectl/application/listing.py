@@ -12,7 +12,7 @@ from queuectl.domain.machine import ALIASES, FINISHED, State
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
-from queuectl.store.sql.tables import SORTS
+from queuectl.store.sql.tables import SORTS, TURN
 from queuectl.units import local_time, quoted
 
 __all__ = [
@@ -37,8 +37,6 @@ FAILED, RETRYING, HELD = "failed", "retrying", "held"
 STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, *ALIASES)
 """Everything that `--state` takes."""
 
-TURN = "turn"
-"""The order of interest: jobs that run, jobs that are next, jobs that wait, jobs that have ended."""
 SORT_KEYS = (TURN, *SORTS)
 
 
@@ -62,6 +60,10 @@ class Selection(Struct, frozen=True):
         words += [] if self.batch is None else [f"batch {self.batch}"]
         words += [] if self.signature is None else [f"signature {self.signature}"]
         return ", ".join([*words, *([] if self.since is None else [f"since {local_time(self.since)}"])])
+
+
+EVERY = Selection()
+"""No filter."""
 
 
 class Listing(Struct, frozen=True):
@@ -139,34 +141,34 @@ def _some(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dict[s
 
 
 def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dict[str, Any]]:
-    """Those that are due in the order of claiming, then the others by their due time, held ones last."""
-    rows = _some(store, wanted, limit, have)
-    now, first = store.log.wall(), dict[str, int]()
-    if limit and len(rows) == limit - have and not (wanted.failed or wanted.held or _narrowed(wanted)):
-        # more are due than are shown: those of the highest priority need not be among the first to be due
-        ids = store.tables.claimable(wanted.queues, len(rows), now)
-        first = {job_id: place for place, job_id in enumerate(ids)}
-        found = {row["id"]: row for row in [*rows, *filter(None, map(store.tables.job, first))]}
-        rows = list(found.values())
-    rows.sort(key=lambda row: _turn(row, now, first))
-    return rows[: limit - have] if limit else rows
+    """Those that are due in the order of claiming, paused ones, then the others by their due time, held ones last."""
+    if not (wanted.states or wanted.failed or wanted.held) or (limit and have >= limit):
+        return []
+    now, room = store.log.wall(), limit and limit - have
+    if room and wanted == JobFilter(
+        states=(State.PENDING,), queues=wanted.queues, sort=wanted.sort, descending=False, limit=wanted.limit
+    ):
+        # Jobs that are due are found by seeks, however many there are.
+        ids = store.tables.claimable(wanted.queues, room, now)
+        if len(ids) == room:
+            return list(filter(None, map(store.tables.job, ids)))
+    return store.tables.jobs(replace(wanted, sort=TURN, now=now, limit=room))
 
 
-def _turn(row: dict[str, Any], now: int, first: dict[str, int]) -> tuple[int, ...]:
-    if row["id"] in first:
-        return (0, first[row["id"]])
-    due = row["due_at"]
-    if due is None:
-        return (3, row["position"])
-    return (2, due, row["position"]) if due > now else (1, -row["priority"], due, row["position"])
-
-
-def dead_letters(queue: Queue, signature: str | None = None) -> list[dict[str, Any]]:
-    """The rows of `dlq` (with a signature: only these), the oldest first, with the other columns of their jobs."""
-    wanted = JobFilter(states=(State.DLQ,), signature=signature, limit=0)
+def dead_letters(queue: Queue, selected: Selection = EVERY) -> list[dict[str, Any]]:
+    """The selected rows of `dlq`, the oldest first, each with the other columns of its job."""
+    wanted = JobFilter(
+        states=(State.DLQ,),
+        queues=selected.queues,
+        tags=selected.tags,
+        since=selected.since,
+        batch=selected.batch,
+        signature=selected.signature,
+        limit=0,
+    )
     jobs = {row["id"]: row for row in queue.store.tables.jobs(wanted)}
     rows = queue.store.tables.dlq()
-    return [{**row, **jobs.get(row["id"], {})} for row in rows if signature in (None, row["signature"])]
+    return [{**row, **jobs.get(row["id"], {})} for row in rows if not selected or row["id"] in jobs]
 
 
 def _narrowed(wanted: JobFilter) -> bool:

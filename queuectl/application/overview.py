@@ -4,17 +4,18 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from queuectl.application.queue import Queue
 from queuectl.application.schedule_views import late_schedules
 from queuectl.application.workers import workers
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
+from queuectl.domain.names import PAUSE_ALL
 from queuectl.render import json_shapes
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Store
-from queuectl.store.rows import JobFilter
+from queuectl.store.rows import Count, JobFilter
 from queuectl.units import SECOND, format_time
 
 __all__ = ["SHOWN_STATES", "overview", "running"]
@@ -22,15 +23,17 @@ __all__ = ["SHOWN_STATES", "overview", "running"]
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
 
 
-def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
+def overview(queue: Queue, *, live: bool, batch: str | None = None) -> tuple[dict[str, Any], int]:
     """The overview in the shape of `status --json`. `live`: the store is the present, so workers are known.
 
-    Also returns the log's time, in microseconds.
+    `batch`: only of its jobs. Also returns the log's time, in microseconds.
     """
-    store, queues, now = queue.store, _queues(queue), queue.store.log.wall()
-    oldest, due = store.tables.oldest_due(now), store.tables.next_due(())
+    store, now = queue.store, queue.store.log.wall()
+    queues = _queues(store.tables.counts() if batch is None else store.tables.batch_counts(batch))
+    oldest, due = _due(store, now) if batch is None else _due_in_batch(store, now, batch)
     seen = workers(queue) if live else None
-    retrying, waiting = _retrying(store, live), store.tables.waiting()
+    retrying = _retrying(store, live, batch)
+    waiting, held = _waiting(store, batch)
     shown = {
         "queues": queues,
         "states": {state: sum(row[state] for row in queues) for state in SHOWN_STATES},
@@ -40,10 +43,10 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
         ],
         "workers": None if seen is None else list(map(json_shapes.worker, seen)),
         "oldest_due": json_shapes.job(oldest) if oldest else None,
-        "running": _running(store),
+        "running": _running(store, batch),
         "retrying": retrying,
-        "waiting": sum(each.jobs for each in waiting),
-        "held": sum(each.held for each in waiting),
+        "waiting": waiting,
+        "held": held,
         "failed": retrying + sum(row[State.DLQ] for row in queues),
         "next_due": None if due is None else format_time(due),
         "late_schedules": [] if seen is None else [asdict(each) for each in late_schedules(store)],
@@ -52,9 +55,9 @@ def overview(queue: Queue, *, live: bool) -> tuple[dict[str, Any], int]:
     return shown, now
 
 
-def _running(store: Store) -> list[dict[str, Any]]:
+def _running(store: Store, batch: str | None) -> list[dict[str, Any]]:
     """The running jobs in the shape of their JSON, the first to start first."""
-    rows = store.tables.jobs(JobFilter(states=(State.PROCESSING,), descending=False, limit=0))
+    rows = store.tables.jobs(JobFilter(states=(State.PROCESSING,), batch=batch, descending=False, limit=0))
     jobs = running(store, rows)
     return [json_shapes.job(row, jobs.get(row["id"])) for row in sorted(rows, key=lambda row: row["locked_at"] or 0)]
 
@@ -70,9 +73,36 @@ def running(store: Store, rows: Iterable[dict[str, Any]]) -> dict[str, Job]:
     return found
 
 
-def _retrying(store: Store, live: bool) -> int:
+def _waiting(store: Store, batch: str | None) -> tuple[int, int]:
+    """How many jobs wait for others, and how many of these are held."""
+    if batch is None:
+        found = store.tables.waiting()
+        return sum(each.jobs for each in found), sum(each.held for each in found)
+    wanted = JobFilter(states=(State.PENDING,), batch=batch, dependent=True, limit=0)
+    waiting = len(store.tables.ids(wanted)) - len(store.tables.ids(replace(wanted, timed=True)))
+    return waiting, len(store.tables.ids(JobFilter(batch=batch, held=True, limit=0)))
+
+
+def _due(store: Store, now: int) -> tuple[dict[str, Any] | None, int | None]:
+    """The job that has been due the longest, and the earliest due time in queues that are not paused."""
+    return store.tables.oldest_due(now), store.tables.next_due(())
+
+
+def _due_in_batch(store: Store, now: int, batch: str) -> tuple[dict[str, Any] | None, int | None]:
+    wanted = JobFilter(states=(State.PENDING,), batch=batch, timed=True, sort="due", descending=False, limit=1)
+    first = store.tables.jobs(wanted)
+    oldest = first[0] if first and first[0]["due_at"] <= now else None
+    paused = store.tables.pauses()
+    queues = {count.queue for count in store.tables.batch_counts(batch)} - paused.keys()
+    if PAUSE_ALL in paused or not queues:
+        return oldest, None
+    coming = store.tables.jobs(replace(wanted, queues=tuple(queues)))
+    return oldest, coming[0]["due_at"] if coming else None
+
+
+def _retrying(store: Store, live: bool, batch: str | None) -> int:
     """How many pending jobs wait after a failed attempt."""
-    wanted = JobFilter(failed=True, limit=0)
+    wanted = JobFilter(failed=True, batch=batch, limit=0)
     return len(store.tables.ids(wanted) if live else store.tables.jobs(wanted))
 
 
@@ -83,10 +113,10 @@ def _unserved(queue: Queue, queues: list[dict[str, Any]], seen: list[dict[str, A
     return queue.unserved([row["queue"] for row in queues if row[State.PENDING]], rows)
 
 
-def _queues(queue: Queue) -> list[dict[str, Any]]:
+def _queues(counts: Iterable[Count]) -> list[dict[str, Any]]:
     """A row for each queue: its name, and how many of its jobs are in each state."""
     queues: dict[str, dict[str, Any]] = {}
-    for count in queue.store.tables.counts():
+    for count in counts:
         row = queues.setdefault(count.queue, {"queue": count.queue, **dict.fromkeys(SHOWN_STATES, 0)})
         row[count.state] = count.jobs
     return list(queues.values())

@@ -62,9 +62,10 @@ class _Place:
         param = self._words.param
         if param is None:
             return self._names()
-        if (found := _VALUES.get(param.name)) is not None:
-            return found(self)
-        return [Candidate(FILES)] if param.metavar in _A_FILE else []
+        if param.metavar in _A_FILE:
+            return [Candidate(FILES)]
+        found = _VALUES.get(param.name)
+        return [] if found is None else found(self)
 
     def _names(self) -> Iterable[Candidate]:
         """The commands or options that begin with the text."""

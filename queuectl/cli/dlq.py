@@ -1,8 +1,9 @@
 """`dlq list|show|retry|purge`: the dead-letter queue, which has the jobs with no retries left."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from queuectl.application import bulk
 from queuectl.application.editing import parse_settings
@@ -14,22 +15,28 @@ from queuectl.cli.moves import Retry, duration, purge_all, retry_selected, say_p
 from queuectl.cli.options import (
     AsOf,
     AtMost,
+    Batch,
     DryRun,
     Id,
     Json,
     MaybeIds,
     Output,
+    Queues,
     Reason,
     Settings,
     Signature,
+    Since,
     Spread,
+    Tags,
     Yes,
     given_ids,
     selection,
 )
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.output import Answer, form_of
 from queuectl.cli.queries import show
 from queuectl.cli.session import Session
+from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
+from queuectl.domain.machine import State
 from queuectl.errors import UsageError
 from queuectl.render import json_shapes
 from queuectl.render.job_rows import dead_table
@@ -42,25 +49,35 @@ app = new_app(help="Show, retry or purge dead jobs: those with no retries left."
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 
 
-@app.command("list")
+@app.command("list", cls=WatchCommand)
 def list_dead(
-    ctx: typer.Context, sig: Signature = None, output: Output = None, as_json: Json = False, as_of: AsOf = None
+    ctx: typer.Context,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
+    batch: Batch = None,
+    sig: Signature = None,
+    watch: Watch = None,
+    output: Output = None,
+    as_json: Json = False,
+    as_of: AsOf = None,
 ) -> None:
     """List the dead jobs, the oldest first."""
     session: Session = ctx.obj
-    selected = selection(session.clock, None, None, None, None, signature=sig)
     form = form_of(session, output, as_json)
-    with session.open_read_only(as_of) as queue:
-        rows = dead_letters(queue, selected.signature)
+    selected = selection(session.clock, None, queue, tag, since, batch, sig)
+    answer_or_watch(session, form, lambda jobs: _listed(dead_letters(jobs, selected)), watch, as_of)
+
+
+def _listed(rows: list[dict[str, Any]]) -> Answer:
     shown = [json_shapes.dead_letter(row) for row in rows]
-    answer = Answer(
+    return Answer(
         document=shown,
         rows=shown,
         name="id",
         text=lambda look: dead_table(rows, look.width) if rows else "",
         note="" if rows else "no dead jobs",
     )
-    print_answer(session, form, answer)
 
 
 @app.command("show")
@@ -76,6 +93,10 @@ def retry_dead(
     ctx: typer.Context,
     ids: MaybeIds = None,
     everything: All = False,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
+    batch: Batch = None,
     sig: Signature = None,
     limit: AtMost = None,
     spread: Spread = None,
@@ -84,21 +105,21 @@ def retry_dead(
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
-    """Run dead jobs again, with 0 attempts. --all and --sig retry every job they can and list the others."""
+    """Run dead jobs again, with 0 attempts. --all and filters retry every job they can and list the others."""
     session: Session = ctx.obj
-    selected = _selected(session, ids, everything, sig)
+    selected = _selected(ids, everything, selection(session.clock, None, queue, tag, since, batch, sig))
     if not selected and (limit or spread or dry_run or settings):
-        raise UsageError("--limit, --spread, --dry-run and --set go with --sig")
+        raise UsageError("--limit, --spread, --dry-run and --set go with filters such as --sig")
     wanted = Retry(parse_settings(settings or ()), reason, limit, duration("--spread", spread), yes, dry_run)
-    with session.open_existing() as queue:
+    with session.open_existing() as jobs:
         if selected:
-            retry_selected(session, queue, selected, wanted)
+            retry_selected(session, jobs, selected, wanted)
             return
-        found, left = _chosen(queue, ids, everything), bulk.Left()
+        found, left = _chosen(jobs, ids), bulk.Left()
         if everything:
-            left = bulk.retry_all(queue, found, reason)
+            left = bulk.retry_all(jobs, found, reason)
         else:
-            queue.requeue(found, reason)
+            jobs.requeue(found, reason)
     say(f"{counted(len(found) - len(left), 'job')} pending again")
     refuse_left(left, "dead job", "could not be retried")
 
@@ -108,33 +129,41 @@ def purge_dead(
     ctx: typer.Context,
     ids: MaybeIds = None,
     everything: All = False,
+    queue: Queues = None,
+    tag: Tags = None,
+    since: Since = None,
+    batch: Batch = None,
     sig: Signature = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Delete dead jobs from the tables, and their output files. Their history stays in the log."""
-    session: Session = ctx.obj
-    selected = _selected(session, ids, everything, sig)
-    with session.open_existing() as queue:
-        found = bulk.finished(queue, selected) if selected else _chosen(queue, ids, everything)
+    selected = _selected(ids, everything, selection(ctx.obj.clock, None, queue, tag, since, batch, sig))
+    with ctx.obj.open_existing() as jobs:
+        found = bulk.finished(jobs, _dead(selected)) if selected else _chosen(jobs, ids)
         if not found:
             say("no dead jobs")
             return
         what = f"purge {counted(len(found), 'dead job')}"
         confirm(f"{what} ({selected})" if selected else what, yes)
-        if everything or selected:
-            purge_all(queue, found, reason, "dead job")
-        else:
-            bulk.purge_named(queue, found, reason)
+        if ids:
+            bulk.purge_named(jobs, found, reason)
             say_purged(found, "dead job")
+        else:
+            purge_all(jobs, found, reason, "dead job")
 
 
-def _selected(session: Session, ids: list[str] | None, everything: bool, sig: str | None) -> Selection:
-    """The dead jobs with a signature; empty when ids or --all are given."""
-    if [bool(ids), everything, sig is not None].count(True) != 1:
-        raise UsageError("name the jobs by id, or give --all or --sig")
-    return selection(session.clock, None, None, None, None, signature=sig)
+def _selected(ids: list[str] | None, everything: bool, selected: Selection) -> Selection:
+    """What the filters select; empty when ids or --all are given. Raises UsageError."""
+    if [bool(ids), everything, bool(selected)].count(True) != 1:
+        raise UsageError("name the jobs by id, or give --all or filters (--queue, --tag, --since, --batch, --sig)")
+    return selected
 
 
-def _chosen(queue: Queue, ids: list[str] | None, everything: bool) -> list[str]:
+def _dead(selected: Selection) -> Selection:
+    return replace(selected, states=(State.DLQ.value,))
+
+
+def _chosen(queue: Queue, ids: list[str] | None) -> list[str]:
+    """The dead jobs that are named; all without names."""
     return bulk.dead_letters(queue, given_ids(ids)) if ids else [row["id"] for row in queue.store.tables.dlq()]

@@ -46,6 +46,7 @@ def events(
         list[str] | None, typer.Option("--type", "-t", metavar="TYPE", help="Only events of this type.")
     ] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this job.")] = None,
+    batch: Annotated[str | None, typer.Option(metavar="NAME", help="Only events of this batch and its jobs.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only events recorded since this time.")] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="TIME", help="Only events recorded up to this time.")
@@ -73,7 +74,7 @@ def events(
         before = 0 if since_moment is None else position_at(queue.store, since_moment - 1)
         if until_moment is not None:
             last = min(last or MAX, position_at(queue.store, until_moment))
-        reader = LogReader(queue.store, max((first or 1) - 1, before), stream, kind or TYPES)
+        reader = LogReader(queue.store, max((first or 1) - 1, before), stream, kind or TYPES, batch)
         if follow:
             _follow(queue, reader, last, lines)
         else:

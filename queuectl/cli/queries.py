@@ -11,9 +11,11 @@ from queuectl.application.job_details import history as events_of
 from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import SHOWN_STATES, overview, running
+from queuectl.application.queue import Queue
 from queuectl.cli.options import AsOf, Batch, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
 from queuectl.cli.output import Answer, Look, form_of, print_answer, print_long
 from queuectl.cli.session import Session
+from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.render import json_shapes
@@ -34,21 +36,32 @@ IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 """What `show` prints last: it may be long."""
 
 
-def status(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+def status(
+    ctx: typer.Context,
+    batch: Batch = None,
+    watch: Watch = None,
+    output: Output = None,
+    as_json: Json = False,
+    as_of: AsOf = None,
+) -> None:
     """Show what is queued, what runs, what is next, and the workers."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
-    with session.open_read_only(as_of) as queue:
-        found, now = overview(queue, live=as_of is None)
-    note = "" if found["queues"] else "no jobs"
-    rows = found["queues"]
-    print_answer(
-        session,
-        form,
-        Answer(
-            document=found, rows=rows, name="queue", text=lambda look: status_text(found, now, look.width), note=note
-        ),
+    answer_or_watch(session, form, lambda queue: _overview(queue, batch, live=as_of is None), watch, as_of)
+
+
+def _overview(queue: Queue, batch: str | None, *, live: bool) -> Answer:
+    found, now = overview(queue, live=live, batch=batch)
+    return Answer(
+        document=found,
+        rows=found["queues"],
+        name="queue",
+        text=lambda look: status_text(found, now, look.width),
+        note="" if found["queues"] else "no jobs",
     )
+
+
+status.command_class = WatchCommand  # type: ignore[attr-defined]
 
 
 def list_jobs(
@@ -74,6 +87,7 @@ def list_jobs(
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
     ] = None,
+    watch: Watch = None,
     output: Output = None,
     as_json: Json = False,
     as_of: AsOf = None,
@@ -86,10 +100,16 @@ def list_jobs(
     order = sort or (TURN if people and as_of is None else "-created")
     tags = dict(map(parse_tag, tag or ()))
     wanted = job_filter(state or (), queue or (), tags, moment(session.clock, since), order)
-    with session.open_read_only(as_of) as jobs:
-        found = listing(jobs, replace(wanted, batch=batch, origin=origin), at_most)
-        claimed = {} if people else running(jobs.store, found.rows)
-    print_long(session, form, _listed(found, claimed))
+    wanted = replace(wanted, batch=batch, origin=origin)
+
+    def ask(jobs: Queue) -> Answer:
+        found = listing(jobs, wanted, at_most)
+        return _listed(found, {} if people else running(jobs.store, found.rows))
+
+    answer_or_watch(session, form, ask, watch, as_of, long=True)
+
+
+list_jobs.command_class = WatchCommand  # type: ignore[attr-defined]
 
 
 def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:

@@ -16,8 +16,9 @@ from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to, log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.options import Json, Output, between
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.output import Answer, form_of
 from queuectl.cli.session import Session
+from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
 from queuectl.config import Config
 from queuectl.errors import UsageError, command_line
 from queuectl.render import json_shapes
@@ -217,16 +218,18 @@ def logs(
         print_log(queue, name, follow=follow, at_most=at_most)
 
 
-@app.command("list")
-def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
+@app.command("list", cls=WatchCommand)
+def list_workers(ctx: typer.Context, watch: Watch = None, output: Output = None, as_json: Json = False) -> None:
     """List the workers: where they run and how busy they are."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only() as queue:
-        rows = [{**row, **_as_started(queue, row["name"])} for row in workers(queue)]
-        now = queue.store.log.wall()
+    answer_or_watch(session, form_of(session, output, as_json), _listed, watch)
+
+
+def _listed(queue: Queue) -> Answer:
+    rows = [{**row, **_as_started(queue, row["name"])} for row in workers(queue)]
+    now = queue.store.log.wall()
     shown = [json_shapes.worker(row) for row in rows]
-    answer = Answer(
+    return Answer(
         document=shown,
         rows=shown,
         name="name",
@@ -235,7 +238,6 @@ def list_workers(ctx: typer.Context, output: Output = None, as_json: Json = Fals
         ),
         note="" if rows else "no workers",
     )
-    print_answer(session, form, answer)
 
 
 def _as_started(queue: Queue, name: str) -> dict[str, str | None]:

@@ -169,6 +169,10 @@ class PastLog:
         """Ids of jobs that begin with `prefix` and existed at the position."""
         return self._log.streams(prefix, limit, self._bounded(until))
 
+    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs that end with `suffix` and existed at the position."""
+        return self._log.ending(suffix, limit, self._bounded(until))
+
     def notes(self, prefix: str, until: int) -> list[Examined]:
         """Events of our own streams whose ids begin with `prefix`."""
         return self._log.notes(prefix, self._bounded(until))
@@ -210,6 +214,10 @@ class PastTables:
         """Rows of `jobs`. Sorted by time of enqueueing, it folds no more jobs than are wanted."""
         self._fold_wanted(wanted)
         return self._tables.jobs(wanted)
+
+    def ending(self, suffix: str, limit: int) -> list[str]:
+        """None: they are found in the log."""
+        return []
 
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
@@ -294,6 +302,11 @@ class PastTables:
         """Jobs per batch and state: every job is folded."""
         self._fold_matching(JobFilter())
         return self._tables.batches()
+
+    def batch_counts(self, batch: str) -> list[Count]:
+        """Jobs of a batch per queue and state: every job is folded."""
+        self._fold_matching(JobFilter())
+        return self._tables.batch_counts(batch)
 
     def batch_names(self, prefix: str, limit: int) -> list[str]:
         """The names of batches that begin with `prefix`: every job is folded."""

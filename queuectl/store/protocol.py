@@ -138,6 +138,9 @@ class Log(Protocol):
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
 
+    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs (also purged) that end with `suffix` and existed at position `until` (None: now)."""
+
     def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
         """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
 
@@ -216,6 +219,9 @@ class Tables(WaitsReader, Protocol):
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`."""
 
+    def ending(self, suffix: str, limit: int) -> list[str]:
+        """Ids of jobs that end with `suffix`. Scans an index."""
+
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows: cheap for a million jobs."""
 
@@ -230,6 +236,9 @@ class Tables(WaitsReader, Protocol):
 
     def batches(self) -> list[BatchCount]:
         """Jobs per batch and state, with the times of the first and the last change. Reads the rows of all batches."""
+
+    def batch_counts(self, batch: str) -> list[Count]:
+        """Jobs of a batch per queue and state."""
 
     def batch_names(self, prefix: str, limit: int) -> list[str]:
         """The names of batches that begin with `prefix`, in their order: a seek for each."""

@@ -156,6 +156,8 @@ class JobFilter(Struct, frozen=True):
     `signature` selects dead jobs alone. `text` is a part of the command or of the id, in any case; `positions` are
     those of the first events: from the first one to before the second one. `held`: jobs with a dependency that cannot
     be met; `dependent`: jobs that have dependencies.
+    `timed`: only jobs that have a due time. `sort` is a key of SORTS, or TURN: the order in which pending jobs start,
+    as things stand at `now` (microseconds).
     """
 
     states: tuple[State, ...] = ()
@@ -171,7 +173,9 @@ class JobFilter(Struct, frozen=True):
     positions: tuple[int, int] | None = None
     held: bool = False
     dependent: bool = False
+    timed: bool = False
     sort: str = "created"
+    now: int = 0
     descending: bool = True
     limit: int = 50
 

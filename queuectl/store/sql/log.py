@@ -59,6 +59,11 @@ SELECT DISTINCT stream_id FROM events
 WHERE stream_id >= ? AND stream_id < ? AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
 """
 
+_ENDING = """
+SELECT stream_id FROM events WHERE version = 1 AND substr(stream_id, length(stream_id) + 1 - ?) = ?
+AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
+"""
+
 
 class Log:
     """Implements `protocol.Log`. `locked_head` is the head while the writer holds the log's lock, else None."""
@@ -220,6 +225,11 @@ class Log:
         """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
         last = MAX_POSITION if until is None else until
         return [row[0] for row in self._engine.run(_STREAMS, (prefix, prefix + _AFTER_ALL, last, limit))]
+
+    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs (also purged) that end with `suffix` and existed at position `until` (None: now)."""
+        last = MAX_POSITION if until is None else until
+        return [row[0] for row in self._engine.run(_ENDING, (len(suffix), suffix, last, limit))]
 
     def notes(self, prefix: str, until: int) -> list[Examined]:
         """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""

@@ -18,7 +18,7 @@ from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter, Waitin
 from queuectl.store.sql.engine import Engine
 from queuectl.units import SECOND
 
-__all__ = ["OPEN_LANES", "SORTS", "Tables"]
+__all__ = ["OPEN_LANES", "SORTS", "TURN", "Tables"]
 
 SORTS = {
     "created": "position",
@@ -29,6 +29,14 @@ SORTS = {
     "id": "id",
 }
 """The value of `list --sort` -> the column of `jobs`."""
+
+TURN = "turn"
+"""The sort by the order of starting: due jobs by priority, those of paused queues, later ones, and held ones."""
+_PAUSED = f"EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (jobs.queue, '{PAUSE_ALL}'))"
+_BY_TURN = f"""
+CASE WHEN due_at IS NULL THEN 3 WHEN due_at > {{now}} THEN 2 WHEN {_PAUSED} THEN 1 ELSE 0 END,
+CASE WHEN due_at <= {{now}} THEN -priority ELSE 0 END, due_at, position
+"""
 
 OPEN_LANES = f"""
 state = '{State.PENDING}' AND jobs > 0
@@ -48,6 +56,7 @@ WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at 
 """Jobs that are not due yet and whose last move was recorded later than now."""
 
 
+_ENDING = "SELECT id FROM jobs WHERE substr(id, length(id) + 1 - ?) = ? LIMIT ?"
 _BATCH_NAMES = """
 WITH RECURSIVE names (name, place) AS (
     SELECT min(batch), 1 FROM jobs WHERE batch >= ?
@@ -188,12 +197,18 @@ class Tables:
         """Rows of `jobs`."""
         return [dict(zip(SHOWN_COLUMNS, row, strict=True)) for row in self._chosen(_COLUMNS, wanted)]
 
+    def ending(self, suffix: str, limit: int) -> list[str]:
+        """Ids of jobs that end with `suffix`. Scans an index."""
+        return [row[0] for row in self._engine.run(_ENDING, (len(suffix), suffix, limit))]
+
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
         return [row[0] for row in self._chosen("id", wanted)]
 
     def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
         where, parameters = _conditions(wanted, self._engine.dialect.tagged)
+        if wanted.sort == TURN:
+            return self._engine.run(_in_turn(columns, where, wanted), parameters)
         order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
         column = SORTS[wanted.sort]
         tie = "" if column == "position" else f" NULLS {empty}, position {order}"
@@ -231,6 +246,15 @@ class Tables:
             " WHERE batch IS NOT NULL GROUP BY batch, state ORDER BY batch, state"
         )
         return [BatchCount(batch, state, *rest) for batch, name, *rest in found if (state := _state(name))]
+
+    def batch_counts(self, batch: str) -> list[Count]:
+        """Jobs of a batch per queue and state."""
+        found = self._engine.run(
+            "SELECT queue, state, CAST(count(*) AS BIGINT) FROM jobs WHERE batch = ? GROUP BY queue, state"
+            " ORDER BY queue, state",
+            (batch,),
+        )
+        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
 
     def batch_names(self, prefix: str, limit: int) -> list[str]:
         """The names of batches that begin with `prefix`, in their order: a seek for each."""
@@ -328,6 +352,14 @@ def _state(name: str) -> State | None:
     return State(name) if name in State.__members__.values() else None
 
 
+def _in_turn(columns: str, where: str, wanted: JobFilter) -> str:
+    """The first rows in the order of starting: their keys are sorted, and only then are rows read."""
+    order = _BY_TURN.format(now=int(wanted.now))
+    limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
+    first = f"SELECT position FROM jobs{where} ORDER BY {order}{limit}"
+    return f"SELECT {columns} FROM jobs WHERE position IN ({first}) ORDER BY {order}"
+
+
 def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
@@ -357,6 +389,8 @@ def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[A
         yield "after IS NOT NULL", ()
     if wanted.origin is not None:
         yield "origin = ? OR substr(origin, 1, ?) = ?", (wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:")
+    if wanted.timed:
+        yield "due_at IS NOT NULL", ()
     if wanted.text:
         yield "lower(command) LIKE ? ESCAPE '!' OR lower(id) LIKE ? ESCAPE '!'", (_like(wanted.text),) * 2
     if wanted.positions is not None:

@@ -1,0 +1,138 @@
+"""What `list` and completion ask of a store: the order of jobs under a limit and filters, ends of ids, batches."""
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from queuectl.application.job_ids import resolve
+from queuectl.application.listing import TURN, job_filter, list_jobs
+from queuectl.application.overview import overview
+from queuectl.application.queue import NewJob, Queue
+from queuectl.domain import events as e
+from queuectl.domain.commands import Exit, Report
+from queuectl.domain.machine import State
+from queuectl.errors import NoSuchJobError, UsageError
+from queuectl.store.rows import Count
+from tests.support.builders import ACTOR, HOUR, SECOND, START, a_spec, claimant
+
+SOON, LATE = START + HOUR, START + 2 * HOUR
+
+
+def add(to: Queue, job_id: str, **promises: object) -> None:
+    to.enqueue([NewJob(a_spec("true", **promises), job_id)])
+
+
+def listed(queue: Queue, limit: int, states: tuple[str, ...] = (), **narrowing: object) -> list[str]:
+    wanted = replace(job_filter(states, (), {}, None, TURN), **narrowing)
+    return [row["id"] for row in list_jobs(queue, wanted, limit).rows]
+
+
+@pytest.fixture
+def queue(store) -> Queue:
+    """Jobs of each kind, of which some have the tag `mine` and the batch `b`."""
+    queue = Queue(store, ACTOR)
+    mine = {"tags": {"mine": "1"}, "batch": "b"}
+    for number in range(6):
+        add(queue, f"plain-{number}")
+    add(queue, "late", at=LATE, **mine)
+    add(queue, "soon", at=SOON, **mine)
+    add(queue, "low", priority=-1, **mine)
+    add(queue, "high", priority=5, **mine)
+    add(queue, "asleep", queue="paused", priority=9, **mine)
+    queue.pause("paused")
+    return queue
+
+
+ORDER = ["high", "low", "asleep", "soon", "late"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5, 9])
+def test_filters_keep_the_order_of_starting(queue, limit):
+    assert listed(queue, limit, batch="b") == (ORDER[:limit] if limit else ORDER)
+    assert listed(queue, limit, tags={"mine": "1"}) == (ORDER[:limit] if limit else ORDER)
+
+
+def test_any_limit_shows_the_beginning_of_the_whole_order(queue):
+    whole = listed(queue, 0)
+    assert whole == ["high", *(f"plain-{number}" for number in range(6)), *ORDER[1:]]
+    assert [listed(queue, limit) for limit in range(1, 12)] == [whole[:limit] for limit in range(1, 12)]
+
+
+def test_running_and_ended_jobs_stand_round_the_waiting_ones(queue, clock):
+    running = queue.claim(claimant(), ("default",), 2, lambda job: True)
+    queue.execute([Report(running[1].id, running[1].run, Exit(None, SECOND, "", ""))])
+    rest = [f"plain-{number}" for number in range(1, 6)]
+    whole = ["high", *rest, *ORDER[1:], "plain-0"]
+    assert [listed(queue, limit) for limit in (0, 1, 3, 11)] == [whole, whole[:1], whole[:3], whole]
+    assert listed(queue, 0, ("pending",)) == whole[1:-1]
+
+
+def test_retrying_jobs_are_in_the_order_of_their_retries(queue):
+    for job in queue.claim(claimant(), ("default",), 2, lambda job: True):
+        queue.execute([Report(job.id, job.run, Exit(e.Exited(1), SECOND, "", ""))])
+    assert set(listed(queue, 0, ("retrying",))) == {"high", "plain-0"}
+    assert len(listed(queue, 1, ("retrying",))) == 1
+
+
+# ── the end of an id ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_end_of_an_id_finds_the_job(store):
+    queue = Queue(store, ACTOR)
+    for job_id in ("build_one", "buildXone", "abc", "rest.one"):
+        add(queue, job_id)
+    assert resolve(store, ACTOR, ["ld_one"]) == ["build_one"]
+    assert resolve(store, ACTOR, ["t.one"]) == ["rest.one"]
+    add(queue, "other_one")
+    with pytest.raises(UsageError, match="ambiguous"):
+        resolve(store, ACTOR, ["_one"])
+    for text in ("XONE", "one", "zzabc", "%one", "rest-one"):
+        with pytest.raises(NoSuchJobError):
+            resolve(store, ACTOR, [text])
+
+
+def test_a_purged_job_is_found_by_its_end_when_no_other_is(store):
+    queue = Queue(store, ACTOR)
+    add(queue, "old-twin")
+    queue.cancel(["old-twin"])
+    queue.purge(["old-twin"])
+    assert resolve(store, ACTOR, ["twin"]) == ["old-twin"]
+    add(queue, "new-twin")
+    assert resolve(store, ACTOR, ["twin"]) == ["new-twin"]
+
+
+def test_ends_of_ids_agree_with_reading_all_of_them(store):
+    rng = random.Random(3)
+    queue = Queue(store, ACTOR)
+    ids = sorted({"".join(rng.choices("ab_.", k=rng.randrange(1, 9))).join("xy") for _ in range(60)})
+    queue.enqueue([NewJob(a_spec("true"), job_id) for job_id in ids])
+    for _ in range(100):
+        end = rng.choice(ids)[-rng.randrange(1, 6) :]
+        assert sorted(store.tables.ending(end, 100)) == [each for each in ids if each.endswith(end)]
+        assert sorted(store.log.ending(end, 100)) == [each for each in ids if each.endswith(end)]
+
+
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_names_of_batches_are_found_by_their_beginning(store):
+    queue = Queue(store, ACTOR)
+    for number, name in enumerate(("grid", "grid", "gray", "other", None)):
+        add(queue, f"j{number}", batch=name)
+    assert store.tables.batch_names("", 50) == ["gray", "grid", "other"]
+    assert store.tables.batch_names("gr", 50) == ["gray", "grid"]
+    assert store.tables.batch_names("", 2) == ["gray", "grid"]
+    assert store.tables.batch_names("x", 50) == []
+
+
+def test_the_overview_of_a_batch_has_only_its_jobs(queue):
+    assert queue.store.tables.batch_counts("b") == [
+        Count("default", State.PENDING, 4),
+        Count("paused", State.PENDING, 1),
+    ]
+    shown, _ = overview(queue, live=True, batch="b")
+    assert shown["states"][State.PENDING] == 5
+    assert shown["oldest_due"]["id"] == "low"
+    nothing, _ = overview(queue, live=True, batch="none")
+    assert (nothing["queues"], nothing["oldest_due"], nothing["next_due"]) == ([], None, None)
