@@ -19,7 +19,7 @@ def resolve(store: Store, actor: str, texts: Sequence[str]) -> list[str]:
     """The whole ids of the jobs that are meant, without repeats. `actor`: whose job `last` is.
 
     In this order: an exact id, `last`, a number (`140`, `#140`), a unique prefix, a unique suffix of 4 characters or
-    more (jobs that are purged come last). Raises NoSuchJobError; UsageError when a text may mean several jobs.
+    more. Raises NoSuchJobError; UsageError when a text may mean several jobs.
     """
     return list(dict.fromkeys(_resolve(store, actor, text) for text in texts))
 
@@ -60,7 +60,7 @@ def _numbered(store: Store, text: str) -> str | None:
 def _ending(store: Store, text: str) -> list[str]:
     if len(text) < LEAST_SUFFIX or text.startswith("$"):
         return []
-    return store.tables.ending(text, 3) or store.log.ending(text, 3)
+    return store.log.ending(text, 3)
 
 
 def _newest(store: Store, actor: str) -> str:

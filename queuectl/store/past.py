@@ -215,10 +215,6 @@ class PastTables:
         self._fold_wanted(wanted)
         return self._tables.jobs(wanted)
 
-    def ending(self, suffix: str, limit: int) -> list[str]:
-        """None: they are found in the log."""
-        return []
-
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
         self._fold_wanted(wanted)

@@ -198,12 +198,7 @@ class Tables(WaitsReader, Protocol):
         """The live job that holds a unique key."""
 
     def claimable(
-        self,
-        queues: Collection[str],
-        limit: int,
-        now: int,
-        skip: Collection[str] = (),
-        behind_for: int | None = None,
+        self, queues: Collection[str], limit: int, now: int, skip: Collection[str] = (), behind_for: int | None = None
     ) -> list[str]:
         """Ids of jobs to claim next, in claiming order; no queues means all of them.
 
@@ -218,9 +213,6 @@ class Tables(WaitsReader, Protocol):
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`."""
-
-    def ending(self, suffix: str, limit: int) -> list[str]:
-        """Ids of jobs that end with `suffix`. Scans an index."""
 
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows: cheap for a million jobs."""

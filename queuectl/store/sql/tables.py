@@ -56,7 +56,6 @@ WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at 
 """Jobs that are not due yet and whose last move was recorded later than now."""
 
 
-_ENDING = "SELECT id FROM jobs WHERE substr(id, length(id) + 1 - ?) = ? LIMIT ?"
 _BATCH_NAMES = """
 WITH RECURSIVE names (name, place) AS (
     SELECT min(batch), 1 FROM jobs WHERE batch >= ?
@@ -196,10 +195,6 @@ class Tables:
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`."""
         return [dict(zip(SHOWN_COLUMNS, row, strict=True)) for row in self._chosen(_COLUMNS, wanted)]
-
-    def ending(self, suffix: str, limit: int) -> list[str]:
-        """Ids of jobs that end with `suffix`. Scans an index."""
-        return [row[0] for row in self._engine.run(_ENDING, (len(suffix), suffix, limit))]
 
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
