@@ -61,7 +61,7 @@ def test_each_command_is_drawn(command: str, queuectl: Queuectl) -> None:
         (["list", "--watch", "1ms"], "the shortest interval is 100ms"),
     ],
 )
-def test_what_cannot_be_watched_is_refused(arguments: list[str], word: str, queuectl: Queuectl) -> None:
+def test_an_unfit_watch_is_refused(arguments: list[str], word: str, queuectl: Queuectl) -> None:
     queuectl.add("true")
     assert_error(queuectl(*arguments), 2, word)
 
