@@ -12,7 +12,7 @@ from queuectl.domain.machine import ALIASES, FINISHED, State
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
-from queuectl.store.sql.tables import SORTS, TURN
+from queuectl.store.sql.job_filter import SORTS, TURN
 from queuectl.units import local_time, quoted
 
 __all__ = [

@@ -1,12 +1,12 @@
 """Queries of the tables that are derived from the log, in SQL that both engines understand."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from itertools import groupby, starmap
 from typing import Any, Protocol
 
 import msgspec
 
-from queuectl.domain.dependencies import MET, NEVER
+from queuectl.domain.dependencies import MET
 from queuectl.domain.events import Origin
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
@@ -16,27 +16,9 @@ from queuectl.store.errors import DamagedError
 from queuectl.store.projections import DLQ, JOBS, SCHEDULES_COLUMNS, WAITS, schedule_of
 from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter, Waiting, WaitRow
 from queuectl.store.sql.engine import Engine
-from queuectl.units import SECOND
+from queuectl.store.sql.job_filter import HELD, SORTS, TURN, conditions, in_turn
 
-__all__ = ["OPEN_LANES", "SORTS", "TURN", "Tables"]
-
-SORTS = {
-    "created": "position",
-    "updated": "updated_at",
-    "priority": "priority",
-    "due": "due_at",
-    "attempts": "attempts",
-    "id": "id",
-}
-"""The value of `list --sort` -> the column of `jobs`."""
-
-TURN = "turn"
-"""The sort by the order of starting: due jobs by priority, those of paused queues, later ones, and held ones."""
-_PAUSED = f"EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (jobs.queue, '{PAUSE_ALL}'))"
-_BY_TURN = f"""
-CASE WHEN due_at IS NULL THEN 3 WHEN due_at > {{now}} THEN 2 WHEN {_PAUSED} THEN 1 ELSE 0 END,
-CASE WHEN due_at <= {{now}} THEN -priority ELSE 0 END, due_at, position
-"""
+__all__ = ["OPEN_LANES", "Tables"]
 
 OPEN_LANES = f"""
 state = '{State.PENDING}' AND jobs > 0
@@ -70,12 +52,11 @@ _SCHEDULES = f"SELECT {', '.join(SCHEDULES_COLUMNS)} FROM schedules"
 _LIVE = ", ".join(f"'{state}'" for state in LIVE)
 SHOWN_COLUMNS = (*JOBS, "waits", "held")
 """The columns of `jobs`, then how many dependencies of a waiting job are not met, and whether one cannot be met."""
-_HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
 _COUNT = f"SELECT count(*) FROM waits WHERE waits.id = jobs.id AND standing <> '{MET}'"
-_COLUMNS = f"{', '.join(JOBS)}, CASE WHEN waiting = 1 THEN ({_COUNT}) ELSE 0 END, CASE WHEN {_HELD} THEN 1 ELSE 0 END"
+_COLUMNS = f"{', '.join(JOBS)}, CASE WHEN waiting = 1 THEN ({_COUNT}) ELSE 0 END, CASE WHEN {HELD} THEN 1 ELSE 0 END"
 _WAITING = f"""
 SELECT queue, CAST(count(*) AS BIGINT), CAST(sum(held) AS BIGINT)
-FROM (SELECT queue, CASE WHEN {_HELD} THEN 1 ELSE 0 END AS held FROM jobs WHERE waiting = 1) AS found
+FROM (SELECT queue, CASE WHEN {HELD} THEN 1 ELSE 0 END AS held FROM jobs WHERE waiting = 1) AS found
 GROUP BY queue ORDER BY queue
 """
 
@@ -201,9 +182,9 @@ class Tables:
         return [row[0] for row in self._chosen("id", wanted)]
 
     def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
-        where, parameters = _conditions(wanted, self._engine.dialect.tagged)
+        where, parameters = conditions(wanted, self._engine.dialect.tagged)
         if wanted.sort == TURN:
-            return self._engine.run(_in_turn(columns, where, wanted), parameters)
+            return self._engine.run(in_turn(columns, where, wanted), parameters)
         order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
         column = SORTS[wanted.sort]
         tie = "" if column == "position" else f" NULLS {empty}, position {order}"
@@ -345,67 +326,3 @@ def _waits_from(recorded_at: int, data: str | None) -> int | None:
 def _state(name: str) -> State | None:
     """The state of that name; None for any other text, which only a corrupt table holds."""
     return State(name) if name in State.__members__.values() else None
-
-
-def _in_turn(columns: str, where: str, wanted: JobFilter) -> str:
-    """The first rows in the order of starting: their keys are sorted, and only then are rows read."""
-    order = _BY_TURN.format(now=int(wanted.now))
-    limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
-    first = f"SELECT position FROM jobs{where} ORDER BY {order}{limit}"
-    return f"SELECT {columns} FROM jobs WHERE position IN ({first}) ORDER BY {order}"
-
-
-def _conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    either = []
-    if wanted.states:
-        either.append(f"state IN ({', '.join('?' * len(wanted.states))})")
-        parameters += [state.value for state in wanted.states]
-    if wanted.held:
-        either.append(_HELD)
-    if wanted.failed:
-        either.append(f"state = '{State.PENDING}' AND attempts > 0")
-    if either:
-        conditions.append(" OR ".join(either))
-    for condition, values in _narrowing(wanted, tagged):
-        conditions.append(condition)
-        parameters += values
-    return (" WHERE " + " AND ".join(f"({each})" for each in conditions) if conditions else ""), parameters
-
-
-def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[Any]]]:
-    """The conditions other than the states, each with its parameters."""
-    if wanted.queues:
-        yield f"queue IN ({', '.join('?' * len(wanted.queues))})", wanted.queues
-    for tag in wanted.tags.items():
-        yield tagged, tag
-    if wanted.dependent:
-        yield "after IS NOT NULL", ()
-    if wanted.origin is not None:
-        yield "origin = ? OR substr(origin, 1, ?) = ?", (wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:")
-    if wanted.timed:
-        yield "due_at IS NOT NULL", ()
-    if wanted.text:
-        yield "lower(command) LIKE ? ESCAPE '!' OR lower(id) LIKE ? ESCAPE '!'", (_like(wanted.text),) * 2
-    if wanted.positions is not None:
-        yield "position >= ? AND position < ?", wanted.positions
-    for condition, value in _plain_conditions(wanted):
-        if value is not None:
-            yield condition, (value,)
-
-
-def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:
-    """Conditions with one parameter each; None: it is not wanted."""
-    return [
-        ("created_at >= ?", None if wanted.since is None else wanted.since // SECOND),
-        ("batch = ?", wanted.batch),
-        ("id IN (SELECT id FROM dlq WHERE signature = ?)", wanted.signature),
-        ("finished_at <= ?", None if wanted.ended_by is None else wanted.ended_by // SECOND),
-    ]
-
-
-def _like(text: str) -> str:
-    for special in "!%_":
-        text = text.replace(special, f"!{special}")
-    return f"%{text.lower()}%"

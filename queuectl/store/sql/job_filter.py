@@ -1,0 +1,98 @@
+"""The SQL of a job filter: its conditions, and the order in which pending jobs start."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from queuectl.domain.dependencies import NEVER
+from queuectl.domain.machine import State
+from queuectl.domain.names import PAUSE_ALL
+from queuectl.store.rows import JobFilter
+from queuectl.units import SECOND
+
+__all__ = ["HELD", "SORTS", "TURN", "conditions", "in_turn"]
+
+SORTS = {
+    "created": "position",
+    "updated": "updated_at",
+    "priority": "priority",
+    "due": "due_at",
+    "attempts": "attempts",
+    "id": "id",
+}
+"""The value of `list --sort` -> the column of `jobs`."""
+
+TURN = "turn"
+"""The sort by the order of starting: due jobs by priority, those of paused queues, later ones, and held ones."""
+_PAUSED = f"EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (jobs.queue, '{PAUSE_ALL}'))"
+_BY_TURN = f"""
+CASE WHEN due_at IS NULL THEN 3 WHEN due_at > {{now}} THEN 2 WHEN {_PAUSED} THEN 1 ELSE 0 END,
+CASE WHEN due_at <= {{now}} THEN -priority ELSE 0 END, due_at, position
+"""
+
+HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
+"""Selects the jobs that wait for something that cannot happen any more."""
+
+
+def in_turn(columns: str, where: str, wanted: JobFilter) -> str:
+    """The first rows in the order of starting: their keys are sorted, and only then are rows read."""
+    order = _BY_TURN.format(now=int(wanted.now))
+    limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
+    first = f"SELECT position FROM jobs{where} ORDER BY {order}{limit}"
+    return f"SELECT {columns} FROM jobs WHERE position IN ({first}) ORDER BY {order}"
+
+
+def conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
+    """The WHERE clause of a filter, empty when it takes all jobs, and its parameters. `tagged`: the dialect's."""
+    all_of: list[str] = []
+    parameters: list[Any] = []
+    either = []
+    if wanted.states:
+        either.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+        parameters += [state.value for state in wanted.states]
+    if wanted.held:
+        either.append(HELD)
+    if wanted.failed:
+        either.append(f"state = '{State.PENDING}' AND attempts > 0")
+    if either:
+        all_of.append(" OR ".join(either))
+    for condition, values in _narrowing(wanted, tagged):
+        all_of.append(condition)
+        parameters += values
+    return (" WHERE " + " AND ".join(f"({each})" for each in all_of) if all_of else ""), parameters
+
+
+def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The conditions other than the states, each with its parameters."""
+    if wanted.queues:
+        yield f"queue IN ({', '.join('?' * len(wanted.queues))})", wanted.queues
+    for tag in wanted.tags.items():
+        yield tagged, tag
+    if wanted.dependent:
+        yield "after IS NOT NULL", ()
+    if wanted.origin is not None:
+        yield "origin = ? OR substr(origin, 1, ?) = ?", (wanted.origin, len(wanted.origin) + 1, f"{wanted.origin}:")
+    if wanted.timed:
+        yield "due_at IS NOT NULL", ()
+    if wanted.text:
+        yield "lower(command) LIKE ? ESCAPE '!' OR lower(id) LIKE ? ESCAPE '!'", (_like(wanted.text),) * 2
+    if wanted.positions is not None:
+        yield "position >= ? AND position < ?", wanted.positions
+    for condition, value in _plain_conditions(wanted):
+        if value is not None:
+            yield condition, (value,)
+
+
+def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:
+    """Conditions with one parameter each; None: it is not wanted."""
+    return [
+        ("created_at >= ?", None if wanted.since is None else wanted.since // SECOND),
+        ("batch = ?", wanted.batch),
+        ("id IN (SELECT id FROM dlq WHERE signature = ?)", wanted.signature),
+        ("finished_at <= ?", None if wanted.ended_by is None else wanted.ended_by // SECOND),
+    ]
+
+
+def _like(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, f"!{special}")
+    return f"%{text.lower()}%"
