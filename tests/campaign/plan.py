@@ -15,6 +15,7 @@ NAMES = (
     "exclusivity",
     "simulation",
     "schedules",
+    "dependencies",
     "stateful",
     "mutation",
     "fuzz-frames",

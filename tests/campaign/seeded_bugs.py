@@ -15,9 +15,9 @@ from queuectl.domain import events as e
 from queuectl.domain.machine import State
 from queuectl.errors import StoreBusyError
 from queuectl.runtime import LogClock
-from queuectl.store.sql import writer
+from queuectl.store.sql import table_writer
+from queuectl.store.sql.table_writer import TableWriter
 from queuectl.store.sql.tables import Tables
-from queuectl.store.sql.writer import TableWriter
 from queuectl.worker.claims import Claims
 from queuectl.worker.heartbeat import Heartbeat
 from queuectl.worker.loop import Worker
@@ -299,15 +299,15 @@ def the_counts_drift(patch: Patch) -> None:
 
 @bug(r"its row is", rules=True)
 def rows_are_not_updated(patch: Patch) -> None:
-    patch(writer, "_add_update", lambda updates, table, columns, values: None)
+    patch(table_writer, "_add_update", lambda updates, table, columns, values: None)
 
 
 @bug(r"its row is", rules=True)
 def a_purge_leaves_the_row(patch: Patch) -> None:
-    rows = writer.rows
+    rows = table_writer.rows
     as_done = {State.PURGED: State.DONE}
     patch(
-        writer,
+        table_writer,
         "rows",
         lambda job: rows(job and replace(job, state=as_done.get(job.state, job.state))),
     )
@@ -315,8 +315,8 @@ def a_purge_leaves_the_row(patch: Patch) -> None:
 
 @bug(r"its rows in the dlq are", rules=True)
 def a_dead_letter_is_missing(patch: Patch) -> None:
-    rows = writer.rows
-    patch(writer, "rows", lambda job: {table: row for table, row in rows(job).items() if table == "jobs"})
+    rows = table_writer.rows
+    patch(table_writer, "rows", lambda job: {table: row for table, row in rows(job).items() if table == "jobs"})
 
 
 @bug(r"answers for .* without a key", rules=True)

@@ -1,0 +1,119 @@
+"""Jobs that wait for jobs on the command line: what is refused, what is shown, and how a held job is freed."""
+
+import json
+
+import pytest
+
+from tests.support.command_line import Queuectl, assert_error
+
+
+@pytest.fixture
+def failed(queuectl: Queuectl) -> Queuectl:
+    """`test` waits for `build`, which failed; `deploy` waits for `test`."""
+    queuectl.add("--id", "build", "--max-retries", "0", "[ -e repaired ]")
+    queuectl.add("--id", "test", "--after", "build", "true")
+    queuectl.add("--id", "deploy", "--after", "test", "true")
+    queuectl.add("--id", "notify", "--after", "build:failed", "echo failed")
+    done = queuectl("run", "--drain", "--log-level", "error")
+    assert (done.code, done.err.splitlines()[-1].split(":")[0]) == (0, "1 job held")
+    return queuectl
+
+
+def test_a_held_job_is_named_with_what_frees_it(failed: Queuectl) -> None:
+    assert [row["id"] for row in failed.json("list", "--state", "held")] == ["test"]
+    status = failed.json("status")
+    assert (status["waiting"], status["held"]) == (2, 1)
+    assert "1 held: a job that they wait for failed" in failed.ok("status")
+    why = failed.json("explain", "test")
+    assert "it is held: build is in the dead-letter queue" in why["why"]
+    assert why["next"][:2] == ["queuectl dlq retry build", "queuectl unblock test"]
+    assert "1 job held" in failed("doctor").out
+    assert failed.json("show", "notify")["state"] == "done"
+
+
+@pytest.mark.parametrize(("job", "why"), [("test", "is held: build is in"), ("deploy", "cannot start")])
+def test_a_wait_for_a_held_job_ends_with_the_reason(failed: Queuectl, job: str, why: str) -> None:
+    done = failed("wait", job)
+    assert done.code == 1
+    assert why in done.err
+
+
+def test_repairing_the_cause_frees_the_chain(failed: Queuectl) -> None:
+    (failed.folder / "repaired").touch()
+    failed.ok("dlq", "retry", "build")
+    failed.drain()
+    assert {row["state"] for row in failed.json("list")} == {"done"}
+    failed.ok("verify")
+    failed.ok("audit")
+
+
+def test_a_history_says_what_was_waited_for(failed: Queuectl) -> None:
+    story = failed.ok("history", "notify")
+    assert "waits for build (failed)" in story
+    assert "the last of them by event #" in story
+    failed.ok("unblock", "test", "--reason", "known to be fine")
+    assert "started without waiting for build (ok)" in failed.ok("history", "test")
+    assert_error(failed("unblock", "test"), 4, "waits for no other job")
+
+
+def test_cancelling_takes_those_that_wait_if_asked(queuectl: Queuectl) -> None:
+    for job, *options in (("a",), ("b", "--after", "a"), ("c", "--after", "b"), ("d",)):
+        queuectl.add("--id", job, *options, "true")
+    done = queuectl("cancel", "a")
+    assert "2 jobs waiting for that" in done.err
+    queuectl.ok("retry", "a")
+    queuectl.ok("cancel", "a", "--with-waiting")
+    states = {row["id"]: row["state"] for row in queuectl.json("list")}
+    assert states == {"a": "cancelled", "b": "cancelled", "c": "cancelled", "d": "pending"}
+
+
+def test_the_graph_is_drawn(failed: Queuectl) -> None:
+    tree = failed.ok("graph").splitlines()
+    assert tree == [
+        "build dlq",
+        "├─ test pending, held",
+        "│  └─ deploy pending",
+        "└─ notify done (after failed)",
+    ]
+    assert failed.ok("graph", "notify").splitlines() == ["build dlq", "└─ notify done (after failed)"]
+    found = json.loads(failed.ok("graph", "--format", "json"))
+    assert len(found["nodes"]) == 4
+    assert {"before": "build", "after": "notify", "on": "failed"} in found["edges"]
+    assert failed.ok("graph", "--format", "dot").startswith("digraph {")
+    assert "n1 --> n2" in failed.ok("graph", "--format", "mermaid")
+    assert_error(failed("graph", "--format", "svg"), 2, "it is one of")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--after", "nope"), 3, "no such job: nope"),
+        (("--after", "batch:nope"), 3, "no such batch: nope"),
+        (("--id", "me", "--after", "me"), 2, "cannot wait for itself"),
+        (("--after", "jo"), 2, "ambiguous"),
+        (("--after", "job-1:soon"), 2, "'soon' is not one of"),
+        (("--after", ":ok"), 2, "names no job"),
+        (("--if-unmet", "cancel"), 2, "goes with after"),
+        (("--after", "job-1", "--if-unmet", "run"), 2, "if_unmet"),
+    ],
+)
+def test_a_bad_dependency_is_refused(queuectl: Queuectl, options: tuple[str, ...], code: int, words: str) -> None:
+    queuectl.add("--id", "job-1", "true")
+    queuectl.add("--id", "job-2", "true")
+    assert_error(queuectl("enqueue", *options, "true"), code, words)
+    assert len(queuectl.json("list")) == 2
+
+
+def test_a_line_may_name_an_earlier_line_alone(queuectl: Queuectl) -> None:
+    a, b = {"id": "a", "command": "true", "after": ["b"]}, {"id": "b", "command": "true"}
+    lines = "".join(json.dumps(each) + "\n" for each in (a, b))
+    assert_error(queuectl("enqueue", "--file", "-", stdin=lines), 2, "line 1: it names line 2: move that one up")
+    assert not queuectl.db.exists()
+    c = {"id": "c", "command": "true", "after": [{"job": "a", "on": "end"}, {"batch": "g", "on": "ok"}]}
+    a = {"id": "a", "command": "true"}
+    lines = "".join(json.dumps(each) + "\n" for each in (a, c))
+    queuectl.add("--batch", "g", "true")
+    assert queuectl("enqueue", "--file", "-", stdin=lines).code == 0
+    assert queuectl.json("show", "c")["after"] == [{"job": "a", "on": "end"}, {"batch": "g", "on": "ok"}]
+    queuectl.drain()
+    assert queuectl.json("show", "c")["state"] == "done"

@@ -1,0 +1,56 @@
+"""Dependencies: simulated years of random graphs of jobs and batches, with failures, cancels, retries, purges, kills.
+
+Each seed is about a year. An oracle with rules of its own checks every start, and who is held.
+"""
+
+import re
+from functools import partial
+
+import pytest
+
+from tests.campaign.plan import Attempt, Campaign, Control
+from tests.simulation.dependencies import DAY, SimulatedGraph
+from tests.simulation.dependency_mutants import early, lost, twice
+
+__all__ = ["CAMPAIGN"]
+
+
+def attempt(seed: int) -> Attempt:
+    """Let one year pass; what the oracle, the audit or the comparison of the tables reports is a fault."""
+    graph = SimulatedGraph(seed)
+    try:
+        judged = graph.run()
+        faults = [
+            *graph.oracle.faults,
+            *(f"{each.rule}: {re.sub(r'[0-9]+', 'N', each.what)}" for each in judged.findings),
+        ]
+        counted = {"dependencies judged": judged.checked["after"], "kills": graph.died}
+        return Attempt(graph.clock.elapsed // DAY, faults, counted)
+    except Exception as error:
+        return Attempt(graph.clock.elapsed // DAY, [f"{type(error).__name__}: {re.sub('[0-9]+', 'N', str(error))}"])
+    finally:
+        graph.close()
+
+
+def mutant(put_in, seed: int) -> Attempt:
+    """A year in which jobs are released wrongly."""
+    with pytest.MonkeyPatch.context() as patch:
+        put_in(patch)
+        graph = SimulatedGraph(seed)
+        graph.run(200)
+        graph.close()
+        return Attempt(1, graph.oracle.faults)
+
+
+CAMPAIGN = Campaign(
+    name="dependencies",
+    unit="simulated days",
+    short=3_650,
+    full=365_000,
+    attempt=attempt,
+    controls=[
+        Control("mutant: a release is lost", partial(mutant, lost)),
+        Control("mutant: a release is early", partial(mutant, early)),
+        Control("mutant: a release is made twice", partial(mutant, twice)),
+    ],
+)

@@ -1,0 +1,228 @@
+"""Simulated years of jobs that wait for jobs: random graphs, in virtual time, on one store.
+
+The seed draws graphs with batches, and then what happens to them: runs that end well or badly, cancels, retries,
+purges, jobs that are started without waiting, and kills at every point of a transaction. After each of these an oracle
+with rules of its own says which jobs wait, which of them are held, and whether each start was right.
+"""
+
+import random
+from contextlib import contextmanager, suppress
+
+from queuectl.application.queue import NewJob, Queue
+from queuectl.checks.audit import Audit, audit
+from queuectl.domain import commands as c
+from queuectl.domain.events import After, Exited
+from queuectl.domain.machine import State
+from queuectl.errors import NoSuchJobError, RefusedError
+from queuectl.store import open_store
+from queuectl.store.rows import JobFilter
+from tests.simulation.driver import spec
+from tests.simulation.hosts import SECOND, VirtualClock
+from tests.support.events import claimant
+from tests.support.overriding import Overriding
+
+__all__ = ["DAY", "Oracle", "SimulatedGraph"]
+
+HOUR, DAY = 3600 * SECOND, 24 * 3600 * SECOND
+STEPS = 400
+
+
+class _KilledError(BaseException):
+    """The process was killed here."""
+
+
+class _Mortal(Overriding):
+    """A view of the store, in which its user may be killed before and after each append and commit."""
+
+    def __init__(self, store, visit):
+        super().__init__(store)
+        self._visit = visit
+
+    @contextmanager
+    def transaction(self, **options):
+        with self._store.writer.transaction(**options):
+            yield
+            self._visit()
+        self._visit()
+
+    def append(self, changes, actor):
+        self._visit()
+        made = self._store.writer.append(changes, actor)
+        self._visit()
+        return made
+
+
+class Oracle:
+    """Reads the log from its own place, and applies its own rules. `faults` are sentences."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.state: dict[str, str] = {}
+        self.end: dict[str, str | None] = {}
+        self.batch: dict[str, str | None] = {}
+        self.after: dict[str, list[After]] = {}
+        self.waiting: set[str] = set()
+        self.faults: list[str] = []
+
+    def read(self, store) -> None:
+        """Take the events that are new, then check that nobody waits who could start."""
+        for record in store.log.records(after=self.position):
+            self.position = record.position
+            if not record.stream_id.startswith("$"):
+                self._take(record.stream_id, record.type, record.event)
+        for job in self.waiting:
+            if self.state[job] == "pending" and self._all_met(job):
+                self.faults.append("a job waits although all is met")
+
+    def _take(self, job, kind, event):
+        if kind == "enqueued":
+            self.batch[job], self.after[job] = event.batch, list(event.after)
+            self.state[job], self.end[job] = "pending", None
+            if event.after:
+                self.waiting.add(job)
+        elif kind == "dependencies_met":
+            self._freed(job, event)
+        elif kind == "claimed":
+            if job in self.waiting:
+                self.faults.append("a job was claimed before it was freed")
+            self.state[job] = "processing"
+        elif kind in ("retry_scheduled", "released", "requeued"):
+            self.state[job], self.end[job] = "pending", None
+        elif kind == "purged":
+            self.state[job] = "purged"
+        elif kind in ("completed", "dead_lettered", "cancelled"):
+            self.state[job] = self.end[job] = {"completed": "done", "dead_lettered": "dlq"}.get(kind, kind)
+
+    def _freed(self, job, event):
+        if job not in self.waiting:
+            self.faults.append("a job was freed twice")
+        if not event.forced and not self._all_met(job):
+            self.faults.append("a job was freed too early")
+        self.waiting.discard(job)
+
+    def _all_met(self, job) -> bool:
+        return all(self._stands(edge) == "met" for edge in self.after[job])
+
+    def held(self) -> set[str]:
+        """The jobs that nothing but help can free."""
+        return {
+            job
+            for job in self.waiting
+            if self.state[job] == "pending" and any(self._stands(edge) == "never" for edge in self.after[job])
+        }
+
+    def _stands(self, edge) -> str:
+        if edge.kind == "job":
+            ends = [self.end[edge.name]]
+        else:
+            ends = [self.end[job] for job, batch in self.batch.items() if batch == edge.name]
+        if None in ends:
+            return "open"
+        if edge.on == "end":
+            return "met"
+        if edge.on == "failed":
+            return "met" if "dlq" in ends else "never"
+        return "met" if set(ends) == {"done"} else "never"
+
+
+class SimulatedGraph:
+    """One seed. `run` lets things happen and returns the audit; `died` counts the kills."""
+
+    def __init__(self, seed: int, url: str = ":memory:") -> None:
+        self.rng = random.Random(seed)
+        self.clock = VirtualClock()
+        self.store = open_store(url, self.clock)
+        self.oracle = Oracle()
+        self.mortality = self.rng.choice([0, 0.02, 0.1])
+        self.died, self._number = 0, 0
+        self._queue = Queue(_Mortal(self.store, self._visit), "user@node:1")
+
+    def _visit(self) -> None:
+        if self.rng.random() < self.mortality:
+            self.died += 1
+            raise _KilledError
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    def run(self, steps: int = STEPS) -> Audit:
+        """Let so many things happen, about one a day."""
+        happenings = [self._add, self._add, self._work, self._work, self._work, self._cancel, self._retry, self._retry]
+        happenings += [self._purge, self._unblock, self._work, self._add_late]
+        for _ in range(steps):
+            self.clock.elapsed += self.rng.randrange(2 * DAY)
+            with suppress(_KilledError, RefusedError, NoSuchJobError):
+                self.rng.choice(happenings)()
+            self.oracle.read(self.store)
+            self._compare()
+        if self.store.upkeep.compare().total:
+            self.oracle.faults.append("the tables differ from the log")
+        return audit(self.store.log.records())
+
+    def _compare(self) -> None:
+        held = set(self.store.tables.ids(JobFilter(held=True, limit=0)))
+        if held != self.oracle.held():
+            self.oracle.faults.append("the held jobs are not those of the oracle")
+        for job in self.oracle.waiting:
+            row = self.store.tables.job(job)
+            if row is not None and row["state"] == State.PENDING and row["due_at"] is not None:
+                self.oracle.faults.append("a job that waits can be claimed")
+
+    # ── what happens ────────────────────────────────────────────────────────────────────────────────
+
+    def _ids(self, *states: str) -> list[str]:
+        return [job for job, state in self.oracle.state.items() if not states or state in states]
+
+    def _some(self, *states: str) -> str:
+        found = self._ids(*states)
+        if not found:
+            raise RefusedError("there is none")
+        return self.rng.choice(found[-12:])
+
+    def _add(self) -> None:
+        """Add a few jobs: each may wait for older jobs and batches, and for those before it."""
+        rng, jobs, known = self.rng, [], self._ids()[-10:]
+        batches = sorted({batch for batch in self.oracle.batch.values() if batch})[-3:]
+        for _ in range(rng.randint(1, 4)):
+            self._number += 1
+            edges = {(rng.choice(known), "job") for _ in range(rng.randrange(4)) if known}
+            edges |= {(rng.choice(batches), "batch") for _ in range(rng.randrange(2)) if batches}
+            after = tuple(After(name, rng.choice(["ok", "ok", "end", "failed"]), kind) for name, kind in sorted(edges))
+            job_id, batch = f"j{self._number:05}", rng.choice([None, None, f"b{self._number // 12:04}"])
+            options = {"if_unmet": rng.choice(["hold", "hold", "cancel"])} if after else {}
+            delay = rng.choice([0, 0, HOUR, 3 * DAY])
+            jobs.append(NewJob(spec(after=after, batch=batch, delay=delay, max_retries=1, **options), job_id))
+            known.append(job_id)
+        self._queue.enqueue(jobs)
+
+    def _add_late(self) -> None:
+        """Add a job to an older batch, which is live again then."""
+        batches = sorted({batch for batch in self.oracle.batch.values() if batch})[-4:]
+        if batches:
+            self._number += 1
+            self._queue.enqueue([NewJob(spec(batch=self.rng.choice(batches)), f"j{self._number:05}")])
+
+    def _work(self) -> None:
+        """Claim some jobs, and end what runs."""
+        self._queue.claim(claimant(), (), self.rng.randint(1, 5), lambda job: True)
+        reports = []
+        for job_id in self._ids("processing"):
+            job = self.store.log.load(job_id)
+            if self.rng.random() < 0.7:
+                cause = Exited(1) if self.rng.random() < 0.4 else None
+                reports.append(c.Report(job_id, job.run, c.Exit(cause)))
+        self._queue.execute(reports)
+
+    def _cancel(self) -> None:
+        self._queue.cancel([self._some("pending")])
+
+    def _retry(self) -> None:
+        self._queue.requeue([self._some("dlq", "cancelled", "done", "purged")])
+
+    def _purge(self) -> None:
+        self._queue.purge([self._some("dlq", "cancelled", "done")])
+
+    def _unblock(self) -> None:
+        if self.rng.random() < 0.3:
+            self._queue.unblock([self._some("pending")])

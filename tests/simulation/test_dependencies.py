@@ -1,0 +1,42 @@
+"""Random graphs of jobs that wait for jobs, in virtual time: none starts early, and none waits without a reason."""
+
+import pytest
+
+from tests.simulation.dependencies import SimulatedGraph
+from tests.simulation.dependency_mutants import MUTANTS
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_oracle_agrees_about_every_start(seed):
+    graph = SimulatedGraph(seed)
+    judged = graph.run(150)
+    assert graph.oracle.faults == []
+    assert judged.findings == []
+    assert judged.checked["after"] > 10
+    graph.close()
+
+
+def test_the_graphs_meet_releases_holds_and_kills():
+    freed = held = died = 0
+    for seed in range(4, 9):
+        graph = SimulatedGraph(seed)
+        graph.run(100)
+        assert graph.oracle.faults == []
+        freed += sum(record.type == "dependencies_met" for record in graph.store.log.records())
+        held, died = held + len(graph.oracle.held()), died + graph.died
+        graph.close()
+    assert freed > 20
+    assert held > 5
+    assert died > 5
+
+
+@pytest.mark.parametrize("put_in", MUTANTS)
+def test_a_wrong_release_is_found(put_in, monkeypatch):
+    put_in(monkeypatch)
+    found = set()
+    for seed in range(3):
+        graph = SimulatedGraph(seed)
+        graph.run(120)
+        found |= set(graph.oracle.faults)
+        graph.close()
+    assert found
