@@ -1,7 +1,7 @@
 """Which jobs wait, or waited, for which: the nodes and edges that `graph` draws."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import After
 from queuectl.domain.machine import State
-from queuectl.render.graph_text import Edge, Graph, Node
+from queuectl.render.graph_text import IN, Edge, Graph, Node
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
@@ -22,6 +22,7 @@ def graph(store: Store, job_id: str | None = None, batch: str | None = None) -> 
     """The graph of all dependencies, or of those around one job, or around the jobs of a batch."""
     rows = {row["id"]: row for row in store.tables.jobs(JobFilter(dependent=True, descending=False, limit=0))}
     edges = [_edge(row["id"], after) for row in rows.values() for after in _edges_of(row)]
+    edges += _members(rows.values(), {edge.before for edge in edges})
     if job_id is not None:
         edges = _around(edges, {job_id})
     elif batch is not None:
@@ -37,6 +38,12 @@ def graph(store: Store, job_id: str | None = None, batch: str | None = None) -> 
 def _batch_name(name: str) -> str:
     """A batch's id among the nodes: no job can have it."""
     return f"batch:{name}"
+
+
+def _members(rows: Iterable[dict[str, Any]], awaited: Collection[str]) -> list[Edge]:
+    """Edges from jobs that wait themselves to their batch, if someone waits for that."""
+    found = ((row["id"], _batch_name(row["batch"])) for row in rows if row["batch"] is not None)
+    return [Edge(job_id, batch, IN) for job_id, batch in found if batch in awaited]
 
 
 def _edges_of(row: dict[str, Any]) -> Iterable[After]:

@@ -7,8 +7,10 @@ from msgspec import Struct
 
 from queuectl.render.terminal import STATE_COLORS, colored
 
-__all__ = ["Edge", "Graph", "Node", "as_dot", "as_mermaid", "as_tree"]
+__all__ = ["IN", "Edge", "Graph", "Node", "as_dot", "as_mermaid", "as_tree"]
 
+IN = "in"
+"""The word of an edge from a job to its batch."""
 DEEPEST = 25
 """How many levels are indented. What is below is drawn at the left again."""
 
@@ -23,7 +25,7 @@ class Node(Struct, frozen=True):
 
 
 class Edge(Struct, frozen=True):
-    """`after` waits, or waited, for `before` to end as `on` says."""
+    """`after` waits, or waited, for `before` to end as `on` says; `in`: `before` is a job of the batch `after`."""
 
     before: str
     after: str
@@ -45,7 +47,7 @@ def as_dot(found: Graph) -> str:
 
 
 def _dot_label(edge: Edge) -> str:
-    return "" if edge.on == "ok" else f' [label="{edge.on}"]'
+    return "" if edge.on in ("ok", IN) else f' [label="{edge.on}"]'
 
 
 def as_mermaid(found: Graph) -> str:
@@ -53,7 +55,7 @@ def as_mermaid(found: Graph) -> str:
     numbers = {node.id: f"n{number}" for number, node in enumerate(found.nodes, 1)}
     lines = [f'    {numbers[node.id]}["{node.id}<br/>{_state(node)}"]' for node in found.nodes]
     for edge in found.edges:
-        label = "" if edge.on == "ok" else f"|{edge.on}|"
+        label = "" if edge.on in ("ok", IN) else f"|{edge.on}|"
         lines.append(f"    {numbers[edge.before]} -->{label} {numbers[edge.after]}")
     return "\n".join(["flowchart LR", *lines])
 
@@ -74,7 +76,8 @@ class _Trees:
         self._nodes: Mapping[str, Node] = {node.id: node for node in found.nodes}
         self._color = color
         self._below: dict[str, list[Edge]] = defaultdict(list)
-        for edge in found.edges:
+        order = {node.id: number for number, node in enumerate(found.nodes)}
+        for edge in sorted(found.edges, key=lambda edge: order[edge.after]):
             self._below[edge.before].append(edge)
         waiting = {edge.after for edge in found.edges}
         self._roots = [node.id for node in found.nodes if node.id not in waiting]
@@ -105,7 +108,7 @@ class _Trees:
         node = self._nodes[name]
         state = _state(node)
         shown = "" if node.kind == "batch" else f" {colored(state, STATE_COLORS.get(node.state), self._color)}"
-        return f"{name}{shown}{'' if on in ('', 'ok') else f' (after {on})'}"
+        return f"{name}{shown}{'' if on in ('', 'ok', IN) else f' (after {on})'}"
 
 
 def _indented(edges: list[Edge], below: str) -> Iterator[tuple[str, str, str, str]]:

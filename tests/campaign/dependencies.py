@@ -20,10 +20,8 @@ def attempt(seed: int) -> Attempt:
     graph = SimulatedGraph(seed)
     try:
         judged = graph.run()
-        faults = [
-            *graph.oracle.faults,
-            *(f"{each.rule}: {re.sub(r'[0-9]+', 'N', each.what)}" for each in judged.findings),
-        ]
+        faults = list(graph.oracle.faults)
+        faults += [f"{each.rule}: {re.sub(r'[0-9]+', 'N', each.what)}" for each in judged.findings]
         counted = {"dependencies judged": judged.checked["after"], "kills": graph.died}
         return Attempt(graph.clock.elapsed // DAY, faults, counted)
     except Exception as error:
