@@ -131,6 +131,7 @@ def show(
         bool, typer.Option("--as-shell", help="Print the command line that adds this job again.")
     ] = False,
     original: Annotated[bool, typer.Option("--original", help="As it was added, before it was edited.")] = False,
+    tree: Annotated[bool, typer.Option("--tree", help="Draw what added this job, and which jobs it added.")] = False,
     output: Output = None,
     as_json: Json = False,
     as_of: AsOf = None,
@@ -140,6 +141,12 @@ def show(
     form = form_of(session, output, as_json)
     with session.open_read_only(as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
+        if tree:
+            from queuectl.application.origins import origin_tree
+            from queuectl.render.graph_text import as_tree
+
+            print(as_tree(origin_tree(queue.store, found), session.color))
+            return
         if as_shell:
             print(shell_line(queue, found))
             return

@@ -61,7 +61,7 @@ def as_mermaid(found: Graph) -> str:
 
 
 def _state(node: Node) -> str:
-    return "batch" if node.kind == "batch" else f"{node.state}, held" if node.held else node.state
+    return node.kind if node.kind != "job" else f"{node.state}, held" if node.held else node.state
 
 
 def as_tree(found: Graph, color: bool) -> str:
@@ -107,7 +107,7 @@ class _Trees:
     def _label(self, name: str, on: str) -> str:
         node = self._nodes[name]
         state = _state(node)
-        shown = "" if node.kind == "batch" else f" {colored(state, STATE_COLORS.get(node.state), self._color)}"
+        shown = "" if node.kind != "job" else f" {colored(state, STATE_COLORS.get(node.state), self._color)}"
         return f"{name}{shown}{'' if on in ('', 'ok', IN) else f' (after {on})'}"
 
 

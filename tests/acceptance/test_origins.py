@@ -14,6 +14,8 @@ def test_a_job_that_a_job_adds_has_it_for_its_origin(queuectl: Queuectl) -> None
     assert queuectl.json("show", "child")["origin"] == "job:parent"
     assert "added by job parent (#2)" in queuectl.ok("history", "child")
     assert "job:parent" in queuectl.ok("list", "-o", "wide")
+    assert queuectl.ok("show", "child", "--tree") == queuectl.ok("show", "parent", "--tree")
+    assert queuectl.ok("show", "child", "--tree").splitlines() == ["parent done", "└─ child done"]
     queuectl.ok("verify")
 
 
