@@ -64,8 +64,10 @@ def folded(records: list[RecordedEvent]) -> dict[str, Any]:
         streams.setdefault(record.stream_id, []).append(record)
     for stream, events in streams.items():
         for table, row in projections.rows(fold(events)).items():
-            found[table][stream] = dict(zip(projections.TABLES[table], row, strict=True))
+            if table in found:
+                found[table][stream] = dict(zip(projections.TABLES[table], row, strict=True))
     for row in found["jobs"].values():
+        row["waits"] = row["held"] = 0  # no job of these histories waits for another
         key = (row["queue"], row["state"])
         found["counts"][key] = found["counts"].get(key, 0) + 1
     found["schedules"] = folded_schedules(streams)
