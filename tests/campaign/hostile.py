@@ -5,6 +5,8 @@ from random import Random
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from msgspec import Struct
+
 from queuectl.domain import events as e
 
 __all__ = ["EDGES", "TERMINAL", "altered", "below", "event", "number", "steering", "text"]
@@ -106,7 +108,7 @@ def event(rng: Random) -> e.Event:
 def _value(rng: Random, hint: Any) -> Any:
     if get_origin(hint) is not None:
         return _compound(rng, get_origin(hint), get_args(hint))
-    if isinstance(hint, type) and issubclass(hint, e.Cause):
+    if isinstance(hint, type) and issubclass(hint, Struct):
         return hint(**{name: _value(rng, kind) for name, kind in get_type_hints(hint).items()})
     return _PLAIN[hint](rng)
 

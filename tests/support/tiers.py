@@ -20,14 +20,14 @@ PATHS = (
     "api/test_types.py",  # mypy over the package
     *("web/test_browser.py", "web/test_server.py"),
     "store/test_edit_races.py",
-    *("crash/test_escapes.py", "crash/test_supervisord.py", "crash/test_workers.py"),
+    *("crash/test_escapes.py", "crash/test_stopping.py", "crash/test_supervisord.py", "crash/test_workers.py"),
 )
 """Files and folders below tests/ that take long."""
 
 ACCEPTANCE = "acceptance"
 COMMANDS = (
     *("each_command", "enqueue", "enqueue_file", "run", "logs", "job_process"),
-    *("completion", "odd_inputs", "unknown_outcome"),
+    *("odd_inputs", "unknown_outcome"),
 )
 """Files of acceptance tests in the default tier: each command once, and the most used ones. A process costs 0.1 s."""
 
