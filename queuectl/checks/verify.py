@@ -23,7 +23,6 @@ from queuectl.store.stream_fold import Stream, streams
 
 __all__ = ["expect", "verify", "verify_job"]
 
-_JOB_TABLES = [table for table, columns in TABLES.items() if columns[0] == "id"]
 
 ALONE = Shares()
 Progress = Callable[[int], None]
@@ -82,9 +81,9 @@ def verify_job(store: Store, job_id: str) -> Report:
 
 def _differing_rows(store: Store, stream: Stream) -> Iterator[str]:
     expected = stream.rows()
-    live = (store.tables.job(stream.id), next(iter(store.tables.dlq(stream.id)), None))
-    for table, row in zip(_JOB_TABLES, live, strict=True):
-        found = tuple(row.values()) if row else None
+    live = {"jobs": store.tables.job(stream.id), "dlq": next(iter(store.tables.dlq(stream.id)), None)}
+    for table, row in live.items():
+        found = tuple(row[name] for name in TABLES[table]) if row else None
         if found != expected.get(table):
             yield f"{table} {stream.id}: the row does not match the log"
 

@@ -129,10 +129,19 @@ def given_ids(ids: list[str] | None) -> list[str]:
     """The ids as written, with those that stdin has in the place of `-`."""
     words = list[str]()
     for each in ids or ():
-        words += sys.stdin.read().split() if each == "-" else [each]
+        words += _stdin_words() if each == "-" else [each]
     if ids and not words:
         raise UsageError("stdin has no ids")
     return words
+
+
+def _stdin_words() -> list[str]:
+    try:
+        text = sys.stdin.read()
+        text.encode()
+    except UnicodeError:
+        raise UsageError("stdin has ids that are not UTF-8 text") from None
+    return text.split()
 
 
 def selection(

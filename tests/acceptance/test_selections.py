@@ -67,4 +67,5 @@ def test_ids_may_come_from_stdin(dead: Queuectl) -> None:
     before = dead.position()
     assert_error(dead("cancel", "-", stdin="a nothing"), 3, "no such job: nothing")
     assert_error(dead("cancel", "-", stdin=" \n"), 2, "stdin has no ids")
+    assert_error(dead("cancel", "-", stdin=b"\xff\n"), 2, "UTF-8")
     assert dead.position() == before

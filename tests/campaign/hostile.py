@@ -115,7 +115,7 @@ def _value(rng: Random, hint: Any) -> Any:
 
 def _compound(rng: Random, origin: Any, inside: Sequence[Any]) -> Any:
     if origin is tuple:
-        return tuple(text(rng) for _ in range(rng.randrange(3)))
+        return tuple(_value(rng, inside[0]) for _ in range(rng.randrange(3)))
     if origin is dict:
         return {text(rng): text(rng) for _ in range(rng.randrange(3))}
     return _value(rng, rng.choice(inside))

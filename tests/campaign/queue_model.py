@@ -215,6 +215,10 @@ class Model:
         return dict(Counter((job["promises"]["queue"], job["state"]) for job in there))
 
 
+ALONE = {"after": None, "if_unmet": None, "waits": 0, "waiting": None, "held": 0, "origin": None}
+"""The columns about other jobs: those of the model wait for none, and no job has added them."""
+
+
 def _row(job: Record) -> Record:
     promises, due, duration = job["promises"], job["due"], job["duration"]
     return {
@@ -246,6 +250,7 @@ def _row(job: Record) -> Record:
         "finished_at": _seconds(job["finished"]),
         "duration": None if duration is None else duration / SECOND,
         "cancel_requested": job["cancel"],
+        **ALONE,
     }
 
 
