@@ -109,7 +109,8 @@ def _value(rng: Random, hint: Any) -> Any:
     if get_origin(hint) is not None:
         return _compound(rng, get_origin(hint), get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Struct):
-        return hint(**{name: _value(rng, kind) for name, kind in get_type_hints(hint).items()})
+        fields = {name: kind for name, kind in get_type_hints(hint).items() if name in hint.__struct_fields__}
+        return hint(**{name: _value(rng, kind) for name, kind in fields.items()})
     return _PLAIN[hint](rng)
 
 
