@@ -66,10 +66,11 @@ def _as_json(spec: Enqueued, at: int | None) -> str:
     fields = as_fields(spec).items()
     given = {name: value for name, value in fields if name not in left_out and value not in (None, {}, [])}
     given |= {} if at is None else {"at": format_time(at)}
+    given.setdefault("timeout", "none")
     text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
     if not _visible(text):
         text = json.dumps(given, separators=(",", ":")).replace("\x7f", "\\u007f")
-    return command_line("enqueue", text)
+    return command_line("enqueue", *_batch(spec), text)
 
 
 def _visible(text: str) -> bool:
@@ -81,8 +82,7 @@ def _options(spec: Enqueued, at: int | None) -> list[str]:
     options += ["--priority", str(spec.priority)] if spec.priority else []
     options += ["--max-retries", str(spec.max_retries), *_waits(spec)]
     options += ["--cwd", spec.cwd, "--umask", f"{spec.umask:03o}"]
-    if spec.timeout is not None:
-        options += ["--timeout", format_duration(spec.timeout)]
+    options += ["--timeout", "none" if spec.timeout is None else format_duration(spec.timeout)]
     if spec.delay:
         options += ["--delay", format_duration(spec.delay)]
     if at is not None:
@@ -95,7 +95,12 @@ def _options(spec: Enqueued, at: int | None) -> list[str]:
         from queuectl.application.after_fields import as_text
 
         options += [word for each in as_text(spec) for word in ("--after", each)] + ["--if-unmet", spec.if_unmet]
-    return options + (["--unique", spec.unique] if spec.unique is not None else [])
+    options += [] if spec.unique is None else ["--unique", spec.unique]
+    return options + _batch(spec)
+
+
+def _batch(spec: Enqueued) -> list[str]:
+    return [] if spec.batch is None else ["--batch", spec.batch]
 
 
 def _waits(spec: Enqueued) -> list[str]:

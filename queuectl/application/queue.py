@@ -354,4 +354,6 @@ def _refuse_another(job: NewJob, job_id: str, change: Change) -> None:
 
 
 def _at_line(job: NewJob, message: str) -> str:
-    return message if job.line is None else f"line {job.line}: {message}"
+    if job.line is None:
+        return f"job {job.spec.seq} of the batch: {message}" if job.spec.seq else message
+    return f"line {job.line}: {message}"

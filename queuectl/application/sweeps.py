@@ -73,7 +73,7 @@ class Sweep:
                 job_id = job.id or fields.job_id(f"{batch}.{number}")
             except UsageError as error:
                 raise UsageError(f"job {number}: {error}") from None
-            yield NewJob(replace(job.spec, batch=batch, seq=number), job_id, number)
+            yield NewJob(replace(job.spec, batch=batch, seq=number), job_id)
 
     def _input(self, values: Values, number: int) -> JobInput:
         """The job as written for these values."""

@@ -45,8 +45,11 @@ def test_a_job_as_a_command_line_adds_it_again(queuectl: Queuectl) -> None:
         queuectl.add(*rest, "--delay", "1h", "--env", "A=it's", "echo \"$A\" '日本'"),
         queuectl.add(*rest, "--at", "2090-01-01T00:00:00Z", "--", "printf", "%s", "a  b", "--x"),
         queuectl.add('{"command": "-x", "backoff_cap": 60, "jitter": true}'),
+        queuectl.add("--batch", "grid", "--timeout", "none", "true"),
+        queuectl.add("--batch", "grid", '{"command": "-y"}'),
         queuectl.add("printf '\b\x1b[2J\x7f\x9b\u202eä\U0001f600'"),
     ]
+    queuectl.ok("config", "set", "timeout", "9m")
     for job_id in ids:
         line = queuectl.ok("show", job_id, "--as-shell")
         assert line.isprintable(), "no control character reaches the terminal"

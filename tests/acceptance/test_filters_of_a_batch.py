@@ -60,3 +60,9 @@ def test_events_of_a_batch_are_those_of_its_jobs(dead: Queuectl) -> None:
 def _loads(line: str) -> dict[str, str]:
     found: dict[str, str] = json.loads(line)
     return found
+
+
+def test_a_changed_value_of_a_sweep_names_its_job(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--each", "--batch", "grid", "echo {}", ":::", "a", "b")
+    done = queuectl("enqueue", "--each", "--batch", "grid", "echo {}", ":::", "a", "c")
+    assert_error(done, 4, "job 2 of the batch", "grid.2")
