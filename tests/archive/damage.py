@@ -22,10 +22,13 @@ def zero_page(file, chance):
         damaged.write(bytes(PAGE))
 
 
-def swap_pages(file, chance):
+def swap_pages(file, chance, spared=None):
+    """Swap two pages, none of which holds the bytes `spared`."""
     with open(file, "r+b") as damaged:
         data = damaged.read()
-        one, two = (PAGE * number for number in chance.sample(range(len(data) // PAGE), 2))
+        pages = range(0, len(data) - PAGE + 1, PAGE)
+        swapped = [start for start in pages if spared is None or spared not in data[start : start + PAGE]]
+        one, two = chance.sample(swapped, 2)
         for start, other in ((one, two), (two, one)):
             damaged.seek(start)
             damaged.write(data[other : other + PAGE])

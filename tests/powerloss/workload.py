@@ -37,7 +37,7 @@ PAGES = (8, 25, 60, 200)
 """Pages in the -wal before a checkpoint: from one at every commit to hardly any."""
 PATIENCE = 200
 """Refusals after which nobody waits any more for the disk to be well."""
-TROUBLE = (0.0, 0.0, 0.002, 0.01, 0.05)
+TROUBLE = (0.0, 0.0, 0.002, 0.006, 0.015)
 """How likely an operation of the disk fails: in two lives of five never."""
 
 

@@ -39,10 +39,11 @@ OF_THE_SCHEMA = {
     *("schema", "kind", "chosen", "rows", "limit", "synchronous", "link", "_link", "second_lock", "_number", "codec"),
     *("self", "format", "join", "map", "len", "_jobs_column", "_unique_columns", "_both", "_pairs"),
     *("_jobs_of_the_log", "pid", "first", "marks", "itself"),
+    *("places", "part", "_jobs", "_purged"),
 }
 """What may stand in the text of a statement beside constants: names of tables and columns, conditions with `?`, and
-numbers of ours (a server's `pid` stands in advice, which is not run). A new word here is to be looked at: a value goes
-in by binding."""
+numbers of ours (a server's `pid` stands in advice, which is not run; of a `part` only the length is used). A new word
+here is to be looked at: a value goes in by binding."""
 
 
 def written(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -107,7 +107,7 @@ def test_many_processes_open_a_new_path_at_once(tmp_path, peers):
         ids = ask_all(peers, "open", path)
         assert len(set(map(str, ids))) == 1, ids
         db = apsw.Connection(path)
-        assert db.execute("SELECT count(*), count(DISTINCT key) FROM meta").fetchall() == [(6, 6)]
+        assert db.execute("SELECT count(*), count(DISTINCT key) FROM meta").fetchall() == [(7, 7)]
         assert db.execute("SELECT value FROM meta WHERE key = 'log_id'").fetchall() == [(ids[0],)]
         assert db.execute("SELECT count(*), count(DISTINCT name) FROM sqlite_schema").fetchall()[0][0] > 10
         assert db.pragma("journal_mode") == "wal"

@@ -78,6 +78,7 @@ def test_each_setting_has_its_default():
         ("umask", None, "caller"),
         ("carry-env", (), "none"),
         ("max-machine-losses", 3, "3"),
+        ("if-unmet", "hold", "hold"),
         ("lease", 30 * SECOND, "30s"),
         ("grace", 10 * SECOND, "10s"),
         ("stop-timeout", None, "none"),
