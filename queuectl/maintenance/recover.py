@@ -215,6 +215,7 @@ def _update_archive(path: str, clock: Clock, options: StoreOptions) -> str | Non
     with _unarchived(path, clock) as store:
         archive = Archive(path, store.log.log_id, store.log.base, options.archive_dir)
         aside = None if _fits(archive, store) else _replace_archive(archive.folder)
+        store.writer.release("queuectl")  # the log may end between the end of a job and the release of its dependants
         end = store.log.head().position
         archive.catch_up(
             lambda after, until: [*islice(store.log.stored(after=after, until=until), 1000)], end, synced=True

@@ -21,6 +21,7 @@ PATHS = (
     *("web/test_browser.py", "web/test_server.py"),
     "store/test_edit_races.py",
     *("crash/test_escapes.py", "crash/test_stopping.py", "crash/test_supervisord.py", "crash/test_workers.py"),
+    "store/test_many_dependencies.py",
 )
 """Files and folders below tests/ that take long."""
 
