@@ -32,8 +32,8 @@ SHOWN = 50
 """Jobs that `list` prints when no --limit is given."""
 INDENT = " " * 8
 OUTPUT = ("stdout", "stderr")
-IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 """What `show` prints last: it may be long."""
+IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 
 
 def status(
@@ -160,9 +160,14 @@ def _job(shown: dict[str, Any], look: Look) -> str:
     lines = [
         f"{name:<{width}}  {_shown(name, shown[name], look, width + 2)}"
         for name in names
-        if shown[name] not in (None, "", [], {})
+        if not _is_plain(name, shown[name])
     ]
     return "\n".join(lines)
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Whether the field says nothing about this job: it is empty, off, or the count of no dependencies."""
+    return value is False or value in (None, "", [], {}) or (name == "waits" and value == 0)
 
 
 def _shown(name: str, value: Any, look: Look, indent: int) -> str:

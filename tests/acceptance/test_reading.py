@@ -165,6 +165,16 @@ def test_status_and_list_agree_on_the_counts(varied: Queuectl) -> None:
         assert word in text
 
 
+def test_show_leaves_out_fields_that_are_off(queuectl: Queuectl) -> None:
+    plain, special = queuectl.add("true"), queuectl.add("--merge-output", "--jitter", "--after", "last", "true")
+    off = {"waiting": False, "waits": 0, "held": False, "merge_output": False, "jitter": False}
+    assert {name: queuectl.show(plain)[name] for name in off} == off
+    assert not {line.split()[0] for line in queuectl.ok("show", plain).splitlines()} & set(off)
+    words = [line.split() for line in queuectl.ok("show", special).splitlines()]
+    for field in (["waiting", "yes"], ["waits", "1"], ["merge_output", "yes"], ["jitter", "yes"], ["attempts", "0"]):
+        assert field in words
+
+
 def test_status_shows_the_workers(queuectl: Queuectl) -> None:
     job_id = queuectl.add("until [ -e go ]; do sleep 0.05; done")
     worker = queuectl.start("run", "--drain", "--name", "one", "--concurrency", "2", "--queue", "default")
