@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from queuectl.checks.audit import MAX_FINDINGS, RULES, Finding, audit
 from queuectl.domain import events as e
+from queuectl.domain.changes import Changes
 from tests.support.builders import (
     HOUR,
     SECOND,
@@ -65,6 +66,14 @@ def skipped(first: int, last: int, count: int) -> Step:
     return "$schedule:s", e.ScheduleSkipped(first=at(first), last=at(last), count=count, reason="late")
 
 
+AFTER_OK, AFTER_FAILED, AFTER_BATCH = (
+    [("i", a_spec(after=(edge,)))] for edge in (e.After("j"), e.After("j", "failed"), e.After("grid", "end", "batch"))
+)
+MET, FORCED = ("i", e.DependenciesMet(by=3)), ("i", e.DependenciesMet(forced=True, reason="now"))
+CLAIMED = ("i", claimed())
+CHANGED = e.Amended(changes=Changes(priority=5), reason="now")
+
+
 RUNS = (e.Exited(1), e.Signalled(9), e.NotStarted("no"))
 PAUSED, ALL_PAUSED = ("$queue:default", e.QueuePaused()), ("$queue:*", e.QueuePaused())
 GIVEN_BACK = e.Released(run=1, reason="no slot", due_at=START + STEP)
@@ -113,6 +122,14 @@ SOUND = {
     "it left processes, and is done": job(claimed(), e.Completed(run=1, duration=1, left_behind=2)),
     "it left processes, and is put back": job(claimed(), e.Released(run=1, reason="stop", left_behind=1)),
     "it left processes, and is cancelled": job(claimed(), ASKED, e.Cancelled(run=1, left_behind=1)),
+    "it waits for another, which is done": [*job(claimed(), completed()), *AFTER_OK, MET, CLAIMED],
+    "it waits for a failure": [*job(claimed(), buried(), max_retries=0), *AFTER_FAILED, MET, CLAIMED],
+    "it waits for a batch": [*job(claimed(), buried(), max_retries=0, batch="grid"), *AFTER_BATCH, MET, CLAIMED],
+    "it waits for one that was purged": [*job(claimed(), completed(), e.Purged()), *AFTER_OK, MET, CLAIMED],
+    "it waits, and is started without": [*job(), *AFTER_OK, FORCED, CLAIMED],
+    "it is changed while it is pending": job(CHANGED, claimed(), completed()),
+    "it is run again with changes": job(claimed(), completed(), CHANGED, e.Requeued(), claimed(2)),
+    "another limit of retries": job(e.Amended(changes=Changes(max_retries=0)), claimed(), buried(), max_retries=3),
     "notes": [("$settings", e.SettingChanged(key="lease", value="1m")), ("$worker:w1", e.WorkerLost(noticed_by="w2"))],
 }
 
@@ -203,6 +220,16 @@ BROKEN = {
     "it was moved up": ("place", job(claimed(), replace(GIVEN_BACK, due_at=START))),
     "it was moved down": ("place", job(claimed(), replace(GIVEN_BACK, due_at=START + 2 * STEP))),
     "it was given back, and had run": ("place", job(claimed(), replace(GIVEN_BACK, duration=1))),
+    "claimed while it waits": ("after", [*job(), *AFTER_OK, CLAIMED]),
+    "freed too soon": ("after", [*job(claimed()), *AFTER_OK, ("i", e.DependenciesMet(by=2))]),
+    "freed by a failure": ("after", [*job(claimed(), buried(), max_retries=0), *AFTER_OK, MET]),
+    "freed by a success": ("after", [*job(claimed(), completed()), *AFTER_FAILED, MET]),
+    "freed by a batch that runs": ("after", [*job(claimed(), batch="grid"), *AFTER_BATCH, ("i", e.DependenciesMet())]),
+    "freed by a later event": ("after", [*job(claimed(), completed()), *AFTER_OK, ("i", e.DependenciesMet(by=9))]),
+    "freed, and did not wait": ("after", job(e.DependenciesMet())),
+    "freed twice": ("after", [*job(claimed(), completed()), *AFTER_OK, MET, MET]),
+    "changed while it runs": ("edit", job(claimed(), CHANGED)),
+    "changed when it had ended": ("edit", job(claimed(), completed(), CHANGED, e.Purged())),
     "a slot twice": ("slot", [*SCHEDULED, *fired(1), *fired(1, "s.other")]),
     "a slot is left out": ("slot", [*SCHEDULED, *fired(2)]),
     "a slot before its time": ("slot", [*SCHEDULED, *fired(1), *fired(60)]),
