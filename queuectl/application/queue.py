@@ -104,7 +104,8 @@ class Queue:
     def enqueue(self, jobs: Iterable[NewJob], opening: e.BatchOpened | None = None) -> list[Receipt]:
         """Add all jobs or none. Raises RefusedError when an id is taken.
 
-        `opening` is recorded with the jobs of a batch when any of them is new; its number of jobs is counted here.
+        `opening` is recorded with the jobs of a batch when any of them is new, or its limit of failures is; its number
+        of jobs is counted here. Raises RefusedError when too many jobs would be pending in a batch with such a limit.
         """
         wanted = list(jobs)
         for job in wanted:
@@ -118,14 +119,26 @@ class Queue:
 
     def _add(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> list[Receipt]:
         receipts, changes = self._intake(jobs)
-        if opening is not None and changes:
-            changes.insert(0, self._opened(jobs[0].spec.batch or "", replace(opening, jobs=len(changes))))
+        if opening is not None and jobs:
+            changes = [*self._opened(jobs[0].spec.batch or "", replace(opening, jobs=len(changes))), *changes]
         self.store.writer.append(changes, self.actor)
         return receipts
 
-    def _opened(self, batch: str, event: e.BatchOpened) -> Change:
+    def _opened(self, batch: str, event: e.BatchOpened) -> list[Change]:
+        """The event that is recorded with the new jobs of a batch. The limit of failures stays unless there is another.
+
+        Without new jobs it is recorded only for another limit.
+        """
+        from queuectl.application.batch_limits import check_pending, limit_of
+
         stream = batch_stream(batch)
-        return Change(stream, self.store.log.version(stream), [event])
+        version = self.store.log.version(stream)
+        before = limit_of(self.store.log, batch) if version else None
+        limit = before if event.max_failures is None else event.max_failures
+        if not event.jobs and limit == before:
+            return []
+        check_pending(self.store, batch, event.jobs, limit)
+        return [Change(stream, version, [replace(event, max_failures=limit)])]
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
         """Decide on each job, with the jobs before it in the batch taken into account."""

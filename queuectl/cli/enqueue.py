@@ -184,6 +184,10 @@ def enqueue(
         str | None,
         typer.Option(metavar="NAME", help="Put it into this batch; of many jobs the ids are NAME.1, NAME.2."),
     ] = None,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Cancel the batch's pending jobs once more than N have failed for good."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be added, and add nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print a JSON array.")] = False,
     wait: Annotated[
@@ -238,7 +242,7 @@ def enqueue(
     first = jobs(None) if session.missing else None
     with session.open() as opened:
         wanted = jobs(opened) if first is None else first
-        receipts = opened.enqueue(wanted, joined.opening if joined else None)
+        receipts = opened.enqueue(wanted, replace(joined.opening, max_failures=max_failures) if joined else None)
         queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
         unserved = opened.unserved(queues)
         gc.enable()
@@ -304,8 +308,18 @@ def _check_together(given: Mapping[str, Any]) -> None:
         raise UsageError("--follow goes with --wait")
     if given["wait"] and given["dry_run"]:
         raise UsageError("--dry-run adds nothing to wait for: leave out --wait")
+    if given["max_failures"] is not None:
+        _check_max_failures(given)
     if not given["each"] and any(given[name] for name in ("csv", "tsv", "ndjson", "number_range")):
         raise UsageError("--csv, --tsv, --ndjson and --range go with --each")
+
+
+def _check_max_failures(given: Mapping[str, Any]) -> None:
+    from queuectl.application.batch_limits import check_limit
+
+    check_limit(given["max_failures"])
+    if given["batch"] is None and not given["each"]:
+        raise UsageError("--max-failures counts the failures of a batch: add --batch NAME")
 
 
 def _jobs(reader: JobReader, source: _Source) -> list[NewJob]:

@@ -11,7 +11,7 @@ GROUPS = {
         *("--max-retries", "--backoff-base", "--backoff-cap", "--retry-wait", "--jitter"),
     ),
     "The process": ("--cwd", "--env", "--secret-env", "--umask", "--merge-output"),
-    "Many jobs from one template": ("--each", "--csv", "--tsv", "--ndjson", "--range"),
+    "Many jobs from one template": ("--each", "--csv", "--tsv", "--ndjson", "--range", "--max-failures"),
     "Afterwards": ("--wait", "--follow", "--dry-run", "--json", "--help"),
 }
 """The first name of each option under its heading. Others come in the first group."""

@@ -257,7 +257,11 @@ class WorkerLost(Event, tag="worker_lost", frozen=True):
 
 
 class BatchOpened(Event, tag="batch_opened", frozen=True):
-    """Jobs were added to a batch: how many, and the template and sources that made them."""
+    """Jobs were added to a batch: how many, and the template and sources that made them.
+
+    `max_failures`: when more of its jobs are in the dead-letter queue, its pending jobs are cancelled. The newest event
+    of the batch says it.
+    """
 
     jobs: int
     template: str = ""

@@ -1,7 +1,7 @@
 """Reactions: the events that follow from other events, appended in the same transaction by whoever appended those.
 
-The view answers from the tables. Only a dependency with `cancel` has consequences of its own, and those are worked off
-in a loop by the caller.
+The view answers from the tables. Only cancelled jobs have consequences of their own, and those are worked off in a loop
+by the caller.
 """
 
 from collections.abc import Iterable
@@ -10,11 +10,15 @@ from typing import Protocol
 from msgspec import Struct
 
 from queuectl.domain.events import Cancelled, DependenciesMet, Event
+from queuectl.domain.job import Job
+from queuectl.domain.machine import State
 
-__all__ = ["MOST_WAITING", "Freed", "Lost", "View", "reactions"]
+__all__ = ["MOST_WAITING", "Freed", "Lost", "View", "has_fallen_back", "reactions", "why_stopped"]
 
 MOST_WAITING = 100_000
-"""Jobs that may wait for one job or batch, so that its end does not hold the log's lock for long."""
+"""Jobs that may wait for one job or batch, or be pending in a batch with a limit of failures, so that an event with
+consequences does not hold the log's lock for long.
+"""
 
 
 class Freed(Struct, frozen=True):
@@ -25,7 +29,7 @@ class Freed(Struct, frozen=True):
 
 
 class Lost(Struct, frozen=True):
-    """A job that is to be cancelled because a dependency cannot be met, and the sentence that says why."""
+    """A job that is to be cancelled, and why: a dependency cannot be met, or its batch has too many failures."""
 
     job_id: str
     why: str
@@ -43,5 +47,25 @@ class View(Protocol):
 
 def reactions(view: View) -> list[tuple[str, Event]]:
     """The streams and events that follow, each stream once."""
-    freed: list[tuple[str, Event]] = [(each.job_id, DependenciesMet(by=each.by)) for each in view.freed()]
-    return freed + [(each.job_id, Cancelled(reason=each.why)) for each in view.lost()]
+    lost: dict[str, Event] = {each.job_id: Cancelled(reason=each.why) for each in view.lost()}
+    freed: dict[str, Event] = {
+        each.job_id: DependenciesMet(by=each.by) for each in view.freed() if each.job_id not in lost
+    }
+    return [*freed.items(), *lost.items()]
+
+
+def has_fallen_back(before: Job | None, after: Job) -> bool:
+    """Whether a job of a batch is now in the dead-letter queue, or pending again after it was claimed.
+
+    Only then the limit of failures of its batch is looked at: a person's retry of a single job is not undone at once.
+    """
+    if before is None or after.spec.batch is None:
+        return False
+    if after.state is State.DLQ:
+        return before.state is not State.DLQ
+    return before.state is State.PROCESSING and after.state is State.PENDING
+
+
+def why_stopped(batch: str, max_failures: int) -> str:
+    """Why the pending jobs of a batch were cancelled: `batch grid: more than 5 failures`."""
+    return f"batch {batch}: more than {max_failures} failure{'' if max_failures == 1 else 's'}"

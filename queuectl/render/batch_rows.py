@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from queuectl.domain.machine import State
+from queuectl.domain.reactions import why_stopped
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND, ago, local_time, parse_time
 
@@ -22,7 +23,16 @@ BATCHES = (
 
 def batch_table(rows: Sequence[Mapping[str, Any]], width: int | None) -> str:
     """Rows in the shape of `batches --json` as a table; `width`: the terminal's, None: nothing is cut."""
-    return table([_shown(row) for row in rows], BATCHES, width=width)
+    return "\n".join([table([_shown(row) for row in rows], BATCHES, width=width), *_stopped(rows)])
+
+
+def _stopped(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each batch whose limit of failures is exceeded."""
+    return [
+        f"{why_stopped(row['name'], row['max_failures'])}, so its pending jobs were cancelled"
+        for row in rows
+        if row["max_failures"] is not None and row[State.DLQ] > row["max_failures"]
+    ]
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

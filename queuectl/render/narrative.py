@@ -55,8 +55,9 @@ def summary(record: e.RecordedEvent) -> str:
             return f"{amendments(changes, None)}{f': {reason}' if reason else ''}"
         case e.SettingChanged(key=key, value=value):
             return f"{key} unset" if value is None else f"{key} set to {value}"
-        case e.BatchOpened(jobs=jobs, template=template):
-            return f"{counted(jobs, 'job')}: {template}" if template else counted(jobs, "job")
+        case e.BatchOpened(jobs=jobs, template=template, max_failures=limit):
+            most = "" if limit is None else f", at most {counted(limit, 'failure')}"
+            return f"{counted(jobs, 'job')}{most}{f': {template}' if template else ''}"
         case e.RetryScheduled() | e.DeadLettered() as event:
             wait = f"retry in {plain(event.wait / SECOND)} s" if isinstance(event, e.RetryScheduled) else ""
             return f"{_failed(event, None)}, {wait or 'no retries left: dead'}"

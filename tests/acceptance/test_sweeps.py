@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.support.command_line import Queuectl, assert_error
+from tests.support.command_line import Queuectl, assert_error, query
 
 GRID = ("--each", "--batch", "grid", "train --lr {lr} --layers {layers}")
 SOURCES = (":::", "lr=0.1", "0.01", ":::", "layers=2", "4", "8")
@@ -279,6 +279,46 @@ def test_commands_take_the_jobs_of_a_batch(queuectl: Queuectl) -> None:
     assert [row["jobs"] for row in queuectl.json("batches")] == [2, 2]
 
 
+# ── the limit of failures ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_batch_stops_after_too_many_failures(queuectl: Queuectl) -> None:
+    given = ("--each", "--batch", "g", "--max-failures", "3", "--max-retries", "0", "exit {}", "--range", "1-40")
+    queuectl.ok("enqueue", *given)
+    queuectl.ok("enqueue", "--id", "other", "true")
+    queuectl.drain("--concurrency", "8")
+    [row] = queuectl.json("batches")
+    assert row["dlq"] > 3
+    types = [
+        kind for (kind,) in query(queuectl.db, "SELECT type FROM events WHERE stream_id LIKE 'g.%' ORDER BY position")
+    ]
+    assert "claimed" not in types[types.index("cancelled") :]
+    assert (row["max_failures"], row["pending"], row["cancelled"]) == (3, 0, 40 - row["dlq"])
+    assert "batch g: more than 3 failures, so its pending jobs were cancelled" in queuectl.ok("batches")
+    why = "batch g: more than 3 failures"
+    assert f"reason: {why}" in queuectl.ok("history", "g.40")
+    assert why in queuectl.ok("explain", "g.40")
+    assert queuectl.state("other") == "done"
+    assert queuectl("wait", "--batch", "g").code == 1
+    for command in ("verify", "audit"):
+        queuectl.ok(command)
+    head = queuectl.ok("head")
+    assert queuectl("enqueue", *given).err == "batch g: 0 new of 40 jobs\n"
+    assert queuectl.ok("head") == head
+
+
+def test_another_limit_of_the_same_batch_takes_its_place(queuectl: Queuectl) -> None:
+    given = ("enqueue", "--batch", "b", "--max-retries", "0")
+    queuectl.ok(*given, "--max-failures", "1", "--id", "a", "false")
+    queuectl.ok(*given, "--id", "b", "false")
+    queuectl.ok(*given, "--max-failures", "2", "--id", "c", "false")
+    queuectl.ok(*given, "--id", "d", "--delay", "1h", "true")
+    queuectl.start("run", "--queue", "default")
+    queuectl("wait", "a", "b", "c", "d")
+    assert [queuectl.state(name) for name in "abcd"] == ["dlq", "dlq", "dlq", "cancelled"]
+    assert [event["max_failures"] for event in queuectl.events("batch_opened")] == [1, 1, 2, 2]
+
+
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -319,6 +359,11 @@ def test_commands_take_the_jobs_of_a_batch(queuectl: Queuectl) -> None:
         ("'x {}' ::: a", "::: goes with --each"),
         ("--csv ragged 'x {a}'", "go with --each"),
         ("--batch '' true", "batch: '' is not allowed"),
+        ("--max-failures 3 true", "--max-failures counts the failures of a batch: add --batch NAME"),
+        ("--batch b --max-failures 0 true", "--max-failures takes a number from 1 to 1000000, not 0"),
+        ("--batch b --max-failures=-1 true", "from 1 to 1000000, not -1"),
+        ("--batch b --max-failures 99999999999999999999 true", "from 1 to 1000000"),
+        ("--batch b --max-failures x true", "--max-failures"),
         ("--json true", "--json goes with --dry-run"),
     ],
 )

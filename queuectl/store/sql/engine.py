@@ -18,7 +18,7 @@ class LockedLog(Struct, frozen=True):
     """The log as found when its lock was taken.
 
     `last` is the position, digest and time of the last event (None: no event); the others are rows of `meta`.
-    `reactive` is 0 while no event can have consequences: no job waits for another.
+    `reactive` is 0 while no job waits for another: then only failures in batches can have consequences.
     """
 
     last: Sequence[Any] | None

@@ -19,7 +19,7 @@ from queuectl.domain.dependencies import (
 from queuectl.domain.events import After
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
-from queuectl.domain.reactions import Freed, Lost
+from queuectl.domain.reactions import Freed, Lost, has_fallen_back
 from queuectl.store.projections import WAITS
 from queuectl.store.sql.causes import Causes, in_parts, places
 from queuectl.store.sql.engine import Engine
@@ -56,12 +56,12 @@ class Waits:
     """Reads and writes the table. The caller holds the log's lock."""
 
     def __init__(self, engine: Engine, log: Log) -> None:
-        self._engine = engine
+        self.engine, self.log = engine, log
         self.causes = Causes(engine.run, log)
 
     def any(self) -> bool:
         """Whether any job waits."""
-        return bool(self._engine.run("SELECT 1 FROM waits LIMIT 1"))
+        return bool(self.engine.run("SELECT 1 FROM waits LIMIT 1"))
 
     def follow(self, steps: Sequence[Step]) -> "Changed":
         """Change the rows after these changes of jobs, and return what changed for the jobs that wait."""
@@ -72,19 +72,20 @@ class Waits:
         changed |= self._update_batches([name for kind, name in causes if kind == BATCH])
         if begun:
             rows = self.causes.rows({job.id: (job.spec.after, job.spec.if_unmet) for job in begun})
-            self._engine.insert(INSERT_WAITS, rows)
-        return Changed(self, self._engine, {each: causes[each] for each in changed}, [job.id for job in begun])
+            self.engine.insert(INSERT_WAITS, rows)
+        changes = {each: causes[each] for each in changed}
+        return Changed(self, changes, [job.id for job in begun], fallen=_fallen(steps))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete the rows of jobs that wait no longer."""
         if ids:
-            self._engine.insert("DELETE FROM waits WHERE id = ?", [(job_id,) for job_id in ids])
+            self.engine.insert("DELETE FROM waits WHERE id = ?", [(job_id,) for job_id in ids])
 
     def _update_jobs(self, causes: Iterable[Cause], ended: dict[str, State | None]) -> set[Cause]:
         changed: set[Cause] = set()
         for part in in_parts(name for kind, name in causes if kind == JOB):
             sql = f"SELECT DISTINCT name, wanted, standing FROM waits WHERE kind = '{JOB}' AND name IN ({places(part)})"
-            for name, wanted, standing in self._engine.run(sql, part):
+            for name, wanted, standing in self.engine.run(sql, part):
                 changed |= self._set((JOB, name), wanted, standing, standing_of_job(wanted, ended[name]))
         return changed
 
@@ -92,7 +93,7 @@ class Waits:
         changed: set[Cause] = set()
         for name in names:
             sql = f"SELECT DISTINCT wanted, standing FROM waits WHERE kind = '{BATCH}' AND name = ?"
-            if found := self._engine.run(sql, (name,)):
+            if found := self.engine.run(sql, (name,)):
                 batch = self.causes.batch(name)
                 for wanted, standing in found:
                     changed |= self._set((BATCH, name), wanted, standing, standing_of_batch(wanted, batch))
@@ -101,25 +102,31 @@ class Waits:
     def _set(self, cause: Cause, wanted: str, before: str, after: str) -> set[Cause]:
         if before == after:
             return set()
-        self._engine.insert(_UPDATE, [(after, *cause, wanted)])
+        self.engine.insert(_UPDATE, [(after, *cause, wanted)])
         return {cause}
 
     def met_since(self, position: int) -> "Changed":
         """The jobs that wait although all is met: their release was lost with the end of a log."""
-        found = self._engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET}")
-        return Changed(self, self._engine, {}, [job_id for (job_id,) in found], position)
+        found = self.engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET}")
+        return Changed(self, {}, [job_id for (job_id,) in found], position)
 
 
 class Changed:
     """Implements `reactions.View`: `causes` have changed, by the position that changed them, and `begun` jobs wait now.
 
-    `by` is the position that frees the latter.
+    `by` is the position that frees the latter. `fallen` are the batches whose limit of failures is to be looked at.
     """
 
     def __init__(
-        self, waits: Waits, engine: Engine, causes: dict[Cause, int], begun: Sequence[str], by: int = 0
+        self,
+        waits: Waits,
+        causes: dict[Cause, int],
+        begun: Sequence[str],
+        by: int = 0,
+        fallen: Iterable[str] = (),
     ) -> None:
-        self._waits, self._engine, self._changed, self._begun, self._by = waits, engine, causes, begun, by
+        self._waits, self._engine, self._changed, self._begun, self._by = waits, waits.engine, causes, begun, by
+        self._fallen = fallen
 
     def freed(self) -> list[Freed]:
         """The jobs that can start now."""
@@ -134,6 +141,17 @@ class Changed:
 
     def lost(self) -> list[Lost]:
         """The jobs that are to be cancelled now."""
+        stopped = {each.job_id: each for each in self._stopped()}
+        return [*stopped.values(), *(each for each in self._unmet() if each.job_id not in stopped)]
+
+    def _stopped(self) -> Iterable[Lost]:
+        if not self._fallen:
+            return ()
+        from queuectl.store.sql.failure_limits import stopped
+
+        return stopped(self._engine, self._waits.log, self._fallen)
+
+    def _unmet(self) -> list[Lost]:
         found: dict[str, After] = {}
         for cause in self._changed:
             self._note_lost(found, self._engine.run(_LOST.format(which=_CAUSE), cause))
@@ -156,6 +174,12 @@ def _waits(step: Step) -> bool:
 
 def _waited(step: Step) -> bool:
     return step.before is not None and step.before.is_waiting
+
+
+def _fallen(steps: Iterable[Step]) -> list[str]:
+    """The batches with a job that has just failed for good, or is pending again after a run."""
+    fallen = (after for before, after, _ in steps if after is not None and has_fallen_back(before, after))
+    return list(dict.fromkeys(job.spec.batch for job in fallen if job.spec.batch is not None))
 
 
 def _causes(steps: Iterable[Step]) -> dict[Cause, int]:

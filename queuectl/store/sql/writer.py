@@ -24,7 +24,7 @@ from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
 from queuectl.store.sql.log import Log
-from queuectl.store.sql.reacting import Batch, react, steps
+from queuectl.store.sql.reacting import Batch, may_react, react, steps
 from queuectl.store.sql.table_writer import TableWriter
 from queuectl.store.sql.waits import Waits
 from queuectl.store.stream_fold import streams
@@ -134,7 +134,7 @@ class Writer:
             with self.transaction() if self._log.locked_head is None else self._savepoint():
                 batch = self._record(changes, actor)
                 jobs = self._tables.write(changes, batch)
-                if self._reactive or any(job is not None and job.spec.after for job in jobs):
+                if self._reactive or may_react(changes, jobs):
                     jobs = self._with_consequences(changes, batch, jobs, actor)
             if self._appended is not None:
                 self._appended(jobs)
