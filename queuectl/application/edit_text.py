@@ -36,7 +36,8 @@ def edit_of(job: Job, text: str) -> Edit:
     shown = _as_input(_fields(job))
     for name in _FIXED:
         if getattr(given, name) != getattr(shown, name):
-            raise UsageError(f"{name}: it cannot be changed (`copy` makes a new job)")
+            advice = "`edit --after` changes it" if name == "after" else "`copy` makes a new job"
+            raise UsageError(f"{name}: it cannot be changed here ({advice})")
     differing = {
         name: value for name, value in asdict(given).items() if value is not None and value != getattr(shown, name)
     }

@@ -10,6 +10,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from queuectl.application.after_fields import edges
+from queuectl.application.dependencies import resolved
+from queuectl.application.dependency_cycles import refuse_cycle
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.job_spec import as_fields
@@ -26,7 +29,7 @@ from queuectl.units import quoted
 __all__ = ["NOTHING", "Edit", "Editor", "parse_settings"]
 
 _KEPT = ("unique", "batch", "seq", "origin", "after", "if_unmet")
-"""Fields that no edit changes."""
+"""Fields that are not read like those of a new job: no edit changes them, but for the dependencies."""
 _MERGED = {"env": "env", "tag": "tags"}
 
 
@@ -92,9 +95,27 @@ class Editor:
     def edit(self, ids: Sequence[str], edit: Edit, reason: str = "") -> list[tuple[Job, Job]]:
         """Change all these pending jobs or none. Returns each job before and after; an unchanged one is the same.
 
-        Raises RefusedError for a job that is not pending, NoSuchJobError, UsageError.
+        Raises RefusedError for a job that is not pending, NoSuchJobError, and UsageError, also when a job would wait
+        for itself through others.
         """
-        return self._execute(ids, lambda job: c.Amend(job.id, self._changes(job, edit), reason))
+        if edit.wanted.if_unmet is not None:
+            raise UsageError("if_unmet: it cannot be changed")
+        with self._queue.store.writer.transaction():
+            after = self._dependencies(ids, edit)
+            return self._execute(
+                ids, lambda job: c.Amend(job.id, replace(self._changes(job, edit), after=after), reason)
+            )
+
+    def _dependencies(self, ids: Sequence[str], edit: Edit) -> tuple[e.After, ...] | None:
+        """What the jobs are to wait for, with whole names; None if the edit does not say."""
+        if not edit.wanted.after:
+            return None if edit.wanted.after is None else ()
+        jobs = [_loaded(self._queue, job_id) for job_id in dict.fromkeys(ids)]
+        wanted = edges(edit.wanted.after)
+        found = resolved(self._queue, [NewJob(replace(job.spec, after=wanted)) for job in jobs])
+        after = found[0].spec.after
+        refuse_cycle(self._queue.store, jobs, after)
+        return after
 
     def retry(self, ids: Sequence[str], edit: Edit, reason: str = "") -> list[tuple[Job, Job]]:
         """Run all these ended jobs again, with changes, or none."""

@@ -298,6 +298,8 @@ class Audit:
         changes = event.changes
         job.settings = self._intern(amended(job.settings, changes))
         self._check("edit", job.state != "processing", "changed while it was {}", job.state)
+        if changes.after is not None:
+            job.is_waiting = bool(changes.after)
         if job.state != "pending":
             job.amended_at = record.position
             return

@@ -107,6 +107,9 @@ def amended(settings: JobSettings, changes: e.Changes) -> JobSettings:
         fixed=_either(changes.retry_wait, fixed),
         jitter=_either(changes.jitter, settings.jitter),
         timeout=settings.timeout if changes.timeout is None else changes.timeout or None,
+        delay=_either(changes.delay, settings.delay),
+        at=settings.at if changes.delay is None else changes.at,
+        after=_either(changes.after, settings.after),
     )
 
 

@@ -50,6 +50,11 @@ def edit(
     tag: Tag = None,
     at: At = None,
     delay: Delay = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID[:ok|end|failed]", help="Wait for these jobs (batch:NAME: a batch) and no others."),
+    ] = None,
+    no_after: Annotated[bool, typer.Option("--no-after", help="Wait for no other job any more.")] = False,
     now: Annotated[bool, typer.Option("--now", help="Make it due now.")] = False,
     reason: Reason = "",
 ) -> None:
@@ -57,6 +62,8 @@ def edit(
     session: Session = ctx.obj
     if [at is not None, delay is not None, now].count(True) > 1:
         raise UsageError("give one of --at, --delay and --now")
+    if after and no_after:
+        raise UsageError("give one of --after and --no-after")
     wanted = JobInput(
         command=command,
         priority=priority,
@@ -69,6 +76,7 @@ def edit(
         tags=name_values("--tag", tag),
         at=at,
         delay=delay,
+        after=() if no_after else tuple(after) if after else None,
     )
     changes = Edit(wanted, tuple(unset_env or ()), now)
     if not ids:
@@ -97,7 +105,10 @@ def _edit(session: Session, jobs: Queue, ids: list[str], changes: Edit, reason: 
 def _told(before: Job, after: Job) -> str:
     if before.version == after.version:
         return "nothing changed"
-    what = amendments(between(before.spec, after.spec), before)
+    changes = between(before.spec, after.spec)
+    if after.is_waiting and not before.is_waiting:
+        changes = replace(changes, after=after.spec.after)
+    what = amendments(changes, before)
     due = f"due {local_time(after.due_at)}" if after.due_at is not None and after.due_at != before.due_at else ""
     return "; ".join(filter(None, (due, "" if due and what == "nothing changed" else what)))
 

@@ -9,6 +9,8 @@ from queuectl.domain import events as e
 __all__ = ["amended", "between", "changed_fields", "reschedules"]
 
 FIELDS = e.Changes.__struct_fields__
+_SET_AGAIN = ("delay", "after")
+"""Fields that take effect again with their old value: the job waits again."""
 
 
 def given(changes: e.Changes) -> dict[str, Any]:
@@ -52,10 +54,10 @@ def between(old: e.Enqueued, new: e.Enqueued) -> e.Changes:
 
 
 def changed_fields(old: e.Enqueued, changes: e.Changes) -> list[str]:
-    """The fields that the changes really change; a due time that is set again counts."""
+    """The fields that the changes really change; a due time or dependencies that are set again count."""
     new = amended(old, changes)
     return [
         name
         for name in FIELDS
-        if getattr(old, name) != getattr(new, name) or (name == "delay" and reschedules(changes))
+        if getattr(old, name) != getattr(new, name) or (name in _SET_AGAIN and getattr(changes, name) is not None)
     ]

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from queuectl.domain.relations import After
+
 __all__ = ["Changes"]
 
 
@@ -9,6 +11,7 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     """What a person changed of a job's promise. A field that is null is as before.
 
     `delay` is set whenever the due time is set again: it counts from the event's clock, or is 0 next to an `at`.
+    An empty `after` means that the job waits for no other any more.
     """
 
     delay: int | None = None
@@ -29,3 +32,4 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     tags: dict[str, str] | None = None
     umask: int | None = None
     merge_output: bool | None = None
+    after: tuple[After, ...] | None = None

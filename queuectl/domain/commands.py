@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.domain import backoff
 from queuectl.domain import events as e
-from queuectl.domain.amendment import changed_fields
+from queuectl.domain.amendment import changed_fields, reschedules
 from queuectl.domain.job import Job, is_due
 from queuectl.domain.machine import State, allowed, target
 from queuectl.errors import NoSuchJobError, RefusedError, command_line
@@ -271,7 +272,25 @@ def _amend(command: Amend, job: Job, now: int) -> list[e.Event]:
             else f"`{command_line('retry', job.id, '--set', 'FIELD=VALUE')}` changes it and runs it again"
         )
         raise RefusedError(f"job {job.id} is {job.state}: only a pending job can be edited ({advice})")
-    return _changing(job, command.changes, command.reason)
+    return _changing(job, _with_due_time(job, command.changes, now), command.reason)
+
+
+def _with_due_time(job: Job, changes: e.Changes, now: int) -> e.Changes:
+    """The changes with the due time that follows from new dependencies, unless they set one.
+
+    A job that has to wait keeps its due time. One that need not wait any more is due as if it were freed now.
+    """
+    if changes.after == job.spec.after and not job.freed:
+        return replace(changes, after=None)
+    if changes.after is None or reschedules(changes):
+        return changes
+    if job.is_waiting:
+        return changes if changes.after else replace(changes, delay=job.spec.delay, at=job.spec.at)
+    if job.due_at is None or not changes.after or (job.due_at <= now and not job.spec.delay):
+        return changes
+    clock_was_ahead = job.waits_from is not None and job.waits_from > now
+    due_at = now + job.due_at - (job.waits_from or 0) if clock_was_ahead else job.due_at
+    return replace(changes, delay=0, at=due_at)
 
 
 def _changing(job: Job, changes: e.Changes | None, reason: str) -> list[e.Event]:

@@ -24,7 +24,8 @@ class Job(Struct, frozen=True):
     `attempts` counts finished attempts since the last requeue, `run` the claims so far (never reset),
     `position` is that of its `enqueued` event, `spec` the settings recorded there with all changes since; `original` is
     set once there are any. `cause` and `last_error` are those of the last failed attempt, and None once an attempt
-    completed. `freed` is whether its dependencies were once met, `purged_from` the state before it was purged.
+    completed. `freed` is whether its dependencies were once met since they were set, `purged_from` the state
+    before it was purged.
     """
 
     id: str
@@ -187,8 +188,11 @@ def _cancel_requested(job: Job, event: e.CancelRequested, version: int, now: int
 
 def _amended(job: Job, event: e.Amended, version: int, now: int) -> Job:
     spec = amended(job.spec, event.changes)
-    job = replace(job, version=version, updated_at=now, spec=spec, original=job.promised)
-    if job.due_at is None or not reschedules(event.changes):
+    freed = job.freed and event.changes.after is None
+    job = replace(job, version=version, updated_at=now, spec=spec, original=job.promised, freed=freed)
+    if job.is_waiting:
+        return replace(job, due_at=None, waits_from=None)
+    if job.state is not State.PENDING or not (job.due_at is None or reschedules(event.changes)):
         return job
     if spec.at is not None:
         return replace(job, due_at=spec.at, waits_from=None)

@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 from queuectl.domain import events as e
 from queuectl.domain.amendment import amended
 from queuectl.domain.backoff import plain
+from queuectl.domain.dependencies import describe
 from queuectl.domain.job import Job
 from queuectl.units import format_duration, local_time
 
@@ -16,7 +17,7 @@ __all__ = ["amendments"]
 _DURATIONS = ("delay", "backoff_cap", "retry_wait", "timeout")
 _NOTHING = {"timeout": "none", "retry_wait": "none"}
 _OBJECTS = {"env": "env", "tags": "tag"}
-_NOT_SHOWN = ("delay", "at", "argv", *_OBJECTS)
+_NOT_SHOWN = ("delay", "at", "argv", "after", *_OBJECTS)
 """Fields that are shown in another way, or with another field."""
 
 
@@ -36,6 +37,8 @@ def _parts(changes: e.Changes, old: e.Enqueued | None) -> Iterator[str]:
             after = value if new is None else getattr(new, name)
             if old is None or getattr(old, name) != after:
                 yield f"{name.replace('_', '-')} {known}→ {_text(name, after)}"
+    if changes.after is not None:
+        yield _dependencies(None if old is None else old.after, changes.after)
 
 
 def _due(changes: e.Changes) -> Iterator[str]:
@@ -43,6 +46,13 @@ def _due(changes: e.Changes) -> Iterator[str]:
         yield f"due at {local_time(changes.at)}"
     elif changes.delay is not None:
         yield f"due in {format_duration(changes.delay)}" if changes.delay else "due now"
+
+
+def _dependencies(old: tuple[e.After, ...] | None, new: tuple[e.After, ...]) -> str:
+    if old == new:
+        return f"waits again for {describe(new)}"
+    known = "" if old is None else f"{describe(old) or 'none'} "
+    return f"after {known}→ {describe(new) or 'none'}"
 
 
 def _entries(thing: str, old: dict[str, str], new: dict[str, str]) -> Iterator[str]:

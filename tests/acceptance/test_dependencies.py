@@ -117,3 +117,29 @@ def test_a_line_may_name_an_earlier_line_alone(queuectl: Queuectl) -> None:
     assert queuectl.json("show", "c")["after"] == [{"job": "a", "on": "end"}, {"batch": "g", "on": "ok"}]
     queuectl.drain()
     assert queuectl.json("show", "c")["state"] == "done"
+
+
+def test_an_edit_changes_what_a_job_waits_for(queuectl: Queuectl) -> None:
+    for job, *options in (("a",), ("b", "--after", "a"), ("c",)):
+        queuectl.add("--id", job, *options, "true")
+    done = queuectl("edit", "b", "--after", "c:end", "--reason", "a is not needed")
+    assert (done.code, done.err) == (0, "b: after a (ok) → c (end)\n")
+    assert "after a (ok) → c (end), by " in queuectl.ok("history", "b")
+    assert queuectl.json("show", "b")["after"] == [{"job": "c", "on": "end"}]
+    queuectl.ok("edit", "b", "--no-after")
+    assert "after c (end) → none" in queuectl.ok("history", "b")
+    queuectl.drain()
+    queuectl.check()
+
+
+def test_a_wrong_edit_of_what_a_job_waits_for_writes_nothing(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    queuectl.add("--id", "b", "--after", "a", "true")
+    assert_error(queuectl("edit", "a", "--after", "b"), 2, "job a would wait for itself: a → b → a")
+    assert_error(queuectl("edit", "a", "--after", "a"), 2, "job a cannot wait for itself")
+    assert_error(queuectl("edit", "a", "--after", "x"), 3, "no such job: x")
+    assert_error(queuectl("edit", "a", "--after", "b:maybe"), 2, "maybe")
+    assert_error(queuectl("edit", "b", "--after", "a", "--no-after"), 2, "give one of --after and --no-after")
+    assert queuectl.types("a") == ["enqueued"]
+    queuectl.ok("cancel", "a")
+    assert_error(queuectl("edit", "a", "--no-after"), 4, "cancelled")

@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain.amendment import amended, between, changed_fields
 from queuectl.domain.commands import Amend, Requeue
-from queuectl.domain.events import Amended, Changes, Requeued
+from queuectl.domain.events import After, Amended, Changes, DependenciesMet, Requeued
 from tests.domain.scenario import (
     HOUR,
     ID,
@@ -153,3 +153,17 @@ def test_a_new_base_replaces_a_fixed_wait():
 
 def test_a_timeout_of_0_is_none():
     assert amended(a_job(timeout=HOUR), Changes(timeout=0)).timeout is None
+
+
+def test_dependencies_that_are_edited_decide_when_the_job_is_due():
+    wait = (After("build"),)
+    late = given(a_job(delay=HOUR))
+    state = late.job
+    assert state is not None
+    assert state.due_at is not None
+    late.when(edit(after=wait)).then(change(after=wait, delay=0, at=state.due_at))
+    waiting = given(a_job(delay=MINUTE, after=wait))
+    waiting.when(edit(after=())).then(change(after=(), delay=MINUTE))
+    given(a_job(after=wait)).when(edit(after=wait)).then()
+    given(a_job()).when(edit(after=())).then()
+    given(a_job(after=wait), DependenciesMet(by=1)).when(edit(after=wait)).then(change(after=wait))

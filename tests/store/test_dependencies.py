@@ -1,13 +1,20 @@
 """Jobs that wait for others, on each kind of store: when they are freed, held or cancelled, and that tables follow."""
 
-from contextlib import closing
+import random
+from contextlib import closing, suppress
 
 import pytest
 
+from queuectl.application.editing import Edit, Editor
+from queuectl.application.job_json import JobInput
 from queuectl.application.queue import Queue
+from queuectl.checks.audit import audit
+from queuectl.checks.verify import verify
+from queuectl.config import Config
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.events import After
+from queuectl.errors import NoSuchJobError, RefusedError, UsageError
 from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store.past import Past
@@ -280,3 +287,165 @@ def test_a_release_lost_with_the_logs_end_is_made_up_for(store):
         store.engine.run("UPDATE waits SET standing = 'met'")
     assert store.writer.release(ACTOR) == 1
     assert claimable(store) == ["b", "c", "d"]
+
+
+# ── edits of what jobs wait for ─────────────────────────────────────────────────────────────────────────
+
+
+def edit(queue, job_id, *texts, **wanted):
+    """Edit what a job waits for: these, as the command line takes them; none: nothing any more."""
+    [(_, job)] = Editor(queue, Config({}, {}, {}, dict)).edit([job_id], Edit(JobInput(after=texts, **wanted)))
+    return job
+
+
+def standings(store, job_id):
+    return [(row.name, row.wanted, row.standing) for row in store.tables.waits(job_id)]
+
+
+def check(store):
+    assert verify(store).counts == {}
+    assert audit(store.log.records()).found == {}
+    assert not store.upkeep.rebuild().total
+
+
+def test_an_edit_makes_a_job_wait(queue, store):
+    add(store, new("build"), new("test"))
+    job = edit(queue, "test", "build")
+    assert (job.is_waiting, store.tables.job("test")["due_at"], claimable(store)) == (True, None, ["build"])
+    assert standings(store, "test") == [("build", "ok", "open")]
+    finish(store, "build")
+    assert types(store, "test") == ["enqueued", "amended", "dependencies_met"]
+    assert claimable(store) == ["test"]
+    check(store)
+
+
+def test_an_edit_replaces_what_a_job_waits_for(queue, store):
+    add(store, new("a"), new("b"), new("c", max_retries=0), new("test", **after("a", "b")))
+    edit(queue, "test", "c:end", "b")
+    assert standings(store, "test") == [("c", "end", "open"), ("b", "ok", "open")]
+    finish(store, "c", fails=True)
+    finish(store, "b")
+    assert claimable(store) == ["a", "test"]
+    check(store)
+
+
+def test_an_edit_to_what_has_ended_frees_at_once(queue, store):
+    add(store, new("a"), new("b"), new("test", **after("a")))
+    finish(store, "b")
+    assert not edit(queue, "test", "b").is_waiting
+    assert types(store, "test") == ["enqueued", "amended", "dependencies_met"]
+    assert claimable(store) == ["a", "test"]
+    check(store)
+
+
+def test_an_edit_frees_a_held_job_or_holds_it(queue, store):
+    add(store, new("a", max_retries=0), new("b"), new("test", **after("a")))
+    finish(store, "a", fails=True)
+    assert held(store) == ["test"]
+    edit(queue, "test", "b")
+    assert held(store) == []
+    edit(queue, "test", "a")
+    assert held(store) == ["test"]
+    check(store)
+
+
+def test_an_edit_cancels_a_job_that_is_not_to_be_held(queue, store):
+    add(
+        store,
+        new("a", max_retries=0),
+        new("b"),
+        new("test", **after("b", if_unmet="cancel")),
+        new("last", **after("test:end")),
+    )
+    finish(store, "a", fails=True)
+    edit(queue, "test", "a")
+    assert types(store, "test") == ["enqueued", "amended", "cancelled"]
+    assert claimable(store) == ["b", "last"]
+    check(store)
+
+
+def test_a_job_that_waits_no_longer_is_due_as_promised(queue, store, clock):
+    add(store, new("a"), new("b", **after("a")), new("c", **after("a", delay=HOUR)), new("d", **after("a")))
+    edit(queue, "b")
+    edit(queue, "c")
+    edit(queue, "d", delay="2h")
+    due = [store.tables.job(each)["due_at"] - store.log.wall() for each in "bcd"]
+    assert due == [0, HOUR, 2 * HOUR]
+    assert store.tables.waits() == []
+    check(store)
+
+
+def test_a_job_that_begins_to_wait_keeps_its_due_time(queue, store, clock):
+    add(store, new("a"), new("late", delay=HOUR), new("old", delay=SECOND))
+    clock.advance(2 * SECOND)
+    due = store.tables.job("late")["due_at"]
+    edit(queue, "late", "a")
+    edit(queue, "old", "a")
+    finish(store, "a")
+    assert (store.tables.job("late")["due_at"], claimable(store)) == (due, ["old"])
+    check(store)
+
+
+def test_a_freed_job_waits_again_after_an_edit(queue, store):
+    add(store, new("a"), new("test", **after("a")))
+    finish(store, "a")
+    queue.requeue(["a"])
+    assert claimable(store) == ["a", "test"]
+    assert edit(queue, "test", "a").is_waiting
+    head = store.log.head()
+    edit(queue, "test", "a")
+    assert store.log.head() == head
+    finish(store, "a")
+    assert claimable(store) == ["test"]
+    check(store)
+
+
+def test_an_edit_makes_no_cycle(queue, store):
+    add(store, new("a", batch="grid"), new("b", **after("a")), new("c", **after("b")), new("d", **after("@grid")))
+    head = store.log.head()
+    for texts, chain in (
+        (["a"], "job a cannot wait for itself"),
+        (["c"], "a → c → b → a"),
+        (["batch:grid"], "a → batch grid → a"),
+        (["d"], "a → d → batch grid → a"),
+    ):
+        with pytest.raises(UsageError, match=chain):
+            edit(queue, "a", *texts)
+    queue.cancel(["b"])
+    with pytest.raises(UsageError, match="a → b → a"):  # it would wait for `a` again when it is retried
+        edit(queue, "a", "b")
+    assert store.log.head().position == head.position + 1
+
+
+def test_several_jobs_are_edited_without_a_cycle(queue, store):
+    add(store, new("a"), new("b"), new("c", **after("b")))
+    editor = Editor(queue, Config({}, {}, {}, dict))
+    with pytest.raises(UsageError, match="job b would wait for itself: b → c → b"):
+        editor.edit(["a", "b"], Edit(JobInput(after=("c",))))
+    editor.edit(["b", "c"], Edit(JobInput(after=("a",))))
+    assert claimable(store) == ["a"]
+    check(store)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tables_follow_the_log_whatever_is_edited(queue, store, seed):
+    """Random edits, results, cancellations and retries; at last the audit agrees, and nothing waits for itself."""
+    choose = random.Random(seed)
+    ids = [f"job{number}" for number in range(6)]
+    add(store, *(new(each, batch=choose.choice(("x", "y", None)), max_retries=0) for each in ids))
+    things = [*ids, "job1:end", "job2:failed", "batch:x", "batch:y:end"]
+    for _ in range(60):
+        job_id = choose.choice(ids)
+        ready = claimable(store)
+        with suppress(UsageError, RefusedError, NoSuchJobError):
+            match choose.randrange(5):
+                case 0 | 1:
+                    edit(queue, job_id, *choose.sample(things, choose.randrange(3)))
+                case 2 if ready:
+                    finish(store, choose.choice(ready), fails=choose.random() < 0.3)
+                case 3:
+                    queue.requeue([job_id])
+                case 4:
+                    choose.choice((queue.cancel, queue.unblock, queue.purge))([job_id])
+        assert store.upkeep.compare().first == []
+    check(store)

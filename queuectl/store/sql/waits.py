@@ -65,8 +65,8 @@ class Waits:
 
     def follow(self, steps: Sequence[Step]) -> "Changed":
         """Change the rows after these changes of jobs, and return what changed for the jobs that wait."""
-        self.remove([each.before.id for each in steps if each.before and each.before.is_waiting and not _waits(each)])
-        begun = [each.after for each in steps if each.after and _waits(each) and not _waited(each)]
+        self.remove([each.before.id for each in steps if each.before and _waited(each) and not _waits_on(each)])
+        begun = [each.after for each in steps if each.after and _waits(each) and not _waits_on(each)]
         causes = _causes(steps)
         changed = self._update_jobs(causes, {each.after.id: outcome(each.after) for each in steps if each.after})
         changed |= self._update_batches([name for kind, name in causes if kind == BATCH])
@@ -180,6 +180,18 @@ def _fallen(steps: Iterable[Step]) -> list[str]:
     """The batches with a job that has just failed for good, or is pending again after a run."""
     fallen = (after for before, after, _ in steps if after is not None and has_fallen_back(before, after))
     return list(dict.fromkeys(job.spec.batch for job in fallen if job.spec.batch is not None))
+
+
+def _waits_on(step: Step) -> bool:
+    """Whether the job waits for the same as before."""
+    before, after = step.before, step.after
+    return (
+        _waited(step)
+        and _waits(step)
+        and before is not None
+        and after is not None
+        and (before.spec.after == after.spec.after)
+    )
 
 
 def _causes(steps: Iterable[Step]) -> dict[Cause, int]:
