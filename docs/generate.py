@@ -41,6 +41,7 @@ PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
 TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
 TYPES[e.Origin] = "an [origin](#origins)"
+TYPES[e.StdinFile] = "a [file](#files)"
 TYPES[e.Enqueued] = "an object with the fields of [`enqueued`](#enqueued)"
 TYPES[e.Changes] = "[changes](#changes)"
 TYPES[e.After] = "[dependency](#dependencies)"
@@ -306,6 +307,7 @@ def parts() -> dict[str, tuple[str, Part]]:
         **{f"files {name}": (architecture, lambda m, f=found: files(f, m)) for name, found in folders().items()},
         "after": (events, lambda m: fields(e.After, m)),
         "origin": (events, lambda m: fields(e.Origin, m)),
+        "file": (events, lambda m: fields(e.StdinFile, m)),
         "changes": (events, lambda m: fields(e.Changes, m)),
         **{f"cause {name}": (events, lambda m, k=kind: fields(k, m)) for name, kind in causes().items()},
     }

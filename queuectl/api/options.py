@@ -66,6 +66,7 @@ class JobOptions(TypedDict, total=False):
     after: "str | Named | Sequence[str | Named | Mapping[str, str]] | None"
     if_unmet: str | None
     merge_output: bool | None
+    stdin: str | os.PathLike[str] | None
 
 
 class JobSpec(JobOptions, total=False):

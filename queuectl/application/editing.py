@@ -81,7 +81,7 @@ def _typed(text: str, field: str, value: str) -> Any:
 
 _SETTABLE = (
     *("command", "queue", "priority", "max_retries", "backoff_base", "backoff_cap", "retry_wait", "jitter"),
-    *("timeout", "cwd", "umask", "merge_output"),
+    *("timeout", "cwd", "umask", "merge_output", "stdin"),
 )
 
 
@@ -144,10 +144,12 @@ class Editor:
     def copy(self, job_id: str, edit: Edit) -> NewJob:
         """A new job with the fields of an existing one, in any state. It is due at once unless the edit says otherwise.
 
-        It does not copy the unique key and the batch. Raises NoSuchJobError, UsageError.
+        It does not copy the unique key and the batch. Its file for stdin is taken as it is now.
+        Raises NoSuchJobError, UsageError.
         """
         job = _loaded(self._queue, job_id)
-        new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None)))
+        stdin = job.spec.stdin.path if job.spec.stdin and edit.wanted.stdin is None else edit.wanted.stdin
+        new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None, stdin=stdin)))
         origin = e.Origin("copy", job.id, job.position)
         free = replace(new, batch=None, seq=0, after=(), if_unmet="hold")  # it waits for no other job
         spec = replace(free, unique=edit.wanted.unique, origin=origin)
@@ -174,7 +176,8 @@ class Editor:
         new = reader.from_input(replace(edit.wanted, id=None, unique=None)).spec
         self.notes.update(dict.fromkeys(reader.notes))
         env = {name: value for name, value in new.env.items() if name not in edit.unset_env}
-        return replace(new, env=env, **{name: getattr(spec, name) for name in _KEPT})
+        kept = _KEPT if edit.wanted.stdin is not None else (*_KEPT, "stdin")
+        return replace(new, env=env, **{name: getattr(spec, name) for name in kept})
 
 
 def _loaded(queue: Queue, job_id: str) -> Job:
@@ -191,7 +194,7 @@ def _no_such(job_id: str) -> NoSuchJobError:
 def _as_written(spec: e.Enqueued, edit: Edit) -> JobInput:
     """The job's own fields as defaults, except those that the edit replaces as a whole."""
     found = {name: value for name, value in as_fields(spec).items() if name in JobInput.__struct_fields__}
-    found |= dict.fromkeys(("id", "unique", "delay", "at", "after", "if_unmet"))
+    found |= dict.fromkeys(("id", "unique", "delay", "at", "after", "if_unmet", "stdin"))
     found["timeout"] = "none" if spec.timeout is None else spec.timeout / 1_000_000
     found["command" if spec.argv else "argv"] = None
     if edit.wanted.command is not None or edit.wanted.argv is not None:

@@ -13,7 +13,7 @@ from queuectl.application import job_fields as fields
 from queuectl.application.job_json import JobInput, NotJsonError, decode_job, is_json, may_be_json, refuse_no_command
 from queuectl.application.queue import NewJob, Queue
 from queuectl.config import SETTINGS, Config
-from queuectl.domain.events import Enqueued, Origin
+from queuectl.domain.events import Enqueued, Origin, StdinFile
 from queuectl.errors import UsageError
 from queuectl.units import coming_moment
 
@@ -45,6 +45,7 @@ class JobReader:
         self._plain: Enqueued | None = None
         self._ignored: dict[str, None] = {}
         self._notes: dict[str, None] = {}
+        self._files: dict[str, StdinFile | None] = {}
 
     @property
     def notes(self) -> list[str]:
@@ -86,6 +87,7 @@ class JobReader:
             unique=None if wanted.unique is None else fields.name("unique", wanted.unique),
             umask=self._umask_of(wanted),
             merge_output=bool(wanted.merge_output),
+            stdin=None if wanted.stdin is None else self._stdin(wanted.stdin),
             origin=self._origin,
             **self._dependencies(wanted),
             **self._policy(wanted),
@@ -149,6 +151,14 @@ class JobReader:
         return fields.variables(
             {name: self._environ[name] for name in names if name in self._environ and name not in left_out}
         )
+
+    def _stdin(self, path: str) -> StdinFile | None:
+        """The file that a job reads. Each is read once for all the jobs that name it."""
+        if path not in self._files:
+            from queuectl.application.stdin_field import file_to_read
+
+            self._files[path] = file_to_read(path)
+        return self._files[path]
 
     def _umask_of(self, wanted: JobInput) -> int:
         """The given umask, or the setting's, or the caller's."""

@@ -68,11 +68,12 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     after: tuple[str | AfterInput, ...] | None = None
     if_unmet: str | None = None
     merge_output: bool | None = None
+    stdin: str | None = None
 
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}
 """Other names that are accepted, and the fields that they mean."""
-LATER = ("number", "waits", "held", "started_at", "pid", "host")
+LATER = ("number", "waits", "held", "started_at", "pid", "host", "stdin_sha256")
 PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
 """Fields of a job that only queuectl sets."""
 

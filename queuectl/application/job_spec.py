@@ -33,6 +33,7 @@ def as_fields(spec: Enqueued, job_id: str | None = None) -> dict[str, Any]:
         "unique": spec.unique,
         "umask": f"{spec.umask:03o}",
         "merge_output": spec.merge_output,
+        "stdin": None if spec.stdin is None else spec.stdin.path,
         "batch": spec.batch,
         "seq": spec.seq or None,
         **_dependencies(spec),
@@ -91,6 +92,7 @@ def _options(spec: Enqueued, at: int | None) -> list[str]:
         options += [word for name, value in texts.items() for word in (option, f"{name}={value}")]
     options += [word for name in spec.secret_env for word in ("--secret-env", name)]
     options += ["--merge-output"] if spec.merge_output else []
+    options += [] if spec.stdin is None else ["--stdin", spec.stdin.path]
     if spec.after:
         from queuectl.application.after_fields import as_text
 

@@ -16,7 +16,7 @@ from queuectl.runtime import new_id
 
 __all__ = ["Batch", "Sweep", "batch_of", "file_batch", "sweep_batch"]
 
-_TEXTS = ("id", "cwd", "unique")
+_TEXTS = ("id", "cwd", "unique", "stdin")
 _TABLES = ("env", "tags")
 """The fields of a job, besides its command, that take placeholders."""
 
@@ -61,7 +61,7 @@ class Sweep:
 
     def _jobs(self, reader: JobReader, batch: str) -> Iterator[NewJob]:
         varies = any(template.slots for table in self._tables.values() for template in table.values())
-        varies = varies or any(self._others[name].slots for name in ("cwd", "unique") if name in self._others)
+        varies = varies or any(self._others[name].slots for name in ("cwd", "unique", "stdin") if name in self._others)
         first: NewJob | None = None
         for number, values in enumerate(rows_of(self.sources), 1):
             try:

@@ -32,6 +32,7 @@ Env = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Set an envir
 UnsetEnv = Annotated[list[str] | None, typer.Option(metavar="K", help="Remove one of the job's variables.")]
 Tag = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job.")]
 At = Annotated[str | None, typer.Option(metavar="TIME", help="Run no earlier than this.")]
+Stdin = Annotated[str | None, typer.Option(metavar="FILE", help="The file that the job reads; /dev/null: none.")]
 Delay = Annotated[str | None, typer.Option(metavar="10s", help="Wait this long from now.")]
 
 
@@ -48,6 +49,7 @@ def edit(
     env: Env = None,
     unset_env: UnsetEnv = None,
     tag: Tag = None,
+    stdin: Stdin = None,
     at: At = None,
     delay: Delay = None,
     after: Annotated[
@@ -74,6 +76,7 @@ def edit(
         cwd=cwd,
         env=name_values("--env", env),
         tags=name_values("--tag", tag),
+        stdin=stdin,
         at=at,
         delay=delay,
         after=() if no_after else tuple(after) if after else None,
@@ -129,6 +132,7 @@ def copy(
     env: Env = None,
     unset_env: UnsetEnv = None,
     tag: Tag = None,
+    stdin: Stdin = None,
     unique: Annotated[str | None, typer.Option(metavar="KEY", help="The new job's unique key [default: none].")] = None,
     at: At = None,
     delay: Delay = None,
@@ -145,6 +149,7 @@ def copy(
         cwd=cwd,
         env=name_values("--env", env),
         tags=name_values("--tag", tag),
+        stdin=stdin,
         at=at,
         delay=delay,
     )

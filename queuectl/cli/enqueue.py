@@ -4,6 +4,8 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from stat import S_IFIFO, S_IFMT, S_IFREG
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -167,6 +169,9 @@ def enqueue(
     merge_output: Annotated[
         bool, typer.Option("--merge-output", help="Keep stdout and stderr in one file, in order.")
     ] = False,
+    stdin: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The file that the job reads [default: /dev/null].")
+    ] = None,
     each: Annotated[
         bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")
     ] = False,
@@ -216,6 +221,7 @@ def enqueue(
         unique=unique,
         umask=umask,
         merge_output=merge_output or None,
+        stdin=stdin,
         after=tuple(after) if after else None,
         if_unmet=if_unmet,
     )
@@ -232,6 +238,8 @@ def enqueue(
         found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
         for note in reader.notes:
             say(f"queuectl: {note}")
+        if stdin is None and file != "-":
+            _note_unread_stdin()
         return _with_dependencies(queue, found)
 
     if dry_run:
@@ -257,6 +265,15 @@ def enqueue(
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
+
+
+def _note_unread_stdin() -> None:
+    """Say it when the caller gives input that nobody reads. A terminal and /dev/null are no input."""
+    with suppress(OSError):
+        if (kind := S_IFMT(os.fstat(0).st_mode)) in (S_IFIFO, S_IFREG):
+            from queuectl.cli.unread_stdin import note_given
+
+            note_given(is_pipe=kind == S_IFIFO)
 
 
 class _Source(NamedTuple):

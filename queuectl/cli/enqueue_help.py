@@ -10,7 +10,7 @@ GROUPS = {
     "Retries (the defaults are settings: queuectl config)": (
         *("--max-retries", "--backoff-base", "--backoff-cap", "--retry-wait", "--jitter"),
     ),
-    "The process": ("--cwd", "--env", "--secret-env", "--umask", "--merge-output"),
+    "The process": ("--cwd", "--env", "--secret-env", "--umask", "--merge-output", "--stdin"),
     "Many jobs from one template": ("--each", "--csv", "--tsv", "--ndjson", "--range", "--max-failures"),
     "Afterwards": ("--wait", "--follow", "--dry-run", "--json", "--help"),
 }

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from queuectl.domain import events as e
+from queuectl.domain.relations import NO_FILE
 
 __all__ = ["amended", "between", "changed_fields", "reschedules"]
 
@@ -37,6 +38,8 @@ def amended(spec: e.Enqueued, changes: e.Changes) -> e.Enqueued:
         values.setdefault("retry_wait", None)
     if "timeout" in values:
         values["timeout"] = values["timeout"] or None
+    if values.get("stdin") == NO_FILE:
+        values["stdin"] = None
     return replace(spec, **values)
 
 
@@ -46,6 +49,8 @@ def between(old: e.Enqueued, new: e.Enqueued) -> e.Changes:
     values = {name: value for name, value in values.items() if value != getattr(old, name)}
     if "timeout" in values:
         values["timeout"] = values["timeout"] or 0
+    if "stdin" in values:
+        values["stdin"] = values["stdin"] or NO_FILE
     if "argv" in values or "command" in values:
         values |= {"command": new.command, "argv": new.argv}
     if new.retry_wait is None and old.retry_wait is not None:

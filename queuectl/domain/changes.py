@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from queuectl.domain.relations import After
+from queuectl.domain.relations import After, StdinFile
 
 __all__ = ["Changes"]
 
@@ -33,3 +33,4 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     umask: int | None = None
     merge_output: bool | None = None
     after: tuple[After, ...] | None = None
+    stdin: StdinFile | None = None

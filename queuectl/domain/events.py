@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from queuectl.domain.causes import AnyCause, Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
 from queuectl.domain.changes import Changes
-from queuectl.domain.relations import After, Origin
+from queuectl.domain.relations import After, Origin, StdinFile
 
 __all__ = [
     "EVENT_TYPES",
@@ -49,6 +49,7 @@ __all__ = [
     "ScheduleSkipped",
     "SettingChanged",
     "Signalled",
+    "StdinFile",
     "TimedOut",
     "WorkerLost",
     "WorkerStarted",
@@ -96,6 +97,7 @@ class Enqueued(Event, tag="enqueued", frozen=True):
     origin: Origin | None = None
     after: tuple[After, ...] = ()
     if_unmet: str = "hold"
+    stdin: StdinFile | None = None
 
 
 class Claimed(Event, tag="claimed", frozen=True):

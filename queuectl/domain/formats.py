@@ -23,7 +23,7 @@ _TYPES[e.Amended] = 2
 """Events that need this format whatever they hold."""
 
 _FIELDS: dict[type[e.Event], dict[str, int]] = {
-    e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2, "after": 2},
+    e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2, "after": 2, "stdin": 2},
     e.Requeued: {"delay": 2},
     e.BatchOpened: {"max_failures": 2},
 }

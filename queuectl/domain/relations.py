@@ -1,8 +1,8 @@
-"""How a job is related to other things: what added it, and what it waits for."""
+"""How a job is related to other things: what added it, what it waits for, and the file that it reads."""
 
 from msgspec import Struct
 
-__all__ = ["After", "Origin"]
+__all__ = ["NO_FILE", "After", "Origin", "StdinFile"]
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -32,3 +32,20 @@ class After(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
     name: str
     on: str = "ok"
     kind: str = "job"
+
+
+class StdinFile(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The file that a job reads as its stdin: an absolute path, and the SHA-256 of its content in hex.
+
+    Both are empty in a change that takes the file away.
+    """
+
+    path: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} (sha256 {self.sha256[:8]})" if self.path else "none"
+
+
+NO_FILE = StdinFile()
+"""Stands in a change for no file."""

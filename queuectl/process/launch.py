@@ -13,6 +13,7 @@ from queuectl.domain.job import Job
 from queuectl.process import procfs
 from queuectl.process.orphans import OUTER, TOKEN
 from queuectl.process.run import Run
+from queuectl.process.stdin_file import open_unchanged
 
 __all__ = ["Launcher", "why_not_started"]
 
@@ -43,13 +44,18 @@ class Launcher:
         argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
         environ = self._environment(job, run)
         stdout, stderr = run.capture.descriptors
+        stdin = None if job.spec.stdin is None else open_unchanged(job.spec.stdin)
         actions = [
-            self._null_action,
+            self._null_action if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
             (os.POSIX_SPAWN_DUP2, stdout if job.spec.merge_output else stderr, 2),
             (os.POSIX_SPAWN_DUP2, lock, lock_number),
         ]
-        return self._spawn_in(job.spec.cwd.encode(), job.spec.umask, argv, environ, actions)
+        try:
+            return self._spawn_in(job.spec.cwd.encode(), job.spec.umask, argv, environ, actions)
+        finally:
+            if stdin is not None:
+                os.close(stdin)
 
     def _spawn_in(
         self, folder: bytes, umask: int, argv: list[bytes], environ: dict[bytes, bytes], actions: list[Any]

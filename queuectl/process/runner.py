@@ -1,7 +1,7 @@
 """Starts, watches and ends the commands of one worker.
 
-A job runs in its own session, with stdin from /dev/null, its output in files, its lock at a high descriptor, and a
-token in its environment. By these, and by descent from the worker, we find its processes again.
+A job runs in its own session, with stdin from /dev/null or a file, its output in files, its lock at a high descriptor,
+and a token in its environment. By these, and by descent from the worker, we find its processes again.
 """
 
 import errno

@@ -15,7 +15,7 @@ from queuectl.units import format_duration, local_time
 __all__ = ["amendments"]
 
 _DURATIONS = ("delay", "backoff_cap", "retry_wait", "timeout")
-_NOTHING = {"timeout": "none", "retry_wait": "none"}
+_NOTHING = {"timeout": "none", "retry_wait": "none", "stdin": "none"}
 _OBJECTS = {"env": "env", "tags": "tag"}
 _NOT_SHOWN = ("delay", "at", "argv", "after", *_OBJECTS)
 """Fields that are shown in another way, or with another field."""

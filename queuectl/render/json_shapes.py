@@ -47,6 +47,8 @@ def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
         "retry_wait": None if spec.retry_wait is None else spec.retry_wait / SECOND,
         "jitter": spec.jitter,
         "merge_output": spec.merge_output,
+        "stdin": None if spec.stdin is None else spec.stdin.path,
+        "stdin_sha256": None if spec.stdin is None else spec.stdin.sha256,
     }
 
 

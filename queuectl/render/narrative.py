@@ -148,6 +148,8 @@ def _promise(spec: e.Enqueued) -> list[str]:
         details.append(f"not before {local_time(spec.at)}")
     if spec.delay:
         details.append(f"not before {format_duration(spec.delay)} after it was added")
+    if spec.stdin is not None:
+        details.append(f"stdin from {spec.stdin.path} (sha256 {spec.stdin.sha256})")
     if spec.unique is not None:
         details.append(f"unique key {spec.unique}")
     if spec.batch is not None:

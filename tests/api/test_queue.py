@@ -72,6 +72,13 @@ def test_jobs_of_a_batch_are_numbered_and_found(queue):
     assert (opened["batch"], opened["retry_wait"], opened["merge_output"]) == ("grid", 600_000_000, True)
 
 
+def test_a_job_reads_a_file(queue, tmp_path):
+    (tmp_path / "in").write_text("x")
+    (added,) = queue.history(queue.enqueue("cat", stdin=tmp_path / "in"))
+    assert added.data["stdin"]["path"] == str(tmp_path / "in")
+    assert "cannot read" in refused(queuectl.UsageError, lambda: queue.enqueue("cat", stdin=tmp_path / "none"))
+
+
 def test_a_batch_of_one_job_among_many_is_refused(queue):
     assert "batch" in refused(queuectl.UsageError, lambda: queue.enqueue_many([{"command": "true", "batch": "b"}]))
     assert "batch" in refused(queuectl.UsageError, lambda: queue.enqueue("true", batch="a b"))

@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain.amendment import amended, between, changed_fields
 from queuectl.domain.commands import Amend, Requeue
-from queuectl.domain.events import After, Amended, Changes, DependenciesMet, Requeued
+from queuectl.domain.events import After, Amended, Changes, DependenciesMet, Requeued, StdinFile
 from tests.domain.scenario import (
     HOUR,
     ID,
@@ -131,6 +131,8 @@ SPECS = [
     a_job(),
     a_job(priority=3, queue="mail", max_retries=0, timeout=HOUR, cwd="/x", env={"A": "1"}, tags={"t": "1"}),
     a_job(argv=("true",), command="true", retry_wait=MINUTE, jitter=True, merge_output=True, umask=0o77),
+    a_job(stdin=StdinFile("/a", "00")),
+    a_job(stdin=StdinFile("/a", "11"), priority=1),
     a_job(backoff_base=3.0, backoff_cap=HOUR, secret_env=("TOKEN",), env={}),
 ]
 
