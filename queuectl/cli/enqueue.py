@@ -4,8 +4,6 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from stat import S_IFIFO, S_IFMT, S_IFREG
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -15,7 +13,7 @@ from typer.core import TyperCommand
 from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue, Receipt
-from queuectl.cli.messages import say, say_unserved
+from queuectl.cli.messages import note_unread_stdin, say, say_unserved
 from queuectl.cli.name_values import name_values
 from queuectl.cli.session import Session
 from queuectl.errors import OutputError, UsageError
@@ -239,7 +237,7 @@ def enqueue(
         for note in reader.notes:
             say(f"queuectl: {note}")
         if stdin is None and file != "-":
-            _note_unread_stdin()
+            note_unread_stdin()
         return _with_dependencies(queue, found)
 
     if dry_run:
@@ -265,15 +263,6 @@ def enqueue(
 
 
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
-
-
-def _note_unread_stdin() -> None:
-    """Say it when the caller gives input that nobody reads. A terminal and /dev/null are no input."""
-    with suppress(OSError):
-        if (kind := S_IFMT(os.fstat(0).st_mode)) in (S_IFIFO, S_IFREG):
-            from queuectl.cli.unread_stdin import note_given
-
-            note_given(is_pipe=kind == S_IFIFO)
 
 
 class _Source(NamedTuple):

@@ -1,7 +1,10 @@
 """Messages for people, on stderr: a line, a question, the jobs that a bulk move left."""
 
+import os
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from stat import S_IFIFO, S_IFMT, S_IFREG
 
 import typer
 
@@ -10,7 +13,7 @@ from queuectl.render.hints import unserved_line
 from queuectl.render.terminal import clean, terminal_width, wrapped
 from queuectl.units import counted
 
-__all__ = ["confirm", "refuse_left", "say", "say_unserved"]
+__all__ = ["confirm", "note_unread_stdin", "refuse_left", "say", "say_unserved"]
 
 
 def say(message: str) -> None:
@@ -22,6 +25,15 @@ def say_unserved(queues: Collection[str]) -> None:
     """Say that no worker serves these queues, in which jobs wait. Say nothing when there are none."""
     if queues:
         say(unserved_line())
+
+
+def note_unread_stdin() -> None:
+    """Say it when the caller gives input that nobody reads. A terminal and /dev/null are no input."""
+    with suppress(OSError):
+        if (kind := S_IFMT(os.fstat(0).st_mode)) in (S_IFIFO, S_IFREG):
+            from queuectl.cli.unread_stdin import note_given
+
+            note_given(is_pipe=kind == S_IFIFO)
 
 
 def confirm(what: str, yes: bool) -> None:
