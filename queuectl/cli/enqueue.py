@@ -236,8 +236,7 @@ def enqueue(
         found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
         for note in reader.notes:
             say(f"queuectl: {note}")
-        if stdin is None and file != "-":
-            note_unread_stdin()
+        note_unread_stdin(is_used=stdin is not None or file == "-")
         return _with_dependencies(queue, found)
 
     if dry_run:

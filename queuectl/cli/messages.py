@@ -27,10 +27,10 @@ def say_unserved(queues: Collection[str]) -> None:
         say(unserved_line())
 
 
-def note_unread_stdin() -> None:
-    """Say it when the caller gives input that nobody reads. A terminal and /dev/null are no input."""
+def note_unread_stdin(*, is_used: bool) -> None:
+    """Say it when the caller gives input that is not used. A terminal and /dev/null are no input."""
     with suppress(OSError):
-        if (kind := S_IFMT(os.fstat(0).st_mode)) in (S_IFIFO, S_IFREG):
+        if not is_used and (kind := S_IFMT(os.fstat(0).st_mode)) in (S_IFIFO, S_IFREG):
             from queuectl.cli.unread_stdin import note_given
 
             note_given(is_pipe=kind == S_IFIFO)
