@@ -309,11 +309,6 @@ def check(key: str, text: str) -> str:
         raise UsageError(f"{key}: {error}") from None
 
 
-def database_url(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, str]:
-    """The database's path or URL, and its origin."""
-    return _outside(flag, _variable("db"), environ, dotenv) or (DEFAULT_DATABASE, DEFAULT)
-
-
 def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
     """The folder for a new queue's archive, None for next to the database.
 

@@ -9,14 +9,14 @@ _QUEUE_OPTIONS: list[str] = []
 """The options that named this process's queue. They are stored here because messages are made in every module."""
 
 
-def set_queue_option(db: str | None) -> None:
-    """Have advised commands name the queue as `--db` did; None when it was not given."""
-    _QUEUE_OPTIONS[:] = [] if db is None else ["--db", db]
+def set_queue_options(*words: str) -> None:
+    """Have advised commands name the queue by these options, such as `--db PATH`; by none when none was given."""
+    _QUEUE_OPTIONS[:] = words
 
 
-def queue_option() -> str | None:
-    """What `set_queue_option` was given, for a process that is to advise the same commands."""
-    return _QUEUE_OPTIONS[1] if _QUEUE_OPTIONS else None
+def queue_options() -> tuple[str, ...]:
+    """What `set_queue_options` was given, for a process that is to advise the same commands."""
+    return tuple(_QUEUE_OPTIONS)
 
 
 def command_line(*words: str) -> str:
@@ -27,7 +27,7 @@ def command_line(*words: str) -> str:
 def runnable(remedy: str) -> str:
     """The remedy, for the queue of this process when it is a command; a sentence stays as it is."""
     name, _, rest = remedy.partition(" ")
-    return f"{command_line()} {rest}" if name == "queuectl" and not rest.startswith("--db ") else remedy
+    return f"{command_line()} {rest}" if name == "queuectl" and not rest.startswith(("--db ", "--context ")) else remedy
 
 
 class QueuectlError(Exception):

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
-from queuectl.errors import QueuectlError, StoreError, queue_option, set_queue_option
+from queuectl.errors import QueuectlError, StoreError, queue_options, set_queue_options
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -120,7 +120,7 @@ class _Child:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.descriptor = self._stdout.fileno()
         self._received = b""
-        self._send((entry, queue_option(), setup))
+        self._send((entry, queue_options(), setup))
 
     def take(self, part: tuple[int, object]) -> None:
         """Give it a part."""
@@ -198,7 +198,7 @@ def serve() -> None:
 
 def _work(source: BinaryIO, sink: BinaryIO) -> None:
     entry, options, setup = _read(source)
-    set_queue_option(options)
+    set_queue_options(*options)
     module, _, name = entry.partition(":")
     try:
         opened: Entry = getattr(import_module(module), name)

@@ -51,6 +51,7 @@ NOT_AT_STARTUP = {
     "sqlite3",
     "starlette",
     "tabulate",
+    "tomllib",
     "transitions",
     "uvicorn",
     "wcwidth",
@@ -86,7 +87,7 @@ def loaded(script, argument, folder, said=""):
     ended = subprocess.run(
         [sys.executable, "-c", script, json.dumps(argument)],
         cwd=folder,
-        env={**inherited, "PYTHONPATH": str(HOUSE.parent)},
+        env={**inherited, "PYTHONPATH": str(HOUSE.parent), "XDG_CONFIG_HOME": str(folder)},
         input=said,
         capture_output=True,
         text=True,
@@ -116,7 +117,8 @@ def test_enqueue_loads_nothing_that_it_does_not_use(arguments, said, tmp_path):
     others = {f"queuectl.cli.{where.partition(':')[0]}" for where in COMMANDS.values()} - {"queuectl.cli.enqueue"}
     assert codes == [0]
     assert "queuectl.store.sqlite.store" in modules
-    assert among(modules, NOT_AT_STARTUP | others | {"queuectl.worker.loop", "queuectl.process.runner"}) == []
+    others |= {"queuectl.worker.loop", "queuectl.process.runner", "queuectl.application.contexts"}
+    assert among(modules, NOT_AT_STARTUP | others) == []
 
 
 def test_completion_loads_no_worker(tmp_path, monkeypatch):
@@ -188,6 +190,7 @@ def test_no_command_ever_loads_a_second_sqlite(tmp_path):
         ["export", "log.ndjson"],
         ["--db", "other.db", "import", "log.ndjson"],
         ["backup", "backup.db"],
+        ["context", "show"],
         ["doctor"],
         ["migrate", "--yes", "--to", "moved.db"],
     ]

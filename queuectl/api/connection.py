@@ -9,8 +9,9 @@ from threading import RLock
 from queuectl.api.options import Moment, as_moment
 from queuectl.application.access import QueueAccess, advising, this_actor
 from queuectl.application.queue import Queue
+from queuectl.application.queue_url import named, queue_place
 from queuectl.application.time_travel import as_of as past_of
-from queuectl.config import Config, database_url, read_dotenv
+from queuectl.config import Config, read_dotenv
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import file_of, is_postgres
@@ -148,9 +149,8 @@ class QueueConnection:
 
 
 def _access(db: str | None, clock: SystemClock) -> QueueAccess:
-    given = [name for name, value in {**os.environ, "QUEUECTL_DB": db or ""}.items() if value]
-    dotenv = read_dotenv(overruled=given, warn=_warn)
-    url, _ = database_url(db, os.environ, dotenv)
+    dotenv = read_dotenv(overruled=named({"QUEUECTL_DB": db}, os.environ), warn=_warn)
+    url = queue_place(db, None, os.environ, dotenv).url
     # a program may change its folder before the first call
     url = url if is_postgres(url) else file_of(url)
     return QueueAccess(url=url, clock=clock, environ=os.environ, dotenv=dotenv, warn=_warn)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -9,9 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from queuectl.application.queue_url import QueueUrl
 from queuectl.cli.session import Session
-from queuectl.errors import set_queue_option
 from queuectl.units import use_utc
 
 __all__ = ["command"]
@@ -67,6 +66,7 @@ GROUPS = {
     },
     "Settings": {
         "config": "config:app",
+        "context": "context:app",
         "doctor": "checks:doctor",
     },
 }
@@ -132,24 +132,19 @@ def _load(name: str) -> Any:
         app.command(name, cls=getattr(found, "command_class", None), no_args_is_help=False)(found)
         group = typer.main.get_command(app)
     for each in (group, *getattr(group, "commands", {}).values()):
-        each.params.append(_db_option())
+        each.params += [_queue_option("--db", Session.use), _queue_option("--context", Session.use_context)]
     return group
 
 
-def _db_option() -> TyperOption:
-    """`--db` after the command's name, where people also type it."""
-    return TyperOption(
-        param_decls=["--db"],
-        type=str,
-        hidden=True,
-        expose_value=False,
-        callback=lambda ctx, _, db: None if db is None else _use(ctx.obj, db),
-    )
+def _queue_option(name: str, use: Callable[[Session, str], None]) -> TyperOption:
+    """`--db` or `--context` after the command's name, where people also type it."""
 
+    def take(ctx: typer.Context, _: Any, value: str | None) -> None:
+        if value is not None:
+            use(ctx.obj, value)
+            ctx.obj.advise()
 
-def _use(session: Session, db: str) -> None:
-    session.use(db)
-    set_queue_option(None if QueueUrl(db).has_password else db)
+    return TyperOption(param_decls=[name], type=str, hidden=True, expose_value=False, callback=take)
 
 
 def new_app(**options: Any) -> typer.Typer:
@@ -194,6 +189,9 @@ def main(
     db: Annotated[
         str | None, typer.Option("--db", metavar="PATH|URL", help="The queue [default: ./data/queue.db].")
     ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", metavar="NAME", help="The queue of this name, as `context list` shows.")
+    ] = None,
     archive_dir: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Archive folder of a new queue [default: next to it].")
     ] = None,
@@ -226,8 +224,8 @@ def main(
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
     use_utc(utc)
-    ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir, paging=not no_pager)
-    set_queue_option(None if db and QueueUrl(db).has_password else db)
+    ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir, context=context, paging=not no_pager)
+    ctx.obj.advise()
 
 
 def command() -> Any:

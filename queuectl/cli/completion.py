@@ -75,7 +75,14 @@ class _Place:
     def read(self, question: Callable[..., list[Candidate]], *arguments: Any, **options: Any) -> list[Candidate]:
         """The answer of the queue that the line means; nothing when there is none."""
         given = self._words.given
-        session = Session(given.get("db"), "never", os.environ, sys.stdout, given.get("archive_dir"))
+        session = Session(
+            given.get("db"),
+            "never",
+            os.environ,
+            sys.stdout,
+            given.get("archive_dir"),
+            context=given.get("context"),
+        )
         if session.missing:
             return []
         with closing(session.access.peek(PATIENCE)) as store:
@@ -123,6 +130,14 @@ def _event_types(place: _Place) -> Iterable[Candidate]:
     return place.chosen(TYPES)
 
 
+def _contexts(place: _Place) -> Iterable[Candidate]:
+    from queuectl.application.contexts import read_contexts
+    from queuectl.application.queue_url import QueueUrl, contexts_file
+
+    found = read_contexts(contexts_file(os.environ))
+    return place.chosen((name, QueueUrl(url).name) for name, url in found.urls.items())
+
+
 _VALUES: dict[str, Callable[[_Place], Iterable[Candidate]]] = {
     **dict.fromkeys(("ids", "job_id", "job"), _jobs),
     "state": _states,
@@ -135,6 +150,7 @@ _VALUES: dict[str, Callable[[_Place], Iterable[Candidate]]] = {
     "output": _formats,
     "sort": _sort_keys,
     "kind": _event_types,
+    **dict.fromkeys(("context", "context_name"), _contexts),
     "db": lambda place: [Candidate(FILES)],
     "color": lambda place: place.chosen(("auto", "always", "never")),
     "log_level": lambda place: place.chosen(("debug", "info", "warning", "error")),

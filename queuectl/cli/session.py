@@ -8,9 +8,9 @@ from typing import Literal, TextIO, TypeAlias
 
 from queuectl.application.access import QueueAccess, Store, advising, this_actor
 from queuectl.application.queue import Queue
-from queuectl.application.queue_url import QueueUrl
-from queuectl.config import Config, database_url, read_dotenv
-from queuectl.errors import StoreError, UsageError
+from queuectl.application.queue_url import Place, QueueUrl, named, queue_place
+from queuectl.config import Config, read_dotenv
+from queuectl.errors import StoreError, UsageError, set_queue_options
 from queuectl.runtime import SystemClock
 from queuectl.units import parse_duration
 
@@ -30,8 +30,10 @@ class Session:
         stdout: TextIO,
         archive_dir: str | None = None,
         *,
+        context: str | None = None,
         paging: bool = True,
     ) -> None:
+        self._context = context
         self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
         self._archive_dir, self.paging = archive_dir, paging
         self.clock = SystemClock()
@@ -43,18 +45,38 @@ class Session:
             raise UsageError(f"--db is given twice: {self._db} and {db}")
         self._db = db
 
+    def use_context(self, name: str) -> None:
+        """Take the name of a `--context` after the command's name. Raises UsageError when another one came before."""
+        if self._context not in (None, name):
+            raise UsageError(f"--context is given twice: {self._context} and {name}")
+        self._context = name
+
+    def advise(self) -> None:
+        """Let advised commands name the queue as the flags did. A password is not repeated."""
+        if self._db is not None:
+            set_queue_options(*([] if QueueUrl(self._db).has_password else ["--db", self._db]))
+        else:
+            set_queue_options(*([] if self._context is None else ["--context", self._context]))
+
     @cached_property
     def _dotenv(self) -> dict[str, str]:
-        flags = {"QUEUECTL_DB": self._db, "QUEUECTL_ARCHIVE_DIR": self._archive_dir}
-        given = [name for each in (flags, self._environ) for name, value in each.items() if value]
-        return read_dotenv(overruled=given, warn=self.warn)
+        flags = {
+            "QUEUECTL_DB": self._db,
+            "QUEUECTL_CONTEXT": self._context,
+            "QUEUECTL_ARCHIVE_DIR": self._archive_dir,
+        }
+        return read_dotenv(overruled=named(flags, self._environ), warn=self.warn)
+
+    @cached_property
+    def found(self) -> Place:
+        """The queue that is meant, and where it was named. Raises UsageError for a context that cannot be used."""
+        return queue_place(self._db, self._context, self._environ, self._dotenv)
 
     @cached_property
     def url(self) -> QueueUrl:
         """The queue's path or URL. Raises UsageError for a password on the command line."""
-        text, origin = database_url(self._db, self._environ, self._dotenv)
-        url = QueueUrl(text)
-        if origin == "flag" and url.has_password:
+        url = QueueUrl(self.found.url)
+        if self.found.origin == "flag" and self.found.context is None and url.has_password:
             why = "a password on the command line can be seen by everyone on this machine"
             raise UsageError(f"{why}: put the URL into QUEUECTL_DB or .env, or the password into ~/.pgpass")
         return url
@@ -80,7 +102,8 @@ class Session:
     @property
     def place(self) -> str:
         """The queue's path, or its URL without a password, and where it was named."""
-        return f"{self.url.name} ({database_url(self._db, self._environ, self._dotenv)[1]})"
+        context = self.found.context
+        return f"{self.url.name} ({self.found.origin if context is None else f'context {context}'})"
 
     @cached_property
     def access(self) -> QueueAccess:

@@ -31,6 +31,7 @@ SHOWN = (
     ("head", ""),
     ("verify", "head"),
     ("audit", "head"),
+    ("context show", "context"),
     ("doctor", ""),
 )
 """Commands that only read, and a word of their answer."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.config import SETTINGS, Config, check, database_url, read_dotenv
+from queuectl.config import SETTINGS, Config, check, read_dotenv
 from queuectl.errors import UsageError
 from queuectl.units import SECOND
 
@@ -228,14 +228,6 @@ def test_an_unknown_key_is_answered_with_a_similar_one():
 def test_an_unknown_key_like_no_other_is_answered_with_all():
     with pytest.raises(UsageError, match=r"'zzz' is not a setting: the settings are max-retries, .*, busy-timeout$"):
         config_from().value("zzz")
-
-
-@pytest.mark.parametrize("settled", range(4))
-def test_the_database_comes_from_the_first_source_that_names_it(settled):
-    sources = ["a.db", {"QUEUECTL_DB": "b.db"}, {"QUEUECTL_DB": "c.db"}]
-    nothing = [None, {}, {}]
-    expected = [("a.db", "flag"), ("b.db", "environment"), ("c.db", ".env"), ("./data/queue.db", "default")]
-    assert database_url(*nothing[:settled], *sources[settled:]) == expected[settled]
 
 
 @pytest.fixture
