@@ -12,6 +12,7 @@ from queuectl.application.queue import Queue
 from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.name_values import name_values
 from queuectl.cli.options import Id, MaybeIds, Reason, given_ids
+from queuectl.cli.retry_options import refuse_two_waits
 from queuectl.cli.session import Session
 from queuectl.domain.amendment import between
 from queuectl.domain.job import Job
@@ -27,6 +28,9 @@ InQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", he
 Timeout = Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer; none: no limit.")]
 MaxRetries = Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")]
 BackoffBase = Annotated[float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds.")]
+BackoffCap = Annotated[str | None, typer.Option(metavar="1h", help="The longest such wait.")]
+RetryWait = Annotated[str | None, typer.Option(metavar="10m", help="Each retry waits this long instead.")]
+Jitter = Annotated[bool | None, typer.Option("--jitter/--no-jitter", help="Shorten each wait at random.")]
 Folder = Annotated[str | None, typer.Option(metavar="DIR", help="The folder that the job runs in.")]
 Env = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the job.")]
 UnsetEnv = Annotated[list[str] | None, typer.Option(metavar="K", help="Remove one of the job's variables.")]
@@ -45,6 +49,9 @@ def edit(
     timeout: Timeout = None,
     max_retries: MaxRetries = None,
     backoff_base: BackoffBase = None,
+    backoff_cap: BackoffCap = None,
+    retry_wait: RetryWait = None,
+    jitter: Jitter = None,
     cwd: Folder = None,
     env: Env = None,
     unset_env: UnsetEnv = None,
@@ -66,6 +73,7 @@ def edit(
         raise UsageError("give one of --at, --delay and --now")
     if after and no_after:
         raise UsageError("give one of --after and --no-after")
+    refuse_two_waits(retry_wait, backoff_base, backoff_cap)
     wanted = JobInput(
         command=command,
         priority=priority,
@@ -73,6 +81,9 @@ def edit(
         timeout=timeout,
         max_retries=max_retries,
         backoff_base=backoff_base,
+        backoff_cap=backoff_cap,
+        retry_wait=retry_wait,
+        jitter=jitter,
         cwd=cwd,
         env=name_values("--env", env),
         tags=name_values("--tag", tag),

@@ -37,6 +37,8 @@ def _parts(changes: e.Changes, old: e.Enqueued | None) -> Iterator[str]:
             after = value if new is None else getattr(new, name)
             if old is None or getattr(old, name) != after:
                 yield f"{name.replace('_', '-')} {known}→ {_text(name, after)}"
+    if old is not None and new is not None and old.retry_wait is not None and new.retry_wait is None:
+        yield f"retry-wait {_text('retry_wait', old.retry_wait)} → none"
     if changes.after is not None:
         yield _dependencies(None if old is None else old.after, changes.after)
 

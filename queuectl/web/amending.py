@@ -51,5 +51,7 @@ def _options(verb: str, wanted: Amended) -> Iterator[str]:
 
 def _option(text: str) -> Sequence[str]:
     name, _, value = text.partition("=")
+    if name == "jitter":
+        return ("--jitter" if value.lower() in ("true", "1") else "--no-jitter",)
     group, dot, key = name.partition(".")
     return (f"--{group}", f"{key}={value}") if dot else (f"--{name.replace('_', '-')}", value)

@@ -175,3 +175,19 @@ def test_a_text_for_a_claimed_job_is_kept_in_a_file(queuectl: Queuectl) -> None:
     kept = Path(said.rpartition("your text is in ")[2])
     assert '"timeout": "1h"' in kept.read_text()
     kept.unlink()
+
+
+def test_an_edit_changes_how_retries_wait(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    done = queuectl("edit", "a", "--backoff-cap", "10m", "--jitter")
+    assert (done.code, done.err) == (0, "a: backoff-cap 1h → 10m; jitter no → yes\n")
+    assert (
+        queuectl("edit", "a", "--retry-wait", "30s", "--no-jitter").err == "a: retry-wait none → 30s; jitter yes → no\n"
+    )
+    job = queuectl.show("a")
+    assert (job["retry_wait"], job["backoff_cap"], job["jitter"]) == (30, 600, False)
+    assert queuectl("edit", "a", "--backoff-cap", "5m").err == "a: backoff-cap 10m → 5m; retry-wait 30s → none\n"
+    job = queuectl.show("a")
+    assert (job["retry_wait"], job["backoff_cap"]) == (None, 300)
+    assert_error(queuectl("edit", "a", "--retry-wait", "1m", "--backoff-base", "3"), 2, "leave out --backoff-base")
+    assert_error(queuectl("edit", "a", "--retry-wait", "soon"), 2, "retry_wait")
