@@ -15,6 +15,7 @@ from queuectl.application.schedules import Put, Schedules
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, say
 from queuectl.cli.options import Yes
+from queuectl.cli.retry_options import refuse_two_waits
 from queuectl.cli.schedule_files import import_crontab, sync
 from queuectl.cli.schedule_views import history, list_schedules, next_slots, show
 from queuectl.cli.session import Session
@@ -100,6 +101,9 @@ def add(
     backoff_base: Annotated[
         float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds.")
     ] = None,
+    backoff_cap: Annotated[str | None, typer.Option(metavar="1h", help="The longest such wait.")] = None,
+    retry_wait: Annotated[str | None, typer.Option(metavar="10m", help="Each retry waits this long instead.")] = None,
+    jitter: Annotated[bool | None, typer.Option("--jitter/--no-jitter", help="Shorten each wait at random.")] = None,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer.")] = None,
     cwd: Annotated[
         str | None, typer.Option(metavar="DIR", help="The folder that the jobs run in [default: this one].")
@@ -115,6 +119,9 @@ def add(
         str | None, typer.Option(metavar="KEY", help="Skip a time while another job with this key is not over.")
     ] = None,
     umask: Annotated[str | None, typer.Option(metavar="022", help="The jobs' umask [default: yours].")] = None,
+    merge_output: Annotated[
+        bool, typer.Option("--merge-output", help="Keep stdout and stderr in one file, in order.")
+    ] = False,
 ) -> None:
     """Add a schedule. Any worker adds its jobs in time.
 
@@ -122,6 +129,7 @@ def add(
 
     queuectl schedule add backup '0 2 * * *' --tz Europe/Berlin 'restic backup /srv'
     """
+    refuse_two_waits(retry_wait, backoff_base, backoff_cap)
     argv: list[str] | None = ctx.meta.get(_ARGV)
     called, cron, command = _sorted(arguments, argv, every)
     when = ScheduleInput(
@@ -141,6 +149,9 @@ def add(
         priority=priority,
         max_retries=max_retries,
         backoff_base=backoff_base,
+        backoff_cap=backoff_cap,
+        retry_wait=retry_wait,
+        jitter=jitter,
         timeout=timeout,
         cwd=cwd,
         env=_pairs("--env", env),
@@ -148,6 +159,7 @@ def add(
         tags=_pairs("--tag", tag),
         unique=unique,
         umask=umask,
+        merge_output=merge_output or None,
     )
     session: Session = ctx.obj
     _read(session, None, called, when, (job, command, argv))  # an error makes no queue
@@ -211,7 +223,7 @@ def _say_added(session: Session, schedule: Schedule) -> None:
     if schedule.paused_at is not None:
         say(f"it is paused: {command_line('schedule', 'resume', schedule.name)}")
     for time in next_times(definition, session.clock.now(), SHOWN):
-        say(f"next {time}")
+        say(f"next {time.replace('T', ' ')}")
 
 
 @app.command("run")

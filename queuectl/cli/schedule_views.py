@@ -102,7 +102,7 @@ def next_slots(
         document=found,
         rows=rows,
         name="next_at",
-        text=lambda look: "\n".join(found),
+        text=lambda look: "\n".join(each.replace("T", " ") for each in found),
         note="it never runs again" if not found else "it is paused" if named.paused_at is not None else "",
     )
     print_answer(session, form, answer)

@@ -33,7 +33,7 @@ def test_add_says_when_it_runs(queuectl: Queuectl) -> None:
     done = queuectl(*BACKUP, "restic backup /srv")
     assert done.out == "backup\n"
     assert "backup: At 02:00 every day (Europe/Berlin)\n" in done.err
-    assert done.err.count("T02:00:00+0") == 3
+    assert done.err.count(" 02:00:00+0") == 3
     assert "nothing is added while no worker runs: queuectl run" in done.err
     row = schedules(queuectl)["backup"]
     assert (row["schedule"], row["tz"], row["command"]) == ("0 2 * * *", "Europe/Berlin", "restic backup /srv")
@@ -93,8 +93,20 @@ def test_the_next_times_have_the_offset_of_the_zone(queuectl: Queuectl) -> None:
     queuectl.ok(*BACKUP, "true")
     times = queuectl.ok("schedule", "next", "backup", "-n", "400").splitlines()
     assert len(times) == 400
-    assert {time[10:] for time in times} == {"T02:00:00+01:00", "T02:00:00+02:00", "T03:00:00+02:00"}
-    assert queuectl.json("schedule", "next", "backup", "-n", "400") == times
+    assert {time[10:] for time in times} == {" 02:00:00+01:00", " 02:00:00+02:00", " 03:00:00+02:00"}
+    assert queuectl.json("schedule", "next", "backup", "-n", "400") == [time.replace(" ", "T") for time in times]
+
+
+def test_a_schedules_jobs_have_the_retries_and_output_asked_for(queuectl: Queuectl) -> None:
+    queuectl.ok(*BACKUP, "--retry-wait", "10m", "--jitter", "--merge-output", "true")
+    job = queuectl.show(queuectl.ok("schedule", "run", "backup").strip())
+    assert (job["retry_wait"], job["jitter"], job["merge_output"]) == (600, True, True)
+    queuectl.ok(*BACKUP, "--backoff-cap", "5m", "--no-jitter", "--replace", "true")
+    job = queuectl.show(queuectl.ok("schedule", "run", "backup").strip())
+    assert (job["retry_wait"], job["backoff_cap"], job["jitter"], job["merge_output"]) == (None, 300, False, False)
+    assert_error(
+        queuectl(*BACKUP, "--retry-wait", "1m", "--backoff-cap", "2m", "true"), 2, "--retry-wait is a fixed wait"
+    )
 
 
 def test_backfill_adds_the_jobs_of_past_times(queuectl: Queuectl) -> None:
