@@ -372,6 +372,27 @@ def test_files_are_short():
     assert {where: lines for where, lines in lengths.items() if lines > 400} == {}
 
 
+def protocols():
+    """(name, its public members) of every protocol of the store."""
+    for name in ("protocol", "reading_protocols"):
+        for node in tree(HOUSE / f"store/{name}.py").body:
+            if isinstance(node, ast.ClassDef):
+                assert [ast.unparse(base) for base in node.bases] == ["Protocol"], node.name
+                yield node.name, members(node)
+
+
+def members(node):
+    names = [each.target.id if isinstance(each, ast.AnnAssign) else getattr(each, "name", None) for each in node.body]
+    return {name for name in names if name}
+
+
+def test_the_protocols_of_the_store_are_small():
+    found = dict(protocols())
+    assert set(found) >= {"Log", "History", "Writer", "Tables", "Batches", "Schedules", "Waits", "Workers", "Upkeep"}
+    assert {name: len(each) for name, each in found.items() if len(each) > 16} == {}
+    assert found["Waits"] == {"rows", "by_queue", "crowd"}  # so members are counted at all
+
+
 def test_every_module_says_what_it_owns():
     assert [place(path) for path in FILES if not ast.get_docstring(tree(path))] == []
 

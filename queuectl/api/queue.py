@@ -183,7 +183,7 @@ class JobQueue:
     def schedules(self) -> list[Schedule]:
         """The schedules of recurring jobs, ordered by name."""
         with self._connection.reading() as found:
-            return list(map(as_schedule, found.store.tables.schedules()))
+            return list(map(as_schedule, found.store.schedules.all()))
 
     def run_schedule(self, name: str) -> Job:
         """Add a job of a schedule now, besides its times; the live job that has its unique key, if there is one.

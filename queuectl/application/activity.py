@@ -79,7 +79,7 @@ class Activity:
 
     def read(self, store: Store, until: int) -> None:
         """Continue up to a position."""
-        for run in runs(store.log, self._after, until):
+        for run in runs(store.history, self._after, until):
             self._take(run)
         self._after = max(self._after, until)
 

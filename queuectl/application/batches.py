@@ -20,7 +20,7 @@ def batches(queue: Queue) -> list[dict[str, Any]]:
     more than `max_failures` of its jobs in the dead-letter queue, those that were pending have been cancelled.
     """
     found: dict[str, list[BatchCount]] = {}
-    for count in queue.store.tables.batches():
+    for count in queue.store.batches.all():
         found.setdefault(count.batch, []).append(count)
     now = queue.store.log.wall() // SECOND
     ordered = sorted(found.items(), key=lambda each: min(count.number for count in each[1]))

@@ -38,7 +38,7 @@ def jobs(store: Store, text: str, states: Collection[State] = (), *, begun: bool
     rows = store.tables.jobs(JobFilter(states=tuple(states), limit=MOST))
     found = [*_named(rows, text, begun=begun)]
     if text and not found:
-        older = filter(None, map(store.tables.job, store.log.streams(text, MOST)))
+        older = filter(None, map(store.tables.job, store.history.streams(text, MOST)))
         found = [*_named((row for row in older if not states or row["state"] in states), text, begun=begun)]
     return found
 
@@ -83,13 +83,13 @@ def _tags(text: str) -> dict[str, str]:
 
 def schedules(store: Store, text: str) -> list[Candidate]:
     """The schedules whose name begins with the text."""
-    found = [each for each in store.tables.schedules() if each.name.startswith(text)][:MOST]
+    found = [each for each in store.schedules.all() if each.name.startswith(text)][:MOST]
     return [Candidate(each.name, each.definition.job.command) for each in found]
 
 
 def batches(store: Store, text: str) -> list[Candidate]:
     """The batches whose name begins with the text, by their names."""
-    return [Candidate(name) for name in store.tables.batch_names(text, MOST)]
+    return [Candidate(name) for name in store.batches.names(text, MOST)]
 
 
 def workers(store: Store, text: str) -> list[Candidate]:

@@ -97,7 +97,7 @@ class _Resolver:
         for edge in edges:
             key = (edge.kind, edge.name)
             if key not in self._crowds:
-                self._crowds[key] = self._queue.store.tables.crowd(*key)
+                self._crowds[key] = self._queue.store.waits.crowd(*key)
             self._crowds[key] += 1
             if self._crowds[key] > MOST_WAITING:
                 raise RefusedError(f"{MOST_WAITING} jobs wait for {edge.name}: let this one wait for one of those")

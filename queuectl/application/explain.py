@@ -66,7 +66,7 @@ def _schedule(store: Store, job: Job) -> Iterator[str]:
     if origin is None or origin.kind != "schedule" or origin.slot is None:
         return
     yield f"schedule {origin.name} made it for {local_time(origin.slot)}"
-    schedule = store.tables.schedule(origin.name)
+    schedule = store.schedules.named(origin.name)
     if schedule is None or job.state not in LIVE or schedule.definition.overlap != "skip":
         return
     late = schedule.late_by(store.log.wall())
@@ -135,7 +135,7 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
 
 
 def _dependencies(store: Store, job: Job) -> Iterator[str]:
-    rows = store.tables.waits(job.id)
+    rows = store.waits.rows(job.id)
     yield open_sentence(rows)
     if why := held_sentence(store, rows):
         yield f"it is held: {why}"
@@ -206,7 +206,7 @@ def _rounded(duration: int) -> str:
 def _commands(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         if job.is_waiting:
-            rows = store.tables.waits(job.id)
+            rows = store.waits.rows(job.id)
             yield from remedies(store, job.id, rows)
         for queue in _pauses(store, job):
             yield command_line("resume", *([] if queue == PAUSE_ALL else [queue]))

@@ -25,7 +25,7 @@ def resolve(store: Store, actor: str, texts: Sequence[str]) -> list[str]:
 
 
 def _resolve(store: Store, actor: str, text: str) -> str:
-    begin = store.log.streams(text, 3) if text and not text.startswith("$") else []
+    begin = store.history.streams(text, 3) if text and not text.startswith("$") else []
     if text in begin or (begin and store.log.version(text)):
         return text
     if text == LAST:
@@ -60,7 +60,7 @@ def _numbered(store: Store, text: str) -> str | None:
 def _ending(store: Store, text: str) -> list[str]:
     if len(text) < LEAST_SUFFIX or text.startswith("$"):
         return []
-    return store.log.ending(text, 3)
+    return store.history.ending(text, 3)
 
 
 def _newest(store: Store, actor: str) -> str:

@@ -60,7 +60,7 @@ def _jobs(store: Store, label: Callable[[str], str]) -> Iterator[Family]:
         jobs[label(count.queue), count.state.value] += count.jobs
     samples = [Sample({"queue": queue, "state": state}, number) for (queue, state), number in sorted(jobs.items())]
     yield "jobs", "gauge", "Jobs in a state.", samples
-    held = sum(each.held for each in store.tables.waiting())
+    held = sum(each.held for each in store.waits.by_queue())
     yield "held_jobs", "gauge", "Waiting jobs whose condition can no longer be met.", _one(held)
     now, oldest = store.log.wall(), dict[str, float]()
     for queue, due_at in store.tables.oldest_due_by_queue().items():
@@ -110,7 +110,7 @@ def _workers(queue: Queue) -> Iterator[Family]:
 
 
 def _schedules(store: Store, tally: RunTally) -> Iterator[Family]:
-    own = set(sorted({row.name for row in store.tables.schedules()} | set(tally.slots))[:MAX_QUEUES])
+    own = set(sorted({row.name for row in store.schedules.all()} | set(tally.slots))[:MAX_QUEUES])
     late = [Sample({"schedule": each.name}, each.late / SECOND) for each in late_schedules(store) if each.name in own]
     yield "schedule_late_seconds", "gauge", "How late a schedule is; only those that are late.", late
     slots: Counter[tuple[str, str]] = Counter()

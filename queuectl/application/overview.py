@@ -29,7 +29,7 @@ def overview(queue: Queue, *, live: bool, batch: str | None = None) -> tuple[dic
     `batch`: only of its jobs. Also returns the log's time, in microseconds.
     """
     store, now = queue.store, queue.store.log.wall()
-    queues = _queues(store.tables.counts() if batch is None else store.tables.batch_counts(batch))
+    queues = _queues(store.tables.counts() if batch is None else store.batches.counts(batch))
     oldest, due = _due(store, now) if batch is None else _due_in_batch(store, now, batch)
     seen = workers(queue) if live else None
     retrying = _retrying(store, live, batch)
@@ -76,7 +76,7 @@ def running(store: Store, rows: Iterable[dict[str, Any]]) -> dict[str, Job]:
 def _waiting(store: Store, batch: str | None) -> tuple[int, int]:
     """How many jobs wait for others, and how many of these are held."""
     if batch is None:
-        found = store.tables.waiting()
+        found = store.waits.by_queue()
         return sum(each.jobs for each in found), sum(each.held for each in found)
     wanted = JobFilter(states=(State.PENDING,), batch=batch, dependent=True, limit=0)
     waiting = len(store.tables.ids(wanted)) - len(store.tables.ids(replace(wanted, timed=True)))
@@ -93,7 +93,7 @@ def _due_in_batch(store: Store, now: int, batch: str) -> tuple[dict[str, Any] | 
     first = store.tables.jobs(wanted)
     oldest = first[0] if first and first[0]["due_at"] <= now else None
     paused = store.tables.pauses()
-    queues = {count.queue for count in store.tables.batch_counts(batch)} - paused.keys()
+    queues = {count.queue for count in store.batches.counts(batch)} - paused.keys()
     if PAUSE_ALL in paused or not queues:
         return oldest, None
     coming = store.tables.jobs(replace(wanted, queues=tuple(queues)))

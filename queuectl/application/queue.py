@@ -336,7 +336,7 @@ class Queue:
 
     def _some_can_start(self, queues: Collection[str]) -> bool:
         """Whether a job in these queues waits for others that can still end as it wants."""
-        waiting = [each.jobs for each in self.store.tables.waiting() if not queues or each.queue in queues]
+        waiting = [each.jobs for each in self.store.waits.by_queue() if not queues or each.queue in queues]
         if not waiting:
             return False
         from queuectl.application.waiting import stuck

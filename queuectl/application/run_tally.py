@@ -50,14 +50,14 @@ class RunTally(Struct):
         """Count the runs up to a position. `reached` is called now and then with the position."""
         for start in range(self.after, until, PAGE):
             end = min(start + PAGE, until)
-            for run in runs(store.log, start, end):
+            for run in runs(store.history, start, end):
                 if run.type == CLAIMED:
                     self.waited.setdefault(run.queue, Histogram()).add(run.waited)
                 else:
                     outcomes = self.ended.setdefault(run.queue, {})
                     outcomes[run.type] = outcomes.get(run.type, 0) + 1
                     self.took.setdefault(run.queue, Histogram()).add(run.took)
-            for name, result, number in slots(store.log, start, end):
+            for name, result, number in slots(store.history, start, end):
                 results = self.slots.setdefault(name, {})
                 results[result] = results.get(result, 0) + number
             self.after = end

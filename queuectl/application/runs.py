@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from queuectl.domain import events as e
-from queuectl.store.protocol import Log
+from queuectl.store.protocol import History
 from queuectl.store.rows import RunStep
 from queuectl.units import SECOND
 
@@ -59,9 +59,9 @@ _decode = msgspec.json.Decoder(_Data).decode
 _NOTHING = _Data()
 
 
-def runs(log: Log, after: int, until: int) -> Iterator[Run]:
+def runs(history: History, after: int, until: int) -> Iterator[Run]:
     """Begins and ends of runs with `after < position <= until`, in order. Data that cannot be read is empty."""
-    for step in log.run_steps((CLAIMED, *OUTCOMES), after=after, until=until):
+    for step in history.run_steps((CLAIMED, *OUTCOMES), after=after, until=until):
         data = _data(step.data)
         if data.run is not None:  # a job that is cancelled before it ran has none
             spec = _data(step.spec)
@@ -79,9 +79,9 @@ def runs(log: Log, after: int, until: int) -> Iterator[Run]:
             )
 
 
-def slots(log: Log, after: int, until: int) -> Iterator[tuple[str, str, int]]:
+def slots(history: History, after: int, until: int) -> Iterator[tuple[str, str, int]]:
     """(schedule, `fired` or `skipped`, how many slots) of the decisions on slots; no jobs that were added by hand."""
-    for step in log.run_steps((FIRED, SKIPPED), after=after, until=until):
+    for step in history.run_steps((FIRED, SKIPPED), after=after, until=until):
         data, name = _data(step.data), step.job_id.partition(":")[2]
         if step.type == SKIPPED:
             yield name, "skipped", data.count

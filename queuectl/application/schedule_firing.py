@@ -35,7 +35,7 @@ def slots_of(definition: e.ScheduleSet) -> Callable[[int], Iterator[int]]:
 def view_of(store: Store, schedule: Schedule, now: int) -> View:
     """The input of the rules at `now` (microseconds, the wall clock). Raises UnknownZoneError."""
     definition = schedule.definition
-    live = store.tables.live_job_of(schedule.name) if definition.overlap == "skip" else None
+    live = store.schedules.live_job(schedule.name) if definition.overlap == "skip" else None
     return View(
         now=now,
         slots=slots_of(definition),
@@ -105,7 +105,7 @@ def _last_live(store: Store, schedule: Schedule) -> str | None:
     last = None if schedule.last_job is None else store.tables.job(schedule.last_job)
     if last is not None and last["state"] in LIVE:
         return schedule.last_job
-    return store.tables.live_job_of(schedule.name)
+    return store.schedules.live_job(schedule.name)
 
 
 def _enqueued(job_id: str, spec: e.Enqueued) -> Change:

@@ -61,8 +61,8 @@ def late_schedules(store: Store) -> list[LateSchedule]:
     """The schedules that are late now."""
     now = store.log.wall()
     found = []
-    for name, _ in store.tables.due_schedules(now):
-        schedule = store.tables.schedule(name)
+    for name, _ in store.schedules.due(now):
+        schedule = store.schedules.named(name)
         if schedule is not None and (late := lateness(store, schedule, now)) is not None:
             found.append(late)
     return found
@@ -85,7 +85,7 @@ def lateness(store: Store, schedule: Schedule, now: int) -> LateSchedule | None:
 
 def waits_for(store: Store, schedule: Schedule) -> str | None:
     """The earlier job that is live, if slots are skipped because of it."""
-    return store.tables.live_job_of(schedule.name) if schedule.definition.overlap == "skip" else None
+    return store.schedules.live_job(schedule.name) if schedule.definition.overlap == "skip" else None
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,7 +93,7 @@ def waits_for(store: Store, schedule: Schedule) -> str | None:
 
 def rows(store: Store, *, live: bool) -> list[dict[str, Any]]:
     """All schedules in the shape of `schedule list --json`. `live`: the store is the present."""
-    return [row(store, schedule, live=live) for schedule in store.tables.schedules()]
+    return [row(store, schedule, live=live) for schedule in store.schedules.all()]
 
 
 def row(store: Store, schedule: Schedule, *, live: bool) -> dict[str, Any]:

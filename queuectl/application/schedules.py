@@ -41,7 +41,7 @@ class Schedules:
 
     def named(self, name: str) -> Schedule:
         """A schedule. Raises NoSuchJobError."""
-        found = self._store.tables.schedule(name)
+        found = self._store.schedules.named(name)
         if found is None:
             raise NoSuchJobError(f"no such schedule: {name} (`{command_line('schedule', 'list')}` shows them)")
         return found
@@ -51,7 +51,7 @@ class Schedules:
     def add(self, put: Put, *, change: bool = False) -> Schedule:
         """Add a schedule; with `change` an existing one of that name is changed. Raises RefusedError."""
         with self._store.writer.transaction():
-            there = self._store.tables.schedule(put.name)
+            there = self._store.schedules.named(put.name)
             if there is not None and not change:
                 raise RefusedError(f"there is a schedule {put.name} already: add --replace to change it")
             self._append(put.name, self._put(put, there), there)
@@ -61,7 +61,7 @@ class Schedules:
         """Add, change and remove schedules, all or none."""
         with self._store.writer.transaction():
             for put in puts:
-                there = self._store.tables.schedule(put.name)
+                there = self._store.schedules.named(put.name)
                 self._append(put.name, self._put(put, there), there)
             for name in removed:
                 self._remove(name)
@@ -136,7 +136,7 @@ class Schedules:
 
         Raises UnknownZoneError.
         """
-        schedule = self._store.tables.schedule(name)
+        schedule = self._store.schedules.named(name)
         if schedule is None or schedule.version != version:
             return []
         if self._store.log.version(schedule_stream(name)) != version:

@@ -321,7 +321,7 @@ def _workers(store: Store, alive: Alive) -> Iterator[Finding]:
 
 def _schedules(store: Store, alive: Alive) -> Iterator[Finding]:
     """Schedules that are late, or whose time zone is not on this machine. Nothing when there are no schedules."""
-    schedules, now = store.tables.schedules(), store.log.wall()
+    schedules, now = store.schedules.all(), store.log.wall()
     findings = 0
     for finding in filter(None, (_schedule(store, each, now, alive) for each in schedules)):
         findings += 1
@@ -342,7 +342,7 @@ def _schedule(store: Store, schedule: Schedule, now: int, alive: Alive) -> Findi
         ahead = f"schedule {name} ran its time {local_time(schedule.last_slot)} already, when the clock was ahead"
         remedy = command_line("schedule", "add", "--replace", name)
         return Finding("schedules", "warning", f"{ahead}: it rests until then, or until it is set again", remedy + " …")
-    if late is None or (schedule.definition.overlap == "skip" and store.tables.live_job_of(name) is not None):
+    if late is None or (schedule.definition.overlap == "skip" and store.schedules.live_job(name) is not None):
         return None
     if any(row.slots and alive(store, row) is not False for row in store.workers.rows()):
         return Finding("schedules", "warning", f"schedule {name} is late by {ago(late)}: no worker has come to it yet")
@@ -350,7 +350,7 @@ def _schedule(store: Store, schedule: Schedule, now: int, alive: Alive) -> Findi
 
 
 def _held(store: Store) -> Iterator[Finding]:
-    if held := sum(each.held for each in store.tables.waiting()):
+    if held := sum(each.held for each in store.waits.by_queue()):
         what = f"{counted(held, 'job')} held: what they wait for failed or was cancelled"
         yield Finding("dependencies", "warning", what, "queuectl list --state held")
 

@@ -105,7 +105,7 @@ def run(
 
 
 def _say_held(jobs: Queue) -> None:
-    if held := sum(each.held for each in jobs.store.tables.waiting()):
+    if held := sum(each.held for each in jobs.store.waits.by_queue()):
         say(f"{counted(held, 'job')} held: what they wait for failed (`{command_line('list', '--state', 'held')}`)")
 
 

@@ -42,7 +42,7 @@ def sync(
     name = os.path.basename(file)
 
     def compared(queue: Queue) -> tuple[Difference, dict[str, Schedule]]:
-        there = {each.name: each for each in queue.store.tables.schedules()}
+        there = {each.name: each for each in queue.store.schedules.all()}
         reader = _schedule_reader(session, queue)
         puts = read_schedules(text, file, reader, lambda defaults: _job_reader(session, queue, defaults), there)
         for note in reader.notes:
@@ -123,7 +123,7 @@ def import_crontab(
     session: Session = ctx.obj
     text = _read(file)
     with session.open_read_only(missing="accept") as queue:
-        taken = {each.name for each in queue.store.tables.schedules()}
+        taken = {each.name for each in queue.store.schedules.all()}
         found = read_crontab(text, with_users=system or file.startswith(("/etc/crontab", "/etc/cron.d/")), taken=taken)
     for line in [*found.notes, *(f"not carried over, {each}" for each in found.refused)]:
         say(line)

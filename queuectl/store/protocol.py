@@ -1,4 +1,4 @@
-"""The store's protocol: six parts that SQLite and PostgreSQL implement alike.
+"""The store's protocol: ten parts that SQLite and PostgreSQL implement alike.
 
 A writer takes the log's lock first, then reads the head and appends: positions have no gaps and follow the order of
 the commits. `append` outside `transaction` takes the lock itself.
@@ -10,11 +10,10 @@ from typing import Any, Protocol, TypeAlias
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
-from queuectl.domain.schedule import Schedule
 from queuectl.runtime import Reach
 from queuectl.store.errors import DamagedEventError, Remedies
+from queuectl.store.reading_protocols import Batches, History, Schedules, Waits
 from queuectl.store.rows import (
-    BatchCount,
     Change,
     Count,
     DeadLetter,
@@ -23,28 +22,29 @@ from queuectl.store.rows import (
     Head,
     HealthFinding,
     JobFilter,
-    RunStep,
-    Standing,
     StoredEvent,
     StreamRange,
     WorkerRow,
 )
-from queuectl.store.waits_protocol import WaitsReader
 
 __all__ = [
     "ALL_STREAMS",
     "WAKING",
     "ArchiveReader",
+    "Batches",
     "Derive",
     "Derived",
     "Hints",
+    "History",
     "Inspect",
     "Location",
     "Log",
+    "Schedules",
     "Store",
     "StreamRange",
     "Tables",
     "Upkeep",
+    "Waits",
     "Workers",
     "Writer",
 ]
@@ -132,21 +132,6 @@ class Log(Protocol):
     def stored(self, *, after: int = 0, until: int | None = None) -> Iterator[StoredEvent]:
         """Rows of the log with `after < position <= until`, in order and unchecked, so damaged ones too."""
 
-    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
-        """Events of these types with `after < position <= until`, in order; bytes that are not text are left out."""
-
-    def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
-        """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
-
-    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
-        """Ids of jobs (also purged) that end with `suffix` and existed at position `until` (None: now)."""
-
-    def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
-        """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
-
-    def standing(self, until: int) -> list[Standing]:
-        """The last move of every job (also purged) up to a position, in the order of enqueueing. Unchecked."""
-
 
 class Writer(Protocol):
     """Changes the log and the tables together, each change in one transaction."""
@@ -191,8 +176,8 @@ class Writer(Protocol):
         """Sync claims at the log's end too, if possible; returns what `on_disk` then returns."""
 
 
-class Tables(WaitsReader, Protocol):
-    """Reads the tables that are derived from the log."""
+class Tables(Protocol):
+    """Reads the tables that are derived from the log: jobs, dead jobs, counts, settings, pauses."""
 
     def holder(self, unique: str) -> str | None:
         """The live job that holds a unique key."""
@@ -226,15 +211,6 @@ class Tables(WaitsReader, Protocol):
     def counts(self) -> list[Count]:
         """Jobs per queue and state, without a scan."""
 
-    def batches(self) -> list[BatchCount]:
-        """Jobs per batch and state, with the times of the first and the last change. Reads the rows of all batches."""
-
-    def batch_counts(self, batch: str) -> list[Count]:
-        """Jobs of a batch per queue and state."""
-
-    def batch_names(self, prefix: str, limit: int) -> list[str]:
-        """The names of batches that begin with `prefix`, in their order: a seek for each."""
-
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""
 
@@ -246,21 +222,6 @@ class Tables(WaitsReader, Protocol):
 
     def oldest_due_by_queue(self) -> dict[str, int]:
         """The earliest due time (microseconds) of the pending jobs of each queue, also of paused queues."""
-
-    def schedules(self) -> list[Schedule]:
-        """All schedules, ordered by name."""
-
-    def schedule(self, name: str) -> Schedule | None:
-        """One schedule."""
-
-    def due_schedules(self, now: int) -> list[tuple[str, int]]:
-        """(name, version) of the schedules whose next slot is due, the longest due first."""
-
-    def next_schedule(self, now: int) -> int | None:
-        """When the next schedule is due that is not due at `now` (microseconds on the wall clock)."""
-
-    def live_job_of(self, schedule: str) -> str | None:
-        """A job of a schedule that is pending or processing."""
 
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that a worker has claimed."""
@@ -365,11 +326,15 @@ class Location(Protocol):
 
 
 class Store(Protocol):
-    """An append-only event log and the tables that are derived from it, in six parts."""
+    """An append-only event log and the tables that are derived from it, in ten parts."""
 
     @property
     def log(self) -> Log:
         """Reads the events: whole streams, ranges of positions, and the log's end."""
+
+    @property
+    def history(self) -> History:
+        """Answers questions about the whole log: runs, ids of jobs, notes, and the last move of each job."""
 
     @property
     def writer(self) -> Writer:
@@ -377,7 +342,19 @@ class Store(Protocol):
 
     @property
     def tables(self) -> Tables:
-        """Reads the tables that are derived from the log."""
+        """Reads the tables that are derived from the log: jobs, dead jobs, counts, settings, pauses."""
+
+    @property
+    def batches(self) -> Batches:
+        """Reads the batches of jobs."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """Reads the table of schedules."""
+
+    @property
+    def waits(self) -> Waits:
+        """Reads the dependencies of the jobs that wait for others."""
 
     @property
     def workers(self) -> Workers:

@@ -43,7 +43,7 @@ def _group(queue: Queue, group: dict[str, Any]) -> dict[str, Any]:
 
 def schedules_view(queue: Queue, past: int | None) -> dict[str, Any]:
     """Every schedule with a strip of its slots; late ones come first."""
-    found = [details(queue.store, schedule, live=past is None) for schedule in queue.store.tables.schedules()]
+    found = [details(queue.store, schedule, live=past is None) for schedule in queue.store.schedules.all()]
     found.sort(key=lambda row: (row["late"] is None, row["next_at"] or "~", row["name"]))
     now = queue.store.log.wall()
     shown = found[:MOST]
@@ -56,7 +56,7 @@ def schedules_view(queue: Queue, past: int | None) -> dict[str, Any]:
 def _dots(queue: Queue, row: dict[str, Any], now: int) -> list[Dot]:
     """The slots that were decided on, and those to come."""
     dots = [_dot(slot) for slot in row["slots"]]
-    schedule = queue.store.tables.schedule(row["name"])
+    schedule = queue.store.schedules.named(row["name"])
     if schedule is None or row["paused_at"] is not None:
         return dots
     offset = schedule.definition.offset

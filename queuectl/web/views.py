@@ -200,7 +200,7 @@ def _needs(queue: Queue, past: int | None, totals: dict[State, int], counts: dic
     if PAUSE_ALL not in queue.store.tables.pauses() and (unserved := queue.unserved(pending, living)):
         text = f"no worker serves {', '.join(unserved[:3])}{' …' if unserved[3:] else ''}"
         found.append(Need(text, "/workers", command_line("run")))
-    if held := sum(each.held for each in queue.store.tables.waiting()):
+    if held := sum(each.held for each in queue.store.waits.by_queue()):
         text = f"{counted(held, 'job')} held: what they wait for can no longer happen"
         found.append(Need(text, "/jobs?q=state:held", command_line("list", "--state", "held")))
     found += [Need(str(late), "/schedules", late.remedy or "") for late in late_schedules(queue.store)[:5]]

@@ -60,7 +60,7 @@ class Scheduler(Struct):
         if now < self.next_at:
             return False
         wall = self.queue.store.log.wall()
-        due = [each for each in self.queue.store.tables.due_schedules(wall) if not self._sleeps(*each, wall)]
+        due = [each for each in self.queue.store.schedules.due(wall) if not self._sleeps(*each, wall)]
         added = bool(due) and self._decide(due[:TOGETHER], wall)
         self._looked_at = now
         self.next_at = now if due else now + self._wait(wall)
@@ -72,7 +72,7 @@ class Scheduler(Struct):
 
     def _wait(self, wall: int) -> int:
         """Microseconds until the next schedule may be due."""
-        following = self.queue.store.tables.next_schedule(wall)
+        following = self.queue.store.schedules.next_due(wall)
         self._asleep = {name: rest for name, rest in self._asleep.items() if rest[1] > wall}
         moments = [until for _, until in self._asleep.values()]
         moments += [] if following is None else [following]
@@ -97,10 +97,10 @@ class Scheduler(Struct):
     def _waits(self, name: str, version: int, wall: int) -> bool:
         """Whether there is nothing to decide on because an earlier job lives: seen without the log's lock."""
         with self._resting(name, version, wall):
-            schedule = self.queue.store.tables.schedule(name)
+            schedule = self.queue.store.schedules.named(name)
             if schedule is None:
                 return True
-            if schedule.definition.overlap == "skip" and self.queue.store.tables.live_job_of(name) is not None:
+            if schedule.definition.overlap == "skip" and self.queue.store.schedules.live_job(name) is not None:
                 self._rest(schedule, wall)
                 return True
             return False
@@ -110,7 +110,7 @@ class Scheduler(Struct):
         """Decide on one schedule; the number of jobs that were added."""
         with self._resting(name, version, wall):
             events = Schedules(self.queue).fire(name, version)
-            schedule = self.queue.store.tables.schedule(name)
+            schedule = self.queue.store.schedules.named(name)
             if not events and schedule is not None and schedule.version == version:
                 self._rest(schedule, wall)
             for event in events:

@@ -157,7 +157,7 @@ def events_of(queue, stream_id=ID):
 
 def tables(queue):
     """The tables without the columns that every event of a job changes."""
-    rows = [queue.store.tables.job(job_id) for job_id in queue.store.log.streams("", 99)]
+    rows = [queue.store.tables.job(job_id) for job_id in queue.store.history.streams("", 99)]
     return (
         [{**row, "version": None, "updated_at": None} for row in rows],
         queue.store.tables.counts(),

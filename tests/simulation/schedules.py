@@ -125,7 +125,7 @@ class SimulatedYear:
     def _happen(self) -> None:
         """Something that people or machines do."""
         name, user, rng = self.rng.choice(self.names), self.user, self.rng
-        there = self.store.tables.schedule(name)
+        there = self.store.schedules.named(name)
         if there is None:
             self.set(name)
             return
@@ -159,7 +159,7 @@ class SimulatedYear:
         if self.rng.random() < 0.01:
             return self.rng.randrange(5 * DAY)
         now = self.clock.now()
-        following = self.store.tables.next_schedule(now)
+        following = self.store.schedules.next_due(now)
         wait = 6 * HOUR if following is None else min(following - now, 12 * HOUR)
         return wait + self.rng.choice([0, 1, 20_000, SECOND, 90 * SECOND])
 

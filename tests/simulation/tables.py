@@ -55,7 +55,7 @@ def compare_batches(store: Store, records: Iterable[RecordedEvent], jobs: Iterab
         elif isinstance(record.event, BatchOpened):
             opened[record.stream_id.partition(":")[2]] += record.event.jobs
     must(opened == added, f"{added} jobs were added to batches, which say {opened}")
-    counts = {(each.batch, each.state.value): each.jobs for each in store.tables.batches()}
+    counts = {(each.batch, each.state.value): each.jobs for each in store.batches.all()}
     expected = Counter((job.spec.batch, job.state.value) for job in jobs if job.spec.batch and job.state != "purged")
     must(counts == dict(expected), f"the batches have {counts}, not {dict(expected)}")
 

@@ -36,7 +36,7 @@ def test_the_counts_of_batches_are_those_of_their_jobs(
     driver.run(5)
     compare_all(driver.store, driver.store.log.records())
     for batch, number in longest.items():
-        counts = {each.state.value: each.jobs for each in driver.store.tables.batches() if each.batch == batch}
+        counts = {each.state.value: each.jobs for each in driver.store.batches.all() if each.batch == batch}
         done = sum(ends[:number])
         assert counts == {state: jobs for state, jobs in (("done", done), ("dlq", number - done)) if jobs}
 

@@ -41,7 +41,7 @@ class Schedule:
     def notes(self, name="s"):
         """(slots, reason) for each note; a job's reason is None."""
         found = []
-        for record in self.store.log.notes(schedule_stream(name), 1 << 60):
+        for record in self.store.history.notes(schedule_stream(name), 1 << 60):
             match record.event:
                 case e.ScheduleFired():
                     found.append((1, None))
@@ -77,7 +77,7 @@ def test_an_idle_worker_adds_a_job_on_time(queue):
     queue.driver.add_worker()
     queue.driver.run(3605)
     [fired] = [
-        each.event for each in queue.store.log.notes("$schedule:s", 99) if isinstance(each.event, e.ScheduleFired)
+        each.event for each in queue.store.history.notes("$schedule:s", 99) if isinstance(each.event, e.ScheduleFired)
     ]
     assert fired.late < SECOND // 10
 
@@ -224,7 +224,7 @@ def test_a_schedule_that_is_removed_adds_no_more(queue):
     queue.schedules.remove(["s"])
     queue.driver.run(5 * 60)
     assert len(queue.jobs()) == 1
-    assert queue.store.tables.schedules() == []
+    assert queue.store.schedules.all() == []
 
 
 def test_a_unique_key_that_is_taken_skips_a_slot(queue):

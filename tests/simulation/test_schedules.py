@@ -21,7 +21,7 @@ def test_the_years_meet_every_kind_of_note_and_kill():
     for seed in range(6, 12):
         year = SimulatedYear(seed)
         assert year.run(0.3).findings == []
-        notes = [record.event for record in year.store.log.notes("$schedule:", 1 << 60)]
+        notes = [record.event for record in year.store.history.notes("$schedule:", 1 << 60)]
         types |= {type(event) for event in notes}
         reasons |= {event.reason for event in notes if isinstance(event, e.ScheduleSkipped)}
         died, jumps = died + year.died, jumps + year.jumps

@@ -28,8 +28,8 @@ def queue(store):
     assert store.upkeep.compare().first == []
     head = store.log.head()
     with closing(Past.of(store, head.position, store.log.now())) as past:
-        assert past.tables.waits() == store.tables.waits()
-        assert past.tables.waiting() == store.tables.waiting()
+        assert past.waits.rows() == store.waits.rows()
+        assert past.waits.by_queue() == store.waits.by_queue()
     assert store.log.head() == head
 
 
@@ -123,7 +123,7 @@ def test_a_repaired_cause_frees_the_whole_chain(queue, store):
     add(store, new("a"), new("b", **after("a")), new("c", **after("b")))
     finish(store, "a", fails=True)
     assert held(store) == ["b"]
-    assert [tuple(row) for row in store.tables.waiting()] == [("default", 2, 1)]
+    assert [tuple(row) for row in store.waits.by_queue()] == [("default", 2, 1)]
     queue.requeue(["a"])
     assert held(store) == []
     for job_id in "abc":
@@ -245,10 +245,10 @@ def test_the_queue_is_not_reactive_without_waiting_jobs(queue, store):
 
 def test_a_refused_append_leaves_nothing_of_its_consequences(queue, store):
     [a, _] = add(store, new("a"), new("b", **after("a")))
-    before = store.tables.waits()
+    before = store.waits.rows()
     with pytest.raises(Exception, match=r"UNIQUE|unique|no gaps|append-only"), store.writer.transaction():
         add(store, more(a, claimed(), completed()), new("b"))
-    assert store.tables.waits() == before
+    assert store.waits.rows() == before
     assert store.log.head().position == 2
 
 
@@ -259,7 +259,7 @@ def test_an_imported_log_has_the_same_waits(places, tmp_path):
     with open(tmp_path / "log", "wb") as file:
         export_log(source, file, lambda position: None)
     import_log(target, (tmp_path / "log").read_bytes().splitlines(keepends=True), lambda position: None)
-    assert target.tables.waits() == source.tables.waits() != []
+    assert target.waits.rows() == source.waits.rows() != []
     assert target.upkeep.compare().first == []
     assert target.log.head() == source.log.head()
     finish(target, "g.1")
@@ -268,13 +268,13 @@ def test_an_imported_log_has_the_same_waits(places, tmp_path):
 
 def test_corrupt_waits_are_found_and_rebuilt(store):
     add(store, new("a"), new("b", **after("a")), new("c", **after("a")))
-    expected = store.tables.waits()
+    expected = store.waits.rows()
     for damage in ("UPDATE waits SET standing = 'met'", "DELETE FROM waits WHERE id = 'b'", "DELETE FROM waits"):
         with store.writer.transaction():
             store.engine.run(damage)
         assert store.upkeep.compare().total > 0
         store.upkeep.rebuild()
-        assert store.tables.waits() == expected
+        assert store.waits.rows() == expected
         assert store.upkeep.compare().first == []
 
 

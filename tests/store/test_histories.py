@@ -143,7 +143,7 @@ class Player:
         """Let time pass, and then a worker decide on the slots that are due."""
         self.clock.advance(how * 100 * SECOND)
         now = self.clock.now()
-        for name, version in self.queue.store.tables.due_schedules(now):
+        for name, version in self.queue.store.schedules.due(now):
             with self.queue.store.writer.transaction():
                 Schedules(self.queue).fire(name, version)
 
@@ -198,8 +198,8 @@ def test_batches_count_what_the_log_says(places, history):
     known = [fold(records) for stream, records in streams_of(store).items() if not stream.startswith("$")]
     jobs = [job for job in known if job and job.spec.batch and job.state is not State.PURGED]
     keys = sorted({(job.spec.batch, job.state) for job in jobs})
-    assert [(count.batch, count.state) for count in store.tables.batches()] == keys
-    for count in store.tables.batches():
+    assert [(count.batch, count.state) for count in store.batches.all()] == keys
+    for count in store.batches.all():
         group = [job for job in jobs if (job.spec.batch, job.state) == (count.batch, count.state)]
         assert (count.jobs, count.number) == (len(group), min(job.position for job in group))
         assert count.first == min(job.created_at for job in group) // SECOND

@@ -107,7 +107,7 @@ def test_ends_of_ids_agree_with_reading_all_of_them(store):
     queue.enqueue([NewJob(a_spec("true"), job_id) for job_id in ids])
     for _ in range(100):
         end = rng.choice(ids)[-rng.randrange(1, 6) :]
-        assert sorted(store.log.ending(end, 100)) == [each for each in ids if each.endswith(end)]
+        assert sorted(store.history.ending(end, 100)) == [each for each in ids if each.endswith(end)]
 
 
 # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,14 +117,14 @@ def test_names_of_batches_are_found_by_their_beginning(store):
     queue = Queue(store, ACTOR)
     for number, name in enumerate(("grid", "grid", "gray", "other", None)):
         add(queue, f"j{number}", batch=name)
-    assert store.tables.batch_names("", 50) == ["gray", "grid", "other"]
-    assert store.tables.batch_names("gr", 50) == ["gray", "grid"]
-    assert store.tables.batch_names("", 2) == ["gray", "grid"]
-    assert store.tables.batch_names("x", 50) == []
+    assert store.batches.names("", 50) == ["gray", "grid", "other"]
+    assert store.batches.names("gr", 50) == ["gray", "grid"]
+    assert store.batches.names("", 2) == ["gray", "grid"]
+    assert store.batches.names("x", 50) == []
 
 
 def test_the_overview_of_a_batch_has_only_its_jobs(queue):
-    assert queue.store.tables.batch_counts("b") == [
+    assert queue.store.batches.counts("b") == [
         Count("default", State.PENDING, 4),
         Count("paused", State.PENDING, 1),
     ]

@@ -141,12 +141,12 @@ def named(store, clock):
     ],
 )
 def test_streams_by_prefix(named, prefix, found):
-    assert sorted(named.log.streams(prefix, 100)) == found
+    assert sorted(named.history.streams(prefix, 100)) == found
 
 
 def test_the_limit_counts_only_jobs(named):
-    assert len(named.log.streams("ab", 3)) == 3
-    assert len(named.log.streams("", 3)) == 3
+    assert len(named.history.streams("ab", 3)) == 3
+    assert len(named.history.streams("", 3)) == 3
 
 
 # ── lists ───────────────────────────────────────────────────────────────────────────────────────────

@@ -272,8 +272,8 @@ def test_a_damaged_table_is_read_or_refused_in_one_line(store, table):
         "counts": store.tables.counts,
         "settings": store.tables.settings,
         "pauses": store.tables.pauses,
-        "schedules": store.tables.schedules,
-        "due schedules": lambda: store.tables.due_schedules(1),
+        "schedules": store.schedules.all,
+        "due schedules": lambda: store.schedules.due(1),
         "workers": store.workers.rows,
         "claiming": lambda: Queue(store, ACTOR).claim(claimant(), (), 9, lambda job: True),
     }

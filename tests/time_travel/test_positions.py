@@ -51,7 +51,7 @@ def answers(store: Store) -> dict[str, Any]:
         "dlq": {row["id"]: row for row in store.tables.dlq()},
         "settings": store.tables.settings(),
         "pauses": store.tables.pauses(),
-        "schedules": {schedule.name: schedule for schedule in store.tables.schedules()},
+        "schedules": {schedule.name: schedule for schedule in store.schedules.all()},
         "counts": {(count.queue, count.state.value): count.jobs for count in store.tables.counts()},
     }
 

@@ -13,11 +13,15 @@ from queuectl.store.archive.sync import ArchivePlace, ArchiveSync
 from queuectl.store.errors import Remedies
 from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Hints
+from queuectl.store.sql.batches import Batches
 from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.history import History
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.log import Log
+from queuectl.store.sql.schedules import Schedules
 from queuectl.store.sql.tables import DueSearch, Tables
 from queuectl.store.sql.upkeep import Storage, Upkeep
+from queuectl.store.sql.waits_reader import WaitsReader
 from queuectl.store.sql.workers import Workers
 from queuectl.store.sql.writer import Writer
 
@@ -49,8 +53,12 @@ class OpenStore(Struct, frozen=True, eq=False):
     """Implements `protocol.Store`."""
 
     log: Log
+    history: History
     writer: Writer
     tables: Tables
+    batches: Batches
+    schedules: Schedules
+    waits: WaitsReader
     workers: Workers
     upkeep: Upkeep
     location: Location
@@ -84,7 +92,20 @@ def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenSt
     if sync is not None and not parts.storage.is_read_only():
         sync.compare(writer)
     location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)
-    return OpenStore(log, writer, tables, Workers(engine, writer, parts.listen), upkeep, location, engine, sync)
+    return OpenStore(
+        log=log,
+        history=History(engine, log),
+        writer=writer,
+        tables=tables,
+        batches=Batches(engine),
+        schedules=Schedules(engine),
+        waits=WaitsReader(engine),
+        workers=Workers(engine, writer, parts.listen),
+        upkeep=upkeep,
+        location=location,
+        engine=engine,
+        sync=sync,
+    )
 
 
 def _durability(parts: EngineParts, tables: Tables, options: StoreOptions) -> str:

@@ -1,25 +1,20 @@
-"""Reads the log: its end, streams, ranges, and the state of jobs at an earlier position. Every event is checked.
+"""Reads the log: its end, streams and ranges. Every event is checked.
 
 An event is damaged when its digest does not follow from the stored digest before it. If that earlier event is itself
 damaged, the digest that should stand there is tried, so that one bad byte makes one bad event.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import chain, starmap
+from itertools import chain
 from typing import Any
 
-import msgspec
-
 from queuectl.domain.events import RecordedEvent
-from queuectl.domain.formats import FIRST
 from queuectl.domain.job import Job
-from queuectl.domain.machine import MOVES
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError, Remedies
 from queuectl.store.protocol import ALL_STREAMS
-from queuectl.store.rows import MAX_POSITION, Head, RunStep, Standing, StoredEvent, StreamRange
+from queuectl.store.rows import Head, StoredEvent, StreamRange
 from queuectl.store.sql.engine import Engine
 from queuectl.store.stream_fold import Examined, folded_job, streams
 
@@ -35,34 +30,6 @@ _BYTES = ", ".join(f"CAST(e.{name} AS BLOB)" if name in _TEXTS else f"e.{name}" 
 _PREVIOUS = ", (SELECT p.digest FROM events AS p WHERE p.position = e.position - 1)"
 _NEXT = "(e.stream_id, e.version) > ({}, ?) AND e.position <= ? ORDER BY e.stream_id, e.version"
 _STORED = f"WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT {PAGE}"
-_MOVES = ", ".join(f"'{name}'" for name in ("enqueued", *(move.event for move in MOVES)))
-_AFTER_ALL = "\U0010ffff"
-"""Sorts after every other character."""
-_STANDING = """
-SELECT e.stream_id, e.recorded_at, {queue},
-       (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
-        ORDER BY m.version DESC LIMIT 1), e.position
-FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
-"""
-_RUN_STEPS = """
-SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data
-FROM events AS e
-LEFT JOIN events AS f ON f.stream_id = e.stream_id AND f.version = 1
-LEFT JOIN events AS b ON e.type = 'claimed' AND b.stream_id = e.stream_id AND b.version = (
-    SELECT max(m.version) FROM events AS m WHERE m.stream_id = e.stream_id AND m.version < e.version
-    AND (m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued')
-    OR m.type = 'amended' AND m.data LIKE '%"changes":{{"delay":%'))
-WHERE e.position > ? AND e.position <= ? AND e.type IN ({types}) ORDER BY e.position
-"""
-_STREAMS = """
-SELECT DISTINCT stream_id FROM events
-WHERE stream_id >= ? AND stream_id < ? AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
-"""
-
-_ENDING = """
-SELECT stream_id FROM events WHERE version = 1 AND substr(stream_id, length(stream_id) + 1 - ?) = ?
-AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
-"""
 
 
 class Log:
@@ -166,7 +133,7 @@ class Log:
         """The last events of a stream up to a position, the newest first."""
         last = self.head().position if until is None else until
         clause = f"WHERE e.stream_id = ? AND e.position <= ? ORDER BY e.version DESC LIMIT {limit}"
-        return list(map(self._examine, self._fetch(clause, (stream_id, last))))
+        return self.examined_where(clause, (stream_id, last))
 
     def examined_streams(self, streams: StreamRange, last: int) -> Iterator[Examined]:
         """The same for a range of streams."""
@@ -212,45 +179,11 @@ class Log:
             yield from page
             after = page[-1][0]
 
-    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
-        """Events of these types, in order. A page in which there are bytes that are not text is left out."""
-        sql = _RUN_STEPS.format(types=", ".join("?" * len(types)))
-        for start in range(after, until, PAGE):
-            with suppress(NoTextError):
-                yield from starmap(RunStep, self._engine.run(sql, (start, min(start + PAGE, until), *types)))
-
-    # ── questions about one moment ──────────────────────────────────────────────────────────────────
-
-    def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
-        """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
-        last = MAX_POSITION if until is None else until
-        return [row[0] for row in self._engine.run(_STREAMS, (prefix, prefix + _AFTER_ALL, last, limit))]
-
-    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
-        """Ids of jobs (also purged) that end with `suffix` and existed at position `until` (None: now)."""
-        last = MAX_POSITION if until is None else until
-        return [row[0] for row in self._engine.run(_ENDING, (len(suffix), suffix, last, limit))]
-
-    def notes(self, prefix: str, until: int) -> list[Examined]:
-        """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
-        # The + keeps SQLite on the index of streams: a long log has few notes.
-        clause = "WHERE e.stream_id BETWEEN ? AND ? AND +e.position <= ? ORDER BY e.position"
-        return list(map(self._examine, self._fetch(clause, (prefix, prefix + _AFTER_ALL, until))))
-
-    def standing(self, until: int) -> list[Standing]:
-        """The last move of every job up to a position. Leaves out jobs whose first event no longer names a queue."""
-        sql = _STANDING.format(queue=self._engine.dialect.queue_of.format("e.data"), moves=_MOVES)
-        moved = self._amended_queues(until)
-        rows = [Standing._make(row) for row in self._engine.run(sql, (until,)) if isinstance(row[2], str)]
-        return [row._replace(queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
-
-    def _amended_queues(self, until: int) -> dict[str, str]:
-        """The queues that jobs were moved to, up to a position."""
-        sql = "SELECT stream_id, data FROM events WHERE position <= ? AND type = 'amended' ORDER BY position"
-        found = self._engine.run(sql, (until,)) if self.format() > FIRST else []
-        return {job_id: queue for job_id, data in found if (queue := _amended_queue(data)) is not None}
-
     # ── checking ────────────────────────────────────────────────────────────────────────────────────
+
+    def examined_where(self, clause: str, parameters: Sequence[Any]) -> list[Examined]:
+        """The events `e` that this SQL clause selects; a damaged one is returned as its error."""
+        return list(map(self._examine, self._fetch(clause, parameters)))
 
     def _fetch(self, clause: str, parameters: Sequence[Any], previous: str = _PREVIOUS) -> list[tuple[Any, ...]]:
         """Rows, each followed by the digest before it; bytes that are not UTF-8 become lone surrogates."""
@@ -284,25 +217,6 @@ class Log:
                 return codec.decode(row, codec.digest_of(StoredEvent._make(found[:-1]), found[-1] or self.base.digest))
             except (DamagedEventError, ValueError):
                 return None
-        return None
-
-
-class _Amended(msgspec.Struct):
-    """The part of an `amended` event that moves a job to another queue."""
-
-    class Changes(msgspec.Struct):
-        """The changes."""
-
-        queue: str | None = None
-
-    changes: Changes
-
-
-def _amended_queue(data: object) -> str | None:
-    """The new queue, if any; None for damaged data."""
-    try:
-        return msgspec.json.decode(data if isinstance(data, str) else "", type=_Amended).changes.queue
-    except (msgspec.MsgspecError, UnicodeError):
         return None
 
 

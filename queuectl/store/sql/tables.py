@@ -7,18 +7,14 @@ from typing import Any, Protocol
 import msgspec
 
 from queuectl.domain.dependencies import MET
-from queuectl.domain.events import Origin
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.domain.schedule import Schedule
-from queuectl.errors import command_line
-from queuectl.store.errors import DamagedError
-from queuectl.store.projections import DLQ, JOBS, SCHEDULES_COLUMNS, WAITS, schedule_of
-from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter, Waiting, WaitRow
+from queuectl.store.projections import DLQ, JOBS
+from queuectl.store.rows import Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.job_filter import HELD, SORTS, TURN, conditions, in_turn
 
-__all__ = ["OPEN_LANES", "Tables"]
+__all__ = ["OPEN_LANES", "Tables", "state_of"]
 
 OPEN_LANES = f"""
 state = '{State.PENDING}' AND jobs > 0
@@ -37,28 +33,10 @@ WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at 
 """
 """Jobs that are not due yet and whose last move was recorded later than now."""
 
-
-_BATCH_NAMES = """
-WITH RECURSIVE names (name, place) AS (
-    SELECT min(batch), 1 FROM jobs WHERE batch >= ?
-    UNION ALL
-    SELECT (SELECT min(batch) FROM jobs WHERE batch > name), place + 1 FROM names WHERE name IS NOT NULL AND place < ?
-)
-SELECT name FROM names
-"""
-
-
-_SCHEDULES = f"SELECT {', '.join(SCHEDULES_COLUMNS)} FROM schedules"
-_LIVE = ", ".join(f"'{state}'" for state in LIVE)
 SHOWN_COLUMNS = (*JOBS, "waits", "held")
 """The columns of `jobs`, then how many dependencies of a waiting job are not met, and whether one cannot be met."""
 _COUNT = f"SELECT count(*) FROM waits WHERE waits.id = jobs.id AND standing <> '{MET}'"
 _COLUMNS = f"{', '.join(JOBS)}, CASE WHEN waiting = 1 THEN ({_COUNT}) ELSE 0 END, CASE WHEN {HELD} THEN 1 ELSE 0 END"
-_WAITING = f"""
-SELECT queue, CAST(count(*) AS BIGINT), CAST(sum(held) AS BIGINT)
-FROM (SELECT queue, CASE WHEN {HELD} THEN 1 ELSE 0 END AS held FROM jobs WHERE waiting = 1) AS found
-GROUP BY queue ORDER BY queue
-"""
 
 
 class DueSearch(Protocol):
@@ -213,47 +191,7 @@ class Tables:
         found = self._engine.run(
             "SELECT queue, state, CAST(sum(jobs) AS BIGINT) FROM counts GROUP BY queue, state ORDER BY queue, state"
         )
-        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
-
-    def batches(self) -> list[BatchCount]:
-        """Jobs per batch and state, with the times of the first and the last change."""
-        found = self._engine.run(
-            "SELECT batch, state, CAST(count(*) AS BIGINT), min(position), min(created_at), max(updated_at) FROM jobs"
-            " WHERE batch IS NOT NULL GROUP BY batch, state ORDER BY batch, state"
-        )
-        return [BatchCount(batch, state, *rest) for batch, name, *rest in found if (state := _state(name))]
-
-    def batch_counts(self, batch: str) -> list[Count]:
-        """Jobs of a batch per queue and state."""
-        found = self._engine.run(
-            "SELECT queue, state, CAST(count(*) AS BIGINT) FROM jobs WHERE batch = ? GROUP BY queue, state"
-            " ORDER BY queue, state",
-            (batch,),
-        )
-        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := _state(name))]
-
-    def batch_names(self, prefix: str, limit: int) -> list[str]:
-        """The names of batches that begin with `prefix`, in their order: a seek for each."""
-        return [
-            row[0]
-            for row in self._engine.run(_BATCH_NAMES, (prefix, limit))
-            if row[0] is not None and row[0].startswith(prefix)
-        ]
-
-    def waits(self, job_id: str | None = None) -> list[WaitRow]:
-        """The dependencies of one job that waits, or of all such jobs."""
-        where, parameters = ("", ()) if job_id is None else (" WHERE id = ?", (job_id,))
-        found = self._engine.run(f"SELECT {', '.join(WAITS)} FROM waits{where} ORDER BY id, number", parameters)
-        return [WaitRow(*row) for row in found]
-
-    def waiting(self) -> list[Waiting]:
-        """How many jobs of each queue wait for others, and how many of these are held."""
-        return [Waiting(*row) for row in self._engine.run(_WAITING)]
-
-    def crowd(self, kind: str, name: str) -> int:
-        """How many jobs wait for a job or a batch."""
-        [(found,)] = self._engine.run("SELECT count(*) FROM waits WHERE kind = ? AND name = ?", (kind, name))
-        return int(found)
+        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := state_of(name))]
 
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""
@@ -263,38 +201,6 @@ class Tables:
         """Paused queues by name, with `paused_at` (UNIX seconds) and `paused_by`."""
         found = self._engine.run("SELECT queue, paused_at, paused_by FROM pauses ORDER BY queue")
         return {queue: {"paused_at": since, "paused_by": by} for queue, since, by in found}
-
-    def schedules(self) -> list[Schedule]:
-        """All schedules, ordered by name. Raises DamagedError for a corrupt row."""
-        return [self._schedule(row) for row in self._engine.run(f"{_SCHEDULES} ORDER BY name")]
-
-    def schedule(self, name: str) -> Schedule | None:
-        """One schedule. Raises DamagedError for a corrupt row."""
-        found = self._engine.run(f"{_SCHEDULES} WHERE name = ?", (name,))
-        return self._schedule(found[0]) if found else None
-
-    def _schedule(self, row: tuple[Any, ...]) -> Schedule:
-        try:
-            return schedule_of(row)
-        except (msgspec.MsgspecError, TypeError):
-            raise DamagedError(f"the table row of schedule {row[0]} is corrupt: {command_line('rebuild')}") from None
-
-    def due_schedules(self, now: int) -> list[tuple[str, int]]:
-        """(name, version) of the schedules whose next slot is due, the longest due first."""
-        sql = "SELECT name, version FROM schedules WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at"
-        return [(name, version) for name, version in self._engine.run(sql, (now,))]
-
-    def next_schedule(self, now: int) -> int | None:
-        """When the next schedule is due that is not due at `now`."""
-        sql = "SELECT next_at FROM schedules WHERE next_at IS NOT NULL AND next_at > ? ORDER BY next_at LIMIT 1"
-        found = self._engine.run(sql, (now,))
-        return found[0][0] if found else None
-
-    def live_job_of(self, schedule: str) -> str | None:
-        """A job of a schedule that is pending or processing."""
-        label = Origin("schedule", schedule).label
-        found = self._engine.run(f"SELECT id FROM jobs WHERE origin = ? AND state IN ({_LIVE}) LIMIT 1", (label,))
-        return found[0][0] if found else None
 
     def processing(self) -> list[tuple[str, int]]:
         """(id, run) of every job that a worker has claimed."""
@@ -323,6 +229,6 @@ def _waits_from(recorded_at: int, data: str | None) -> int | None:
     return recorded_at if times.clock is None else times.clock
 
 
-def _state(name: str) -> State | None:
+def state_of(name: str) -> State | None:
     """The state of that name; None for any other text, which only a corrupt table holds."""
     return State(name) if name in State.__members__.values() else None

@@ -1,0 +1,75 @@
+"""The store's protocols that only read: the log's history, and the tables of batches, schedules and waits."""
+
+from collections.abc import Collection, Iterator
+from typing import Protocol
+
+from queuectl.domain.events import RecordedEvent
+from queuectl.domain.schedule import Schedule
+from queuectl.store.errors import DamagedEventError
+from queuectl.store.rows import BatchCount, Count, RunStep, Standing, Waiting, WaitRow
+
+__all__ = ["Batches", "History", "Schedules", "Waits"]
+
+
+class History(Protocol):
+    """Answers questions about the whole log: runs, ids of jobs, notes, and the last move of each job."""
+
+    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
+        """Events of these types with `after < position <= until`, in order; bytes that are not text are left out."""
+
+    def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
+
+    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs (also purged) that end with `suffix` and existed at position `until` (None: now)."""
+
+    def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
+        """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
+
+    def standing(self, until: int) -> list[Standing]:
+        """The last move of every job (also purged) up to a position, in the order of enqueueing. Unchecked."""
+
+
+class Batches(Protocol):
+    """Reads the batches of jobs."""
+
+    def all(self) -> list[BatchCount]:
+        """Jobs per batch and state, with the times of the first and the last change. Reads the rows of all batches."""
+
+    def counts(self, batch: str) -> list[Count]:
+        """Jobs of a batch per queue and state."""
+
+    def names(self, prefix: str, limit: int) -> list[str]:
+        """The names of batches that begin with `prefix`, in their order: a seek for each."""
+
+
+class Schedules(Protocol):
+    """Reads the table of schedules."""
+
+    def all(self) -> list[Schedule]:
+        """All schedules, ordered by name."""
+
+    def named(self, name: str) -> Schedule | None:
+        """One schedule."""
+
+    def due(self, now: int) -> list[tuple[str, int]]:
+        """(name, version) of the schedules whose next slot is due, the longest due first."""
+
+    def next_due(self, now: int) -> int | None:
+        """When the next schedule is due that is not due at `now` (microseconds on the wall clock)."""
+
+    def live_job(self, schedule: str) -> str | None:
+        """A job of a schedule that is pending or processing."""
+
+
+class Waits(Protocol):
+    """Reads the dependencies of the jobs that wait for others."""
+
+    def rows(self, job_id: str | None = None) -> list[WaitRow]:
+        """The dependencies of one job that waits, or of all such jobs."""
+
+    def by_queue(self) -> list[Waiting]:
+        """How many jobs of each queue wait for others, and how many of these are held."""
+
+    def crowd(self, kind: str, name: str) -> int:
+        """How many jobs wait for a job or a batch."""

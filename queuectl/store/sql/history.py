@@ -1,0 +1,108 @@
+"""Answers questions about the whole log: the runs in a part of it, ids of jobs, notes, and each job's last move."""
+
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from itertools import starmap
+
+import msgspec
+
+from queuectl.domain.formats import FIRST
+from queuectl.domain.machine import MOVES
+from queuectl.store.errors import NoTextError
+from queuectl.store.rows import MAX_POSITION, RunStep, Standing
+from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.log import PAGE, Log
+from queuectl.store.stream_fold import Examined
+
+__all__ = ["History"]
+
+_MOVES = ", ".join(f"'{name}'" for name in ("enqueued", *(move.event for move in MOVES)))
+_AFTER_ALL = "\U0010ffff"
+"""Sorts after every other character."""
+_STANDING = """
+SELECT e.stream_id, e.recorded_at, {queue},
+       (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
+        ORDER BY m.version DESC LIMIT 1), e.position
+FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
+"""
+_RUN_STEPS = """
+SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data
+FROM events AS e
+LEFT JOIN events AS f ON f.stream_id = e.stream_id AND f.version = 1
+LEFT JOIN events AS b ON e.type = 'claimed' AND b.stream_id = e.stream_id AND b.version = (
+    SELECT max(m.version) FROM events AS m WHERE m.stream_id = e.stream_id AND m.version < e.version
+    AND (m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued')
+    OR m.type = 'amended' AND m.data LIKE '%"changes":{{"delay":%'))
+WHERE e.position > ? AND e.position <= ? AND e.type IN ({types}) ORDER BY e.position
+"""
+_STREAMS = """
+SELECT DISTINCT stream_id FROM events
+WHERE stream_id >= ? AND stream_id < ? AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
+"""
+
+_ENDING = """
+SELECT stream_id FROM events WHERE version = 1 AND substr(stream_id, length(stream_id) + 1 - ?) = ?
+AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
+"""
+
+
+class History:
+    """Implements `protocol.History`."""
+
+    def __init__(self, engine: Engine, log: Log) -> None:
+        self._engine, self._log = engine, log
+
+    def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
+        """Events of these types, in order. A page in which there are bytes that are not text is left out."""
+        sql = _RUN_STEPS.format(types=", ".join("?" * len(types)))
+        for start in range(after, until, PAGE):
+            with suppress(NoTextError):
+                yield from starmap(RunStep, self._engine.run(sql, (start, min(start + PAGE, until), *types)))
+
+    def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
+        last = MAX_POSITION if until is None else until
+        return [row[0] for row in self._engine.run(_STREAMS, (prefix, prefix + _AFTER_ALL, last, limit))]
+
+    def ending(self, suffix: str, limit: int, until: int | None = None) -> list[str]:
+        """Ids of jobs (also purged) that end with `suffix` and existed at position `until` (None: now)."""
+        last = MAX_POSITION if until is None else until
+        return [row[0] for row in self._engine.run(_ENDING, (len(suffix), suffix, last, limit))]
+
+    def notes(self, prefix: str, until: int) -> list[Examined]:
+        """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
+        # The + keeps SQLite on the index of streams: a long log has few notes.
+        clause = "WHERE e.stream_id BETWEEN ? AND ? AND +e.position <= ? ORDER BY e.position"
+        return self._log.examined_where(clause, (prefix, prefix + _AFTER_ALL, until))
+
+    def standing(self, until: int) -> list[Standing]:
+        """The last move of every job up to a position. Leaves out jobs whose first event no longer names a queue."""
+        sql = _STANDING.format(queue=self._engine.dialect.queue_of.format("e.data"), moves=_MOVES)
+        moved = self._amended_queues(until)
+        rows = [Standing._make(row) for row in self._engine.run(sql, (until,)) if isinstance(row[2], str)]
+        return [row._replace(queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
+
+    def _amended_queues(self, until: int) -> dict[str, str]:
+        """The queues that jobs were moved to, up to a position."""
+        sql = "SELECT stream_id, data FROM events WHERE position <= ? AND type = 'amended' ORDER BY position"
+        found = self._engine.run(sql, (until,)) if self._log.format() > FIRST else []
+        return {job_id: queue for job_id, data in found if (queue := _amended_queue(data)) is not None}
+
+
+class _Amended(msgspec.Struct):
+    """The part of an `amended` event that moves a job to another queue."""
+
+    class Changes(msgspec.Struct):
+        """The changes."""
+
+        queue: str | None = None
+
+    changes: Changes
+
+
+def _amended_queue(data: object) -> str | None:
+    """The new queue, if any; None for damaged data."""
+    try:
+        return msgspec.json.decode(data if isinstance(data, str) else "", type=_Amended).changes.queue
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
