@@ -4,7 +4,10 @@ from typing import Any
 
 from queuectl.store.protocol import Store
 
-PARTS = ("log", "writer", "tables", "workers", "upkeep", "location")
+PARTS = (
+    *("log", "history", "writer", "tables", "batches", "schedules", "waits"),
+    *("workers", "upkeep", "location"),
+)
 
 
 class Overriding:
