@@ -135,7 +135,7 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
 
 
 def _dependencies(store: Store, job: Job) -> Iterator[str]:
-    rows = store.waits.rows(job.id)
+    rows = store.waits.dependencies(job.id)
     yield open_sentence(rows)
     if why := held_sentence(store, rows):
         yield f"it is held: {why}"
@@ -206,7 +206,7 @@ def _rounded(duration: int) -> str:
 def _commands(store: Store, job: Job, live: bool) -> Iterator[str]:
     if job.state is State.PENDING:
         if job.is_waiting:
-            rows = store.waits.rows(job.id)
+            rows = store.waits.dependencies(job.id)
             yield from remedies(store, job.id, rows)
         for queue in _pauses(store, job):
             yield command_line("resume", *([] if queue == PAUSE_ALL else [queue]))

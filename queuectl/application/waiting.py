@@ -52,7 +52,7 @@ def _outcome(store: Store, row: WaitRow) -> State | None:
 
 def dependants(store: Store, ids: Collection[str]) -> list[str]:
     """The jobs that wait for these jobs, and those that wait for them, and so on."""
-    behind = _behind(store.waits.rows(), JOB)
+    behind = _behind(store.waits.dependencies(), JOB)
     return [job_id for job_id in _spread(ids, lambda job_id: behind[job_id]) if job_id not in ids]
 
 
@@ -77,7 +77,7 @@ def _spread(first: Iterable[str], following: Callable[[str], Iterable[str]]) -> 
 
 def stuck(store: Store) -> list[str]:
     """The jobs that cannot start unless someone helps: held ones, those behind them, and those behind paused queues."""
-    rows = store.waits.rows()
+    rows = store.waits.dependencies()
     if not rows:
         return []
     waiting = {row.id for row in rows}
@@ -111,7 +111,7 @@ def _is_dead_end(store: Store, job_id: str) -> bool:
 def check_held(store: Store, ids: Collection[str]) -> None:
     """Raises HeldError when none of these jobs can end without help."""
     job_id = next(iter(ids))
-    rows = store.waits.rows(job_id)
+    rows = store.waits.dependencies(job_id)
     if not rows or not set(stuck(store)).issuperset(ids):
         return
     why = held_sentence(store, rows)

@@ -83,7 +83,7 @@ def cancel(
 
 
 def _say_waiting(jobs: Queue, behind: Sequence[str], ids: Sequence[str]) -> None:
-    left = [each for each in behind if jobs.store.waits.rows(each)]
+    left = [each for each in behind if jobs.store.waits.dependencies(each)]
     if left:
         take = command_line("cancel", "--with-waiting", *ids)
         say(f"{counted(len(left), 'job')} waiting for that: see `{command_line('list')}` (`{take}` cancels them too)")

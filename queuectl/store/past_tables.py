@@ -251,10 +251,10 @@ class PastSchedules:
         self._folds.fold_schedules()
         return self._schedules.due(now)
 
-    def next_due(self, now: int) -> int | None:
+    def next_slot(self, now: int) -> int | None:
         """When the next schedule is due that is not due at `now`."""
         self._folds.fold_schedules()
-        return self._schedules.next_due(now)
+        return self._schedules.next_slot(now)
 
     def live_job(self, schedule: str) -> str | None:
         """A job of a schedule that is pending or processing."""
@@ -268,10 +268,10 @@ class PastWaits:
     def __init__(self, folds: Folds) -> None:
         self._folds, self._waits = folds, folds.memory.waits
 
-    def rows(self, job_id: str | None = None) -> list[WaitRow]:
+    def dependencies(self, job_id: str | None = None) -> list[WaitRow]:
         """The dependencies of one job that waits, or of all such jobs."""
         self._folds.fold(self._folds.matching(JobFilter(states=(State.PENDING,))) if job_id is None else [job_id])
-        return self._waits.rows(job_id)
+        return self._waits.dependencies(job_id)
 
     def by_queue(self) -> list[Waiting]:
         """How many jobs of each queue wait for others, and how many of these are held."""

@@ -55,7 +55,7 @@ class Schedules(Protocol):
     def due(self, now: int) -> list[tuple[str, int]]:
         """(name, version) of the schedules whose next slot is due, the longest due first."""
 
-    def next_due(self, now: int) -> int | None:
+    def next_slot(self, now: int) -> int | None:
         """When the next schedule is due that is not due at `now` (microseconds on the wall clock)."""
 
     def live_job(self, schedule: str) -> str | None:
@@ -65,7 +65,7 @@ class Schedules(Protocol):
 class Waits(Protocol):
     """Reads the dependencies of the jobs that wait for others."""
 
-    def rows(self, job_id: str | None = None) -> list[WaitRow]:
+    def dependencies(self, job_id: str | None = None) -> list[WaitRow]:
         """The dependencies of one job that waits, or of all such jobs."""
 
     def by_queue(self) -> list[Waiting]:

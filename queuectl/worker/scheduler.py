@@ -72,7 +72,7 @@ class Scheduler(Struct):
 
     def _wait(self, wall: int) -> int:
         """Microseconds until the next schedule may be due."""
-        following = self.queue.store.schedules.next_due(wall)
+        following = self.queue.store.schedules.next_slot(wall)
         self._asleep = {name: rest for name, rest in self._asleep.items() if rest[1] > wall}
         moments = [until for _, until in self._asleep.values()]
         moments += [] if following is None else [following]

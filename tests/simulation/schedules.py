@@ -159,7 +159,7 @@ class SimulatedYear:
         if self.rng.random() < 0.01:
             return self.rng.randrange(5 * DAY)
         now = self.clock.now()
-        following = self.store.schedules.next_due(now)
+        following = self.store.schedules.next_slot(now)
         wait = 6 * HOUR if following is None else min(following - now, 12 * HOUR)
         return wait + self.rng.choice([0, 1, 20_000, SECOND, 90 * SECOND])
 

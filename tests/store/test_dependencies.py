@@ -28,7 +28,7 @@ def queue(store):
     assert store.upkeep.compare().first == []
     head = store.log.head()
     with closing(Past.of(store, head.position, store.log.now())) as past:
-        assert past.waits.rows() == store.waits.rows()
+        assert past.waits.dependencies() == store.waits.dependencies()
         assert past.waits.by_queue() == store.waits.by_queue()
     assert store.log.head() == head
 
@@ -245,10 +245,10 @@ def test_the_queue_is_not_reactive_without_waiting_jobs(queue, store):
 
 def test_a_refused_append_leaves_nothing_of_its_consequences(queue, store):
     [a, _] = add(store, new("a"), new("b", **after("a")))
-    before = store.waits.rows()
+    before = store.waits.dependencies()
     with pytest.raises(Exception, match=r"UNIQUE|unique|no gaps|append-only"), store.writer.transaction():
         add(store, more(a, claimed(), completed()), new("b"))
-    assert store.waits.rows() == before
+    assert store.waits.dependencies() == before
     assert store.log.head().position == 2
 
 
@@ -259,7 +259,7 @@ def test_an_imported_log_has_the_same_waits(places, tmp_path):
     with open(tmp_path / "log", "wb") as file:
         export_log(source, file, lambda position: None)
     import_log(target, (tmp_path / "log").read_bytes().splitlines(keepends=True), lambda position: None)
-    assert target.waits.rows() == source.waits.rows() != []
+    assert target.waits.dependencies() == source.waits.dependencies() != []
     assert target.upkeep.compare().first == []
     assert target.log.head() == source.log.head()
     finish(target, "g.1")
@@ -268,13 +268,13 @@ def test_an_imported_log_has_the_same_waits(places, tmp_path):
 
 def test_corrupt_waits_are_found_and_rebuilt(store):
     add(store, new("a"), new("b", **after("a")), new("c", **after("a")))
-    expected = store.waits.rows()
+    expected = store.waits.dependencies()
     for damage in ("UPDATE waits SET standing = 'met'", "DELETE FROM waits WHERE id = 'b'", "DELETE FROM waits"):
         with store.writer.transaction():
             store.engine.run(damage)
         assert store.upkeep.compare().total > 0
         store.upkeep.rebuild()
-        assert store.waits.rows() == expected
+        assert store.waits.dependencies() == expected
         assert store.upkeep.compare().first == []
 
 

@@ -38,7 +38,7 @@ class Schedules:
         sql = "SELECT name, version FROM schedules WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at"
         return [(name, version) for name, version in self._engine.run(sql, (now,))]
 
-    def next_due(self, now: int) -> int | None:
+    def next_slot(self, now: int) -> int | None:
         """When the next schedule is due that is not due at `now`."""
         sql = "SELECT next_at FROM schedules WHERE next_at IS NOT NULL AND next_at > ? ORDER BY next_at LIMIT 1"
         found = self._engine.run(sql, (now,))

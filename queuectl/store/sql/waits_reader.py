@@ -20,7 +20,7 @@ class WaitsReader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def rows(self, job_id: str | None = None) -> list[WaitRow]:
+    def dependencies(self, job_id: str | None = None) -> list[WaitRow]:
         """The dependencies of one job that waits, or of all such jobs."""
         where, parameters = ("", ()) if job_id is None else (" WHERE id = ?", (job_id,))
         found = self._engine.run(f"SELECT {', '.join(WAITS)} FROM waits{where} ORDER BY id, number", parameters)
