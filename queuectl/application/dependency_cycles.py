@@ -45,7 +45,7 @@ class _Search:
         self._store, self._jobs = store, jobs
         self.wanted = {(JOB, job.id) for job in jobs}
         self._waiting: dict[str, list[Node]] = defaultdict(list)
-        for row in store.tables.waits():
+        for row in store.waits.dependencies():
             self._waiting[row.id].append((row.kind, row.name))
 
     def following(self, layer: Iterable[Node]) -> Iterator[tuple[Node, Node]]:

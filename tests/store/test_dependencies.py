@@ -299,7 +299,7 @@ def edit(queue, job_id, *texts, **wanted):
 
 
 def standings(store, job_id):
-    return [(row.name, row.wanted, row.standing) for row in store.tables.waits(job_id)]
+    return [(row.name, row.wanted, row.standing) for row in store.waits.dependencies(job_id)]
 
 
 def check(store):
@@ -371,7 +371,7 @@ def test_a_job_that_waits_no_longer_is_due_as_promised(queue, store, clock):
     edit(queue, "d", delay="2h")
     due = [store.tables.job(each)["due_at"] - store.log.wall() for each in "bcd"]
     assert due == [0, HOUR, 2 * HOUR]
-    assert store.tables.waits() == []
+    assert store.waits.dependencies() == []
     check(store)
 
 
