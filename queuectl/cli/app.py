@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from queuectl.cli.session import Session
+from queuectl.errors import UsageError
 from queuectl.units import use_utc
 
 __all__ = ["command"]
@@ -75,6 +76,17 @@ COMMANDS = {name: where for commands in GROUPS.values() for name, where in comma
 ALIASES = {"add": "enqueue", "ls": "list", "ps": "status", "rm": "purge", "kill": "cancel", "log": "logs"}
 """Names that people know from other programs. The help does not list them."""
 
+OF_OTHERS = {
+    "follow": "logs -f",
+    "clean": "purge --state done",
+    "parallel": "run --concurrency N",
+    "start": "run",
+    "restart": "retry",
+    "remove": "purge, or cancel for a job that has not ended",
+    "group": "enqueue --queue NAME",
+}
+"""Commands of other programs that have no twin here, and what to type for them."""
+
 
 class Group(TyperGroup):
     """Adds the name of the command to a usage error that lacks it, as for an option without its value."""
@@ -108,6 +120,8 @@ class LazyGroup(Group):
         if args[0] == "--help":
             print(ctx.get_help())
             raise typer.Exit
+        if args[0] in OF_OTHERS:
+            raise UsageError(f"there is no command {args[0]}: try queuectl {OF_OTHERS[args[0]]}")
         return super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

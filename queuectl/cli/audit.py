@@ -6,17 +6,20 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
-from queuectl.cli.options import Json, between
+from queuectl.cli.options import Json, Output, between
+from queuectl.cli.output import form_of, print_for_programs
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
 from queuectl.maintenance.import_log import read_log, reading
-from queuectl.render.terminal import clean, to_json
+from queuectl.render.formats import FOR_PEOPLE
+from queuectl.render.terminal import clean
 from queuectl.units import counted, format_time
 
 __all__ = ["audit"]
@@ -44,6 +47,7 @@ def audit(
     last: Annotated[
         int | None, typer.Option("--until", callback=between(0), metavar="N", help="Read only up to this position.")
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Check that the queue followed its own rules. Exit code 1 when it did not.
@@ -54,18 +58,20 @@ def audit(
     """
     if last is not None and 1 < first > last:
         raise UsageError(f"--from {first} is after --until {last}: there is nothing to check")
+    form = form_of(ctx.obj, output, as_json)
     judged = Audit(first)
-    with _log(ctx.obj, file, last) as log, progress("judging", hidden=as_json) as reached:
+    with _log(ctx.obj, file, last) as log, progress("judging", hidden=form not in FOR_PEOPLE) as reached:
         for record in log.records:
             if last is not None and record.position > last:
                 break
             judged.take(record)
             reached(record.position)
     _refuse_beyond(max(first if first > 1 else 0, last or 0), judged)
-    if as_json:
-        print(to_json(_whole(log.log_id, judged)))
-    else:
+    if form in FOR_PEOPLE:
         print("\n".join(clean(line, newlines=False) for line in _verdict(log.log_id, judged)))
+    else:
+        whole = to_builtins(_whole(log.log_id, judged))
+        print_for_programs(form, whole, whole["rules"], "rule")
     if not judged.clean:
         raise typer.Exit(BROKEN)
 

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any, TypeAlias
 
 import typer
+from msgspec import to_builtins
 
 from queuectl.application.access import Store
 from queuectl.application.liveness import is_alive
@@ -13,12 +14,14 @@ from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json
+from queuectl.cli.options import Json, Output
+from queuectl.cli.output import form_of, print_for_programs
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import runnable
 from queuectl.maintenance.rebuild import rebuild as rebuild_tables
-from queuectl.render.terminal import clean, colored, to_json
+from queuectl.render.formats import FOR_PEOPLE
+from queuectl.render.terminal import clean, colored
 from queuectl.units import counted
 
 __all__ = ["doctor", "rebuild", "verify"]
@@ -38,6 +41,7 @@ def verify(
         typer.Option("--expect", metavar="HEAD", help="A line saved from `head`: fail if history up to it differs."),
     ] = None,
     jobs: Jobs = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Check events, tables and archive, while workers run. Exit code 1 when anything is damaged.
@@ -45,18 +49,20 @@ def verify(
     verify: was the log changed? audit: did the queue follow its own rules?
     """
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with session.open_read_only(missing="refuse") as queue:
         if job is not None:
             report = verify_job(queue.store, queue.resolve([job])[0])
         else:
-            with progress("checking", 2 * queue.store.log.head().position, hidden=as_json) as reached:
+            with progress("checking", 2 * queue.store.log.head().position, hidden=form not in FOR_PEOPLE) as reached:
                 report = verify_all(queue.store, reached, session.access.shares(jobs))
         expect(queue.store, report, expected or ())
         report.advise(queue.store)
-    if as_json:
-        print(to_json(_whole(report)))
-    else:
+    if form in FOR_PEOPLE:
         _tell(report)
+    else:
+        whole = _whole(report)
+        print_for_programs(form, whole, whole["first"], "position")
     if report.counts:
         raise typer.Exit(DAMAGED)
 
@@ -98,16 +104,18 @@ def _line(problem: Problem) -> str:
     return f"{problem.kind}: {place}{stream}{': ' if place else ''}{problem.what}"
 
 
-def rebuild(ctx: typer.Context, jobs: Jobs = None, as_json: Json = False) -> None:
+def rebuild(ctx: typer.Context, jobs: Jobs = None, output: Output = None, as_json: Json = False) -> None:
     """Recompute the job tables from the log and fix differences. Workers may run meanwhile."""
     session: Session = ctx.obj
+    form = form_of(session, output, as_json)
     with (
         session.open_existing() as queue,
-        progress("folding", queue.store.log.head().position, hidden=as_json) as reached,
+        progress("folding", queue.store.log.head().position, hidden=form not in FOR_PEOPLE) as reached,
     ):
         found = rebuild_tables(queue.store, reached, session.access.shares(jobs))
-    if as_json:
-        print(to_json({"differences": found.total, "first": found.first}))
+    if form not in FOR_PEOPLE:
+        rows = [to_builtins(each) for each in found.first]
+        print_for_programs(form, {"differences": found.total, "first": rows}, rows, "key")
         return
     for difference in found.first:
         print(clean(str(difference), newlines=False))
@@ -116,12 +124,15 @@ def rebuild(ctx: typer.Context, jobs: Jobs = None, as_json: Json = False) -> Non
     say(f"rebuilt: fixed {counted(found.total, 'difference')}" if found.total else "rebuilt: there were no differences")
 
 
-def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+def doctor(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
     """Check this installation and queue. Prints a repair for each problem. Exit code 1 if there is one."""
     session: Session = ctx.obj
-    findings = list(examine(session.url.text, lambda: _open_to_examine(session, as_json), is_alive))
-    if as_json:
-        print(to_json(findings))
+    form = form_of(session, output, as_json)
+    quiet = form not in FOR_PEOPLE
+    findings = list(examine(session.url.text, lambda: _open_to_examine(session, quiet), is_alive))
+    if quiet:
+        rows = [to_builtins(finding) for finding in findings]
+        print_for_programs(form, rows, rows, "about")
     else:
         for finding in findings:
             remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
@@ -131,14 +142,14 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(DAMAGED)
 
 
-def _open_to_examine(session: Session, as_json: bool) -> AbstractContextManager[tuple[Store, Progress]] | None:
-    return None if session.missing_but_not_lost else _opened(session, as_json)
+def _open_to_examine(session: Session, quiet: bool) -> AbstractContextManager[tuple[Store, Progress]] | None:
+    return None if session.missing_but_not_lost else _opened(session, quiet)
 
 
 @contextmanager
-def _opened(session: Session, as_json: bool) -> Iterator[tuple[Store, Progress]]:
+def _opened(session: Session, quiet: bool) -> Iterator[tuple[Store, Progress]]:
     with (
         session.open_read_only(missing="refuse") as queue,
-        progress("reading", queue.store.log.head().position, hidden=as_json) as reached,
+        progress("reading", queue.store.log.head().position, hidden=quiet) as reached,
     ):
         yield queue.store, reached

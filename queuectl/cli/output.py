@@ -10,7 +10,7 @@ from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
 
-__all__ = ["Answer", "Look", "form_of", "look", "print_answer", "print_long"]
+__all__ = ["Answer", "Look", "form_of", "look", "print_answer", "print_for_programs", "print_long"]
 
 
 class Look(Struct, frozen=True):
@@ -63,7 +63,12 @@ def print_answer(session: Session, form: str, answer: Answer) -> None:
         if answer.note:
             say(answer.note)
         return
-    for line in formatted(form, answer.document, answer.rows, answer.name):
+    print_for_programs(form, answer.document, answer.rows, answer.name)
+
+
+def print_for_programs(form: str, document: Any, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Print the document, or its rows, in a format for programs. `name` is the column that `-o name` prints."""
+    for line in formatted(form, document, rows, name):
         print(line)
 
 

@@ -5,14 +5,15 @@ from typing import Annotated
 import typer
 
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json
+from queuectl.cli.options import Json, Output
+from queuectl.cli.output import form_of, print_for_programs
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.maintenance import recover as recovery
 from queuectl.maintenance.chain import head_text
 from queuectl.maintenance.old_files import copies_and_size
-from queuectl.render.terminal import to_json
+from queuectl.render.formats import FOR_PEOPLE
 from queuectl.units import counted, format_size
 
 __all__ = ["recover"]
@@ -24,6 +25,7 @@ SHOWN = 10
 def recover(
     ctx: typer.Context,
     force: Annotated[bool, typer.Option("--force", help="Rebuild the database even if nothing is damaged.")] = False,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Rebuild a damaged or deleted database from its archive.
@@ -34,14 +36,15 @@ def recover(
     session: Session = ctx.obj
     if session.url.is_on_server:
         raise UsageError("recover works on a SQLite file: give its path with --db")
+    form = form_of(session, output, as_json)
     path = session.url.file
-    with progress("checking", hidden=as_json) as reached:
+    with progress("checking", hidden=form not in FOR_PEOPLE) as reached:
         report = recovery.recover(path, session.clock, session.access.store_options(), reached, force=force)
-    if as_json:
-        print(to_json(_shown(report)))
-    else:
+    if form in FOR_PEOPLE:
         _tell(report)
         _tell_of_room(path)
+    else:
+        print_for_programs(form, _shown(report), [_shown(report)], "position")
     if report.lost:
         raise typer.Exit(1)
 

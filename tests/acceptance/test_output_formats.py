@@ -80,6 +80,29 @@ def test_an_unknown_format_is_refused(used: Queuectl, command: str) -> None:
     assert used.ok(*words, "--json", "-o", "json") == used.ok(*words, "--json")
 
 
+CHECKS = {"verify": "position", "audit": "rule", "rebuild": "key", "doctor": "about"}
+"""Commands that check, and the column that `-o name` prints."""
+
+
+@pytest.mark.parametrize("command", CHECKS)
+def test_checks_take_the_formats(used: Queuectl, command: str) -> None:
+    document = used.json(command)
+    rows = document if isinstance(document, list) else document.get("rules", document.get("first", [document]))
+    assert json.loads(used.ok(command, "-o", "json")) == document
+    assert [json.loads(line) for line in used.ok(command, "-o", "ndjson").splitlines()] == rows
+    assert used.ok(command, "-o", "name").splitlines() == [str(row[CHECKS[command]]) for row in rows]
+    assert len(list(csv.DictReader(StringIO(used.ok(command, "-o", "csv"))))) == len(rows)
+    assert json.loads(used.ok(command, env={"QUEUECTL_OUTPUT": "json"})) == document
+    assert_error(used(command, "-o", "xml"), 2, "-o xml")
+
+
+def test_recover_takes_the_formats(used: Queuectl) -> None:
+    head = used.json("head")
+    (row,) = csv.DictReader(StringIO(used.ok("recover", "--force", "-o", "csv")))
+    assert (row["position"], row["digest"], row["lost"]) == (str(head["position"]), head["digest"], "[]")
+    assert json.loads(used.ok("recover", "--force", "-o", "json"))["lost"] == []
+
+
 def test_an_empty_list_is_empty_in_every_format(queuectl: Queuectl) -> None:
     queuectl.ok("pause", "mail")
     assert json.loads(queuectl.ok("list", "-o", "json")) == []

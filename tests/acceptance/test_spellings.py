@@ -2,7 +2,7 @@
 
 import pytest
 
-from queuectl.cli.app import ALIASES, COMMANDS, GROUPS
+from queuectl.cli.app import ALIASES, COMMANDS, GROUPS, OF_OTHERS
 from tests.support.command_line import Queuectl, assert_error
 
 
@@ -29,6 +29,15 @@ def test_help_with_a_command_is_its_help(queuectl: Queuectl) -> None:
     assert queuectl.ok("help") == queuectl.ok("--help")
     assert queuectl.ok("help", "worker", "start") == queuectl.ok("worker", "start", "--help")
     assert_error(queuectl("help", "nothing"), 2, "nothing")
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_a_command_of_another_program_is_answered(queuectl: Queuectl, name: str) -> None:
+    error = queuectl(name, "x", "--y").err
+    assert error == f"queuectl: there is no command {name}: try queuectl {OF_OTHERS[name]}\n"
+    assert queuectl(name).code == queuectl("help", name).code == 2
+    assert OF_OTHERS[name].split()[0].strip(",") in COMMANDS
+    assert queuectl.ok(OF_OTHERS[name].split()[0].strip(","), "--help")
 
 
 @pytest.mark.parametrize(
