@@ -283,6 +283,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
         "parallel.py": {"subprocess.PIPE", "subprocess.Popen"},  # itself, to read a long log
         "cli/editor.py": {"subprocess", "subprocess.run"},  # VISUAL, EDITOR
         "cli/pager.py": {"os.posix_spawn"},  # PAGER
+        "cli/remote_host.py": {"os.execvp"},  # ssh, QUEUECTL_SSH
         "process/launch.py": {"os.posix_spawn"},  # what users asked to be run
         "process/shell_syntax.py": {"subprocess", "subprocess.run"},  # `sh -n`, which runs nothing
         "worker/background.py": {"os.posix_spawn"},  # `queuectl worker start`

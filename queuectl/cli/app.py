@@ -88,6 +88,10 @@ OF_OTHERS = {
 """Commands of other programs that have no twin here, and what to type for them."""
 
 
+_ARGUMENTS = "queuectl.arguments"
+_REMOTE = "ssh://"
+
+
 class Group(TyperGroup):
     """Adds the name of the command to a usage error that lacks it, as for an option without its value."""
 
@@ -108,6 +112,11 @@ class LazyGroup(Group):
         super().__init__(**options)
         names: dict[str, Any] = dict.fromkeys(COMMANDS)
         self.commands = names  # for the help's order and typer's "Did you mean"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remember all arguments, for a queue on another host."""
+        ctx.meta[_ARGUMENTS] = [*args]
+        return list(super().parse_args(ctx, args))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None."""
@@ -155,10 +164,27 @@ def _queue_option(name: str, use: Callable[[Session, str], None]) -> TyperOption
 
     def take(ctx: typer.Context, _: Any, value: str | None) -> None:
         if value is not None:
+            if name == "--db":
+                _run_there(ctx, value)
             use(ctx.obj, value)
             ctx.obj.advise()
 
     return TyperOption(param_decls=[name], type=str, hidden=True, expose_value=False, callback=take)
+
+
+def _run_there(ctx: Any, db: str) -> None:
+    """Run the command on another host when the queue is there: then this does not return."""
+    if db.startswith(_REMOTE):
+        from queuectl.cli.remote_host import run_there
+
+        run_there(db, ctx.meta[_ARGUMENTS], os.environ)
+
+
+def _from_environment(ctx: Any) -> str:
+    """The queue that QUEUECTL_DB names, unless an option names one. Contexts are in a file of this machine."""
+    names = [word.partition("=")[0] for word in ctx.meta[_ARGUMENTS]]
+    is_given = "--db" in names or "--context" in names or ctx.invoked_subcommand == "context"
+    return "" if is_given else os.environ.get("QUEUECTL_DB", "")
 
 
 def new_app(**options: Any) -> typer.Typer:
@@ -237,6 +263,7 @@ def main(
     """Run shell commands in the background, with retries and a full history."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
+    _run_there(ctx, db or _from_environment(ctx))
     use_utc(utc)
     ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir, context=context, paging=not no_pager)
     ctx.obj.advise()

@@ -73,6 +73,8 @@ def _path_of(url: str) -> str:
     scheme, slashes = found.groups()
     if slashes and scheme == "sqlite":
         return url[found.end() :].removeprefix("/") or MEMORY
+    if slashes and scheme == "ssh":
+        raise UsageError("ssh:// is for the command line: give it with --db or in QUEUECTL_DB")
     if slashes:
         raise UsageError(f"no store for {scheme}://: use a path, sqlite:///PATH, or {_ON_A_SERVER}")
     if scheme == "file":
