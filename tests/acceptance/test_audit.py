@@ -110,8 +110,8 @@ def test_a_damaged_or_truncated_file_is_refused(worked: Queuectl) -> None:
     assert_error(worked("audit", "-", stdin=b"".join(lines[:3] + lines[4:])), 5, "damaged at line 4")
     assert_error(worked("audit", "-", stdin=b"".join(lines[:-1])), 5, "the log was cut")
     assert_error(worked("audit", "-", stdin=b"".join(lines)[:-9]), 5, "the line was cut")
-    assert_error(worked("audit", "-", stdin="hello\n"), 5, "not a log")
-    assert_error(worked("audit", "-", stdin=""), 5, "not a log")
+    assert_error(worked("audit", "-", stdin="hello\n"), 5, "not a queuectl log")
+    assert_error(worked("audit", "-", stdin=""), 5, "not a queuectl log")
 
 
 def test_an_unreadable_source_is_refused(queuectl: Queuectl) -> None:
