@@ -41,9 +41,9 @@ def test_purge_takes_the_same_filters(dead: Queuectl) -> None:
 def test_a_move_of_many_says_its_scope_and_asks(dead: Queuectl, command: str) -> None:
     before = dead.position()
     queue = "default" if command == "cancel" else "ci"
-    assert_error(dead(command, "--queue", queue), 2, f"queue {queue}: {command} ", "add --yes")
-    assert_error(dead(command), 2, "either ids, or --state")
-    assert_error(dead(command, "a", "--queue", "ci"), 2, "either ids, or --state")
+    assert_error(dead(command, "--queue", queue), 2, f"{command} ", f"queue {queue}", "add --yes")
+    assert_error(dead(command), 2, "name the jobs by id, or select them with --state")
+    assert_error(dead(command, "a", "--queue", "ci"), 2, "name the jobs by id, or select them with --state")
     assert_error(dead(command, "--state", "no-state"), 2, "state no-state")
     assert_error(dead(command, "--tag", "team"), 2, "--tag team")
     assert_error(dead(command, "--since", "once"), 2, "--since", "once")

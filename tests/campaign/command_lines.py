@@ -11,10 +11,15 @@ from tests.campaign.hostile import EDGES, TERMINAL, text
 __all__ = ["command_line", "worker_line"]
 
 NOT_HERE = frozenset(
-    {"--install-completion", "--show-completion", "--detach", "--follow", "--log-file", "--db", "--archive-dir"}
+    {
+        *("--install-completion", "--show-completion", "--detach", "--follow", "--watch", "--log-file"),
+        *("--db", "--archive-dir"),
+    }
 )
 """What would change the caller's shell, or stay; --db and --archive-dir have a place of their own."""
 WORKERS = ("run", "worker start")
+STAYING = (*WORKERS, "serve")
+"""Commands that stay; requests to a server are fuzzed in tests/web/."""
 
 FITTING: dict[str, tuple[str, ...]] = {
     "id": ("a", "b", "c", "d", "dead", "done-1", "$settings", "zz", "d"),
@@ -77,7 +82,7 @@ class Verb(Struct, frozen=True):
 
 def command_line(rng: Random) -> tuple[str, list[str]]:
     """The command's name, and a command line for this process: none that waits without end or starts a job."""
-    verb = rng.choice([verb for verb in _verbs() if " ".join(verb.words) not in WORKERS])
+    verb = rng.choice([verb for verb in _verbs() if " ".join(verb.words) not in STAYING])
     arguments = [*_root(rng), *verb.words, *_parameters(rng, verb)]
     if rng.random() < 0.25:
         arguments = _spoilt(rng, arguments)

@@ -40,8 +40,8 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where nothing waits for a disk."""
 RAW = frozenset({"--raw", "export", "always"})
 """What is asked to write bytes as they are, or colours."""
-NOTE = re.compile(r"job \S+(: |$)|no worker serves these queues: ")
-"""A line that goes before an error: which job is read, or that no worker runs."""
+NOTE = re.compile(r"job \S+(: |$)|no worker serves these queues: |not carried over, line \d+: ")
+"""A line that goes before an error: which job is read, that no worker runs, or what a crontab has that does not fit."""
 READING = frozenset(
     {"status", "list", "show", "history", "logs", "events", "diff", "explain", "verify", "head", "doctor"}
 )
