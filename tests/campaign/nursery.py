@@ -29,7 +29,7 @@ __all__ = ["killer"]
 
 ROOT = HOUSE.parent
 AT_MOST = 12
-"""Seconds of the processor that a mutant has (a survivor needs 4); those that never end are killed too."""
+"""Seconds of the processor that a mutant has (a survivor needs 6); those that never end are killed too."""
 
 RULES = [
     *(
@@ -43,6 +43,7 @@ RULES = [
             "due",
             "edits",
             "names",
+            "schedules",
             "signature",
             "sweep",
         )
@@ -50,7 +51,13 @@ RULES = [
     "tests/store/test_codec.py",
 ]
 PROPERTIES = ["tests/domain/test_events.py", "tests/domain/test_backoff.py"]
-STORE = [f"tests/store/test_{name}.py" for name in ("append", "tables", "claiming", "enqueueing", "unreadable")]
+STORE = [
+    f"tests/store/test_{name}.py"
+    for name in (
+        *("append", "tables", "claiming", "enqueueing", "unreadable"),
+        *("dependencies", "batch_limits", "edits", "format"),
+    )
+]
 LOGS = ["tests/integrity/test_fixture_logs.py", "tests/archive/test_lines.py", "tests/time_travel/test_explaining.py"]
 QUIETLY = ("-o", "addopts=-q", "-x", "-p", "no:cacheprovider", "-k", "not [file and not [postgres")
 

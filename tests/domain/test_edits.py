@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain.amendment import amended, between, changed_fields
 from queuectl.domain.commands import Amend, Requeue
-from queuectl.domain.events import After, Amended, Changes, DependenciesMet, Requeued, StdinFile
+from queuectl.domain.events import After, Amended, Cancelled, Changes, DependenciesMet, Requeued, StdinFile
 from tests.domain.scenario import (
     HOUR,
     ID,
@@ -39,6 +39,10 @@ def test_a_pending_job_is_amended_and_stays_pending():
     job = given(a_job(timeout=5 * MINUTE)).when(edit("too short", timeout=HOUR))
     job = job.then(Amended(changes=Changes(timeout=HOUR), reason="too short"))
     job.is_now("pending", spec=a_job(timeout=HOUR), original=a_job(timeout=5 * MINUTE), attempts=0, run=0)
+
+
+def test_an_edit_needs_no_reason():
+    given(a_job()).when(Amend(ID, Changes(priority=5))).then(Amended(changes=Changes(priority=5), reason=""))
 
 
 def test_a_job_that_waits_for_a_retry_keeps_its_wait():
@@ -84,13 +88,15 @@ def test_fewer_retries_than_attempts_end_with_the_next_failure():
 
 
 def test_a_running_job_is_not_edited():
-    given(a_job(), claimed()).when(edit(timeout=1)).refused("processing", "cancel it", "retry")
+    given(a_job(), claimed()).when(edit(timeout=1)).refused(
+        "processing", "(cancel it, or `queuectl retry ", "` when it has ended)"
+    )
 
 
 @pytest.mark.parametrize("end", [completed(), buried()])
 def test_an_ended_job_is_not_edited_but_retried_with_changes(end):
     job = given(a_job(), claimed(), end)
-    job.when(edit(timeout=1)).refused("only a pending job", "--set")
+    job.when(edit(timeout=1)).refused("only a pending job", "--set", "` changes it and runs it again)")
     job = job.when(Requeue(ID, "fixed", changes=Changes(timeout=HOUR)))
     job = job.then(Amended(changes=Changes(timeout=HOUR), reason="fixed"), Requeued(reason="fixed"))
     job.is_now("pending", attempts=0, spec=a_job(timeout=HOUR), original=a_job())
@@ -104,6 +110,11 @@ def test_a_requeued_job_waits_for_its_delay():
     job = given(a_job(), claimed(), buried()).when(Requeue(ID, delay=MINUTE)).then(Requeued(delay=MINUTE))
     job.is_now("pending", due_at=job.now - SECOND + MINUTE, waits_from=job.now - SECOND)
     job.when(claim()).refused("not due yet")
+
+
+def test_a_cancelled_job_that_is_requeued_to_wait_has_no_due_time():
+    job = given(a_job(delay=HOUR), Cancelled(), change(after=(After("x"),)), Requeued())
+    job.is_now("pending", due_at=None, waits_from=None)
 
 
 def test_a_retry_that_is_refused_changes_nothing():
