@@ -42,6 +42,7 @@ RULES = [
             "machine_losses",
             "due",
             "edits",
+            "dependencies",
             "names",
             "schedules",
             "signature",

@@ -3,6 +3,7 @@
 from itertools import count, pairwise, takewhile
 
 import pytest
+from msgspec.structs import replace
 
 from queuectl.domain import events as e
 from queuectl.domain.schedule import (
@@ -231,3 +232,8 @@ def test_every_slot_is_decided_on_exactly_once(now):
     assert seen == [T0 + number * MINUTE for number in range(1, len(seen) + 1)]
     assert len(seen) == (moment - T0) // MINUTE
     assert isinstance(schedule, Schedule)
+
+
+def test_an_event_of_no_schedule_changes_only_the_version():
+    before = a_schedule()
+    assert evolve_schedule(before, record(e.QueuePaused(), 2)) == replace(before, version=2)

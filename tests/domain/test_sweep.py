@@ -281,3 +281,8 @@ def test_the_canary_runs_where_it_is_not_quoted(tmp_path):
     script("/bin/sh", f'echo "{CANARY}', tmp_path)
     assert Path(tmp_path, "hacked").exists()
     assert os.listdir(tmp_path) == ["hacked"]
+
+
+def test_a_source_is_not_linked_unless_asked():
+    assert not named_source(["a"], ":::").linked
+    assert named_source(["a"], ":::+", linked=True).linked
