@@ -44,6 +44,7 @@ RULES = [
             "edits",
             "dependencies",
             "names",
+            "reactions",
             "schedules",
             "signature",
             "sweep",
