@@ -25,6 +25,9 @@ from queuectl.units import counted, format_duration
 
 __all__ = ["import_crontab", "sync"]
 
+MOST_BYTES = 16 << 20
+"""Bytes of a file of schedules; a device such as /dev/zero has no end."""
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")]
 
 
@@ -192,10 +195,12 @@ def _job_reader(session: Session, queue: Queue | None, defaults: JobInput) -> Jo
 def _read(file: str) -> str:
     try:
         if file == "-":
-            raw = sys.stdin.buffer.read()
+            raw = sys.stdin.buffer.read(MOST_BYTES + 1)
         else:
             with open(file, "rb") as opened:
-                raw = opened.read()
+                raw = opened.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise UsageError(f"{file} is larger than {MOST_BYTES >> 20} MiB: it is no list of schedules")
         return raw.decode()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None

@@ -23,6 +23,8 @@ __all__ = ["Address", "read_tokens", "serve"]
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 SHORTEST = 16
 """Characters that a token must have at least."""
+MOST_OF_TOKENS = 1 << 20
+"""Characters that are read of a file of tokens; a device such as /dev/zero has no end."""
 
 
 class Address(Struct, frozen=True):
@@ -85,7 +87,7 @@ def read_tokens(path: str) -> list[Token]:
     """The tokens in a file: one a line, `TOKEN` or `NAME TOKEN`; # begins a comment. Raises UsageError."""
     try:
         with open(path, encoding="utf-8") as file:
-            mode, lines = os.fstat(file.fileno()).st_mode, file.read().splitlines()
+            mode, lines = os.fstat(file.fileno()).st_mode, file.read(MOST_OF_TOKENS).splitlines()
     except (OSError, UnicodeError) as error:
         raise UsageError(f"--token-file {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     if mode & 0o077:

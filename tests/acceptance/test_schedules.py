@@ -299,3 +299,8 @@ def test_a_crontab_as_toml_is_what_sync_reads(queuectl: Queuectl) -> None:
         {"A": "b 'c'", "HOME": "/tmp"},
         "/tmp",
     )
+
+
+@pytest.mark.parametrize("verb", ["sync", "import-crontab"])
+def test_a_file_without_end_is_refused(queuectl: Queuectl, verb: str) -> None:
+    assert_error(queuectl("schedule", verb, "/dev/zero"), 2, "/dev/zero is larger than 16 MiB")
