@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_advice_names_the_context(named: Named) -> None:
 
 
 def test_jobs_and_workers_have_the_queue_of_the_context(named: Named) -> None:
-    named.queuectl.ok("--context", "home", "enqueue", "--id", "a", "queuectl context show -o csv")
+    named.queuectl.ok("--context", "home", "enqueue", "--id", "a", f"{sys.executable} -m queuectl context show -o csv")
     named.queuectl.ok("--context", "home", "run", "--drain", env={"QUEUECTL_CONTEXT": "work"})
     assert named.urls["home"] in named.queuectl.json("--context", "home", "show", "a")["stdout"]
 

@@ -111,5 +111,6 @@ def test_less_shows_a_screen_and_q_leaves_it(long: Queuectl) -> None:
         terminal.until("echo 9")
         assert "echo 40" not in terminal.text
         terminal.type("\x03")
+        terminal.until("\x07")
         terminal.type("q")
         assert terminal.ended() == 0

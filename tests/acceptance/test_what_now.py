@@ -1,5 +1,7 @@
 """`status` answers what runs now, what is next and what nobody will run; other commands say the last of these too."""
 
+from datetime import datetime
+
 from tests.support.command_line import UNSERVED, Queuectl, eventually
 
 
@@ -76,7 +78,7 @@ def test_the_json_of_a_running_job_says_where_it_runs(queuectl: Queuectl) -> Non
     (shown,) = queuectl.json("status")["running"]
     for row in (rows[running], queuectl.show(running), shown):
         assert (row["pid"], row["host"]) == (worker["pid"], worker["host"])
-        assert row["created_at"] <= row["started_at"]
+        assert datetime.fromisoformat(row["created_at"]) <= datetime.fromisoformat(row["started_at"])
     assert [rows[waiting][name] for name in ("started_at", "pid", "host")] == [None, None, None]
     (queuectl.folder / "go").touch()
     eventually(lambda: queuectl.state(running) == "done", "the job ends")
