@@ -4,6 +4,7 @@ The commands that messages advise are made here too, so that they can be pasted 
 """
 
 import shlex
+from typing import Self
 
 _QUEUE_OPTIONS: list[str] = []
 """The options that named this process's queue. They are stored here because messages are made in every module."""
@@ -53,6 +54,11 @@ class NoSuchJobError(QueuectlError):
     """No such job."""
 
     exit_code = 3
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """The error for an unknown id, with the command that lists the jobs."""
+        return cls(f"no such job: {job_id} (`{command_line('list')}` lists the jobs)")
 
 
 class RefusedError(QueuectlError):

@@ -168,7 +168,7 @@ class JobQueue:
         with self._connection.reading() as queue:
             events = [as_event(record) for record in queue.store.log.records(stream_id=_id(job))]
             if not events:
-                raise _unknown(_id(job))
+                raise NoSuchJobError.of(_id(job))
             return events
 
     def counts(self, queue: str | None = None) -> dict[str, int]:
@@ -334,13 +334,9 @@ def _existing(queue: Queue, job_id: str) -> Job:
     """The job, a moment after it was added: someone may have purged it already."""
     row = queue.store.tables.job(job_id)
     if row is None:
-        raise _unknown(job_id)
+        raise NoSuchJobError.of(job_id)
     return from_row(row)
 
 
 def _moved(jobs: Iterable[FoldedJob | None]) -> list[Job]:
     return [as_job(job) for job in jobs if job is not None]
-
-
-def _unknown(job_id: str) -> NoSuchJobError:
-    return NoSuchJobError(f"no such job: {job_id} (`{command_line('list')}` lists the jobs)")

@@ -105,5 +105,5 @@ class _Resolver:
 
 def _unknown(edge: After) -> NoSuchJobError:
     if edge.kind == BATCH:
-        return NoSuchJobError(f"no such batch: {edge.name} (`{command_line('batches')}` shows those there are)")
-    return NoSuchJobError(f"no such job: {edge.name} (`{command_line('list')}` shows those there are)")
+        return NoSuchJobError(f"no such batch: {edge.name} (`{command_line('batches')}` lists the batches)")
+    return NoSuchJobError.of(edge.name)

@@ -22,7 +22,7 @@ from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.amendment import between
 from queuectl.domain.job import Job
-from queuectl.errors import NoSuchJobError, QueuectlError, UsageError, command_line
+from queuectl.errors import NoSuchJobError, QueuectlError, UsageError
 from queuectl.runtime import new_id
 from queuectl.units import quoted
 
@@ -110,7 +110,7 @@ class Editor:
         """What the jobs are to wait for, with whole names; None if the edit does not say."""
         if not edit.wanted.after:
             return None if edit.wanted.after is None else ()
-        jobs = [_loaded(self._queue, job_id) for job_id in dict.fromkeys(ids)]
+        jobs = [self._queue.load(job_id) for job_id in dict.fromkeys(ids)]
         wanted = edges(edit.wanted.after)
         found = resolved(self._queue, [NewJob(replace(job.spec, after=wanted)) for job in jobs])
         after = found[0].spec.after
@@ -135,7 +135,7 @@ class Editor:
                 if isinstance(found, Job):
                     commands.append(self._requeue(found, edit, reason, delays.get(job_id, 0)))
                 else:
-                    left[job_id] = found or _no_such(job_id)
+                    left[job_id] = found or NoSuchJobError.of(job_id)
             return left | self._queue.each_that_can(commands)
 
     def _requeue(self, job: Job, edit: Edit, reason: str, delay: int = 0) -> c.Requeue:
@@ -147,7 +147,7 @@ class Editor:
         It does not copy the unique key and the batch. Its file for stdin is taken as it is now.
         Raises NoSuchJobError, UsageError.
         """
-        job = _loaded(self._queue, job_id)
+        job = self._queue.load(job_id)
         stdin = job.spec.stdin.path if job.spec.stdin and edit.wanted.stdin is None else edit.wanted.stdin
         new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None, stdin=stdin)))
         origin = e.Origin("copy", job.id, job.position)
@@ -158,7 +158,7 @@ class Editor:
     def _execute(self, ids: Sequence[str], command: Callable[[Job], c.Command]) -> list[tuple[Job, Job]]:
         """Load the jobs and change them under the log's lock, so that nobody claims or changes them meanwhile."""
         with self._queue.store.writer.transaction():
-            before = {job_id: _loaded(self._queue, job_id) for job_id in dict.fromkeys(ids)}
+            before = {job_id: self._queue.load(job_id) for job_id in dict.fromkeys(ids)}
             after = self._queue.execute([command(job) for job in before.values()], before)
         return [(old, new or old) for old, new in zip(before.values(), after, strict=True)]
 
@@ -178,17 +178,6 @@ class Editor:
         env = {name: value for name, value in new.env.items() if name not in edit.unset_env}
         kept = _KEPT if edit.wanted.stdin is not None else (*_KEPT, "stdin")
         return replace(new, env=env, **{name: getattr(spec, name) for name in kept})
-
-
-def _loaded(queue: Queue, job_id: str) -> Job:
-    job = queue.store.log.load(job_id)
-    if job is None:
-        raise _no_such(job_id)
-    return job
-
-
-def _no_such(job_id: str) -> NoSuchJobError:
-    return NoSuchJobError(f"no such job: {job_id} (`{command_line('list')}` shows those there are)")
 
 
 def _as_written(spec: e.Enqueued, edit: Edit) -> JobInput:

@@ -10,7 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import LIVE, MOVES, State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.errors import command_line, runnable
+from queuectl.errors import NoSuchJobError, command_line, runnable
 from queuectl.render.narrative import tell
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Store
@@ -35,8 +35,8 @@ class Explanation(Struct, frozen=True):
     next: tuple[str, ...]
 
 
-def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Explanation | None:
-    """The explanation; None if there is no such job. `live`: the store is the present, so workers are known.
+def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Explanation:
+    """The explanation. `live`: the store is the present, so workers are known. Raises NoSuchJobError.
 
     `machine_losses`: how many runs in a row may be lost with their machine without costing an attempt.
     """
@@ -54,7 +54,7 @@ def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Ex
         job = evolve(job, record)
         loss = record if isinstance(record.event, e.Released) and record.event.machine_losses else loss
     if job is None:
-        return None
+        raise NoSuchJobError.of(job_id)
     made_by = _schedule(store, job)
     why = dict.fromkeys([*facts, *made_by, *_losses(job, loss, machine_losses), *_situation(store, job, live)])
     return Explanation(job_id, job.state, position, tuple(why), tuple(_commands(store, job, live)))

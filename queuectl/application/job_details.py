@@ -45,10 +45,7 @@ def shell_line(queue: Queue, job_id: str) -> str:
     """The command line that adds the job again, also a purged one. Raises NoSuchJobError, DamagedEventError."""
     from queuectl.application.job_spec import as_shell
 
-    job = queue.store.log.load(job_id)
-    if job is None:
-        raise NoSuchJobError(f"no such job: {job_id}")
-    return as_shell(job.spec, queue.store.log.wall())
+    return as_shell(queue.load(job_id).spec, queue.store.log.wall())
 
 
 def history(queue: Queue, job_id: str) -> Iterator[tuple[Examined, Job | None]]:

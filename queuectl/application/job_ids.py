@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from queuectl.errors import NoSuchJobError, UsageError, command_line
+from queuectl.errors import NoSuchJobError, UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import MAX_POSITION, StoredEvent
 
@@ -35,7 +35,7 @@ def _resolve(store: Store, actor: str, text: str) -> str:
         raise UsageError(f"{text} is the number of {numbered} and the beginning of {_listed(begin)}: write more of it")
     found = [numbered] if numbered else begin or _ending(store, text)
     if not found:
-        raise NoSuchJobError(f"no such job: {text} (`{command_line('list')}` lists the jobs)")
+        raise NoSuchJobError.of(text)
     if len(found) > 1:
         raise UsageError(f"{text} is ambiguous: {_listed(found)}")
     return found[0]

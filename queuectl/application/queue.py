@@ -345,11 +345,16 @@ class Queue:
         rows = filter(None, map(self.store.tables.job, ids)) if queues else ()
         return sum(waiting) > (sum(row["queue"] in queues for row in rows) if queues else len(ids))
 
-    def is_finished(self, job_id: str) -> Job | None:
-        """The job if it has ended or was purged, else None. Raises NoSuchJobError."""
+    def load(self, job_id: str) -> Job:
+        """The job as it is now, also a purged one. Raises NoSuchJobError, DamagedEventError."""
         job = self.store.log.load(job_id)
         if job is None:
-            raise NoSuchJobError(f"no such job: {job_id}")
+            raise NoSuchJobError.of(job_id)
+        return job
+
+    def is_finished(self, job_id: str) -> Job | None:
+        """The job if it has ended or was purged, else None. Raises NoSuchJobError."""
+        job = self.load(job_id)
         return job if job.state in (*FINISHED, State.PURGED) else None
 
 

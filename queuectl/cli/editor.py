@@ -13,7 +13,7 @@ from queuectl.application.editing import Edit
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
 from queuectl.domain.machine import State
-from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
+from queuectl.errors import QueuectlError, RefusedError, UsageError
 
 __all__ = ["edit_as_text"]
 
@@ -24,9 +24,7 @@ def edit_as_text(jobs: Queue, job_id: str, save: Callable[[list[str], Edit], Non
     Raises UsageError when a wrong text is left as it is, RefusedError when the job was claimed meanwhile; both name
     the file that has the text.
     """
-    job = jobs.store.log.load(job_id)
-    if job is None:
-        raise NoSuchJobError(f"no such job: {job_id}")
+    job = jobs.load(job_id)
     if job.state is not State.PENDING:
         save([job_id], Edit(now=True))  # refused, with what to do instead
         return

@@ -13,7 +13,6 @@ from queuectl.application.explain import explain as explained
 from queuectl.cli.options import AsOf, Id, Json, Output
 from queuectl.cli.output import Answer, Look, form_of, print_answer
 from queuectl.cli.session import Session
-from queuectl.errors import NoSuchJobError
 from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import queue_name
 from queuectl.render.tables import Column, table
@@ -103,8 +102,6 @@ def explain(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json
         (found,) = queue.resolve([job_id])
         losses = session.config(queue)["max-machine-losses"]
         explanation = explained(queue.store, found, live=as_of is None, machine_losses=losses)
-    if explanation is None:
-        raise NoSuchJobError(f"no such job: {found}")
     answer = Answer(
         document=explanation,
         rows=[asdict(explanation)],

@@ -164,31 +164,26 @@ def decide(command: Command, job: Job | None, now: int, holder: str | None = Non
     if isinstance(command, Enqueue):
         return _enqueue(command, job, holder)
     if job is None:
-        raise NoSuchJobError(f"no such job: {command.job_id} (`{command_line('list')}` lists the jobs)")
+        raise NoSuchJobError.of(command.job_id)
     if isinstance(command, Requeue):
         return _requeue(command, job, holder)
     return _RULES[type(command)](command, job, now)
 
 
 def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Event]:
-    if job is not None and not _is_same(job.promised, command.spec):
+    if job is not None and (fields := _differing(job.promised, command.spec)):
         show = "history" if job.state is State.PURGED else "show"
-        promised = job.promised
-        fields = ", ".join(name for name in promised.__struct_fields__ if _differs(name, promised, command.spec))
-        what = f"the id {command.job_id} is taken by a job with a different {fields}"
+        what = f"the id {command.job_id} is taken by a job with a different {', '.join(fields)}"
         raise RefusedError(f"{what} (`{command_line(show, command.job_id)}`)")
     if job is not None or holder is not None:
         return []
     return [command.spec]
 
 
-def _is_same(one: e.Enqueued, other: e.Enqueued) -> bool:
-    """Whether two jobs are the same, whatever caused them."""
-    return one == other or not any(_differs(name, one, other) for name in one.__struct_fields__)
-
-
-def _differs(name: str, one: e.Enqueued, other: e.Enqueued) -> bool:
-    return name != "origin" and bool(getattr(one, name) != getattr(other, name))
+def _differing(one: e.Enqueued, other: e.Enqueued) -> list[str]:
+    """The fields in which two jobs differ. What caused them is not a part of what they are."""
+    fields = (name for name in one.__struct_fields__ if name != "origin")
+    return [name for name in fields if getattr(one, name) != getattr(other, name)]
 
 
 def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:

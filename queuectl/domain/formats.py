@@ -15,11 +15,10 @@ NEWEST = 2
 _TYPES: dict[type[e.Event], int] = dict.fromkeys(
     (
         *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved, e.ScheduleFired, e.ScheduleSkipped),
-        e.DependenciesMet,
+        *(e.DependenciesMet, e.Amended),
     ),
     2,
 )
-_TYPES[e.Amended] = 2
 """Events that need this format whatever they hold."""
 
 _FIELDS: dict[type[e.Event], dict[str, int]] = {

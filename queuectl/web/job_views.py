@@ -118,8 +118,6 @@ def job_view(site: Site, queue: Queue, job_id: str, past: int | None) -> dict[st
     (found,) = queue.resolve([job_id])
     events = list(history(queue, found))
     explanation = explain(queue.store, found, live=past is None, machine_losses=site.config()["max-machine-losses"])
-    if explanation is None:
-        raise NoSuchJobError(f"no such job: {found}")
     try:
         job = details(queue, found)
     except NoSuchJobError:

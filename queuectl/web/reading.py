@@ -18,7 +18,7 @@ from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
 from queuectl.application.schedules import Schedules
 from queuectl.application.workers import workers
-from queuectl.errors import NoSuchJobError, UsageError
+from queuectl.errors import UsageError
 from queuectl.process.output_files import STREAMS
 from queuectl.render import json_shapes
 from queuectl.web.answers import document, etag, not_modified
@@ -110,10 +110,7 @@ def _history(site: Site, queue: Queue, request: Request, given: Parameters) -> A
 def _explain(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
     found = job_id_of(queue, request)
     losses, live = site.config()["max-machine-losses"], given.text("as_of") is None
-    explanation = explain(queue.store, found, live=live, machine_losses=losses)
-    if explanation is None:
-        raise NoSuchJobError(f"no such job: {found}")
-    return explanation
+    return explain(queue.store, found, live=live, machine_losses=losses)
 
 
 def _workers(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:

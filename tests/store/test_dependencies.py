@@ -289,6 +289,15 @@ def test_a_release_lost_with_the_logs_end_is_made_up_for(store):
     assert claimable(store) == ["b", "c", "d"]
 
 
+def test_a_cancellation_lost_with_the_logs_end_is_made_up_for(store):
+    add(store, new("a"), new("b", if_unmet="cancel", **after("a")), new("c", **after("b")))
+    with store.writer.transaction():  # as if only the cause had been put back
+        store.engine.run("UPDATE waits SET standing = 'never' WHERE id = 'b'")
+    assert store.writer.release(ACTOR) == 1
+    assert store.log.load("b").state == "cancelled"
+    assert [row.standing for row in store.waits.dependencies("c")] == ["never"]
+
+
 # ── edits of what jobs wait for ─────────────────────────────────────────────────────────────────────────
 
 

@@ -7,6 +7,7 @@ from queuectl.application.explain import explain
 from queuectl.application.time_travel import as_of
 from queuectl.domain import events as e
 from queuectl.domain.names import PAUSE_ALL, queue_stream
+from queuectl.errors import NoSuchJobError
 from tests.support.builders import (
     HOUR,
     SECOND,
@@ -220,7 +221,8 @@ def test_the_past_is_explained_from_earlier_events_only(store, clock):
 
 
 def test_an_unknown_job_is_refused(store):
-    assert explained(store) is None
+    with pytest.raises(NoSuchJobError, match="no such job: a"):
+        explained(store)
 
 
 def test_the_past_of_a_log_that_was_ahead_goes_by_the_wall_clock(store, clock):

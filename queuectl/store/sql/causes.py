@@ -9,9 +9,10 @@ import msgspec
 from queuectl.domain.dependencies import BATCH, JOB, BatchState, outcome, standing_of_batch, standing_of_job
 from queuectl.domain.events import After
 from queuectl.domain.job import Job
-from queuectl.domain.machine import FINISHED, LIVE, State
+from queuectl.domain.machine import FINISHED, State
 from queuectl.store.protocol import Log
 from queuectl.store.rows import WaitRow
+from queuectl.store.sql.schema import LIVE_STATES
 
 __all__ = ["Causes", "in_parts", "places", "waiting_rows"]
 
@@ -20,9 +21,8 @@ PART = 500
 
 Run = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
-_LIVE = ", ".join(f"'{state}'" for state in LIVE)
 _BATCH = f"""
-SELECT EXISTS (SELECT 1 FROM {{jobs}} AS j WHERE batch = ? AND state IN ({_LIVE})),
+SELECT EXISTS (SELECT 1 FROM {{jobs}} AS j WHERE batch = ? AND state IN ({LIVE_STATES})),
        EXISTS (SELECT 1 FROM {{jobs}} AS j WHERE batch = ? AND state = '{State.DLQ}')
        OR EXISTS (SELECT 1 FROM {{purged}} AS p WHERE batch = ? AND state = '{State.DLQ}'),
        EXISTS (SELECT 1 FROM {{jobs}} AS j WHERE batch = ? AND state = '{State.CANCELLED}')

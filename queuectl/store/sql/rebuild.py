@@ -16,6 +16,7 @@ from queuectl.store.rows import SHOWN, Derived, Difference, Differences
 from queuectl.store.sql.causes import Causes, waiting_rows
 from queuectl.store.sql.derived import OF_JOBS
 from queuectl.store.sql.log import Log
+from queuectl.store.sql.waits import INSERT_WAITS
 from queuectl.store.sql.writer import Writer
 from queuectl.store.stream_fold import streams
 
@@ -232,7 +233,7 @@ class Rebuild:
         if self._waits_differ or set(made) != set(self._shadow.run(f"SELECT {', '.join(WAITS)} FROM waits")):
             self._shadow.run("DELETE FROM waits")
             for row in made:
-                self._shadow.run(f"INSERT INTO waits VALUES ({', '.join('?' * len(row))})", row)
+                self._shadow.run(INSERT_WAITS, row)
         self._writer.note_reactive()
 
     def _replace_rows(self, tables: Sequence[str]) -> None:

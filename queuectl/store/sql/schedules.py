@@ -5,17 +5,16 @@ from typing import Any
 import msgspec
 
 from queuectl.domain.events import Origin
-from queuectl.domain.machine import LIVE
 from queuectl.domain.schedule import Schedule
 from queuectl.errors import command_line
 from queuectl.store.errors import DamagedError
 from queuectl.store.projections import SCHEDULES_COLUMNS, schedule_of
 from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.schema import LIVE_STATES
 
 __all__ = ["Schedules"]
 
 _SCHEDULES = f"SELECT {', '.join(SCHEDULES_COLUMNS)} FROM schedules"
-_LIVE = ", ".join(f"'{state}'" for state in LIVE)
 
 
 class Schedules:
@@ -47,7 +46,7 @@ class Schedules:
     def live_job(self, schedule: str) -> str | None:
         """A job of a schedule that is pending or processing."""
         label = Origin("schedule", schedule).label
-        found = self._engine.run(f"SELECT id FROM jobs WHERE origin = ? AND state IN ({_LIVE}) LIMIT 1", (label,))
+        found = self._engine.run(f"SELECT id FROM jobs WHERE origin = ? AND state IN ({LIVE_STATES}) LIMIT 1", (label,))
         return found[0][0] if found else None
 
 

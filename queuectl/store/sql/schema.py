@@ -6,7 +6,7 @@
 from queuectl.domain.machine import LIVE, State
 from queuectl.store.projections import JOBS
 
-__all__ = ["DERIVED", "SCHEMA"]
+__all__ = ["DERIVED", "LIVE_STATES", "SCHEMA"]
 
 _INTEGERS = {
     "attempts",
@@ -33,7 +33,8 @@ def _jobs_column(name: str) -> str:
     return f"{name} TEXT PRIMARY KEY NOT NULL" if name == "id" else f"{name} {kind}"
 
 
-_LIVE = ", ".join(f"'{state}'" for state in LIVE)
+LIVE_STATES = ", ".join(f"'{state}'" for state in LIVE)
+"""The states of jobs that have not ended, for `IN (…)`."""
 
 _LOG = """
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value ANY) STRICT;
@@ -82,8 +83,8 @@ CREATE INDEX jobs_claimable ON jobs (queue, priority, due_at, position)
 CREATE INDEX jobs_retrying ON jobs (state, attempts) WHERE state = '{State.PENDING}' AND attempts > 0;
 CREATE INDEX jobs_waiting ON jobs (id) WHERE waiting IS NOT NULL;
 CREATE INDEX jobs_by_batch ON jobs (batch, state) WHERE batch IS NOT NULL;
-CREATE INDEX jobs_of_origin ON jobs (origin) WHERE origin IS NOT NULL AND state IN ({_LIVE});
-CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND state IN ({_LIVE});
+CREATE INDEX jobs_of_origin ON jobs (origin) WHERE origin IS NOT NULL AND state IN ({LIVE_STATES});
+CREATE UNIQUE INDEX jobs_unique ON jobs (unique_key) WHERE unique_key IS NOT NULL AND state IN ({LIVE_STATES});
 
 CREATE TABLE dlq (
     id TEXT PRIMARY KEY NOT NULL, command TEXT NOT NULL, attempts INTEGER NOT NULL, last_error TEXT,

@@ -30,13 +30,14 @@ __all__ = ["INSERT_WAITS", "Changed", "Step", "Waits"]
 INSERT_WAITS = f"INSERT INTO waits VALUES ({', '.join('?' * len(WAITS))})"
 _UPDATE = "UPDATE waits SET standing = ? WHERE kind = ? AND name = ? AND wanted = ?"
 _ALL_MET = f"NOT EXISTS (SELECT 1 FROM waits AS o WHERE o.id = w.id AND o.standing <> '{MET}')"
+_TO_CANCEL = f"w.standing = '{NEVER}' AND w.if_unmet = 'cancel'"
 _FREED = f"""
 SELECT DISTINCT w.id, j.position FROM waits AS w JOIN jobs AS j ON j.id = w.id
 WHERE {{which}} AND w.standing = '{MET}' AND {_ALL_MET} ORDER BY j.position
 """
 _LOST = f"""
 SELECT w.id, w.kind, w.name, w.wanted, j.position FROM waits AS w JOIN jobs AS j ON j.id = w.id
-WHERE {{which}} AND w.standing = '{NEVER}' AND w.if_unmet = 'cancel' ORDER BY j.position, w.number
+WHERE {{which}} AND {_TO_CANCEL} ORDER BY j.position, w.number
 """
 _CAUSE = "w.kind = ? AND w.name = ?"
 
@@ -48,7 +49,7 @@ class Step(NamedTuple):
     """A job before and after a change, and the position of the change's last event."""
 
     before: Job | None
-    after: Job | None
+    after: Job
     position: int
 
 
@@ -65,10 +66,10 @@ class Waits:
 
     def follow(self, steps: Sequence[Step]) -> "Changed":
         """Change the rows after these changes of jobs, and return what changed for the jobs that wait."""
-        self.remove([each.before.id for each in steps if each.before and _waited(each) and not _waits_on(each)])
-        begun = [each.after for each in steps if each.after and _waits(each) and not _waits_on(each)]
+        self.remove([each.after.id for each in steps if _waited(each) and not _waits_on(each)])
+        begun = [each.after for each in steps if each.after.is_waiting and not _waits_on(each)]
         causes = _causes(steps)
-        changed = self._update_jobs(causes, {each.after.id: outcome(each.after) for each in steps if each.after})
+        changed = self._update_jobs(causes, {each.after.id: outcome(each.after) for each in steps})
         changed |= self._update_batches([name for kind, name in causes if kind == BATCH])
         if begun:
             rows = self.causes.rows({job.id: (job.spec.after, job.spec.if_unmet) for job in begun})
@@ -105,9 +106,9 @@ class Waits:
         self.engine.insert(_UPDATE, [(after, *cause, wanted)])
         return {cause}
 
-    def met_since(self, position: int) -> "Changed":
-        """The jobs that wait although all is met: their release was lost with the end of a log."""
-        found = self.engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET}")
+    def overdue(self, position: int) -> "Changed":
+        """The jobs whose consequence was lost with the end of a log: all is met, or they were to be cancelled."""
+        found = self.engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET} OR {_TO_CANCEL}")
         return Changed(self, {}, [job_id for (job_id,) in found], position)
 
 
@@ -168,37 +169,27 @@ class Changed:
             found.setdefault(job_id, After(name, wanted, kind))
 
 
-def _waits(step: Step) -> bool:
-    return step.after is not None and step.after.is_waiting
-
-
 def _waited(step: Step) -> bool:
     return step.before is not None and step.before.is_waiting
 
 
 def _fallen(steps: Iterable[Step]) -> list[str]:
     """The batches with a job that has just failed for good, or is pending again after a run."""
-    fallen = (after for before, after, _ in steps if after is not None and has_fallen_back(before, after))
+    fallen = (after for before, after, _ in steps if has_fallen_back(before, after))
     return list(dict.fromkeys(job.spec.batch for job in fallen if job.spec.batch is not None))
 
 
 def _waits_on(step: Step) -> bool:
     """Whether the job waits for the same as before."""
     before, after = step.before, step.after
-    return (
-        _waited(step)
-        and _waits(step)
-        and before is not None
-        and after is not None
-        and (before.spec.after == after.spec.after)
-    )
+    return before is not None and before.is_waiting and after.is_waiting and before.spec.after == after.spec.after
 
 
 def _causes(steps: Iterable[Step]) -> dict[Cause, int]:
     """The jobs and batches whose end has changed, with the last position that changed them."""
     found: dict[Cause, int] = {}
     for before, after, position in steps:
-        if after is None or (before is not None and outcome(before) == outcome(after)):
+        if before is not None and outcome(before) == outcome(after):
             continue
         if before is not None:
             found[JOB, after.id] = position

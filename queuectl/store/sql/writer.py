@@ -163,11 +163,11 @@ class Writer:
             self._reactive = found
 
     def release(self, actor: str) -> int:
-        """Free the jobs whose dependencies are all met: the end of a log may have been lost. Returns how many."""
+        """Free or cancel the jobs whose cause ended before the end of a log was lost. Returns how many."""
         with self.transaction():
             if not self._reactive:
                 return 0
-            found = self._react(self._waits.met_since(self._log.head().position), actor)
+            found = self._react(self._waits.overdue(self._log.head().position), actor)
             if self._appended is not None:
                 self._appended([*found.values()])
             return len(found)
@@ -294,6 +294,6 @@ class Writer:
 def _refuse_control_characters(*texts: str) -> None:
     for text in texts:
         if not isinstance(text, str):
-            raise UsageError(f"{text!r} is no text: ids and actors are")
+            raise UsageError(f"{text!r} is not text: ids and actors must be")
         if not text.isprintable():
             raise StoreError(f"a control character in {text!r}: the log does not take it in ids and actors")
