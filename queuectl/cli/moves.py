@@ -98,9 +98,11 @@ def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> No
                 say(f"{job.id} no longer waits")
 
 
-def _check_one_way(ids: list[str] | None, filters: bool) -> None:
+def _check_one_way(ids: list[str] | None, filters: bool, last: str = "--batch") -> None:
+    """Raise UsageError unless there are either ids or filters. `last` is the last option that filters."""
     if bool(ids) == filters:
-        raise UsageError("name the jobs by id, or select them with --state, --queue, --tag, --since or --batch")
+        options = ["--state", "--queue", "--tag", "--since", *([] if last == "--batch" else ["--batch"])]
+        raise UsageError(f"name the jobs by id, or select them with {', '.join(options)} or {last}")
 
 
 def _ask(what: str, ids: Sequence[str], selected: Selection, yes: bool) -> bool:
@@ -151,7 +153,7 @@ def retry(
     """
     session: Session = ctx.obj
     selected = selection(session.clock, state, queue, tag, since, batch, sig)
-    _check_one_way(ids, bool(selected))
+    _check_one_way(ids, bool(selected), "--sig")
     if ids and (limit or spread or dry_run):
         raise UsageError("--limit, --spread and --dry-run are for jobs that filters select, not for ids")
     wanted = Retry(parse_settings(settings or ()), reason, limit, duration("--spread", spread), yes, dry_run)
@@ -218,7 +220,7 @@ def purge(
     """Delete finished jobs from the tables, and their output files. Their history stays in the log."""
     session: Session = ctx.obj
     selected = selection(session.clock, state, queue, tag, since, batch)
-    _check_one_way(ids, bool(selected or older_than))
+    _check_one_way(ids, bool(selected or older_than), "--older-than")
     age = duration("--older-than", older_than)
     with session.open_existing() as jobs:
         if ids:

@@ -38,19 +38,24 @@ def recover(
         raise UsageError("recover works on a SQLite file: give its path with --db")
     form = form_of(session, output, as_json)
     path = session.url.file
-    with progress("checking", hidden=form not in FOR_PEOPLE) as reached:
-        report = recovery.recover(path, session.clock, session.access.store_options(), reached, force=force)
+    try:
+        with progress("checking", hidden=form not in FOR_PEOPLE) as reached:
+            report = recovery.recover(path, session.clock, session.access.store_options(), reached, force=force)
+    except recovery.NothingToRecoverError as sound:
+        if form not in FOR_PEOPLE:
+            _print_for_programs(form, sound.report)
+        raise
     if form in FOR_PEOPLE:
         _tell(report)
         _tell_of_room(path)
     else:
-        print_for_programs(form, _shown(report), [_shown(report)], "position")
+        _print_for_programs(form, report)
     if report.lost:
         raise typer.Exit(1)
 
 
-def _shown(report: recovery.Report) -> dict[str, object]:
-    return {
+def _print_for_programs(form: str, report: recovery.Report) -> None:
+    shown = {
         "position": report.head.position,
         "digest": report.head.digest.hex(),
         "kept": report.kept,
@@ -59,6 +64,7 @@ def _shown(report: recovery.Report) -> dict[str, object]:
         "old_files": report.aside,
         "old_archive": report.archive_aside,
     }
+    print_for_programs(form, shown, [shown], "position")
 
 
 def _tell(report: recovery.Report) -> None:

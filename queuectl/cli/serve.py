@@ -1,5 +1,6 @@
 """`serve`: the web page and the HTTP interface of a queue."""
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,11 +54,18 @@ def serve(
     address = Address.of(listen)
     _check_reach(address, token_file, no_token)
     tokens = [] if no_token else None if token_file is None else read_tokens(token_file)
-    with session.open_read_only(missing="refuse") if read_only else session.open() as queue:
+    with _opened(session, read_only=read_only, allow_enqueue=allow_enqueue) as queue:
         if not read_only:
             check_not_moved(queue.store, session.url.name)
         site = _site(session, queue, read_only=read_only, allow_enqueue=allow_enqueue)
         serve_site(site, address, tokens, allowed_host or (), lambda url: print(url, flush=True))
+
+
+def _opened(session: Session, *, read_only: bool, allow_enqueue: bool) -> AbstractContextManager[Queue]:
+    """The queue. One that does not exist is made only when jobs can be added to it."""
+    if read_only:
+        return session.open_read_only(missing="refuse")
+    return session.open() if allow_enqueue else session.open_existing()
 
 
 def _check_reach(address: "Address", token_file: str | None, no_token: bool) -> None:

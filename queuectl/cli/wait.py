@@ -12,7 +12,7 @@ from queuectl.application.wait import exit_code, unserved_queues
 from queuectl.application.wait import wait as wait_for
 from queuectl.cli.logs import print_output
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.options import MaybeIds, Queues, Tags, given_ids, selection
+from queuectl.cli.options import MaybeIds, Queues, Since, States, Tags, given_ids, selection
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import RefusedError, UsageError
@@ -23,8 +23,10 @@ __all__ = ["wait", "wait_and_print", "wait_until_ended"]
 def wait(
     ctx: typer.Context,
     ids: MaybeIds = None,
+    state: States = None,
     queue: Queues = None,
     tag: Tags = None,
+    since: Since = None,
     batch: Annotated[
         str | None, typer.Option(metavar="NAME", help="All of this batch: 0 when all are done, else 1.")
     ] = None,
@@ -34,9 +36,9 @@ def wait(
     """Wait until the jobs have ended. The exit code is the job's own (of several jobs, the largest)."""
     session: Session = ctx.obj
     until = session.deadline(timeout)
-    selected = selection(session.clock, None, queue, tag, None)
+    selected = selection(session.clock, state, queue, tag, since)
     if [bool(ids), bool(selected), everything, batch is not None].count(True) != 1:
-        raise UsageError("give one of: ids, --queue and --tag, --batch, or --all")
+        raise UsageError("give one of: ids, filters (--state, --queue, --tag, --since), --batch, or --all")
     with session.open_read_only(missing="refuse") as jobs:
         if batch is not None:
             found = of_batch(jobs, batch)

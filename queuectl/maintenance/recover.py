@@ -35,12 +35,6 @@ Ranges = list[tuple[int, int]]
 """The first and last position of each unbroken range of events."""
 
 
-class NothingToRecoverError(StoreError):
-    """Database and archive are not damaged."""
-
-    exit_code = 0
-
-
 class Report(Struct, frozen=True):
     """The result: which events were kept, restored or lost, and where the old files are."""
 
@@ -50,6 +44,16 @@ class Report(Struct, frozen=True):
     lost: Ranges
     aside: str | None
     archive_aside: str | None
+
+
+class NothingToRecoverError(StoreError):
+    """Database and archive are not damaged. `report` says that every event is kept."""
+
+    exit_code = 0
+
+    def __init__(self, text: str, report: Report) -> None:
+        super().__init__(text)
+        self.report = report
 
 
 def recover(path: str, clock: Clock, options: StoreOptions, progress: Progress, *, force: bool = False) -> Report:
@@ -75,7 +79,7 @@ def _recover(path: str, clock: Clock, options: StoreOptions, progress: Progress,
             sources = _sources(path, aside)
             chain = _longest(sources, path)
             if not force and aside is not None and _is_all_in_database(sources, chain):
-                _refuse_sound(path, aside, clock, options, _end(sources, chain))
+                _refuse_sound(path, aside, clock, options, _report(sources, chain, None, None))
         with _rebuilt(path, clock, sources, chain, progress) as rebuilt:
             _swap(rebuilt, path)
     foreign_archive = _rename_foreign(folder_of(path)) if sources.foreign else None
@@ -113,9 +117,10 @@ def _end(sources: Sources, chain: Sequence[Link]) -> Head:
     return Head(chain[-1].position, chain[-1].digest, 0) if chain else sources.base
 
 
-def _refuse_sound(path: str, aside: str, clock: Clock, options: StoreOptions, end: Head) -> None:
-    if os.path.exists(path) and _is_sound(path, aside, clock, options, end):
-        raise NothingToRecoverError(f"nothing to recover: {path} and its archive are sound (--force: rebuild it)")
+def _refuse_sound(path: str, aside: str, clock: Clock, options: StoreOptions, report: Report) -> None:
+    if os.path.exists(path) and _is_sound(path, aside, clock, options, report.head):
+        what = f"nothing to recover: {path} and its archive are sound (--force: rebuild it)"
+        raise NothingToRecoverError(what, report)
 
 
 def _is_all_in_database(sources: Sources, chain: Sequence[Link]) -> bool:

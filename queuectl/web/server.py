@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import new_token
+from queuectl.units import quoted
 from queuectl.web.app import application
 from queuectl.web.security import Door, Token
 from queuectl.web.site import Site
@@ -37,11 +38,11 @@ class Address(Struct, frozen=True):
     @classmethod
     def of(cls, text: str) -> "Address":
         """`127.0.0.1:8600`, `[::1]:8600` or `unix:PATH`. Raises UsageError."""
-        if text.startswith("unix:"):
+        if text.startswith("unix:") and text != "unix:":
             return cls(path=text.removeprefix("unix:"))
         found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", text)
         if found is None or int(found[2]) > 65535:
-            raise UsageError(f"--listen {text}: write it as 127.0.0.1:8600, [::1]:8600 or unix:PATH")
+            raise UsageError(f"--listen {quoted(text)}: write it as 127.0.0.1:8600, [::1]:8600 or unix:PATH")
         return cls(found[1], int(found[2]))
 
     @property

@@ -103,6 +103,23 @@ def test_recover_takes_the_formats(used: Queuectl) -> None:
     assert json.loads(used.ok("recover", "--force", "-o", "json"))["lost"] == []
 
 
+def test_recover_of_a_sound_queue_prints_its_document(used: Queuectl) -> None:
+    head = used.json("head")
+    done = used("recover", "--json")
+    assert (done.code, json.loads(done.out)) == (
+        0,
+        {
+            **{name: head[name] for name in ("position", "digest")},
+            "kept": [[1, head["position"]]],
+            "restored": [],
+            "lost": [],
+            "old_files": None,
+            "old_archive": None,
+        },
+    )
+    assert "nothing to recover" in done.err
+
+
 def test_an_empty_list_is_empty_in_every_format(queuectl: Queuectl) -> None:
     queuectl.ok("pause", "mail")
     assert json.loads(queuectl.ok("list", "-o", "json")) == []

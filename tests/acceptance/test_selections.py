@@ -37,6 +37,11 @@ def test_purge_takes_the_same_filters(dead: Queuectl) -> None:
     assert [row["id"] for row in dead.json("list")] == ["d"]
 
 
+@pytest.mark.parametrize(("command", "last"), [("cancel", "batch"), ("retry", "sig"), ("purge", "older-than")])
+def test_a_move_without_jobs_names_its_filters(dead: Queuectl, command: str, last: str) -> None:
+    assert_error(dead(command), 2, "select them with --state, --queue, --tag, --since", f" or --{last}")
+
+
 @pytest.mark.parametrize("command", ["cancel", "retry", "purge"])
 def test_a_move_of_many_says_its_scope_and_asks(dead: Queuectl, command: str) -> None:
     before = dead.position()
@@ -48,6 +53,13 @@ def test_a_move_of_many_says_its_scope_and_asks(dead: Queuectl, command: str) ->
     assert_error(dead(command, "--tag", "team"), 2, "--tag team")
     assert_error(dead(command, "--since", "once"), 2, "--since", "once")
     assert dead.position() == before
+
+
+def test_wait_takes_a_state_and_a_time(dead: Queuectl) -> None:
+    assert dead("wait", "--state", "processing") == (0, "", "no jobs to wait for\n")
+    assert dead("wait", "--since", "tomorrow") == (0, "", "no jobs to wait for\n")
+    assert dead("wait", "--state", "pending", "--since", "-1h", "--timeout", "0.1s").code == 124
+    assert_error(dead("wait", "--state", "done"), 2, "state done: only these have not ended")
 
 
 def test_wait_takes_a_queue_a_tag_or_all(dead: Queuectl) -> None:

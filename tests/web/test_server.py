@@ -82,6 +82,8 @@ def test_it_listens_at_a_socket_of_this_user_only(queuectl, tmp_path):
         (("--listen", "0.0.0.0:0"), ("--token-file",)),
         (("--listen", "0.0.0.0:0", "--no-token"), ("--token-file",)),
         (("--listen", "nowhere"), ("unix:PATH",)),
+        (("--listen", ""), ("--listen ''", "unix:PATH")),
+        (("--listen", "unix:"), ("--listen 'unix:'", "unix:PATH")),
         (("--read-only", "--allow-enqueue"), ("one of",)),
         (("--token-file", "missing"), ("missing",)),
         (("--no-token", "--token-file", "x"), ("one of",)),
@@ -101,6 +103,15 @@ def test_a_port_that_is_taken_is_one_line(queuectl):
 
 def test_a_page_that_only_reads_makes_no_queue(queuectl):
     assert_error(queuectl("serve", "--read-only"), 5, "there is no queue")
+
+
+def test_a_server_makes_a_queue_only_to_add_jobs_to_it(queuectl, start):
+    assert_error(queuectl("serve"), 5, "there is no queue")
+    assert not queuectl.db.exists()
+    server, _ = start("--allow-enqueue")
+    assert queuectl.db.exists()
+    server.signal(SIGTERM)
+    assert "made a new queue" in server.ended().err
 
 
 def test_without_the_extra_it_says_how_to_install_it(queuectl):
