@@ -7,6 +7,7 @@ by the functions that need them. Moments are microseconds since the epoch, UTC.
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import count
 
 from queuectl.units import SECOND, quoted
 
@@ -144,10 +145,7 @@ def cron_moments(fields: str, where: tzinfo, after: int) -> Iterator[int]:
 
 def interval_moments(every: int, start: int, after: int) -> Iterator[int]:
     """The moments `start`, `start + every`, … that are later than `after`. `every` is microseconds of elapsed time."""
-    moment = start if after < start else start + ((after - start) // every + 1) * every
-    while True:
-        yield moment
-        moment += every
+    return count(start if after < start else start + ((after - start) // every + 1) * every, every)
 
 
 def local_iso(moment: int, where: tzinfo) -> str:

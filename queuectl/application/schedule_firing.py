@@ -1,12 +1,14 @@
 """Decides on the due slots of a schedule, and adds their jobs and the notes on them together.
 
-Whoever calls this holds the log's lock, so that a slot is decided on once. The jobs are appended before the note that
+Whoever decides holds the log's lock, so that a slot is decided on once. The jobs are appended before the note that
 names them, in the same append.
 """
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
-from itertools import chain
+from itertools import chain, takewhile
 
 from msgspec.structs import replace
 
@@ -20,7 +22,7 @@ from queuectl.store.protocol import Store
 from queuectl.store.rows import Change
 from queuectl.timetable import cron_moments, interval_moments, local_iso, stamp, zone
 
-__all__ = ["append_decision", "fire", "manual_change", "slots_of", "spec_of", "view_of"]
+__all__ = ["append_decision", "fire", "manual_change", "passed_slots", "slots_of", "spec_of", "view_of"]
 
 
 def slots_of(definition: e.ScheduleSet) -> Callable[[int], Iterator[int]]:
@@ -30,6 +32,21 @@ def slots_of(definition: e.ScheduleSet) -> Callable[[int], Iterator[int]]:
         return lambda after: interval_moments(every, start, after)
     where = zone(definition.tz)
     return lambda after: cron_moments(definition.cron or "", where, after)
+
+
+def passed_slots(schedule: Schedule, now: int, known: Sequence[int] = ()) -> Sequence[int]:
+    """All slots up to `now` that are not decided on. `known`: those up to an earlier moment, which are not asked again.
+
+    Raises UnknownZoneError. A cron expression takes some microseconds for each slot, an interval takes none.
+    """
+    definition = schedule.definition
+    last = min(now - definition.offset, now if definition.until is None else definition.until)
+    slots = slots_of(definition)
+    if definition.every is not None:
+        return range(next(slots(schedule.anchor)), last + 1, definition.every)
+    passed = array("q", known)
+    passed.extend(takewhile(lambda slot: slot <= last, slots(passed[-1] if passed else schedule.anchor)))
+    return passed[: bisect_right(passed, last)]
 
 
 def view_of(store: Store, schedule: Schedule, now: int) -> View:

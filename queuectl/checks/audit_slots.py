@@ -112,16 +112,25 @@ class SlotAudit:
         return Verdict(slot == event.slot, f"its job {event.job} is that of slot {_time(slot)}")
 
     def _skipped(self, name: str, schedule: _Schedule, event: e.ScheduleSkipped, now: int) -> Verdict:
-        slots = list(islice(schedule.slots(), event.count))
+        first, last, number = _extent(islice(schedule.slots(), event.count))
         schedule.anchor = max(event.last, schedule.anchor)
-        if not slots or (slots[0], slots[-1], len(slots)) != (event.first, event.last, event.count):
-            recalculated = f"{len(slots)} from {_time(slots[0])} to {_time(slots[-1])}" if slots else "none"
+        if not number or (first, last, number) != (event.first, event.last, event.count):
+            recalculated = f"{number} from {_time(first)} to {_time(last)}" if number else "none"
             said = f"{event.count} slots from {_time(event.first)} to {_time(event.last)} were skipped"
             return Verdict(False, f"{said}, recalculated: {recalculated}")
         if event.by in self._jobs.get(name, {}) and event.reason == "taken":
             return Verdict(False, f"no note names the job {event.by}")
         early = event.last + schedule.definition.offset > now
         return Verdict(not early, f"slot {_time(event.last)} was skipped before its time")
+
+
+def _extent(slots: Iterator[int]) -> tuple[int | None, int | None, int]:
+    """The first and the last slot, and how many there are: a year of seconds does not fit into the memory."""
+    first = last = next(slots, None)
+    number = int(first is not None)
+    for slot in slots:
+        last, number = slot, number + 1
+    return first, last, number
 
 
 def _nothing_due(schedule: _Schedule, now: int) -> Verdict:

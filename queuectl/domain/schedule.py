@@ -4,8 +4,9 @@ A slot is a moment at which a job is to be added. A schedule is computed from th
 `last_slot` has been decided on: it has made a job, or a note says why it was skipped.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import chain, takewhile
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from msgspec import Struct
@@ -227,32 +228,27 @@ def _events(schedule: Schedule, view: View, decided: list[_Decided], following: 
 # ── pauses, and the end of a definition ─────────────────────────────────────────────────────────────────
 
 
-def decide_resume(schedule: Schedule, view: View) -> list[e.Event]:
-    """The events that resume a paused schedule: its slots up to now are skipped, those before the pause as late."""
-    paused_at = schedule.paused_at or view.now
-    notes, following = _skipped(schedule, view, lambda moment: "late" if moment <= paused_at else "paused")
-    return [*notes, e.ScheduleResumed(next=following)]
+def decide_resume(schedule: Schedule, now: int, passed: Sequence[int], following: int | None) -> list[e.Event]:
+    """The events that resume a paused schedule: its slots up to now are skipped, those before the pause as late.
+
+    `passed` are all slots up to now that are not decided on; `following` is the slot after them.
+    """
+    paused_at = now if schedule.paused_at is None else schedule.paused_at
+    before = bisect_right(passed, paused_at - schedule.definition.offset)
+    runs = (("late", passed[:before]), ("paused", passed[before:]))
+    return [*_skipped(runs, following), e.ScheduleResumed(next=following)]
 
 
-def decide_end(schedule: Schedule, view: View) -> list[e.Event]:
+def decide_end(schedule: Schedule, passed: Sequence[int], following: int | None) -> list[e.Event]:
     """The notes on the slots that no worker has decided on when the schedule is changed or removed."""
-    notes, _ = _skipped(schedule, view, lambda moment: "paused" if schedule.paused_at else "changed")
-    return notes
+    return _skipped([("changed" if schedule.paused_at is None else "paused", passed)], following)
 
 
-def _skipped(schedule: Schedule, view: View, reason: Callable[[int], str]) -> tuple[list[e.Event], int | None]:
-    """Notes on all slots that are due, each with the reason at its moment, and the slot that follows."""
+def _skipped(runs: Iterable[tuple[str, Sequence[int]]], following: int | None) -> list[e.Event]:
+    """A note on each run of slots, with the reason; `following` is the slot after all of them."""
     notes = list[e.Event]()
-    offset, slots = schedule.definition.offset, _slots(schedule, view)
-    first = last = count = 0
-    before = ""
-    for slot in chain(slots, [None]):
-        is_due = slot is not None and slot + offset <= view.now
-        why = reason(slot + offset) if slot is not None and is_due else ""
-        if why != before and count:
-            notes.append(e.ScheduleSkipped(first, last, count, before, next=slot))
-            count = 0
-        if slot is None or not is_due:
-            return notes, slot
-        first, last, count, before = (slot if not count else first), slot, count + 1, why
-    return notes, None
+    for reason, slots in reversed([*runs]):
+        if slots:
+            notes.append(e.ScheduleSkipped(slots[0], slots[-1], len(slots), reason, next=following))
+            following = slots[0]
+    return notes[::-1]

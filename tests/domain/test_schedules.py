@@ -174,18 +174,24 @@ def test_a_paused_schedule_decides_nothing():
 
 
 def test_resuming_skips_the_slots_of_the_pause():
-    found = decide_resume(paused(T0 + 150 * SECOND), view(T0 + 5 * MINUTE + SECOND))
+    passed = range(T0 + MINUTE, T0 + 6 * MINUTE, MINUTE)
+    found = decide_resume(paused(T0 + 150 * SECOND), T0 + 5 * MINUTE + SECOND, passed, T0 + 6 * MINUTE)
+    assert [event.next for event in found] == [T0 + 3 * MINUTE, T0 + 6 * MINUTE, T0 + 6 * MINUTE]
     assert [short(event) for event in found[:-1]] == [(1, 2, 2, "late"), (3, 5, 3, "paused")]
     assert found[-1] == e.ScheduleResumed(next=T0 + 6 * MINUTE)
 
 
 def test_resuming_at_once_skips_nothing():
-    assert decide_resume(paused(T0 + SECOND), view(T0 + 2 * SECOND)) == [e.ScheduleResumed(next=T0 + MINUTE)]
+    found = decide_resume(paused(T0 + SECOND), T0 + 2 * SECOND, (), T0 + MINUTE)
+    assert found == [e.ScheduleResumed(next=T0 + MINUTE)]
 
 
 def test_undecided_slots_are_noted_when_a_schedule_ends():
-    assert [short(event) for event in decide_end(a_schedule(), view(T0 + HOUR))] == [(1, 60, 60, "changed")]
-    assert decide_end(a_schedule(), view(T0 + SECOND)) == []
+    passed = range(T0 + MINUTE, T0 + HOUR + 1, MINUTE)
+    [note] = decide_end(a_schedule(), passed, T0 + HOUR + MINUTE)
+    assert (short(note), note.next) == ((1, 60, 60, "changed"), T0 + HOUR + MINUTE)
+    assert decide_end(paused(T0), passed, None)[0].reason == "paused"
+    assert decide_end(a_schedule(), (), T0 + MINUTE) == []
 
 
 def test_the_state_follows_from_the_events():

@@ -6,13 +6,15 @@ from itertools import count
 import pytest
 
 from queuectl import timetable
-from queuectl.application import schedule_views
+from queuectl.application import schedule_firing, schedule_views
 from queuectl.application.explain import explain
+from queuectl.application.queue import Queue
 from queuectl.application.schedules import Put, Schedules
 from queuectl.checks.audit import audit
 from queuectl.domain import events as e
 from queuectl.domain.names import schedule_stream
 from queuectl.store.rows import JobFilter
+from tests.simulation.connection import Connection
 from tests.simulation.driver import Driver, spec
 from tests.simulation.world import SECOND, Script
 
@@ -90,19 +92,19 @@ def test_three_days_down_make_one_job_and_one_note(queue):
     assert queue.notes() == [(4319, "late"), (1, None)]
 
 
-def test_a_paused_queue_gets_one_job_and_one_note():
-    """Three hours; the job waits all the time, so the other slots are skipped when it is over."""
-    queue = Schedule()
+def test_a_paused_queue_gets_one_job_and_one_note(queue):
+    """A day, in which a worker looks at each slot. The job waits, so the others are skipped when it is over."""
     queue.add(cron="*/5 * * * *")
     queue.driver.user.pause()
     queue.driver.add_worker(lease=600 * SECOND)
-    queue.driver.run(3 * 3600)
+    for _ in range(DAY // (5 * MINUTE)):
+        queue.clock.advance(5 * MINUTE - 10 * SECOND)
+        queue.driver.run(10)
     assert queue.notes() == [(1, None)]
     assert len(queue.jobs()) == 1
     queue.driver.user.resume()
     queue.driver.run(360)
-    assert queue.notes() == [(1, None), (35, "overlap"), (1, None)]
-    queue.check()
+    assert queue.notes() == [(1, None), (287, "overlap"), (1, None)]
 
 
 def test_slots_during_a_long_job_are_skipped_in_one_note(queue):
@@ -227,6 +229,56 @@ def test_a_schedule_that_is_removed_adds_no_more(queue):
     assert queue.store.schedules.all() == []
 
 
+ENDS = {
+    "resume": lambda queue: queue.schedules.resume(["s"]),
+    "remove": lambda queue: queue.schedules.remove(["s"]),
+    "change": lambda queue: queue.add(change=True, cron="0 0 * * *"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("when", [{}, {"every": SECOND, "start": 0}])
+def test_passed_slots_are_counted_before_the_lock(queue, monkeypatch, end, when):
+    """The slots of an interval are counted without a loop."""
+    asked = []
+
+    def watched(real):
+        def moments(*arguments):
+            for moment in real(*arguments):
+                asked.append(queue.driver.shared.locked)
+                yield moment
+
+        return moments
+
+    queue.add(**when)
+    queue.schedules.pause(["s"])
+    queue.clock.advance(30 * DAY if when else 3 * DAY)
+    for name in ("cron_moments", "interval_moments"):
+        monkeypatch.setattr(schedule_firing, name, watched(getattr(schedule_firing, name)))
+    ENDS[end](queue)
+    assert queue.notes() == [(30 * 86_400 if when else 3 * 1440, "paused")]
+    assert asked.count(True) <= 5
+    assert len(asked) <= 10 if when else 3 * 1440 + 5
+
+
+def test_a_change_before_the_lock_is_counted_again(queue):
+    """Another person replaces the schedule after its slots were counted."""
+    other = Schedules(Queue(Connection(queue.driver.shared, lambda point: change()), "other@node:2"))
+    left = [1]
+
+    def change():
+        if left and left.pop():
+            queue.add(change=True, cron="0 * * * *")
+            queue.schedules.pause(["s"])
+            queue.clock.advance(2 * HOUR)
+
+    queue.add()
+    queue.schedules.pause(["s"])
+    queue.clock.advance(5 * MINUTE)
+    other.resume(["s"])
+    assert queue.notes() == [(5, "paused"), (2, "paused")]
+
+
 def test_a_unique_key_that_is_taken_skips_a_slot(queue):
     queue.driver.enqueue("mine", Script(lasts=90 * SECOND), unique="k")
     queue.add(job=spec(unique="k"), overlap="allow")
@@ -254,7 +306,7 @@ def test_a_zone_that_is_gone_stops_only_its_schedule(queue, monkeypatch, caplog)
             raise timetable.UnknownZoneError("this machine has no time zone 'Europe/Berlin'")
         return known(name)
 
-    for module in (timetable, schedule_views, __import__("queuectl.application.schedule_firing", fromlist=["zone"])):
+    for module in (timetable, schedule_views, schedule_firing):
         monkeypatch.setattr(module, "zone", zone)
     with caplog.at_level(logging.WARNING):
         queue.driver.add_worker()
