@@ -4,6 +4,7 @@ Each change is one transaction. Before a schedule is changed, slots that are due
 that every slot has an answer.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -124,8 +125,9 @@ class Schedules:
         with self._store.writer.transaction():
             changed = [each for each in map(self.named, names) if each.paused_at is not None]
             for each in changed:
-                now = self._store.log.wall()
-                self._append(each.name, decide_resume(each, now, *_passed(each, now, counted)), each)
+                passed, following = _passed(each, self._store.log.wall(), counted)
+                pause = bisect_right(passed, (each.paused_at or 0) - each.definition.offset)
+                self._append(each.name, decide_resume(passed[:pause], passed[pause:], following), each)
         return [each.name for each in changed]
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────

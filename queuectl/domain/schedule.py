@@ -4,7 +4,6 @@ A slot is a moment at which a job is to be added. A schedule is computed from th
 `last_slot` has been decided on: it has made a job, or a note says why it was skipped.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
@@ -228,15 +227,12 @@ def _events(schedule: Schedule, view: View, decided: list[_Decided], following: 
 # ── pauses, and the end of a definition ─────────────────────────────────────────────────────────────────
 
 
-def decide_resume(schedule: Schedule, now: int, passed: Sequence[int], following: int | None) -> list[e.Event]:
-    """The events that resume a paused schedule: its slots up to now are skipped, those before the pause as late.
+def decide_resume(before: Sequence[int], during: Sequence[int], following: int | None) -> list[e.Event]:
+    """The events that resume a paused schedule: slots before the pause are skipped as late.
 
-    `passed` are all slots up to now that are not decided on; `following` is the slot after them.
+    Both are slots that are not decided on; `following` is the slot after them.
     """
-    paused_at = now if schedule.paused_at is None else schedule.paused_at
-    before = bisect_right(passed, paused_at - schedule.definition.offset)
-    runs = (("late", passed[:before]), ("paused", passed[before:]))
-    return [*_skipped(runs, following), e.ScheduleResumed(next=following)]
+    return [*_skipped([("late", before), ("paused", during)], following), e.ScheduleResumed(next=following)]
 
 
 def decide_end(schedule: Schedule, passed: Sequence[int], following: int | None) -> list[e.Event]:

@@ -261,6 +261,15 @@ def test_passed_slots_are_counted_before_the_lock(queue, monkeypatch, end, when)
     assert len(asked) <= 10 if when else 3 * 1440 + 5
 
 
+def test_slots_before_a_pause_are_late(queue):
+    queue.add(offset=30 * SECOND, spread=MINUTE)
+    queue.clock.advance(2 * MINUTE + 20 * SECOND)
+    queue.schedules.pause(["s"])
+    queue.clock.advance(3 * MINUTE)
+    queue.schedules.resume(["s"])
+    assert queue.notes() == [(1, "late"), (3, "paused")]
+
+
 def test_a_change_before_the_lock_is_counted_again(queue):
     """Another person replaces the schedule after its slots were counted."""
     other = Schedules(Queue(Connection(queue.driver.shared, lambda point: change()), "other@node:2"))
