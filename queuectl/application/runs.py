@@ -12,7 +12,7 @@ from queuectl.units import SECOND
 
 __all__ = ["CLAIMED", "COMPLETED", "DEAD", "OUTCOMES", "RETRIED", "Run", "runs", "slots"]
 
-CLAIMED = e.type_of(e.Claimed)
+CLAIMED, FREED = e.type_of(e.Claimed), e.type_of(e.DependenciesMet)
 COMPLETED, RETRIED, DEAD = e.type_of(e.Completed), e.type_of(e.RetryScheduled), e.type_of(e.DeadLettered)
 FIRED, SKIPPED = e.type_of(e.ScheduleFired), e.type_of(e.ScheduleSkipped)
 OUTCOMES = (COMPLETED, RETRIED, DEAD, e.type_of(e.Released), e.type_of(e.Cancelled))
@@ -95,9 +95,12 @@ def _waited(step: RunStep) -> int:
         return 0
     before = _data(step.before)
     since = step.before_at if before.clock is None else before.clock
+    claimed_at = _data(step.data).clock or step.recorded_at
+    if step.before_type == FREED:
+        spec = _data(step.spec)
+        return max(0, claimed_at - max(since + spec.delay, spec.at or 0))
     before = before.changes or before
     due_at = before.at if before.due_at is None else before.due_at
-    claimed_at = _data(step.data).clock or step.recorded_at
     return max(0, claimed_at - (since + before.delay + before.wait if due_at is None else due_at))
 
 

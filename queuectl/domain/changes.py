@@ -10,7 +10,8 @@ __all__ = ["Changes"]
 class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a person changed of a job's promise. A field that is null is as before.
 
-    `delay` is set whenever the due time is set again: it counts from the event's clock, or is 0 next to an `at`.
+    `delay` is set whenever the due time is set again: it counts from the event's clock, or is 0 next to an `at`. It is
+    the first field, by which the store finds such events in SQL.
     An empty `after` means that the job waits for no other any more.
     """
 

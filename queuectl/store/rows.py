@@ -94,8 +94,8 @@ class Standing(NamedTuple):
 class RunStep(Struct, frozen=True):
     """An event that begins or ends a run, unchecked: to be counted, not to decide by. Times are microseconds.
 
-    `spec` is the data of the job's first event. For a claim `before_at` and `before` are the time and the data of the
-    event that made the job pending.
+    `spec` is the data of the job's first event. For a claim `before_at`, `before` and `before_type` are the time, the
+    data and the type of the event that set when the job is due.
     """
 
     position: int
@@ -106,6 +106,7 @@ class RunStep(Struct, frozen=True):
     spec: str | None
     before_at: int | None
     before: str | None
+    before_type: str | None
 
 
 class HealthFinding(Struct, frozen=True):

@@ -11,7 +11,7 @@ from queuectl.application.metrics import MAX_QUEUES, metrics
 from queuectl.application.queue import NewJob, Queue
 from queuectl.application.run_tally import RunTally, load_tally, save_tally
 from queuectl.domain import events as e
-from queuectl.domain.commands import Exit, Report
+from queuectl.domain.commands import Amend, Exit, Report
 from queuectl.errors import StoreError
 from tests.support.builders import ACTOR, SECOND, a_spec, claimant
 from tests.support.queues import opened
@@ -60,6 +60,21 @@ def test_jobs_and_runs_are_counted_by_queue(queue, clock):
 def test_a_wait_begins_when_the_job_is_due(queue, clock):
     queue.enqueue([NewJob(a_spec("true", queue="q", delay=60 * SECOND), "a")])
     run_one(queue, clock, waits=63 * SECOND, takes=0)
+    assert value(text_of(queue), 'queuectl_wait_seconds_sum{queue="q"}') == 3
+
+
+def test_a_wait_for_other_jobs_is_no_wait_for_a_worker(queue, clock):
+    queue.enqueue([NewJob(a_spec("true", queue="first"), "a")])
+    queue.enqueue([NewJob(a_spec("true", queue="q", delay=60 * SECOND, after=(e.After("a"),)), "b")])
+    run_one(queue, clock, waits=500 * SECOND, takes=0)
+    run_one(queue, clock, waits=64 * SECOND, takes=0)
+    assert value(text_of(queue), 'queuectl_wait_seconds_sum{queue="q"}') == 4
+
+
+def test_an_edit_of_the_delay_begins_the_wait_again(queue, clock):
+    queue.enqueue([NewJob(a_spec("true", queue="q", delay=60 * SECOND), "a")])
+    queue.execute([Amend("a", e.Changes(delay=100 * SECOND))])
+    run_one(queue, clock, waits=103 * SECOND, takes=0)
     assert value(text_of(queue), 'queuectl_wait_seconds_sum{queue="q"}') == 3
 
 

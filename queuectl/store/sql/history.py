@@ -11,6 +11,7 @@ from queuectl.domain.machine import MOVES
 from queuectl.store.errors import NoTextError
 from queuectl.store.rows import MAX_POSITION, RunStep, Standing
 from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.job_filter import SETS_DUE_TIME
 from queuectl.store.sql.log import PAGE, Log
 from queuectl.store.stream_fold import Examined
 
@@ -25,16 +26,14 @@ SELECT e.stream_id, e.recorded_at, {queue},
         ORDER BY m.version DESC LIMIT 1), e.position
 FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
 """
-_RUN_STEPS = """
-SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data
+_RUN_STEPS = f"""
+SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data, b.type
 FROM events AS e
 LEFT JOIN events AS f ON f.stream_id = e.stream_id AND f.version = 1
 LEFT JOIN events AS b ON e.type = 'claimed' AND b.stream_id = e.stream_id AND b.version = (
     SELECT max(m.version) FROM events AS m WHERE m.stream_id = e.stream_id AND m.version < e.version
-    AND (m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued')
-    OR m.type = 'amended' AND m.data LIKE '%"changes":{{"delay":%'))
-WHERE e.position > ? AND e.position <= ? AND e.type IN ({types}) ORDER BY e.position
-"""
+    AND {SETS_DUE_TIME})
+WHERE e.position > ? AND e.position <= ? AND e.type IN """
 _STREAMS = """
 SELECT DISTINCT stream_id FROM events
 WHERE stream_id >= ? AND stream_id < ? AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
@@ -54,7 +53,7 @@ class History:
 
     def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
         """Events of these types, in order. A page in which there are bytes that are not text is left out."""
-        sql = _RUN_STEPS.format(types=", ".join("?" * len(types)))
+        sql = f"{_RUN_STEPS} ({', '.join('?' * len(types))}) ORDER BY e.position"
         for start in range(after, until, PAGE):
             with suppress(NoTextError):
                 yield from starmap(RunStep, self._engine.run(sql, (start, min(start + PAGE, until), *types)))

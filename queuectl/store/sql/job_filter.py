@@ -1,4 +1,4 @@
-"""The SQL of a job filter: its conditions, and the order in which pending jobs start."""
+"""The SQL of questions about jobs: the conditions of a filter, the order of starting, and which events set it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.rows import JobFilter
 from queuectl.units import SECOND
 
-__all__ = ["HELD", "SORTS", "TURN", "conditions", "in_turn"]
+__all__ = ["HELD", "SETS_DUE_TIME", "SORTS", "TURN", "conditions", "in_turn"]
 
 SORTS = {
     "created": "position",
@@ -28,6 +28,12 @@ _BY_TURN = f"""
 CASE WHEN due_at IS NULL THEN 3 WHEN due_at > {{now}} THEN 2 WHEN {_PAUSED} THEN 1 ELSE 0 END,
 CASE WHEN due_at <= {{now}} THEN -priority ELSE 0 END, due_at, position
 """
+
+SETS_DUE_TIME = """
+(m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued', 'dependencies_met')
+ OR m.type = 'amended' AND m.data LIKE '%"changes":{"delay":%')
+"""
+"""Selects the events `m` that set when their job is due. `delay` is the first field of changes, if it is set."""
 
 HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
 """Selects the jobs that wait for something that cannot happen any more."""

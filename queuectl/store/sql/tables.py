@@ -12,7 +12,7 @@ from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ, JOBS
 from queuectl.store.rows import Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import HELD, SORTS, TURN, conditions, in_turn
+from queuectl.store.sql.job_filter import HELD, SETS_DUE_TIME, SORTS, TURN, conditions, in_turn
 
 __all__ = ["OPEN_LANES", "Tables", "state_of"]
 
@@ -26,9 +26,8 @@ _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priori
 _LATER = f"""
 SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
 FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (
-    SELECT max(version) FROM events AS move WHERE move.stream_id = jobs.id
-    AND (move.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued', 'dependencies_met')
-    OR move.type = 'amended' AND move.data LIKE '%"changes":{{"delay":%'))
+    SELECT max(version) FROM events AS m WHERE m.stream_id = jobs.id
+    AND {SETS_DUE_TIME})
 WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at > ?
 """
 """Jobs that are not due yet and whose last move was recorded later than now."""
