@@ -25,6 +25,7 @@ _FIELDS: dict[type[e.Event], dict[str, int]] = {
     e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2, "after": 2, "stdin": 2},
     e.Requeued: {"delay": 2},
     e.BatchOpened: {"max_failures": 2},
+    e.WorkerStarted: {"version": 2, "log_file": 2},
 }
 """Fields whose event needs this format when they are set."""
 

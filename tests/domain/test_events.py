@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import fields
 
+from queuectl.domain import formats
 from queuectl.domain.commands import Command, Exit
 from queuectl.domain.events import (
     EVENT_TYPES,
@@ -309,3 +310,18 @@ def test_a_claim_identifies_the_process_of_its_worker():
         "uid",
         "clock",
     }
+
+
+FIRST_FIELDS = json.loads((Path(__file__).parents[1] / "data" / "first_format.json").read_text(encoding="utf-8"))
+"""The events of the first format of the log, and their fields."""
+ONLY_WITH_ANOTHER = {("enqueued", "if_unmet"): "after"}
+
+
+@pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
+def test_what_the_first_format_lacks_needs_a_newer_one(event):
+    name = type_of(event)
+    if name not in FIRST_FIELDS:
+        assert formats._TYPES[event] > formats.FIRST
+        return
+    for field in set(event.__struct_fields__) - set(FIRST_FIELDS[name]):
+        assert formats._FIELDS[event][ONLY_WITH_ANOTHER.get((name, field), field)] > formats.FIRST
