@@ -318,7 +318,7 @@ ONLY_WITH_ANOTHER = {("enqueued", "if_unmet"): "after"}
 
 
 @pytest.mark.parametrize("event", EVENT_TYPES, ids=type_of)
-def test_what_the_first_format_lacks_needs_a_newer_one(event):
+def test_new_events_and_fields_need_a_newer_format(event):
     name = type_of(event)
     if name not in FIRST_FIELDS:
         assert formats._TYPES[event] > formats.FIRST
