@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
-from msgspec.structs import replace
-
 from queuectl.api.connection import QueueConnection
 from queuectl.api.options import (
     Command,
@@ -28,7 +26,7 @@ from queuectl.application.failures import Wanted, failures
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
-from queuectl.application.listing import job_filter, list_jobs
+from queuectl.application.listing import Selection, job_filter, list_jobs
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import NewJob, Queue
@@ -160,8 +158,8 @@ class JobQueue:
         """
         with self._connection.reading() as found:
             moment = None if since is None else as_moment("since", since, found.store.log.now())
-            wanted = job_filter(as_texts(state), as_texts(queue), as_tags(tag), moment, sort)
-            return [from_row(row) for row in list_jobs(found, replace(wanted, batch=batch), limit).rows]
+            wanted = Selection(tuple(as_texts(state)), tuple(as_texts(queue)), as_tags(tag), moment, batch)
+            return [from_row(row) for row in list_jobs(found, job_filter(wanted, sort), limit).rows]
 
     def history(self, job: str | Job) -> list[Event]:
         """Every event of the job, also of a purged one. Raises NoSuchJobError."""

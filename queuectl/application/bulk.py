@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_fields import check_queue
-from queuectl.application.listing import FAILED, RETRYING, Selection
+from queuectl.application.listing import FAILED, RETRYING, Selection, narrowed
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
@@ -69,9 +69,9 @@ def _states(
 
 
 def _ids(queue: Queue, selected: Selection, wanted: JobFilter) -> list[str]:
-    queues = tuple(map(check_queue, selected.queues))
-    narrowed = replace(wanted, queues=queues, tags=selected.tags, since=selected.since, descending=False, limit=0)
-    return queue.store.tables.ids(replace(narrowed, batch=selected.batch, signature=selected.signature))
+    for name in selected.queues:
+        check_queue(name)
+    return queue.store.tables.ids(replace(narrowed(wanted, selected), descending=False, limit=0))
 
 
 def of_batch(queue: Queue, batch: str) -> list[str]:

@@ -27,6 +27,7 @@ __all__ = [
     "dead_letters",
     "job_filter",
     "list_jobs",
+    "narrowed",
 ]
 
 FAILED, RETRYING, HELD = "failed", "retrying", "held"
@@ -74,10 +75,8 @@ class Listing(Struct, frozen=True):
     now: int
 
 
-def job_filter(
-    states: Sequence[str], queues: Sequence[str], tags: dict[str, str], since: int | None, sort: str
-) -> JobFilter:
-    """The filter for these states (or their aliases), sorted by TURN, or by a key of SORTS, descending with `-`.
+def job_filter(selected: Selection, sort: str) -> JobFilter:
+    """The filter for these jobs, sorted by TURN, or by a key of SORTS, descending with `-`.
 
     Raises UsageError.
     """
@@ -86,17 +85,27 @@ def job_filter(
         raise UsageError(
             f"cannot sort by {sort}: use {', '.join(SORT_KEYS)}, or one of them after - for the reverse order"
         )
-    words = [text.lower() for text in states]
-    return JobFilter(
+    words = [text.lower() for text in selected.states]
+    wanted = JobFilter(
         states=tuple(State.DLQ if word == FAILED else _state(word) for word in words if word not in (RETRYING, HELD)),
         failed=FAILED in words or RETRYING in words,
         held=HELD in words,
-        queues=tuple(queues),
-        tags=tags,
-        since=since,
         sort=key,
         descending=sort.startswith("-"),
         limit=0,
+    )
+    return narrowed(wanted, selected)
+
+
+def narrowed(wanted: JobFilter, selected: Selection) -> JobFilter:
+    """The filter, only for jobs that are selected; their states are not looked at."""
+    return replace(
+        wanted,
+        queues=selected.queues,
+        tags=selected.tags,
+        since=selected.since,
+        batch=selected.batch,
+        signature=selected.signature,
     )
 
 
@@ -157,15 +166,7 @@ def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dic
 
 def dead_letters(queue: Queue, selected: Selection = EVERY) -> list[dict[str, Any]]:
     """The selected rows of `dlq`, the oldest first, each with the other columns of its job."""
-    wanted = JobFilter(
-        states=(State.DLQ,),
-        queues=selected.queues,
-        tags=selected.tags,
-        since=selected.since,
-        batch=selected.batch,
-        signature=selected.signature,
-        limit=0,
-    )
+    wanted = narrowed(JobFilter(states=(State.DLQ,), limit=0), selected)
     jobs = {row["id"]: row for row in queue.store.tables.jobs(wanted)}
     rows = queue.store.tables.dlq()
     return [{**row, **jobs.get(row["id"], {})} for row in rows if not selected or row["id"] in jobs]

@@ -6,28 +6,21 @@ import typer
 from msgspec.structs import replace
 
 from queuectl.application import bulk
-from queuectl.application.editing import parse_settings
 from queuectl.application.listing import Selection, dead_letters
 from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.moves import Retry, duration, purge_all, retry_selected, say_purged
+from queuectl.cli.moves import RetryOptions, purge_all, retry_selected, say_purged
+from queuectl.cli.option_records import with_records
 from queuectl.cli.options import (
     AsOf,
-    AtMost,
-    Batch,
-    DryRun,
+    Filters,
     Id,
     Json,
     MaybeIds,
     Output,
-    Queues,
     Reason,
-    Settings,
     Signature,
-    Since,
-    Spread,
-    Tags,
     Yes,
     given_ids,
     selection,
@@ -49,13 +42,16 @@ app = new_app(help="Show, retry or purge dead jobs: those with no retries left."
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 
 
+OPTIONS = ", ".join(f"--{each}" for each in (*Filters._fields, "sig"))
+"""The options that select dead jobs."""
+
+
 @app.command("list", cls=WatchCommand)
+@with_records
 def list_dead(
     ctx: typer.Context,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     sig: Signature = None,
     watch: Watch = None,
     output: Output = None,
@@ -65,7 +61,7 @@ def list_dead(
     """List the dead jobs, the oldest first."""
     session: Session = ctx.obj
     form = form_of(session, output, as_json)
-    selected = selection(session.clock, None, queue, tag, since, batch, sig)
+    selected = selection(session.clock, filters, signature=sig)
     answer_or_watch(session, form, lambda jobs: _listed(dead_letters(jobs, selected)), watch, as_of)
 
 
@@ -89,56 +85,49 @@ def show_dead(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Js
 
 
 @app.command("retry")
+@with_records
 def retry_dead(
     ctx: typer.Context,
     ids: MaybeIds = None,
     everything: All = False,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     sig: Signature = None,
-    limit: AtMost = None,
-    spread: Spread = None,
-    dry_run: DryRun = False,
-    settings: Settings = None,
-    reason: Reason = "",
-    yes: Yes = False,
+    options: RetryOptions,
 ) -> None:
     """Run dead jobs again, with 0 attempts. --all and filters retry every job they can and list the others."""
     session: Session = ctx.obj
-    selected = _selected(ids, everything, selection(session.clock, None, queue, tag, since, batch, sig))
-    if not selected and (limit or spread or dry_run or settings):
+    selected = _selected(ids, everything, selection(session.clock, filters, signature=sig))
+    if not selected and (options.need_filters or options.settings):
         raise UsageError("--limit, --spread, --dry-run and --set go with filters such as --sig")
-    wanted = Retry(parse_settings(settings or ()), reason, limit, duration("--spread", spread), yes, dry_run)
+    wanted = options.read()
     with session.open_existing() as jobs:
         if selected:
             retry_selected(session, jobs, selected, wanted)
             return
         found, left = _chosen(jobs, ids), bulk.Left()
         if everything:
-            left = bulk.retry_all(jobs, found, reason)
+            left = bulk.retry_all(jobs, found, wanted.reason)
         else:
-            jobs.requeue(found, reason)
+            jobs.requeue(found, wanted.reason)
     say(f"{counted(len(found) - len(left), 'job')} pending again")
     refuse_left(left, "dead job", "could not be retried")
 
 
 @app.command("purge")
+@with_records
 def purge_dead(
     ctx: typer.Context,
     ids: MaybeIds = None,
     everything: All = False,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     sig: Signature = None,
     reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Delete dead jobs from the tables, and their output files. Their history stays in the log."""
-    selected = _selected(ids, everything, selection(ctx.obj.clock, None, queue, tag, since, batch, sig))
+    selected = _selected(ids, everything, selection(ctx.obj.clock, filters, signature=sig))
     with ctx.obj.open_existing() as jobs:
         found = bulk.finished(jobs, _dead(selected)) if selected else _chosen(jobs, ids)
         if not found:
@@ -156,7 +145,7 @@ def purge_dead(
 def _selected(ids: list[str] | None, everything: bool, selected: Selection) -> Selection:
     """What the filters select; empty when ids or --all are given. Raises UsageError."""
     if [bool(ids), everything, bool(selected)].count(True) != 1:
-        raise UsageError("name the jobs by id, or give --all or filters (--queue, --tag, --since, --batch, --sig)")
+        raise UsageError(f"name the jobs by id, or give --all or filters ({OPTIONS})")
     return selected
 
 

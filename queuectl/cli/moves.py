@@ -14,19 +14,17 @@ from queuectl.application.liveness import is_alive
 from queuectl.application.queue import Queue
 from queuectl.application.waiting import dependants
 from queuectl.cli.messages import confirm, refuse_left, say
+from queuectl.cli.option_records import with_records
 from queuectl.cli.options import (
     AtMost,
-    Batch,
     DryRun,
+    Filters,
     MaybeIds,
-    Queues,
     Reason,
     Settings,
     Signature,
-    Since,
     Spread,
     States,
-    Tags,
     Yes,
     given_ids,
     selection,
@@ -38,7 +36,7 @@ from queuectl.errors import UsageError, command_line
 from queuectl.units import counted, parse_duration
 
 __all__ = [
-    "Retry",
+    "RetryOptions",
     "cancel",
     "duration",
     "pause",
@@ -51,14 +49,13 @@ __all__ = [
 ]
 
 
+@with_records
 def cancel(
     ctx: typer.Context,
     ids: MaybeIds = None,
     state: States = None,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     reason: Reason = "",
     yes: Yes = False,
     with_waiting: Annotated[
@@ -67,7 +64,7 @@ def cancel(
 ) -> None:
     """Cancel jobs. A pending one is cancelled at once; a running one is stopped by its worker."""
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since, batch)
+    selected = selection(session.clock, filters, state)
     _check_one_way(ids, bool(selected))
     with session.open_existing() as jobs:
         if not ids:
@@ -98,10 +95,10 @@ def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> No
                 say(f"{job.id} no longer waits")
 
 
-def _check_one_way(ids: list[str] | None, filters: bool, last: str = "--batch") -> None:
-    """Raise UsageError unless there are either ids or filters. `last` is the last option that filters."""
+def _check_one_way(ids: list[str] | None, filters: bool, *more: str) -> None:
+    """Raise UsageError unless there are either ids or filters. `more` are the command's other options that filter."""
     if bool(ids) == filters:
-        options = ["--state", "--queue", "--tag", "--since", *([] if last == "--batch" else ["--batch"])]
+        *options, last = ("--state", *(f"--{each}" for each in Filters._fields), *more)
         raise UsageError(f"name the jobs by id, or select them with {', '.join(options)} or {last}")
 
 
@@ -131,37 +128,54 @@ def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: s
     refuse_left(left, "job", "could not be cancelled")
 
 
+class RetryOptions(NamedTuple):
+    """The options of `retry` and `dlq retry` that say how selected jobs are retried."""
+
+    limit: AtMost = None
+    spread: Spread = None
+    dry_run: DryRun = False
+    settings: Settings = None
+    reason: Reason = ""
+    yes: Yes = False
+
+    @property
+    def need_filters(self) -> bool:
+        """Whether there is an option that is not for jobs named by id."""
+        return bool(self.limit or self.spread or self.dry_run)
+
+    def read(self) -> "Retry":
+        """The retry that the options ask for. Raises UsageError."""
+        edit, over = parse_settings(self.settings or ()), duration("--spread", self.spread)
+        return Retry(edit, self.reason, self.limit, over, self.yes, self.dry_run)
+
+
+@with_records
 def retry(
     ctx: typer.Context,
     ids: MaybeIds = None,
     state: States = None,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     sig: Signature = None,
-    limit: AtMost = None,
-    spread: Spread = None,
-    dry_run: DryRun = False,
-    settings: Settings = None,
-    reason: Reason = "",
-    yes: Yes = False,
+    options: RetryOptions,
 ) -> None:
     """Run finished, cancelled or purged jobs again. They become pending at once, with 0 attempts.
 
     Filters without --state mean dead jobs.
     """
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since, batch, sig)
+    selected = selection(session.clock, filters, state, sig)
     _check_one_way(ids, bool(selected), "--sig")
-    if ids and (limit or spread or dry_run):
+    if ids and options.need_filters:
         raise UsageError("--limit, --spread and --dry-run are for jobs that filters select, not for ids")
-    wanted = Retry(parse_settings(settings or ()), reason, limit, duration("--spread", spread), yes, dry_run)
+    wanted = options.read()
     with session.open_existing() as jobs:
         if not ids:
             retry_selected(session, jobs, selected, wanted)
             return
-        for _, job in Editor(jobs, session.config(jobs)).retry(jobs.resolve(given_ids(ids)), wanted.edit, reason):
+        for _, job in Editor(jobs, session.config(jobs)).retry(
+            jobs.resolve(given_ids(ids)), wanted.edit, options.reason
+        ):
             say(f"{job.id} is pending again")
 
 
@@ -203,14 +217,13 @@ def _retry_all(session: Session, queue: Queue, ids: Sequence[str], wanted: Retry
     refuse_left(left, "job", "could not be retried")
 
 
+@with_records
 def purge(
     ctx: typer.Context,
     ids: MaybeIds = None,
     state: States = None,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     older_than: Annotated[
         str | None, typer.Option(metavar="7d", help="Only jobs that ended longer ago than this.")
     ] = None,
@@ -219,7 +232,7 @@ def purge(
 ) -> None:
     """Delete finished jobs from the tables, and their output files. Their history stays in the log."""
     session: Session = ctx.obj
-    selected = selection(session.clock, state, queue, tag, since, batch)
+    selected = selection(session.clock, filters, state)
     _check_one_way(ids, bool(selected or older_than), "--older-than")
     age = duration("--older-than", older_than)
     with session.open_existing() as jobs:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -19,6 +19,7 @@ __all__ = [
     "AtMost",
     "Batch",
     "DryRun",
+    "Filters",
     "Id",
     "Ids",
     "Json",
@@ -78,6 +79,16 @@ Batch = Annotated[str | None, typer.Option("--batch", metavar="NAME", help="Only
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Only jobs added since this time (-2h, monday, 09:00).")
 ]
+
+
+class Filters(NamedTuple):
+    """The options that select jobs in every command. (`--state` is apart: dead jobs have one state.)"""
+
+    queue: Queues = None
+    tag: Tags = None
+    since: Since = None
+    batch: Batch = None
+
 
 MAX = (1 << 63) - 1
 """The largest number that an option takes: the largest that a column of the stores can hold."""
@@ -145,21 +156,15 @@ def _stdin_words() -> list[str]:
 
 
 def selection(
-    clock: Clock,
-    states: list[str] | None,
-    queues: list[str] | None,
-    tags: list[str] | None,
-    since: str | None,
-    batch: str | None = None,
-    signature: str | None = None,
+    clock: Clock, filters: Filters, states: list[str] | None = None, signature: str | None = None
 ) -> Selection:
-    """The jobs that `--state`, `--queue`, `--tag`, `--since`, `--batch` and `--sig` select. Raises UsageError."""
+    """The jobs that the filters, `--state` and `--sig` select. Raises UsageError."""
     return Selection(
         states=tuple(states or ()),
-        queues=tuple(queues or ()),
-        tags=dict(map(parse_tag, tags or ())),
-        since=moment(clock, since),
-        batch=batch,
+        queues=tuple(filters.queue or ()),
+        tags=dict(map(parse_tag, filters.tag or ())),
+        since=moment(clock, filters.since),
+        batch=filters.batch,
         signature=None if signature is None else _signature(signature),
     )
 

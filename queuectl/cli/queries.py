@@ -12,7 +12,8 @@ from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import SHOWN_STATES, overview, running
 from queuectl.application.queue import Queue
-from queuectl.cli.options import AsOf, Batch, Id, Json, Limit, Output, Queues, Since, Tags, moment, parse_tag
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import AsOf, Batch, Filters, Id, Json, Limit, Output, selection
 from queuectl.cli.output import Answer, Look, form_of, print_answer, print_long
 from queuectl.cli.session import Session
 from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
@@ -64,6 +65,7 @@ def _overview(queue: Queue, batch: str | None, *, live: bool) -> Answer:
 status.command_class = WatchCommand  # type: ignore[attr-defined]
 
 
+@with_records
 def list_jobs(
     ctx: typer.Context,
     state: Annotated[
@@ -75,10 +77,8 @@ def list_jobs(
             help=f"{', '.join(SHOWN_STATES)}, failed (retrying or dead), retrying or held.",
         ),
     ] = None,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Batch = None,
+    *,
+    filters: Filters,
     origin: Annotated[
         str | None,
         typer.Option(metavar="KIND[:NAME]", help="Only of this origin: job:ID, schedule:nightly, hook."),
@@ -98,9 +98,7 @@ def list_jobs(
     people = form in FOR_PEOPLE
     at_most = (SHOWN if people else 0) if limit is None else limit
     order = sort or (TURN if people and as_of is None else "-created")
-    tags = dict(map(parse_tag, tag or ()))
-    wanted = job_filter(state or (), queue or (), tags, moment(session.clock, since), order)
-    wanted = replace(wanted, batch=batch, origin=origin)
+    wanted = replace(job_filter(selection(session.clock, filters, state), order), origin=origin)
 
     def ask(jobs: Queue) -> Answer:
         found = listing(jobs, wanted, at_most)

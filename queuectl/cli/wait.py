@@ -12,7 +12,7 @@ from queuectl.application.wait import exit_code, unserved_queues
 from queuectl.application.wait import wait as wait_for
 from queuectl.cli.logs import print_output
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.options import MaybeIds, Queues, Since, States, Tags, given_ids, selection
+from queuectl.cli.options import Filters, MaybeIds, Queues, Since, States, Tags, given_ids, selection
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import RefusedError, UsageError
@@ -36,7 +36,7 @@ def wait(
     """Wait until the jobs have ended. The exit code is the job's own (of several jobs, the largest)."""
     session: Session = ctx.obj
     until = session.deadline(timeout)
-    selected = selection(session.clock, state, queue, tag, since)
+    selected = selection(session.clock, Filters(queue, tag, since), state)
     if [bool(ids), bool(selected), everything, batch is not None].count(True) != 1:
         raise UsageError("give one of: ids, filters (--state, --queue, --tag, --since), --batch, or --all")
     with session.open_read_only(missing="refuse") as jobs:

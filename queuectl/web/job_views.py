@@ -10,7 +10,7 @@ from queuectl.application.explain import explain
 from queuectl.application.failures import check_signature
 from queuectl.application.job_details import details, history, shell_line
 from queuectl.application.job_page import job_page
-from queuectl.application.listing import job_filter
+from queuectl.application.listing import Selection, job_filter
 from queuectl.application.queue import Queue
 from queuectl.application.runs import OUTCOMES
 from queuectl.domain import events as e
@@ -57,11 +57,11 @@ def _checked(found: dict[str, list[str]], now: int) -> dict[str, Any]:
         except ValueError as error:
             raise UsageError(f"since: {error}") from None
     tags = dict(tag.split("=", 1) for tag in found["tag"])
-    wanted = job_filter(found["state"], found["queue"], tags, since, "-created")
     batch = found["batch"][-1] if found["batch"] else None
+    wanted = job_filter(Selection(tuple(found["state"]), tuple(found["queue"]), tags, since, batch), "-created")
     if found["sig"]:
         wanted = replace(wanted, states=(State.DLQ,), signature=check_signature(found["sig"][-1]))
-    return {"wanted": replace(wanted, batch=batch, text=" ".join(found["text"])), "words": found}
+    return {"wanted": replace(wanted, text=" ".join(found["text"])), "words": found}
 
 
 def jobs_view(queue: Queue, text: str, before: int | None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -88,8 +87,7 @@ def _status(site: Site, queue: Queue, request: Request, given: Parameters) -> An
 def _jobs(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
     chosen = given.selection(queue.store.log.wall())
     order = given.text("sort") or "-created"
-    wanted = job_filter(chosen.states, chosen.queues, {**chosen.tags}, chosen.since, order)
-    found = list_jobs(queue, replace(wanted, batch=chosen.batch), given.number("limit", SHOWN))
+    found = list_jobs(queue, job_filter(chosen, order), given.number("limit", SHOWN))
     return map(json_shapes.job, found.rows)
 
 

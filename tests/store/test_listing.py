@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from queuectl.application.job_ids import resolve
-from queuectl.application.listing import TURN, job_filter, list_jobs
+from queuectl.application.listing import TURN, Selection, job_filter, list_jobs
 from queuectl.application.overview import overview
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
@@ -24,7 +24,7 @@ def add(to: Queue, job_id: str, **promises: object) -> None:
 
 
 def listed(queue: Queue, limit: int, states: tuple[str, ...] = (), **narrowing: object) -> list[str]:
-    wanted = replace(job_filter(states, (), {}, None, TURN), **narrowing)
+    wanted = replace(job_filter(Selection(states), TURN), **narrowing)
     return [row["id"] for row in list_jobs(queue, wanted, limit).rows]
 
 
