@@ -24,7 +24,6 @@ __all__ = [
     "Ids",
     "Json",
     "Limit",
-    "MaybeId",
     "MaybeIds",
     "Output",
     "Queues",
@@ -52,7 +51,6 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FORMAT", help=f"{', '.join(FORMATS)} [default: table]."),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
-MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help=f"{ID_HELP} [default: the run that began last]")]
 Ids = Annotated[
     list[str],
     typer.Argument(metavar="ID...", help=IDS_HELP),

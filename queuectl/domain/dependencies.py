@@ -18,7 +18,6 @@ __all__ = [
     "MET",
     "NEVER",
     "OPEN",
-    "UNMET",
     "WANTED",
     "BatchState",
     "describe",
@@ -31,8 +30,6 @@ __all__ = [
 JOB, BATCH = "job", "batch"
 WANTED = ("ok", "end", "failed")
 """The ends that a job can wait for: done; ended in any way; in the dead-letter queue."""
-UNMET = ("hold", "cancel")
-"""What happens to a job whose dependency cannot be met any more."""
 
 OPEN, MET, NEVER = "open", "met", "never"
 

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from queuectl.errors import NoSuchJobError, QueuectlError
+from queuectl.errors import QueuectlError
 from queuectl.render.terminal import clean, to_ndjson
 
 __all__ = ["STATUS", "ErrorDocument", "document", "etag", "failed", "not_modified"]
@@ -57,9 +57,3 @@ def reporting(endpoint: Endpoint) -> Endpoint:
             return document(found, status)
 
     return answered
-
-
-def no_such_page(request: Request, _: Exception) -> Response:
-    """For a path that there is not, in the interface."""
-    status, found = failed(NoSuchJobError(f"there is no {clean(request.url.path, newlines=False)} here"))
-    return document(found, status)
