@@ -3,15 +3,26 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from queuectl.domain.dependencies import BATCH, JOB, MET, NEVER, describe, outcome, why_never
+from queuectl.domain.dependencies import BATCH, JOB, MET, NEVER, OPEN, describe, outcome, why_never
 from queuectl.domain.events import After
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import QueuectlError, command_line
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter, WaitRow
+from queuectl.units import counted
 
-__all__ = ["HeldError", "check_held", "dependants", "held_sentence", "open_sentence", "remedies", "stuck"]
+__all__ = [
+    "HeldError",
+    "check_held",
+    "dependants",
+    "held_sentence",
+    "left_over",
+    "open_sentence",
+    "remedies",
+    "stuck",
+    "waits_elsewhere",
+]
 
 
 class HeldError(QueuectlError):
@@ -106,6 +117,50 @@ def _is_dead_end(store: Store, job_id: str) -> bool:
     if row["state"] == State.PROCESSING:
         return row["locked_by"] is None
     return row["due_at"] is None or not {PAUSE_ALL, row["queue"]}.isdisjoint(store.tables.pauses())
+
+
+def left_over(store: Store, queues: Collection[str]) -> Iterator[str]:
+    """Sentences on the jobs of these queues (none: all) that no worker can start, with the command that helps."""
+    yield from _in_paused_queues(store, queues)
+    held = {row.id for row in store.waits.dependencies() if row.standing == NEVER}
+    behind = [job_id for job_id in stuck(store) if job_id not in held and _is_served(_queue(store, job_id), queues)]
+    if behind:
+        left = f"{counted(len(behind), 'job')} left behind a job that is held or whose queue is paused"
+        yield f"{left} (`{command_line('explain', min(behind))}`)"
+    if number := sum(each.held for each in store.waits.by_queue() if _is_served(each.queue, queues)):
+        why = f"a job that {'it waits' if number == 1 else 'they wait'} for failed"
+        yield f"{counted(number, 'job')} held: {why} (`{command_line('list', '--state', 'held')}`)"
+
+
+def _in_paused_queues(store: Store, queues: Collection[str]) -> Iterator[str]:
+    pending = {each.queue: each.jobs for each in store.tables.counts() if each.state is State.PENDING and each.jobs}
+    left = {queue: jobs for queue, jobs in pending.items() if _is_served(queue, queues)}
+    paused = store.tables.pauses()
+    if PAUSE_ALL in paused and left:
+        yield f"{counted(sum(left.values()), 'job')} left: every queue is paused (`{command_line('resume')}`)"
+        return
+    for queue in filter(paused.__contains__, left):
+        yield f"{counted(left[queue], 'job')} left: queue {queue} is paused (`{command_line('resume', queue)}`)"
+
+
+def _is_served(queue: str, queues: Collection[str]) -> bool:
+    return not queues or queue in queues
+
+
+def _queue(store: Store, job_id: str) -> str:
+    row = store.tables.job(job_id)
+    return "" if row is None else str(row["queue"])
+
+
+def waits_elsewhere(store: Store, queues: Collection[str]) -> tuple[str, str, str] | None:
+    """A job of these queues that waits for a live job of another queue: their ids, and that queue."""
+    for row in store.waits.dependencies():
+        if row.standing != OPEN or _queue(store, row.id) not in queues:
+            continue
+        for cause in [row.name] if row.kind == JOB else _live(store, row.name):
+            if (queue := _queue(store, cause)) not in queues:
+                return row.id, cause, queue
+    return None
 
 
 def check_held(store: Store, ids: Collection[str]) -> None:

@@ -10,7 +10,6 @@ import typer
 from queuectl import __version__
 from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_jobs
-from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_to, log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.options import between
@@ -98,15 +97,13 @@ def run(
         worker = Foreground(jobs.store, session.clock, session.url, options, config["max-output"], name, supervisor)
         worker.run()
         if drain:
-            _say_held(jobs)
+            from queuectl.application.waiting import left_over
+
+            for line in patiently(lambda: [*left_over(jobs.store, options.queues)]):
+                say(line)
         if exit_code and (dead := patiently(worker.still_dead)):
             say(f"{counted(len(dead), 'job')} dead: {command_line('dlq', 'list')}")
             raise typer.Exit(1)
-
-
-def _say_held(jobs: Queue) -> None:
-    if held := sum(each.held for each in jobs.store.waits.by_queue()):
-        say(f"{counted(held, 'job')} held: what they wait for failed (`{command_line('list', '--state', 'held')}`)")
 
 
 def _begin_log(file: str | None, level: str, form: str) -> None:

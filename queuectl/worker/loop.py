@@ -19,6 +19,7 @@ from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
+from queuectl.worker.drain import Drain
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
 from queuectl.worker.log import RunLog, log, stopping_line
 from queuectl.worker.options import WorkerOptions
@@ -66,6 +67,7 @@ class Worker:
     _heartbeat: Heartbeat = field(init=False)
     _reclaimer: Reclaimer = field(init=False)
     _scheduler: Scheduler = field(init=False)
+    _drain: Drain = field(init=False)
     _results: Results = field(init=False)
     _claims: Claims = field(init=False)
     _ahead: Ahead = field(init=False)
@@ -78,6 +80,7 @@ class Worker:
         self._heartbeat = Heartbeat(queue.store, clock, self.row, self._fence)
         self._reclaimer = Reclaimer(queue, commands, clock, self.row, lease, self.options.machine_losses)
         self._scheduler = Scheduler(queue, clock)
+        self._drain = Drain(queue, self.options)
         self._results = Results(queue)
         self._claims = Claims(queue, commands, clock, claimant(self.row, lease, commands.uid), self.options.queues)
         self._ahead = Ahead(self.options.ahead)
@@ -373,11 +376,7 @@ class Worker:
             return False
         if self._stops or self.failure or self._claims_left == 0 or (self.options.once and self._exhausted):
             return True
-        return (
-            self.options.drain
-            and self._exhausted
-            and not self.queue.unfinished(self.options.queues, self.options.inside)
-        )
+        return self.options.drain and self._exhausted and self._drain.is_over()
 
     def _next_full_round(self, now: int) -> int:
         moments = [self._heartbeat.next_at, self._reclaimer.next_at, self._scheduler.next_at, self._fence.at]

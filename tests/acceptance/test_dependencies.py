@@ -47,6 +47,22 @@ def test_repairing_the_cause_frees_the_chain(failed: Queuectl) -> None:
     failed.ok("audit")
 
 
+def test_a_drain_says_what_it_left(failed: Queuectl) -> None:
+    failed.add("--id", "paused", "--queue", "slow", "true")
+    failed.add("--id", "behind", "--after", "paused", "true")
+    failed.ok("pause", "slow")
+    said = failed("run", "--drain", "--log-level", "error").err.splitlines()
+    assert said == [
+        "1 job left: queue slow is paused (`queuectl resume slow`)",
+        "2 jobs left behind a job that is held or whose queue is paused (`queuectl explain behind`)",
+        "1 job held: a job that it waits for failed (`queuectl list --state held`)",
+    ]
+    assert failed("run", "--drain", "--queue", "slow", "--log-level", "error").err.splitlines() == said[:1]
+    failed.ok("pause")
+    said = failed("run", "--drain", "--log-level", "error").err.splitlines()
+    assert said[0] == "4 jobs left: every queue is paused (`queuectl resume`)"
+
+
 def test_a_history_says_what_was_waited_for(failed: Queuectl) -> None:
     story = failed.ok("history", "notify")
     assert "waits for build (failed)" in story

@@ -1,8 +1,11 @@
 """Which jobs a worker claims and when it ends, in virtual time: slots, queues, pauses, drain, once."""
 
+import logging
 from itertools import pairwise
 
-from queuectl.domain.events import Exited
+import pytest
+
+from queuectl.domain.events import After, Exited
 from queuectl.domain.names import PAUSE_ALL
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script
@@ -167,6 +170,21 @@ def test_a_drain_does_not_wait_for_other_queues() -> None:
     driver.enqueue("a", queue="mail")
     process = driver.add_worker(drain=True, queues=frozenset({"slow"}))
     assert driver.run_until(lambda: not process.alive, 5)
+
+
+def test_a_drain_says_which_other_queue_it_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    driver = Driver()
+    driver.enqueue("a", queue="slow")
+    driver.enqueue("b", after=(After("a"),))
+    process = driver.add_worker(drain=True, queues=frozenset({"default"}))
+    driver.run(60)
+    assert process.alive
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said == "job b waits for a in queue slow, which no worker serves: queuectl run --queue slow"
+    driver.add_worker(queues=frozenset({"slow"}))
+    assert driver.run_until(lambda: not process.alive, 10)
+    assert driver.state("b") == "done"
 
 
 def test_a_drain_of_an_empty_queue_ends_at_once() -> None:
