@@ -3,11 +3,10 @@
 from queuectl.domain.machine import State
 from queuectl.domain.reactions import MOST_WAITING
 from queuectl.errors import RefusedError, UsageError
-from queuectl.store.batch_limits import limit_of
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
-__all__ = ["check_limit", "check_pending", "limit_of"]
+__all__ = ["check_limit", "check_pending"]
 
 MOST = 1_000_000
 

@@ -129,7 +129,8 @@ class Queue:
 
         Without new jobs it is recorded only for another limit.
         """
-        from queuectl.application.batch_limits import check_pending, limit_of
+        from queuectl.application.batch_limits import check_pending
+        from queuectl.store.batch_limits import limit_of
 
         stream = batch_stream(batch)
         version = self.store.log.version(stream)
