@@ -128,6 +128,8 @@ class _Reader:
         self._add(number, ScheduleInput(cron=fields, tz=zone), plain, user)
 
     def _add(self, number: int, when: ScheduleInput, command: str, user: str | None) -> None:
+        if not self._with_users and command.startswith("root "):
+            self.notes.append(f"line {number}: if root is the user and not the program, add --system")
         env = {name: value for name, value in self._env.items() if name not in ("SHELL", "CRON_TZ")}
         shell = self._env.get("SHELL")
         if user is not None:

@@ -27,6 +27,17 @@ _OF_JOBS = {*JobInput.__struct_fields__} - {"id", "delay", "at"}
 _OF_SCHEDULES = set(ScheduleInput.__struct_fields__)
 _HEADER = re.compile(r"""\s*\[\s*(?:"([^"]*)"|'([^']*)'|([^\]"'\s]+))\s*\]\s*(?:#.*)?""")
 _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.[^=]*)?=""")
+_TYPES = re.compile(r"`(\w+(?: \| \w+)*?)(?: \| null)?`")
+_NAMES_OF_TYPES = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "a table",
+    "array": "a list",
+    "date": "a date",
+    "datetime": "a date",
+}
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -135,8 +146,18 @@ def _converted(fields: Mapping[str, Any], wanted: type[Any]) -> Any:
         try:
             msgspec.convert({key: value}, wanted)
         except msgspec.ValidationError as error:
-            raise _FieldError(key, f"{key}: {str(error).partition(' - at')[0].lower()}") from None
+            raise _FieldError(key, f"{key}: {_plain(str(error))}") from None
     return msgspec.convert(dict(fields), wanted)
+
+
+def _plain(error: str) -> str:
+    """An error of msgspec in TOML's words: `expected a number or a string, got true or false`."""
+    text = error.partition(" - at")[0]
+    return text[:1].lower() + _TYPES.sub(lambda found: " or ".join(map(_in_toml, found[1].split(" | "))), text[1:])
+
+
+def _in_toml(name: str) -> str:
+    return _NAMES_OF_TYPES.get(name, name)
 
 
 def compare(puts: list[Put], there: Mapping[str, Schedule], managed_by: str) -> Difference:
@@ -148,8 +169,9 @@ def compare(puts: list[Put], there: Mapping[str, Schedule], managed_by: str) -> 
             added.append(put)
             continue
         if known.definition.managed_by != managed_by:
-            owner = known.definition.managed_by or "nobody's file: it was added by hand"
-            what = f"there is a schedule {put.name} already, managed by {owner}"
+            owner = known.definition.managed_by
+            origin = f"from the file {owner}" if owner else "added by hand"
+            what = f"there is a schedule {put.name} already, {origin}"
             raise RefusedError(f"{what} (`queuectl schedule remove {put.name}` makes room for that of the file)")
         if differing := tuple(_differing(put, known)):
             changed.append((put, differing))

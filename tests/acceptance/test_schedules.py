@@ -243,7 +243,8 @@ def test_sync_changes_removes_and_leaves_the_others(queuectl: Queuectl) -> None:
 BAD_FILES = {
     "an unknown key": ('[a]\ncron = "@daily"\ncommand = "x"\ncolour = "red"\n', "jobs.toml, line 4: [a] colour is not a field"),
     "a bad expression": ('\n[a]\ncommand = "x"\ncron = "61 * * * *"\n', "jobs.toml, line 4: [a] cron: '61 * * * *': bad minute"),
-    "a wrong type": ('[a]\ncron = "@daily"\ncommand = "x"\npriority = "high"\n', "jobs.toml, line 4: [a] priority: expected"),
+    "a wrong type": ('[a]\ncron = "@daily"\ncommand = "x"\npriority = "high"\n', "jobs.toml, line 4: [a] priority: expected a whole number, got a string"),
+    "a wrong type of two": ('[a]\nevery = true\ncommand = "x"\n', "[a] every: expected a number or a string, got true or false"),
     "no command": ('[a]\ncron = "@daily"\n', "jobs.toml, line 1: [a] a job has either a command or an argv"),
     "a key without a schedule": ('cron = "@daily"\n', "jobs.toml, line 1: cron stands before the first [NAME]"),
     "no TOML": ("[a\n", "jobs.toml, line 1:"),
@@ -262,7 +263,7 @@ def test_a_bad_file_names_the_line_and_changes_nothing(queuectl: Queuectl, text:
 
 def test_a_schedule_of_another_owner_is_not_taken_over(queuectl: Queuectl) -> None:
     queuectl.ok(*BACKUP, "true")
-    assert_error(queuectl("schedule", "sync", write(queuectl, JOBS)), 4, "there is a schedule backup already")
+    assert_error(queuectl("schedule", "sync", write(queuectl, JOBS)), 4, "a schedule backup already, added by hand")
     assert sorted(schedules(queuectl)) == ["backup"]
 
 

@@ -3,12 +3,11 @@
 Each seed is about a year. An oracle with rules of its own checks every start, and who is held.
 """
 
-import re
 from functools import partial
 
 import pytest
 
-from tests.campaign.plan import Attempt, Campaign, Control
+from tests.campaign.plan import Attempt, Campaign, Control, fault
 from tests.simulation.dependencies import DAY, SimulatedGraph
 from tests.simulation.dependency_mutants import early, lost, twice
 
@@ -21,11 +20,11 @@ def attempt(seed: int) -> Attempt:
     try:
         judged = graph.run()
         faults = list(graph.oracle.faults)
-        faults += [f"{each.rule}: {re.sub(r'[0-9]+', 'N', each.what)}" for each in judged.findings]
+        faults += [fault(each.rule, each.what) for each in judged.findings]
         counted = {"dependencies judged": judged.checked["after"], "kills": graph.died}
         return Attempt(graph.clock.elapsed // DAY, faults, counted)
     except Exception as error:
-        return Attempt(graph.clock.elapsed // DAY, [f"{type(error).__name__}: {re.sub('[0-9]+', 'N', str(error))}"])
+        return Attempt(graph.clock.elapsed // DAY, [fault(type(error).__name__, error)])
     finally:
         graph.close()
 

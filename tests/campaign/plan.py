@@ -1,11 +1,12 @@
 """A campaign: the work of one seed, the number of tries, and the controls."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 from msgspec import Struct
 
-__all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign"]
+__all__ = ["NAMES", "Attempt", "Campaign", "Control", "campaign", "fault"]
 
 NAMES = (
     "power-loss",
@@ -35,6 +36,11 @@ class Attempt(Struct):
     faults: Sequence[str] = ()
     counted: Mapping[str, int] = {}
     met: Mapping[str, int] = {}
+
+
+def fault(kind: str, what: object) -> str:
+    """A fault of this kind, with `N` for every number."""
+    return f"{kind}: {re.sub('[0-9]+', 'N', str(what))}"
 
 
 class Control(Struct, frozen=True):

@@ -3,12 +3,11 @@
 Each seed is one year of up to three schedules. The audit calculates every slot again from the log.
 """
 
-import re
 from functools import partial
 
 import pytest
 
-from tests.campaign.plan import Attempt, Campaign, Control
+from tests.campaign.plan import Attempt, Campaign, Control, fault
 from tests.simulation.schedule_mutants import advance_first, jobs_first
 from tests.simulation.schedules import DAY, SimulatedYear
 
@@ -21,13 +20,11 @@ def attempt(seed: int) -> Attempt:
     began = year.clock.elapsed
     try:
         judged = year.run()
-        faults = [f"{each.rule}: {re.sub(r'[0-9]+', 'N', each.what)}" for each in judged.findings]
+        faults = [fault(each.rule, each.what) for each in judged.findings]
         counted = {"slots decided on": judged.checked["slot"], "kills": year.died, "clock jumps": year.jumps}
         return Attempt((year.clock.elapsed - began) // DAY, faults, counted)
     except Exception as error:
-        return Attempt(
-            (year.clock.elapsed - began) // DAY, [f"{type(error).__name__}: {re.sub('[0-9]+', 'N', str(error))}"]
-        )
+        return Attempt((year.clock.elapsed - began) // DAY, [fault(type(error).__name__, error)])
     finally:
         year.close()
 

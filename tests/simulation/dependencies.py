@@ -6,7 +6,7 @@ with rules of its own says which jobs wait, which of them are held, and whether 
 """
 
 import random
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from queuectl.application.queue import NewJob, Queue
 from queuectl.checks.audit import Audit, audit
@@ -18,38 +18,13 @@ from queuectl.store import open_store
 from queuectl.store.rows import JobFilter
 from tests.simulation.driver import spec
 from tests.simulation.hosts import SECOND, VirtualClock
+from tests.simulation.mortal import Killed, Mortal
 from tests.support.events import claimant
-from tests.support.overriding import Overriding
 
 __all__ = ["DAY", "Oracle", "SimulatedGraph"]
 
 HOUR, DAY = 3600 * SECOND, 24 * 3600 * SECOND
 STEPS = 400
-
-
-class _KilledError(BaseException):
-    """The process was killed here."""
-
-
-class _Mortal(Overriding):
-    """A view of the store, in which its user may be killed before and after each append and commit."""
-
-    def __init__(self, store, visit):
-        super().__init__(store)
-        self._visit = visit
-
-    @contextmanager
-    def transaction(self, **options):
-        with self._store.writer.transaction(**options):
-            yield
-            self._visit()
-        self._visit()
-
-    def append(self, changes, actor):
-        self._visit()
-        made = self._store.writer.append(changes, actor)
-        self._visit()
-        return made
 
 
 class Oracle:
@@ -135,12 +110,12 @@ class SimulatedGraph:
         self.oracle = Oracle()
         self.mortality = self.rng.choice([0, 0.02, 0.1])
         self.died, self._number = 0, 0
-        self._queue = Queue(_Mortal(self.store, self._visit), "user@node:1")
+        self._queue = Queue(Mortal(self.store, self._visit), "user@node:1")
 
     def _visit(self) -> None:
         if self.rng.random() < self.mortality:
             self.died += 1
-            raise _KilledError
+            raise Killed
 
     def close(self) -> None:
         """Close the store."""
@@ -152,7 +127,7 @@ class SimulatedGraph:
         happenings += [self._purge, self._unblock, self._work, self._add_late]
         for _ in range(steps):
             self.clock.elapsed += self.rng.randrange(2 * DAY)
-            with suppress(_KilledError, RefusedError, NoSuchJobError):
+            with suppress(Killed, RefusedError, NoSuchJobError):
                 self.rng.choice(happenings)()
             self.oracle.read(self.store)
             self._compare()

@@ -6,7 +6,7 @@ and the tables have to be what the log says.
 """
 
 import random
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from zoneinfo import available_timezones
 
 from queuectl.application.queue import Queue
@@ -20,19 +20,15 @@ from queuectl.store.rows import JobFilter
 from queuectl.worker.scheduler import Scheduler
 from tests.simulation.driver import spec
 from tests.simulation.hosts import SECOND, VirtualClock
+from tests.simulation.mortal import Killed, Mortal
 from tests.support.events import claimant
-from tests.support.overriding import Overriding
 
-__all__ = ["DAY", "Killed", "SimulatedYear", "zones"]
+__all__ = ["DAY", "SimulatedYear", "zones"]
 
 MINUTE = 60 * SECOND
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
 YEAR = 365 * DAY
 WORKERS = 2
-
-
-class Killed(BaseException):
-    """The worker was killed here."""
 
 
 def zones(number: int = 40) -> list[str]:
@@ -41,27 +37,6 @@ def zones(number: int = 40) -> list[str]:
     odd += ["America/St_Johns", "Asia/Kathmandu", "Pacific/Chatham", "Europe/Dublin", "Antarctica/Troll"]
     others = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", *odd)))
     return odd + random.Random(1).sample(others, number - len(odd))
-
-
-class Mortal(Overriding):
-    """One worker's view of the store, in which it may be killed before and after each append and commit."""
-
-    def __init__(self, store, visit):
-        super().__init__(store)
-        self._visit = visit
-
-    @contextmanager
-    def transaction(self, **options):
-        with self._store.writer.transaction(**options):
-            yield
-            self._visit()
-        self._visit()
-
-    def append(self, changes, actor):
-        self._visit()
-        made = self._store.writer.append(changes, actor)
-        self._visit()
-        return made
 
 
 class SimulatedYear:

@@ -174,6 +174,12 @@ def test_lines_that_cannot_be_carried_over_are_refused():
     assert "@fortnightly" in refused[2]
 
 
+def test_a_first_word_that_may_be_a_user_is_named():
+    assert read_crontab("@daily root /usr/bin/backup\n", with_users=False).notes == (
+        "line 1: if root is the user and not the program, add --system",
+    )
+
+
 def test_names_that_are_taken_get_a_number():
     found = read_crontab("@daily backup\n@daily backup\n", with_users=False, taken={"backup"})
     assert [each.name for each in found.entries] == ["backup-2", "backup-3"]
