@@ -87,8 +87,8 @@ class Queue:
     def _decided(
         self, command: c.Command, job: Job | None, now: int, keys: dict[str, str], holder: str | None
     ) -> Change:
-        events = c.decide(command, job, now, holder)
         key = _key(command, job)
+        events = c.decide(command, job, now, holder)
         if events and key is not None:
             keys[key] = command.job_id
         return Change(command.job_id, job.version if job else 0, events, job)
@@ -143,8 +143,8 @@ class Queue:
 
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
         """Decide on each job, with the jobs before it in the batch taken into account."""
-        now = self.store.log.now()
         known = self._known([job.id for job in jobs if job.id is not None])
+        now = self.store.log.now()
         receipts: list[Receipt] = []
         batch: dict[str, Change] = {}
         keys: dict[str, str] = {}

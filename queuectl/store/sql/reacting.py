@@ -5,12 +5,12 @@ from itertools import islice
 
 from queuectl.domain.events import Event, RecordedEvent
 from queuectl.domain.job import Job
-from queuectl.domain.reactions import View, has_fallen_back, reactions
+from queuectl.domain.reactions import View, reactions
 from queuectl.store.rows import Change
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.waits import Step, Waits
 
-__all__ = ["Append", "may_react", "react", "steps"]
+__all__ = ["Append", "react", "steps"]
 
 LOADED = 500
 """Jobs that are loaded with one question."""
@@ -27,14 +27,6 @@ def steps(changes: Sequence[Change], batch: Batch, jobs: Sequence[Job | None]) -
         for change, records, job in zip(changes, batch, jobs, strict=True)
         if records and job is not None
     ]
-
-
-def may_react(changes: Sequence[Change], jobs: Sequence[Job | None]) -> bool:
-    """Whether these changes can have consequences although no job waits for another."""
-    return any(
-        job is not None and (job.spec.after or has_fallen_back(change.job, job))
-        for change, job in zip(changes, jobs, strict=True)
-    )
 
 
 def react(waits: Waits, log: Log, view: View, append: Append) -> dict[str, Job]:

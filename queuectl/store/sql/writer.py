@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job
-from queuectl.domain.reactions import View
+from queuectl.domain.reactions import View, has_fallen_back
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import codec
 from queuectl.store.archive.sync import ArchiveSync
@@ -24,7 +24,7 @@ from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
 from queuectl.store.sql.log import Log
-from queuectl.store.sql.reacting import Batch, may_react, react, steps
+from queuectl.store.sql.reacting import Batch, react, steps
 from queuectl.store.sql.table_writer import TableWriter
 from queuectl.store.sql.waits import Waits
 from queuectl.store.stream_fold import streams
@@ -134,7 +134,7 @@ class Writer:
             with self.transaction() if self._log.locked_head is None else self._savepoint():
                 batch = self._record(changes, actor)
                 jobs = self._tables.write(changes, batch)
-                if self._reactive or may_react(changes, jobs):
+                if self._reactive or _may_react(changes, jobs):
                     jobs = self._with_consequences(changes, batch, jobs, actor)
             if self._appended is not None:
                 self._appended(jobs)
@@ -289,6 +289,14 @@ class Writer:
         """Sync claims at the log's end too, if possible. Returns the new `on_disk`."""
         head = self._log.head().position
         return head if self._engine.sync() else self.on_disk()
+
+
+def _may_react(changes: Sequence[Change], jobs: Sequence[Job | None]) -> bool:
+    """Whether these changes can have consequences although no job waits for another."""
+    return any(
+        job is not None and (job.spec.after or (change.job is not None and has_fallen_back(change.job, job)))
+        for change, job in zip(changes, jobs, strict=True)
+    )
 
 
 def _refuse_control_characters(*texts: str) -> None:
