@@ -1,7 +1,7 @@
 """`edit` and `copy`: change a pending job, and add a new job like an existing one."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from msgspec.structs import replace
@@ -11,8 +11,9 @@ from queuectl.application.job_json import JobInput
 from queuectl.application.queue import Queue
 from queuectl.cli.messages import say, say_unserved
 from queuectl.cli.name_values import name_values
+from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Id, MaybeIds, Reason, given_ids
-from queuectl.cli.retry_options import refuse_two_waits
+from queuectl.cli.retry_options import RetryPolicy
 from queuectl.cli.session import Session
 from queuectl.domain.amendment import between
 from queuectl.domain.job import Job
@@ -22,43 +23,60 @@ from queuectl.units import local_time
 
 __all__ = ["copy", "edit"]
 
-Command = Annotated[str | None, typer.Option(metavar="COMMAND", help="The shell command.")]
-Priority = Annotated[int | None, typer.Option("--priority", "-p", metavar="N", help="Higher numbers run first.")]
-InQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue.")]
-Timeout = Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer; none: no limit.")]
-MaxRetries = Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")]
-BackoffBase = Annotated[float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds.")]
-BackoffCap = Annotated[str | None, typer.Option(metavar="1h", help="The longest such wait.")]
-RetryWait = Annotated[str | None, typer.Option(metavar="10m", help="Each retry waits this long instead.")]
-Jitter = Annotated[bool | None, typer.Option("--jitter/--no-jitter", help="Shorten each wait at random.")]
-Folder = Annotated[str | None, typer.Option(metavar="DIR", help="The folder that the job runs in.")]
-Env = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the job.")]
-UnsetEnv = Annotated[list[str] | None, typer.Option(metavar="K", help="Remove one of the job's variables.")]
-Tag = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job.")]
-At = Annotated[str | None, typer.Option(metavar="TIME", help="Run no earlier than this.")]
-Stdin = Annotated[str | None, typer.Option(metavar="FILE", help="The file that the job reads; /dev/null: none.")]
-Delay = Annotated[str | None, typer.Option(metavar="10s", help="Wait this long from now.")]
+
+class Changes(NamedTuple):
+    """The options of `edit` and `copy` that say what is different."""
+
+    command: Annotated[str | None, typer.Option(metavar="COMMAND", help="The shell command.")] = None
+    priority: Annotated[
+        int | None,
+        typer.Option("--priority", "-p", metavar="N", help="Higher numbers run first."),
+    ] = None
+    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue.")] = None
+    timeout: Annotated[
+        str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer; none: no limit.")
+    ] = None
+    retries: RetryPolicy = RetryPolicy()
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="The folder that the job runs in.")] = None
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="Set an environment variable for the job."),
+    ] = None
+    unset_env: Annotated[list[str] | None, typer.Option(metavar="K", help="Remove one of the job's variables.")] = None
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job.")] = None
+    stdin: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The file that the job reads; /dev/null: none."),
+    ] = None
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Run no earlier than this.")] = None
+    delay: Annotated[str | None, typer.Option(metavar="10s", help="Wait this long from now.")] = None
+
+    def edit(self, *, now: bool = False, **others: Any) -> Edit:
+        """The changes, with `others`: more fields of a job. Raises UsageError."""
+        self.retries.check()
+        wanted = JobInput(
+            **self.retries._asdict(),
+            **others,
+            command=self.command,
+            priority=self.priority,
+            queue=self.queue,
+            timeout=self.timeout,
+            cwd=self.cwd,
+            env=name_values("--env", self.env),
+            tags=name_values("--tag", self.tag),
+            stdin=self.stdin,
+            at=self.at,
+            delay=self.delay,
+        )
+        return Edit(wanted, tuple(self.unset_env or ()), now)
 
 
+@with_records
 def edit(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    command: Command = None,
-    priority: Priority = None,
-    queue: InQueue = None,
-    timeout: Timeout = None,
-    max_retries: MaxRetries = None,
-    backoff_base: BackoffBase = None,
-    backoff_cap: BackoffCap = None,
-    retry_wait: RetryWait = None,
-    jitter: Jitter = None,
-    cwd: Folder = None,
-    env: Env = None,
-    unset_env: UnsetEnv = None,
-    tag: Tag = None,
-    stdin: Stdin = None,
-    at: At = None,
-    delay: Delay = None,
+    *,
+    changes: Changes,
     after: Annotated[
         list[str] | None,
         typer.Option(metavar="ID[:ok|end|failed]", help="Wait for these jobs (batch:NAME: a batch) and no others."),
@@ -69,36 +87,18 @@ def edit(
 ) -> None:
     """Change pending jobs: all or none. Without options: one job, in your editor ($VISUAL, $EDITOR)."""
     session: Session = ctx.obj
-    if [at is not None, delay is not None, now].count(True) > 1:
+    if [changes.at is not None, changes.delay is not None, now].count(True) > 1:
         raise UsageError("give one of --at, --delay and --now")
     if after and no_after:
         raise UsageError("give one of --after and --no-after")
-    refuse_two_waits(retry_wait, backoff_base, backoff_cap)
-    wanted = JobInput(
-        command=command,
-        priority=priority,
-        queue=queue,
-        timeout=timeout,
-        max_retries=max_retries,
-        backoff_base=backoff_base,
-        backoff_cap=backoff_cap,
-        retry_wait=retry_wait,
-        jitter=jitter,
-        cwd=cwd,
-        env=name_values("--env", env),
-        tags=name_values("--tag", tag),
-        stdin=stdin,
-        at=at,
-        delay=delay,
-        after=() if no_after else tuple(after) if after else None,
-    )
-    changes = Edit(wanted, tuple(unset_env or ()), now)
+    edges = () if no_after else tuple(after) if after else None
+    wanted = changes.edit(now=now, after=edges)
     if not ids:
         raise UsageError("give the ids of the jobs to edit")
     with session.open_existing() as jobs:
         found = jobs.resolve(given_ids(ids))
-        if changes:
-            _edit(session, jobs, found, changes, reason)
+        if wanted:
+            _edit(session, jobs, found, wanted, reason)
             return
         if len(found) > 1 or not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise UsageError("give options such as --timeout 1h, or one id on a terminal for your editor")
@@ -127,48 +127,24 @@ def _told(before: Job, after: Job) -> str:
     return "; ".join(filter(None, (due, "" if due and what == "nothing changed" else what)))
 
 
+@with_records
 def copy(
     ctx: typer.Context,
     job_id: Id,
     id: Annotated[  # noqa: A002 (the option's name)
         str | None, typer.Option("--id", metavar="ID", help="The new job's id [default: a UUIDv7].")
     ] = None,
-    command: Command = None,
-    priority: Priority = None,
-    queue: InQueue = None,
-    timeout: Timeout = None,
-    max_retries: MaxRetries = None,
-    backoff_base: BackoffBase = None,
-    cwd: Folder = None,
-    env: Env = None,
-    unset_env: UnsetEnv = None,
-    tag: Tag = None,
-    stdin: Stdin = None,
+    *,
+    changes: Changes,
     unique: Annotated[str | None, typer.Option(metavar="KEY", help="The new job's unique key [default: none].")] = None,
-    at: At = None,
-    delay: Delay = None,
 ) -> None:
     """Add a new job like another one, which may run, and print its id."""
     session: Session = ctx.obj
-    wanted = JobInput(
-        command=command,
-        priority=priority,
-        queue=queue,
-        timeout=timeout,
-        max_retries=max_retries,
-        backoff_base=backoff_base,
-        cwd=cwd,
-        env=name_values("--env", env),
-        tags=name_values("--tag", tag),
-        stdin=stdin,
-        at=at,
-        delay=delay,
-    )
-    changes = Edit(replace(wanted, id=id, unique=unique), tuple(unset_env or ()))
+    wanted = changes.edit(id=id, unique=unique)
     with session.open_existing() as jobs:
         (found,) = jobs.resolve([job_id])
         editor = Editor(jobs, session.config(jobs))
-        new = editor.copy(found, changes)
+        new = editor.copy(found, wanted)
         for note in editor.notes:
             say(f"queuectl: {note}")
         (receipt,) = jobs.enqueue([new])

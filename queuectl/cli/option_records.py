@@ -1,7 +1,7 @@
 """Records of options: a command that takes a record has an option for each of its fields."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any
 
@@ -11,19 +11,26 @@ __all__ = ["with_records"]
 def with_records(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer can read it: each record (a NamedTuple) among its parameters is replaced by the fields.
 
-    A record's fields are declared like a command's own parameters, with `Annotated` and a default.
+    A record's fields are declared like a command's own parameters, with `Annotated` and a default, or are records.
     """
     signature = inspect.signature(command)
-    records = {each.name: each.annotation for each in signature.parameters.values() if _is_record(each)}
 
     @wraps(command)
     def run(**given: Any) -> None:
-        for name, record in records.items():
-            given[name] = record(**{field: given.pop(field) for field in record._fields})
-        command(**given)
+        command(**_gathered(signature, given))
 
     run.__signature__ = signature.replace(parameters=[*_flat(signature.parameters.values())])  # type: ignore[attr-defined]
     return run
+
+
+def _gathered(signature: inspect.Signature, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for a function of this signature, with the records made of the values given for their fields."""
+    return {
+        name: each.annotation(**_gathered(inspect.signature(each.annotation), given))
+        if _is_record(each)
+        else given[name]
+        for name, each in signature.parameters.items()
+    }
 
 
 def _is_record(parameter: inspect.Parameter) -> bool:

@@ -14,8 +14,10 @@ from queuectl.application.schedule_views import next_times, words
 from queuectl.application.schedules import Put, Schedules
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, say
+from queuectl.cli.name_values import name_values
+from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Yes
-from queuectl.cli.retry_options import refuse_two_waits
+from queuectl.cli.retry_options import RetryPolicy
 from queuectl.cli.schedule_files import import_crontab, sync
 from queuectl.cli.schedule_views import history, list_schedules, next_slots, show
 from queuectl.cli.session import Session
@@ -49,6 +51,7 @@ class AddCommand(TyperCommand):
 
 
 @app.command("add", cls=AddCommand)
+@with_records
 def add(
     ctx: typer.Context,
     arguments: Annotated[
@@ -97,13 +100,8 @@ def add(
     replace: Annotated[bool, typer.Option("--replace", help="Change the schedule if there is one already.")] = False,
     queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="The jobs' queue.")] = None,
     priority: Annotated[int | None, typer.Option("--priority", "-p", metavar="N", help="The jobs' priority.")] = None,
-    max_retries: Annotated[int | None, typer.Option(metavar="N", help="Retries after the first attempt.")] = None,
-    backoff_base: Annotated[
-        float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds.")
-    ] = None,
-    backoff_cap: Annotated[str | None, typer.Option(metavar="1h", help="The longest such wait.")] = None,
-    retry_wait: Annotated[str | None, typer.Option(metavar="10m", help="Each retry waits this long instead.")] = None,
-    jitter: Annotated[bool | None, typer.Option("--jitter/--no-jitter", help="Shorten each wait at random.")] = None,
+    *,
+    retries: RetryPolicy,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer.")] = None,
     cwd: Annotated[
         str | None, typer.Option(metavar="DIR", help="The folder that the jobs run in [default: this one].")
@@ -129,7 +127,7 @@ def add(
 
     queuectl schedule add backup '0 2 * * *' --tz Europe/Berlin 'restic backup /srv'
     """
-    refuse_two_waits(retry_wait, backoff_base, backoff_cap)
+    retries.check()
     argv: list[str] | None = ctx.meta.get(_ARGV)
     called, cron, command = _sorted(arguments, argv, every)
     when = ScheduleInput(
@@ -145,18 +143,14 @@ def add(
         until=until,
     )
     job = JobInput(
+        **retries._asdict(),
         queue=queue,
         priority=priority,
-        max_retries=max_retries,
-        backoff_base=backoff_base,
-        backoff_cap=backoff_cap,
-        retry_wait=retry_wait,
-        jitter=jitter,
         timeout=timeout,
         cwd=cwd,
-        env=_pairs("--env", env),
+        env=name_values("--env", env),
         secret_env=tuple(secret_env) if secret_env else None,
-        tags=_pairs("--tag", tag),
+        tags=name_values("--tag", tag),
         unique=unique,
         umask=umask,
         merge_output=merge_output or None,
@@ -170,13 +164,6 @@ def add(
     _say_added(session, schedule)
     if unserved:
         say(f"nothing is added while no worker runs: {command_line('run')}")
-
-
-def _pairs(option: str, texts: list[str] | None) -> dict[str, str] | None:
-    for text in texts or ():
-        if "=" not in text:
-            raise UsageError(f"{option} {text}: write it as NAME=VALUE")
-    return dict(text.split("=", 1) for text in texts) if texts else None
 
 
 def _sorted(arguments: list[str], argv: list[str] | None, every: str | None) -> tuple[str, str | None, str | None]:

@@ -50,6 +50,9 @@ COLUMNS = (
     Column("log_file", limit=1000, spare=6, middle=True, short="log"),
 )
 
+Now = Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")]
+Timeout = Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")]
+
 
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def start(
@@ -142,8 +145,8 @@ def stop(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Names, as in `worker list` [default: all].")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")] = False,
-    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")] = None,
+    now: Now = False,
+    timeout: Timeout = None,
 ) -> None:
     """Stop workers on any host and wait until they have ended. They finish their running jobs first."""
     session: Session = ctx.obj
@@ -186,8 +189,8 @@ def restart(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Names that `worker start` got [default: all here].")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")] = False,
-    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")] = None,
+    now: Now = False,
+    timeout: Timeout = None,
 ) -> None:
     """Stop background workers of this machine, and start them again."""
     session: Session = ctx.obj

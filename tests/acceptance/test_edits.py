@@ -61,6 +61,18 @@ def test_a_running_job_is_not_edited_but_can_be_copied(queuectl: Queuectl) -> No
     assert job["origin"] == f"copy:{job_id}"
 
 
+def test_a_copy_may_have_another_retry_policy(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--delay", "1h", "--max-retries", "1", "true")
+    copied = queuectl.ok("copy", job_id, "--max-retries", "9", "--retry-wait", "5m", "--jitter").strip()
+    job = queuectl.show(copied)
+    assert (job["max_retries"], job["retry_wait"], job["jitter"]) == (9, 300, True)
+    capped = queuectl.show(queuectl.ok("copy", job_id, "--backoff-cap", "10m").strip())
+    assert (capped["max_retries"], capped["backoff_cap"]) == (1, 600)
+    before = queuectl.position()
+    assert_error(queuectl("copy", job_id, "--retry-wait", "5m", "--backoff-base", "3"), 2, "--retry-wait is a fixed")
+    assert queuectl.position() == before
+
+
 def test_a_job_that_waits_for_another_one_is_edited(queuectl: Queuectl) -> None:
     queuectl.add("--id", "first", "true")
     queuectl.add("--id", "second", "--after", "first", "true")

@@ -61,8 +61,8 @@ def test_a_schedule_adds_jobs_that_run(queuectl: Queuectl) -> None:
     assert "schedule:tick" in queuectl.ok("list", "-o", "wide")
     assert "schedule tick made it for " in queuectl.ok("explain", first["id"])
     assert "added tick." in queuectl.ok("schedule", "history", "tick")
-    last = queuectl.json("schedule", "show", "tick")["slots"][0]
-    assert (last["became"], last["state"]) == ("fired", "done")
+    slots = queuectl.json("schedule", "show", "tick")["slots"]
+    assert ("fired", "done") in [(slot["became"], slot["state"]) for slot in slots]
 
 
 def test_run_adds_a_job_besides_the_times(queuectl: Queuectl) -> None:
