@@ -64,15 +64,15 @@ def runs(history: History, after: int, until: int) -> Iterator[Run]:
     for step in history.run_steps((CLAIMED, *OUTCOMES), after=after, until=until):
         data = _data(step.data)
         if data.run is not None:  # a job that is cancelled before it ran has none
-            spec = _data(step.spec)
+            queue, command = _promise(step)
             waited = _waited(step) if step.type == CLAIMED else 0
             yield Run(
                 step.position,
                 step.job_id,
                 step.type,
                 step.recorded_at,
-                spec.queue,
-                spec.command,
+                queue,
+                command,
                 data.worker,
                 waited / SECOND,
                 data.duration / SECOND,
@@ -87,6 +87,16 @@ def slots(history: History, after: int, until: int) -> Iterator[tuple[str, str, 
             yield name, "skipped", data.count
         elif not data.manual:
             yield name, "fired", 1
+
+
+def _promise(step: RunStep) -> tuple[str, str]:
+    """The queue and the command of the job at this event: those of its first event, or of the last edit of each."""
+    spec = _data(step.spec)
+    queue, command = spec.queue, spec.command
+    for edit in map(_data, step.edits):
+        changes = edit.changes or _NOTHING
+        queue, command = changes.queue or queue, changes.command or command
+    return queue, command
 
 
 def _waited(step: RunStep) -> int:

@@ -95,7 +95,8 @@ class RunStep(Struct, frozen=True):
     """An event that begins or ends a run, unchecked: to be counted, not to decide by. Times are microseconds.
 
     `spec` is the data of the job's first event. For a claim `before_at`, `before` and `before_type` are the time, the
-    data and the type of the event that set when the job is due.
+    data and the type of the event that set when the job is due. `edits` has the data of each
+    edit of the job before the event.
     """
 
     position: int
@@ -107,6 +108,7 @@ class RunStep(Struct, frozen=True):
     before_at: int | None
     before: str | None
     before_type: str | None
+    edits: tuple[str | None, ...] = ()
 
 
 class HealthFinding(Struct, frozen=True):

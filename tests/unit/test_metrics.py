@@ -10,6 +10,7 @@ import pytest
 from queuectl.application.metrics import MAX_QUEUES, metrics
 from queuectl.application.queue import NewJob, Queue
 from queuectl.application.run_tally import RunTally, load_tally, save_tally
+from queuectl.application.runs import runs
 from queuectl.domain import events as e
 from queuectl.domain.commands import Amend, Exit, Report
 from queuectl.errors import StoreError
@@ -76,6 +77,20 @@ def test_an_edit_of_the_delay_begins_the_wait_again(queue, clock):
     queue.execute([Amend("a", e.Changes(delay=100 * SECOND))])
     run_one(queue, clock, waits=103 * SECOND, takes=0)
     assert value(text_of(queue), 'queuectl_wait_seconds_sum{queue="q"}') == 3
+
+
+def test_a_run_counts_in_the_queue_of_its_moment(queue, clock):
+    queue.enqueue([NewJob(a_spec("false", queue="first", max_retries=5), "a")])
+    run_one(queue, clock, waits=0, takes=SECOND, cause=e.Exited(1))
+    queue.execute([Amend("a", e.Changes(queue="second", delay=0))])
+    queue.execute([Amend("a", e.Changes(command="true"))])
+    run_one(queue, clock, waits=0, takes=SECOND)
+    text = text_of(queue)
+    assert value(text, 'queuectl_runs_total{queue="first",outcome="retry_scheduled"}') == 1
+    assert value(text, 'queuectl_runs_total{queue="second",outcome="completed"}') == 1
+    assert value(text, 'queuectl_wait_seconds_count{queue="second"}') == 1
+    found = runs(queue.store.history, 0, queue.store.log.head().position)
+    assert [(run.queue, run.command) for run in found] == [("first", "false")] * 2 + [("second", "true")] * 2
 
 
 def test_the_oldest_pending_job_counts_in_a_paused_queue(queue, clock):

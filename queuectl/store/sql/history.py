@@ -1,8 +1,8 @@
 """Answers questions about the whole log: the runs in a part of it, ids of jobs, notes, and each job's last move."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from itertools import starmap
+from typing import Any
 
 import msgspec
 
@@ -26,14 +26,20 @@ SELECT e.stream_id, e.recorded_at, {queue},
         ORDER BY m.version DESC LIMIT 1), e.position
 FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
 """
-_RUN_STEPS = f"""
-SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data, b.type
+_STEP = "SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data, b.type"
+_STEPS = f"""
 FROM events AS e
 LEFT JOIN events AS f ON f.stream_id = e.stream_id AND f.version = 1
 LEFT JOIN events AS b ON e.type = 'claimed' AND b.stream_id = e.stream_id AND b.version = (
     SELECT max(m.version) FROM events AS m WHERE m.stream_id = e.stream_id AND m.version < e.version
     AND {SETS_DUE_TIME})
 WHERE e.position > ? AND e.position <= ? AND e.type IN """
+_IS_EDITED = """
+EXISTS (SELECT 1 FROM events AS a WHERE a.stream_id = e.stream_id AND a.version < e.version AND a.type = 'amended')
+"""
+_EDITS = """
+SELECT data FROM events WHERE stream_id = ? AND position < ? AND type = 'amended' ORDER BY version
+"""
 _STREAMS = """
 SELECT DISTINCT stream_id FROM events
 WHERE stream_id >= ? AND stream_id < ? AND stream_id NOT LIKE '$%' AND position <= ? LIMIT ?
@@ -53,10 +59,17 @@ class History:
 
     def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
         """Events of these types, in order. A page in which there are bytes that are not text is left out."""
-        sql = f"{_RUN_STEPS} ({', '.join('?' * len(types))}) ORDER BY e.position"
+        is_edited = _IS_EDITED if self._log.format() > FIRST else "0"
+        sql = f"{_STEP}, {is_edited} {_STEPS} ({', '.join('?' * len(types))}) ORDER BY e.position"
         for start in range(after, until, PAGE):
             with suppress(NoTextError):
-                yield from starmap(RunStep, self._engine.run(sql, (start, min(start + PAGE, until), *types)))
+                rows = self._engine.run(sql, (start, min(start + PAGE, until), *types))
+                yield from [RunStep(*row, self._edits(row) if is_edited else ()) for *row, is_edited in rows]
+
+    def _edits(self, step: Sequence[Any]) -> tuple[str | None, ...]:
+        """The data of the edits of a job before an event of it. Few jobs are edited, so it is a query for each."""
+        position, job_id, *_ = step
+        return tuple(data for (data,) in self._engine.run(_EDITS, (job_id, position)))
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
