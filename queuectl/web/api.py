@@ -219,11 +219,11 @@ class _Events:
         self, after: int, wanted: Wanted, form: Callable[[list[Entry] | None, int], str]
     ) -> AsyncIterator[str]:
         async for entries in self._site.feed.follow(self._site.queue.store, after, wanted):
-            yield self._text(entries, form) if entries else form(entries, self._site.feed.position)
+            yield self._text(entries, wanted, form) if entries else form(entries, self._site.feed.position)
 
-    def _text(self, entries: list[Entry], form: Callable[[list[Entry] | None, int], str]) -> str:
+    def _text(self, entries: list[Entry], wanted: Wanted, form: Callable[[list[Entry] | None, int], str]) -> str:
         """The text of these events. Pages that follow the log get the same ones, so they are put together once."""
-        key = (form, entries[0].position, entries[-1].position, len(entries))
+        key = (form, wanted, entries[0].position, entries[-1].position)
         if key not in self._formed:
             while len(self._formed) >= MOST_FORMED:
                 del self._formed[next(iter(self._formed))]

@@ -33,6 +33,8 @@ PAGE = 500
 """Events that are sent at once to a page that is behind."""
 TICK = 200_000
 """Microseconds between two checks of the log, so that a busy queue is not read after every commit."""
+AGAIN = 1_000_000
+"""Microseconds after which a log that could not be read is tried again."""
 SILENCE = 15
 """Seconds without an event after which a page is sent an empty line, so that a broken connection is noticed."""
 
@@ -61,7 +63,7 @@ class Feed:
         self._recent: deque[Entry] = deque(maxlen=RECENT)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grown = asyncio.Event()
-        self._first = self.position = 0
+        self.position = self._taken = 0
         self._reader, self._stop = os.pipe()
         self.ended = False
         self.tally = RunTally("", 0)
@@ -71,9 +73,8 @@ class Feed:
         """Begin to follow the log."""
         self._loop = loop
         store = self._open_store()
-        head = store.log.head().position
-        self._first = self.position = head
-        self.tally = RunTally(store.log.log_id, head)
+        self.position = self._taken = store.log.head().position
+        self.tally = RunTally(store.log.log_id, self.position)
         self._thread = Thread(target=self._run, args=(store,), name="feed", daemon=True)
         self._thread.start()
 
@@ -91,22 +92,30 @@ class Feed:
         os.close(self._stop)
 
     def _run(self, store: Store) -> None:
+        """Read until the feed is stopped. A server that is away is asked again."""
         try:
-            with suppress(BrokenPipeError, QueuectlError):
-                self.activity.begin(store, self.position)
-                for position in durable_positions(store, self._stop):
-                    self._take(store, position)
-                    pause(TICK)
+            with suppress(BrokenPipeError):
+                while not self.ended:
+                    with suppress(QueuectlError):
+                        self._follow(store)
+                    pause(AGAIN)
         finally:
             store.close()
 
+    def _follow(self, store: Store) -> None:
+        if not self.activity.since:
+            self.activity.begin(store, self._taken)
+        for position in durable_positions(store, self._stop):
+            self._take(store, position)
+            pause(TICK)
+
     def _take(self, store: Store, position: int) -> None:
-        if position <= self.position:
+        """Read up to a position. `_taken` is this thread's: `position` is set later, in the thread of the loop."""
+        if position <= self._taken:
             return
-        after = max(self.position, position - RECENT)
-        for record in LogReader(store, after, None, ALL_TYPES).read(position):
-            self._recent.append(_entry(record))
-        self._first = max(self._first, after, self._recent[0].position - 1 if self._recent else 0)
+        after = max(self._taken, position - RECENT)
+        self._recent.extend([*map(_entry, LogReader(store, after, None, ALL_TYPES).read(position))])
+        self._taken = position
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake, position)
         self.tally.read(store, position)
@@ -142,9 +151,9 @@ class Feed:
 
     async def _next(self, store: Store, after: int, wanted: Wanted) -> tuple[list[Entry], int]:
         """The next events that are wanted, and the position up to which that are all."""
-        end = self.position
-        if after >= self._first:
-            new = [entry for entry in self._recent.copy() if after < entry.position <= end]
+        end, recent = self.position, self._recent.copy()  # the thread may drop the first ones at any moment
+        if recent and recent[0].position <= after + 1:
+            new = [entry for entry in recent if after < entry.position <= end]
             return [entry for entry in new if _is_wanted(entry, wanted)], end
         end = min(end, after + PAGE)
         return await run_in_threadpool(_read, store, after, end, wanted), end

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from queuectl.application.access import QueueAccess
+from queuectl.application.access import QueueAccess, Store
 from queuectl.application.queue import Queue
 from queuectl.runtime import SystemClock
 from queuectl.web.app import application
@@ -171,13 +171,18 @@ def door(*, read_only: bool = False, tokens: Sequence[Token] = (TOKEN,)) -> Door
 
 
 @contextmanager
-def served(url: str, rights: Rights = Rights(), **options: Any) -> Iterator[tuple[Client, Queue]]:  # noqa: B008
-    """A client of the queue at a path or URL, and the queue."""
+def served(
+    url: str,
+    rights: Rights = Rights(),  # noqa: B008
+    wrapped: Callable[[Store], Store] = lambda store: store,
+    **options: Any,
+) -> Iterator[tuple[Client, Queue]]:
+    """A client of the queue at a path or URL, and the queue. `wrapped` is asked for the store that the feed reads."""
     access = QueueAccess(url=url, clock=SystemClock(), environ={}, dotenv={}, warn=print)
     store = access.open()
     try:
         queue = Queue(store, ACTOR)
-        site = Site(queue, lambda found: access.config(found.store), access.open, rights)
+        site = Site(queue, lambda found: access.config(found.store), lambda: wrapped(access.open()), rights)
         client = Client(application(site, door(read_only=rights.read_only, **options)))
         try:
             yield client, queue

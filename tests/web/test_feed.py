@@ -1,10 +1,17 @@
 """The feed: positions as ids, the backlog, what is new, and where a page that was away goes on."""
 
+import asyncio
 import json
 
-from queuectl.application.queue import NewJob
+from msgspec.structs import replace
+
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.commands import Exit, Report
-from tests.support.builders import a_spec, claimant
+from queuectl.errors import StoreError
+from queuectl.web import feed
+from queuectl.web.feed import Feed, Wanted
+from tests.support.builders import ACTOR, a_spec, claimant
+from tests.support.queues import opened
 from tests.web.client import BEARER, served
 
 
@@ -62,6 +69,64 @@ def test_only_the_wanted_events_come(client, queue):
     queue.cancel(["a"])
     assert positions(stream.events("cancelled")) == [6]
     stream.close()
+
+
+def test_filters_with_the_same_ends_get_their_own_events(client, queue):
+    add(queue, "a")
+    queue.cancel(["a"])
+    queue.requeue(["a"])
+    add(queue, "b")
+    for other, middle in (("cancelled", 2), ("requeued", 3), ("cancelled", 2)):
+        stream = client.stream(f"/api/events?type=enqueued&type={other}")
+        assert positions(stream.events("caught_up")) == [1, middle, 4]
+        stream.close()
+
+
+def test_a_slow_reader_gets_what_is_no_longer_remembered(tmp_path):
+    with opened(tmp_path / "queue.db") as store:
+        add(Queue(store, ACTOR), *"abcde")
+        slow = Feed(lambda: store)
+        slow._take(store, 5)
+        slow.position = 5
+        for _ in range(2):
+            slow._recent.popleft()
+        found, end = asyncio.run(slow._next(store, 0, Wanted()))
+    assert ([entry.position for entry in found], end) == ([1, 2, 3, 4, 5], 5)
+
+
+def test_nothing_is_read_twice_while_the_loop_is_busy(tmp_path):
+    with opened(tmp_path / "queue.db") as store:
+        add(Queue(store, ACTOR), *"abc")
+        busy = Feed(lambda: store)
+        for position in (2, 3):
+            busy._take(store, position)
+        assert [entry.position for entry in busy._recent] == [1, 2, 3]
+
+
+class _Away:
+    """A writer whose server is away at first."""
+
+    def __init__(self, writer):
+        self._writer, self.asked = writer, 0
+
+    def on_disk(self):
+        self.asked += 1
+        if self.asked == 1:
+            raise StoreError("the server is away")
+        return self._writer.on_disk()
+
+    def __getattr__(self, name):
+        return getattr(self._writer, name)
+
+
+def test_the_feed_goes_on_when_the_server_is_back(path, monkeypatch):
+    monkeypatch.setattr(feed, "AGAIN", 1)
+    with served(path, wrapped=lambda store: replace(store, writer=_Away(store.writer))) as (client, queue):
+        stream = client.stream("/api/events")
+        stream.events("caught_up")
+        add(queue, "a")
+        assert positions(stream.events('"a"')) == [1]
+        stream.close()
 
 
 def test_a_long_backlog_comes_whole_and_in_order(client, queue):
