@@ -1,10 +1,10 @@
 """Answers questions about the whole log: the runs in a part of it, ids of jobs, notes, and each job's last move."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import suppress
-from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from queuectl.domain.formats import FIRST
 from queuectl.domain.machine import MOVES
@@ -64,12 +64,12 @@ class History:
         for start in range(after, until, PAGE):
             with suppress(NoTextError):
                 rows = self._engine.run(sql, (start, min(start + PAGE, until), *types))
-                yield from [RunStep(*row, self._edits(row) if is_edited else ()) for *row, is_edited in rows]
+                yield from [self._with_edits(RunStep(*row)) if is_edited else RunStep(*row) for *row, is_edited in rows]
 
-    def _edits(self, step: Sequence[Any]) -> tuple[str | None, ...]:
-        """The data of the edits of a job before an event of it. Few jobs are edited, so it is a query for each."""
-        position, job_id, *_ = step
-        return tuple(data for (data,) in self._engine.run(_EDITS, (job_id, position)))
+    def _with_edits(self, step: RunStep) -> RunStep:
+        """The step with the edits of its job before it. Few jobs are edited, so it is a query for each."""
+        edits = tuple(data for (data,) in self._engine.run(_EDITS, (step.job_id, step.position)))
+        return replace(step, edits=edits)
 
     def streams(self, prefix: str, limit: int, until: int | None = None) -> list[str]:
         """Ids of jobs (also purged) that begin with `prefix` and existed at position `until` (None: now)."""
