@@ -114,6 +114,8 @@ class Feed:
         if position <= self._taken:
             return
         after = max(self._taken, position - RECENT)
+        if after > self._taken:
+            self._recent.clear()  # what is remembered has no gaps
         self._recent.extend([*map(_entry, LogReader(store, after, None, ALL_TYPES).read(position))])
         self._taken = position
         if self._loop is not None:

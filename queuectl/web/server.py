@@ -108,11 +108,22 @@ def _token(path: str, words: list[str]) -> Token:
 
 
 class Server(uvicorn.Server):
-    """Ends open streams when it is asked to stop: it waits for them, and they would never end."""
+    """Announces itself once it can be stopped by a signal.
 
-    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+    It ends open streams when it is asked to stop: it waits for them, and they would never end.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, announce: Callable[[], None], end_streams: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._end_streams = end_streams
+        self._announce, self._end_streams = announce, end_streams
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop has come."""
@@ -149,11 +160,11 @@ def serve(
     # a socket is reached through a port that is forwarded to it, as `ssh -L 8600:PATH` does
     place = "localhost:8600" if address.path else f"{address.host}:{port}"
     query = f"/?token={made[0].secret}" if tokens is None else "/"
-    announce(f"http://{place}{query}")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn sends itself the signal again once it has stopped
+    server = Server(config, lambda: announce(f"http://{place}{query}"), site.feed.end)
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself the signal again once it has stopped
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     try:
-        Server(config, site.feed.end).run(sockets=[listening])
+        server.run(sockets=[listening])
     finally:
         listening.close()
         if address.path:
