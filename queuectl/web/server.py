@@ -113,9 +113,7 @@ class Server(uvicorn.Server):
     It ends open streams when it is asked to stop: it waits for them, and they would never end.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, announce: Callable[[], None], end_streams: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], end_streams: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce, self._end_streams = announce, end_streams
 
