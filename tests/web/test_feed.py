@@ -119,7 +119,7 @@ class _Away:
         return getattr(self._writer, name)
 
 
-def test_the_feed_goes_on_when_the_server_is_back(path, monkeypatch):
+def test_the_feed_resumes_when_the_server_is_back(path, monkeypatch):
     monkeypatch.setattr(feed, "AGAIN", 1)
     with served(path, wrapped=lambda store: replace(store, writer=_Away(store.writer))) as (client, queue):
         stream = client.stream("/api/events")
