@@ -63,7 +63,7 @@ def _milliseconds(action: Callable[["Queue"], None], opened: "Queue") -> float:
 
 
 def _claim(opened: "Queue") -> None:
-    """What a worker does for one free slot: the whole transaction."""
+    """The whole transaction that a worker makes for one free slot."""
     if not opened.claim(queue.claimant(), (), 1, lambda job: True):
         raise RuntimeError("nothing to claim")
 

@@ -22,7 +22,7 @@ _DISTRIBUTIONS = (
 
 
 def facts() -> dict[str, str]:
-    """What the figures depend on, in the order to print it."""
+    """Facts on which the figures depend, in the order to print them."""
     import apsw
 
     import queuectl

@@ -37,7 +37,7 @@ def seconds(name: str, step: str, count: int, urls: Sequence[str], env: dict[str
 
 
 def answer(name: str, step: str, count: int, url: str, env: dict[str, str]) -> Any:
-    """What one process says of its step."""
+    """The report of one process on its step."""
     with member(name, step, count, url, env) as child:
         _expect(child)
         _let_go(child)

@@ -58,7 +58,7 @@ def _last_words() -> str:
 
 
 def output(argv: list[str], *, env: dict[str, str] | None = None, stdin: str = "", limit: float = 60) -> str:
-    """What a program prints; for set-up, not for timing."""
+    """The output of a program; for set-up, not for timing."""
     try:
         done = subprocess.run(
             argv, env=ENVIRONMENT | (env or {}), input=stdin, capture_output=True, text=True, timeout=limit, check=True

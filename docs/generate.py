@@ -106,7 +106,7 @@ NOT_SHARED = ("enqueue", "run", "metrics")
 
 
 def shared(_: dict[str, str]) -> str:
-    """Which command takes which of the shared options."""
+    """The commands that take each of the shared options."""
     headings = list(dict.fromkeys(SHARED.values()))
     marks = {path.partition(" ")[2]: {SHARED.get(each.opts[0]) for each in found.params} for path, found in tree()}
     rows = [
@@ -124,7 +124,7 @@ def argument(found: Any) -> str:
 
 
 def value(option: Any) -> str:
-    """What an option takes; nothing for a switch."""
+    """The value of an option; nothing for a switch."""
     if option.is_flag:
         return ""
     kind = type(option.type).__name__.lower()
@@ -340,7 +340,7 @@ def refreshed(page: str, text: str) -> str:
 
 
 def problems(page: str, text: str) -> Iterator[str]:
-    """What is wrong with a page."""
+    """The problems of a page."""
     wanted = {name for name, (where, _) in parts().items() if where == page}
     found = [match["name"] for match in PART.finditer(text)]
     yield from (f"{page}: the part {name!r} is missing" for name in sorted(wanted - set(found)))

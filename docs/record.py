@@ -108,7 +108,7 @@ def run(text: str, base: str = "/tmp", prefix: tuple[str, ...] = ()) -> list[str
 
 
 def as_ada(scratch: str) -> tuple[str, ...]:
-    """What comes before a command so that it runs as `ada` on `box`; nothing unless we are root."""
+    """The words before a command that make it run as `ada` on `box`; none unless we are root."""
     if os.getuid() != 0:
         return ()
     return (

@@ -190,10 +190,10 @@ def serve() -> None:
 
     gc.set_threshold(100_000)  # what each event makes is freed at once, without the collector
     source, sink = open(0, "rb", closefd=False), open(os.dup(1), "wb")  # noqa: SIM115 (until it exits)
-    os.dup2(2, 1)  # what is printed must not get among the frames
+    os.dup2(2, 1)  # printed text must not get between the frames
     with suppress(BrokenPipeError):
         _work(source, sink)
-    os._exit(0)  # whoever started it has gone, or has all results: there is nothing to tidy up
+    os._exit(0)  # the parent has exited or has all results: nothing to clean up
 
 
 def _work(source: BinaryIO, sink: BinaryIO) -> None:

@@ -109,11 +109,11 @@ def caller_umask() -> int:
 
 
 def process_umask() -> int:
-    """The umask of this process, left as it is: what a library may ask, while other threads make files."""
+    """The umask of this process, without changing it if possible: other threads may create files meanwhile."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:
             return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
-    except (OSError, StopIteration):  # no Linux: only a change tells it, and the narrow one harms nobody
+    except (OSError, StopIteration):  # not Linux: it can only be read by setting another, so set a narrow one
         found = os.umask(0o077)
         os.umask(found)
         return found

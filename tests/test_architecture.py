@@ -241,7 +241,7 @@ def full_name(node, known):
 
 
 def imported(path):
-    """What a module imports anywhere in it: modules, and `module.name` for names."""
+    """The imports of a module, anywhere in it: modules, and `module.name` for names."""
     found = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -252,7 +252,7 @@ def imported(path):
 
 
 def matching(pattern, names=uses, skip=()):
-    """Which files use names that match, and which names."""
+    """The files that use names that match, with these names."""
     found = {place(path): {name for name in names(path) if re.fullmatch(pattern, name)} for path in FILES}
     return {where: what for where, what in found.items() if what and where not in skip}
 

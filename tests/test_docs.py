@@ -314,7 +314,7 @@ def block(language):
 
 
 def checked(log):
-    """What the page's own verifier makes of a file."""
+    """The answer of the page's own verifier for a file."""
     program = log.with_name("check_log.py")
     program.write_text(block("python"), encoding="utf-8")
     command = [sys.executable, "-I", program, log]
@@ -433,7 +433,7 @@ VARIES = [
     (r"(?<= )/\S+/data/queue.db", "PATH"),
     (r"\d+ events|(\(1-|head )\d+", "SO MANY"),
 ]
-"""What differs from run to run, and what is compared in its place."""
+"""Patterns that differ from run to run, and the text that is compared in their place."""
 
 
 def compared(output):

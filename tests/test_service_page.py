@@ -34,7 +34,7 @@ def queuectl(tmp_path):
 
 
 def verified(unit, folder):
-    """What systemd says of a unit; the program is one that every machine has."""
+    """The output of systemd for a unit; the program is one that every machine has."""
     path = folder / "queuectl.service"
     path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={shutil.which('true')}", unit))
     kind = ["--user"] if "default.target" in unit else []

@@ -1,4 +1,4 @@
-"""What a program may say about a new job, and how that becomes a job as written; durations and moments as text."""
+"""The options of a new job in a Python program, and their conversion to a job as written and to texts."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -184,7 +184,7 @@ class JobQueue:
             return list(map(as_schedule, found.store.schedules.all()))
 
     def run_schedule(self, name: str) -> Job:
-        """Add a job of a schedule now, besides its times; the live job that has its unique key, if there is one.
+        """Add a job of a schedule now, outside its times. Returns the live job with its unique key, if there is one.
 
         Raises NoSuchJobError when there is no such schedule.
         """

@@ -1,1 +1,1 @@
-"""What one can do with a queue, whoever asks: the use cases and the answers to questions."""
+"""The use cases of a queue, for every interface: changes, and answers to questions."""

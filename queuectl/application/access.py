@@ -126,7 +126,7 @@ def check_not_moved(store: Store, name: str) -> None:
 
 
 def this_actor() -> str:
-    """Who makes a change in this process: `user@host:pid`."""
+    """The author of changes made by this process: `user@host:pid`."""
     import pwd
 
     try:

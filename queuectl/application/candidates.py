@@ -1,7 +1,6 @@
-"""Names that a person may mean at some place of a command line, each with a hint: jobs, queues, tags, batches, workers,
-schedules.
+"""Candidates for completion of a command line, each with a hint: jobs, queues, tags, batches, workers, schedules.
 
-They are for completion, so each answer takes a bounded time, however long the log is.
+Each answer takes a bounded time, however long the log is.
 """
 
 from collections.abc import Collection, Iterator, Mapping

@@ -57,7 +57,7 @@ class CronEntry(Struct, frozen=True):
 
 
 class Crontab(Struct, frozen=True):
-    """What a crontab says. `refused` are lines that cannot be carried over, `notes` what is lost of the others."""
+    """The entries of a crontab. `refused`: lines that cannot be carried over; `notes`: what the others lose."""
 
     entries: tuple[CronEntry, ...]
     refused: tuple[str, ...]

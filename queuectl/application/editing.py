@@ -107,7 +107,7 @@ class Editor:
             )
 
     def _dependencies(self, ids: Sequence[str], edit: Edit) -> tuple[e.After, ...] | None:
-        """What the jobs are to wait for, with whole names; None if the edit does not say."""
+        """The new dependencies of the jobs, with whole names; None if the edit does not change them."""
         if not edit.wanted.after:
             return None if edit.wanted.after is None else ()
         jobs = [self._queue.load(job_id) for job_id in dict.fromkeys(ids)]

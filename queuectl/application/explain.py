@@ -76,7 +76,7 @@ def _schedule(store: Store, job: Job) -> Iterator[str]:
 
 
 def _set_aside(job_id: str, job: Job | None, facts: Sequence[str], damage: DamagedEventError) -> Explanation:
-    """What is known up to the first damaged event. No worker runs the job until that is repaired."""
+    """The story up to the first damaged event. No worker runs the job until that is repaired."""
     why = (*facts, str(damage), "the job is quarantined: no worker claims it, and its later events are not known")
     state = "damaged" if job is None else job.state
     return Explanation(job_id, state, damage.position, why, (runnable(damage.remedy), command_line("history", job_id)))

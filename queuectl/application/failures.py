@@ -29,7 +29,7 @@ _SIGNATURE = re.compile("[0-9a-f]{8}")
 
 
 class Wanted(Struct, frozen=True):
-    """Which failures: since when (microseconds), of which queues (none: all).
+    """A filter of failures: `since` in microseconds; no queues: all of them.
 
     `attempts`: every failed attempt in the log, not only the dead jobs. `flaky`: only the attempts of jobs that
     completed later.

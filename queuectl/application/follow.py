@@ -79,7 +79,7 @@ class LogReader:
 def follow(store: Store, last: int | None, reader: int | None = None) -> Iterator[int]:
     """Positions up to which the log may be read: the first ends the backlog; ends after position `last`.
 
-    `reader` is the descriptor of whoever reads. Raises BrokenPipeError when that is closed.
+    `reader` is the descriptor of the reader. Raises BrokenPipeError when that is closed.
     """
     for position in durable_positions(store, reader):
         if last is not None and position >= last:

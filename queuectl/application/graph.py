@@ -1,4 +1,4 @@
-"""Which jobs wait, or waited, for which: the nodes and edges that `graph` draws."""
+"""The graph of dependencies, present and past: the nodes and edges that `graph` draws."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable

@@ -9,9 +9,9 @@ from queuectl.store.rows import MAX_POSITION, StoredEvent
 __all__ = ["LAST", "LEAST_SUFFIX", "begun_last", "resolve"]
 
 LAST = "last"
-"""The newest job of whoever asks, unless a job has that id."""
+"""The newest job of the caller, unless a job has that id."""
 LEAST_SUFFIX = 4
-"""How many characters the end of an id must have to be taken for it."""
+"""The least number of characters by which the end of an id stands for it."""
 PAGE = 1000
 
 

@@ -1,4 +1,4 @@
-"""Tells a job in JSON from a shell command, and decodes it.
+"""Distinguishes a job in JSON from a shell command, and decodes it.
 
 Fields that only queuectl sets are ignored, so that a printed job can be enqueued again.
 """

@@ -1,4 +1,4 @@
-"""What a job printed: read from its output file, or from the event of the run's end when there is no file.
+"""The output of a job: read from its output file, or from the event of the run's end if there is no file.
 
 Output is bytes, and it is passed on as it was printed. To clean it for a terminal or a page is the caller's work.
 """
@@ -76,7 +76,7 @@ class _Stream:
         self._file: BinaryIO | None = None
 
     def new(self, run: int) -> Iterator[Piece]:
-        """What the run has printed since the last look."""
+        """The output of the run since the last call."""
         self._file = self._file or self._open(run)
         # Not what comes meanwhile: a job that prints fast, or that prints its own output, would never end this.
         end = os.fstat(self._file.fileno()).st_size if self._file else 0

@@ -1,4 +1,4 @@
-"""What caused a job and what it caused: the jobs above it and below it by their origins."""
+"""The causes and effects of a job: the jobs that led to it, and those that it led to."""
 
 from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import Origin

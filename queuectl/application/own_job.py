@@ -1,4 +1,4 @@
-"""The jobs that run this command. They are the origin of what it adds, and it must not wait for them or their workers.
+"""The jobs inside which this command runs: it must not wait for them.
 
 There are several when a job runs `queuectl run`: a job of that worker is also part of the outer job.
 """

@@ -43,7 +43,7 @@ class QueueUrl(Struct, frozen=True):
 
     @property
     def has_password(self) -> bool:
-        """Whether the URL tells a password."""
+        """Whether the URL contains a password."""
         return has_password(self.text)
 
 
@@ -70,7 +70,7 @@ def queue_place(db: str | None, context: str | None, environ: Mapping[str, str],
             return Place(url, origin)
         if name:
             return _of_context(name, origin, environ)
-    # Who has no such file loads no module more.
+    # Without a file of contexts, no further module is loaded.
     return _of_context(None, USED, environ) if os.path.exists(contexts_file(environ)) else _DEFAULT
 
 

@@ -1,4 +1,4 @@
-"""How many runs ended how, and how long they waited and took, per queue: counted from the log, by position."""
+"""Counts of ended runs by outcome, with their waits and durations, per queue: counted from the log, by position."""
 
 import os
 from bisect import bisect_left

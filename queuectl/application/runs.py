@@ -1,4 +1,4 @@
-"""The runs that a part of the log tells of: how long each job waited, how long its run took, and how it ended."""
+"""The runs in a part of the log: how long each job waited, how long its run took, and how it ended."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

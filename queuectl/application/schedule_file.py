@@ -42,7 +42,7 @@ _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
 class Difference(Struct, frozen=True):
-    """What a file would change: schedules to add, to change (with the fields that differ), and to remove."""
+    """The changes that a file makes: schedules to add, to change (with the fields that differ), and to remove."""
 
     added: tuple[Put, ...]
     changed: tuple[tuple[Put, tuple[str, ...]], ...]
@@ -161,7 +161,7 @@ def _in_toml(name: str) -> str:
 
 
 def compare(puts: list[Put], there: Mapping[str, Schedule], managed_by: str) -> Difference:
-    """What has to change in the queue. Raises RefusedError for a schedule that another file or person manages."""
+    """The changes that make the queue equal to the file. Raises RefusedError for schedules managed elsewhere."""
     added, changed = list[Put](), list[tuple[Put, tuple[str, ...]]]()
     for put in puts:
         known = there.get(put.name)

@@ -111,7 +111,7 @@ class Batch(Struct, frozen=True):
     sweep: Sweep | None = None
 
     def defaults(self, flags: JobInput) -> JobInput:
-        """What the flags say of all its jobs: not what takes placeholders."""
+        """The flags that are the same for all its jobs: those without placeholders."""
         return flags if self.sweep is None else replace(flags, **dict.fromkeys((*_TEXTS, *_TABLES)))
 
     def jobs(self, reader: JobReader, read: Callable[[], list[NewJob]]) -> list[NewJob]:

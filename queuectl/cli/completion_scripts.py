@@ -83,7 +83,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 class _Place(NamedTuple):
-    """Where a shell finds its script, and the lines that its start-up file needs for that."""
+    """The file in which a shell looks for its script, and the lines that its start-up file needs for that."""
 
     script: str
     startup: str | None

@@ -48,7 +48,7 @@ def _refuse_dashes(command: Any, args: Sequence[str], tail: Sequence[str]) -> No
 
 
 def _first_word(command: Any, args: Sequence[str]) -> int | None:
-    """Where the first word is that is no option, and no option's value."""
+    """The index of the first word that is neither an option nor an option's value."""
     place = 0
     for words, is_option in _parts(command, args):
         if not is_option:

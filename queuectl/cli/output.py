@@ -21,7 +21,7 @@ class Look(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What a command found.
+    """The result of a reading command.
 
     `document` is its JSON, `rows` what the other formats for programs print, `name` the column that `-o name` prints.
     `text` makes the text for people, and `note` is a line after it, such as how much was left out.

@@ -50,7 +50,7 @@ def _shown(what: str, total: int, exits: ExitStack) -> Callable[[int], None]:
 
 
 def _bar() -> Any:
-    """Without a thread that redraws it: the one that works does so now and then."""
+    """A bar without a thread of its own: the working thread redraws it now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -227,7 +227,7 @@ class Session:
 
     @property
     def actor(self) -> str:
-        """Who makes the change: `user@host:pid`."""
+        """The author of changes: `user@host:pid`."""
         return this_actor()
 
 

@@ -8,7 +8,7 @@ __all__ = ["Changes"]
 
 
 class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a person changed of a job's promise. A field that is null is as before.
+    """The changes that a person made to a job's promise. A null field is unchanged.
 
     `delay` is set whenever the due time is set again: it counts from the event's clock, or is 0 next to an `at`. It is
     the first field, by which the store finds such events in SQL.

@@ -181,7 +181,7 @@ def _enqueue(command: Enqueue, job: Job | None, holder: str | None) -> list[e.Ev
 
 
 def _differing(one: e.Enqueued, other: e.Enqueued) -> list[str]:
-    """The fields in which two jobs differ. What caused them is not a part of what they are."""
+    """The fields in which two jobs differ; their origins do not count."""
     fields = (name for name in one.__struct_fields__ if name != "origin")
     return [name for name in fields if getattr(one, name) != getattr(other, name)]
 

@@ -197,7 +197,7 @@ class CancelRequested(Event, tag="cancel_requested", frozen=True):
 
 
 class Amended(Event, tag="amended", frozen=True):
-    """Someone changed what a job was promised: a pending one, or an ended one that is requeued with it."""
+    """Someone changed the promise of a pending job, or of an ended one that is requeued with the change."""
 
     changes: Changes
     reason: str = ""

@@ -1,4 +1,4 @@
-"""Which events need a newer format of the log than the first one.
+"""The format of the log that each event needs.
 
 An older queuectl cannot read such an event and would set its job aside as damaged. So the first one raises the log's
 format in its transaction, and an older queuectl then refuses to write.

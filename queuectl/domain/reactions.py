@@ -1,4 +1,5 @@
-"""Reactions: the events that follow from other events, appended in the same transaction by whoever appended those.
+"""Reactions: the events that follow from other events. The process that appends those appends them too, in the same
+transaction.
 
 The view answers from the tables. Only cancelled jobs have consequences of their own, and those are worked off in a loop
 by the caller.
@@ -36,7 +37,7 @@ class Lost(Struct, frozen=True):
 
 
 class View(Protocol):
-    """What has changed for the jobs that wait."""
+    """The changes that concern waiting jobs."""
 
     def freed(self) -> Iterable[Freed]:
         """The jobs that can start now."""

@@ -84,7 +84,7 @@ class Obstacle(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """What the rules ask for. `slots(after)` gives the schedule's slots after a moment, in order, without an end.
+    """The answers that the rules need. `slots(after)` gives the schedule's slots after a moment, in order, endlessly.
 
     `live` is a job of the schedule that is pending or processing; `ended` is when the last one ended, None when that is
     not known. `obstacle(slot)` says why a slot cannot make a job. `stamp(slot)` is its part of a job's id.
@@ -132,7 +132,7 @@ def job_of(name: str, stamp: str) -> str:
     return f"{name}.{stamp}"
 
 
-# ── what becomes of the slots that are due ──────────────────────────────────────────────────────────────
+# ── the decision on slots that are due ──────────────────────────────────────────────────────────────────
 
 
 def decide_due(schedule: Schedule, view: View) -> list[e.Event]:

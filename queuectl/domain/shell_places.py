@@ -1,4 +1,4 @@
-"""Where in a shell command a value may be filled in, so that every shell reads it as a part of one word.
+"""The places of a shell command at which a value may be filled in: every shell reads it as a part of one word.
 
 A value in single quotes is safe where the shell reads words, and nowhere else: in quotes, comments, here-documents and
 expansions it would be changed or run. Only a place that is surely outside of these is accepted.
@@ -49,7 +49,7 @@ _KEYWORDS = frozenset(
 
 
 class Place(Struct, frozen=True):
-    """Where a value goes. `glued`: the text next to it could change what a value without quotes means."""
+    """The place of a value. `glued`: the text next to it could change what a value without quotes means."""
 
     glued: bool
 

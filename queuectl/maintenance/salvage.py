@@ -117,7 +117,7 @@ class Sources:
 
     @cached_property
     def base(self) -> Head:
-        """Where the log begins: the database's recorded base if an event follows it, else 0 if an event follows that.
+        """The base of the log: the database's recorded base if an event follows it, else 0 if an event follows that.
 
         The archive does not decide this: its first segments may be lost.
         """

@@ -80,7 +80,7 @@ class _File(Struct, eq=False):
         return size
 
     def _first_data(self, size: int) -> int:
-        """Where the hole ends; `head` when there is no hole any more, because new data may follow the head directly."""
+        """The end of the hole; `head` if there is no hole any more: new data may follow the head directly."""
         try:
             return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # moves the offset, which O_APPEND ignores
         except OSError:
@@ -315,7 +315,7 @@ def _copy(source: int, target: int, start: int, end: int) -> None:
 
 
 def _is_empty(descriptor: int) -> bool:
-    """Whether a file of output is empty. It is only appended to, so the offset that this moves is nobody's."""
+    """Whether a file of output is empty. This moves its offset, which does not matter: the file is only appended to."""
     return os.lseek(descriptor, 0, os.SEEK_END) == 0
 
 

@@ -22,7 +22,7 @@ _NOT_SHOWN = ("delay", "at", "argv", "after", *_OBJECTS)
 
 
 def amendments(changes: e.Changes, before: Job | None) -> str:
-    """What changed, from what to what; only to what when the job `before` is not known."""
+    """The changed fields with their old and new values; only the new ones if the job `before` is not known."""
     return "; ".join(_parts(changes, before.spec if before else None)) or "nothing changed"
 
 

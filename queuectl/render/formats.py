@@ -1,4 +1,4 @@
-"""What reading commands print for programs: a JSON document, JSON lines, CSV, or one name a line."""
+"""The formats in which reading commands print for programs: a JSON document, JSON lines, CSV, one name a line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO

@@ -12,7 +12,7 @@ __all__ = ["IN", "Edge", "Graph", "Node", "as_dot", "as_mermaid", "as_tree"]
 IN = "in"
 """The word of an edge from a job to its batch."""
 DEEPEST = 25
-"""How many levels are indented. What is below is drawn at the left again."""
+"""The number of indented levels. Deeper levels start at the left again."""
 
 
 class Node(Struct, frozen=True):

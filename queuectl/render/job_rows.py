@@ -10,7 +10,7 @@ from queuectl.units import SECOND, ago, counted, local_time
 __all__ = ["dead_table", "job_table", "short_error", "short_id"]
 
 SHORT = 8
-"""How many characters of a generated id are shown: its end, which tells it from its neighbours."""
+"""The number of characters that are shown of a generated id: its end, which differs from its neighbours'."""
 EXITED = "exited with code "
 
 NUMBER = Column("number", short="#")

@@ -94,7 +94,7 @@ def event(record: RecordedEvent | DamagedEvent) -> dict[str, Any]:
 
 
 def _after(text: str | None) -> list[dict[str, str]]:
-    """What a job waits for, as JSON has it; nothing if the cell is corrupt, which `verify` reports."""
+    """The dependencies of a job as JSON has them; nothing if the cell is corrupt, which `verify` reports."""
     try:
         found = () if text is None else msgspec.json.decode(text, type=tuple[After, ...])
     except (msgspec.MsgspecError, TypeError):

@@ -23,7 +23,7 @@ class RewrittenLines:
         self._is_shown = False
 
     def take(self, text: str) -> str:
-        """What to print after the next piece."""
+        """Take the next piece. Returns the text to print."""
         return "".join(self._pieces(self._held + text))
 
     def end(self) -> str:
@@ -48,7 +48,7 @@ class RewrittenLines:
         self._line, self._is_shown = "", False
 
     def _changed(self, part: str) -> str:
-        """Take the next part of a line. What to print of it when the line is live."""
+        """Take the next part of a line. Returns the text to print of it if the line is live."""
         *before, state = part.rstrip("\r").split("\r")
         self._line = state if before else self._line + state
         rewrite = _REWRITE if before and self._is_shown else ""

@@ -62,7 +62,7 @@ def _drawn(rows: Rows, columns: Sequence[Column], limits: Mapping[str, int], fit
 
 
 def _tells(rows: Rows, column: Column) -> bool:
-    """Whether a column tells the rows apart, or anything that is not usual."""
+    """Whether a column has different values, or an unusual one."""
     values = [row.get(column.name) for row in rows]
     if all(value is None for value in values):
         return False

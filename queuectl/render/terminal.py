@@ -1,4 +1,4 @@
-"""What reaches a person's eyes or another program: JSON, colour, text cut and wrapped, and text made harmless.
+"""Output for people and programs: JSON, colour, cut and wrapped text, and text without control characters.
 
 Commands, output and errors of jobs are written by anyone; nothing of theirs may steer the terminal.
 """

@@ -168,7 +168,7 @@ _COLUMNS_OF = {
 
 
 def update_of(old: Job | None, new: Job) -> Update | None:
-    """What a change of a job updates in `jobs`; None when whole rows have to be compared, or other tables change too.
+    """The columns of `jobs` that a change updates; None if whole rows have to be compared, or other tables change too.
 
     Fields are compared by identity, which is quick: `evolve` takes over the fields that a move does not change.
     """

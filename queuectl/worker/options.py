@@ -1,4 +1,4 @@
-"""What a worker was asked to do."""
+"""The options of one worker."""
 
 from dataclasses import dataclass
 

@@ -59,7 +59,7 @@ if queue.job("a").state == "finished":
 
 @pytest.fixture(scope="module")
 def check(tmp_path_factory):
-    """What mypy says of a program; what it learns of the package is kept for the next one."""
+    """The output of mypy for a program; its cache is shared with the next one."""
     pytest.importorskip("mypy")
     folder = tmp_path_factory.mktemp("outside")
 

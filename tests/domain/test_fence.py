@@ -47,7 +47,7 @@ REPORTS = [
     (fails(cause=NotStarted("no shell")), "not_started", 0),
     (release(duration=7), "released", 7),
 ]
-"""What run 1 may say, and how it is recorded when run 1 is not the current one."""
+"""Results of run 1, and how each is recorded when run 1 is not the current one."""
 
 STALE = {
     "lost, pending": [retried(cause=LostWorker("w1"), wait=0)],

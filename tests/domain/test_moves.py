@@ -116,7 +116,7 @@ TRIGGERS = list(RECORDED_AS)
 PAIRS = [(state, trigger) for state in STATES for trigger in TRIGGERS]
 
 REPORTS = ("complete", "retry", "bury", "release")
-"""What only the run itself asks for. From elsewhere than `processing` the fence answers before the machine does."""
+"""Triggers that only the run itself uses. From elsewhere than `processing` the fence refuses before the machine."""
 LEGAL = list(LEADS_TO)
 ILLEGAL = [pair for pair in PAIRS if pair not in LEADS_TO]
 REFUSED = [pair for pair in ILLEGAL if pair[1] not in REPORTS]

@@ -1,4 +1,4 @@
-"""What becomes of the slots of a schedule: which make a job, which are skipped and why, and how its state follows."""
+"""The slots of a schedule: which make a job, which are skipped and why, and how its state follows."""
 
 from itertools import count, pairwise, takewhile
 

@@ -290,9 +290,9 @@ _VICTIMS: dict[tuple[Callable[[Life], list[str]], float], int] = {
     (Life._change, 3): 3,
     (Life._other, 4): 3,
 }
-"""What is started, how long it is left alone at most (counted in commands), and how often."""
+"""Programs to start: the longest time before they are killed (counted in commands), and how often they start."""
 _POINTS = {Life._worker: (*OF_EVERY_COMMAND, *OF_A_WORKER * 2), Life._supervisor: OF_A_SUPERVISOR}
-"""Where those can be killed who are not just commands; more often where nobody else comes by."""
+"""Points at which workers and supervisors can be killed; those that only they reach are chosen more often."""
 
 
 def _small_segments() -> None:

@@ -21,7 +21,7 @@ OF_THE_LOST = {
     "queuectl.process.runner:Runner.clear",
     "queuectl.application.queue:Queue.lose_worker",
 }
-"""What a worker comes by when another was lost."""
+"""Functions that a worker calls after another worker was lost."""
 
 
 def ended(victim: Victim) -> int:

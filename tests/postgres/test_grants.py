@@ -9,7 +9,7 @@ DAMAGE = ["DROP TABLE queuectl.jobs", "ALTER TABLE queuectl.jobs ADD COLUMN more
 
 
 def allowed(postgres, role, database):
-    """What a role may do with `jobs`."""
+    """The rights of a role on `jobs`."""
     sql = f"{ALLOWED} AS privilege WHERE has_table_privilege('{role}', 'queuectl.jobs', privilege)"
     return postgres.ask(sql, database)
 

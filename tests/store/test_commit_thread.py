@@ -1,4 +1,4 @@
-"""What goes on while a commit waits for the disk, and what becomes of its errors."""
+"""Work while a commit waits for the disk, and the errors of the commit."""
 
 import signal
 import threading

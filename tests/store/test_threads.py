@@ -29,7 +29,7 @@ LONG: dict[str, Callable[[Any, Path], object]] = {
     "read": lambda store, place: list(store.log.records()),
     "hints": hear,
 }
-"""What takes more than one statement."""
+"""Calls that take more than one statement."""
 
 
 def test_threads_that_share_a_queue_lose_nothing(store: Any) -> None:

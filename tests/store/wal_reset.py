@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""Where nothing waits for a disk."""
+"""A folder in memory, where nothing waits for a disk."""
 ROUND_SECONDS = 2.5
 CHECKPOINTERS = 2
 

@@ -1,4 +1,4 @@
-"""What child processes do in the tests of `parallel`: each part says what becomes of the child."""
+"""The work of child processes in the tests of `parallel`: each part says how its child ends."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ ENTRY = "tests.support.part_work:opened"
 
 @contextmanager
 def opened(setup: str) -> Iterator[Callable[[tuple[str, Any]], Iterator[Any]]]:
-    """What works on parts (kind, value). Everything that is echoed begins with `setup`."""
+    """A function that works on parts (kind, value). Every echo begins with `setup`."""
 
     def work(part: tuple[str, Any]) -> Iterator[Any]:
         match part:

@@ -22,7 +22,7 @@ def last_states(text: str) -> str:
 
 
 def seen(text: str) -> str:
-    """What a terminal shows of text in which lines are erased."""
+    """The text that a terminal shows if lines of it are erased."""
     return re.sub("[^\n]*\r\x1b\\[K", "", text)
 
 

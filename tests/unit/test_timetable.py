@@ -101,7 +101,7 @@ FIELDS = ("30 2,3 * * *", "*/20 1-3 * * *", "15 * * * *", "0,30 0,1,2 * * *", "*
 
 @pytest.mark.parametrize("where", ZONES)
 def test_moments_are_the_same_from_every_earlier_one(where):
-    """What the worker, which asks from the last slot, and the audit, which goes on from it, rely on."""
+    """The worker asks from the last slot and the audit continues from it, so both must get the same moments."""
     for day in CHANGES:
         for fields in FIELDS:
             start = us(f"{day}T00:00", where) - 2 * HOUR

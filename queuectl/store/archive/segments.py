@@ -48,7 +48,7 @@ class UnreachableError(ArchiveError):
 
 
 def folder_of(path: str) -> str:
-    """Where the archive of the database at `path` is: a folder, or a link to one on another disk."""
+    """The path of the archive of the database at `path`: a folder, or a link to one on another disk."""
     return f"{path}.archive"
 
 

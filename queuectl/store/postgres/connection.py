@@ -268,7 +268,7 @@ class Link:
 
     @property
     def channel(self) -> str:
-        """Where writers say that there is something to do."""
+        """The channel on which writers announce that there is something to do."""
         return f"queuectl_{self.schema}"
 
     def listen(self) -> None:

@@ -53,7 +53,7 @@ def will_pass(error: psycopg.Error) -> bool:
 
 
 def first_line(error: psycopg.Error) -> str:
-    """What is wrong, without the details."""
+    """The first line of an error, without its details."""
     lines = (error.diag.message_primary or str(error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -76,7 +76,7 @@ END $$;
 
 
 def schema_sql(schema: str) -> str:
-    """What makes an empty queue in a schema that is there, and first in the search path."""
+    """The statements that make an empty queue in an existing schema that is first in the search path."""
     return _LOG.format(schema=schema) + derived()
 
 

@@ -54,7 +54,7 @@ def place_of(url: str) -> Place:
 
 
 def without_password(url: str) -> str:
-    """For messages. What may be a part of a password is not shown either."""
+    """The URL for messages: without the password, and without anything that may be a part of it."""
     if not is_postgres(url):
         return url
     scheme, start, parameters = _parts(url)

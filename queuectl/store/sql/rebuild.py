@@ -1,8 +1,8 @@
 """Derives the tables again from the log, compares them with the live ones, and corrects the rows that differ.
 
 The log is folded stream by stream, in pages and without a lock, perhaps by several processes. Derived rows that are not
-found equal to the live ones go into temporary tables of this connection. Which of them differ is decided at one moment.
-Only that and the correction need a transaction.
+found equal to the live ones go into temporary tables of this connection. Only the final comparison and the correction
+need a transaction.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
