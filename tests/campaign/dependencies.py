@@ -1,12 +1,13 @@
 """Dependencies: simulated years of random graphs of jobs and batches, with failures, cancels, retries, purges, kills.
 
-Each seed is about a year. An oracle with rules of its own checks every start, and who is held.
+Each seed is about a year, every fourth on PostgreSQL. An oracle with rules of its own checks every start, and who is held.
 """
 
 from functools import partial
 
 import pytest
 
+from tests.campaign.places import of_postgres, place
 from tests.campaign.plan import Attempt, Campaign, Control, fault
 from tests.simulation.dependencies import DAY, SimulatedGraph
 from tests.simulation.dependency_mutants import early, lost, twice
@@ -16,17 +17,18 @@ __all__ = ["CAMPAIGN"]
 
 def attempt(seed: int) -> Attempt:
     """Let one year pass; what the oracle, the audit or the comparison of the tables reports is a fault."""
-    graph = SimulatedGraph(seed)
-    try:
-        judged = graph.run()
-        faults = list(graph.oracle.faults)
-        faults += [fault(each.rule, each.what) for each in judged.findings]
-        counted = {"dependencies judged": judged.checked["after"], "kills": graph.died}
-        return Attempt(graph.clock.elapsed // DAY, faults, counted)
-    except Exception as error:
-        return Attempt(graph.clock.elapsed // DAY, [fault(type(error).__name__, error)])
-    finally:
-        graph.close()
+    with place(seed) as url:
+        graph = SimulatedGraph(seed, url)
+        try:
+            judged = graph.run()
+            days = graph.clock.elapsed // DAY
+            faults = [*graph.oracle.faults, *(fault(each.rule, each.what) for each in judged.findings)]
+            counted = {"dependencies judged": judged.checked["after"], "kills": graph.died}
+            return Attempt(days, faults, {**counted, "days on PostgreSQL": of_postgres(seed) * days})
+        except Exception as error:
+            return Attempt(graph.clock.elapsed // DAY, [fault(type(error).__name__, error)])
+        finally:
+            graph.close()
 
 
 def mutant(put_in, seed: int) -> Attempt:

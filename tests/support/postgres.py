@@ -98,6 +98,10 @@ class Server:
         self._queues += 1
         return self.url(schema=f"queue_{self._queues}")
 
+    def drop(self, url: str) -> None:
+        """Drop the queue of a URL that `new_url` returned."""
+        self.ask(f"DROP SCHEMA IF EXISTS {url.rpartition('schema=')[2]} CASCADE")
+
     def new_database(self) -> str:
         """The name of a new, empty database."""
         self._databases += 1
