@@ -12,7 +12,7 @@ from queuectl.domain import events as e
 
 __all__ = ["VERSION", "general_form", "last_line", "signature"]
 
-VERSION = 1
+VERSION = 2
 
 LONGEST = 1000
 """Characters of a line that are used. The rest of a longer line is nearly always data."""
@@ -29,13 +29,18 @@ _TIME = (
     rf"(?:\b{_DAY},? )?\b\d{{1,2}}[ /-]{_MONTH}[ /-]\d{{2,4}}\b"
     rf"|(?:\b{_DAY},? )?\b{_MONTH} +\d{{1,2}}\b(?:,? \d{{4}}\b)?"
     r"|\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?"
-    r"|(?<![\d.:])\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AP]M\b)?(?![\d:])"
+    r"|(?<![\w.:])\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AP]M\b)?(?![\d:])"
 )
 _UUID = r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
 _HEX = (
     r"\b(?:0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|(?=[a-f]*\d)[0-9a-f]{7})\b"
-    r"|(?<![\w.])(?:[0-9a-fA-F]{1,4}:){2,7}:?[0-9a-fA-F]{1,4}\b"
+    # addresses of networks and of their devices
+    r"|(?<![\w.:])(?=[^ ]*?(?:\d|::))(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?:%\w+)?(?![\w:])"
+    # tokens: base64, or long with small and capital letters and digits
+    r"|\b[A-Za-z0-9+/]{12,}={1,2}(?!\w)|\b(?=\w*\d)(?=\w*[A-Z])(?=\w*[a-z])[A-Za-z0-9]{16,}\b"
 )
+_COMMIT = r"(?<=\b[0-9a-f]{7}\.\.\. ).+"
+_RELEASE = r"(?:(?<!\w)[\w./@+-]+(?:[=><~]=|[:@]))?(?<![\w.])[\^~]?v?\d+\.\d+\.\d+(?:\.\d+)*(?:-[a-z][\w.]*)?(?!\.?\w)"
 _PATH = (
     r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>()|,;]+|\b[A-Za-z]:\\[^\s:'\"<>|,;]+"
     r"|(?:~|\.{1,2}|\b[\w.@+-]+)?/(?:[^\s:'\"<>()\[\]{}|,;=]+)?"
@@ -45,24 +50,32 @@ _NAME = (
     r"(?:\b[\w.+-]+@)?(?<![\w.-])(?:[\w+-]*\.)*[\w+-]+\.[a-z][a-z0-9]*(?:\.\d+)*(?![\w.-]*[\w-])"
     r"|(?<=.)(?<![\w.-])(?:\w+\.)+[A-Z]\w*(?<!Error)(?<!Exception)(?![\w.])"
 )
+_COMMAND = r"\\[A-Za-z]+"
 _IDENTIFIER = r"\b[\w.]+\(\)|\b[a-z][a-z0-9]*(?:_[a-zA-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]*)+\b"
 
-_DATA = tuple(map(re.compile, (_QUOTED, _TIME, _UUID, _HEX, _PATH, _NAME, _IDENTIFIER)))
+_DATA = tuple(map(re.compile, (_COMMIT, _QUOTED, _TIME, _UUID, _HEX, _RELEASE, _PATH, _NAME, _COMMAND, _IDENTIFIER)))
 """Each is replaced in this order."""
 _NUMBER = re.compile(
     # a number that says which error it was is kept
     r"(?P<kept>\b(?i:status|code|errno|HTTP|signal)\b[ :=#(\[]{0,2}\d{1,5}\b"
     r"|\b(?i:errors?)\b:? ?\d{1,5}(?=$|[^\w\s.,]|[.,]?$))"
     r"|\b(?=[A-Za-z_]*\d+[A-Za-z_]+\d)\w+\b"
-    r"|(?:(?<!\w)[+-])?\b\d+(?:[.,]\d+)*(?:[kKMGTP]?i?[Bb]|[kKMGTP]|[munµ]?s|m|h|d|%)?\b|\d+"
+    r"|\bPT?\d[\dHMS.]*\b|(?<!\w)(?:\d+[hms]){2,}(?!\w)"
+    r"|(?:(?<!\w)[+^~-])?\b\d+(?:[.,]\d+)*(?:[kKMGTP]?i?[Bb]|[kKMGTP]|[munµ]?s|m|h|d|%)?\b|\d+"
 )
+_UNIT = re.compile(r"(?<=#) (?:[kKMGTP]i?[Bb]|ms|(?:byte|second|minute|hour|day)s?)\b")
 _SEVERAL = re.compile(r"#(?:(?:[,.:;/x_+-]| ?, ?| and | )#)+")
-_NUMBERED = re.compile(r"\b[A-Za-z]\w*(?:-\w+)*(?:==|@|-)#|(?<=\w)\[#\]|\[[^\[\]]*#[^\[\]]*\]")
+_NUMBERED = re.compile(r"\b[A-Za-z]\w*(?:-\w+)*(?:==|@|-)#|(?P<process>(?<=\w)\[#\])|\[[^\[\]]*#[^\[\]]*\]")
 """A name with a number or version, the number of a process, brackets with data: `web-3`, `make[2]`, `[a.c:7: b]`."""
 _COLUMN = re.compile(r"\s{5,}.*")
 """The command that bash prints in a column of its own behind `Killed` or `Segmentation fault`."""
-_ENDS = re.compile(r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+$")
+_ENDS = re.compile(r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+\.?$")
 """Data around the message that other failures of its kind may lack, such as a time before it or a file after it."""
+_SHELL = re.compile(r"^(?:[^:]*#[^:]*|[a-z]+): line #: (?:[\w#]+: (?=unbound variable))?")
+"""A shell's script and line, and the variable that is not set."""
+_INPUT = re.compile(r"^[a-z]+:#: (?=[A-Z])")
+"""The program and its line of input, as psql names them before the server's message."""
+_PLURAL = re.compile(r"(?<=# )([a-z]{2,}[a-rt-z])s\b")
 _BLANKS = re.compile(r"\s+")
 
 
@@ -92,7 +105,8 @@ def general_form(line: str) -> str:
     line = _COLUMN.sub("", line[:LONGEST])
     for pattern in _DATA:
         line = pattern.sub(ANY, line)
-    line = _NUMBER.sub(lambda found: found["kept"] or ANY, line)
-    line = _NUMBERED.sub(lambda found: "" if found[0] == "[#]" else ANY, _SEVERAL.sub(ANY, line))
+    line = _UNIT.sub("", _NUMBER.sub(lambda found: found["kept"] or ANY, line))
+    line = _NUMBERED.sub(lambda found: "" if found["process"] else ANY, _SEVERAL.sub(ANY, line))
     line = _BLANKS.sub(" ", _SEVERAL.sub(ANY, line)).strip()
+    line = _PLURAL.sub(r"\1", _INPUT.sub("", _SHELL.sub("", line)))
     return _ENDS.sub("", line) or line

@@ -1,6 +1,7 @@
 """Dependencies: simulated years of random graphs of jobs and batches, with failures, cancels, retries, purges, kills.
 
-Each seed is about a year, every fourth on PostgreSQL. An oracle with rules of its own checks every start, and who is held.
+Each seed is about a year, every fourth on PostgreSQL.
+An oracle with rules of its own checks every start, and who is held.
 """
 
 from functools import partial

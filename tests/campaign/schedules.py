@@ -1,6 +1,7 @@
 """Schedules: simulated years in forty zones, with kills, two workers, clock jumps, pauses and changes.
 
-Each seed is one year of up to three schedules, every fourth on PostgreSQL. The audit calculates every slot again from the log.
+Each seed is one year of up to three schedules, every fourth on PostgreSQL.
+The audit calculates every slot again from the log.
 """
 
 from functools import partial

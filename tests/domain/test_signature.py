@@ -9,8 +9,17 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.domain.signature import general_form, last_line, signature
 
-LINES = Path(__file__).parents[1] / "data" / "stderr_lines.tsv"
+DATA = Path(__file__).parents[1] / "data"
+LINES = DATA / "stderr_lines.tsv"
 """Group, cause and last line of stderr of 2,000 failures, grouped by a person: one fix for each group."""
+MORE_LINES = DATA / "more_stderr_lines.tsv"
+"""The same of 1,108 failures of other tools, written by someone who had not read the rules.
+
+A group is `fix` or `fix/message`: some faults report themselves in two ways. The rules of version 1 had a precision
+of 1.000 on them, and a recall of 0.831 of the pairs with one message (0.685 of those with one fix). Version 2 was
+made with one half of the groups, on which recall rose from 0.804 to 0.901; on the other half it rose from 0.864 to
+0.884. The rest is mostly data that looks like words: names of tables, variables and packages.
+"""
 CAUSES: dict[str, Callable[[str, str], str]] = {
     "exited": lambda number, line: signature(e.Exited(int(number)), line),
     "signalled": lambda number, line: signature(e.Signalled(int(number)), line),
@@ -20,10 +29,10 @@ CAUSES: dict[str, Callable[[str, str], str]] = {
 }
 
 
-def grouped() -> list[tuple[str, str]]:
+def grouped(file: Path) -> list[tuple[str, str]]:
     """The person's group and the signature of each line."""
     found = []
-    for row in LINES.read_text(encoding="utf-8").splitlines():
+    for row in file.read_text(encoding="utf-8").splitlines():
         group, cause, line = row.split("\t")
         kind, _, number = cause.partition(":")
         found.append((group, CAUSES[kind](number, line)))
@@ -36,11 +45,20 @@ def pairs(names: Iterable[object]) -> int:
 
 
 def test_errors_of_real_tools_group_as_a_person_groups_them():
-    found = grouped()
+    found = grouped(LINES)
     assert len(found) == 2000
     both = pairs(found)
     precision, recall = both / pairs(ours for _, ours in found), both / pairs(group for group, _ in found)
     assert (precision >= 0.95, recall >= 0.95) == (True, True), f"precision {precision:.3f}, recall {recall:.3f}"
+
+
+def test_errors_of_tools_that_are_no_model_group_mostly_too():
+    found = grouped(MORE_LINES)
+    assert len(found) == 1108
+    recall = pairs(found) / pairs(group for group, _ in found)
+    by_fix = [(group.partition("/")[0], ours) for group, ours in found]
+    precision = pairs(by_fix) / pairs(ours for _, ours in found)
+    assert (precision >= 0.99, recall >= 0.89) == (True, True), f"precision {precision:.3f}, recall {recall:.3f}"
 
 
 SAME = {
@@ -56,6 +74,16 @@ SAME = {
     "hosts": ("could not resolve api.example.com", "could not resolve db-3.internal"),
     "addresses": ("dial tcp 10.0.0.3:5432: refused", "dial tcp 192.168.17.4:80: refused"),
     "colours": ("\x1b[31mfatal: no\x1b[0m", "fatal: no"),
+    "units in words": ("no answer within 30s", "no answer within 0.75 seconds"),
+    "long and short durations": ("gave up after 1m32s", "gave up after PT15M"),
+    "addresses of devices": ("device 4c:6e:d0:ec:d9:6b is gone", "device c8:f2:ae:23:b5:19 is gone"),
+    "new addresses": ("no route to fe80::1c2a:44ff:fe10:9b%eth0", "no route to 2001:db8:4f::17"),
+    "releases": ("cannot find kit@v2.0.0-rc.3", "cannot find left-pad:2.7.18"),
+    "tokens": ("bad key aGVsbG8gd29ybGQhISE==", "bad key Zm9vYmFyYmF6cXV4MTI="),
+    "one and many": ("killed after 1 error", "killed after 12 errors"),
+    "the shell's script": ("/a/run.sh: line 7: x: command not found", "bash: line 1: x: command not found"),
+    "psql's file": ("psql:/a/b.sql:12: ERROR:  deadlock detected", "ERROR:  deadlock detected"),
+    "commits": ("could not apply f1849ce... Add tiles", "could not apply b440318... bump"),
     "earlier lines": ("one\nfatal: no\n\n", "two\nthree\nfatal: no\r\n"),
 }
 
@@ -90,8 +118,8 @@ def test_neither_the_lost_worker_nor_the_time_limit_counts():
 
 def test_a_signature_never_changes_within_its_version():
     """They are stored, and people keep them in notes: another rule needs another version."""
-    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "f0fa6533"
-    assert signature(e.Signalled(9), "") == "3ab95bbb"
+    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "81ad038b"
+    assert signature(e.Signalled(9), "") == "7cf55dc5"
 
 
 @pytest.mark.parametrize("line", ["", " ", "#", "'", '"' * 2000, "a." * 500, "1:" * 500, "a+" * 500, "\x1b[", "\ud800"])
