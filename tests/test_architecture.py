@@ -303,8 +303,10 @@ STATES = {state.value for state in State}
 
 NOT_A_STATE = {
     "api/records.py": STATES,  # their type, for checkers
-    "checks/audit.py": STATES,  # a table of its own, to judge the machine by
+    "checks/audit_rules.py": STATES,  # a table of its own, to judge the machine by
+    "checks/audit.py": {"pending", "processing"},  # the same
     "checks/audit_after.py": STATES,  # the same, of dependencies
+    "checks/audit_limits.py": {"pending", "processing", "dlq"},  # the same, of limits of failures
     "render/terminal.py": STATES,  # the colours, by the words that are printed
     "domain/events.py": {"cancelled", "purged"},  # types of events
     "domain/commands.py": {"cancelled", "purged"},  # verbs in the message of a refusal

@@ -12,7 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from queuectl.checks.audit_after import Ends
-from queuectl.checks.audit_rules import RULES
+from queuectl.checks.audit_limits import LimitAudit
+from queuectl.checks.audit_rules import LIVE, MOVES, NOTES, RULES
 from queuectl.checks.audit_slots import SlotAudit
 from queuectl.checks.audit_state import AuditedJob, EndedJob, OpenClaim, amended, full_wait, settings_of
 from queuectl.domain import events as e
@@ -22,30 +23,6 @@ __all__ = ["RULES", "Audit", "Finding", "audit"]
 MAX_FINDINGS = 100
 """How many findings are stored. Further ones are only counted."""
 ALL_QUEUES = "*"
-
-_LIVE = ("pending", "processing")
-_ENDED = ("done", "dlq", "cancelled")
-_MOVES: dict[type[e.Event], tuple[tuple[str, ...], str]] = {
-    e.Enqueued: (("",), "pending"),
-    e.Claimed: (("pending",), "processing"),
-    e.Completed: (("processing",), "done"),
-    e.RetryScheduled: (("processing",), "pending"),
-    e.DeadLettered: (("processing",), "dlq"),
-    e.Released: (("processing",), "pending"),
-    e.Cancelled: (_LIVE, "cancelled"),
-    e.Requeued: ((*_ENDED, "purged"), "pending"),
-    e.Purged: (_ENDED, "purged"),
-}
-_NOTES = {
-    "$settings": (e.SettingChanged,),
-    "$queue": (e.QueuePaused, e.QueueResumed),
-    "$worker": (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
-    "$batch": (e.BatchOpened,),
-    "$schedule": (
-        *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved),
-        *(e.ScheduleFired, e.ScheduleSkipped),
-    ),
-}
 
 
 class Finding(Struct, frozen=True):
@@ -62,12 +39,14 @@ def audit(records: Iterable[e.RecordedEvent], since: int = 0) -> "Audit":
     checked = Audit(since)
     for record in records:
         checked.take(record)
+    checked.end()
     return checked
 
 
 class Audit:
-    """Pass every event in order to `take`. `checked` counts how often each rule was applied, `found` how often broken.
+    """Pass every event in order to `take`, and call `end` at the end of the log.
 
+    `checked` counts how often each rule was applied, `found` how often broken.
     Memory grows with the number of live jobs. For an ended job little more than its id is stored.
     """
 
@@ -87,6 +66,7 @@ class Audit:
         self._paused: set[str] = set()
         self._served: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._slots = SlotAudit()
+        self._limits = LimitAudit()
 
     @property
     def clean(self) -> bool:
@@ -100,6 +80,7 @@ class Audit:
 
     def take(self, record: e.RecordedEvent) -> None:
         """Check the next event."""
+        self._check_limits(record.event)
         before, self.last = self.last, record
         if before is not None:
             follows = record.position == before.position + 1 and record.recorded_at >= before.recorded_at
@@ -109,6 +90,22 @@ class Audit:
             self._note(record)
         else:
             self._of_job(record)
+
+    def end(self) -> None:
+        """The log ends here: what was to follow its last event is missing."""
+        self._check_limits(None)
+
+    def _check_limits(self, following: e.Event | None) -> None:
+        """Before the next append: were the pending jobs of a batch cancelled whose limit of failures was exceeded?"""
+        if self._limits.is_due(following):
+            batch, left = self._limits.left()
+            self._check(
+                "limit",
+                not left,
+                "more failures in batch {} than allowed; {} was not cancelled",
+                batch,
+                ", ".join(left[:3]),
+            )
 
     def _check(self, rule: str, holds: bool, what: str, *facts: object) -> None:
         """Count a rule as applied to the current event; record a finding if it does not hold."""
@@ -130,7 +127,7 @@ class Audit:
     def _note(self, record: e.RecordedEvent) -> None:
         family, _, name = record.stream_id.partition(":")
         event = record.event
-        self._check("stream", type(event) in _NOTES.get(family, ()), "a {} is no note of this stream", record.type)
+        self._check("stream", type(event) in NOTES.get(family, ()), "a {} is no note of this stream", record.type)
         self._check_version(record, self._notes.get(record.stream_id, 0))
         self._notes[record.stream_id] = record.version
         if family == "$schedule":
@@ -142,6 +139,8 @@ class Audit:
                 self._paused.add(name)
             case e.QueueResumed():
                 self._paused.discard(name)
+            case e.BatchOpened(max_failures=limit):
+                self._limits.opened(name, limit)
             case e.WorkerStarted():
                 self._served[name, event.host, event.pid] = event.queues
 
@@ -158,7 +157,7 @@ class Audit:
         self._check_version(record, job.version)
         job.version = record.version
         self._check_requeued_with_changes(job, record)
-        sources, target = _MOVES.get(type(event), ((), ""))
+        sources, target = MOVES.get(type(event), ((), ""))
         if target and not (
             type(event) is e.Claimed and job.claim
         ):  # the rule `claim` checks the claim of a claimed job
@@ -183,15 +182,16 @@ class Audit:
             self._ends.move(job_id, job.settings.batch, target)
         else:
             self._ends.join(job.settings.batch)
+        self._limits.move(job_id, job.settings.batch, job.state, target)
         job.state = target
         if target != "processing":
             job.claim, job.cancel_asked = None, False
         key = job.settings.unique
-        if target not in _LIVE and key is not None and self._keys.get(key) == job_id:
+        if target not in LIVE and key is not None and self._keys.get(key) == job_id:
             del self._keys[key]
 
     def _store(self, job_id: str, job: AuditedJob) -> None:
-        if job.state in _LIVE:
+        if job.state in LIVE:
             self._jobs[job_id] = job
             self._ended.pop(job_id, None)
         else:

@@ -1,6 +1,8 @@
-"""The rules that the audit checks."""
+"""The rules that the audit checks, and its own table of moves and of notes."""
 
-__all__ = ["RULES"]
+from queuectl.domain import events as e
+
+__all__ = ["LIVE", "MOVES", "NOTES", "RULES"]
 
 RULES = {
     "order": "positions and versions have no gaps, times never go back",
@@ -21,6 +23,33 @@ RULES = {
     "edit": "a job was changed only while it was pending, or when it was requeued with that",
     "place": "a job that was given back before it started kept its place in line",
     "unique": "no two live jobs had the same unique key",
+    "limit": "a batch with more failures than allowed had its pending jobs cancelled at once",
     "slot": "each slot of a schedule made one job or was skipped with a reason, in order and without a gap",
 }
 """Each rule, as a sentence that is true when there is no finding."""
+
+LIVE = ("pending", "processing")
+ENDED = ("done", "dlq", "cancelled")
+MOVES: dict[type[e.Event], tuple[tuple[str, ...], str]] = {
+    e.Enqueued: (("",), "pending"),
+    e.Claimed: (("pending",), "processing"),
+    e.Completed: (("processing",), "done"),
+    e.RetryScheduled: (("processing",), "pending"),
+    e.DeadLettered: (("processing",), "dlq"),
+    e.Released: (("processing",), "pending"),
+    e.Cancelled: (LIVE, "cancelled"),
+    e.Requeued: ((*ENDED, "purged"), "pending"),
+    e.Purged: (ENDED, "purged"),
+}
+"""Each event that moves a job: the states that it may leave, and the one that it leads to."""
+NOTES = {
+    "$settings": (e.SettingChanged,),
+    "$queue": (e.QueuePaused, e.QueueResumed),
+    "$worker": (e.WorkerStarted, e.WorkerStopped, e.WorkerLost),
+    "$batch": (e.BatchOpened,),
+    "$schedule": (
+        *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved),
+        *(e.ScheduleFired, e.ScheduleSkipped),
+    ),
+}
+"""The notes of each family of streams."""

@@ -66,6 +66,8 @@ def audit(
                 break
             judged.take(record)
             reached(record.position)
+        if last is None:
+            judged.end()
     _refuse_beyond(max(first if first > 1 else 0, last or 0), judged)
     if form in FOR_PEOPLE:
         print("\n".join(clean(line, newlines=False) for line in _verdict(log.log_id, judged)))

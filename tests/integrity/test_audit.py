@@ -74,6 +74,20 @@ CLAIMED = ("i", claimed())
 CHANGED = e.Amended(changes=Changes(priority=5), reason="now")
 
 
+def grid(*states: str, limit: int | None = 1) -> list[Step]:
+    """A batch with jobs in these states: pending, processing or dlq. The failures are the last events."""
+    opened = [("$batch:grid", e.BatchOpened(jobs=len(states), max_failures=limit))]
+    added = [(f"g{number}", a_spec(batch="grid", max_retries=0)) for number, _ in enumerate(states)]
+    claims = [(f"g{number}", claimed()) for number, state in enumerate(states) if state != "pending"]
+    return [
+        *opened,
+        *added,
+        *claims,
+        *((f"g{number}", buried()) for number, state in enumerate(states) if state == "dlq"),
+    ]
+
+
+STOPPED = ("g0", e.Cancelled(reason="batch grid: more than 1 failure"))
 RUNS = (e.Exited(1), e.Signalled(9), e.NotStarted("no"))
 PAUSED, ALL_PAUSED = ("$queue:default", e.QueuePaused()), ("$queue:*", e.QueuePaused())
 GIVEN_BACK = e.Released(run=1, reason="no slot", due_at=START + STEP)
@@ -130,6 +144,34 @@ SOUND = {
     "it is changed while it is pending": job(CHANGED, claimed(), completed()),
     "it is run again with changes": job(claimed(), completed(), CHANGED, e.Requeued(), claimed(2)),
     "another limit of retries": job(e.Amended(changes=Changes(max_retries=0)), claimed(), buried(), max_retries=3),
+    "a batch within its limit": [*grid("pending", "dlq"), ("g0", claimed()), PAUSE],
+    "a batch without a limit": [*grid("pending", "dlq", "dlq", limit=None), ("g0", claimed())],
+    "a batch that is stopped": [*grid("pending", "dlq", "dlq", "processing"), STOPPED, ("g3", completed()), PAUSE],
+    "a job of a stopped batch is retried": [
+        *grid("pending", "dlq", "dlq"),
+        STOPPED,
+        ("g0", e.Requeued()),
+        ("g0", claimed()),
+    ],
+    "a failure is retried": [
+        *grid("dlq", "dlq"),
+        ("g0", e.Requeued()),
+        PAUSE,
+        ("g0", claimed(2)),
+        ("g0", completed(2)),
+    ],
+    "a job is added to a stopped batch": [*grid("dlq", "dlq"), ("g9", a_spec(batch="grid")), ("g9", claimed())],
+    "a purged failure does not count": [
+        *grid("pending", "dlq", "processing"),
+        ("g1", e.Purged()),
+        ("g2", buried()),
+        PAUSE,
+    ],
+    "a lower limit counts from the next failure": [
+        *grid("pending", "dlq", "dlq", limit=5),
+        ("$batch:grid", e.BatchOpened(jobs=0, max_failures=1)),
+        ("g0", claimed()),
+    ],
     "notes": [("$settings", e.SettingChanged(key="lease", value="1m")), ("$worker:w1", e.WorkerLost(noticed_by="w2"))],
 }
 
@@ -230,6 +272,14 @@ BROKEN = {
     "freed twice": ("after", [*job(claimed(), completed()), *AFTER_OK, MET, MET]),
     "changed while it runs": ("edit", job(claimed(), CHANGED)),
     "changed when it had ended": ("edit", job(claimed(), completed(), CHANGED, e.Purged())),
+    "claimed in a stopped batch": ("limit", [*grid("pending", "dlq", "dlq"), ("g0", claimed())]),
+    "left pending in a stopped batch": ("limit", [*grid("pending", "dlq", "dlq"), PAUSE]),
+    "the log ends, and it was not stopped": ("limit", grid("pending", "dlq", "dlq")),
+    "one of two was not cancelled": ("limit", [*grid("pending", "dlq", "dlq", "pending"), STOPPED, PAUSE]),
+    "pending again in a stopped batch": (
+        "limit",
+        [*grid("processing", "dlq", "dlq"), ("g0", e.Released(run=1, reason="stop")), PAUSE],
+    ),
     "a slot twice": ("slot", [*SCHEDULED, *fired(1), *fired(1, "s.other")]),
     "a slot is left out": ("slot", [*SCHEDULED, *fired(2)]),
     "a slot before its time": ("slot", [*SCHEDULED, *fired(1), *fired(60)]),

@@ -6,13 +6,15 @@ import pytest
 
 from queuectl.application.batches import batches
 from queuectl.application.queue import NewJob, Queue
-from queuectl.domain.events import After, BatchOpened, Released
+from queuectl.checks.audit import audit
+from queuectl.domain.events import After, BatchOpened, Cancelled, Released
 from queuectl.domain.formats import FIRST
 from queuectl.domain.names import batch_stream
 from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store.batch_limits import limit_of
 from queuectl.store.past import Past
+from queuectl.store.sql import waits
 from tests.support.builders import ACTOR, add, buried, claimed, more, new, retried
 
 WHY = "batch g: more than 1 failure"
@@ -157,3 +159,33 @@ def test_an_imported_log_is_not_reacted_to_again(queue, store, places, tmp_path)
     assert target.log.head() == store.log.head()
     assert states(target, "abcd") == ["dlq", "dlq", "pending", "cancelled"]
     assert target.upkeep.compare().first == []
+
+
+def test_a_stop_lost_with_the_logs_end_is_made_up_for(queue, store, monkeypatch):
+    open_batch(queue, *"abcd")
+    with monkeypatch.context() as patch:  # as if the log ended with the failure
+        patch.setattr(waits.Changed, "_stopped", lambda self: ())
+        fail(store, "a", "b")
+    assert audit(store.log.records()).found["limit"] == 1
+    assert store.writer.release(ACTOR) == 2
+    assert states(store, "abcd") == ["dlq", "dlq", "cancelled", "cancelled"]
+    assert not audit(store.log.records()).found["limit"]
+
+
+def test_a_part_of_the_cancellations_is_completed(queue, store, monkeypatch):
+    open_batch(queue, *"abcd")
+    with monkeypatch.context() as patch:
+        patch.setattr(waits.Changed, "_stopped", lambda self: ())
+        fail(store, "a", "b")
+    add(store, more(store.log.load("c"), Cancelled(reason=WHY)))
+    assert store.writer.release(ACTOR) == 1
+    assert states(store, "abcd") == ["dlq", "dlq", "cancelled", "cancelled"]
+
+
+def test_a_job_that_was_retried_after_a_stop_is_left_alone(queue, store):
+    open_batch(queue, *"abcd")
+    fail(store, "a", "b")
+    queue.requeue(["c"])
+    assert store.writer.release(ACTOR) == 0
+    assert states(store, "cd") == ["pending", "cancelled"]
+    assert not audit(store.log.records()).found["limit"]

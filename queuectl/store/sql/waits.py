@@ -106,10 +106,13 @@ class Waits:
         self.engine.insert(_UPDATE, [(after, *cause, wanted)])
         return {cause}
 
-    def overdue(self, position: int) -> "Changed":
-        """The jobs whose consequence was lost with the end of a log: all is met, or they were to be cancelled."""
+    def overdue(self, position: int, fallen: Iterable[str]) -> "Changed":
+        """The jobs whose consequence was lost with the end of a log: all is met, or they were to be cancelled.
+
+        `fallen` are the batches that its last events are about.
+        """
         found = self.engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET} OR {_TO_CANCEL}")
-        return Changed(self, {}, [job_id for (job_id,) in found], position)
+        return Changed(self, {}, [job_id for (job_id,) in found], position, fallen)
 
 
 class Changed:

@@ -164,10 +164,13 @@ class Writer:
 
     def release(self, actor: str) -> int:
         """Free or cancel the jobs whose cause ended before the end of a log was lost. Returns how many."""
+        from queuectl.store.sql.failure_limits import fallen_at_the_end
+
         with self.transaction():
-            if not self._reactive:
+            fallen = fallen_at_the_end(self._log)
+            if not self._reactive and not fallen:
                 return 0
-            found = self._react(self._waits.overdue(self._log.head().position), actor)
+            found = self._react(self._waits.overdue(self._log.head().position, fallen), actor)
             if self._appended is not None:
                 self._appended([*found.values()])
             return len(found)
