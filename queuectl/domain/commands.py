@@ -209,7 +209,7 @@ def _report(command: Report, job: Job, now: int) -> list[e.Event]:
 
 def _failed(job: Job, command: Report, cause: e.AnyCause) -> list[e.Event]:
     output = _output(command.exit)
-    if job.attempts >= job.spec.max_retries:
+    if job.has_no_retry:
         _check(job, "bury")
         return [e.DeadLettered(run=command.run, cause=cause, **output)]
     _check(job, "retry")

@@ -60,6 +60,11 @@ class Job(Struct, frozen=True):
         return self.spec if self.original is None else self.original
 
     @property
+    def has_no_retry(self) -> bool:
+        """Whether the next failure moves it to the dead-letter queue."""
+        return self.attempts >= self.spec.max_retries
+
+    @property
     def is_waiting(self) -> bool:
         """Whether it is pending and waits for other jobs."""
         return bool(self.spec.after) and not self.freed and self.state is State.PENDING

@@ -2,9 +2,9 @@
 
 from queuectl.domain.events import BatchOpened, RecordedEvent
 from queuectl.domain.names import batch_stream
-from queuectl.store.protocol import Log
+from queuectl.store.protocol import Batches, Log
 
-__all__ = ["limit_of"]
+__all__ = ["exceeded_limit", "limit_of"]
 
 READ = 3
 """Events that are read, should the newest one be damaged."""
@@ -16,3 +16,9 @@ def limit_of(log: Log, batch: str) -> int | None:
         if isinstance(found, RecordedEvent) and isinstance(found.event, BatchOpened):
             return found.event.max_failures
     return None
+
+
+def exceeded_limit(log: Log, batches: Batches, batch: str) -> int | None:
+    """The limit of failures of a batch, when it is exceeded. The caller holds the log's lock."""
+    limit = limit_of(log, batch)
+    return limit if limit is not None and batches.dead(batch, limit + 1) > limit else None

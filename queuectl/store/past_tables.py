@@ -224,6 +224,11 @@ class PastBatches:
         self._folds.fold_matching(JobFilter())
         return self._batches.counts(batch)
 
+    def dead(self, batch: str, at_most: int) -> int:
+        """How many jobs of a batch are in the dead-letter queue: every job is folded."""
+        self._folds.fold_matching(JobFilter())
+        return self._batches.dead(batch, at_most)
+
     def names(self, prefix: str, limit: int) -> list[str]:
         """The names of batches that begin with `prefix`: every job is folded."""
         self._folds.fold_matching(JobFilter())

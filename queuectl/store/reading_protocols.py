@@ -39,6 +39,9 @@ class Batches(Protocol):
     def counts(self, batch: str) -> list[Count]:
         """Jobs of a batch per queue and state."""
 
+    def dead(self, batch: str, at_most: int) -> int:
+        """How many jobs of a batch are in the dead-letter queue; at most `at_most` are counted."""
+
     def names(self, prefix: str, limit: int) -> list[str]:
         """The names of batches that begin with `prefix`, in their order: a seek for each."""
 

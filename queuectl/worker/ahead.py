@@ -76,11 +76,12 @@ class Ahead(Struct):
         """How many held jobs have a lower priority than this one. That many more may have to be claimed."""
         return sum(claimed.job.spec.priority < job.spec.priority for claimed in self._line)
 
-    def take(self) -> ClaimedJob:
-        """Remove and return the next job to start."""
-        claimed = self._line.pop(0)
-        del self._claimed_at[claimed.job.id]
-        return claimed
+    def take(self, besides: Collection[str]) -> ClaimedJob | None:
+        """Remove and return the next job to start that is in none of these batches; None when there is none."""
+        for claimed in self._line:
+            if claimed.job.spec.batch not in besides:
+                return self._without([claimed])[0]
+        return None
 
     @property
     def due_at(self) -> int | None:

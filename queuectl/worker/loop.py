@@ -28,7 +28,7 @@ from queuectl.worker.results import GROUP_FOR, Recorded, Rejected, Result, Resul
 from queuectl.worker.running import RunningJobs
 from queuectl.worker.scheduler import Scheduler
 from queuectl.worker.shortage import Shortage
-from queuectl.worker.slots import FREED, NO_SLOT, PAUSED, STOPPING, Slot
+from queuectl.worker.slots import BATCH_STOPPED, FREED, NO_SLOT, PAUSED, STOPPING, Slot
 from queuectl.worker.store_outage import StoreOutage
 
 __all__ = ["Worker"]
@@ -190,6 +190,7 @@ class Worker:
         self._read_requests()
 
     def _read_requests(self) -> None:
+        self._results.limits_may_have_changed()
         stops, cancelled = self.queue.store.workers.asked(self.row.name)
         if stops < self._stops and self.failure is None:
             self.queue.store.workers.ask_to_stop(self.row.name, self._stops)
@@ -247,6 +248,8 @@ class Worker:
                 for part in parts(results, self._part):
                     recorded += self._results.append(part)
                     self._refill()
+                if self._ahead and (stopped := self._results.stopped_batches()):
+                    self._running.give_back(self._ahead.those(lambda job: job.spec.batch in stopped), BATCH_STOPPED)
                 self._claim(limit if self._is_open() else 0, reserve, claimed)
         except NotArchivedError as error:
             unarchived = error
@@ -268,6 +271,7 @@ class Worker:
             if not part:
                 return
             claimed += part
+            self._results.look_up_limits(each.job for each in part)
             if len(claimed) == limit:
                 limit += self._ahead.outranked_by(part[-1].job)
             self._refill()
@@ -334,8 +338,8 @@ class Worker:
         return enough and now < self._full_round_at and not self._results_are_due(now)
 
     def _start_ahead(self) -> None:
-        while self._ahead and self._free() > 0:
-            self._start(self._ahead.take())
+        while self._ahead and self._free() > 0 and (claimed := self._ahead.take(self._results.stalled)):
+            self._start(claimed)
 
     def _start(self, claimed: ClaimedJob) -> None:
         slot = self._running.start(claimed)

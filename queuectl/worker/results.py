@@ -1,15 +1,16 @@
 """Results of ended runs: kept until they are recorded in the log, several at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct, field
 
 from queuectl.application.queue import Queue
-from queuectl.domain.commands import Command, Release
+from queuectl.domain.commands import Command, Release, Report
 from queuectl.domain.events import RecordedEvent, ResultRejected
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, RefusedError
+from queuectl.store.batch_limits import exceeded_limit, limit_of
 from queuectl.store.errors import DamagedEventError
 from queuectl.worker.ahead import ClaimedJob
 from queuectl.worker.log import log
@@ -26,6 +27,12 @@ class Result(Struct, frozen=True, eq=False):
     command: Command
     job: Job
     had_started: bool = True
+
+    @property
+    def fails_in(self) -> str | None:
+        """The batch in which the job goes to the dead-letter queue."""
+        failed = isinstance(self.command, Report) and self.command.exit.cause is not None
+        return self.job.spec.batch if failed and self.job.has_no_retry else None
 
 
 class Rejected(Struct, frozen=True, eq=False):
@@ -50,10 +57,17 @@ Recorded: TypeAlias = tuple[Result, Job]
 
 
 class Results(Struct):
-    """The results that one worker has not recorded yet, by job."""
+    """The results that one worker has not recorded yet, by job.
+
+    `stalled`: the batches with a limit of failures of which a job goes to the dead-letter queue with these results. It
+    may be one failure too many, so none of the batch's jobs is started before it is recorded, which is done at once.
+    """
 
     queue: Queue
     waiting: dict[str, Result] = field(default_factory=dict)
+    stalled: set[str] = field(default_factory=set)
+    _limited: set[str] = field(default_factory=set)
+    _looked_up: set[str] = field(default_factory=set)
     _since: int = 0
     _recorded_at: int = 0
 
@@ -61,7 +75,21 @@ class Results(Struct):
         """Add a result. `job` is the job as it was when this run was claimed."""
         if not self.waiting:
             self._since = now if now - self._recorded_at > GROUP_FOR else self._recorded_at
-        self.waiting[job.id] = Result(command, job)
+        self.waiting[job.id] = result = Result(command, job)
+        self.stalled |= self._limited & {result.fails_in}
+        if self.stalled:
+            self._since = now - GROUP_FOR
+
+    def look_up_limits(self, claimed: Iterable[Job]) -> None:
+        """Find out which of these jobs belong to batches with a limit of failures."""
+        new = {job.spec.batch for job in claimed if job.spec.batch is not None} - self._looked_up
+        self._looked_up |= new
+        self._limited -= new
+        self._limited |= {batch for batch in new if limit_of(self.queue.store.log, batch) is not None}
+
+    def limits_may_have_changed(self) -> None:
+        """Look the limits up again for the next jobs that are claimed."""
+        self._looked_up.clear()
 
     def give_back(self, claimed: ClaimedJob, why: str, now: int) -> None:
         """Add a job that was not started, to be put back at once instead of waiting for other results."""
@@ -100,11 +128,19 @@ class Results(Struct):
             return result, job
         return Rejected(result, f"run {job.run} is current" if job.run > claimed.run else f"the job is {job.state}")
 
+    def stopped_batches(self) -> set[str]:
+        """The `stalled` batches that have exceeded their limit. The open transaction holds the results."""
+        store = self.queue.store
+        return {each for each in self.stalled if exceeded_limit(store.log, store.batches, each) is not None}
+
     def remove(self, results: Sequence[Result], now: int) -> None:
         """Remove recorded results. For those that came meanwhile, the wait for others starts now."""
         for result in results:
             del self.waiting[result.job.id]
-        self._since = self._recorded_at = now
+        if self.stalled:
+            self.stalled = self._limited & {each.fails_in for each in self.waiting.values()}
+        self._recorded_at = now
+        self._since = now - GROUP_FOR if self.stalled else now
 
     @property
     def of_runs(self) -> bool:

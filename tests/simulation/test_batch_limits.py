@@ -67,3 +67,17 @@ def test_a_batch_stops_exactly_when_its_limit_is_exceeded(
     failing = sum(not succeeds for succeeds, _, _ in jobs)
     assert failing > limit or stopped == 0
     assert len(driver.store.tables.dlq()) <= limit + 2 * slots
+
+
+def test_jobs_that_are_held_do_not_start_once_the_batch_stops() -> None:
+    driver, added = Driver(), []
+    for number in range(200):
+        driver.scripts[f"g.{number}"] = [Script(lasts=800, cause=Exited(1) if number > 100 else None)]
+        added.append(NewJob(spec(batch="g", seq=number, max_retries=0), f"g.{number}"))
+    driver.user.enqueue(added, BatchOpened(jobs=0, max_failures=3))
+    driver.add_worker(slots=2)
+    driver.run(1)
+    records = list(driver.store.log.records())
+    assert any(record.type == "released" for record in records)
+    assert cancelled_by_limit(records, 3) > 0
+    assert 3 < len(driver.store.tables.dlq()) <= 3 + 2

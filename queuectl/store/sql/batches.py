@@ -1,5 +1,6 @@
 """Queries of the batches of jobs, in SQL that both engines understand."""
 
+from queuectl.domain.machine import State
 from queuectl.store.rows import BatchCount, Count
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.tables import state_of
@@ -14,6 +15,7 @@ WITH RECURSIVE names (name, place) AS (
 )
 SELECT name FROM names
 """
+_DEAD = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE batch = ? AND state = '{State.DLQ}' LIMIT ?) AS dead"
 
 
 class Batches:
@@ -38,6 +40,11 @@ class Batches:
             (batch,),
         )
         return [Count(queue, state, jobs) for queue, name, jobs in found if (state := state_of(name))]
+
+    def dead(self, batch: str, at_most: int) -> int:
+        """How many jobs of a batch are in the dead-letter queue; at most `at_most` are counted."""
+        found: int = self._engine.run(_DEAD, (batch, at_most))[0][0]
+        return found
 
     def names(self, prefix: str, limit: int) -> list[str]:
         """The names of batches that begin with `prefix`, in their order: a seek for each."""

@@ -7,14 +7,14 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.domain.reactions import Lost, why_stopped
-from queuectl.store.batch_limits import limit_of
+from queuectl.store.batch_limits import exceeded_limit
 from queuectl.store.errors import DamagedEventError
+from queuectl.store.sql.batches import Batches
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import Log
 
 __all__ = ["fallen_at_the_end", "stopped"]
 
-_DEAD = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE batch = ? AND state = '{State.DLQ}' LIMIT ?) AS dead"
 _PENDING = f"SELECT id, position FROM jobs WHERE batch = ? AND state = '{State.PENDING}' ORDER BY position"
 
 _RESULTS = (e.DeadLettered, e.RetryScheduled, e.Released)
@@ -25,8 +25,8 @@ _READ = 1000
 def stopped(engine: Engine, log: Log, batches: Iterable[str]) -> Iterator[Lost]:
     """The pending jobs of those of these batches whose limit is exceeded. The caller holds the log's lock."""
     for batch in batches:
-        limit = limit_of(log, batch)
-        if limit is not None and engine.run(_DEAD, (batch, limit + 1))[0][0] > limit:
+        limit = exceeded_limit(log, Batches(engine), batch)
+        if limit is not None:
             why = why_stopped(batch, limit)
             yield from (Lost(job_id, why) for job_id, _ in engine.run(_PENDING, (batch,)))
 
