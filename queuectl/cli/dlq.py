@@ -42,7 +42,7 @@ app = new_app(help="Show, retry or purge dead jobs: those with no retries left."
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 
 
-OPTIONS = ", ".join(f"--{each}" for each in (*Filters._fields, "sig"))
+OPTIONS = ", ".join(f"--{each}" for each in (*Filters.__struct_fields__, "sig"))
 """The options that select dead jobs."""
 
 

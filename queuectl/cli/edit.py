@@ -1,19 +1,19 @@
 """`edit` and `copy`: change a pending job, and add a new job like an existing one."""
 
 import sys
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from msgspec.structs import replace
 
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import Queue
+from queuectl.cli.job_options import RetryChanges, name_values
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.name_values import name_values
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Id, MaybeIds, Reason, given_ids
-from queuectl.cli.retry_options import RetryPolicy
 from queuectl.cli.session import Session
 from queuectl.domain.amendment import between
 from queuectl.domain.job import Job
@@ -24,7 +24,7 @@ from queuectl.units import local_time
 __all__ = ["copy", "edit"]
 
 
-class Changes(NamedTuple):
+class Changes(msgspec.Struct, frozen=True):
     """The options of `edit` and `copy` that say what is different."""
 
     command: Annotated[str | None, typer.Option(metavar="COMMAND", help="The shell command.")] = None
@@ -36,7 +36,7 @@ class Changes(NamedTuple):
     timeout: Annotated[
         str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer; none: no limit.")
     ] = None
-    retries: RetryPolicy = RetryPolicy()
+    retries: RetryChanges = RetryChanges()
     cwd: Annotated[str | None, typer.Option(metavar="DIR", help="The folder that the job runs in.")] = None
     env: Annotated[
         list[str] | None,
@@ -53,9 +53,8 @@ class Changes(NamedTuple):
 
     def edit(self, *, now: bool = False, **others: Any) -> Edit:
         """The changes, with `others`: more fields of a job. Raises UsageError."""
-        self.retries.check()
         wanted = JobInput(
-            **self.retries._asdict(),
+            **self.retries.fields(),
             **others,
             command=self.command,
             priority=self.priority,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import msgspec
 import typer
 from msgspec.structs import replace
 from typer.core import TyperCommand
@@ -13,8 +14,9 @@ from typer.core import TyperCommand
 from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue, Receipt
+from queuectl.cli.job_options import JobOptions
 from queuectl.cli.messages import note_unread_stdin, say, say_unserved
-from queuectl.cli.name_values import name_values
+from queuectl.cli.option_records import with_records
 from queuectl.cli.session import Session
 from queuectl.errors import OutputError, UsageError
 from queuectl.runtime import caller_umask
@@ -81,6 +83,33 @@ def _source_options(args: list[str]) -> list[tuple[str, str]]:
     return found
 
 
+class ManyOptions(msgspec.Struct, frozen=True):
+    """The options for many jobs: a template with its values, and a batch."""
+
+    each: Annotated[bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")] = (
+        False
+    )
+    csv: Annotated[list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row; the header names"))] = None
+    tsv: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row, with tabs; the header names"))
+    ] = None
+    ndjson: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("JSON object; its keys name"))
+    ] = None
+    number_range: Annotated[
+        list[str] | None, typer.Option("--range", metavar="A-B[:STEP]", help="With --each: a job for each number.")
+    ] = None
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Put it into this batch; of many jobs the ids are NAME.1, NAME.2."),
+    ] = None
+    max_failures: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Cancel the batch's pending jobs once more than N have failed for good."),
+    ] = None
+
+
+@with_records
 def enqueue(
     ctx: typer.Context,
     command: Annotated[
@@ -100,9 +129,6 @@ def enqueue(
     id: Annotated[  # noqa: A002 (the option's name)
         str | None, typer.Option("--id", metavar="ID", help="The job's id [default: a UUIDv7].")
     ] = None,
-    queue: Annotated[
-        str | None, typer.Option("--queue", "-q", metavar="NAME", help="The queue [default: default].")
-    ] = None,
     after: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,25 +140,6 @@ def enqueue(
         str | None,
         typer.Option(metavar="hold|cancel", help="What to do when that can no longer happen [default: hold]."),
     ] = None,
-    priority: Annotated[
-        int | None,
-        typer.Option("--priority", "-p", metavar="N", help="Jobs with a higher number run first [default: 0]."),
-    ] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(metavar="N", help="Retries after the first attempt [default: 3].")
-    ] = None,
-    backoff_base: Annotated[
-        float | None, typer.Option(metavar="BASE", help="The n-th retry waits BASE ** n seconds [default: 2].")
-    ] = None,
-    backoff_cap: Annotated[
-        str | None, typer.Option(metavar="1h", help="The longest such wait [default: 1h].", show_default=False)
-    ] = None,
-    retry_wait: Annotated[
-        str | None, typer.Option(metavar="10m", help="Each retry waits this long instead [default: none].")
-    ] = None,
-    jitter: Annotated[
-        bool | None, typer.Option("--jitter/--no-jitter", help="Shorten each wait at random [default: no].")
-    ] = None,
     delay: Annotated[
         str | None, typer.Option(metavar="10s", help="Wait this long before the first attempt [default: 0s].")
     ] = None,
@@ -142,55 +149,12 @@ def enqueue(
             metavar="TIME", help="Run no earlier than this [default: now]. An HH:MM that has passed is tomorrow's."
         ),
     ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer [default: none].")
-    ] = None,
-    cwd: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The folder that the job runs in [default: this one].")
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="K=V|K", help="Set an environment variable for the job; without a value, copy yours."),
-    ] = None,
-    secret_env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Pass this variable from the worker's environment; its value is not stored."),
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job, for `list --tag`.")] = None,
-    unique: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Add nothing while a pending or running job has this key.")
-    ] = None,
-    umask: Annotated[
-        str | None,
-        typer.Option(metavar="022", help="The job's umask, for the mode of files it makes [default: yours]."),
-    ] = None,
-    merge_output: Annotated[
-        bool, typer.Option("--merge-output", help="Keep stdout and stderr in one file, in order.")
-    ] = False,
+    *,
+    options: JobOptions,
     stdin: Annotated[
         str | None, typer.Option(metavar="FILE", help="The file that the job reads [default: /dev/null].")
     ] = None,
-    each: Annotated[
-        bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")
-    ] = False,
-    csv: Annotated[list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row; the header names"))] = None,
-    tsv: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row, with tabs; the header names"))
-    ] = None,
-    ndjson: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("JSON object; its keys name"))
-    ] = None,
-    number_range: Annotated[
-        list[str] | None, typer.Option("--range", metavar="A-B[:STEP]", help="With --each: a job for each number.")
-    ] = None,
-    batch: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Put it into this batch; of many jobs the ids are NAME.1, NAME.2."),
-    ] = None,
-    max_failures: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Cancel the batch's pending jobs once more than N have failed for good."),
-    ] = None,
+    many: ManyOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be added, and add nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print a JSON array.")] = False,
     wait: Annotated[
@@ -200,34 +164,14 @@ def enqueue(
 ) -> None:
     """Add a job and print its id. It will run in this folder, with its worker's environment, not yours."""
     session: Session = ctx.obj
-    flags = JobInput(
-        id=id,
-        queue=queue,
-        priority=priority,
-        max_retries=max_retries,
-        backoff_base=backoff_base,
-        backoff_cap=backoff_cap,
-        retry_wait=retry_wait,
-        jitter=jitter,
-        delay=delay,
-        at=at,
-        timeout=timeout,
-        cwd=cwd,
-        env=name_values("--env", env, os.environ),
-        secret_env=tuple(secret_env) if secret_env else None,
-        tags=name_values("--tag", tag),
-        unique=unique,
-        umask=umask,
-        merge_output=merge_output or None,
-        stdin=stdin,
-        after=tuple(after) if after else None,
-        if_unmet=if_unmet,
-    )
+    edges = tuple(after) if after else None
+    flags = options.input(os.environ, id=id, delay=delay, at=at, stdin=stdin, after=edges, if_unmet=if_unmet)
     words, argv = _program(ctx, command or [], file)
     _check_one_source(words, argv, file, flags)
     _check_together(ctx.params)
     source = _Source(words, argv, file)
-    joined = None if batch is None and not each else _batch(session, batch, source, flags, ctx.meta.get(_SOURCES))
+    in_batch = many.each or many.batch is not None
+    joined = _batch(session, many.batch, source, flags, ctx.meta.get(_SOURCES)) if in_batch else None
 
     def jobs(queue: Queue | None) -> list[NewJob]:
         defaults = flags if joined is None else joined.defaults(flags)
@@ -247,7 +191,7 @@ def enqueue(
     first = jobs(None) if session.missing else None
     with session.open() as opened:
         wanted = jobs(opened) if first is None else first
-        receipts = opened.enqueue(wanted, replace(joined.opening, max_failures=max_failures) if joined else None)
+        receipts = opened.enqueue(wanted, replace(joined.opening, max_failures=many.max_failures) if joined else None)
         queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
         unserved = opened.unserved(queues)
         gc.enable()
@@ -305,8 +249,6 @@ def _check_one_source(words: list[str], argv: list[str] | None, file: str | None
 
 def _check_together(given: Mapping[str, Any]) -> None:
     """Refuse options that exclude each other, or that need another one."""
-    if given["retry_wait"] is not None and (given["backoff_base"] is not None or given["backoff_cap"] is not None):
-        raise UsageError("--retry-wait is a fixed wait: leave out --backoff-base and --backoff-cap")
     if given["as_json"] and not given["dry_run"]:
         raise UsageError("--json goes with --dry-run: `enqueue` prints ids")
     if given["follow"] and not given["wait"]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
+import msgspec
 import typer
 from msgspec.structs import replace
 
@@ -98,7 +99,7 @@ def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> No
 def _check_one_way(ids: list[str] | None, filters: bool, *more: str) -> None:
     """Raise UsageError unless there are either ids or filters. `more` are the command's other options that filter."""
     if bool(ids) == filters:
-        *options, last = ("--state", *(f"--{each}" for each in Filters._fields), *more)
+        *options, last = ("--state", *(f"--{each}" for each in Filters.__struct_fields__), *more)
         raise UsageError(f"name the jobs by id, or select them with {', '.join(options)} or {last}")
 
 
@@ -128,7 +129,7 @@ def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: s
     refuse_left(left, "job", "could not be cancelled")
 
 
-class RetryOptions(NamedTuple):
+class RetryOptions(msgspec.Struct, frozen=True):
     """The options of `retry` and `dlq retry` that say how selected jobs are retried."""
 
     limit: AtMost = None

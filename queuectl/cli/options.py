@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
+import msgspec
 import typer
 
 from queuectl.application.listing import Selection
@@ -79,7 +80,7 @@ Since = Annotated[
 ]
 
 
-class Filters(NamedTuple):
+class Filters(msgspec.Struct, frozen=True):
     """The options that select jobs in every command. (`--state` is apart: dead jobs have one state.)"""
 
     queue: Queues = None

@@ -13,11 +13,10 @@ from queuectl.application.schedule_input import ScheduleInput, ScheduleReader, c
 from queuectl.application.schedule_views import next_times, words
 from queuectl.application.schedules import Put, Schedules
 from queuectl.cli.app import new_app
+from queuectl.cli.job_options import JobOptions
 from queuectl.cli.messages import confirm, say
-from queuectl.cli.name_values import name_values
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Yes
-from queuectl.cli.retry_options import RetryPolicy
 from queuectl.cli.schedule_files import import_crontab, sync
 from queuectl.cli.schedule_views import history, list_schedules, next_slots, show
 from queuectl.cli.session import Session
@@ -98,28 +97,8 @@ def add(
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Run no more after this.")] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the schedule if there is one already.")] = False,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help="The jobs' queue.")] = None,
-    priority: Annotated[int | None, typer.Option("--priority", "-p", metavar="N", help="The jobs' priority.")] = None,
     *,
-    retries: RetryPolicy,
-    timeout: Annotated[str | None, typer.Option(metavar="5m", help="Stop an attempt that runs longer.")] = None,
-    cwd: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The folder that the jobs run in [default: this one].")
-    ] = None,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Set an environment variable for the jobs.")
-    ] = None,
-    secret_env: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Pass this variable from the worker's environment.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the jobs, for `list --tag`.")] = None,
-    unique: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Skip a time while another job with this key is not over.")
-    ] = None,
-    umask: Annotated[str | None, typer.Option(metavar="022", help="The jobs' umask [default: yours].")] = None,
-    merge_output: Annotated[
-        bool, typer.Option("--merge-output", help="Keep stdout and stderr in one file, in order.")
-    ] = False,
+    options: JobOptions,
 ) -> None:
     """Add a schedule. Any worker adds its jobs in time.
 
@@ -127,7 +106,6 @@ def add(
 
     queuectl schedule add backup '0 2 * * *' --tz Europe/Berlin 'restic backup /srv'
     """
-    retries.check()
     argv: list[str] | None = ctx.meta.get(_ARGV)
     called, cron, command = _sorted(arguments, argv, every)
     when = ScheduleInput(
@@ -142,19 +120,7 @@ def add(
         spread=spread,
         until=until,
     )
-    job = JobInput(
-        **retries._asdict(),
-        queue=queue,
-        priority=priority,
-        timeout=timeout,
-        cwd=cwd,
-        env=name_values("--env", env),
-        secret_env=tuple(secret_env) if secret_env else None,
-        tags=name_values("--tag", tag),
-        unique=unique,
-        umask=umask,
-        merge_output=merge_output or None,
-    )
+    job = options.input(os.environ)
     session: Session = ctx.obj
     _read(session, None, called, when, (job, command, argv))  # an error makes no queue
     with session.open() as opened:

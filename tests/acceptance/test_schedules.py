@@ -191,7 +191,10 @@ BAD = {
     "an id": (["a", "0 2 * * *", '{"command": "x", "id": "y"}'], "get their ids from the schedule"),
     "an unknown field": (["a", "0 2 * * *", '{"command": "x", "cron": "y"}'], "unknown field `cron`"),
     "a bad queue": (["a", "0 2 * * *", "--queue", "a b", "x"], "queue: 'a b' is not allowed"),
-    "a variable": (["a", "0 2 * * *", "--env", "x", "x"], "--env x: write it as NAME=VALUE"),
+    "a variable": (
+        ["a", "0 2 * * *", "--env", "x", "x"],
+        "--env x: there is no variable x to copy: write it as NAME=VALUE",
+    ),
 }
 
 
