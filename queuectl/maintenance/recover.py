@@ -96,8 +96,7 @@ def _sources(path: str, aside: str | None) -> Sources:
 def _longest(sources: Sources, path: str) -> list[Link]:
     chain = sources.longest(sources.base)
     if not chain and sources.meta("log_id") is None:
-        where = f"in {path} and in {folder_of(path)}"
-        raise StoreError(f"nothing to recover: {where} there is no event that a log could begin with")
+        raise StoreError(f"nothing to recover: neither {path} nor {folder_of(path)} contains the start of a log")
     check_place(sources.meta("moved_to"), path)
     return chain
 

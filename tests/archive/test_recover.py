@@ -294,7 +294,7 @@ def test_a_later_segment_is_not_taken_for_the_beginning_of_the_log(damaged):
     remove(path, "", "-wal")
     first, *others = segment_files(path)
     first.unlink()
-    with pytest.raises(StoreError, match=r"nothing to recover: .* no event that a log could begin with"):
+    with pytest.raises(StoreError, match=r"nothing to recover: neither .* contains the start of a log"):
         recover(path)
     assert segment_files(path) == others
 

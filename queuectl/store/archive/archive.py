@@ -104,7 +104,7 @@ class Archive:
             rows = page(max(end.position - 1, self._base.position), until)
             if end.position > self._base.position:
                 if not rows or (rows[0].position, rows[0].digest) != (end.position, end.digest):
-                    raise DivergedError(f"event {end.position} of the database is not the one in {self.folder}")
+                    raise DivergedError(f"event {end.position} of the database differs from the one in {self.folder}")
                 rows = rows[1:]
             while rows:
                 self._append(rows)
