@@ -97,7 +97,9 @@ class ArchiveSync:
             head = self._log.head()
             if head.position >= end.position:
                 if self._log.digest_at(end.position) != end.digest:
-                    raise StoreError(self._ways_out(f"event {end.position} of {database} differs from the one in its archive"))
+                    raise StoreError(
+                        self._ways_out(f"event {end.position} of {database} differs from the one in its archive")
+                    )
                 return  # another process was faster
             try:
                 writer.append_stored(self.archive.events(head.position, end.position))
