@@ -26,6 +26,7 @@ __all__ = [
     "Selection",
     "dead_letters",
     "job_filter",
+    "job_rows",
     "list_jobs",
     "narrowed",
 ]
@@ -117,13 +118,17 @@ def _state(text: str) -> State:
 
 
 def list_jobs(queue: Queue, wanted: JobFilter, limit: int) -> Listing:
-    """At most `limit` (0: all) of the jobs that the filter takes."""
-    if wanted.sort == TURN:
-        rows = _by_turn(queue.store, wanted, limit)
-    else:
-        rows = queue.store.tables.jobs(replace(wanted, limit=limit))
+    """At most `limit` (0: all) of the jobs that the filter takes, and how many it takes in all."""
+    rows = job_rows(queue, wanted, limit)
     cut = limit and len(rows) == limit
     return Listing(rows, _count(queue.store, wanted) if cut else len(rows), queue.store.log.wall())
+
+
+def job_rows(queue: Queue, wanted: JobFilter, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` (0: all) of the jobs that the filter takes."""
+    if wanted.sort == TURN:
+        return _by_turn(queue.store, wanted, limit)
+    return queue.store.tables.jobs(replace(wanted, limit=limit))
 
 
 def _by_turn(store: Store, wanted: JobFilter, limit: int) -> list[dict[str, Any]]:

@@ -12,9 +12,11 @@ from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.options import StoreOptions
-from queuectl.store.past_tables import Folds, PastBatches, PastSchedules, PastTables, PastWaits
+from queuectl.store.past_folds import Folds
+from queuectl.store.past_tables import PastBatches, PastSchedules, PastTables, PastWaits
 from queuectl.store.protocol import History, Log, Store
-from queuectl.store.rows import Head, RunStep, Standing, StoredEvent
+from queuectl.store.reading_protocols import Unchanged
+from queuectl.store.rows import MAX_POSITION, Head, RunStep, Standing, StoredEvent
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.upkeep import Upkeep
@@ -63,7 +65,7 @@ class Past(NamedTuple):
         memory = open_sqlite(MEMORY, _StandingClock(moment), StoreOptions())
         log = PastLog(store.log, position, moment)
         history = PastHistory(store.history, position)
-        folds = Folds(log, history, memory)
+        folds = Folds(store, position, log, history, memory)
         tables = (PastTables(folds), PastBatches(folds), PastSchedules(folds), PastWaits(folds))
         parts = (memory.writer, memory.workers, memory.upkeep, memory.location)
         return cls(position, moment, log, history, *tables, *parts, memory)
@@ -164,9 +166,13 @@ class PastHistory:
         """Events of our own streams whose ids begin with `prefix`."""
         return self._history.notes(prefix, self._bounded(until))
 
-    def standing(self, until: int) -> list[Standing]:
-        """The last move of every job."""
-        return self._history.standing(self._bounded(until))
+    def standing(self, until: int, *, after: int | None = None, end: int = MAX_POSITION) -> list[Standing]:
+        """The last move of every job, or only of those that have an event between two positions."""
+        return self._history.standing(self._bounded(until), after=after, end=end)
+
+    def unchanged(self, position: int) -> Unchanged:
+        """The jobs that no event has changed since a position."""
+        return self._history.unchanged(self._bounded(position))
 
     def _bounded(self, until: int | None) -> int:
         return self._position if until is None else min(until, self._position)

@@ -6,9 +6,9 @@ from typing import Protocol
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.schedule import Schedule
 from queuectl.store.errors import DamagedEventError
-from queuectl.store.rows import BatchCount, Count, RunStep, Standing, Waiting, WaitRow
+from queuectl.store.rows import MAX_POSITION, BatchCount, Count, JobFilter, RunStep, Standing, Waiting, WaitRow
 
-__all__ = ["Batches", "History", "Schedules", "Waits"]
+__all__ = ["Batches", "History", "Schedules", "Unchanged", "Waits"]
 
 
 class History(Protocol):
@@ -26,8 +26,33 @@ class History(Protocol):
     def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
         """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
 
-    def standing(self, until: int) -> list[Standing]:
-        """The last move of every job (also purged) up to a position, in the order of enqueueing. Unchecked."""
+    def standing(self, until: int, *, after: int | None = None, end: int = MAX_POSITION) -> list[Standing]:
+        """The last move of every job (also purged) up to a position, in the order of enqueueing. Unchecked.
+
+        With `after` only of the jobs that have an event with `after < position <= end`, or that wait for others now.
+        """
+
+    def unchanged(self, position: int) -> "Unchanged":
+        """The jobs that no event has changed since a position."""
+
+
+class Unchanged(Protocol):
+    """Reads in the live tables the jobs that no event has changed since a position, except those that wait."""
+
+    def ids(self, wanted: JobFilter) -> list[str]:
+        """Ids of these jobs that the filter selects, as `Tables.ids`."""
+
+    def counts(self) -> tuple[list[Count], int]:
+        """These jobs per queue and state, and the log's end when they were counted."""
+
+    def first_due(self, limit: int) -> list[str]:
+        """Of each queue and priority the ids of the pending ones that are due first."""
+
+    def in_batches(self) -> list[str]:
+        """Ids of these jobs that are in a batch."""
+
+    def purged(self, batch: str) -> list[str]:
+        """Ids of the purged jobs of a batch."""
 
 
 class Batches(Protocol):

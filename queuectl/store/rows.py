@@ -158,7 +158,8 @@ class JobFilter(Struct, frozen=True):
     `since` and `ended_by` are microseconds. `origin` is a kind of origin, or a kind and a name: `schedule:nightly`.
     `signature` selects dead jobs alone. `text` is a part of the command or of the id, in any case; `positions` are
     those of the first events: from the first one to before the second one. `held`: jobs with a dependency that cannot
-    be met; `dependent`: jobs that have dependencies.
+    be met; `dependent`: jobs that have dependencies. `unchanged_since`: jobs that do not wait for others and have no
+    event after that position.
     `timed`: only jobs that have a due time. `sort` is a key of SORTS, or TURN: the order in which pending jobs start,
     as things stand at `now` (microseconds).
     """
@@ -177,6 +178,7 @@ class JobFilter(Struct, frozen=True):
     held: bool = False
     dependent: bool = False
     timed: bool = False
+    unchanged_since: int | None = None
     sort: str = "created"
     now: int = 0
     descending: bool = True

@@ -12,7 +12,7 @@ from queuectl.application.batches import batches
 from queuectl.application.explain import explain
 from queuectl.application.failures import Wanted, failures
 from queuectl.application.job_output import read_output
-from queuectl.application.listing import job_filter, list_jobs
+from queuectl.application.listing import job_filter, job_rows
 from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
 from queuectl.application.schedules import Schedules
@@ -87,8 +87,7 @@ def _status(site: Site, queue: Queue, request: Request, given: Parameters) -> An
 def _jobs(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
     chosen = given.selection(queue.store.log.wall())
     order = given.text("sort") or "-created"
-    found = list_jobs(queue, job_filter(chosen, order), given.number("limit", SHOWN))
-    return map(json_shapes.job, found.rows)
+    return map(json_shapes.job, job_rows(queue, job_filter(chosen, order), given.number("limit", SHOWN)))
 
 
 def job_id_of(queue: Queue, request: Request) -> str:

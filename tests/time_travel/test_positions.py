@@ -1,6 +1,8 @@
 """At any position of a history the past equals a fold of the events up to it; at the head it equals the live store."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from queuectl.domain.job import fold
 from queuectl.domain.machine import State
 from queuectl.domain.names import SCHEDULES
 from queuectl.domain.schedule import Schedule, evolve_schedule
-from queuectl.store import open_store, projections
+from queuectl.store import open_store, past_folds, projections
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from tests.store.test_histories import ACTIONS, JOBS, OFTEN, Player, Step, histories
@@ -93,11 +95,22 @@ def folded_schedules(streams: dict[str, list[RecordedEvent]]) -> dict[str, Sched
 
 
 def check_every_position(store: Store) -> None:
+    """From the begin of the log, and back from the present."""
     records = list(store.log.records())
-    for position in range(len(records) + 1):
-        past = as_of(store, str(position))
-        assert answers(past) == folded(records[:position]), position
-        past.close()
+    for from_begin in (True, False):
+        with read_from(begin=from_begin):
+            for position in range(len(records) + 1):
+                past = as_of(store, str(position))
+                assert answers(past) == folded(records[:position]), position
+                past.close()
+
+
+@contextmanager
+def read_from(*, begin: bool) -> Iterator[None]:
+    """The past is read from this end of the log, whichever is nearer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(past_folds, "is_nearer_the_begin", lambda *_: begin)
+        yield
 
 
 @settings(max_examples=25, deadline=None)
@@ -117,10 +130,15 @@ def test_each_position_of_a_long_history():
     check_every_position(store)
 
 
+@pytest.mark.parametrize("begin", [True, False], ids=["from the begin", "from the present"])
 @settings(max_examples=40, deadline=None)
 @given(histories)
-def test_the_past_at_the_head_equals_the_live_store(history):
-    store = lived(history)
+def test_the_past_at_the_head_equals_the_live_store(begin, history):
+    with read_from(begin=begin):
+        check_head(lived(history))
+
+
+def check_head(store: Store) -> None:
     past = as_of(store, "head")
     assert answers(past) == answers(store)
     assert past.log.head() == store.log.head()
@@ -139,6 +157,12 @@ def test_the_past_at_the_head_equals_the_live_store(history):
 @pytest.mark.parametrize("wanted", FILTERS, ids=repr)
 def test_a_list_at_the_head_equals_the_live_list(wanted):
     """Each on a new past: it must fold all that the list needs."""
+    for begin in (True, False):
+        with read_from(begin=begin):
+            check_lists(wanted)
+
+
+def check_lists(wanted: JobFilter) -> None:
     rng = random.Random(3)
     names = [*ACTIONS, *OFTEN, *OFTEN]
     for _ in range(8):

@@ -13,6 +13,7 @@ from queuectl.store.rows import MAX_POSITION, RunStep, Standing
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.job_filter import SETS_DUE_TIME
 from queuectl.store.sql.log import PAGE, Log
+from queuectl.store.sql.unchanged import Unchanged
 from queuectl.store.stream_fold import Examined
 
 __all__ = ["History"]
@@ -24,7 +25,14 @@ _STANDING = """
 SELECT e.stream_id, e.recorded_at, {queue},
        (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
         ORDER BY m.version DESC LIMIT 1), e.position
-FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued' ORDER BY e.position
+FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued'{only} ORDER BY e.position
+"""
+_AMENDED = """
+SELECT e.stream_id, e.data FROM events AS e WHERE e.position <= ?1 AND e.type = 'amended'{only} ORDER BY e.position
+"""
+_CHANGED = """
+AND e.stream_id IN (SELECT stream_id FROM events WHERE position > ?2 AND position <= ?3
+                    UNION SELECT id FROM jobs WHERE waiting IS NOT NULL)
 """
 _STEP = "SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data, b.type"
 _STEPS = f"""
@@ -87,18 +95,22 @@ class History:
         clause = "WHERE e.stream_id BETWEEN ? AND ? AND +e.position <= ? ORDER BY e.position"
         return self._log.examined_where(clause, (prefix, prefix + _AFTER_ALL, until))
 
-    def standing(self, until: int) -> list[Standing]:
-        """The last move of every job up to a position. Leaves out jobs whose first event no longer names a queue."""
-        sql = _STANDING.format(queue=self._engine.dialect.queue_of.format("e.data"), moves=_MOVES)
-        moved = self._amended_queues(until)
-        rows = [Standing._make(row) for row in self._engine.run(sql, (until,)) if isinstance(row[2], str)]
+    def standing(self, until: int, *, after: int | None = None, end: int = MAX_POSITION) -> list[Standing]:
+        """The last move of every job up to a position. Leaves out jobs whose first event no longer names a queue.
+
+        With `after` only of the jobs that have an event with `after < position <= end`, or that wait for others now.
+        """
+        only, parameters = ("", (until,)) if after is None else (_CHANGED, (until, after, end))
+        column = self._engine.dialect.queue_of.format("e.data")
+        found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=only), parameters)
+        rows = [Standing._make(row) for row in found if isinstance(row[2], str)]
+        amended = self._engine.run(_AMENDED.format(only=only), parameters) if self._log.format() > FIRST else []
+        moved = {job_id: queue for job_id, data in amended if (queue := _amended_queue(data)) is not None}
         return [row._replace(queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
 
-    def _amended_queues(self, until: int) -> dict[str, str]:
-        """The queues that jobs were moved to, up to a position."""
-        sql = "SELECT stream_id, data FROM events WHERE position <= ? AND type = 'amended' ORDER BY position"
-        found = self._engine.run(sql, (until,)) if self._log.format() > FIRST else []
-        return {job_id: queue for job_id, data in found if (queue := _amended_queue(data)) is not None}
+    def unchanged(self, position: int) -> Unchanged:
+        """The jobs that no event has changed since a position."""
+        return Unchanged(self._engine, position)
 
 
 class _Amended(msgspec.Struct):

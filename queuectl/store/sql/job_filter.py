@@ -9,7 +9,7 @@ from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.rows import JobFilter
 from queuectl.units import SECOND
 
-__all__ = ["HELD", "SETS_DUE_TIME", "SORTS", "TURN", "conditions", "in_turn"]
+__all__ = ["HELD", "PENDING_LANES", "SETS_DUE_TIME", "SORTS", "TURN", "UNCHANGED", "conditions", "in_turn"]
 
 SORTS = {
     "created": "position",
@@ -38,6 +38,15 @@ SETS_DUE_TIME = """
 HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
 """Selects the jobs that wait for something that cannot happen any more."""
 
+PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
+"""Selects the queues and priorities that have pending jobs."""
+
+# The + keeps SQLite on the index of streams: there are many events after the position, and few of a job.
+UNCHANGED = """
+waiting IS NULL AND NOT EXISTS (SELECT 1 FROM events WHERE events.stream_id = jobs.id AND +events.position > ?)
+"""
+"""Selects the jobs that are as they were at a position; jobs that wait for others may not be."""
+
 
 def in_turn(columns: str, where: str, wanted: JobFilter) -> str:
     """The first rows in the order of starting: their keys are sorted, and only then are rows read."""
@@ -61,7 +70,7 @@ def conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
         all_of.append(" OR ".join(either))
-    for condition, values in _narrowing(wanted, tagged):
+    for condition, values in [*_narrowing(wanted, tagged), *_unchanged(wanted)]:
         all_of.append(condition)
         parameters += values
     return (" WHERE " + " AND ".join(f"({each})" for each in all_of) if all_of else ""), parameters
@@ -86,6 +95,12 @@ def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[A
     for condition, value in _plain_conditions(wanted):
         if value is not None:
             yield condition, (value,)
+
+
+def _unchanged(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Later jobs are excluded twice, so that an index by position is read from there on."""
+    if wanted.unchanged_since is not None:
+        yield f"jobs.position <= ? AND {UNCHANGED}", (wanted.unchanged_since,) * 2
 
 
 def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:

@@ -12,7 +12,7 @@ from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ, JOBS
 from queuectl.store.rows import Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import HELD, SETS_DUE_TIME, SORTS, TURN, conditions, in_turn
+from queuectl.store.sql.job_filter import HELD, PENDING_LANES, SETS_DUE_TIME, SORTS, TURN, conditions, in_turn
 
 __all__ = ["OPEN_LANES", "Tables", "state_of"]
 
@@ -21,7 +21,6 @@ state = '{State.PENDING}' AND jobs > 0
 AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUSE_ALL}'))
 """
 """Selects the rows of `counts` (queue and priority) from which jobs may be claimed."""
-_PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
 _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
 _LATER = f"""
 SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
@@ -128,9 +127,7 @@ class Tables:
 
     def oldest_due(self, now: int) -> dict[str, Any] | None:
         """The row of the pending job that has been due the longest; None if none is due."""
-        due = [
-            row for queue, priority in self._engine.run(_PENDING_LANES) for row in self._due(queue, priority, now, 1)
-        ]
+        due = [row for queue, priority in self._engine.run(PENDING_LANES) for row in self._due(queue, priority, now, 1)]
         return self.job(min(due)[2]) if due else None
 
     def oldest_due_by_queue(self) -> dict[str, int]:
@@ -140,7 +137,7 @@ class Tables:
             " AND priority = lane.priority AND due_at IS NOT NULL ORDER BY due_at LIMIT 1"
         )
         found = self._engine.run(
-            f"SELECT queue, min(first) FROM (SELECT queue, ({first}) AS first FROM ({_PENDING_LANES}) AS lane) AS lanes"
+            f"SELECT queue, min(first) FROM (SELECT queue, ({first}) AS first FROM ({PENDING_LANES}) AS lane) AS lanes"
             " WHERE first IS NOT NULL GROUP BY queue ORDER BY queue"
         )
         return dict(found)

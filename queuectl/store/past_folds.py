@@ -1,0 +1,201 @@
+"""The jobs that a query about the past needs, folded into tables in memory.
+
+The past is found from the nearer end of the log. Near the present, the live tables still show most jobs as they were:
+a query takes their ids from there, and the log says which other jobs have changed since, and how they stood. Near the
+beginning, the log says how all jobs stood. In both cases every row is folded from the log. The counts near the present
+follow from the live ones, which `verify` compares with the log.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from queuectl.domain.dependencies import BATCH as BATCH_KIND
+from queuectl.domain.dependencies import JOB
+from queuectl.domain.events import Enqueued, RecordedEvent, type_of
+from queuectl.domain.job import Job
+from queuectl.domain.machine import MOVES, State
+from queuectl.domain.names import SCHEDULES, SETTINGS_STREAM, queue_stream
+from queuectl.store.projections import Values, count_key
+from queuectl.store.protocol import Log, Store
+from queuectl.store.reading_protocols import History
+from queuectl.store.rows import MAX_POSITION, Count, DeadLetter, JobFilter, Standing
+from queuectl.store.sql.assembly import OpenStore
+from queuectl.store.sql.causes import Causes
+from queuectl.store.sql.job_filter import TURN
+from queuectl.store.sql.table_writer import TableWriter
+from queuectl.store.sql.waits import INSERT_WAITS
+from queuectl.store.stream_fold import Stream, streams
+from queuectl.units import SECOND
+
+__all__ = ["Folds", "is_nearer_the_begin"]
+
+BATCH = 500
+"""Jobs that are folded together."""
+
+_STATES = {type_of(Enqueued): State.PENDING, **{move.event: move.target for move in MOVES}}
+"""A move event's type -> the state that a job is in after it."""
+
+
+SHORT = 10_000
+"""Events that are read from the begin in any case: that is quick, and it believes no table."""
+
+
+def is_nearer_the_begin(position: int, base: int, head: int) -> bool:
+    """Whether fewer events come before a position than after it, or only a few."""
+    return position - base <= max(SHORT, head - position)
+
+
+class Folds:
+    """Folds the jobs that a query needs into the tables of a store in memory, each once."""
+
+    def __init__(self, live: Store, position: int, log: Log, history: History, memory: OpenStore) -> None:
+        self.memory = memory
+        self._live, self._position, self._log, self._history = live, position, log, history
+        self._unchanged = live.history.unchanged(position)
+        self._from_begin = is_nearer_the_begin(position, log.base.position, live.log.head().position)
+        self._seen: int | None = None
+        self._changed: dict[str, Standing] = {}
+        self._rows = TableWriter(memory.engine)
+        self._folded: set[str] = set()
+        self._has_schedules = False
+        self._causes = Causes(memory.engine.run, log)
+        for prefix in (SETTINGS_STREAM, queue_stream("")):
+            self._add_notes(prefix)
+
+    def _add_notes(self, prefix: str) -> None:
+        notes = self._history.notes(prefix, MAX_POSITION)
+        self._rows.write_notes([note for note in notes if isinstance(note, RecordedEvent)])
+
+    def fold_schedules(self) -> None:
+        """Schedules may have very many notes, so they are read only when someone asks."""
+        if not self._has_schedules:
+            self._has_schedules = True
+            self._add_notes(SCHEDULES)
+
+    def counts(self) -> list[Count]:
+        """Jobs per queue and state, from each job's last move, without folding."""
+        unchanged, end = ([], MAX_POSITION) if self._from_begin else self._unchanged.counts()
+        found: Counter[tuple[str, State]] = Counter({(each.queue, each.state): each.jobs for each in unchanged})
+        for row in self._changed_by(end):
+            found[row.queue, _STATES[row.move]] += 1
+        return [Count(*key, jobs) for key, jobs in sorted(found.items()) if jobs and key[1] is not State.PURGED]
+
+    def _changed_by(self, end: int) -> Iterable[Standing]:
+        """How the jobs stood at the position that have changed since, up to `end`; from the begin on, all jobs."""
+        if self._seen is None and self._from_begin:
+            self._changed = {row.job_id: row for row in self._history.standing(MAX_POSITION)}
+            self._seen = MAX_POSITION
+        if self._seen is None or self._seen < end:
+            after = self._position if self._seen is None else self._seen
+            for row in self._history.standing(MAX_POSITION, after=after, end=end):
+                self._changed.setdefault(row.job_id, row)
+            self._seen = end
+        return self._changed.values()
+
+    def _changed_now(self) -> Iterable[Standing]:
+        """The same up to now: read after the ids of unchanged jobs, so that a job that changes meanwhile is in both."""
+        return self._changed_by(self._live.log.head().position)
+
+    def _matching(self, wanted: JobFilter) -> list[str]:
+        """Ids of the changed jobs that the filter may select, judged by their last moves, the oldest first."""
+        more = (State.PENDING,) if wanted.failed or wanted.held else ()
+        states = {*wanted.states, *more} or {*State} - {State.PURGED}
+        moves = {move for move, state in _STATES.items() if state in states}
+        since = (wanted.since or 0) // SECOND * SECOND
+        found = [
+            row
+            for row in self._changed_now()
+            if row.move in moves
+            and row.recorded_at >= since
+            and row.queue in (wanted.queues or (row.queue,))
+            and (wanted.positions is None or wanted.positions[0] <= row.position < wanted.positions[1])
+        ]
+        return [row.job_id for row in sorted(found, key=lambda row: row.position)]
+
+    def fold_changed(self, *states: State) -> None:
+        """Fold the jobs in these states that have changed since the position, or that wait for others."""
+        self.fold(self._matching(JobFilter(states=states)))
+
+    def fold_all(self, wanted: JobFilter) -> None:
+        """Fold all jobs that the filter may select."""
+        self.fold_wanted(replace(wanted, limit=0))
+
+    def fold_batches(self) -> None:
+        """Fold all jobs that are in a batch."""
+        unchanged = [] if self._from_begin else self._unchanged.in_batches()
+        self.fold([*unchanged, *self._matching(JobFilter())])
+
+    def fold_wanted(self, wanted: JobFilter) -> None:
+        """Fold the jobs that the filter may select; sorted by time of enqueueing, no more than are wanted."""
+        unchanged = self._ids_of_unchanged(wanted)
+        found = self._matching(wanted)
+        others = (
+            wanted.failed
+            or wanted.tags
+            or wanted.batch
+            or wanted.origin
+            or wanted.text
+            or wanted.held
+            or wanted.dependent
+        )
+        if wanted.sort == "created" and wanted.limit and not others:
+            found = found[-wanted.limit :] if wanted.descending else found[: wanted.limit]
+        self.fold([*unchanged, *found])
+
+    def _ids_of_unchanged(self, wanted: JobFilter) -> list[str]:
+        if self._from_begin:
+            return []
+        is_other_order = self._live.tables.pauses().keys() != self.memory.tables.pauses().keys()
+        if wanted.sort == TURN and is_other_order:
+            wanted = replace(wanted, limit=0)
+        return self._unchanged.ids(wanted)
+
+    def dead(self, queues: Collection[str], since: int) -> list[DeadLetter]:
+        """The dead jobs of these queues that were moved at or after `since`: unchanged ones without folding them."""
+        rows = [] if self._from_begin else self._live.tables.dead(queues, since)
+        unchanged = {*self._ids_of_unchanged(JobFilter(states=(State.DLQ,), limit=0))}
+        self.fold_changed(State.DLQ)
+        found = {row.id: row for row in rows if row.id in unchanged}
+        found |= {row.id: row for row in self.memory.tables.dead(queues, since)}
+        return sorted(found.values(), key=lambda row: (row.moved_at, row.id))
+
+    def fold_first_due(self, limit: int) -> None:
+        """Fold the pending jobs of each queue and priority that are due first, `limit` of each at least."""
+        unchanged = [] if self._from_begin else self._unchanged.first_due(limit)
+        self.fold(unchanged)
+        self.fold_changed(State.PENDING)
+
+    def fold(self, ids: Iterable[str]) -> None:
+        """Fold these jobs into the tables, a damaged one up to its damage."""
+        missing = [job_id for job_id in dict.fromkeys(ids) if job_id not in self._folded]
+        for start in range(0, len(missing), BATCH):
+            batch = [job_id for job_id in missing[start : start + BATCH] if job_id not in self._folded]
+            self._folded.update(batch)
+            self._add([stream for job_id in batch for stream in streams(self._log.examined(stream_id=job_id))])
+
+    def _add(self, found: Sequence[Stream]) -> None:
+        counts: Counter[tuple[str, int, str]] = Counter()
+        fresh: dict[str, list[Values]] = {}
+        for stream in found:
+            counts.update(filter(None, [count_key(stream.job)]))
+            for table, row in stream.rows().items():
+                fresh.setdefault(table, []).append(row)
+        self._rows.add(fresh, counts)
+        self._add_waits([job for stream in found if stream.damage is None and (job := stream.job) and job.is_waiting])
+
+    def _add_waits(self, jobs: list[Job]) -> None:
+        """The dependencies of jobs that wait. Of a batch all jobs are folded, of purged ones the state before."""
+        kinds = {(after.kind, after.name) for job in jobs for after in job.spec.after}
+        self.fold([name for kind, name in kinds if kind == JOB])
+        for batch in [name for kind, name in kinds if kind == BATCH_KIND]:
+            self._fold_batch(batch)
+        rows = self._causes.rows({job.id: (job.spec.after, job.spec.if_unmet) for job in jobs})
+        self.memory.engine.insert(INSERT_WAITS, rows)
+
+    def _fold_batch(self, batch: str) -> None:
+        """Fold all jobs that may be of a batch, also the purged ones."""
+        unchanged = [] if self._from_begin else self._unchanged.purged(batch)
+        self.fold([*self._ids_of_unchanged(JobFilter(batch=batch, limit=0)), *unchanged])
+        self.fold([row.job_id for row in self._changed_now()])
