@@ -113,8 +113,8 @@ class PastBatches:
         return self._batches.counts(batch)
 
     def dead(self, batch: str, at_most: int) -> int:
-        """How many jobs of a batch are in the dead-letter queue: every job is folded."""
-        self._folds.fold_matching(JobFilter())
+        """How many jobs of a batch are in the dead-letter queue: all its dead jobs are folded."""
+        self._folds.fold_all(JobFilter(states=(State.DLQ,), batch=batch))
         return self._batches.dead(batch, at_most)
 
     def names(self, prefix: str, limit: int) -> list[str]:

@@ -42,6 +42,7 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "holder": lambda store: store.tables.holder("key"),
     "batches": lambda store: store.batches.all(),
     "counts of a batch": lambda store: store.batches.counts("odd"),
+    "dead of a batch": lambda store: store.batches.dead("odd", 5),
     "names of batches": lambda store: store.batches.names("", 9),
     "waits": lambda store: store.waits.dependencies(),
     "waits by queue": lambda store: store.waits.by_queue(),
