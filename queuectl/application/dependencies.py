@@ -92,12 +92,10 @@ class _Resolver:
         return edge.name
 
     def _check_crowds(self, edges: Iterable[After]) -> None:
-        if self._queue is None:
-            return
         for edge in edges:
             key = (edge.kind, edge.name)
             if key not in self._crowds:
-                self._crowds[key] = self._queue.store.waits.crowd(*key)
+                self._crowds[key] = 0 if self._queue is None else self._queue.store.waits.crowd(*key)
             self._crowds[key] += 1
             if self._crowds[key] > MOST_WAITING:
                 raise RefusedError(f"{MOST_WAITING} jobs wait for {edge.name}: let this one wait for one of those")
