@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from queuectl.application.dependency_cycles import refuse_cycles_through_batches
 from queuectl.application.job_ids import resolve
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.dependencies import BATCH, JOB
@@ -13,7 +14,7 @@ from queuectl.domain.reactions import MOST_WAITING
 from queuectl.errors import NoSuchJobError, RefusedError, UsageError, command_line
 from queuectl.store.rows import JobFilter
 
-__all__ = ["resolved"]
+__all__ = ["named", "resolved"]
 
 MOST = 10_000
 """Dependencies of one job."""
@@ -22,11 +23,21 @@ MOST = 10_000
 def resolved(queue: Queue | None, jobs: Sequence[NewJob]) -> list[NewJob]:
     """The jobs, with whole ids in what they wait for; without a queue only earlier ones of these can be meant.
 
-    Raises NoSuchJobError, UsageError for a later one, itself, or too many, DamagedEventError, and RefusedError when
-    too many jobs would wait for the same one.
+    Raises what `named` raises, and UsageError when a job would wait for its own batch.
     """
     if not any(job.spec.after for job in jobs):
         return list(jobs)
+    found = named(queue, jobs)
+    refuse_cycles_through_batches(None if queue is None else queue.store, found)
+    return found
+
+
+def named(queue: Queue | None, jobs: Sequence[NewJob]) -> list[NewJob]:
+    """The jobs, with whole ids in what they wait for.
+
+    Raises NoSuchJobError, UsageError for a later one, itself, or too many, DamagedEventError, and RefusedError when
+    too many jobs would wait for the same one.
+    """
     return _Resolver(queue, jobs).jobs()
 
 

@@ -1,11 +1,13 @@
 """Refuses dependencies by which a job would wait for itself, through other jobs and batches.
 
-A new job can only wait for older ones, so only a change of dependencies can make a cycle.
+A new job can only wait for older ones. So only two things can make a cycle: a change of dependencies, and a new job in
+a batch for which others wait already.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from queuectl.application.queue import NewJob
 from queuectl.domain.dependencies import BATCH, JOB
 from queuectl.domain.events import After
 from queuectl.domain.job import Job
@@ -13,7 +15,7 @@ from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
-__all__ = ["refuse_cycle"]
+__all__ = ["refuse_cycle", "refuse_cycles_through_batches"]
 
 LOADED = 500
 """Jobs that are loaded with one question."""
@@ -26,27 +28,66 @@ Node = tuple[str, str]
 
 def refuse_cycle(store: Store, jobs: Collection[Job], after: Iterable[After]) -> None:
     """Raises UsageError when one of these jobs would wait for itself if all of them waited for `after`."""
-    search = _Search(store, jobs)
-    came_from: dict[Node, Node | None] = dict.fromkeys((edge.kind, edge.name) for edge in after)
-    layer = [*came_from]
-    while layer:
-        for node in layer:
-            if node in search.wanted:
-                raise UsageError(_sentence(_chain(came_from, node)))
-        found = [(end, node) for node, end in search.following(layer) if end not in came_from]
-        came_from |= dict(reversed(found))
-        layer = [*dict(found)]
+    search = _Search(store)
+    for job in jobs:
+        if job.spec.batch is not None:
+            search.members[job.spec.batch].append(job.id)
+    if chain := search.chain(after, {(JOB, job.id) for job in jobs}):
+        raise UsageError(_sentence(chain))
+
+
+def refuse_cycles_through_batches(store: Store | None, jobs: Sequence[NewJob]) -> None:
+    """Raises UsageError when one of these new jobs would wait for the batch that it belongs to.
+
+    What they wait for has to be resolved.
+    """
+    named = {edge.name for job in jobs for edge in job.spec.after if edge.kind == BATCH}
+    suspects = defaultdict[str, list[NewJob]](list)
+    for job in jobs:
+        batch = job.spec.batch
+        if batch and job.spec.after and (batch in named or (store is not None and store.waits.crowd(BATCH, batch))):
+            suspects[batch].append(job)
+    if not suspects:
+        return
+    search = _Search(store)
+    for number, job in enumerate(jobs):
+        search.add(job.id or f"job {number + 1}", job)
+    for batch, members in suspects.items():
+        if chain := search.chain((edge for job in members for edge in job.spec.after), {(BATCH, batch)}):
+            raise UsageError(_at_line(members, chain) + _sentence_of_batch(chain))
 
 
 class _Search:
-    """Follows dependencies. `wanted` are the jobs that must not be found."""
+    """Follows dependencies: those in the store, and those of jobs that are to be added."""
 
-    def __init__(self, store: Store, jobs: Collection[Job]) -> None:
-        self._store, self._jobs = store, jobs
-        self.wanted = {(JOB, job.id) for job in jobs}
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self.members: dict[str, list[str]] = defaultdict(list)
         self._waiting: dict[str, list[Node]] = defaultdict(list)
-        for row in store.waits.dependencies():
+        self._new: set[str] = set()
+        for row in () if store is None else store.waits.dependencies():
             self._waiting[row.id].append((row.kind, row.name))
+
+    def add(self, name: str, job: NewJob) -> None:
+        """Follow this new job too."""
+        self._new.add(name)
+        if job.spec.after:
+            self._waiting[name] = [(edge.kind, edge.name) for edge in job.spec.after]
+            if job.spec.batch is not None:
+                self.members[job.spec.batch].append(name)
+
+    def chain(self, after: Iterable[After], wanted: Collection[Node]) -> list[Node]:
+        """A wanted node, then each thing on the way to it from `after`; empty when none is reached."""
+        came_from: dict[Node, Node | None] = dict.fromkeys((edge.kind, edge.name) for edge in after)
+        layer = [*came_from]
+        while layer:
+            for node in layer:
+                if node in wanted:
+                    return _chain(came_from, node)
+            found = [(end, node) for node, end in self.following(layer) if end not in came_from]
+            came_from |= dict(reversed(found))
+            layer = [*dict(found)]
+        return []
 
     def following(self, layer: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
         """Each of these with what it waits for, or would wait for if it were retried; a batch with its jobs."""
@@ -57,17 +98,22 @@ class _Search:
                 yield from ((node, (JOB, job_id)) for job_id in self._members(name))
             elif name in self._waiting:
                 yield from ((node, end) for end in self._waiting[name])
-            else:
+            elif name not in self._new:
                 others.append(name)
-        for start in range(0, len(others), LOADED):
-            for name, job in self._store.log.load_all(others[start : start + LOADED]).items():
+        yield from self._of_ended(others)
+
+    def _of_ended(self, names: list[str]) -> Iterator[tuple[Node, Node]]:
+        """What jobs would wait for that do not wait now, and were never freed."""
+        for start in range(0, len(names) if self._store else 0, LOADED):
+            assert self._store is not None
+            for name, job in self._store.log.load_all(names[start : start + LOADED]).items():
                 if isinstance(job, Job) and not job.freed:
                     yield from (((JOB, name), (edge.kind, edge.name)) for edge in job.spec.after)
 
     def _members(self, batch: str) -> list[str]:
         """The jobs of a batch that may wait for others, and those that are to wait."""
-        waiting = self._store.tables.ids(JobFilter(batch=batch, dependent=True, limit=0))
-        return [*waiting, *(job.id for job in self._jobs if job.spec.batch == batch)]
+        wanted = JobFilter(batch=batch, dependent=True, limit=0)
+        return [*(self._store.tables.ids(wanted) if self._store else ()), *self.members[batch]]
 
 
 def _chain(came_from: Mapping[Node, Node | None], last: Node) -> list[Node]:
@@ -83,7 +129,26 @@ def _sentence(chain: list[Node]) -> str:
     job = chain[0][1]
     if len(chain) == 2:
         return f"job {job} cannot wait for itself"
+    return f"job {job} would wait for itself: {_shown(chain)}"
+
+
+def _at_line(jobs: Iterable[NewJob], chain: list[Node]) -> str:
+    """`line 7: `, where the file has the job that begins the chain."""
+    begins = (job.line for job in jobs if chain[1] in {(edge.kind, edge.name) for edge in job.spec.after})
+    line = next(begins, None)
+    return "" if line is None else f"line {line}: "
+
+
+def _sentence_of_batch(chain: list[Node]) -> str:
+    batch = chain[0][1]
+    if len(chain) == 2:
+        return f"a job of batch {batch} cannot wait for that batch"
+    return f"a job of batch {batch} would wait for that batch: {_shown(chain)}"
+
+
+def _shown(chain: list[Node]) -> str:
+    """`batch grid → report → batch grid`, with the middle of a long chain left out."""
     names = [f"batch {name}" if kind == BATCH else name for kind, name in chain]
     if len(names) > SHOWN:
         names[SHOWN // 2 : -(SHOWN // 2)] = [f"({len(names) - SHOWN:,} more)"]
-    return f"job {job} would wait for itself: {' → '.join(names)}"
+    return " → ".join(names)

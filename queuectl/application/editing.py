@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.application.after_fields import edges
-from queuectl.application.dependencies import resolved
+from queuectl.application.dependencies import named
 from queuectl.application.dependency_cycles import refuse_cycle
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
@@ -112,7 +112,7 @@ class Editor:
             return None if edit.wanted.after is None else ()
         jobs = [self._queue.load(job_id) for job_id in dict.fromkeys(ids)]
         wanted = edges(edit.wanted.after)
-        found = resolved(self._queue, [NewJob(replace(job.spec, after=wanted)) for job in jobs])
+        found = named(self._queue, [NewJob(replace(job.spec, after=wanted)) for job in jobs])
         after = found[0].spec.after
         refuse_cycle(self._queue.store, jobs, after)
         return after

@@ -159,3 +159,12 @@ def test_a_wrong_edit_of_what_a_job_waits_for_writes_nothing(queuectl: Queuectl)
     assert queuectl.types("a") == ["enqueued"]
     queuectl.ok("cancel", "a")
     assert_error(queuectl("edit", "a", "--no-after"), 4, "cancelled")
+
+
+def test_a_job_cannot_wait_for_its_own_batch(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--batch", "g", "true")
+    queuectl.add("--id", "j", "--after", "batch:g:end", "true")
+    late = ("enqueue", "--batch", "g", "--after", "j", "true")
+    assert_error(queuectl(*late), 2, "a job of batch g would wait for that batch: batch g → j → batch g")
+    queuectl.drain()
+    assert queuectl(*late).code == 0  # j does not wait any more

@@ -5,9 +5,11 @@ from contextlib import closing, suppress
 
 import pytest
 
+from queuectl.application.after_fields import edges
+from queuectl.application.dependencies import resolved
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_json import JobInput
-from queuectl.application.queue import Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.checks.audit import audit
 from queuectl.checks.verify import verify
 from queuectl.config import Config
@@ -19,7 +21,7 @@ from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store.past import Past
 from queuectl.store.rows import JobFilter
-from tests.support.builders import ACTOR, HOUR, SECOND, add, buried, claimed, completed, more, new
+from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, buried, claimed, completed, more, new
 
 
 @pytest.fixture
@@ -424,6 +426,41 @@ def test_an_edit_makes_no_cycle(queue, store):
     with pytest.raises(UsageError, match="a → b → a"):  # it would wait for `a` again when it is retried
         edit(queue, "a", "b")
     assert store.log.head().position == head.position + 1
+
+
+def into_grid(*after, job_id="k", line=None):
+    """A new job of the batch `grid` that waits for these."""
+    return NewJob(a_spec(batch="grid", after=edges(after)), job_id, line)
+
+
+CYCLES = {
+    "its own batch": ([into_grid("batch:grid:end")], "a job of batch grid cannot wait for that batch"),
+    "a job that waits for its batch": ([into_grid("d")], "would wait for that batch: batch grid → d → batch grid"),
+    "over another batch": ([into_grid("batch:other")], "batch grid → batch other → e → d → batch grid"),
+    "an earlier line": (
+        [NewJob(a_spec(after=edges(("batch:grid",))), "n", 1), into_grid("n", line=2)],
+        "line 2: a job of batch grid would wait for that batch: batch grid → n → batch grid",
+    ),
+    "a job without an id": (
+        [NewJob(a_spec(batch="more", after=edges(("d",)))), into_grid("batch:more")],
+        "batch more → d → batch grid → k → batch more",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CYCLES)
+def test_a_new_job_does_not_wait_for_its_own_batch(queue, store, case):
+    add(store, new("a", batch="grid"), new("b"), new("d", **after("@grid")), new("e", batch="other", **after("d")))
+    jobs, error = CYCLES[case]
+    with pytest.raises(UsageError, match=error):
+        resolved(queue, jobs)
+
+
+def test_a_new_job_of_a_batch_may_wait_for_others(queue, store):
+    add(store, new("a", batch="grid"), new("b"), new("d", **after("@grid")), new("e", batch="other"))
+    jobs = [into_grid("a", "b", "batch:other"), into_grid("k", job_id="l")]
+    assert resolved(queue, jobs) == jobs
+    assert resolved(None, [NewJob(a_spec(), "k"), into_grid("k", job_id="l")])[1].id == "l"
 
 
 def test_several_jobs_are_edited_without_a_cycle(queue, store):
