@@ -1,7 +1,7 @@
 """Refuses dependencies by which a job would wait for itself, through other jobs and batches.
 
-A new job can only wait for older ones. So only two things can make a cycle: a change of dependencies, and a new job in
-a batch for which others wait already.
+A new job can only wait for older ones. So only three things can make a cycle: a change of dependencies, a new job in a
+batch for which others wait already, and the retry of a job that begins to wait again.
 """
 
 from collections import defaultdict
@@ -11,11 +11,11 @@ from queuectl.application.queue import NewJob
 from queuectl.domain.dependencies import BATCH, JOB
 from queuectl.domain.events import After
 from queuectl.domain.job import Job
-from queuectl.errors import UsageError
+from queuectl.errors import RefusedError, UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
-__all__ = ["refuse_cycle", "refuse_cycles_through_batches"]
+__all__ = ["refuse_cycle", "refuse_cycles_through_batches", "refuse_retry"]
 
 LOADED = 500
 """Jobs that are loaded with one question."""
@@ -57,16 +57,33 @@ def refuse_cycles_through_batches(store: Store | None, jobs: Sequence[NewJob]) -
             raise UsageError(_at_line(members, chain) + _sentence_of_batch(chain))
 
 
-class _Search:
-    """Follows dependencies: those in the store, and those of jobs that are to be added."""
+def refuse_retry(store: Store, job: Job) -> None:
+    """Raises RefusedError when an ended job that was never freed would wait for itself if it were retried."""
+    batch = job.spec.batch
+    if not store.waits.crowd(JOB, job.id) and (batch is None or not store.waits.crowd(BATCH, batch)):
+        return
+    search = _Search(store, ended=False)
+    if batch is not None:
+        search.members[batch].append(job.id)
+    if chain := search.chain(job.spec.after, {(JOB, job.id)}):
+        raise RefusedError(f"{_sentence(chain)} (`queuectl edit {chain[-1][1]} --after …` changes that)")
 
-    def __init__(self, store: Store | None) -> None:
-        self._store = store
+
+class _Search:
+    """Follows dependencies: those in the store, and those of jobs that are to be added.
+
+    `ended`: also those of jobs that have ended and would wait if they were retried. Otherwise the search is expected to
+    be short, and reads what it meets.
+    """
+
+    def __init__(self, store: Store | None, *, ended: bool = True) -> None:
+        self._store, self._ended = store, ended
         self.members: dict[str, list[str]] = defaultdict(list)
         self._waiting: dict[str, list[Node]] = defaultdict(list)
         self._new: set[str] = set()
-        for row in () if store is None else store.waits.dependencies():
-            self._waiting[row.id].append((row.kind, row.name))
+        if store is not None and ended:
+            for row in store.waits.dependencies():
+                self._waiting[row.id].append((row.kind, row.name))
 
     def add(self, name: str, job: NewJob) -> None:
         """Follow this new job too."""
@@ -96,17 +113,23 @@ class _Search:
             kind, name = node
             if kind == BATCH:
                 yield from ((node, (JOB, job_id)) for job_id in self._members(name))
-            elif name in self._waiting:
-                yield from ((node, end) for end in self._waiting[name])
+            elif ends := self._ends(name):
+                yield from ((node, end) for end in ends)
             elif name not in self._new:
                 others.append(name)
-        yield from self._of_ended(others)
+        if self._store is not None and self._ended:
+            yield from self._of_ended(self._store, others)
 
-    def _of_ended(self, names: list[str]) -> Iterator[tuple[Node, Node]]:
+    def _ends(self, name: str) -> list[Node]:
+        """What a job waits for."""
+        if self._store is not None and not self._ended and name not in self._waiting:
+            self._waiting[name] = [(row.kind, row.name) for row in self._store.waits.dependencies(name)]
+        return self._waiting.get(name, [])
+
+    def _of_ended(self, store: Store, names: list[str]) -> Iterator[tuple[Node, Node]]:
         """What jobs would wait for that do not wait now, and were never freed."""
-        for start in range(0, len(names) if self._store else 0, LOADED):
-            assert self._store is not None
-            for name, job in self._store.log.load_all(names[start : start + LOADED]).items():
+        for start in range(0, len(names), LOADED):
+            for name, job in store.log.load_all(names[start : start + LOADED]).items():
                 if isinstance(job, Job) and not job.freed:
                     yield from (((JOB, name), (edge.kind, edge.name)) for edge in job.spec.after)
 

@@ -82,6 +82,10 @@ class Queue:
 
     def _change(self, command: c.Command, known: Mapping[str, Job], now: int, keys: dict[str, str]) -> Change:
         job = known.get(command.job_id) or self.store.log.load(command.job_id)
+        if isinstance(command, c.Requeue) and job is not None and job.spec.after and not job.freed:
+            from queuectl.application.dependency_cycles import refuse_retry  # few jobs that end were never freed
+
+            refuse_retry(self.store, job)
         return self._decided(command, job, now, keys, self._holder(command, job, keys))
 
     def _decided(

@@ -11,7 +11,7 @@ import pytest
 from tests.campaign.places import of_postgres, place
 from tests.campaign.plan import Attempt, Campaign, Control, fault
 from tests.simulation.dependencies import DAY, SimulatedGraph
-from tests.simulation.dependency_mutants import early, lost, twice
+from tests.simulation.dependency_mutants import early, lost, twice, unedited, unsearched
 
 __all__ = ["CAMPAIGN"]
 
@@ -24,7 +24,11 @@ def attempt(seed: int) -> Attempt:
             judged = graph.run()
             days = graph.clock.elapsed // DAY
             faults = [*graph.oracle.faults, *(fault(each.rule, each.what) for each in judged.findings)]
-            counted = {"dependencies judged": judged.checked["after"], "kills": graph.died}
+            counted = {
+                "dependencies judged": judged.checked["after"],
+                "edits of dependencies": graph.oracle.edits,
+                "kills": graph.died,
+            }
             return Attempt(days, faults, {**counted, "days on PostgreSQL": of_postgres(seed) * days})
         except Exception as error:
             return Attempt(graph.clock.elapsed // DAY, [fault(type(error).__name__, error)])
@@ -52,5 +56,7 @@ CAMPAIGN = Campaign(
         Control("mutant: a release is lost", partial(mutant, lost)),
         Control("mutant: a release is early", partial(mutant, early)),
         Control("mutant: a release is made twice", partial(mutant, twice)),
+        Control("mutant: an edit leaves what the job waited for", partial(mutant, unedited)),
+        Control("mutant: a job may wait for itself", partial(mutant, unsearched)),
     ],
 )

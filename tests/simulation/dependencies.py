@@ -1,19 +1,24 @@
 """Simulated years of jobs that wait for jobs: random graphs, in virtual time, on one store.
 
 The seed draws graphs with batches, and then what happens to them: runs that end well or badly, cancels, retries,
-purges, jobs that are started without waiting, and kills at every point of a transaction. After each of these an oracle
-with rules of its own says which jobs wait, which of them are held, and whether each start was right.
+purges, jobs that are started without waiting, edits of what they wait for, and kills at every point of a transaction.
+After each of these an oracle with rules of its own says which jobs wait, which of them are held, whether each start was
+right, and that none waits for itself.
 """
 
 import random
 from contextlib import suppress
 
+from queuectl.application.dependencies import resolved
+from queuectl.application.editing import Edit, Editor
+from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue
 from queuectl.checks.audit import Audit, audit
+from queuectl.config import Config
 from queuectl.domain import commands as c
 from queuectl.domain.events import After, Exited
 from queuectl.domain.machine import State
-from queuectl.errors import NoSuchJobError, RefusedError
+from queuectl.errors import NoSuchJobError, RefusedError, UsageError
 from queuectl.store import open_store
 from queuectl.store.rows import JobFilter
 from tests.simulation.driver import spec
@@ -38,6 +43,7 @@ class Oracle:
         self.after: dict[str, list[After]] = {}
         self.waiting: set[str] = set()
         self.faults: list[str] = []
+        self.edits = 0
 
     def read(self, store) -> None:
         """Take the events that are new, then check that nobody waits who could start."""
@@ -55,18 +61,48 @@ class Oracle:
             self.state[job], self.end[job] = "pending", None
             if event.after:
                 self.waiting.add(job)
+            self._check_cycle(job)
         elif kind == "dependencies_met":
             self._freed(job, event)
+        elif kind == "amended" and event.changes.after is not None:
+            self._waits_for_others(job, event.changes.after)
         elif kind == "claimed":
             if job in self.waiting:
                 self.faults.append("a job was claimed before it was freed")
             self.state[job] = "processing"
         elif kind in ("retry_scheduled", "released", "requeued"):
             self.state[job], self.end[job] = "pending", None
+            self._check_cycle(job)
         elif kind == "purged":
             self.state[job] = "purged"
         elif kind in ("completed", "dead_lettered", "cancelled"):
             self.state[job] = self.end[job] = {"completed": "done", "dead_lettered": "dlq"}.get(kind, kind)
+
+    def _waits_for_others(self, job, edges):
+        self.edits += 1
+        self.after[job] = list(edges)
+        if edges:
+            self.waiting.add(job)
+        else:
+            self.waiting.discard(job)
+        self._check_cycle(job)
+
+    def _check_cycle(self, job):
+        """A job must not wait for itself, through jobs and batches that wait."""
+        met, layer = set(), [job]
+        while layer:
+            layer = [end for each in layer for end in self._ends_of(each) if end not in met]
+            met.update(layer)
+        if job in met:
+            self.faults.append("a job waits for itself")
+
+    def _ends_of(self, job):
+        """The jobs that a waiting job waits for."""
+        for edge in self.after[job] if job in self.waiting and self.state[job] == "pending" else ():
+            if edge.kind == "job":
+                yield edge.name
+            else:
+                yield from (each for each, batch in self.batch.items() if batch == edge.name)
 
     def _freed(self, job, event):
         if job not in self.waiting:
@@ -124,10 +160,10 @@ class SimulatedGraph:
     def run(self, steps: int = STEPS) -> Audit:
         """Let so many things happen, about one a day."""
         happenings = [self._add, self._add, self._work, self._work, self._work, self._cancel, self._retry, self._retry]
-        happenings += [self._purge, self._unblock, self._work, self._add_late]
+        happenings += [self._purge, self._unblock, self._work, self._add_late, self._edit, self._edit]
         for _ in range(steps):
             self.clock.elapsed += self.rng.randrange(2 * DAY)
-            with suppress(Killed, RefusedError, NoSuchJobError):
+            with suppress(Killed, RefusedError, NoSuchJobError, UsageError):
                 self.rng.choice(happenings)()
             self.oracle.read(self.store)
             self._compare()
@@ -169,7 +205,18 @@ class SimulatedGraph:
             delay = rng.choice([0, 0, HOUR, 3 * DAY])
             jobs.append(NewJob(spec(after=after, batch=batch, delay=delay, max_retries=1, **options), job_id))
             known.append(job_id)
-        self._queue.enqueue(jobs)
+        self._queue.enqueue(resolved(self._queue, jobs))
+
+    def _edit(self) -> None:
+        """Change what a pending job waits for, or make it wait no longer, or make it due at another time."""
+        rng, job_id = self.rng, self._some("pending")
+        batches = sorted({f"batch:{batch}" for batch in self.oracle.batch.values() if batch})[-3:]
+        others = [*self._ids()[-12:], *batches]
+        names = rng.sample(others, rng.choice([0, 1, 1, 2, 3]) if len(others) > 2 else 0)
+        wanted = JobInput(after=tuple(f"{name}:{rng.choice(['ok', 'end', 'failed'])}" for name in names))
+        if rng.random() < 0.2:
+            wanted = JobInput(delay=rng.choice([0, DAY]))
+        Editor(self._queue, Config({}, {}, {}, dict)).edit([job_id], Edit(wanted), "another plan")
 
     def _add_late(self) -> None:
         """Add a job to an older batch, which is live again then."""

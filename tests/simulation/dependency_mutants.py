@@ -1,7 +1,8 @@
-"""Mutants of dependencies that the oracle has to find: a release that is lost, early, or made twice."""
+"""Mutants of dependencies that the oracle has to find: a release that is lost, early or made twice, wrong edits."""
 
 from msgspec.structs import replace
 
+from queuectl.application import dependency_cycles as cycles
 from queuectl.domain.events import DependenciesMet
 from queuectl.store.sql import reacting
 from queuectl.store.sql import waits as table
@@ -34,4 +35,16 @@ def _again(events):
     return [event for event in events if isinstance(event, DependenciesMet)]
 
 
-MUTANTS = (lost, early, twice)
+def unedited(patch):
+    """An edit of what a waiting job waits for leaves its old rows."""
+    patch.setattr(
+        table, "_waits_on", lambda step: step.before is not None and step.before.is_waiting and step.after.is_waiting
+    )
+
+
+def unsearched(patch):
+    """Nobody looks for cycles."""
+    patch.setattr(cycles._Search, "chain", lambda self, after, wanted: [])
+
+
+MUTANTS = (lost, early, twice, unedited, unsearched)

@@ -17,17 +17,19 @@ def test_an_oracle_agrees_about_every_start(seed):
 
 
 def test_the_graphs_meet_releases_holds_and_kills():
-    freed = held = died = 0
+    freed = held = died = edits = 0
     for seed in range(4, 9):
         graph = SimulatedGraph(seed)
         graph.run(100)
         assert graph.oracle.faults == []
         freed += sum(record.type == "dependencies_met" for record in graph.store.log.records())
         held, died = held + len(graph.oracle.held()), died + graph.died
+        edits += graph.oracle.edits
         graph.close()
     assert freed > 20
     assert held > 5
     assert died > 5
+    assert edits > 10
 
 
 @pytest.mark.parametrize("put_in", MUTANTS)

@@ -2,6 +2,7 @@
 
 import random
 from contextlib import closing, suppress
+from itertools import pairwise
 
 import pytest
 
@@ -454,6 +455,29 @@ def test_a_new_job_does_not_wait_for_its_own_batch(queue, store, case):
     jobs, error = CYCLES[case]
     with pytest.raises(UsageError, match=error):
         resolved(queue, jobs)
+
+
+def test_a_retry_makes_no_cycle(queue, store):
+    """`d` waited for the batch, and was cancelled. Then a job of the batch begins to wait for `d`."""
+    add(store, new("a", batch="grid"), new("d", **after("@grid")))
+    queue.cancel(["d"])
+    queue.enqueue(resolved(queue, [into_grid("d")]))
+    head = store.log.head()
+    with pytest.raises(RefusedError, match="job d would wait for itself: d → batch grid → k → d"):
+        queue.requeue(["d"])
+    assert store.log.head() == head
+    edit(queue, "k", "a")
+    queue.requeue(["d"])
+    check(store)
+
+
+def test_a_chain_that_was_cancelled_is_retried_from_either_end(queue, store):
+    for letter, order in (("a", 1), ("b", -1)):
+        names = [f"{letter}{number}" for number in range(5)]
+        add(store, new(names[0]), *(new(name, **after(before)) for before, name in pairwise(names)))
+        queue.cancel(names)
+        assert queue.requeue_those_that_can(names[::order]) == {}
+    check(store)
 
 
 def test_a_new_job_of_a_batch_may_wait_for_others(queue, store):
