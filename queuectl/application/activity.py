@@ -12,12 +12,10 @@ from msgspec import Struct, field
 from queuectl.application.runs import CLAIMED, COMPLETED, DEAD, RETRIED, Run, runs
 from queuectl.application.time_travel import position_at
 from queuectl.store.protocol import Store
-from queuectl.units import SECOND
+from queuectl.units import HOUR, MINUTE
 
 __all__ = ["HOUR", "Activity", "Minute", "QueueActivity", "Span"]
 
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
 MOST = 100_000
 """The most positions that are read for the time before: a second or less. A busier hour is shown in part."""
 SAMPLES = 100

@@ -16,13 +16,12 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job, errors_of, explain_cause
 from queuectl.domain.signature import signature
 from queuectl.errors import UsageError, command_line
-from queuectl.units import SECOND, format_time, quoted
+from queuectl.units import HOUR, SECOND, format_time, quoted
 
 __all__ = ["HOURS", "Wanted", "check_signature", "failures"]
 
 HOURS = 12
 """The hours that `per_hour` counts, up to now."""
-HOUR = 3600 * SECOND
 
 _TYPES = {"retry_scheduled", "dead_lettered", "completed"}
 _SIGNATURE = re.compile("[0-9a-f]{8}")

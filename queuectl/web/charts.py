@@ -13,11 +13,10 @@ from queuectl.application.activity import Minute, Span
 from queuectl.application.runs import COMPLETED, RETRIED
 from queuectl.domain.machine import State
 from queuectl.render.terminal import clean
-from queuectl.units import SECOND, format_time, local_time
+from queuectl.units import HOUR, SECOND, format_time, local_time
 
 __all__ = ["HOUR", "RUNNING", "Attempt", "Dot", "attempts_chart", "gantt", "minutes_chart", "sparkline", "strip"]
 
-HOUR = 3600 * SECOND
 WIDTH, NARROW = 960, 600
 """The width, in units of the drawing, of the charts of a page and of the one in a job's panel."""
 RUNNING = "running"

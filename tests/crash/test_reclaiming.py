@@ -18,10 +18,9 @@ from queuectl.process.runner import Runner
 from queuectl.runtime import Reach, SystemClock, boot_id
 from queuectl.store import open_store
 from queuectl.store.rows import WorkerRow
+from queuectl.units import SECOND
 from queuectl.worker.reclaimer import Reclaimer
 from tests.support.command_line import alive, eventually
-
-SECOND = 1_000_000
 
 
 class Host:

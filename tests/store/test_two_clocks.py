@@ -7,9 +7,9 @@ from queuectl.checks.audit import audit
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Exited
 from queuectl.store.rows import JobFilter
+from queuectl.units import DAY
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
 
-DAY = 24 * HOUR
 AHEAD = pytest.mark.parametrize("ahead", [2 * HOUR, 400 * DAY])
 
 

@@ -4,11 +4,10 @@ from typing import Any
 
 from queuectl.domain import events as e
 from queuectl.domain.commands import Claimant
+from queuectl.units import HOUR, SECOND
 
 __all__ = ["HOUR", "SECOND", "START", "a_spec", "buried", "claimant", "claimed", "completed", "retried"]
 
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
 START = 1_795_490_400 * SECOND  # 2026-11-24T03:20:00Z
 
 

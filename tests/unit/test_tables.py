@@ -5,8 +5,8 @@ from wcwidth import wcswidth
 
 from queuectl.render.job_rows import dead_table, job_table, short_error, short_id
 from queuectl.render.tables import Column, table
+from queuectl.units import SECOND
 
-SECOND = 1_000_000
 NOW = 1_795_490_400 * SECOND
 UUID = "01a22682-61c4-75f8-9ef6-58ad6b20b9f9"
 COMMAND, ERROR = Column("command", limit=50), Column("last_error", limit=40)

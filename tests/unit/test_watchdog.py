@@ -10,10 +10,10 @@ from queuectl.errors import StoreBusyError
 from queuectl.process.runner import Runner
 from queuectl.process.watchdog import LeaseWatchdog
 from queuectl.runtime import SystemClock
+from queuectl.units import SECOND
 
 CLOCK = SystemClock()
 PATIENCE = 20
-SECOND = 1_000_000
 
 
 def test_the_watchdog_acts_when_the_lease_ends_and_again() -> None:
