@@ -18,7 +18,8 @@ from queuectl.application.liveness import is_alive
 from queuectl.checks import doctor
 from queuectl.checks.verify import verify
 from queuectl.domain import events as e
-from queuectl.domain.names import SETTINGS_STREAM
+from queuectl.domain.changes import Changes
+from queuectl.domain.names import SETTINGS_STREAM, batch_stream
 from queuectl.errors import StoreError
 from queuectl.maintenance.recover import recover
 from queuectl.maintenance.salvage import ArchiveLines, Sources
@@ -65,7 +66,10 @@ class Whole(Struct, frozen=True):
 
 @cache
 def whole() -> Whole:
-    """The same queue every time: events in the database, in the -wal, and in three segments; one has three pages."""
+    """The same queue every time: events in the database, in the -wal, and in several segments; one has three pages.
+
+    Jobs wait for others: one is freed, one is cancelled as a consequence, one still waits.
+    """
     with scratch() as folder, patch.object(os, "urandom", Random(0).randbytes), patch.object(archive, "SEAL_AT", 3000):
         path, clock = os.path.join(folder, DB), SettableClock()
         with closing(open_store(path, clock)) as store:
@@ -73,13 +77,28 @@ def whole() -> Whole:
             follow(store, clock, "done", a_spec(), claimed(), completed(stdout="x" * 50))
             follow(store, clock, "dead", a_spec(max_retries=0), claimed(), buried())
             add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
+            add(
+                store,
+                note(store, batch_stream("grid"), e.BatchOpened(jobs=1, max_failures=1)),
+                new("one", batch="grid"),
+            )
+            add(
+                store,
+                new("second", after=(e.After("one"),)),
+                new("gives-up", after=(e.After("second"),), if_unmet="cancel"),
+            )
+            follow(store, clock, "second", e.Amended(changes=Changes(after=(e.After("one", "end"),)), reason="so"))
+            follow(store, clock, "one", claimed(), completed())
+            follow(store, clock, "second", e.Cancelled(reason="no"))
+            add(store, new("then", after=(e.After("long"), e.After("grid", "ok", "batch"))))
         older = files_in(folder)
         checkpoint(path)
         with closing(open_store(path, clock)) as store:
             add(store, new("late", command="echo late"))
-            follow(store, clock, "late", claimed())
+            follow(store, clock, "late", claimed(), e.Released(run=1, reason="the worker stops"))
         files, found = files_in(folder), contents(path)
-    assert found is not None
+        assert found is not None
+        assert not noticed(path), "the queue reports something although it is sound"
     lines = {line for name, file in files.items() if ARCHIVE in name for line in file.splitlines(keepends=True)[1:]}
     return Whole(files, older, found, [row[-1] for row in found[0]], lines)
 

@@ -1,13 +1,18 @@
 """Power loss: the real store on a disk that loses, tears and reorders unsynced data, and sometimes fails."""
 
+from collections.abc import Sequence
 from functools import partial
 from unittest.mock import patch
 
+from queuectl.domain.job import Job
+from queuectl.domain.reactions import View
+from queuectl.store.rows import Change
+from queuectl.store.sql.writer import Writer
 from queuectl.store.sqlite.engine import SqliteEngine
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.powerloss import workload
 from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run
-from tests.powerloss.oracle import LOST, REFUSED
+from tests.powerloss.oracle import HALF, LOST, REFUSED
 from tests.powerloss.workload import Recording, begin_unsynced, record
 
 __all__ = ["CAMPAIGN"]
@@ -43,9 +48,27 @@ def careless(folder: str, seed: int) -> Recording:
         return record(folder, seed)
 
 
-def control(what: str, live: Live, kind: str) -> Control:
+def apart(folder: str, seed: int) -> Recording:
+    """A recording in which the consequences of an event follow in a transaction of their own."""
+    append = Writer.append
+
+    def without(writer: Writer, view: View, actor: str) -> dict[str, Job]:
+        writer.note_reactive()
+        return {}
+
+    def append_apart(writer: Writer, changes: Sequence[Change], actor: str) -> list[Job | None]:
+        with patch.object(Writer, "_react", without):
+            done = append(writer, changes, actor)
+        writer.release(actor)
+        return done
+
+    with patch.object(Writer, "append", append_apart):
+        return record(folder, seed)
+
+
+def control(what: str, live: Live, kind: str, seeds: int = 20) -> Control:
     """A control with a defective recording; a few disks are enough."""
-    return Control(what, partial(attempt, live=live, kind=kind, states=60))
+    return Control(what, partial(attempt, live=live, kind=kind, states=60), seeds)
 
 
 CAMPAIGN = Campaign(
@@ -57,6 +80,7 @@ CAMPAIGN = Campaign(
     controls=(
         control("durability `fast` loses acknowledged events", fast, LOST),
         control("`synchronous=OFF` corrupts", unsynced, f"{REFUSED}: cannot use the queue …/queue.db: it is damaged"),
-        control("writing after a failed sync loses acknowledged events", careless, LOST),
+        control("consequences in a transaction of their own are lost", apart, HALF),
+        control("writing after a failed sync loses acknowledged events", careless, LOST, seeds=40),
     ),
 )

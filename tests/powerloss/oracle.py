@@ -31,10 +31,17 @@ from tests.support.oracle import audit_findings
 from tests.support.queues import WARNING
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
-REFUSED, BROKEN, DAMAGED = "refused", "broken", "damaged"
-KINDS = (LOST, INVENTED, AHEAD, BEHIND, REFUSED, BROKEN, DAMAGED)
+REFUSED, BROKEN, DAMAGED, HALF = "refused", "broken", "damaged", "half"
+KINDS = (LOST, INVENTED, AHEAD, BEHIND, REFUSED, BROKEN, DAMAGED, HALF)
 
-_TABLES = ("events", "meta", "jobs", "dlq", "counts", "settings", "pauses", "schedules")
+_TABLES = ("events", "meta", "jobs", "dlq", "counts", "settings", "pauses", "schedules", "waits")
+_UNREACTED = """
+SELECT id FROM jobs AS job WHERE state = 'pending' AND waiting = 1 AND (
+    NOT EXISTS (SELECT 1 FROM waits WHERE waits.id = job.id AND standing <> 'met')
+    OR EXISTS (SELECT 1 FROM waits WHERE waits.id = job.id AND standing = 'never' AND waits.if_unmet = 'cancel')
+)
+"""
+"""Jobs that should have been freed or cancelled: which dependencies are met is for `verify` to check."""
 _QUESTIONS = [f"SELECT * FROM {table} ORDER BY 1, 2" for table in _TABLES]
 
 
@@ -62,8 +69,8 @@ class Oracle:
 
         lost: an acknowledged change is missing. invented: an event was never appended. ahead: the archive has an event
         that was not on disk in the database. behind: the archive does not get new events. refused: the queue cannot be
-        opened or written. broken: an error of another class than ours. damaged: a finding of `verify`, before or after
-        further work.
+        opened or written. half: a cause without its consequence. broken: an error of another class than ours. damaged:
+        a finding of `verify`, before or after further work.
         """
         said = io.StringIO()
         try:
@@ -110,7 +117,8 @@ class Oracle:
         """Check that the log is a prefix of the recorded one and has every acknowledged event."""
         if acknowledged and store.log.digest_at(acknowledged) != self._digests[acknowledged - 1]:
             yield f"{LOST}: acknowledged events are gone"
-        if store.log.head().position and store.log.head().digest not in self._attempted:
+        last = _last_recorded(store)
+        if last is not None and last.digest not in self._attempted:
             yield f"{INVENTED}: the log ends with another event"
 
     def _contents(self, path: str, db: apsw.Connection) -> _Contents | None:
@@ -129,6 +137,11 @@ class Oracle:
         if digest not in self._lines:
             self._lines[digest] = event_line(StoredEvent._make(row))
         return self._lines[digest]
+
+
+def _last_recorded(store: Store) -> StoredEvent | None:
+    """The last event that opening or `recover` did not append: they make up for lost consequences."""
+    return next((row for row in reversed([*store.log.stored()]) if row.actor != "queuectl"), None)
 
 
 def _archived_lines(path: str) -> Iterator[bytes]:
@@ -174,6 +187,8 @@ def _unsound(store: Store, path: str) -> Iterator[str]:
         yield f"{DAMAGED}: {problem.kind}: {_without_names(problem.what, path)}"
     if not report.counts:
         yield from audit_findings(store.log.records())
+    if store.engine.run(_UNREACTED):
+        yield f"{HALF}: a cause is there without its consequence"
 
 
 def _without_names(message: str, path: str) -> str:

@@ -1,21 +1,32 @@
-"""A short random workload of a queue from a seed: commands on one connection, a worker on another."""
+"""A short random workload of a queue from a seed: commands on one connection, a worker on another.
+
+Half of the jobs wait for others, some batches have a limit of failures, and people edit what jobs wait for: so an event
+has consequences in the same transaction.
+"""
 
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from queuectl.application.dependencies import resolved
+from queuectl.application.editing import Edit, Editor
+from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue
+from queuectl.config import Config
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
+from queuectl.domain.dependencies import BATCH, JOB
+from queuectl.domain.events import After
 from queuectl.domain.job import Job
 from queuectl.domain.machine import FINISHED, State
-from queuectl.errors import StoreError
+from queuectl.errors import RefusedError, StoreError, UsageError
 from queuectl.store import open_store
 from queuectl.store.archive import archive
 from queuectl.store.options import StoreOptions
@@ -37,6 +48,7 @@ PAGES = (8, 25, 60, 200)
 """Pages in the -wal before a checkpoint: from one at every commit to hardly any."""
 PATIENCE = 200
 """Refusals after which nobody waits any more for the disk to be well."""
+ENDINGS = ("ok", "end", "failed")
 TROUBLE = (0.0, 0.0, 0.002, 0.006, 0.015)
 """How likely an operation of the disk fails: in two lives of five never."""
 
@@ -69,7 +81,7 @@ def record(
     with _small(rng.choice(PAGES), rng.choice(SEGMENTS)), recording(trouble) as recorder, _noted() as attempted:
         recorder.adopt(folder)
         begin = len(recorder.steps)
-        life = _Life(path, rng, recorder, durability)
+        life = _Life(path, rng, recorder, durability, Random(f"graph of {seed}"))
         life.live(operations)
         recorder.all_is_well()
         life.enqueue()
@@ -111,8 +123,8 @@ def _noted() -> Iterator[set[bytes]]:
 
 
 class _Life:
-    def __init__(self, path: str, rng: Random, recorder: Recorder, durability: str) -> None:
-        self._path, self._rng, self._recorder = path, rng, recorder
+    def __init__(self, path: str, rng: Random, recorder: Recorder, durability: str, graph: Random) -> None:
+        self._path, self._rng, self._recorder, self._graph = path, rng, recorder, graph
         self._options = StoreOptions(durability=durability, warn=WARNING.warn)
         self._clock = SettableClock()
         self._running: dict[str, Job] = {}
@@ -154,6 +166,8 @@ class _Life:
         for _ in range(operations):
             self._clock.advance(self._rng.randrange(3 * SECOND))
             [action] = self._rng.choices([*actions], [*actions.values()])
+            if self._graph.random() < 0.2:
+                action = self._graph.choice((self._edit, self._edit, self._unblock))
             with redirect_stderr(io.StringIO()):
                 try:
                     self._do(action)
@@ -189,10 +203,50 @@ class _Life:
     # ── people ──────────────────────────────────────────────────────────────────────────────────────
 
     def _enqueue(self) -> None:
-        self.people.enqueue([self._new_job()])
+        self.people.enqueue(self._with_dependencies([self._new_job()]))
 
     def _enqueue_many(self) -> None:
-        self.people.enqueue([self._new_job() for _ in range(self._rng.randint(2, 12))])
+        jobs = [self._new_job() for _ in range(self._rng.randint(2, 12))]
+        opening = None
+        if self._graph.random() < 0.3:
+            jobs = [NewJob(replace(job.spec, batch=f"batch-{self._made % 3}"), job.id) for job in jobs]
+            opening = e.BatchOpened(jobs=0, max_failures=1)
+        self.people.enqueue(self._with_dependencies(jobs), opening)
+
+    def _with_dependencies(self, jobs: list[NewJob]) -> list[NewJob]:
+        """Half of these jobs wait, as far as that makes no cycle."""
+        waiting = []
+        for job in jobs:
+            after = tuple(After(name, self._graph.choice(ENDINGS), kind) for kind, name in self._causes())
+            unmet = {"if_unmet": self._graph.choice(("hold", "cancel"))} if after else {}
+            half = self._graph.random() < 0.5
+            waiting.append(NewJob(replace(job.spec, after=after, **unmet), job.id) if half else job)
+        try:
+            return resolved(self.people, waiting)
+        except UsageError:
+            return jobs
+
+    def _causes(self) -> list[tuple[str, str]]:
+        """What a job may wait for."""
+        ids = self.people.store.tables.ids(JobFilter(limit=0))[-8:]
+        found = [(JOB, name) for name in self._graph.sample(ids, min(len(ids), self._graph.randint(0, 2)))]
+        batches = sorted({str(each.batch) for each in self.people.store.batches.all()})
+        return [*found, *((BATCH, name) for name in batches if self._graph.random() < 0.2)]
+
+    def _edit(self) -> None:
+        """Change what a pending job waits for, and its priority."""
+        wanted = JobInput(
+            after=tuple(f"{'batch:' if kind == BATCH else ''}{name}:end" for kind, name in self._causes()),
+            priority=self._graph.randrange(2),
+        )
+        with suppress(UsageError):
+            for job_id in self._some(State.PENDING)[:1]:
+                Editor(self.people, Config({}, {}, {}, dict)).edit([job_id], Edit(wanted), "another plan")
+
+    def _unblock(self) -> None:
+        waiting = self.people.store.tables.ids(JobFilter(states=(State.PENDING,), dependent=True, limit=0))
+        with suppress(RefusedError):  # it was freed
+            self.people.unblock(self._graph.sample(waiting, min(1, len(waiting))), "now")
 
     def _new_job(self) -> NewJob:
         self._made += 1
@@ -215,7 +269,8 @@ class _Life:
         for job_id in self._some(*FINISHED):
             job = self.people.store.log.load(job_id)
             if job and not (job.spec.unique and self.people.store.tables.holder(job.spec.unique)):
-                self.people.requeue([job_id])
+                with suppress(RefusedError):  # it would wait for itself
+                    self.people.requeue([job_id])
 
     def _purge(self) -> None:
         self.people.purge(self._some(*FINISHED))
