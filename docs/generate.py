@@ -103,12 +103,16 @@ SHARED = {
 """An argument or option that several commands share -> its heading in the table of them."""
 NOT_SHARED = ("enqueue", "run", "metrics")
 """Their options of these names mean something else."""
+WITH_VALUES_FOR_JOBS = ("edit", "copy", "schedule add")
+"""Their `--queue` and `--tag` select no jobs: a job gets these values."""
 
 
 def shared(_: dict[str, str]) -> str:
     """The commands that take each of the shared options."""
     headings = list(dict.fromkeys(SHARED.values()))
     marks = {path.partition(" ")[2]: {SHARED.get(each.opts[0]) for each in found.params} for path, found in tree()}
+    for path in WITH_VALUES_FOR_JOBS:
+        marks[path] -= {"`--queue`", "`--tag`"}
     rows = [
         [f"`{path}`", *("✓" if heading in taken else "" for heading in headings)]
         for path, taken in marks.items()
