@@ -81,7 +81,7 @@ class StreamRange(Struct, frozen=True):
     end: str | None = None
 
 
-class Standing(NamedTuple):
+class Standing(Struct, frozen=True):
     """A job at some position: `move` is the type of its last move, `recorded_at` the time it was enqueued."""
 
     job_id: str
@@ -200,7 +200,7 @@ class WaitRow(NamedTuple):
     if_unmet: str
 
 
-class Waiting(NamedTuple):
+class Waiting(Struct, frozen=True):
     """How many jobs of a queue wait for other jobs, and how many of them are held."""
 
     queue: str

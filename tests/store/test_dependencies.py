@@ -21,7 +21,7 @@ from queuectl.errors import NoSuchJobError, RefusedError, UsageError
 from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store.past import Past
-from queuectl.store.rows import JobFilter
+from queuectl.store.rows import JobFilter, Waiting
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, buried, claimed, completed, more, new
 
 
@@ -126,7 +126,7 @@ def test_a_repaired_cause_frees_the_whole_chain(queue, store):
     add(store, new("a"), new("b", **after("a")), new("c", **after("b")))
     finish(store, "a", fails=True)
     assert held(store) == ["b"]
-    assert [tuple(row) for row in store.waits.by_queue()] == [("default", 2, 1)]
+    assert store.waits.by_queue() == [Waiting("default", 2, 1)]
     queue.requeue(["a"])
     assert held(store) == []
     for job_id in "abc":

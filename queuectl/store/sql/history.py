@@ -103,10 +103,10 @@ class History:
         only, parameters = ("", (until,)) if after is None else (_CHANGED, (until, after, end))
         column = self._engine.dialect.queue_of.format("e.data")
         found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=only), parameters)
-        rows = [Standing._make(row) for row in found if isinstance(row[2], str)]
+        rows = [Standing(*row) for row in found if isinstance(row[2], str)]
         amended = self._engine.run(_AMENDED.format(only=only), parameters) if self._log.format() > FIRST else []
         moved = {job_id: queue for job_id, data in amended if (queue := _amended_queue(data)) is not None}
-        return [row._replace(queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
+        return [replace(row, queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
 
     def unchanged(self, position: int) -> Unchanged:
         """The jobs that no event has changed since a position."""

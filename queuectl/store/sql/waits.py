@@ -4,7 +4,8 @@ A row is there while its job waits. So the table is empty in most queues, and no
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from queuectl.domain.dependencies import (
     BATCH,
@@ -45,7 +46,7 @@ Cause = tuple[str, str]
 """The kind and the name of what jobs wait for."""
 
 
-class Step(NamedTuple):
+class Step(Struct, frozen=True):
     """A job before and after a change, and the position of the change's last event."""
 
     before: Job | None
@@ -178,7 +179,7 @@ def _waited(step: Step) -> bool:
 
 def _fallen(steps: Iterable[Step]) -> list[str]:
     """The batches with a job that has just failed for good, or is pending again after a run."""
-    fallen = (after for before, after, _ in steps if has_fallen_back(before, after))
+    fallen = (each.after for each in steps if has_fallen_back(each.before, each.after))
     return list(dict.fromkeys(job.spec.batch for job in fallen if job.spec.batch is not None))
 
 
@@ -191,11 +192,12 @@ def _waits_on(step: Step) -> bool:
 def _causes(steps: Iterable[Step]) -> dict[Cause, int]:
     """The jobs and batches whose end has changed, with the last position that changed them."""
     found: dict[Cause, int] = {}
-    for before, after, position in steps:
+    for step in steps:
+        before, after = step.before, step.after
         if before is not None and outcome(before) == outcome(after):
             continue
         if before is not None:
-            found[JOB, after.id] = position
+            found[JOB, after.id] = step.position
         if after.spec.batch is not None:
-            found[BATCH, after.spec.batch] = position
+            found[BATCH, after.spec.batch] = step.position
     return found
