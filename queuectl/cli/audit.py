@@ -12,14 +12,13 @@ from msgspec.structs import asdict
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
 from queuectl.cli.options import Json, Output, between
-from queuectl.cli.output import form_of, print_for_programs
+from queuectl.cli.output import form_of, look, print_for_programs, print_line
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import UsageError
 from queuectl.maintenance.import_log import read_log, reading
 from queuectl.render.formats import FOR_PEOPLE
-from queuectl.render.terminal import clean
 from queuectl.units import counted, format_time
 
 __all__ = ["audit"]
@@ -70,7 +69,9 @@ def audit(
             judged.end()
     _refuse_beyond(max(first if first > 1 else 0, last or 0), judged)
     if form in FOR_PEOPLE:
-        print("\n".join(clean(line, newlines=False) for line in _verdict(log.log_id, judged)))
+        shown = look(ctx.obj, form)
+        for line, indent in _verdict(log.log_id, judged):
+            print_line(shown, line, indent)
     else:
         whole = to_builtins(_whole(log.log_id, judged))
         print_for_programs(form, whole, whole["rules"], "rule")
@@ -119,14 +120,25 @@ def _whole(log_id: str, judged: Audit) -> dict[str, Any]:
     }
 
 
-def _verdict(log_id: str, judged: Audit) -> Iterator[str]:
+def _verdict(log_id: str, judged: Audit) -> Iterator[tuple[str, str]]:
+    """The lines for people, each with its indentation on a narrow terminal."""
+    for line in _heading(log_id, judged):
+        yield line, " " * 9
+    for rule, holds in RULES.items():
+        yield f"{rule:<8}  {judged.checked[rule]:>7}  {judged.found[rule]:>8}  {holds}", " " * 29
+    for line in _findings(judged):
+        yield line, "  "
+
+
+def _heading(log_id: str, judged: Audit) -> Iterator[str]:
     head = _place(judged)
     yield f"log      {log_id}"
     yield f"head     {head['position']} {head['digest']}"
     yield f"audited  {counted(judged.events, 'event')}, from position {judged.since} on, by queuectl {__version__}"
     yield "rule      checked  findings  holds when"
-    for rule, holds in RULES.items():
-        yield f"{rule:<8}  {judged.checked[rule]:>7}  {judged.found[rule]:>8}  {holds}"
+
+
+def _findings(judged: Audit) -> Iterator[str]:
     for finding in judged.findings[:SHOWN]:
         yield f"{finding.rule}: event {finding.position} of {finding.stream_id}: {finding.what}"
     if judged.found.total() > SHOWN:

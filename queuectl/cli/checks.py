@@ -9,19 +9,19 @@ from msgspec import to_builtins
 
 from queuectl.application.access import Store
 from queuectl.application.liveness import is_alive
-from queuectl.checks.doctor import Progress, examine
+from queuectl.checks.doctor import Finding, Progress, examine
 from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.messages import say
 from queuectl.cli.options import Json, Output
-from queuectl.cli.output import form_of, print_for_programs
+from queuectl.cli.output import Look, form_of, look, print_for_programs, print_line
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import runnable
 from queuectl.maintenance.rebuild import rebuild as rebuild_tables
 from queuectl.render.formats import FOR_PEOPLE
-from queuectl.render.terminal import clean, colored
+from queuectl.render.terminal import clean, colored, wrapped
 from queuectl.units import counted
 
 __all__ = ["doctor", "rebuild", "verify"]
@@ -30,6 +30,7 @@ DAMAGED = 1
 Jobs: TypeAlias = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Processes for a long log [default: one per core].")
 ]
+_INDENT = " " * 9
 _COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -59,7 +60,7 @@ def verify(
         expect(queue.store, report, expected or ())
         report.advise(queue.store)
     if form in FOR_PEOPLE:
-        _tell(report)
+        _print_report(look(session, form), report)
     else:
         whole = _whole(report)
         print_for_programs(form, whole, whole["first"], "position")
@@ -86,14 +87,15 @@ def _whole(report: Report) -> dict[str, Any]:
     }
 
 
-def _tell(report: Report) -> None:
+def _print_report(shown: Look, report: Report) -> None:
     if not report.counts:
-        print(f"clean: {counted(report.events, 'event')}, head {report.head.position} {report.head.digest.hex()}")
+        head = f"{report.head.position} {report.head.digest.hex()}"
+        print_line(shown, f"clean: {counted(report.events, 'event')}, head {head}")
         return
     for problem in report.first:
-        print(clean(_line(problem), newlines=False))
+        print_line(shown, _line(problem))
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items()))
-    print(f"damaged: {report.counts.total()} in all ({kinds})")
+    print_line(shown, f"damaged: {report.counts.total()} in all ({kinds})")
     for remedy in dict.fromkeys(problem.remedy for problem in report.first):
         say(f"what to do: {runnable(remedy)}")
 
@@ -118,7 +120,7 @@ def rebuild(ctx: typer.Context, jobs: Jobs = None, output: Output = None, as_jso
         print_for_programs(form, {"differences": found.total, "first": rows}, rows, "key")
         return
     for difference in found.first:
-        print(clean(str(difference), newlines=False))
+        print_line(look(session, form), str(difference))
     if found.total > len(found.first):
         print(f"and {found.total - len(found.first)} more")
     say(f"rebuilt: fixed {counted(found.total, 'difference')}" if found.total else "rebuilt: there were no differences")
@@ -135,11 +137,16 @@ def doctor(ctx: typer.Context, output: Output = None, as_json: Json = False) -> 
         print_for_programs(form, rows, rows, "about")
     else:
         for finding in findings:
-            remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-            level = colored(f"{finding.level:<8}", _COLORS[finding.level], session.color)
-            print(f"{level} {finding.about}: {clean(finding.what + remedy, newlines=False)}")
+            _print_finding(look(session, form), finding)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(DAMAGED)
+
+
+def _print_finding(shown: Look, finding: Finding) -> None:
+    remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
+    text = clean(f"{finding.about}: {finding.what}{remedy}", newlines=False)
+    lines = wrapped(text, shown.width and shown.width - len(_INDENT)).replace("\n", f"\n{_INDENT}")
+    print(f"{colored(f'{finding.level:<8}', _COLORS[finding.level], shown.color)} {lines}")
 
 
 def _open_to_examine(session: Session, quiet: bool) -> AbstractContextManager[tuple[Store, Progress]] | None:

@@ -9,8 +9,9 @@ from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
+from queuectl.render.terminal import clean, wrapped
 
-__all__ = ["Answer", "Look", "form_of", "look", "print_answer", "print_for_programs", "print_long"]
+__all__ = ["Answer", "Look", "form_of", "look", "print_answer", "print_for_programs", "print_line", "print_long"]
 
 
 class Look(Struct, frozen=True):
@@ -70,6 +71,11 @@ def print_for_programs(form: str, document: Any, rows: Sequence[Mapping[str, Any
     """Print the document, or its rows, in a format for programs. `name` is the column that `-o name` prints."""
     for line in formatted(form, document, rows, name):
         print(line)
+
+
+def print_line(shown: Look, line: str, indent: str = "  ") -> None:
+    """Print a line for people, broken between words to fit the terminal; `indent` goes before its further lines."""
+    print(wrapped(clean(line, newlines=False), shown.width, indent))
 
 
 def look(session: Session, form: str) -> Look:

@@ -185,7 +185,7 @@ def job_environ(url: QueueUrl) -> dict[str, str]:
 
 def _warn_root(name: str) -> None:
     if os.geteuid() == 0:
-        log.warning("worker %s runs its jobs as root: whoever can write to the queue is root here (SECURITY.md)", name)
+        log.warning("worker %s runs jobs as root: everyone who can write to the queue is root here (SECURITY.md)", name)
 
 
 def _wait_for(name: Name, sleep: Sleep) -> None:

@@ -272,24 +272,34 @@ def test_an_incomplete_command_line_is_refused(queuectl: Queuectl) -> None:
 def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe(queuectl: Queuectl, command: tuple[str, ...]) -> None:
     queuectl.add("--max-retries", "0", "false " + "x" * 400)
     queuectl.drain()
-    shown = _at_a_terminal(queuectl, 80, *command)
+    text = _at_a_terminal(queuectl, 80, *command)
+    shown = text[re.search("^(# *)?ID ", text, re.MULTILINE).start() :].splitlines()  # type: ignore[union-attr]
     assert max(map(len, shown)) <= 80
     assert re.search("false x*…x+ |xxx…", "".join(shown))
     assert "x" * 400 in queuectl.ok(*command)
 
 
-def _at_a_terminal(queuectl: Queuectl, width: int, *command: str) -> list[str]:
-    """The lines of the last table that a command prints on a terminal of that width."""
+@pytest.mark.parametrize("command", ["audit", "doctor", "verify"])
+def test_checks_break_their_lines_between_words(queuectl: Queuectl, command: str) -> None:
+    queuectl.add("true")
+    shown = _at_a_terminal(queuectl, 60, command)
+    too_long = [line for line in shown.splitlines() if len(line) > 60]
+    assert [line for line in too_long if max(map(len, line.split())) < 50] == []  # a path or a digest is not broken
+    whole = queuectl(command).out.split()
+    assert [word for word in shown.split() if word.isalpha() and word not in whole] == []
+
+
+def _at_a_terminal(queuectl: Queuectl, width: int, *command: str) -> str:
+    """The text that a command prints on a terminal of that width."""
     ours, theirs = pty.openpty()
     try:
         termios.tcsetwinsize(theirs, (24, width))
         env = {**queuectl.env, "COLUMNS": "", "NO_COLOR": "1"}
         subprocess.run([PROGRAM, *command], stdout=theirs, cwd=queuectl.folder, env=env, timeout=30, check=True)
-        shown = os.read(ours, 65536).decode()
+        return os.read(ours, 65536).decode()
     finally:
         os.close(ours)
         os.close(theirs)
-    return shown[re.search("^(# *)?ID ", shown, re.MULTILINE).start() :].splitlines()  # type: ignore[union-attr]
 
 
 ADVISED = r"(?:next: |undo: |run `|see `|no such job: x \(`|->  )(queuectl [^`)\n,]+)"
