@@ -1,5 +1,6 @@
 """`dlq list|show|retry|purge`: the dead-letter queue, which has the jobs with no retries left."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -7,10 +8,9 @@ from msgspec.structs import replace
 
 from queuectl.application import bulk
 from queuectl.application.listing import Selection, dead_letters
-from queuectl.application.queue import Queue
 from queuectl.cli.app import new_app
-from queuectl.cli.messages import confirm, refuse_left, say
-from queuectl.cli.moves import RetryOptions, purge_all, retry_selected, say_purged
+from queuectl.cli.messages import confirm, say
+from queuectl.cli.moves import RetryOptions, purge_all, retry_named, retry_selected, say_purged
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import (
     AsOf,
@@ -98,20 +98,14 @@ def retry_dead(
     """Run dead jobs again, with 0 attempts. --all and filters retry every job they can and list the others."""
     session: Session = ctx.obj
     selected = _selected(ids, everything, selection(session.clock, filters, signature=sig))
-    if not selected and (options.need_filters or options.settings):
-        raise UsageError("--limit, --spread, --dry-run and --set go with filters such as --sig")
-    wanted = options.read()
+    wanted = options.read(named=bool(ids))
+    if everything and not sys.stdin.isatty():
+        wanted = wanted._replace(yes=True)  # in a script --all is enough: a retry can be undone
     with session.open_existing() as jobs:
-        if selected:
-            retry_selected(session, jobs, selected, wanted)
-            return
-        found, left = _chosen(jobs, ids), bulk.Left()
-        if everything:
-            left = bulk.retry_all(jobs, found, wanted.reason)
+        if ids:
+            retry_named(session, jobs, bulk.dead_letters(jobs, given_ids(ids)), wanted)
         else:
-            jobs.requeue(found, wanted.reason)
-    say(f"{counted(len(found) - len(left), 'job')} pending again")
-    refuse_left(left, "dead job", "could not be retried")
+            retry_selected(session, jobs, _dead(selected), wanted)
 
 
 @app.command("purge")
@@ -129,7 +123,7 @@ def purge_dead(
     """Delete dead jobs from the tables, and their output files. Their history stays in the log."""
     selected = _selected(ids, everything, selection(ctx.obj.clock, filters, signature=sig))
     with ctx.obj.open_existing() as jobs:
-        found = bulk.finished(jobs, _dead(selected)) if selected else _chosen(jobs, ids)
+        found = bulk.dead_letters(jobs, given_ids(ids)) if ids else bulk.finished(jobs, _dead(selected))
         if not found:
             say("no dead jobs")
             return
@@ -151,8 +145,3 @@ def _selected(ids: list[str] | None, everything: bool, selected: Selection) -> S
 
 def _dead(selected: Selection) -> Selection:
     return replace(selected, states=(State.DLQ.value,))
-
-
-def _chosen(queue: Queue, ids: list[str] | None) -> list[str]:
-    """The dead jobs that are named; all without names."""
-    return bulk.dead_letters(queue, given_ids(ids)) if ids else [row["id"] for row in queue.store.tables.dlq()]

@@ -44,6 +44,7 @@ __all__ = [
     "purge",
     "resume",
     "retry",
+    "retry_named",
     "retry_selected",
     "say_purged",
     "unblock",
@@ -139,13 +140,10 @@ class RetryOptions(msgspec.Struct, frozen=True):
     reason: Reason = ""
     yes: Yes = False
 
-    @property
-    def need_filters(self) -> bool:
-        """Whether there is an option that is not for jobs named by id."""
-        return bool(self.limit or self.spread or self.dry_run)
-
-    def read(self) -> "Retry":
-        """The retry that the options ask for. Raises UsageError."""
+    def read(self, *, named: bool) -> "Retry":
+        """The retry that the options ask for, of jobs `named` by id or selected by filters. Raises UsageError."""
+        if named and (self.limit or self.spread or self.dry_run):
+            raise UsageError("--limit, --spread and --dry-run are for jobs that filters select, not for ids")
         edit, over = parse_settings(self.settings or ()), duration("--spread", self.spread)
         return Retry(edit, self.reason, self.limit, over, self.yes, self.dry_run)
 
@@ -167,17 +165,12 @@ def retry(
     session: Session = ctx.obj
     selected = selection(session.clock, filters, state, sig)
     _check_one_way(ids, bool(selected), "--sig")
-    if ids and options.need_filters:
-        raise UsageError("--limit, --spread and --dry-run are for jobs that filters select, not for ids")
-    wanted = options.read()
+    wanted = options.read(named=bool(ids))
     with session.open_existing() as jobs:
-        if not ids:
+        if ids:
+            retry_named(session, jobs, jobs.resolve(given_ids(ids)), wanted)
+        else:
             retry_selected(session, jobs, selected, wanted)
-            return
-        for _, job in Editor(jobs, session.config(jobs)).retry(
-            jobs.resolve(given_ids(ids)), wanted.edit, options.reason
-        ):
-            say(f"{job.id} is pending again")
 
 
 class Retry(NamedTuple):
@@ -189,6 +182,12 @@ class Retry(NamedTuple):
     spread: int
     yes: bool
     dry_run: bool
+
+
+def retry_named(session: Session, queue: Queue, ids: list[str], wanted: Retry) -> None:
+    """Retry these jobs: all, or none if one cannot be retried."""
+    for _, job in Editor(queue, session.config(queue)).retry(ids, wanted.edit, wanted.reason):
+        say(f"{job.id} is pending again")
 
 
 def retry_selected(session: Session, queue: Queue, selected: Selection, wanted: Retry) -> None:

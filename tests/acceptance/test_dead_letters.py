@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import Queuectl, assert_error, lines
+from tests.support.command_line import PROGRAM, Queuectl, assert_error, lines
+from tests.support.pseudo_terminal import PseudoTerminal
 
 
 def _add_dead_jobs(queuectl: Queuectl, *names: str) -> None:
@@ -130,9 +131,31 @@ def test_retry_of_all_names_jobs_that_it_cannot_retry(queuectl: Queuectl) -> Non
     assert done.err.splitlines() == [
         "2 jobs pending again",
         "left: job b: its unique key is held by the live job a",
-        "queuectl: 1 dead job could not be retried",
+        "queuectl: 1 job could not be retried",
     ]
     assert [queuectl.state(job_id) for job_id in "abc"] == ["pending", "dlq", "pending"]
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_retry_of_all_asks_on_a_terminal(queuectl: Queuectl, answer: str) -> None:
+    _add_dead_jobs(queuectl, "a", "b")
+    before = queuectl.position()
+    with PseudoTerminal([PROGRAM, "dlq", "retry", "--all"], queuectl.folder, queuectl.env) as terminal:
+        terminal.until("retry 2 jobs (state dlq)? [y/N]")
+        terminal.type(f"{answer}\n")
+        assert terminal.ended() == (0 if answer == "y" else 1)
+    assert (queuectl.position() == before) is (answer == "n")
+
+
+def test_retry_of_all_takes_the_options_of_filters(queuectl: Queuectl) -> None:
+    _add_dead_jobs(queuectl, "a", "b")
+    done = queuectl("dlq", "retry", "--all", "--dry-run")
+    assert (done.out.split(), queuectl.state("a")) == (["a", "b"], "dlq")
+    queuectl.ok("dlq", "retry", "--all", "--limit", "1", "--set", "timeout=7s")
+    assert (queuectl.show("a")["timeout"], queuectl.state("b")) == (7, "dlq")
+    queuectl.ok("dlq", "retry", "b", "--set", "queue=slow")
+    assert queuectl.show("b")["queue"] == "slow"
+    assert_error(queuectl("dlq", "retry", "b", "--limit", "1"), 2, "not for ids")
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
