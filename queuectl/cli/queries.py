@@ -177,14 +177,20 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
         return f"{value:g} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        value = ", ".join(" ".join(map(str, each.values())) for each in value)
+    if name == "after":
+        value = ", ".join(map(_dependency, value))
     if isinstance(value, dict):
         value = " ".join(f"{k}={v}" for k, v in value.items())
     text = clean(str(value)).rstrip("\n")
     if "\n" in text or name in OUTPUT:
         return "\n    ".join(["", *text.split("\n")])
     return wrapped(text, look.width and look.width - indent).replace("\n", "\n" + " " * indent)
+
+
+def _dependency(each: Mapping[str, str]) -> str:
+    """A dependency as `--after` takes it."""
+    name = f"batch:{each['batch']}" if "batch" in each else each["job"]
+    return name if each["on"] == "ok" else f"{name}:{each['on']}"
 
 
 def history(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False) -> None:

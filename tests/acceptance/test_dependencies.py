@@ -31,6 +31,13 @@ def test_a_held_job_is_named_with_what_frees_it(failed: Queuectl) -> None:
     assert failed.json("show", "notify")["state"] == "done"
 
 
+def test_show_prints_dependencies_as_enqueue_takes_them(failed: Queuectl) -> None:
+    failed.add("--id", "all", "--batch", "grid", "true")
+    failed.add("--id", "report", "--after", "build", "--after", "test:failed", "--after", "batch:grid:end", "true")
+    shown = dict(line.split(maxsplit=1) for line in failed.ok("show", "report").splitlines())
+    assert shown["after"] == "build, test:failed, batch:grid:end"
+
+
 @pytest.mark.parametrize(("job", "why"), [("test", "is held: build is in"), ("deploy", "cannot start")])
 def test_a_wait_for_a_held_job_ends_with_the_reason(failed: Queuectl, job: str, why: str) -> None:
     done = failed("wait", job)
