@@ -125,7 +125,7 @@ def left_over(store: Store, queues: Collection[str]) -> Iterator[str]:
     held = {row.id for row in store.waits.dependencies() if row.standing == NEVER}
     behind = [job_id for job_id in stuck(store) if job_id not in held and _is_served(_queue(store, job_id), queues)]
     if behind:
-        left = f"{counted(len(behind), 'job')} left behind a job that is held or whose queue is paused"
+        left = f"{counted(len(behind), 'job')} left: waiting for a job that is held or whose queue is paused"
         yield f"{left} (`{command_line('explain', min(behind))}`)"
     if number := sum(each.held for each in store.waits.by_queue() if _is_served(each.queue, queues)):
         why = f"a job that {'it waits' if number == 1 else 'they wait'} for failed"

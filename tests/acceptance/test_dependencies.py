@@ -61,7 +61,7 @@ def test_a_drain_says_what_it_left(failed: Queuectl) -> None:
     said = failed("run", "--drain", "--log-level", "error").err.splitlines()
     assert said == [
         "1 job left: queue slow is paused (`queuectl resume slow`)",
-        "2 jobs left behind a job that is held or whose queue is paused (`queuectl explain behind`)",
+        "2 jobs left: waiting for a job that is held or whose queue is paused (`queuectl explain behind`)",
         "1 job held: a job that it waits for failed (`queuectl list --state held`)",
     ]
     assert failed("run", "--drain", "--queue", "slow", "--log-level", "error").err.splitlines() == said[:1]
