@@ -13,6 +13,7 @@ NAMES = (
     "corruption",
     "full-disk",
     "kill",
+    "kill-append",
     "exclusivity",
     "simulation",
     "schedules",

@@ -1,15 +1,12 @@
 """Power loss: the real store on a disk that loses, tears and reorders unsynced data, and sometimes fails."""
 
-from collections.abc import Sequence
 from functools import partial
 from unittest.mock import patch
 
-from queuectl.domain.job import Job
-from queuectl.domain.reactions import View
-from queuectl.store.rows import Change
 from queuectl.store.sql.writer import Writer
 from queuectl.store.sqlite.engine import SqliteEngine
 from tests.campaign.plan import Attempt, Campaign, Control
+from tests.kill.builds import append_apart
 from tests.powerloss import workload
 from tests.powerloss.campaign import STATES_OF_A_RECORDING, Live, run
 from tests.powerloss.oracle import HALF, LOST, REFUSED
@@ -50,18 +47,6 @@ def careless(folder: str, seed: int) -> Recording:
 
 def apart(folder: str, seed: int) -> Recording:
     """A recording in which the consequences of an event follow in a transaction of their own."""
-    append = Writer.append
-
-    def without(writer: Writer, view: View, actor: str) -> dict[str, Job]:
-        writer.note_reactive()
-        return {}
-
-    def append_apart(writer: Writer, changes: Sequence[Change], actor: str) -> list[Job | None]:
-        with patch.object(Writer, "_react", without):
-            done = append(writer, changes, actor)
-        writer.release(actor)
-        return done
-
     with patch.object(Writer, "append", append_apart):
         return record(folder, seed)
 

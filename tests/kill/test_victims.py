@@ -42,8 +42,10 @@ def test_a_point_is_a_function(point: str) -> None:
 
 @pytest.mark.parametrize("point", [point for point in OF_EVERY_COMMAND if point != EXECUTE])
 def test_an_enqueue_reaches_each_point_of_every_command(point: str, tmp_path: Path) -> None:
-    victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "victim", [Failpoint(point, False, 1).arm])
-    assert ended(victim) == -SIGKILL
+    """The second job waits for the first, so that there is something to react to."""
+    (tmp_path / "jobs").write_text('{"id": "a", "command": "true"}\n{"command": "true", "after": ["a"]}\n')
+    arguments = ["--db", "queue.db", "enqueue", "--file", "jobs"]
+    assert ended(start(arguments, tmp_path, "victim", [Failpoint(point, False, 1).arm])) == -SIGKILL
 
 
 @pytest.mark.parametrize("point", [EXECUTE, *(point for point in OF_A_WORKER if point not in OF_THE_LOST)])

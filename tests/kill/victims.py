@@ -20,6 +20,7 @@ from queuectl import cli
 from queuectl.cli.app import COMMANDS
 
 __all__ = [
+    "AROUND_THE_APPEND",
     "OF_A_SUPERVISOR",
     "OF_A_WORKER",
     "OF_EVERY_COMMAND",
@@ -34,17 +35,23 @@ __all__ = [
 Build = Callable[[], None]
 """Changes the program in the process that it is called in."""
 
-OF_EVERY_COMMAND = (
-    "queuectl.store.sqlite.engine:connect",
+AROUND_THE_APPEND = (
     "queuectl.store.sqlite.engine:SqliteEngine.begin",
     "queuectl.store.sql.writer:Writer._record",
     "queuectl.store.sqlite.engine:SqliteEngine.insert",
     "queuectl.store.sql.writer:TableWriter.write",
+    "queuectl.store.sql.waits:Waits.follow",
+    "queuectl.store.sql.writer:Writer._with_consequences",
+    "queuectl.store.sql.writer:Writer._react",
     "queuectl.store.sql.writer:Writer.append",
     "queuectl.store.sqlite.engine:SqliteEngine.commit",
+    "queuectl.store.archive.sync:ArchiveSync.copy",
+)
+OF_EVERY_COMMAND = (
+    *AROUND_THE_APPEND,
+    "queuectl.store.sqlite.engine:connect",
     "queuectl.store.sqlite.engine:SqliteEngine.close",
     "queuectl.store.archive.sync:ArchiveSync.compare",
-    "queuectl.store.archive.sync:ArchiveSync.copy",
     "queuectl.store.archive.archive:Archive._open_folder",
     "queuectl.store.archive.archive:Archive._settled",
     "queuectl.store.archive.archive:Archive._start_segment",

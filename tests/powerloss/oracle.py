@@ -27,7 +27,7 @@ from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Store
 from queuectl.store.rows import StoredEvent
 from tests.support.builders import HOUR, START, SettableClock, a_spec, claimant
-from tests.support.oracle import audit_findings
+from tests.support.oracle import UNREACTED, audit_findings
 from tests.support.queues import WARNING
 
 LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
@@ -35,13 +35,6 @@ REFUSED, BROKEN, DAMAGED, HALF = "refused", "broken", "damaged", "half"
 KINDS = (LOST, INVENTED, AHEAD, BEHIND, REFUSED, BROKEN, DAMAGED, HALF)
 
 _TABLES = ("events", "meta", "jobs", "dlq", "counts", "settings", "pauses", "schedules", "waits")
-_UNREACTED = """
-SELECT id FROM jobs AS job WHERE state = 'pending' AND waiting = 1 AND (
-    NOT EXISTS (SELECT 1 FROM waits WHERE waits.id = job.id AND standing <> 'met')
-    OR EXISTS (SELECT 1 FROM waits WHERE waits.id = job.id AND standing = 'never' AND waits.if_unmet = 'cancel')
-)
-"""
-"""Jobs that should have been freed or cancelled: which dependencies are met is for `verify` to check."""
 _QUESTIONS = [f"SELECT * FROM {table} ORDER BY 1, 2" for table in _TABLES]
 
 
@@ -187,7 +180,7 @@ def _unsound(store: Store, path: str) -> Iterator[str]:
         yield f"{DAMAGED}: {problem.kind}: {_without_names(problem.what, path)}"
     if not report.counts:
         yield from audit_findings(store.log.records())
-    if store.engine.run(_UNREACTED):
+    if store.engine.run(UNREACTED):
         yield f"{HALF}: a cause is there without its consequence"
 
 

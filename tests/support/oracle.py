@@ -26,6 +26,7 @@ from queuectl.store import open_store
 
 __all__ = [
     "COLUMNS",
+    "UNREACTED",
     "Acknowledged",
     "audit_findings",
     "faults",
@@ -38,6 +39,14 @@ __all__ = [
 
 COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "salt", "digest")
 Row = dict[str, Any]
+
+UNREACTED = """
+SELECT id FROM jobs AS job WHERE state = 'pending' AND waiting = 1 AND (
+    NOT EXISTS (SELECT 1 FROM waits WHERE waits.id = job.id AND standing <> 'met')
+    OR EXISTS (SELECT 1 FROM waits WHERE waits.id = job.id AND standing = 'never' AND waits.if_unmet = 'cancel')
+)
+"""
+"""Jobs that should have been freed or cancelled: which dependencies are met is for `verify` to check."""
 
 
 class Acknowledged(msgspec.Struct):
@@ -55,6 +64,7 @@ def faults(path: str, acknowledged: Acknowledged) -> list[str]:
         *_lost(log, acknowledged),
         *faults_in(log),
         *_verify_findings(path),
+        *_half_faults(path),
         *_archive_faults(path, log),
         *_mode_faults(path),
         *(["orphan: a process of a run is left"] if orphans(log_id(path)) else []),
@@ -142,6 +152,13 @@ def _verify_findings(path: str) -> list[str]:
     """The first problem that `verify` reports, usually in the tables."""
     with closing(open_store(path, SystemClock())) as store:
         return [f"verify: {problem.kind}" for problem in verify(store).first[:1]]
+
+
+def _half_faults(path: str) -> Iterator[str]:
+    """Whether a job waits that was to be freed or cancelled in the same transaction as its cause."""
+    with closing(_connected(path)) as connection:
+        if connection.execute(UNREACTED).fetchall():
+            yield "half: a cause is there without its consequence"
 
 
 def _archive_faults(path: str, log: list[Row]) -> Iterator[str]:
