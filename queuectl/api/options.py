@@ -63,6 +63,7 @@ class JobOptions(TypedDict, total=False):
     tags: Mapping[str, str] | None
     unique: str | None
     batch: str | None
+    max_failures: int | None
     after: "str | Named | Sequence[str | Named | Mapping[str, str]] | None"
     if_unmet: str | None
     merge_output: bool | None
@@ -82,8 +83,9 @@ def as_input(command: Command, options: JobOptions) -> JobInput:
     """The job as written. Raises UsageError, naming the option."""
     kind = "command" if isinstance(command, str) else "argv"
     _refuse_unknown(options)
-    if options.get("batch") is not None:
-        raise UsageError("batch: give it for all jobs of a call, not for one among many")
+    for name in ("batch", "max_failures"):
+        if options.get(name) is not None:
+            raise UsageError(f"{name}: give it for all jobs of a call, not for one among many")
     given = {_OTHER_NAMES.get(name, name): _plain(name, value) for name, value in options.items() if value is not None}
     try:
         return msgspec.convert({**given, kind: _words(command)}, JobInput)

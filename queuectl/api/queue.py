@@ -89,23 +89,23 @@ class JobQueue:
 
         Options: `id`, `queue`, `priority`, `retries` (after the first attempt), `backoff_base`, `backoff_cap`,
         `jitter`, `delay` or `at`, `timeout` ("none" for no limit), `cwd`, `env`, `secret_env` (names of variables of
-        the worker), `tags`, `batch` (its name), `after` (a job, or several, that it waits for: ids, jobs, or texts such
-        as `"build:end"` and `"batch:grid"`),
-        `if_unmet` ("hold" or "cancel"), and `unique`: while a job with that key waits or runs, that job is returned and
-        none added.
+        the worker), `tags`, `batch` (its name), `max_failures` (of that batch), `after` (a job, or several, that it
+        waits for: ids, jobs, or texts such as `"build:end"` and `"batch:grid"`), `if_unmet` ("hold" or "cancel"), and
+        `unique`: while a job with that key waits or runs, that job is returned and none added.
         Raises UsageError, or RefusedError when another job has the id.
         """
-        batch = options.pop("batch", None)
-        return self._add([as_input(command, options)], batch_of(batch, many=False))[0]
+        batch = batch_of(options.pop("batch", None), options.pop("max_failures", None), many=False)
+        return self._add([as_input(command, options)], batch)[0]
 
     def enqueue_many(self, jobs: Iterable[Command | JobSpec], **options: Unpack[JobOptions]) -> list[Job]:
         """Add all jobs or none, in one transaction. Each is a command, or a mapping with `command` and its options.
 
         `options` count for every job that has none of its own; with `batch` NAME the ids are NAME.1, NAME.2, …
+        `max_failures`: once more than so many jobs of the batch have failed for good, its pending jobs are cancelled.
         Raises UsageError and RefusedError.
         """
-        batch = options.pop("batch", None)
-        return self._add(as_inputs(jobs, options), batch_of(batch, many=True))
+        batch = batch_of(options.pop("batch", None), options.pop("max_failures", None), many=True)
+        return self._add(as_inputs(jobs, options), batch)
 
     def _add(self, inputs: Sequence[JobInput], batch: Batch | None) -> list[Job]:
         # an error in a job is reported before a queue is made for it
@@ -227,7 +227,7 @@ class JobQueue:
             for own in own_jobs(queue, os.environ):
                 if own in ids:
                     raise RefusedError(f"job {own} would wait for itself: leave it out")
-            return [as_job(job) for job in wait(queue, ids, clock, until)]
+            return [as_job(job, queue.store.waits) for job in wait(queue, ids, clock, until)]
 
     # ── moving jobs ─────────────────────────────────────────────────────────────────────────────────
 
@@ -241,7 +241,7 @@ class JobQueue:
     def cancel_many(self, jobs: Iterable[str | Job], *, reason: str = "") -> list[Job]:
         """Cancel all the jobs or none. Raises as `cancel` does."""
         with self._connection.writing(make=False) as queue:
-            return _moved(queue.cancel(_ids(jobs), reason))
+            return _moved(queue, queue.cancel(_ids(jobs), reason))
 
     def retry(self, job: str | Job, *, reason: str = "") -> Job:
         """Run an ended job again, also a cancelled or purged one: it is pending at once, with 0 attempts.
@@ -253,7 +253,7 @@ class JobQueue:
     def retry_many(self, jobs: Iterable[str | Job], *, reason: str = "") -> list[Job]:
         """Run all the jobs again or none. Raises as `retry` does."""
         with self._connection.writing(make=False) as queue:
-            return _moved(queue.requeue(_ids(jobs), reason))
+            return _moved(queue, queue.requeue(_ids(jobs), reason))
 
     # ── changing jobs ───────────────────────────────────────────────────────────────────────────────
 
@@ -275,7 +275,7 @@ class JobQueue:
         changes = Edit(as_changes(command, options), tuple(unset_env), now)
         with self._connection.writing(make=False) as queue:
             ((_, found),) = Editor(queue, self._connection.config(queue)).edit([_id(job)], changes, reason)
-            return as_job(found)
+            return as_job(found, queue.store.waits)
 
     def copy(
         self,
@@ -336,5 +336,5 @@ def _existing(queue: Queue, job_id: str) -> Job:
     return from_row(row)
 
 
-def _moved(jobs: Iterable[FoldedJob | None]) -> list[Job]:
-    return [as_job(job) for job in jobs if job is not None]
+def _moved(queue: Queue, jobs: Iterable[FoldedJob | None]) -> list[Job]:
+    return [as_job(job, queue.store.waits) for job in jobs if job is not None]

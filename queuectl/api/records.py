@@ -7,11 +7,14 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from queuectl.domain.events import RecordedEvent
+from queuectl.application.after_fields import as_texts
+from queuectl.domain.dependencies import NEVER
+from queuectl.domain.events import After, RecordedEvent
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.machine import LIVE
 from queuectl.domain.schedule import Schedule as FoldedSchedule
 from queuectl.store.projections import JOBS, rows
+from queuectl.store.reading_protocols import Waits
 
 __all__ = [
     "Event",
@@ -39,6 +42,8 @@ class Job:
     in the log. `attempts` counts finished attempts since the last `retry`, `run` the claims so far. `due_at` is None
     unless the job is pending. `started_at` and `worker` are set while it is processing, `finished_at` once it has
     ended. `duration`, `exit_code`, `stdout`, `stderr` (the last 4 KiB of each) are those of its last attempt.
+    `after` has its dependencies as `enqueue` takes them: `waiting` while it waits for them, and `held` when one of
+    them can no longer end as wanted.
     """
 
     id: str
@@ -64,6 +69,9 @@ class Job:
     stderr: str
     tags: dict[str, str] = field(hash=False)
     unique: str | None
+    after: tuple[str, ...]
+    waiting: bool
+    held: bool
 
     @property
     def ended(self) -> bool:
@@ -144,9 +152,10 @@ def as_schedule(schedule: FoldedSchedule) -> Schedule:
     )
 
 
-def as_job(job: FoldedJob) -> Job:
+def as_job(job: FoldedJob, waits: Waits) -> Job:
     """The job that its events make. It must not be purged: a purged job has no row."""
-    return from_row(dict(zip(JOBS, rows(job)["jobs"], strict=True)))
+    held = job.is_waiting and any(each.standing == NEVER for each in waits.dependencies(job.id))
+    return from_row({**dict(zip(JOBS, rows(job)["jobs"], strict=True)), "held": held})
 
 
 def from_row(row: dict[str, Any]) -> Job:
@@ -175,7 +184,14 @@ def from_row(row: dict[str, Any]) -> Job:
         stderr=row["stderr"],
         tags=msgspec.json.decode(row["tags"], type=dict[str, str]),
         unique=row["unique_key"],
+        after=_after(row["after"]),
+        waiting=bool(row["waiting"]),
+        held=bool(row["held"]),
     )
+
+
+def _after(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(as_texts(msgspec.json.decode(text, type=tuple[After, ...])))
 
 
 def as_failures(row: Mapping[str, Any]) -> Failures:

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from queuectl.application import job_fields as fields
 from queuectl.application.job_json import AfterInput
 from queuectl.domain.dependencies import BATCH, JOB, WANTED
-from queuectl.domain.events import After, Enqueued
+from queuectl.domain.events import After
 from queuectl.errors import UsageError
 from queuectl.units import quoted
 
-__all__ = ["as_json", "as_text", "edges"]
+__all__ = ["as_json", "as_texts", "edges"]
 
 _PREFIX = f"{BATCH}:"
 
@@ -42,9 +42,9 @@ def as_json(after: Iterable[After]) -> list[dict[str, str]]:
     return [{each.kind: each.name, "on": each.on} for each in after]
 
 
-def as_text(spec: Enqueued) -> list[str]:
+def as_texts(after: Iterable[After]) -> list[str]:
     """The dependencies as `--after` takes them."""
     return [
         f"{_PREFIX if each.kind == BATCH else ''}{each.name}{'' if each.on == 'ok' else f':{each.on}'}"
-        for each in spec.after
+        for each in after
     ]

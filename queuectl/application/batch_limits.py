@@ -11,10 +11,10 @@ __all__ = ["check_limit", "check_pending"]
 MOST = 1_000_000
 
 
-def check_limit(given: int) -> int:
-    """The limit, if it is one. Raises UsageError."""
+def check_limit(given: int, name: str = "--max-failures") -> int:
+    """The limit, if it is one. Raises UsageError, with its name."""
     if not 1 <= given <= MOST:
-        raise UsageError(f"--max-failures takes a number from 1 to {MOST}, not {given}")
+        raise UsageError(f"{name} takes a number from 1 to {MOST}, not {given}")
     return given
 
 

@@ -94,9 +94,9 @@ def _options(spec: Enqueued, at: int | None) -> list[str]:
     options += ["--merge-output"] if spec.merge_output else []
     options += [] if spec.stdin is None else ["--stdin", spec.stdin.path]
     if spec.after:
-        from queuectl.application.after_fields import as_text
+        from queuectl.application.after_fields import as_texts
 
-        options += [word for each in as_text(spec) for word in ("--after", each)] + ["--if-unmet", spec.if_unmet]
+        options += [word for each in as_texts(spec.after) for word in ("--after", each)] + ["--if-unmet", spec.if_unmet]
     options += [] if spec.unique is None else ["--unique", spec.unique]
     return options + _batch(spec)
 

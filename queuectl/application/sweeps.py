@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.application import job_fields as fields
+from queuectl.application.batch_limits import check_limit
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob
@@ -133,9 +134,12 @@ def sweep_batch(name: str | None, sweep: Sweep, now: int) -> Batch:
     return Batch(name, sweep.opening(), numbered=True, sweep=sweep)
 
 
-def batch_of(name: str | None, *, many: bool) -> Batch | None:
+def batch_of(name: str | None, max_failures: int | None, *, many: bool) -> Batch | None:
     """The batch that a Python program names for one job or for many, if it names one. Raises UsageError."""
-    return None if name is None else Batch(fields.batch(name), BatchOpened(jobs=0), numbered=many)
+    limit = None if max_failures is None else check_limit(max_failures, "max_failures")
+    if name is None and limit is not None:
+        raise UsageError("max_failures: it counts the failures of a batch, so give batch too")
+    return None if name is None else Batch(fields.batch(name), BatchOpened(jobs=0, max_failures=limit), numbered=many)
 
 
 def file_batch(name: str, file: str | None) -> Batch:

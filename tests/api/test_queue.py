@@ -72,6 +72,34 @@ def test_jobs_of_a_batch_are_numbered_and_found(queue):
     assert (opened["batch"], opened["retry_wait"], opened["merge_output"]) == ("grid", 600_000_000, True)
 
 
+def test_a_batch_stops_after_so_many_failures(queue, url):
+    added = queue.enqueue_many(["false", "false", "true"], batch="grid", max_failures=1, retries=0)
+    cli(url, "run", "--drain")
+    assert [queue.job(job).state for job in added] == ["dlq", "dlq", "cancelled"]
+
+
+def test_a_limit_of_failures_needs_a_batch_and_a_number(queue):
+    assert "so give batch too" in refused(queuectl.UsageError, lambda: queue.enqueue("true", max_failures=1))
+    said = refused(queuectl.UsageError, lambda: queue.enqueue_many(["true"], batch="grid", max_failures=0))
+    assert said == "max_failures takes a number from 1 to 1000000, not 0"
+    one = {"command": "true", "max_failures": 1}
+    assert "for all jobs of a call" in refused(queuectl.UsageError, lambda: queue.enqueue_many([one], batch="grid"))
+    assert queue.jobs() == []
+
+
+def test_a_job_shows_what_it_waits_for(queue):
+    first = queue.enqueue("true", id="first")
+    queue.enqueue("true", batch="grid")
+    second = queue.enqueue("true", after=[first, "batch:grid:end"])
+    assert (second.after, second.waiting, second.held) == (("first", "batch:grid:end"), True, False)
+    queue.cancel(first)
+    assert queue.job(second).held
+    assert [job.held for job in queue.jobs() if job.waiting] == [True]
+    assert queue.edit(second, priority=3).held
+    free = queue.cancel(second)
+    assert (free.after, free.waiting, free.held) == (second.after, False, False)
+
+
 def test_a_job_reads_a_file(queue, tmp_path):
     (tmp_path / "in").write_text("x")
     (added,) = queue.history(queue.enqueue("cat", stdin=tmp_path / "in"))
