@@ -51,8 +51,6 @@ def between(old: e.Enqueued, new: e.Enqueued) -> e.Changes:
         values["timeout"] = values["timeout"] or 0
     if "stdin" in values:
         values["stdin"] = values["stdin"] or NO_FILE
-    if "argv" in values or "command" in values:
-        values |= {"command": new.command, "argv": new.argv}
     if new.retry_wait is None and old.retry_wait is not None:
         values["backoff_base"] = new.backoff_base
     return e.Changes(**values)

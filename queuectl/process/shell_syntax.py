@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import IO
 
+from queuectl.errors import QueuectlError
+
 __all__ = ["Refusal", "first_refused", "is_plain"]
 
 SHELL = "/bin/sh"
@@ -25,7 +27,10 @@ def is_plain(command: str) -> bool:
 
 
 def first_refused(commands: Sequence[str]) -> Refusal | None:
-    """The first command that is not complete by itself; None when all are, or when the shell cannot be started."""
+    """The first command that is not complete by itself; None when all are, or when there is no shell.
+
+    Raises QueuectlError when the shell cannot be started.
+    """
     if not commands or _passes(commands):
         return None
     low, high = 0, len(commands)  # the first `low` commands pass, the first `high` do not
@@ -55,7 +60,7 @@ def _reason(command: str) -> str:
 
 
 def _errors(script: str) -> str | None:
-    """The error output of `sh -n` when it refuses a script; None when it accepts it, or cannot be started."""
+    """The error output of `sh -n` when it refuses a script; None when it accepts it, or there is no shell."""
     import subprocess
 
     try:
@@ -63,8 +68,10 @@ def _errors(script: str) -> str | None:
             done = subprocess.run(
                 [SHELL, "-n"], stdin=file, capture_output=True, env={"PATH": os.defpath, "LC_ALL": "C"}, check=False
             )
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return None
+    except OSError as error:  # such as too many processes: an incomplete command must not pass unseen
+        raise QueuectlError(f"cannot ask {SHELL} whether the commands are complete: {error.strerror}") from error
     return done.stderr.decode(errors="replace") if done.returncode else None
 
 

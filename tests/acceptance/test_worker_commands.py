@@ -33,7 +33,8 @@ def test_workers_in_the_background_are_restarted_and_have_a_log(queuectl: Queuec
     whole = queuectl.ok("worker", "logs", "night")
     assert whole.count("Worker night started: 1 slot, queues q") == 2
     assert queuectl.ok("worker", "logs", "-n", "1") == whole.splitlines()[-1]
-    follower = queuectl.start("worker", "logs", "night", "--follow", "-n", "0")
+    follower = queuectl.start("worker", "logs", "night", "--follow", "-n", "1")
+    eventually(follower.stdout.read_text, "the follower has begun")
     queuectl.ok("worker", "stop")
     assert "Worker night ended" in follower.ended().out
     assert_error(queuectl("worker", "restart"), 2, "no worker runs here in the background")

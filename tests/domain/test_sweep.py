@@ -155,7 +155,7 @@ def test_a_single_brace_is_refused(text):
         ("'{1}'", "remove the quotes around {1}"),
         ("it's {}", "remove the quotes around {}"),
         ('"$(cat {})"', "remove the quotes around {}"),
-        ('"$(echo "{}")"', "{} follows quotes that cannot be read"),
+        ('"$(echo "{}")"', "{} follows quotes that cannot be read: set a variable first, as in v={}"),
         ('"$(echo ")")" {}', "{} follows quotes that cannot be read"),
         ("echo \\{}", "follows a backslash"),
         ("echo `cat {}`", "write $(...) instead"),
