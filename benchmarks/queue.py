@@ -56,7 +56,7 @@ def add_schedules(opened: "Queue", number: int) -> None:
 
 
 def spec(text: str = "true", queue: str = "default", priority: int = 0, delay: int = 0) -> "Enqueued":
-    """What `enqueue` would record of a command; `delay` is microseconds."""
+    """The event that `enqueue` would record for a command; `delay` is microseconds."""
     from queuectl.domain.events import Enqueued
 
     return Enqueued(

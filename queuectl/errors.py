@@ -16,7 +16,7 @@ def set_queue_options(*words: str) -> None:
 
 
 def queue_options() -> tuple[str, ...]:
-    """What `set_queue_options` was given, for a process that is to advise the same commands."""
+    """The arguments of `set_queue_options`, for a process that is to advise the same commands."""
     return tuple(_QUEUE_OPTIONS)
 
 

@@ -3,6 +3,7 @@
 `python -m tests.test_words` prints how often each folder uses them.
 """
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("benchmarks/*.md"), *ROOT.rglob("queuectl/**/*.py")]
+)
+
+MODULES = sorted(
+    path for folder in ("queuectl", "tests", "docs", "benchmarks") for path in (ROOT / folder).rglob("*.py")
 )
 
 BETTER = {
@@ -65,6 +70,64 @@ def test_no_page_and_no_module_uses_a_word_of_the_list():
 def test_every_exception_is_still_needed():
     unneeded = [(name, part) for name, part in ALLOWED if not any(part in line for _, _, line in findings(ROOT / name))]
     assert unneeded == []
+
+
+RIDDLE = re.compile(r"(?:^|[a-z0-9)`]\. )(?:What|Who|Whose) [^.?]*(?:[.:]|$)")
+"""A sentence that begins with one of these words and is no question."""
+
+
+def docstrings(source):
+    """(line number, text on one line) of every docstring."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, " ".join(node.value.value.split())
+
+
+def paragraphs(page):
+    """(line number, text on one line) of every paragraph of a page, without code, headings and tables."""
+    text = re.sub(r"```.*?```", lambda block: "\n" * block[0].count("\n"), page, flags=re.DOTALL)
+    for found in re.finditer(r"^(?![#|<])(?:[-*] |\d+\. )?(\S(?:[^\n]|\n(?!\s*\n|[-*] |\d+\. ))*)", text, re.MULTILINE):
+        yield text.count("\n", 0, found.start()) + 1, " ".join(found[1].split()).replace("*", "")
+
+
+def test_no_page_has_a_sentence_that_begins_with_what():
+    pages = [path for path in FILES if path.suffix == ".md" and path.name != "results.md"]  # that one is measured
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {text}"
+        for path in pages
+        for number, text in paragraphs(path.read_text(encoding="utf-8"))
+        if RIDDLE.search(text)
+    ]
+    assert found == []
+
+
+def test_paragraphs_leave_out_code_headings_and_tables():
+    page = "# What it is\n\nOne.\nTwo.\n\n- **What** is\n  left.\n- b\n\n```\nWhat is code.\n```\n| What |\n"
+    assert [text for _, text in paragraphs(page)] == ["One. Two.", "What is left.", "b"]
+
+
+def test_no_docstring_has_a_sentence_that_begins_with_what():
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {text}"
+        for path in MODULES
+        for number, text in docstrings(path.read_text(encoding="utf-8"))
+        if RIDDLE.search(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("What a job waits for.", True),
+        ("Read it. Who wrote it is not known.", True),
+        ("Whose lock it is", True),
+        ("What was changed? The log says it.", False),
+        ("The file that says what was changed.", False),
+    ],
+)
+def test_sentences_that_begin_with_what_are_found(text, is_found):
+    assert [bool(RIDDLE.search(line)) for _, line in docstrings(f'"""{text}"""')] == [is_found]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def refuse_cycle(store: Store, jobs: Collection[Job], after: Iterable[After]) ->
 def refuse_cycles_through_batches(store: Store | None, jobs: Sequence[NewJob]) -> None:
     """Raises UsageError when one of these new jobs would wait for the batch that it belongs to.
 
-    What they wait for has to be resolved.
+    Their dependencies have to be resolved.
     """
     named = {edge.name for job in jobs for edge in job.spec.after if edge.kind == BATCH}
     suspects = defaultdict[str, list[NewJob]](list)
@@ -121,13 +121,13 @@ class _Search:
             yield from self._of_ended(self._store, others)
 
     def _ends(self, name: str) -> list[Node]:
-        """What a job waits for."""
+        """The dependencies of a job."""
         if self._store is not None and not self._ended and name not in self._waiting:
             self._waiting[name] = [(row.kind, row.name) for row in self._store.waits.dependencies(name)]
         return self._waiting.get(name, [])
 
     def _of_ended(self, store: Store, names: list[str]) -> Iterator[tuple[Node, Node]]:
-        """What jobs would wait for that do not wait now, and were never freed."""
+        """The dependencies that ended jobs would have if they were run again, of those that were never freed."""
         for start in range(0, len(names), LOADED):
             for name, job in store.log.load_all(names[start : start + LOADED]).items():
                 if isinstance(job, Job) and not job.freed:

@@ -13,7 +13,7 @@ _ONE_APPEND = (
     *(e.Completed, e.RetryScheduled, e.DeadLettered, e.Released, e.Cancelled),
     *(e.ResultRejected, e.DependenciesMet),
 )
-"""What can stand between a failure and the cancellations that follow from it: results, and other consequences."""
+"""Events that may come between a failure and the cancellations that follow from it: results, other consequences."""
 
 
 class LimitAudit:

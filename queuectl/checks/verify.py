@@ -115,7 +115,7 @@ def expect(store: Store, report: Report, texts: Iterable[str]) -> None:
 
 
 class _PrintedHead(msgspec.Struct):
-    """What `head --json` prints."""
+    """The output of `head --json`."""
 
     position: int
     digest: str

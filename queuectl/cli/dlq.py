@@ -137,7 +137,7 @@ def purge_dead(
 
 
 def _selected(ids: list[str] | None, everything: bool, selected: Selection) -> Selection:
-    """What the filters select; empty when ids or --all are given. Raises UsageError."""
+    """The jobs that the filters select; empty when ids or --all are given. Raises UsageError."""
     if [bool(ids), everything, bool(selected)].count(True) != 1:
         raise UsageError(f"name the jobs by id, or give --all or filters ({OPTIONS})")
     return selected

@@ -33,7 +33,7 @@ SHOWN = 50
 """Jobs that `list` prints when no --limit is given."""
 INDENT = " " * 8
 OUTPUT = ("stdout", "stderr")
-"""What `show` prints last: it may be long."""
+"""Fields that `show` prints last, because they may be long."""
 IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 
 

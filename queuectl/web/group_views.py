@@ -1,4 +1,4 @@
-"""What the pages of failures and of schedules show."""
+"""The data of the pages of failures and of schedules."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ PASTS = 3
 
 
 class Rights(Struct, frozen=True):
-    """What visitors may do: only read, or also change jobs, or also add and edit jobs."""
+    """The rights of visitors: only read, or also change jobs, or also add and edit jobs."""
 
     read_only: bool = False
     allow_enqueue: bool = False

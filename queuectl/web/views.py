@@ -1,4 +1,4 @@
-"""What the pages show: the header, the overview, the workers. Plain values for the templates, from the application."""
+"""The data of the pages: the header, the overview, the workers. They are plain values for the templates."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -45,7 +45,7 @@ class Need(Struct, frozen=True):
 
 
 def header(site: Site, queue: Queue, past: int | None, tab: str) -> dict[str, Any]:
-    """What stands on top of every page."""
+    """The data at the top of every page."""
     head, counts = queue.store.log.head(), counts_of(queue)
     return {
         "name": site.name,
@@ -124,7 +124,7 @@ class Rates(Struct):
 
 
 def overview_view(site: Site, queue: Queue, past: int | None, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
-    """What the overview shows."""
+    """The data of the overview."""
     now, activity = queue.store.log.wall(), activity_of(site, queue, past)
     totals = {state: sum(row[state] for row in counts.values()) for state in State}
     oldest = queue.store.tables.oldest_due_by_queue() if past is None or totals[State.PENDING] <= 2000 else {}
@@ -248,7 +248,7 @@ class WorkerLine(Struct):
 
 
 def workers_view(site: Site, queue: Queue, past: int | None) -> dict[str, Any]:
-    """What the page of workers shows. Heartbeats are not in the log, so for the past there are only the runs."""
+    """The data of the page of workers. Heartbeats are not in the log, so for the past there are only the runs."""
     now, activity = queue.store.log.wall(), activity_of(site, queue, past)
     lines = {row["name"]: WorkerLine(row) for row in (workers(queue) if past is None else [])}
     spans = [span for span in list(activity.spans) if span.end > now - 2 * HOUR]

@@ -5,7 +5,7 @@ import pytest
 from tests.support.command_line import PROGRAM, Done, Queuectl
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-"""What Python makes of a locale such as en_US.ISO-8859-1, where there is none to try."""
+"""The settings that a locale such as en_US.ISO-8859-1 gives Python, where there is none to try."""
 
 
 def _shell(queuectl: Queuectl, script: str) -> Done:

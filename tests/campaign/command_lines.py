@@ -16,7 +16,7 @@ NOT_HERE = frozenset(
         *("--db", "--archive-dir"),
     }
 )
-"""What would change the caller's shell, or stay; --db and --archive-dir have a place of their own."""
+"""Options that would change the caller's shell, or stay; --db and --archive-dir have a place of their own."""
 WORKERS = ("run", "worker start")
 STAYING = (*WORKERS, "serve")
 """Commands that stay; requests to a server are fuzzed in tests/web/."""

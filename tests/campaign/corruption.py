@@ -72,7 +72,7 @@ def attempt(seed: int, notices: Callable[[str], bool] = queue.noticed) -> Attemp
 
 
 Damaged = Iterator[tuple[Files, bool]]
-"""What is left of the files, and whether to be thorough with it."""
+"""The rest of the files, and whether to check it thoroughly."""
 
 
 def _flipped(chunk: Chunk) -> Damaged:

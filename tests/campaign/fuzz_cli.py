@@ -39,7 +39,7 @@ PATIENCE = 10
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where nothing waits for a disk."""
 RAW = frozenset({"--raw", "export", "always"})
-"""What is asked to write bytes as they are, or colours."""
+"""Options that ask for unchanged bytes, or for colours."""
 NOTE = re.compile(r"job \S+(: |$)|no worker serves these queues: |not carried over, line \d+: ")
 """A line that goes before an error: which job is read, that no worker runs, or what a crontab has that does not fit."""
 READING = frozenset(

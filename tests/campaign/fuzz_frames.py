@@ -26,13 +26,13 @@ EVENTS = 40
 ROWS_OF_AN_EVENT, LINES_OF_AN_EVENT = 480, 100
 ENDLESS = b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}"
 ODD: tuple[Any, ...] = (None, "", b"", 0.5, float("nan"), "\ud800", b"\xff", b"\0" * 32, ENDLESS.decode())
-"""What damage makes of a column: another kind of value, or the right kind without sense."""
+"""A damaged column: another kind of value, or the right kind without sense."""
 
 
 Sealed: TypeAlias = tuple[StoredEvent, bytes, RecordedEvent]
 """An event as stored, the digest before it, and what it says."""
 Judged: TypeAlias = Iterator[tuple[str, str | None]]
-"""What kind of frame it was, and what is wrong with how it was taken."""
+"""The kind of the frame, and the fault in its handling."""
 
 
 def attempt(seed: int, link: Callable[..., Any] = codec._link) -> Attempt:

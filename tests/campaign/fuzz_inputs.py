@@ -1,7 +1,7 @@
 """Input that people write: jobs in JSON, files of jobs, durations, sizes, times, settings and `.env`.
 
-What is taken is a job whose event comes back from the log as it is, or a value that reads back; what is not is the
-documented error, which says why.
+An accepted input gives a job whose event comes back from the log unchanged, or a value that reads back. A refused one
+gives the documented error, which says why.
 """
 
 import io
@@ -36,7 +36,7 @@ NOW = 1_795_490_400_000_000
 CONFIG = Config({}, {}, {}, dict)
 UNITS = (*"smhdwBZ:-T.", "", "ms", "KiB", "MB", "TiB", "+01:00", "e9", " ", "now", "today")
 Tried = Iterator[tuple[str, Sequence[str]]]
-"""What kind of input it was, and what was wrong with how it was taken."""
+"""The kind of the input, and the fault in its handling."""
 
 
 def attempt(seed: int, check: Callable[[str, str], str] = job_fields.text) -> Attempt:

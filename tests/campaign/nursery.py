@@ -1,7 +1,7 @@
 """A warm process that forks a child for each mutant that it is asked to try.
 
-The child puts the mutant in and runs tests, those that kill most for their time first, until one fails. What changed
-inside functions is put into the live functions; a change outside them needs everything to be imported again.
+The child puts the mutant in and runs tests, those that kill most for their time first, until one fails. Changes
+inside functions are put into the live functions; a change outside them needs everything to be imported again.
 `python -m tests.campaign.nursery` reads numbers of mutants (-1: none) and writes a line for each: what killed it, or
 nothing.
 """

@@ -1,6 +1,6 @@
 """Simulation: hosts, workers and people in virtual time on the real store, every seed lived twice.
 
-What is counted is simulated hours; most of them pass while nothing is due (`Simulation.rest`).
+The campaign counts simulated hours; most of them pass while nothing is due (`Simulation.rest`).
 """
 
 import logging

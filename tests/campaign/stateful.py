@@ -229,7 +229,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_questions_of_workers_have_the_model_s_answers(self) -> None:
-        """Who holds a key, and when the next job is due."""
+        """The holder of a key, and when the next job is due."""
         for key in KEYS[2:]:
             assert self.store.tables.holder(str(key)) == self.model.holder(key), f"holder: of {key}"
         dues = [job["due"] for job in self.model.open_jobs(())]

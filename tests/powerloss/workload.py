@@ -227,7 +227,7 @@ class _Life:
             return jobs
 
     def _causes(self) -> list[tuple[str, str]]:
-        """What a job may wait for."""
+        """The possible dependencies of a job."""
         ids = self.people.store.tables.ids(JobFilter(limit=0))[-8:]
         found = [(JOB, name) for name in self._graph.sample(ids, min(len(ids), self._graph.randint(0, 2)))]
         batches = sorted({str(each.batch) for each in self.people.store.batches.all()})

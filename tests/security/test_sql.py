@@ -41,9 +41,9 @@ OF_THE_SCHEMA = {
     *("_jobs_of_the_log", "pid", "first", "marks", "itself"),
     *("places", "part", "_jobs", "_purged"),
 }
-"""What may stand in the text of a statement beside constants: names of tables and columns, conditions with `?`, and
-numbers of ours (a server's `pid` stands in advice, which is not run; of a `part` only the length is used). A new word
-here is to be looked at: a value goes in by binding."""
+"""Names that may be put into the text of a statement: tables, columns, conditions with `?`, and numbers of ours
+(a server's `pid` is in advice, which is not run; of a `part` only the length is used). Check each new word: values are
+bound, not interpolated."""
 
 
 def written(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""What a busy worker claims before it has a slot for it: how much, for how long, and what makes it give that back."""
+"""Jobs that a busy worker claims before it has a slot for them: how many, for how long, and when it gives them back."""
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.names import PAUSE_ALL

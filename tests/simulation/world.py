@@ -24,7 +24,7 @@ ENDED_BY_SIGTERM = Signalled(SIGTERM)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a command does. Times are in microseconds; `obeys` is the time from SIGTERM to its end, None: it ignores it.
+    """The behaviour of a command, in microseconds. `obeys` is the time from SIGTERM to its end; None: it ignores it.
 
     `cause` is its end without a signal, `signalled` its end after SIGTERM. `background`: how long another process of
     the job lives on after it. `shortage`: the machine cannot start anything.

@@ -1,4 +1,4 @@
-"""What `list` and completion ask of a store: the order of jobs under a limit and filters, ends of ids, batches."""
+"""Questions of `list` and completion to a store: the order of jobs under a limit and filters, ends of ids, batches."""
 
 import random
 

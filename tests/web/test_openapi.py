@@ -36,7 +36,7 @@ def resolved(described, schema):
 
 
 def faults(described, schema, value, place="$"):
-    """What is wrong with a value, by the parts of JSON Schema that the description uses."""
+    """The faults of a value, by the parts of JSON Schema that the description uses."""
     schema = resolved(described, schema)
     for name in ("oneOf", "anyOf"):
         if name in schema and all(list(faults(described, each, value, place)) for each in schema[name]):
