@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import errors
+from queuectl.application.job_json import JobInput
 from queuectl.config import SETTINGS
 from queuectl.domain.events import EVENT_TYPES, type_of
 from queuectl.domain.machine import MOVES, State
@@ -175,6 +176,11 @@ def test_the_diagram_has_every_move_and_state():
 def test_every_setting_is_in_the_table_of_settings(key):
     setting = SETTINGS[key]
     assert f"| `{key}` | `{setting.default}` | `{setting.variable}` | {setting.help} |" in read("docs/settings.md")
+
+
+def test_every_field_of_a_job_in_json_is_named():
+    text = read("docs/commands.md").partition("The fields of a job in JSON are")[2].partition("They mean")[0]
+    assert set(re.findall(r"`(\w+)`", text)) == set(JobInput.__struct_fields__)
 
 
 def test_every_exit_code_is_explained():

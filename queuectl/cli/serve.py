@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-INSTALL = "`serve` needs the extra packages of the web page: pip install 'queuectl[web]'"
+INSTALL = "`serve` needs the packages of the web page: in the clone of queuectl run pip install '.[web]'"
 
 
 def serve(

@@ -117,5 +117,5 @@ def test_a_server_makes_a_queue_only_to_add_jobs_to_it(queuectl, start):
 def test_without_the_extra_it_says_how_to_install_it(queuectl):
     done = queuectl.start_program(sys.executable, "-c", HIDDEN).ended()
     assert (done.code, done.out) == (2, "")
-    assert "pip install 'queuectl[web]'" in done.err
+    assert "pip install '.[web]'" in done.err
     assert len(done.err.splitlines()) == 1
