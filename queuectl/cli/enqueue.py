@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -208,7 +208,7 @@ def enqueue(
 enqueue.command_class = EnqueueCommand  # type: ignore[attr-defined]
 
 
-class _Source(NamedTuple):
+class _Source(msgspec.Struct, frozen=True):
     """Where the command comes from: one of the three."""
 
     words: list[str]
