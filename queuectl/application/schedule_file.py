@@ -102,7 +102,7 @@ def _tables(text: str, source: str) -> dict[str, dict[str, Any]]:
     for name, table in found.items():
         if not isinstance(table, dict):
             line = _lines(text, "").get(name, 1)
-            raise UsageError(f"{source}, line {line}: {name} stands before the first [NAME]: move it into a schedule")
+            raise UsageError(f"{source}, line {line}: {name} comes before the first [NAME]: move it into a schedule")
     return found
 
 

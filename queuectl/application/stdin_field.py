@@ -19,7 +19,7 @@ def file_to_read(given: str) -> StdinFile | None:
     if given == os.devnull:
         return None
     if os.path.exists(given) and not os.path.isfile(given):
-        raise UsageError(f"stdin: {given} is no regular file: {_LATER}")
+        raise UsageError(f"stdin: {given} is not a regular file: {_LATER}")
     path = _absolute(given)
     try:
         descriptor = open_file(path)

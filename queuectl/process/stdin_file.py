@@ -30,7 +30,7 @@ def open_file(path: str) -> int:
 
 def _check(found: os.stat_result, path: str) -> None:
     if not S_ISREG(found.st_mode):
-        raise ValueError(f"stdin: {path} is no regular file")
+        raise ValueError(f"stdin: {path} is not a regular file")
     if found.st_size > LARGEST:
         raise ValueError(f"stdin: {path} is larger than {LARGEST >> 20} MiB: write < FILE in the command")
 

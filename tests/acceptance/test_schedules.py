@@ -249,7 +249,7 @@ BAD_FILES = {
     "a wrong type": ('[a]\ncron = "@daily"\ncommand = "x"\npriority = "high"\n', "jobs.toml, line 4: [a] priority: expected a whole number, got a string"),
     "a wrong type of two": ('[a]\nevery = true\ncommand = "x"\n', "[a] every: expected a number or a string, got true or false"),
     "no command": ('[a]\ncron = "@daily"\n', "jobs.toml, line 1: [a] a job has either a command or an argv"),
-    "a key without a schedule": ('cron = "@daily"\n', "jobs.toml, line 1: cron stands before the first [NAME]"),
+    "a key without a schedule": ('cron = "@daily"\n', "jobs.toml, line 1: cron comes before the first [NAME]"),
     "no TOML": ("[a\n", "jobs.toml, line 1:"),
     "a name twice": ("[a]\n[a]\n", "jobs.toml, line 2:"),
     "a bad name": ('["a b"]\ncron = "@daily"\ncommand = "x"\n', "jobs.toml, line 1: [a b] schedule: 'a b' is not allowed"),

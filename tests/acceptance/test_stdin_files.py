@@ -59,7 +59,7 @@ def test_a_changed_or_missing_file_is_not_started(queuectl: Queuectl, file: Path
     os.mkfifo(file)
     queuectl.ok("retry", "j")
     queuectl.drain()
-    assert "no regular file" in _why(queuectl, "j")
+    assert "not a regular file" in _why(queuectl, "j")
 
 
 def test_an_edit_leaves_the_file_and_a_copy_reads_it_again(queuectl: Queuectl, file: Path) -> None:
@@ -92,8 +92,8 @@ def test_json_and_sweeps_name_files(queuectl: Queuectl, file: Path) -> None:
 
 def test_a_pipe_or_folder_is_refused(queuectl: Queuectl, file: Path) -> None:
     assert_error(queuectl("enqueue", "--stdin", "-", "cat", stdin="x"), 2, "- is refused", "save the input")
-    assert_error(queuectl("enqueue", "--stdin", "/dev/stdin", "cat", stdin="x"), 2, "no regular file")
-    assert_error(queuectl("enqueue", "--stdin", ".", "cat"), 2, "no regular file")
+    assert_error(queuectl("enqueue", "--stdin", "/dev/stdin", "cat", stdin="x"), 2, "not a regular file")
+    assert_error(queuectl("enqueue", "--stdin", ".", "cat"), 2, "not a regular file")
     assert_error(queuectl("enqueue", "--stdin", "nothing", "cat"), 2, "cannot read nothing")
     assert_error(queuectl("enqueue", "--stdin", "", "cat"), 2, "stdin")
     with file.open("wb") as large:

@@ -52,7 +52,7 @@ def _make(link: Link) -> None:
 def _refuse_another(link: Link, known_log: str | None) -> None:
     found: dict[str, str] = dict(link.script(_META.format(schema=link.schema))[0])
     if known_log is not None and found.get("log_id") != known_log:
-        raise StoreError(f"{link.shown} holds another log than before: start this again")
+        raise StoreError(f"{link.shown} contains another log than before: restart this process")
     check_format(int(found.get("format") or 0), link.shown)
 
 

@@ -98,7 +98,7 @@ class Writer:
         check_format(found.format, self._engine.path)
         check_place(found.moved_to, self._engine.path)
         if found.projection_version != VERSION and not rebuilding:
-            raise StoreError(f"another version of queuectl has taken over {self._engine.path}: start this one again")
+            raise StoreError(f"another version of queuectl has upgraded {self._engine.path}: restart this process")
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:

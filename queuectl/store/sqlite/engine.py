@@ -83,7 +83,9 @@ class SqliteEngine:
         except apsw.ConnectionClosedError as error:
             raise StoreError(f"the queue {self.path} is closed") from error
         except UnicodeDecodeError as error:
-            raise NoTextError(f"{self.path} holds bytes that are no text: run `{command_line('rebuild')}`") from error
+            raise NoTextError(
+                f"{self.path} contains bytes that are not text: run `{command_line('rebuild')}`"
+            ) from error
         except apsw.Error as error:
             self._note_failure(error)
             with translated(self.path):
@@ -334,7 +336,7 @@ def _file_at(path: str) -> tuple[int, int] | None:
         return None
     if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
         raise StoreError(
-            f"the queue {path} has another name (a hard link), and what is written by one is lost to the other:"
+            f"the queue {path} has another name (a hard link), and changes written under one name are lost under the other:"
             f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
         )
     return found.st_dev, found.st_ino

@@ -75,7 +75,7 @@ class SqliteShadowTables:
         try:
             pairs = self.run(f"SELECT {both} FROM {_pairs(table)} WHERE {where}", (row,))
         except UnicodeDecodeError:
-            return "it holds bytes that are no text"
+            return "it contains bytes that are not text"
         if not pairs:
             return "the log has no such row"
         return contrast(columns, pairs[0][: len(columns)], pairs[0][len(columns) :])
@@ -91,7 +91,7 @@ class SqliteShadowTables:
             if table not in TABLES:  # their differences are reported row by row
                 self.run(f"SELECT * FROM main.{table}")
         except UnicodeDecodeError:
-            return "it holds bytes that are no text"
+            return "it contains bytes that are not text"
         return None
 
     # ── putting in place ────────────────────────────────────────────────────────────────────────────
