@@ -336,7 +336,7 @@ def _file_at(path: str) -> tuple[int, int] | None:
         return None
     if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
         raise StoreError(
-            f"the queue {path} has another name (a hard link), and changes written under one name are lost under the other:"
+            f"the queue {path} has another name (a hard link), and changes under one name are lost under the other:"
             f" remove that name (`find / -xdev -samefile {path}` shows it), or use a copy"
         )
     return found.st_dev, found.st_ino
