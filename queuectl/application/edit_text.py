@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from queuectl.application.after_fields import as_texts
 from queuectl.application.editing import Edit
 from queuectl.application.job_json import JobInput, decode_job
 from queuectl.application.job_spec import as_fields
@@ -15,7 +16,7 @@ from queuectl.units import format_duration, format_time
 __all__ = ["edit_of", "text_of", "with_error"]
 
 _DURATIONS = ("backoff_cap", "retry_wait", "timeout")
-_FIXED = ("id", "unique", "after", "if_unmet")
+_FIXED = ("id", "unique")
 
 
 def text_of(job: Job) -> str:
@@ -36,8 +37,7 @@ def edit_of(job: Job, text: str) -> Edit:
     shown = _as_input(_fields(job))
     for name in _FIXED:
         if getattr(given, name) != getattr(shown, name):
-            advice = "`edit --after` changes it" if name == "after" else "`copy` makes a new job"
-            raise UsageError(f"{name}: it cannot be changed here ({advice})")
+            raise UsageError(f"{name}: it cannot be changed (`copy` makes a new job)")
     differing = {
         name: value for name, value in asdict(given).items() if value is not None and value != getattr(shown, name)
     }
@@ -60,7 +60,8 @@ def _fields(job: Job) -> dict[str, Any]:
         found[name] = None if value is None else format_duration(value)
     found["timeout"] = found["timeout"] or "none"
     found["argv" if not spec.argv else "command"] = None
-    left_out = ("delay", "batch", "seq", "after", "if_unmet")
+    found["after"] = as_texts(spec.after)
+    left_out = ("delay", "batch", "seq")
     return {name: value for name, value in found.items() if value is not None and name not in left_out}
 
 

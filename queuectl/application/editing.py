@@ -10,14 +10,15 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from queuectl.application import job_fields as fields
 from queuectl.application.after_fields import edges
-from queuectl.application.dependencies import named
+from queuectl.application.dependencies import named, resolved
 from queuectl.application.dependency_cycles import refuse_cycle
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.job_spec import as_fields
 from queuectl.application.queue import NewJob, Queue
-from queuectl.config import Config
+from queuectl.config import SETTINGS, Config
 from queuectl.domain import commands as c
 from queuectl.domain import events as e
 from queuectl.domain.amendment import between
@@ -29,7 +30,7 @@ from queuectl.units import quoted
 __all__ = ["NOTHING", "Edit", "Editor", "parse_settings"]
 
 _KEPT = ("unique", "batch", "seq", "origin", "after", "if_unmet")
-"""Fields that are not read like those of a new job: no edit changes them, but for the dependencies."""
+"""Fields that are not read like those of a new job: no edit changes them, but for those about dependencies."""
 _MERGED = {"env": "env", "tag": "tags"}
 
 
@@ -98,13 +99,15 @@ class Editor:
         Raises RefusedError for a job that is not pending, NoSuchJobError, and UsageError, also when a job would wait
         for itself through others.
         """
-        if edit.wanted.if_unmet is not None:
-            raise UsageError("if_unmet: it cannot be changed")
         with self._queue.store.writer.transaction():
             after = self._dependencies(ids, edit)
-            return self._execute(
-                ids, lambda job: c.Amend(job.id, replace(self._changes(job, edit), after=after), reason)
-            )
+            return self._execute(ids, lambda job: c.Amend(job.id, self._amendment(job, edit, after), reason))
+
+    def _amendment(self, job: Job, edit: Edit, after: tuple[e.After, ...] | None) -> e.Changes:
+        waits_for = job.spec.after if after is None else after
+        if edit.wanted.if_unmet is not None and not waits_for:
+            raise UsageError(f"if_unmet goes with after: job {job.id} waits for no other job")
+        return replace(self._changes(job, edit), after=after)
 
     def _dependencies(self, ids: Sequence[str], edit: Edit) -> tuple[e.After, ...] | None:
         """The new dependencies of the jobs, with whole names; None if the edit does not change them."""
@@ -145,15 +148,27 @@ class Editor:
         """A new job with the fields of an existing one, in any state. It is due at once unless the edit says otherwise.
 
         It does not copy the unique key and the batch. Its file for stdin is taken as it is now.
-        Raises NoSuchJobError, UsageError.
+        It waits for the jobs that the edit names, and not for those of the other. Raises NoSuchJobError, UsageError.
         """
         job = self._queue.load(job_id)
         stdin = job.spec.stdin.path if job.spec.stdin and edit.wanted.stdin is None else edit.wanted.stdin
         new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None, stdin=stdin)))
         origin = e.Origin("copy", job.id, job.position)
-        free = replace(new, batch=None, seq=0, after=(), if_unmet="hold")  # it waits for no other job
-        spec = replace(free, unique=edit.wanted.unique, origin=origin)
-        return NewJob(spec, edit.wanted.id or new_id(self._queue.store.log.now()))
+        spec = replace(new, batch=None, seq=0, unique=edit.wanted.unique, origin=origin, **self._waits(edit.wanted))
+        found = NewJob(spec, edit.wanted.id or new_id(self._queue.store.log.now()))
+        return resolved(self._queue, [found])[0] if spec.after else found
+
+    def _waits(self, wanted: JobInput) -> dict[str, Any]:
+        """The fields of a new job for its dependencies. Raises UsageError."""
+        if not wanted.after:
+            if wanted.if_unmet is not None:
+                raise UsageError("if_unmet goes with after: say what the job waits for")
+            return {"after": (), "if_unmet": "hold"}
+        return {"after": edges(wanted.after), "if_unmet": self._if_unmet(wanted.if_unmet or self._config["if-unmet"])}
+
+    @staticmethod
+    def _if_unmet(text: str) -> str:
+        return str(fields.parsed("if_unmet", SETTINGS["if-unmet"].parse, text))
 
     def _execute(self, ids: Sequence[str], command: Callable[[Job], c.Command]) -> list[tuple[Job, Job]]:
         """Load the jobs and change them under the log's lock, so that nobody claims or changes them meanwhile."""
@@ -173,11 +188,15 @@ class Editor:
         """The spec with the edit applied. Its delay and time come only from the edit."""
         defaults = _as_written(spec, edit)
         reader = JobReader(self._config, self._queue.store.log.wall(), defaults, spec.umask)
-        new = reader.from_input(replace(edit.wanted, id=None, unique=None)).spec
+        wanted = edit.wanted
+        new = reader.from_input(replace(wanted, id=None, unique=None, after=None, if_unmet=None)).spec
         self.notes.update(dict.fromkeys(reader.notes))
         env = {name: value for name, value in new.env.items() if name not in edit.unset_env}
-        kept = _KEPT if edit.wanted.stdin is not None else (*_KEPT, "stdin")
-        return replace(new, env=env, **{name: getattr(spec, name) for name in kept})
+        kept = _KEPT if wanted.stdin is not None else (*_KEPT, "stdin")
+        values = {name: getattr(spec, name) for name in kept}
+        if wanted.if_unmet is not None:
+            values["if_unmet"] = self._if_unmet(wanted.if_unmet)
+        return replace(new, env=env, **values)
 
 
 def _as_written(spec: e.Enqueued, edit: Edit) -> JobInput:

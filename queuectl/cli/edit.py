@@ -50,12 +50,21 @@ class Changes(msgspec.Struct, frozen=True):
     ] = None
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Run no earlier than this.")] = None
     delay: Annotated[str | None, typer.Option(metavar="10s", help="Wait this long from now.")] = None
+    after: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID[:ok|end|failed]", help="Wait for these jobs (batch:NAME: a batch) and no others."),
+    ] = None
+    if_unmet: Annotated[
+        str | None, typer.Option(metavar="hold|cancel", help="What to do when that can no longer happen.")
+    ] = None
 
-    def edit(self, *, now: bool = False, **others: Any) -> Edit:
+    def edit(self, *, now: bool = False, no_after: bool = False, **others: Any) -> Edit:
         """The changes, with `others`: more fields of a job. Raises UsageError."""
         wanted = JobInput(
             **self.retries.fields(),
             **others,
+            after=() if no_after else tuple(self.after) if self.after else None,
+            if_unmet=self.if_unmet,
             command=self.command,
             priority=self.priority,
             queue=self.queue,
@@ -76,10 +85,6 @@ def edit(
     ids: MaybeIds = None,
     *,
     changes: Changes,
-    after: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID[:ok|end|failed]", help="Wait for these jobs (batch:NAME: a batch) and no others."),
-    ] = None,
     no_after: Annotated[bool, typer.Option("--no-after", help="Wait for no other job any more.")] = False,
     now: Annotated[bool, typer.Option("--now", help="Make it due now.")] = False,
     reason: Reason = "",
@@ -88,10 +93,10 @@ def edit(
     session: Session = ctx.obj
     if [changes.at is not None, changes.delay is not None, now].count(True) > 1:
         raise UsageError("give one of --at, --delay and --now")
-    if after and no_after:
-        raise UsageError("give one of --after and --no-after")
-    edges = () if no_after else tuple(after) if after else None
-    wanted = changes.edit(now=now, after=edges)
+    for name, given in (("--after", changes.after), ("--if-unmet", changes.if_unmet)):
+        if no_after and given:
+            raise UsageError(f"give one of {name} and --no-after")
+    wanted = changes.edit(now=now, no_after=no_after)
     if not ids:
         raise UsageError("give the ids of the jobs to edit")
     with session.open_existing() as jobs:

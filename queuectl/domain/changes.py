@@ -35,3 +35,4 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     merge_output: bool | None = None
     after: tuple[After, ...] | None = None
     stdin: StdinFile | None = None
+    if_unmet: str | None = None

@@ -162,6 +162,38 @@ def test_a_job_is_edited_as_text(queuectl: Queuectl) -> None:
     assert due == queuectl.json("show", "a", "--original")["due_at"]
 
 
+def test_dependencies_are_edited_as_text(queuectl: Queuectl) -> None:
+    for job_id in ("a", "b"):
+        queuectl.add("--id", job_id, "--delay", "1h", "true")
+    queuectl.add("--id", "c", "--after", "a", "true")
+    script = """sed -i 's/^    "a"/    "b:end"/; s/"if_unmet": "hold"/"if_unmet": "cancel"/' "$1" """
+    assert in_editor(queuectl, script, "c") == (0, "c: if-unmet hold → cancel; after a (ok) → b (end)")
+    job = queuectl.show("c")
+    assert (job["after"], job["if_unmet"], job["waiting"]) == ([{"job": "b", "on": "end"}], "cancel", True)
+    assert in_editor(queuectl, "true", "c") == (0, "nothing changed")
+    code, said = in_editor(queuectl, """sed -i '/"b:end"/d' "$1" """, "c")
+    assert (code, said[-22:]) == (0, "; after b (end) → none")
+    assert queuectl.show("c")["waiting"] is False
+
+
+def test_if_unmet_is_edited_and_a_copy_may_wait(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--delay", "1h", "true")
+    queuectl.add("--id", "b", "--after", "a", "true")
+    assert queuectl("edit", "b", "--if-unmet", "cancel").err == "b: if-unmet hold → cancel\n"
+    before = queuectl.position()
+    assert_error(queuectl("edit", "a", "--if-unmet", "cancel"), 2, "job a waits for no other job")
+    assert_error(queuectl("edit", "b", "--if-unmet", "run"), 2, "if_unmet", "run")
+    assert_error(queuectl("edit", "b", "--no-after", "--if-unmet", "hold"), 2, "one of --if-unmet and --no-after")
+    assert_error(queuectl("copy", "a", "--if-unmet", "hold"), 2, "say what the job waits for")
+    assert_error(queuectl("copy", "a", "--after", "nothing"), 3, "no such job: nothing")
+    assert queuectl.position() == before
+    copied = queuectl.show(queuectl.ok("copy", "b", "--after", "a:end").strip())
+    assert (copied["after"], copied["if_unmet"]) == ([{"job": "a", "on": "end"}], "hold")
+    queuectl.ok("cancel", "a")
+    assert queuectl.state("b") == "cancelled"
+    queuectl.check()
+
+
 def test_an_unchanged_text_changes_nothing(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     assert in_editor(queuectl, "true", "a") == (0, "nothing changed")

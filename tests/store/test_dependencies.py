@@ -350,6 +350,24 @@ def test_an_edit_to_what_has_ended_frees_at_once(queue, store):
     check(store)
 
 
+def test_an_edit_of_if_unmet_counts_for_a_held_job_too(queue, store):
+    add(store, new("a", max_retries=0), new("x"), new("y", **after("a")), new("z", **after("a", if_unmet="cancel")))
+    change(queue, "y", "cancel")
+    change(queue, "z", "hold")
+    with pytest.raises(UsageError, match="if_unmet goes with after: job x waits for no other job"):
+        change(queue, "x", "cancel")
+    finish(store, "a", fails=True)
+    assert (store.log.load("y").state, held(store)) == ("cancelled", ["z"])
+    change(queue, "z", "cancel")
+    assert types(store, "z") == ["enqueued", "amended", "amended", "cancelled"]
+    assert types(store, "x") == ["enqueued"]
+    check(store)
+
+
+def change(queue, job_id, if_unmet):
+    Editor(queue, Config({}, {}, {}, dict)).edit([job_id], Edit(JobInput(if_unmet=if_unmet)))
+
+
 def test_an_edit_frees_a_held_job_or_holds_it(queue, store):
     add(store, new("a", max_retries=0), new("b"), new("test", **after("a")))
     finish(store, "a", fails=True)

@@ -184,9 +184,11 @@ def _fallen(steps: Iterable[Step]) -> list[str]:
 
 
 def _waits_on(step: Step) -> bool:
-    """Whether the job waits for the same as before."""
+    """Whether the job waits for the same as before, and the same happens when that can no longer be met."""
     before, after = step.before, step.after
-    return before is not None and before.is_waiting and after.is_waiting and before.spec.after == after.spec.after
+    if before is None or not before.is_waiting or not after.is_waiting:
+        return False
+    return (before.spec.after, before.spec.if_unmet) == (after.spec.after, after.spec.if_unmet)
 
 
 def _causes(steps: Iterable[Step]) -> dict[Cause, int]:
