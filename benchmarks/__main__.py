@@ -13,6 +13,7 @@ from benchmarks import (
     checking,
     claim,
     enqueue,
+    feeds,
     last_smoke,
     latency,
     machine,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "latency": latency,
     "memory": memory,
     "checking": checking,
+    "feeds": feeds,
     "postgres": postgres,
 }
 

@@ -14,7 +14,7 @@ from queuectl.application.time_travel import position_at
 from queuectl.store.protocol import Store
 from queuectl.units import HOUR, MINUTE
 
-__all__ = ["HOUR", "Activity", "Minute", "QueueActivity", "Span"]
+__all__ = ["HOUR", "Activity", "Minute", "QueueActivity", "Span", "slices"]
 
 MOST = 100_000
 """The most positions that are read for the time before: a second or less. A busier hour is shown in part."""
@@ -24,6 +24,7 @@ SPANS = 2000
 """Runs that are remembered with their begin and end."""
 COMMANDS = 2000
 """Commands whose durations are remembered."""
+SLICES = 60
 LEAST_RUNS = 5
 """Runs that a command must have had for an estimate."""
 
@@ -132,6 +133,23 @@ class Activity:
     def whole(self, now: int) -> QueueActivity:
         """All queues together in the hour up to a moment."""
         return _added(each for minute in self.minutes(now) for each in list(minute.queues.values()))
+
+
+def slices(store: Store, start: int, end: int) -> list[Minute]:
+    """The ended runs between two moments (microseconds), in as many equal parts as an hour has minutes.
+
+    Of a very busy time only the last MOST events are read.
+    """
+    width = max((end - start) // SLICES, 1)
+    found = [Minute(start + place * width) for place in range(SLICES)]
+    until = position_at(store, end)
+    for run in runs(store.history, max(position_at(store, start), until - MOST), until):
+        if run.type in {COMPLETED, DEAD, RETRIED} and start <= run.at < start + SLICES * width:
+            part = found[(run.at - start) // width].queues.setdefault(run.queue, QueueActivity())
+            part.done += run.type == COMPLETED
+            part.failed += run.type == DEAD
+            part.retried += run.type == RETRIED
+    return found
 
 
 def _added(parts: Iterable[QueueActivity]) -> QueueActivity:

@@ -57,6 +57,13 @@ def selected(queue: Queue, wanted: JobFilter, *, live: bool) -> list[str]:
     return queue.store.tables.ids(replace(wanted, states=states, limit=0)) if states else []
 
 
+def pending(queue: Queue, wanted: JobFilter) -> list[str]:
+    """Ids of the pending jobs of a filter."""
+    if State.PENDING not in (wanted.states or LIVE):
+        return []
+    return queue.store.tables.ids(replace(wanted, states=(State.PENDING,), limit=0))
+
+
 def _states(
     selected: Selection, among: Sequence[State], more: Sequence[str], why: str
 ) -> tuple[tuple[State, ...], list[str]]:

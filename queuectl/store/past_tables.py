@@ -171,6 +171,11 @@ class PastWaits:
         self._folds.fold_changed(State.PENDING)
         return self._waits.by_queue()
 
+    def behind(self, kind: str, name: str, limit: int) -> list[str]:
+        """Ids of jobs that wait for a job or a batch."""
+        self._folds.fold_changed(State.PENDING)
+        return self._waits.behind(kind, name, limit)
+
     def crowd(self, kind: str, name: str) -> int:
         """How many jobs wait for a job or a batch."""
         self._folds.fold_changed(State.PENDING)

@@ -99,5 +99,8 @@ class Waits(Protocol):
     def by_queue(self) -> list[Waiting]:
         """How many jobs of each queue wait for others, and how many of these are held."""
 
+    def behind(self, kind: str, name: str, limit: int) -> list[str]:
+        """Ids of jobs that wait for a job or a batch, sorted, at most `limit`."""
+
     def crowd(self, kind: str, name: str) -> int:
         """How many jobs wait for a job or a batch."""

@@ -7,10 +7,11 @@ from msgspec import Struct, field
 from queuectl.application.editing import Editor, parse_settings
 from queuectl.application.queue import Queue
 from queuectl.errors import UsageError, command_line
-from queuectl.web.changing import Done
+from queuectl.units import counted
+from queuectl.web.changing import Done, named
 from queuectl.web.site import Site
 
-__all__ = ["AMENDMENTS", "Amended", "amend"]
+__all__ = ["AMENDMENTS", "Amended", "amend", "edit_all"]
 
 AMENDMENTS = {
     "edit": "Change a pending job.",
@@ -24,6 +25,19 @@ class Amended(Struct, forbid_unknown_fields=True):
 
     settings: list[str] = field(default_factory=list, name="set")
     reason: str = ""
+
+
+def edit_all(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
+    """Change all these pending jobs or none. Raises QueuectlError."""
+    if len(ids) == 1:
+        return amend(site, queue, "edit", ids[0], wanted)
+    site.rights.check_adding()
+    edit = parse_settings(wanted.settings)
+    if not ids or not edit:
+        raise UsageError("no job is selected" if not ids else "no change is given: write each as FIELD=VALUE")
+    Editor(queue, site.config()).edit(ids, edit, wanted.reason)
+    command = command_line("edit", *named(ids), *_options("edit", wanted))
+    return Done(said=f"{counted(len(ids), 'job')} changed", command=command, jobs=ids)
 
 
 def amend(site: Site, queue: Queue, verb: str, job_id: str, wanted: Amended) -> Done:

@@ -32,6 +32,7 @@ __all__ = [
     "SomeRetried",
     "add_jobs",
     "change_schedule",
+    "named",
     "pause",
     "retry_failures",
     "stop_worker",
@@ -48,12 +49,21 @@ MOST_NAMED = 20
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """The outcome of a change: a sentence, the equal command, the jobs concerned, and those that were left."""
+    """The outcome of a change: a sentence, the equal command, the jobs concerned, and those that were left.
+
+    `retried`: the jobs are dead ones that run again.
+    """
 
     said: str
     command: str
     jobs: Sequence[str] = ()
     left: dict[str, str] = {}
+    retried: bool = False
+
+
+def named(ids: Sequence[str]) -> list[str]:
+    """The ids, or the first of very many, for a command."""
+    return [*ids[:MOST_NAMED], *(["…"] if len(ids) > MOST_NAMED else [])]
 
 
 class Reason(Struct, forbid_unknown_fields=True):
@@ -81,8 +91,7 @@ class JobChange(Struct, frozen=True):
         else:
             left = self.many(queue, ids, reason)
         changed = [job_id for job_id in ids if job_id not in left]
-        named = [*ids[:MOST_NAMED], *(["…"] if len(ids) > MOST_NAMED else [])]
-        command = command_line(self.name, *(["--reason", reason] if reason else []), *named)
+        command = command_line(self.name, *(["--reason", reason] if reason else []), *named(ids))
         said = f"{changed[0] if len(changed) == 1 else counted(len(changed), 'job')} {self.said}"
         said += f"; {counted(len(left), 'job')} could not be changed" if left else ""
         return Done(said=said, command=command, jobs=changed, left={name: str(error) for name, error in left.items()})
@@ -155,7 +164,7 @@ def retry_failures(queue: Queue, text: str, wanted: SomeRetried) -> Done:
     options = [] if wanted.limit is None else ["--limit", str(wanted.limit)]
     options += ["--reason", wanted.reason] if wanted.reason else []
     done = JOB_CHANGES["retry"].carry_out(queue, found[: wanted.limit], wanted.reason)
-    return replace(done, command=command_line("retry", "--sig", signature, *options, "--yes"))
+    return replace(done, command=command_line("retry", "--sig", signature, *options, "--yes"), retried=True)
 
 
 def change_schedule(queue: Queue, name: str, verb: str) -> Done:

@@ -39,7 +39,9 @@ class Attempt(NamedTuple):
 
 
 def minutes_chart(minutes: Sequence[Minute]) -> Markup:
-    """Done upwards, retried on top of it, failed downwards, a bar a minute."""
+    """Done upwards, retried on top of it, failed downwards, a bar a minute, or another equal part of the time."""
+    part = minutes[1].start - minutes[0].start
+    digits = slice(11, 16 if part >= 60 * SECOND else 19)
     totals = [_totals(minute) for minute in minutes]
     up = max([done + retried for done, _, retried in totals] + [1])
     down = max([failed for _, failed, _ in totals] + [0])
@@ -48,20 +50,20 @@ def minutes_chart(minutes: Sequence[Minute]) -> Markup:
     parts = [PATTERN]
     for place, (minute, (done, failed, retried)) in enumerate(zip(minutes, totals, strict=True)):
         x = place * width
-        said = f"{local_time(minute.start)[11:16]}: {done} done, {failed} failed, {retried} retried"
+        said = f"{local_time(minute.start)[digits]}: {done} done, {failed} failed, {retried} retried"
         height, more = done / up * (top - 8), retried / up * (top - 8)
         bars = _bar(Box(x, top - height, width, height), "bar-done") + _bar(
             Box(x, top - height - more, width, more), "hatch"
         )
         bars += _bar(Box(x, top + 1, width, failed / max(down, 1) * (bottom - 2)), "bar-failed")
-        link = f"/?as_of={escape(format_time(minute.start + 60 * SECOND))}"
+        link = f"/?as_of={escape(format_time(minute.start + part))}"
         hit = f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="{top + bottom}" class="hit"/>'
         parts.append(f'<a href="{link}" aria-label="{escape(said)}"><title>{escape(said)}</title>{hit}{bars}</a>')
     parts.append(f'<line x1="0" x2="{WIDTH}" y1="{top}" y2="{top}" class="axis"/>')
-    ticks = [local_time(minutes[place].start)[11:16] for place in (*range(0, len(minutes), 10), -1)]
+    ticks = [local_time(minutes[place].start)[digits] for place in (*range(0, len(minutes), 10), -1)]
     below = "".join(f"<span>{escape(tick)}</span>" for tick in ticks)
-    above = f'<p class="most">most: {up} a minute</p>'
-    drawing = _svg(top + bottom, "Runs by minute in the last hour", parts, stretched=True)
+    above = f'<p class="most">most: {up} {"a minute" if part == 60 * SECOND else "a bar"}</p>'
+    drawing = _svg(top + bottom, "Ended runs by time", parts, stretched=True)
     return Markup(above) + drawing + Markup(f'<p class="ticks" aria-hidden="true">{below}</p>')
 
 

@@ -1,5 +1,7 @@
 """The data of the pages of failures and of schedules."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from queuectl.application.failures import HOURS, Wanted, failures
@@ -10,6 +12,7 @@ from queuectl.application.schedules import next_slots
 from queuectl.domain.machine import State
 from queuectl.timetable import UnknownZoneError
 from queuectl.units import parse_time
+from queuectl.web.changing import Done
 from queuectl.web.charts import HOUR, Dot, sparkline, strip
 from queuectl.web.job_views import filter_of
 
@@ -18,17 +21,35 @@ __all__ = ["failures_view", "schedules_view"]
 MOST = 40
 """Groups, and schedules, that a page shows."""
 SAMPLES = 3
+MOST_RETRIED, RETRIED = 500, 10
+"""Retried jobs whose states are counted, and those that are named."""
+AGAIN = (State.DLQ, State.PROCESSING, State.PENDING, State.DONE, State.CANCELLED)
+"""The states of retried jobs, in the order in which a page names them."""
 BEFORE, AFTER = 18 * HOUR, 6 * HOUR
 """The time around now that the strip of a schedule shows."""
 
 
-def failures_view(queue: Queue) -> dict[str, Any]:
-    """The dead jobs by signature, each group with its last hours and three of its jobs."""
+def failures_view(queue: Queue, done: Done | None) -> dict[str, Any]:
+    """The dead jobs by signature, each group with its last hours and three of its jobs; and the jobs just retried."""
     groups = failures(queue, Wanted())
     return {
         "groups": [_group(queue, group) for group in groups[:MOST]],
         "more_groups": len(groups) - MOST,
         "hours": HOURS,
+        "retried": _retried(queue, done.jobs) if done is not None and done.retried else None,
+    }
+
+
+def _retried(queue: Queue, ids: Sequence[str]) -> dict[str, Any]:
+    """How the first of the jobs that were retried do: how many are in each state, and some rows, failed ones first."""
+    rows = [row for job_id in ids[:MOST_RETRIED] if (row := queue.store.tables.job(job_id))]
+    rows.sort(key=lambda row: AGAIN.index(row["state"]))
+    counts = Counter(row["state"] for row in rows)
+    return {
+        "jobs": len(ids),
+        "known": len(rows),
+        "states": {state.value: counts[state] for state in AGAIN if counts[state]},
+        "rows": rows[:RETRIED],
     }
 
 

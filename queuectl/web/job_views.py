@@ -16,10 +16,11 @@ from queuectl.application.runs import OUTCOMES
 from queuectl.domain import events as e
 from queuectl.domain.job import Job
 from queuectl.domain.machine import LIVE, State
-from queuectl.errors import NoSuchJobError, UsageError, command_line
+from queuectl.errors import NoSuchJobError, QueuectlError, UsageError, command_line
 from queuectl.render.narrative import tell
 from queuectl.units import parse_time
 from queuectl.web.charts import RUNNING, Attempt, attempts_chart
+from queuectl.web.relation_views import relations
 from queuectl.web.site import Site
 
 __all__ = ["attempts_of", "filter_of", "job_view", "jobs_view"]
@@ -133,11 +134,20 @@ def job_view(site: Site, queue: Queue, job_id: str, past: int | None) -> dict[st
         "events": [_event(record, before) for record, before in reversed(shown)],
         "left_out": len(events) - len(shown),
         "promise": _promise(events),
+        "relations": _relations(queue, found),
         "shell": shell_line(queue, found),
         "runs": job is not None and job["state"] == State.PROCESSING,
         "can": _possible(explanation.state, job),
         "other_commands": [command_line(verb, found) for verb in ("show", "history", "explain", "logs")],
     }
+
+
+def _relations(queue: Queue, job_id: str) -> dict[str, Any] | None:
+    """None for a job whose events are damaged."""
+    try:
+        return relations(queue, queue.load(job_id))
+    except QueuectlError:
+        return None
 
 
 def _possible(state: str, job: dict[str, Any] | None) -> Sequence[str]:

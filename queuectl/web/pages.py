@@ -1,5 +1,6 @@
 """The pages: HTML for people, rendered here, and the forms behind their buttons."""
 
+import shlex
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,8 @@ from queuectl.application import bulk
 from queuectl.application.queue import Queue
 from queuectl.errors import QueuectlError, UsageError, command_line
 from queuectl.render.terminal import clean, to_ndjson
-from queuectl.web.amending import AMENDMENTS, Amended, amend
+from queuectl.units import SECOND
+from queuectl.web.amending import AMENDMENTS, Amended, amend, edit_all
 from queuectl.web.answers import failed
 from queuectl.web.changing import (
     JOB_CHANGES,
@@ -47,6 +49,8 @@ FRESH = 1_000_000
 """Microseconds for which a page that refreshes itself is reused, so that many open pages cost as much as one."""
 REFRESH = "x-queuectl-refresh"
 ADDING = ("command", "queue", "cwd", "priority", "max_retries", "timeout", "delay")
+FAR = 1 << 40
+"""Seconds: later than any moment."""
 WHOLE_NUMBERS = ("priority", "max_retries")
 
 Field = Callable[[str], str]
@@ -67,7 +71,7 @@ class Pages:
     def routes(self) -> list[Route]:
         """Every page, and every form."""
         found = [
-            Route("/", self._page("overview", self._overview)),
+            Route("/", self._page("overview", self._overview, ("from", "to"))),
             Route("/jobs", self._page("jobs", self._jobs, ("q", "before"))),
             Route("/jobs/{job_id}", self._page("job", self._job)),
             Route("/failures", self._page("failures", self._failures)),
@@ -159,7 +163,8 @@ class Pages:
     # ── the views ───────────────────────────────────────────────────────────────────────────────────
 
     def _overview(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
-        return overview_view(self._site, queue, past, context["counts"])
+        start, end = given.number("from", 0, high=FAR) * SECOND, given.number("to", 0, high=FAR) * SECOND
+        return overview_view(self._site, queue, past, context["counts"], (start, end) if start < end else None)
 
     def _jobs(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
         text, before = given.text("q") or "", given.number("before", 0) or None
@@ -172,7 +177,7 @@ class Pages:
         return job_view(self._site, queue, context["path"].removeprefix("/jobs/"), past)
 
     def _failures(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
-        return failures_view(queue)
+        return failures_view(queue, context["notice"])
 
     def _schedules(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
         return schedules_view(queue, past)
@@ -209,6 +214,9 @@ class Pages:
 
         if change in JOB_CHANGES:
             return JOB_CHANGES[change].carry_out(queue, self._chosen(queue, change, fields), one("reason"))
+        if change in EDITS:
+            settings = EDITS[change](one)
+            return edit_all(self._site, queue, self._chosen(queue, change, fields), Amended(settings, one("reason")))
         verb = change.removeprefix("amend-")
         if verb != change and verb in AMENDMENTS:
             settings = [line.strip() for line in one("set").splitlines() if line.strip()]
@@ -225,6 +233,8 @@ class Pages:
         if "all" not in fields:
             return queue.resolve(fields.get("job", [])) if fields.get("job") else []
         wanted = filter_of(fields["all"][0], queue.store.log.wall())["wanted"]
+        if change in EDITS:
+            return bulk.pending(queue, wanted)
         return bulk.selected(queue, wanted, live=change == "cancel")
 
     def _added(self, queue: Queue, given: dict[str, str]) -> Done:
@@ -271,6 +281,20 @@ OTHER_CHANGES: dict[str, Callable[[Queue, Field], Done]] = {
     },
 }
 """The forms of the pages that concern no single jobs, by the last part of their path."""
+
+
+EDITS: dict[str, Callable[[Field], list[str]]] = {
+    "edit": lambda one: _words(one("set")),
+    "prioritize": lambda one: [f"priority={one('priority')}"],
+}
+"""The forms that edit the selected jobs: the changes that they ask for."""
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise UsageError(f"{text}: a quote is not closed") from None
 
 
 def _link(past: int | None, path: str, **parameters: Any) -> str:

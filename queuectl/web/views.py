@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from queuectl.application.activity import HOUR, Activity, QueueActivity, Span
+from queuectl.application.activity import HOUR, Activity, QueueActivity, Span, slices
 from queuectl.application.follow import LogReader
 from queuectl.application.queue import Queue
 from queuectl.application.schedule_views import late_schedules
@@ -123,16 +123,25 @@ class Rates(Struct):
     longest_waits: float | None = None
 
 
-def overview_view(site: Site, queue: Queue, past: int | None, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
+Zoom = tuple[int, int]
+"""A part of the time that the chart shows: from a moment to before another (microseconds)."""
+
+
+def overview_view(
+    site: Site, queue: Queue, past: int | None, counts: dict[str, dict[str, int]], zoom: Zoom | None = None
+) -> dict[str, Any]:
     """The data of the overview."""
     now, activity = queue.store.log.wall(), activity_of(site, queue, past)
     totals = {state: sum(row[state] for row in counts.values()) for state in State}
     oldest = queue.store.tables.oldest_due_by_queue() if past is None or totals[State.PENDING] <= 2000 else {}
+    minutes = activity.minutes(now) if zoom is None else slices(queue.store, *zoom)
     return {
         "totals": totals,
         "rates": _rates(activity, now),
-        "chart": minutes_chart(activity.minutes(now)),
-        "minutes": activity.minutes(now),
+        "chart": minutes_chart(minutes),
+        "minutes": minutes,
+        "zoom": zoom,
+        "shown": (minutes[0].start // SECOND, (2 * minutes[-1].start - minutes[-2].start) // SECOND),
         "since": activity.since if activity.since > now - HOUR + 60 * SECOND else None,
         "queues": _queue_lines(queue, activity, counts, oldest, now),
         "more_queues": max(0, len(counts) - MOST_QUEUES),

@@ -46,6 +46,7 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "names of batches": lambda store: store.batches.names("", 9),
     "waits": lambda store: store.waits.dependencies(),
     "waits by queue": lambda store: store.waits.by_queue(),
+    "behind": lambda store: store.waits.behind("batch", "odd", 2),
     "crowd": lambda store: store.waits.crowd("batch", "odd"),
     **{repr(wanted): lambda store, wanted=wanted: store.tables.jobs(wanted) for wanted in LISTS},  # type: ignore[misc]
 }

@@ -161,6 +161,45 @@ def test_the_page_shows_what_happens_without_a_reload(page, queuectl):
     page.wait_for_selector("#now a.job:has-text('brand-new')")
 
 
+def test_a_drag_over_the_chart_zooms(page):
+    box = page.locator("#chart svg").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.999, box["y"] + 30, steps=4)
+    page.mouse.up()
+    page.wait_for_url("**/?from=*")
+    assert page.locator("#chart a[aria-label*='1 failed']").count() == 1
+    shown = [int(page.locator("#chart").get_attribute(f"data-{name}")) for name in ("from", "to")]
+    assert 1700 < shown[1] - shown[0] < 1900
+    page.click("#chart h2 a")
+    page.wait_for_selector("#chart h2:has-text('Last hour')")
+
+
+def test_retried_failures_are_watched(page, queuectl):
+    page.click("nav >> text=Failures")
+    page.click("text=Retry this job")
+    page.wait_for_selector("#retried .state-pending")
+    queuectl.start("run", "--once", "--queue", "default")
+    page.wait_for_selector("#retried .state-dlq")
+
+
+def test_selected_jobs_get_a_priority(page, queuectl):
+    page.click("nav >> text=Jobs")
+    page.check("tr[data-job=waits] input")
+    page.fill("#priority", "5")
+    page.click("text=Set priority")
+    page.wait_for_selector(".notice:has-text('queuectl edit waits --priority 5')")
+    assert queuectl.json("show", "waits")["priority"] == 5
+
+
+def test_a_job_links_to_those_before_and_behind_it(page, queuectl):
+    queuectl.add("--id", "next", "--after", "waits", "true")
+    page.click("nav >> text=Jobs")
+    page.click("tr[data-job=next] a.job")
+    page.click("#panel #relations a:has-text('waits')")
+    page.wait_for_selector("#panel [data-job=waits] #relations a:has-text('next')")
+
+
 def test_the_feed_misses_nothing_over_a_restart(browser, queuectl, serve):
     queuectl.add("true")
     server, url = serve()

@@ -287,3 +287,71 @@ def test_a_schedule_is_run_paused_and_resumed(client, queue):
     assert form(client, "/do/schedule-resume", schedule="nightly").status == 303
     assert client.post("/api/schedules/none/run").status == 404
     assert [row["paused_at"] for row in client.get("/api/schedules").json()] == [None]
+
+
+def test_a_job_shows_what_it_waits_for_and_its_origin(client, queue):
+    queue.enqueue([NewJob(a_spec("make"), "build")])
+    waiting = a_spec("deploy", after=(e.After("build", "ok"),))
+    copied = a_spec("make", origin=e.Origin("copy", "build", 1), batch="grid")
+    queue.enqueue([NewJob(waiting, "deploy"), NewJob(copied, "again")])
+    before, behind = (client.get(f"/jobs/{name}").text for name in ("deploy", "build"))
+    assert '<ul aria-label="it waits for"><li>' in before
+    assert 'href="/jobs/build"' in before
+    assert 'href="/jobs/deploy"' in behind[behind.index('aria-label="waits for it"') :]
+    copy = client.get("/jobs/again").text
+    origins = copy[copy.index('id="origins"') :]
+    assert "copy of" in origins
+    assert 'href="/jobs/build"' in origins
+    assert 'href="/jobs?q=batch%3Agrid"' in copy
+
+
+def test_the_chain_of_origins_ends_at_the_schedule(client, queue):
+    queue.enqueue([NewJob(a_spec("a", origin=e.Origin("schedule", "nightly")), "first")])
+    queue.enqueue([NewJob(a_spec("a", origin=e.Origin("copy", "first", 1)), "second")])
+    queue.enqueue([NewJob(a_spec("a", origin=e.Origin("copy", "second", 2)), "third")])
+    shown = client.get("/jobs/third").text
+    origins = shown[shown.index('id="origins"') :].split("</p>")[0]
+    assert [origins.index(name) for name in ("second", "first", "nightly")] == sorted(
+        origins.index(name) for name in ("second", "first", "nightly")
+    )
+    assert 'href="/schedules"' in origins
+
+
+def test_selected_jobs_get_a_priority_or_changes(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), job_id) for job_id in "abc"])
+    answer = form(client, "/do/prioritize", job=["a", "b"], priority="7", back="/jobs")
+    assert "queuectl edit a b --priority 7" in unescape(client.get(answer.headers["location"]).text)
+    assert form(client, "/do/edit", job=["a"], set="timeout=5m env.DEBUG='a b'", back="/jobs").status == 303
+    rows = {job["id"]: job for job in client.get("/api/jobs").json()}
+    assert [rows[name]["priority"] for name in "abc"] == [7, 7, 0]
+    assert client.get("/api/jobs/a").json()["env"] == {"DEBUG": "a b"}
+    assert form(client, "/do/edit", all="queue:default", set="tag.a=b", back="/jobs").status == 303
+    assert all(job["tags"] == {"a": "b"} for job in client.get("/api/jobs").json())
+    for wrong in ({"set": "", "job": "a"}, {"set": "'x", "job": "a"}, {"set": "timeout=5m"}):
+        assert form(client, "/do/edit", **wrong, back="/jobs").status == 400
+
+
+def test_an_edit_of_many_changes_all_or_none(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), job_id) for job_id in "ab"])
+    queue.cancel(["b"], "")
+    assert form(client, "/do/prioritize", job=["a", "b"], priority="7", back="/jobs").status == 409
+    assert client.get("/api/jobs/a").json()["priority"] == 0
+
+
+def test_retried_failures_show_how_they_do(client, queue):
+    queue.enqueue([NewJob(a_spec("false", max_retries=0), "a")])
+    finished(queue, "a", e.Exited(1))
+    (group,) = client.get("/api/failures").json()
+    answer = form(client, "/do/retry-signature", signature=group["signature"], back="/failures")
+    where = answer.headers["location"]
+    assert 'id="retried" data-live' in client.get(where).text
+    assert retried(client, where) == "pending"
+    finished(queue, "a", e.Exited(1))
+    assert retried(client, where) == "dlq"
+    assert 'id="retried"' not in client.get("/failures").text
+
+
+def retried(client, where):
+    """The state of the only retried job."""
+    (state,) = re.findall(r"state-(\w+)", client.get(where).text.split('id="retried"')[1].split("<ul")[0])
+    return state

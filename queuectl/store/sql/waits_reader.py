@@ -1,5 +1,6 @@
 """Queries of the table `waits`: the dependencies of jobs that wait for others."""
 
+from queuectl.domain.dependencies import MET
 from queuectl.store.projections import WAITS
 from queuectl.store.rows import Waiting, WaitRow
 from queuectl.store.sql.engine import Engine
@@ -29,6 +30,11 @@ class WaitsReader:
     def by_queue(self) -> list[Waiting]:
         """How many jobs of each queue wait for others, and how many of these are held."""
         return [Waiting(*row) for row in self._engine.run(_WAITING)]
+
+    def behind(self, kind: str, name: str, limit: int) -> list[str]:
+        """Ids of jobs that wait for a job or a batch, sorted, at most `limit`."""
+        sql = f"SELECT DISTINCT id FROM waits WHERE kind = ? AND name = ? AND standing <> '{MET}' ORDER BY id LIMIT ?"
+        return [job_id for (job_id,) in self._engine.run(sql, (kind, name, limit))]
 
     def crowd(self, kind: str, name: str) -> int:
         """How many jobs wait for a job or a batch."""

@@ -40,7 +40,7 @@ function changed() {
 
 async function refresh() {
   waiting = undefined;
-  if (refreshing) return changed();
+  if (refreshing || drag) return changed();
   refreshing = true;
   try {
     await renew(location.href, document);
@@ -149,6 +149,36 @@ slider?.addEventListener("change", () => {
   const form = slider.form;
   if (slider.value === slider.max) find("input[name=as_of]", form).value = "";
   form.requestSubmit();
+});
+
+// ── drag over the chart to zoom ──
+let drag;
+document.addEventListener("pointerdown", (event) => {
+  const drawing = event.target.closest(".zoomable svg");
+  if (drawing && event.button === 0) drag = { drawing, from: event.clientX };
+});
+document.addEventListener("dragstart", (event) => { if (event.target.closest(".zoomable")) event.preventDefault(); });
+document.addEventListener("pointermove", (event) => {
+  if (!drag || Math.abs(event.clientX - drag.from) < 6 && !drag.mark) return;
+  drag.mark ??= drag.drawing.parentElement.appendChild(Object.assign(document.createElement("div"), { className: "zoom" }));
+  const box = drag.drawing.parentElement.getBoundingClientRect();
+  drag.mark.style.left = `${Math.min(drag.from, event.clientX) - box.left}px`;
+  drag.mark.style.width = `${Math.abs(event.clientX - drag.from)}px`;
+});
+document.addEventListener("pointerup", (event) => {
+  const { drawing, from, mark } = drag ?? {};
+  drag = undefined;
+  if (!mark) return;
+  mark.remove();
+  document.addEventListener("click", (click) => { click.preventDefault(); click.stopPropagation(); }, { capture: true, once: true });
+  const box = drawing.getBoundingClientRect();
+  const shown = find("#chart").dataset;
+  const at = (x) => Math.round(Number(shown.from) + Math.max(0, Math.min(1, (x - box.left) / box.width)) * (shown.to - shown.from));
+  const [start, end] = [at(from), at(event.clientX)].sort((a, b) => a - b);
+  const url = new URL(location.href);
+  url.searchParams.set("from", start);
+  url.searchParams.set("to", Math.max(end, start + 1));
+  location.href = url;
 });
 
 // ── selection and keys ──
