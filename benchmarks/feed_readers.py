@@ -1,7 +1,7 @@
-"""Readers of the feed: `feed_readers.py URL READERS BACKLOG EVENTS`.
+"""Readers of the feed: `feed_readers.py URL READERS AFTER EVENTS`.
 
-It prints a line once each has read so many events of jobs, and, once each has read them all, how many each got. It
-counts them without decoding them.
+They read the events after a position. It prints a line once all have caught up, and, once each has read so many events of
+jobs, how many each got. It counts them without decoding them.
 """
 
 import json
@@ -14,13 +14,12 @@ EVENT = b"id: "
 OURS = b'"stream_id":"$'
 
 
-def main(url: str, readers: int, backlog: int, events: int) -> None:
+def main(url: str, readers: int, after: int, events: int) -> None:
     """Connect all readers, and read until each has all events."""
-    counts = dict.fromkeys((_connected(url) for _ in range(readers)), 0)
+    counts = dict.fromkeys((_connected(url, after) for _ in range(readers)), 0)
     ready = selectors.DefaultSelector()
     for each in counts:
         ready.register(each, selectors.EVENT_READ, bytearray())
-    _read(ready, counts, backlog)
     print("connected", flush=True)
     _read(ready, counts, events)
     print(json.dumps([*counts.values()]))
@@ -40,18 +39,21 @@ def _read(ready: selectors.BaseSelector, counts: dict[socket.socket, int], event
             del rest[:whole]
 
 
-def _connected(url: str) -> socket.socket:
-    """A reader that follows the feed from the log's end."""
+def _connected(url: str, after: int) -> socket.socket:
+    """A reader that has read all events so far."""
     parts = urlsplit(url)
     found = socket.create_connection((parts.hostname or "", parts.port or 80))
     token = parts.query.partition("token=")[2]
-    asked = f"GET /api/events?from=1 HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    asked = (
+        f"GET /api/events?from={after + 1} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
     found.sendall(asked.encode())
     head = b""
-    while not head.endswith(b"\r\n\r\n"):  # what follows is counted
-        head += found.recv(1)
-    if b" 200 " not in head:
-        raise SystemExit("the server refuses the readers")
+    while b"event: caught_up" not in head:
+        part = found.recv(1)  # no more: the events that follow are counted
+        if not part:
+            raise SystemExit("the server refuses the readers")
+        head += part
     return found
 
 

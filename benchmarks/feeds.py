@@ -66,7 +66,7 @@ def _served(db: str) -> Iterator[str]:
 @contextmanager
 def _reading(url: str, readers: int, jobs: int) -> Iterator[None]:
     """Readers in a process of the lowest priority: browsers run on other machines."""
-    events = 3 * jobs
+    events = 2 * jobs  # claimed and completed; the jobs themselves were added before
     command = ["nice", "-n", "19", sys.executable, READERS, url, str(readers), str(jobs), str(events)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
