@@ -1,7 +1,7 @@
 """Readers of the feed: `feed_readers.py URL READERS AFTER EVENTS`.
 
-They read the events after a position. It prints a line once all have caught up, and, once each has read so many events of
-jobs, how many each got. It counts them without decoding them.
+They read the events after a position. It prints a line once all have caught up, and, once each has read so many events
+of jobs, how many each got. It counts them without decoding them.
 """
 
 import json
