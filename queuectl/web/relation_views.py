@@ -8,6 +8,7 @@ from msgspec import Struct
 from queuectl.application.queue import Queue
 from queuectl.domain.dependencies import BATCH, JOB, MET
 from queuectl.domain.job import Job
+from queuectl.domain.machine import State
 from queuectl.domain.relations import Origin
 
 __all__ = ["Relation", "relations"]
@@ -54,7 +55,7 @@ def _before(queue: Queue, job: Job) -> Iterator[Relation]:
 
 def _job(queue: Queue, what: str, job_id: str) -> Relation:
     row = queue.store.tables.job(job_id)
-    return Relation(what, job_id, row["state"] if row else "purged", f"/jobs/{job_id}")
+    return Relation(what, job_id, row["state"] if row else State.PURGED.value, f"/jobs/{job_id}")
 
 
 def _origins(queue: Queue, job: Job) -> Iterator[Relation]:
