@@ -1,6 +1,7 @@
 """The command tree, and the options that go before every command."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -90,6 +91,8 @@ OF_OTHERS = {
 
 _ARGUMENTS = "queuectl.arguments"
 _REMOTE = "ssh://"
+_ADVISED = "_QUEUECTL_ADVISED"
+"""The variable with the options by which a person on another host named this queue."""
 
 
 class Group(TyperGroup):
@@ -265,7 +268,10 @@ def main(
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
     _run_there(ctx, db or _from_environment(ctx))
     use_utc(utc)
-    ctx.obj = Session(db, color, os.environ, sys.stdout, archive_dir, context=context, paging=not no_pager)
+    named_by = shlex.split(os.environ.pop(_ADVISED, ""))  # jobs do not get it
+    ctx.obj = Session(
+        *(db, color, os.environ, sys.stdout, archive_dir), context=context, paging=not no_pager, named_by=named_by
+    )
     ctx.obj.advise()
 
 

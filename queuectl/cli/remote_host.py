@@ -18,9 +18,9 @@ __all__ = ["RemoteQueue", "run_there"]
 
 SHAPE = "ssh://[USER@]HOST[:PORT]/PATH (/~/PATH: in the home folder)"
 _URL = re.compile(r"ssh://(?:([^\s:@/]+)@)?([^\s:@/\[\]]+|\[[\w:.%]+\])(?::(\d+))?(/.*[^/])", re.DOTALL)
-# Its arguments are the host, our version, the queue, and those of queuectl. PATH: a shell without a terminal often
-# lacks the folder of pip and pipx. QUEUECTL_DB: with --db, queuectl would advise commands with a path of that
-# host.
+# Its arguments are the host, our version, the queue, the options by which it was named here, and those of queuectl.
+# PATH: a shell without a terminal often lacks the folder of pip and pipx. QUEUECTL_DB: with --db, queuectl would advise
+# commands with a path of that host.
 _SCRIPT = """\
 PATH="$PATH:$HOME/.local/bin"
 if ! command -v queuectl >/dev/null; then
@@ -29,8 +29,8 @@ if ! command -v queuectl >/dev/null; then
 fi
 there=$(queuectl --version </dev/null)
 [ "$there" = "queuectl $1" ] || echo "queuectl: $0 has another version: ${there:-unknown}, here it is queuectl $1" >&2
-export QUEUECTL_DB="$2"
-shift 2
+export QUEUECTL_DB="$2" _QUEUECTL_ADVISED="$3"
+shift 3
 exec queuectl "$@"
 """
 
@@ -55,9 +55,12 @@ class RemoteQueue(Struct, frozen=True):
         path = f"./{path[3:]}" if path.startswith("/~/") else path
         return cls(host if user is None else f"{user}@{host}", port, path)
 
-    def command(self, arguments: Sequence[str]) -> str:
-        """The line for the shell there that runs queuectl with these arguments on this queue."""
-        words = ["sh", "-c", _SCRIPT, self.destination, __version__, self.path, *arguments]
+    def command(self, arguments: Sequence[str], named_by: Sequence[str]) -> str:
+        """The line for the shell there that runs queuectl with these arguments on this queue.
+
+        The commands that it advises have the options `named_by`, for they are typed here.
+        """
+        words = ["sh", "-c", _SCRIPT, self.destination, __version__, self.path, shlex.join(named_by), *arguments]
         return shlex.join(words)
 
 
@@ -67,7 +70,8 @@ def run_there(url: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
     program = environ.get("QUEUECTL_SSH") or "ssh"
     terminal = "-t" if all(map(os.isatty, range(3))) else "-T"
     port = [] if queue.port is None else ["-p", queue.port]
-    line = queue.command(_without_db(arguments, url))
+    there = _without_db(arguments, url)
+    line = queue.command(there, [] if there == [*arguments] else ["--db", url])
     os.umask(caller_umask())
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and ssh would inherit that
         signal.signal(number, signal.SIG_DFL)

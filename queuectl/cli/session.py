@@ -1,7 +1,7 @@
 """One call of the command line: which queue, in whose name, with which settings."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Literal, TextIO, TypeAlias
@@ -32,8 +32,9 @@ class Session:
         *,
         context: str | None = None,
         paging: bool = True,
+        named_by: Sequence[str] = (),
     ) -> None:
-        self._context = context
+        self._context, self._named_by = context, named_by
         self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
         self._archive_dir, self.paging = archive_dir, paging
         self.clock = SystemClock()
@@ -56,7 +57,7 @@ class Session:
         if self._db is not None:
             set_queue_options(*([] if QueueUrl(self._db).has_password else ["--db", self._db]))
         else:
-            set_queue_options(*([] if self._context is None else ["--context", self._context]))
+            set_queue_options(*(self._named_by if self._context is None else ["--context", self._context]))
 
     @cached_property
     def _dotenv(self) -> dict[str, str]:

@@ -48,6 +48,18 @@ def test_arguments_stdin_and_output_are_passed_on(there: Queuectl) -> None:
     assert not there.db.exists()
 
 
+def test_advice_names_the_queue_as_it_was_named_here(there: Queuectl) -> None:
+    url = f"ssh://host{there.env['HOME']}/queue.db"
+    assert there("--db", url, "enqueue", "true").err.endswith(
+        f"no worker serves these queues: queuectl --db {url} run\n"
+    )
+    assert there("enqueue", "--db", url, "true").err.endswith(f" queuectl --db {url} run\n")
+    assert there("enqueue", "true").err.endswith(": queuectl run\n")
+    there.ok("enqueue", "--id", "j", "env")
+    there.ok("--db", url, "run", "--drain")
+    assert "_QUEUECTL" not in there.ok("logs", "j")
+
+
 def test_the_exit_code_is_passed_on(there: Queuectl) -> None:
     there.ok("enqueue", "--id", "j", "--max-retries", "0", "exit 7")
     there.ok("run", "--drain")
