@@ -22,6 +22,7 @@ PATHS = (
     "store/test_edit_races.py",
     *("crash/test_escapes.py", "crash/test_stopping.py", "crash/test_supervisord.py", "crash/test_workers.py"),
     "store/test_many_dependencies.py",
+    "test_recorded_pages.py",
 )
 """Files and folders below tests/ that take long."""
 

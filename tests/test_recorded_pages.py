@@ -1,0 +1,51 @@
+"""The examples of recorded pages, run again: they print what the page shows, but for what differs from run to run."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.test_docs import compared, read, record
+
+PAGES = ("docs/dependencies.md", "docs/settings.md", "docs/state-machine.md", "docs/sweeps.md")
+"""Pages whose examples use no path outside their folder, and always print the same."""
+
+VARIES = [
+    (r".*runs jobs as root.*\n", ""),
+    (r"/home/\w+|/root\b", "HOME"),
+    (r"\bb-[0-9a-f]{6}\b", "BATCH"),
+    (r"\bWorker [\w.]+-\d+\b", "WORKER"),
+    (r"\bby [\w.]+-\d+\b", "by WORKER"),
+    (r"\b[\d.]+ ?(s|ms)\b", "A WHILE"),
+    (r" +", " "),
+]
+"""Further patterns that differ, and the text that is compared in their place."""
+
+
+def alike(output):
+    output = compared(output.rstrip("\n"))
+    for pattern, name in VARIES:
+        output = re.sub(pattern, name, output)
+    return output
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_what_its_commands_print(page, tmp_path):
+    for folder, commands in record.sessions(read(page)):
+        outputs = record.run(
+            f"export HOME={shlex.quote(str(tmp_path))}\n{record.script(folder, commands, str(tmp_path))}"
+        )
+        printed = [output.replace(f"{tmp_path}/{folder}", f"/tmp/{folder}") for output in outputs]
+        shown = [(command.line, alike(command.output)) for command in commands if command.output is not None]
+        found = [
+            (command.line, alike(record.shortened(output, command.output).replace(str(tmp_path), "HOME")))
+            for command, output in zip(commands, printed, strict=True)
+            if command.output is not None
+        ]
+        assert found == shown
+
+
+def test_only_what_varies_is_left_out():
+    text = "2026-11-29 17:00:00 info Worker box-12 ended after 3 runs: 3 done\n"
+    assert alike(text) == "TIME info WORKER ended after 3 runs: 3 done"
+    assert alike("build is pending again\n") != alike("1 job pending again\n")
