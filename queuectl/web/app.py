@@ -50,7 +50,9 @@ async def _refused(request: Request, error: Exception) -> Response:
     where = clean(request.url.path, newlines=False)[:200]
     kind = RefusedError if status == 405 else NoSuchJobError
     _, found = failed(kind(f"{request.method} {where} is not served here"))
-    return document(found, status)
+    answer = document(found, status)
+    answer.headers.update(getattr(error, "headers", None) or {})  # the methods that are allowed
+    return answer
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -184,7 +184,7 @@ def _from_here(request: Request, host: str) -> bool:
 
 
 def _answer(request: Request, status: int, message: str) -> Response:
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(("/api/", "/metrics")):
         text, kind = to_ndjson({"error": message, "exit_code": 2 if status in (400, 413) else 4}), "application/json"
         return Response(text, status, {"cache-control": "no-store"}, kind)
     return PlainTextResponse(f"{message}\n", status, {"cache-control": "no-store"})

@@ -18,7 +18,7 @@ PATHS = (
     "powerloss/test_more_seeds.py",
     "time_travel/test_commands.py",
     "api/test_types.py",  # mypy over the package
-    *("web/test_browser.py", "web/test_server.py"),
+    *("web/test_browser.py", "web/test_schemathesis.py", "web/test_server.py"),
     "store/test_edit_races.py",
     *("crash/test_escapes.py", "crash/test_stopping.py", "crash/test_supervisord.py", "crash/test_workers.py"),
     "store/test_many_dependencies.py",

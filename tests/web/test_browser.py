@@ -236,6 +236,24 @@ def test_no_page_is_wider_than_the_window(page, browser, scheme, width):
     context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_any_page(page, browser, scheme, queuectl):
+    pytest.importorskip("axe_playwright_python", reason="pip install 'queuectl[test-web]'")
+    from axe_playwright_python.sync_playwright import Axe
+
+    queuectl.add("--id", "next", "--after", "waits", "true")
+    base = page.url.partition("/?")[0].rstrip("/")
+    context = browser.new_context(color_scheme=scheme, storage_state=page.context.storage_state())
+    shown, found = context.new_page(), {}
+    for path in ("/", "/jobs", "/jobs/dead", "/jobs/next", "/failures", "/schedules", "/workers", "/add", "/?as_of=3"):
+        shown.goto(base + path)
+        report = Axe().run(shown).response
+        assert report["passes"]
+        found[path] = [f"{each['id']}: {node['html']}" for each in report["violations"] for node in each["nodes"]]
+    context.close()
+    assert {path: faults for path, faults in found.items() if faults} == {}
+
+
 CONTRAST = """() => {
   const luminance = ([r, g, b]) => [r, g, b].map((v) => v / 255)
     .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)

@@ -5,6 +5,7 @@ import pytest
 
 from queuectl.application.queue import NewJob
 from tests.support.builders import a_spec
+from tests.web.client import BEARER
 
 SAMPLES = {"job_id": "a", "queue": "ci", "worker": "none", "signature": "0123abcd", "schedule": "none"}
 ENDLESS = "/api/events"
@@ -52,6 +53,11 @@ def faults(described, schema, value, place="$"):
                 yield from faults(described, inner, value[name], f"{place}.{name}")
     for number, each in enumerate(value if isinstance(value, list) else ()):
         yield from faults(described, schema.get("items", {}), each, f"{place}[{number}]")
+
+
+def test_a_wrong_method_is_told_the_right_ones(client):
+    answer = client.call("PUT", "/api/jobs/a/cancel", [*BEARER.items()])
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
 def test_every_route_is_described_and_no_other(client, described):
