@@ -55,7 +55,7 @@ def faults(described, schema, value, place="$"):
         yield from faults(described, schema.get("items", {}), each, f"{place}[{number}]")
 
 
-def test_a_wrong_method_is_told_the_right_ones(client):
+def test_a_wrong_method_is_answered_with_those_allowed(client):
     answer = client.call("PUT", "/api/jobs/a/cancel", [*BEARER.items()])
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
