@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
@@ -98,6 +98,11 @@ _ADVISED = "_QUEUECTL_ADVISED"
 class Group(TyperGroup):
     """Adds the name of the command to a usage error that lacks it, as for an option without its value."""
 
+    def summary(self, name: str, limit: int) -> str:
+        """The first sentence of a command's help, cut to so many characters; empty for a hidden command."""
+        found = self.get_command(None, name)  # type: ignore[arg-type] # ours need no context
+        return "" if found is None or found.hidden else found.get_short_help_str(limit)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
@@ -125,6 +130,12 @@ class LazyGroup(Group):
         """The command, or None."""
         return _load(cmd_name) if cmd_name in COMMANDS else None
 
+    def summary(self, name: str, limit: int) -> str:
+        """The first sentence of a command's help, which is known without its module."""
+        from queuectl.cli.summaries import SUMMARIES
+
+        return TyperCommand(name, help=SUMMARIES[name]).get_short_help_str(limit)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments name, also by an alias. `help COMMAND` is `COMMAND --help`."""
         if args[0] == "help":
@@ -141,9 +152,8 @@ class LazyGroup(Group):
         width = max(map(len, COMMANDS))
         for heading, names in GROUPS.items():
             with formatter.section(heading):
-                rows = [(name, self.get_command(ctx, name)) for name in names]
                 limit = formatter.width - 6 - width
-                formatter.write_dl([(f"{name:<{width}}", found.get_short_help_str(limit)) for name, found in rows])
+                formatter.write_dl([(f"{name:<{width}}", self.summary(name, limit)) for name in names])
 
 
 @cache

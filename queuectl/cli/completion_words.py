@@ -102,5 +102,5 @@ class Words:
     def commands(self, text: str) -> Iterator[tuple[str, str]]:
         """The commands of the group, which begin with the text, with their help; none when this is no group."""
         for name in self._command.list_commands(None) if hasattr(self._command, "list_commands") else ():
-            if name.startswith(text) and not (found := self._command.get_command(None, name)).hidden:
-                yield name, found.get_short_help_str(limit=100)
+            if name.startswith(text) and (summary := self._command.summary(name, limit=100)):
+                yield name, summary
