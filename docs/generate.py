@@ -86,7 +86,7 @@ def reference(path: str, found: Any) -> str:
     options = [each for each in found.params if each.param_type_name == "option" and not each.hidden]
     usage = [path, *(["[OPTIONS]"] if options else []), *map(argument, arguments)]
     usage += ["COMMAND"] if hasattr(found, "list_commands") else []
-    text = f"{prose(found.help)}\n\n```text\n{' '.join(usage)}\n```\n"
+    text = f"{paragraphs(found.help)}\n\n```text\n{' '.join(usage)}\n```\n"
     if arguments:
         text += "\n" + table(["argument", "meaning"], [[f"`{each.metavar}`", prose(each.help)] for each in arguments])
     if options:
@@ -152,6 +152,14 @@ def meaning(option: Any) -> tuple[str, str]:
     default = stated[1] if stated else option.default
     shown = "required" if option.required else "" if default in (None, "", False) else f"`{default}`"
     return prose(DEFAULT.sub("", text)), shown
+
+
+def paragraphs(text: str | None) -> str:
+    """Help as paragraphs, and an example in it as a block."""
+    parts = (part.strip() for part in (text or "").split("\n\n"))
+    return "\n\n".join(
+        f"```text\n{part}\n```" if part.startswith(("queuectl ", "[")) else prose(part) for part in parts
+    )
 
 
 def prose(text: str | None) -> str:

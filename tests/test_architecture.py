@@ -316,6 +316,7 @@ NOT_A_STATE = {
     "store/sql/rebuild.py": {"purged"},  # the same
     "application/waiting.py": {"dlq"},  # the command
     "cli/app.py": {"dlq"},  # the command
+    "cli/summaries.py": {"dlq"},  # the same
     "cli/run.py": {"dlq"},  # the command that lists dead jobs
     "cli/completion.py": {"dlq"},  # the same
 }
