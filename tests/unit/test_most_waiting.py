@@ -7,6 +7,7 @@ import pytest
 from queuectl import cli
 from queuectl.application import batch_limits, dependencies
 from queuectl.domain.reactions import MOST_WAITING
+from queuectl.errors import set_queue_options
 from queuectl.runtime import SystemClock
 from queuectl.store import open_store
 
@@ -27,7 +28,8 @@ def run(tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
-    return call
+    yield call
+    set_queue_options()
 
 
 def head():
