@@ -112,16 +112,18 @@ class SlotAudit:
         return Verdict(slot == event.slot, f"its job {event.job} is that of slot {_time(slot)}")
 
     def _skipped(self, name: str, schedule: _Schedule, event: e.ScheduleSkipped, now: int) -> Verdict:
-        first, last, number = _extent(islice(schedule.slots(), event.count))
+        slots = schedule.slots()
         schedule.anchor = max(event.last, schedule.anchor)
+        if event.last + schedule.definition.offset > now:  # also bounds the number of slots that are recalculated
+            return Verdict(False, f"slot {_time(event.last)} was skipped before its time")
+        first, last, number = _extent(takewhile(lambda slot: slot <= event.last, islice(slots, event.count)))
         if not number or (first, last, number) != (event.first, event.last, event.count):
             recalculated = f"{number} from {_time(first)} to {_time(last)}" if number else "none"
             said = f"{event.count} slots from {_time(event.first)} to {_time(event.last)} were skipped"
             return Verdict(False, f"{said}, recalculated: {recalculated}")
         if event.by in self._jobs.get(name, {}) and event.reason == "taken":
             return Verdict(False, f"no note names the job {event.by}")
-        early = event.last + schedule.definition.offset > now
-        return Verdict(not early, f"slot {_time(event.last)} was skipped before its time")
+        return Verdict(True)
 
 
 def _extent(slots: Iterator[int]) -> tuple[int | None, int | None, int]:
