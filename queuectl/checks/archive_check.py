@@ -67,14 +67,20 @@ class ArchiveCheck:
             self._report.missing(head + 1, end.position, "the archive has it")
 
     def _all_lines(self) -> Iterator[bytes]:
-        """The lines of all events. An incomplete last line of a segment is left out."""
-        for path in segments(self._archive.folder):
+        """The lines of all events. An incomplete line at the end of the archive is left out, one before it reported."""
+        paths = segments(self._archive.folder)
+        for path in paths:
             with open(path, "rb") as file:
                 if (header := next(file, b"")).endswith(b"\n") and (why := self._wrong_header(path, header)):
                     what = f"the header of its segment {os.path.basename(path)} in the archive: {why}"
                     self._report.add("archive", first_position(path), what)
                     self._bad_header = True
-                yield from (line for line in file if line.endswith(b"\n"))
+                for line in file:
+                    if line.endswith(b"\n"):
+                        yield line
+                    elif path != paths[-1]:
+                        what = f"the end of its segment {os.path.basename(path)} in the archive is no event"
+                        self._report.add("archive", first_position(path), what)
 
     def _wrong_header(self, path: str, line: bytes) -> str | None:
         try:

@@ -46,8 +46,9 @@ def check_positions(store: Store, report: Report, part: PositionRange, compare: 
 def _positions(store: Store, part: PositionRange, compare: Compare | None) -> Iterator[tuple[int, int, bytes]]:
     """Position, time and stream of each event."""
     if compare is None:
-        yield from store.upkeep.timeline(after=part.after, until=part.until)
+        for position, recorded_at, stream in store.upkeep.timeline(after=part.after, until=part.until):
+            yield position, recorded_at or 0, stream or b""
         return
     for row in store.log.stored(after=part.after, until=part.until):
         compare(row)
-        yield row.position, row.recorded_at, row.stream_id.encode(errors="surrogateescape")
+        yield row.position, row.recorded_at or 0, (row.stream_id or "").encode(errors="surrogateescape")

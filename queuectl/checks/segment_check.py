@@ -58,7 +58,11 @@ class SegmentCheck:
                 if not self._is_right(path, next(file, b"")):
                     self._differs = True
                     return
-                yield from (line for line in file if line.endswith(b"\n"))
+                for line in file:
+                    if line.endswith(b"\n"):
+                        yield line
+                    elif path != paths[-1] or not self._with_last:
+                        self._differs = True
 
     def _is_right(self, path: str, header_line: bytes) -> bool:
         """Whether a segment begins as it should."""

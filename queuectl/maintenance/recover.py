@@ -21,7 +21,7 @@ from queuectl.runtime import Clock
 from queuectl.store import StoreOptions, open_store
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.folder_lock import sync_path
-from queuectl.store.archive.segments import ArchiveError, check_reachable, folder_of
+from queuectl.store.archive.segments import ArchiveError, check_reachable, ends_with_a_line, folder_of, segments
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import check_place
 from queuectl.store.protocol import Store
@@ -229,8 +229,10 @@ def _update_archive(path: str, clock: Clock, options: StoreOptions) -> str | Non
 
 
 def _fits(archive: Archive, store: Store) -> bool:
-    """Whether every line of the archive is an event of the log."""
+    """Whether every line of the archive is an event of the log, and only the last one may be incomplete."""
     try:
+        if not all(map(ends_with_a_line, segments(archive.folder)[:-1])):
+            return False
         end = archive.end() or store.log.base
         last = store.log.base
         for row in chained(archive.events(store.log.base.position, end.position), store.log.base):

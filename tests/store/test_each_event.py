@@ -1,4 +1,4 @@
-"""The fixture log, which has every type of event, on each kind of store: told, explained, audited, rebuilt."""
+"""The fixture log, which has every type of event, on each kind of store: in words, explained, audited, rebuilt."""
 
 from contextlib import closing
 from itertools import groupby
@@ -36,19 +36,19 @@ def test_the_log_has_every_type_and_the_same_head(whole):
     assert verify(whole).counts == {}
 
 
-def test_each_event_is_told_in_words(whole):
-    jobs, told = {}, {}
+def test_each_event_has_a_sentence(whole):
+    jobs, headlines = {}, {}
     for record in whole.log.records():
         before = jobs.get(record.stream_id)
         lines = [*tell(record, before), summary(record)]
         assert all(line.strip() or not line for line in lines), record
         assert lines[0], record
         assert lines[-1], record
-        told.setdefault(record.type, set()).add(lines[0])
+        headlines.setdefault(record.type, set()).add(lines[0])
         if not record.stream_id.startswith("$"):
             jobs[record.stream_id] = evolve(before, record)
-    headlines = [each for kind in NEWER for each in told[kind]]
-    assert len(set(headlines)) == len(headlines), "two types of event read alike"
+    found = [each for kind in NEWER for each in headlines[kind]]
+    assert len(set(found)) == len(found), "two types of event read alike"
 
 
 def test_each_job_is_explained_at_each_of_its_events(whole):

@@ -14,6 +14,7 @@ __all__ = [
     "DivergedError",
     "UnreachableError",
     "check_reachable",
+    "ends_with_a_line",
     "first_position",
     "folder_of",
     "header_of",
@@ -94,6 +95,13 @@ def lost(path: str) -> StoreError | None:
 def segment_name(position: int) -> str:
     """The name of the segment whose first event has that position."""
     return f"{position:012d}{_SUFFIX}"
+
+
+def ends_with_a_line(path: str) -> bool:
+    """Whether a segment ends with a complete line."""
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        return file.read() == b"\n"
 
 
 def first_position(path: str) -> int:
