@@ -46,6 +46,8 @@ from tests.support.builders import (
 
 DB, WAL, ARCHIVE = "queue.db", "queue.db-wal", "queue.db.archive"
 FRAME = PAGE + 24
+LEAF = 0x0D
+"""The first byte of a page with rows of a table."""
 
 Files = Mapping[str, bytes]
 """Name -> content, of the database, its -wal and the archive's files."""
@@ -190,7 +192,8 @@ def lasting(files: Files) -> int:
 
 
 def _pages(db: bytes, right: bytes) -> Iterator[bytes]:
-    pages = {right[start : start + PAGE] for start in range(0, len(right), PAGE)}
+    """The undamaged leaf pages. Other pages may have remains of rows, which do not count."""
+    pages = {right[start : start + PAGE] for start in range(0, len(right), PAGE) if right[start] == LEAF}
     found = (db[start : start + PAGE] for start in range(0, len(db), PAGE))
     return (page for page in found if page in pages)
 
