@@ -85,6 +85,19 @@ OF_OTHERS = {
     "restart": "retry",
     "remove": "purge, or cancel for a job that has not ended",
     "group": "enqueue --queue NAME",
+    "submit": "enqueue",
+    **dict.fromkeys(("stash", "delay"), "edit ID --delay 1h"),
+    **dict.fromkeys(("switch", "priority"), "edit ID --priority N"),
+    **dict.fromkeys(("stop", "shutdown"), "worker stop"),
+    "daemon": "worker start --detach",
+    "reset": "cancel, then purge",
+    "delete": "purge, or cancel for a job that has not ended",
+    **dict.fromkeys(("job", "info"), "show ID"),
+    "jobs": "list",
+    "tail": "logs -f",
+    **dict.fromkeys(("queue", "queues"), "status"),
+    "watch": "status --watch",
+    "cron": "schedule",
 }
 """Commands of other programs that have no twin here, and what to type for them."""
 
@@ -96,7 +109,15 @@ _ADVISED = "_QUEUECTL_ADVISED"
 
 
 class Group(TyperGroup):
-    """Adds the name of the command to a usage error that lacks it, as for an option without its value."""
+    """Adds the name of the command to a usage error that lacks it, as for an option without its value.
+
+    Takes the aliases of commands, as in `worker ls`.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, also by an alias."""
+        meant = ALIASES.get(args[0], args[0])
+        return super().resolve_command(ctx, [meant, *args[1:]] if meant in self.commands else args)
 
     def summary(self, name: str, limit: int) -> str:
         """The first sentence of a command's help, cut to so many characters; empty for a hidden command."""
@@ -145,7 +166,7 @@ class LazyGroup(Group):
             raise typer.Exit
         if args[0] in OF_OTHERS:
             raise UsageError(f"there is no command {args[0]}: try queuectl {OF_OTHERS[args[0]]}")
-        return super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands under their headings, in one column of names."""

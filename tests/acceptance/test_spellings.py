@@ -25,6 +25,15 @@ def test_an_alias_runs_and_is_not_in_the_help(queuectl: Queuectl) -> None:
     assert not {line.split()[0] for line in queuectl.ok("--help").splitlines() if line.startswith("  ")} & {*ALIASES}
 
 
+def test_commands_of_a_group_have_the_aliases_too(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "--max-retries", "0", "false")
+    queuectl.drain()
+    assert queuectl.ok("dlq", "ls") == queuectl.ok("dlq", "list")
+    queuectl.ok("dlq", "rm", "a", "--yes")
+    assert queuectl.ok("schedule", "add", "nightly", "@daily", "true") == "nightly"
+    assert_error(queuectl("schedule", "ps"), 2, "No such command")
+
+
 def test_help_with_a_command_is_its_help(queuectl: Queuectl) -> None:
     assert queuectl.ok("help") == queuectl.ok("--help")
     assert queuectl.ok("help", "worker", "start") == queuectl.ok("worker", "start", "--help")
