@@ -23,8 +23,8 @@ def measure(plan: Plan) -> list[Result]:
     """Commands that do nothing: the worker uses both cores. And commands that wait: it has time left."""
     readers = plan.size(50, 3)
     return [
-        _compared(plan, readers, plan.size(4000, 30), "true"),
-        _compared(plan, readers, plan.size(400, 10), "sleep 0.02"),
+        _compared(plan, readers, plan.size(1500, 30), "true"),
+        _compared(plan, readers, plan.size(300, 10), "sleep 0.02"),
     ]
 
 

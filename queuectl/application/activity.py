@@ -79,10 +79,11 @@ class Activity:
     def read(self, store: Store, until: int) -> None:
         """Continue up to a position."""
         for run in runs(store.history, self._after, until):
-            self._take(run)
+            self.take(run)
         self._after = max(self._after, until)
 
-    def _take(self, run: Run) -> None:
+    def take(self, run: Run) -> None:
+        """Count the next run of the log."""
         found = self._minute(run.at // MINUTE * MINUTE).queues.setdefault(run.queue, QueueActivity())
         if run.type == CLAIMED:
             _sample(found.waited, run.waited)

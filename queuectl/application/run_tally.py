@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from queuectl.application.runs import CLAIMED, runs, slots
+from queuectl.application.runs import CLAIMED, Run, runs, slots
 from queuectl.errors import StoreError
 from queuectl.store.protocol import Store
 
@@ -46,18 +46,29 @@ class RunTally(Struct):
     waited: dict[str, Histogram] = {}
     slots: dict[str, dict[str, int]] = {}
 
-    def read(self, store: Store, until: int, reached: Callable[[int], None] = lambda position: None) -> None:
-        """Count the runs up to a position. `reached` is called now and then with the position."""
+    def read(
+        self,
+        store: Store,
+        until: int,
+        reached: Callable[[int], None] = lambda position: None,
+        counted: Callable[[Run], None] = lambda run: None,
+    ) -> None:
+        """Count the runs up to a position. `reached` is called now and then with the position, `counted` for each run.
+
+        A page that cannot be read counts nothing, so it can be read again.
+        """
         for start in range(self.after, until, PAGE):
             end = min(start + PAGE, until)
-            for run in runs(store.history, start, end):
+            found, fired = [*runs(store.history, start, end)], [*slots(store.history, start, end)]
+            for run in found:
+                counted(run)
                 if run.type == CLAIMED:
                     self.waited.setdefault(run.queue, Histogram()).add(run.waited)
                 else:
                     outcomes = self.ended.setdefault(run.queue, {})
                     outcomes[run.type] = outcomes.get(run.type, 0) + 1
                     self.took.setdefault(run.queue, Histogram()).add(run.took)
-            for name, result, number in slots(store.history, start, end):
+            for name, result, number in fired:
                 results = self.slots.setdefault(name, {})
                 results[result] = results.get(result, 0) + number
             self.after = end

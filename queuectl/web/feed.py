@@ -33,8 +33,12 @@ PAGE = 500
 """Events that are sent at once to a page that is behind."""
 TICK = 200_000
 """Microseconds between two checks of the log, so that a busy queue is not read after every commit."""
+BUSY = 500
+"""New events after which the log is left alone for three times as long, so that readers get fewer, longer parts."""
 AGAIN = 1_000_000
 """Microseconds after which a log that could not be read is tried again."""
+MOST_FOUND = 20
+"""Lists of events that are remembered for the next page that asks for them."""
 SILENCE = 15
 """Seconds without an event after which a page is sent an empty line, so that a broken connection is noticed."""
 
@@ -61,6 +65,7 @@ class Feed:
     def __init__(self, open_store: Callable[[], Store]) -> None:
         self._open_store = open_store
         self._recent: deque[Entry] = deque(maxlen=RECENT)
+        self._found: dict[tuple[int, int, Wanted], list[Entry]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grown = asyncio.Event()
         self.position = self._taken = 0
@@ -106,8 +111,9 @@ class Feed:
         if not self.activity.since:
             self.activity.begin(store, self._taken)
         for position in durable_positions(store, self._stop):
+            new = position - self._taken
             self._take(store, position)
-            pause(TICK)
+            pause(TICK if new < BUSY else 3 * TICK)
 
     def _take(self, store: Store, position: int) -> None:
         """Read up to a position. `_taken` is this thread's: `position` is set later, in the thread of the loop."""
@@ -120,8 +126,7 @@ class Feed:
         self._taken = position
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake, position)
-        self.tally.read(store, position)
-        self.activity.read(store, position)
+        self.tally.read(store, position, counted=self.activity.take)
 
     def _wake(self, position: int) -> None:
         self.position = position
@@ -153,12 +158,22 @@ class Feed:
 
     async def _next(self, store: Store, after: int, wanted: Wanted) -> tuple[list[Entry], int]:
         """The next events that are wanted, and the position up to which that are all."""
-        end, recent = self.position, self._recent.copy()  # the thread may drop the first ones at any moment
+        end = self.position
+        if (after, end, wanted) in self._found:
+            return self._found[after, end, wanted], end
+        recent = self._recent.copy()  # the thread may drop the first ones at any moment
         if recent and recent[0].position <= after + 1:
-            new = [entry for entry in recent if after < entry.position <= end]
-            return [entry for entry in new if _is_wanted(entry, wanted)], end
+            new = [entry for entry in recent if after < entry.position <= end and _is_wanted(entry, wanted)]
+            return self._remembered(after, end, wanted, new), end
         end = min(end, after + PAGE)
         return await run_in_threadpool(_read, store, after, end, wanted), end
+
+    def _remembered(self, after: int, end: int, wanted: Wanted, new: list[Entry]) -> list[Entry]:
+        """These events, remembered: other pages that follow the log ask for the same ones."""
+        while len(self._found) >= MOST_FOUND:
+            del self._found[next(iter(self._found))]
+        self._found[after, end, wanted] = new
+        return new
 
 
 def _is_wanted(entry: Entry, wanted: Wanted) -> bool:
