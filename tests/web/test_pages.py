@@ -9,8 +9,10 @@ import pytest
 
 from queuectl.application.queue import NewJob
 from queuectl.application.schedules import Put, Schedules
+from queuectl.application.time_travel import as_of
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
+from queuectl.web import pages, site
 from queuectl.web.job_views import filter_of
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, HTML
@@ -355,3 +357,28 @@ def retried(client, where):
     """The state of the only retried job."""
     (state,) = re.findall(r"state-(\w+)", client.get(where).text.split('id="retried"')[1].split("<ul")[0])
     return state
+
+
+def test_the_last_three_moments_are_remembered(client, queue, monkeypatch):
+    queue.enqueue([NewJob(a_spec("true")) for _ in range(5)])
+    made = []
+    monkeypatch.setattr(site, "past_of", lambda store, text: made.append(text) or as_of(store, text))
+    for position in (1, 2, 3, 1, 2, 3):
+        assert client.get(f"/jobs?as_of={position}").status == 200
+    assert made == ["1", "2", "3"]
+    client.get("/jobs?as_of=4")
+    client.get("/jobs?as_of=3")
+    client.get("/jobs?as_of=1")
+    assert made == ["1", "2", "3", "4", "1"]
+
+
+def test_a_page_that_refreshes_itself_is_made_once_for_all(client, queue, monkeypatch):
+    monkeypatch.setattr(pages, "FRESH", 3_600_000_000)
+    refresh = {**HTML, pages.REFRESH: "1"}
+    first = client.get("/jobs", refresh).text
+    queue.enqueue([NewJob(a_spec("true"), "new")])
+    assert client.get("/jobs", refresh).text == first
+    assert "/jobs/new" in client.get("/jobs", HTML).text
+    monkeypatch.setattr(pages, "FRESH", 0)
+    queue.enqueue([NewJob(a_spec("true"), "newer")])
+    assert "/jobs/newer" in client.get("/jobs", refresh).text
