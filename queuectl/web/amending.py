@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from queuectl.application import bulk
 from queuectl.application.editing import Editor, parse_settings
+from queuectl.application.failures import check_signature
+from queuectl.application.listing import Selection
 from queuectl.application.queue import Queue
-from queuectl.errors import UsageError, command_line
+from queuectl.domain.machine import State
+from queuectl.errors import NoSuchJobError, UsageError, command_line
 from queuectl.units import counted
-from queuectl.web.changing import Done, named
+from queuectl.web.changing import JOB_CHANGES, Done, named
 from queuectl.web.site import Site
 
-__all__ = ["AMENDMENTS", "Amended", "amend", "edit_all"]
+__all__ = ["AMENDMENTS", "Amended", "SomeRetried", "amend", "edit_all", "retry_failures"]
 
 AMENDMENTS = {
     "edit": "Change a pending job.",
@@ -55,7 +60,37 @@ def amend(site: Site, queue: Queue, verb: str, job_id: str, wanted: Amended) -> 
     return Done(said=f"{job_id} {said}", command=command, jobs=[job_id])
 
 
-def _options(verb: str, wanted: Amended) -> Iterator[str]:
+class SomeRetried(Struct, forbid_unknown_fields=True):
+    """The body of a retry of a signature: at most so many jobs (null: all), changes as in an edit, and a reason."""
+
+    limit: int | None = None
+    settings: list[str] = field(default_factory=list, name="set")
+    reason: str = ""
+
+
+def retry_failures(site: Site, queue: Queue, text: str, wanted: SomeRetried) -> Done:
+    """Retry the dead jobs of a signature, the oldest first. Raises NoSuchJobError when there are none."""
+    signature = check_signature(text)
+    if wanted.limit is not None and wanted.limit < 1:
+        raise UsageError(f"limit: {wanted.limit} is less than 1")
+    found = bulk.finished(queue, Selection(states=(State.DLQ.value,), signature=signature))
+    if not found:
+        raise NoSuchJobError(f"no dead job has the signature {signature}")
+    done = _retried(site, queue, found[: wanted.limit], wanted)
+    limit = [] if wanted.limit is None else ["--limit", str(wanted.limit)]
+    command = command_line("retry", "--sig", signature, *limit, *_options("retry", wanted), "--yes")
+    return replace(done, command=command, retried=True)
+
+
+def _retried(site: Site, queue: Queue, ids: Sequence[str], wanted: SomeRetried) -> Done:
+    if not wanted.settings:
+        return JOB_CHANGES["retry"].carry_out(queue, ids, wanted.reason)
+    site.rights.check_adding()
+    Editor(queue, site.config()).retry(ids, parse_settings(wanted.settings), wanted.reason)
+    return Done(said=f"{counted(len(ids), 'job')} pending again, with changes", command="", jobs=ids)
+
+
+def _options(verb: str, wanted: Amended | SomeRetried) -> Iterator[str]:
     """The options of the command that does the same."""
     for text in wanted.settings:
         yield from _option(text) if verb != "retry" else ("--set", text)

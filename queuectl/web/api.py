@@ -16,7 +16,7 @@ from queuectl.application.queue import Queue
 from queuectl.errors import UsageError
 from queuectl.process.output_files import STREAMS
 from queuectl.render.terminal import clean, complete, to_ndjson
-from queuectl.web.amending import AMENDMENTS, Amended, amend
+from queuectl.web.amending import AMENDMENTS, Amended, SomeRetried, amend, retry_failures
 from queuectl.web.answers import document, reporting
 from queuectl.web.changing import (
     JOB_CHANGES,
@@ -24,11 +24,9 @@ from queuectl.web.changing import (
     Done,
     JobChange,
     Reason,
-    SomeRetried,
     add_jobs,
     change_schedule,
     pause,
-    retry_failures,
     stop_worker,
 )
 from queuectl.web.feed import ALL_TYPES, Entry, Wanted
@@ -158,7 +156,9 @@ class _Changes:
     async def retry_failures(self, request: Request) -> Response:
         """Retry the dead jobs of a signature."""
         wanted, signature = body_of(await _json(request), SomeRetried), request.path_params["signature"]
-        return document(await self._in_thread(request, lambda queue: retry_failures(queue, signature, wanted)))
+        return document(
+            await self._in_thread(request, lambda queue: retry_failures(self._site, queue, signature, wanted))
+        )
 
     def of_schedule(self, verb: str) -> Any:
         """The endpoint that runs, pauses or resumes a schedule."""

@@ -4,21 +4,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from queuectl.application import bulk
 from queuectl.application.dependencies import resolved
-from queuectl.application.failures import check_signature
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import decode_job
-from queuectl.application.listing import Selection
 from queuectl.application.queue import Queue
 from queuectl.application.schedules import Schedules
 from queuectl.application.workers import Stop
-from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.errors import NoSuchJobError, UsageError, command_line
+from queuectl.errors import UsageError, command_line
 from queuectl.runtime import process_umask
 from queuectl.units import counted
 from queuectl.web.site import Site
@@ -29,12 +25,10 @@ __all__ = [
     "Done",
     "JobChange",
     "Reason",
-    "SomeRetried",
     "add_jobs",
     "change_schedule",
     "named",
     "pause",
-    "retry_failures",
     "stop_worker",
 ]
 
@@ -144,27 +138,6 @@ def pause(queue: Queue, name: str, *, resume: bool = False) -> Done:
     thing = "every queue" if name == PAUSE_ALL else f"queue {name}"
     said = f"{verb}d {thing}" if changed else f"{thing} was {'not paused' if resume else 'paused already'}"
     return Done(said=said, command=command_line(verb, *([] if name == PAUSE_ALL else [name])))
-
-
-class SomeRetried(Struct, forbid_unknown_fields=True):
-    """The body of a retry of a signature: at most so many jobs (None: all), and a reason."""
-
-    limit: int | None = None
-    reason: str = ""
-
-
-def retry_failures(queue: Queue, text: str, wanted: SomeRetried) -> Done:
-    """Retry the dead jobs of a signature, the oldest first. Raises NoSuchJobError when there are none."""
-    signature = check_signature(text)
-    if wanted.limit is not None and wanted.limit < 1:
-        raise UsageError(f"limit: {wanted.limit} is less than 1")
-    found = bulk.finished(queue, Selection(states=(State.DLQ.value,), signature=signature))
-    if not found:
-        raise NoSuchJobError(f"no dead job has the signature {signature}")
-    options = [] if wanted.limit is None else ["--limit", str(wanted.limit)]
-    options += ["--reason", wanted.reason] if wanted.reason else []
-    done = JOB_CHANGES["retry"].carry_out(queue, found[: wanted.limit], wanted.reason)
-    return replace(done, command=command_line("retry", "--sig", signature, *options, "--yes"), retried=True)
 
 
 def change_schedule(queue: Queue, name: str, verb: str) -> Done:

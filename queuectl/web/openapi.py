@@ -10,8 +10,8 @@ import msgspec
 from queuectl import __version__
 from queuectl.application.explain import Explanation
 from queuectl.application.job_json import JobInput
-from queuectl.web.amending import AMENDMENTS, Amended
-from queuectl.web.changing import JOB_CHANGES, SCHEDULE_VERBS, Done, Reason, SomeRetried
+from queuectl.web.amending import AMENDMENTS, Amended, SomeRetried
+from queuectl.web.changing import JOB_CHANGES, SCHEDULE_VERBS, Done, Reason
 from queuectl.web.reading import ABOUT, READINGS, Reading
 
 __all__ = ["description"]

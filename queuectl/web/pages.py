@@ -20,17 +20,15 @@ from queuectl.application.queue import Queue
 from queuectl.errors import QueuectlError, UsageError, command_line
 from queuectl.render.terminal import clean, to_ndjson
 from queuectl.units import SECOND
-from queuectl.web.amending import AMENDMENTS, Amended, amend, edit_all
+from queuectl.web.amending import AMENDMENTS, Amended, SomeRetried, amend, edit_all, retry_failures
 from queuectl.web.answers import failed
 from queuectl.web.changing import (
     JOB_CHANGES,
     SCHEDULE_VERBS,
     Done,
-    SomeRetried,
     add_jobs,
     change_schedule,
     pause,
-    retry_failures,
     stop_worker,
 )
 from queuectl.web.group_views import failures_view, schedules_view
@@ -224,6 +222,8 @@ class Pages:
             return amend(self._site, queue, verb, job_id, Amended(settings, one("reason")))
         if change == "add":
             return self._added(queue, {name: one(name) for name in ADDING if one(name)})
+        if change == "retry-signature":
+            return self._retried(queue, one)
         if change in OTHER_CHANGES:
             return OTHER_CHANGES[change](queue, one)
         raise UsageError(f"there is no change {change}")
@@ -236,6 +236,16 @@ class Pages:
         if change in EDITS:
             return bulk.pending(queue, wanted)
         return bulk.selected(queue, wanted, live=change == "cancel")
+
+    def _retried(self, queue: Queue, one: Field) -> Done:
+        limit = one("limit")
+        if limit and not limit.isdigit():
+            raise UsageError(f"limit: {limit} is no whole number")
+        settings = _words(one("set"))
+        if one("edited") and not settings:
+            raise UsageError("no change is given: write each as FIELD=VALUE")
+        wanted = SomeRetried(int(limit) if limit else None, settings, one("reason"))
+        return retry_failures(self._site, queue, one("signature"), wanted)
 
     def _added(self, queue: Queue, given: dict[str, str]) -> Done:
         job: dict[str, Any] = dict(given)
@@ -263,18 +273,10 @@ class Pages:
         return f"{path}{'&' if '?' in path else '?'}{urlencode({'notice': key})}"
 
 
-def _retry_signature(queue: Queue, one: Field) -> Done:
-    limit = one("limit")
-    if limit and not limit.isdigit():
-        raise UsageError(f"limit: {limit} is no whole number")
-    return retry_failures(queue, one("signature"), SomeRetried(int(limit) if limit else None, one("reason")))
-
-
 OTHER_CHANGES: dict[str, Callable[[Queue, Field], Done]] = {
     "pause": lambda queue, one: pause(queue, one("queue")),
     "resume": lambda queue, one: pause(queue, one("queue"), resume=True),
     "stop": lambda queue, one: stop_worker(queue, one("worker")),
-    "retry-signature": _retry_signature,
     **{
         f"schedule-{verb}": lambda queue, one, verb=verb: change_schedule(queue, one("schedule"), verb)  # type: ignore[misc]
         for verb in SCHEDULE_VERBS

@@ -279,6 +279,25 @@ def test_a_signature_is_retried_in_part_or_whole(client, queue):
     assert client.post("/api/failures/odd/retry").status == 400
 
 
+def test_the_dead_jobs_of_a_signature_are_edited_and_retried(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=0), f"a{number}") for number in range(3)])
+    for number in range(3):
+        finished(queue, f"a{number}", e.Exited(3), stderr=f"KeyError {number}\n")
+    page = client.get("/failures").text
+    (signature,) = re.findall(r'name="signature" value="(\w+)"', page)
+    given = {"signature": signature, "edited": "yes", "back": "/failures"}
+    assert "no change is given" in form(client, "/do/retry-signature", **given).text
+    assert len(client.get("/api/jobs?state=dlq").json()) == 3
+    answer = form(client, "/do/retry-signature", **given, set="timeout=5m tag.why='a b'", limit="2")
+    shown = unescape(client.get(answer.headers["location"]).text)
+    assert f"queuectl retry --sig {signature} --limit 2 --set timeout=5m --set 'tag.why=a b' --yes" in shown
+    assert "2 jobs pending again, with changes" in shown
+    jobs = client.get("/api/jobs?state=pending").json()
+    assert [(job["timeout"], job["tags"]) for job in jobs] == [(300, {"why": "a b"})] * 2
+    assert client.post(f"/api/failures/{signature}/retry", {"set": ["priority=3"]}).status == 200
+    assert [job["priority"] for job in client.get("/api/jobs?state=pending").json()].count(3) == 1
+
+
 def test_a_schedule_is_run_paused_and_resumed(client, queue):
     Schedules(queue).add(Put("nightly", e.ScheduleSet(every=3_600_000_000, tz="UTC", job=a_spec("echo night"))))
     answer = form(client, "/do/schedule-run", schedule="nightly", back="/schedules")
