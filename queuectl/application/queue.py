@@ -106,7 +106,7 @@ class Queue:
     # ── adding jobs ─────────────────────────────────────────────────────────────────────────────────
 
     def enqueue(self, jobs: Iterable[NewJob], opening: e.BatchOpened | None = None) -> list[Receipt]:
-        """Add all jobs or none. Raises RefusedError when an id is taken.
+        """Add all jobs or none. Raises RefusedError when an id is taken, UsageError when a job would wait for itself.
 
         `opening` is recorded with the jobs of a batch when any of them is new, or its limit of failures is; its number
         of jobs is counted here. Raises RefusedError when too many jobs would be pending in a batch with such a limit.
@@ -115,11 +115,21 @@ class Queue:
         for job in wanted:
             if not isinstance(job.spec, e.Enqueued):
                 raise UsageError(f"a job's spec is an Enqueued event, not {job.spec!r}")
+        if any(job.spec.after and job.spec.batch for job in wanted):
+            return self._add_to_waiting_batches(wanted, opening)
         try:
             return self._add(wanted, opening)
         except VersionConflictError:
             with self._alone():
                 return self._add(wanted, opening)
+
+    def _add_to_waiting_batches(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> list[Receipt]:
+        """Two processes that add such jobs at once must not make two batches wait for each other."""
+        from queuectl.application.dependency_cycles import refuse_cycles_through_batches
+
+        with self._alone():
+            refuse_cycles_through_batches(self.store, jobs)
+            return self._add(jobs, opening)
 
     def _add(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> list[Receipt]:
         receipts, changes = self._intake(jobs)

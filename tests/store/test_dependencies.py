@@ -475,6 +475,18 @@ def test_a_new_job_does_not_wait_for_its_own_batch(queue, store, case):
         resolved(queue, jobs)
 
 
+def test_two_who_add_at_once_make_no_cycle(queue, store):
+    add(store, new("a", batch="grid"), new("b", batch="other"))
+    first = resolved(queue, [into_grid("batch:other")])
+    second = resolved(queue, [NewJob(a_spec(batch="other", after=edges(("batch:grid",))), "l")])
+    queue.enqueue(first)
+    head = store.log.head()
+    with pytest.raises(UsageError, match="batch other → batch grid → k → batch other"):
+        queue.enqueue(second)
+    assert store.log.head() == head
+    assert [receipt.created for receipt in queue.enqueue(first)] == [False]
+
+
 def test_a_retry_makes_no_cycle(queue, store):
     """`d` waited for the batch, and was cancelled. Then a job of the batch begins to wait for `d`."""
     add(store, new("a", batch="grid"), new("d", **after("@grid")))
