@@ -1,5 +1,6 @@
 """Edits: a change of a job's promise, who may make it, and what it leaves as it was."""
 
+import msgspec
 import pytest
 
 from queuectl.domain.amendment import amended, between, changed_fields
@@ -154,6 +155,16 @@ def test_the_changes_between_two_promises_make_one_the_other(old, new):
     assert amended(old, between(old, new)) == new
     assert (between(old, new) == Changes()) is (old == new)
     assert (changed_fields(old, between(old, new)) == []) is (old == new)
+
+
+def test_changes_hold_only_what_is_changed():
+    assert msgspec.json.encode(Changes(delay=0, priority=1)) == b'{"delay":0,"priority":1}'
+    with pytest.raises(msgspec.ValidationError, match="priorty"):
+        msgspec.json.decode(b'{"priorty":1}', type=Changes)
+    with pytest.raises(TypeError):
+        Changes(1)
+    with pytest.raises(AttributeError):
+        Changes().priority = 1
 
 
 def test_a_new_command_has_no_arguments():

@@ -111,6 +111,11 @@ def test_a_release_costs_no_attempt_and_no_wait():
     job.when(claim()).then(claimed(2)).when(fails(2)).then(buried(2)).is_now("dlq", attempts=1)
 
 
+def test_a_job_that_is_given_back_keeps_its_place():
+    job = given(a_job(), claimed()).and_then(Released(run=1, reason="its worker had no free slot for it", due_at=7))
+    job.is_now("pending", due_at=7, attempts=0)
+
+
 def test_a_runs_output_is_recorded_with_its_end():
     said = {"duration": 7, "stdout": "out", "stderr": "err"}
     given(a_job(), claimed()).when(succeeds(**said)).then(completed(**said)).is_now("done", exit_code=0, **said)

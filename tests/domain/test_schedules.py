@@ -7,8 +7,10 @@ from msgspec.structs import replace
 
 from queuectl.domain import events as e
 from queuectl.domain.schedule import (
+    CATCH_UPS,
     MOST_JOBS,
     MOST_SLOTS,
+    OVERLAPS,
     Obstacle,
     Schedule,
     View,
@@ -242,3 +244,8 @@ def test_every_slot_is_decided_on_exactly_once(now):
 def test_an_event_of_no_schedule_changes_only_the_version():
     before = a_schedule()
     assert evolve_schedule(before, record(e.QueuePaused(), 2)) == replace(before, version=2)
+
+
+def test_the_choices_have_these_names():
+    assert OVERLAPS == ("skip", "queue", "allow")
+    assert CATCH_UPS == ("latest", "all", "none")

@@ -111,6 +111,21 @@ def test_the_kind_of_error_is_kept(what):
     assert signature(cause, line) != signature(other_cause, other_line)
 
 
+@pytest.mark.parametrize(
+    ("cause", "line", "stored"),
+    [
+        (e.Exited(1), "KeyError: 'a'", "4f652816"),
+        (e.Exited(2), "", "c79f2912"),
+        (e.Signalled(9), "", "7cf55dc5"),
+        (e.TimedOut(5), "x", "dd101ad6"),
+        (e.NotStarted("no shell"), "", "87393605"),
+        (e.LostWorker("w1"), "", "a85078f7"),
+    ],
+)
+def test_a_signature_stays_the_same_within_a_version(cause, line, stored):
+    assert signature(cause, line) == stored
+
+
 def test_neither_the_lost_worker_nor_the_time_limit_counts():
     assert signature(e.LostWorker("w1")) == signature(e.LostWorker("w2"))
     assert signature(e.TimedOut(1), "x") == signature(e.TimedOut(2), "x")

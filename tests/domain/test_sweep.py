@@ -110,6 +110,7 @@ def test_placeholders(text, expected):
     [
         ("a.txt", "a", "a.txt", "."),
         ("a", "a", "a", "."),
+        ("X.gz", "X", "X.gz", "."),
         (".bashrc", ".bashrc", ".bashrc", "."),
         ("..", "..", "..", "."),
         ("d.x/a", "d.x/a", "a", "d.x"),
