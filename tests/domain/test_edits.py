@@ -157,6 +157,11 @@ def test_the_changes_between_two_promises_make_one_the_other(old, new):
     assert (changed_fields(old, between(old, new)) == []) is (old == new)
 
 
+def test_the_same_dependencies_are_no_change():
+    job = given(a_job(after=(After("build"),)))
+    job.when(Amend(ID, Changes(after=(After("build"),), priority=5))).then(Amended(changes=Changes(priority=5)))
+
+
 def test_changes_hold_only_what_is_changed():
     assert msgspec.json.encode(Changes(delay=0, priority=1)) == b'{"delay":0,"priority":1}'
     with pytest.raises(msgspec.ValidationError, match="priorty"):

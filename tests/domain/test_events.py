@@ -325,3 +325,8 @@ def test_new_events_and_fields_need_a_newer_format(event):
         return
     for field in set(event.__struct_fields__) - set(FIRST_FIELDS[name]):
         assert formats._FIELDS[event][ONLY_WITH_ANOTHER.get((name, field), field)] > formats.FIRST
+
+
+def test_no_event_needs_a_format_that_does_not_exist():
+    needed = [*formats._TYPES.values(), *(each for fields in formats._FIELDS.values() for each in fields.values())]
+    assert max(needed) == formats.NEWEST
