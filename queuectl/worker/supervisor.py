@@ -86,8 +86,10 @@ class Supervisor:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._signals.install()
+        changed = select.poll()  # unlike select(), it takes descriptors above 1023
+        changed.register(reader, select.POLLIN)
         while self._tick():
-            select.select([reader], [], [], self._delay() / SECOND)
+            changed.poll(self._delay() / 1000)
             with suppress(BlockingIOError):
                 os.read(reader, 4096)
             if new := self._signals.take():

@@ -5,6 +5,7 @@ as Linux does (tests/powerloss/trouble.py). The -shm is not part of it. tests/ac
 on a small tmpfs.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr
@@ -74,6 +75,7 @@ def attempt(seed: int, lives: Live = live) -> Attempt:
             return Attempt(1, [f"stuck: {error}".replace(folder, "…")])
         except Exception as error:
             return Attempt(1, [f"broken: {type(error).__name__}: {error}".replace(folder, "…")])
+    gc.collect()  # the stores that could not be opened: thousands of open files would break the tests after this one
     counted = {"acknowledged changes": len(recording.acknowledged), "refusals": len(recording.refusals)}
     return Attempt(1, faults, counted)
 

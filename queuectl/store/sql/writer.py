@@ -5,7 +5,7 @@ projections.py makes the rows. Here they are only written: new rows together, ch
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from msgspec.structs import replace
@@ -108,10 +108,12 @@ class Writer:
         try:
             yield
             engine.run("RELEASE part")
-        except BaseException:
-            engine.run("ROLLBACK TO part")
+        except BaseException as error:
             self._log.locked_head, (self._format, self._reactive) = head, known
-            engine.insert("RELEASE part", _ONCE)
+            # A full disk ends the whole transaction, so there is no part to undo, and its own error says more.
+            with suppress(*([StoreError] if isinstance(error, StoreError) else [])):
+                engine.run("ROLLBACK TO part")
+                engine.insert("RELEASE part", _ONCE)
             raise
 
     def wake_workers(self) -> None:
