@@ -117,8 +117,15 @@ def test_enqueue_loads_nothing_that_it_does_not_use(arguments, said, tmp_path):
     others = {f"queuectl.cli.{where.partition(':')[0]}" for where in COMMANDS.values()} - {"queuectl.cli.enqueue"}
     assert codes == [0]
     assert "queuectl.store.sqlite.store" in modules
-    others |= {"queuectl.worker.loop", "queuectl.process.runner", "queuectl.application.contexts"}
+    others |= {"queuectl.worker.loop", "queuectl.process.runner", "queuectl.application.contexts", "hashlib"}
     assert among(modules, NOT_AT_STARTUP | others) == []
+
+
+def test_many_jobs_are_sealed_by_the_quicker_sha256(tmp_path):
+    codes, modules = loaded(CALLS, [["enqueue", "--file", "-"]], tmp_path, "true\n" * 50)
+    assert codes == [0]
+    assert "hashlib" in modules
+    assert loaded(CALLS, [["verify"]], tmp_path)[0] == [0]
 
 
 def test_completion_loads_no_worker(tmp_path, monkeypatch):
