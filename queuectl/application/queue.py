@@ -205,7 +205,8 @@ class Queue:
 
     def requeue(self, ids: Sequence[str], reason: str = "") -> list[Job | None]:
         """Run finished or purged jobs again."""
-        return self.execute([c.Requeue(job_id, reason=reason) for job_id in ids])
+        with self.store.writer.transaction():  # so that no job is added meanwhile that closes a cycle
+            return self.execute([c.Requeue(job_id, reason=reason) for job_id in ids])
 
     def requeue_those_that_can(self, ids: Sequence[str], reason: str = "") -> dict[str, QueuectlError]:
         """Run every job again that can be. Returns the jobs that were left, and why."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from queuectl.application import dependency_cycles
 from queuectl.application.after_fields import edges
 from queuectl.application.dependencies import resolved
 from queuectl.application.editing import Edit, Editor
@@ -499,6 +500,16 @@ def test_a_retry_makes_no_cycle(queue, store):
     edit(queue, "k", "a")
     queue.requeue(["d"])
     check(store)
+
+
+def test_a_retry_looks_for_cycles_under_the_log_lock(queue, store, monkeypatch):
+    add(store, new("a"), new("d", **after("a")))
+    queue.cancel(["d"])
+    held = []
+    monkeypatch.setattr(dependency_cycles, "refuse_retry", lambda store, _: held.append(store.log.locked_head))
+    queue.requeue(["d"])
+    assert held
+    assert None not in held
 
 
 def test_a_chain_that_was_cancelled_is_retried_from_either_end(queue, store):
