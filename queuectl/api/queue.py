@@ -197,18 +197,21 @@ class JobQueue:
         *,
         since: Moment | None = None,
         queue: str | Iterable[str] = (),
+        tag: str | Iterable[str] | Mapping[str, str] = (),
+        batch: str | None = None,
         attempts: bool = False,
         flaky: bool = False,
     ) -> list[Failures]:
-        """The dead jobs of these queues (none: all) by what went wrong, the most frequent first.
+        """The dead jobs of these queues and tags (none: all) by what went wrong, the most frequent first.
 
-        `attempts`: every failed attempt since then; `flaky`: only those of jobs that were done in the end. Both read
-        the log.
+        `batch`: of this batch. `since`: dead since then. `attempts`: every failed attempt; `flaky`: only those
+        of jobs that were done in the end. Both read the log.
         """
         with self._connection.reading() as found:
-            moment = 0 if since is None else as_moment("since", since, found.store.log.now())
-            wanted = Wanted(moment, tuple(map(check_queue, as_texts(queue))), attempts, flaky)
-            return list(map(as_failures, failures(found, wanted)))
+            moment = None if since is None else as_moment("since", since, found.store.log.now())
+            queues = tuple(map(check_queue, as_texts(queue)))
+            selected = Selection(queues=queues, tags=as_tags(tag), since=moment, batch=batch)
+            return list(map(as_failures, failures(found, Wanted(selected, attempts, flaky))))
 
     # ── waiting ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -70,7 +70,7 @@ class Activity:
     def begin(self, store: Store, until: int) -> None:
         """Read the hour before the event at a position, or as much of it as is read quickly."""
         now = store.log.wall()
-        start = position_at(store, now - HOUR)
+        start = position_at(store.log, now - HOUR)
         self._after = max(start, until - MOST)
         first = next(store.log.stored(after=self._after, until=self._after + 1), None)
         self.since = now - HOUR if self._after == start or first is None else first.recorded_at
@@ -143,8 +143,8 @@ def slices(store: Store, start: int, end: int) -> list[Minute]:
     """
     width = max((end - start) // SLICES, 1)
     found = [Minute(start + place * width) for place in range(SLICES)]
-    until = position_at(store, end)
-    for run in runs(store.history, max(position_at(store, start), until - MOST), until):
+    until = position_at(store.log, end)
+    for run in runs(store.history, max(position_at(store.log, start), until - MOST), until):
         if run.type in {COMPLETED, DEAD, RETRIED} and start <= run.at < start + SLICES * width:
             part = found[(run.at - start) // width].queues.setdefault(run.queue, QueueActivity())
             part.done += run.type == COMPLETED

@@ -4,18 +4,23 @@ A group has the failures of one signature: how many jobs, when, in which queues,
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.application.follow import LogReader
+from queuectl.application.listing import EVERY, Selection, narrowed
+from queuectl.application.membership import Members
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.domain import events as e
 from queuectl.domain.job import Job, errors_of, explain_cause
+from queuectl.domain.machine import State
 from queuectl.domain.signature import signature
 from queuectl.errors import UsageError, command_line
+from queuectl.store.rows import DeadLetter, JobFilter
 from queuectl.units import HOUR, SECOND, format_time, quoted
 
 __all__ = ["HOURS", "Wanted", "check_signature", "failures"]
@@ -28,16 +33,20 @@ _SIGNATURE = re.compile("[0-9a-f]{8}")
 
 
 class Wanted(Struct, frozen=True):
-    """A filter of failures: `since` in microseconds; no queues: all of them.
+    """A filter of failures: those of the selected jobs, `since` of which is about the failures themselves.
 
     `attempts`: every failed attempt in the log, not only the dead jobs. `flaky`: only the attempts of jobs that
     completed later.
     """
 
-    since: int = 0
-    queues: tuple[str, ...] = ()
+    selected: Selection = EVERY
     attempts: bool = False
     flaky: bool = False
+
+    @property
+    def since(self) -> int:
+        """Only failures at this time or later, in microseconds."""
+        return self.selected.since or 0
 
 
 class Failure(NamedTuple):
@@ -64,7 +73,8 @@ def failures(queue: Queue, wanted: Wanted) -> list[dict[str, Any]]:
     """The groups in the shape of `failures --json`, the one with the most jobs first."""
     groups: dict[str, list[Failure]] = {}
     for failure in _found(queue, wanted):
-        groups.setdefault(failure.signature, []).append(failure)
+        if wanted.selected.signature in (None, failure.signature):
+            groups.setdefault(failure.signature, []).append(failure)
     now = queue.store.log.wall()
     rows = [_group(name, found, now) for name, found in groups.items()]
     return sorted(rows, key=lambda row: (-row["jobs"], -row["attempts"], row["first"], row["signature"]))
@@ -77,9 +87,25 @@ def _found(queue: Queue, wanted: Wanted) -> Iterable[Failure]:
 
 
 def _dead(queue: Queue, wanted: Wanted) -> Iterator[Failure]:
-    since = -(-wanted.since // SECOND)
-    for row in queue.store.tables.dead(wanted.queues, since):
-        yield Failure(row.signature, row.id, row.moved_at * SECOND, row.queue, row.last_error)
+    chosen = _chosen(queue, wanted, State.DLQ)
+    for row in queue.store.tables.dead(wanted.selected.queues, wanted.since // SECOND):
+        if (chosen is None or chosen(row.id)) and _died_since(queue, row, wanted.since):
+            yield Failure(row.signature, row.id, row.moved_at * SECOND, row.queue, row.last_error)
+
+
+def _chosen(queue: Queue, wanted: Wanted, *states: State) -> Callable[[str], bool] | None:
+    """The jobs with the wanted tags and batch, and in these states; None when any will do."""
+    if not (wanted.selected.tags or wanted.selected.batch):
+        return None
+    return Members(queue.store, narrowed(JobFilter(states=states), replace(wanted.selected, since=None))).has
+
+
+def _died_since(queue: Queue, row: DeadLetter, since: int) -> bool:
+    """Whether the job died at that time or later. The row has whole seconds; within one its events say it."""
+    if row.moved_at != since // SECOND:
+        return True
+    job = queue.store.log.load_all([row.id])[row.id]
+    return not isinstance(job, Job) or job.finished_at is None or job.finished_at >= since
 
 
 def _attempts(queue: Queue, wanted: Wanted) -> Iterator[Failure]:
@@ -99,8 +125,8 @@ def _flaky(queue: Queue, wanted: Wanted) -> Iterator[Failure]:
 def _events(queue: Queue, wanted: Wanted) -> Iterator[tuple[str, Failure | None]]:
     """Jobs that failed, each with its failure, and jobs that completed, with None; damaged events are left out."""
     store, queues = queue.store, Queues(queue)
-    after = position_at(store, wanted.since - 1) if wanted.since else store.log.base.position
-    for record in LogReader(store, after, None, _TYPES).read(store.log.head().position):
+    after = position_at(store.log, wanted.since - 1) if wanted.since else store.log.base.position
+    for record in LogReader(store, after, None, _TYPES, _chosen(queue, wanted)).read(store.log.head().position):
         if not isinstance(record, e.RecordedEvent):
             continue
         event = record.event
@@ -108,7 +134,7 @@ def _events(queue: Queue, wanted: Wanted) -> Iterator[tuple[str, Failure | None]
             yield record.stream_id, None
             continue
         name = queues.of(record.stream_id)
-        if name in (wanted.queues or (name,)):
+        if name in (wanted.selected.queues or (name,)):
             said = _said(queue, record.stream_id, event)
             kind, error = signature(event.cause, said), explain_cause(event.cause, said)
             yield record.stream_id, Failure(kind, record.stream_id, record.recorded_at, name, error)

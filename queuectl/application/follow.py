@@ -9,16 +9,14 @@ by polling `data_version`; on a server, where each poll is a query, by LISTEN wi
 """
 
 import select
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
-from queuectl.domain.events import Enqueued, RecordedEvent
-from queuectl.domain.names import batch_stream
+from queuectl.domain.events import RecordedEvent
 from queuectl.errors import StoreError
 from queuectl.runtime import Reach
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Hints, Store
-from queuectl.store.rows import JobFilter
 from queuectl.store.stream_fold import Examined
 
 __all__ = ["Examined", "LogReader", "durable_positions", "follow"]
@@ -32,31 +30,29 @@ HELD_FOR = 100
 class LogReader:
     """Reads the wanted events, each once. `after` is the last position read.
 
-    `stream`: only events of this one; `batch`: only those of the batch and of its jobs.
+    `stream`: only events of this one; `is_wanted`: only those of streams for which it says so.
     """
 
     def __init__(
-        self, store: Store, after: int, stream: str | None, types: Collection[str], batch: str | None = None
+        self,
+        store: Store,
+        after: int,
+        stream: str | None,
+        types: Collection[str],
+        is_wanted: Callable[[str], bool] | None = None,
     ) -> None:
-        self._store, self._stream, self._types, self._batch = store, stream, types, batch
-        self._members = (
-            set() if batch is None else {batch_stream(batch), *store.tables.ids(JobFilter(batch=batch, limit=0))}
-        )
+        self._store, self._stream, self._types, self._is_wanted = store, stream, types, is_wanted
         self.after = after
 
     def read(self, until: int) -> Iterator[Examined]:
         """The events after the last position read, up to `until`; a damaged one as its error."""
         for record in self._read(until):
-            if isinstance(record, DamagedEventError) or (self._is_member(record) and record.type in self._types):
+            if isinstance(record, DamagedEventError) or (record.type in self._types and self._is_member(record)):
                 yield record
         self.after = max(self.after, until)
 
     def _is_member(self, record: RecordedEvent) -> bool:
-        if self._batch is None:
-            return True
-        if isinstance(record.event, Enqueued) and record.event.batch == self._batch:
-            self._members.add(record.stream_id)
-        return record.stream_id in self._members
+        return self._is_wanted is None or self._is_wanted(record.stream_id)
 
     def _read(self, until: int) -> Iterator[Examined]:
         after = self.after

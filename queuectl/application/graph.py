@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import After
@@ -18,16 +19,16 @@ __all__ = ["graph"]
 _decode = msgspec.json.Decoder(tuple[After, ...]).decode
 
 
-def graph(store: Store, job_id: str | None = None, batch: str | None = None) -> Graph:
-    """The graph of all dependencies, or of those around one job, or around the jobs of a batch."""
+def graph(store: Store, job_id: str | None = None, wanted: JobFilter | None = None) -> Graph:
+    """The graph of all dependencies, or of those around one job, or around the jobs of a filter and its batch."""
     rows = {row["id"]: row for row in store.tables.jobs(JobFilter(dependent=True, descending=False, limit=0))}
     edges = [_edge(row["id"], after) for row in rows.values() for after in _edges_of(row)]
     edges += _members(rows.values(), {edge.before for edge in edges})
     if job_id is not None:
         edges = _around(edges, {job_id})
-    elif batch is not None:
-        members = store.tables.ids(JobFilter(batch=batch, limit=0))
-        edges = _around(edges, {*members, _batch_name(batch)})
+    elif wanted is not None:
+        members = store.tables.ids(replace(wanted, limit=0))
+        edges = _around(edges, {*members, *([] if wanted.batch is None else [_batch_name(wanted.batch)])})
     names = dict.fromkeys(name for edge in edges for name in (edge.before, edge.after))
     names |= {} if job_id is None else {job_id: None}
     found = [_node(store, rows, name) for name in names]

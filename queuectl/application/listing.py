@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, State
+from queuectl.domain.relations import ORIGINS
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
@@ -16,14 +17,18 @@ from queuectl.store.sql.job_filter import SORTS, TURN
 from queuectl.units import local_time, quoted
 
 __all__ = [
+    "EVERY",
     "FAILED",
     "HELD",
     "RETRYING",
     "SORT_KEYS",
     "STATE_WORDS",
     "TURN",
+    "JobFilter",
     "Listing",
     "Selection",
+    "any_filter",
+    "check_origin",
     "dead_letters",
     "job_filter",
     "job_rows",
@@ -68,6 +73,13 @@ EVERY = Selection()
 """No filter."""
 
 
+def check_origin(text: str) -> str:
+    """An origin as people give it: a kind, or `schedule:nightly`. Raises UsageError."""
+    if text.partition(":")[0] not in ORIGINS:
+        raise UsageError(f"--origin {quoted(text)}: it begins with one of {', '.join(ORIGINS)}")
+    return text
+
+
 class Listing(Struct, frozen=True):
     """Rows of `jobs`, how many the filter takes without its limit, and the log's time."""
 
@@ -96,6 +108,11 @@ def job_filter(selected: Selection, sort: str) -> JobFilter:
         limit=0,
     )
     return narrowed(wanted, selected)
+
+
+def any_filter(selected: Selection) -> JobFilter | None:
+    """The filter for these jobs, None when all are selected. Raises UsageError."""
+    return job_filter(selected, "-created") if selected else None
 
 
 def narrowed(wanted: JobFilter, selected: Selection) -> JobFilter:

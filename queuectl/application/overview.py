@@ -21,19 +21,20 @@ from queuectl.units import SECOND, format_time
 __all__ = ["SHOWN_STATES", "overview", "running"]
 
 SHOWN_STATES = [state for state in State if state is not State.PURGED]
+EVERY_JOB = JobFilter()
 
 
-def overview(queue: Queue, *, live: bool, batch: str | None = None) -> tuple[dict[str, Any], int]:
+def overview(queue: Queue, *, live: bool, wanted: JobFilter | None = None) -> tuple[dict[str, Any], int]:
     """The overview in the shape of `status --json`. `live`: the store is the present, so workers are known.
 
-    `batch`: only of its jobs. Also returns the log's time, in microseconds.
+    `wanted`: only of the jobs that this filter selects. Also returns the log's time, in microseconds.
     """
     store, now = queue.store, queue.store.log.wall()
-    queues = _queues(store.tables.counts() if batch is None else store.batches.counts(batch))
-    oldest, due = _due(store, now) if batch is None else _due_in_batch(store, now, batch)
+    queues = _queues(store.tables.counts(wanted))
+    oldest, due = _due(store, now) if wanted is None else _due_of(store, now, wanted)
     seen = workers(queue) if live else None
-    retrying = _retrying(store, live, batch)
-    waiting, held = _waiting(store, batch)
+    retrying = _retrying(store, live, wanted or EVERY_JOB)
+    waiting, held = _waiting(store, wanted)
     shown = {
         "queues": queues,
         "states": {state: sum(row[state] for row in queues) for state in SHOWN_STATES},
@@ -43,7 +44,7 @@ def overview(queue: Queue, *, live: bool, batch: str | None = None) -> tuple[dic
         ],
         "workers": None if seen is None else list(map(json_shapes.worker, seen)),
         "oldest_due": json_shapes.job(oldest) if oldest else None,
-        "running": _running(store, batch),
+        "running": _running(store, wanted or EVERY_JOB),
         "retrying": retrying,
         "waiting": waiting,
         "held": held,
@@ -55,9 +56,9 @@ def overview(queue: Queue, *, live: bool, batch: str | None = None) -> tuple[dic
     return shown, now
 
 
-def _running(store: Store, batch: str | None) -> list[dict[str, Any]]:
+def _running(store: Store, wanted: JobFilter) -> list[dict[str, Any]]:
     """The running jobs in the shape of their JSON, the first to start first."""
-    rows = store.tables.jobs(JobFilter(states=(State.PROCESSING,), batch=batch, descending=False, limit=0))
+    rows = store.tables.jobs(replace(wanted, states=(State.PROCESSING,), descending=False, limit=0))
     jobs = running(store, rows)
     return [json_shapes.job(row, jobs.get(row["id"])) for row in sorted(rows, key=lambda row: row["locked_at"] or 0)]
 
@@ -73,14 +74,14 @@ def running(store: Store, rows: Iterable[dict[str, Any]]) -> dict[str, Job]:
     return found
 
 
-def _waiting(store: Store, batch: str | None) -> tuple[int, int]:
+def _waiting(store: Store, wanted: JobFilter | None) -> tuple[int, int]:
     """How many jobs wait for others, and how many of these are held."""
-    if batch is None:
+    if wanted is None:
         found = store.waits.by_queue()
         return sum(each.jobs for each in found), sum(each.held for each in found)
-    wanted = JobFilter(states=(State.PENDING,), batch=batch, dependent=True, limit=0)
-    waiting = len(store.tables.ids(wanted)) - len(store.tables.ids(replace(wanted, timed=True)))
-    return waiting, len(store.tables.ids(JobFilter(batch=batch, held=True, limit=0)))
+    dependent = replace(wanted, states=(State.PENDING,), dependent=True, limit=0)
+    waiting = len(store.tables.ids(dependent)) - len(store.tables.ids(replace(dependent, timed=True)))
+    return waiting, len(store.tables.ids(replace(wanted, held=True, limit=0)))
 
 
 def _due(store: Store, now: int) -> tuple[dict[str, Any] | None, int | None]:
@@ -88,22 +89,22 @@ def _due(store: Store, now: int) -> tuple[dict[str, Any] | None, int | None]:
     return store.tables.oldest_due(now), store.tables.next_due(())
 
 
-def _due_in_batch(store: Store, now: int, batch: str) -> tuple[dict[str, Any] | None, int | None]:
-    wanted = JobFilter(states=(State.PENDING,), batch=batch, timed=True, sort="due", descending=False, limit=1)
-    first = store.tables.jobs(wanted)
+def _due_of(store: Store, now: int, wanted: JobFilter) -> tuple[dict[str, Any] | None, int | None]:
+    timed = replace(wanted, states=(State.PENDING,), timed=True, sort="due", descending=False, limit=1)
+    first = store.tables.jobs(timed)
     oldest = first[0] if first and first[0]["due_at"] <= now else None
     paused = store.tables.pauses()
-    queues = {count.queue for count in store.batches.counts(batch)} - paused.keys()
+    queues = {count.queue for count in store.tables.counts(wanted)} - paused.keys()
     if PAUSE_ALL in paused or not queues:
         return oldest, None
-    coming = store.tables.jobs(replace(wanted, queues=tuple(queues)))
+    coming = store.tables.jobs(replace(timed, queues=tuple(queues)))
     return oldest, coming[0]["due_at"] if coming else None
 
 
-def _retrying(store: Store, live: bool, batch: str | None) -> int:
+def _retrying(store: Store, live: bool, wanted: JobFilter) -> int:
     """How many pending jobs wait after a failed attempt."""
-    wanted = JobFilter(failed=True, batch=batch, limit=0)
-    return len(store.tables.ids(wanted) if live else store.tables.jobs(wanted))
+    failed = replace(wanted, failed=True, limit=0)
+    return len(store.tables.ids(failed) if live else store.tables.jobs(failed))
 
 
 def _unserved(queue: Queue, queues: list[dict[str, Any]], seen: list[dict[str, Any]]) -> list[str]:

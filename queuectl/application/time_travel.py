@@ -1,9 +1,8 @@
 """The queue as it was at a position of the log, or at a time."""
 
-from bisect import bisect_right
-
 from queuectl.errors import UsageError
 from queuectl.store.errors import DamagedEventError
+from queuectl.store.moments import position_at, recorded_at
 from queuectl.store.past import Past
 from queuectl.store.protocol import Store
 from queuectl.units import local_time, parse_time
@@ -28,7 +27,7 @@ def as_of(store: Store, text: str) -> Past:
         moment = min(parse_time(text, store.log.now()), store.log.now())
     except ValueError as error:
         raise UsageError(f"{error}, or a position of the log such as {head.position}") from None
-    return Past.of(store, position_at(store, moment), moment)
+    return Past.of(store, position_at(store.log, moment), moment)
 
 
 def before_the_log(store: Store, past: Past) -> str:
@@ -39,20 +38,9 @@ def before_the_log(store: Store, past: Past) -> str:
     return f"the log began at {local_time(first.recorded_at)}: there is nothing before that"
 
 
-def position_at(store: Store, moment: int) -> int:
-    """The last position recorded at or before a moment (microseconds, UTC). `recorded_at` never decreases."""
-    first, last = store.log.base.position + 1, store.log.head().position
-    return first - 1 + bisect_right(range(first, last + 1), moment, key=lambda place: _recorded_at(store, place))
-
-
 def _clock_at(store: Store, position: int) -> int:
     try:
         record = next(store.log.records(after=position - 1, until=position), None)
     except DamagedEventError:
         record = None
-    return record.clock if record else _recorded_at(store, position)
-
-
-def _recorded_at(store: Store, position: int) -> int:
-    row = next(store.log.stored(after=position - 1, until=position), None)
-    return row.recorded_at if row else store.log.base.recorded_at
+    return record.clock if record else recorded_at(store.log, position)

@@ -11,8 +11,9 @@ from msgspec.structs import asdict
 
 from queuectl import __version__
 from queuectl.checks.audit import RULES, Audit
-from queuectl.cli.options import Json, Output, between
-from queuectl.cli.output import form_of, look, print_for_programs, print_line
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import between
+from queuectl.cli.output import OutputOptions, look, print_for_programs, print_line
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
@@ -35,6 +36,7 @@ class _Log(NamedTuple):
     records: Iterator[RecordedEvent]
 
 
+@with_records
 def audit(
     ctx: typer.Context,
     file: Annotated[
@@ -44,10 +46,10 @@ def audit(
         int, typer.Option("--from", callback=between(1), metavar="N", help="Check only events from this position on.")
     ] = 1,
     last: Annotated[
-        int | None, typer.Option("--until", callback=between(0), metavar="N", help="Read only up to this position.")
+        int | None, typer.Option("--to", callback=between(0), metavar="N", help="Read only up to this position.")
     ] = None,
-    output: Output = None,
-    as_json: Json = False,
+    *,
+    options: OutputOptions,
 ) -> None:
     """Check that the queue followed its own rules. Exit code 1 when it did not.
 
@@ -56,8 +58,8 @@ def audit(
     verify: was the log changed? audit: did the queue follow its own rules?
     """
     if last is not None and 1 < first > last:
-        raise UsageError(f"--from {first} is after --until {last}: there is nothing to check")
-    form = form_of(ctx.obj, output, as_json)
+        raise UsageError(f"--from {first} is after --to {last}: there is nothing to check")
+    form = options.form(ctx.obj)
     judged = Audit(first)
     with _log(ctx.obj, file, last) as log, progress("judging", hidden=form not in FOR_PEOPLE) as reached:
         for record in log.records:

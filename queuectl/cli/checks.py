@@ -14,8 +14,8 @@ from queuectl.checks.report import Problem, Report
 from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json, Output
-from queuectl.cli.output import Look, form_of, look, print_for_programs, print_line
+from queuectl.cli.option_records import with_records
+from queuectl.cli.output import Look, OutputOptions, look, print_for_programs, print_line
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import runnable
@@ -34,6 +34,7 @@ _INDENT = " " * 9
 _COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
+@with_records
 def verify(
     ctx: typer.Context,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only this job's events and rows.")] = None,
@@ -42,15 +43,15 @@ def verify(
         typer.Option("--expect", metavar="HEAD", help="A line saved from `head`: fail if history up to it differs."),
     ] = None,
     jobs: Jobs = None,
-    output: Output = None,
-    as_json: Json = False,
+    *,
+    options: OutputOptions,
 ) -> None:
     """Check events, tables and archive, while workers run. Exit code 1 when anything is damaged.
 
     verify: was the log changed? audit: did the queue follow its own rules?
     """
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with session.open_read_only(missing="refuse") as queue:
         if job is not None:
             report = verify_job(queue.store, queue.resolve([job])[0])
@@ -106,10 +107,11 @@ def _line(problem: Problem) -> str:
     return f"{problem.kind}: {place}{stream}{': ' if place else ''}{problem.what}"
 
 
-def rebuild(ctx: typer.Context, jobs: Jobs = None, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def rebuild(ctx: typer.Context, jobs: Jobs = None, *, options: OutputOptions) -> None:
     """Recompute the job tables from the log and fix differences. Workers may run meanwhile."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with (
         session.open_existing() as queue,
         progress("folding", queue.store.log.head().position, hidden=form not in FOR_PEOPLE) as reached,
@@ -126,10 +128,11 @@ def rebuild(ctx: typer.Context, jobs: Jobs = None, output: Output = None, as_jso
     say(f"rebuilt: fixed {counted(found.total, 'difference')}" if found.total else "rebuilt: there were no differences")
 
 
-def doctor(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def doctor(ctx: typer.Context, *, options: OutputOptions) -> None:
     """Check this installation and queue. Prints a repair for each problem. Exit code 1 if there is one."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     quiet = form not in FOR_PEOPLE
     findings = list(examine(session.url.text, lambda: _open_to_examine(session, quiet), is_alive))
     if quiet:

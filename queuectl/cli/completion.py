@@ -24,7 +24,11 @@ PATIENCE = 50_000
 HINT = 60
 """The greatest width of a hint, in columns of the terminal."""
 
-JOBS_FOR: dict[str, tuple[State, ...]] = {"cancel": LIVE, "wait": LIVE, "retry": FINISHED, "purge": FINISHED}
+JOBS_FOR: dict[str, tuple[State, ...]] = {
+    **dict.fromkeys(("cancel", "wait"), LIVE),
+    **dict.fromkeys(("retry", "purge"), FINISHED),
+    **dict.fromkeys(("edit", "unblock"), (State.PENDING,)),
+}
 """The states of jobs that a command takes, where it does not take all."""
 _A_FILE = ("FILE", "DIR", "FOLDER", "PATH|URL", "COMMAND | -- PROGRAM [ARG]...")
 
@@ -124,6 +128,12 @@ def _sort_keys(place: _Place) -> Iterable[Candidate]:
     return place.chosen([*SORT_KEYS, *(f"-{key}" for key in SORT_KEYS)])
 
 
+def _pictures(place: _Place) -> Iterable[Candidate]:
+    from queuectl.cli.graph import FORMS
+
+    return place.chosen(FORMS)
+
+
 def _event_types(place: _Place) -> Iterable[Candidate]:
     from queuectl.cli.events import TYPES
 
@@ -151,6 +161,9 @@ _VALUES: dict[str, Callable[[_Place], Iterable[Candidate]]] = {
     "sort": _sort_keys,
     "kind": _event_types,
     **dict.fromkeys(("context", "context_name"), _contexts),
+    "after": lambda place: place.read(candidates.jobs),
+    "if_unmet": lambda place: place.chosen(("hold", "cancel")),
+    "picture": _pictures,
     "db": lambda place: [Candidate(FILES)],
     "color": lambda place: place.chosen(("auto", "always", "never")),
     "log_level": lambda place: place.chosen(("debug", "info", "warning", "error")),

@@ -7,8 +7,8 @@ import typer
 from queuectl import config as settings
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import say
-from queuectl.cli.options import AsOf, Json, Output
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.option_records import with_records
+from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.tables import Column, table
@@ -32,26 +32,32 @@ MaybeKey = Annotated[str | None, typer.Argument(metavar="[KEY]", callback=_key, 
 
 
 @app.callback()
-def default(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+@with_records
+def default(ctx: typer.Context, *, options: PastOptions) -> None:
     """Show and change the settings."""
     if ctx.invoked_subcommand is None:
-        show(ctx, output, as_json, as_of)
+        _show(ctx.obj, options)
         return
-    for option, given in (("--json", as_json), ("-o", output is not None), ("--as-of", as_of is not None)):
+    output, as_json = options.shape.output, options.shape.as_json
+    for option, given in (("--json", as_json), ("-o", output is not None), ("--as-of", options.as_of is not None)):
         if given:
             raise UsageError(f"{option} goes after the name: queuectl config {ctx.invoked_subcommand} … {option}")
 
 
 @app.command("list", hidden=True)
 @app.command()
-def show(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+@with_records
+def show(ctx: typer.Context, *, options: PastOptions) -> None:
     """Show every setting, its value and the origin of the value.
 
     The origin is one of: flag, environment, .env, config set, default.
     """
-    session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only(as_of, missing="accept") as queue:
+    _show(ctx.obj, options)
+
+
+def _show(session: Session, options: PastOptions) -> None:
+    form = options.form(session)
+    with session.open_read_only(options.as_of, missing="accept") as queue:
         rows = [_row(value) for value in session.config(queue).all()]
     place = f"queue: {clean(session.place, newlines=False)}{', not made yet' if session.missing else ''}"
     shown = [{**row, "meaning": settings.SETTINGS[row["key"]].help} for row in rows]
@@ -65,16 +71,15 @@ def show(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of
 
 
 @app.command()
-def get(
-    ctx: typer.Context, key: MaybeKey = None, output: Output = None, as_json: Json = False, as_of: AsOf = None
-) -> None:
+@with_records
+def get(ctx: typer.Context, key: MaybeKey = None, *, options: PastOptions) -> None:
     """Print the bare value of one setting. Without KEY: show all settings."""
-    if key is None:
-        show(ctx, output, as_json, as_of)
-        return
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only(as_of, missing="accept") as queue:
+    if key is None:
+        _show(session, options)
+        return
+    form = options.form(session)
+    with session.open_read_only(options.as_of, missing="accept") as queue:
         value = session.config(queue).value(key)
     row = _row(value)
     print_answer(session, form, Answer(document=row, rows=[row], name="key", text=lambda look: value.text))

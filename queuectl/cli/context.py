@@ -9,8 +9,8 @@ from queuectl.application.contexts import read_contexts, use_context
 from queuectl.application.queue_url import USED, QueueUrl, contexts_file
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json, Output
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.option_records import with_records
+from queuectl.cli.output import Answer, OutputOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.config import DEFAULT
 from queuectl.errors import UsageError
@@ -25,10 +25,11 @@ COLUMNS = ("name", Column("queue", limit=1000), "used")
 
 
 @app.command("list")
-def list_contexts(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def list_contexts(ctx: typer.Context, *, options: OutputOptions) -> None:
     """List the contexts of your config.toml, with the one that is used."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     path = contexts_file(os.environ)
     found = read_contexts(path)
     rows = [{"name": name, "queue": QueueUrl(url).name, "used": name == found.used} for name, url in found.urls.items()]
@@ -61,10 +62,11 @@ def use(
 
 
 @app.command()
-def show(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def show(ctx: typer.Context, *, options: OutputOptions) -> None:
     """Show the queue that commands use here, and where it was named."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     row = {"context": session.found.context, "queue": session.url.name, "origin": session.found.origin}
     lines = [f"{name + ':':<9}{clean(value or 'none', newlines=False)}" for name, value in row.items()]
     print_answer(session, form, Answer(document=row, rows=[row], name="context", text=lambda look: "\n".join(lines)))

@@ -3,36 +3,39 @@
 import sys
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from msgspec.structs import replace
 
 from queuectl.application import bulk
+from queuectl.application.job_details import details
 from queuectl.application.listing import Selection, dead_letters
 from queuectl.cli.app import new_app
 from queuectl.cli.messages import confirm, say
 from queuectl.cli.moves import RetryOptions, purge_all, retry_named, retry_selected, say_purged
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import (
-    AsOf,
+    FILTERS,
     Filters,
     Id,
-    Json,
+    Limit,
     MaybeIds,
-    Output,
-    Reason,
+    MoveOptions,
     Signature,
-    Yes,
     given_ids,
-    selection,
+    note_left_out,
+    shown_at_most,
 )
-from queuectl.cli.output import Answer, form_of
-from queuectl.cli.queries import show
+from queuectl.cli.output import Answer, PastOptions
+from queuectl.cli.queries import print_job
 from queuectl.cli.session import Session
-from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
+from queuectl.cli.watching import WatchCommand, WatchOptions, answer_or_watch
 from queuectl.domain.machine import State
 from queuectl.errors import UsageError
 from queuectl.render import json_shapes
+from queuectl.render.formats import FOR_PEOPLE
 from queuectl.render.job_rows import dead_table
+from queuectl.runtime import Clock
 from queuectl.units import counted
 
 __all__ = ["app"]
@@ -42,8 +45,18 @@ app = new_app(help="Show, retry or purge dead jobs: those with no retries left."
 All = Annotated[bool, typer.Option("--all", help="Every job in the dead-letter queue.")]
 
 
-OPTIONS = ", ".join(f"--{each}" for each in (*Filters.__struct_fields__, "sig"))
-"""The options that select dead jobs."""
+class DeadJobs(msgspec.Struct, frozen=True):
+    """The options that select dead jobs."""
+
+    filters: Filters = Filters()
+    sig: Signature = None
+
+    def selection(self, clock: Clock) -> Selection:
+        """The jobs that these options select. Raises UsageError."""
+        return self.filters.selection(clock, signature=self.sig)
+
+
+OPTIONS = ", ".join((*FILTERS, "--sig"))
 
 
 @app.command("list", cls=WatchCommand)
@@ -51,37 +64,38 @@ OPTIONS = ", ".join(f"--{each}" for each in (*Filters.__struct_fields__, "sig"))
 def list_dead(
     ctx: typer.Context,
     *,
-    filters: Filters,
-    sig: Signature = None,
-    watch: Watch = None,
-    output: Output = None,
-    as_json: Json = False,
-    as_of: AsOf = None,
+    dead: DeadJobs,
+    limit: Limit = None,
+    options: WatchOptions,
 ) -> None:
     """List the dead jobs, the oldest first."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    selected = selection(session.clock, filters, signature=sig)
-    answer_or_watch(session, form, lambda jobs: _listed(dead_letters(jobs, selected)), watch, as_of)
+    at_most = shown_at_most(limit, options.form(session) in FOR_PEOPLE)
+    selected = dead.selection(session.clock)
+    answer_or_watch(session, lambda jobs: _listed(dead_letters(jobs, selected), at_most), options)
 
 
-def _listed(rows: list[dict[str, Any]]) -> Answer:
+def _listed(found: list[dict[str, Any]], at_most: int) -> Answer:
+    rows = found[: at_most or None]
     shown = [json_shapes.dead_letter(row) for row in rows]
     return Answer(
         document=shown,
         rows=shown,
         name="id",
         text=lambda look: dead_table(rows, look.width) if rows else "",
-        note="" if rows else "no dead jobs",
+        note=note_left_out(len(rows), len(found)) if rows else "no dead jobs",
     )
 
 
 @app.command("show")
-def show_dead(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def show_dead(ctx: typer.Context, job_id: Id, *, options: PastOptions) -> None:
     """Show one dead job."""
-    with ctx.obj.open_read_only(missing="refuse") as queue:
-        bulk.dead_letters(queue, [job_id])
-    show(ctx, job_id, output=output, as_json=as_json)
+    session: Session = ctx.obj
+    form = options.form(session)
+    with session.open_read_only(options.as_of, missing="refuse") as queue:
+        shown = details(queue, bulk.dead_letters(queue, [job_id])[0])
+    print_job(session, form, shown)
 
 
 @app.command("retry")
@@ -91,13 +105,12 @@ def retry_dead(
     ids: MaybeIds = None,
     everything: All = False,
     *,
-    filters: Filters,
-    sig: Signature = None,
+    dead: DeadJobs,
     options: RetryOptions,
 ) -> None:
     """Run dead jobs again, with 0 attempts. --all and filters retry every job they can and list the others."""
     session: Session = ctx.obj
-    selected = _selected(ids, everything, selection(session.clock, filters, signature=sig))
+    selected = _selected(ids, everything, dead.selection(session.clock))
     wanted = options.read(named=bool(ids))
     if everything and not sys.stdin.isatty():
         wanted = wanted._replace(yes=True)  # in a script --all is enough: a retry can be undone
@@ -115,25 +128,23 @@ def purge_dead(
     ids: MaybeIds = None,
     everything: All = False,
     *,
-    filters: Filters,
-    sig: Signature = None,
-    reason: Reason = "",
-    yes: Yes = False,
+    dead: DeadJobs,
+    options: MoveOptions,
 ) -> None:
     """Delete dead jobs from the tables, and their output files. Their history stays in the log."""
-    selected = _selected(ids, everything, selection(ctx.obj.clock, filters, signature=sig))
+    selected = _selected(ids, everything, dead.selection(ctx.obj.clock))
     with ctx.obj.open_existing() as jobs:
         found = bulk.dead_letters(jobs, given_ids(ids)) if ids else bulk.finished(jobs, _dead(selected))
         if not found:
             say("no dead jobs")
             return
         what = f"purge {counted(len(found), 'dead job')}"
-        confirm(f"{what} ({selected})" if selected else what, yes)
+        confirm(f"{what} ({selected})" if selected else what, options.yes)
         if ids:
-            bulk.purge_named(jobs, found, reason)
+            bulk.purge_named(jobs, found, options.reason)
             say_purged(found, "dead job")
         else:
-            purge_all(jobs, found, reason, "dead job")
+            purge_all(jobs, found, options.reason, "dead job")
 
 
 def _selected(ids: list[str] | None, everything: bool, selected: Selection) -> Selection:

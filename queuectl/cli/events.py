@@ -8,11 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from queuectl.application.follow import Examined, LogReader, follow
+from queuectl.application.listing import any_filter
+from queuectl.application.membership import Members
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.cli.messages import say
-from queuectl.cli.options import MAX, Output, between, moment
-from queuectl.cli.output import form_of, look
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import MAX, Labels, States, between, moment
+from queuectl.cli.output import Output, form_of, look
 from queuectl.cli.pager import paged
 from queuectl.cli.session import Session
 from queuectl.domain import events as e
@@ -34,8 +37,10 @@ INDENT = " " * 8
 COLUMNS = ("position", "stream_id", "version", "type", "schema", "recorded_at", "actor", "data", "digest", "damaged")
 
 
+@with_records
 def events(
     ctx: typer.Context,
+    *,
     first: Annotated[
         int | None, typer.Option("--from", callback=between(1), metavar="N", help="Only events from this position on.")
     ] = None,
@@ -46,8 +51,11 @@ def events(
         list[str] | None, typer.Option("--type", "-t", metavar="TYPE", help="Only events of this type.")
     ] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this job.")] = None,
-    batch: Annotated[str | None, typer.Option(metavar="NAME", help="Only events of this batch and its jobs.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only events recorded since this time.")] = None,
+    state: States = None,
+    labels: Labels,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only events recorded since this time, of jobs of any age.")
+    ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="TIME", help="Only events recorded up to this time.")
     ] = None,
@@ -61,20 +69,27 @@ def events(
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON: one event a line.")] = False,
 ) -> None:
-    """Print the event log. Each line: position, time, stream, type, what happened, and who did it."""
+    """Print the event log. Each line: position, time, stream, type, what happened, and who did it.
+
+    --state, --queue and --tag select jobs as they are now. --queue and --batch alone also select the notes on those.
+    """
     session: Session = ctx.obj
     for each in kind or ():
         if each not in TYPES:
             raise UsageError(f"--type {each}: the types are {', '.join(TYPES)}")
+    if follow and state:
+        raise UsageError("--state selects jobs as they are now: leave out --follow")
+    wanted = any_filter(labels.selection(states=tuple(state or ())))
     since_moment, until_moment = moment(session.clock, since), moment(session.clock, until, "--until")
     form = form_of(session, output, as_json)
     lines = _Lines(form, at_most or 0, look(session, form).width)
     with session.open_to_follow() if follow else session.open_read_only() as queue, paged(session, wanted=not follow):
         stream = queue.resolve([job])[0] if job is not None else None
-        before = 0 if since_moment is None else position_at(queue.store, since_moment - 1)
+        before = 0 if since_moment is None else position_at(queue.store.log, since_moment - 1)
         if until_moment is not None:
-            last = min(last or MAX, position_at(queue.store, until_moment))
-        reader = LogReader(queue.store, max((first or 1) - 1, before), stream, kind or TYPES, batch)
+            last = min(last or MAX, position_at(queue.store.log, until_moment))
+        is_wanted = None if wanted is None else Members(queue.store, wanted).has
+        reader = LogReader(queue.store, max((first or 1) - 1, before), stream, kind or TYPES, is_wanted)
         if follow:
             _follow(queue, reader, last, lines)
         else:

@@ -6,9 +6,9 @@ import typer
 
 from queuectl.application.failures import Wanted
 from queuectl.application.failures import failures as failures_of
-from queuectl.application.job_fields import check_queue
-from queuectl.cli.options import AsOf, Json, Output, Queues, moment
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import Labels, Signature, moment
+from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.failure_rows import failure_table, failure_total
@@ -16,30 +16,30 @@ from queuectl.render.failure_rows import failure_table, failure_total
 __all__ = ["failures"]
 
 
+@with_records
 def failures(
     ctx: typer.Context,
+    *,
+    labels: Labels,
+    sig: Signature = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only failures since this time (-2h, monday, 09:00).")
     ] = None,
-    queue: Queues = None,
     attempts: Annotated[
         bool, typer.Option("--attempts", help="Every failed attempt, also of jobs that were retried. Reads the log.")
     ] = False,
     flaky: Annotated[
         bool, typer.Option("--flaky", help="Failed attempts of jobs that were done in the end. Reads the log.")
     ] = False,
-    output: Output = None,
-    as_json: Json = False,
-    as_of: AsOf = None,
+    options: PastOptions,
 ) -> None:
     """Group the dead jobs by what went wrong, the most frequent first."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     if attempts and flaky:
         raise UsageError("--attempts and --flaky: give one of them")
-    begin = moment(session.clock, since) or 0
-    wanted = Wanted(begin, tuple(map(check_queue, queue or ())), attempts, flaky)
-    with session.open_read_only(as_of) as jobs:
+    wanted = Wanted(labels.selection(since=moment(session.clock, since), signature=sig), attempts, flaky)
+    with session.open_read_only(options.as_of) as jobs:
         rows, now = failures_of(jobs, wanted), jobs.store.log.wall()
     print_answer(
         session,

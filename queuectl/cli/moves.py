@@ -17,18 +17,17 @@ from queuectl.application.waiting import dependants
 from queuectl.cli.messages import confirm, refuse_left, say
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import (
+    FILTERS,
     AtMost,
     DryRun,
-    Filters,
+    JobFilters,
     MaybeIds,
+    MoveOptions,
     Reason,
     Settings,
     Signature,
     Spread,
-    States,
-    Yes,
     given_ids,
-    selection,
 )
 from queuectl.cli.session import Session
 from queuectl.domain.job import Job
@@ -55,30 +54,28 @@ __all__ = [
 def cancel(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    state: States = None,
     *,
-    filters: Filters,
-    reason: Reason = "",
-    yes: Yes = False,
+    jobs: JobFilters,
+    options: MoveOptions,
     with_waiting: Annotated[
         bool, typer.Option("--with-waiting", help="Cancel the jobs that wait for them too, and so on.")
     ] = False,
 ) -> None:
     """Cancel jobs. A pending one is cancelled at once; a running one is stopped by its worker."""
     session: Session = ctx.obj
-    selected = selection(session.clock, filters, state)
+    selected = jobs.selection(session.clock)
     _check_one_way(ids, bool(selected))
-    with session.open_existing() as jobs:
+    with session.open_existing() as queue:
         if not ids:
-            _cancel_all(jobs, bulk.unfinished(jobs, selected), selected, reason, yes)
+            _cancel_all(queue, bulk.unfinished(queue, selected), selected, options)
             return
-        found = jobs.resolve(given_ids(ids))
-        behind = dependants(jobs.store, found)
-        for job in jobs.cancel([*found, *(behind if with_waiting else ())], reason):
+        found = queue.resolve(given_ids(ids))
+        behind = dependants(queue.store, found)
+        for job in queue.cancel([*found, *(behind if with_waiting else ())], options.reason):
             if job is not None:
-                say(f"{job.id} {_cancelled(jobs, job)}")
+                say(f"{job.id} {_cancelled(queue, job)}")
         if behind and not with_waiting:
-            _say_waiting(jobs, behind, found)
+            _say_waiting(queue, behind, found)
 
 
 def _say_waiting(jobs: Queue, behind: Sequence[str], ids: Sequence[str]) -> None:
@@ -100,7 +97,7 @@ def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> No
 def _check_one_way(ids: list[str] | None, filters: bool, *more: str) -> None:
     """Raise UsageError unless there are either ids or filters. `more` are the command's other options that filter."""
     if bool(ids) == filters:
-        *options, last = ("--state", *(f"--{each}" for each in Filters.__struct_fields__), *more)
+        *options, last = ("--state", *FILTERS, *more)
         raise UsageError(f"name the jobs by id, or select them with {', '.join(options)} or {last}")
 
 
@@ -121,10 +118,10 @@ def _cancelled(queue: Queue, job: Job) -> str:
     return f"is being stopped (undo, once it has stopped: {command_line('retry', job.id)})"
 
 
-def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, reason: str, yes: bool) -> None:
-    if not _ask(f"cancel {counted(len(ids), 'job')}", ids, selected, yes):
+def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, options: MoveOptions) -> None:
+    if not _ask(f"cancel {counted(len(ids), 'job')}", ids, selected, options.yes):
         return
-    left = bulk.cancel_all(queue, ids, reason)
+    left = bulk.cancel_all(queue, ids, options.reason)
     done = counted(len(ids) - len(left), "job")
     say(f"cancelled {done}; running ones are being stopped (undo: {command_line('retry', 'ID')})")
     refuse_left(left, "job", "could not be cancelled")
@@ -137,24 +134,22 @@ class RetryOptions(msgspec.Struct, frozen=True):
     spread: Spread = None
     dry_run: DryRun = False
     settings: Settings = None
-    reason: Reason = ""
-    yes: Yes = False
+    move: MoveOptions = MoveOptions()
 
     def read(self, *, named: bool) -> "Retry":
         """The retry that the options ask for, of jobs `named` by id or selected by filters. Raises UsageError."""
         if named and (self.limit or self.spread or self.dry_run):
             raise UsageError("--limit, --spread and --dry-run are for jobs that filters select, not for ids")
         edit, over = parse_settings(self.settings or ()), duration("--spread", self.spread)
-        return Retry(edit, self.reason, self.limit, over, self.yes, self.dry_run)
+        return Retry(edit, self.move.reason, self.limit, over, self.move.yes, self.dry_run)
 
 
 @with_records
 def retry(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    state: States = None,
     *,
-    filters: Filters,
+    jobs: JobFilters,
     sig: Signature = None,
     options: RetryOptions,
 ) -> None:
@@ -163,14 +158,14 @@ def retry(
     Filters without --state mean dead jobs.
     """
     session: Session = ctx.obj
-    selected = selection(session.clock, filters, state, sig)
+    selected = jobs.selection(session.clock, signature=sig)
     _check_one_way(ids, bool(selected), "--sig")
     wanted = options.read(named=bool(ids))
-    with session.open_existing() as jobs:
+    with session.open_existing() as queue:
         if ids:
-            retry_named(session, jobs, jobs.resolve(given_ids(ids)), wanted)
+            retry_named(session, queue, queue.resolve(given_ids(ids)), wanted)
         else:
-            retry_selected(session, jobs, selected, wanted)
+            retry_selected(session, queue, selected, wanted)
 
 
 class Retry(NamedTuple):
@@ -194,7 +189,7 @@ def retry_selected(session: Session, queue: Queue, selected: Selection, wanted: 
     """Retry the selected jobs (without a state: dead ones), or only print their ids."""
     selected = selected if selected.states else replace(selected, states=(State.DLQ.value,))
     found = bulk.finished(queue, selected)
-    ids = found[: wanted.limit]
+    ids = found[: wanted.limit or None]
     if wanted.dry_run:
         print("\n".join(ids), end="\n" if ids else "")
         say(f"would retry {_of(ids, found)}: {selected}")
@@ -221,29 +216,28 @@ def _retry_all(session: Session, queue: Queue, ids: Sequence[str], wanted: Retry
 def purge(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    state: States = None,
     *,
-    filters: Filters,
+    jobs: JobFilters,
+    sig: Signature = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="7d", help="Only jobs that ended longer ago than this.")
     ] = None,
-    reason: Reason = "",
-    yes: Yes = False,
+    options: MoveOptions,
 ) -> None:
     """Delete finished jobs from the tables, and their output files. Their history stays in the log."""
     session: Session = ctx.obj
-    selected = selection(session.clock, filters, state)
-    _check_one_way(ids, bool(selected or older_than), "--older-than")
+    selected = jobs.selection(session.clock, signature=sig)
+    _check_one_way(ids, bool(selected or older_than), "--sig", "--older-than")
     age = duration("--older-than", older_than)
-    with session.open_existing() as jobs:
+    with session.open_existing() as queue:
         if ids:
-            found = jobs.resolve(given_ids(ids))
-            bulk.purge_named(jobs, found, reason)
+            found = queue.resolve(given_ids(ids))
+            bulk.purge_named(queue, found, options.reason)
             say_purged(found, "job")
             return
-        found = bulk.finished(jobs, selected, ended_by=jobs.store.log.now() - age)
-        if _ask(f"purge {counted(len(found), 'job')}", found, selected, yes):
-            purge_all(jobs, found, reason, "job")
+        found = bulk.finished(queue, selected, ended_by=queue.store.log.now() - age)
+        if _ask(f"purge {counted(len(found), 'job')}", found, selected, options.yes):
+            purge_all(queue, found, options.reason, "job")
 
 
 def duration(option: str, text: str | None) -> int:

@@ -2,55 +2,50 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from queuectl.application.job_fields import batch as batch_name
+from queuectl.application.job_fields import check_queue
 from queuectl.application.listing import Selection
+from queuectl.application.overview import SHOWN_STATES
 from queuectl.errors import UsageError
-from queuectl.render.formats import FORMATS
 from queuectl.runtime import Clock
 from queuectl.units import parse_time
 
 __all__ = [
+    "FILTERS",
     "ID_HELP",
     "MAX",
-    "AsOf",
     "AtMost",
-    "Batch",
     "DryRun",
     "Filters",
     "Id",
     "Ids",
-    "Json",
+    "JobFilters",
+    "Labels",
     "Limit",
     "MaybeIds",
-    "Output",
-    "Queues",
+    "MoveOptions",
     "Reason",
     "Settings",
     "Signature",
-    "Since",
     "Spread",
     "States",
-    "Tags",
     "Yes",
     "between",
     "given_ids",
     "moment",
+    "note_left_out",
     "parse_tag",
-    "selection",
+    "shown_at_most",
 ]
 
 ID_HELP = "A job: its id, number, the beginning or end of its id, or `last`."
 IDS_HELP = "Jobs: ids, numbers, beginnings or ends of ids, `last`, or - for stdin. If one is wrong, nothing is done."
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", "-o", metavar="FORMAT", help=f"{', '.join(FORMATS)} [default: table]."),
-]
 Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
 Ids = Annotated[
     list[str],
@@ -60,18 +55,18 @@ MaybeIds = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ID]...", help=IDS_HELP),
 ]
-AsOf = Annotated[
-    str | None,
-    typer.Option(
-        "--as-of",
-        metavar="POSITION|TIME",
-        help="Show it as it was at this position or time (12, head, -2h, 'yesterday 14:00').",
-    ),
-]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="A reason, which `history` shows.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-States = Annotated[list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="Only jobs in this state.")]
+States = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        "-s",
+        metavar="STATE",
+        help=f"Only jobs in this state: {', '.join(SHOWN_STATES)}, failed (retrying or dead), retrying or held.",
+    ),
+]
 Queues = Annotated[list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="K=V", help="Only jobs with this tag.")]
 Batch = Annotated[str | None, typer.Option("--batch", metavar="NAME", help="Only jobs of this batch.")]
@@ -80,13 +75,54 @@ Since = Annotated[
 ]
 
 
-class Filters(msgspec.Struct, frozen=True):
-    """The options that select jobs in every command. (`--state` is apart: dead jobs have one state.)"""
+class Labels(msgspec.Struct, frozen=True):
+    """The options that select jobs by what they were given."""
 
     queue: Queues = None
     tag: Tags = None
-    since: Since = None
     batch: Batch = None
+
+    def selection(self, **others: Any) -> Selection:
+        """The jobs that these options select, with `others`: more fields of a Selection. Raises UsageError."""
+        return Selection(
+            queues=tuple(map(check_queue, self.queue or ())),
+            tags=dict(map(parse_tag, self.tag or ())),
+            batch=None if self.batch is None else batch_name(self.batch),
+            **others,
+        )
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """The options that select jobs in every command. (`--state` is apart: dead jobs have one state.)"""
+
+    labels: Labels = Labels()
+    since: Since = None
+
+    def selection(self, clock: Clock, **others: Any) -> Selection:
+        """The jobs that these options select, with `others`: more fields of a Selection. Raises UsageError."""
+        return self.labels.selection(since=moment(clock, self.since), **others)
+
+
+class JobFilters(msgspec.Struct, frozen=True):
+    """The same, and `--state`."""
+
+    state: States = None
+    filters: Filters = Filters()
+
+    def selection(self, clock: Clock, **others: Any) -> Selection:
+        """The jobs that these options select, with `others`: more fields of a Selection. Raises UsageError."""
+        return self.filters.selection(clock, states=tuple(self.state or ()), **others)
+
+
+FILTERS = tuple(f"--{name}" for name in (*Labels.__struct_fields__, "since"))
+"""The names of the options of `Filters`."""
+
+
+class MoveOptions(msgspec.Struct, frozen=True):
+    """The options of commands that move many jobs at once."""
+
+    reason: Reason = ""
+    yes: Yes = False
 
 
 MAX = (1 << 63) - 1
@@ -116,10 +152,28 @@ Limit = Annotated[
     ),
 ]
 
+SHOWN = 50
+"""Jobs that are listed for people when no --limit is given."""
+
+
+def shown_at_most(limit: int | None, people: bool) -> int:
+    """How many jobs to list; 0: all."""
+    return limit if limit is not None else SHOWN if people else 0
+
+
+def note_left_out(shown: int, found: int) -> str:
+    """A note that a list is not complete, if it is not."""
+    return f"{shown} of {found} (--limit 0: all)" if found > shown else ""
+
+
 AtMost = Annotated[
     int | None,
     typer.Option(
-        "--limit", "-n", callback=between(1), metavar="N", help="At most N of the selected jobs, the oldest first."
+        "--limit",
+        "-n",
+        callback=between(0),
+        metavar="N",
+        help="At most N of the selected jobs, the oldest first; 0: all [default: 0].",
     ),
 ]
 Settings = Annotated[
@@ -130,8 +184,19 @@ Spread = Annotated[
     str | None, typer.Option(metavar="10m", help="Make the selected jobs due one after the other over this time.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the ids of the jobs, and change nothing.")]
+
+
+def _signature(text: str | None) -> str | None:
+    from queuectl.application.failures import check_signature
+
+    return text and check_signature(text)
+
+
 Signature = Annotated[
-    str | None, typer.Option("--sig", metavar="SIG", help="Only dead jobs with this signature (see `failures`).")
+    str | None,
+    typer.Option(
+        "--sig", metavar="SIG", callback=_signature, help="Only dead jobs with this signature (see `failures`)."
+    ),
 ]
 
 
@@ -154,30 +219,10 @@ def _stdin_words() -> list[str]:
     return text.split()
 
 
-def selection(
-    clock: Clock, filters: Filters, states: list[str] | None = None, signature: str | None = None
-) -> Selection:
-    """The jobs that the filters, `--state` and `--sig` select. Raises UsageError."""
-    return Selection(
-        states=tuple(states or ()),
-        queues=tuple(filters.queue or ()),
-        tags=dict(map(parse_tag, filters.tag or ())),
-        since=moment(clock, filters.since),
-        batch=filters.batch,
-        signature=None if signature is None else _signature(signature),
-    )
-
-
-def _signature(text: str) -> str:
-    from queuectl.application.failures import check_signature
-
-    return check_signature(text)
-
-
 def parse_tag(text: str) -> tuple[str, str]:
     """The key and the value of a `--tag`. Raises UsageError."""
     key, separator, value = text.partition("=")
-    if not separator:
+    if not (key and separator):
         raise UsageError(f"--tag {text}: write it as NAME=VALUE")
     return key, value
 

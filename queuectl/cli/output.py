@@ -1,8 +1,9 @@
 """How reading commands print what they found: as text for people, or in a format for programs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from msgspec import Struct
 
 from queuectl.cli.messages import say
@@ -11,7 +12,25 @@ from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
 from queuectl.render.terminal import clean, wrapped
 
-__all__ = ["Answer", "Look", "form_of", "look", "print_answer", "print_for_programs", "print_line", "print_long"]
+__all__ = [
+    "Answer",
+    "Look",
+    "Output",
+    "OutputOptions",
+    "PastOptions",
+    "form_of",
+    "look",
+    "print_answer",
+    "print_for_programs",
+    "print_line",
+    "print_long",
+]
+
+
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FORMAT", help=f"{', '.join(FORMATS)} [default: table]."),
+]
 
 
 class Look(Struct, frozen=True):
@@ -33,6 +52,35 @@ class Answer(Struct, frozen=True, kw_only=True):
     name: str
     text: Callable[[Look], str]
     note: str = ""
+
+
+class OutputOptions(Struct, frozen=True):
+    """The options of every reading command: the format."""
+
+    output: Output = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
+
+    def form(self, session: Session) -> str:
+        """The format that they, or QUEUECTL_OUTPUT, ask for. Raises UsageError."""
+        return form_of(session, self.output, self.as_json)
+
+
+class PastOptions(Struct, frozen=True):
+    """The options of reading commands that can show the past."""
+
+    shape: OutputOptions = OutputOptions()
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="POSITION|TIME",
+            help="Show it as it was at this position or time (12, head, -2h, 'yesterday 14:00').",
+        ),
+    ] = None
+
+    def form(self, session: Session) -> str:
+        """The format that they, or QUEUECTL_OUTPUT, ask for. Raises UsageError."""
+        return self.shape.form(session)
 
 
 def form_of(session: Session, output: str | None, as_json: bool) -> str:

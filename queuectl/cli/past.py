@@ -10,8 +10,9 @@ from typer.core import TyperCommand
 from queuectl.application.diff import diff as differences
 from queuectl.application.explain import Explanation
 from queuectl.application.explain import explain as explained
-from queuectl.cli.options import AsOf, Id, Json, Output
-from queuectl.cli.output import Answer, Look, form_of, print_answer
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import Id
+from queuectl.cli.output import Answer, Look, OutputOptions, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import queue_name
@@ -46,12 +47,11 @@ class DiffCommand(TyperCommand):
         return super().parse_args(ctx, [*(each for each in options if each != "--"), "--", *moments])
 
 
-def diff(
-    ctx: typer.Context, first: Moment, second: Until = "head", output: Output = None, as_json: Json = False
-) -> None:
+@with_records
+def diff(ctx: typer.Context, first: Moment, second: Until = "head", *, options: OutputOptions) -> None:
     """Show what changed between two moments: jobs, pauses, settings."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with session.open_read_only() as queue:
         report = differences(queue.store, first, second)
     answer = Answer(document=report, rows=report["jobs"], name="id", text=lambda look: "\n".join(_lines(report, look)))
@@ -94,14 +94,15 @@ def _arrow(change: Mapping[str, Any]) -> str:
     return f"{old} → {new}"
 
 
-def explain(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+@with_records
+def explain(ctx: typer.Context, job_id: Id, *, options: PastOptions) -> None:
     """Explain why a job is in its state, and what you can do."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only(as_of, missing="refuse") as queue:
+    form = options.form(session)
+    with session.open_read_only(options.as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         losses = session.config(queue)["max-machine-losses"]
-        explanation = explained(queue.store, found, live=as_of is None, machine_losses=losses)
+        explanation = explained(queue.store, found, live=options.as_of is None, machine_losses=losses)
     answer = Answer(
         document=explanation,
         rows=[asdict(explanation)],

@@ -8,15 +8,15 @@ from msgspec.structs import replace
 
 from queuectl.application.job_details import details, shell_line
 from queuectl.application.job_details import history as events_of
-from queuectl.application.listing import SORT_KEYS, TURN, Listing, job_filter
+from queuectl.application.listing import SORT_KEYS, TURN, JobFilter, Listing, any_filter, check_origin, job_filter
 from queuectl.application.listing import list_jobs as listing
-from queuectl.application.overview import SHOWN_STATES, overview, running
+from queuectl.application.overview import overview, running
 from queuectl.application.queue import Queue
 from queuectl.cli.option_records import with_records
-from queuectl.cli.options import AsOf, Batch, Filters, Id, Json, Limit, Output, selection
-from queuectl.cli.output import Answer, Look, form_of, print_answer, print_long
+from queuectl.cli.options import Filters, Id, JobFilters, Limit, Signature, note_left_out, shown_at_most
+from queuectl.cli.output import Answer, Look, OutputOptions, PastOptions, print_answer, print_long
 from queuectl.cli.session import Session
-from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
+from queuectl.cli.watching import WatchCommand, WatchOptions, answer_or_watch
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.render import json_shapes
@@ -27,32 +27,24 @@ from queuectl.render.status_text import status_text
 from queuectl.render.terminal import STATE_COLORS, clean, colored, wrapped
 from queuectl.units import local_time, parse_time
 
-__all__ = ["history", "list_jobs", "show", "status"]
+__all__ = ["history", "list_jobs", "print_job", "show", "status"]
 
-SHOWN = 50
-"""Jobs that `list` prints when no --limit is given."""
 INDENT = " " * 8
 OUTPUT = ("stdout", "stderr")
 """Fields that `show` prints last, because they may be long."""
 IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 
 
-def status(
-    ctx: typer.Context,
-    batch: Batch = None,
-    watch: Watch = None,
-    output: Output = None,
-    as_json: Json = False,
-    as_of: AsOf = None,
-) -> None:
+@with_records
+def status(ctx: typer.Context, *, filters: Filters, options: WatchOptions) -> None:
     """Show what is queued, what runs, what is next, and the workers."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    answer_or_watch(session, form, lambda queue: _overview(queue, batch, live=as_of is None), watch, as_of)
+    wanted = any_filter(filters.selection(session.clock))
+    answer_or_watch(session, lambda queue: _overview(queue, wanted, live=options.live), options)
 
 
-def _overview(queue: Queue, batch: str | None, *, live: bool) -> Answer:
-    found, now = overview(queue, live=live, batch=batch)
+def _overview(queue: Queue, wanted: JobFilter | None, *, live: bool) -> Answer:
+    found, now = overview(queue, live=live, wanted=wanted)
     return Answer(
         document=found,
         rows=found["queues"],
@@ -68,17 +60,9 @@ status.command_class = WatchCommand  # type: ignore[attr-defined]
 @with_records
 def list_jobs(
     ctx: typer.Context,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state",
-            "-s",
-            metavar="STATE",
-            help=f"{', '.join(SHOWN_STATES)}, failed (retrying or dead), retrying or held.",
-        ),
-    ] = None,
     *,
-    filters: Filters,
+    jobs: JobFilters,
+    sig: Signature = None,
     origin: Annotated[
         str | None,
         typer.Option(metavar="KIND[:NAME]", help="Only of this origin: job:ID, schedule:nightly, hook."),
@@ -87,24 +71,21 @@ def list_jobs(
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
     ] = None,
-    watch: Watch = None,
-    output: Output = None,
-    as_json: Json = False,
-    as_of: AsOf = None,
+    options: WatchOptions,
 ) -> None:
     """List jobs: running, next, waiting and ended ones."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    people = form in FOR_PEOPLE
-    at_most = (SHOWN if people else 0) if limit is None else limit
-    order = sort or (TURN if people and as_of is None else "-created")
-    wanted = replace(job_filter(selection(session.clock, filters, state), order), origin=origin)
+    people = options.form(session) in FOR_PEOPLE
+    at_most = shown_at_most(limit, people)
+    order = sort or (TURN if people and options.live else "-created")
+    wanted = job_filter(jobs.selection(session.clock, signature=sig), order)
+    wanted = replace(wanted, origin=None if origin is None else check_origin(origin))
 
     def ask(jobs: Queue) -> Answer:
         found = listing(jobs, wanted, at_most)
         return _listed(found, {} if people else running(jobs.store, found.rows))
 
-    answer_or_watch(session, form, ask, watch, as_of, long=True)
+    answer_or_watch(session, ask, options, long=True)
 
 
 list_jobs.command_class = WatchCommand  # type: ignore[attr-defined]
@@ -112,7 +93,7 @@ list_jobs.command_class = WatchCommand  # type: ignore[attr-defined]
 
 def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:
     shown = [json_shapes.job(row, claimed.get(row["id"])) for row in found.rows]
-    left_out = f"{len(found.rows)} of {found.total} (--limit 0: all)" if found.total > len(found.rows) else ""
+    left_out = note_left_out(len(found.rows), found.total)
     return Answer(
         document=shown,
         rows=shown,
@@ -122,6 +103,7 @@ def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:
     )
 
 
+@with_records
 def show(
     ctx: typer.Context,
     job_id: Id,
@@ -130,14 +112,13 @@ def show(
     ] = False,
     original: Annotated[bool, typer.Option("--original", help="As it was added, before it was edited.")] = False,
     tree: Annotated[bool, typer.Option("--tree", help="Draw what added this job, and which jobs it added.")] = False,
-    output: Output = None,
-    as_json: Json = False,
-    as_of: AsOf = None,
+    *,
+    options: PastOptions,
 ) -> None:
     """Show one job: all its fields, and its output last."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only(as_of, missing="refuse") as queue:
+    form = options.form(session)
+    with session.open_read_only(options.as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         if tree:
             from queuectl.application.origins import origin_tree
@@ -149,6 +130,11 @@ def show(
             print(shell_line(queue, found))
             return
         shown = details(queue, found, original=original)
+    print_job(session, form, shown)
+
+
+def print_job(session: Session, form: str, shown: dict[str, Any]) -> None:
+    """Print one job in full, in the shape of `show --json`."""
     print_answer(session, form, Answer(document=shown, rows=[shown], name="id", text=lambda look: _job(shown, look)))
 
 
@@ -193,10 +179,11 @@ def _dependency(each: Mapping[str, str]) -> str:
     return name if each["on"] == "ok" else f"{name}:{each['on']}"
 
 
-def history(ctx: typer.Context, job_id: Id, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def history(ctx: typer.Context, job_id: Id, *, options: OutputOptions) -> None:
     """Show every event of a job: when, who, what and why. Works on purged jobs too."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with session.open_read_only(missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         events = list(events_of(queue, found))

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json, Output
-from queuectl.cli.output import form_of, print_for_programs
+from queuectl.cli.option_records import with_records
+from queuectl.cli.output import OutputOptions, print_for_programs
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
@@ -22,11 +22,12 @@ SHOWN = 10
 """The most ranges printed on a line."""
 
 
+@with_records
 def recover(
     ctx: typer.Context,
     force: Annotated[bool, typer.Option("--force", help="Rebuild the database even if nothing is damaged.")] = False,
-    output: Output = None,
-    as_json: Json = False,
+    *,
+    options: OutputOptions,
 ) -> None:
     """Rebuild a damaged or deleted database from its archive.
 
@@ -36,7 +37,7 @@ def recover(
     session: Session = ctx.obj
     if session.url.is_on_server:
         raise UsageError("recover works on a SQLite file: give its path with --db")
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     path = session.url.file
     try:
         with progress("checking", hidden=form not in FOR_PEOPLE) as reached:

@@ -7,8 +7,9 @@ import typer
 
 from queuectl.application import schedule_views as views
 from queuectl.application.schedules import Schedules
-from queuectl.cli.options import AsOf, Json, Output, between
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import between
+from queuectl.cli.output import Answer, OutputOptions, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.domain.events import RecordedEvent
 from queuectl.errors import NoSuchJobError, UsageError, command_line
@@ -25,12 +26,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name."
 MOST = 1000
 
 
-def list_schedules(ctx: typer.Context, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+@with_records
+def list_schedules(ctx: typer.Context, *, options: PastOptions) -> None:
     """List schedules: the next time, the last job, how late."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only(as_of) as queue:
-        found, now = views.rows(queue.store, live=as_of is None), queue.store.log.wall()
+    form = options.form(session)
+    with session.open_read_only(options.as_of) as queue:
+        found, now = views.rows(queue.store, live=options.as_of is None), queue.store.log.wall()
     answer = Answer(
         document=found,
         rows=found,
@@ -46,12 +48,13 @@ def _listed(found: Sequence[Mapping[str, Any]], now: int, width: int | None) -> 
     return "\n".join([schedule_table(found, now, width), *sorted(why)])
 
 
-def show(ctx: typer.Context, schedule: Name, output: Output = None, as_json: Json = False, as_of: AsOf = None) -> None:
+@with_records
+def show(ctx: typer.Context, schedule: Name, *, options: PastOptions) -> None:
     """Show one schedule: its rules, its job, its last ten times."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
-    with session.open_read_only(as_of, missing="refuse") as queue:
-        found = views.details(queue.store, Schedules(queue).named(schedule), live=as_of is None)
+    form = options.form(session)
+    with session.open_read_only(options.as_of, missing="refuse") as queue:
+        found = views.details(queue.store, Schedules(queue).named(schedule), live=options.as_of is None)
 
     def text(width: int | None) -> str:
         return "\n".join(wrapped(clean(line, newlines=False), width, " " * 10) for line in schedule_text(found))
@@ -59,10 +62,11 @@ def show(ctx: typer.Context, schedule: Name, output: Output = None, as_json: Jso
     print_answer(session, form, Answer(document=found, rows=[found], name="name", text=lambda look: text(look.width)))
 
 
-def history(ctx: typer.Context, schedule: Name, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def history(ctx: typer.Context, schedule: Name, *, options: OutputOptions) -> None:
     """Show every event of a schedule. Works on removed schedules too."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with session.open_read_only(missing="refuse") as queue:
         events = views.history(queue.store, schedule)
     if not events:
@@ -79,18 +83,19 @@ def _event(event: RecordedEvent | Exception) -> str:
     return clean(f"#{event.position:<6} {local_time(event.recorded_at)}  {summary(event)}", newlines=False)
 
 
+@with_records
 def next_slots(
     ctx: typer.Context,
     schedule: Name,
     count: Annotated[
         int, typer.Option("--count", "-n", callback=between(1, MOST), metavar="N", help="How many [default: 5].")
     ] = 5,
-    output: Output = None,
-    as_json: Json = False,
+    *,
+    options: OutputOptions,
 ) -> None:
     """Print the next times of a schedule, in its time zone."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with session.open_read_only(missing="refuse") as queue:
         named = Schedules(queue).named(schedule)
         try:

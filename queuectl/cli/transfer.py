@@ -7,8 +7,8 @@ import typer
 
 from queuectl.application.liveness import jobs_running_here
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json, Output
-from queuectl.cli.output import Answer, form_of, print_answer
+from queuectl.cli.option_records import with_records
+from queuectl.cli.output import Answer, OutputOptions, print_answer
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.maintenance.backup import back_up
@@ -81,10 +81,11 @@ def _say_running(jobs: list[str]) -> None:
         )
 
 
-def head(ctx: typer.Context, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def head(ctx: typer.Context, *, options: OutputOptions) -> None:
     """Print the position and digest of the last event on disk. Save the line elsewhere, for `verify --expect`."""
     session: Session = ctx.obj
-    form = form_of(session, output, as_json)
+    form = options.form(session)
     with session.open_read_only(missing="refuse") as queue:
         found = head_on_disk(queue.store)
     shown = {"position": found.position, "digest": found.digest.hex()}

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from queuectl.application.bulk import of_batch, unfinished
+from queuectl.application.listing import Selection
 from queuectl.application.own_job import own_jobs
 from queuectl.application.queue import Queue
 from queuectl.application.wait import exit_code, unserved_queues
 from queuectl.application.wait import wait as wait_for
 from queuectl.cli.logs import print_output
 from queuectl.cli.messages import say, say_unserved
-from queuectl.cli.options import Filters, MaybeIds, Queues, Since, States, Tags, given_ids, selection
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import FILTERS, JobFilters, MaybeIds, given_ids
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 from queuectl.errors import RefusedError, UsageError
@@ -20,32 +22,32 @@ from queuectl.errors import RefusedError, UsageError
 __all__ = ["wait", "wait_and_print", "wait_until_ended"]
 
 
+@with_records
 def wait(
     ctx: typer.Context,
     ids: MaybeIds = None,
-    state: States = None,
-    queue: Queues = None,
-    tag: Tags = None,
-    since: Since = None,
-    batch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="All of this batch: 0 when all are done, else 1.")
-    ] = None,
+    *,
+    jobs: JobFilters,
     everything: Annotated[bool, typer.Option("--all", help="All jobs that have not ended.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="5m", help="Give up after this long (exit code 124).")] = None,
 ) -> None:
-    """Wait until the jobs have ended. The exit code is the job's own (of several jobs, the largest)."""
+    """Wait until the jobs have ended. The exit code is the job's own (of several jobs, the largest).
+
+    With --batch alone: 0 when all jobs of the batch are done, else 1. Other filters select jobs that have not ended.
+    """
     session: Session = ctx.obj
     until = session.deadline(timeout)
-    selected = selection(session.clock, Filters(queue, tag, since), state)
-    if [bool(ids), bool(selected), everything, batch is not None].count(True) != 1:
-        raise UsageError("give one of: ids, filters (--state, --queue, --tag, --since), --batch, or --all")
-    with session.open_read_only(missing="refuse") as jobs:
-        if batch is not None:
-            found = of_batch(jobs, batch)
+    selected = jobs.selection(session.clock)
+    if [bool(ids), bool(selected), everything].count(True) != 1:
+        raise UsageError(f"give one of: ids, filters (--state, {', '.join(FILTERS)}), or --all")
+    whole_batch = selected.batch if selected == Selection(batch=selected.batch) else None
+    with session.open_read_only(missing="refuse") as queue:
+        if whole_batch is not None:
+            found = of_batch(queue, whole_batch)
         else:
-            found = jobs.resolve(given_ids(ids)) if ids else unfinished(jobs, selected)
-        code = wait_until_ended(session, jobs, _others(jobs, found), until)
-    raise typer.Exit(code if batch is None else min(code, 1))
+            found = queue.resolve(given_ids(ids)) if ids else unfinished(queue, selected)
+        code = wait_until_ended(session, queue, _others(queue, found), until)
+    raise typer.Exit(code if whole_batch is None else min(code, 1))
 
 
 def wait_until_ended(session: Session, queue: Queue, ids: list[str], until: int | None) -> int:

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn, TypeAlias
 
 import typer
+from msgspec import Struct
 from typer.core import TyperCommand
 
 from queuectl.application.queue import Queue
-from queuectl.cli.output import Answer, look, print_answer, print_long
+from queuectl.cli.output import Answer, PastOptions, look, print_answer, print_long
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE
 from queuectl.runtime import pause
 from queuectl.units import SECOND, format_duration, local_time, parse_duration
 
-__all__ = ["Watch", "WatchCommand", "answer_or_watch"]
+__all__ = ["Watch", "WatchCommand", "WatchOptions", "answer_or_watch"]
 
 Watch: TypeAlias = Annotated[
     str | None,
@@ -24,6 +25,24 @@ Watch: TypeAlias = Annotated[
         "--watch", metavar="[INTERVAL]", help="Redraw on changes, at most this often [default: 1s], until Ctrl-C."
     ),
 ]
+
+
+class WatchOptions(Struct, frozen=True):
+    """The options of reading commands that can be watched."""
+
+    watch: Watch = None
+    past: PastOptions = PastOptions()
+
+    @property
+    def live(self) -> bool:
+        """Whether they ask for the present."""
+        return self.past.as_of is None
+
+    def form(self, session: Session) -> str:
+        """The format that they, or QUEUECTL_OUTPUT, ask for. Raises UsageError."""
+        return self.past.form(session)
+
+
 USUAL = "1s"
 LEAST = SECOND // 10
 POLL = SECOND // 20
@@ -50,20 +69,15 @@ class WatchCommand(TyperCommand):
 
 
 def answer_or_watch(
-    session: Session,
-    form: str,
-    ask: Callable[[Queue], Answer],
-    watch: str | None,
-    as_of: str | None = None,
-    *,
-    long: bool = False,
+    session: Session, ask: Callable[[Queue], Answer], options: WatchOptions, *, long: bool = False
 ) -> None:
-    """Print the answer of the queue, or with `watch` (an interval) draw it until Ctrl-C. `long`: use a pager.
+    """Print the answer of the queue, or with `--watch` draw it until Ctrl-C. `long`: use a pager.
 
     Raises UsageError.
     """
-    if watch is not None:
-        _watch(session, form, ask, _interval(session, watch, form, as_of))
+    form, as_of = options.form(session), options.past.as_of
+    if options.watch is not None:
+        _watch(session, form, ask, _interval(session, options.watch, form, as_of))
     with session.open_read_only(as_of) as queue:
         answer = ask(queue)
     (print_long if long else print_answer)(session, form, answer)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from queuectl import __version__
@@ -15,10 +16,11 @@ from queuectl.application.workers import Stop, ending_workers, is_taken, latest_
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to, log_to_stderr
 from queuectl.cli.messages import say
-from queuectl.cli.options import Json, Output, between
-from queuectl.cli.output import Answer, form_of
+from queuectl.cli.option_records import with_records
+from queuectl.cli.options import between
+from queuectl.cli.output import Answer, OutputOptions, PastOptions
 from queuectl.cli.session import Session
-from queuectl.cli.watching import Watch, WatchCommand, answer_or_watch
+from queuectl.cli.watching import Watch, WatchCommand, WatchOptions, answer_or_watch
 from queuectl.config import Config
 from queuectl.errors import UsageError, command_line
 from queuectl.render import json_shapes
@@ -50,8 +52,12 @@ COLUMNS = (
     Column("log_file", limit=1000, spare=6, middle=True, short="log"),
 )
 
-Now = Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")]
-Timeout = Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")]
+
+class StopOptions(msgspec.Struct, frozen=True):
+    """How `worker stop` and `worker restart` stop workers."""
+
+    now: Annotated[bool, typer.Option("--now", help="Stop running jobs and put them back; costs no attempt.")] = False
+    timeout: Annotated[str | None, typer.Option(metavar="1m", help="Give up after this long (exit code 124).")] = None
 
 
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -140,19 +146,20 @@ def _say_started(started: Background, name: str, count: int) -> None:
 
 
 @app.command("stop")
+@with_records
 def stop(
     ctx: typer.Context,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Names, as in `worker list` [default: all].")
     ] = None,
-    now: Now = False,
-    timeout: Timeout = None,
+    *,
+    options: StopOptions,
 ) -> None:
     """Stop workers on any host and wait until they have ended. They finish their running jobs first."""
     session: Session = ctx.obj
-    until = session.deadline(timeout)
+    until = session.deadline(options.timeout)
     with session.open_existing() as queue:
-        asked = _stopped(session, queue, names, until, now=now)
+        asked = _stopped(session, queue, names, until, now=options.now)
     stopped = len(asked.waited_for - {row.name for row in asked.lost})
     say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
 
@@ -184,21 +191,22 @@ def _say_waits(queue: Queue, jobs: Sequence[dict[str, Any]], now: bool) -> None:
 
 
 @app.command("restart")
+@with_records
 def restart(
     ctx: typer.Context,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Names that `worker start` got [default: all here].")
     ] = None,
-    now: Now = False,
-    timeout: Timeout = None,
+    *,
+    options: StopOptions,
 ) -> None:
     """Stop background workers of this machine, and start them again."""
     session: Session = ctx.obj
-    until = session.deadline(timeout)
+    until = session.deadline(options.timeout)
     with session.open_existing() as queue:
         session.place_for_others()
         for start in in_background(queue, names or ()):
-            _stopped(session, queue, [start.name], until, now=now)
+            _stopped(session, queue, [start.name], until, now=options.now)
             _say_started(start_in_background(queue, start), start.name, start.count)
 
 
@@ -222,10 +230,10 @@ def logs(
 
 
 @app.command("list", cls=WatchCommand)
-def list_workers(ctx: typer.Context, watch: Watch = None, output: Output = None, as_json: Json = False) -> None:
+@with_records
+def list_workers(ctx: typer.Context, watch: Watch = None, *, shape: OutputOptions) -> None:
     """List the workers: where they run and how busy they are."""
-    session: Session = ctx.obj
-    answer_or_watch(session, form_of(session, output, as_json), _listed, watch)
+    answer_or_watch(ctx.obj, _listed, WatchOptions(watch, PastOptions(shape)))
 
 
 def _listed(queue: Queue) -> Answer:

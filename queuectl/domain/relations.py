@@ -2,7 +2,10 @@
 
 from msgspec import Struct
 
-__all__ = ["NO_FILE", "After", "Origin", "StdinFile"]
+__all__ = ["NO_FILE", "ORIGINS", "After", "Origin", "StdinFile"]
+
+ORIGINS = ("schedule", "hook", "job", "copy", "mcp", "http")
+"""The kinds of origins."""
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

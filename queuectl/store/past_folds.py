@@ -17,6 +17,7 @@ from queuectl.domain.events import Enqueued, RecordedEvent, type_of
 from queuectl.domain.job import Job
 from queuectl.domain.machine import MOVES, State
 from queuectl.domain.names import SCHEDULES, SETTINGS_STREAM, queue_stream
+from queuectl.store.moments import position_at
 from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import Log, Store
 from queuectl.store.reading_protocols import History
@@ -27,7 +28,6 @@ from queuectl.store.sql.job_filter import TURN
 from queuectl.store.sql.table_writer import TableWriter
 from queuectl.store.sql.waits import INSERT_WAITS
 from queuectl.store.stream_fold import Stream, streams
-from queuectl.units import SECOND
 
 __all__ = ["Folds", "is_nearer_the_begin"]
 
@@ -103,12 +103,10 @@ class Folds:
         more = (State.PENDING,) if wanted.failed or wanted.held else ()
         states = {*wanted.states, *more} or {*State} - {State.PURGED}
         moves = {move for move, state in _STATES.items() if state in states}
-        since = (wanted.since or 0) // SECOND * SECOND
         found = [
             row
             for row in self._changed_now()
             if row.move in moves
-            and row.recorded_at >= since
             and row.queue in (wanted.queues or (row.queue,))
             and (wanted.positions is None or wanted.positions[0] <= row.position < wanted.positions[1])
         ]
@@ -117,6 +115,13 @@ class Folds:
     def fold_changed(self, *states: State) -> None:
         """Fold the jobs in these states that have changed since the position, or that wait for others."""
         self.fold(self._matching(JobFilter(states=states)))
+
+    def by_position(self, wanted: JobFilter) -> JobFilter:
+        """The filter with positions for `since`: the tables in memory have no events, so only whole seconds."""
+        if wanted.since is None:
+            return wanted
+        first, end = wanted.positions or (0, MAX_POSITION)
+        return replace(wanted, since=None, positions=(max(first, position_at(self._log, wanted.since - 1) + 1), end))
 
     def fold_all(self, wanted: JobFilter) -> None:
         """Fold all jobs that the filter may select."""

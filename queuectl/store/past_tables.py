@@ -31,11 +31,13 @@ class PastTables:
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`. Sorted by time of enqueueing, it folds no more jobs than are wanted."""
+        wanted = self._folds.by_position(wanted)
         self._folds.fold_wanted(wanted)
         return self._tables.jobs(wanted)
 
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
+        wanted = self._folds.by_position(wanted)
         self._folds.fold_wanted(wanted)
         return self._tables.ids(wanted)
 
@@ -87,9 +89,13 @@ class PastTables:
         self._folds.fold_all(JobFilter(states=(State.PROCESSING,)))
         return self._tables.processing()
 
-    def counts(self) -> list[Count]:
-        """Jobs per queue and state, from each job's last move, without folding."""
-        return self._counts
+    def counts(self, wanted: JobFilter | None = None) -> list[Count]:
+        """Jobs per queue and state, from each job's last move, without folding; those of a filter are folded."""
+        if wanted is None:
+            return self._counts
+        wanted = self._folds.by_position(wanted)
+        self._folds.fold_all(wanted)
+        return self._tables.counts(wanted)
 
     @cached_property
     def _counts(self) -> list[Count]:
@@ -106,11 +112,6 @@ class PastBatches:
         """Jobs per batch and state: all jobs in batches are folded."""
         self._folds.fold_batches()
         return self._batches.all()
-
-    def counts(self, batch: str) -> list[Count]:
-        """Jobs of a batch per queue and state: all its jobs are folded."""
-        self._folds.fold_all(JobFilter(batch=batch))
-        return self._batches.counts(batch)
 
     def dead(self, batch: str, at_most: int) -> int:
         """How many jobs of a batch are in the dead-letter queue: all its dead jobs are folded."""

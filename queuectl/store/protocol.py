@@ -208,8 +208,8 @@ class Tables(Protocol):
     def dead(self, queues: Collection[str], since: int) -> list[DeadLetter]:
         """The dead jobs of these queues (none: all), moved at or after `since` (UNIX seconds), oldest first."""
 
-    def counts(self) -> list[Count]:
-        """Jobs per queue and state, without a scan."""
+    def counts(self, wanted: JobFilter | None = None) -> list[Count]:
+        """Jobs per queue and state, without a scan; with a filter those that it selects, whatever its limit."""
 
     def settings(self) -> dict[str, str]:
         """The values of `config set`, by key."""

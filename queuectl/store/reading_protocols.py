@@ -61,9 +61,6 @@ class Batches(Protocol):
     def all(self) -> list[BatchCount]:
         """Jobs per batch and state, with the times of the first and the last change. Reads the rows of all batches."""
 
-    def counts(self, batch: str) -> list[Count]:
-        """Jobs of a batch per queue and state."""
-
     def dead(self, batch: str, at_most: int) -> int:
         """How many jobs of a batch are in the dead-letter queue; at most `at_most` are counted."""
 

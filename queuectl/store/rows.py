@@ -82,10 +82,9 @@ class StreamRange(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """A job at some position: `move` is the type of its last move, `recorded_at` the time it was enqueued."""
+    """A job at some position: `move` is the type of its last move."""
 
     job_id: str
-    recorded_at: int
     queue: str
     move: str
     position: int

@@ -12,7 +12,7 @@ from queuectl.application.batches import batches
 from queuectl.application.explain import explain
 from queuectl.application.failures import Wanted, failures
 from queuectl.application.job_output import read_output
-from queuectl.application.listing import job_filter, job_rows
+from queuectl.application.listing import any_filter, job_filter, job_rows
 from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
 from queuectl.application.schedules import Schedules
@@ -26,7 +26,8 @@ from queuectl.web.site import Site
 
 __all__ = ["READINGS", "Reading", "answer", "output_of"]
 
-SELECTION = ("state", "queue", "tag", "since", "batch")
+LABELS = ("queue", "tag", "since", "batch")
+SELECTION = ("state", *LABELS)
 SHOWN = 100
 """Jobs that are listed when no limit is given."""
 ABOUT = {
@@ -34,7 +35,7 @@ ABOUT = {
     "state": "Only jobs in this state; may be repeated.",
     "queue": "Only jobs of this queue; may be repeated.",
     "tag": "Only jobs with this tag, NAME=VALUE; may be repeated.",
-    "since": "Only jobs added since this time.",
+    "since": "Only jobs added since this time; of failures: only those since this time.",
     "batch": "Only jobs of this batch.",
     "limit": "At most so many; 0: all.",
     "sort": "As `list --sort`; with - the greatest comes first.",
@@ -81,7 +82,8 @@ def answer(site: Site, reading: Reading, request: Request) -> Response:
 
 
 def _status(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
-    return overview(queue, live=given.text("as_of") is None)[0]
+    wanted = any_filter(given.selection(queue.store.log.wall()))
+    return overview(queue, live=given.text("as_of") is None, wanted=wanted)[0]
 
 
 def _jobs(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
@@ -118,8 +120,7 @@ def _failures(site: Site, queue: Queue, request: Request, given: Parameters) -> 
     if given.flag("attempts") and given.flag("flaky"):
         raise UsageError("attempts and flaky: give one of them")
     chosen = given.selection(queue.store.log.wall())
-    wanted = Wanted(chosen.since or 0, chosen.queues, given.flag("attempts"), given.flag("flaky"))
-    return failures(queue, wanted)
+    return failures(queue, Wanted(chosen, given.flag("attempts"), given.flag("flaky")))
 
 
 def _schedules(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
@@ -133,7 +134,11 @@ def _schedule(site: Site, queue: Queue, request: Request, given: Parameters) -> 
 
 READINGS = (
     Reading(
-        "/api/status", "How many jobs are in each queue and state, what runs, and the workers.", _status, by_log=False
+        "/api/status",
+        "How many jobs are in each queue and state, what runs, and the workers.",
+        _status,
+        LABELS,
+        by_log=False,
     ),
     Reading("/api/jobs", "Jobs, the newest first.", _jobs, (*SELECTION, "limit", "sort"), many=True),
     Reading("/api/jobs/{job_id}", "One job: all its fields.", _job),
@@ -144,7 +149,7 @@ READINGS = (
         "/api/failures",
         "Dead jobs by what went wrong.",
         _failures,
-        ("since", "queue", "attempts", "flaky"),
+        (*LABELS, "attempts", "flaky"),
         by_log=False,
         many=True,
     ),

@@ -88,7 +88,7 @@ def test_json_has_findings_rules_and_open_runs(broken: Queuectl) -> None:
 
 
 def test_from_and_until_limit_the_events(broken: Queuectl) -> None:
-    assert "audited  2 events" in broken.ok("audit", "--until", "2")
+    assert "audited  2 events" in broken.ok("audit", "--to", "2")
     done = broken("audit", "--from", "3")
     assert (done.code, "audited  1 event, from position 3 on" in done.out) == (1, True)
 
@@ -96,11 +96,11 @@ def test_from_and_until_limit_the_events(broken: Queuectl) -> None:
 @pytest.mark.parametrize("source", [[], ["log.ndjson"]])
 def test_positions_after_the_end_are_refused(worked: Queuectl, source: list[str]) -> None:
     end = worked.position()
-    for option in ("--from", "--until"):
+    for option in ("--from", "--to"):
         wrong = worked("audit", *source, option, str(end + 1))
         assert_error(wrong, 2, f"there is no position {end + 1}: the log ends at {end}")
         assert worked("audit", *source, option, str(end)).code == 0
-    assert_error(worked("audit", *source, "--from", "3", "--until", "2"), 2, "--from 3 is after --until 2")
+    assert_error(worked("audit", *source, "--from", "3", "--to", "2"), 2, "--from 3 is after --to 2")
 
 
 def test_a_damaged_or_truncated_file_is_refused(worked: Queuectl) -> None:

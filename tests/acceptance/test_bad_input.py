@@ -42,7 +42,7 @@ USAGE: list[tuple[tuple[str | bytes, ...], str]] = [
     (("list", "--limit", "9" * 20), "--limit"),
     (("events", "--from", "9" * 20), "--from"),
     (("events", "--to", "9" * 20), "--to"),
-    (("audit", "--until", "9" * 20), "--until"),
+    (("audit", "--to", "9" * 20), "--to"),
     (("verify", "--expect", f"{'9' * 20}:{'0' * 64}"), "--expect"),
     (("status", "--as-of", "9" * 5000), "position"),
 ]

@@ -13,7 +13,7 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.machine import State
 from queuectl.errors import NoSuchJobError, UsageError
-from queuectl.store.rows import Count
+from queuectl.store.rows import Count, JobFilter
 from tests.support.builders import ACTOR, HOUR, SECOND, START, a_spec, claimant
 
 SOON, LATE = START + HOUR, START + 2 * HOUR
@@ -124,12 +124,12 @@ def test_names_of_batches_are_found_by_their_beginning(store):
 
 
 def test_the_overview_of_a_batch_has_only_its_jobs(queue):
-    assert queue.store.batches.counts("b") == [
+    assert queue.store.tables.counts(JobFilter(batch="b")) == [
         Count("default", State.PENDING, 4),
         Count("paused", State.PENDING, 1),
     ]
-    shown, _ = overview(queue, live=True, batch="b")
+    shown, _ = overview(queue, live=True, wanted=JobFilter(batch="b"))
     assert shown["states"][State.PENDING] == 5
     assert shown["oldest_due"]["id"] == "low"
-    nothing, _ = overview(queue, live=True, batch="none")
+    nothing, _ = overview(queue, live=True, wanted=JobFilter(batch="none"))
     assert (nothing["queues"], nothing["oldest_due"], nothing["next_due"]) == ([], None, None)

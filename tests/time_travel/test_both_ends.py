@@ -41,7 +41,7 @@ QUESTIONS: dict[str, Callable[[Store], Any]] = {
     "dead": lambda store: store.tables.dead((), 0),
     "holder": lambda store: store.tables.holder("key"),
     "batches": lambda store: store.batches.all(),
-    "counts of a batch": lambda store: store.batches.counts("odd"),
+    "counts of a batch": lambda store: store.tables.counts(JobFilter(batch="odd")),
     "dead of a batch": lambda store: store.batches.dead("odd", 5),
     "names of batches": lambda store: store.batches.names("", 9),
     "waits": lambda store: store.waits.dependencies(),

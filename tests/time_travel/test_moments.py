@@ -43,7 +43,7 @@ def dated(store, clock):
 )
 def test_a_time_is_the_last_position_recorded_by_then(dated, seconds, position):
     moment = START + round(seconds * SECOND)
-    assert position_at(dated, moment) == position
+    assert position_at(dated.log, moment) == position
     assert as_of(dated, format_time(moment)).position == position
 
 

@@ -1,7 +1,8 @@
 """Assembles a store from its parts: the one place where they are wired together, for every engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,17 +14,19 @@ from queuectl.store.archive.sync import ArchivePlace, ArchiveSync
 from queuectl.store.errors import Remedies
 from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Hints
-from queuectl.store.sql.batches import Batches
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.history import History
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.log import Log
-from queuectl.store.sql.schedules import Schedules
 from queuectl.store.sql.tables import DueSearch, Tables
 from queuectl.store.sql.upkeep import Storage, Upkeep
-from queuectl.store.sql.waits_reader import WaitsReader
 from queuectl.store.sql.workers import Workers
 from queuectl.store.sql.writer import Writer
+
+if TYPE_CHECKING:
+    from queuectl.store.sql.batches import Batches
+    from queuectl.store.sql.history import History
+    from queuectl.store.sql.schedules import Schedules
+    from queuectl.store.sql.waits_reader import WaitsReader
 
 __all__ = ["EngineParts", "OpenStore", "assembled"]
 
@@ -49,21 +52,45 @@ class EngineParts(Struct, frozen=True, eq=False):
     listen: Callable[[], Hints | None] = lambda: None
 
 
-class OpenStore(Struct, frozen=True, eq=False):
-    """Implements `protocol.Store`."""
+class OpenStore(Struct, frozen=True, eq=False, dict=True):
+    """Implements `protocol.Store`. The parts that only some commands read are made, and loaded, when one asks."""
 
     log: Log
-    history: History
     writer: Writer
     tables: Tables
-    batches: Batches
-    schedules: Schedules
-    waits: WaitsReader
     workers: Workers
     upkeep: Upkeep
     location: Location
     engine: Engine
     sync: ArchiveSync | None
+
+    @cached_property
+    def history(self) -> "History":
+        """Answers questions about the whole log."""
+        from queuectl.store.sql.history import History
+
+        return History(self.engine, self.log)
+
+    @cached_property
+    def batches(self) -> "Batches":
+        """Reads the batches of jobs."""
+        from queuectl.store.sql.batches import Batches
+
+        return Batches(self.engine)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Reads the table of schedules."""
+        from queuectl.store.sql.schedules import Schedules
+
+        return Schedules(self.engine)
+
+    @cached_property
+    def waits(self) -> "WaitsReader":
+        """Reads the dependencies of the jobs that wait for others."""
+        from queuectl.store.sql.waits_reader import WaitsReader
+
+        return WaitsReader(self.engine)
 
     def close(self) -> None:
         """Close the store. A second call does nothing."""
@@ -94,12 +121,8 @@ def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenSt
     location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)
     return OpenStore(
         log=log,
-        history=History(engine, log),
         writer=writer,
         tables=tables,
-        batches=Batches(engine),
-        schedules=Schedules(engine),
-        waits=WaitsReader(engine),
         workers=Workers(engine, writer, parts.listen),
         upkeep=upkeep,
         location=location,

@@ -1,7 +1,7 @@
 """Queries of the batches of jobs, in SQL that both engines understand."""
 
 from queuectl.domain.machine import State
-from queuectl.store.rows import BatchCount, Count
+from queuectl.store.rows import BatchCount
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.tables import state_of
 
@@ -31,15 +31,6 @@ class Batches:
             " WHERE batch IS NOT NULL GROUP BY batch, state ORDER BY batch, state"
         )
         return [BatchCount(batch, state, *rest) for batch, name, *rest in found if (state := state_of(name))]
-
-    def counts(self, batch: str) -> list[Count]:
-        """Jobs of a batch per queue and state."""
-        found = self._engine.run(
-            "SELECT queue, state, CAST(count(*) AS BIGINT) FROM jobs WHERE batch = ? GROUP BY queue, state"
-            " ORDER BY queue, state",
-            (batch,),
-        )
-        return [Count(queue, state, jobs) for queue, name, jobs in found if (state := state_of(name))]
 
     def dead(self, batch: str, at_most: int) -> int:
         """How many jobs of a batch are in the dead-letter queue; at most `at_most` are counted."""

@@ -22,7 +22,7 @@ _MOVES = ", ".join(f"'{name}'" for name in ("enqueued", *(move.event for move in
 _AFTER_ALL = "\U0010ffff"
 """Sorts after every other character."""
 _STANDING = """
-SELECT e.stream_id, e.recorded_at, {queue},
+SELECT e.stream_id, {queue},
        (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
         ORDER BY m.version DESC LIMIT 1), e.position
 FROM events AS e WHERE e.position <= ?1 AND e.type = 'enqueued'{only} ORDER BY e.position
@@ -103,7 +103,7 @@ class History:
         only, parameters = ("", (until,)) if after is None else (_CHANGED, (until, after, end))
         column = self._engine.dialect.queue_of.format("e.data")
         found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=only), parameters)
-        rows = [Standing(*row) for row in found if isinstance(row[2], str)]
+        rows = [Standing(*row) for row in found if isinstance(row[1], str)]
         amended = self._engine.run(_AMENDED.format(only=only), parameters) if self._log.format() > FIRST else []
         moved = {job_id: queue for job_id, data in amended if (queue := _amended_queue(data)) is not None}
         return [replace(row, queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]

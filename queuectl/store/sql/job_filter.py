@@ -38,6 +38,12 @@ SETS_DUE_TIME = """
 HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
 """Selects the jobs that wait for something that cannot happen any more."""
 
+_SINCE = """
+created_at > ? OR created_at = ?
+AND coalesce((SELECT recorded_at FROM events WHERE events.position = jobs.position), ?) >= ?
+"""
+"""Selects the jobs added since a moment. The table has whole seconds; within one the job's first event decides."""
+
 PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
 """Selects the queues and priorities that have pending jobs."""
 
@@ -70,7 +76,7 @@ def conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
         all_of.append(" OR ".join(either))
-    for condition, values in [*_narrowing(wanted, tagged), *_unchanged(wanted)]:
+    for condition, values in [*_narrowing(wanted, tagged), *_since(wanted), *_unchanged(wanted)]:
         all_of.append(condition)
         parameters += values
     return (" WHERE " + " AND ".join(f"({each})" for each in all_of) if all_of else ""), parameters
@@ -97,6 +103,12 @@ def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[A
             yield condition, (value,)
 
 
+def _since(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:
+    if wanted.since is not None:
+        second = wanted.since // SECOND
+        yield _SINCE, (second, second, wanted.since, wanted.since)
+
+
 def _unchanged(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:
     """Later jobs are excluded twice, so that an index by position is read from there on."""
     if wanted.unchanged_since is not None:
@@ -106,7 +118,6 @@ def _unchanged(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:
 def _plain_conditions(wanted: JobFilter) -> list[tuple[str, str | int | None]]:
     """Conditions with one parameter each; None: it is not wanted."""
     return [
-        ("created_at >= ?", None if wanted.since is None else wanted.since // SECOND),
         ("batch = ?", wanted.batch),
         ("id IN (SELECT id FROM dlq WHERE signature = ?)", wanted.signature),
         ("finished_at <= ?", None if wanted.ended_by is None else wanted.ended_by // SECOND),

@@ -182,10 +182,14 @@ class Tables:
         )
         return [row for row in starmap(DeadLetter, found) if not queues or row.queue in queues]
 
-    def counts(self) -> list[Count]:
-        """Jobs per queue and state, without a scan."""
+    def counts(self, wanted: JobFilter | None = None) -> list[Count]:
+        """Jobs per queue and state, without a scan; with a filter those that it selects."""
+        where, parameters = ("", []) if wanted is None else conditions(wanted, self._engine.dialect.tagged)
+        jobs, table = ("sum(jobs)", "counts") if wanted is None else ("count(*)", "jobs")
         found = self._engine.run(
-            "SELECT queue, state, CAST(sum(jobs) AS BIGINT) FROM counts GROUP BY queue, state ORDER BY queue, state"
+            f"SELECT queue, state, CAST({jobs} AS BIGINT) FROM {table}{where} GROUP BY queue, state"
+            " ORDER BY queue, state",
+            parameters,
         )
         return [Count(queue, state, jobs) for queue, name, jobs in found if (state := state_of(name))]
 

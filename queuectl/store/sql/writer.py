@@ -6,14 +6,14 @@ projections.py makes the rows. Here they are only written: new rows together, ch
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import cast
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job
-from queuectl.domain.reactions import View, has_fallen_back
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import codec
 from queuectl.store.archive.sync import ArchiveSync
@@ -24,10 +24,13 @@ from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
 from queuectl.store.sql.log import Log
-from queuectl.store.sql.reacting import Batch, react, steps
 from queuectl.store.sql.table_writer import TableWriter
-from queuectl.store.sql.waits import Waits
 from queuectl.store.stream_fold import streams
+
+if TYPE_CHECKING:
+    from queuectl.domain.reactions import View
+    from queuectl.store.sql.reacting import Batch
+    from queuectl.store.sql.waits import Waits
 
 __all__ = ["Writer"]
 
@@ -51,8 +54,14 @@ class Writer:
         self._engine, self._log, self._sync, self._appended = engine, log, sync, appended
         self._tables = TableWriter(engine)
         self._wakes = self._adopted = False
-        self._waits = Waits(engine, log)
         self._format, self._reactive = FIRST, False
+
+    @cached_property
+    def _waits(self) -> "Waits":
+        """The table `waits`. Its module is loaded only where jobs wait for others."""
+        from queuectl.store.sql.waits import Waits
+
+        return Waits(self._engine, self._log)
 
     # ── transactions ────────────────────────────────────────────────────────────────────────────────
 
@@ -143,14 +152,18 @@ class Writer:
             return jobs[: len(changes)]
 
     def _with_consequences(
-        self, changes: Sequence[Change], batch: Batch, jobs: Sequence[Job | None], actor: str
+        self, changes: Sequence[Change], batch: "Batch", jobs: Sequence[Job | None], actor: str
     ) -> list[Job | None]:
         """Append what follows from these changes. Returns their jobs, and after them the other jobs that changed."""
+        from queuectl.store.sql.reacting import steps
+
         others = self._react(self._waits.follow(steps(changes, batch, jobs)), actor)
         return [*(job and others.pop(job.id, job) for job in jobs), *others.values()]
 
-    def _react(self, view: View, actor: str) -> dict[str, Job]:
-        def append(changes: Sequence[Change]) -> tuple[Batch, list[Job | None]]:
+    def _react(self, view: "View", actor: str) -> dict[str, Job]:
+        from queuectl.store.sql.reacting import react
+
+        def append(changes: Sequence[Change]) -> tuple["Batch", list[Job | None]]:
             batch = self._record(changes, actor)
             return batch, self._tables.write(changes, batch)
 
@@ -237,6 +250,8 @@ class Writer:
         batches = [records[change.stream_id] for change in sound]
         jobs = self._tables.write(sound, batches)
         if self._reactive or any(job is not None and job.spec.after for job in jobs):
+            from queuectl.store.sql.reacting import steps
+
             self._waits.follow(steps(sound, batches, jobs))
             self.note_reactive()
         for stream_id in starts.keys() - {change.stream_id for change in sound}:
@@ -298,10 +313,14 @@ class Writer:
 
 def _may_react(changes: Sequence[Change], jobs: Sequence[Job | None]) -> bool:
     """Whether these changes can have consequences although no job waits for another."""
-    return any(
-        job is not None and (job.spec.after or (change.job is not None and has_fallen_back(change.job, job)))
-        for change, job in zip(changes, jobs, strict=True)
-    )
+    if any(job is not None and job.spec.after for job in jobs):
+        return True
+    moved = [(change.job, job) for change, job in zip(changes, jobs, strict=True) if change.job and job]
+    if not moved:
+        return False
+    from queuectl.domain.reactions import has_fallen_back
+
+    return any(has_fallen_back(before, after) for before, after in moved)
 
 
 def _refuse_control_characters(*texts: str) -> None:
