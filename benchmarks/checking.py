@@ -6,8 +6,8 @@ events for a second of the clock, best of several rounds, so the machine should 
 off. The estimates are Amdahl's, in processor time: that of the first process is not shared, that of its children is.
 """
 
-import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from functools import partial, reduce
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import builder, queue
 from benchmarks.plan import Plan, folder, in_turn
+from benchmarks.process import output
 from benchmarks.result import Result, at_least, at_most
 
 if TYPE_CHECKING:
@@ -146,14 +147,16 @@ def _of_children() -> float:
 
 
 def _memory(db: str) -> float:
-    """MiB that the largest of the processes was resident with."""
-    pid = os.posix_spawn(
-        (command := queue.command(db, "verify", "--jobs", "2", "--json"))[0],
-        command,
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
-    )
-    _, status, used = os.wait4(pid, 0)
-    if status:
-        raise RuntimeError(f"verify ended with status {status}")
-    return used.ru_maxrss / 1024
+    """MiB that the largest of the processes was resident with.
+
+    A small process starts and measures them: on Linux a program's peak begins at that of the process that starts it.
+    """
+    argv = queue.command(db, "verify", "--jobs", "2", "--json")
+    return float(output([sys.executable, "-c", _PEAK, *argv], limit=600)) / 1024
+
+
+_PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""

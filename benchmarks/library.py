@@ -48,7 +48,7 @@ def _litequeue(mode: str, jobs: int, db: str) -> float:
         return _timed(lambda: [waiting.put("true") for _ in range(jobs)])
 
     def batch() -> None:
-        with waiting.writer.transaction():
+        with waiting.transaction():
             for _ in range(jobs):
                 waiting.put("true")
 
