@@ -112,9 +112,10 @@ class JobQueue:
         first = None if self._connection.is_there() else self._read(inputs, batch, None)
         with self._connection.writing() as queue:
             jobs = self._read(inputs, batch, queue) if first is None else first
+            receipts, added = queue.add(jobs, None if batch is None else batch.opening)
+            waits = queue.store.waits
             return [
-                _existing(queue, receipt.id)
-                for receipt in queue.enqueue(jobs, None if batch is None else batch.opening)
+                as_job(added[each.id], waits) if each.id in added else _existing(queue, each.id) for each in receipts
             ]
 
     def _read(self, inputs: Sequence[JobInput], batch: Batch | None, queue: Queue | None) -> list[NewJob]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,13 +21,10 @@ from queuectl.units import SECOND
 
 __all__ = ["NewJob", "Queue", "Receipt"]
 
-
 AHEAD = 16
 """How many ids more than needed a claim looks up, as hints for the next claims."""
 LOADED = 500
 """Jobs that are loaded with one question."""
-
-
 SILENT = 30 * SECOND
 """A worker without a heartbeat for this long is not counted on. A live one sends one every 5 s or more often."""
 
@@ -44,6 +42,10 @@ class Receipt(Struct, frozen=True):
 
     id: str
     created: bool
+
+
+Added: TypeAlias = tuple[list[Receipt], dict[str, Job]]
+"""Receipts in the order of the jobs that were asked for, and the new jobs by id."""
 
 
 class Queue:
@@ -111,6 +113,10 @@ class Queue:
         `opening` is recorded with the jobs of a batch when any of them is new, or its limit of failures is; its number
         of jobs is counted here. Raises RefusedError when too many jobs would be pending in a batch with such a limit.
         """
+        return self.add(jobs, opening)[0]
+
+    def add(self, jobs: Iterable[NewJob], opening: e.BatchOpened | None = None) -> Added:
+        """The same as `enqueue`; returns the new jobs too, by id, so that the caller need not read them again."""
         wanted = list(jobs)
         for job in wanted:
             if not isinstance(job.spec, e.Enqueued):
@@ -123,7 +129,7 @@ class Queue:
             with self._alone():
                 return self._add(wanted, opening)
 
-    def _add_to_waiting_batches(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> list[Receipt]:
+    def _add_to_waiting_batches(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> Added:
         """Two processes that add such jobs at once must not make two batches wait for each other."""
         from queuectl.application.dependency_cycles import refuse_cycles_through_batches
 
@@ -131,12 +137,12 @@ class Queue:
             refuse_cycles_through_batches(self.store, jobs)
             return self._add(jobs, opening)
 
-    def _add(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> list[Receipt]:
+    def _add(self, jobs: Sequence[NewJob], opening: e.BatchOpened | None) -> Added:
         receipts, changes = self._intake(jobs)
         if opening is not None and jobs:
             changes = [*self._opened(jobs[0].spec.batch or "", replace(opening, jobs=len(changes))), *changes]
-        self.store.writer.append(changes, self.actor)
-        return receipts
+        added = self.store.writer.append(changes, self.actor)
+        return receipts, {job.id: job for job in added if job is not None}
 
     def _opened(self, batch: str, event: e.BatchOpened) -> list[Change]:
         """The event that is recorded with the new jobs of a batch. The limit of failures stays unless there is another.
