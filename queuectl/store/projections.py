@@ -37,7 +37,7 @@ __all__ = [
     "update_of",
 ]
 
-VERSION = 7
+VERSION = 8
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 

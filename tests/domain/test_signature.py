@@ -1,13 +1,16 @@
 """Signatures of failures: what they leave out, what they keep, and how well they group the errors of real tools."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
+from time import process_time
 
 import pytest
 
 from queuectl.domain import events as e
-from queuectl.domain.signature import general_form, last_line, signature
+from queuectl.domain.general_form import general_form
+from queuectl.domain.signature import last_line, signature
 
 DATA = Path(__file__).parents[1] / "data"
 LINES = DATA / "stderr_lines.tsv"
@@ -15,10 +18,9 @@ LINES = DATA / "stderr_lines.tsv"
 MORE_LINES = DATA / "more_stderr_lines.tsv"
 """The same of 1,108 failures of other tools, written by someone who had not read the rules.
 
-A group is `fix` or `fix/message`: some faults report themselves in two ways. The rules of version 1 had a precision
-of 1.000 on them, and a recall of 0.831 of the pairs with one message (0.685 of those with one fix). Version 2 was
-made with one half of the groups, on which recall rose from 0.804 to 0.901; on the other half it rose from 0.864 to
-0.884. The rest is mostly data that looks like words: names of tables, variables and packages.
+A group is `fix` or `fix/message`: some faults report themselves in two ways, which no rule about one line can join.
+Version 3 was made with one half of the groups (`was_read`), on which recall of the pairs with one message rose from
+0.885 to 0.983; on the other half it rose from 0.905 to 0.934.
 """
 CAUSES: dict[str, Callable[[str, str], str]] = {
     "exited": lambda number, line: signature(e.Exited(int(number)), line),
@@ -44,21 +46,28 @@ def pairs(names: Iterable[object]) -> int:
     return sum(count * (count - 1) // 2 for count in Counter(names).values())
 
 
-def test_errors_of_real_tools_group_as_a_person_groups_them():
-    found = grouped(LINES)
-    assert len(found) == 2000
-    both = pairs(found)
-    precision, recall = both / pairs(ours for _, ours in found), both / pairs(group for group, _ in found)
-    assert (precision >= 0.95, recall >= 0.95) == (True, True), f"precision {precision:.3f}, recall {recall:.3f}"
+def was_read(group: str) -> bool:
+    """Whether the rules were made with this group of the second file. Read no line of the others."""
+    return sha256(group.partition("/")[0].encode()).digest()[-1] % 2 == 0
 
 
-def test_errors_of_tools_that_are_no_model_group_mostly_too():
-    found = grouped(MORE_LINES)
-    assert len(found) == 1108
-    recall = pairs(found) / pairs(group for group, _ in found)
-    by_fix = [(group.partition("/")[0], ours) for group, ours in found]
-    precision = pairs(by_fix) / pairs(ours for _, ours in found)
-    assert (precision >= 0.99, recall >= 0.89) == (True, True), f"precision {precision:.3f}, recall {recall:.3f}"
+def scores(found: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """The precision of pairs with one fix, and the recall of pairs with one message."""
+    fixes = [(group.partition("/")[0], ours) for group, ours in found]
+    return pairs(fixes) / pairs(ours for _, ours in found), pairs(found) / pairs(group for group, _ in found)
+
+
+@pytest.mark.parametrize(("file", "lines"), [(LINES, 2000), (MORE_LINES, 1108)])
+def test_errors_of_real_tools_group_as_a_person_groups_them(file, lines):
+    found = grouped(file)
+    assert len(found) == lines
+    precision, recall = scores(found)
+    assert (precision, recall >= 0.95) == (1, True), f"precision {precision:.3f}, recall {recall:.3f}"
+
+
+def test_errors_that_no_rule_was_made_for_group_mostly_too():
+    precision, recall = scores([(group, ours) for group, ours in grouped(MORE_LINES) if not was_read(group)])
+    assert (precision, recall >= 0.93) == (1, True), f"precision {precision:.3f}, recall {recall:.3f}"
 
 
 SAME = {
@@ -84,6 +93,23 @@ SAME = {
     "the shell's script": ("/a/run.sh: line 7: x: command not found", "bash: line 1: x: command not found"),
     "psql's file": ("psql:/a/b.sql:12: ERROR:  deadlock detected", "ERROR:  deadlock detected"),
     "commits": ("could not apply f1849ce... Add tiles", "could not apply b440318... bump"),
+    "names behind the word for their kind": ("topic clicks is gone", "topic payroll is gone"),
+    "names in brackets": ("index [patients] blocked", "index [web-logs] blocked"),
+    "names behind a colon": ("no such user: ada", "no such user: bob"),
+    "names of packages": ("E: Unable to locate package torch", "E: Unable to locate package libssl3"),
+    "packages and versions": ("nothing provides torch>=2.1", "nothing provides libssl3>=3.12"),
+    "coordinates": ("no com.acme:kit:jar:1.2", "no org.example:meter_readings:jar:25.04.2-lts"),
+    "the subject before a colon": ("columns differ in payroll: 3", "columns differ in orders: 4"),
+    "hosts of two words": ("connect to db-primary failed", "connect to web-7 failed"),
+    "pods": ("pod web-6de7af404-fdyum died", "pod api-41191df35-v0k2f died"),
+    "ids of orders": ("no order 4F7K2M9QX", "no order C-7KQ2MX"),
+    "variables": ("DB_URL is not set", "API_KEY2 is not set"),
+    "options": ("unknown option --color", "unknown option --no-pager"),
+    "data in parentheses": ("killed (limit 2 GiB)", "killed (limit 17179869184)"),
+    "a full stop or not": ("cannot open s3://a/b: no", "cannot open /a/b: no"),
+    "names with blanks": ("gzip: /a/Q3 report (final).xlsx: no", "gzip: /b.gz: no"),
+    "where a decoder stopped": ("bad byte in position 3: invalid start", "bad byte in position 70: end of data"),
+    "users on hosts": ("denied for 'ada'@'10.0.0.1'", "denied for 'bob'@'localhost'"),
     "earlier lines": ("one\nfatal: no\n\n", "two\nthree\nfatal: no\r\n"),
 }
 
@@ -101,6 +127,17 @@ OTHERS = {
     "the message": (e.Exited(1), "disk full", e.Exited(1), "access denied"),
     "a status": (e.Exited(22), "returned error: 404", e.Exited(22), "returned error: 503"),
     "the class of an error": (e.Exited(1), "java.lang.A: x", e.Exited(1), "java.lang.B: x"),
+    "the module that is missing": (e.Exited(1), "No module named 'numpy'", e.Exited(1), "No module named 'pandas'"),
+    "the program that reports": (e.Exited(1), "/usr/bin/env: 'x': no", e.Exited(1), "/usr/bin/nice: 'x': no"),
+    "the message in a log line": (
+        e.Exited(1),
+        'level=error msg="disk full"',
+        e.Exited(1),
+        'level=error msg="no route"',
+    ),
+    "the message in JSON": (e.Exited(1), '{"a": 1, "msg": "disk full"}', e.Exited(1), '{"a": 1, "msg": "no route"}'),
+    "what a thing is like": (e.Exited(1), "queue full", e.Exited(1), "queue locked"),
+    "a status in parentheses": (e.Exited(1), "no (status 404)", e.Exited(1), "no (status 503)"),
     "why it did not start": (e.NotStarted("the folder is gone"), "", e.NotStarted("no such program"), ""),
 }
 
@@ -114,12 +151,12 @@ def test_the_kind_of_error_is_kept(what):
 @pytest.mark.parametrize(
     ("cause", "line", "stored"),
     [
-        (e.Exited(1), "KeyError: 'a'", "4f652816"),
-        (e.Exited(2), "", "c79f2912"),
-        (e.Signalled(9), "", "7cf55dc5"),
-        (e.TimedOut(5), "x", "dd101ad6"),
-        (e.NotStarted("no shell"), "", "87393605"),
-        (e.LostWorker("w1"), "", "a85078f7"),
+        (e.Exited(1), "KeyError: 'a'", "c4735417"),
+        (e.Exited(2), "", "69e378a8"),
+        (e.Signalled(9), "", "5b3aae89"),
+        (e.TimedOut(5), "x", "082c14ea"),
+        (e.NotStarted("no shell"), "", "75741984"),
+        (e.LostWorker("w1"), "", "950f227d"),
     ],
 )
 def test_a_signature_stays_the_same_within_a_version(cause, line, stored):
@@ -133,14 +170,24 @@ def test_neither_the_lost_worker_nor_the_time_limit_counts():
 
 def test_a_signature_never_changes_within_its_version():
     """They are stored, and people keep them in notes: another rule needs another version."""
-    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "81ad038b"
-    assert signature(e.Signalled(9), "") == "7cf55dc5"
+    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "0384abe5"
+    assert signature(e.Signalled(9), "") == "5b3aae89"
 
 
-@pytest.mark.parametrize("line", ["", " ", "#", "'", '"' * 2000, "a." * 500, "1:" * 500, "a+" * 500, "\x1b[", "\ud800"])
+ODD = ["", " ", "#", "'", "\x1b[", "\ud800", *(text * 200 for text in ('"', "a.", "1:", "a+", "module a ", "/a (b) "))]
+
+
+@pytest.mark.parametrize("line", ODD)
 def test_any_line_has_a_signature(line):
     assert len(signature(e.Exited(1), line)) == 8
     assert general_form(general_form(line)) == general_form(line)
+
+
+@pytest.mark.parametrize("text", ['"', "a.", "a-", "1:", "[1 ", "(# ", "module a ", "/a (b) ", "$a=1 ", "\x1b]"])
+def test_a_line_of_a_megabyte_takes_no_time(text):
+    line, began = text * (1_000_000 // len(text)), process_time()
+    signature(e.Exited(1), line)
+    assert process_time() - began < 2
 
 
 def test_the_last_line_is_the_last_that_is_not_blank():
