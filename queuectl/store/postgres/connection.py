@@ -20,6 +20,7 @@ from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store.errors import VersionConflictError
 from queuectl.store.fork_guard import Opener
+from queuectl.store.postgres.bulk import MANY, in_bulk, table_of_insert
 from queuectl.store.postgres.errors import first_line, meaning, not_understood, will_pass
 from queuectl.store.postgres.pipeline import Step, exchange, rows_of
 from queuectl.store.postgres.url import place_of, without_password
@@ -194,8 +195,16 @@ class Link:
         return sum(answer.command_tuples or 0 for answer in answers[-len(rows) :])
 
     def later(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Queue one statement for each row. They are sent with the transaction's next one, which raises any errors."""
-        self._waiting.append((_numbered(sql), rows))
+        """Queue one statement for each row. They are sent with the transaction's next one, which raises any errors.
+
+        Many new rows are copied at once instead.
+        """
+        if len(rows) < MANY:
+            self._waiting.append((_numbered(sql), rows))
+        elif table := table_of_insert(sql):
+            self.copy(table, rows)
+        else:
+            self._waiting += [*in_bulk(sql, rows)] or [(_numbered(sql), rows)]
 
     def settle(self) -> None:
         """Run the waiting statements."""
