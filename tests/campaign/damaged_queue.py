@@ -19,6 +19,7 @@ from queuectl.checks import doctor
 from queuectl.checks.verify import verify
 from queuectl.domain import events as e
 from queuectl.domain.changes import Changes
+from queuectl.domain.machine import State
 from queuectl.domain.names import SETTINGS_STREAM, batch_stream
 from queuectl.errors import StoreError
 from queuectl.maintenance.recover import recover
@@ -70,7 +71,8 @@ class Whole(Struct, frozen=True):
 def whole() -> Whole:
     """The same queue every time: events in the database, in the -wal, and in several segments; one has three pages.
 
-    Jobs wait for others: one is freed, one is cancelled as a consequence, one still waits.
+    Jobs wait for others: one is freed, one is cancelled as a consequence, one still waits. A failure stops the
+    other job of its batch, which may have none.
     """
     with scratch() as folder, patch.object(os, "urandom", Random(0).randbytes), patch.object(archive, "SEAL_AT", 3000):
         path, clock = os.path.join(folder, DB), SettableClock()
@@ -93,6 +95,16 @@ def whole() -> Whole:
             follow(store, clock, "one", claimed(), completed())
             follow(store, clock, "second", e.Cancelled(reason="no"))
             add(store, new("then", after=(e.After("long"), e.After("grid", "ok", "batch"))))
+            add(
+                store,
+                note(store, batch_stream("few"), e.BatchOpened(jobs=2, max_failures=0)),
+                new("fails", batch="few", max_retries=0),
+                new("stopped", batch="few"),
+            )
+            follow(store, clock, "fails", claimed(), buried())
+            stopped = store.log.load("stopped")
+            assert stopped is not None
+            assert stopped.state is State.CANCELLED, "the limit of failures has stopped nothing"
         older = files_in(folder)
         checkpoint(path)
         with closing(open_store(path, clock)) as store:

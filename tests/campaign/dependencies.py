@@ -11,7 +11,7 @@ import pytest
 from tests.campaign.places import of_postgres, place
 from tests.campaign.plan import Attempt, Campaign, Control, fault
 from tests.simulation.dependencies import DAY, SimulatedGraph
-from tests.simulation.dependency_mutants import early, lost, twice, unedited, unsearched
+from tests.simulation.dependency_mutants import early, lost, never_held, still_held, twice, unedited, unsearched
 
 __all__ = ["CAMPAIGN"]
 
@@ -27,6 +27,7 @@ def attempt(seed: int) -> Attempt:
             counted = {
                 "dependencies judged": judged.checked["after"],
                 "edits of dependencies": graph.oracle.edits,
+                "edits of if_unmet": graph.oracle.edits_of_if_unmet,
                 "kills": graph.died,
             }
             return Attempt(days, faults, {**counted, "days on PostgreSQL": of_postgres(seed) * days})
@@ -57,6 +58,8 @@ CAMPAIGN = Campaign(
         Control("mutant: a release is early", partial(mutant, early)),
         Control("mutant: a release is made twice", partial(mutant, twice)),
         Control("mutant: an edit leaves what the job waited for", partial(mutant, unedited)),
+        Control("mutant: an edit of if_unmet is not looked at", partial(mutant, still_held)),
+        Control("mutant: a held job is cancelled", partial(mutant, never_held)),
         Control("mutant: a job may wait for itself", partial(mutant, unsearched)),
     ],
 )

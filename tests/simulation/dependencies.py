@@ -1,9 +1,9 @@
 """Simulated years of jobs that wait for jobs: random graphs, in virtual time, on one store.
 
 The seed draws graphs with batches, and then what happens to them: runs that end well or badly, cancels, retries,
-purges, jobs that are started without waiting, edits of what they wait for, and kills at every point of a transaction.
-After each of these an oracle with rules of its own says which jobs wait, which of them are held, whether each start was
-right, and that none waits for itself.
+purges, jobs that are started without waiting, edits of what they wait for and of what happens when that cannot be met,
+and kills at every point of a transaction. After each of these an oracle with rules of its own says which jobs wait,
+which of them are held, whether each start and each cancel was right, and that none waits for itself.
 """
 
 import random
@@ -41,9 +41,10 @@ class Oracle:
         self.end: dict[str, str | None] = {}
         self.batch: dict[str, str | None] = {}
         self.after: dict[str, list[After]] = {}
+        self.gives_up: dict[str, bool] = {}
         self.waiting: set[str] = set()
         self.faults: list[str] = []
-        self.edits = 0
+        self.edits = self.edits_of_if_unmet = 0
 
     def read(self, store) -> None:
         """Take the events that are new, then check that nobody waits who could start."""
@@ -59,13 +60,14 @@ class Oracle:
         if kind == "enqueued":
             self.batch[job], self.after[job] = event.batch, list(event.after)
             self.state[job], self.end[job] = "pending", None
+            self.gives_up[job] = event.if_unmet == "cancel"
             if event.after:
                 self.waiting.add(job)
             self._check_cycle(job)
         elif kind == "dependencies_met":
             self._freed(job, event)
-        elif kind == "amended" and event.changes.after is not None:
-            self._waits_for_others(job, event.changes.after)
+        elif kind == "amended":
+            self._take_edit(job, event.changes)
         elif kind == "claimed":
             if job in self.waiting:
                 self.faults.append("a job was claimed before it was freed")
@@ -76,7 +78,20 @@ class Oracle:
         elif kind == "purged":
             self.state[job] = "purged"
         elif kind in ("completed", "dead_lettered", "cancelled"):
-            self.state[job] = self.end[job] = {"completed": "done", "dead_lettered": "dlq"}.get(kind, kind)
+            self._ended(job, kind, event)
+
+    def _ended(self, job, kind, event):
+        by_a_rule = kind == "cancelled" and event.reason  # a person gives no reason here
+        if by_a_rule and not (self.gives_up[job] and job in self.held()):
+            self.faults.append("a job was cancelled that was to wait")
+        self.state[job] = self.end[job] = {"completed": "done", "dead_lettered": "dlq"}.get(kind, kind)
+
+    def _take_edit(self, job, changes):
+        if changes.if_unmet is not None:
+            self.edits_of_if_unmet += 1
+            self.gives_up[job] = changes.if_unmet == "cancel"
+        if changes.after is not None:
+            self._waits_for_others(job, changes.after)
 
     def _waits_for_others(self, job, edges):
         self.edits += 1
@@ -161,6 +176,7 @@ class SimulatedGraph:
         """Let so many things happen, about one a day."""
         happenings = [self._add, self._add, self._work, self._work, self._work, self._cancel, self._retry, self._retry]
         happenings += [self._purge, self._unblock, self._work, self._add_late, self._edit, self._edit]
+        happenings.append(self._edit_if_unmet)
         for _ in range(steps):
             self.clock.elapsed += self.rng.randrange(2 * DAY)
             with suppress(Killed, RefusedError, NoSuchJobError, UsageError):
@@ -173,8 +189,11 @@ class SimulatedGraph:
 
     def _compare(self) -> None:
         held = set(self.store.tables.ids(JobFilter(held=True, limit=0)))
-        if held != self.oracle.held():
+        expected = self.oracle.held()
+        if held != expected:
             self.oracle.faults.append("the held jobs are not those of the oracle")
+        if any(self.oracle.gives_up[job] for job in expected):
+            self.oracle.faults.append("a job is held that was to be cancelled")
         for job in self.oracle.waiting:
             row = self.store.tables.job(job)
             if row is not None and row["state"] == State.PENDING and row["due_at"] is not None:
@@ -210,12 +229,23 @@ class SimulatedGraph:
     def _edit(self) -> None:
         """Change what a pending job waits for, or make it wait no longer, or make it due at another time."""
         rng, job_id = self.rng, self._some("pending")
+        if_unmet = rng.choice([None, None, "hold", "cancel"])
         batches = sorted({f"batch:{batch}" for batch in self.oracle.batch.values() if batch})[-3:]
         others = [*self._ids()[-12:], *batches]
         names = rng.sample(others, rng.choice([0, 1, 1, 2, 3]) if len(others) > 2 else 0)
-        wanted = JobInput(after=tuple(f"{name}:{rng.choice(['ok', 'end', 'failed'])}" for name in names))
+        after = tuple(f"{name}:{rng.choice(['ok', 'end', 'failed'])}" for name in names)
+        wanted = JobInput(after=after, if_unmet=if_unmet if after else None)
         if rng.random() < 0.2:
             wanted = JobInput(delay=rng.choice([0, DAY]))
+        self._change(job_id, wanted)
+
+    def _edit_if_unmet(self) -> None:
+        """Change what happens to a waiting job when its dependencies cannot be met."""
+        waiting = [job for job in self._ids("pending") if job in self.oracle.waiting]
+        if waiting:
+            self._change(self.rng.choice(waiting[-12:]), JobInput(if_unmet=self.rng.choice(["hold", "cancel"])))
+
+    def _change(self, job_id: str, wanted: JobInput) -> None:
         Editor(self._queue, Config({}, {}, {}, dict)).edit([job_id], Edit(wanted), "another plan")
 
     def _add_late(self) -> None:

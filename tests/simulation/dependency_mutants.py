@@ -42,9 +42,26 @@ def unedited(patch):
     )
 
 
+def still_held(patch):
+    """An edit of what happens when a dependency cannot be met is not looked at."""
+    right = table._waits_on
+
+    def as_before(step):
+        before, after = step.before, step.after
+        same = before is not None and before.is_waiting and after.is_waiting and before.spec.after == after.spec.after
+        return same or right(step)
+
+    patch.setattr(table, "_waits_on", as_before)
+
+
+def never_held(patch):
+    """A job is cancelled although it was to be held."""
+    patch.setattr(table, "_LOST", table._LOST.replace("AND w.if_unmet = 'cancel'", ""))
+
+
 def unsearched(patch):
     """Nobody looks for cycles."""
     patch.setattr(cycles._Search, "chain", lambda self, after, wanted: [])
 
 
-MUTANTS = (lost, early, twice, unedited, unsearched)
+MUTANTS = (lost, early, twice, unedited, still_held, never_held, unsearched)

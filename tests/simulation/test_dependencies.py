@@ -17,7 +17,7 @@ def test_an_oracle_agrees_about_every_start(seed):
 
 
 def test_the_graphs_meet_releases_holds_and_kills():
-    freed = held = died = edits = 0
+    freed = held = died = edits = other_ends = 0
     for seed in range(4, 9):
         graph = SimulatedGraph(seed)
         graph.run(100)
@@ -25,11 +25,13 @@ def test_the_graphs_meet_releases_holds_and_kills():
         freed += sum(record.type == "dependencies_met" for record in graph.store.log.records())
         held, died = held + len(graph.oracle.held()), died + graph.died
         edits += graph.oracle.edits
+        other_ends += graph.oracle.edits_of_if_unmet
         graph.close()
     assert freed > 20
     assert held > 5
     assert died > 5
     assert edits > 10
+    assert other_ends > 5
 
 
 @pytest.mark.parametrize("put_in", MUTANTS)
