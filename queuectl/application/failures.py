@@ -16,7 +16,8 @@ from queuectl.application.membership import Members
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import position_at
 from queuectl.domain import events as e
-from queuectl.domain.job import Job, errors_of, explain_cause
+from queuectl.domain.cause_text import explain_cause
+from queuectl.domain.job import Job, errors_of
 from queuectl.domain.machine import State
 from queuectl.domain.signature import signature
 from queuectl.errors import UsageError, command_line

@@ -4,6 +4,8 @@ from math import inf
 
 from queuectl.domain.events import Enqueued
 
+__all__ = ["explain", "plain", "wait"]
+
 SECOND = 1_000_000  # not from `units`, which reads time zones: the domain is pure
 
 

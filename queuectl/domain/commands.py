@@ -316,7 +316,6 @@ _RULES: dict[type[Command], Callable[[Any, Job, int], list[e.Event]]] = {
     Unblock: _unblock,
 }
 
-
 _VERBS = {"requeue": "retry"}
 """The command of a move, where its name differs from the move's."""
 _PARTICIPLES = {"cancel": "cancelled", "requeue": "retried", "purge": "purged"}

@@ -5,6 +5,7 @@ announces. A part that says which error it was stays, such as a status or the cl
 """
 
 import re
+from collections.abc import Callable
 
 __all__ = ["general_form"]
 
@@ -93,39 +94,40 @@ _LABELLED = (
     rf"\b((?i:{_LABEL}):? )(?:\[[\w.#+-]+\]|(?!(?i:{_ORDINARY})\b)[\w.#+-]*[\w#](?=[:;,.)]|$| (?:{_FOLLOWING})\b))"
     r"|\b((?:in|for) )\w+(?=:)|\b((?i:on|to|from|at) )[a-z]\w*(?:-\w+)+\b(?!-)"
 )
-_STEPS = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        # The command that bash prints in a column of its own behind `Killed` or `Segmentation fault`.
-        (r"\s{5,}.*", ""),
-        (_MESSAGE, r"\1"),
-        # The folder of the program that reports.
-        (r"^(?:/[\w.-]+)*/s?bin/(?=[\w.+-]+: )", ""),
-        # The module that is missing is the fault.
-        (r"(?<=No module named )'(\w+)[\w.]*'", r"\1"),
-        *((pattern, ANY) for pattern in _DATA),
-        (_NUMBER, lambda found: found[1] or ANY),
-        (_UNIT, ""),
-        (_SEVERAL, ANY),
-        (_PROCESS, ""),
-        (_BRACKETS, ANY),
-        (_NUMBERED, ANY),
-        (_LABELLED, lambda found: f"{found[1] or found[2] or found[3]}{ANY}"),
-        (_SEVERAL, ANY),
-        # The reason why a decoder stopped depends on the bytes that it met.
-        (r"(?<=in position #: ).+", ANY),
-        (r"\s+", " "),
-        # A shell's script and line, and the variable that is not set.
-        (r"^(?:[^:]*#[^:]*|[a-z]+): line #: (?:[\w#]+: (?=unbound variable))?", ""),
-        # The program and its line of input, as psql names them before the server's message.
-        (r"^[a-z]+:#: (?=[A-Z])", ""),
-        # One and many: `1 error`, `2 errors`.
-        (r"(?<=# )([a-z]{2,}[a-rt-z])s\b", r"\1"),
-        # Data around the message that other failures of its kind may lack, such as a time before it or a file after it.
-        (r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+\.?$", ""),
-    )
+_Replacement = str | Callable[[re.Match[str]], str]
+
+_RULES: tuple[tuple[str, _Replacement], ...] = (
+    # The command that bash prints in a column of its own behind `Killed` or `Segmentation fault`.
+    (r"\s{5,}.*", ""),
+    (_MESSAGE, r"\1"),
+    # The folder of the program that reports.
+    (r"^(?:/[\w.-]+)*/s?bin/(?=[\w.+-]+: )", ""),
+    # The module that is missing is the fault.
+    (r"(?<=No module named )'(\w+)[\w.]*'", r"\1"),
+    *((pattern, ANY) for pattern in _DATA),
+    (_NUMBER, lambda found: found[1] or ANY),
+    (_UNIT, ""),
+    (_SEVERAL, ANY),
+    (_PROCESS, ""),
+    (_BRACKETS, ANY),
+    (_NUMBERED, ANY),
+    (_LABELLED, lambda found: f"{found[1] or found[2] or found[3]}{ANY}"),
+    (_SEVERAL, ANY),
+    # The reason why a decoder stopped depends on the bytes that it met.
+    (r"(?<=in position #: ).+", ANY),
+    (r"\s+", " "),
+    # A shell's script and line, and the variable that is not set.
+    (r"^(?:[^:]*#[^:]*|[a-z]+): line #: (?:[\w#]+: (?=unbound variable))?", ""),
+    # The program and its line of input, as psql names them before the server's message.
+    (r"^[a-z]+:#: (?=[A-Z])", ""),
+    # One and many: `1 error`, `2 errors`.
+    (r"(?<=# )([a-z]{2,}[a-rt-z])s\b", r"\1"),
+    # Data around the message that other failures of its kind may lack, such as a time before it or a file after it.
+    (r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+\.?$", ""),
 )
 """Patterns and their replacements, in the order of use."""
+
+_STEPS = tuple((re.compile(pattern), replacement) for pattern, replacement in _RULES)
 
 
 def general_form(line: str) -> str:

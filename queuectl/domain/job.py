@@ -1,7 +1,6 @@
 """A job, computed from its events. `evolve` applies one event and never refuses it, because events are facts."""
 
 from collections.abc import Callable, Iterable
-from signal import Signals
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -9,10 +8,14 @@ from msgspec.structs import replace
 
 from queuectl.domain import events as e
 from queuectl.domain.amendment import amended, reschedules
-from queuectl.domain.backoff import plain
 from queuectl.domain.machine import State, moved_to
 
-__all__ = ["Job", "errors_of", "evolve", "exit_code_of", "explain_cause", "fold", "is_due", "short_cause"]
+__all__ = ["Job", "errors_of", "evolve", "fold", "is_due"]
+
+_Changes = dict[str, Any]
+
+_UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
+"""Fields that every move out of `processing` clears."""
 
 
 class Job(Struct, frozen=True):
@@ -96,6 +99,23 @@ def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
     if job.due_at is None or job.due_at <= now or behind_for is None:
         return job.due_at is not None and job.due_at <= now
     return job.waits_from is not None and job.waits_from > now and job.due_at - job.waits_from <= behind_for
+
+
+class HasOutput(Protocol):
+    """The end of a run: the last of its output."""
+
+    @property
+    def stdout(self) -> str:
+        """The last 4 KiB."""
+
+    @property
+    def stderr(self) -> str:
+        """The last 4 KiB."""
+
+
+def errors_of(spec: e.Enqueued, end: HasOutput) -> str:
+    """The output in which the command's errors are: its stderr, or all its output if that is merged."""
+    return end.stdout if spec.merge_output else end.stderr
 
 
 def _enqueued(record: e.RecordedEvent, spec: e.Enqueued) -> Job:
@@ -222,24 +242,6 @@ _EVOLVE: dict[type[e.Event], Callable[[Job, Any, int, int], Job]] = dict.fromkey
     e.DependenciesMet: _dependencies_met,
 }
 
-_Changes = dict[str, Any]
-
-
-class HasOutput(Protocol):
-    """The end of a run: the last of its output."""
-
-    @property
-    def stdout(self) -> str:
-        """The last 4 KiB."""
-
-    @property
-    def stderr(self) -> str:
-        """The last 4 KiB."""
-
-
-# Fields that every move out of `processing` clears.
-_UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": None}
-
 
 def _waits(event: e.Event, now: int, wait: int = 0) -> _Changes:
     """Pending again after `wait`, on the wall clock."""
@@ -256,6 +258,8 @@ def _output(event: e.Completed | e.RetryScheduled | e.DeadLettered | e.Released 
 
 
 def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
+    from queuectl.domain.cause_text import exit_code_of, explain_cause  # most commands end no run
+
     return {
         **_UNLOCKED,
         **_output(event),
@@ -265,53 +269,3 @@ def _failed(job: Job, event: e.RetryScheduled | e.DeadLettered) -> _Changes:
         "cause": event.cause,
         "last_error": explain_cause(event.cause, errors_of(job.spec, event)),
     }
-
-
-def errors_of(spec: e.Enqueued, end: HasOutput) -> str:
-    """The output in which the command's errors are: its stderr, or all its output if that is merged."""
-    return end.stdout if spec.merge_output else end.stderr
-
-
-def exit_code_of(cause: e.Cause) -> int | None:
-    """The exit code of `wait` after this failure, by the shell's convention; None for a lost worker."""
-    match cause:
-        case e.Exited(code):
-            return code
-        case e.Signalled(number):
-            return 128 + number
-        case e.TimedOut():
-            return 124
-        case e.NotStarted():
-            return 127
-    return None
-
-
-def explain_cause(cause: e.Cause, stderr: str = "") -> str:
-    """One line on why an attempt failed, with the last line of the command's stderr."""
-    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
-    said = f": {last[:200]}" if last else ""
-    match cause:
-        case e.Exited(code):
-            return f"exited with code {code}{said}"
-        case e.Signalled(number):
-            return f"ended by {signal_name(number)}{said}"
-        case e.TimedOut(after):
-            return f"timed out after {plain(after / 1_000_000)} s{said}"
-        case e.NotStarted(why):
-            return f"not started: {why}"
-        case e.LostWorker(worker):
-            return f"worker {worker} was lost"
-    return str(cause)
-
-
-def short_cause(cause: e.Cause, stderr: str = "") -> str:
-    """The same with `exit 7` for `exited with code 7`."""
-    return explain_cause(cause, stderr).replace("exited with code", "exit", 1)
-
-
-def signal_name(number: int) -> str:
-    """`SIGKILL` for 9; `signal 99` for a number without a name."""
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"signal {number}"

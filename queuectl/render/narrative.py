@@ -3,8 +3,9 @@
 from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
+from queuectl.domain.cause_text import short_cause
 from queuectl.domain.dependencies import describe
-from queuectl.domain.job import Job, errors_of, short_cause
+from queuectl.domain.job import Job, errors_of
 from queuectl.domain.names import PAUSE_ALL, SCHEDULES
 from queuectl.render.amendments import amendments
 from queuectl.render.schedule_text import schedule_event

@@ -8,8 +8,9 @@ from typing import Any
 from msgspec import Struct
 
 from queuectl.domain.backoff import plain
+from queuectl.domain.cause_text import exit_code_of, short_cause
 from queuectl.domain.commands import Command, Exit, Release, Report
-from queuectl.domain.job import Job, errors_of, exit_code_of, short_cause
+from queuectl.domain.job import Job, errors_of
 from queuectl.domain.machine import State
 from queuectl.units import SECOND, format_duration
 

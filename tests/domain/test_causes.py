@@ -2,9 +2,9 @@
 
 import pytest
 
+from queuectl.domain.cause_text import exit_code_of, explain_cause
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
-from queuectl.domain.job import exit_code_of, explain_cause
 from tests.domain.scenario import SECOND, a_job, buried, claimed, completed, given, retried
 
 SAYS = [
