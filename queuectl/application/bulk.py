@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_fields import check_queue
-from queuectl.application.listing import FAILED, RETRYING, Selection, narrowed
+from queuectl.application.listing import FAILED, HELD, RETRYING, Selection, narrowed
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
@@ -39,8 +39,10 @@ BATCH = 1000
 
 def unfinished(queue: Queue, selected: Selection) -> list[str]:
     """Ids of the selected jobs that can be cancelled or waited for (no states: all of those). Raises UsageError."""
-    states, others = _states(selected, LIVE, (FAILED, RETRYING), "these have not ended")
-    return _ids(queue, selected, JobFilter(states=states if selected.states else LIVE, failed=bool(others)))
+    states, others = _states(selected, LIVE, (FAILED, RETRYING, HELD), "these have not ended")
+    failed, held = bool({FAILED, RETRYING}.intersection(others)), HELD in others
+    wanted = JobFilter(states=states if selected.states else LIVE, failed=failed, held=held)
+    return _ids(queue, selected, wanted)
 
 
 def finished(queue: Queue, selected: Selection, ended_by: int | None = None) -> list[str]:
@@ -71,7 +73,7 @@ def _states(
     names, words = _names_of(among), [text.lower() for text in selected.states]
     for word in words:
         if word not in (*names, *more):
-            raise UsageError(f"state {word}: only {why}: {', '.join([*names, more[-1]])}")
+            raise UsageError(f"state {word}: only {why}: {', '.join([*names, *more])}")
     return tuple(names[word] for word in words if word in names), [word for word in words if word in more]
 
 

@@ -41,7 +41,7 @@ FAILED, RETRYING, HELD = "failed", "retrying", "held"
 
 `failed` includes dead jobs."""
 
-STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, *ALIASES)
+STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, HELD, *ALIASES)
 """Everything that `--state` takes."""
 
 SORT_KEYS = (TURN, *SORTS)

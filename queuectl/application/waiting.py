@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from queuectl.domain.dependencies import BATCH, JOB, MET, NEVER, OPEN, describe, outcome, why_never
+from queuectl.domain.dependencies import BATCH, JOB, MET, NEVER, OPEN, describe, held_because, outcome, why_never
 from queuectl.domain.events import After
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class HeldError(QueuectlError):
-    """The job is held: it waits for one that failed or was cancelled."""
+    """The job is held: what it waits for can no longer happen."""
 
 
 def edge_of(row: WaitRow) -> After:
@@ -128,8 +128,7 @@ def left_over(store: Store, queues: Collection[str]) -> Iterator[str]:
         left = f"{counted(len(behind), 'job')} left: waiting for a job that is held or whose queue is paused"
         yield f"{left} (`{command_line('explain', min(behind))}`)"
     if number := sum(each.held for each in store.waits.by_queue() if _is_served(each.queue, queues)):
-        why = f"a job that {'it waits' if number == 1 else 'they wait'} for failed"
-        yield f"{counted(number, 'job')} held: {why} (`{command_line('list', '--state', 'held')}`)"
+        yield f"{counted(number, 'job')} held: {held_because(number)} (`{command_line('list', '--state', 'held')}`)"
 
 
 def _in_paused_queues(store: Store, queues: Collection[str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from queuectl.domain.dependencies import held_because
 from queuectl.domain.events import Claimed, type_of
 from queuectl.domain.schedule import Schedule
 from queuectl.errors import StoreError, command_line, runnable
@@ -351,7 +352,7 @@ def _schedule(store: Store, schedule: Schedule, now: int, alive: Alive) -> Findi
 
 def _held(store: Store) -> Iterator[Finding]:
     if held := sum(each.held for each in store.waits.by_queue()):
-        what = f"{counted(held, 'job')} held: what they wait for failed or was cancelled"
+        what = f"{counted(held, 'job')} held: {held_because(held)}"
         yield Finding("dependencies", "warning", what, "queuectl list --state held")
 
 

@@ -82,7 +82,12 @@ def _say_waiting(jobs: Queue, behind: Sequence[str], ids: Sequence[str]) -> None
     left = [each for each in behind if jobs.store.waits.dependencies(each)]
     if left:
         take = command_line("cancel", "--with-waiting", *ids)
-        say(f"{counted(len(left), 'job')} waiting for that: see `{command_line('list')}` (`{take}` cancels them too)")
+        see = command_line("graph", *ids) if len(ids) == 1 else command_line("graph")
+        say(f"{counted(len(left), 'job')} waiting for {_these(ids)} (`{see}`); `{take}` cancels them too")
+
+
+def _these(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else "these jobs"
 
 
 def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> None:

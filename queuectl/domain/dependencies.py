@@ -21,6 +21,7 @@ __all__ = [
     "WANTED",
     "BatchState",
     "describe",
+    "held_because",
     "outcome",
     "standing_of_batch",
     "standing_of_job",
@@ -78,6 +79,11 @@ def why_never(after: After, ended: State | None) -> str:
     if after.kind == BATCH:
         return f"batch {after.name} has ended {'without a failed job' if after.on == 'failed' else 'with failed jobs'}"
     return f"{after.name} {_ENDED_AS[ended] if ended else 'has not ended'}"
+
+
+def held_because(jobs: int) -> str:
+    """Why so many jobs are held: `what they wait for can no longer happen`."""
+    return f"what {'it waits' if jobs == 1 else 'they wait'} for can no longer happen"
 
 
 def describe(edges: Iterable[After]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from queuectl.domain.dependencies import held_because
 from queuectl.domain.machine import State
 from queuectl.errors import command_line
 from queuectl.render.hints import unserved_line
@@ -60,7 +61,8 @@ def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
     if found["waiting"]:
         yield f"{found['waiting']} of {found['states'][State.PENDING]} pending jobs wait for other jobs"
     if found["held"]:
-        yield f"{found['held']} held: a job that they wait for failed (`{command_line('list', '--state', 'held')}`)"
+        why = held_because(found["held"])
+        yield f"{found['held']} held: {why} (`{command_line('list', '--state', 'held')}`)"
     if oldest := found["oldest_due"]:
         due = local_time(parse_time(oldest["due_at"], 0))
         yield f"oldest due job: {short_id(oldest['id'])} (#{oldest['number']}), due since {due}"

@@ -11,6 +11,7 @@ from queuectl.application.follow import LogReader
 from queuectl.application.queue import Queue
 from queuectl.application.schedule_views import late_schedules
 from queuectl.application.workers import workers
+from queuectl.domain.dependencies import held_because
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
@@ -210,7 +211,7 @@ def _needs(queue: Queue, past: int | None, totals: dict[State, int], counts: dic
         text = f"no worker serves {', '.join(unserved[:3])}{' …' if unserved[3:] else ''}"
         found.append(Need(text, "/workers", command_line("run")))
     if held := sum(each.held for each in queue.store.waits.by_queue()):
-        text = f"{counted(held, 'job')} held: what they wait for can no longer happen"
+        text = f"{counted(held, 'job')} held: {held_because(held)}"
         found.append(Need(text, "/jobs?q=state:held", command_line("list", "--state", "held")))
     found += [Need(str(late), "/schedules", late.remedy or "") for late in late_schedules(queue.store)[:5]]
     if queue.store.log.behind_for() is not None:

@@ -23,7 +23,7 @@ def test_a_held_job_is_named_with_what_frees_it(failed: Queuectl) -> None:
     assert [row["id"] for row in failed.json("list", "--state", "held")] == ["test"]
     status = failed.json("status")
     assert (status["waiting"], status["held"]) == (2, 1)
-    assert "1 held: a job that they wait for failed" in failed.ok("status")
+    assert "1 held: what it waits for can no longer happen" in failed.ok("status")
     why = failed.json("explain", "test")
     assert "it is held: build is in the dead-letter queue" in why["why"]
     assert why["next"][:2] == ["queuectl dlq retry build", "queuectl unblock test"]
@@ -62,7 +62,7 @@ def test_a_drain_says_what_it_left(failed: Queuectl) -> None:
     assert said == [
         "1 job left: queue slow is paused (`queuectl resume slow`)",
         "2 jobs left: waiting for a job that is held or whose queue is paused (`queuectl explain behind`)",
-        "1 job held: a job that it waits for failed (`queuectl list --state held`)",
+        "1 job held: what it waits for can no longer happen (`queuectl list --state held`)",
     ]
     assert failed("run", "--drain", "--queue", "slow", "--log-level", "error").err.splitlines() == said[:1]
     failed.ok("pause")
@@ -83,7 +83,7 @@ def test_cancelling_takes_those_that_wait_if_asked(queuectl: Queuectl) -> None:
     for job, *options in (("a",), ("b", "--after", "a"), ("c", "--after", "b"), ("d",)):
         queuectl.add("--id", job, *options, "true")
     done = queuectl("cancel", "a")
-    assert "2 jobs waiting for that" in done.err
+    assert "2 jobs waiting for a (`queuectl graph a`)" in done.err
     queuectl.ok("retry", "a")
     queuectl.ok("cancel", "a", "--with-waiting")
     states = {row["id"]: row["state"] for row in queuectl.json("list")}
@@ -175,3 +175,10 @@ def test_a_job_cannot_wait_for_its_own_batch(queuectl: Queuectl) -> None:
     assert_error(queuectl(*late), 2, "a job of batch g would wait for that batch: batch g → j → batch g")
     queuectl.drain()
     assert queuectl(*late).code == 0  # j does not wait any more
+
+
+def test_held_jobs_are_cancelled_together(failed: Queuectl) -> None:
+    assert failed.ok("list", "--state", "held", "-o", "name").split() == ["test"]
+    done = failed("cancel", "--state", "held", "--yes")
+    assert (done.code, failed.state("test")) == (0, "cancelled"), done.err
+    assert_error(failed("list", "--state", "stuck"), 2, "not a state", "held")
