@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 PICTURES = Path(__file__).parent / "web"
 PROGRAM = str(Path(sys.executable).with_name("queuectl"))
-SHOTS = (("overview", "/", "light"), ("failures", "/failures", "dark"))
+SHOTS = (("overview", "/", "light"), ("failures", "/failures", "dark"), ("retried", "/failures", "light"))
 
 
 def jobs():
@@ -43,7 +43,7 @@ def main() -> None:
         subprocess.Popen([PROGRAM, "run", "--name", "box", "--concurrency", "3"], cwd=folder, stderr=subprocess.DEVNULL)
     ]
     serving = subprocess.Popen(
-        [PROGRAM, "serve", "--listen", "127.0.0.1:0"], cwd=folder, stdout=subprocess.PIPE, text=True
+        [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--allow-enqueue"], cwd=folder, stdout=subprocess.PIPE, text=True
     )
     try:
         take(serving.stdout.readline().strip())
@@ -53,6 +53,16 @@ def main() -> None:
         time.sleep(1)
         running[0].kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def retry_some(page) -> None:
+    """Retry ten jobs of the first group with changes, and wait until some have ended."""
+    form = page.locator("form.actions").first
+    form.locator("[name=set]").fill("timeout=5m env.DEBUG=1")
+    form.locator("[name=reason]").fill("the parser is repaired")
+    form.get_by_role("button", name="Retry 10 first").click()
+    page.wait_for_selector("#retried .state-dlq")
+    page.locator("form.actions [name=set]").first.fill("timeout=5m env.DEBUG=1")
 
 
 def take(url: str) -> None:
@@ -65,6 +75,8 @@ def take(url: str) -> None:
             page = context.new_page()
             page.goto(url)
             page.goto(url.partition("/?")[0] + path)
+            if name == "retried":
+                retry_some(page)
             page.wait_for_timeout(1500)
             page.screenshot(path=str(PICTURES / f"{name}.png"))
             context.close()

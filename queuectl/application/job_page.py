@@ -45,6 +45,8 @@ def job_page(queue: Queue, wanted: JobFilter, limit: int, before: int | None = N
 
 
 def _is_indexed(wanted: JobFilter) -> bool:
+    if wanted.ids is not None:
+        return True
     others = (
         wanted.failed,
         wanted.held,

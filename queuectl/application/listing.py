@@ -196,7 +196,8 @@ def dead_letters(queue: Queue, selected: Selection = EVERY) -> list[dict[str, An
 
 def _narrowed(wanted: JobFilter) -> bool:
     """Whether more is asked of the jobs than their states and queues."""
-    return bool(wanted.tags or wanted.batch or wanted.origin or wanted.since is not None)
+    others = wanted.tags or wanted.batch or wanted.origin
+    return bool(others or wanted.since is not None or wanted.ids is not None)
 
 
 def _count(store: Store, wanted: JobFilter) -> int:

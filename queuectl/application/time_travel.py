@@ -7,7 +7,7 @@ from queuectl.store.past import Past
 from queuectl.store.protocol import Store
 from queuectl.units import local_time, parse_time
 
-__all__ = ["as_of", "before_the_log", "position_at"]
+__all__ = ["Past", "as_of", "before_the_log", "position_at"]
 
 
 def as_of(store: Store, text: str) -> Past:

@@ -67,6 +67,10 @@ def list_jobs(
         str | None,
         typer.Option(metavar="KIND[:NAME]", help="Only of this origin: job:ID, schedule:nightly, hook."),
     ] = None,
+    ended: Annotated[
+        str | None,
+        typer.Option(metavar="FROM..TO", help="Only jobs with a run that ended in this time: -2h..-1h, 03:10..03:15."),
+    ] = None,
     limit: Limit = None,
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
@@ -82,7 +86,12 @@ def list_jobs(
     wanted = replace(wanted, origin=None if origin is None else check_origin(origin))
 
     def ask(jobs: Queue) -> Answer:
-        found = listing(jobs, wanted, at_most)
+        chosen = wanted
+        if ended is not None:
+            from queuectl.application.ended_jobs import ended_runs, span_of  # few lists ask for it
+
+            chosen = ended_runs(jobs.store, span_of(ended, jobs.store.log.wall())).narrowed(wanted)
+        found = listing(jobs, chosen, at_most)
         return _listed(found, {} if people else running(jobs.store, found.rows))
 
     answer_or_watch(session, ask, options, long=True)

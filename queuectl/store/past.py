@@ -166,9 +166,9 @@ class PastHistory:
         """Events of our own streams whose ids begin with `prefix`."""
         return self._history.notes(prefix, self._bounded(until))
 
-    def standing(self, until: int, *, after: int | None = None, end: int = MAX_POSITION) -> list[Standing]:
-        """The last move of every job, or only of those that have an event between two positions."""
-        return self._history.standing(self._bounded(until), after=after, end=end)
+    def standing(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[Standing]:
+        """The last move of the jobs that have an event between two positions, or that were added there."""
+        return self._history.standing(self._bounded(until), added=added, after=after, end=end)
 
     def unchanged(self, position: int) -> Unchanged:
         """The jobs that no event has changed since a position."""

@@ -7,7 +7,7 @@ follow from the live ones, which `verify` compares with the log.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -33,6 +33,8 @@ __all__ = ["Folds", "is_nearer_the_begin"]
 
 BATCH = 500
 """Jobs that are folded together."""
+PART = 50_000
+"""Events that are read in one statement, because other threads wait for it, and to know how far one is."""
 
 _STATES = {type_of(Enqueued): State.PENDING, **{move.event: move.target for move in MOVES}}
 """A move event's type -> the state that a job is in after it."""
@@ -82,16 +84,32 @@ class Folds:
             found[row.queue, _STATES[row.move]] += 1
         return [Count(*key, jobs) for key, jobs in sorted(found.items()) if jobs and key[1] is not State.PURGED]
 
+    def read(self, reached: Callable[[float], None]) -> None:
+        """Find how the jobs stood. `reached` is called with the share that has been read, from 0 to 1."""
+        first, last = self._bounds()
+        for place in self._read(last):
+            reached((place - first) / max(last - first, 1))
+
+    def _bounds(self) -> tuple[int, int]:
+        """The positions between which the log says how the jobs stood that the tables do not show."""
+        if self._from_begin:
+            return self._log.base.position, self._position
+        return self._position, self._live.log.head().position
+
+    def _read(self, end: int) -> Iterator[int]:
+        """Read on up to a position, a part of the log at a time; yields the position that has been reached."""
+        while self._seen is None or self._seen < end:
+            after = self._bounds()[0] if self._seen is None else self._seen
+            reached = min(after + PART, end)
+            for row in self._history.standing(MAX_POSITION, added=self._from_begin, after=after, end=reached):
+                self._changed.setdefault(row.job_id, row)
+            self._seen = reached
+            yield reached
+
     def _changed_by(self, end: int) -> Iterable[Standing]:
         """How the jobs stood at the position that have changed since, up to `end`; from the begin on, all jobs."""
-        if self._seen is None and self._from_begin:
-            self._changed = {row.job_id: row for row in self._history.standing(MAX_POSITION)}
-            self._seen = MAX_POSITION
-        if self._seen is None or self._seen < end:
-            after = self._position if self._seen is None else self._seen
-            for row in self._history.standing(MAX_POSITION, after=after, end=end):
-                self._changed.setdefault(row.job_id, row)
-            self._seen = end
+        for _ in self._read(self._position if self._from_begin else end):
+            pass
         return self._changed.values()
 
     def _changed_now(self) -> Iterable[Standing]:
@@ -134,6 +152,9 @@ class Folds:
 
     def fold_wanted(self, wanted: JobFilter) -> None:
         """Fold the jobs that the filter may select; sorted by time of enqueueing, no more than are wanted."""
+        if wanted.ids is not None:
+            self.fold(wanted.ids)
+            return
         unchanged = self._ids_of_unchanged(wanted)
         found = self._matching(wanted)
         others = (

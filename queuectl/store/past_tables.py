@@ -18,6 +18,7 @@ class PastTables:
     def __init__(self, folds: Folds) -> None:
         self._folds, self._tables = folds, folds.memory.tables
         self.settings, self.pauses = self._tables.settings, self._tables.pauses
+        self.read = folds.read
 
     def holder(self, unique: str) -> str | None:
         """The live job that holds a unique key."""

@@ -37,7 +37,7 @@ __all__ = [
     "update_of",
 ]
 
-VERSION = 8
+VERSION = 9
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 
@@ -106,7 +106,7 @@ TABLES = {
     "pauses": PAUSES,
     "schedules": SCHEDULES_COLUMNS,
 }
-"""Each projection's columns; the first is its key. `counts` and `waits` are separate: they follow from `jobs`."""
+"""Each projection's columns; the first is its key. `counts`, `waits` and `job_tags` follow from `jobs`."""
 WAITS = ("id", "number", "kind", "name", "wanted", "standing", "if_unmet")
 """The columns of `waits`: a row for each dependency of a job that waits."""
 

@@ -26,10 +26,11 @@ class History(Protocol):
     def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
         """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
 
-    def standing(self, until: int, *, after: int | None = None, end: int = MAX_POSITION) -> list[Standing]:
-        """The last move of every job (also purged) up to a position, in the order of enqueueing. Unchecked.
+    def standing(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[Standing]:
+        """The last move of jobs (also purged) up to a position, in the order of enqueueing. Unchecked.
 
-        With `after` only of the jobs that have an event with `after < position <= end`, or that wait for others now.
+        Of the jobs that have an event with `after < position <= end`, or that wait for others now; with `added` of
+        those that were added by such an event.
         """
 
     def unchanged(self, position: int) -> "Unchanged":

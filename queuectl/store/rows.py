@@ -155,10 +155,10 @@ class JobFilter(Struct, frozen=True):
     """Selects rows of `jobs`. No states, no queues and `limit` 0 mean all of them.
 
     `since` and `ended_by` are microseconds. `origin` is a kind of origin, or a kind and a name: `schedule:nightly`.
-    `signature` selects dead jobs alone. `text` is a part of the command or of the id, in any case; `positions` are
-    those of the first events: from the first one to before the second one. `held`: jobs with a dependency that cannot
-    be met; `dependent`: jobs that have dependencies. `unchanged_since`: jobs that do not wait for others and have no
-    event after that position.
+    `signature` selects dead jobs alone. `ids`: no other jobs than these. `text` is a part of the command or of the id,
+    in any case; `positions` are those of the first events: from the first one to before the second one. `held`: jobs
+    with a dependency that cannot be met; `dependent`: jobs that have dependencies. `unchanged_since`: jobs that do not
+    wait for others and have no event after that position.
     `timed`: only jobs that have a due time. `sort` is a key of SORTS, or TURN: the order in which pending jobs start,
     as things stand at `now` (microseconds).
     """
@@ -172,6 +172,7 @@ class JobFilter(Struct, frozen=True):
     batch: str | None = None
     origin: str | None = None
     signature: str | None = None
+    ids: tuple[str, ...] | None = None
     text: str = ""
     positions: tuple[int, int] | None = None
     held: bool = False

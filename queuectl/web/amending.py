@@ -6,23 +6,16 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from queuectl.application import bulk
-from queuectl.application.editing import Editor, parse_settings
+from queuectl.application.editing import Edit, Editor, parse_settings
 from queuectl.application.failures import check_signature
 from queuectl.application.listing import Selection
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import State
 from queuectl.errors import NoSuchJobError, UsageError, command_line
-from queuectl.units import counted
-from queuectl.web.changing import JOB_CHANGES, Done, named
+from queuectl.web.changing import JOB_CHANGES, Done, named, named_or_counted
 from queuectl.web.site import Site
 
-__all__ = ["AMENDMENTS", "Amended", "SomeRetried", "amend", "edit_all", "retry_failures"]
-
-AMENDMENTS = {
-    "edit": "Change a pending job.",
-    "retry": "Run an ended job again, with changes if there are any.",
-    "copy": "Add a job like this one, with changes if there are any.",
-}
+__all__ = ["Amended", "SomeRetried", "copy", "edit", "retry", "retry_failures"]
 
 
 class Amended(Struct, forbid_unknown_fields=True):
@@ -32,32 +25,44 @@ class Amended(Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
-def edit_all(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
+def edit(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
     """Change all these pending jobs or none. Raises QueuectlError."""
-    if len(ids) == 1:
-        return amend(site, queue, "edit", ids[0], wanted)
-    site.rights.check_adding()
-    edit = parse_settings(wanted.settings)
-    if not ids or not edit:
-        raise UsageError("no job is selected" if not ids else "no change is given: write each as FIELD=VALUE")
-    Editor(queue, site.config()).edit(ids, edit, wanted.reason)
-    command = command_line("edit", *named(ids), *_options("edit", wanted))
-    return Done(said=f"{counted(len(ids), 'job')} changed", command=command, jobs=ids)
+    Editor(queue, site.config()).edit(ids, _allowed(site, ids, wanted), wanted.reason)
+    return _done("edit", ids, "changed", wanted)
 
 
-def amend(site: Site, queue: Queue, verb: str, job_id: str, wanted: Amended) -> Done:
-    """Carry out one of AMENDMENTS on one job. Raises QueuectlError; then nothing is changed."""
+def retry(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
+    """Run these ended jobs again; with changes all or none, else those of several that can be. Raises QueuectlError."""
+    if not wanted.settings:
+        return JOB_CHANGES["retry"].carry_out(queue, ids, wanted.reason)
+    Editor(queue, site.config()).retry(ids, _allowed(site, ids, wanted), wanted.reason)
+    return _done("retry", ids, "pending again, with changes", wanted)
+
+
+def copy(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
+    """Add a job like each of these. Raises QueuectlError."""
     site.rights.check_adding()
-    edit, editor = parse_settings(wanted.settings), Editor(queue, site.config())
-    command = command_line(verb, job_id, *_options(verb, wanted))
-    if verb == "copy":
-        (receipt,) = queue.enqueue([editor.copy(job_id, edit)])
-        return Done(said=f"job {receipt.id} added, like {job_id}", command=command, jobs=[receipt.id])
-    if not edit:
-        raise UsageError("no change is given: write each as FIELD=VALUE")
-    change, said = (editor.edit, "changed") if verb == "edit" else (editor.retry, "pending again, with changes")
-    change([job_id], edit, wanted.reason)
-    return Done(said=f"{job_id} {said}", command=command, jobs=[job_id])
+    if not ids:
+        raise UsageError("no job is selected")
+    editor, change = Editor(queue, site.config()), parse_settings(wanted.settings)
+    receipts = queue.enqueue([editor.copy(job_id, change) for job_id in ids])
+    added = [receipt.id for receipt in receipts]
+    said = f"job {', '.join(named(added))} added, like {', '.join(named(ids))}"
+    return Done(said=said, command=command_line("copy", *named(ids), *_options("copy", wanted)), jobs=added)
+
+
+def _allowed(site: Site, ids: Sequence[str], wanted: Amended) -> Edit:
+    """The changes, which need a right. Raises RefusedError and UsageError."""
+    site.rights.check_adding()
+    found = parse_settings(wanted.settings)
+    if not ids or not found:
+        raise UsageError("no change is given: write each as FIELD=VALUE" if ids else "no job is selected")
+    return found
+
+
+def _done(verb: str, ids: Sequence[str], said: str, wanted: Amended) -> Done:
+    command = command_line(verb, *named(ids), *_options(verb, wanted))
+    return Done(said=f"{named_or_counted(ids)} {said}", command=command, jobs=ids)
 
 
 class SomeRetried(Struct, forbid_unknown_fields=True):
@@ -76,18 +81,10 @@ def retry_failures(site: Site, queue: Queue, text: str, wanted: SomeRetried) -> 
     found = bulk.finished(queue, Selection(states=(State.DLQ.value,), signature=signature))
     if not found:
         raise NoSuchJobError(f"no dead job has the signature {signature}")
-    done = _retried(site, queue, found[: wanted.limit], wanted)
+    done = retry(site, queue, found[: wanted.limit], Amended(wanted.settings, wanted.reason))
     limit = [] if wanted.limit is None else ["--limit", str(wanted.limit)]
     command = command_line("retry", "--sig", signature, *limit, *_options("retry", wanted), "--yes")
     return replace(done, command=command, retried=True)
-
-
-def _retried(site: Site, queue: Queue, ids: Sequence[str], wanted: SomeRetried) -> Done:
-    if not wanted.settings:
-        return JOB_CHANGES["retry"].carry_out(queue, ids, wanted.reason)
-    site.rights.check_adding()
-    Editor(queue, site.config()).retry(ids, parse_settings(wanted.settings), wanted.reason)
-    return Done(said=f"{counted(len(ids), 'job')} pending again, with changes", command="", jobs=ids)
 
 
 def _options(verb: str, wanted: Amended | SomeRetried) -> Iterator[str]:

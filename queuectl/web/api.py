@@ -16,24 +16,14 @@ from queuectl.application.queue import Queue
 from queuectl.errors import UsageError
 from queuectl.process.output_files import STREAMS
 from queuectl.render.terminal import clean, complete, to_ndjson
-from queuectl.web.amending import AMENDMENTS, Amended, SomeRetried, amend, retry_failures
 from queuectl.web.answers import document, reporting
-from queuectl.web.changing import (
-    JOB_CHANGES,
-    SCHEDULE_VERBS,
-    Done,
-    JobChange,
-    Reason,
-    add_jobs,
-    change_schedule,
-    pause,
-    stop_worker,
-)
+from queuectl.web.changing import Done, add_jobs
 from queuectl.web.feed import ALL_TYPES, Entry, Wanted
 from queuectl.web.openapi import description
 from queuectl.web.reading import READINGS, Reading, answer, job_id_of, output_of
 from queuectl.web.requests import Parameters, body_of, read_body
 from queuectl.web.site import Site
+from queuectl.web.verbs import JOB, VERBS, Verb
 
 __all__ = ["api_routes"]
 
@@ -54,18 +44,8 @@ def api_routes(site: Site) -> list[Route]:
         ("/metrics", _metrics(site)),
     ):
         found.append(Route(path, reporting(endpoint), methods=["GET"]))
-    changes = _Changes(site)
-    for path, change in (
-        ("/api/jobs", changes.add),
-        ("/api/queues/{queue}/pause", changes.pausing(resume=False)),
-        ("/api/queues/{queue}/resume", changes.pausing(resume=True)),
-        ("/api/workers/{worker}/stop", changes.stop),
-        ("/api/failures/{signature}/retry", changes.retry_failures),
-        *((f"/api/jobs/{{job_id}}/{verb}", changes.amending(verb)) for verb in AMENDMENTS if verb not in JOB_CHANGES),
-        *((f"/api/schedules/{{schedule}}/{verb}", changes.of_schedule(verb)) for verb in SCHEDULE_VERBS),
-        *((f"/api/jobs/{{job_id}}/{each.name}", changes.of_job(each)) for each in JOB_CHANGES.values()),
-    ):
-        found.append(Route(path, reporting(change), methods=["POST"]))
+    found.append(Route("/api/jobs", reporting(_adding(site)), methods=["POST"]))
+    found += [Route(verb.path, reporting(_changing(site, verb)), methods=["POST"]) for verb in VERBS]
     return found
 
 
@@ -92,91 +72,38 @@ def _metrics(site: Site) -> Any:
 # ── changes ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Changes:
-    """The endpoints that change something. Each is one event, or several, in the name of the token."""
+def _adding(site: Site) -> Any:
+    """The endpoint that adds a job, or an array of jobs."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    async def add(self, request: Request) -> Response:
-        """Add a job, or an array of jobs."""
+    async def endpoint(request: Request) -> Response:
         raw = await _json(request)
         many = raw.lstrip().startswith(b"[")
         jobs = body_of(raw, list[msgspec.Raw]) if many else [msgspec.Raw(raw)]
         texts = [bytes(each).decode("utf-8", "replace") for each in jobs]
-        found = await self._in_thread(request, lambda queue: add_jobs(self._site, queue, texts))
+        found = await _in_thread(site, request, lambda queue: add_jobs(site, queue, texts))
         return document(found if many else found[0], 201)
 
-    def of_job(self, change: JobChange) -> Any:
-        """The endpoint of a change to one job."""
+    return endpoint
 
-        async def endpoint(request: Request) -> Response:
-            raw = await _json(request)
-            if change.name in AMENDMENTS and body_of(raw, Amended).settings:
-                return await self._amended(request, change.name, body_of(raw, Amended))
-            reason = (body_of(raw, Amended) if change.name in AMENDMENTS else body_of(raw, Reason)).reason
-            return document(
-                await self._in_thread(
-                    request, lambda queue: change.carry_out(queue, [job_id_of(queue, request)], reason)
-                )
-            )
 
-        return endpoint
+def _changing(site: Site, verb: Verb) -> Any:
+    """The endpoint of a verb. Each change is one event, or several, in the name of the token."""
 
-    def amending(self, verb: str) -> Any:
-        """The endpoint that edits or copies one job."""
+    async def endpoint(request: Request) -> Response:
+        body = body_of(await _json(request), verb.body)
 
-        async def endpoint(request: Request) -> Response:
-            return await self._amended(request, verb, body_of(await _json(request), Amended))
-
-        return endpoint
-
-    async def _amended(self, request: Request, verb: str, wanted: Amended) -> Response:
         def change(queue: Queue) -> Done:
-            return amend(self._site, queue, verb, job_id_of(queue, request), wanted)
+            name = job_id_of(queue, request) if verb.target == JOB else request.path_params[verb.target]
+            return verb.change(site, queue, [name], body)
 
-        return document(await self._in_thread(request, change))
+        return document(await _in_thread(site, request, change))
 
-    def pausing(self, *, resume: bool) -> Any:
-        """The endpoint that pauses or resumes a queue."""
-
-        async def endpoint(request: Request) -> Response:
-            body_of(await _json(request), _Nothing)
-            name = request.path_params["queue"]
-            return document(await self._in_thread(request, lambda queue: pause(queue, name, resume=resume)))
-
-        return endpoint
-
-    async def stop(self, request: Request) -> Response:
-        """Stop a worker."""
-        body_of(await _json(request), _Nothing)
-        name = request.path_params["worker"]
-        return document(await self._in_thread(request, lambda queue: stop_worker(queue, name)))
-
-    async def retry_failures(self, request: Request) -> Response:
-        """Retry the dead jobs of a signature."""
-        wanted, signature = body_of(await _json(request), SomeRetried), request.path_params["signature"]
-        return document(
-            await self._in_thread(request, lambda queue: retry_failures(self._site, queue, signature, wanted))
-        )
-
-    def of_schedule(self, verb: str) -> Any:
-        """The endpoint that runs, pauses or resumes a schedule."""
-
-        async def endpoint(request: Request) -> Response:
-            body_of(await _json(request), _Nothing)
-            name = request.path_params["schedule"]
-            return document(await self._in_thread(request, lambda queue: change_schedule(queue, name, verb)))
-
-        return endpoint
-
-    async def _in_thread(self, request: Request, change: Callable[[Any], Any]) -> Any:
-        queue = self._site.changing(request.scope.get("who", ""))
-        return await run_in_threadpool(change, queue)
+    return endpoint
 
 
-class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """An empty body."""
+async def _in_thread(site: Site, request: Request, change: Callable[[Queue], Any]) -> Any:
+    queue = site.changing(request.scope.get("who", ""))
+    return await run_in_threadpool(change, queue)
 
 
 async def _json(request: Request) -> bytes:
@@ -195,7 +122,7 @@ class _Events:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._formed: dict[tuple[object, ...], str] = {}
+        self._formed: dict[tuple[object, ...], bytes] = {}
 
     async def answer(self, request: Request) -> Response:
         """The events from a position on, then new ones as they come."""
@@ -217,17 +144,17 @@ class _Events:
 
     async def _parts(
         self, after: int, wanted: Wanted, form: Callable[[list[Entry] | None, int], str]
-    ) -> AsyncIterator[str]:
+    ) -> AsyncIterator[bytes]:
         async for entries in self._site.feed.follow(self._site.queue.store, after, wanted):
-            yield self._text(entries, wanted, form) if entries else form(entries, self._site.feed.position)
+            yield self._text(entries, wanted, form) if entries else form(entries, self._site.feed.position).encode()
 
-    def _text(self, entries: list[Entry], wanted: Wanted, form: Callable[[list[Entry] | None, int], str]) -> str:
+    def _text(self, entries: list[Entry], wanted: Wanted, form: Callable[[list[Entry] | None, int], str]) -> bytes:
         """The text of these events. Pages that follow the log get the same ones, so they are put together once."""
         key = (form, wanted, entries[0].position, entries[-1].position)
         if key not in self._formed:
             while len(self._formed) >= MOST_FORMED:
                 del self._formed[next(iter(self._formed))]
-            self._formed[key] = form(entries, 0)
+            self._formed[key] = form(entries, 0).encode()
         return self._formed[key]
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "add_jobs",
     "change_schedule",
     "named",
+    "named_or_counted",
     "pause",
     "stop_worker",
 ]
@@ -60,6 +61,11 @@ def named(ids: Sequence[str]) -> list[str]:
     return [*ids[:MOST_NAMED], *(["…"] if len(ids) > MOST_NAMED else [])]
 
 
+def named_or_counted(ids: Sequence[str]) -> str:
+    """The id of the only job, or how many jobs there are."""
+    return ids[0] if len(ids) == 1 else counted(len(ids), "job")
+
+
 class Reason(Struct, forbid_unknown_fields=True):
     """The body of a change: a reason, which `history` shows."""
 
@@ -86,7 +92,7 @@ class JobChange(Struct, frozen=True):
             left = self.many(queue, ids, reason)
         changed = [job_id for job_id in ids if job_id not in left]
         command = command_line(self.name, *(["--reason", reason] if reason else []), *named(ids))
-        said = f"{changed[0] if len(changed) == 1 else counted(len(changed), 'job')} {self.said}"
+        said = f"{named_or_counted(changed)} {self.said}"
         said += f"; {counted(len(left), 'job')} could not be changed" if left else ""
         return Done(said=said, command=command, jobs=changed, left={name: str(error) for name, error in left.items()})
 

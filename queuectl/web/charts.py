@@ -4,7 +4,7 @@ No chart depends on colour alone: failures are below the line, retries are hatch
 has a table with the same numbers for each chart.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -13,7 +13,7 @@ from queuectl.application.activity import Minute, Span
 from queuectl.application.runs import COMPLETED, RETRIED
 from queuectl.domain.machine import State
 from queuectl.render.terminal import clean
-from queuectl.units import HOUR, SECOND, format_time, local_time
+from queuectl.units import HOUR, SECOND, local_time
 
 __all__ = ["HOUR", "RUNNING", "Attempt", "Dot", "attempts_chart", "gantt", "minutes_chart", "sparkline", "strip"]
 
@@ -38,8 +38,11 @@ class Attempt(NamedTuple):
     worker: str
 
 
-def minutes_chart(minutes: Sequence[Minute]) -> Markup:
-    """Done upwards, retried on top of it, failed downwards, a bar a minute, or another equal part of the time."""
+def minutes_chart(minutes: Sequence[Minute], link: Callable[[Minute], str]) -> Markup:
+    """Done upwards, retried on top of it, failed downwards, a bar a minute, or another equal part of the time.
+
+    `link`: the URL to which a bar leads.
+    """
     part = minutes[1].start - minutes[0].start
     digits = slice(11, 16 if part >= 60 * SECOND else 19)
     totals = [_totals(minute) for minute in minutes]
@@ -56,9 +59,10 @@ def minutes_chart(minutes: Sequence[Minute]) -> Markup:
             Box(x, top - height - more, width, more), "hatch"
         )
         bars += _bar(Box(x, top + 1, width, failed / max(down, 1) * (bottom - 2)), "bar-failed")
-        link = f"/?as_of={escape(format_time(minute.start + part))}"
         hit = f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="{top + bottom}" class="hit"/>'
-        parts.append(f'<a href="{link}" aria-label="{escape(said)}"><title>{escape(said)}</title>{hit}{bars}</a>')
+        parts.append(
+            f'<a href="{escape(link(minute))}" aria-label="{escape(said)}"><title>{escape(said)}</title>{hit}{bars}</a>'
+        )
     parts.append(f'<line x1="0" x2="{WIDTH}" y1="{top}" y2="{top}" class="axis"/>')
     ticks = [local_time(minutes[place].start)[digits] for place in (*range(0, len(minutes), 10), -1)]
     below = "".join(f"<span>{escape(tick)}</span>" for tick in ticks)

@@ -82,6 +82,7 @@ class Feed:
         self.tally = RunTally(store.log.log_id, self.position)
         self._thread = Thread(target=self._run, args=(store,), name="feed", daemon=True)
         self._thread.start()
+        loop.call_later(SILENCE, self._beat)
 
     def end(self) -> None:
         """End every stream that waits for the feed. May be called by a signal handler, and again."""
@@ -128,6 +129,12 @@ class Feed:
             self._loop.call_soon_threadsafe(self._wake, position)
         self.tally.read(store, position, counted=self.activity.take)
 
+    def _beat(self) -> None:
+        """Wake every page now and then: one timer costs less than one for each."""
+        self._wake(self.position)
+        if self._loop is not None and not self.ended:
+            self._loop.call_later(SILENCE, self._beat)
+
     def _wake(self, position: int) -> None:
         self.position = position
         grown, self._grown = self._grown, asyncio.Event()
@@ -151,9 +158,8 @@ class Feed:
                 caught_up = True
                 yield []
             else:
-                try:
-                    await asyncio.wait_for(self._grown.wait(), SILENCE)
-                except TimeoutError:
+                await self._grown.wait()
+                if after == self.position:
                     yield None
 
     async def _next(self, store: Store, after: int, wanted: Wanted) -> tuple[list[Entry], int]:

@@ -14,7 +14,7 @@ from queuectl.timetable import UnknownZoneError
 from queuectl.units import parse_time
 from queuectl.web.changing import Done
 from queuectl.web.charts import HOUR, Dot, sparkline, strip
-from queuectl.web.job_views import filter_of
+from queuectl.web.job_list import JobWords
 
 __all__ = ["failures_view", "schedules_view"]
 
@@ -54,7 +54,7 @@ def _retried(queue: Queue, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _group(queue: Queue, group: dict[str, Any]) -> dict[str, Any]:
-    wanted = filter_of(f"sig:{group['signature']}", 0)["wanted"]
+    wanted = JobWords.of(f"sig:{group['signature']}", 0).wanted
     return {
         **group,
         "chart": sparkline(group["per_hour"]),

@@ -10,9 +10,9 @@ import msgspec
 from queuectl import __version__
 from queuectl.application.explain import Explanation
 from queuectl.application.job_json import JobInput
-from queuectl.web.amending import AMENDMENTS, Amended, SomeRetried
-from queuectl.web.changing import JOB_CHANGES, SCHEDULE_VERBS, Done, Reason
+from queuectl.web.changing import Done
 from queuectl.web.reading import ABOUT, READINGS, Reading
+from queuectl.web.verbs import VERBS, Nothing
 
 __all__ = ["description"]
 
@@ -60,9 +60,8 @@ _TEXT = {"schema": {"type": "string"}}
 @cache
 def description() -> Document:
     """The whole description."""
-    _, schemas = msgspec.json.schema_components(
-        [JobInput, Reason, Amended, SomeRetried, Done, Explanation], ref_template=_REF
-    )
+    bodies = dict.fromkeys(verb.body for verb in VERBS if verb.body is not Nothing)
+    _, schemas = msgspec.json.schema_components([JobInput, Done, Explanation, *bodies], ref_template=_REF)
     paths: dict[str, Document] = {}
     for reading in READINGS:
         paths.setdefault(reading.path, {})["get"] = _reading(reading)
@@ -108,26 +107,9 @@ def _changes() -> Iterable[tuple[str, Document]]:
     job = {"oneOf": [_ref("JobInput"), {"type": "array", "items": _ref("JobInput")}]}
     added = {"oneOf": [_ref("Added"), {"type": "array", "items": _ref("Added")}]}
     yield "/api/jobs", _change("/api/jobs", "Add a job, or an array of jobs: all or none.", job, added, "201")
-    for change in JOB_CHANGES.values():
-        path = f"/api/jobs/{{job_id}}/{change.name}"
-        body = _ref("Amended") if change.name in AMENDMENTS else _ref("Reason")
-        yield path, _change(path, change.about, body, _ref("Done"))
-    for verb, about in (
-        ("pause", "Start no more jobs of a queue; * is all."),
-        ("resume", "Start jobs of a queue again."),
-    ):
-        yield f"/api/queues/{{queue}}/{verb}", _change(f"/api/queues/{{queue}}/{verb}", about, _OBJECT, _ref("Done"))
-    for verb, about in AMENDMENTS.items():
-        if verb not in JOB_CHANGES:
-            path = f"/api/jobs/{{job_id}}/{verb}"
-            yield path, _change(path, about, _ref("Amended"), _ref("Done"))
-    path = "/api/failures/{signature}/retry"
-    yield path, _change(path, "Retry the dead jobs of a signature.", _ref("SomeRetried"), _ref("Done"))
-    for verb, about in SCHEDULE_VERBS.items():
-        path = f"/api/schedules/{{schedule}}/{verb}"
-        yield path, _change(path, about, _OBJECT, _ref("Done"))
-    path = "/api/workers/{worker}/stop"
-    yield path, _change(path, "Stop a worker once its running jobs have ended.", _OBJECT, _ref("Done"))
+    for verb in VERBS:
+        body = _OBJECT if verb.body is Nothing else _ref(verb.body.__name__)
+        yield verb.path, _change(verb.path, verb.about, body, _ref("Done"))
 
 
 def _change(path: str, about: str, body: Document, found: Document, status: str = "200") -> Document:

@@ -1,6 +1,5 @@
 """The pages: HTML for people, rendered here, and the forms behind their buttons."""
 
-import shlex
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -11,31 +10,24 @@ from urllib.parse import parse_qs, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from queuectl import __version__
-from queuectl.application import bulk
 from queuectl.application.queue import Queue
 from queuectl.errors import QueuectlError, UsageError, command_line
 from queuectl.render.terminal import clean, to_ndjson
 from queuectl.units import SECOND
-from queuectl.web.amending import AMENDMENTS, Amended, SomeRetried, amend, edit_all, retry_failures
 from queuectl.web.answers import failed
-from queuectl.web.changing import (
-    JOB_CHANGES,
-    SCHEDULE_VERBS,
-    Done,
-    add_jobs,
-    change_schedule,
-    pause,
-    stop_worker,
-)
+from queuectl.web.changing import Done, add_jobs
 from queuectl.web.group_views import failures_view, schedules_view
-from queuectl.web.job_views import filter_of, job_view, jobs_view
-from queuectl.web.requests import Parameters, read_body
+from queuectl.web.job_list import JobWords, jobs_view
+from queuectl.web.job_views import job_view
+from queuectl.web.past_moments import StillReadingError
+from queuectl.web.requests import Parameters, read_body, whole_number
 from queuectl.web.site import Site
 from queuectl.web.templating import environment
+from queuectl.web.verbs import FORMS, JOB, Verb
 from queuectl.web.views import header, overview_view, workers_view
 
 __all__ = ["Pages"]
@@ -46,12 +38,13 @@ NOTICES = 100
 FRESH = 1_000_000
 """Microseconds for which a page that refreshes itself is reused, so that many open pages cost as much as one."""
 REFRESH = "x-queuectl-refresh"
+PATIENCE = 0.4
+"""Seconds for which an earlier moment is waited for, before a page says how much of it has been read."""
 ADDING = ("command", "queue", "cwd", "priority", "max_retries", "timeout", "delay")
 FAR = 1 << 40
 """Seconds: later than any moment."""
 WHOLE_NUMBERS = ("priority", "max_retries")
 
-Field = Callable[[str], str]
 View = Callable[[Queue, Parameters, int | None, dict[str, Any]], dict[str, Any]]
 
 
@@ -108,11 +101,20 @@ class Pages:
             past, elsewhere = self._moment(request, given)
             if elsewhere is not None:
                 return RedirectResponse(elsewhere, 303)
-            with self._site.reading(None if past is None else str(past)) as queue:
+            with self._site.reading(None if past is None else str(past), PATIENCE) as queue:
                 context = self._context(request, queue, past, "jobs" if name == "job" else name, given)
                 return self._rendered(f"{name}.html", {**context, **view(queue, given, past, context)})
+        except StillReadingError as reading:
+            return self._reading(request, reading.share)
         except (QueuectlError, OSError) as error:
             return self._failed(request, error)
+
+    def _reading(self, request: Request, share: float) -> Response:
+        """The page that asks again until an earlier moment has been read."""
+        with self._site.reading() as queue:
+            context = self._context(request, queue, None, "", Parameters(request, tuple(request.query_params)))
+        percent = min(99, int(100 * share))
+        return self._rendered("reading.html", {**context, "percent": percent, "where": _with(request)}, 202)
 
     def _moment(self, request: Request, given: Parameters) -> tuple[int | None, str | None]:
         """The requested position. For a time: the URL with the position in its place. Raises UsageError."""
@@ -120,10 +122,8 @@ class Pages:
         if text is None:
             return None, _with(request, as_of=None) if "as_of" in request.query_params else None
         if text.isascii() and text.isdigit():
-            with self._site.reading(text):
-                return int(text[:20]), None
-        with self._site.reading(text.removeprefix("#")) as queue:
-            return None, _with(request, as_of=str(queue.store.log.head().position))
+            return int(text[:20]), None
+        return None, _with(request, as_of=str(self._site.position_of(text.removeprefix("#"))))
 
     def _context(self, request: Request, queue: Queue, past: int | None, tab: str, given: Parameters) -> dict[str, Any]:
         site, kept = self._site, [pair for pair in request.query_params.multi_items() if pair[0] not in VISIBLE]
@@ -153,8 +153,11 @@ class Pages:
 
     def _failed(self, request: Request, error: Exception, template: str = "error.html", **more: Any) -> Response:
         status, found = failed(error)
-        with self._site.reading() as queue:
-            context = self._context(request, queue, None, "", Parameters(request, tuple(request.query_params)))
+        try:
+            with self._site.reading() as queue:
+                context = self._context(request, queue, None, "", Parameters(request, tuple(request.query_params)))
+        except (QueuectlError, OSError):  # there is no queue to show around the error
+            return PlainTextResponse(f"{found['error']}\n", status, {"cache-control": "no-store"})
         title = "Not found" if status == 404 else "That did not work"
         return self._rendered(template, {**context, "error": found["error"], "title": title, **more}, status)
 
@@ -167,9 +170,15 @@ class Pages:
     def _jobs(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
         text, before = given.text("q") or "", given.number("before", 0) or None
         try:
-            return {**jobs_view(queue, text, before), "error": None}
+            return {**jobs_view(queue, text, before, past), "error": None}
         except UsageError as error:
-            return {**jobs_view(queue, "", None), "q": text, "rows": [], "before": None, "error": clean(str(error))}
+            return {
+                **jobs_view(queue, "", None, past),
+                "q": text,
+                "rows": [],
+                "before": None,
+                "error": clean(str(error)),
+            }
 
     def _job(self, queue: Queue, given: Parameters, past: int | None, context: dict[str, Any]) -> dict[str, Any]:
         return job_view(self._site, queue, context["path"].removeprefix("/jobs/"), past)
@@ -210,50 +219,29 @@ class Pages:
         def one(name: str) -> str:
             return fields.get(name, [""])[0].strip()
 
-        if change in JOB_CHANGES:
-            return JOB_CHANGES[change].carry_out(queue, self._chosen(queue, change, fields), one("reason"))
-        if change in EDITS:
-            settings = EDITS[change](one)
-            return edit_all(self._site, queue, self._chosen(queue, change, fields), Amended(settings, one("reason")))
-        verb = change.removeprefix("amend-")
-        if verb != change and verb in AMENDMENTS:
-            settings = [line.strip() for line in one("set").splitlines() if line.strip()]
-            (job_id,) = queue.resolve([one("job")])
-            return amend(self._site, queue, verb, job_id, Amended(settings, one("reason")))
         if change == "add":
             return self._added(queue, {name: one(name) for name in ADDING if one(name)})
-        if change == "retry-signature":
-            return self._retried(queue, one)
-        if change in OTHER_CHANGES:
-            return OTHER_CHANGES[change](queue, one)
-        raise UsageError(f"there is no change {change}")
+        if change not in FORMS:
+            raise UsageError(f"there is no change {change}")
+        verb, form = FORMS[change]
+        body = form.body(one)
+        targets = [one(verb.target)] if verb.target != JOB else self._chosen(queue, verb, fields)
+        return verb.change(self._site, queue, targets, body)
 
-    def _chosen(self, queue: Queue, change: str, fields: dict[str, list[str]]) -> list[str]:
+    def _chosen(self, queue: Queue, verb: Verb, fields: dict[str, list[str]]) -> list[str]:
         """Ids of the jobs whose boxes are ticked, or of all that the page's filter selects."""
-        if "all" not in fields:
-            return queue.resolve(fields.get("job", [])) if fields.get("job") else []
-        wanted = filter_of(fields["all"][0], queue.store.log.wall())["wanted"]
-        if change in EDITS:
-            return bulk.pending(queue, wanted)
-        return bulk.selected(queue, wanted, live=change == "cancel")
-
-    def _retried(self, queue: Queue, one: Field) -> Done:
-        limit = one("limit")
-        if limit and not limit.isdigit():
-            raise UsageError(f"limit: {limit} is no whole number")
-        settings = _words(one("set"))
-        if one("edited") and not settings:
-            raise UsageError("no change is given: write each as FIELD=VALUE")
-        wanted = SomeRetried(int(limit) if limit else None, settings, one("reason"))
-        return retry_failures(self._site, queue, one("signature"), wanted)
+        if "all" in fields and verb.select is not None:
+            wanted = JobWords.of(fields["all"][0], queue.store.log.wall()).resolved(queue)
+            return verb.select(queue, wanted)
+        return queue.resolve(fields["job"]) if fields.get("job") else []
 
     def _added(self, queue: Queue, given: dict[str, str]) -> Done:
         job: dict[str, Any] = dict(given)
         for name in WHOLE_NUMBERS:
             if name in given:
-                if not given[name].removeprefix("-").isdigit():
+                job[name] = whole_number(given[name])
+                if job[name] is None:
                     raise UsageError(f"{name}: {given[name]} is no whole number")
-                job[name] = int(given[name])
         (receipt,) = add_jobs(self._site, queue, [to_ndjson(job)])
         options = [
             part for name in ADDING[1:] if name in given for part in (f"--{name.replace('_', '-')}", given[name])
@@ -271,32 +259,6 @@ class Pages:
                 self._notices.popitem(last=False)
         path = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
         return f"{path}{'&' if '?' in path else '?'}{urlencode({'notice': key})}"
-
-
-OTHER_CHANGES: dict[str, Callable[[Queue, Field], Done]] = {
-    "pause": lambda queue, one: pause(queue, one("queue")),
-    "resume": lambda queue, one: pause(queue, one("queue"), resume=True),
-    "stop": lambda queue, one: stop_worker(queue, one("worker")),
-    **{
-        f"schedule-{verb}": lambda queue, one, verb=verb: change_schedule(queue, one("schedule"), verb)  # type: ignore[misc]
-        for verb in SCHEDULE_VERBS
-    },
-}
-"""The forms of the pages that concern no single jobs, by the last part of their path."""
-
-
-EDITS: dict[str, Callable[[Field], list[str]]] = {
-    "edit": lambda one: _words(one("set")),
-    "prioritize": lambda one: [f"priority={one('priority')}"],
-}
-"""The forms that edit the selected jobs: the changes that they ask for."""
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:
-        raise UsageError(f"{text}: a quote is not closed") from None
 
 
 def _link(past: int | None, path: str, **parameters: Any) -> str:

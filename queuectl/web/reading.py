@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from queuectl.application import job_details, schedule_views
 from queuectl.application.batches import batches
+from queuectl.application.ended_jobs import ended_runs, span_of
 from queuectl.application.explain import explain
 from queuectl.application.failures import Wanted, failures
 from queuectl.application.job_output import read_output
@@ -28,6 +29,8 @@ __all__ = ["READINGS", "Reading", "answer", "output_of"]
 
 LABELS = ("queue", "tag", "since", "batch")
 SELECTION = ("state", *LABELS)
+RELATIVE = ("since", "ended")
+"""Parameters that may mean another time with each request, so that the answer does not follow from the log alone."""
 SHOWN = 100
 """Jobs that are listed when no limit is given."""
 ABOUT = {
@@ -37,6 +40,7 @@ ABOUT = {
     "tag": "Only jobs with this tag, NAME=VALUE; may be repeated.",
     "since": "Only jobs added since this time; of failures: only those since this time.",
     "batch": "Only jobs of this batch.",
+    "ended": "Only jobs with a run that ended in this time, FROM..TO.",
     "limit": "At most so many; 0: all.",
     "sort": "As `list --sort`; with - the greatest comes first.",
     "run": "The number of a run; without it the newest.",
@@ -74,7 +78,8 @@ def answer(site: Site, reading: Reading, request: Request) -> Response:
     """The answer to one request. Raises QueuectlError."""
     given = Parameters(request, reading.known)
     with site.reading(given.text("as_of")) as queue:
-        tag = etag(queue.store.log.head().position) if reading.by_log else None
+        moves_on = any(given.text(name) for name in RELATIVE if name in reading.parameters)
+        tag = etag(queue.store.log.head().position) if reading.by_log and not moves_on else None
         if tag and (same := not_modified(request, tag)):
             return same
         found = reading.find(site, queue, request, given)
@@ -87,9 +92,11 @@ def _status(site: Site, queue: Queue, request: Request, given: Parameters) -> An
 
 
 def _jobs(site: Site, queue: Queue, request: Request, given: Parameters) -> Any:
-    chosen = given.selection(queue.store.log.wall())
-    order = given.text("sort") or "-created"
-    return map(json_shapes.job, job_rows(queue, job_filter(chosen, order), given.number("limit", SHOWN)))
+    now, ended = queue.store.log.wall(), given.text("ended")
+    wanted = job_filter(given.selection(now), given.text("sort") or "-created")
+    if ended is not None:
+        wanted = ended_runs(queue.store, span_of(ended, now)).narrowed(wanted)
+    return map(json_shapes.job, job_rows(queue, wanted, given.number("limit", SHOWN)))
 
 
 def job_id_of(queue: Queue, request: Request) -> str:
@@ -140,7 +147,7 @@ READINGS = (
         LABELS,
         by_log=False,
     ),
-    Reading("/api/jobs", "Jobs, the newest first.", _jobs, (*SELECTION, "limit", "sort"), many=True),
+    Reading("/api/jobs", "Jobs, the newest first.", _jobs, (*SELECTION, "ended", "limit", "sort"), many=True),
     Reading("/api/jobs/{job_id}", "One job: all its fields.", _job),
     Reading("/api/jobs/{job_id}/history", "Every event of a job.", _history, many=True),
     Reading("/api/jobs/{job_id}/explain", "Why a job is in its state, and what can be done.", _explain, by_log=False),

@@ -10,7 +10,7 @@ from queuectl.application.listing import Selection
 from queuectl.errors import UsageError
 from queuectl.units import parse_time
 
-__all__ = ["MOST_BODY", "Parameters", "body_of", "read_body"]
+__all__ = ["MOST_BODY", "Parameters", "body_of", "read_body", "whole_number"]
 
 MOST_BODY = 16 << 20
 """Bytes of a request's body."""
@@ -40,9 +40,10 @@ class Parameters:
         text = self.text(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit() and low <= int(text[:20]) <= high):
+        found = whole_number(text)
+        if found is None or not low <= found <= high:
             raise UsageError(f"{name}={text}: it must be a whole number from {low} to {high}")
-        return int(text)
+        return found
 
     def flag(self, name: str) -> bool:
         """Whether it is given as 1 or true."""
@@ -57,6 +58,12 @@ class Parameters:
             since=_moment(self.text("since"), now),
             batch=self.text("batch"),
         )
+
+
+def whole_number(text: str) -> int | None:
+    """The number that these digits are, perhaps after a minus; None for anything else and for very many digits."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
 
 
 def _tag(text: str) -> tuple[str, str]:

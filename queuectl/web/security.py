@@ -94,6 +94,8 @@ class Guard:
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────
 
     def _refusal(self, request: Request) -> Response | None:
+        if not request.scope["query_string"].isascii():
+            return _answer(request, 400, "the query of the URL has bytes that are not ASCII: write them as %XX")
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or _name_of(hosts[0]) not in self._door.hosts:
             return _answer(request, 400, "this Host is not served: name it with --allowed-host")
@@ -184,7 +186,7 @@ def _from_here(request: Request, host: str) -> bool:
 
 
 def _answer(request: Request, status: int, message: str) -> Response:
-    if request.url.path.startswith(("/api/", "/metrics")):
+    if request.scope["path"].startswith(("/api/", "/metrics")):
         text, kind = to_ndjson({"error": message, "exit_code": 2 if status in (400, 413) else 4}), "application/json"
         return Response(text, status, {"cache-control": "no-store"}, kind)
     return PlainTextResponse(f"{message}\n", status, {"cache-control": "no-store"})

@@ -7,12 +7,14 @@ from threading import Lock
 from msgspec import Struct
 
 from queuectl.application.access import Store, advising, this_actor
+from queuectl.application.activity import Activity
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of as past_of
 from queuectl.config import Config
 from queuectl.errors import RefusedError
 from queuectl.runtime import SystemClock
 from queuectl.web.feed import Feed
+from queuectl.web.past_moments import PastMoment
 
 __all__ = ["Rights", "Site"]
 
@@ -42,7 +44,7 @@ class Site:
         self._config, self._actor = config, this_actor()
         self.feed = Feed(open_store)
         self.clock = SystemClock()
-        self._pasts: dict[int, tuple[Queue, Lock]] = {}
+        self._moments: dict[int, PastMoment] = {}
         self._lock = Lock()
 
     @property
@@ -59,27 +61,41 @@ class Site:
         return Queue(self.queue.store, f"{self._actor} web{f':{who}' if who else ''}")
 
     @contextmanager
-    def reading(self, as_of: str | None = None) -> Iterator[Queue]:
-        """The queue now, or as it was at a position or a time. Raises UsageError."""
+    def reading(self, as_of: str | None = None, patience: float | None = None) -> Iterator[Queue]:
+        """The queue now, or as it was at a position or a time. Raises UsageError.
+
+        With `patience` (seconds) it raises StillReadingError when the earlier moment is not read by then.
+        """
         if as_of is None:
             with advising(self.queue.store):
                 yield self.queue
             return
-        found, lock = self._past(as_of)
-        with lock, advising(found.store):  # a folded past may be used by one thread at a time
-            yield found
+        moment = self._moment(as_of)
+        moment.wait(patience)
+        with moment.lock, advising(moment.queue.store):  # a folded past may be used by one thread at a time
+            yield moment.queue
 
-    def _past(self, text: str) -> tuple[Queue, Lock]:
+    def position_of(self, text: str) -> int:
+        """The position at a time. Raises UsageError."""
+        past = past_of(self.queue.store, text)
+        past.close()
+        return past.position
+
+    def activity(self, queue: Queue, past: int | None) -> Activity:
+        """The hour before the moment that `queue` shows. The caller is reading it."""
+        if past is None:
+            return self.feed.activity
+        return self._moment(str(past)).activity(queue)
+
+    def _moment(self, text: str) -> PastMoment:
+        """The moment at a position, which is remembered, or at a time."""
+        place = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
         with self._lock:
-            known = self._pasts.pop(int(text), None) if text.isascii() and text.isdigit() and len(text) < 20 else None
-            if known is None:
-                past = past_of(self.queue.store, text)
-                known = Queue(past, self._actor), Lock()
-                position = past.position
-            else:
-                position = int(text)
-            if text == str(position):
-                self._pasts[position] = known
-            for old in list(self._pasts)[:-PASTS]:
-                del self._pasts[old]
+            known = None if place is None else self._moments.pop(place, None)
+            if known is None or known.error is not None:
+                known = PastMoment(past_of(self.queue.store, text), self._actor)
+            if text == str(known.position):
+                self._moments[known.position] = known
+            for old in [*self._moments][:-PASTS]:
+                del self._moments[old]
             return known

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from queuectl.errors import command_line
 from queuectl.render.terminal import clean
 from queuectl.runtime import SystemClock
 from queuectl.units import format_time, local_time, parse_time
@@ -33,6 +34,7 @@ def environment() -> Environment:
         "from_iso": lambda text: parse_time(text, 0),
     }
     found.filters.update(filters)
+    found.globals["cli"] = command_line
     return found
 
 

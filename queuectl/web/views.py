@@ -1,12 +1,14 @@
 """The data of the pages: the header, the overview, the workers. They are plain values for the templates."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 from msgspec import Struct, field
 
-from queuectl.application.activity import HOUR, Activity, QueueActivity, Span, slices
+from queuectl.application.activity import HOUR, Activity, Minute, QueueActivity, Span, slices
 from queuectl.application.follow import LogReader
 from queuectl.application.queue import Queue
 from queuectl.application.schedule_views import late_schedules
@@ -17,16 +19,21 @@ from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import command_line
 from queuectl.render.narrative import summary
-from queuectl.units import SECOND, counted
+from queuectl.units import SECOND, counted, format_time
 from queuectl.web.charts import RUNNING, gantt, minutes_chart
 from queuectl.web.feed import ALL_TYPES
 from queuectl.web.site import Site
 
-__all__ = ["Moment", "Need", "activity_of", "header", "just_now", "overview_view", "pauses_of", "workers_view"]
+__all__ = ["STATE_HINTS", "Moment", "Need", "header", "just_now", "overview_view", "pauses_of", "workers_view"]
 
 MOST_RUNNING, RECENT = 20, 10
 """Running jobs and events that the overview shows."""
 MOST_QUEUES = 50
+STATE_HINTS = (
+    *(f"state:{state}" for state in State if state is not State.PURGED),
+    *("state:failed", "state:retrying", "state:held"),
+)
+"""Words of the filter of jobs, by state."""
 
 
 class Moment(Struct, frozen=True):
@@ -59,6 +66,7 @@ def header(site: Site, queue: Queue, past: int | None, tab: str) -> dict[str, An
         "now": site.queue.store.log.wall(),
         "pauses": pauses_of(queue),
         "counts": counts,
+        "hints": [*STATE_HINTS, *(f"queue:{name}" for name in sorted(counts)[:MOST_QUEUES])],
     }
 
 
@@ -76,15 +84,6 @@ def pauses_of(queue: Queue) -> list[dict[str, Any]]:
         {"queue": name, "since": row["paused_at"] * SECOND, "by": row["paused_by"]}
         for name, row in queue.store.tables.pauses().items()
     ]
-
-
-def activity_of(site: Site, queue: Queue, past: int | None) -> Activity:
-    """The hour before the moment that is shown."""
-    if past is None:
-        return site.feed.activity
-    found = Activity()
-    found.begin(queue.store, past)
-    return found
 
 
 # ── the overview ────────────────────────────────────────────────────────────────────────────────────
@@ -132,15 +131,17 @@ def overview_view(
     site: Site, queue: Queue, past: int | None, counts: dict[str, dict[str, int]], zoom: Zoom | None = None
 ) -> dict[str, Any]:
     """The data of the overview."""
-    now, activity = queue.store.log.wall(), activity_of(site, queue, past)
+    now, activity = queue.store.log.wall(), site.activity(queue, past)
     totals = {state: sum(row[state] for row in counts.values()) for state in State}
     oldest = queue.store.tables.oldest_due_by_queue() if past is None or totals[State.PENDING] <= 2000 else {}
     minutes = activity.minutes(now) if zoom is None else slices(queue.store, *zoom)
+    ends = partial(_jobs_that_ended, past, minutes[1].start - minutes[0].start)
     return {
         "totals": totals,
         "rates": _rates(activity, now),
-        "chart": minutes_chart(minutes),
+        "chart": minutes_chart(minutes, ends),
         "minutes": minutes,
+        "jobs_of": ends,
         "zoom": zoom,
         "shown": (minutes[0].start // SECOND, (2 * minutes[-1].start - minutes[-2].start) // SECOND),
         "since": activity.since if activity.since > now - HOUR + 60 * SECOND else None,
@@ -150,6 +151,12 @@ def overview_view(
         "needs": _needs(queue, past, totals, counts) if past is None else _past_needs(totals),
         "just_now": just_now(queue, RECENT),
     }
+
+
+def _jobs_that_ended(past: int | None, length: int, minute: Minute) -> str:
+    """The page of the jobs whose runs ended in a minute, or in another part of the time (its length in us)."""
+    words = f"ended:{format_time(minute.start)}..{format_time(minute.start + length)}"
+    return f"/jobs?{urlencode({'q': words, **({} if past is None else {'as_of': past})})}"
 
 
 def _rates(activity: Activity, now: int) -> Rates:
@@ -259,7 +266,7 @@ class WorkerLine(Struct):
 
 def workers_view(site: Site, queue: Queue, past: int | None) -> dict[str, Any]:
     """The data of the page of workers. Heartbeats are not in the log, so for the past there are only the runs."""
-    now, activity = queue.store.log.wall(), activity_of(site, queue, past)
+    now, activity = queue.store.log.wall(), site.activity(queue, past)
     lines = {row["name"]: WorkerLine(row) for row in (workers(queue) if past is None else [])}
     spans = [span for span in list(activity.spans) if span.end > now - 2 * HOUR]
     for row in running_of(queue, activity, now):

@@ -95,6 +95,8 @@ FILTERS = {
     "--sort id": "cancelled-job dlq done failed later pending",
     "--sort -priority --limit 2": "done later",
     "--queue mail --state pending --sort due": "pending later",
+    "--ended -1h.. --sort id": "dlq done failed",
+    "--ended -2h..-1h": "",
 }
 
 
@@ -103,7 +105,14 @@ def test_each_filter_of_list_selects_its_jobs(varied: Queuectl) -> None:
 
 
 def test_an_invalid_filter_is_refused(queuectl: Queuectl) -> None:
-    bad = {"--state": "purged", "--tag": "team", "--since": "once", "--sort": "colour", "--limit": "-1"}
+    bad = {
+        "--state": "purged",
+        "--tag": "team",
+        "--since": "once",
+        "--ended": "-1h..-2h",
+        "--sort": "colour",
+        "--limit": "-1",
+    }
     for flag, value in bad.items():
         assert_error(queuectl("list", flag, value), 2, value)
 

@@ -14,7 +14,7 @@ from queuectl.store import open_store
 from queuectl.store.protocol import Store
 from tests.support.builders import SettableClock, a_spec, add, buried, claimed, completed, follow, new, note, retried
 
-TABLES = ("jobs", "dlq", "counts", "settings", "pauses", "schedules", "waits")
+TABLES = ("jobs", "dlq", "counts", "job_tags", "settings", "pauses", "schedules", "waits")
 
 
 def add_history(store: Store, clock: SettableClock, jobs: int = 10) -> None:

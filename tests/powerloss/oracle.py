@@ -34,7 +34,7 @@ LOST, INVENTED, AHEAD, BEHIND = "lost", "invented", "ahead", "behind"
 REFUSED, BROKEN, DAMAGED, HALF = "refused", "broken", "damaged", "half"
 KINDS = (LOST, INVENTED, AHEAD, BEHIND, REFUSED, BROKEN, DAMAGED, HALF)
 
-_TABLES = ("events", "meta", "jobs", "dlq", "counts", "settings", "pauses", "schedules", "waits")
+_TABLES = ("events", "meta", "jobs", "dlq", "counts", "job_tags", "settings", "pauses", "schedules", "waits")
 _QUESTIONS = [f"SELECT * FROM {table} ORDER BY 1, 2" for table in _TABLES]
 
 

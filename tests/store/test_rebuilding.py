@@ -26,7 +26,7 @@ def lived(store, clock):
     """A store with jobs in several states, a dead letter, a setting and a pause."""
     follow(store, clock, "dead", a_spec(), claimed(), buried(stderr="bäd"))
     follow(store, clock, "done", a_spec(timeout=1_500_000), claimed(), completed())
-    add(store, new("held", unique="k"), new("late", delay=5_000_000, queue="mail"))
+    add(store, new("held", unique="k"), new("late", delay=5_000_000, queue="mail", tags={"team": "ci"}))
     add(store, note(store, SETTINGS_STREAM, e.SettingChanged(key="lease", value="1m")))
     add(store, note(store, queue_stream("mail"), e.QueuePaused()))
     return store
@@ -47,6 +47,9 @@ CORRUPTIONS = {
     "a count": "UPDATE counts SET jobs = jobs + 1",
     "a count too many": "INSERT INTO counts VALUES ('nowhere', 0, 'done', 3)",
     "no counts": "DELETE FROM counts",
+    "a tag": "UPDATE job_tags SET value = 'web'",
+    "a tag too many": "INSERT INTO job_tags VALUES ('team', 'ci', 1)",
+    "no tags": "DELETE FROM job_tags",
     "a setting": "UPDATE settings SET value = '9m'",
     "a pause too many": "INSERT INTO pauses VALUES ('default', 0, 'nobody')",
     **{f"{name}, the whole table": f"DROP TABLE {name}" for name in MADE},

@@ -138,15 +138,19 @@ def counted(store: Store) -> dict[tuple[Any, ...], int]:
     return {tuple(key): jobs for *key, jobs in found}
 
 
+def tagged(store: Store) -> list[tuple[Any, ...]]:
+    return store.engine.run("SELECT name, value, position FROM job_tags ORDER BY 3, 1, 2")
+
+
 def projected(store: Store) -> dict[str, dict[Any, Any]]:
     """The stored rows of every projection."""
     tables: dict[str, dict[Any, Any]] = {table: rows_of(store, table) for table in projections.TABLES}
-    return {**tables, "counts": counted(store)}
+    return {**tables, "counts": counted(store), "job_tags": dict.fromkeys(tagged(store))}
 
 
 def derived(store: Store) -> dict[str, dict[Any, Any]]:
     """Every projection computed from the log alone: jobs folded again, counts by scanning the jobs."""
-    tables: dict[str, dict[Any, Any]] = {table: {} for table in (*projections.TABLES, "counts")}
+    tables: dict[str, dict[Any, Any]] = {table: {} for table in (*projections.TABLES, "counts", "job_tags")}
     for stream_id, records in streams_of(store).items():
         job = fold(records)
         for table, row in projections.rows(job).items():
@@ -154,6 +158,9 @@ def derived(store: Store) -> dict[str, dict[Any, Any]]:
         if job and job.state is not State.PURGED:
             key = (job.spec.queue, job.spec.priority, job.state.value)
             tables["counts"][key] = tables["counts"].get(key, 0) + 1
+            tables["job_tags"] |= {
+                (name[:100], value[:100], job.position): None for name, value in job.spec.tags.items()
+            }
     for record in store.log.records():
         place = projections.place_of(record)
         known = None if place is None else tables[place[0]].get(place[1])

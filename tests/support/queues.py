@@ -84,4 +84,4 @@ def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
         return {**found, "schema": [row for row in made if row[2] in NAMES]}
 
 
-NAMES = ("jobs", "dlq", "counts", "settings", "pauses", "schedules", "workers")
+NAMES = ("jobs", "dlq", "counts", "job_tags", "settings", "pauses", "schedules", "workers")

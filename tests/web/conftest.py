@@ -5,8 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from queuectl.application.queue import Queue
+from queuectl.web import pages
 from queuectl.web.site import Rights
 from tests.web.client import Client, served
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page waits for an earlier moment, also on a slow machine."""
+    monkeypatch.setattr(pages, "PATIENCE", 20)
 
 
 @pytest.fixture

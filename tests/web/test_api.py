@@ -6,8 +6,9 @@ import pytest
 
 from queuectl.application.overview import overview
 from queuectl.application.queue import NewJob
+from queuectl.domain.commands import Exit, Report
 from queuectl.web.site import Rights
-from tests.support.builders import a_spec
+from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, served
 
 
@@ -39,8 +40,12 @@ def test_jobs_are_filtered_as_on_the_command_line(client, queue):
         ("/api/jobs?nothing=1", 400, 2),
         ("/api/jobs?state=odd", 400, 2),
         ("/api/jobs?limit=-1", 400, 2),
+        (f"/api/jobs?limit={'0' * 5000}5", 400, 2),
+        ("/api/jobs?limit=²", 400, 2),
+        ("/api/jobs?limit=%C2%B2", 400, 2),
         ("/api/jobs?tag=x", 400, 2),
         ("/api/jobs?since=never", 400, 2),
+        ("/api/jobs?ended=-1h..-2h", 400, 2),
         ("/api/status?as_of=99999", 400, 2),
         ("/api/jobs/none", 404, 3),
         ("/api/jobs/none/history", 404, 3),
@@ -55,6 +60,22 @@ def test_an_error_has_its_sentence_and_exit_code(client, queue, page, status, co
     answer = client.get(page)
     assert (answer.status, answer.json()["exit_code"]) == (status, code)
     assert "\n" not in answer.json()["error"]
+
+
+def test_an_answer_about_a_relative_time_has_no_etag(client, queue):
+    add(queue, "a")
+    for page in ("/api/jobs?since=-2h", "/api/jobs?ended=-2h..", "/api/status"):
+        assert "etag" not in client.get(page).headers
+
+
+def test_jobs_are_selected_by_when_their_runs_ended(client, queue):
+    add(queue, "a", "b")
+    (job,) = queue.claim(claimant(), (), 1, lambda job: job.id == "a")
+    queue.execute([Report("a", job.run, Exit(None, 1000, "", ""))])
+    assert [job["id"] for job in client.get("/api/jobs?ended=-1h..").json()] == ["a"]
+    assert [job["id"] for job in client.get("/api/jobs?ended=-1h..&state=pending").json()] == []
+    assert client.get("/api/jobs?ended=-2h..-1h").json() == []
+    assert client.get("/api/jobs?ended=-1h..&as_of=2").json() == []
 
 
 def test_the_etag_is_the_position(client, queue):

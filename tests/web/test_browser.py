@@ -161,6 +161,60 @@ def test_the_page_shows_what_happens_without_a_reload(page, queuectl):
     page.wait_for_selector("#now a.job:has-text('brand-new')")
 
 
+def test_a_bar_leads_to_the_jobs_of_its_minute(page):
+    bar = page.locator("#chart a[aria-label*='1 failed']")
+    bar.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#ended")
+    assert page.locator("tr[data-job]").count() == 1
+    assert "✕ failed" in page.inner_text("tr[data-job=dead]")
+    page.click("text=what still ran then")
+    page.wait_for_url("**/jobs?q=state*")
+
+
+def test_a_command_is_copied_and_announced(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("nav a:has-text('Failures')")
+    button = page.locator(".copy").first
+    line = page.locator("code.command").first.inner_text()
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#said:has-text('copied {line}')", state="attached")
+    assert page.evaluate("navigator.clipboard.readText()") == line
+    assert button.get_attribute("data-copied") is not None
+    assert page.evaluate("document.activeElement.className") == "copy script"
+    page.wait_for_selector(".copy[data-copied]", state="detached")
+
+
+def test_a_command_is_copied_without_a_clipboard_of_the_page(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.add_init_script("navigator.clipboard.writeText = () => Promise.reject()")
+    page.click("nav a:has-text('Failures')")
+    page.locator(".copy").first.click()
+    page.wait_for_selector("#said:has-text('copied queuectl')", state="attached")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("queuectl ")
+
+
+def test_an_early_moment_shows_how_much_is_read(page):
+    answers = iter((12, 57))
+
+    def slow(route):
+        percent = next(answers, None)
+        if percent is None or "as_of" not in route.request.url:
+            return route.continue_()
+        shown = (
+            f'<body data-position="9"><b id="live"></b><form class="time"></form><section id="reading">'
+            f'<progress id="share" max="100" value="{percent}"></progress><b id="percent">{percent} %</b></section>'
+            '<script type="module" src="/static/queuectl.js"></script>'
+        )
+        return route.fulfill(status=202, content_type="text/html", body=shown)
+
+    page.route("**/?as_of=1", slow)
+    page.goto(page.url.partition("/?")[0].rstrip("/") + "/?as_of=1")
+    page.wait_for_selector(".past-line")
+    assert next(answers, None) is None
+
+
 def test_a_drag_over_the_chart_zooms(page):
     box = page.locator("#chart svg").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20)
@@ -190,6 +244,50 @@ def test_selected_jobs_get_a_priority(page, queuectl):
     page.click("text=Set priority")
     page.wait_for_selector(".notice:has-text('queuectl edit waits --priority 5')")
     assert queuectl.json("show", "waits")["priority"] == 5
+
+
+def test_enter_in_a_field_is_the_button_next_to_it(page, queuectl):
+    page.click("nav >> text=Jobs")
+    page.check("tr[data-job=waits] input")
+    page.fill("#selection input[name=reason]", "urgent")
+    page.press("#selection input[name=reason]", "Enter")
+    page.fill("#priority", "5")
+    page.press("#priority", "Enter")
+    page.wait_for_selector(".notice:has-text('queuectl edit waits --priority 5')")
+    assert types(queuectl, "waits") == ["enqueued", "amended"]
+
+
+def test_the_last_word_of_a_filter_is_completed(page):
+    page.click("nav >> text=Jobs")
+    page.type("#filter", "state:dlq que")
+    words = page.eval_on_selector_all("#hints option", "all => all.map((each) => each.value)")
+    assert {"state:dlq queue:other", "state:dlq state:held", "state:dlq ended:-10m.."} <= set(words)
+
+
+def test_the_page_behind_an_open_panel_is_live(page, queuectl):
+    page.click("#running a.job")
+    page.wait_for_selector("#panel #job")
+    queuectl.add("--id", "brand-new", "--queue", "other", "true")
+    page.wait_for_selector("#now a.job:has-text('brand-new')", state="attached")
+    assert page.locator("#panel [data-job=runs]").count() == 1
+
+
+def test_the_page_works_without_javascript(page, browser, queuectl):
+    base = page.url.partition("/?")[0].rstrip("/")
+    context = browser.new_context(java_script_enabled=False, storage_state=page.context.storage_state())
+    plain = context.new_page()
+    plain.goto(base)
+    plain.click("button[aria-label='Pause other']")
+    assert "queuectl pause other" in plain.inner_text(".notice")
+    plain.click("nav >> text=Jobs")
+    plain.check("tr[data-job=waits] input")
+    plain.click("button:has-text('Cancel')")
+    assert "waits cancelled" in plain.inner_text(".notice")
+    assert plain.locator(".copy:visible").count() == 0
+    plain.fill("input[name=as_of]", "#1")
+    plain.click("text=Go")
+    assert "#1" in plain.inner_text(".past-line")
+    context.close()
 
 
 def test_a_job_links_to_those_before_and_behind_it(page, queuectl):

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from contextlib import closing
 
+import apsw
 from msgspec.structs import replace
 
 from queuectl.application.queue import NewJob, Queue
@@ -144,6 +146,34 @@ def test_programs_get_one_event_a_line(client, queue):
         text += client.result(stream.parts.get()).decode()
     assert [json.loads(line).get("position") for line in text.splitlines()] == [1, None]
     stream.close()
+
+
+def test_an_open_stream_holds_no_read_transaction(path):
+    with served(path) as (client, queue):
+        add(queue, "a")
+        streams = [
+            client.stream("/api/events"),
+            client.stream("/api/events", {**BEARER, "accept": "application/x-ndjson"}),
+        ]
+        streams[0].events("caught_up")
+        client.result(streams[1].parts.get())
+        add(queue, "b")
+        streams[0].events('"b"')
+        client.get("/")
+        with closing(apsw.Connection(path)) as other:
+            ((busy, pages, _),) = other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert (busy, pages) == (0, 0)
+
+
+def test_a_stream_without_events_shows_that_it_is_alive(path, monkeypatch):
+    monkeypatch.setattr(feed, "SILENCE", 0.02)
+    with served(path) as (client, queue):
+        add(queue, "a")
+        stream = client.stream("/api/events?from=2")
+        parts = [client.result(asyncio.wait_for(stream.parts.get(), 20)) for _ in range(3)]
+        assert parts[0].startswith(b"event: caught_up")
+        assert parts[1:] == [b": nothing new\n\n"] * 2
+        stream.close()
 
 
 def test_every_open_stream_ends_with_the_server(path):

@@ -3,6 +3,7 @@
 import re
 from html import unescape
 from html.parser import HTMLParser
+from threading import Event
 from urllib.parse import urlencode
 
 import pytest
@@ -12,8 +13,12 @@ from queuectl.application.schedules import Put, Schedules
 from queuectl.application.time_travel import as_of
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
+from queuectl.errors import StoreError, set_queue_options
+from queuectl.runtime import SystemClock
+from queuectl.store import past_folds
+from queuectl.store.sql.history import History
 from queuectl.web import pages, site
-from queuectl.web.job_views import filter_of
+from queuectl.web.job_list import JobWords
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, HTML
 
@@ -198,7 +203,8 @@ def test_a_job_is_added_with_the_form(client, queue):
     )
     wrong = form(client, "/do/add", command="echo again", timeout="soon")
     assert (wrong.status, "echo again" in wrong.text) == (400, True)
-    assert form(client, "/do/add", command="x", priority="high").status == 400
+    for priority in ("high", "²", "1" * 5000, "--1"):
+        assert form(client, "/do/add", command="x", priority=priority).status == 400
 
 
 def test_jobs_are_found_by_words_and_by_text(client, queue):
@@ -214,7 +220,7 @@ def test_jobs_are_found_by_words_and_by_text(client, queue):
 
 
 def test_the_filter_reads_quoted_words():
-    found = filter_of("queue:ci 'two words' state:dlq", 0)["wanted"]
+    found = JobWords.of("queue:ci 'two words' state:dlq", 0).wanted
     assert (found.queues, found.text, [state.value for state in found.states]) == (("ci",), "two words", ["dlq"])
 
 
@@ -274,6 +280,8 @@ def test_a_signature_is_retried_in_part_or_whole(client, queue):
     )
     assert sorted(job["id"] for job in client.get("/api/jobs?state=dlq").json()) == ["a10", "a11"]
     assert [group["jobs"] for group in client.get("/api/failures").json()] == [2]
+    for limit in ("²", "-1", "0", "1" * 5000):
+        assert form(client, "/do/retry-signature", signature=signature, limit=limit).status == 400
     assert client.post(f"/api/failures/{signature}/retry", {"reason": "all"}).status == 200
     assert client.post(f"/api/failures/{signature}/retry").status == 404
     assert client.post("/api/failures/odd/retry").status == 400
@@ -370,6 +378,136 @@ def test_retried_failures_show_how_they_do(client, queue):
     finished(queue, "a", e.Exited(1))
     assert retried(client, where) == "dlq"
     assert 'id="retried"' not in client.get("/failures").text
+
+
+def test_the_bars_of_the_chart_lead_to_the_jobs_of_their_minute(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=0), name) for name in ("good", "bad", "waits")])
+    finished(queue, "good")
+    finished(queue, "bad", e.Exited(1))
+    until = SystemClock().monotonic() + 20_000_000
+    while len(links := ends_of(client.get("/").text)) < 61:  # a bar each, and the minute of the table with the runs
+        assert SystemClock().monotonic() < until
+    found = client.get(links[-1]).text
+    assert re.findall(r'<tr data-job="(\w+)"', found) == ["bad", "good"]
+    assert "<b>1</b> ✓ done" in found
+    assert "<b>1</b> ✕ failed" in found
+    assert re.search(r"queuectl list --ended \S+Z\.\.\S+Z", found)
+    assert 'data-job="' not in client.get(links[0]).text
+
+
+def ends_of(page):
+    """The links of a page to jobs by the time in which their runs ended."""
+    return [link for link in Tags(page).links if link.startswith("/jobs?q=ended")]
+
+
+def test_a_bar_of_an_earlier_moment_stays_in_it(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), name) for name in ("a", "b")])
+    finished(queue, "a")
+    head = queue.store.log.head().position
+    finished(queue, "b")
+    links = ends_of(client.get(f"/?as_of={head}").text)
+    found = client.get(links[-1]).text
+    assert f"as_of={head}" in links[-1]
+    assert re.findall(r'<tr data-job="(\w+)"', found) == ["a"]
+    assert f"--as-of {head}" in found
+
+
+def test_all_that_match_are_those_that_ended_then(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=0), name) for name in ("a", "b", "c")])
+    for name in "ab":
+        finished(queue, name, e.Exited(1))
+    assert form(client, "/do/retry", all="ended:-2h..-1h", back="/jobs").status == 400
+    assert form(client, "/do/retry", all="ended:-1h.. state:dlq b", back="/jobs").status == 303
+    states = {job["id"]: job["state"] for job in client.get("/api/jobs").json()}
+    assert states == {"a": "dlq", "b": "pending", "c": "pending"}
+
+
+def test_a_wrong_time_is_said_on_the_page(client):
+    for text in ("ended:never", "ended:-1h..-2h", "ended:"):
+        assert 'class="error"' in client.get(f"/jobs?{urlencode({'q': text})}").text
+
+
+def test_a_signature_is_listed_by_the_command_of_the_page(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=0), "a")])
+    finished(queue, "a", e.Exited(1))
+    (group,) = client.get("/api/failures").json()
+    page = client.get(f"/jobs?q=sig:{group['signature']}").text
+    assert f"queuectl list --sig {group['signature']}" in page
+
+
+def test_every_whole_command_can_be_copied(client, queue):
+    queue.enqueue([NewJob(a_spec("true", max_retries=0), "a"), NewJob(a_spec("sleep 1", queue="ci"), "b")])
+    finished(queue, "a", e.Exited(1))
+    queue.pause("ci")
+    Schedules(queue).add(Put("nightly", e.ScheduleSet(every=3_600_000_000, tz="UTC", job=a_spec("true"))))
+    for path in ("/", "/jobs", "/jobs/a", "/jobs/b", "/failures", "/schedules", "/workers", "/add"):
+        page = client.get(path).text
+        lines = re.findall(r'<code class="command"[^>]*>(.*?)</code>(<button [^>]*aria-label="copy ([^"]*)")?', page)
+        assert lines or path == "/"
+        for line, button, copied in lines:
+            assert (line == copied) if button else ("…" in line or "FIELD=VALUE" in line), line
+    assert "queuectl resume ci" in client.get("/jobs/b").text
+
+
+def test_commands_name_the_queue_that_is_served(client, queue):
+    queue.enqueue([NewJob(a_spec("true"), "a")])
+    set_queue_options("--db", "/srv/q.db")
+    try:
+        for path in ("/", "/jobs", "/jobs/a", "/failures", "/schedules", "/workers", "/add"):
+            for line in re.findall(r'<code class="command"[^>]*>(queuectl .*?)</code>', client.get(path).text):
+                assert line.startswith("queuectl --db /srv/q.db "), line
+    finally:
+        set_queue_options()
+
+
+def test_a_moment_that_takes_long_shows_how_much_is_read(client, queue, monkeypatch):
+    queue.enqueue([NewJob(a_spec("true"), f"job-{number}") for number in range(100)])
+    monkeypatch.setattr(pages, "PATIENCE", 0)
+    monkeypatch.setattr(past_folds, "PART", 10)
+    gates, standing = [Event() for _ in range(4)], History.standing
+
+    def gated(history, *args, **options):
+        if options["after"] >= 20:
+            gates[(options["after"] - 20) // 20].wait(20)
+        return standing(history, *args, **options)
+
+    monkeypatch.setattr(History, "standing", gated)
+    shares = []
+    for gate in gates:
+        page = eventually_more(client, shares[-1] if shares else -1)
+        shares.append(page)
+        gate.set()
+    assert shares == sorted(set(shares))
+    assert 0 < shares[-1] < 100
+    assert eventually_read(client).text.count('data-job="job-') == 50
+
+
+def eventually_more(client, share):
+    """The percentage that a page shows, once it is greater."""
+    until = SystemClock().monotonic() + 20_000_000
+    while SystemClock().monotonic() < until:
+        answer = client.get("/jobs?as_of=90")
+        assert answer.status == 202
+        found = int(re.search(r'id="percent">(\d+) %', answer.text)[1])
+        if found > share:
+            return found
+    raise AssertionError("nothing more was read")
+
+
+def eventually_read(client):
+    until = SystemClock().monotonic() + 20_000_000
+    while (answer := client.get("/jobs?as_of=90")).status == 202:
+        assert SystemClock().monotonic() < until
+    return answer
+
+
+def test_a_moment_that_could_not_be_read_is_read_again(client, queue, monkeypatch):
+    queue.enqueue([NewJob(a_spec("true"), "a")])
+    with monkeypatch.context() as away:
+        away.setattr(History, "standing", lambda *_, **__: (_ for _ in ()).throw(StoreError("the server is away")))
+        answer = client.get("/jobs?as_of=1")
+        assert (answer.status, "the server is away" in answer.text) == (503, True)
+    assert client.get("/jobs?as_of=1").status == 200
 
 
 def retried(client, where):

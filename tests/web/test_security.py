@@ -88,6 +88,24 @@ def test_the_token_in_the_url_is_exchanged_for_a_cookie(client):
     assert client.get("/api/jobs", {"cookie": cookie.partition(";")[0]}).status == 200
 
 
+def test_the_cookie_of_a_page_with_tls_is_secure(client):
+    form = ("content-type", "application/x-www-form-urlencoded")
+    for origin, is_secure in ((f"https://{HOST}", True), (f"http://{HOST}", False)):
+        answer = client.call("POST", "/sign-in", [form, ("origin", origin)], f"token={TOKEN.secret}".encode())
+        assert ("Secure" in answer.headers["set-cookie"].split("; ")) is is_secure
+
+
+def test_a_token_is_not_a_password_or_a_cookie(client):
+    for headers in (
+        {"authorization": f"Basic {TOKEN.secret}"},
+        {"authorization": TOKEN.secret},
+        {"authorization": f"Bearer {TOKEN.secret[:-1]}"},
+        {"authorization": f"Bearer {TOKEN.secret}x"},
+        {"cookie": f"{COOKIE}={TOKEN.secret}"},
+    ):
+        assert client.get("/api/jobs", headers).status == 401
+
+
 def test_the_redirect_stays_on_this_host(client):
     answer = client.get(f"//evil.example/?token={TOKEN.secret}", {})
     assert answer.headers["location"] == "/evil.example/"

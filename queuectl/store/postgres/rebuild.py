@@ -8,6 +8,7 @@ from typing import Any
 from queuectl.store.postgres.connection import Link, Row
 from queuectl.store.postgres.schema import statements
 from queuectl.store.projections import TABLES, VERSION, Values
+from queuectl.store.sql.engine import POSTGRES
 from queuectl.store.sql.rebuild import MADE, contrast
 
 __all__ = ["PostgresShadowTables"]
@@ -33,6 +34,8 @@ WHERE pg_class.oid = coalesce(to_regclass('{table}'), {others}) AND grantee <> r
 
 class PostgresShadowTables:
     """Implements `sql.rebuild.ShadowTables` on one connection."""
+
+    dialect = POSTGRES
 
     def __init__(self, link: Link) -> None:
         self._link = link

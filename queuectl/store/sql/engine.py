@@ -100,6 +100,10 @@ class Dialect(Struct, frozen=True):
     """The queue that an event's data names; not a text when the data is no JSON or names no queue."""
     tagged: str
     """Whether a job has a tag; the parameters are the tag's key and value."""
+    fields_of: str
+    """The fields of a JSON object of texts as rows with the columns `key` and `value`."""
+    texts_of: str
+    """Selects the texts of a JSON array."""
     keep_alive: str | None
     """Exempts the open transaction from the server's limit on idle transactions; None when there is no such limit."""
 
@@ -109,6 +113,8 @@ SQLITE = Dialect(
     text_of="CAST({} AS TEXT)",
     queue_of="CASE WHEN json_valid({0}) THEN json_extract({0}, '$.queue') END",
     tagged="EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.key = ? AND tag.value = ?)",
+    fields_of="json_each({})",
+    texts_of="SELECT value FROM json_each({})",
     keep_alive=None,
 )
 
@@ -120,5 +126,7 @@ POSTGRES = Dialect(
         " CASE json_typeof(CAST({0} AS json) -> 'queue') WHEN 'string' THEN field({0}, 'queue') END END"
     ),
     tagged="field(tags, ?) = ?",
+    fields_of="json_each_text(CAST({} AS json))",
+    texts_of="SELECT json_array_elements_text(CAST({} AS json))",
     keep_alive="SET LOCAL idle_in_transaction_session_timeout = 0",  # the server still notices a host that disappears
 )

@@ -34,6 +34,10 @@ _CHANGED = """
 AND e.stream_id IN (SELECT stream_id FROM events WHERE position > ?2 AND position <= ?3
                     UNION SELECT id FROM jobs WHERE waiting IS NOT NULL)
 """
+_ADDED = """
+AND e.stream_id IN (SELECT stream_id FROM events WHERE position > ?2 AND position <= ?3 AND type = 'enqueued')
+"""
+_ADDED_FIRST = " AND e.position > ?2 AND e.position <= ?3"
 _STEP = "SELECT e.position, e.stream_id, e.type, e.recorded_at, e.data, f.data, b.recorded_at, b.data, b.type"
 _STEPS = f"""
 FROM events AS e
@@ -95,16 +99,17 @@ class History:
         clause = "WHERE e.stream_id BETWEEN ? AND ? AND +e.position <= ? ORDER BY e.position"
         return self._log.examined_where(clause, (prefix, prefix + _AFTER_ALL, until))
 
-    def standing(self, until: int, *, after: int | None = None, end: int = MAX_POSITION) -> list[Standing]:
-        """The last move of every job up to a position. Leaves out jobs whose first event no longer names a queue.
+    def standing(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[Standing]:
+        """The last move of jobs up to a position. Leaves out jobs whose first event no longer names a queue.
 
-        With `after` only of the jobs that have an event with `after < position <= end`, or that wait for others now.
+        Of the jobs that have an event with `after < position <= end`, or that wait for others now; with `added` of
+        those that were added by such an event.
         """
-        only, parameters = ("", (until,)) if after is None else (_CHANGED, (until, after, end))
-        column = self._engine.dialect.queue_of.format("e.data")
-        found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=only), parameters)
+        first, others = (_ADDED_FIRST, _ADDED) if added else (_CHANGED, _CHANGED)
+        column, parameters = self._engine.dialect.queue_of.format("e.data"), (until, after, end)
+        found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=first), parameters)
         rows = [Standing(*row) for row in found if isinstance(row[1], str)]
-        amended = self._engine.run(_AMENDED.format(only=only), parameters) if self._log.format() > FIRST else []
+        amended = self._engine.run(_AMENDED.format(only=others), parameters) if self._log.format() > FIRST else []
         moved = {job_id: queue for job_id, data in amended if (queue := _amended_queue(data)) is not None}
         return [replace(row, queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
 

@@ -1,12 +1,16 @@
 """The SQL of questions about jobs: the conditions of a filter, the order of starting, and which events set it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from queuectl.domain.dependencies import NEVER
 from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.rows import JobFilter
+from queuectl.store.sql.engine import Dialect
+from queuectl.store.sql.job_tags import MAY_HAVE_TAG, beginnings
 from queuectl.units import SECOND
 
 __all__ = ["HELD", "PENDING_LANES", "SETS_DUE_TIME", "SORTS", "TURN", "UNCHANGED", "conditions", "in_turn"]
@@ -62,8 +66,11 @@ def in_turn(columns: str, where: str, wanted: JobFilter) -> str:
     return f"SELECT {columns} FROM jobs WHERE position IN ({first}) ORDER BY {order}"
 
 
-def conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
-    """The WHERE clause of a filter, empty when it takes all jobs, and its parameters. `tagged`: the dialect's."""
+def conditions(wanted: JobFilter, dialect: Dialect, rare: Iterable[tuple[str, str]]) -> tuple[str, list[Any]]:
+    """The WHERE clause of a filter, empty when it takes all jobs, and its parameters.
+
+    `rare`: the wanted tags that few jobs have; these jobs are looked up in `job_tags`.
+    """
     all_of: list[str] = []
     parameters: list[Any] = []
     either = []
@@ -76,18 +83,18 @@ def conditions(wanted: JobFilter, tagged: str) -> tuple[str, list[Any]]:
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
         all_of.append(" OR ".join(either))
-    for condition, values in [*_narrowing(wanted, tagged), *_since(wanted), *_unchanged(wanted)]:
+    looked_up = [(MAY_HAVE_TAG, beginnings(*tag)) for tag in rare]
+    for condition, values in [*looked_up, *_narrowing(wanted, dialect), *_since(wanted), *_unchanged(wanted)]:
         all_of.append(condition)
         parameters += values
     return (" WHERE " + " AND ".join(f"({each})" for each in all_of) if all_of else ""), parameters
 
 
-def _narrowing(wanted: JobFilter, tagged: str) -> Iterator[tuple[str, Sequence[Any]]]:
+def _narrowing(wanted: JobFilter, dialect: Dialect) -> Iterator[tuple[str, Sequence[Any]]]:
     """The conditions other than the states, each with its parameters."""
     if wanted.queues:
         yield f"queue IN ({', '.join('?' * len(wanted.queues))})", wanted.queues
-    for tag in wanted.tags.items():
-        yield tagged, tag
+    yield from _by_dialect(wanted, dialect)
     if wanted.dependent:
         yield "after IS NOT NULL", ()
     if wanted.origin is not None:
@@ -107,6 +114,13 @@ def _since(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:
     if wanted.since is not None:
         second = wanted.since // SECOND
         yield _SINCE, (second, second, wanted.since, wanted.since)
+
+
+def _by_dialect(wanted: JobFilter, dialect: Dialect) -> Iterator[tuple[str, Sequence[Any]]]:
+    for tag in wanted.tags.items():
+        yield dialect.tagged, tag
+    if wanted.ids is not None:
+        yield f"id IN ({dialect.texts_of.format('?')})", (msgspec.json.encode(wanted.ids).decode(),)
 
 
 def _unchanged(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:

@@ -15,6 +15,8 @@ from queuectl.store.protocol import Derive
 from queuectl.store.rows import SHOWN, Derived, Difference, Differences
 from queuectl.store.sql.causes import Causes, waiting_rows
 from queuectl.store.sql.derived import OF_JOBS
+from queuectl.store.sql.engine import Dialect
+from queuectl.store.sql.job_tags import tags_of
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.waits import INSERT_WAITS
 from queuectl.store.sql.writer import Writer
@@ -25,7 +27,7 @@ __all__ = ["MADE", "Rebuild", "ShadowTables", "contrast"]
 NEAR = 500
 """The last so many events are folded under the log's lock."""
 
-MADE = (*TABLES, "counts", "waits", "workers")
+MADE = (*TABLES, "counts", "waits", "job_tags", "workers")
 """The tables that can be derived again. The workers' table is only checked for being readable: heartbeats return."""
 KEYS = ", ".join(COUNT_KEYS)
 _WAITING = "SELECT id, after, if_unmet FROM {jobs} AS waiting WHERE waiting = 1"
@@ -38,6 +40,8 @@ class ShadowTables(Protocol):
     `shadow_…` holds derived rows that the live tables may not have, `suspects` their keys and those of live rows that
     no stream may have made, `differing` the keys of the suspects that do differ.
     """
+
+    dialect: Dialect
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
@@ -76,7 +80,7 @@ class Rebuild:
     def __init__(self, log: Log, writer: Writer, shadow: ShadowTables) -> None:
         self._log, self._writer, self._shadow = log, writer, shadow
         self._unsound: dict[str, str] = {}
-        self._counts_differ = self._waits_differ = False
+        self._counts_differ = self._waits_differ = self._tags_differ = False
         self._position, self._format = 0, FIRST
 
     def compare(self, derive: Derive) -> Differences:
@@ -157,6 +161,8 @@ class Rebuild:
                     self._compare_counts(found)
                 elif table == "waits":
                     self._compare_waits(found)
+                elif table == "job_tags":
+                    self._compare_tags(found)
                 elif table in TABLES:
                     self._compare_rows(table, found)
         return found
@@ -187,6 +193,15 @@ class Rebuild:
                 found.add(Difference("waits", f"{job_id}/{number}", f"{standing} in the {where} alone"))
         if live and self._log.is_known_quiet():
             found.add(Difference("meta", "reactive", "0, but jobs wait for others"))
+
+    def _compare_tags(self, found: Differences) -> None:
+        """The rows of `job_tags` follow from the tags of the jobs."""
+        live = "SELECT name, value, position FROM job_tags"
+        made = tags_of(self._shadow.dialect, self._of_the_log("jobs", "position, tags"))
+        for where, sql in (("log", f"{made} EXCEPT {live}"), ("table", f"{live} EXCEPT {made}")):
+            for name, value, position in self._shadow.run(f"{sql} ORDER BY 3, 1, 2"):
+                self._tags_differ = True
+                found.add(Difference("job_tags", f"{position}/{name}", f"{_short(value)} in the {where} alone"))
 
     def _of_the_log(self, table: str, columns: str) -> str:
         """Selects these columns of the rows that follow from the log: live ones, and derived ones where they differ."""
@@ -223,6 +238,9 @@ class Rebuild:
         if self._counts_differ or "counts" in self._unsound:
             run("DELETE FROM counts")
             run(f"INSERT INTO counts SELECT {KEYS}, count(*) FROM jobs GROUP BY {KEYS}")
+        if self._tags_differ or "job_tags" in self._unsound:
+            run("DELETE FROM job_tags")
+            run(f"INSERT INTO job_tags {tags_of(self._shadow.dialect, 'jobs')}")
         self._remake_waits()
         self._shadow.note_version()
         self._writer.raise_format(self._format)

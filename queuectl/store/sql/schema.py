@@ -103,6 +103,10 @@ CREATE INDEX waits_by_cause ON waits (kind, name, wanted);
 CREATE INDEX waits_unmet ON waits (id, standing) WHERE standing <> 'met';
 CREATE INDEX waits_never ON waits (standing, id) WHERE standing = 'never';
 
+CREATE TABLE job_tags (
+    name TEXT NOT NULL, value TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (name, value, position)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE counts (
     queue TEXT NOT NULL, priority INTEGER NOT NULL, state TEXT NOT NULL, jobs INTEGER NOT NULL,
     PRIMARY KEY (queue, priority, state)

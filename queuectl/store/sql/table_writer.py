@@ -20,6 +20,7 @@ from queuectl.store.projections import (
 )
 from queuectl.store.rows import Change
 from queuectl.store.sql.engine import Engine
+from queuectl.store.sql.job_tags import replace_tags, write_tags
 
 __all__ = ["TableWriter"]
 
@@ -72,6 +73,8 @@ class TableWriter:
                 fresh.setdefault(table, []).append(row)
         for table in [table for table in old if table not in new]:
             self._put(Row(table, old[table][0], None))
+        if "jobs" in old:
+            replace_tags(self._engine, old["jobs"], new.get("jobs"))
 
     def add(self, fresh: dict[str, list[Any]], counts: Counter[tuple[str, int, str]]) -> None:
         """Insert new rows, by table, and add to the counts.
@@ -85,6 +88,7 @@ class TableWriter:
                 places = [TABLES[table].index(name) for name in _unique_columns(table)]
                 self._engine.insert(_clear_sql(table), [[row[i] for i in places] for row in new])
                 self._engine.insert(_insert_sql(table), new)
+        write_tags(self._engine, fresh.get("jobs", ()))
         if deltas:
             self._engine.insert(_ADD, deltas)
         if fewer:

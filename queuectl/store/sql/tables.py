@@ -13,6 +13,7 @@ from queuectl.store.projections import DLQ, JOBS
 from queuectl.store.rows import Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.job_filter import HELD, PENDING_LANES, SETS_DUE_TIME, SORTS, TURN, conditions, in_turn
+from queuectl.store.sql.job_tags import has_few
 
 __all__ = ["OPEN_LANES", "Tables", "state_of"]
 
@@ -156,7 +157,7 @@ class Tables:
         return [row[0] for row in self._chosen("id", wanted)]
 
     def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
-        where, parameters = conditions(wanted, self._engine.dialect.tagged)
+        where, parameters = self._where(wanted)
         if wanted.sort == TURN:
             return self._engine.run(in_turn(columns, where, wanted), parameters)
         order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
@@ -164,6 +165,10 @@ class Tables:
         tie = "" if column == "position" else f" NULLS {empty}, position {order}"
         limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
         return self._engine.run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
+
+    def _where(self, wanted: JobFilter) -> tuple[str, list[Any]]:
+        rare = [tag for tag in wanted.tags.items() if has_few(self._engine, *tag)]
+        return conditions(wanted, self._engine.dialect, rare)
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Rows of `dlq`, the oldest first."""
@@ -184,7 +189,7 @@ class Tables:
 
     def counts(self, wanted: JobFilter | None = None) -> list[Count]:
         """Jobs per queue and state, without a scan; with a filter those that it selects."""
-        where, parameters = ("", []) if wanted is None else conditions(wanted, self._engine.dialect.tagged)
+        where, parameters = ("", []) if wanted is None else self._where(wanted)
         jobs, table = ("sum(jobs)", "counts") if wanted is None else ("count(*)", "jobs")
         found = self._engine.run(
             f"SELECT queue, state, CAST({jobs} AS BIGINT) FROM {table}{where} GROUP BY queue, state"

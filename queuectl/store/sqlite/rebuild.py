@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 
 from queuectl.store.projections import TABLES, VERSION, Values
+from queuectl.store.sql.engine import SQLITE
 from queuectl.store.sql.rebuild import MADE, contrast
 from queuectl.store.sql.schema import SCHEMA
 from queuectl.store.sqlite.connection import MEMORY, translated
@@ -21,6 +22,8 @@ __all__ = ["SqliteShadowTables"]
 
 class SqliteShadowTables:
     """Implements `sql.rebuild.ShadowTables` on one connection."""
+
+    dialect = SQLITE
 
     def __init__(self, db: apsw.Connection, path: str) -> None:
         self._db, self._path = db, path
@@ -89,7 +92,8 @@ class SqliteShadowTables:
             return f"it is damaged: {found.splitlines()[-1]}"
         try:
             if table not in TABLES:  # their differences are reported row by row
-                self.run(f"SELECT * FROM main.{table}")
+                for _ in self._db.execute(f"SELECT * FROM main.{table}"):
+                    pass  # no more rows than one are in memory
         except UnicodeDecodeError:
             return "it contains bytes that are not text"
         return None

@@ -3,6 +3,8 @@
 
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const panel = find("#panel");
+const home = location.href;
 const past = document.body.hasAttribute("data-past");
 document.documentElement.classList.add("scripted");
 
@@ -43,9 +45,9 @@ async function refresh() {
   if (refreshing || drag) return changed();
   refreshing = true;
   try {
-    await renew(location.href, document);
-    const job = find("#panel #job");
-    if (job) await renew(`/jobs/${encodeURIComponent(job.dataset.job)}`, find("#panel"));
+    await renew(home, all("[data-live]").filter((part) => !panel.contains(part)));
+    const job = find("#job", panel);
+    if (job) await renew(`/jobs/${encodeURIComponent(job.dataset.job)}`, all("[data-live]", panel));
   } catch { alive(false); } finally { refreshing = false; }
 }
 
@@ -54,10 +56,10 @@ async function load(url, more = {}) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-async function renew(url, within) {
+async function renew(url, parts) {
   const fresh = await load(url, { "x-queuectl-refresh": "1" });
   if (Number(fresh.body.dataset.position) < position) changed();
-  for (const part of all("[data-live]", within)) {
+  for (const part of parts) {
     const other = fresh.getElementById(part.id);
     if (!other || part.contains(document.activeElement) && document.activeElement.matches("input[type=text], textarea")) continue;
     const chosen = new Set(all("input:checked", part).map((box) => box.value));
@@ -73,10 +75,27 @@ async function renew(url, within) {
   count();
 }
 
-if (!past && find("#live")) {
+const reading = find("#reading");
+if (!past && !reading && find("#live")) {
   follow();
   setInterval(() => { if (!document.hidden) changed(); }, 10000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && missed) { missed = false; changed(); } });
+}
+
+// ── an early moment of a long log takes seconds: how much of it has been read ──
+async function readOn() {
+  const fresh = await load(location.href).catch(() => undefined);
+  const percent = fresh?.getElementById("percent");
+  if (fresh && !percent) return location.reload();
+  if (percent) {
+    find("#share").value = parseInt(percent.textContent, 10);
+    find("#percent").textContent = percent.textContent;
+  }
+  setTimeout(readOn, fresh ? 100 : 2000);
+}
+if (reading) {
+  find("#live").textContent = "○ reading";
+  readOn();
 }
 
 // ── output as it comes ──
@@ -104,8 +123,6 @@ document.addEventListener("change", (event) => {
 });
 
 // ── the panel ──
-const panel = find("#panel");
-const home = location.href;
 async function openJob(url) {
   const fresh = await load(url);
   const job = fresh.getElementById("job");
@@ -127,18 +144,43 @@ function closeJob() {
 }
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a.job");
-  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && matchMedia("(min-width: 1000px)").matches) {
+  const elsewhere = find("main #job") && !panel.contains(link); // the page of a job leads to that of another one
+  if (link && !elsewhere && !event.ctrlKey && !event.metaKey && !event.shiftKey && matchMedia("(min-width: 1000px)").matches) {
     event.preventDefault(); openJob(link.href);
   }
   const dialog = event.target.closest("[data-dialog]");
   if (dialog) find(`#${dialog.dataset.dialog}`).showModal();
 });
 
+// ── copying a command ──
+async function copy(button) {
+  const line = button.previousElementSibling.textContent;
+  const done = await navigator.clipboard?.writeText(line).then(() => true, () => false) || copyWithoutPermission(line, button);
+  find("#said").textContent = "";
+  setTimeout(() => { find("#said").textContent = done ? `copied ${line}` : "not copied: select the text instead"; }, 50);
+  if (!done) return getSelection().selectAllChildren(button.previousElementSibling);
+  button.dataset.copied = "";
+  setTimeout(() => { delete button.dataset.copied; }, 2000);
+}
+function copyWithoutPermission(line, button) { // a page without TLS has no clipboard of its own
+  const field = Object.assign(document.createElement("textarea"), { value: line, className: "unseen", readOnly: true });
+  button.after(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  button.focus();
+  return done;
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".copy");
+  if (button) copy(button);
+});
+
 // ── the time slider ──
 find(".time").addEventListener("submit", () => {
   const badge = find("#live, .badge-past");
   source?.close();
-  badge.textContent = "reading the log …"; // an early moment of a long log takes seconds
+  badge.textContent = "reading the log …";
 });
 const slider = find("#slider");
 slider?.addEventListener("input", () => {
@@ -170,7 +212,9 @@ document.addEventListener("pointerup", (event) => {
   drag = undefined;
   if (!mark) return;
   mark.remove();
-  document.addEventListener("click", (click) => { click.preventDefault(); click.stopPropagation(); }, { capture: true, once: true });
+  const ignore = (click) => { click.preventDefault(); click.stopPropagation(); };
+  document.addEventListener("click", ignore, { capture: true, once: true });
+  setTimeout(() => document.removeEventListener("click", ignore, { capture: true }));
   const box = drawing.getBoundingClientRect();
   const shown = find("#chart").dataset;
   const at = (x) => Math.round(Number(shown.from) + Math.max(0, Math.min(1, (x - box.left) / box.width)) * (shown.to - shown.from));
@@ -179,6 +223,14 @@ document.addEventListener("pointerup", (event) => {
   url.searchParams.set("from", start);
   url.searchParams.set("to", Math.max(end, start + 1));
   location.href = url;
+});
+
+// ── the last word of a filter is completed ──
+const hints = all("#hints option").map((option) => option.value);
+document.addEventListener("input", (event) => {
+  if (event.target.getAttribute("list") !== "hints") return;
+  const before = event.target.value.replace(/\S*$/, "");
+  all("#hints option").forEach((option, place) => { option.value = before + hints[place]; });
 });
 
 // ── selection and keys ──
@@ -224,6 +276,11 @@ const keys = {
   "?": () => find("#help").showModal(),
   Escape: closeJob,
 };
+document.addEventListener("keydown", (event) => { // Enter in a field is not the first button, which retries
+  if (event.key !== "Enter" || !event.target.matches("#selection fieldset input:not([type=checkbox])")) return;
+  event.preventDefault();
+  event.target.closest(".changes")?.querySelector("button").click();
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), textarea, select");

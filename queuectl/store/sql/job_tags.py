@@ -1,0 +1,69 @@
+"""The table `job_tags`: a row for each tag of each job, so that a few jobs with a tag are found among very many.
+
+It follows from the column `tags` of `jobs`, and has only the beginnings of long names and values, because an entry of
+an index has a limit. So it says which jobs may have a tag. A job without tags has no row and costs nothing.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from queuectl.store.projections import JOBS, Values
+from queuectl.store.sql.engine import Dialect, Engine
+
+__all__ = ["FEW", "MAY_HAVE_TAG", "beginnings", "has_few", "replace_tags", "tags_of", "write_tags"]
+
+FEW = 10_000
+"""A tag that more jobs have selects too little: the jobs are then looked through in their order."""
+LONGEST = 100
+"""Characters of a name or a value that the table has."""
+
+MAY_HAVE_TAG = "position IN (SELECT position FROM job_tags WHERE name = ? AND value = ?)"
+"""Selects the jobs that may have a tag; the parameters are its `beginnings`."""
+
+_TAGS, _POSITION = JOBS.index("tags"), JOBS.index("position")
+_NONE = "{}"
+_INSERT = "INSERT INTO job_tags VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_DELETE = "DELETE FROM job_tags WHERE name = ? AND value = ? AND position = ?"
+_COUNT = "SELECT count(*) FROM (SELECT 1 FROM job_tags WHERE name = ? AND value = ? LIMIT ?) AS found"
+
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def beginnings(name: str, value: str) -> tuple[str, str]:
+    """The name and the value of a tag as the table has them."""
+    return name[:LONGEST], value[:LONGEST]
+
+
+def write_tags(engine: Engine, jobs: Sequence[Values]) -> None:
+    """Insert the tags of new rows of `jobs`."""
+    found = [row for job in jobs if job[_TAGS] != _NONE for row in _rows(job)]
+    if found:
+        engine.insert(_INSERT, found)
+
+
+def replace_tags(engine: Engine, old: Values, new: Values | None) -> None:
+    """Replace the tags of a row of `jobs` that has changed, or (None) that is deleted."""
+    if new is not None and old[_TAGS] == new[_TAGS]:
+        return
+    if old[_TAGS] != _NONE:
+        engine.insert(_DELETE, _rows(old))
+    if new is not None:
+        write_tags(engine, [new])
+
+
+def _rows(job: Values) -> list[tuple[str, str, int]]:
+    return [(*beginnings(*tag), job[_POSITION]) for tag in _decode(job[_TAGS]).items()]
+
+
+def has_few(engine: Engine, name: str, value: str) -> bool:
+    """Whether at most FEW jobs may have this tag."""
+    count: int = engine.run(_COUNT, (*beginnings(name, value), FEW + 1))[0][0]
+    return count <= FEW
+
+
+def tags_of(dialect: Dialect, jobs: str) -> str:
+    """Selects the rows that follow from `jobs`: a table, or a query with the columns `position` and `tags`."""
+    each = dialect.fields_of.format("made.tags")
+    columns = f"substr(tag.key, 1, {LONGEST}), substr(tag.value, 1, {LONGEST}), made.position"
+    return f"SELECT DISTINCT {columns} FROM {jobs} AS made, {each} AS tag WHERE made.tags <> '{_NONE}'"

@@ -1,0 +1,31 @@
+"""One table of verbs: each has its path, its description, and the forms that ask for it."""
+
+import re
+from pathlib import Path
+
+import queuectl.web
+from queuectl.web.openapi import description
+from queuectl.web.verbs import FORMS, VERBS
+
+TEMPLATES = Path(queuectl.web.__file__).parent / "templates"
+
+
+def test_every_verb_is_served_and_described(client):
+    posts = {path for path, found in description()["paths"].items() if "post" in found}
+    assert posts == {"/api/jobs", *(verb.path for verb in VERBS)}
+    for verb in VERBS:
+        answer = client.get(re.sub(r"\{\w+\}", "x", verb.path))
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
+def test_every_form_of_the_pages_asks_for_a_verb():
+    text = "".join(path.read_text() for path in TEMPLATES.glob("*.html"))
+    named = set(re.findall(r'"/do/([\w-]+)"', text))
+    assert named - {"add"} <= FORMS.keys()
+    computed = {"cancel", "retry", "purge", "unblock", "pause", "resume"}  # the button's verb is in the data
+    assert FORMS.keys() - named <= computed
+
+
+def test_no_two_verbs_share_a_form_or_a_path():
+    assert len({verb.path for verb in VERBS}) == len(VERBS)
+    assert len(FORMS) == sum(len(verb.forms) for verb in VERBS)
