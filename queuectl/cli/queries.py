@@ -1,6 +1,6 @@
 """`status`, `list`, `show`, `history`: the jobs of a queue."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -85,19 +85,26 @@ def list_jobs(
     wanted = job_filter(jobs.selection(session.clock, signature=sig), order)
     wanted = replace(wanted, origin=None if origin is None else check_origin(origin))
 
-    def ask(jobs: Queue) -> Answer:
-        chosen = wanted
-        if ended is not None:
-            from queuectl.application.ended_jobs import ended_runs, span_of  # few lists ask for it
+    narrowed = _narrowed(session, ended)
 
-            chosen = ended_runs(jobs.store, span_of(ended, jobs.store.log.wall())).narrowed(wanted)
-        found = listing(jobs, chosen, at_most)
+    def ask(jobs: Queue) -> Answer:
+        found = listing(jobs, narrowed(jobs, wanted), at_most)
         return _listed(found, {} if people else running(jobs.store, found.rows))
 
     answer_or_watch(session, ask, options, long=True)
 
 
 list_jobs.command_class = WatchCommand  # type: ignore[attr-defined]
+
+
+def _narrowed(session: Session, ended: str | None) -> Callable[[Queue, Any], Any]:
+    """Narrows a filter to the jobs with a run that ended in this time; None: does nothing. Raises UsageError."""
+    if ended is None:
+        return lambda _, wanted: wanted
+    from queuectl.application.ended_jobs import ended_runs, span_of  # few lists ask for it
+
+    span = span_of(ended, session.clock.now())
+    return lambda queue, wanted: ended_runs(queue.store, span).narrowed(wanted)
 
 
 def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:

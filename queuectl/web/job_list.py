@@ -112,9 +112,7 @@ def _time_of_ends(ended: EndedRuns, span: Span, now: int) -> dict[str, Any]:
     at = {"as_of": format_time(span[1])} if span[1] <= now else {}
     return {
         "span": span,
-        "done": ended.count(COMPLETED),
-        "failed": ended.count(DEAD),
-        "retried": ended.count(RETRIED),
+        "counts": [(each, ended.count(each)) for each in (COMPLETED, DEAD, RETRIED)],
         "is_whole": ended.is_whole,
         "still_ran": f"/jobs?{urlencode({'q': 'state:processing', **at})}",
         "queue_then": f"/?{urlencode(at)}",
