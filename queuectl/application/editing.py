@@ -153,9 +153,11 @@ class Editor:
         job = self._queue.load(job_id)
         stdin = job.spec.stdin.path if job.spec.stdin and edit.wanted.stdin is None else edit.wanted.stdin
         new = self._read(job.spec, replace(edit, wanted=replace(edit.wanted, id=None, stdin=stdin)))
-        origin = e.Origin("copy", job.id, job.position)
-        spec = replace(new, batch=None, seq=0, unique=edit.wanted.unique, origin=origin, **self._waits(edit.wanted))
-        found = NewJob(spec, edit.wanted.id or new_id(self._queue.store.log.now()))
+        wanted, origin = edit.wanted, e.Origin("copy", job.id, job.position)
+        unique = None if wanted.unique is None else fields.name("unique", wanted.unique)
+        spec = replace(new, batch=None, seq=0, unique=unique, origin=origin, **self._waits(wanted))
+        copied = new_id(self._queue.store.log.now()) if wanted.id is None else fields.job_id(wanted.id)
+        found = NewJob(spec, copied)
         return resolved(self._queue, [found])[0] if spec.after else found
 
     def _waits(self, wanted: JobInput) -> dict[str, Any]:
@@ -191,7 +193,8 @@ class Editor:
         wanted = edit.wanted
         new = reader.from_input(replace(wanted, id=None, unique=None, after=None, if_unmet=None)).spec
         self.notes.update(dict.fromkeys(reader.notes))
-        env = {name: value for name, value in new.env.items() if name not in edit.unset_env}
+        unset = [fields.variable("unset_env", name) for name in edit.unset_env]
+        env = {name: value for name, value in new.env.items() if name not in unset}
         kept = _KEPT if wanted.stdin is not None else (*_KEPT, "stdin")
         values = {name: getattr(spec, name) for name in kept}
         if wanted.if_unmet is not None:

@@ -124,7 +124,7 @@ def check_worker(given: str) -> str:
 
 
 def _identifier(field: str, given: str) -> str:
-    if not is_id(given):
+    if not is_id(text(field, given)):
         allowed = "use up to 128 letters, digits and . _ -, the first a letter or digit"
         raise UsageError(f"{field}: {quoted(given)} is not allowed: {allowed}")
     return given
@@ -133,7 +133,7 @@ def _identifier(field: str, given: str) -> str:
 def folder(given: str | None) -> str:
     """The absolute path of a folder, by default the one we are in."""
     try:
-        return os.path.abspath(text("cwd", os.getcwd() if given is None else given))
+        return os.path.abspath(name("cwd", os.getcwd() if given is None else given))
     except OSError:
         raise UsageError("cwd: the current folder was deleted: give --cwd") from None
 

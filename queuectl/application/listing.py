@@ -96,7 +96,7 @@ def job_filter(selected: Selection, sort: str) -> JobFilter:
     key = sort.removeprefix("-")
     if key not in SORTS and sort != TURN:
         raise UsageError(
-            f"cannot sort by {sort}: use {', '.join(SORT_KEYS)}, or one of them after - for the reverse order"
+            f"cannot sort by {quoted(sort)}: use {', '.join(SORT_KEYS)}, or one of them after - for the reverse order"
         )
     words = [text.lower() for text in selected.states]
     wanted = JobFilter(

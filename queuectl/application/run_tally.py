@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from queuectl.application.runs import CLAIMED, Run, runs, slots
-from queuectl.errors import StoreError
+from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 
 __all__ = ["BUCKETS", "Histogram", "RunTally", "load_tally", "save_tally"]
@@ -76,25 +76,25 @@ class RunTally(Struct):
 
 
 def load_tally(store: Store, path: str | None) -> RunTally:
-    """The tally in a file, if it is one of this log; else one that begins with the log. Raises StoreError."""
+    """The tally in a file, if it is one of this log; else one that begins with the log. Raises UsageError."""
     base = store.log.base.position
     if path is not None and os.path.exists(path):
         try:
             with open(path, "rb") as file:
                 found = msgspec.json.decode(file.read(), type=RunTally)
         except (OSError, msgspec.MsgspecError) as error:
-            raise StoreError(f"{path} holds no counts of queuectl ({error}): remove it, or name another file") from None
+            raise UsageError(f"{path} holds no counts of queuectl ({error}): remove it, or name another file") from None
         if found.log_id == store.log.log_id and base <= found.after <= store.log.head().position:
             return found
     return RunTally(store.log.log_id, base)
 
 
 def save_tally(tally: RunTally, path: str) -> None:
-    """Write a tally to a file, which is replaced at once. Raises StoreError."""
+    """Write a tally to a file, which is replaced at once. Raises UsageError."""
     fresh = f"{path}.{os.getpid()}"
     try:
         with open(fresh, "wb") as file:
             file.write(msgspec.json.encode(tally))
         os.replace(fresh, path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None

@@ -147,7 +147,7 @@ def _opened(name: str) -> Iterator[TextIO]:
         ) as file:
             yield file
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+        raise UsageError(f"cannot read {name or quoted(name)}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{name} is not UTF-8: save it as UTF-8") from None
 

@@ -15,7 +15,7 @@ from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.units import use_utc
 
-__all__ = ["command"]
+__all__ = ["command", "refuse_empty"]
 
 GROUPS = {
     "Jobs": {
@@ -197,6 +197,7 @@ def _queue_option(name: str, use: Callable[[Session, str], None]) -> TyperOption
     """`--db` or `--context` after the command's name, where people also type it."""
 
     def take(ctx: typer.Context, _: Any, value: str | None) -> None:
+        refuse_empty(name, value)
         if value is not None:
             if name == "--db":
                 _run_there(ctx, value)
@@ -231,6 +232,12 @@ def new_app(**options: Any) -> typer.Typer:
         add_completion=False,
         **options,
     )
+
+
+def refuse_empty(option: str, given: str | None) -> None:
+    """Raise UsageError for an empty text, which names no place."""
+    if given == "":
+        raise UsageError(f"{option} '': empty text is not allowed")
 
 
 def _version(wanted: bool) -> None:
@@ -295,6 +302,8 @@ def main(
     ] = False,
 ) -> None:
     """Run shell commands in the background, with retries and a full history."""
+    for option, given in (("--db", db), ("--context", context), ("--archive-dir", archive_dir)):
+        refuse_empty(option, given)
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
     _run_there(ctx, db or _from_environment(ctx))

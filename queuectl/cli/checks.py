@@ -15,6 +15,7 @@ from queuectl.checks.verify import expect, verify_job
 from queuectl.checks.verify import verify as verify_all
 from queuectl.cli.messages import say
 from queuectl.cli.option_records import with_records
+from queuectl.cli.options import between
 from queuectl.cli.output import Look, OutputOptions, look, print_for_programs, print_line
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
@@ -27,8 +28,12 @@ from queuectl.units import counted
 __all__ = ["doctor", "rebuild", "verify"]
 
 DAMAGED = 1
+MOST_PROCESSES = 1024
 Jobs: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Processes for a long log [default: one per core].")
+    int | None,
+    typer.Option(
+        callback=between(1, MOST_PROCESSES), metavar="N", help="Processes for a long log [default: one per core]."
+    ),
 ]
 _INDENT = " " * 9
 _COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}

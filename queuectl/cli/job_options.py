@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 
 from queuectl.application.job_json import JobInput
 from queuectl.errors import UsageError
+from queuectl.units import quoted
 
 __all__ = ["JobOptions", "RetryChanges", "name_values"]
 
@@ -22,8 +23,8 @@ def name_values(option: str, texts: list[str] | None, here: Mapping[str, str] = 
         return None
     for text in texts:
         if "=" not in text and text not in here:
-            why = f"there is no variable {text} to copy: " if here else ""
-            raise UsageError(f"{option} {text}: {why}write it as NAME=VALUE")
+            why = f"there is no variable {text} to copy: " if here and text else ""
+            raise UsageError(f"{option} {quoted(text)}: {why}write it as NAME=VALUE")
     pairs = (text.partition("=") for text in texts)
     return {name: value if equals else here[name] for name, equals, value in pairs}
 

@@ -6,6 +6,7 @@ import typer
 
 from queuectl.application.metrics import metrics as metrics_of
 from queuectl.application.run_tally import load_tally, save_tally
+from queuectl.cli.app import refuse_empty
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
 
@@ -24,11 +25,12 @@ def metrics(
 ) -> None:
     """Print metrics for Prometheus. node_exporter reads such a text with its textfile collector."""
     session: Session = ctx.obj
+    refuse_empty("--state", state)
     with session.open_read_only(missing="refuse") as queue:
         tally, head = load_tally(queue.store, state), queue.store.log.head().position
         with progress("counting runs", head) as reached:
             tally.read(queue.store, head, reached)
         text = metrics_of(queue, tally)
-    print(text, end="")
     if state is not None:
         save_tally(tally, state)
+    print(text, end="")

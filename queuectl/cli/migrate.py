@@ -8,6 +8,7 @@ import typer
 
 from queuectl.application.liveness import is_alive
 from queuectl.application.queue_url import QueueUrl
+from queuectl.cli.app import refuse_empty
 from queuectl.cli.messages import confirm, say
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
@@ -30,6 +31,7 @@ def migrate(
     Stop the workers first. The new queue has the same events, the same head and the same tables.
     """
     session: Session = ctx.obj
+    refuse_empty("--to", to)
     target = QueueUrl(to)
     if target.has_password:
         raise UsageError("--to: a password on the command line can be seen by everyone: put it into ~/.pgpass")

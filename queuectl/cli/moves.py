@@ -232,7 +232,7 @@ def purge(
     """Delete finished jobs from the tables, and their output files. Their history stays in the log."""
     session: Session = ctx.obj
     selected = jobs.selection(session.clock, signature=sig)
-    _check_one_way(ids, bool(selected or older_than), "--sig", "--older-than")
+    _check_one_way(ids, bool(selected) or older_than is not None, "--sig", "--older-than")
     age = duration("--older-than", older_than)
     with session.open_existing() as queue:
         if ids:
@@ -248,7 +248,7 @@ def purge(
 def duration(option: str, text: str | None) -> int:
     """The microseconds that an option means; 0 without it. Raises UsageError."""
     try:
-        return parse_duration(text) if text else 0
+        return 0 if text is None else parse_duration(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
 

@@ -13,7 +13,7 @@ from queuectl.application.listing import Selection
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.errors import UsageError
 from queuectl.runtime import Clock
-from queuectl.units import parse_time
+from queuectl.units import parse_time, quoted
 
 __all__ = [
     "FILTERS",
@@ -189,7 +189,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the ids of the jo
 def _signature(text: str | None) -> str | None:
     from queuectl.application.failures import check_signature
 
-    return text and check_signature(text)
+    return None if text is None else check_signature(text)
 
 
 Signature = Annotated[
@@ -223,7 +223,7 @@ def parse_tag(text: str) -> tuple[str, str]:
     """The key and the value of a `--tag`. Raises UsageError."""
     key, separator, value = text.partition("=")
     if not (key and separator):
-        raise UsageError(f"--tag {text}: write it as NAME=VALUE")
+        raise UsageError(f"--tag {text or quoted(text)}: write it as NAME=VALUE")
     return key, value
 
 

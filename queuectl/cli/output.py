@@ -11,6 +11,7 @@ from queuectl.cli.session import Session
 from queuectl.errors import UsageError
 from queuectl.render.formats import FOR_PEOPLE, FORMATS, formatted
 from queuectl.render.terminal import clean, wrapped
+from queuectl.units import quoted
 
 __all__ = [
     "Answer",
@@ -91,7 +92,7 @@ def form_of(session: Session, output: str | None, as_json: bool) -> str:
     if form is None:
         form, origin = session.variable("QUEUECTL_OUTPUT") or "table", "QUEUECTL_OUTPUT"
     if form not in FORMATS:
-        raise UsageError(f"{origin} {form}: the formats are {', '.join(FORMATS)}")
+        raise UsageError(f"{origin} {quoted(form)}: the formats are {', '.join(FORMATS)}")
     return form
 
 

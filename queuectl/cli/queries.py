@@ -81,7 +81,7 @@ def list_jobs(
     session: Session = ctx.obj
     people = options.form(session) in FOR_PEOPLE
     at_most = shown_at_most(limit, people)
-    order = sort or (TURN if people and options.live else "-created")
+    order = (TURN if people and options.live else "-created") if sort is None else sort
     wanted = job_filter(jobs.selection(session.clock, signature=sig), order)
     wanted = replace(wanted, origin=None if origin is None else check_origin(origin))
 

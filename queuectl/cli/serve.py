@@ -10,6 +10,7 @@ from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
+from queuectl.units import quoted
 
 if TYPE_CHECKING:
     from queuectl.web.server import Address
@@ -51,6 +52,9 @@ def serve(
         raise UsageError(INSTALL) from None
     if read_only and allow_enqueue:
         raise UsageError("give one of --read-only and --allow-enqueue")
+    for host in allowed_host or ():
+        if not host or not host.isprintable() or set(host) & set(" /"):
+            raise UsageError(f"--allowed-host {quoted(host)}: write a name such as queue.example.org")
     address = Address.of(listen)
     _check_reach(address, token_file, no_token)
     tokens = [] if no_token else None if token_file is None else read_tokens(token_file)

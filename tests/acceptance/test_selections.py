@@ -37,9 +37,9 @@ def test_purge_takes_the_same_filters(dead: Queuectl) -> None:
     assert [row["id"] for row in dead.json("list")] == ["d"]
 
 
-@pytest.mark.parametrize(("command", "last"), [("cancel", "batch"), ("retry", "sig"), ("purge", "older-than")])
+@pytest.mark.parametrize(("command", "last"), [("cancel", "since"), ("retry", "sig"), ("purge", "older-than")])
 def test_a_move_without_jobs_names_its_filters(dead: Queuectl, command: str, last: str) -> None:
-    assert_error(dead(command), 2, "select them with --state, --queue, --tag, --since", f" or --{last}")
+    assert_error(dead(command), 2, "select them with --state, --queue, --tag, --batch", f" or --{last}")
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry", "purge"])

@@ -13,7 +13,7 @@ from queuectl.application.run_tally import RunTally, load_tally, save_tally
 from queuectl.application.runs import runs
 from queuectl.domain import events as e
 from queuectl.domain.commands import Amend, Exit, Report
-from queuectl.errors import StoreError
+from queuectl.errors import UsageError
 from tests.support.builders import ACTOR, SECOND, a_spec, claimant
 from tests.support.queues import opened
 
@@ -129,7 +129,7 @@ def test_a_tally_of_another_log_is_not_continued(queue, tmp_path):
 
 def test_a_file_that_is_no_tally_is_refused(queue, tmp_path):
     (tmp_path / "tally.json").write_text("no JSON")
-    with pytest.raises(StoreError, match="holds no counts"):
+    with pytest.raises(UsageError, match="holds no counts"):
         load_tally(queue.store, str(tmp_path / "tally.json"))
 
 
