@@ -7,6 +7,8 @@ The commands of a page run one after the other in one bash, in a new folder `/tm
 
     <!-- run: COMMAND -->      run COMMAND too, which readers do not see: it prepares the next example
     <!-- folder: NAME -->      start a new bash in a new, empty folder `/tmp/NAME`
+    <!-- file: NAME -->        write the next block, which is not one of commands, to the file NAME
+    <!-- keep -->              run the next block, and keep its output: other parts of the page repeat it
     <!-- not run -->           keep the next block as it is
     <!-- skip to the end -->   keep all further blocks as they are
 
@@ -29,7 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STEP = re.compile(
     r"^```console\n(?P<block>.*?)^```$|^<!-- (?P<what>run|folder): (?P<text>.*?) -->$"
-    r"|^<!-- (?P<skip>not run|skip to the end) -->$",
+    r"|^<!-- file: (?P<file>\S+) -->\n+```\w+\n(?P<content>.*?)^```$"
+    r"|^<!-- (?P<mark>keep|not run|skip to the end) -->$",
     re.DOTALL | re.MULTILINE,
 )
 SEPARATOR = "\x1e"
@@ -60,9 +63,9 @@ class Command(NamedTuple):
 
 def sessions(text: str) -> Iterator[tuple[str, list[Command]]]:
     """(folder, commands) of every bash that a page needs."""
-    folder, commands, skip = "demo", [], False
+    folder, commands, mark = "demo", [], None
     for step in STEP.finditer(text):
-        if step["skip"] == "skip to the end":
+        if step["mark"] == "skip to the end":
             break
         if step["what"] == "folder":
             if commands:
@@ -70,9 +73,11 @@ def sessions(text: str) -> Iterator[tuple[str, list[Command]]]:
             folder, commands = step["text"], []
         elif step["what"] == "run":
             commands.append(Command(step["text"]))
-        elif step["block"] and not skip:
+        elif step["file"]:
+            commands.append(Command(f"printf %s {shlex.quote(step['content'])} > {step['file']}"))
+        elif step["block"] and mark != "not run":
             commands += shown(step["block"])
-        skip = bool(step["skip"])
+        mark = step["mark"]
     if commands:
         yield folder, commands
 
@@ -135,14 +140,18 @@ def shortened(output: str, before: str) -> str:
 def rewritten(text: str, outputs: Iterator[str]) -> str:
     """A page with these outputs."""
     body, end, rest = text.partition("<!-- skip to the end -->")
-    skip = False
+    mark = None
 
     def fill(step: re.Match[str]) -> str:
-        nonlocal skip
-        skipped, skip = skip, step["skip"] is not None
-        if step["what"] == "run":
+        nonlocal mark
+        before, mark = mark, step["mark"]
+        if step["block"] and before is None:
+            return block(step["block"], outputs)
+        if step["what"] == "run" or step["file"]:
             next(outputs)
-        return block(step["block"], outputs) if step["block"] and not skipped else step[0]
+        elif step["block"] and before == "keep":
+            block(step["block"], outputs)
+        return step[0]
 
     return STEP.sub(fill, body) + end + rest
 

@@ -15,6 +15,7 @@ import pytest
 
 from queuectl import errors
 from queuectl.application.job_json import JobInput
+from queuectl.cli.app import command
 from queuectl.config import SETTINGS
 from queuectl.domain.events import EVENT_TYPES, type_of
 from queuectl.domain.machine import MOVES, State
@@ -472,9 +473,12 @@ def test_a_recording_replaces_output_and_nothing_else():
     assert list(outputs) == []
 
 
-@pytest.mark.parametrize("words", ["", *sorted(TREE)])
-def test_help_is_whole_on_80_columns(words, tmp_path):
-    text = Queuectl(tmp_path).ok(*words.split()[1:], "--help", env={"COLUMNS": "80"})
+@pytest.mark.parametrize("path", sorted(TREE))
+def test_help_is_whole_on_80_columns(path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert command()(args=[*path.split()[1:], "--help"], prog_name="queuectl", standalone_mode=False) == 0
+    text = capsys.readouterr().out
     lines = [line for line in text.splitlines() if not line.startswith("Usage: ")]
     assert [line for line in lines if len(line) > 80 or line.endswith("...")] == []
+    assert text.startswith(f"Usage: {path}")
     assert "<=x" not in text

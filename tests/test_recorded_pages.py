@@ -7,7 +7,7 @@ import pytest
 
 from tests.test_docs import compared, read, record
 
-PAGES = ("docs/dependencies.md", "docs/settings.md", "docs/state-machine.md", "docs/sweeps.md")
+PAGES = ("docs/dependencies.md", "docs/event-log.md", "docs/settings.md", "docs/state-machine.md", "docs/sweeps.md")
 """Pages whose examples use no path outside their folder, and always print the same."""
 
 VARIES = [

@@ -50,7 +50,7 @@ def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Ex
         if record.type in _MOVES:
             position = record.position
             facts = facts if _ended_on_request(record.event) else []
-        facts += _told(record, job)
+        facts += _sentences_of(record, job)
         job = evolve(job, record)
         loss = record if isinstance(record.event, e.Released) and record.event.machine_losses else loss
     if job is None:
@@ -87,7 +87,7 @@ def _ended_on_request(event: e.Event) -> bool:
     return isinstance(event, e.Cancelled) and event.run is not None
 
 
-def _told(record: e.RecordedEvent, before: Job | None) -> list[str]:
+def _sentences_of(record: e.RecordedEvent, before: Job | None) -> list[str]:
     headline, *details = tell(record, before)
     if record.type == "enqueued":
         details = [detail for detail in details if detail.startswith("not before")]

@@ -117,10 +117,10 @@ def _edit(session: Session, jobs: Queue, ids: list[str], changes: Edit, reason: 
     for note in editor.notes:
         say(f"queuectl: {note}")
     for before, after in edited:
-        say(f"{after.id}: {_told(before, after)}")
+        say(f"{after.id}: {_changes_made(before, after)}")
 
 
-def _told(before: Job, after: Job) -> str:
+def _changes_made(before: Job, after: Job) -> str:
     if before.version == after.version:
         return "nothing changed"
     changes = between(before.spec, after.spec)

@@ -1,4 +1,4 @@
-"""`cancel`, `retry`, `purge`, `pause`, `resume`: changes to jobs and queues."""
+"""`cancel`, `unblock`, `retry`, `purge`, `pause`, `resume`: changes to jobs and queues."""
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -71,7 +71,9 @@ def cancel(
             return
         found = queue.resolve(given_ids(ids))
         behind = dependants(queue.store, found)
-        for job in queue.cancel([*found, *(behind if with_waiting else ())], options.reason):
+        if behind and with_waiting:  # those that have ended may still have jobs that wait for them
+            found = [*(each for each in found if not queue.is_finished(each)), *behind]
+        for job in queue.cancel(found, options.reason):
             if job is not None:
                 say(f"{job.id} {_cancelled(queue, job)}")
         if behind and not with_waiting:
@@ -93,8 +95,10 @@ def _these(ids: Sequence[str]) -> str:
 def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> None:
     """Start jobs that wait for other jobs, without waiting."""
     session: Session = ctx.obj
+    if not ids:
+        raise UsageError("give the ids of the jobs to start: `queuectl list` shows which jobs wait")
     with session.open_existing() as jobs:
-        for job in jobs.unblock(jobs.resolve(given_ids(ids or [])), reason):
+        for job in jobs.unblock(jobs.resolve(given_ids(ids)), reason):
             if job is not None:
                 say(f"{job.id} no longer waits")
 

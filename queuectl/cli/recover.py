@@ -47,8 +47,8 @@ def recover(
             _print_for_programs(form, sound.report)
         raise
     if form in FOR_PEOPLE:
-        _tell(report)
-        _tell_of_room(path)
+        _print_report(report)
+        _say_copies(path)
     else:
         _print_for_programs(form, report)
     if report.lost:
@@ -68,7 +68,7 @@ def _print_for_programs(form: str, report: recovery.Report) -> None:
     print_for_programs(form, shown, [shown], "position")
 
 
-def _tell(report: recovery.Report) -> None:
+def _print_report(report: recovery.Report) -> None:
     for what, ranges in (
         ("kept from the database", report.kept),
         ("restored from the archive", report.restored),
@@ -82,7 +82,7 @@ def _tell(report: recovery.Report) -> None:
         say(f"the old archive, which does not match, is in {report.archive_aside}")
 
 
-def _tell_of_room(path: str) -> None:
+def _say_copies(path: str) -> None:
     """We never remove a copy: it may have the only trace of an event."""
     copies, size = copies_and_size(path)
     if copies > 1:

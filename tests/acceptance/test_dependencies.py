@@ -77,6 +77,7 @@ def test_a_history_says_what_was_waited_for(failed: Queuectl) -> None:
     failed.ok("unblock", "test", "--reason", "known to be fine")
     assert "started without waiting for build (ok)" in failed.ok("history", "test")
     assert_error(failed("unblock", "test"), 4, "waits for no other job")
+    assert_error(failed("unblock"), 2, "give the ids")
 
 
 def test_cancelling_takes_those_that_wait_if_asked(queuectl: Queuectl) -> None:
@@ -84,8 +85,7 @@ def test_cancelling_takes_those_that_wait_if_asked(queuectl: Queuectl) -> None:
         queuectl.add("--id", job, *options, "true")
     done = queuectl("cancel", "a")
     assert "2 jobs waiting for a (`queuectl graph a`)" in done.err
-    queuectl.ok("retry", "a")
-    queuectl.ok("cancel", "a", "--with-waiting")
+    queuectl.ok("cancel", "--with-waiting", "a")
     states = {row["id"]: row["state"] for row in queuectl.json("list")}
     assert states == {"a": "cancelled", "b": "cancelled", "c": "cancelled", "d": "pending"}
 

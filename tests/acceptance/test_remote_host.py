@@ -1,6 +1,8 @@
 """`--db ssh://HOST/PATH`: the command runs there over ssh. Here ssh is a script that gives its line to a shell."""
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from queuectl.errors import UsageError
 from tests.support.command_line import PROGRAM, UNSERVED, Queuectl, assert_error
 from tests.support.pseudo_terminal import PseudoTerminal
 
+PAGE = Path(__file__).parents[2] / "docs/service.md"
 ODD = ["a  b", "it's", '"quoted"', "two\nlines", "$HOME `id` \\ !", "", "*", "-x", "ü"]
 
 
@@ -58,6 +61,30 @@ def test_advice_names_the_queue_as_it_was_named_here(there: Queuectl) -> None:
     there.ok("enqueue", "--id", "j", "env")
     there.ok("--db", url, "run", "--drain")
     assert "_QUEUECTL" not in there.ok("logs", "j")
+
+
+def test_the_example_of_the_page_works(there: Queuectl) -> None:
+    (example,) = re.findall(r"```sh\n(queuectl --db ssh://.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    site, make = there.folder / "site", Path(there.env["THERE"]) / "make"
+    site.mkdir()
+    make.write_text('#!/bin/sh\necho "made $1 in $PWD"\n')
+    make.chmod(0o755)
+    (there.folder / "jobs.txt").write_text("echo two\necho one\n")
+    enqueue, *others = example.splitlines()
+    script = [enqueue, "queuectl --db ssh://ops@build1/srv/queue/queue.db run --drain", *others]
+    text = "\n".join(script).replace("/srv/queue", str(there.folder)).replace("/srv/site", str(site))
+    environment = {**there.env, "PATH": f"{Path(PROGRAM).parent}:{there.env['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-ec", text], cwd=there.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done
+    made, output, *added = done.stdout.splitlines()
+    assert output == f"made all in {site}"
+    found = there.json("--db", str(there.folder / "queue.db"), "list")
+    assert {row["id"]: row["command"] for row in found} == {
+        made: 'make "all"',
+        **dict(zip(added, ["echo one", "echo two"], strict=True)),
+    }
 
 
 def test_the_exit_code_is_passed_on(there: Queuectl) -> None:

@@ -5,56 +5,56 @@ import os
 PAGE = 4096
 
 
-def flip(file, chance, times=1):
+def flip(file, rng, times=1):
     for _ in range(times):
-        offset = chance.randrange(os.path.getsize(file))
+        offset = rng.randrange(os.path.getsize(file))
         with open(file, "r+b") as damaged:
             damaged.seek(offset)
             old = damaged.read(1)[0]
             damaged.seek(offset)
-            damaged.write(bytes([old ^ chance.randrange(1, 256)]))
+            damaged.write(bytes([old ^ rng.randrange(1, 256)]))
 
 
-def zero_page(file, chance):
-    start = chance.randrange(max(1, os.path.getsize(file) // PAGE)) * PAGE
+def zero_page(file, rng):
+    start = rng.randrange(max(1, os.path.getsize(file) // PAGE)) * PAGE
     with open(file, "r+b") as damaged:
         damaged.seek(start)
         damaged.write(bytes(PAGE))
 
 
-def swap_pages(file, chance, spared=None):
+def swap_pages(file, rng, spared=None):
     """Swap two pages, none of which holds the bytes `spared`."""
     with open(file, "r+b") as damaged:
         data = damaged.read()
         pages = range(0, len(data) - PAGE + 1, PAGE)
         swapped = [start for start in pages if spared is None or spared not in data[start : start + PAGE]]
-        one, two = chance.sample(swapped, 2)
+        one, two = rng.sample(swapped, 2)
         for start, other in ((one, two), (two, one)):
             damaged.seek(start)
             damaged.write(data[other : other + PAGE])
 
 
-def garble(file, chance):
-    start = chance.randrange(os.path.getsize(file))
+def garble(file, rng):
+    start = rng.randrange(os.path.getsize(file))
     with open(file, "r+b") as damaged:
         damaged.seek(start)
-        damaged.write(chance.randbytes(chance.randrange(1, 3 * PAGE)))
+        damaged.write(rng.randbytes(rng.randrange(1, 3 * PAGE)))
 
 
-def truncate(file, chance):
-    os.truncate(file, chance.randrange(os.path.getsize(file)))
+def truncate(file, rng):
+    os.truncate(file, rng.randrange(os.path.getsize(file)))
 
 
-def delete(file, chance):
+def delete(file, rng):
     os.unlink(file)
 
 
-def disarrange(file, other, chance):
+def disarrange(file, other, rng):
     """Repeat, swap, move or copy whole lines, also to another file."""
     with open(file, "rb") as before:
         lines = before.read().splitlines(keepends=True)
-    one, two = (chance.randrange(1, len(lines)) for _ in range(2))
-    match chance.choice(("twice", "three times", "swapped", "moved", "copied")):
+    one, two = (rng.randrange(1, len(lines)) for _ in range(2))
+    match rng.choice(("twice", "three times", "swapped", "moved", "copied")):
         case "twice":
             lines.insert(one, lines[two])
         case "three times":
@@ -73,7 +73,7 @@ def disarrange(file, other, chance):
 
 DAMAGE = {
     "a byte flipped": flip,
-    "ten bytes flipped": lambda file, chance: flip(file, chance, 10),
+    "ten bytes flipped": lambda file, rng: flip(file, rng, 10),
     "a page zeroed": zero_page,
     "two pages swapped": swap_pages,
     "garbage": garble,

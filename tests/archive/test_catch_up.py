@@ -136,7 +136,7 @@ def test_a_removed_archive_is_written_again(store, path, lose):
 
 def test_many_processes_and_kill_9(path, peers, clock):
     """After a writer is killed, even inside a line, the next one continues from there."""
-    chance = random.Random(4)
+    rng = random.Random(4)
     open_store(path, clock).close()
     for _ in range(4):
         crowd = [Peer() for _ in range(3)]
@@ -144,7 +144,7 @@ def test_many_processes_and_kill_9(path, peers, clock):
         for number, peer in enumerate(crowd):
             peer.call("open", path)
             peer.ask("enqueue many", f"p{number}", 100_000)
-        wanted = len(rows(path)) + chance.randrange(20, 200)
+        wanted = len(rows(path)) + rng.randrange(20, 200)
         deadline = time.monotonic() + 60
         while len(rows(path)) < wanted:
             assert time.monotonic() < deadline

@@ -120,30 +120,30 @@ def log_id_of(folder):
 @pytest.mark.parametrize("where", ["", "-wal", "both"])
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_with_the_archive_every_event_is_restored_exactly(whole, damaged, kind, where):
-    chance = random.Random(f"{kind} {where}")
+    rng = random.Random(f"{kind} {where}")
     for number in range(1 if kind == "deleted" else max(1, TRIES // 20)):
         path = damaged(number)
         for suffix in ("", "-wal") if where == "both" else (where,):
-            DAMAGE[kind](path + suffix, chance)
+            DAMAGE[kind](path + suffix, rng)
         check_whole(path, whole, recover(path))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGE if kind != "two pages swapped"])
 def test_a_damaged_archive_is_rebuilt_from_the_database(whole, damaged, kind):
-    chance = random.Random(kind)
+    rng = random.Random(kind)
     for number in range(max(1, TRIES // 20)):
         path = damaged(number)
-        DAMAGE[kind](chance.choice(segment_files(path)), chance)
+        DAMAGE[kind](rng.choice(segment_files(path)), rng)
         check_whole(path, whole, recover(path))
 
 
 @pytest.mark.parametrize("kind", ["a byte flipped", "ten bytes flipped", "a page zeroed", "garbage"])
 def test_database_and_archive_repair_each_others_damage(whole, damaged, kind):
-    chance = random.Random(kind)
+    rng = random.Random(kind)
     path = damaged()
-    DAMAGE[kind](path, chance)
-    flip(segment_files(path)[-1], chance, 3)
-    flip(path + "-wal", chance, 1)
+    DAMAGE[kind](path, rng)
+    flip(segment_files(path)[-1], rng, 3)
+    flip(path + "-wal", rng, 1)
     report = recover(path)
     assert rows(path) == whole[1][: report.head.position]
     assert report.head.position == len(whole[1]) or report.lost
@@ -151,16 +151,16 @@ def test_database_and_archive_repair_each_others_damage(whole, damaged, kind):
 
 def test_single_bytes_of_the_database_without_its_archive(whole, damaged):
     """The events before the damaged one are restored. Those after it cannot be checked."""
-    chance = random.Random(1)
+    rng = random.Random(1)
     complete = 0
     for number in range(TRIES):
         path = damaged(number % 2)
         shutil.rmtree(f"{path}.archive")
-        file = path + chance.choice(["", "-wal"])
-        offset = chance.randrange(os.path.getsize(file))
+        file = path + rng.choice(["", "-wal"])
+        offset = rng.randrange(os.path.getsize(file))
         with open(file, "rb") as data:
             content = data.read()
-        hit = bytes([content[offset] ^ chance.randrange(1, 256)])
+        hit = bytes([content[offset] ^ rng.randrange(1, 256)])
         with open(file, "r+b") as data:
             data.seek(offset)
             data.write(hit)
@@ -188,11 +188,11 @@ def tables_follow(path):
 
 def test_swapped_pages_lose_nothing_without_the_archive(whole, damaged):
     """An event that is longer than a page names the pages of its rest by their numbers; those are not swapped."""
-    chance = random.Random(2)
+    rng = random.Random(2)
     for number in range(5):
         path = damaged(number)
         shutil.rmtree(f"{path}.archive")
-        swap_pages(path, chance, spared=b"longlong")
+        swap_pages(path, rng, spared=b"longlong")
         recover(path)
         assert rows(path) == whole[1]
 
@@ -328,9 +328,9 @@ def test_the_old_files_stay(damaged):
     path = damaged()
     with open(f"{path}.damaged-notes.txt", "w", encoding="utf-8") as notes:
         notes.write("what I did")
-    chance, copies = random.Random(3), {}
+    rng, copies = random.Random(3), {}
     for _ in range(5):
-        flip(path, chance)
+        flip(path, rng)
         with open(path, "rb") as file:
             before = file.read()
         copies[recover(path).aside] = before

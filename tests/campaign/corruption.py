@@ -78,72 +78,72 @@ Damaged = Iterator[tuple[Files, bool]]
 def _flipped(chunk: Chunk) -> Damaged:
     content = whole().files[chunk.name]
     for offset in range(chunk.start, chunk.end):
-        chance = Random(f"{chunk.name} {offset}")
-        hit = content[:offset] + bytes([content[offset] ^ chance.randrange(1, 256)]) + content[offset + 1 :]
-        yield {**whole().files, chunk.name: hit}, chance.randrange(RECOVERED) == 0
+        rng = Random(f"{chunk.name} {offset}")
+        hit = content[:offset] + bytes([content[offset] ^ rng.randrange(1, 256)]) + content[offset + 1 :]
+        yield {**whole().files, chunk.name: hit}, rng.randrange(RECOVERED) == 0
 
 
 def _others(number: int, folder: str) -> Damaged:
     """One to three kinds of damage to one file, or to several."""
     for again in range(OTHERS_OF_A_SEED):
-        chance = Random(f"structural {number} {again}")
+        rng = Random(f"structural {number} {again}")
         place = os.path.join(folder, "damaged")
         queue.put(whole().files, place)
-        for _ in range(chance.choice((1, 1, 2, 3))):
+        for _ in range(rng.choice((1, 1, 2, 3))):
             if number >= OTHERS // OTHERS_OF_A_SEED:
-                _disarrange_lines(place, chance)
+                _disarrange_lines(place, rng)
                 continue
-            chance.choice((_hit, _hit, _put_back_page, _put_back_file, _append, _remove_archive))(place, chance)
+            rng.choice((_hit, _hit, _put_back_page, _put_back_file, _append, _remove_archive))(place, rng)
         yield queue.files_in(place), True
 
 
-def _hit(folder: str, chance: Random) -> None:
-    name = _some_file(folder, chance)
-    kind = chance.choice([kind for kind in DAMAGE if kind != "a byte flipped"])
+def _hit(folder: str, rng: Random) -> None:
+    name = _some_file(folder, rng)
+    kind = rng.choice([kind for kind in DAMAGE if kind != "a byte flipped"])
     size = os.path.getsize(name)
     if size and (size >= 2 * PAGE or kind != "two pages swapped"):
-        DAMAGE[kind](name, chance)
+        DAMAGE[kind](name, rng)
 
 
-def _disarrange_lines(folder: str, chance: Random) -> None:
+def _disarrange_lines(folder: str, rng: Random) -> None:
     """Repeat, swap or move whole lines of the archive, also from one segment to another."""
     place = os.path.join(folder, ARCHIVE)
     names = [os.path.join(place, name) for name in sorted(os.listdir(place)) if name.endswith(".ndjson")]
-    disarrange(chance.choice(names), chance.choice(names), chance)
+    disarrange(rng.choice(names), rng.choice(names), rng)
 
 
-def _some_file(folder: str, chance: Random) -> str:
+def _some_file(folder: str, rng: Random) -> str:
     """One of the existing files; the database and its -wal as often as all segments together."""
     there = [name for name in whole().files if os.path.exists(os.path.join(folder, name)) and name.startswith(DB)]
     weights = [3 if ARCHIVE not in name else 1 for name in there]
-    return os.path.join(folder, *chance.choices(there, weights))
+    return os.path.join(folder, *rng.choices(there, weights))
 
 
-def _put_back_page(folder: str, chance: Random) -> None:
+def _put_back_page(folder: str, rng: Random) -> None:
     """Put back an old page of the database (a lost write), or write a page to another place."""
     older, path = whole().older[DB] + whole().older[WAL][56:], os.path.join(folder, DB)
     if os.path.exists(path):
-        start = chance.randrange(len(whole().files[DB]) // PAGE) * PAGE
-        other = chance.choice((start, chance.randrange(len(older) // PAGE) * PAGE))
+        start = rng.randrange(len(whole().files[DB]) // PAGE) * PAGE
+        other = rng.choice((start, rng.randrange(len(older) // PAGE) * PAGE))
         with open(path, "r+b") as file:
             file.seek(start)
             file.write(older[other : other + PAGE])
 
 
-def _put_back_file(folder: str, chance: Random) -> None:
+def _put_back_file(folder: str, rng: Random) -> None:
     """Put back an old copy of one file; the others are unchanged."""
-    name = chance.choice([*whole().older])
+    name = rng.choice([*whole().older])
     if os.path.isdir(os.path.dirname(os.path.join(folder, name))):
         with open(os.path.join(folder, name), "wb") as file:
             file.write(whole().older[name])
 
 
-def _append(folder: str, chance: Random) -> None:
-    with open(_some_file(folder, chance), "ab") as file:
-        file.write(chance.choice((bytes(PAGE), chance.randbytes(100), whole().files[WAL])))
+def _append(folder: str, rng: Random) -> None:
+    with open(_some_file(folder, rng), "ab") as file:
+        file.write(rng.choice((bytes(PAGE), rng.randbytes(100), whole().files[WAL])))
 
 
-def _remove_archive(folder: str, chance: Random) -> None:
+def _remove_archive(folder: str, rng: Random) -> None:
     shutil.rmtree(os.path.join(folder, ARCHIVE), ignore_errors=True)
     os.makedirs(os.path.join(folder, ARCHIVE), exist_ok=True)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.campaign.plan import Attempt, Campaign, Control
 from tests.kill.builds import consequences_apart
@@ -15,11 +16,18 @@ __all__ = ["CAMPAIGN"]
 
 
 def attempt(
-    seed: int, build: Build | None = None, kills: int = KILLS, points: Sequence[str] = AROUND_THE_APPEND
+    seed: int,
+    build: Build | None = None,
+    kills: int = KILLS,
+    points: Sequence[str] = AROUND_THE_APPEND,
+    **others: Any,
 ) -> Attempt:
-    """One life of a queue, in which the processes are killed at points of the append, or else at a random time."""
+    """One life of a queue, in which the processes are killed at points of the append, or else at a random time.
+
+    `others` are fields of `Life`.
+    """
     with scratch() as folder:
-        life = Life(Path(folder), Random(seed), build, points=points)
+        life = Life(Path(folder), Random(seed), build, points=points, **others)
         try:
             life.live(kills)
             life.end()
@@ -31,8 +39,11 @@ def attempt(
 
 
 def half(seed: int) -> Attempt:
-    """One life in which consequences follow in another transaction; only a cause without them counts as noticed."""
-    done = attempt(seed, consequences_apart, points=("tests.kill.builds:follow_up",))
+    """One life in which consequences follow in another transaction; only a cause without them counts as noticed.
+
+    The jobs whose cause is lost wait without end, so the last worker is not waited for long.
+    """
+    done = attempt(seed, consequences_apart, points=("tests.kill.builds:follow_up",), calls=(1,), patience=5)
     return Attempt(done.tries, [fault for fault in done.faults if fault.startswith("half:")])
 
 

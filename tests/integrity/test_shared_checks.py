@@ -79,13 +79,13 @@ def test_one_bad_column(small, name, position):
 @pytest.mark.usefixtures("in_process")
 def test_many_bad_and_missing_events(large, seed):
     """So many that not all of them are shown."""
-    chance = Random(seed)
+    rng = Random(seed)
     with opened(large) as store:
         last = store.log.head().position
     for _ in range(seed * 4):
-        column, first = chance.choice(list(HITS)), chance.randrange(1, last)
-        until = first + chance.choice((0, 0, 5))
-        if chance.random() < 0.3:
+        column, first = rng.choice(list(HITS)), rng.randrange(1, last)
+        until = first + rng.choice((0, 0, 5))
+        if rng.random() < 0.3:
             corrupt(large, f"DELETE FROM events WHERE position BETWEEN {first} AND {until}")
         else:
             bad = f"{column.partition(',')[0]} = {HITS[column]}"
@@ -98,10 +98,10 @@ def test_many_bad_and_missing_events(large, seed):
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.usefixtures("in_process")
 def test_an_archive_in_any_disorder(sealed, seed):
-    chance, segments = Random(seed), sorted(glob(f"{sealed}.archive/*.ndjson"))
+    rng, segments = Random(seed), sorted(glob(f"{sealed}.archive/*.ndjson"))
     assert "archive" not in said(sealed, 2)[2]
     for _ in range(1 + seed % 3):
-        disarrange(chance.choice(segments), chance.choice(segments), chance)
+        disarrange(rng.choice(segments), rng.choice(segments), rng)
     one = said(sealed, 1)
     assert [said(sealed, processes) for processes in MANY] == [one, one]
 
@@ -180,12 +180,12 @@ def test_the_store_of_a_child_cannot_write(large):
 @pytest.mark.parametrize("count", [3, 2 * REMEMBERED])
 def test_reports_of_parts_make_the_report_of_the_whole(count):
     """Also when not every damaged event can be remembered, nor every doubt."""
-    chance, head = Random(count), Head(10 * count, b"", 0)
+    rng, head = Random(count), Head(10 * count, b"", 0)
     whole, merged = Report(head), Report(head)
     for _ in range(3):
         part = Report(head)
         for _ in range(count):
-            place = chance.randrange(10 * count)
+            place = rng.randrange(10 * count)
             for report in (whole, part):
                 if place % 3:
                     report.damaged("unreadable", place, "it is", "stream", "remedy")

@@ -214,11 +214,11 @@ def test_one_wrong_line_is_the_only_fault(archived, wrong):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_lines_in_any_order_are_reported_without_an_error(tmp_path, seed):
-    path, chance = queue.put(queue.whole().files, str(tmp_path / "queue")), Random(seed)
+    path, rng = queue.put(queue.whole().files, str(tmp_path / "queue")), Random(seed)
     segments = sorted(glob(f"{path}.archive/*.ndjson"))
     before = [Path(each).read_bytes() for each in segments]
-    for _ in range(chance.randrange(1, 4)):
-        disarrange(chance.choice(segments), chance.choice(segments), chance)
+    for _ in range(rng.randrange(1, 4)):
+        disarrange(rng.choice(segments), rng.choice(segments), rng)
     if [Path(each).read_bytes() for each in segments] != before:
         assert queue.noticed(path)
 

@@ -37,7 +37,6 @@ KILLS = 60
 """In one life."""
 AT_ONCE = 4
 PATIENCE = 60.0
-"""Seconds in which a healthy worker has to be through with everything."""
 ENDED = {"completed", "dead_lettered", "cancelled", "purged"}
 NOTES = {"cancel_requested", "result_rejected", "dependencies_met", "amended"}
 SANE = {0, 3, 4}
@@ -61,7 +60,11 @@ class _Doomed(NamedTuple):
 
 
 class Life(Struct):
-    """One queue, its victims and their output. `points`: those at which every victim is killed, if it gets there."""
+    """One queue, its victims and their output. `points`: those at which every victim is killed, if it gets there.
+
+    `calls`: which call of the point is fatal, one of these. `patience`: seconds in which a healthy worker has to be
+    through with everything.
+    """
 
     place: Path
     rng: Random
@@ -77,6 +80,8 @@ class Life(Struct):
     pace: float = 0.0
     supervised: bool = False
     points: Sequence[str] = ()
+    calls: Sequence[int] = range(1, 8)
+    patience: float = PATIENCE
     killed: set[int] = field(default_factory=set)
     workers: int = 0
 
@@ -182,7 +187,7 @@ class Life(Struct):
         builds, point = [self.build] if self.build else [], None
         if self.points or self.rng.random() < 0.5:
             point = self.rng.choice(self.points or _POINTS.get(make, OF_EVERY_COMMAND))
-            calls = range(1, 8) if self.points else (1, 1, 2, 3)
+            calls = self.calls if self.points else (1, 1, 2, 3)
             builds.append(Failpoint(point, self.rng.random() < 0.5, self.rng.choice(calls)).arm)
         self._doom(self._run(make(self), builds), longest, point)
 
@@ -261,13 +266,13 @@ class Life(Struct):
     def _let_drain(self) -> None:
         for arguments in (["resume", "mail"], ["run", "--drain", "--concurrency", "8", "--lease", "3s"]):
             victim = self._run(arguments)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + self.patience
             self.doomed.append(_Doomed(victim, deadline))
             while self.doomed and time.monotonic() < deadline:
                 self._reap()
                 time.sleep(0.005)
             if self.doomed:
-                self.faults.append(f"stuck: a healthy `{arguments[0]}` is not through after {PATIENCE:.0f} s")
+                self.faults.append(f"stuck: a healthy `{arguments[0]}` is not through after {self.patience:.0f} s")
                 self._kill_all()
                 os.waitpid(victim.pid, 0)
                 self.doomed.clear()

@@ -232,8 +232,8 @@ def test_the_advice_for_damage_on_a_server_works(queuectl: OnServer) -> None:
         assert "restore a backup of the server" in said
         assert "recover" not in said
     lines = b"".join(path.read_bytes() for path in sorted(folder.glob("*.ndjson")))
-    queuectl.ok("import", "-", stdin=lines, env={"QUEUECTL_DB": f"{queuectl.url}_anew"})
-    assert queuectl.json("head", env={"QUEUECTL_DB": f"{queuectl.url}_anew"}) == head
+    queuectl.ok("import", "-", stdin=lines, env={"QUEUECTL_DB": f"{queuectl.url}_again"})
+    assert queuectl.json("head", env={"QUEUECTL_DB": f"{queuectl.url}_again"}) == head
     changed(queuectl, "echo no", "echo hi")
 
 

@@ -52,8 +52,8 @@ def followed(read: Callable[[int], list[int]], write: Callable[[int], None]) -> 
 
 
 def pauses(seed: int) -> Iterator[str]:
-    chance = random.Random(seed)
-    return (PAUSE.format(chance.random() * 0.002) for _ in range(EACH))
+    rng = random.Random(seed)
+    return (PAUSE.format(rng.random() * 0.002) for _ in range(EACH))
 
 
 def test_a_reader_that_follows_sees_every_event_once_and_in_order(places, url):

@@ -258,7 +258,7 @@ def test_passed_slots_are_counted_before_the_lock(queue, monkeypatch, end, when)
     ENDS[end](queue)
     assert queue.notes() == [(30 * 86_400 if when else 3 * 1440, "paused")]
     assert asked.count(True) <= 5
-    assert len(asked) <= 10 if when else 3 * 1440 + 5
+    assert len(asked) <= (10 if when else 3 * 1440 + 5)
 
 
 def test_slots_before_a_pause_are_late(queue):

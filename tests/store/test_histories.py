@@ -225,9 +225,9 @@ def test_the_log_has_no_gap_and_right_digests(places, history):
 
 def test_a_long_random_history_has_every_move(places):
     """The tests above would prove little if some kind of event never occurred."""
-    chance = random.Random(5)
+    rng = random.Random(5)
     names = [*ACTIONS, *OFTEN, *OFTEN]
-    history = [Step(chance.choice(names), chance.choice(JOBS), chance.randrange(5)) for _ in range(1500)]
+    history = [Step(rng.choice(names), rng.choice(JOBS), rng.randrange(5)) for _ in range(1500)]
     store = lived(places, history)
     found = {record.type for record in store.log.records()}
     known = {e.type_of(event) for event in e.EVENT_TYPES}

@@ -16,7 +16,7 @@ PATHS = (
     *("campaign/test_campaigns.py", "campaign/test_reporting.py"),
     *("security/test_modes.py", "security/test_owners.py", "security/test_secrets.py"),
     "powerloss/test_more_seeds.py",
-    "time_travel/test_commands.py",
+    *("time_travel/test_commands.py", "time_travel/test_more_lives.py"),
     "api/test_types.py",  # mypy over the package
     *("web/test_browser.py", "web/test_schemathesis.py", "web/test_server.py"),
     "store/test_edit_races.py",

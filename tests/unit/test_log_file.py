@@ -22,21 +22,21 @@ def record(text: str) -> logging.LogRecord:
 
 def test_the_supervisor_rotates_the_file_that_all_write_to(tmp_path: Path) -> None:
     path = tmp_path / "night.log"
-    keeper, worker = log_file.RotatedLogFile(str(path), longest=50), log_file.SharedLogFile(str(path))
+    owner, worker = log_file.RotatedLogFile(str(path), longest=50), log_file.SharedLogFile(str(path))
     worker.emit(record("x" * 40))
-    keeper.rotate_if_long()
+    owner.rotate_if_long()
     assert not (tmp_path / "night.log.1").exists()
     for text in ("y" * 40, "after"):
         worker.emit(record(text))
-        keeper.rotate_if_long()
+        owner.rotate_if_long()
     assert (tmp_path / "night.log.1").read_text() == f"{'x' * 40}\n{'y' * 40}\n"
     assert path.read_text() == "after\n", "a worker goes on in the new file"
     assert path.stat().st_mode & 0o777 == 0o600
     for number in range(20):
         worker.emit(record(f"{number} {'z' * 60}"))
-        keeper.rotate_if_long()
+        owner.rotate_if_long()
     assert len(list(tmp_path.iterdir())) == 1 + log_file.KEPT
-    keeper.close()
+    owner.close()
     worker.close()
 
 

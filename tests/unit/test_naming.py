@@ -154,7 +154,7 @@ def test_a_dead_workers_name_passes_its_stop_request_on(store, clock):
     heir = child(clock)
     assert Name(store, clock, heir, LEASE, parent=os.getpid()).take()
     assert (holder(store).pid, store.workers.asked("w")[0]) == (heir.pid, 1)
-    assert worker_notes(store) == [LOSS]  # the keeper's row was no worker's
+    assert worker_notes(store) == [LOSS]  # the row that kept the name was no worker's
 
 
 @pytest.mark.parametrize("asked", ["before it died", "since"])

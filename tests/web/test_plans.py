@@ -1,14 +1,18 @@
 """No page and no answer reads a whole table: the plans of every statement that it runs, on a queue with statistics."""
 
+import os
 import re
+import shutil
 
 import pytest
 
-from queuectl.application.queue import NewJob
+from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
+from queuectl.runtime import SystemClock
 from queuectl.store import past_folds
 from queuectl.store.rows import Change
 from tests.support.builders import ACTOR, a_spec, claimant
+from tests.support.queues import opened
 from tests.web.client import served
 
 PAGES = ["/", "/jobs", "/jobs?q=state:dlq", "/jobs?q=state:pending+queue:ci", "/jobs?q=text", "/jobs?q=tag:a=b"]
@@ -35,18 +39,28 @@ CHEAP = re.compile(r"USING (COVERING )?INDEX jobs_(by_position|by_state|waiting)
 """The index that has the order of the answer: it is left as soon as the page is full."""
 
 
-@pytest.fixture
-def many(path):
-    """A served queue of 2,000 jobs in several states."""
-    with served(path) as (client, queue):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a queue of 2,000 jobs in several states."""
+    folder = tmp_path_factory.mktemp("made")
+    with opened(folder / "queue.db", SystemClock(), archived=True) as store:
         done = [a_spec("true", tags={"a": "c"}), claimant().claimed(1), e.Completed(run=1, duration=1000)]
         dead = [a_spec("false"), claimant().claimed(1), e.DeadLettered(run=1, cause=e.Exited(3), duration=1000)]
         changes = [Change(f"job-{number}", 0, done if number % 20 else dead) for number in range(1000)]
-        queue.store.writer.append(changes, ACTOR)
-        queue.enqueue([NewJob(a_spec("true", tags={"rare": "1"}))])
-        queue.enqueue([NewJob(a_spec("true", queue="ci" if number % 9 else "default")) for number in range(1000)])
-        queue.store.tables._engine.run("ANALYZE")
-        yield client, queue
+        store.writer.append(changes, ACTOR)
+        Queue(store, ACTOR).enqueue([NewJob(a_spec("true", tags={"rare": "1"}))])
+        jobs = [NewJob(a_spec("true", queue="ci" if number % 9 else "default")) for number in range(1000)]
+        Queue(store, ACTOR).enqueue(jobs)
+        store.tables._engine.run("ANALYZE")
+    return folder
+
+
+@pytest.fixture
+def many(made, path):
+    """That queue, served."""
+    shutil.copytree(made, os.path.dirname(path))
+    with served(path) as found:
+        yield found
 
 
 @pytest.mark.parametrize("page", PAGES)
