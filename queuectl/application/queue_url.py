@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from queuectl.config import DEFAULT, DEFAULT_DATABASE
 from queuectl.store import MEMORY, file_of, is_postgres, name_of
-from queuectl.store.postgres.url import has_password
 
 __all__ = ["Place", "QueueUrl", "contexts_file", "named", "queue_place"]
 
@@ -44,6 +43,10 @@ class QueueUrl(Struct, frozen=True):
     @property
     def has_password(self) -> bool:
         """Whether the URL contains a password."""
+        if not self.is_on_server:
+            return False
+        from queuectl.store.postgres.url import has_password
+
         return has_password(self.text)
 
 

@@ -5,8 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from queuectl.errors import StoreError, UsageError
-from queuectl.store.options import StoreOptions
-from queuectl.store.postgres.url import is_postgres, without_password
+from queuectl.store.options import StoreOptions, is_postgres
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -52,7 +51,11 @@ def is_there(url: str) -> bool:
 
 def name_of(url: str) -> str:
     """The queue's name in messages and in the log's meta: an absolute path, or a URL without its password."""
-    return without_password(url) if is_postgres(url) else file_of(url)
+    if not is_postgres(url):
+        return file_of(url)
+    from queuectl.store.postgres.url import without_password
+
+    return without_password(url)
 
 
 def file_of(url: str) -> str:

@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-__all__ = ["StoreOptions"]
+__all__ = ["SERVER_SCHEMES", "StoreOptions", "is_postgres"]
+
+SERVER_SCHEMES = ("postgresql://", "postgres://")
+"""The beginnings of URLs of queues on a PostgreSQL server."""
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a path or URL is a PostgreSQL URL."""
+    return url.startswith(SERVER_SCHEMES)
 
 
 def _ignore(message: str) -> None:

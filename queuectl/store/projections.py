@@ -6,7 +6,7 @@ Times in `jobs` and `dlq` are integer UNIX seconds (names and units are a public
 from collections.abc import Callable
 from functools import cache
 from operator import is_, itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -16,8 +16,10 @@ from queuectl.domain import events as e
 from queuectl.domain.job import Job, errors_of
 from queuectl.domain.machine import State
 from queuectl.domain.names import SCHEDULES
-from queuectl.domain.schedule import Schedule, evolve_schedule
 from queuectl.units import SECOND
+
+if TYPE_CHECKING:
+    from queuectl.domain.schedule import Schedule
 
 __all__ = [
     "COUNT_KEYS",
@@ -225,12 +227,14 @@ def note_row(record: e.RecordedEvent, before: Row | None = None) -> Row | None:
 
 
 def _schedule_row(record: e.RecordedEvent, before: Row | None) -> Row:
+    from queuectl.domain.schedule import evolve_schedule
+
     name = record.stream_id.removeprefix(SCHEDULES)
     after = evolve_schedule(None if before is None else _readable(before), record)
     return Row("schedules", name, None if after is None else _schedule(after))
 
 
-def _readable(row: Row) -> Schedule | None:
+def _readable(row: Row) -> "Schedule | None":
     """The schedule of a row; None when it is gone or corrupt, which `verify` reports."""
     try:
         return None if row.values is None else schedule_of(row.values)
@@ -238,7 +242,7 @@ def _readable(row: Row) -> Schedule | None:
         return None
 
 
-def _schedule(schedule: Schedule) -> Values:
+def _schedule(schedule: "Schedule") -> Values:
     """A schedule's row. All its times are microseconds."""
     definition = schedule.definition
     return (
@@ -265,8 +269,10 @@ def _written(definition: e.ScheduleSet) -> str:
     return _encode(msgspec.json.decode(_encode(definition), type=e.ScheduleSet)).decode()
 
 
-def schedule_of(values: Values) -> Schedule:
+def schedule_of(values: Values) -> "Schedule":
     """The schedule that a row stands for. Raises msgspec.MsgspecError for a corrupt one."""
+    from queuectl.domain.schedule import Schedule
+
     row = dict(zip(SCHEDULES_COLUMNS, values, strict=True))
     return Schedule(
         name=row["name"],

@@ -8,13 +8,13 @@ import re
 from msgspec import Struct
 
 from queuectl.errors import UsageError
+from queuectl.store.options import is_postgres
 
-__all__ = ["SCHEMA", "Place", "has_password", "is_postgres", "place_of", "without_password"]
+__all__ = ["SCHEMA", "Place", "has_password", "place_of", "without_password"]
 
 SCHEMA = "queuectl"
 """The schema of a queue unless its URL has `?schema=NAME`."""
 
-_SCHEMES = ("postgresql://", "postgres://")
 _KEYWORD = (
     r"(?i)(?:user|pass|host|port|dbname|app|fallback_app|options|connect_|client_|keepalives|tcp_|repl|gss|krb|ssl|require|"
     r"channel|target|load_|service|m(?:in|ax)_|scram_|oauth_|schema)[a-z_]*="
@@ -31,11 +31,6 @@ class Place(Struct, frozen=True):
 
     conninfo: str
     schema: str
-
-
-def is_postgres(url: str) -> bool:
-    """Whether a path or URL is a PostgreSQL URL."""
-    return url.startswith(_SCHEMES)
 
 
 def place_of(url: str) -> Place:

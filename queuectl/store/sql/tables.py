@@ -190,9 +190,9 @@ class Tables:
     def counts(self, wanted: JobFilter | None = None) -> list[Count]:
         """Jobs per queue and state, without a scan; with a filter those that it selects."""
         where, parameters = ("", []) if wanted is None else self._where(wanted)
-        jobs, table = ("sum(jobs)", "counts") if wanted is None else ("count(*)", "jobs")
+        column, table = ("sum(jobs)", "counts") if wanted is None else ("count(*)", "jobs")
         found = self._engine.run(
-            f"SELECT queue, state, CAST({jobs} AS BIGINT) FROM {table}{where} GROUP BY queue, state"
+            f"SELECT queue, state, CAST({column} AS BIGINT) FROM {table}{where} GROUP BY queue, state"
             " ORDER BY queue, state",
             parameters,
         )
