@@ -28,6 +28,7 @@ __all__ = [
     "body_digest",
     "check_follows",
     "decode",
+    "decode_columns",
     "digest_of",
     "seal",
 ]
@@ -176,12 +177,30 @@ def check_follows(row: StoredEvent, previous: Head) -> None:
 
 def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent:
     """The event of a row. Raises DamagedEventError when the digest, the data or the schema is not right."""
-    position, stream_id, version, kind, schema, recorded_at, actor, data, salt, data_digest, digest = row
+    return decode_columns(*row, previous)
+
+
+def decode_columns(  # noqa: PLR0913, PLR0917 (every event that is read passes here, and a row would have to be cut off)
+    position: int,
+    stream_id: str,
+    version: int,
+    kind: str,
+    schema: int,
+    recorded_at: int,
+    actor: str,
+    data: str | None,
+    salt: bytes | None,
+    data_digest: bytes | None,
+    digest: bytes,
+    previous: bytes,
+) -> RecordedEvent:
+    """The same for the columns of a row and the digest before it."""
     try:
-        if data is not None and salt is not None and data_digest is None:  # every event passes here: inlined for speed
+        if data is not None and salt is not None and data_digest is None:
             body = sha256(salt + data.encode()).hexdigest()
         else:
-            body = body_digest(StoredEvent._make(row)).hex()
+            place = (position, stream_id, version, kind, schema, recorded_at, actor)
+            body = body_digest(StoredEvent(*place, data, salt, data_digest, digest)).hex()
         if _link(previous, position, stream_id, version, kind, schema, recorded_at, actor, body) != digest:
             raise DamagedEventError(position, stream_id, "its digest does not match")
         event = _decode_event(kind, schema, data)

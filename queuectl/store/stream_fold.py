@@ -47,7 +47,8 @@ class Stream(Struct):
             self.damage = DamagedEventError(found.position, self.id, why)
         else:
             self.job = evolve(self.job, found)
-            self.format = max(self.format, format_of(found.event))
+            if (needed := format_of(found.event)) > self.format:
+                self.format = needed
             self.version, self.position = found.version, found.position
 
     def _note(self, found: Examined) -> None:

@@ -194,16 +194,15 @@ class Log:
             return [tuple(map(_as_text, (*codec.COLUMNS, "previous"), row)) for row in found]
 
     def _examine(self, found: tuple[Any, ...]) -> Examined:
-        row, previous = found[:-1], found[-1]
-        if previous is None:
-            position, stream_id = row[:2]
+        if found[-1] is None:
+            position, stream_id = found[:2]
             if position != self.base.position + 1:
                 return self._with_remedy(DamagedEventError(position, stream_id, "the event before it is missing"))
-            previous = self.base.digest
+            found = (*found[:-1], self.base.digest)
         try:
-            return codec.decode(row, previous)
+            return codec.decode_columns(*found)
         except DamagedEventError as error:
-            return self._examine_again(StoredEvent._make(row)) or self._with_remedy(error)
+            return self._examine_again(StoredEvent._make(found[:-1])) or self._with_remedy(error)
 
     def _with_remedy(self, error: DamagedEventError) -> DamagedEventError:
         """The error with the remedy for this kind of store."""
