@@ -177,7 +177,7 @@ def check_follows(row: StoredEvent, previous: Head) -> None:
 
 def decode(row: StoredEvent | tuple[Any, ...], previous: bytes) -> RecordedEvent:
     """The event of a row. Raises DamagedEventError when the digest, the data or the schema is not right."""
-    return decode_columns(*row, previous)
+    return decode_columns(*(*row, previous))
 
 
 def decode_columns(  # noqa: PLR0913, PLR0917 (every event that is read passes here, and a row would have to be cut off)
