@@ -64,7 +64,7 @@ def _add(db: str, count: int, events: "Sequence[Event]") -> None:
 
 
 def _copy(base: str, db: str) -> None:
-    """A closed queue with all that stands beside it."""
+    """A closed queue with all the files that belong to it."""
     for suffix in ("", "-wal"):
         if os.path.exists(base + suffix):
             shutil.copy(base + suffix, db + suffix)

@@ -11,7 +11,7 @@ COPIED = ("events", "jobs")
 
 
 def measure(plan: Plan) -> list[Result]:
-    """The whole process of `enqueue --file`, and the use case in a process of its own, beside `executemany`."""
+    """The whole process of `enqueue --file`, and the use case in a process of its own, compared with `executemany`."""
     jobs = plan.size(200_000, 500)
     with folder("bulk") as home:
         lines = f"{home}/jobs.txt"

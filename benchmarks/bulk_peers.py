@@ -4,7 +4,7 @@ from functools import partial
 
 from benchmarks import library
 from benchmarks.plan import PACKAGES, Plan, in_turn
-from benchmarks.result import Result, beside
+from benchmarks.result import Result, against
 
 BATCHING = ("queuectl", "litequeue", "persistqueue")
 
@@ -23,4 +23,4 @@ def _measure(plan: Plan, mode: str, names: list[str], case: str) -> list[Result]
     sides = {name: partial(library.seconds, name, mode, jobs) for name in names}
     times = in_turn(sides, plan.rounds(3))
     rates = {name: [jobs / seconds for seconds in values] for name, values in times.items()}
-    return beside(f"{jobs:,} {case}", "jobs/s", rates, {})
+    return against(f"{jobs:,} {case}", "jobs/s", rates, {})

@@ -19,7 +19,7 @@ KEPT_FROM = 100_000  # smaller queues are made anew, larger ones may be kept bet
 
 
 def measure(plan: Plan) -> list[Result]:
-    """Each large queue beside the smallest one."""
+    """Each large queue compared with the smallest one."""
     with folder("claim") as home:
         databases = _databases(plan, home)
         with ExitStack() as stack:
@@ -27,8 +27,8 @@ def measure(plan: Plan) -> list[Result]:
             claims = _in_process(queues, _claim, plan.size(200, 10))
             choices = _in_process(queues, _choose, plan.size(200, 10))
         return [
-            *_beside_smallest("claim", claims, at_most(1.5)),
-            *_beside_smallest("choosing alone", choices),
+            *_against_smallest("claim", claims, at_most(1.5)),
+            *_against_smallest("choosing alone", choices),
             *_whole_process("status", plan, databases),
             *_whole_process("list --limit 50", plan, databases),
         ]
@@ -77,11 +77,11 @@ def _whole_process(verb: str, plan: Plan, databases: dict[str, str]) -> list[Res
     sides = {name: partial(timed, queue.command(db, *verb.split())) for name, db in databases.items()}
     in_turn(sides, 1)
     times = in_turn(sides, plan.rounds(10))
-    return _beside_smallest(
+    return _against_smallest(
         f"`{verb}`", {name: [1000 * seconds for seconds in values] for name, values in times.items()}
     )
 
 
-def _beside_smallest(what: str, samples: dict[str, list[float]], target: Target | None = None) -> list[Result]:
+def _against_smallest(what: str, samples: dict[str, list[float]], target: Target | None = None) -> list[Result]:
     (yardstick, theirs), *others = samples.items()
     return [Result(f"{what}: {name}", "ms", values, yardstick, theirs, target) for name, values in others]

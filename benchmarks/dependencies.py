@@ -34,12 +34,12 @@ def measure(plan: Plan) -> list[Result]:
     quiet, reactive = ([_seconds(mode, jobs) for _ in range(rounds)] for mode in ("quiet", "reactive"))
     return [
         Result(f"one job frees {freed:,}", "s", times, target=at_most(2)),
-        _beside(f"{jobs:,} jobs added, claimed, done", quiet, at_most(1.03)),
-        _beside("… while another job waits", reactive, None),
+        _against(f"{jobs:,} jobs added, claimed, done", quiet, at_most(1.03)),
+        _against("… while another job waits", reactive, None),
     ]
 
 
-def _beside(case: str, pairs: Sequence[Sequence[float]], target: Target | None) -> Result:
+def _against(case: str, pairs: Sequence[Sequence[float]], target: Target | None) -> Result:
     ours, blind = map(list, zip(*pairs, strict=True))
     return Result(case, "s of CPU", ours, "no search for consequences", blind, target)
 

@@ -7,11 +7,11 @@ from benchmarks import nothing, queue
 from benchmarks.peers import installed
 from benchmarks.plan import Plan, folder, in_turn
 from benchmarks.process import timed
-from benchmarks.result import Result, at_most, beside
+from benchmarks.result import Result, against, at_most
 
 
 def measure(plan: Plan) -> list[Result]:
-    """Our `enqueue true` beside a typer program that does nothing, and beside the other queues' commands."""
+    """Our `enqueue true` compared with a typer program that does nothing, and with the other queues' commands."""
     with folder("enqueue") as home, installed(plan) as peers:
         argv = {
             "typer doing nothing": ([sys.executable, nothing.__file__, "true"], {}),
@@ -21,4 +21,4 @@ def measure(plan: Plan) -> list[Result]:
         in_turn(sides, 2)  # compiles, creates the queue, starts the servers
         samples = in_turn(sides, plan.rounds(20), pause=0.02)
     milliseconds = {name: [1000 * seconds for seconds in times] for name, times in samples.items()}
-    return beside("whole process", "ms", milliseconds, {"typer doing nothing": at_most(1.25)})
+    return against("whole process", "ms", milliseconds, {"typer doing nothing": at_most(1.25)})

@@ -31,7 +31,7 @@ def measure(plan: Plan) -> list[Result]:
     every = f"every {jobs // 10:,} of {jobs:,} jobs"
     return [
         Result(f"resident memory, {every}", "MiB", resident),
-        Result("its last value beside its first", "MiB", resident[-1:], "first", resident[:1], at_most(1.1)),
+        Result("its last value compared with its first", "MiB", resident[-1:], "first", resident[:1], at_most(1.1)),
         Result(f"open descriptors, {every}", "number", descriptors),
         *(Result(f"{what} for each job", "bytes", [size / jobs]) for what, size in sizes.items()),
         Result("write-ahead log at the end", "MiB", [wal / 2**20]),

@@ -11,7 +11,7 @@ from benchmarks.postgres_library import PIPE
 from benchmarks.postgres_server import database, installed, running
 from benchmarks.process import running as started
 from benchmarks.process import timed
-from benchmarks.result import Result, beside
+from benchmarks.result import Result, against
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server
@@ -112,7 +112,7 @@ def _starting(plan: Plan, server: "Server", names: list[str]) -> list[Result]:
     for _ in range(plan.rounds(3)):
         for name in names:
             samples[name] += _latencies(server, name, plan.size(30, 3))
-    return _beside("enqueue → start, idle worker in another process", "ms", samples)
+    return _against("enqueue → start, idle worker in another process", "ms", samples)
 
 
 def _latencies(server: "Server", name: str, count: int) -> list[float]:
@@ -132,9 +132,9 @@ def _idle(name: str, url: str, env: dict[str, str]) -> AbstractContextManager[ob
 
 
 def _rates(case: str, jobs: int, times: dict[str, list[float]]) -> list[Result]:
-    return _beside(case, "jobs/s", {name: [jobs / taken for taken in values] for name, values in times.items()})
+    return _against(case, "jobs/s", {name: [jobs / taken for taken in values] for name, values in times.items()})
 
 
-def _beside(case: str, unit: str, samples: dict[str, list[float]]) -> list[Result]:
+def _against(case: str, unit: str, samples: dict[str, list[float]]) -> list[Result]:
     """Beside each other queue that is installed; alone where none is."""
-    return beside(case, unit, samples, {}) or [Result(case, unit, samples["queuectl"])]
+    return against(case, unit, samples, {}) or [Result(case, unit, samples["queuectl"])]

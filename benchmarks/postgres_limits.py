@@ -82,7 +82,7 @@ def _side_by_side(plan: Plan, server: "Server") -> list[Result]:
             jobs = plan.size(1200, 40)
             sides = {logs: partial(_work, server, jobs, ["one", logs] * (width // 2), away) for logs in ("one", "two")}
             rates = {logs: [jobs / taken for taken in times] for logs, times in in_turn(sides, plan.rounds(3)).items()}
-            where = f"{1000 * away:g} ms from the server" if away else "beside the server"
+            where = f"{1000 * away:g} ms from the server" if away else "on the host of the server"
             case = f"two logs side by side, {width} workers {where}, 1 job at a time"
             found.append(Result(case, "jobs/s", rates["two"], "one log", rates["one"]))
     return found

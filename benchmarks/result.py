@@ -31,7 +31,7 @@ def at_least(limit: float) -> Target:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: a case, measured in one unit, beside at most one yardstick."""
+    """One line of the table: a case, measured in one unit, with at most one yardstick."""
 
     case: str
     unit: str
@@ -57,7 +57,7 @@ class Result:
         return self.target.met_by(median(self.ours) if self.ratio is None else self.ratio)
 
 
-def beside(
+def against(
     case: str, unit: str, samples: dict[str, list[float]], targets: dict[str, Target], subject: str = "queuectl"
 ) -> list[Result]:
     """One result for each yardstick in `samples`; `targets` is by yardstick."""

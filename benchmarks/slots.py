@@ -9,7 +9,7 @@ from benchmarks import queue
 from benchmarks.peers import installed
 from benchmarks.plan import Plan, folder, in_turn
 from benchmarks.process import timed
-from benchmarks.result import Result, at_least, beside
+from benchmarks.result import Result, against, at_least
 
 TARGETS = {2: at_least(0.7), 8: at_least(0.75)}
 FLOOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floor.py")
@@ -35,16 +35,16 @@ def _with_slots(plan: Plan, slots: int) -> list[Result]:
         times = in_turn(sides, plan.rounds(5))
         rates = _rates(times, "", jobs)
         results = [
-            *beside(f"{slots} slots, {jobs} jobs", "jobs/s", rates, {"xargs": TARGETS.get(slots)}),
-            *beside(f"{slots} slots, {3 * jobs} jobs", "jobs/s", _rates(times, ", long", 3 * jobs), {}),
-            *beside(f"{slots} slots, steady", "jobs/s", _steady(times, jobs), {"xargs": TARGETS.get(slots)}),
+            *against(f"{slots} slots, {jobs} jobs", "jobs/s", rates, {"xargs": TARGETS.get(slots)}),
+            *against(f"{slots} slots, {3 * jobs} jobs", "jobs/s", _rates(times, ", long", 3 * jobs), {}),
+            *against(f"{slots} slots, steady", "jobs/s", _steady(times, jobs), {"xargs": TARGETS.get(slots)}),
         ]
         floor = {"floor (Python loop)": [jobs / seconds for seconds in times["floor"]]}
         peers = _peers(plan, home, slots) | {"queuectl": rates["queuectl"]}
         return [
             *results,
-            *beside(f"{slots} slots, {jobs} jobs", "jobs/s", {"queuectl": rates["queuectl"]} | floor, {}),
-            *beside(f"{slots} slots, {jobs} jobs", "jobs/s", peers, {}),
+            *against(f"{slots} slots, {jobs} jobs", "jobs/s", {"queuectl": rates["queuectl"]} | floor, {}),
+            *against(f"{slots} slots, {jobs} jobs", "jobs/s", peers, {}),
         ]
 
 
@@ -55,7 +55,7 @@ def _short_sleeps(plan: Plan) -> list[Result]:
         lines = _lines(home, jobs, command)
         sides = {"queuectl": partial(_queuectl, home, lines, 2), "xargs": partial(_xargs, lines, 2, command)}
         rates = _rates(in_turn(sides, plan.rounds(5)), "", jobs)
-        return beside(f"2 slots, {jobs} jobs `{command}`", "jobs/s", rates, {"xargs": at_least(0.95)})
+        return against(f"2 slots, {jobs} jobs `{command}`", "jobs/s", rates, {"xargs": at_least(0.95)})
 
 
 def _lines(home: str, jobs: int, command: str = "true") -> str:
