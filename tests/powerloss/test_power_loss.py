@@ -275,7 +275,8 @@ def copy(writer: Writer) -> None:
 
 @pytest.mark.parametrize("hasty", [copies_claims, copies_first])
 def test_an_archive_ahead_of_the_disk_is_noticed(careless: Callable[..., Live], hasty: object) -> None:
-    assert run(STATES, 0, careless((Writer, "transaction", hasty))).of_kind(AHEAD)
+    live = careless((Writer, "transaction", hasty))
+    assert any(run(STATES, seed, live).of_kind(AHEAD) for seed in range(10))
 
 
 def test_without_a_check_after_a_boot_archive_holes_remain(monkeypatch: pytest.MonkeyPatch) -> None:

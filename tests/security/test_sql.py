@@ -17,6 +17,7 @@ PIPES = HOUSE / "parallel.py"
 """Frames between a process and the children that it started: only they hold the ends of these pipes."""
 SQL = re.compile(
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|REPLACE INTO|PRAGMA|CREATE|DROP|ALTER|ATTACH|VACUUM|SET|WHERE|FROM)\b"
+    r"(?!\.\.)"  # as in FROM..TO, which names a part of the time
 )
 OF_THE_SCHEMA = {
     *("table", "_table", "tables", "column", "columns", "name", "names", "key", "keys", "places", "wanted", "row", "i"),

@@ -47,8 +47,9 @@ def _form(sql: str) -> tuple[str, list[str]] | None:
     if found is None or len({*names}) < len(names):
         return None
     updated, changes, deleted, where = found.groups()
-    rows, same = _ROWS.format(updated or deleted), re.sub(_PAIR, r"old.\1 = new.\1", where)
+    table = updated or deleted
+    rows, same = _ROWS.format(table), re.sub(_PAIR, r"old.\1 = new.\1", where)
     if deleted:
-        return f"DELETE FROM {deleted} AS old USING {rows} WHERE {same}", names
-    values = re.sub(_PAIR, r"\1 = new.\1", changes)
-    return f"UPDATE {updated} AS old SET {values} FROM {rows} WHERE {same}", names
+        return f"DELETE FROM {table} AS old USING {rows} WHERE {same}", names
+    columns = re.sub(_PAIR, r"\1 = new.\1", changes)
+    return f"UPDATE {table} AS old SET {columns} FROM {rows} WHERE {same}", names

@@ -62,8 +62,8 @@ def has_few(engine: Engine, name: str, value: str) -> bool:
     return count <= FEW
 
 
-def tags_of(dialect: Dialect, jobs: str) -> str:
-    """Selects the rows that follow from `jobs`: a table, or a query with the columns `position` and `tags`."""
-    each = dialect.fields_of.format("made.tags")
+def tags_of(dialect: Dialect, table: str) -> str:
+    """Selects the rows that follow from `jobs`, or from a query with the columns `position` and `tags`."""
+    rows = dialect.fields_of.format("made.tags")
     columns = f"substr(tag.key, 1, {LONGEST}), substr(tag.value, 1, {LONGEST}), made.position"
-    return f"SELECT DISTINCT {columns} FROM {jobs} AS made, {each} AS tag WHERE made.tags <> '{_NONE}'"
+    return f"SELECT DISTINCT {columns} FROM {table} AS made, {rows} AS tag WHERE made.tags <> '{_NONE}'"
