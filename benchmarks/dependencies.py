@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from benchmarks import queue
 from benchmarks.plan import Plan, folder, in_turn
+from benchmarks.postgres_server import database, installed, running
 from benchmarks.process import output
 from benchmarks.result import Result, Target, at_most
 
@@ -31,12 +32,26 @@ def measure(plan: Plan) -> list[Result]:
     """One job that frees 10,000; and whole lives of jobs, with and without the search for consequences."""
     freed, jobs, rounds = plan.size(10_000, 50), plan.size(3_000, 200), plan.rounds(5)
     [times] = in_turn({"freed": partial(_one, "freed", freed)}, rounds).values()
+    on_a_server = _on_a_server(freed, rounds) if installed(plan) else []
     quiet, reactive = ([_seconds(mode, jobs) for _ in range(rounds)] for mode in ("quiet", "reactive"))
     return [
         Result(f"one job frees {freed:,}", "s", times, target=at_most(2)),
+        *on_a_server,
         _against(f"{jobs:,} jobs added, claimed, done", quiet, at_most(1.03)),
         _against("… while another job waits", reactive, None),
     ]
+
+
+def _on_a_server(freed: int, rounds: int) -> list[Result]:
+    """The same on PostgreSQL, with the copy to the archive."""
+    with running() as server:
+
+        def once() -> float:
+            with folder("home") as home, database(server) as url:
+                return _timed("freed", freed, url, QUEUECTL_HOME=home)[0]
+
+        [times] = in_turn({"freed on PostgreSQL": once}, rounds).values()
+    return [Result("… on PostgreSQL, archive included", "s", times, target=at_most(2))]
 
 
 def _against(case: str, pairs: Sequence[Sequence[float]], target: Target | None) -> Result:
@@ -50,8 +65,12 @@ def _one(mode: str, jobs: int) -> float:
 
 def _seconds(mode: str, jobs: int) -> list[float]:
     with folder(mode) as home:
-        argv = [sys.executable, "-m", "benchmarks.dependencies", mode, str(jobs), f"{home}/queue.db"]
-        return [float(word) for word in output(argv, env={"PYTHONPATH": _ROOT}, limit=600).split()]
+        return _timed(mode, jobs, f"{home}/queue.db")
+
+
+def _timed(mode: str, jobs: int, db: str, **env: str) -> list[float]:
+    argv = [sys.executable, "-m", "benchmarks.dependencies", mode, str(jobs), db]
+    return [float(word) for word in output(argv, env={"PYTHONPATH": _ROOT, **env}, limit=600).split()]
 
 
 def _freed(jobs: int, db: str) -> list[float]:
