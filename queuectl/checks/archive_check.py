@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from queuectl.checks.report import Report
 from queuectl.errors import StoreError
-from queuectl.store.archive.segments import ArchiveError, first_position, segments
+from queuectl.store.archive.segments import ArchiveError, first_position, segments, wrong_header
 from queuectl.store.errors import RECOVER
-from queuectl.store.ndjson import event_line, read_event, read_header
+from queuectl.store.ndjson import event_line, read_event
 from queuectl.store.protocol import ArchiveReader, Store
 from queuectl.store.rows import Head, StoredEvent
 
@@ -83,17 +83,10 @@ class ArchiveCheck:
                         self._report.add("archive", first_position(path), what)
 
     def _wrong_header(self, path: str, line: bytes) -> str | None:
-        try:
-            header = read_header(line)
-        except ValueError as error:
-            return str(error)
-        if header.log_id != self._store.log.log_id:
-            return "it names another log"
-        if header.base_position != first_position(path) - 1:
-            return f"it begins after event {header.base_position}, its file name says after {first_position(path) - 1}"
-        if header.base_position == self._last.position and header.base.digest != self._last.digest:
-            return f"its digest of event {header.base_position} is not the log's"
-        return None
+        last = self._last
+        return wrong_header(
+            path, line, self._store.log.log_id, lambda position: last.digest if position == last.position else None
+        )
 
     def _place(self, line: bytes) -> int | None:
         """The position of the event that the line belongs to; None when it belongs to none."""

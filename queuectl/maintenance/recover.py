@@ -21,7 +21,14 @@ from queuectl.runtime import Clock
 from queuectl.store import StoreOptions, open_store
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.folder_lock import sync_path
-from queuectl.store.archive.segments import ArchiveError, check_reachable, ends_with_a_line, folder_of, segments
+from queuectl.store.archive.segments import (
+    ArchiveError,
+    check_reachable,
+    ends_with_a_line,
+    folder_of,
+    segments,
+    wrong_header,
+)
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import check_place
 from queuectl.store.protocol import Store
@@ -231,6 +238,8 @@ def _update_archive(path: str, clock: Clock, options: StoreOptions) -> str | Non
 def _fits(archive: Archive, store: Store) -> bool:
     """Whether every line of the archive is an event of the log, and only the last one may be incomplete."""
     try:
+        if not all(_begins_right(path, store) for path in segments(archive.folder)):
+            return False
         if not all(map(ends_with_a_line, segments(archive.folder)[:-1])):
             return False
         end = archive.end() or store.log.base
@@ -240,6 +249,13 @@ def _fits(archive: Archive, store: Store) -> bool:
         return last.position == end.position and store.log.digest_at(last.position) in (last.digest, None)
     except (ArchiveError, DamagedEventError):
         return False
+
+
+def _begins_right(path: str, store: Store) -> bool:
+    """Whether a segment has the header that it must have. One whose header is torn has no event yet."""
+    with open(path, "rb") as file:
+        line = file.readline()
+    return not line.endswith(b"\n") or wrong_header(path, line, store.log.log_id, store.log.digest_at) is None
 
 
 def _rename_foreign(folder: str) -> str:

@@ -10,9 +10,18 @@ def segment(number):
     return sorted(name for name in whole().files if name.endswith(".ndjson"))[number]
 
 
+def _another_digest(content):
+    """The first digest of a segment, in its header, with another last digit."""
+    at = content.index(b'"}')
+    return content[: at - 1] + (b"0" if content[at - 1 : at] != b"0" else b"1") + content[at:]
+
+
 DAMAGE = {
     "zeros behind a sealed segment": (1, lambda content: content + bytes(100)),
     "half a line behind a sealed segment": (0, lambda content: content + content[-300:-100].replace(b"\n", b"")),
+    "a header in the middle without its name": (-2, lambda content: content.replace(b'"queuectl"', b'"queuect1"', 1)),
+    "a header in the middle of another log": (-2, lambda content: content.replace(b'"log_id":"', b'"log_id":"0', 1)),
+    "a header in the middle with another digest": (-2, _another_digest),
     "a header without its name": (-1, lambda content: content.replace(b'"queuectl"', b'"queuect1"', 1)),
 }
 

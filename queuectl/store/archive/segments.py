@@ -1,7 +1,7 @@
 """The archive's segments: their names, and how to find and read them, torn ones included."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from queuectl.errors import StoreError, command_line
 from queuectl.store.codec import check_follows
@@ -24,6 +24,7 @@ __all__ = [
     "segment_name",
     "segments",
     "sound_end",
+    "wrong_header",
 ]
 
 _SUFFIX = ".ndjson"
@@ -116,6 +117,22 @@ def header_of(file: int, path: str) -> Header | None:
         return read_header(line) if newline else None
     except ValueError as error:
         raise ArchiveError(f"{path}:1: {error}: run `{command_line('recover')}`") from error
+
+
+def wrong_header(path: str, line: bytes, log_id: str, digest_at: Callable[[int], bytes | None]) -> str | None:
+    """The error in the header of a segment of this log, or None. `digest_at` returns None for what is not known."""
+    try:
+        header = read_header(line)
+    except ValueError as error:
+        return str(error)
+    if header.log_id != log_id:
+        return "it names another log"
+    base, first = header.base, first_position(path)
+    if base.position != first - 1:
+        return f"it begins after event {base.position}, its file name says after {first - 1}"
+    if digest_at(base.position) not in (None, base.digest):
+        return f"its digest of event {base.position} is not the log's"
+    return None
 
 
 def last_event(file: int) -> tuple[Head, int] | None:
