@@ -189,8 +189,41 @@ def _load(name: str) -> Any:
         app.command(name, cls=getattr(found, "command_class", None), no_args_is_help=False)(found)
         group = typer.main.get_command(app)
     for each in (group, *getattr(group, "commands", {}).values()):
-        each.params += [_queue_option("--db", Session.use), _queue_option("--context", Session.use_context)]
+        each.params += _late_options(each.name)
     return group
+
+
+def _late_options(name: str | None) -> list[TyperOption]:
+    """The options of queuectl itself that people also type after a command's name."""
+    options = [_queue_option("--db", Session.use), _queue_option("--context", Session.use_context)]
+    if name in OF_JOBS:
+        return options
+    return [
+        *options,
+        _late_option("--utc", bool, lambda session, wanted: use_utc(wanted), is_eager=True),  # before times are read
+        _late_option("--no-pager", bool, Session.print_at_once),
+        _late_option("--color", str, Session.use_color),
+    ]
+
+
+OF_JOBS = ("enqueue", "add")
+"""Commands whose words are a job's command: there `--utc` may be an option of that."""
+
+
+def _late_option(name: str, kind: type, use: Callable[[Session, Any], None], *, is_eager: bool = False) -> TyperOption:
+    def take(ctx: typer.Context, _: Any, value: Any) -> None:
+        if value not in (None, False):
+            use(ctx.obj, value)
+
+    return TyperOption(
+        param_decls=[name],
+        type=kind,
+        is_flag=kind is bool,
+        hidden=True,
+        expose_value=False,
+        callback=take,
+        is_eager=is_eager,
+    )
 
 
 def _queue_option(name: str, use: Callable[[Session, str], None]) -> TyperOption:
@@ -304,14 +337,13 @@ def main(
     """Run shell commands in the background, with retries and a full history."""
     for option, given in (("--db", db), ("--context", context), ("--archive-dir", archive_dir)):
         refuse_empty(option, given)
-    if color not in ("auto", "always", "never"):
-        raise typer.BadParameter(f"{color!r} is not auto, always or never", param_hint="--color")
     _run_there(ctx, db or _from_environment(ctx))
     use_utc(utc)
     named_by = shlex.split(os.environ.pop(_ADVISED, ""))  # jobs do not get it
     ctx.obj = Session(
-        *(db, color, os.environ, sys.stdout, archive_dir), context=context, paging=not no_pager, named_by=named_by
+        *(db, os.environ, sys.stdout, archive_dir), context=context, paging=not no_pager, named_by=named_by
     )
+    ctx.obj.use_color(color)
     ctx.obj.advise()
 
 

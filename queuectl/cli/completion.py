@@ -81,7 +81,6 @@ class _Place:
         given = self._words.given
         session = Session(
             given.get("db"),
-            "never",
             os.environ,
             sys.stdout,
             given.get("archive_dir"),

@@ -12,7 +12,7 @@ from queuectl.application.queue_url import Place, QueueUrl, named, queue_place
 from queuectl.config import Config, read_dotenv
 from queuectl.errors import StoreError, UsageError, set_queue_options
 from queuectl.runtime import SystemClock
-from queuectl.units import parse_duration
+from queuectl.units import parse_duration, quoted
 
 __all__ = ["Missing", "Session"]
 
@@ -25,7 +25,6 @@ class Session:
     def __init__(
         self,
         db: str | None,
-        color: str,
         environ: Mapping[str, str],
         stdout: TextIO,
         archive_dir: str | None = None,
@@ -35,7 +34,8 @@ class Session:
         named_by: Sequence[str] = (),
     ) -> None:
         self._context, self._named_by = context, named_by
-        self._db, self._color, self._environ, self._stdout = db, color, environ, stdout
+        self._db, self._environ, self._stdout = db, environ, stdout
+        self._color = "auto"
         self._archive_dir, self.paging = archive_dir, paging
         self.clock = SystemClock()
         self._said: set[str] = set()
@@ -51,6 +51,16 @@ class Session:
         if self._context not in (None, name):
             raise UsageError(f"--context is given twice: {self._context} and {name}")
         self._context = name
+
+    def use_color(self, when: str) -> None:
+        """Colour stdout `auto`, `always` or `never`. Raises UsageError for another word."""
+        if when not in ("auto", "always", "never"):
+            raise UsageError(f"--color: {quoted(when)} is not auto, always or never")
+        self._color = when
+
+    def print_at_once(self, _: bool) -> None:
+        """Use no pager."""
+        self.paging = False
 
     def advise(self) -> None:
         """Let advised commands name the queue as the flags did. A password is not repeated."""

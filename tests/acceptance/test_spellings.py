@@ -60,6 +60,23 @@ def test_db_may_follow_the_name(queuectl: Queuectl, words: tuple[str, ...]) -> N
     assert ("there" in queuectl.ok("list", "--db", other)) > ("there" in queuectl.ok("list"))
 
 
+def test_utc_color_and_no_pager_may_follow_the_name(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--id", "job", "true")
+    queuectl.env["TZ"] = "Asia/Tokyo"
+    for words in (("history", "job"), ("worker", "list"), ("show", "job")):
+        for option in (["--utc"], ["--no-pager"], ["--color", "never"], ["--color", "always"]):
+            assert queuectl.ok(*words, *option) == queuectl.ok(*option, *words)
+    assert "+09:00" in queuectl.ok("history", "job")
+    assert "+00:00" in queuectl.ok("history", "job", "--utc")
+    assert "\x1b[" in queuectl.ok("list", "--color", "always")
+    assert_error(queuectl("list", "--color", "pink"), 2, "pink", "always")
+
+
+@pytest.mark.parametrize("words", [("enqueue",), ("schedule", "add", "--every", "1h", "nightly")])
+def test_utc_after_a_program_is_not_taken(queuectl: Queuectl, words: tuple[str, ...]) -> None:
+    assert_error(queuectl(*words, "date", "--utc"), 2, "--utc")
+
+
 def test_db_twice_must_be_the_same(queuectl: Queuectl) -> None:
     queuectl.ok("--db", "a.db", "enqueue", "--db", "a.db", "true")
     assert_error(queuectl("--db", "a.db", "list", "--db", "b.db"), 2, "a.db", "b.db")
