@@ -63,7 +63,7 @@ def _groups(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def _lines(name: str) -> Source:
     with _opened(name) as file:
-        return named_source([line.removesuffix("\n").removesuffix("\r") for line in file], f":::: {name}")
+        return named_source([line.removesuffix("\n").removesuffix("\r") for line in file], f":::: {name}", line=1)
 
 
 def _delimited(name: str, option: str, dialect: str) -> Iterator[Source]:
@@ -78,7 +78,7 @@ def _delimited(name: str, option: str, dialect: str) -> Iterator[Source]:
             rows = [tuple(_row(text, reader.line_num, row, len(header))) for row in reader if row]
         except csv.Error as error:
             raise UsageError(f"{text}: line {reader.line_num}: {error}") from None
-    yield _table(text, tuple(name.strip() for name in header), rows)
+    yield _table(text, tuple(name.strip() for name in header), rows, 1)
 
 
 def _row(text: str, line: int, row: list[str], columns: int) -> list[str]:
@@ -91,16 +91,18 @@ def _ndjson(name: str) -> Iterator[Source]:
     """One column for each key of the first object; all others have the same keys."""
     text = f"--ndjson {name}"
     names: tuple[str, ...] = ()
+    first = 1
     rows: list[Values] = []
     with _opened(name) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 found = _object(text, number, line)
-                names = names or tuple(found)
+                if not rows:
+                    names, first = tuple(found), number
                 if set(found) != set(names):
                     raise UsageError(f"{text}: line {number} has other keys than the first one ({', '.join(names)})")
                 rows.append(tuple(found[each] for each in names))
-    yield _table(text, names, rows)
+    yield _table(text, names, rows, first)
 
 
 def _object(text: str, number: int, line: str) -> dict[str, str]:
@@ -119,10 +121,11 @@ def _plain(raw: bytes) -> str:
     return value if isinstance(value, str) else "" if value is None else raw.decode()
 
 
-def _table(text: str, names: tuple[str, ...], rows: list[Values]) -> Source:
+def _table(text: str, names: tuple[str, ...], rows: list[Values], line: int) -> Source:
+    """The source of a file whose names are in that line."""
     if not rows:
-        raise UsageError(f"{text}: it has no rows")
-    return Source(names, rows, text)
+        raise UsageError(f"the source {text} has no rows")
+    return Source(names, rows, text, line=line)
 
 
 def _range(given: str) -> Iterator[Source]:

@@ -1,7 +1,7 @@
 """Sweeps: one template and lists of values make many jobs. Pure: sources, their product, placeholders, quoting."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, product
 from math import prod
 from typing import TypeAlias
@@ -27,35 +27,48 @@ _PLACEHOLDER = re.compile(r"(\d+|[A-Za-z_][A-Za-z0-9_]*)?(\.|//|/\.|/)?")
 class Source(Struct, frozen=True):
     """Rows of values, one column for each of `names` (None: only a number). `text` is the source as written.
 
-    `linked`: its rows go with those of the source before it, and are not multiplied with them.
+    `linked`: its rows go with those of the source before it, and are not multiplied with them. `line` is that of its
+    file with the names; 0: no file.
     """
 
     names: tuple[str | None, ...]
     rows: Sequence[Values]
     text: str
     linked: bool = False
+    line: int = 0
+
+    @property
+    def names_at(self) -> str:
+        """Where its names are, for messages."""
+        return f"{self.text}: line {self.line}" if self.line else self.text
 
 
-def named_source(values: Sequence[str], text: str, *, linked: bool = False) -> Source:
+def named_source(values: Sequence[str], text: str, *, linked: bool = False, line: int = 0) -> Source:
     """A source of one column; when its first value is `name=V` that is its name. Raises UsageError when it is empty."""
     if not values:
-        raise UsageError(f"{text}: it has no values")
+        raise UsageError(f"the source {text} has no values")
     found = _NAMED_VALUE.fullmatch(values[0])
     name, first = found.groups() if found else (None, values[0])
-    return Source((name,), [(first,), *((value,) for value in values[1:])], text, linked)
+    return Source((name,), [(first,), *((value,) for value in values[1:])], text, linked, line)
 
 
 def names_of(sources: Sequence[Source]) -> list[str | None]:
     """The names of all columns, in order. Raises UsageError for a name that is given twice, or that is none."""
-    names = [name for source in sources for name in source.names]
-    seen = set[str]()
-    for name in names:
-        if name is not None and not _NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is not a name: letters, digits and _ make one, and it begins with no digit")
-        if name in seen:
-            raise UsageError(f"the name {name} is given twice")
-        seen.update([name] if name else [])
+    names = list[str | None]()
+    for source in sources:
+        for name in source.names:
+            if name is not None:
+                _check_name(name, names, source.names_at)
+            names.append(name)
     return names
+
+
+def _check_name(name: str, before: Collection[str | None], place: str) -> None:
+    if not _NAME.fullmatch(name):
+        rule = "letters, digits and _ make one, and it begins with no digit"
+        raise UsageError(f"{place}: {name!r} is not a name: {rule}")
+    if name in before:
+        raise UsageError(f"{place}: the name {name} is given twice")
 
 
 def number_of_jobs(sources: Sequence[Source]) -> int:

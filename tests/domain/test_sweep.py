@@ -70,11 +70,12 @@ def test_names_are_given_once_and_are_identifiers():
     assert names_of([source("a=1"), source("2"), Source(("b", "c"), [("3", "4")], "t.csv")]) == ["a", None, "b", "c"]
     assert "the name a is given twice" in refusal(names_of, [source("a=1"), source("a=2")])
     assert "'a b' is not a name" in refusal(names_of, [Source(("a b",), [("1",)], "t.csv")])
+    assert "t.csv: line 3: 'a b' is not" in refusal(names_of, [Source(("a b",), [("1",)], "t.csv", line=3)])
     assert "'' is not a name" in refusal(names_of, [Source(("",), [("1",)], "t.csv")])
 
 
 def test_an_empty_source_is_refused():
-    assert refusal(source) == ":::: it has no values"
+    assert refusal(source) == "the source ::: has no values"
 
 
 def test_a_sweep_has_at_most_a_million_jobs():
