@@ -51,7 +51,7 @@ def span_of(text: str, now: int) -> Span:
     try:
         start, end = parse_time(first, now), parse_time(last, now) if last else now + 1
     except ValueError as error:
-        raise UsageError(f"{text}: {error} (write it as FROM..TO, such as -2h..-1h)") from None
+        raise UsageError(f"{text}: {error} (write it as -2h..-1h)") from None
     if end <= start:
         raise UsageError(f"{text}: this time ends before it begins")
     return start, end

@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "N": ("", "many", "1.5", "-" + HUGE, HUGE),
     "BASE": ("", "high", "nan", "inf", "-1"),
     "TIME": TIME,
+    "FROM..TO": ("", "someday..now", "-1h..-2h"),
     "POSITION|TIME": (*TIME, HUGE),
     "[INTERVAL]": DURATION,
     "NAME": NAME,
