@@ -8,7 +8,7 @@ from queuectl.application.time_travel import position_at
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
-from queuectl.units import parse_time
+from queuectl.units import parse_time, quoted
 
 __all__ = ["EndedRuns", "Span", "ended_runs", "span_of"]
 
@@ -51,7 +51,7 @@ def span_of(text: str, now: int) -> Span:
     try:
         start, end = parse_time(first, now), parse_time(last, now) if last else now + 1
     except ValueError as error:
-        raise UsageError(f"{text}: {error} (write it as -2h..-1h)") from None
+        raise UsageError(f"ended: {error} (or a range, -2h..-1h)") from None
     if end <= start:
-        raise UsageError(f"{text}: this time ends before it begins")
+        raise UsageError(f"ended: {quoted(text)} ends before it begins")
     return start, end
