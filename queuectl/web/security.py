@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from queuectl.render.terminal import to_ndjson
+from queuectl.web.requests import whole_number
 
 __all__ = ["HEADERS", "Door", "Guard", "Token"]
 
@@ -102,7 +103,7 @@ class Guard:
         if request.method not in SAFE and not _from_here(request, hosts[0]):
             return _answer(request, 403, "the request comes from another site")
         length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MOST_BODY:
+        if (found := whole_number(length)) is None or not 0 <= found <= MOST_BODY:
             return _answer(request, 413, f"a request can have at most {MOST_BODY} bytes")
         return None
 

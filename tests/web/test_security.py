@@ -67,6 +67,13 @@ def test_a_change_from_another_site_is_refused(client, queue, origin):
     assert queue.store.log.head().position == 1
 
 
+def test_two_origins_are_refused_when_one_is_another_site(client, queue):
+    for origins in ((ORIGIN["origin"], "http://evil.example"), ("http://evil.example", ORIGIN["origin"])):
+        headers = [*BEARER.items(), *(("origin", each) for each in origins)]
+        assert client.call("POST", "/api/jobs/a/cancel", headers).status == 403
+    assert queue.store.log.head().position == 1
+
+
 def test_a_change_with_the_cookie_needs_its_origin(client, queue):
     assert client.post("/api/jobs/a/cancel", {}, OWN_COOKIE).status == 403
     assert queue.store.log.head().position == 1
@@ -116,6 +123,12 @@ def test_a_change_goes_back_only_to_this_host(client):
         headers = [("content-type", "application/x-www-form-urlencoded"), *BEARER.items()]
         answer = client.call("POST", "/do/pause", headers, f"queue=ci&back={back}".encode())
         assert answer.headers["location"].startswith("/?notice=")
+
+
+@pytest.mark.parametrize("length", [str((16 << 20) + 1), "1e3", "-1", "", "\u00b2"])
+def test_a_body_that_is_too_long_is_not_read(client, length):
+    answer = client.call("POST", "/api/queues/ci/pause", [("content-length", length), *BEARER.items()])
+    assert (answer.status, answer.json()["exit_code"]) == (413, 2)
 
 
 def test_a_person_signs_in_with_a_form(client):

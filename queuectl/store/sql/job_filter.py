@@ -1,6 +1,6 @@
 """The SQL of questions about jobs: the conditions of a filter, the order of starting, and which events set it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.rows import JobFilter
 from queuectl.store.sql.engine import Dialect
-from queuectl.store.sql.job_tags import MAY_HAVE_TAG, beginnings
+from queuectl.store.sql.job_tags import AMONG_TAGGED, MAY_HAVE_TAG, beginnings
 from queuectl.units import SECOND
 
 __all__ = ["HELD", "PENDING_LANES", "SETS_DUE_TIME", "SORTS", "TURN", "UNCHANGED", "conditions", "in_turn"]
@@ -66,10 +66,10 @@ def in_turn(columns: str, where: str, wanted: JobFilter) -> str:
     return f"SELECT {columns} FROM jobs WHERE position IN ({first}) ORDER BY {order}"
 
 
-def conditions(wanted: JobFilter, dialect: Dialect, rare: Iterable[tuple[str, str]]) -> tuple[str, list[Any]]:
+def conditions(wanted: JobFilter, dialect: Dialect, rare: Collection[tuple[str, str]]) -> tuple[str, list[Any]]:
     """The WHERE clause of a filter, empty when it takes all jobs, and its parameters.
 
-    `rare`: the wanted tags that few jobs have; these jobs are looked up in `job_tags`.
+    `rare`: the wanted tags that few jobs have; these jobs are looked up in `job_tags`, of others the first and last.
     """
     all_of: list[str] = []
     parameters: list[Any] = []
@@ -83,7 +83,7 @@ def conditions(wanted: JobFilter, dialect: Dialect, rare: Iterable[tuple[str, st
         either.append(f"state = '{State.PENDING}' AND attempts > 0")
     if either:
         all_of.append(" OR ".join(either))
-    looked_up = [(MAY_HAVE_TAG, beginnings(*tag)) for tag in rare]
+    looked_up = [_looked_up(tag, tag in rare) for tag in wanted.tags.items() if tag in rare or wanted.positions is None]
     for condition, values in [*looked_up, *_narrowing(wanted, dialect), *_since(wanted), *_unchanged(wanted)]:
         all_of.append(condition)
         parameters += values
@@ -108,6 +108,10 @@ def _narrowing(wanted: JobFilter, dialect: Dialect) -> Iterator[tuple[str, Seque
     for condition, value in _plain_conditions(wanted):
         if value is not None:
             yield condition, (value,)
+
+
+def _looked_up(tag: tuple[str, str], is_rare: bool) -> tuple[str, Sequence[Any]]:
+    return (MAY_HAVE_TAG, beginnings(*tag)) if is_rare else (AMONG_TAGGED, beginnings(*tag) * 2)
 
 
 def _since(wanted: JobFilter) -> Iterator[tuple[str, Sequence[Any]]]:

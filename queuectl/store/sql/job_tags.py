@@ -11,7 +11,7 @@ import msgspec
 from queuectl.store.projections import JOBS, Values
 from queuectl.store.sql.engine import Dialect, Engine
 
-__all__ = ["FEW", "MAY_HAVE_TAG", "beginnings", "has_few", "replace_tags", "tags_of", "write_tags"]
+__all__ = ["AMONG_TAGGED", "FEW", "MAY_HAVE_TAG", "beginnings", "has_few", "replace_tags", "tags_of", "write_tags"]
 
 FEW = 10_000
 """A tag that more jobs have selects too little: the jobs are then looked through in their order."""
@@ -20,6 +20,10 @@ LONGEST = 100
 
 MAY_HAVE_TAG = "position IN (SELECT position FROM job_tags WHERE name = ? AND value = ?)"
 """Selects the jobs that may have a tag; the parameters are its `beginnings`."""
+
+_WITH_TAG = "FROM job_tags WHERE name = ? AND value = ?"
+AMONG_TAGGED = f"position >= (SELECT min(position) {_WITH_TAG}) AND position <= (SELECT max(position) {_WITH_TAG})"
+"""Selects the jobs between the first and the last one that may have a tag; the parameters are its beginnings, twice."""
 
 _TAGS, _POSITION = JOBS.index("tags"), JOBS.index("position")
 _NONE = "{}"
