@@ -28,12 +28,13 @@ def as_program(command: Any, args: Sequence[str], words: list[str], tail: Sequen
 def refuse_options_of_a_program(command: Any, args: Sequence[str], tail: Sequence[str], error: Any) -> None:
     """Raise UsageError with the line to type when the option that `error` names can be the program's."""
     place = _first_word(command, args)
-    if place is None or getattr(error, "possibilities", None) or any(blank in args[place] for blank in " \t\n"):
+    if place is None or any(blank in args[place] for blank in " \t\n"):
         return
-    _refuse_dashes(command, args, tail)
+    _refuse_dashes(command, args, tail, getattr(error, "possibilities", None) or ())
 
 
-def _refuse_dashes(command: Any, args: Sequence[str], tail: Sequence[str]) -> None:
+def _refuse_dashes(command: Any, args: Sequence[str], tail: Sequence[str], similar: Sequence[str] = ()) -> None:
+    """`similar` are options of `enqueue` with nearly the same name."""
     place = _first_word(command, args)
     dashed = [word for word in args[place or 0 :] if word.startswith("-") and word != "-"]
     if place is None or not dashed:
@@ -44,6 +45,11 @@ def _refuse_dashes(command: Any, args: Sequence[str], tail: Sequence[str]) -> No
         before += [word for words in ours for word in words]
         rest = [word for words, is_option in _parts(command, rest) if not is_option for word in words]
     line = command_line("enqueue", *before, "--", *rest, *tail)
+    if similar:
+        meant = " or ".join(sorted(similar))
+        raise UsageError(
+            f"no such option: {dashed[0]}: if you do not mean {meant}, put -- before the program: `{line}`"
+        )
     raise UsageError(f"{dashed[0]} after the program's name: put -- before the program, as in `{line}`")
 
 

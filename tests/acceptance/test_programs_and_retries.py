@@ -38,6 +38,11 @@ def test_a_dash_among_words_prints_the_line_to_type(queuectl: Queuectl, words: l
     assert queuectl("enqueue", "--dry-run", *typed).code == 0, "the line works as it is printed"
 
 
+def test_an_option_like_ours_after_a_program_is_answered_with_both(queuectl: Queuectl) -> None:
+    assert_error(queuectl("enqueue", "make", "--queu", "m"), 2, "--queue", "`queuectl enqueue -- make --queu m`")
+    assert_error(queuectl("enqueue", "date", "--utc"), 2, "`queuectl enqueue -- date --utc`")
+
+
 def test_several_words_that_are_no_program_are_refused(queuectl: Queuectl) -> None:
     assert_error(queuectl("enqueue", "sleep 1", "sleep 2"), 2, "one job at a time")
     assert_error(queuectl("enqueue", "{id:", "x}"), 2, "single quotes")
