@@ -2,6 +2,7 @@
 jobs check that they run alone.
 """
 
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -46,5 +47,6 @@ CAMPAIGN = Campaign(
     short=2_000,
     full=200_000,
     attempt=attempt,
+    brief=partial(attempt, jobs=300),
     controls=(Control("no run lock and no search for a lost run's processes", blind),),
 )

@@ -42,6 +42,7 @@ CAMPAIGN = Campaign(
     attempt=attempt,
     to_meet=POINTS,
     met_within=5_000,
+    brief=partial(attempt, kills=20),
     controls=(
         Control(
             "a build that acknowledges before it commits", partial(defective, build=acknowledge_before_commit, kills=30)

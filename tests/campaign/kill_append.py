@@ -1,6 +1,7 @@
 """SIGKILL in and around the append, on queues whose events have consequences: both are there, or neither."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,5 +56,6 @@ CAMPAIGN = Campaign(
     attempt=attempt,
     to_meet=AROUND_THE_APPEND,
     met_within=1_000,
+    brief=partial(attempt, kills=20),
     controls=(Control("consequences in a transaction of their own are lost", half),),
 )

@@ -57,7 +57,8 @@ class Campaign(Struct, frozen=True):
 
     `unit` is what is tried (in the plural), `short` how many tries CI makes, `full` how many a release is to have had;
     `all_seeds` how many seeds there are when they can be exhausted: then 0 to that number are all there is to try.
-    A run of `met_within` tries that has not met everything that is `to_meet` has a fault.
+    A run of `met_within` tries that has not met everything that is `to_meet` has a fault. `brief` is a smaller attempt,
+    of which the default tier makes one; None: that is a whole one.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Campaign(Struct, frozen=True):
     all_seeds: Callable[[], int] | None = None
     to_meet: Sequence[str] = ()
     met_within: int = 0
+    brief: Callable[[int], Attempt] | None = None
 
 
 def campaign(name: str) -> Campaign:

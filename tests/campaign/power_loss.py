@@ -62,6 +62,7 @@ CAMPAIGN = Campaign(
     short=1_500,
     full=1_000_000,
     attempt=attempt,
+    brief=partial(attempt, states=200),
     controls=(
         control("durability `fast` loses acknowledged events", fast, LOST),
         control("`synchronous=OFF` corrupts", unsynced, f"{REFUSED}: cannot use the queue …/queue.db: it is damaged"),

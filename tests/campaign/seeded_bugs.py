@@ -73,11 +73,6 @@ def fold(patch: Patch, event: type[e.Event], changed: Callable[..., job.Job]) ->
 # ── who runs a job ──────────────────────────────────────────────────────────────────────────────────
 
 
-@bug(r"run: a result of run \d+", rules=True)
-def a_late_result_lands(patch: Patch) -> None:
-    patch(commands, "_stale", lambda job, run: job.claim is None)
-
-
 @bug(r"starts while run .* lives")
 def the_lock_is_not_asked_for(patch: Patch) -> None:
     def reserve(self: SimulatedCommands, job: Any) -> bool:
@@ -85,6 +80,11 @@ def the_lock_is_not_asked_for(patch: Patch) -> None:
         return True
 
     patch(SimulatedCommands, "reserve", reserve)
+
+
+@bug(r"run: a result of run \d+", rules=True)
+def a_late_result_lands(patch: Patch) -> None:
+    patch(commands, "_stale", lambda job, run: job.claim is None)
 
 
 @bug(r"is said to be lost")

@@ -22,15 +22,12 @@ PATHS = (
     "store/test_edit_races.py",
     *("crash/test_escapes.py", "crash/test_stopping.py", "crash/test_supervisord.py", "crash/test_workers.py"),
     "store/test_many_dependencies.py",
-    "test_recorded_pages.py",
+    *("test_recorded_pages.py", "test_service_page.py"),
 )
 """Files and folders below tests/ that take long."""
 
 ACCEPTANCE = "acceptance"
-COMMANDS = (
-    *("each_command", "enqueue", "enqueue_file", "run", "logs", "job_process"),
-    *("odd_inputs", "unknown_outcome"),
-)
+COMMANDS = ("each_command", "enqueue", "enqueue_file", "run", "unknown_outcome")
 """Files of acceptance tests in the default tier: each command once, and the most used ones. A process costs 0.1 s."""
 
 
