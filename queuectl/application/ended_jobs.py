@@ -12,9 +12,6 @@ from queuectl.units import parse_time, quoted
 
 __all__ = ["EndedRuns", "Span", "ended_runs", "span_of"]
 
-MOST = 20_000
-"""The most events that are read. Of a busier time only the last ones are."""
-
 Span = tuple[int, int]
 """From a moment to before another one (microseconds)."""
 
@@ -34,15 +31,16 @@ class EndedRuns(Struct, frozen=True):
         return sum(each in types for ends in self.by_job.values() for each in ends)
 
 
-def ended_runs(store: Store, span: Span) -> EndedRuns:
-    """The runs that ended in a part of the time."""
+def ended_runs(store: Store, span: Span, most: int | None = None) -> EndedRuns:
+    """The runs that ended in a part of the time; with `most` only those among the last so many events of it."""
     start, end = span
     after, until = (position_at(store.log, moment - 1) for moment in (start, max(start, end)))
     found: dict[str, list[str]] = {}
-    for run in runs(store.history, max(after, until - MOST), until):
+    first = after if most is None else max(after, until - most)
+    for run in runs(store.history, first, until):
         if run.type != CLAIMED:
             found.setdefault(run.job_id, []).append(run.type)
-    return EndedRuns(found, until - after <= MOST)
+    return EndedRuns(found, first == after)
 
 
 def span_of(text: str, now: int) -> Span:

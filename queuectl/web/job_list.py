@@ -22,6 +22,8 @@ from queuectl.units import format_time, parse_time
 __all__ = ["JobWords", "jobs_view"]
 
 SHOWN = 50
+MOST_EVENTS = 20_000
+"""Events of a busy time that a page reads; the last ones."""
 WORDS = ("state", "queue", "tag", "batch", "since", "ended", "sig")
 
 
@@ -46,13 +48,12 @@ class JobWords(Struct, frozen=True):
         return cls(found, _wanted(found, now), span)
 
     def ended(self, queue: Queue) -> EndedRuns | None:
-        """The runs that ended in the time that the filter names; None when it names none."""
-        return None if self.span is None else ended_runs(queue.store, self.span)
+        """The runs that a page shows of the time that the filter names; None when it names none."""
+        return None if self.span is None else ended_runs(queue.store, self.span, MOST_EVENTS)
 
     def resolved(self, queue: Queue) -> Any:
-        """The whole filter of the tables."""
-        ended = self.ended(queue)
-        return self.wanted if ended is None else ended.narrowed(self.wanted)
+        """The whole filter of the tables, with every job whose runs ended then."""
+        return self.wanted if self.span is None else ended_runs(queue.store, self.span).narrowed(self.wanted)
 
 
 def _divided(text: str) -> list[str]:

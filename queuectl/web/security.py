@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from queuectl.render.terminal import to_ndjson
-from queuectl.web.requests import whole_number
+from queuectl.web.requests import MOST_BODY, whole_number
 
 __all__ = ["HEADERS", "Door", "Guard", "Token"]
 
@@ -32,8 +32,6 @@ HEADERS = {
 SAFE = ("GET", "HEAD")
 SIGN_IN = "/sign-in"
 LONGEST_FORM = 4096
-MOST_BODY = 16 << 20
-"""Bytes of a request's body."""
 
 
 class Token(Struct, frozen=True):

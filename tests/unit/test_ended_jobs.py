@@ -2,7 +2,6 @@
 
 import pytest
 
-from queuectl.application import ended_jobs
 from queuectl.application.ended_jobs import ended_runs, span_of
 from queuectl.application.listing import Selection, job_filter, list_jobs
 from queuectl.application.queue import Queue
@@ -62,9 +61,8 @@ def test_the_counts_are_those_of_the_runs(store):
     assert found.is_whole
 
 
-def test_of_a_busy_time_only_the_last_events_are_read(store, monkeypatch):
-    monkeypatch.setattr(ended_jobs, "MOST", 3)
-    found = ended_runs(store, (START, NEVER))
+def test_of_a_busy_time_only_the_last_events_are_read(store):
+    found = ended_runs(store, (START, NEVER), most=3)
     assert (list(found.by_job), found.is_whole) == (["late"], False)
 
 

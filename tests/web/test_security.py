@@ -28,7 +28,7 @@ def _one_job(queue):
 )
 def test_nothing_is_shown_without_a_token(client, page):
     answer = client.get(page, {})
-    assert answer.status == 401
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert SECRET not in answer.text
 
 
@@ -135,7 +135,8 @@ def test_a_person_signs_in_with_a_form(client):
     assert "<form" in client.get("/", {"accept": "text/html"}).text
     form = [("content-type", "application/x-www-form-urlencoded"), *ORIGIN.items()]
     assert client.call("POST", "/sign-in", form, b"token=wrong").status == 401
-    assert client.call("POST", "/sign-in", form, b"token=" + b"x" * 100_000).status == 401
+    long = f"pad={'x' * 5000}&token={TOKEN.secret}"
+    assert client.call("POST", "/sign-in", form, long.encode()).status == 401
     assert client.call("POST", "/sign-in", form, f"token={TOKEN.secret}".encode()).status == 303
 
 
@@ -144,6 +145,17 @@ def test_every_answer_has_the_headers_that_protect_the_page(client):
         answer = client.get(path, headers)
         assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
         assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_policy_lets_in_nothing_but_the_page_itself(client):
+    found = client.get("/").headers
+    policy = dict(part.split(" ", 1) for part in found["content-security-policy"].split("; "))
+    assert policy == {
+        **dict.fromkeys(("default-src", "form-action"), "'self'"),
+        **dict.fromkeys(("object-src", "base-uri", "frame-ancestors"), "'none'"),
+    }
+    assert (found["x-content-type-options"], found["x-frame-options"]) == ("nosniff", "DENY")
+    assert found["referrer-policy"] == found["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_no_page_has_a_script_or_a_style_of_its_own(client):

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import queuectl.web
 from queuectl.web.openapi import description
+from queuectl.web.site import Rights
 from queuectl.web.verbs import FORMS, VERBS
+from tests.web.client import BEARER, served
 
+EVERY = [
+    *("/api/jobs", "/do/add"),
+    *(re.sub(r"\{\w+\}", "x", verb.path) for verb in VERBS),
+    *(f"/do/{name}" for name in FORMS),
+]
 TEMPLATES = Path(queuectl.web.__file__).parent / "templates"
 
 
@@ -24,6 +31,19 @@ def test_every_form_of_the_pages_asks_for_a_verb():
     assert named - {"add"} <= FORMS.keys()
     computed = {"cancel", "retry", "purge", "unblock", "pause", "resume"}  # the button's verb is in the data
     assert FORMS.keys() - named <= computed
+
+
+def test_every_verb_is_refused_to_those_who_may_only_read(path):
+    with served(path, Rights(read_only=True)) as (client, queue):
+        assert {client.post(each).status for each in EVERY} == {403}
+        assert queue.store.log.head().position == 0
+
+
+def test_every_verb_needs_the_token_and_comes_from_the_page(client, queue):
+    assert {client.post(each, headers={}).status for each in EVERY} == {401}
+    evil = {**BEARER, "origin": "http://evil.example"}
+    assert {client.post(each, headers=evil).status for each in EVERY} == {403}
+    assert queue.store.log.head().position == 0
 
 
 def test_no_two_verbs_share_a_form_or_a_path():
