@@ -7,8 +7,10 @@ from msgspec.structs import replace
 
 from queuectl.application.job_ids import resolve
 from queuectl.application.listing import TURN, Selection, job_filter, list_jobs
+from queuectl.application.membership import Members
 from queuectl.application.overview import overview
 from queuectl.application.queue import NewJob, Queue
+from queuectl.application.time_travel import as_of
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.machine import State
@@ -133,3 +135,47 @@ def test_the_overview_of_a_batch_has_only_its_jobs(queue):
     assert shown["oldest_due"]["id"] == "low"
     nothing, _ = overview(queue, live=True, wanted=JobFilter(batch="none"))
     assert (nothing["queues"], nothing["oldest_due"], nothing["next_due"]) == ([], None, None)
+
+
+# ── since, and jobs of any kind ─────────────────────────────────────────────────────────────────────────
+
+
+def test_since_is_exact_within_a_second_now_and_in_the_past(store, clock):
+    queue = Queue(store, ACTOR)
+    for job_id in ("first", "second", "third"):
+        add(queue, job_id)
+        clock.advance(1000)
+    moment = next(store.log.records(stream_id="second")).recorded_at
+    for look in (store, as_of(store, "head")):
+        assert look.tables.ids(JobFilter(since=moment)) == ["third", "second"]
+        assert look.tables.ids(JobFilter(since=moment + 1)) == ["third"]
+        assert look.tables.counts(JobFilter(since=moment)) == [Count("default", State.PENDING, 2)]
+
+
+def test_members_are_the_jobs_that_the_filter_lists(store):
+    queue = Queue(store, ACTOR)
+    add(queue, "a", queue="ci", tags={"t": "1"}, batch="b")
+    add(queue, "b", queue="ci", tags={"t": "2"})
+    add(queue, "c", batch="b")
+    queue.pause("ci")
+    streams = ("a", "b", "c", "$queue:ci", "$batch:b", "none")
+    for wanted, found in (
+        (JobFilter(queues=("ci",)), {"a", "b", "$queue:ci"}),
+        (JobFilter(batch="b"), {"a", "c", "$batch:b"}),
+        (JobFilter(tags={"t": "1"}), {"a"}),
+        (JobFilter(queues=("ci",), batch="b"), {"a"}),
+        (JobFilter(states=(State.PENDING,), batch="b"), {"a", "c"}),
+        (JobFilter(states=(State.DONE,)), set()),
+    ):
+        assert {each for each in streams if Members(store, wanted).has(each)} == found
+
+
+def test_a_purged_job_is_a_member_by_its_events(store):
+    queue = Queue(store, ACTOR)
+    add(queue, "gone", queue="ci", tags={"t": "1"}, batch="b")
+    queue.cancel(["gone"], "")
+    queue.purge(["gone"], "")
+    assert store.tables.job("gone") is None
+    for wanted in (JobFilter(queues=("ci",)), JobFilter(tags={"t": "1"}), JobFilter(batch="b")):
+        assert Members(store, wanted).has("gone")
+    assert not Members(store, JobFilter(queues=("mail",))).has("gone")
