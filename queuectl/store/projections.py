@@ -174,20 +174,22 @@ def update_of(old: Job | None, new: Job) -> Update | None:
 
     Fields are compared by identity, which is quick: `evolve` takes over the fields that a move does not change.
     """
-    if old is None or old.spec.after or old.state in _OTHER_TABLES or new.state in _OTHER_TABLES:
+    if old is None or old.state in _OTHER_TABLES or new.state in _OTHER_TABLES:
         return None
-    return _update(tuple(map(is_, astuple(old), astuple(new))))
+    return _update(tuple(map(is_, astuple(old), astuple(new))), bool(old.spec.after))
 
 
 _OTHER_TABLES = (State.DLQ, State.PURGED)
 
 
 @cache
-def _update(same: tuple[bool, ...]) -> Update | None:
+def _update(same: tuple[bool, ...], depends: bool) -> Update | None:
+    """`depends`: the job has dependencies, so whether it waits may change too."""
     changed = [name for name, is_same in zip(Job.__struct_fields__, same, strict=True) if not is_same]
     if not set(changed) <= _COLUMNS_OF.keys():
         return None
-    columns = tuple(sorted(JOBS.index(column) for name in changed for column in _COLUMNS_OF[name]))
+    names = {column for name in changed for column in _COLUMNS_OF[name]} | ({"waiting"} if depends else set())
+    columns = tuple(sorted(map(JOBS.index, names)))
     return Update(columns, itemgetter(*columns, 0) if columns else lambda row: row[:1])
 
 

@@ -191,6 +191,8 @@ def test_dependencies_that_are_edited_decide_when_the_job_is_due():
     assert state is not None
     assert state.due_at is not None
     late.when(edit(after=wait)).then(change(after=wait, delay=0, at=state.due_at))
+    given(a_job(at=late.now)).when(edit(after=wait)).then(change(after=wait))
+    given(a_job(at=late.now + 1)).when(edit(after=wait)).then(change(after=wait, delay=0, at=late.now + 1))
     waiting = given(a_job(delay=MINUTE, after=wait))
     waiting.when(edit(after=())).then(change(after=(), delay=MINUTE))
     given(a_job(after=wait)).when(edit(after=wait)).then()

@@ -142,6 +142,17 @@ def test_missed_slots_of_an_ended_schedule_are_expired():
     assert decided(a_schedule(until=T0 + 5 * MINUTE), T0 + HOUR) == [(1, 5, 5, "expired")]
 
 
+def test_the_offset_moves_the_end_too():
+    schedule = a_schedule(until=T0 + 5 * MINUTE, offset=3 * MINUTE, spread=HOUR, catch_up="none")
+    assert decided(schedule, T0 + 6 * MINUTE) == [(1, 2, 2, "late"), 3]
+
+
+def test_a_schedule_is_late_from_its_grace_on():
+    schedule = a_schedule(grace=5 * MINUTE)
+    assert [schedule.late_by(T0 + minutes * MINUTE) for minutes in (0, 5, 6, 8)] == [None, None, 5 * MINUTE, 7 * MINUTE]
+    assert replace(schedule, paused_at=T0).late_by(T0 + HOUR) is None
+
+
 def test_the_offset_moves_every_slot():
     schedule = a_schedule(offset=30 * SECOND, spread=MINUTE)
     assert schedule.next_at == T0 + 90 * SECOND

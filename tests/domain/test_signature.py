@@ -105,7 +105,7 @@ SAME = {
     "ids of orders": ("no order 4F7K2M9QX", "no order C-7KQ2MX"),
     "variables": ("DB_URL is not set", "API_KEY2 is not set"),
     "options": ("unknown option --color", "unknown option --no-pager"),
-    "data in parentheses": ("killed (limit 2 GiB)", "killed (limit 17179869184)"),
+    "data in parentheses": ("killed (limit 2 GiB)", "killed (17179869184 bytes at most)"),
     "a full stop or not": ("cannot open s3://a/b: no", "cannot open /a/b: no"),
     "names with blanks": ("gzip: /a/Q3 report (final).xlsx: no", "gzip: /b.gz: no"),
     "where a decoder stopped": ("bad byte in position 3: invalid start", "bad byte in position 70: end of data"),

@@ -24,7 +24,7 @@ def table_of_insert(sql: str) -> str | None:
     return found[1] if found else None
 
 
-def in_bulk(sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[tuple[str]]]]:
+def in_bulk(sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Sequence[Sequence[Any]]]]:
     """The statements that do for all rows what `sql` does for each, with their parameters; none for other forms of SQL.
 
     No two rows may be about the same row of the table.
@@ -42,14 +42,25 @@ def in_bulk(sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list
 @cache
 def _form(sql: str) -> tuple[str, list[str]] | None:
     """The statement for the rows of a JSON array, and the names of their values in order."""
+    return _insertion(sql) or _change(sql)
+
+
+def _insertion(sql: str) -> tuple[str, list[str]] | None:
+    found = re.fullmatch(r"INSERT INTO (\w+) \(([\w, ]+)\) VALUES \([?, ]+\)( ON CONFLICT DO NOTHING)?", sql)
+    if found is None:
+        return None
+    table, names, conflicts = found.groups(default="")
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM {_ROWS.format(table)}{conflicts}", names.split(", ")
+
+
+def _change(sql: str) -> tuple[str, list[str]] | None:
     names = re.findall(_PAIR, sql)
     found = re.fullmatch(rf"(?:UPDATE (\w+) SET ({_PAIRS})|DELETE FROM (\w+)) WHERE ({_PAIRS})", sql)
     if found is None or len({*names}) < len(names):
         return None
     updated, changes, deleted, where = found.groups()
-    table = updated or deleted
-    rows, same = _ROWS.format(table), re.sub(_PAIR, r"old.\1 = new.\1", where)
+    rows, same = _ROWS.format(updated or deleted), re.sub(_PAIR, r"old.\1 = new.\1", where)
     if deleted:
-        return f"DELETE FROM {table} AS old USING {rows} WHERE {same}", names
-    columns = re.sub(_PAIR, r"\1 = new.\1", changes)
-    return f"UPDATE {table} AS old SET {columns} FROM {rows} WHERE {same}", names
+        return f"DELETE FROM {deleted} AS old USING {rows} WHERE {same}", names
+    values = re.sub(_PAIR, r"\1 = new.\1", changes)
+    return f"UPDATE {updated} AS old SET {values} FROM {rows} WHERE {same}", names

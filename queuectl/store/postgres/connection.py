@@ -191,20 +191,26 @@ class Link:
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """Run the waiting statements, then one statement for each row. Returns how many rows it wrote."""
-        answers = self._exchange((_numbered(sql), rows))
-        return sum(answer.command_tuples or 0 for answer in answers[-len(rows) :])
+        steps = self._steps(sql, rows)
+        answers = self._exchange(*steps)
+        return sum(answer.command_tuples or 0 for answer in answers[-sum(len(each) for _, each in steps) :])
+
+    @staticmethod
+    def _steps(sql: str, rows: Sequence[Sequence[Any]]) -> list[Step]:
+        """Steps that run one statement for each row, or if there are many one for all."""
+        bulk = [*in_bulk(sql, rows)] if len(rows) >= MANY else []
+        return bulk or [(_numbered(sql), rows)]
 
     def later(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Queue one statement for each row. They are sent with the transaction's next one, which raises any errors.
 
         Many new rows are copied at once instead.
         """
-        if len(rows) < MANY:
-            self._waiting.append((_numbered(sql), rows))
-        elif table := table_of_insert(sql):
-            self.copy(table, rows)
+        table = table_of_insert(sql) if len(rows) >= MANY else None
+        if table is None:
+            self._waiting += self._steps(sql, rows)
         else:
-            self._waiting += [*in_bulk(sql, rows)] or [(_numbered(sql), rows)]
+            self.copy(table, rows)
 
     def settle(self) -> None:
         """Run the waiting statements."""

@@ -124,7 +124,8 @@ _DROP_ZERO = f"DELETE FROM counts WHERE {' AND '.join(f'{key} = ?' for key in CO
 
 @cache
 def _insert_sql(table: str) -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"
+    names = TABLES[table]
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 def _unique_columns(table: str) -> list[str]:
