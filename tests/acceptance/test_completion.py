@@ -80,6 +80,9 @@ def test_every_kind_of_value_is_completed(lived: Queuectl) -> None:
     assert found(lived, "config", "set", "max-o") == ["max-output"]
     assert found(lived, "events", "--type", "claim") == ["claimed"]
     assert found(lived, "list", "-o", "nd") == ["ndjson"]
+    assert found(lived, "graph", "--format", "m") == ["mermaid"]
+    assert found(lived, "enqueue", "--after", "done") == ["done-1"]
+    assert found(lived, "enqueue", "--if-unmet", "") == ["hold", "cancel"]
     assert found(lived, "export", "") == [":files"]
 
 

@@ -201,7 +201,7 @@ def test_without_yes_nothing_is_done_where_none_can_ask(used: Queuectl, command:
 
 
 @pytest.mark.parametrize("command", _having("--output"))
-def test_each_format_has_the_same_rows(used: Queuectl, command: str) -> None:
+def test_every_command_has_the_same_rows_in_each_format(used: Queuectl, command: str) -> None:
     words = _words(command)
     rows = [json.loads(line) for line in used.ok(*words, "-o", "ndjson").splitlines()]
     assert len([*csv.DictReader(StringIO(used.ok(*words, "-o", "csv")))]) == len(rows)

@@ -10,6 +10,7 @@ from tests import acceptance
 SHORT = ("test_bad_input", "test_history", "test_wait")
 ABOUT_FILES = {
     "test_bad_stores": "paths that cannot hold a queue",
+    "test_bad_values": "runs its commands in this process, on a file",
     "test_full_disk": "the disk of a file",
     "test_raw_opens": "the descriptors of a file",
     "test_unknown_outcome": "the syncs of a file",
