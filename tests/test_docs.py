@@ -420,6 +420,12 @@ def test_the_readme_has_at_most_8_kb():
     assert len(README.encode()) <= 8000
 
 
+def test_the_readme_begins_with_ten_lines_of_a_console():
+    first = re.search(r"```console\n(.*?)```", README, re.DOTALL)[1]
+    assert len(first.splitlines()) == 10
+    assert [words[0] for words in command_lines(f"```console\n{first}```")] == ["enqueue", "run", "run", "history"]
+
+
 def test_every_page_is_in_the_index():
     linked = {(ROOT / "docs" / target.partition("#")[0]).resolve() for target in links(read("docs/index.md"))}
     pages = {path.resolve() for path in ROOT.glob("docs/**/*.md")} - {ROOT / "docs/index.md"}
