@@ -52,6 +52,12 @@ def test_it_prints_one_url_and_ends_when_asked(queuectl, start):
     assert (done.code, done.out.splitlines(), done.err) == (0, [url], "")
 
 
+def test_each_start_has_a_token_of_its_own(queuectl, start):
+    queuectl.add("true")
+    tokens = {base_and_token(start()[1])[1]["Authorization"].removeprefix("Bearer ") for _ in range(2)}
+    assert [len(token) > 20 for token in tokens] == [True, True]
+
+
 def test_a_change_is_seen_by_the_command_line(queuectl, start):
     queuectl.add("--id", "a", "true")
     base, token = base_and_token(start()[1])
