@@ -77,7 +77,11 @@ class Address(Struct, frozen=True):
             os.unlink(self.path)
         found.close()
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        found.bind(self.path)
+        try:
+            found.bind(self.path)
+        except OSError:
+            found.close()
+            raise
         os.chmod(self.path, 0o600)
         found.listen()
         found.setblocking(False)

@@ -1,9 +1,11 @@
 """Without the token nothing is changed and nothing is shown, whatever the Host, the Origin, the path or the headers."""
 
+import socket
+
 import pytest
 
 from queuectl.application.queue import NewJob
-from queuectl.errors import UsageError
+from queuectl.errors import StoreError, UsageError
 from queuectl.web.security import HEADERS, Token, cookie_of
 from queuectl.web.server import Address, read_tokens
 from tests.support.builders import a_spec
@@ -209,6 +211,19 @@ def test_only_loopback_is_local(text, local):
 def test_an_odd_address_is_refused(text):
     with pytest.raises(UsageError):
         Address.of(text)
+
+
+def test_only_a_socket_that_nobody_listens_at_is_replaced(tmp_path):
+    place, other = tmp_path / "web.sock", tmp_path / "other"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(place))
+    other.write_text("x")
+    with Address.of(f"unix:{place}").bind():
+        assert place.stat().st_mode & 0o777 == 0o600
+        for taken in (place, other):
+            with pytest.raises(StoreError, match="cannot listen"):
+                Address.of(f"unix:{taken}").bind()
+    assert other.read_text() == "x"
 
 
 def test_a_token_file_names_who_has_a_token(tmp_path):
