@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import queuectl.web
+from queuectl.application.queue import NewJob
 from queuectl.web.openapi import description
 from queuectl.web.site import Rights
 from queuectl.web.verbs import FORMS, VERBS
+from tests.support.builders import a_spec
 from tests.web.client import BEARER, served
 
 EVERY = [
@@ -37,6 +39,24 @@ def test_every_verb_is_refused_to_those_who_may_only_read(path):
     with served(path, Rights(read_only=True)) as (client, queue):
         assert {client.post(each).status for each in EVERY} == {403}
         assert queue.store.log.head().position == 0
+
+
+def test_no_page_offers_a_verb_to_those_who_may_only_read(path):
+    with served(path, Rights(read_only=True)) as (client, queue):
+        queue.enqueue([NewJob(a_spec("true"), "a")])
+        queue.pause("default")
+        for page in ("/", "/jobs", "/jobs/a", "/failures", "/schedules", "/workers"):
+            assert not re.search(r"/do/|/add", client.get(page).text)
+
+
+def test_adding_and_editing_are_offered_only_when_allowed(path):
+    for rights in (Rights(), Rights(allow_enqueue=True)):
+        with served(path, rights) as (client, queue):
+            queue.enqueue([NewJob(a_spec("true"), "a")])
+            text = "".join(client.get(page).text for page in ("/", "/jobs", "/jobs/a"))
+            offered = {name for name in ("/add", "/do/edit", "/do/amend-copy", "/do/prioritize") if f'"{name}"' in text}
+            assert "/do/cancel" in text
+            assert len(offered) == (4 if rights.allow_enqueue else 0)
 
 
 def test_every_verb_needs_the_token_and_comes_from_the_page(client, queue):
