@@ -49,8 +49,8 @@ def _insertion(sql: str) -> tuple[str, list[str]] | None:
     found = re.fullmatch(r"INSERT INTO (\w+) \(([\w, ]+)\) VALUES \([?, ]+\)( ON CONFLICT DO NOTHING)?", sql)
     if found is None:
         return None
-    table, names, conflicts = found.groups(default="")
-    return f"INSERT INTO {table} ({names}) SELECT {names} FROM {_ROWS.format(table)}{conflicts}", names.split(", ")
+    table, names, clause = found.groups(default="")
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM {_ROWS.format(table)}{clause}", names.split(", ")
 
 
 def _change(sql: str) -> tuple[str, list[str]] | None:
@@ -59,8 +59,9 @@ def _change(sql: str) -> tuple[str, list[str]] | None:
     if found is None or len({*names}) < len(names):
         return None
     updated, changes, deleted, where = found.groups()
-    rows, same = _ROWS.format(updated or deleted), re.sub(_PAIR, r"old.\1 = new.\1", where)
+    table = updated or deleted
+    rows, same = _ROWS.format(table), re.sub(_PAIR, r"old.\1 = new.\1", where)
     if deleted:
-        return f"DELETE FROM {deleted} AS old USING {rows} WHERE {same}", names
-    values = re.sub(_PAIR, r"\1 = new.\1", changes)
-    return f"UPDATE {updated} AS old SET {values} FROM {rows} WHERE {same}", names
+        return f"DELETE FROM {table} AS old USING {rows} WHERE {same}", names
+    columns = re.sub(_PAIR, r"\1 = new.\1", changes)
+    return f"UPDATE {table} AS old SET {columns} FROM {rows} WHERE {same}", names
