@@ -65,18 +65,20 @@ _NUMBER = (
 )
 _UNIT = r"(?<=#) (?:[kKMGTP]i?[Bb]|ms|(?:byte|second|minute|hour|day)s?)\b"
 _SEVERAL = r"#(?:(?:[,.:;/x_+@=<>~^!-]{1,2}| ?, ?| and | )#)+"
-# web-3, kit@1.2, torch>=2, kit:jar:1.2, libssl3, web-7d9f-x2k4q
+_REST = r"(?:(?:::?|-|\.(?!(?:\w+\.)*[A-Z]))[\w#]+)"
+# web-3, kit@1.2, torch>=2, kit:jar:1.2, libssl3, web-7d9f-x2k4q; but in sqlite3.DataError the error stays
 _NUMBERED = (
-    r"\b(?:[A-Za-z]\w*(?:-\w+)*[@-]|[A-Za-z][\w.-]*[=<>~!^]=|[a-z][\w.-]*[:<>])#(?:(?:::?|[.-])[\w#]+)*"
-    r"|#(?:(?:::?|[.-])[\w#]+)+|(?<=[ (/])[a-z]+#[\w#]*"
+    rf"\b(?:[A-Za-z]\w*(?:-\w+)*[@-]|[A-Za-z][\w.-]*[=<>~!^]=|[a-z][\w.-]*[:<>])#{_REST}*"
+    rf"|#{_REST}+|(?<=[ (/])[a-z]+#[\w#]*"
 )
+_FIELD = r"\b(?!(?:status|code|errno|error|err|reason|cause|level|state|type|kind|signal|msg)=)([a-z_]+=)[\w.:#-]*\w"
 _PROCESS = r"(?<=\w)\[#\]"
 _BRACKETS = r"\[[^\[\]]*#[^\[\]]*\]|(?<= )\((?![^()]*\b(?i:status|code|errno|error)\b)[^()]*#[^()]*\)"
 _LABEL = (
     "account|batch|branch|bucket|class|cluster|collection|column|container|crate|customer|database|dataset|device|feature"
-    "|field|function|gem|group|host|image|index|interface|job|label|library|lookup|member|method|model|module"
-    "|namespace|node|object|order|package|partition|pod|pool|product|project|queue|relation|release|repo|repository|role"
-    "|schema|secret|sensor|service|stage|station|step|stream|symbol|table|tag|task|tenant|topic|unit|user|variable|volume"
+    "|field|function|gem|group|host|hostname|image|index|interface|job|label|library|lookup|member|method|model|module"
+    "|namespace|node|object|order|package|partition|pod|pool|product|project|queue|ref|relation|release|repo|repository"
+    "|requirement|role|schema|secret|sensor|service|stage|station|step|stream|symbol|table|tag|task|tenant|topic|unit|user|variable|volume"
     "|zone"
 )
 _ORDINARY = (
@@ -87,11 +89,11 @@ _ORDINARY = (
 )
 _FOLLOWING = (
     "is|are|was|has|had|does|do|did|not|no|on|in|of|at|for|from|to|with|after|before|because|already|failed|terminated"
-    "|could|cannot|can|must|exists?|due|by|and|port"
+    "|could|cannot|can|must|exists?|due|by|and|port|#"
 )
 # topic clicks is, package torch, no such user: bob, drift in payroll:, connect to db-primary
 _LABELLED = (
-    rf"\b((?i:{_LABEL}):? )(?:\[[\w.#+-]+\]|(?!(?i:{_ORDINARY})\b)[\w.#+-]*[\w#](?=[:;,.)]|$| (?:{_FOLLOWING})\b))"
+    rf"\b((?i:{_LABEL}):? )(?:\[[\w.#+-]+\]|(?!(?i:{_ORDINARY})\b)[\w.#+-]*[\w#](?=[:;,.)]|$| (?:{_FOLLOWING})(?!\w)))"
     r"|\b((?:in|for) )\w+(?=:)|\b((?i:on|to|from|at) )[a-z]\w*(?:-\w+)+\b(?!-)"
 )
 _Replacement = str | Callable[[re.Match[str]], str]
@@ -111,6 +113,7 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (_PROCESS, ""),
     (_BRACKETS, ANY),
     (_NUMBERED, ANY),
+    (_FIELD, rf"\1{ANY}"),
     (_LABELLED, lambda found: f"{found[1] or found[2] or found[3]}{ANY}"),
     (_SEVERAL, ANY),
     # The reason why a decoder stopped depends on the bytes that it met.

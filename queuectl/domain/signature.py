@@ -13,7 +13,7 @@ from queuectl.domain.general_form import general_form
 
 __all__ = ["VERSION", "last_line", "signature"]
 
-VERSION = 3
+VERSION = 4
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 

@@ -19,8 +19,8 @@ MORE_LINES = DATA / "more_stderr_lines.tsv"
 """The same of 1,108 failures of other tools, written by someone who had not read the rules.
 
 A group is `fix` or `fix/message`: some faults report themselves in two ways, which no rule about one line can join.
-Version 3 was made with one half of the groups (`was_read`), on which recall of the pairs with one message rose from
-0.885 to 0.983; on the other half it rose from 0.905 to 0.934.
+Version 4 was made with one half of the groups (`was_read`), on which recall of the pairs with one message rose from
+0.885 to 0.983, and with messages from memory; on the other half it rose from 0.905 to 0.960.
 """
 CAUSES: dict[str, Callable[[str, str], str]] = {
     "exited": lambda number, line: signature(e.Exited(int(number)), line),
@@ -67,7 +67,7 @@ def test_errors_of_real_tools_group_as_a_person_groups_them(file, lines):
 
 def test_errors_that_no_rule_was_made_for_group_mostly_too():
     precision, recall = scores([(group, ours) for group, ours in grouped(MORE_LINES) if not was_read(group)])
-    assert (precision, recall >= 0.93) == (1, True), f"precision {precision:.3f}, recall {recall:.3f}"
+    assert (precision, recall >= 0.95) == (1, True), f"precision {precision:.3f}, recall {recall:.3f}"
 
 
 SAME = {
@@ -109,6 +109,9 @@ SAME = {
     "a full stop or not": ("cannot open s3://a/b: no", "cannot open /a/b: no"),
     "names with blanks": ("gzip: /a/Q3 report (final).xlsx: no", "gzip: /b.gz: no"),
     "where a decoder stopped": ("bad byte in position 3: invalid start", "bad byte in position 70: end of data"),
+    "names of hosts": ("could not resolve hostname nas: no", "could not resolve hostname build-box: no"),
+    "fields of a log line": ("failed: user=ada step=3", "failed: user=bob step=12"),
+    "names before data": ("error in model customers (a.sql)", "error in model stg_orders (b/c.sql)"),
     "users on hosts": ("denied for 'ada'@'10.0.0.1'", "denied for 'bob'@'localhost'"),
     "earlier lines": ("one\nfatal: no\n\n", "two\nthree\nfatal: no\r\n"),
 }
@@ -136,6 +139,8 @@ OTHERS = {
         'level=error msg="no route"',
     ),
     "the message in JSON": (e.Exited(1), '{"a": 1, "msg": "disk full"}', e.Exited(1), '{"a": 1, "msg": "no route"}'),
+    "the error of a package with a number": (e.Exited(1), "psy2.errors.NoRoom: x", e.Exited(1), "psy2.errors.NoKey: x"),
+    "the reason in a field": (e.Exited(1), "failed reason=quota", e.Exited(1), "failed reason=network"),
     "what a thing is like": (e.Exited(1), "queue full", e.Exited(1), "queue locked"),
     "a status in parentheses": (e.Exited(1), "no (status 404)", e.Exited(1), "no (status 503)"),
     "why it did not start": (e.NotStarted("the folder is gone"), "", e.NotStarted("no such program"), ""),
@@ -151,12 +156,12 @@ def test_the_kind_of_error_is_kept(what):
 @pytest.mark.parametrize(
     ("cause", "line", "stored"),
     [
-        (e.Exited(1), "KeyError: 'a'", "c4735417"),
-        (e.Exited(2), "", "69e378a8"),
-        (e.Signalled(9), "", "5b3aae89"),
-        (e.TimedOut(5), "x", "082c14ea"),
-        (e.NotStarted("no shell"), "", "75741984"),
-        (e.LostWorker("w1"), "", "950f227d"),
+        (e.Exited(1), "KeyError: 'a'", "014bd6aa"),
+        (e.Exited(2), "", "44828107"),
+        (e.Signalled(9), "", "c88f9bd1"),
+        (e.TimedOut(5), "x", "5c937f3c"),
+        (e.NotStarted("no shell"), "", "09204ca6"),
+        (e.LostWorker("w1"), "", "92fa234a"),
     ],
 )
 def test_a_signature_stays_the_same_within_a_version(cause, line, stored):
@@ -170,8 +175,8 @@ def test_neither_the_lost_worker_nor_the_time_limit_counts():
 
 def test_a_signature_never_changes_within_its_version():
     """They are stored, and people keep them in notes: another rule needs another version."""
-    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "0384abe5"
-    assert signature(e.Signalled(9), "") == "5b3aae89"
+    assert signature(e.Exited(1), "main.c:12:5: error: ‘x’ undeclared") == "be99d120"
+    assert signature(e.Signalled(9), "") == "c88f9bd1"
 
 
 ODD = ["", " ", "#", "'", "\x1b[", "\ud800", *(text * 200 for text in ('"', "a.", "1:", "a+", "module a ", "/a (b) "))]
