@@ -479,6 +479,14 @@ def test_a_recording_replaces_output_and_nothing_else():
     assert list(outputs) == []
 
 
+def test_a_kept_block_and_a_file_are_run_and_stay_as_they_are(tmp_path):
+    page = "<!-- file: a.py -->\n\n```python\nprint('%s')\n```\n<!-- keep -->\n\n```console\n$ python3 a.py\nold\n```\n"
+    ((folder, commands),) = record.sessions(page)
+    outputs = record.run(record.script(folder, commands, base=str(tmp_path)))
+    assert outputs == ["", "%s\n"]
+    assert record.rewritten(page, iter(outputs)) == page
+
+
 @pytest.mark.parametrize("path", sorted(TREE))
 def test_help_is_whole_on_80_columns(path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
