@@ -147,6 +147,7 @@ def test_every_answer_has_the_headers_that_protect_the_page(client):
         answer = client.get(path, headers)
         assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
         assert "access-control-allow-origin" not in answer.headers
+        assert answer.headers["cache-control"] == ("no-cache" if "etag" in answer.headers else "no-store")
 
 
 def test_the_policy_lets_in_nothing_but_the_page_itself(client):
