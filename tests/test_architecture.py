@@ -118,6 +118,9 @@ def test_enqueue_loads_nothing_that_it_does_not_use(arguments, said, tmp_path):
     assert codes == [0]
     assert "queuectl.store.sqlite.store" in modules
     others |= {"queuectl.worker.loop", "queuectl.process.runner", "queuectl.application.contexts", "hashlib"}
+    others |= {"queuectl.domain.reactions", "queuectl.domain.schedule", "queuectl.store.postgres"}
+    parts = ("batches", "causes", "history", "reacting", "schedules", "waits", "waits_reader")
+    others |= {f"queuectl.store.sql.{part}" for part in parts}
     assert among(modules, NOT_AT_STARTUP | others) == []
 
 

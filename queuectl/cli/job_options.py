@@ -24,7 +24,7 @@ def name_values(option: str, texts: list[str] | None, here: Mapping[str, str] = 
     for text in texts:
         if "=" not in text and text not in here:
             why = f"there is no variable {text} to copy: " if here and text else ""
-            raise UsageError(f"{option} {quoted(text)}: {why}write it as NAME=VALUE")
+            raise UsageError(f"{option} {text or quoted(text)}: {why}write it as NAME=VALUE")
     pairs = (text.partition("=") for text in texts)
     return {name: value if equals else here[name] for name, equals, value in pairs}
 

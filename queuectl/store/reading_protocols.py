@@ -1,12 +1,14 @@
 """The store's protocols that only read: the log's history, and the tables of batches, schedules and waits."""
 
 from collections.abc import Collection, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from queuectl.domain.events import RecordedEvent
-from queuectl.domain.schedule import Schedule
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.rows import MAX_POSITION, BatchCount, Count, JobFilter, RunStep, Standing, Waiting, WaitRow
+
+if TYPE_CHECKING:
+    from queuectl.domain.schedule import Schedule
 
 __all__ = ["Batches", "History", "Schedules", "Unchanged", "Waits"]
 
@@ -72,10 +74,10 @@ class Batches(Protocol):
 class Schedules(Protocol):
     """Reads the table of schedules."""
 
-    def all(self) -> list[Schedule]:
+    def all(self) -> "list[Schedule]":
         """All schedules, ordered by name."""
 
-    def named(self, name: str) -> Schedule | None:
+    def named(self, name: str) -> "Schedule | None":
         """One schedule."""
 
     def due(self, now: int) -> list[tuple[str, int]]:
