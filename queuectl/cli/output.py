@@ -92,7 +92,7 @@ def form_of(session: Session, output: str | None, as_json: bool) -> str:
     if form is None:
         form, origin = session.variable("QUEUECTL_OUTPUT") or "table", "QUEUECTL_OUTPUT"
     if form not in FORMATS:
-        raise UsageError(f"{origin} {quoted(form)}: the formats are {', '.join(FORMATS)}")
+        raise UsageError(f"{origin} {form or quoted(form)}: the formats are {', '.join(FORMATS)}")
     return form
 
 
