@@ -20,6 +20,8 @@ def test_a_frozen_worker_loses_its_job_and_its_late_result(queuectl: Queuectl) -
     job_id = queuectl.add(script)
     frozen = queuectl.start("run", "--name", "frozen", "--lease", "3s")
     eventually((queuectl.folder / "started").exists, "the job runs")
+    # A worker that is frozen before it gave the lock away hangs before the start, so it is killed and records nothing.
+    eventually(lambda: b"run 1 started" in frozen.stderr.read_bytes(), "the job's lock is the job's alone")
     frozen.signal(SIGSTOP)
     try:
         queuectl.start("run", "--name", "other", "--lease", "3s")
