@@ -45,6 +45,7 @@ class EnqueueCommand(TyperCommand):
         if "--each" in args[: args.index("--") if "--" in args else None]:
             place = next((place for place, word in enumerate(args) if word in _MARKERS), len(args))
             args, words = args[:place], args[place:]
+            self._refuse_options_among_values(words)
             ctx.meta[_SOURCES] = _source_options(args), words
         if "--" in args:
             place = args.index("--")
@@ -59,6 +60,14 @@ class EnqueueCommand(TyperCommand):
 
                 refuse_options_of_a_program(self, ctx.meta[_TYPED], _tail(ctx.meta), error)
             raise
+
+    def _refuse_options_among_values(self, words: list[str]) -> None:
+        """Raise UsageError for an option of `enqueue` after `:::`, where it would silently be a value."""
+        ours = {name for each in self.params for name in (*each.opts, *each.secondary_opts) if name.startswith("--")}
+        for word in words:
+            if word.partition("=")[0] in ours:
+                advice = "put options before it, and values that look like options in a file: `:::: FILE`"
+                raise UsageError(f"{word} after {words[0]} would be a value: {advice}")
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options under their headings."""
