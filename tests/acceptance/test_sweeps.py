@@ -157,7 +157,7 @@ def test_ranges_and_the_order_of_options(queuectl: Queuectl) -> None:
 def test_an_option_after_the_values_is_no_value(queuectl: Queuectl, word: str) -> None:
     assert_error(queuectl("enqueue", "--each", "echo {}", ":::", "a", word), 2, word, ":::: FILE")
     assert list(queuectl.folder.iterdir()) == []
-    assert "echo --x\n" in queuectl.ok("enqueue", "--each", "--dry-run", "echo {}", ":::", "a", "--x")
+    assert "echo --x" in queuectl.ok("enqueue", "--each", "--dry-run", "echo {}", ":::", "a", "--x")
 
 
 def test_a_program_may_have_such_words_itself(queuectl: Queuectl) -> None:
