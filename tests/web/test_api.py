@@ -1,12 +1,16 @@
 """The HTTP interface: the same JSON as the command line's, errors with their exit codes, changes as events."""
 
+import asyncio
 import json
 
 import pytest
+from starlette.requests import Request
 
 from queuectl.application.overview import overview
 from queuectl.application.queue import NewJob
 from queuectl.domain.commands import Exit, Report
+from queuectl.errors import UsageError
+from queuectl.web.requests import read_body
 from queuectl.web.site import Rights
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, served
@@ -71,7 +75,8 @@ def test_an_answer_about_a_relative_time_has_no_etag(client, queue):
 def test_jobs_are_selected_by_when_their_runs_ended(client, queue):
     add(queue, "a", "b")
     (job,) = queue.claim(claimant(), (), 1, lambda job: job.id == "a")
-    queue.execute([Report("a", job.run, Exit(None, 1000, "", ""))])
+    queue.execute([Report("a", job.run, Exit(None, 1000, "hello\n", ""))])
+    assert client.get("/api/jobs/a/logs?tail=3").text == "lo\n"
     assert [job["id"] for job in client.get("/api/jobs?ended=-1h..").json()] == ["a"]
     assert [job["id"] for job in client.get("/api/jobs?ended=-1h..&state=pending").json()] == []
     assert client.get("/api/jobs?ended=-2h..-1h").json() == []
@@ -130,6 +135,18 @@ def test_a_body_that_is_not_as_expected_changes_nothing(client, queue, body):
     assert client.call("POST", "/api/jobs/a/cancel", headers, body).status == 400
     assert client.call("POST", "/api/jobs", headers, body).status == 400
     assert queue.store.log.head().position == 1
+
+
+def test_a_body_without_a_length_is_read_up_to_the_limit():
+    parts = iter((b"x" * 6, b"x" * 6))
+
+    async def receive():
+        part = next(parts, b"")
+        return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(UsageError, match="at most 10 bytes"):
+        asyncio.run(read_body(request, 10))
 
 
 def test_a_form_of_another_page_is_not_json(client, queue):

@@ -96,6 +96,18 @@ def test_a_slow_reader_gets_what_is_no_longer_remembered(tmp_path):
     assert ([entry.position for entry in found], end) == ([1, 2, 3, 4, 5], 5)
 
 
+def test_what_is_remembered_has_no_gaps(tmp_path, monkeypatch):
+    with opened(tmp_path / "queue.db") as store:
+        add(Queue(store, ACTOR), *"abcde")
+        behind = Feed(lambda: store)
+        monkeypatch.setattr(feed, "RECENT", 2)
+        for position in (1, 5):
+            behind._take(store, position)
+        behind.position = 5
+        found, end = asyncio.run(behind._next(store, 0, Wanted()))
+    assert ([entry.position for entry in found], end) == ([1, 2, 3, 4, 5], 5)
+
+
 def test_nothing_is_read_twice_while_the_loop_is_busy(tmp_path):
     with opened(tmp_path / "queue.db") as store:
         add(Queue(store, ACTOR), *"abc")
