@@ -96,7 +96,7 @@ def test_a_slow_reader_gets_what_is_no_longer_remembered(tmp_path):
     assert ([entry.position for entry in found], end) == ([1, 2, 3, 4, 5], 5)
 
 
-def test_what_is_remembered_has_no_gaps(tmp_path, monkeypatch):
+def test_the_remembered_events_have_no_gaps(tmp_path, monkeypatch):
     with opened(tmp_path / "queue.db") as store:
         add(Queue(store, ACTOR), *"abcde")
         behind = Feed(lambda: store)
