@@ -5,6 +5,7 @@ import string
 import pytest
 
 from queuectl.domain.names import is_generated, is_id, is_stream, queue_stream, worker_stream
+from queuectl.domain.relations import ORIGINS
 
 
 @pytest.mark.parametrize("name", [*string.ascii_letters, *string.digits, "a.b", "a-", "0_", "a" * 128])
@@ -40,3 +41,7 @@ def test_each_queue_and_each_worker_has_a_stream():
 )
 def test_a_uuid_of_version_7_is_an_id_that_was_generated(name, generated):
     assert is_generated(name) is generated
+
+
+def test_the_kinds_of_origins_have_these_names():
+    assert ORIGINS == ("schedule", "hook", "job", "copy", "mcp", "http")

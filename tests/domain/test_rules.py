@@ -310,3 +310,10 @@ def test_deciding_is_pure():
     command = fails(2, jitter=0.3)
     assert decide(command, job.job, job.now) == decide(command, job.job, job.now)
     job.is_now("processing", run=2, attempts=1)
+
+
+@pytest.mark.parametrize("cause", [None, Exited(1)])
+def test_an_end_says_how_many_processes_were_left_behind(cause):
+    job = given(a_job(), claimed(1))
+    (event,) = job.when(Report(ID, 1, Exit(cause, left_behind=2))).decided()
+    assert event.left_behind == 2

@@ -113,6 +113,8 @@ SAME = {
     "fields of a log line": ("failed: user=ada step=3", "failed: user=bob step=12"),
     "names before data": ("error in model customers (a.sql)", "error in model stg_orders (b/c.sql)"),
     "users on hosts": ("denied for 'ada'@'10.0.0.1'", "denied for 'bob'@'localhost'"),
+    "days of the week": ("due Mon, 02 Jan 2024: no", "due 3 Feb 2025: no"),
+    "the command behind a signal": ("Killed                  sleep 100", "Killed"),
     "earlier lines": ("one\nfatal: no\n\n", "two\nthree\nfatal: no\r\n"),
 }
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from queuectl.domain.shell_places import MARK, Place, places, quoted_value
 from queuectl.domain.sweep import MAX_JOBS, Source, Template, named_source, names_of, number_of_jobs, rows_of
 from queuectl.errors import UsageError
 
@@ -175,6 +176,30 @@ def test_a_single_brace_is_refused(text):
 )
 def test_a_place_where_no_value_can_be_quoted_is_refused(text, said):
     assert said in refusal(filled, text, "v")
+
+
+def test_a_refusal_of_quotes_ends_with_its_reason():
+    assert refusal(filled, "'{1}'", "v").endswith("remove the quotes around {1}: values are quoted for you")
+
+
+@pytest.mark.parametrize(
+    ("before", "glued"),
+    [("echo ", False), ("'a'", True), ('"$x"', True), ("$x", True), ("~", True), ("a", False), ("$(a)", False)],
+)
+def test_a_value_behind_quotes_or_a_variable_is_always_quoted(before, glued):
+    assert places(before + MARK, ["{}"]) == [Place(glued)]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "in", "function"),
+        *("select", "time", "coproc"),
+    ],
+)
+def test_a_keyword_of_the_shell_is_quoted(word):
+    assert quoted_value(word, Place(glued=False)) == f"'{word}'"
+    assert quoted_value(f"{word}s", Place(glued=False)) == f"{word}s"
 
 
 @pytest.mark.parametrize(

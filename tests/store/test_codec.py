@@ -37,6 +37,11 @@ def test_a_sealed_event_can_be_read_back(event):
     assert codec.decode(row, BEFORE) == codec.decode(tuple(row), BEFORE) == recorded(event, digest=row.digest)
 
 
+def test_the_six_characters_of_an_escape_are_no_nul():
+    event = a_spec(command=r"printf '\u0000'", tags={"k": r"\u0000"})
+    assert codec.decode(sealed(event), BEFORE).event == event
+
+
 def test_the_digest_matches_the_specification():
     assert [sealed().digest] == chained([sealed()])
     assert codec.digest_of(sealed(), BEFORE) == sealed().digest
