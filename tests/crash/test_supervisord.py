@@ -1,7 +1,9 @@
 """supervisord runs a named worker, which is restarted under its name after a crash and on request."""
 
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+from signal import SIGTERM
 
 import pytest
 
@@ -59,8 +61,12 @@ class Supervisord:
 
 
 @pytest.fixture
-def supervisord(queuectl: Queuectl) -> Supervisord:
-    return Supervisord(queuectl)
+def supervisord(queuectl: Queuectl) -> Iterator[Supervisord]:
+    """It is asked to end once and waited for: any other signal would end it at once and leave its worker alive."""
+    started = Supervisord(queuectl)
+    yield started
+    started.process.signal(SIGTERM)
+    started.process.ended()
 
 
 def test_a_killed_worker_comes_back_under_its_name(queuectl: Queuectl, supervisord: Supervisord) -> None:
