@@ -32,6 +32,7 @@ __all__ = [
     "dead_letters",
     "job_filter",
     "job_rows",
+    "known_number",
     "list_jobs",
     "narrowed",
 ]
@@ -176,9 +177,7 @@ def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dic
     if not (wanted.states or wanted.failed or wanted.held) or (limit and have >= limit):
         return []
     now, room = store.log.wall(), limit and limit - have
-    if room and wanted == JobFilter(
-        states=(State.PENDING,), queues=wanted.queues, sort=wanted.sort, descending=False, limit=wanted.limit
-    ):
+    if room and wanted.states == (State.PENDING,) and wanted.is_counted:
         # Jobs that are due are found by seeks, however many there are.
         ids = store.tables.claimable(wanted.queues, room, now)
         if len(ids) == room:
@@ -194,16 +193,16 @@ def dead_letters(queue: Queue, selected: Selection = EVERY) -> list[dict[str, An
     return [{**row, **jobs.get(row["id"], {})} for row in rows if not selected or row["id"] in jobs]
 
 
-def _narrowed(wanted: JobFilter) -> bool:
-    """Whether more is asked of the jobs than their states and queues."""
-    others = wanted.tags or wanted.batch or wanted.origin
-    return bool(others or wanted.since is not None or wanted.ids is not None)
-
-
 def _count(store: Store, wanted: JobFilter) -> int:
-    """How many jobs there are without the limit: from the counts when they can tell, else by looking at the rows."""
-    if wanted.failed or wanted.held or _narrowed(wanted):
-        return len(store.tables.ids(replace(wanted, sort="created")))
+    """How many jobs there are without the limit: from the counts when they know it, else by looking at the rows."""
+    known = known_number(store, wanted)
+    return len(store.tables.ids(replace(wanted, sort="created"))) if known is None else known
+
+
+def known_number(store: Store, wanted: JobFilter) -> int | None:
+    """How many jobs the filter takes without its limit, if that is known without looking at the rows."""
+    if not wanted.is_counted:
+        return None
     return sum(
         count.jobs
         for count in store.tables.counts()

@@ -102,6 +102,9 @@ OF_OTHERS = {
 """Commands of other programs that have no twin here, and what to type for them."""
 
 
+NAMES_A_PROGRAM = ("enqueue", "add")
+"""Commands whose words are a job's command: there `--utc` may be an option of that."""
+
 _ARGUMENTS = "queuectl.arguments"
 _REMOTE = "ssh://"
 _ADVISED = "_QUEUECTL_ADVISED"
@@ -195,25 +198,23 @@ def _load(name: str) -> Any:
 
 def _late_options(name: str | None) -> list[TyperOption]:
     """The options of queuectl itself that people also type after a command's name."""
-    options = [_queue_option("--db", Session.use), _queue_option("--context", Session.use_context)]
-    if name in OF_JOBS:
+    options = [_late_option("--db", str, _use_db), _late_option("--context", str, _use_context)]
+    if name in NAMES_A_PROGRAM:
         return options
     return [
         *options,
-        _late_option("--utc", bool, lambda session, wanted: use_utc(wanted), is_eager=True),  # before times are read
-        _late_option("--no-pager", bool, Session.print_at_once),
-        _late_option("--color", str, Session.use_color),
+        _late_option("--utc", bool, lambda ctx, wanted: use_utc(wanted), is_eager=True),  # before times are read
+        _late_option("--no-pager", bool, lambda ctx, _: ctx.obj.print_at_once()),
+        _late_option("--color", str, lambda ctx, when: ctx.obj.use_color(when)),
     ]
 
 
-OF_JOBS = ("enqueue", "add")
-"""Commands whose words are a job's command: there `--utc` may be an option of that."""
-
-
-def _late_option(name: str, kind: type, use: Callable[[Session, Any], None], *, is_eager: bool = False) -> TyperOption:
+def _late_option(
+    name: str, kind: type, use: Callable[[typer.Context, Any], None], *, is_eager: bool = False
+) -> TyperOption:
     def take(ctx: typer.Context, _: Any, value: Any) -> None:
         if value not in (None, False):
-            use(ctx.obj, value)
+            use(ctx, value)
 
     return TyperOption(
         param_decls=[name],
@@ -226,18 +227,17 @@ def _late_option(name: str, kind: type, use: Callable[[Session, Any], None], *, 
     )
 
 
-def _queue_option(name: str, use: Callable[[Session, str], None]) -> TyperOption:
-    """`--db` or `--context` after the command's name, where people also type it."""
+def _use_db(ctx: typer.Context, db: str) -> None:
+    refuse_empty("--db", db)
+    _run_there(ctx, db)
+    ctx.obj.use(db)
+    ctx.obj.advise()
 
-    def take(ctx: typer.Context, _: Any, value: str | None) -> None:
-        refuse_empty(name, value)
-        if value is not None:
-            if name == "--db":
-                _run_there(ctx, value)
-            use(ctx.obj, value)
-            ctx.obj.advise()
 
-    return TyperOption(param_decls=[name], type=str, hidden=True, expose_value=False, callback=take)
+def _use_context(ctx: typer.Context, name: str) -> None:
+    refuse_empty("--context", name)
+    ctx.obj.use_context(name)
+    ctx.obj.advise()
 
 
 def _run_there(ctx: Any, db: str) -> None:

@@ -84,7 +84,6 @@ def list_jobs(
     order = (TURN if people and options.live else "-created") if sort is None else sort
     wanted = job_filter(jobs.selection(session.clock, signature=sig), order)
     wanted = replace(wanted, origin=None if origin is None else check_origin(origin))
-
     narrowed = _narrowed(session, ended)
 
     def ask(jobs: Queue) -> Answer:

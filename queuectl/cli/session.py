@@ -58,7 +58,7 @@ class Session:
             raise UsageError(f"--color: {quoted(when)} is not auto, always or never")
         self._color = when
 
-    def print_at_once(self, _: bool) -> None:
+    def print_at_once(self) -> None:
         """Use no pager."""
         self.paging = False
 

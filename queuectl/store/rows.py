@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.domain.events import Event
 from queuectl.domain.formats import FIRST
@@ -183,6 +184,13 @@ class JobFilter(Struct, frozen=True):
     now: int = 0
     descending: bool = True
     limit: int = 50
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the table `counts` knows the number of its jobs: it asks for nothing but states and queues."""
+        plain = JobFilter(states=self.states, queues=self.queues)
+        shown_as = replace(plain, sort=self.sort, now=self.now, descending=self.descending, limit=self.limit)
+        return self == shown_as
 
 
 class WaitRow(NamedTuple):

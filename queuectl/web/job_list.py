@@ -12,7 +12,7 @@ from queuectl.application import candidates
 from queuectl.application.ended_jobs import EndedRuns, Span, ended_runs, span_of
 from queuectl.application.failures import check_signature
 from queuectl.application.job_page import job_page
-from queuectl.application.listing import Selection, job_filter
+from queuectl.application.listing import Selection, job_filter, known_number
 from queuectl.application.queue import Queue
 from queuectl.application.runs import COMPLETED, DEAD, RETRIED
 from queuectl.domain.machine import State
@@ -97,7 +97,7 @@ def jobs_view(queue: Queue, text: str, before: int | None, past: int | None = No
         "q": text,
         "more_hints": _more_hints(queue) if past is None else [],
         "command": _list_command(chosen.words, past),
-        "total": _total(queue, wanted),
+        "total": known_number(queue.store, wanted),
     }
 
 
@@ -124,23 +124,3 @@ def _list_command(words: Mapping[str, Sequence[str]], past: int | None) -> str:
     """The command line that lists the same jobs. It has no search for a text."""
     options = [part for name in WORDS for value in words[name] for part in (f"--{name}", value)]
     return command_line("list", *options, *([] if past is None else ["--as-of", str(past)]))
-
-
-def _total(queue: Queue, wanted: Any) -> int | None:
-    """How many jobs match, when the counts can tell."""
-    if (
-        wanted.failed
-        or wanted.held
-        or wanted.tags
-        or wanted.batch
-        or wanted.signature
-        or wanted.text
-        or wanted.since is not None
-        or wanted.ids is not None
-    ):
-        return None
-    return sum(
-        count.jobs
-        for count in queue.store.tables.counts()
-        if count.state in (wanted.states or list(State)) and count.queue in (wanted.queues or (count.queue,))
-    )

@@ -55,6 +55,41 @@ def test_filters_keep_the_order_of_starting(queue, limit):
     assert listed(queue, limit, tags={"mine": "1"}) == (ORDER[:limit] if limit else ORDER)
 
 
+NARROWER = {
+    "failed": True,
+    "tags": {"mine": "1"},
+    "since": START,
+    "ended_by": START,
+    "batch": "b",
+    "origin": "schedule",
+    "signature": "0" * 8,
+    "ids": ("low", "high"),
+    "text": "high",
+    "positions": (1, 3),
+    "held": True,
+    "dependent": True,
+    "timed": True,
+    "unchanged_since": 1,
+}
+"""A value for each field of a filter that asks for more than states and queues."""
+
+
+@pytest.mark.parametrize("field", NARROWER)
+def test_a_cut_list_knows_how_many_jobs_there_are(queue, field):
+    for states in ((), ("pending",)):
+        wanted = replace(job_filter(Selection(states), "-created"), **{field: NARROWER[field]})
+        assert list_jobs(queue, wanted, 1).total == len(list_jobs(queue, wanted, 0).rows)
+        assert not wanted.is_counted
+
+
+def test_the_counts_know_how_many_jobs_states_and_queues_have(queue):
+    others = {"states", "queues", "sort", "now", "descending", "limit"}
+    assert NARROWER.keys() == {*JobFilter.__struct_fields__} - others
+    wanted = replace(job_filter(Selection(("pending",), ("paused",)), TURN), limit=7, now=START)
+    assert wanted.is_counted
+    assert list_jobs(queue, wanted, 1).total == 1
+
+
 def test_any_limit_shows_the_beginning_of_the_whole_order(queue):
     whole = listed(queue, 0)
     assert whole == ["high", *(f"plain-{number}" for number in range(6)), *ORDER[1:]]
