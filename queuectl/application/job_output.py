@@ -31,8 +31,10 @@ class Piece(NamedTuple):
     data: bytes
     is_last: bool = False
     """Whether the stream has ended with this piece."""
+    is_tail: bool = False
+    """Whether this is at most the last 4 KiB of the output: there is no file here that has more."""
     whole_on: str | None = None
-    """The host that has the whole output, when only its last 4 KiB are here."""
+    """The other host whose file may have the whole output."""
 
 
 def read_output(
@@ -102,15 +104,16 @@ class _Stream:
             return None
 
     def _tail(self, run: int) -> Piece:
-        data, host = b"", "?"
+        data, host = b"", None
         for record in self._queue.store.log.records(stream_id=self._job_id):
             if isinstance(record.event, e.Claimed) and record.event.run == run:
                 host = record.event.host
             if isinstance(record.event, _ENDS) and record.event.run == run:
                 data = str(getattr(record.event, self._name)).encode()
         # a tail may begin in the middle of a character, which is left out
-        is_whole = len(data) <= output.TAIL - 4
-        return Piece(run, self._name, data, is_last=True, whole_on=None if is_whole else host)
+        is_tail = len(data) > output.TAIL - 4
+        elsewhere = host if is_tail and host != os.uname().nodename else None
+        return Piece(run, self._name, data, is_last=True, is_tail=is_tail, whole_on=elsewhere)
 
 
 def _next_chunk(file: BinaryIO, end: int) -> bytes:

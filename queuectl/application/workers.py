@@ -49,13 +49,18 @@ def is_taken(queue: Queue, name: str) -> bool:
     return any(is_called(row, name) for row in queue.store.workers.rows())
 
 
-def ending_workers(queue: Queue, name: str) -> list[WorkerRow]:
-    """The running workers of this name, all of which are stopping. Raises RefusedError when one is not."""
+def ending_workers(queue: Queue, name: str, own: Collection[str]) -> list[WorkerRow]:
+    """The running workers of this name, all of which are stopping.
+
+    Raises RefusedError when one is not, or is one of `own`, whose job the caller is: it ends after the caller.
+    """
     rows = [row for row in queue.store.workers.rows() if is_called(row, name) and is_alive(queue.store, row)]
     for row in rows:
+        where = f"{row.name} (pid {row.pid} on {row.host})"
         if not row.stop_requested:
-            where = f"{row.name} (pid {row.pid} on {row.host})"
             raise RefusedError(f"{where} is already running: choose another --name")
+        if row.name in own:
+            raise RefusedError(f"{where} runs this command and ends after it: choose another --name")
     return rows
 
 

@@ -110,6 +110,15 @@ def print_output(
         printer.end()
 
 
+def _say_tail(piece: Piece) -> None:
+    """Say that there is no more of the output here, and who may have it."""
+    tail = f"only the last 4 KiB of {piece.stream} are here"
+    if piece.whole_on is None:
+        say(f"{tail}: no output file on this host has more of it")
+    else:
+        say(f"{tail}: the rest is on {piece.whole_on}, where the job ran")
+
+
 class _Printer:
     """Prints pieces of one stream; on a terminal, as clean text."""
 
@@ -129,9 +138,8 @@ class _Printer:
             self._tail.take(piece.data)
         else:
             self._write(piece.data)
-        if piece.whole_on is not None:
-            tail = f"only the last 4 KiB of {piece.stream} are here"
-            say(f"{tail}: the rest is on {piece.whole_on}, where the job ran")
+        if piece.is_tail:
+            _say_tail(piece)
         if piece.is_last:
             self.end()
         self._to.flush()

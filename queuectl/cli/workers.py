@@ -22,7 +22,7 @@ from queuectl.cli.output import Answer, OutputOptions, PastOptions
 from queuectl.cli.session import Session
 from queuectl.cli.watching import Watch, WatchCommand, WatchOptions, answer_or_watch
 from queuectl.config import Config
-from queuectl.errors import UsageError, command_line
+from queuectl.errors import RefusedError, UsageError, command_line
 from queuectl.render import json_shapes
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND, ago, counted, local_time
@@ -30,7 +30,7 @@ from queuectl.worker.background import Background, in_background, start_in_backg
 from queuectl.worker.foreground import WAIT_FOR_STORE, check_writable
 from queuectl.worker.log_file import Start
 from queuectl.worker.registration import ReservedNames, default_name
-from queuectl.worker.supervisor import Supervisor
+from queuectl.worker.supervisor import Supervisor, worker_names
 
 __all__ = ["app"]
 
@@ -81,7 +81,7 @@ def start(
         check_not_moved(queue.store, session.url.name)
         check_writable(queue.store)
         name = name or check_worker(default_name(lambda wanted: is_taken(queue, wanted)))
-        for row in ending_workers(queue, name):
+        for row in ending_workers(queue, name, own_workers(queue, os.environ)):
             say(f"{row.name} (pid {row.pid} on {row.host}) is stopping: the new worker starts when it has ended")
         config = session.config(queue)
         level, form = config["log-level"], config["log-format"]
@@ -205,9 +205,18 @@ def restart(
     until = session.deadline(options.timeout)
     with session.open_existing() as queue:
         session.place_for_others()
-        for start in in_background(queue, names or ()):
+        starts = in_background(queue, names or ())
+        _refuse_own(queue, starts)
+        for start in starts:
             _stopped(session, queue, [start.name], until, now=options.now)
             _say_started(start_in_background(queue, start), start.name, start.count)
+
+
+def _refuse_own(queue: Queue, starts: Sequence[Start]) -> None:
+    """Refuse to restart the worker whose job we are: it ends after us, and what a job starts is ended with the job."""
+    for name in own_workers(queue, os.environ):
+        if any(name in worker_names(start.name, start.count) for start in starts):
+            raise RefusedError(f"worker {name} runs this command and ends after it: restart it from outside the job")
 
 
 @app.command("logs")

@@ -14,7 +14,7 @@ from queuectl.process import procfs
 from queuectl.process.job_lock import LockFile
 from queuectl.process.run import Run
 
-__all__ = ["Descendants", "named"]
+__all__ = ["Descendants"]
 
 log = logging.getLogger("queuectl.worker")
 
@@ -88,16 +88,10 @@ class Descendants:
         return alone
 
     def _kill(self, strays: Sequence[int]) -> None:
-        if strays:
-            log.warning("killing what jobs left in the background: %s", named(strays))
+        for text in procfs.named(strays):
+            log.warning("killing what jobs left in the background: %s", text)
         for pid in strays:
             procfs.kill([pid, *procfs.descendants(pid)], signal.SIGKILL)
 
     def _is_of_a_job(self, pid: int) -> bool:
         return not self._adopts_others or self._seen.get(pid) == procfs.started_at(pid)
-
-
-def named(pids: Sequence[int]) -> str:
-    """Processes as text for a message: `sleep (pid 12), sh (pid 13)`."""
-    shown = ", ".join(f"{procfs.name_of(pid)} (pid {pid})" for pid in pids[:5])
-    return f"{shown} and {len(pids) - 5} more" if len(pids) > 5 else shown

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 
 from queuectl.domain.job import Job
 from queuectl.process import procfs
@@ -26,6 +27,7 @@ class LostRuns:
 
     def __init__(self, locks: LockFile, scope: str) -> None:
         self._locks, self._scope = locks, scope
+        self._logged: set[int] = set()
 
     def token(self, job: Job) -> bytes:
         """The variable that marks the processes of a run, as `NAME=value`."""
@@ -47,11 +49,22 @@ class LostRuns:
     def _kill(self, job: Job, found: list[int]) -> None:
         """Kill these processes and all others in their sessions."""
         sessions = {procfs.session(pid) for pid in found} - {0, os.getsid(0)}
-        procfs.kill(
-            procfs.every_process(),
-            signal.SIGKILL,
-            lambda pid: procfs.session(pid) in sessions or self._is_left(pid, job),
-        )
+
+        def is_meant(pid: int) -> bool:
+            return procfs.session(pid) in sessions or self._is_left(pid, job)
+
+        left = [pid for pid in procfs.every_process() if is_meant(pid)]
+        self._log(job, left)
+        procfs.kill(left, signal.SIGKILL, is_meant)
+
+    def _log(self, job: Job, left: Sequence[int]) -> None:
+        """Log these processes, each of them once: it may take some time until a killed process is gone."""
+        import logging  # not at start-up: `wait` and `logs` import this file too
+
+        log = logging.getLogger("queuectl.worker")
+        for text in procfs.named([pid for pid in left if pid not in self._logged]):
+            log.warning("job %s run %d: killing what its lost worker left: %s", job.id, job.run, text)
+        self._logged = {pid for pid in {*self._logged, *left} if procfs.started_at(pid)}
 
     def _is_left(self, pid: int, job: Job) -> bool:
         """Whether a process belongs to the run. The worker that claimed it does not, though it may hold the lock."""

@@ -7,7 +7,7 @@ sooner or later. Without /proc nothing is known about other processes: each coun
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
@@ -28,6 +28,7 @@ __all__ = [
     "keep_descriptors",
     "kill",
     "name_of",
+    "named",
     "pid_namespace",
     "session",
     "started_at",
@@ -38,6 +39,8 @@ __all__ = [
 PR_SET_CHILD_SUBREAPER = 36
 _PAGE, _LONGEST_PID = 4096, 12
 """Bytes that /proc returns at once, and the longest pid with its blank."""
+_MANY_DESCRIPTORS, _NAMED = 1 << 16, 10
+"""Descriptors that are closed without /proc, and processes that one line names."""
 REACH_ALL = 1 << 5 | 1 << 19
 """CAP_KILL and CAP_SYS_PTRACE: the rights to end and to inspect any process."""
 
@@ -86,6 +89,12 @@ def _stat(pid: int) -> list[bytes]:
 def name_of(pid: int) -> str:
     """A process's name, for messages."""
     return _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+
+
+def named(pids: Sequence[int]) -> Iterator[str]:
+    """All these processes as texts for messages, ten in each: `sleep (pid 12), sh (pid 13)`."""
+    for part in range(0, len(pids), _NAMED):
+        yield ", ".join(f"{name_of(pid)} (pid {pid})" for pid in pids[part : part + _NAMED])
 
 
 def is_zombie(pid: int) -> bool:
@@ -185,10 +194,17 @@ def kill(pids: Iterable[int], number: int, meant: Callable[[int], bool] = lambda
 
 def keep_descriptors() -> None:
     """Stop inherited descriptors, except the standard streams, from being passed on to processes that we start."""
-    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
-        if int(name) > 2:
+    for number in _descriptors():
+        if number > 2:
             with suppress(OSError):
-                os.set_inheritable(int(name), False)
+                os.set_inheritable(number, False)
+
+
+def _descriptors() -> Iterable[int]:
+    """The numbers of the open descriptors; without /proc all numbers that they may have, or the first 65,536."""
+    with suppress(OSError):
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    return range(min(os.sysconf("SC_OPEN_MAX"), _MANY_DESCRIPTORS))
 
 
 def this_folder() -> int:

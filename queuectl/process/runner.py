@@ -18,7 +18,7 @@ from queuectl.domain.job import Job
 from queuectl.errors import StoreError
 from queuectl.process import output_files as output
 from queuectl.process import procfs
-from queuectl.process.descendants import Descendants, named
+from queuectl.process.descendants import Descendants
 from queuectl.process.job_lock import LockFile, lock_descriptor, lock_file
 from queuectl.process.launch import Launcher, why_not_started
 from queuectl.process.orphans import LostRuns, queue_scope
@@ -176,7 +176,8 @@ class Runner:
         return Ended(run.job_id, Exit(_cause(status), run.ended - run.started, stdout, stderr, len(left) + strays))
 
     def _end_leftovers_of(self, run: Run, left: Sequence[int]) -> None:
-        log.warning("job %s run %d: ending what it left in the background: %s", run.job_id, run.number, named(left))
+        for text in procfs.named(left):
+            log.warning("job %s run %d: ending what it left in the background: %s", run.job_id, run.number, text)
         self._leftovers.append(run)
         with suppress(StoreError):
             run.lock = self._locks.take(run.position)  # some of these processes may have closed theirs

@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace as replace_option
 from typing import TypeAlias, TypeVar
 
@@ -15,10 +15,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.application.job_fields import check_worker
+from queuectl.application.own_job import own_workers
 from queuectl.application.queue import Queue
 from queuectl.application.queue_url import QueueUrl
 from queuectl.domain.machine import State
-from queuectl.errors import StoreBusyError, UsageError
+from queuectl.errors import RefusedError, StoreBusyError, UsageError
 from queuectl.process.job_lock import check_lock_file
 from queuectl.process.runner import Runner, make_folder
 from queuectl.runtime import Clock, pause, random_factor
@@ -155,11 +156,15 @@ class Foreground(Struct):
         return worker
 
     def _work(self, worker: Worker, sleep: Sleep) -> None:
+        self._look_at_supervisor(worker)  # it may have died while this worker waited for its name
         while (wait := worker.tick()) is not None:
             sleep(wait)
-            if self.supervisor is not None and os.getppid() != self.supervisor:
-                worker.lose_supervisor(self.supervisor)
-                self.supervisor = None
+            self._look_at_supervisor(worker)
+
+    def _look_at_supervisor(self, worker: Worker) -> None:
+        if self.supervisor is not None and os.getppid() != self.supervisor:
+            worker.lose_supervisor(self.supervisor)
+            self.supervisor = None
 
     def _named(self, sleep: Sleep) -> WorkerRow:
         """This worker's row, with a name that no other worker has."""
@@ -169,7 +174,9 @@ class Foreground(Struct):
             row = replace(row, name=check_worker(default_name(names.__contains__)))
             if patiently(Name(self.store, self.clock, row, self.options.lease).take, sleep):
                 return row
-        _wait_for(Name(self.store, self.clock, row, self.options.lease, parent=os.getppid()), sleep)
+        name = Name(self.store, self.clock, row, self.options.lease, parent=os.getppid())
+        own = patiently(lambda: own_workers(Queue(self.store, row.name), os.environ), sleep)
+        _wait_for(name, own, sleep)
         return row
 
 
@@ -188,9 +195,12 @@ def _warn_root(name: str) -> None:
         log.warning("worker %s runs jobs as root: everyone who can write to the queue is root here (SECURITY.md)", name)
 
 
-def _wait_for(name: Name, sleep: Sleep) -> None:
+def _wait_for(name: Name, own: Collection[str], sleep: Sleep) -> None:
+    """Wait until the name is free. Raises RefusedError if one of the workers `own`, whose job we are, has it."""
     said: set[str] = set()
     while not patiently(name.take, sleep):
+        if name.row.name in own:
+            raise RefusedError(f"worker {name.row.name} runs this command and ends after it: choose another --name")
         if name.other and (what := _why_it_waits(name.other)) not in said:
             said.add(what)
             log.warning("Worker %s: waiting for %s", name.row.name, what)

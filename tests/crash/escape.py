@@ -1,6 +1,6 @@
-"""A job that tries to leave a process behind: `escape.py KIND PIDS hang|end`. Run as a script, not imported.
+"""A job that tries to leave a process behind: `escape.py KIND PIDS hang|end|later`. Run as a script, not imported.
 
-The process writes its pid to PIDS and keeps running; the job itself then hangs or ends at once.
+The process writes its pid to PIDS and keeps running; the job itself then hangs, ends at once, or ends after 3 s.
 """
 
 import os
@@ -18,9 +18,9 @@ def linger(pids: str, kind: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with open(pids, "a", encoding="ascii") as file:
         file.write(f"{os.getpid()}\n")
-    if kind in ("closes its descriptors", "everything at once"):
+    if kind in ("closes its descriptors", "everything at once", "only its descent"):
         os.closerange(0, 4096)
-    bare = kind in ("env -i", "everything at once")
+    bare = kind in ("env -i", "everything at once", "only its descent")
     os.execve(SLEEP[0], SLEEP, {} if bare else os.environ)
 
 
@@ -49,8 +49,7 @@ def main() -> None:
     leave(pids, kind)
     while not os.path.exists(pids) or not os.path.getsize(pids):
         time.sleep(0.01)
-    if then == "hang":
-        time.sleep(300)
+    time.sleep({"hang": 300, "later": 3, "end": 0}[then])
 
 
 main()

@@ -1,10 +1,11 @@
 """No process escapes: all that a job leaves behind is dead after its timeout, cancel, stop or freeing."""
 
+import os
 import sys
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from tests.support.command_line import Queuectl, Started, alive, eventually, lines
+from tests.support.command_line import PROGRAM, Queuectl, Started, alive, eventually, lines
 
 ESCAPE = str(Path(__file__).with_name("escape.py"))
 KINDS = [
@@ -67,6 +68,20 @@ def test_a_process_without_a_sign_of_its_job_is_counted_and_named(queuectl: Queu
     said = f"killing what jobs left in the background: sleep (pid {pid})"
     eventually(lambda: said in worker.stderr.read_text(), "the worker names it", 30)
     assert eventually(lambda: queuectl.events("completed"), "the job is done")[0]["left_behind"] == 1
+
+
+def test_a_worker_with_other_children_ends_only_what_jobs_started(queuectl: Queuectl) -> None:
+    """It has seen the process descend from the job. The other child was there before it became a worker by `exec`."""
+    escapees = Escapees(queuectl, "later", ["only its descent"])
+    worker = queuectl.start_program("/bin/sh", "-c", f"sleep 301 & echo $! > before; exec {PROGRAM} run")
+    [before] = eventually(lambda: lines(queuectl.folder / "before"), "the shell has started its own")
+    try:
+        eventually(lambda: escapees.states() == {"done"}, "the job is done", 60)
+        eventually(lambda: not escapees.survivors(), "nothing is left", 30)
+        assert "killing what jobs left in the background: sleep (pid " in worker.stderr.read_text()
+        assert alive(int(before))
+    finally:
+        os.kill(int(before), SIGKILL)
 
 
 def test_a_timeout_ends_the_whole_tree(queuectl: Queuectl) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -111,6 +112,24 @@ def test_workers_of_a_killed_supervisor_finish_their_jobs_and_end(queuectl: Queu
     later = queuectl.add("true")
     assert_finishes(queuectl, job_id)
     assert queuectl.state(later) == "pending"
+
+
+def test_a_worker_that_begins_without_its_supervisor_claims_nothing(queuectl: Queuectl) -> None:
+    """The supervisor is killed while its worker waits for the name of one that is stopping."""
+    first = queuectl.start("run", "--name", "w")
+    job_id = started(queuectl)
+    first.signal(signal.SIGTERM)
+    eventually(lambda: worker_states(queuectl) == {"w": "stopping"}, "it is shown as stopping")
+    supervisor = queuectl.start("worker", "start", "--name", "w")
+    eventually(lambda: "Worker w: waiting for" in supervisor.stderr.read_text(), "the next one waits")
+    later = queuectl.add("true")
+    supervisor.signal(signal.SIGKILL)
+    supervisor.ended()
+    (queuectl.folder / "go").touch()
+    assert first.ended().code == 0
+    eventually(lambda: "Worker w ended" in supervisor.stderr.read_text(), "the next one ends too")
+    assert f"The supervisor of this worker (pid {supervisor.pid}) is gone" in supervisor.stderr.read_text()
+    assert [queuectl.state(job_id), queuectl.state(later)] == ["done", "pending"]
 
 
 def test_a_start_in_the_background_names_the_workers(queuectl: Queuectl) -> None:
@@ -231,6 +250,24 @@ def test_a_job_two_deep_does_not_wait_for_the_outer_one(queuectl: Queuectl, comm
     assert [words for words in says if words not in str(queuectl.show("b")["stderr"])] == []
     worker.signal(signal.SIGTERM)
     assert worker.ended().code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "worker restart w",
+        "worker stop && {program} worker start --detach --name w",
+        "worker stop && {program} worker start --name w",
+        "worker stop && {program} run --name w",
+    ],
+)
+def test_a_job_does_not_wait_for_the_name_of_its_own_worker(queuectl: Queuectl, command: str) -> None:
+    queuectl.ok("worker", "start", "--detach", "--name", "w")
+    job_id = queuectl.add(f"{PROGRAM} {command.format(program=PROGRAM)}", "--max-retries", "0")
+    job = result_of(queuectl, job_id)
+    assert job["exit_code"] == 4
+    assert re.search(r"w (\(pid \d+ on \S+\) )?runs this command and ends after it: ", str(job["stderr"])), job
+    queuectl("worker", "stop")
 
 
 def test_a_job_s_own_output_is_shown_and_not_followed(queuectl: Queuectl) -> None:

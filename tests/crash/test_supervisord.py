@@ -1,12 +1,14 @@
 """supervisord runs a named worker, which is restarted under its name after a crash and on request."""
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 
 import pytest
 
+from queuectl.process import procfs
 from tests.support.command_line import PROGRAM, Queuectl, alive, eventually
 
 pytestmark = pytest.mark.skipif(find_spec("supervisor") is None, reason="supervisor is not installed: '.[test]'")
@@ -28,23 +30,24 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://%(here)s/supervisor.sock
 
 [program:worker]
-command={program} run --name w1
+command={program} {worker}
 autorestart=true
-startsecs=0
-startretries=20
 stopsignal=TERM
 stopasgroup=false
-stopwaitsecs=60
+{more}
 """
+RUN = ("run --name w1", "startsecs=0\nstartretries=20\nstopwaitsecs=60")
+START = ("worker start --name w1", "stopwaitsecs=1")
+"""The worker's command, and more settings; in the second case supervisord's usual number of tries."""
 
 
 class Supervisord:
     """supervisord in the folder of a queue, with one program: the worker w1."""
 
-    def __init__(self, queuectl: Queuectl) -> None:
+    def __init__(self, queuectl: Queuectl, worker: str, more: str) -> None:
         self._queuectl = queuectl
         self._settings = queuectl.folder / "supervisord.conf"
-        self._settings.write_text(SETTINGS.format(program=PROGRAM))
+        self._settings.write_text(SETTINGS.format(program=PROGRAM, worker=worker, more=more))
         module = (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._settings))
         self.process = queuectl.start_program(*module)
 
@@ -61,9 +64,9 @@ class Supervisord:
 
 
 @pytest.fixture
-def supervisord(queuectl: Queuectl) -> Iterator[Supervisord]:
+def supervisord(queuectl: Queuectl, request: pytest.FixtureRequest) -> Iterator[Supervisord]:
     """It is asked to end once and waited for: any other signal would end it at once and leave its worker alive."""
-    started = Supervisord(queuectl)
+    started = Supervisord(queuectl, *getattr(request, "param", RUN))
     yield started
     started.process.signal(SIGTERM)
     started.process.ended()
@@ -92,6 +95,33 @@ def test_a_restart_waits_for_running_jobs(queuectl: Queuectl, supervisord: Super
     assert queuectl("wait", job_id, later, "--timeout", "30s").code == 0
     assert supervisord.worker() not in (0, first)
     assert queuectl.types(job_id).count("claimed") == 1
+
+
+@pytest.mark.parametrize("supervisord", [START], indirect=True)
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_a_worker_that_still_drains_is_waited_for(queuectl: Queuectl, supervisord: Supervisord, how: str) -> None:
+    """The process that supervisord started is killed; its worker finishes its job and keeps the name until then."""
+    job_id = queuectl.add("touch started; until [ -e go ]; do sleep 0.05; done")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    first = supervisord.worker()
+    if how == "restart":
+        supervisord.control("restart", "worker")
+    else:
+        (program,) = procfs.children(supervisord.process.pid)
+        os.kill(program, SIGKILL)
+    eventually(lambda: "is stopping: the new worker starts when it has ended" in _errors(queuectl), "it waits", 30)
+    later = queuectl.add("true")
+    assert (supervisord.worker(), queuectl.state(later)) == (first, "pending")
+    (queuectl.folder / "go").touch()
+    assert queuectl("wait", job_id, later, "--timeout", "30s").code == 0
+    assert supervisord.worker() not in (0, first)
+    assert queuectl.types(job_id) == ["enqueued", "claimed", "completed"]
+    assert b"FATAL" not in _log(queuectl)
+
+
+def _errors(queuectl: Queuectl) -> str:
+    """Everything that supervisord's programs wrote to stderr."""
+    return "".join(path.read_text() for path in queuectl.folder.glob("worker-stderr*"))
 
 
 def _log(queuectl: Queuectl) -> bytes:

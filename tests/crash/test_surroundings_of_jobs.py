@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
@@ -26,6 +27,22 @@ def test_a_low_limit_of_open_files_costs_no_attempt(queuectl: Queuectl, limit: i
     )
     assert done.returncode == 0, done
     assert queuectl.state(job_id) == "done"
+
+
+def test_a_lock_at_a_low_descriptor_is_found(queuectl: Queuectl) -> None:
+    """Only its lock shows that the process, which has another session and no environment, is one of the job's."""
+    pids = queuectl.folder / "pids"
+    escape = f"setsid env -i /bin/sh -c 'echo $$ > {pids}; exec /bin/sleep 300' & wait"
+    job_id = queuectl.add("--max-retries", "0", escape)
+    first = queuectl.start_program("sh", "-c", f"ulimit -n 128; exec {PROGRAM} run --name first")
+    [left] = eventually(lambda: lines(pids), "the job has started it", 30)
+    first.signal(SIGKILL)
+    first.ended()
+    second = queuectl.start("run", "--name", "second")
+    eventually(lambda: queuectl.state(job_id) == "dlq", "the job is freed", 30)
+    assert not alive(int(left))
+    assert "killing what its lost worker left: sh (pid " in second.stderr.read_text()
+    assert f"sleep (pid {left})" in second.stderr.read_text()
 
 
 def test_a_worker_with_too_few_open_files_is_refused(queuectl: Queuectl) -> None:
@@ -161,6 +178,14 @@ def test_a_worker_without_proc_keeps_long_output(queuectl: Queuectl, namespace: 
     )
     assert hidden.ended().code == 0
     assert queuectl.ok("logs", job_id).splitlines() == [str(number) for number in range(1, 5001)]
+
+
+def test_a_background_worker_without_proc_inherits_no_descriptor(queuectl: Queuectl, namespace: list[str]) -> None:
+    script = 'mount -t tmpfs none /proc && exec 9> lock && flock 9 && "$@"'
+    start = (PROGRAM, "worker", "start", "--detach", "--name", "w")
+    assert queuectl.start_program(*namespace, "sh", "-c", script, "sh", *start).ended().code == 0
+    assert queuectl.start_program("flock", "--nonblock", "lock", "true").ended().code == 0
+    queuectl.ok("worker", "stop")
 
 
 @pytest.mark.skipif(

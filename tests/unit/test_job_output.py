@@ -1,9 +1,11 @@
 """A job's output is read run by run, as bytes, from its file or from its event."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from queuectl.application.job_output import Piece, read_output
 from queuectl.application.queue import Queue
@@ -60,6 +62,15 @@ def test_a_tail_names_the_host_that_has_the_rest(queue: Queue) -> None:
     assert [(piece.stream, piece.whole_on) for piece in read_output(queue, "a") if piece] == [
         ("stdout", claimed().host),
         ("stderr", None),
+    ]
+
+
+def test_a_tail_of_this_host_names_no_host(queue: Queue) -> None:
+    """There is no file with more: the output was that long, or its file was removed."""
+    then(queue, replace(claimed(), host=os.uname().nodename), completed(stdout="x" * 4096, stderr="short"))
+    assert [(piece.stream, piece.is_tail, piece.whole_on) for piece in read_output(queue, "a") if piece] == [
+        ("stdout", True, None),
+        ("stderr", False, None),
     ]
 
 

@@ -1,4 +1,7 @@
-"""Whether a claimant is alive: on a server's queue a process of another user can be seen only with enough rights."""
+"""Processes in /proc: whether a claimant is alive, which descriptors are inherited, and how processes are named.
+
+On a server's queue a process of another user can be seen only with enough rights.
+"""
 
 import os
 
@@ -48,3 +51,25 @@ def test_root_without_the_capability_sees_no_other_user(
 def test_without_proc_status_no_other_user_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_read", lambda path: b"")
     assert process._reaches_all.__wrapped__() is False
+
+
+def test_without_proc_no_descriptor_is_inherited_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(writer, True)
+        process.keep_descriptors()
+        assert [os.get_inheritable(number) for number in (2, reader, writer)] == [True, False, False]
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_every_process_is_named_ten_in_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "name_of", lambda pid: "sh")
+    first, second = process.named(range(1, 13))
+    assert (first[:25], second) == ("sh (pid 1), sh (pid 2), s", "sh (pid 11), sh (pid 12)")
+    assert list(process.named([])) == []
