@@ -1,4 +1,4 @@
-"""Reads and writes durations, sizes and times.
+"""Reads durations, and reads and writes sizes and times.
 
 Times and durations are integer microseconds, moments count from the epoch in UTC, sizes are bytes. Callers
 pass `now` in; the only thing read from the surroundings is the time zone.
@@ -6,14 +6,32 @@ pass `now` in; the only thing read from the surroundings is the time zone.
 
 from datetime import UTC, datetime, time, timedelta
 
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+from queuectl.durations import DAY, DURATIONS, HOUR, MINUTE, SECOND, ago, format_duration, rounded_duration
+
+__all__ = [
+    "DAY",
+    "HOUR",
+    "LONGEST",
+    "MINUTE",
+    "SECOND",
+    "ago",
+    "coming_moment",
+    "counted",
+    "format_duration",
+    "format_size",
+    "format_time",
+    "local_time",
+    "parse_duration",
+    "parse_size",
+    "parse_time",
+    "quoted",
+    "rounded_duration",
+    "use_utc",
+]
+
 LONGEST = 3653 * DAY
 """Ten years: a longer duration is a typing error."""
 
-_DURATIONS = {"w": 7 * DAY, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 1000}
 _BINARY = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SIZES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, **_BINARY}
 _LARGEST = (1 << 63) - 1
@@ -69,7 +87,7 @@ def _sum(text: str, above: int) -> int:
     """Adds `1h`, `30m`, …; each unit must be smaller than the one `above` it."""
     number, rest = _leading(text, _DIGITS)
     name, rest = _leading(rest, "wdhms")
-    unit = _DURATIONS[name]
+    unit = DURATIONS[name]
     if unit >= above:
         raise ValueError(name)
     return _scaled(number, unit) + (_sum(rest, unit) if rest else 0)
@@ -87,26 +105,6 @@ def _scaled(number: str, unit: int) -> int:
         raise ValueError(number)
     parts: int = 10 ** len(fraction)
     return int(whole + fraction) * unit // parts
-
-
-def format_duration(us: int) -> str:
-    """Microseconds as `1h30m`, `1.5s`, `250ms`, `0s`: exact, and what parse_duration reads back."""
-    if us < 0:
-        return "-" + format_duration(-us)
-    parts = []
-    for name in ("d", "h", "m"):
-        count, us = divmod(us, _DURATIONS[name])
-        if count:
-            parts.append(f"{count}{name}")
-    if us or not parts:
-        parts.append(_seconds(us))
-    return "".join(parts)
-
-
-def _seconds(us: int) -> str:
-    unit, digits, name = (1000, 3, "ms") if 0 < us < SECOND else (SECOND, 6, "s")
-    whole, rest = divmod(us, unit)
-    return f"{whole}.{rest:0{digits}}".rstrip("0").rstrip(".") + name
 
 
 def parse_size(text: str) -> int:
@@ -286,11 +284,3 @@ def local_time(us: int) -> str:
         return _with_offset(us)
     except (OverflowError, ValueError, OSError):
         return str(us)
-
-
-def ago(us: int) -> str:
-    """An age in microseconds in one short word: `12s`, `5m`, `3h`, `2d`; `0s` for what is yet to come."""
-    for name in ("d", "h", "m"):
-        if us >= _DURATIONS[name]:
-            return f"{us // _DURATIONS[name]}{name}"
-    return f"{max(us, 0) // SECOND}s"

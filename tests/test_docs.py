@@ -437,7 +437,7 @@ def test_every_page_is_in_the_index():
 VARIES = [
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z|Z)?", "TIME"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
-    (r"\b(after|took) [\d.]+ (ms|s)\b", r"\1 A WHILE"),
+    (r"\b(after|took) [\d.]+m?s\b", r"\1 A WHILE"),
     (r"^#\d+ +", "#POSITION "),
     (r"\w+@[\w.-]+:\d+", "ACTOR"),
     (r"(worker|by) [\w.-]+-\d+( \(pid \d+ on [\w.-]+\))?", r"\1 WORKER"),

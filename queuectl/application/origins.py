@@ -3,7 +3,7 @@
 from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import Origin
 from queuectl.domain.machine import State
-from queuectl.render.graph_text import Edge, Graph, Node
+from queuectl.render.graph_text import COPY, Edge, Graph, Node
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
@@ -11,6 +11,8 @@ __all__ = ["origin_tree"]
 
 MOST = 1000
 """Jobs that are shown."""
+WORDS = {JOB: "ok", COPY: COPY}
+"""The kinds of origins that are jobs, and the word of the edge from such a job to the one that it led to."""
 
 
 def origin_tree(store: Store, job_id: str) -> Graph:
@@ -25,12 +27,13 @@ def origin_tree(store: Store, job_id: str) -> Graph:
 def _add_above(store: Store, job_id: str, nodes: dict[str, Node], edges: list[Edge]) -> None:
     name = job_id
     while (origin := _origin(store, name)) is not None and len(nodes) < MOST:
-        above = origin.name if origin.kind == JOB else origin.label
-        edges.append(Edge(above, name, "ok"))
+        is_job = origin.kind in WORDS
+        above = origin.name if is_job else origin.label
+        edges.append(Edge(above, name, WORDS.get(origin.kind, "ok")))
         if above in nodes:
             return
-        nodes[above] = _node(store, above) if origin.kind == JOB else Node(above, origin.kind, "")
-        if origin.kind != JOB:
+        nodes[above] = _node(store, above) if is_job else Node(above, origin.kind, "")
+        if not is_job:
             return
         name = above
 
@@ -39,11 +42,12 @@ def _add_below(store: Store, job_id: str, nodes: dict[str, Node], edges: list[Ed
     rest = [job_id]
     while rest and len(nodes) < MOST:
         name = rest.pop(0)
-        for row in store.tables.jobs(JobFilter(origin=f"{JOB}:{name}", descending=False, limit=MOST)):
-            if row["id"] not in nodes:
-                nodes[row["id"]] = Node(row["id"], JOB, row["state"])
-                edges.append(Edge(name, row["id"], "ok"))
-                rest.append(row["id"])
+        for kind, word in WORDS.items():
+            for row in store.tables.jobs(JobFilter(origin=f"{kind}:{name}", descending=False, limit=MOST)):
+                if row["id"] not in nodes:
+                    nodes[row["id"]] = Node(row["id"], JOB, row["state"])
+                    edges.append(Edge(name, row["id"], word))
+                    rest.append(row["id"])
 
 
 def _node(store: Store, job_id: str) -> Node:

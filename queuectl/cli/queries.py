@@ -25,7 +25,7 @@ from queuectl.render.job_rows import job_table
 from queuectl.render.narrative import tell
 from queuectl.render.status_text import status_text
 from queuectl.render.terminal import STATE_COLORS, clean, colored, wrapped
-from queuectl.units import local_time, parse_time
+from queuectl.units import SECOND, format_duration, local_time, parse_time
 
 __all__ = ["history", "list_jobs", "print_job", "show", "status"]
 
@@ -126,7 +126,9 @@ def show(
         bool, typer.Option("--as-shell", help="Print the command line that adds this job again.")
     ] = False,
     original: Annotated[bool, typer.Option("--original", help="As it was added, before it was edited.")] = False,
-    tree: Annotated[bool, typer.Option("--tree", help="Draw what added this job, and which jobs it added.")] = False,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="Draw where this job comes from, the jobs that it added, and its copies.")
+    ] = False,
     *,
     options: PastOptions,
 ) -> None:
@@ -175,7 +177,7 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
     if name.endswith("_at"):
         return local_time(parse_time(value, 0))
     if name in IN_SECONDS:
-        return f"{value:g} s"
+        return format_duration(round(value * SECOND))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name == "after":

@@ -3,10 +3,9 @@
 from math import inf
 
 from queuectl.domain.events import Enqueued
+from queuectl.durations import SECOND, format_duration
 
 __all__ = ["explain", "plain", "wait"]
-
-SECOND = 1_000_000  # not from `units`, which reads time zones: the domain is pure
 
 
 def wait(spec: Enqueued, attempts: int, jitter: float | None = None) -> int:
@@ -18,20 +17,17 @@ def wait(spec: Enqueued, attempts: int, jitter: float | None = None) -> int:
 
 
 def explain(spec: Enqueued, attempts: int, jitter: float | None = None) -> str:
-    """The calculation as text, such as `2^2 = 4 s`, with the cap and the jitter where they apply."""
+    """The calculation as text, such as `2^2 s = 4s`, with the cap and the jitter where they apply."""
     if spec.retry_wait is not None:
-        return _explain_fixed(spec.retry_wait, jitter)
-    text = f"{plain(spec.backoff_base)}^{attempts}"
-    if _power(spec, attempts) * SECOND > spec.backoff_cap:
-        text = f"min({text}, {plain(spec.backoff_cap / SECOND)})"
+        text = format_duration(spec.retry_wait)
+    else:
+        text = f"{plain(spec.backoff_base)}^{attempts} s"
+        if _power(spec, attempts) * SECOND > spec.backoff_cap:
+            text = f"min({text}, {format_duration(spec.backoff_cap)})"
     if jitter is not None:
         text = f"{jitter:.3f} × {text}"
-    return f"{text} = {plain(wait(spec, attempts, jitter) / SECOND)} s"
-
-
-def _explain_fixed(full: int, jitter: float | None) -> str:
-    text = plain(full / SECOND)
-    return f"{text} s" if jitter is None else f"{jitter:.3f} × {text} = {plain(round(full * jitter) / SECOND)} s"
+    result = format_duration(wait(spec, attempts, jitter))
+    return text if text == result else f"{text} = {result}"
 
 
 def _power(spec: Enqueued, attempts: int) -> float:

@@ -2,10 +2,10 @@
 
 from signal import Signals
 
-from queuectl.domain.backoff import plain
 from queuectl.domain.causes import Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
+from queuectl.durations import format_duration
 
-__all__ = ["exit_code_of", "explain_cause", "short_cause", "signal_name"]
+__all__ = ["exit_code_of", "explain_cause", "retry_in", "short_cause", "signal_name"]
 
 
 def exit_code_of(cause: Cause) -> int | None:
@@ -32,7 +32,7 @@ def explain_cause(cause: Cause, stderr: str = "") -> str:
         case Signalled(number):
             return f"ended by {signal_name(number)}{said}"
         case TimedOut(after):
-            return f"timed out after {plain(after / 1_000_000)} s{said}"
+            return f"timed out after {format_duration(after)}{said}"
         case NotStarted(why):
             return f"not started: {why}"
         case LostWorker(worker):
@@ -43,6 +43,11 @@ def explain_cause(cause: Cause, stderr: str = "") -> str:
 def short_cause(cause: Cause, stderr: str = "") -> str:
     """The same with `exit 7` for `exited with code 7`."""
     return explain_cause(cause, stderr).replace("exited with code", "exit", 1)
+
+
+def retry_in(wait: int) -> str:
+    """`retry in 2s` for a wait in microseconds; `retry at once` for none."""
+    return f"retry in {format_duration(wait)}" if wait else "retry at once"
 
 
 def signal_name(number: int) -> str:

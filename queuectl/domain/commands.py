@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.amendment import changed_fields, reschedules
 from queuectl.domain.job import Job, is_due
@@ -216,6 +215,8 @@ def _failed(job: Job, command: Report, cause: e.AnyCause) -> list[e.Event]:
     jitter = command.jitter if job.spec.jitter else None
     if isinstance(cause, e.LostWorker):
         return [e.RetryScheduled(run=command.run, cause=cause, wait=0, **output)]
+    from queuectl.domain import backoff  # most commands end no run
+
     wait = backoff.wait(job.spec, job.attempts + 1, jitter)
     return [e.RetryScheduled(run=command.run, cause=cause, wait=wait, jitter=jitter, **output)]
 

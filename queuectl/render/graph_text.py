@@ -1,4 +1,4 @@
-"""A graph of dependencies as a tree for a terminal, or in the languages of programs that draw graphs."""
+"""A graph of dependencies or origins as a tree for a terminal, or in the languages of programs that draw graphs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -7,10 +7,12 @@ from msgspec import Struct
 
 from queuectl.render.terminal import STATE_COLORS, colored
 
-__all__ = ["IN", "Edge", "Graph", "Node", "as_dot", "as_mermaid", "as_tree"]
+__all__ = ["COPY", "IN", "Edge", "Graph", "Node", "as_dot", "as_mermaid", "as_tree"]
 
 IN = "in"
 """The word of an edge from a job to its batch."""
+COPY = "copy"
+"""The word of an edge from a job to its copy."""
 DEEPEST = 25
 """The number of indented levels. Deeper levels start at the left again."""
 
@@ -25,7 +27,10 @@ class Node(Struct, frozen=True):
 
 
 class Edge(Struct, frozen=True):
-    """`after` waits, or waited, for `before` to end as `on` says; `in`: `before` is a job of the batch `after`."""
+    """`after` waits, or waited, for `before` to end as `on` says; `in`: `before` is a job of the batch `after`.
+
+    `copy`: `after` is a copy of the job `before`.
+    """
 
     before: str
     after: str
@@ -108,7 +113,12 @@ class _Trees:
         node = self._nodes[name]
         state = _state(node)
         shown = "" if node.kind != "job" else f" {colored(state, STATE_COLORS.get(node.state), self._color)}"
-        return f"{name}{shown}{'' if on in ('', 'ok', IN) else f' (after {on})'}"
+        return f"{name}{shown}{_how(on)}"
+
+
+def _how(on: str) -> str:
+    """How a job hangs together with the one above it, unless it is as usual."""
+    return "" if on in ("", "ok", IN) else " (copy)" if on == COPY else f" (after {on})"
 
 
 def _indented(edges: list[Edge], below: str) -> Iterator[tuple[str, str, str, str]]:

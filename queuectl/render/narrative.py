@@ -3,13 +3,13 @@
 from queuectl.domain import backoff
 from queuectl.domain import events as e
 from queuectl.domain.backoff import plain
-from queuectl.domain.cause_text import short_cause
+from queuectl.domain.cause_text import retry_in, short_cause
 from queuectl.domain.dependencies import describe
 from queuectl.domain.job import Job, errors_of
 from queuectl.domain.names import PAUSE_ALL, SCHEDULES
 from queuectl.render.amendments import amendments
 from queuectl.render.schedule_text import schedule_event
-from queuectl.units import SECOND, counted, format_duration, local_time
+from queuectl.units import counted, format_duration, local_time, rounded_duration
 
 __all__ = ["pause_sentence", "queue_name", "summary", "tell"]
 
@@ -60,8 +60,8 @@ def summary(record: e.RecordedEvent) -> str:
             most = "" if limit is None else f", at most {counted(limit, 'failure')}"
             return f"{counted(jobs, 'job')}{most}{f': {template}' if template else ''}"
         case e.RetryScheduled() | e.DeadLettered() as event:
-            wait = f"retry in {plain(event.wait / SECOND)} s" if isinstance(event, e.RetryScheduled) else ""
-            return f"{_failed(event, None)}, {wait or 'no retries left: dead'}"
+            fate = retry_in(event.wait) if isinstance(event, e.RetryScheduled) else "no retries left: dead"
+            return f"{_failed(event, None)}, {fate}"
     return tell(record, None)[0]
 
 
@@ -80,7 +80,7 @@ def _run(event: e.Event) -> list[str]:
         case e.Claimed(run=run, worker=worker, host=host, pid=pid, lease=lease):
             return [f"claimed for run {run}", f"worker {worker} (pid {pid} on {host}), lease {format_duration(lease)}"]
         case e.Completed(run=run, duration=duration):
-            return [f"run {run} completed after {_took(duration)} (exit 0)", *_left(event)]
+            return [f"run {run} completed after {rounded_duration(duration)} (exit 0)", *_left(event)]
         case e.Released():
             return _released(event)
         case e.ResultRejected(run=run, outcome=outcome):
@@ -158,13 +158,14 @@ def _promise(spec: e.Enqueued) -> list[str]:
     if spec.after:
         details.append(f"waits for {describe(spec.after)}; if that can no longer happen: {spec.if_unmet}")
     if spec.origin is not None:
-        details.append(f"added by {_origin(spec.origin)}")
+        details.append(_origin(spec.origin))
     return details
 
 
 def _origin(origin: e.Origin) -> str:
     where = "" if origin.position is None else f" (#{origin.position})"
-    return f"{' '.join(filter(None, (origin.kind, origin.name)))}{where}"
+    by = "copy of" if origin.kind == "copy" else f"added by {origin.kind}"
+    return f"{' '.join(filter(None, (by, origin.name)))}{where}"
 
 
 def _policy(spec: e.Enqueued) -> str:
@@ -208,9 +209,4 @@ def _reason(reason: str) -> str:
 
 def _after(duration: int) -> str:
     """How long the run took; empty for a lost run, whose start nobody else saw."""
-    return f" after {_took(duration)}" if duration else ""
-
-
-def _took(duration: int) -> str:
-    """A duration in milliseconds, or in seconds with one decimal."""
-    return f"{duration / 1000:.0f} ms" if duration < 1_000_000 else f"{duration / 1_000_000:.1f} s"
+    return f" after {rounded_duration(duration)}" if duration else ""

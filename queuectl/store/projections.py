@@ -39,7 +39,7 @@ __all__ = [
     "update_of",
 ]
 
-VERSION = 10
+VERSION = 11
 """The projection version: another number makes an older database rebuild its tables on open."""
 
 

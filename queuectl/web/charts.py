@@ -13,7 +13,7 @@ from queuectl.application.activity import Minute, Span
 from queuectl.application.runs import COMPLETED, RETRIED
 from queuectl.domain.machine import State
 from queuectl.render.terminal import clean
-from queuectl.units import HOUR, SECOND, local_time
+from queuectl.units import HOUR, SECOND, local_time, rounded_duration
 
 __all__ = ["HOUR", "RUNNING", "Attempt", "Dot", "attempts_chart", "gantt", "minutes_chart", "sparkline", "strip"]
 
@@ -102,7 +102,7 @@ def gantt(spans: Iterable[Span], workers: Sequence[str], start: int, end: int) -
         if span.worker in workers and span.end > start:
             x, y = 140 + max(0, span.start - start) * scale, 4 + workers.index(span.worker) * 22
             length = max(1.5, (span.end - max(start, span.start)) * scale)
-            said = f"{span.job_id}: {span.type}, {(span.end - span.start) / SECOND:.1f} s"
+            said = f"{span.job_id}: {span.type}, {rounded_duration(span.end - span.start)}"
             bar = _bar(Box(x, y, length, 14), _kind(span.type), gap=0)
             parts.append(f'<a href="/jobs/{escape(span.job_id)}"><title>{escape(said)}</title>{bar}</a>')
     for row, worker in enumerate(workers):

@@ -11,7 +11,7 @@ from queuectl.application.schedule_views import details
 from queuectl.application.schedules import next_slots
 from queuectl.domain.machine import State
 from queuectl.timetable import UnknownZoneError
-from queuectl.units import parse_time
+from queuectl.units import SECOND, ago, parse_time
 from queuectl.web.changing import Done
 from queuectl.web.charts import HOUR, Dot, sparkline, strip
 from queuectl.web.job_list import JobWords
@@ -96,6 +96,6 @@ def _dot(slot: dict[str, Any]) -> Dot:
     if slot["became"] == "skipped":
         times = "" if slot["count"] == 1 else f" ({slot['count']} times)"
         return Dot(at, "skipped", f"skipped{times}: {slot['reason']}")
-    late = "" if slot["late"] < 1 else f", {slot['late']:.0f} s late"
+    late = "" if slot["late"] < 1 else f", {ago(int(slot['late'] * SECOND))} late"
     kind = "failed" if slot["state"] == State.DLQ else State.DONE if slot["state"] == State.DONE else "other"
     return Dot(at, kind, f"{slot['state']}{late}: {slot['job']}", slot["job"])

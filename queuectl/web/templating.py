@@ -58,11 +58,11 @@ def _clock(moment: int | None) -> Markup:
 
 
 def _span(seconds: float | None) -> str:
-    """A duration in seconds in a few characters: `3 ms`, `4.2 s`, `3 min`, `2 h`, `4 d`."""
+    """A duration in seconds in a few characters: `3ms`, `4.2s`, `3m`, `2h`, `4d`."""
     if seconds is None:
         return "–"
-    for limit, unit, name in ((1, 0.001, "ms"), (100, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+    for limit, unit, name in ((1, 0.001, "ms"), (100, 1, "s"), (5400, 60, "m"), (172_800, 3600, "h")):
         if seconds < limit:
             value = seconds / unit
-            return f"{value:.1f} {name}" if name == "s" and value < 10 else f"{value:.0f} {name}"
-    return f"{seconds / 86_400:.0f} d"
+            return f"{value:.1f}{name}" if name == "s" and value < 10 else f"{value:.0f}{name}"
+    return f"{seconds / 86_400:.0f}d"

@@ -7,8 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from queuectl.domain.backoff import plain
-from queuectl.domain.cause_text import exit_code_of, short_cause
+from queuectl.domain.cause_text import exit_code_of, retry_in, short_cause
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job, errors_of
 from queuectl.domain.machine import State
@@ -127,7 +126,7 @@ _OUTCOMES = {"to be retried": "retry", "put back": "released"}
 
 
 def how_it_ended(command: Command, job: Job) -> str:
-    """The effect of a run's result: `done`, or `failed (exit 7), retry in 2 s`. `job` is the job after it."""
+    """The effect of a run's result: `done`, or `failed (exit 7), retry in 2s`. `job` is the job after it."""
     if job.state in (State.DONE, State.CANCELLED):
         return str(job.state)
     if isinstance(command, Release):
@@ -135,8 +134,7 @@ def how_it_ended(command: Command, job: Job) -> str:
     why = _why(command, job)
     if job.state is State.DLQ:
         return f"failed ({why}), no retries left: dead"
-    wait = (job.due_at or 0) - (job.waits_from or 0)
-    return f"failed ({why}), retry in {plain(wait / SECOND)} s"
+    return f"failed ({why}), {retry_in((job.due_at or 0) - (job.waits_from or 0))}"
 
 
 def _why(command: Command, job: Job) -> str:

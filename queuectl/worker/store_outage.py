@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from queuectl.units import SECOND
+from queuectl.units import SECOND, format_duration, rounded_duration
 from queuectl.worker.log import log
 
 __all__ = ["StoreOutage"]
@@ -24,12 +24,11 @@ class StoreOutage(Struct):
             self._since = now
         if not self._logged and now - self._since >= LOGGED_AFTER:
             self._logged = True
-            log.warning(
-                "Waiting for the store, for %d s so far; running jobs continue: %s", LOGGED_AFTER // SECOND, why
-            )
+            so_far = format_duration(LOGGED_AFTER)
+            log.warning("Waiting for the store, for %s so far; running jobs continue: %s", so_far, why)
 
     def ended(self, now: int) -> None:
         """Call when the store could be used."""
         if self._logged and self._since is not None:
-            log.info("The store can be used again after %d s", (now - self._since) // SECOND)
+            log.info("The store can be used again after %s", rounded_duration(now - self._since))
         self._since, self._logged = None, False

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from queuectl.errors import QueuectlError, StoreBusyError, StoreError
 from queuectl.runtime import Clock
-from queuectl.units import SECOND
+from queuectl.units import SECOND, format_duration
 from queuectl.worker.stop_signals import STOP_NOW, StopSignals
 
 __all__ = ["Names", "Supervisor", "worker_names"]
@@ -130,8 +130,8 @@ class Supervisor:
             place.pid = os.posix_spawn(sys.executable, arguments, os.environ, setpgroup=0, setsigmask=[])
         except OSError as error:
             self._start_later(place, now)
-            what = "Worker %s cannot be started (%s): trying again in %.1f s"
-            log.warning(what, place.name, error, place.wait / SECOND)
+            what = "Worker %s cannot be started (%s): trying again in %s"
+            log.warning(what, place.name, error, format_duration(place.wait))
             return
         log.info("Worker %s started (pid %d)", place.name, place.pid)
 
@@ -145,8 +145,8 @@ class Supervisor:
             return
         self._start_later(place, now)
         place.died = pid
-        how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        log.warning("Worker %s (pid %s) died (%s): replacing it in %.1f s", place.name, pid, how, place.wait / SECOND)
+        how, wait = f"exit code {code}" if code > 0 else f"signal {-code}", format_duration(place.wait)
+        log.warning("Worker %s (pid %s) died (%s): replacing it in %s", place.name, pid, how, wait)
 
     def _start_later(self, place: _Place, now: int) -> None:
         place.wait = min(place.wait * 2, LONGEST_WAIT) if now - place.started < place.wait * 2 else FIRST_WAIT

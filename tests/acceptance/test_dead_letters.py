@@ -40,7 +40,7 @@ def test_waits_grow_up_to_the_cap_and_are_recorded(queuectl: Queuectl) -> None:
             if failed["type"] == "retry_scheduled":
                 due = datetime.fromisoformat(failed["recorded_at"]) + timedelta(microseconds=failed["data"]["wait"])
                 assert datetime.fromisoformat(claimed["recorded_at"]) >= due
-    assert "min(7^1, 0.5) = 0.5 s" in queuectl.ok("history", capped)
+    assert "min(7^1 s, 500ms) = 500ms" in queuectl.ok("history", capped)
 
 
 def _retries(queuectl: Queuectl, job_id: str) -> list[dict[str, Any]]:

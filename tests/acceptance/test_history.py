@@ -45,7 +45,7 @@ def test_history_names_every_event_in_order(queuectl: Queuectl) -> None:
         "by the-worker",
         "run 1 failed after ",
         "(exit 7: attempt 1 broke)",
-        "attempt 1 of 2: retry in 0.5^1 = 0.5 s, at ",
+        "attempt 1 of 2: retry in 0.5^1 s = 500ms, at ",
         "claimed for run 2",
         "run 2 failed after ",
         "attempt 2 of 2: no retries left, moved to the dead-letter queue",

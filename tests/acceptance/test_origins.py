@@ -19,6 +19,17 @@ def test_a_job_that_a_job_adds_has_it_for_its_origin(queuectl: Queuectl) -> None
     queuectl.ok("verify")
 
 
+def test_a_copy_is_drawn_below_the_job_it_is_like(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "march", "true")
+    queuectl.drain()
+    queuectl.ok("copy", "march", "--id", "april")
+    queuectl.ok("copy", "april", "--id", "may")
+    tree = ["march done", "└─ april pending (copy)", "   └─ may pending (copy)"]
+    assert queuectl.ok("show", "may", "--tree").splitlines() == tree
+    assert queuectl.ok("show", "march", "--tree").splitlines() == tree
+    assert "copy of march (#1)" in queuectl.ok("history", "april")
+
+
 def test_the_same_job_from_elsewhere_is_the_same_job(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     done = queuectl("enqueue", "--id", "a", "true", env={**queuectl.env, "QUEUECTL_JOB_ID": "another"})

@@ -46,7 +46,7 @@ CAUSES: dict[str, tuple[e.AnyCause | None, int | None, str | None]] = {
     "succeeded": (None, 0, None),
     "exited": (e.Exited(3), 3, "exited with code 3: the last line"),
     "signalled": (e.Signalled(9), 137, "ended by SIGKILL: the last line"),
-    "timed_out": (e.TimedOut(1_500_000), 124, "timed out after 1.5 s: the last line"),
+    "timed_out": (e.TimedOut(1_500_000), 124, "timed out after 1.5s: the last line"),
     "not_started": (e.NotStarted("no shell"), 127, "not started: no shell"),
     "worker_lost": (e.LostWorker("w7"), None, "worker w7 was lost"),
 }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from queuectl.config import Config
 from queuectl.domain.backoff import explain, plain, wait
 from queuectl.domain.events import RetryScheduled
-from queuectl.units import LONGEST
+from queuectl.units import LONGEST, parse_duration
 from tests.domain import scenario
 from tests.domain.scenario import HOUR, SECOND, a_job, claimed, fails
 
@@ -101,18 +101,18 @@ def test_jitter_scales_the_whole_wait():
 @pytest.mark.parametrize(
     ("promises", "attempts", "jitter", "text"),
     [
-        ({}, 2, None, "2^2 = 4 s"),
-        ({}, 12, None, "min(2^12, 3600) = 3600 s"),
-        ({}, 10_000, None, "min(2^10000, 3600) = 3600 s"),
-        ({"backoff_base": 1.5}, 2, None, "1.5^2 = 2.25 s"),
-        ({"backoff_base": 0.0}, 1, None, "0^1 = 0 s"),
-        ({"backoff_cap": 2_500_000}, 2, None, "min(2^2, 2.5) = 2.5 s"),
-        ({"backoff_cap": 8 * SECOND}, 3, None, "2^3 = 8 s"),
-        ({}, 3, 0.5, "0.500 × 2^3 = 4 s"),
-        ({}, 12, 0.25, "0.250 × min(2^12, 3600) = 900 s"),
-        ({"backoff_base": 1000.0, "backoff_cap": 200_000 * SECOND * 60}, 2, None, "1000^2 = 1000000 s"),
-        ({"retry_wait": 600 * SECOND}, 7, None, "600 s"),
-        ({"retry_wait": 600 * SECOND}, 7, 0.25, "0.250 × 600 = 150 s"),
+        ({}, 2, None, "2^2 s = 4s"),
+        ({}, 12, None, "min(2^12 s, 1h) = 1h"),
+        ({}, 10_000, None, "min(2^10000 s, 1h) = 1h"),
+        ({"backoff_base": 1.5}, 2, None, "1.5^2 s = 2.25s"),
+        ({"backoff_base": 0.0}, 1, None, "0^1 s = 0s"),
+        ({"backoff_cap": 2_500_000}, 2, None, "min(2^2 s, 2.5s) = 2.5s"),
+        ({"backoff_cap": 8 * SECOND}, 3, None, "2^3 s = 8s"),
+        ({}, 3, 0.5, "0.500 × 2^3 s = 4s"),
+        ({}, 12, 0.25, "0.250 × min(2^12 s, 1h) = 15m"),
+        ({"backoff_base": 1000.0, "backoff_cap": 200_000 * SECOND * 60}, 2, None, "1000^2 s = 11d13h46m40s"),
+        ({"retry_wait": 600 * SECOND}, 7, None, "10m"),
+        ({"retry_wait": 600 * SECOND}, 7, 0.25, "0.250 × 10m = 2m30s"),
     ],
 )
 def test_the_shown_arithmetic(promises, attempts, jitter, text):
@@ -123,8 +123,7 @@ def test_the_shown_arithmetic(promises, attempts, jitter, text):
 @given(BASES, CAPS, ATTEMPTS, st.none() | JITTER)
 def test_the_arithmetic_ends_with_the_wait(base, cap, attempts, jitter):
     spec = a_job(backoff_base=base, backoff_cap=cap)
-    shown = re.fullmatch(r".+ = ([0-9.]+) s", explain(spec, attempts, jitter))
-    assert round(float(shown[1]) * SECOND) == wait(spec, attempts, jitter)
+    assert parse_duration(explain(spec, attempts, jitter).partition(" = ")[2]) == wait(spec, attempts, jitter)
 
 
 @settings(deadline=None)
@@ -133,8 +132,9 @@ def test_the_arithmetic_ends_with_the_wait(base, cap, attempts, jitter):
 def test_the_arithmetic_shown_gives_the_wait(base, cap, attempts):
     spec = a_job(backoff_base=base, backoff_cap=cap)
     sum_shown, _, result = explain(spec, attempts).partition(" = ")
-    assert re.fullmatch(r"[0-9e^., min()+-]+", sum_shown)
-    assert eval(sum_shown.replace("^", "**")) == pytest.approx(float(result.removesuffix(" s")), abs=1e-6)
+    found = re.fullmatch(r"min\(([0-9e^.+-]+) s, (\w[\w.]*)\)|([0-9e^.+-]+) s", sum_shown)
+    power = eval((found[1] or found[3]).replace("^", "**")) * SECOND
+    assert min(power, parse_duration(found[2] or "3653d")) == pytest.approx(parse_duration(result), abs=1)
 
 
 @pytest.mark.parametrize(

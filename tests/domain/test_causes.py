@@ -14,9 +14,9 @@ SAYS = [
     (Signalled(9), 137, "ended by SIGKILL"),
     (Signalled(15), 143, "ended by SIGTERM"),
     (Signalled(60), 188, "ended by signal 60"),
-    (TimedOut(2_500_000), 124, "timed out after 2.5 s"),
-    (TimedOut(300 * SECOND), 124, "timed out after 300 s"),
-    (TimedOut(14 * 86_400 * SECOND + 1), 124, "timed out after 1209600.000001 s"),
+    (TimedOut(2_500_000), 124, "timed out after 2.5s"),
+    (TimedOut(300 * SECOND), 124, "timed out after 5m"),
+    (TimedOut(14 * 86_400 * SECOND + 1), 124, "timed out after 14d0.001ms"),
     (NotStarted("No such file or directory: /gone"), 127, "not started: No such file or directory: /gone"),
     (LostWorker("h-7"), None, "worker h-7 was lost"),
 ]

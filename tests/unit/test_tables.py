@@ -120,7 +120,7 @@ def test_jobs_are_whole_where_there_is_no_terminal():
 def test_an_error_is_short_without_what_all_share():
     assert short_error(FAILED) == "1: FloatingPointError: loss is nan"
     assert short_error("exited with code 3") == "exit 3"
-    assert short_error("timed out after 5 s: x") == "timed out after 5 s: x"
+    assert short_error("timed out after 5s: x") == "timed out after 5s: x"
     assert short_error(None) is None
 
 

@@ -23,6 +23,7 @@ from queuectl.units import (
     parse_size,
     parse_time,
     quoted,
+    rounded_duration,
     use_utc,
 )
 
@@ -133,6 +134,22 @@ def test_more_than_ten_years_is_refused(text):
 )
 def test_durations_are_written_short(us, text):
     assert format_duration(us) == text
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (0, "0s"),
+        (23_600, "24ms"),
+        (999_600, "1s"),
+        (1_549_999, "1.5s"),
+        (10 * SECOND, "10s"),
+        (99_960_000, "1m40s"),
+        (12 * MINUTE + 30 * SECOND + 400_000, "12m30s"),
+    ],
+)
+def test_measured_durations_are_rounded(us, text):
+    assert rounded_duration(us) == text
 
 
 @given(st.integers(0, LONGEST))
