@@ -123,7 +123,7 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
     if row is not None and row["due_at"] is None:
         yield "it is held: its table row and its events disagree"
     elif job.waits_from is not None and job.waits_from > now and behind_for is not None:
-        yield _misdated(job.waits_from, now)
+        yield _misdated(job, job.waits_from, now, store.tables.waited(job, now, behind_for) or 0)
     elif job.due_at is not None and job.due_at > now:
         yield f"it is due at {local_time(job.due_at)}, in {_rounded(job.due_at - now)}"
     else:
@@ -141,10 +141,11 @@ def _dependencies(store: Store, job: Job) -> Iterator[str]:
         yield f"it is held: {why}"
 
 
-def _misdated(since: int, now: int) -> str:
+def _misdated(job: Job, since: int, now: int, waited: int) -> str:
+    left = _rounded((job.due_at or since) - since - waited)
     return (
-        f"it was recorded by a clock that was {ago(since - now)} ahead of the clock now: a worker measures the wait"
-        " itself and then starts the job"
+        f"it was recorded by a clock that was {ago(since - now)} ahead of the clock now, so its wait counts from when"
+        f" the clock was right again: {left} more"
     )
 
 
@@ -158,7 +159,7 @@ def _place_in_line(store: Store, job: Job, now: int, behind_for: int | None) -> 
     if job.id in line:
         place = line.index(job.id)
         before = {0: "it is next", 1: "1 job is before it"}.get(place, f"{place} jobs are before it")
-    elif is_due(job, now, behind_for) and not _pauses(store, job) and len(line) == LINE:
+    elif is_due(job, now, store.tables.waited(job, now, behind_for)) and not _pauses(store, job) and len(line) == LINE:
         before = f"at least {LINE} jobs are before it"
     else:
         return

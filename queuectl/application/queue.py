@@ -312,8 +312,7 @@ class Queue:
         line = [] if hints is None else hints
         with self._alone(durable=False):
             now, behind_for = self.store.log.wall(), self.store.log.behind_for()
-            blocked: set[str] = set()
-            changes: dict[str, Change] = {}
+            blocked, changes = set[str](), dict[str, Change]()
             while len(changes) < limit:
                 searched = not line
                 if searched:
@@ -325,7 +324,8 @@ class Queue:
                 del line[: len(wanted)]
                 loaded = self.store.log.load_all(wanted)
                 for job_id in wanted:
-                    job, events = self._claimed(c.Claim(job_id, claimant, behind_for), loaded[job_id], now, searched)
+                    command = c.Claim(job_id, claimant, self.store.tables.waited(loaded[job_id], now, behind_for))
+                    job, events = self._claimed(command, loaded[job_id], now, searched)
                     if job is not None and reserve(job):
                         changes[job_id] = Change(job_id, job.version, events, job)
                     elif searched:

@@ -94,7 +94,8 @@ def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
     """Whether a pending job may be claimed at `now`, on the wall clock.
 
     `behind_for` is how long the wall clock has been behind the log, None when it is not. If the wait begins in the
-    future, the clock that recorded it was ahead: the wait is over once the clock has been behind for that long.
+    future, the clock that recorded it was ahead: the wait is over once the clock has been behind for that long, as far
+    as this process has seen or the log's later events say.
     """
     if job.due_at is None or job.due_at <= now or behind_for is None:
         return job.due_at is not None and job.due_at <= now

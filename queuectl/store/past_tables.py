@@ -4,6 +4,7 @@ from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
+from queuectl.domain.job import Job
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.schedule import Schedule
 from queuectl.store.past_folds import Folds
@@ -67,6 +68,10 @@ class PastTables:
         """The earliest time at which a pending job is due in these queues."""
         self._fold_due(1, behind_for)
         return self._tables.next_due(queues, now, behind_for)
+
+    def waited(self, job: Job | Exception | None, now: int, behind_for: int | None) -> int | None:
+        """`behind_for`: waits that were recorded by a clock that was ahead are measured only in the present."""
+        return behind_for
 
     def oldest_due(self, now: int) -> dict[str, Any] | None:
         """The row of the pending job that has been due the longest."""

@@ -193,6 +193,9 @@ class Tables(Protocol):
     def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
         """The earliest time at which a pending job is due in these queues, paused ones excepted; see `claimable`."""
 
+    def waited(self, job: Job | Exception | None, now: int, behind_for: int | None) -> int | None:
+        """`behind_for` of `is_due` for a job: for how long it has waited, if its wait was recorded by a clock ahead."""
+
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""
 

@@ -33,6 +33,8 @@ class Model:
     def __init__(self) -> None:
         self.now = self.wall = self.position = 0
         self.behind_for: int | None = None
+        self.clocks: list[int] = []
+        """The wall clock at each event."""
         self.jobs: dict[str, Record] = {}
         self.pauses: dict[str, tuple[int, str]] = {}
         self.settings: dict[str, str] = {}
@@ -45,11 +47,18 @@ class Model:
             yield
         except (NotAllowedError, NotThereError):
             self.position, self.jobs = before
+            del self.clocks[self.position :]
             raise
 
-    def _event(self, job: Record, **changes: Any) -> None:
+    def _count(self) -> None:
         self.position += 1
+        self.clocks.append(self.wall)
+
+    def _event(self, job: Record, **changes: Any) -> None:
+        self._count()
         job.update(changes, version=job["version"] + 1, updated=self.now)
+        if "since" in changes:
+            job["set_at"] = self.position
 
     # ── what people ask for ─────────────────────────────────────────────────────────────────────────
 
@@ -69,9 +78,8 @@ class Model:
         due, since = (at, None) if at is not None else (self.wall + delay, self.wall)
         fields = ["locked", "worker", "error", "code", "stdout", "stderr", "finished", "duration", "cancel"]
         job = {"id": name, "promises": promises, "state": "pending", "attempts": 0, "run": 0, "due": due, "version": 0}
-        job["since"] = since
         self.jobs[name] = {**job, **dict.fromkeys(fields), "stdout": "", "stderr": "", "created": self.now}
-        self._event(self.jobs[name], position=self.position + 1)
+        self._event(self.jobs[name], position=self.position + 1, since=since)
         return name, True
 
     def holder(self, key: str | None) -> str | None:
@@ -109,18 +117,19 @@ class Model:
     def pause(self, queue: str, who: str) -> bool:
         if queue in self.pauses:
             return False
-        self.position += 1
+        self._count()
         self.pauses[queue] = (self.now // SECOND, who)
         return True
 
     def resume(self, queue: str) -> bool:
-        self.position += queue in self.pauses
+        if queue in self.pauses:
+            self._count()
         return self.pauses.pop(queue, None) is not None
 
     def configure(self, key: str, value: str | None) -> bool:
         if self.settings.get(key) == value:
             return False
-        self.position += 1
+        self._count()
         self.settings = {name: kept for name, kept in {**self.settings, key: value}.items() if kept is not None}
         return True
 
@@ -139,7 +148,12 @@ class Model:
         """Whether the job is due: by the wall clock, or by its measured wait if the recording clock was ahead."""
         if job["due"] <= self.wall or self.behind_for is None:
             return bool(job["due"] <= self.wall)
-        return self._is_misdated(job) and bool(job["due"] - job["since"] <= self.behind_for)
+        return self._is_misdated(job) and bool(job["due"] - job["since"] <= self._waited(job, self.behind_for))
+
+    def _waited(self, job: Record, behind_for: int) -> int:
+        """For how long the clock has been right again, as far as anyone can know: by later events, or as seen."""
+        right = (clock for clock in self.clocks[job["set_at"] :] if clock <= self.wall)
+        return max(behind_for, self.wall - next(right, self.wall))
 
     def _is_misdated(self, job: Record) -> bool:
         return job["since"] is not None and job["since"] > self.wall

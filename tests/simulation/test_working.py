@@ -7,6 +7,7 @@ import pytest
 
 from queuectl.domain.events import After, Exited
 from queuectl.domain.names import PAUSE_ALL
+from queuectl.runtime import LogClock
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script
 
@@ -78,6 +79,35 @@ def test_a_wall_clock_that_is_set_back_delays_nothing() -> None:
     driver.clock.jumped = -3600 * SECOND
     driver.run(10)
     assert driver.state("a") == "done"
+
+
+def test_a_worker_warns_once_of_a_log_that_is_ahead(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    driver = Driver()
+    driver.clock.jumped = 3600 * SECOND
+    driver.enqueue("a")
+    driver.clock.jumped = 0
+    driver.add_worker()
+    driver.run(60)
+    assert driver.state("a") == "done"
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "1h ahead of the clock: a clock was wrong when it was recorded, or is wrong now (`queuectl doctor`)" in said
+
+
+@pytest.mark.parametrize("ahead", [7200 * SECOND, 400 * 86_400 * SECOND])
+def test_short_lived_workers_serve_a_wait_of_a_clock_ahead(ahead: int) -> None:
+    """`run --once` every few seconds: no process lives as long as the wait."""
+    driver = Driver()
+    driver.clock.jumped = ahead
+    driver.enqueue("a", delay=20 * SECOND)
+    driver.clock.jumped = 0
+    for moment in range(0, 28, 7):
+        assert driver.history("a") == ["enqueued"]
+        driver.store.log.clock = LogClock(driver.clock)  # each is a new process
+        process = driver.add_worker(once=True)
+        driver.run(7)
+        assert not process.alive
+        assert (driver.state("a") == "done") is (moment >= 20)
 
 
 def test_a_paused_queue_starts_no_job_until_it_is_resumed() -> None:

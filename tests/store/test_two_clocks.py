@@ -2,10 +2,12 @@
 
 import pytest
 
+from queuectl.application.explain import explain
 from queuectl.application.queue import Queue
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Exited
+from queuectl.runtime import LogClock
 from queuectl.store.rows import JobFilter
 from queuectl.units import DAY
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
@@ -88,6 +90,34 @@ def test_next_due_counts_the_wait_of_a_clock_that_was_ahead(store, clock, was_ah
     assert store.tables.next_due((), now, store.log.behind_for()) == now + 4 * SECOND
     clock.advance(3 * SECOND)
     assert store.tables.next_due((), now + 3 * SECOND, store.log.behind_for()) == now + 4 * SECOND
+
+
+@AHEAD
+def test_a_wait_continues_in_the_next_process(store, clock, was_ahead, ahead):
+    was_ahead(ahead, new("early", delay=4 * SECOND), new("much later", delay=HOUR))
+    for second in range(4):
+        store.log.clock = LogClock(clock)  # a process that has just started
+        add(store, new(f"other-{second}", priority=-1))
+        assert take(store) == [f"other-{second}"], "it has waited for less than its delay"
+        assert f"{4 - second}.0 s more" in " ".join(explain(store, "early", live=True, machine_losses=3).why)
+        clock.advance(SECOND)
+    store.log.clock = LogClock(clock)
+    assert store.tables.next_due((), clock.now(), 0) == clock.now()
+    assert take(store) == ["early"]
+
+
+def test_a_wait_recorded_by_a_second_wrong_clock_is_not_cut_short(store, clock, was_ahead):
+    was_ahead(DAY)
+    assert take(store) == ["early"]
+    clock.advance(HOUR)
+    was_ahead(2 * HOUR, new("delayed", delay=10 * SECOND))
+    add(store, new("now"))
+    clock.advance(10 * SECOND - 1)
+    store.log.clock = LogClock(clock)
+    assert take(store) == ["now"]
+    clock.advance(1)
+    store.log.clock = LogClock(clock)
+    assert take(store) == ["delayed"]
 
 
 def test_a_wait_starts_again_after_another_clock_change(store, clock, was_ahead):

@@ -2,18 +2,20 @@
 
 from collections.abc import Collection
 from itertools import groupby, starmap
-from typing import Any, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Protocol
 
 from queuectl.domain.dependencies import MET
+from queuectl.domain.job import Job
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ, JOBS
 from queuectl.store.rows import Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import HELD, PENDING_LANES, SETS_DUE_TIME, SORTS, TURN, conditions, in_turn
+from queuectl.store.sql.job_filter import HELD, PENDING_LANES, SORTS, TURN, conditions, in_turn
 from queuectl.store.sql.job_tags import has_few
+
+if TYPE_CHECKING:
+    from queuectl.store.sql.misdated import Misdated
 
 __all__ = ["OPEN_LANES", "Tables", "state_of"]
 
@@ -23,15 +25,6 @@ AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUS
 """
 """Selects the rows of `counts` (queue and priority) from which jobs may be claimed."""
 _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
-_LATER = f"""
-SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.recorded_at, events.data
-FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (
-    SELECT max(version) FROM events AS m WHERE m.stream_id = jobs.id
-    AND {SETS_DUE_TIME})
-WHERE jobs.state = '{State.PENDING}' AND jobs.due_at > ? AND events.recorded_at > ?
-"""
-"""Jobs that are not due yet and whose last move was recorded later than now."""
-
 SHOWN_COLUMNS = (*JOBS, "waits", "held")
 """The columns of `jobs`, then how many dependencies of a waiting job are not met, and whether one cannot be met."""
 _COUNT = f"SELECT count(*) FROM waits WHERE waits.id = jobs.id AND standing <> '{MET}'"
@@ -73,13 +66,12 @@ class Tables:
             found = self._due_search.search(queues, limit + len(skip), now)
             return [job_id for job_id in found if job_id not in skip][:limit]
         chosen: list[str] = []
-        misdated = {} if behind_for is None else self._misdated(now)
+        late = {} if behind_for is None else self._misdated(now, behind_for)
         for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
             due: list[tuple[int, int, str]] = []
             for queue, priority in lanes:
                 due += self._due(queue, priority, now, limit + len(skip))
-                for wait, position, job_id in misdated.get((queue, priority), ()):
-                    due += [(0, position, job_id)] if wait <= (behind_for or 0) else []
+                due += [(0, each.position, each.id) for each in late.get((queue, priority), ()) if not each.left]
             chosen += [job_id for _, _, job_id in sorted(due) if job_id not in skip]
             if len(chosen) >= limit:
                 break
@@ -90,17 +82,23 @@ class Tables:
         lanes = self._engine.run(_LANES)
         return [lane for lane in lanes if not queues or lane[0] in queues]
 
-    def _misdated(self, now: int) -> dict[tuple[str, int], list[tuple[int, int, str]]]:
-        """(wait, position, id) of jobs that were recorded while the clock was ahead, by queue and priority.
+    def _misdated(self, now: int, behind_for: int) -> dict[tuple[str, int], "list[Misdated]"]:
+        """Jobs that were recorded while the clock was ahead, by queue and priority."""
+        from queuectl.store.sql.misdated import misdated  # a clock was wrong
 
-        Their due time is wrong, so every job that is not due yet is read.
-        """
-        found: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
-        for queue, priority, position, job_id, due_at, recorded_at, data in self._engine.run(_LATER, (now, now)):
-            since = _waits_from(recorded_at, data)
-            if since is not None and since > now:
-                found.setdefault((queue, priority), []).append((due_at - since, position, job_id))
+        found: dict[tuple[str, int], list[Misdated]] = {}
+        for each in misdated(self._engine, now, behind_for):
+            found.setdefault((each.queue, each.priority), []).append(each)
         return found
+
+    def waited(self, job: Job | Exception | None, now: int, behind_for: int | None) -> int | None:
+        """`behind_for` of `is_due` for this job: the time for which it has waited, if a clock ahead of `now` set it."""
+        if behind_for is None or not isinstance(job, Job) or job.waits_from is None or job.waits_from <= now:
+            return behind_for
+        from queuectl.store.sql.misdated import misdated
+
+        found = misdated(self._engine, now, behind_for, job.id)
+        return found[0].waited if found else behind_for
 
     def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
         return self._engine.run(
@@ -114,8 +112,8 @@ class Tables:
         lanes = self._lanes(queues)
         moments = [moment for lane in lanes if (moment := self._first_due(*lane)) is not None]
         if behind_for is not None:
-            misdated = self._misdated(now)
-            moments += [now + max(0, wait - behind_for) for lane in lanes for wait, *_ in misdated.get(lane, ())]
+            late = self._misdated(now, behind_for)
+            moments += [now + each.left for lane in lanes for each in late.get(lane, ())]
         return min(moments, default=None)
 
     def _first_due(self, queue: str, priority: int) -> int | None:
@@ -213,25 +211,6 @@ class Tables:
             f"SELECT id, run FROM jobs WHERE state = '{State.PROCESSING}' AND locked_by IS NOT NULL"
         )
         return [(job_id, run) for job_id, run in found]
-
-
-class _Times(msgspec.Struct):
-    """The fields of an event that concern a job's wait."""
-
-    clock: int | None = None
-    at: int | None = None
-    changes: "_Times | None" = None
-
-
-def _waits_from(recorded_at: int, data: str | None) -> int | None:
-    """The wall clock time at which a job's wait began; None when its last move has none or is damaged."""
-    try:
-        times = msgspec.json.decode(data or "", type=_Times)
-    except (msgspec.MsgspecError, UnicodeError):
-        return None
-    if times.at is not None or (times.changes is not None and times.changes.at is not None):
-        return None
-    return recorded_at if times.clock is None else times.clock
 
 
 def state_of(name: str) -> State | None:
