@@ -104,8 +104,8 @@ def as_changes(command: Command | None, options: JobOptions, *, new: bool = Fals
 
 def _named(message: str) -> str:
     """The decoder's message, with the option's name first and as the caller wrote it."""
-    what, _, place = message.partition(" - at `$.")
-    name = place.rstrip("`")
+    what, _, place = message.partition(" - at `")
+    name = place.removeprefix("key` in `").removeprefix("$.").rstrip("`")
     called = {written: ours for ours, written in _OTHER_NAMES.items()}.get(name, name)
     return f"{called}: {what[:1].lower()}{what[1:]}"
 
@@ -158,7 +158,7 @@ def _words(command: Any) -> Any:
 def _plain(name: str, value: Any) -> Any:
     """The value as it is written in JSON."""
     if name == "after":
-        several = [value] if isinstance(value, str) or hasattr(value, "id") else value
+        several = value if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else [value]
         return [each.id if hasattr(each, "id") else each for each in several]
     if name == "at" and isinstance(value, datetime):
         return _aware(name, value).isoformat()

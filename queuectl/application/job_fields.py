@@ -87,6 +87,8 @@ def check_size(spec: Enqueued) -> None:
 
 def text(field: str, given: str) -> str:
     """Text in UTF-8 without NUL. Other text cannot be stored in the log, or cannot be passed to a process."""
+    if not isinstance(given, str):  # Python programs give anything
+        raise UsageError(f"{field}: expected a text, got {given!r}")
     if "\0" in given:
         raise UsageError(f"{field}: NUL bytes are not allowed")
     try:

@@ -38,7 +38,7 @@ def graph(
     if job_id is not None and selected:
         raise UsageError("give an id or filters, not both")
     wanted = any_filter(selected)
-    with session.open_read_only(options.as_of, missing="refuse" if job_id else "accept") as queue:
+    with session.open_read_only(options.as_of, missing="refuse" if job_id else "warn") as queue:
         around = None if job_id is None else queue.resolve([job_id])[0]
         found = graph_of(queue.store, around, wanted)
     nodes = to_builtins(found.nodes)

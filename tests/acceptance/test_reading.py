@@ -200,12 +200,15 @@ def test_status_shows_the_workers(queuectl: Queuectl) -> None:
     assert worker.ended().code == 0
 
 
+LISTS_OF_OTHER_THINGS = ("batches", "failures", "graph", "graph --format dot", "schedule list", "diff 0 head")
+
+
 def test_reading_a_missing_queue_shows_none_and_creates_none(queuectl: Queuectl) -> None:
     assert queuectl.json("list") == []
     assert queuectl.json("dlq", "list") == []
     assert queuectl.json("status")["queues"] == []
-    for command in (("list",), ("status",), ("worker", "list"), ("dlq", "list"), ("events",), ("list", "--json")):
-        done = queuectl(*command)
+    for command in ("list", "status", "worker list", "dlq list", "events", "list --json", *LISTS_OF_OTHER_THINGS):
+        done = queuectl(*command.split())
         assert (done.code, done.err.splitlines()[0]) == (0, f"queuectl: there is no queue at {queuectl.db}")
     for command in ("show", "history", "logs", "wait", "explain", "cancel", "retry", "purge"):
         assert_error(queuectl(command, "none"), 5, f"there is no queue at {queuectl.db}")

@@ -207,6 +207,9 @@ def test_a_job_is_added_once_by_its_id_or_key(queue):
         ({"queue": "a b"}, "queue: "),
         ({"env": {"a b": "c"}}, "env: "),
         ({"tags": {"a": 1}}, "tags"),
+        ({"env": {1: "a"}}, "env: expected `str`"),
+        ({"after": 5}, "after[0]: expected"),
+        ({"batch": 5}, "batch: expected a text, got 5"),
         ({"id": "-x"}, "id: "),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, dict) else "",
@@ -215,6 +218,13 @@ def test_a_bad_option_is_named_and_nothing_is_made(options, said, tmp_path):
     with queuectl.open_queue("queue.db") as queue:
         assert said in refused(queuectl.UsageError, lambda: queue.enqueue("true", **options))
     assert not (tmp_path / "queue.db").exists()
+
+
+@pytest.mark.parametrize("act", [lambda queue: queue.pause(5), lambda queue: queue.cancel("a", reason=5)])
+def test_a_wrong_type_in_any_change_is_our_error(act, file_queue):
+    file_queue.enqueue("true", id="a")
+    refused(queuectl.UsageError, lambda: act(file_queue))
+    assert [event.type for event in file_queue.history("a")] == ["enqueued"]
 
 
 @pytest.mark.parametrize("command", ["", "  ", [], [""], 3, None, ["a", 1], "a\0b"], ids=repr)
