@@ -150,6 +150,21 @@ def test_list_reports_jobs_over_its_limit_and_json_has_none(queuectl: Queuectl) 
     assert (len(everything.out.splitlines()), everything.err) == (62, "")
 
 
+def test_dlq_list_reports_jobs_over_its_limit_and_json_has_none(queuectl: Queuectl) -> None:
+    queuectl.add_all(*({"command": "false", "max_retries": 0, "tags": {"n": str(number)}} for number in range(60)))
+    queuectl.drain("-c", "2")
+    assert len(queuectl.json("dlq", "list")) == 60
+    assert len(queuectl.json("dlq", "list", "--limit", "7")) == 7
+    for flags, shown, said in (
+        ((), 50, "50 of 60 (--limit 0: all)\n"),
+        (("--limit", "3"), 3, "3 of 60 (--limit 0: all)\n"),
+        (("--limit", "0"), 60, ""),
+        (("--tag", "n=5"), 1, ""),
+    ):
+        done = queuectl("dlq", "list", *flags)
+        assert (len(done.out.splitlines()), done.err) == (shown + 1, said)
+
+
 def test_an_empty_list_is_a_message(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "true")
     queuectl.drain()
