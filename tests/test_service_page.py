@@ -85,6 +85,19 @@ def test_a_unit_runs_a_worker_of_its_queue(tmp_path):
     assert "systemctl enable --now queuectl" in made.err
 
 
+def test_the_commands_for_a_user_unit_work_in_a_new_home(tmp_path):
+    """Those of the page are those that are printed with the unit."""
+    queuectl, home = Queuectl(tmp_path), tmp_path / "home"
+    home.mkdir()
+    made = queuectl("worker", "unit", "--user", "--concurrency", "4")
+    steps = [line.strip() for line in made.err.splitlines() if line.startswith("  ")]
+    assert "\n".join(steps) in PAGE
+    lines = [line for line in steps if not line.startswith("systemctl")]
+    program = {**queuectl.env, "HOME": str(home), "PATH": f"{Path(QUEUECTL).parent}:{os.environ['PATH']}"}
+    subprocess.run(["/bin/sh", "-ec", "\n".join(lines)], check=True, cwd=tmp_path, env=program, timeout=60)
+    assert (home / ".config/systemd/user/queuectl.service").read_text() == made.out
+
+
 def test_a_password_stays_out_of_the_unit(tmp_path):
     made = Queuectl(tmp_path)("worker", "unit", env={"QUEUECTL_DB": "postgresql://ada:secret@host/db"})
     assert "secret" not in made.out + made.err

@@ -77,7 +77,8 @@ def _system_steps(command: str) -> list[str]:
 
 def _user_steps(command: str) -> list[str]:
     return [
-        "three commands install it (they overwrite a unit of that name); `loginctl enable-linger` keeps it at log-out:",
+        "four commands install it (they overwrite a unit of that name); `loginctl enable-linger` keeps it at log-out:",
+        "  mkdir -p ~/.config/systemd/user",
         f"  {command} > ~/.config/systemd/user/queuectl.service",
         "  systemctl --user daemon-reload",
         "  systemctl --user enable --now queuectl",
