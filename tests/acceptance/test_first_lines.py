@@ -8,6 +8,15 @@ def test_the_first_line_of_a_workers_log_names_the_queue(queuectl: Queuectl) -> 
     assert queuectl.drain().err.splitlines()[0].endswith(f" info Queue {queuectl.db}")
 
 
+def test_a_worker_says_once_that_it_made_the_queue(queuectl: Queuectl) -> None:
+    said = f"made a new queue at {queuectl.db}"
+    assert queuectl.drain().err.splitlines()[0] == said
+    assert said not in queuectl.drain().err
+    elsewhere = str(queuectl.folder / "other.db")
+    started = queuectl("--db", elsewhere, "worker", "start", "--detach", "--", "--drain")
+    assert started.err.splitlines()[0] == f"made a new queue at {elsewhere}"
+
+
 def test_the_first_line_of_config_names_the_queue(queuectl: Queuectl) -> None:
     for words in ((), ("show",)):
         assert queuectl.ok("config", *words).splitlines()[0] == f"queue: {queuectl.db} (default), not made yet"
