@@ -34,9 +34,15 @@ needs_namespaces = pytest.mark.skipif(
 )
 
 
-def run_until_killed(queuectl: Queuectl, module: str, name: str, method: str) -> None:
-    """Run a worker that dies when the method is called."""
-    script = KILLED_AT.format(module=module, name=name, method=method)
+EARLIER_BOOT = """
+import queuectl.runtime
+queuectl.runtime.boot_id = lambda: "the boot before this one"
+"""
+
+
+def run_until_killed(queuectl: Queuectl, module: str, name: str, method: str, before: str = "") -> None:
+    """Run a worker that dies when the method is called. `before` is what its process does first."""
+    script = before + KILLED_AT.format(module=module, name=name, method=method)
     assert queuectl.start_program(sys.executable, "-c", script).ended(60).code == -SIGKILL
 
 
@@ -64,6 +70,17 @@ def test_the_start_mark_of_an_earlier_run_does_not_count(queuectl: Queuectl) -> 
     queuectl.drain()
     assert queuectl.types(job_id)[-4:] == ["claimed", "released", "claimed", "dead_lettered"]
     assert queuectl.show(job_id)["attempts"] == 2
+
+
+@pytest.mark.parametrize(("free", "then"), [(1, ["released", "claimed", "completed"]), (0, ["dead_lettered"])])
+def test_a_setting_says_how_many_machine_losses_cost_nothing(queuectl: Queuectl, free: int, then: list[str]) -> None:
+    queuectl.ok("config", "set", "max-machine-losses", str(free))
+    job_id = queuectl.add("--max-retries", "0", "true")
+    run_until_killed(queuectl, "launch", "Launcher", "spawn", before=EARLIER_BOOT)
+    queuectl.drain()
+    assert queuectl.types(job_id) == ["enqueued", "claimed", *then]
+    said = "run 1 was lost with its machine and does not count (1 in a row)" in queuectl.ok("history", job_id)
+    assert said is bool(free)
 
 
 def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
