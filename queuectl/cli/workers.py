@@ -161,7 +161,8 @@ def stop(
     with session.open_existing() as queue:
         asked = _stopped(session, queue, names, until, now=options.now)
     stopped = len(asked.waited_for - {row.name for row in asked.lost})
-    say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
+    if stopped or not asked.own:
+        say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
 
 
 def _stopped(session: Session, queue: Queue, names: list[str] | None, until: int | None, *, now: bool) -> Stop:

@@ -53,13 +53,22 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
-def test_a_start_without_free_processes_costs_no_attempt(
-    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("posix_spawn", errno.EAGAIN),
+        ("posix_spawn", errno.ENOMEM),
+        ("posix_spawn", errno.EMFILE),
+        ("open", errno.ENOSPC),  # the output files
+        ("pwrite", errno.ENOSPC),  # the mark that a run starts
+    ],
+)
+def test_a_start_that_the_machine_refuses_costs_no_attempt(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
 ) -> None:
     job, before = a_job(tmp_path), descriptors()
-    monkeypatch.setattr(os, "posix_spawn", failing(number))
     assert runner.reserve(job)
+    monkeypatch.setattr(os, step, failing(number))
     with pytest.raises(ShortageError, match=os.strerror(number)):
         runner.start(job, 0)
     assert descriptors() == before

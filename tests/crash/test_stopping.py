@@ -225,6 +225,7 @@ def test_a_job_does_not_wait_for_itself(queuectl: Queuectl, command: str, says: 
     worker = queuectl.start("run", "--name", "w")
     job = result_of(queuectl, job_id)
     assert says in str(job["stderr"])
+    assert "no worker to stop" not in str(job["stderr"])
     worker.signal(signal.SIGTERM)
     assert worker.ended().code == 0
 

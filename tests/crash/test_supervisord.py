@@ -117,6 +117,7 @@ def test_a_worker_that_still_drains_is_waited_for(queuectl: Queuectl, supervisor
     assert supervisord.worker() not in (0, first)
     assert queuectl.types(job_id) == ["enqueued", "claimed", "completed"]
     assert b"FATAL" not in _log(queuectl)
+    assert how == "kill" or b"exit status 4" not in _log(queuectl), "a killed one's worker needs a moment to notice it"
 
 
 def _errors(queuectl: Queuectl) -> str:
