@@ -188,11 +188,20 @@ def test_a_background_worker_inherits_no_descriptor(queuectl: Queuectl) -> None:
     try:
         start = [PROGRAM, "worker", "start", "--detach", "--name", "w"]
         subprocess.run(
-            start, cwd=queuectl.folder, env=queuectl.env, pass_fds=[lock, writer], check=True, capture_output=True
+            start,
+            cwd=queuectl.folder,
+            env=queuectl.env,
+            pass_fds=[lock, writer],
+            check=True,
+            stdin=subprocess.PIPE,
+            capture_output=True,
         )
         os.close(writer)
         assert select.select([reader], [], [], 10)[0], "somebody has the pipe's other end"
         assert os.read(reader, 1) == b""
+        [worker] = queuectl.json("worker", "list")
+        streams = [os.readlink(f"/proc/{worker['pid']}/fd/{number}") for number in (0, 1, 2)]
+        assert streams == ["/dev/null", worker["log_file"], worker["log_file"]]
         os.close(lock)
         other = os.open(queuectl.folder / "lock", os.O_RDWR)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
