@@ -167,8 +167,8 @@ def _job(shown: dict[str, Any], look: Look) -> str:
 
 
 def _is_plain(name: str, value: Any) -> bool:
-    """Whether the field says nothing about this job: it is empty, off, or the count of no dependencies."""
-    return value is False or value in (None, "", [], {}) or (name == "waits" and value == 0)
+    """Whether the field says nothing about this job: it is empty, off, or as it is for most jobs."""
+    return value is False or value in (None, "", [], {}) or (name, value) in (("waits", 0), ("umask", "022"))
 
 
 def _shown(name: str, value: Any, look: Look, indent: int) -> str:

@@ -10,6 +10,7 @@ from queuectl.application.queue import Queue
 from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
+from queuectl.runtime import caller_umask
 from queuectl.units import quoted
 
 if TYPE_CHECKING:
@@ -85,6 +86,6 @@ def _check_reach(address: "Address", token_file: str | None, no_token: bool) -> 
 def _site(session: Session, queue: Queue, *, read_only: bool, allow_enqueue: bool) -> "Site":
     from queuectl.web.site import Rights, Site
 
-    site = Site(queue, session.config, session.access.open, Rights(read_only, allow_enqueue))
+    site = Site(queue, session.config, session.access.open, Rights(read_only, allow_enqueue), caller_umask())
     site.name = session.url.name
     return site

@@ -46,6 +46,7 @@ def whole_job(row: Mapping[str, Any], folded: Job) -> dict[str, Any]:
         "backoff_cap": spec.backoff_cap / SECOND,
         "retry_wait": None if spec.retry_wait is None else spec.retry_wait / SECOND,
         "jitter": spec.jitter,
+        "umask": f"{spec.umask:03o}",
         "merge_output": spec.merge_output,
         "stdin": None if spec.stdin is None else spec.stdin.path,
         "stdin_sha256": None if spec.stdin is None else spec.stdin.sha256,

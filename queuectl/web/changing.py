@@ -15,7 +15,6 @@ from queuectl.application.schedules import Schedules
 from queuectl.application.workers import Stop
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import UsageError, command_line
-from queuectl.runtime import process_umask
 from queuectl.units import counted
 from queuectl.web.site import Site
 
@@ -131,7 +130,7 @@ JOB_CHANGES = {
 def add_jobs(site: Site, queue: Queue, jobs: Sequence[str]) -> list[dict[str, Any]]:
     """Add all jobs (each in JSON) or none. Returns each one's id, and whether it is new. Raises QueuectlError."""
     site.rights.check_adding()
-    reader = JobReader(site.config(), site.clock.now(), umask=process_umask())
+    reader = JobReader(site.config(), site.clock.now(), umask=site.umask)
     wanted = [reader.from_input(decode_job(each)[0]) for each in jobs]
     return [{"id": receipt.id, "created": receipt.created} for receipt in queue.enqueue(resolved(queue, wanted))]
 

@@ -35,12 +35,20 @@ class Rights(Struct, frozen=True):
 
 
 class Site:
-    """A queue that is served. `open_store` opens one more connection, for a thread of its own."""
+    """A queue that is served. `open_store` opens one more connection, for a thread of its own.
+
+    `umask` is that of the jobs that are added here.
+    """
 
     def __init__(
-        self, queue: Queue, config: Callable[[Queue], Config], open_store: Callable[[], Store], rights: Rights
+        self,
+        queue: Queue,
+        config: Callable[[Queue], Config],
+        open_store: Callable[[], Store],
+        rights: Rights,
+        umask: int = 0o022,
     ):
-        self.queue, self.rights, self.name = queue, rights, ""
+        self.queue, self.rights, self.umask, self.name = queue, rights, umask, ""
         self._config, self._actor = config, this_actor()
         self.feed = Feed(open_store)
         self.clock = SystemClock()

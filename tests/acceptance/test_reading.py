@@ -190,13 +190,15 @@ def test_status_and_list_agree_on_the_counts(varied: Queuectl) -> None:
 
 
 def test_show_leaves_out_fields_that_are_off(queuectl: Queuectl) -> None:
-    plain, special = queuectl.add("true"), queuectl.add("--merge-output", "--jitter", "--after", "last", "true")
-    off = {"waiting": False, "waits": 0, "held": False, "merge_output": False, "jitter": False}
+    plain = queuectl.add("--umask", "022", "true")
+    special = queuectl.add("--merge-output", "--jitter", "--umask", "027", "--after", "last", "true")
+    off = {"waiting": False, "waits": 0, "held": False, "merge_output": False, "jitter": False, "umask": "022"}
     assert {name: queuectl.show(plain)[name] for name in off} == off
     assert not {line.split()[0] for line in queuectl.ok("show", plain).splitlines()} & set(off)
     words = [line.split() for line in queuectl.ok("show", special).splitlines()]
-    for field in (["waiting", "yes"], ["waits", "1"], ["merge_output", "yes"], ["jitter", "yes"], ["attempts", "0"]):
+    for field in (["waiting", "yes"], ["waits", "1"], ["merge_output", "yes"], ["jitter", "yes"], ["umask", "027"]):
         assert field in words
+    assert ["attempts", "0"] in words
 
 
 def test_status_shows_the_workers(queuectl: Queuectl) -> None:

@@ -1,6 +1,7 @@
 """`--db ssh://HOST/PATH`: the command runs there over ssh. Here ssh is a script that gives its line to a shell."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_arguments_stdin_and_output_are_passed_on(there: Queuectl) -> None:
     assert there.ok("enqueue", "--file", "-", stdin='{"id": "piped", "command": "cat <<< \'x\'"}') == "piped"
     assert (Path(there.env["HOME"]) / "queue.db").exists()
     assert not there.db.exists()
+
+
+def test_ssh_has_the_umask_of_the_caller(there: Queuectl) -> None:
+    before = os.umask(0o002)
+    try:
+        there.ok("enqueue", "--id", "made", "true")
+    finally:
+        os.umask(before)
+    assert there.show("made")["umask"] == "002"
 
 
 def test_advice_names_the_queue_as_it_was_named_here(there: Queuectl) -> None:

@@ -2,6 +2,7 @@
 """`schedule` on the command line: what each verb prints, what is refused, files of schedules, and crontabs."""
 
 import json
+import os
 
 import pytest
 
@@ -73,6 +74,17 @@ def test_run_adds_a_job_besides_the_times(queuectl: Queuectl) -> None:
     assert queuectl.json("show", job_id)["state"] == "pending"
     assert schedules(queuectl)["backup"]["next_at"] == before
     assert queuectl.json("schedule", "show", "backup")["slots"][0]["became"] == "manual"
+
+
+@pytest.mark.parametrize("how", ["add", "sync"])
+def test_a_schedules_jobs_have_the_umask_of_its_author(queuectl: Queuectl, how: str) -> None:
+    before = os.umask(0o002)
+    try:
+        queuectl.ok(*((*BACKUP, "true") if how == "add" else ("schedule", "sync", write(queuectl, JOBS))))
+    finally:
+        os.umask(before)
+    job_id = queuectl.ok("schedule", "run", "backup")
+    assert queuectl.show(job_id)["umask"] == "002"
 
 
 def test_pause_resume_and_remove_take_all_or_none(queuectl: Queuectl) -> None:

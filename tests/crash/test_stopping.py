@@ -288,12 +288,14 @@ def test_a_job_s_own_output_is_shown_and_not_followed(queuectl: Queuectl) -> Non
 
 
 def test_a_job_may_wait_for_the_worker_of_another_queue(queuectl: Queuectl) -> None:
-    """The job's variables are set, but the command is for another queue, here a copy."""
+    """The job's variables are set, but the command is for another queue, here a copy with a job at the same place."""
     queuectl.add("true")
     queuectl.ok("backup", "copy.db")
+    there = queuectl.add("true", "--db", "copy.db")
     other = queuectl.start("--db", "copy.db", "run", "--name", "w")
-    eventually(lambda: queuectl.json("--db", "copy.db", "worker", "list"), "it is up")
+    eventually(lambda: queuectl.json("--db", "copy.db", "show", there)["state"] == "done", "it is up")
     job_id = queuectl.add(f"{PROGRAM} --db copy.db worker stop", "--max-retries", "0")
     queuectl.drain("--name", "w")
+    assert queuectl.show(job_id)["position"] == queuectl.json("--db", "copy.db", "show", there)["position"]
     assert "stopped 1 worker" in str(queuectl.show(job_id)["stderr"])
     assert other.ended().code == 0

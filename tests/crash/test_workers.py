@@ -325,16 +325,26 @@ def claim_as(queuectl: Queuectl, pid: int) -> None:
 
 
 def test_a_shells_background_processes_survive_exec_into_a_worker(queuectl: Queuectl) -> None:
-    """`sleep 300 & exec queuectl run`: the process belongs to no job."""
-    queuectl.add("true")
-    script = f"sleep 300 & echo $! > before; exec {PROGRAM} run"
+    """`sleep 300 & exec queuectl run`: the process belongs to no job, nor does one whose parent, a shell, ends later.
+
+    A process that a job leaves makes the worker look at all of its children.
+    """
+    leaves = "sleep 300 & true"
+    queuectl.add(leaves)
+    later = "(until [ -e go ]; do sleep 0.05; done; sleep 301 & echo $! >> before) &"
+    script = f"sleep 300 & echo $! > before; {later} exec {PROGRAM} run"
     worker = queuectl.start_program("/bin/sh", "-c", script)
-    [before] = eventually(lambda: lines(queuectl.folder / "before"), "the shell has begun it")
+    pids = queuectl.folder / "before"
     try:
         eventually(lambda: queuectl.events("completed"), "the job has ended")
-        second = queuectl.add("true")
+        (queuectl.folder / "go").touch()
+        eventually(lambda: len(lines(pids)) == 2, "the shell has begun both")
+        second = queuectl.add(leaves)
         eventually(lambda: queuectl.state(second) == "done", "another job has ended")
-        assert alive(int(before))
+        third = queuectl.add(leaves)
+        eventually(lambda: queuectl.state(third) == "done", "and a third one")
+        assert [alive(int(pid)) for pid in lines(pids)] == [True, True]
     finally:
-        os.kill(int(before), SIGKILL)
+        for pid in lines(pids):
+            os.kill(int(pid), SIGKILL)
     worker.stop()

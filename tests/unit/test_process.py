@@ -4,11 +4,18 @@ On a server's queue a process of another user can be seen only with enough right
 """
 
 import os
+import subprocess
+from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 from msgspec.structs import replace
 
 from queuectl.process import procfs as process
+from queuectl.process.descendants import Descendants
+from queuectl.process.job_lock import LockFile
+from queuectl.process.output_files import Capture
+from queuectl.process.run import Run
 from queuectl.runtime import Reach, boot_id
 from tests.domain.scenario import claimed
 
@@ -73,3 +80,17 @@ def test_every_process_is_named_ten_in_a_text(monkeypatch: pytest.MonkeyPatch) -
     first, second = process.named(range(1, 13))
     assert (first[:25], second) == ("sh (pid 1), sh (pid 2), s", "sh (pid 11), sh (pid 12)")
     assert list(process.named([])) == []
+
+
+def test_a_process_with_the_pid_of_one_that_was_seen_is_not_killed(tmp_path: Path) -> None:
+    """The pid of a job's process may be given to another one before the job ends."""
+    with subprocess.Popen(["sleep", "300"]) as other:
+        descendants = Descendants(LockFile(str(tmp_path / "locks"), process.this_process()))
+        descendants.look([os.getpid()])
+        descendants._seen[other.pid] -= 1
+        ended = Run("a", 1, 1, b"QUEUECTL_RUN_TOKEN=x", Capture(str(tmp_path), "a", 1, 1), 0, pid=1)
+        assert descendants.end_strays(ended, (), (), [other.pid]) == 0
+        assert other.poll() is None
+        descendants.look([os.getpid()])
+        assert descendants.end_strays(ended, (), (), [other.pid]) == 1
+        assert other.wait() == -SIGKILL

@@ -1,5 +1,6 @@
 """`queuectl serve` as a process: what it prints, where it listens, what it refuses, and that it ends when asked."""
 
+import os
 import socket
 import sys
 import urllib.error
@@ -65,6 +66,21 @@ def test_a_change_is_seen_by_the_command_line(queuectl, start):
     urllib.request.urlopen(request, timeout=20).close()
     (event,) = [event for event in queuectl.json("history", "a") if event["type"] == "cancelled"]
     assert event["actor"].endswith(" web")
+
+
+def test_an_added_job_has_the_umask_of_whoever_serves(queuectl, start):
+    before = os.umask(0o002)
+    try:
+        _, url = start("--allow-enqueue")
+    finally:
+        os.umask(before)
+    base, token = base_and_token(url)
+    job = b'{"id": "a", "command": "umask"}'
+    headers = {**token, "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{base}/api/jobs", job, headers), timeout=20) as answer:
+        assert answer.status == 201
+    queuectl.drain()
+    assert queuectl.show("a")["stdout"] == "0002\n"
 
 
 def test_it_listens_at_a_socket_of_this_user_only(queuectl, tmp_path):
