@@ -28,6 +28,8 @@ from queuectl.cli import run
 run(["run", "--drain"])
 """
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+WITH_INIT = ("sh", "-c", '"$@" & wait; exec sleep 300', "sh")
+"""Starts a program below the first process of a namespace."""
 needs_namespaces = pytest.mark.skipif(
     subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode != 0,
     reason="this user may not make pid namespaces",
@@ -91,6 +93,13 @@ def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
     return worker
 
 
+def kill_worker_in(container: Started) -> None:
+    """Kill the worker of a namespace that has another first process, so that the job's processes live on."""
+    (first,) = procfs.children(container.pid)
+    (worker,) = procfs.children(first)
+    os.kill(worker, SIGKILL)
+
+
 @contextmanager
 def kept_namespace(container: Started) -> Iterator[None]:
     """Keep the pid namespace after its end, because the kernel would give its number to the next one."""
@@ -131,21 +140,32 @@ def restart_and_wait(queuectl: Queuectl, pids: Path) -> None:
 def test_a_job_of_a_dead_container_is_free_within_2_seconds(queuectl: Queuectl, tmp_path: Path, left: str) -> None:
     """A worker outside notices it. `left`: whether the job's processes died with their worker or still run."""
     pids = tmp_path / "pids"
-    container = in_a_namespace(
-        queuectl, pids, *(["sh", "-c", '"$@" & wait; exec sleep 300', "sh"] if left != "nothing" else [])
-    )
+    container = in_a_namespace(queuectl, pids, *(WITH_INIT if left != "nothing" else []))
     queuectl.start("run", "--name", "outside")
     eventually(lambda: len(queuectl.json("worker", "list")) == 2, "the other worker is there")
     since = time.time()
     if left == "nothing":
         container.signal(SIGKILL)
     else:
-        (shell,) = procfs.children(container.pid)
-        (worker,) = procfs.children(shell)
-        os.kill(worker, SIGKILL)
+        kill_worker_in(container)
     eventually(lambda: len(lines(pids)) == 2, "the job runs again", 40)
     assert recorded_at(queuectl, "long", "retry_scheduled") - since < 2
     assert recorded_at(queuectl, "long", "claimed") - since < 2
+
+
+@needs_namespaces
+def test_a_job_whose_processes_cannot_be_seen_waits_for_its_lock(queuectl: Queuectl, tmp_path: Path) -> None:
+    """Its worker is dead, but its processes live in a pid namespace into which the next worker cannot look."""
+    pids = tmp_path / "pids"
+    container = in_a_namespace(queuectl, pids, *WITH_INIT)
+    kill_worker_in(container)
+    queuectl.start_program(*NAMESPACE, PROGRAM, "run", "--name", "elsewhere")
+    other = queuectl.add("sleep 2.5")  # the next worker looks for lost jobs once a second
+    eventually(lambda: queuectl.state(other) == "done", "the other job is done", 30)
+    assert (len(lines(pids)), queuectl.types("long")) == (1, ["enqueued", "claimed"])
+    container.signal(SIGKILL)
+    eventually(lambda: len(lines(pids)) == 2, "the job runs again", 20)
+    assert queuectl.types("long")[:4] == ["enqueued", "claimed", "retry_scheduled", "claimed"]
 
 
 @needs_namespaces

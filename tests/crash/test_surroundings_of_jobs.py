@@ -136,6 +136,20 @@ def test_enqueue_hints_at_background_work(queuectl: Queuectl, command: str, hint
     assert (hint in done.err) if hint else ("background" not in done.err)
 
 
+@pytest.mark.parametrize("before", ["", "true\n", '{"command": "true"}\n'])
+def test_each_line_of_a_file_is_hinted_at(queuectl: Queuectl, before: str) -> None:
+    done = queuectl("enqueue", "--file", "-", stdin=f"{before}make &> log\n")
+    assert done.code == 0
+    assert "bash -c '...'" in done.err
+
+
+def test_a_background_process_is_asked_to_end_before_it_is_killed(queuectl: Queuectl) -> None:
+    left = "trap 'echo asked > asked; exit' TERM; touch ready; while :; do sleep 0.05; done"
+    queuectl.add(f'sh -c "{left}" & until [ -e ready ]; do sleep 0.05; done')
+    queuectl.drain()
+    assert (queuectl.folder / "asked").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "why"),
     [
