@@ -128,33 +128,44 @@ class AscendingNumbers:
     """
 
     def __init__(self) -> None:
-        self._last, self._process = 0, 0
-        self._lock = allocate_lock()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with a random number: a forked child must not repeat its parent's."""
+        self._last, self._steps, self._lock = 0, iter(_random_steps(0)), allocate_lock()
 
     def next(self, now: int) -> int:
         """The number for the moment `now` (microseconds)."""
         moment = now // 1000
         with self._lock:
-            if self._process != os.getpid():  # a forked child must not repeat its parent's numbers
-                self._last, self._process = 0, os.getpid()
             if moment <= self._last >> _RANDOM_BITS:
-                self._last += 1 + int.from_bytes(os.urandom(4), "big")
+                self._last += 1 + self._step()
             else:
                 self._last = moment << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 6
             return self._last
 
+    def _step(self) -> int:
+        for step in self._steps:
+            return step
+        self._steps = iter(_random_steps(1024))  # each call of the system takes as long as making an id
+        return next(self._steps)
+
+
+def _random_steps(number: int) -> memoryview:
+    return memoryview(os.urandom(4 * number)).cast("I")
+
 
 _RANDOM_BITS = 74
 _numbers = AscendingNumbers()
+os.register_at_fork(after_in_child=_numbers.begin)
 
 
 def new_id(now: int) -> str:
     """A UUIDv7 (RFC 9562, 5.7) for the moment `now` (microseconds). The ids of a process ascend."""
     number = _numbers.next(now)
-    high = (number >> _RANDOM_BITS << 16) | 0x7000 | (number >> 62 & 0xFFF)
-    low = (0b10 << 62) | (number & (1 << 62) - 1)
-    text = f"{high << 64 | low:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    high, low = number >> 62, number & 0x3FFF_FFFF_FFFF_FFFF
+    groups = high >> 28, high >> 12 & 0xFFFF, high & 0xFFF, 0x8000 | low >> 48, low & 0xFFFF_FFFF_FFFF
+    return "%08x-%04x-7%03x-%04x-%012x" % groups  # noqa: UP031 (an f-string takes half as long again)
 
 
 def new_token() -> str:

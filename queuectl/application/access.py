@@ -14,13 +14,13 @@ from queuectl.store import MEMORY, StoreOptions, file_of, is_postgres, is_there,
 from queuectl.store.archive.segments import lost
 from queuectl.store.errors import DamagedError
 from queuectl.store.meta import check_place
-from queuectl.store.protocol import Store
 from queuectl.store.sqlite.ownership import foreign
 
 if TYPE_CHECKING:
+    from queuectl.store.protocol import Store as Store  # noqa: PLC0414 (cli/ and web/ may not import store/)
     from queuectl.store.ranges import Shares
 
-__all__ = ["QueueAccess", "Store", "advising", "check_not_moved", "this_actor"]
+__all__ = ["QueueAccess", "advising", "check_not_moved", "this_actor"]
 
 
 class QueueAccess(Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         """The queue's path, or its URL without a password."""
         return name_of(self.url)
 
-    def config(self, store: Store | None, flags: Mapping[str, str | None] | None = None) -> Config:
+    def config(self, store: "Store | None", flags: Mapping[str, str | None] | None = None) -> Config:
         """The settings: the flags, the environment, `.env`, and what `config set` left in the store."""
         stored = store.tables.settings if store else dict
         return Config(flags or {}, self.environ, self.dotenv, stored, self.warn)
@@ -73,14 +73,14 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         if required:
             raise StoreError(f"there is no queue at {self.name}")
 
-    def open(self, *, empty: bool = False, busy_timeout: int | None = None) -> Store:
+    def open(self, *, empty: bool = False, busy_timeout: int | None = None) -> "Store":
         """The store, which is made if it does not exist; with `empty`, an empty one in memory instead.
 
         `busy_timeout` (microseconds) overrules the setting. Raises StoreError.
         """
         return open_store(MEMORY if empty else self.url, self.clock, self.store_options(busy_timeout))
 
-    def peek(self, busy_timeout: int) -> Store:
+    def peek(self, busy_timeout: int) -> "Store":
         """The store, only to be read: no file is made, and it is not compared with its archive. Raises StoreError.
 
         `busy_timeout` is microseconds.
@@ -88,7 +88,7 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         options = StoreOptions(busy_timeout=busy_timeout, archived=False, read_only=True)
         return open_store(self.url, self.clock, options)
 
-    def open_other(self, url: str, *, archived: bool = True) -> Store:
+    def open_other(self, url: str, *, archived: bool = True) -> "Store":
         """Another store, which a log is copied to or checked in. Raises StoreError."""
         return open_store(url, self.clock, self.store_options() if archived else StoreOptions(archived=False))
 
@@ -99,19 +99,19 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
 
         return Shares(self.url, self.config(None)["busy-timeout"], processes or cores())
 
-    def warn_of_durability(self, store: Store) -> None:
+    def warn_of_durability(self, store: "Store") -> None:
         """Warn when a power cut may lose changes that were acknowledged."""
         if store.writer.durability == "fast":
             self.warn("durability is fast: a power cut may lose the last changes")
 
-    def warn_of_move(self, store: Store) -> None:
+    def warn_of_move(self, store: "Store") -> None:
         """Warn when the queue has moved to another store."""
         if place := store.location.moved_to:
             self.warn(f"this queue has moved to {place}: you see it as it was then")
 
 
 @contextmanager
-def advising(store: Store) -> Iterator[None]:
+def advising(store: "Store") -> Iterator[None]:
     """Let errors about damage name the remedy for this kind of store."""
     try:
         yield
@@ -120,7 +120,7 @@ def advising(store: Store) -> Iterator[None]:
         raise
 
 
-def check_not_moved(store: Store, name: str) -> None:
+def check_not_moved(store: "Store", name: str) -> None:
     """Raises StoreError, which names the new place, when the queue called `name` was migrated away."""
     check_place(store.location.moved_to, name)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,9 +15,11 @@ from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, batch_stream, queu
 from queuectl.errors import NoSuchJobError, QueuectlError, RefusedError, UsageError
 from queuectl.runtime import new_id
 from queuectl.store.errors import DamagedError, DamagedEventError, VersionConflictError
-from queuectl.store.protocol import Store
 from queuectl.store.rows import Change, JobFilter, WorkerRow
 from queuectl.units import SECOND
+
+if TYPE_CHECKING:
+    from queuectl.store.protocol import Store
 
 __all__ = ["NewJob", "Queue", "Receipt"]
 
@@ -29,7 +31,7 @@ SILENT = 30 * SECOND
 """A worker without a heartbeat for this long is not counted on. A live one sends one every 5 s or more often."""
 
 
-class NewJob(Struct, frozen=True):
+class NewJob(Struct, frozen=True, gc=False):
     """A job to add; one without an id gets one. `line` is its line in a file, for errors."""
 
     spec: e.Enqueued
@@ -37,7 +39,7 @@ class NewJob(Struct, frozen=True):
     line: int | None = None
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, gc=False):
     """The result of adding a job: the id of the new job, or of the job that was already there."""
 
     id: str
@@ -51,7 +53,7 @@ Added: TypeAlias = tuple[list[Receipt], dict[str, Job]]
 class Queue:
     """Every change that can be made to a queue, in the name of `actor`."""
 
-    def __init__(self, store: Store, actor: str) -> None:
+    def __init__(self, store: "Store", actor: str) -> None:
         self.store = store
         self.actor = actor
 
@@ -314,8 +316,7 @@ class Queue:
             now, behind_for = self.store.log.wall(), self.store.log.behind_for()
             blocked, changes = set[str](), dict[str, Change]()
             while len(changes) < limit:
-                searched = not line
-                if searched:
+                if searched := not line:
                     wanted_now, skip = limit - len(changes) + AHEAD, blocked | changes.keys()
                     line += self.store.tables.claimable(queues, wanted_now, now, skip, behind_for)
                 if not line:

@@ -16,9 +16,9 @@ from queuectl.checks.stream_check import StreamCheck
 from queuectl.checks.verify_ranges import check_ranges
 from queuectl.errors import UsageError, command_line
 from queuectl.store.projections import TABLES
-from queuectl.store.protocol import ALL_STREAMS, Store
+from queuectl.store.protocol import Store
 from queuectl.store.ranges import Shares
-from queuectl.store.rows import MAX_POSITION, Differences
+from queuectl.store.rows import ALL_STREAMS, MAX_POSITION, Differences
 from queuectl.store.stream_fold import Stream, streams
 
 __all__ = ["expect", "verify", "verify_job"]

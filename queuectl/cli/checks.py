@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from msgspec import to_builtins
 
-from queuectl.application.access import Store
 from queuectl.application.liveness import is_alive
 from queuectl.checks.doctor import Finding, Progress, examine
 from queuectl.checks.report import Problem, Report
@@ -24,6 +23,9 @@ from queuectl.maintenance.rebuild import rebuild as rebuild_tables
 from queuectl.render.formats import FOR_PEOPLE
 from queuectl.render.terminal import clean, colored, wrapped
 from queuectl.units import counted
+
+if TYPE_CHECKING:
+    from queuectl.application.access import Store
 
 __all__ = ["doctor", "rebuild", "verify"]
 
@@ -157,12 +159,12 @@ def _print_finding(shown: Look, finding: Finding) -> None:
     print(f"{colored(f'{finding.level:<8}', _COLORS[finding.level], shown.color)} {lines}")
 
 
-def _open_to_examine(session: Session, quiet: bool) -> AbstractContextManager[tuple[Store, Progress]] | None:
+def _open_to_examine(session: Session, quiet: bool) -> AbstractContextManager[tuple["Store", Progress]] | None:
     return None if session.missing_but_not_lost else _opened(session, quiet)
 
 
 @contextmanager
-def _opened(session: Session, quiet: bool) -> Iterator[tuple[Store, Progress]]:
+def _opened(session: Session, quiet: bool) -> Iterator[tuple["Store", Progress]]:
     with (
         session.open_read_only(missing="refuse") as queue,
         progress("reading", queue.store.log.head().position, hidden=quiet) as reached,

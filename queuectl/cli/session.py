@@ -4,15 +4,18 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
-from queuectl.application.access import QueueAccess, Store, advising, this_actor
+from queuectl.application.access import QueueAccess, advising, this_actor
 from queuectl.application.queue import Queue
 from queuectl.application.queue_url import Place, QueueUrl, named, queue_place
 from queuectl.config import Config, read_dotenv
 from queuectl.errors import StoreError, UsageError, set_queue_options
 from queuectl.runtime import SystemClock
 from queuectl.units import parse_duration, quoted
+
+if TYPE_CHECKING:
+    from queuectl.application.access import Store
 
 __all__ = ["Missing", "Session"]
 
@@ -221,7 +224,7 @@ class Session:
         return self.missing
 
     @contextmanager
-    def _store(self, *, empty: bool = False, busy_timeout: int | None = None) -> Iterator[Store]:
+    def _store(self, *, empty: bool = False, busy_timeout: int | None = None) -> Iterator["Store"]:
         store = self.access.open(empty=empty, busy_timeout=busy_timeout)
         try:
             with advising(store):
@@ -242,7 +245,7 @@ class Session:
         return this_actor()
 
 
-def _past(store: Store, as_of: str, warn: Callable[[str], None]) -> Store:
+def _past(store: "Store", as_of: str, warn: Callable[[str], None]) -> "Store":
     from queuectl.application import time_travel
 
     past = time_travel.as_of(store, as_of)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-class Command(Struct, frozen=True):
+class Command(Struct, frozen=True, gc=False):
     """An intent towards one job."""
 
     job_id: str

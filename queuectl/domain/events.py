@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """A fact, past tense, immutable.
 
     `clock` is the wall clock when the event was recorded (microseconds since the epoch, UTC). It is stored only when
@@ -367,7 +367,7 @@ def type_of(event: Event | type[Event]) -> str:
     return _NAMES[event if isinstance(event, type) else type(event)]
 
 
-class RecordedEvent(Struct, frozen=True):
+class RecordedEvent(Struct, frozen=True, gc=False):
     """An event in the log, with its position. `recorded_at` is microseconds since the epoch, UTC."""
 
     position: int

@@ -18,7 +18,7 @@ _UNLOCKED: _Changes = {"claim": None, "locked_at": None, "cancel_requested": Non
 """Fields that every move out of `processing` clears."""
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """A job's current state. Times are microseconds since the epoch, UTC; `due_at` is set only while pending.
 
     `due_at` is on the wall clock. `waits_from` is the wall clock time at which its wait began, None when the due time

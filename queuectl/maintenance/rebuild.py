@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from queuectl.parallel import Children
 from queuectl.store import ranges
-from queuectl.store.protocol import ALL_STREAMS, Derived, Store, StreamRange
+from queuectl.store.protocol import Derived, Store, StreamRange
 from queuectl.store.ranges import Place, Shares
-from queuectl.store.rows import Differences
+from queuectl.store.rows import ALL_STREAMS, Differences
 
 __all__ = ["opened", "rebuild"]
 

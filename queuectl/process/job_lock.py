@@ -14,7 +14,6 @@ import os
 import resource
 import struct
 from contextlib import suppress
-from hashlib import sha256
 
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.process.protocol import SHORTAGES, Identity
@@ -151,6 +150,8 @@ def _is_locked(descriptor: int, byte: int) -> bool:
 
 def _worker_byte(who: Identity) -> int:
     """The byte of a worker's lock, computed from its identity, so that other processes can compute it too."""
+    from hashlib import sha256  # 2.4 ms, and most commands ask about no worker
+
     text = f"{who.boot_id}:{who.pid_namespace}:{who.pid}:{who.pid_started_at}"
     return _WORKERS | int.from_bytes(sha256(text.encode()).digest()[:7])
 

@@ -1,7 +1,6 @@
 """Opens the file that a job reads as its stdin, and computes the digest of its content."""
 
 import os
-from hashlib import sha256
 from stat import S_ISREG
 
 from queuectl.domain.relations import StdinFile
@@ -37,6 +36,8 @@ def _check(found: os.stat_result, path: str) -> None:
 
 def digest_of(descriptor: int) -> str:
     """The SHA-256 of the file's content in hex. The file is at its beginning before and after. Raises OSError."""
+    from hashlib import sha256  # 2.4 ms, and few jobs have a file for their stdin
+
     found = sha256()
     left = LARGEST + 1  # a file may grow meanwhile
     while left > 0 and (part := os.read(descriptor, min(_PART, left))):

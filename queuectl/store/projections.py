@@ -25,7 +25,9 @@ __all__ = [
     "COUNT_KEYS",
     "DLQ",
     "JOBS",
+    "NO_TAGS",
     "TABLES",
+    "TAGS",
     "VERSION",
     "WAITS",
     "Row",
@@ -77,6 +79,9 @@ JOBS = (
     "if_unmet",
     "waiting",
 )
+TAGS = JOBS.index("tags")
+NO_TAGS = "{}"
+"""The column `tags` of a job without tags."""
 DLQ = ("id", "command", "attempts", "last_error", "moved_at", "original_created_at", "signature")
 PURGED = ("id", "batch", "state")
 SETTINGS = ("key", "value", "updated_at")

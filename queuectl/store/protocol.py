@@ -28,8 +28,6 @@ from queuectl.store.rows import (
 )
 
 __all__ = [
-    "ALL_STREAMS",
-    "WAKING",
     "ArchiveReader",
     "Batches",
     "Derive",
@@ -48,16 +46,6 @@ __all__ = [
     "Workers",
     "Writer",
 ]
-
-WAKING = frozenset(
-    (
-        *("enqueued", "amended", "released", "requeued", "dependencies_met", "cancel_requested"),
-        *("queue_resumed", "setting_changed", "schedule_set", "schedule_resumed"),
-    )
-)
-"""The event types that give an idle worker something to do."""
-
-ALL_STREAMS = StreamRange()
 
 Derive: TypeAlias = Callable[[int, Collection[str]], Iterable[Derived]]
 """Calls `Upkeep.derived` for all streams, perhaps in other processes: up to a position, with these unsound tables."""

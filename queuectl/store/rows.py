@@ -13,6 +13,7 @@ from queuectl.domain.machine import State
 from queuectl.store.projections import Row, Values
 
 __all__ = [
+    "ALL_STREAMS",
     "GENESIS",
     "MAX_POSITION",
     "SHOWN",
@@ -42,7 +43,7 @@ MAX_POSITION = (1 << 63) - 1
 """The largest number that a column holds: a position, a version, or a time in microseconds."""
 
 
-class Change(Struct, frozen=True):
+class Change(Struct, frozen=True, gc=False):
     """Events to append to one stream at `version`. `job` is the job before these events (None: no job)."""
 
     stream_id: str
@@ -51,7 +52,7 @@ class Change(Struct, frozen=True):
     job: Job | None = None
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """The position, digest and time (microseconds) of the log's last event, or of the log's base."""
 
     position: int
@@ -80,6 +81,9 @@ class StreamRange(Struct, frozen=True):
 
     first: str = ""
     end: str | None = None
+
+
+ALL_STREAMS = StreamRange()
 
 
 class Standing(Struct, frozen=True):

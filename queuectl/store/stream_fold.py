@@ -5,7 +5,7 @@ independent of each other, so only a damaged one is left out.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +15,9 @@ from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job, evolve
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.projections import Row, Values, note_row, place_of, rows
-from queuectl.store.protocol import Inspect
+
+if TYPE_CHECKING:
+    from queuectl.store.protocol import Inspect
 
 __all__ = ["Examined", "Stream", "folded_job", "streams"]
 
@@ -78,7 +80,7 @@ def quarantined(job: Job, damage: DamagedEventError) -> Job:
     return replace(job, spec=spec, due_at=None, claim=None, locked_at=None, last_error=damage.for_tables)
 
 
-def streams(events: Iterable[Examined], inspect: Inspect | None = None) -> Iterator[Stream]:
+def streams(events: Iterable[Examined], inspect: "Inspect | None" = None) -> Iterator[Stream]:
     """Fold events that are ordered by stream and version; one stream at a time."""
     stream: Stream | None = None
     for found in events:

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from threading import Thread
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from queuectl.application.access import Store
 from queuectl.application.activity import Activity
 from queuectl.application.follow import LogReader, durable_positions
 from queuectl.application.run_tally import RunTally
@@ -23,6 +22,9 @@ from queuectl.errors import QueuectlError
 from queuectl.render import json_shapes
 from queuectl.render.terminal import to_ndjson
 from queuectl.runtime import pause
+
+if TYPE_CHECKING:
+    from queuectl.application.access import Store
 
 __all__ = ["Entry", "Feed", "Wanted"]
 
@@ -62,7 +64,7 @@ class Entry(NamedTuple):
 class Feed:
     """Follows the log in a thread, through a store of its own."""
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
+    def __init__(self, open_store: Callable[[], "Store"]) -> None:
         self._open_store = open_store
         self._recent: deque[Entry] = deque(maxlen=RECENT)
         self._found: dict[tuple[int, int, Wanted], list[Entry]] = {}
@@ -97,7 +99,7 @@ class Feed:
         self._thread.join(5)
         os.close(self._stop)
 
-    def _run(self, store: Store) -> None:
+    def _run(self, store: "Store") -> None:
         """Read until the feed is stopped. A server that is away is asked again."""
         try:
             with suppress(BrokenPipeError):
@@ -108,7 +110,7 @@ class Feed:
         finally:
             store.close()
 
-    def _follow(self, store: Store) -> None:
+    def _follow(self, store: "Store") -> None:
         if not self.activity.since:
             self.activity.begin(store, self._taken)
         for position in durable_positions(store, self._stop):
@@ -116,7 +118,7 @@ class Feed:
             self._take(store, position)
             pause(TICK if new < BUSY else 3 * TICK)
 
-    def _take(self, store: Store, position: int) -> None:
+    def _take(self, store: "Store", position: int) -> None:
         """Read up to a position. `_taken` is this thread's: `position` is set later, in the thread of the loop."""
         if position <= self._taken:
             return
@@ -142,7 +144,7 @@ class Feed:
 
     # ── for one page ────────────────────────────────────────────────────────────────────────────────
 
-    async def follow(self, store: Store, after: int, wanted: Wanted) -> AsyncIterator[list[Entry] | None]:
+    async def follow(self, store: "Store", after: int, wanted: Wanted) -> AsyncIterator[list[Entry] | None]:
         """Events after a position, in order, a list at a time; an empty list once all so far have been sent.
 
         None when nothing has come for a while.
@@ -162,7 +164,7 @@ class Feed:
                 if after == self.position:
                     yield None
 
-    async def _next(self, store: Store, after: int, wanted: Wanted) -> tuple[list[Entry], int]:
+    async def _next(self, store: "Store", after: int, wanted: Wanted) -> tuple[list[Entry], int]:
         """The next events that are wanted, and the position up to which that are all."""
         end = self.position
         if (after, end, wanted) in self._found:
@@ -186,7 +188,7 @@ def _is_wanted(entry: Entry, wanted: Wanted) -> bool:
     return wanted.job in (None, entry.stream_id) and (not entry.type or entry.type in wanted.types)
 
 
-def _read(store: Store, after: int, until: int, wanted: Wanted) -> list[Entry]:
+def _read(store: "Store", after: int, until: int, wanted: Wanted) -> list[Entry]:
     return [_entry(record) for record in LogReader(store, after, wanted.job, wanted.types).read(until)]
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from queuectl.application.access import Store, advising, this_actor
+from queuectl.application.access import advising, this_actor
 from queuectl.application.activity import Activity
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of as past_of
@@ -15,6 +16,9 @@ from queuectl.errors import RefusedError
 from queuectl.runtime import SystemClock
 from queuectl.web.feed import Feed
 from queuectl.web.past_moments import PastMoment
+
+if TYPE_CHECKING:
+    from queuectl.application.access import Store
 
 __all__ = ["Rights", "Site"]
 
@@ -44,7 +48,7 @@ class Site:
         self,
         queue: Queue,
         config: Callable[[Queue], Config],
-        open_store: Callable[[], Store],
+        open_store: Callable[[], "Store"],
         rights: Rights,
         umask: int = 0o022,
     ):

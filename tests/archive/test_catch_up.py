@@ -19,10 +19,11 @@ from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store import open_store
-from queuectl.store.archive import archive
+from queuectl.store.archive import archive, sync
 from queuectl.store.archive import boot_marker as boots
 from queuectl.store.archive import folder_lock as folders
 from queuectl.store.archive.segments import UnreachableError
+from queuectl.store.errors import VersionConflictError
 from queuectl.store.options import StoreOptions
 from tests.archive.logs import add_history, archived, checkpoint, is_prefix, rows, segment_files
 from tests.support.builders import ACTOR, a_worker, add, claimant, new
@@ -59,6 +60,52 @@ def test_nothing_is_archived_that_was_not_committed(store, path):
         add(store, new("b"))
         raise ZeroDivisionError
     assert is_prefix(path) == 1
+
+
+def test_rows_of_this_process_are_not_read_back(store, path, monkeypatch):
+    add(store, new("a"))
+    monkeypatch.setattr(store.sync, "_page", None)
+    add(store, new("b"))
+    assert [job.id for job in Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)] == ["a"]
+    add(store, new("c"), new("d"))
+    assert is_prefix(path) == 5
+
+
+def test_a_change_after_those_of_others_or_undone_ones_is_archived(store, path, clock):
+    add(store, new("a"))
+    with closing(open_store(path, clock)) as other:
+        Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)  # archived with the next synced change
+        add(other, new("b"))
+    add(store, new("c"))
+    with suppress(ZeroDivisionError), store.writer.transaction():
+        add(store, new("undone"))
+        raise ZeroDivisionError
+    add(store, new("d"))
+    with store.writer.transaction():
+        add(store, new("e"))
+        with pytest.raises(VersionConflictError):
+            add(store, new("undone"), new("a"))
+        add(store, new("f"))
+    assert is_prefix(path) == 7
+    assert [row[1] for row in rows(path)] == ["a", "a", "b", "c", "d", "e", "f"]
+
+
+def test_a_part_undone_at_the_end_of_a_change_is_not_archived(store, path, monkeypatch):
+    with store.writer.transaction():
+        add(store, new("a"))
+        monkeypatch.setattr(store.writer, "_tables", None)
+        with pytest.raises(AttributeError):
+            add(store, new("undone"))
+    assert is_prefix(path) == 1
+    assert [row[1] for row in rows(path)] == ["a"]
+
+
+def test_a_change_of_more_events_than_are_kept_is_archived(store, path):
+    with store.writer.transaction():
+        add(store, *(new(f"job-{number}") for number in range(sync.KEPT + 1)))
+        assert not store.sync._rows
+    add(store, new("last"))
+    assert is_prefix(path) == sync.KEPT + 2
 
 
 def test_a_queue_in_memory_has_no_archive(tmp_path, clock, monkeypatch):

@@ -190,7 +190,7 @@ def test_the_second_process_that_opens_does_not_rebuild(large, monkeypatch):
     real, times = rebuilding.Rebuild.run, []
     monkeypatch.setattr(rebuilding.Rebuild, "run", lambda *asked: (times.append(1), real(*asked)))
     with opened(large) as store:
-        store.upkeep.follow_this_version(0)
+        store.upkeep.follow_this_version()
     assert times == [1]
 
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
-from queuectl.store.protocol import WAKING, Store
+from queuectl.store.protocol import Store
 from queuectl.store.rows import Change, WorkerRow
+from queuectl.store.sql.writer import WAKING
 from tests.support.overriding import Overriding
 
 __all__ = ["COMMIT", "COMMITTED", "Connection", "Shared"]

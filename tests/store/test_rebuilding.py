@@ -4,7 +4,7 @@ import pytest
 
 from queuectl.domain import events as e
 from queuectl.domain.names import SETTINGS_STREAM, queue_stream
-from queuectl.store.protocol import ALL_STREAMS
+from queuectl.store.rows import ALL_STREAMS
 from queuectl.store.sql.rebuild import MADE
 from tests.support.builders import (
     a_spec,

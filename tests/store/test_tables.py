@@ -10,7 +10,7 @@ from queuectl.domain.names import PAUSE_ALL, SETTINGS_STREAM, queue_stream
 from queuectl.domain.signature import signature
 from queuectl.store.projections import DLQ, JOBS, job_row, update_of
 from queuectl.store.rows import Change, Count, JobFilter
-from queuectl.store.sql.tables import SHOWN_COLUMNS
+from queuectl.store.sql.job_filter import SHOWN_COLUMNS
 from tests.support.builders import (
     ACTOR,
     SECOND,

@@ -8,9 +8,10 @@ from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from queuectl.application.access import QueueAccess, Store
+from queuectl.application.access import QueueAccess
 from queuectl.application.queue import Queue
 from queuectl.runtime import SystemClock
+from queuectl.store.protocol import Store
 from queuectl.web.app import application
 from queuectl.web.security import Door, Token
 from queuectl.web.site import Rights, Site

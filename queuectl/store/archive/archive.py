@@ -29,13 +29,16 @@ from queuectl.store.archive.segments import (
 from queuectl.store.ndjson import event_line, header_line
 from queuectl.store.rows import Head, StoredEvent
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "Written"]
 
 SEAL_AT = 8 * 1024 * 1024  # part of the format and not a setting: all writers must agree on which segment is the last
 _CHUNK = 1024 * 1024
 
 Page = Callable[[int, int], Sequence[StoredEvent]]
 """(after, until) -> the first rows of the database with `after < position <= until`; empty when there are none."""
+
+Written = tuple[Head, Sequence[StoredEvent]]
+"""An event, and the rows that follow it in the database."""
 
 
 class Archive:
@@ -92,25 +95,31 @@ class Archive:
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
-    def catch_up(self, page: Page, until: int, *, synced: bool = False) -> None:
+    def catch_up(self, page: Page, until: int, *, written: Written | None = None, synced: bool = False) -> None:
         """Copy the missing events up to `until`, a position that is on disk.
 
-        `synced`: wait until the copy is on disk too, however long another process copies. Raises DivergedError when the
-        database does not have the event that the archive ends with.
+        `written`: rows up to there that the caller has written itself. They are not read back when the archive ends
+        where they begin. `synced`: wait until the copy is on disk too, however long another process copies. Raises
+        DivergedError when the database does not have the event that the archive ends with.
         """
         with self._locked(self._size_of_the_last if synced else lambda: None):
             end = self._settled()
-            until = max(end.position, until)
-            rows = page(max(end.position - 1, self._base.position), until)
-            if end.position > self._base.position:
-                if not rows or (rows[0].position, rows[0].digest) != (end.position, end.digest):
-                    raise DivergedError(f"event {end.position} of the database differs from the one in {self.folder}")
-                rows = rows[1:]
-            while rows:
-                self._append(rows)
-                rows = page(self._end.position, until) if self._end.position < until else ()
+            if written is not None and (written[0].position, written[0].digest) == (end.position, end.digest):
+                self._append(written[1])
+            else:
+                self._copy_pages(page, end, max(end.position, until))
             if synced:
                 self._sync()
+
+    def _copy_pages(self, page: Page, end: Head, until: int) -> None:
+        rows = page(max(end.position - 1, self._base.position), until)
+        if end.position > self._base.position:
+            if not rows or (rows[0].position, rows[0].digest) != (end.position, end.digest):
+                raise DivergedError(f"event {end.position} of the database differs from the one in {self.folder}")
+            rows = rows[1:]
+        while rows:
+            self._append(rows)
+            rows = page(self._end.position, until) if self._end.position < until else ()
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -6,17 +6,23 @@ because one of them lacks acknowledged events.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, runnable
-from queuectl.store.archive.archive import Archive
+from queuectl.store.archive.archive import Archive, Written
 from queuectl.store.archive.segments import ArchiveError, DivergedError
 from queuectl.store.errors import RECOVER, DamagedEventError, Remedies, VersionConflictError
-from queuectl.store.protocol import Log, Writer
 from queuectl.store.rows import Head, StoredEvent
 
+if TYPE_CHECKING:
+    from queuectl.store.protocol import Log, Writer
+
 __all__ = ["ArchivePlace", "ArchiveSync"]
+
+KEPT = 1000
+"""The most rows that are kept for the next copy."""
 
 
 class ArchivePlace(Struct, frozen=True):
@@ -44,7 +50,7 @@ class ArchiveSync:
 
     def __init__(
         self,
-        log: Log,
+        log: "Log",
         page: Callable[[int, int], Sequence[StoredEvent]],
         place: ArchivePlace,
         *,
@@ -53,6 +59,7 @@ class ArchiveSync:
     ) -> None:
         self._log, self._page, self._place = log, page, place
         self._paranoid, self._warn, self._warned = paranoid, warn, False
+        self._start, self._rows = log.base, list[StoredEvent]()
         self._open()
 
     def _open(self) -> None:
@@ -68,7 +75,7 @@ class ArchiveSync:
 
     # ── when the store is opened ────────────────────────────────────────────────────────────────────
 
-    def compare(self, writer: Writer) -> None:
+    def compare(self, writer: "Writer") -> None:
         """Compare the database with the archive, and add events that only the archive has."""
         if self.refusal is not None:
             return
@@ -90,7 +97,7 @@ class ArchiveSync:
         except StoreError as error:
             self.refusal = str(error)
 
-    def _restore(self, writer: Writer, end: Head) -> None:
+    def _restore(self, writer: "Writer", end: Head) -> None:
         """Append the archive's further events. Raises StoreError when they do not continue the database's log."""
         database = self._place.database
         with writer.transaction():
@@ -117,7 +124,7 @@ class ArchiveSync:
         repair = self._place.remedies.log
         return f"{what}: run `{runnable(RECOVER)}`, or {restart}" if repair == RECOVER else f"{what}: {restart}"
 
-    def _copy_what_is_on_disk(self, writer: Writer) -> None:
+    def _copy_what_is_on_disk(self, writer: "Writer") -> None:
         """Copy the events that are known to be on disk. If the disk fails, copy none."""
         try:
             until = writer.on_disk()
@@ -127,13 +134,26 @@ class ArchiveSync:
 
     # ── after each commit ───────────────────────────────────────────────────────────────────────────
 
-    def copy(self, until: int) -> None:
-        """Copy the events up to `until`, which are on disk.
+    def note_written(self, before: Head, rows: Sequence[StoredEvent]) -> None:
+        """Keep rows that were inserted after `before`, so that the next copy need not read them back. Not very many:
+        a bulk change would hold them all, and reading them back in pages takes it no longer.
+        """
+        if not self._rows or self._rows[-1].digest != before.digest:  # another process wrote, or rows were rolled back
+            self._start, self._rows = before, []
+        self._rows = [*self._rows, *rows] if len(self._rows) + len(rows) <= KEPT else []
+
+    def copy_written(self, end: Head) -> None:
+        """Copy the events up to the event `end`, after a commit that waited for the disk."""
+        rows, self._rows = self._rows, []
+        self.copy(end.position, (self._start, rows) if rows and rows[-1].digest == end.digest else None)
+
+    def copy(self, until: int, written: Written | None = None) -> None:
+        """Copy the events up to `until`, which are on disk. `written`: see `Archive.catch_up`.
 
         A failed copy is reported once, and the next copy includes its events. In `paranoid` it raises StoreError.
         """
         try:
-            self.archive.catch_up(self._page, until, synced=self._paranoid)
+            self.archive.catch_up(self._page, until, written=written, synced=self._paranoid)
         except (StoreError, OSError, UnicodeError) as error:
             what = f"recorded in the database but not in the archive {self.archive.folder}: {_reason(error)}"
             if isinstance(error, DivergedError):

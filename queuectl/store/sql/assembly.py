@@ -13,19 +13,20 @@ from queuectl.runtime import Clock, Reach
 from queuectl.store.archive.sync import ArchivePlace, ArchiveSync
 from queuectl.store.errors import Remedies
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import Hints
+from queuectl.store.projections import VERSION
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.tables import DueSearch, Tables
-from queuectl.store.sql.upkeep import Storage, Upkeep
 from queuectl.store.sql.workers import Workers
 from queuectl.store.sql.writer import Writer
 
 if TYPE_CHECKING:
+    from queuectl.store.protocol import Hints
     from queuectl.store.sql.batches import Batches
     from queuectl.store.sql.history import History
     from queuectl.store.sql.schedules import Schedules
+    from queuectl.store.sql.upkeep import Storage, Upkeep
     from queuectl.store.sql.waits_reader import WaitsReader
 
 __all__ = ["EngineParts", "OpenStore", "assembled"]
@@ -40,7 +41,7 @@ class EngineParts(Struct, frozen=True, eq=False):
     """
 
     engine: Engine
-    storage: Storage
+    storage: "Storage"
     copy_to: Callable[[Log, str], None]
     prefix: Callable[[Mapping[str, Any]], str]
     archivable: bool
@@ -49,7 +50,7 @@ class EngineParts(Struct, frozen=True, eq=False):
     syncs_always: bool = False
     due_search: DueSearch | None = None
     appended: Callable[[Sequence[Job | None]], None] | None = None
-    listen: Callable[[], Hints | None] = lambda: None
+    listen: Callable[[], "Hints | None"] = lambda: None
 
 
 class OpenStore(Struct, frozen=True, eq=False, dict=True):
@@ -59,10 +60,22 @@ class OpenStore(Struct, frozen=True, eq=False, dict=True):
     writer: Writer
     tables: Tables
     workers: Workers
-    upkeep: Upkeep
     location: Location
-    engine: Engine
+    parts: EngineParts
     sync: ArchiveSync | None
+
+    @property
+    def engine(self) -> Engine:
+        """Runs the statements."""
+        return self.parts.engine
+
+    @cached_property
+    def upkeep(self) -> "Upkeep":
+        """Checks, repairs and copies what is stored."""
+        from queuectl.store.sql.upkeep import Upkeep
+
+        parts = self.parts
+        return Upkeep(parts.engine, parts.storage, self.log, self.writer, lambda path: parts.copy_to(self.log, path))
 
     @cached_property
     def history(self) -> "History":
@@ -114,21 +127,14 @@ def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenSt
         place = ArchivePlace(engine.path, prefix, options.archive_dir, parts.remedies)
         sync = ArchiveSync(log, log.stored_page, place, paranoid=durability == "paranoid", warn=options.warn)
     writer = Writer(engine, log, durability, sync, parts.appended)
-    upkeep = Upkeep(engine, parts.storage, log, writer, lambda path: parts.copy_to(log, path))
-    upkeep.follow_this_version(meta.get("projection_version"))
+    workers = Workers(engine, writer, parts.listen)
+    location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)
+    store = OpenStore(log, writer, tables, workers, location, parts, sync)
+    if meta.get("projection_version") != VERSION and not parts.storage.is_read_only():
+        store.upkeep.follow_this_version()
     if sync is not None and not parts.storage.is_read_only():
         sync.compare(writer)
-    location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)
-    return OpenStore(
-        log=log,
-        writer=writer,
-        tables=tables,
-        workers=Workers(engine, writer, parts.listen),
-        upkeep=upkeep,
-        location=location,
-        engine=engine,
-        sync=sync,
-    )
+    return store
 
 
 def _durability(parts: EngineParts, tables: Tables, options: StoreOptions) -> str:

@@ -11,8 +11,8 @@ from queuectl.domain.machine import MOVES
 from queuectl.store.errors import NoTextError
 from queuectl.store.rows import MAX_POSITION, RunStep, Standing
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import SETS_DUE_TIME
 from queuectl.store.sql.log import PAGE, Log
+from queuectl.store.sql.misdated import SETS_DUE_TIME
 from queuectl.store.sql.unchanged import Unchanged
 from queuectl.store.stream_fold import Examined
 

@@ -1,19 +1,20 @@
-"""The SQL of questions about jobs: the conditions of a filter, the order of starting, and which events set it."""
+"""Questions about jobs in SQL: their rows, the conditions of a filter, and the order of starting."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from queuectl.domain.dependencies import NEVER
+from queuectl.domain.dependencies import MET, NEVER
 from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
+from queuectl.store.projections import JOBS
 from queuectl.store.rows import JobFilter
-from queuectl.store.sql.engine import Dialect
-from queuectl.store.sql.job_tags import AMONG_TAGGED, MAY_HAVE_TAG, beginnings
+from queuectl.store.sql.engine import Dialect, Engine
+from queuectl.store.sql.job_tags import AMONG_TAGGED, MAY_HAVE_TAG, beginnings, has_few
 from queuectl.units import SECOND
 
-__all__ = ["HELD", "PENDING_LANES", "SETS_DUE_TIME", "SORTS", "TURN", "UNCHANGED", "conditions", "in_turn"]
+__all__ = ["HELD", "SHOWN_COLUMNS", "SORTS", "TURN", "UNCHANGED", "chosen", "conditions", "row_of_job", "rows_of_jobs"]
 
 SORTS = {
     "created": "position",
@@ -33,12 +34,6 @@ CASE WHEN due_at IS NULL THEN 3 WHEN due_at > {{now}} THEN 2 WHEN {_PAUSED} THEN
 CASE WHEN due_at <= {{now}} THEN -priority ELSE 0 END, due_at, position
 """
 
-SETS_DUE_TIME = """
-(m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued', 'dependencies_met')
- OR m.type = 'amended' AND m.data LIKE '%"changes":{"delay":%')
-"""
-"""Selects the events `m` that set when their job is due. `delay` is the first field of changes, if it is set."""
-
 HELD = f"waiting = 1 AND EXISTS (SELECT 1 FROM waits WHERE waits.id = jobs.id AND standing = '{NEVER}')"
 """Selects the jobs that wait for something that cannot happen any more."""
 
@@ -48,9 +43,6 @@ AND coalesce((SELECT recorded_at FROM events WHERE events.position = jobs.positi
 """
 """Selects the jobs added since a moment. The table has whole seconds; within one the job's first event decides."""
 
-PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
-"""Selects the queues and priorities that have pending jobs."""
-
 # The + keeps SQLite on the index of streams: there are many events after the position, and few of a job.
 UNCHANGED = """
 waiting IS NULL AND NOT EXISTS (SELECT 1 FROM events WHERE events.stream_id = jobs.id AND +events.position > ?)
@@ -58,7 +50,42 @@ waiting IS NULL AND NOT EXISTS (SELECT 1 FROM events WHERE events.stream_id = jo
 """Selects the jobs that are as they were at a position; jobs that wait for others may not be."""
 
 
-def in_turn(columns: str, where: str, wanted: JobFilter) -> str:
+SHOWN_COLUMNS = (*JOBS, "waits", "held")
+"""The columns of `jobs`, then how many dependencies of a waiting job are not met, and whether one cannot be met."""
+_COUNT = f"SELECT count(*) FROM waits WHERE waits.id = jobs.id AND standing <> '{MET}'"
+_COLUMNS = f"{', '.join(JOBS)}, CASE WHEN waiting = 1 THEN ({_COUNT}) ELSE 0 END, CASE WHEN {HELD} THEN 1 ELSE 0 END"
+
+
+def row_of_job(engine: Engine, job_id: str) -> dict[str, Any] | None:
+    """The row of a job, with SHOWN_COLUMNS as keys."""
+    found = engine.run(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
+    return dict(zip(SHOWN_COLUMNS, found[0], strict=True)) if found else None
+
+
+def rows_of_jobs(engine: Engine, wanted: JobFilter) -> list[dict[str, Any]]:
+    """The rows of the jobs that a filter selects, in its order, with SHOWN_COLUMNS as keys."""
+    return [dict(zip(SHOWN_COLUMNS, row, strict=True)) for row in chosen(engine, _COLUMNS, wanted)]
+
+
+def chosen(engine: Engine, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
+    """These columns of the jobs that a filter selects, in its order."""
+    where, parameters = conditions(engine, wanted)
+    if wanted.sort == TURN:
+        return engine.run(_in_turn(columns, where, wanted), parameters)
+    order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
+    column = SORTS[wanted.sort]
+    tie = "" if column == "position" else f" NULLS {empty}, position {order}"
+    limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
+    return engine.run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
+
+
+def conditions(engine: Engine, wanted: JobFilter) -> tuple[str, list[Any]]:
+    """The WHERE clause of a filter, empty when it takes all jobs, and its parameters."""
+    rare = [tag for tag in wanted.tags.items() if has_few(engine, *tag)]
+    return _conditions(wanted, engine.dialect, rare)
+
+
+def _in_turn(columns: str, where: str, wanted: JobFilter) -> str:
     """The first rows in the order of starting: their keys are sorted, and only then are rows read."""
     order = _BY_TURN.format(now=int(wanted.now))
     limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
@@ -66,7 +93,7 @@ def in_turn(columns: str, where: str, wanted: JobFilter) -> str:
     return f"SELECT {columns} FROM jobs WHERE position IN ({first}) ORDER BY {order}"
 
 
-def conditions(wanted: JobFilter, dialect: Dialect, rare: Collection[tuple[str, str]]) -> tuple[str, list[Any]]:
+def _conditions(wanted: JobFilter, dialect: Dialect, rare: Collection[tuple[str, str]]) -> tuple[str, list[Any]]:
     """The WHERE clause of a filter, empty when it takes all jobs, and its parameters.
 
     `rare`: the wanted tags that few jobs have; these jobs are looked up in `job_tags`, of others the first and last.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from queuectl.store.projections import JOBS, Values
+from queuectl.store.projections import JOBS, NO_TAGS, TAGS, Values
 from queuectl.store.sql.engine import Dialect, Engine
 
 __all__ = ["AMONG_TAGGED", "FEW", "MAY_HAVE_TAG", "beginnings", "has_few", "replace_tags", "tags_of", "write_tags"]
@@ -25,8 +25,7 @@ _WITH_TAG = "FROM job_tags WHERE name = ? AND value = ?"
 AMONG_TAGGED = f"position >= (SELECT min(position) {_WITH_TAG}) AND position <= (SELECT max(position) {_WITH_TAG})"
 """Selects the jobs between the first and the last one that may have a tag; the parameters are its beginnings, twice."""
 
-_TAGS, _POSITION = JOBS.index("tags"), JOBS.index("position")
-_NONE = "{}"
+_POSITION = JOBS.index("position")
 _INSERT = "INSERT INTO job_tags VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _DELETE = "DELETE FROM job_tags WHERE name = ? AND value = ? AND position = ?"
 _COUNT = "SELECT count(*) FROM (SELECT 1 FROM job_tags WHERE name = ? AND value = ? LIMIT ?) AS found"
@@ -41,23 +40,21 @@ def beginnings(name: str, value: str) -> tuple[str, str]:
 
 def write_tags(engine: Engine, jobs: Sequence[Values]) -> None:
     """Insert the tags of new rows of `jobs`."""
-    found = [row for job in jobs if job[_TAGS] != _NONE for row in _rows(job)]
+    found = [row for job in jobs for row in _rows(job)]
     if found:
         engine.insert(_INSERT, found)
 
 
 def replace_tags(engine: Engine, old: Values, new: Values | None) -> None:
-    """Replace the tags of a row of `jobs` that has changed, or (None) that is deleted."""
-    if new is not None and old[_TAGS] == new[_TAGS]:
-        return
-    if old[_TAGS] != _NONE:
+    """Replace the tags of a row of `jobs` whose tags have changed, or (None) that is deleted."""
+    if old[TAGS] != NO_TAGS:
         engine.insert(_DELETE, _rows(old))
     if new is not None:
         write_tags(engine, [new])
 
 
 def _rows(job: Values) -> list[tuple[str, str, int]]:
-    return [(*beginnings(*tag), job[_POSITION]) for tag in _decode(job[_TAGS]).items()]
+    return [(*beginnings(*tag), job[_POSITION]) for tag in _decode(job[TAGS]).items()]
 
 
 def has_few(engine: Engine, name: str, value: str) -> bool:
@@ -70,4 +67,4 @@ def tags_of(dialect: Dialect, table: str) -> str:
     """Selects the rows that follow from `jobs`, or from a query with the columns `position` and `tags`."""
     rows = dialect.fields_of.format("made.tags")
     columns = f"substr(tag.key, 1, {LONGEST}), substr(tag.value, 1, {LONGEST}), made.position"
-    return f"SELECT DISTINCT {columns} FROM {table} AS made, {rows} AS tag WHERE made.tags <> '{_NONE}'"
+    return f"SELECT DISTINCT {columns} FROM {table} AS made, {rows} AS tag WHERE made.tags <> '{NO_TAGS}'"

@@ -13,8 +13,7 @@ from queuectl.domain.job import Job
 from queuectl.runtime import Clock, LogClock
 from queuectl.store import codec
 from queuectl.store.errors import DamagedError, DamagedEventError, NoTextError, Remedies
-from queuectl.store.protocol import ALL_STREAMS
-from queuectl.store.rows import Head, StoredEvent, StreamRange
+from queuectl.store.rows import ALL_STREAMS, Head, StoredEvent, StreamRange
 from queuectl.store.sql.engine import Engine
 from queuectl.store.stream_fold import Examined, folded_job, streams
 

@@ -9,10 +9,14 @@ import msgspec
 from queuectl.domain.machine import State
 from queuectl.store.rows import MAX_POSITION
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import SETS_DUE_TIME
 
-__all__ = ["Misdated", "misdated"]
+__all__ = ["SETS_DUE_TIME", "Misdated", "misdated"]
 
+SETS_DUE_TIME = """
+(m.type IN ('enqueued', 'retry_scheduled', 'released', 'requeued', 'dependencies_met')
+ OR m.type = 'amended' AND m.data LIKE '%"changes":{"delay":%')
+"""
+"""Selects the events `m` that set when their job is due. `delay` is the first field of changes, if it is set."""
 _LATER = f"""
 SELECT jobs.queue, jobs.priority, jobs.position, jobs.id, jobs.due_at, events.position, events.recorded_at, events.data
 FROM jobs JOIN events ON events.stream_id = jobs.id AND events.version = (

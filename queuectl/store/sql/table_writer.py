@@ -9,7 +9,9 @@ from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job, fold
 from queuectl.store.projections import (
     COUNT_KEYS,
+    NO_TAGS,
     TABLES,
+    TAGS,
     Row,
     count_key,
     job_row,
@@ -20,7 +22,6 @@ from queuectl.store.projections import (
 )
 from queuectl.store.rows import Change
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_tags import replace_tags, write_tags
 
 __all__ = ["TableWriter"]
 
@@ -73,7 +74,9 @@ class TableWriter:
                 fresh.setdefault(table, []).append(row)
         for table in [table for table in old if table not in new]:
             self._put(Row(table, old[table][0], None))
-        if "jobs" in old:
+        if "jobs" in old and ("jobs" not in new or old["jobs"][TAGS] != new["jobs"][TAGS]):
+            from queuectl.store.sql.job_tags import replace_tags
+
             replace_tags(self._engine, old["jobs"], new.get("jobs"))
 
     def add(self, fresh: dict[str, list[Any]], counts: Counter[tuple[str, int, str]]) -> None:
@@ -88,7 +91,10 @@ class TableWriter:
                 places = [TABLES[table].index(name) for name in _unique_columns(table)]
                 self._engine.insert(_clear_sql(table), [[row[i] for i in places] for row in new])
                 self._engine.insert(_insert_sql(table), new)
-        write_tags(self._engine, fresh.get("jobs", ()))
+        if tagged := [row for row in fresh.get("jobs", ()) if row[TAGS] != NO_TAGS]:
+            from queuectl.store.sql.job_tags import write_tags  # few jobs have tags
+
+            write_tags(self._engine, tagged)
         if deltas:
             self._engine.insert(_ADD, deltas)
         if fewer:

@@ -4,20 +4,20 @@ from collections.abc import Collection
 from itertools import groupby, starmap
 from typing import TYPE_CHECKING, Any, Protocol
 
-from queuectl.domain.dependencies import MET
 from queuectl.domain.job import Job
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.store.projections import DLQ, JOBS
+from queuectl.store.projections import DLQ
 from queuectl.store.rows import Count, DeadLetter, JobFilter
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import HELD, PENDING_LANES, SORTS, TURN, conditions, in_turn
-from queuectl.store.sql.job_tags import has_few
 
 if TYPE_CHECKING:
     from queuectl.store.sql.misdated import Misdated
 
-__all__ = ["OPEN_LANES", "Tables", "state_of"]
+__all__ = ["OPEN_LANES", "PENDING_LANES", "Tables", "state_of"]
+
+PENDING_LANES = f"SELECT queue, priority FROM counts WHERE state = '{State.PENDING}' AND jobs > 0"
+"""Selects the queues and priorities that have pending jobs."""
 
 OPEN_LANES = f"""
 state = '{State.PENDING}' AND jobs > 0
@@ -25,10 +25,6 @@ AND NOT EXISTS (SELECT 1 FROM pauses WHERE pauses.queue IN (counts.queue, '{PAUS
 """
 """Selects the rows of `counts` (queue and priority) from which jobs may be claimed."""
 _LANES = f"SELECT queue, priority FROM counts WHERE {OPEN_LANES} ORDER BY priority DESC"
-SHOWN_COLUMNS = (*JOBS, "waits", "held")
-"""The columns of `jobs`, then how many dependencies of a waiting job are not met, and whether one cannot be met."""
-_COUNT = f"SELECT count(*) FROM waits WHERE waits.id = jobs.id AND standing <> '{MET}'"
-_COLUMNS = f"{', '.join(JOBS)}, CASE WHEN waiting = 1 THEN ({_COUNT}) ELSE 0 END, CASE WHEN {HELD} THEN 1 ELSE 0 END"
 
 
 class DueSearch(Protocol):
@@ -143,30 +139,21 @@ class Tables:
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""
-        found = self._engine.run(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
-        return dict(zip(SHOWN_COLUMNS, found[0], strict=True)) if found else None
+        from queuectl.store.sql.job_filter import row_of_job  # `enqueue` and workers read no rows of jobs
+
+        return row_of_job(self._engine, job_id)
 
     def jobs(self, wanted: JobFilter) -> list[dict[str, Any]]:
         """Rows of `jobs`."""
-        return [dict(zip(SHOWN_COLUMNS, row, strict=True)) for row in self._chosen(_COLUMNS, wanted)]
+        from queuectl.store.sql.job_filter import rows_of_jobs
+
+        return rows_of_jobs(self._engine, wanted)
 
     def ids(self, wanted: JobFilter) -> list[str]:
         """Only the ids of those rows."""
-        return [row[0] for row in self._chosen("id", wanted)]
+        from queuectl.store.sql.job_filter import chosen
 
-    def _chosen(self, columns: str, wanted: JobFilter) -> list[tuple[Any, ...]]:
-        where, parameters = self._where(wanted)
-        if wanted.sort == TURN:
-            return self._engine.run(in_turn(columns, where, wanted), parameters)
-        order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
-        column = SORTS[wanted.sort]
-        tie = "" if column == "position" else f" NULLS {empty}, position {order}"
-        limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
-        return self._engine.run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
-
-    def _where(self, wanted: JobFilter) -> tuple[str, list[Any]]:
-        rare = [tag for tag in wanted.tags.items() if has_few(self._engine, *tag)]
-        return conditions(wanted, self._engine.dialect, rare)
+        return [row[0] for row in chosen(self._engine, "id", wanted)]
 
     def dlq(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Rows of `dlq`, the oldest first."""
@@ -187,8 +174,12 @@ class Tables:
 
     def counts(self, wanted: JobFilter | None = None) -> list[Count]:
         """Jobs per queue and state, without a scan; with a filter those that it selects."""
-        where, parameters = ("", []) if wanted is None else self._where(wanted)
-        column, table = ("sum(jobs)", "counts") if wanted is None else ("count(*)", "jobs")
+        column, table, where, parameters = "sum(jobs)", "counts", "", list[Any]()
+        if wanted is not None:
+            from queuectl.store.sql.job_filter import conditions
+
+            where, parameters = conditions(self._engine, wanted)
+            column, table = "count(*)", "jobs"
         found = self._engine.run(
             f"SELECT queue, state, CAST({column} AS BIGINT) FROM {table}{where} GROUP BY queue, state"
             " ORDER BY queue, state",

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from queuectl.domain.machine import State
 from queuectl.store.rows import Count, JobFilter
 from queuectl.store.sql.engine import Engine
-from queuectl.store.sql.job_filter import PENDING_LANES, UNCHANGED
-from queuectl.store.sql.tables import Tables, state_of
+from queuectl.store.sql.job_filter import UNCHANGED
+from queuectl.store.sql.tables import PENDING_LANES, Tables, state_of
 
 __all__ = ["Unchanged"]
 

@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from queuectl.store.projections import VERSION
-from queuectl.store.protocol import ALL_STREAMS, Derive, Inspect
-from queuectl.store.rows import Derived, Differences, HealthFinding, StreamRange
+from queuectl.store.rows import ALL_STREAMS, Derived, Differences, HealthFinding, StreamRange
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.writer import Writer
 
 if TYPE_CHECKING:
+    from queuectl.store.protocol import Derive, Inspect
     from queuectl.store.sql.rebuild import Rebuild, ShadowTables
 
 __all__ = ["Storage", "Upkeep"]
@@ -59,19 +59,19 @@ class Upkeep:
             return list(self._storage.health())
 
     def derived(
-        self, streams: StreamRange, until: int, unsound: Collection[str] = (), inspect: Inspect | None = None
+        self, streams: StreamRange, until: int, unsound: Collection[str] = (), inspect: "Inspect | None" = None
     ) -> Iterator[Derived]:
         """Fold a range of streams; yields what the tables may not have. `inspect` receives every event."""
         from queuectl.store.sql.derived import derived
 
         return derived(self._log, self._engine, streams, until, unsound, inspect)
 
-    def compare(self, derive: Derive | None = None) -> Differences:
+    def compare(self, derive: "Derive | None" = None) -> Differences:
         """Compare the tables with the log at one moment; without `derive` this process folds all streams."""
         with self._engine.threads:
             return self._new_rebuild().compare(derive or self._derived)
 
-    def rebuild(self, derive: Derive | None = None) -> Differences:
+    def rebuild(self, derive: "Derive | None" = None) -> Differences:
         """Derive the tables again and correct the rows that differ, while other processes keep working."""
         with self._engine.threads:
             return self._new_rebuild().run(derive or self._derived)
@@ -84,10 +84,8 @@ class Upkeep:
     def _derived(self, until: int, unsound: Collection[str]) -> Iterator[Derived]:
         return self.derived(ALL_STREAMS, until, unsound)
 
-    def follow_this_version(self, projection_version: object) -> None:
+    def follow_this_version(self) -> None:
         """Rebuild tables that another version of queuectl derived: the first process does, the others wait for it."""
-        if projection_version == VERSION or self._storage.is_read_only():
-            return
         with self._storage.alone():
             if self._engine.meta().get("projection_version") != VERSION:
                 self.rebuild()

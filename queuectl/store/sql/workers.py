@@ -1,15 +1,17 @@
 """The workers' rows: heartbeats, stop requests, and how a worker learns that there is something to do."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from queuectl.domain.machine import State
-from queuectl.store.protocol import Hints
 from queuectl.store.rows import WorkerRow
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.writer import Writer
+
+if TYPE_CHECKING:
+    from queuectl.store.protocol import Hints
 
 __all__ = ["Workers"]
 
@@ -21,7 +23,7 @@ _PROCESS = ("host", "boot_id", "pid", "pid_namespace", "pid_started_at")
 class Workers:
     """Implements `protocol.Workers`. Heartbeats are not in the log."""
 
-    def __init__(self, engine: Engine, writer: Writer, listen: Callable[[], Hints | None]) -> None:
+    def __init__(self, engine: Engine, writer: Writer, listen: Callable[[], "Hints | None"]) -> None:
         self._engine, self._writer, self._listen = engine, writer, listen
 
     def asked(self, worker: str) -> tuple[int, list[str]]:
@@ -78,7 +80,7 @@ class Workers:
         counted = f"SELECT locked_by, count(*) FROM jobs WHERE state = '{State.PROCESSING}' GROUP BY locked_by"
         return dict(self._engine.run(counted))
 
-    def hints(self) -> Hints | None:
+    def hints(self) -> "Hints | None":
         """Listen to writers that cannot touch the wake file; None if there can be none."""
         with self._engine.threads:
             return self._listen()

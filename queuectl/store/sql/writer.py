@@ -3,7 +3,6 @@
 projections.py makes the rows. Here they are only written: new rows together, changed ones by the columns that differ.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -20,7 +19,6 @@ from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import FORMATS, check_format, check_place
 from queuectl.store.projections import VERSION
-from queuectl.store.protocol import WAKING
 from queuectl.store.rows import Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
 from queuectl.store.sql.log import Log
@@ -32,7 +30,15 @@ if TYPE_CHECKING:
     from queuectl.store.sql.reacting import Batch
     from queuectl.store.sql.waits import Waits
 
-__all__ = ["Writer"]
+__all__ = ["WAKING", "Writer"]
+
+WAKING = frozenset(
+    (
+        *("enqueued", "amended", "released", "requeued", "dependencies_met", "cancel_requested"),
+        *("queue_resumed", "setting_changed", "schedule_set", "schedule_resumed"),
+    )
+)
+"""The event types that give an idle worker something to do."""
 
 _INSERT_EVENT = f"INSERT INTO events VALUES ({', '.join('?' * len(codec.COLUMNS))})"
 _ONCE: tuple[tuple[()]] = ((),)
@@ -100,7 +106,7 @@ class Writer:
             finally:
                 log.locked_head, self._adopted = None, False
             if durable and self._sync is not None and after.position > before.position:
-                self._sync.copy(after.position)
+                self._sync.copy_written(after)
 
     def _refuse_other_versions(self, found: LockedLog, rebuilding: bool) -> None:
         """Raises StoreError when this version of queuectl must not write to this log any more."""
@@ -199,7 +205,7 @@ class Writer:
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
         """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
         self.raise_format(max(format_of(event) for change in changes for event in change.events))
-        salts = memoryview(os.urandom(codec.SALT_BYTES * sum(len(change.events) for change in changes)))
+        salts = codec.salts(sum(len(change.events) for change in changes))
         head = self._log.locked_head
         assert head is not None
         position, digest = head.position, head.digest
@@ -213,15 +219,20 @@ class Writer:
                 position += 1
                 fact = replace(event, clock=wall) if is_behind else event
                 record = RecordedEvent(position, change.stream_id, version, now, actor, fact)
-                salt, salts = bytes(salts[: codec.SALT_BYTES]), salts[codec.SALT_BYTES :]
-                stored.append(codec.seal(record, salt, digest))
-                digest = stored[-1].digest
+                row = codec.seal(record, next(salts), digest)
+                stored.append(row)
+                digest = row.digest
                 records.append(record)
             batch.append(records)
-        self._engine.insert(_INSERT_EVENT, stored)
-        self._log.locked_head = Head(position, digest, now)
+        self._insert(stored, head, Head(position, digest, now))
         self._wakes = self._wakes or any(row.type in WAKING for row in stored)
         return batch
+
+    def _insert(self, rows: Sequence[StoredEvent], before: Head, after: Head) -> None:
+        self._engine.insert(_INSERT_EVENT, rows)
+        self._log.locked_head = after
+        if self._sync is not None:
+            self._sync.note_written(before, rows)
 
     # ── events of another store of the same log ─────────────────────────────────────────────────────
 
@@ -244,8 +255,8 @@ class Writer:
         changes = [change for start in starts.items() if (change := self._change(*start))]
         records, unreadable = decoded(batch, self._log.head())
         self.raise_format(max((format_of(each.event) for found in records.values() for each in found), default=FIRST))
-        self._engine.insert(_INSERT_EVENT, batch)
-        self._log.locked_head = Head(batch[-1].position, batch[-1].digest, batch[-1].recorded_at)
+        last = batch[-1]
+        self._insert(batch, self._log.head(), Head(last.position, last.digest, last.recorded_at))
         sound = [change for change in changes if change.stream_id not in unreadable]
         batches = [records[change.stream_id] for change in sound]
         jobs = self._tables.write(sound, batches)

@@ -1,12 +1,16 @@
 """Opens a queue in a SQLite file, or in memory."""
 
+from typing import TYPE_CHECKING
+
 from queuectl.runtime import Clock, SystemClock
 from queuectl.store.errors import IN_A_FILE
 from queuectl.store.options import StoreOptions
-from queuectl.store.protocol import Log
 from queuectl.store.sql.assembly import EngineParts, OpenStore, assembled
 from queuectl.store.sqlite.connection import MEMORY
 from queuectl.store.sqlite.engine import SqliteEngine, SqliteStorage
+
+if TYPE_CHECKING:
+    from queuectl.store.protocol import Log
 
 __all__ = ["copy_log", "open_sqlite"]
 
@@ -19,7 +23,7 @@ def open_sqlite(path: str, clock: Clock, options: StoreOptions) -> OpenStore:
     return _assembled(engine, clock, options)
 
 
-def copy_log(log: Log, path: str) -> None:
+def copy_log(log: "Log", path: str) -> None:
     """Write the log of another store to a new SQLite file: the same events, the same head."""
     engine = SqliteEngine(path, StoreOptions().busy_timeout)
     copy = _assembled(engine, SystemClock(), StoreOptions(archived=False))
