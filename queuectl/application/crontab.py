@@ -11,6 +11,7 @@ from itertools import count
 from msgspec import Struct
 
 from queuectl import timetable
+from queuectl.application.job_fields import BLANKS
 from queuectl.application.schedule_input import ScheduleInput
 from queuectl.domain.schedule import MAX_NAME
 from queuectl.units import quoted
@@ -18,8 +19,8 @@ from queuectl.units import quoted
 __all__ = ["CronEntry", "Crontab", "read_crontab"]
 
 _VARIABLE = re.compile(r"""\s*(?:([A-Za-z_]\w*)|"([^"]+)"|'([^']+)')\s*=\s*(.*?)\s*""", re.ASCII)
-_ENTRY = re.compile(r"\s*(@\w+|(?:\S+\s+){4}\S+)\s+(.*\S)\s*")
-_USER = re.compile(r"(\S+)\s+(.*)")
+_ENTRY = re.compile(r"\s*(@\w+|(?:\S+\s+){4}\S+)\s+(\S.*)", re.ASCII)
+_USER = re.compile(r"(\S+)\s+(\S.*)", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PROGRAM = re.compile(r"[^\s;&|<>()]+")
 _PREFIXES = {
@@ -70,8 +71,8 @@ def read_crontab(text: str, *, with_users: bool, taken: set[str] = frozenset()) 
     `taken` are names that no entry gets.
     """
     reader = _Reader(with_users, set(taken))
-    for number, line in enumerate(text.splitlines(), 1):
-        reader.take(number, line)
+    for number, line in enumerate(text.split("\n"), 1):  # other line ends of Unicode are part of a command
+        reader.take(number, line.removesuffix("\r"))
     return Crontab(tuple(reader.entries), tuple(reader.refused), tuple(reader.notes))
 
 
@@ -85,7 +86,7 @@ class _Reader:
 
     def take(self, number: int, line: str) -> None:
         """Read the next line."""
-        if not line.strip() or line.lstrip().startswith("#"):
+        if line.lstrip(BLANKS)[:1] in ("", "#"):
             return
         if variable := _VARIABLE.fullmatch(line):
             self._set(number, next(filter(None, variable.groups()[:3])), _unquoted(variable[4]))
@@ -93,7 +94,7 @@ class _Reader:
         if entry := _ENTRY.fullmatch(line):
             self._entry(number, entry[1], entry[2])
         else:
-            self._refuse(number, f"{quoted(line.strip())} is neither an entry nor NAME=VALUE")
+            self._refuse(number, f"{quoted(line.strip(BLANKS))} is neither an entry nor NAME=VALUE")
 
     def _refuse(self, number: int, why: str) -> None:
         self.refused.append(f"line {number}: {why}")

@@ -11,7 +11,7 @@ from queuectl.application.queue import NewJob
 from queuectl.domain.dependencies import BATCH, JOB
 from queuectl.domain.events import After
 from queuectl.domain.job import Job
-from queuectl.errors import RefusedError, UsageError
+from queuectl.errors import RefusedError, UsageError, command_line
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
@@ -66,7 +66,7 @@ def refuse_retry(store: Store, job: Job) -> None:
     if batch is not None:
         search.members[batch].append(job.id)
     if chain := search.chain(job.spec.after, {(JOB, job.id)}):
-        raise RefusedError(f"{_sentence(chain)} (`queuectl edit {chain[-1][1]} --after …` changes that)")
+        raise RefusedError(f"{_sentence(chain)} (`{command_line('edit', chain[-1][1])} --after …` changes that)")
 
 
 class _Search:

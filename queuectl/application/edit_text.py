@@ -26,13 +26,13 @@ def text_of(job: Job) -> str:
 
 def with_error(text: str, error: str) -> str:
     """The text as it was written, below the error in it."""
-    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("# error: ")]
-    return "".join([f"# error: {error}\n", *lines])
+    lines = [line for line in text.split("\n") if not line.startswith("# error: ")]
+    return "\n".join([f"# error: {error}", *lines])
 
 
 def edit_of(job: Job, text: str) -> Edit:
     """The edit that makes the job what the text says: the fields in which it differs. Raises UsageError."""
-    body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+    body = "\n".join(line for line in text.split("\n") if not line.startswith("#"))
     given, _ = decode_job(body)
     shown = _as_input(_fields(job))
     for name in _FIXED:

@@ -19,7 +19,7 @@ from queuectl.application.job_json import JobInput
 from queuectl.application.schedule_input import ScheduleInput, ScheduleReader, check_name
 from queuectl.application.schedules import Put, definition_differs
 from queuectl.domain.schedule import Schedule
-from queuectl.errors import RefusedError, UsageError
+from queuectl.errors import RefusedError, UsageError, command_line
 
 __all__ = ["Difference", "compare", "read_schedules", "to_toml"]
 
@@ -110,7 +110,7 @@ def _lines(text: str, name: str) -> dict[str, int]:
     """The line of each key of a table; under the empty key the line of its header."""
     lines: dict[str, int] = {}
     table = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.fullmatch(line):
             table = next(filter(None, header.groups()), "")
             if table == name:
@@ -172,7 +172,8 @@ def compare(puts: list[Put], there: Mapping[str, Schedule], managed_by: str) -> 
             owner = known.definition.managed_by
             origin = f"from the file {owner}" if owner else "added by hand"
             what = f"there is a schedule {put.name} already, {origin}"
-            raise RefusedError(f"{what} (`queuectl schedule remove {put.name}` makes room for that of the file)")
+            remove = command_line("schedule", "remove", put.name)
+            raise RefusedError(f"{what} (`{remove}` makes room for that of the file)")
         if differing := tuple(_differing(put, known)):
             changed.append((put, differing))
     names = {put.name for put in puts}

@@ -11,7 +11,7 @@ from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import Queue
 from queuectl.cli.job_options import RetryChanges, name_values
-from queuectl.cli.messages import say, say_unserved
+from queuectl.cli.messages import print_added, say, say_unserved
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Id, MaybeIds, Reason, given_ids
 from queuectl.cli.session import Session
@@ -153,5 +153,5 @@ def copy(
             say(f"queuectl: {note}")
         (receipt,) = jobs.enqueue([new])
         unserved = jobs.unserved({new.spec.queue} if receipt.created else ())
-    print(receipt.id)
+    print_added([receipt.id])
     say_unserved(unserved)

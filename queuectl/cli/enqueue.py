@@ -16,10 +16,10 @@ from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob, Queue, Receipt
 from queuectl.cli.job_options import JobOptions
-from queuectl.cli.messages import note_unread_stdin, say, say_unserved
+from queuectl.cli.messages import note_unread_stdin, print_added, say, say_unserved
 from queuectl.cli.option_records import with_records
 from queuectl.cli.session import Session
-from queuectl.errors import OutputError, UsageError
+from queuectl.errors import UsageError
 from queuectl.runtime import caller_umask
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _ARGV, _SOURCES, _TYPED = "queuectl.argv", "queuectl.sources", "queuectl.typed"
 _MARKERS = (":::", ":::+", "::::")
 _SOURCE_OPTIONS = ("--csv", "--tsv", "--ndjson", "--range")
 _SOURCE = "With --each: a job for each {} placeholders."
-SHOWN = 10
-"""The most ids that an error lists one by one."""
 
 
 class EnqueueCommand(TyperCommand):
@@ -210,7 +208,7 @@ def enqueue(
             from queuectl.cli.wait import wait_and_print
 
             raise typer.Exit(wait_and_print(session, opened, [receipt.id for receipt in receipts], follow=follow))
-    _print_ids(receipts)
+    print_added([receipt.id for receipt in receipts])
     if joined is not None:
         _say_added(joined, receipts)
     say_unserved(unserved)
@@ -341,23 +339,3 @@ def _say_added(batch: "Batch", receipts: Sequence[Receipt]) -> None:
 
     if batch.numbered:
         say_added(batch.name, receipts)
-
-
-def _print_ids(receipts: Sequence[Receipt]) -> None:
-    """Print the ids. If stdout cannot be written to, the error names them, because the jobs have been added."""
-    if not receipts:
-        return
-    try:
-        print("\n".join(receipt.id for receipt in receipts), flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"added {_named(receipts)}, but cannot write to stdout: {error.strerror}") from None
-
-
-def _named(receipts: Sequence[Receipt]) -> str:
-    ids = [receipt.id for receipt in receipts]
-    if len(ids) == 1:
-        return f"job {ids[0]}"
-    shown = ", ".join(ids) if len(ids) <= SHOWN else f"{ids[0]} to {ids[-1]}"
-    return f"{len(ids)} jobs ({shown})"

@@ -1,24 +1,46 @@
-"""Messages for people, on stderr: a line, a question, the jobs that a bulk move left."""
+"""Messages for people, on stderr: a line, a question, the jobs that a bulk move left. And the ids of added jobs."""
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from stat import S_IFIFO, S_IFMT, S_IFREG
 
 import typer
 
-from queuectl.errors import QueuectlError, RefusedError, UsageError
+from queuectl.errors import OutputError, QueuectlError, RefusedError, UsageError
 from queuectl.render.hints import unserved_line
 from queuectl.render.terminal import clean, terminal_width, wrapped
 from queuectl.units import counted
 
-__all__ = ["confirm", "note_unread_stdin", "refuse_left", "say", "say_unserved"]
+__all__ = ["confirm", "note_unread_stdin", "print_added", "refuse_left", "say", "say_unserved"]
+
+SHOWN = 10
+"""The most ids that an error lists one by one."""
 
 
 def say(message: str) -> None:
     """Print a message on stderr: one line, which a terminal gets broken between words."""
     print(wrapped(clean(message, newlines=False), terminal_width(sys.stderr), "  "), file=sys.stderr)
+
+
+def print_added(ids: Sequence[str]) -> None:
+    """Print the ids of added jobs on stdout. Raises OutputError, which names them, if it cannot be written to."""
+    if not ids:
+        return
+    try:
+        print("\n".join(ids), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"added {_named(ids)}, but cannot write to stdout: {error.strerror}") from None
+
+
+def _named(ids: Sequence[str]) -> str:
+    if len(ids) == 1:
+        return f"job {ids[0]}"
+    shown = ", ".join(ids) if len(ids) <= SHOWN else f"{ids[0]} to {ids[-1]}"
+    return f"{len(ids)} jobs ({shown})"
 
 
 def say_unserved(queues: Collection[str]) -> None:

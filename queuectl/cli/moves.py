@@ -96,7 +96,7 @@ def unblock(ctx: typer.Context, ids: MaybeIds = None, reason: Reason = "") -> No
     """Start jobs that wait for other jobs, without waiting."""
     session: Session = ctx.obj
     if not ids:
-        raise UsageError("give the ids of the jobs to start: `queuectl list` shows which jobs wait")
+        raise UsageError(f"give the ids of the jobs to start: `{command_line('list')}` shows which jobs wait")
     with session.open_existing() as jobs:
         for job in jobs.unblock(jobs.resolve(given_ids(ids)), reason):
             if job is not None:

@@ -14,7 +14,7 @@ from queuectl.application.schedule_views import next_times, words
 from queuectl.application.schedules import Put, Schedules
 from queuectl.cli.app import new_app
 from queuectl.cli.job_options import JobOptions
-from queuectl.cli.messages import confirm, say
+from queuectl.cli.messages import confirm, print_added, say
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Yes
 from queuectl.cli.schedule_files import import_crontab, sync
@@ -184,9 +184,9 @@ def run(ctx: typer.Context, schedule: Name) -> None:
     """Add a job of a schedule now, and print its id. Its times stay as they are."""
     with ctx.obj.open_existing() as queue:
         job_id, is_new = Schedules(queue).run(schedule)
-    print(job_id)
     if not is_new:
         say(f"nothing was added: {job_id} has the unique key of the schedule's jobs")
+    print_added([job_id])
 
 
 @app.command("pause")
@@ -241,7 +241,7 @@ def backfill(
             return
         confirm(f"add {counted(len(missing), 'job')} of {schedule}{others}", yes)
         ids = found.backfill(schedule, missing)
-    print("\n".join(ids))
+    print_added(ids)
 
 
 def _moment(option: str, text: str, now: int) -> int:

@@ -201,7 +201,7 @@ def _read(file: str) -> str:
                 raw = opened.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
             raise UsageError(f"{file} is larger than {MOST_BYTES >> 20} MiB: it is no list of schedules")
-        return raw.decode()
+        return raw.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from queuectl.application.queue import Queue
 from queuectl.cli.output import Answer, PastOptions, look, print_answer, print_long
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, command_line
 from queuectl.render.formats import FOR_PEOPLE
 from queuectl.runtime import pause
 from queuectl.units import SECOND, format_duration, local_time, parse_duration
@@ -94,7 +94,7 @@ def _interval(session: Session, text: str, form: str, as_of: str | None) -> int:
     if form not in FOR_PEOPLE or as_of is not None:
         raise UsageError("--watch draws the queue of now for people: leave out --as-of, --json and -o")
     if session.width is None:
-        raise UsageError("--watch needs a terminal: `queuectl events -f` follows the queue in a pipe")
+        raise UsageError(f"--watch needs a terminal: `{command_line('events', '-f')}` follows the queue in a pipe")
     return wanted
 
 

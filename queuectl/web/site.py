@@ -12,7 +12,7 @@ from queuectl.application.activity import Activity
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of as past_of
 from queuectl.config import Config
-from queuectl.errors import RefusedError
+from queuectl.errors import RefusedError, command_line
 from queuectl.runtime import SystemClock
 from queuectl.web.feed import Feed
 from queuectl.web.past_moments import PastMoment
@@ -35,7 +35,8 @@ class Rights(Struct, frozen=True):
     def check_adding(self) -> None:
         """Raises RefusedError when jobs may not be added or edited."""
         if not self.allow_enqueue:
-            raise RefusedError("adding and editing jobs is not allowed here: start `queuectl serve --allow-enqueue`")
+            start = command_line("serve", "--allow-enqueue")
+            raise RefusedError(f"adding and editing jobs is not allowed here: start `{start}`")
 
 
 class Site:

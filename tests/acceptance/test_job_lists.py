@@ -36,6 +36,7 @@ LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
     "a continued line with Windows ends": (b"copy a \\\r\n b\r\n", Refused(1, ("backslash",))),
     "a backslash that is escaped": ("printf %s \\\\\necho 2\n", ["printf %s \\\\", "echo 2"]),
     "a here-document": ("echo 0\ncat <<EOF > out\nhello\nEOF\n", Refused(2, ("here-document", "script"))),
+    "a here-document of JSON": ('cat > job.json <<EOF\n{"name": "x"}\nEOF\n', Refused(1, ("here-document", "script"))),
     "a loop on several lines": ("for i in 1 2 3\ndo\n  echo $i\ndone\n", Refused(1, ("sh", "one line"))),
     "a loop on one line": ('for i in 1 2; do echo "$i"; done\n', ['for i in 1 2; do echo "$i"; done']),
     "a quote on two lines": ('echo 1\ngit commit -m "first\nsecond"\n', Refused(2, ("sh", "one line"))),
@@ -78,6 +79,9 @@ LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
     ),
     "a no-break space is no blank": ("rm -- report\u00a0\n\u00a0\n", ["rm -- report\u00a0", "\u00a0"]),
     "blanks around a command stay": ("  echo 1 \t\n", ["  echo 1 \t"]),
+    "one carriage return of two": (b"printf x\r\r\n", ["printf x\r"]),
+    "line ends of Unicode are text": ("echo a\u2028b\x85c\x0cd\x1de\n", ["echo a\u2028b\x85c\x0cd\x1de"]),
+    "a bracket among lines": ("echo 1\n [ \n", Refused(2, ("[ is not a job", "one line"))),
     "nothing but comments": ("# nothing\n\n", []),
 }
 
@@ -218,3 +222,36 @@ def test_an_id_that_cannot_be_printed_is_in_the_error(queuectl: Queuectl) -> Non
     assert (ended.code, ended.out) == (1, "")
     assert _hints(ended.err) == ["queuectl: added job a, but cannot write to stdout: No space left on device"]
     assert queuectl.state("a") == "pending"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("copy", "a"),
+        ("schedule", "run", "s"),
+        ("schedule", "backfill", "s", "--from", "2020-01-01 00:00", "--to", "2020-01-01 00:30", "--yes"),
+    ],
+)
+def test_each_command_that_adds_a_job_names_it(queuectl: Queuectl, command: tuple[str, ...]) -> None:
+    queuectl.add("--id", "a", "true")
+    queuectl.ok("schedule", "add", "s", "0 * * * *", "true")
+    full = queuectl.start_program("sh", "-c", 'exec "$@" > /dev/full', "sh", PROGRAM, *command)
+    ended = full.ended()
+    (added,) = {row["id"] for row in queuectl.json("list")} - {"a"}
+    assert (ended.code, _hints(ended.err)) == (
+        1,
+        [f"queuectl: added job {added}, but cannot write to stdout: No space left on device"],
+    )
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, "2 jobs (j0, j1)"), (11, "11 jobs (j0 to j10)")])
+def test_ids_of_a_file_that_cannot_be_printed_are_named(queuectl: Queuectl, count: int, named: str) -> None:
+    text = "".join(f'{{"id": "j{number}", "command": "true"}}\n' for number in range(count))
+    (queuectl.folder / "jobs").write_text(text)
+    script = 'exec "$0" enqueue --file jobs > /dev/full'
+    ended = queuectl.start_program("sh", "-c", script, PROGRAM).ended()
+    assert (ended.code, _hints(ended.err)) == (
+        1,
+        [f"queuectl: added {named}, but cannot write to stdout: No space left on device"],
+    )
+    assert len(queuectl.json("list")) == count

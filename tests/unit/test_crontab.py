@@ -190,6 +190,16 @@ def test_a_crontab_may_have_no_entries(text):
     assert read_crontab(text, with_users=False).entries == ()
 
 
+@pytest.mark.parametrize(
+    "command", ["rm -- report\u00a0", "rm a\\ ", "printf 'a\x0cb\u2028c\x85d'", "\u00a0x", "echo \u3000 b\u3000"]
+)
+@pytest.mark.parametrize("user", ["", "root "])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_command_is_kept_as_written(command, user, end):
+    (entry,) = read_crontab(f"0 5 * * *  {user}{command}{end}", with_users=bool(user)).entries
+    assert entry.command == command
+
+
 def test_an_entry_without_a_command_is_refused():
     assert read_crontab("0 0 * * * root\n", with_users=True).refused == ("line 1: there is no command after the user",)
     assert len(read_crontab("0 0 * * *\n", with_users=False).refused) == 1
