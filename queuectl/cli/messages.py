@@ -1,4 +1,4 @@
-"""Messages for people, on stderr: a line, a question, the jobs that a bulk move left. And the ids of added jobs."""
+"""Messages for people, on stderr: a line, a question, jobs that a bulk move left. On stdout: names of what was made."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from queuectl.render.hints import unserved_line
 from queuectl.render.terminal import clean, terminal_width, wrapped
 from queuectl.units import counted
 
-__all__ = ["confirm", "note_unread_stdin", "print_added", "refuse_left", "say", "say_unserved"]
+__all__ = ["confirm", "note_unread_stdin", "print_added", "print_made", "refuse_left", "say", "say_unserved"]
 
 SHOWN = 10
 """The most ids that an error lists one by one."""
@@ -26,14 +26,18 @@ def say(message: str) -> None:
 
 def print_added(ids: Sequence[str]) -> None:
     """Print the ids of added jobs on stdout. Raises OutputError, which names them, if it cannot be written to."""
-    if not ids:
-        return
+    if ids:
+        print_made("\n".join(ids), f"added {_named(ids)}")
+
+
+def print_made(names: str, done: str) -> None:
+    """Print the names of what was made. Raises OutputError, which says what was done, if they cannot be printed."""
     try:
-        print("\n".join(ids), flush=True)
+        print(names, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"added {_named(ids)}, but cannot write to stdout: {error.strerror}") from None
+        raise OutputError(f"{done}, but cannot write to stdout: {error.strerror}") from None
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from queuectl.application.schedule_views import next_times, words
 from queuectl.application.schedules import Put, Schedules
 from queuectl.cli.app import new_app
 from queuectl.cli.job_options import JobOptions
-from queuectl.cli.messages import confirm, print_added, say
+from queuectl.cli.messages import confirm, print_added, print_made, say
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Yes
 from queuectl.cli.schedule_files import import_crontab, sync
@@ -171,7 +171,7 @@ def _read(
 
 def _say_added(session: Session, schedule: Schedule) -> None:
     definition = schedule.definition
-    print(schedule.name)
+    print_made(schedule.name, f"added schedule {schedule.name}")
     say(f"{schedule.name}: {words(definition)}")
     if schedule.paused_at is not None:
         say(f"it is paused: {command_line('schedule', 'resume', schedule.name)}")

@@ -15,7 +15,7 @@ from queuectl.application.queue import Queue
 from queuectl.application.workers import Stop, ending_workers, is_taken, latest_start, workers
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_to, log_to_stderr
-from queuectl.cli.messages import say
+from queuectl.cli.messages import print_made, say
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import between
 from queuectl.cli.output import Answer, OutputOptions, PastOptions
@@ -139,7 +139,7 @@ def _start_in_background(session: Session, queue: Queue, name: str, count: int, 
 
 
 def _say_started(started: Background, name: str, count: int) -> None:
-    print(name)
+    print_made(name, f"started {counted(count, 'worker')} {name}")
     pids = ", ".join(map(str, started.pids))
     which = f"pid{'' if count == 1 else 's'} {pids}; supervisor" if pids else "supervisor"
     say(f"started {counted(count, 'worker')} ({which} {started.supervisor}), log in {started.log_file}")

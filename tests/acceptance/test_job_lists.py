@@ -244,6 +244,19 @@ def test_each_command_that_adds_a_job_names_it(queuectl: Queuectl, command: tupl
     )
 
 
+def test_what_was_made_is_named_though_stdout_is_full(queuectl: Queuectl) -> None:
+    for command, made in (
+        (("schedule", "add", "s", "@daily", "true"), "added schedule s"),
+        (("worker", "start", "--detach", "--name", "w"), "started 1 worker w"),
+    ):
+        ended = queuectl.start_program("sh", "-c", 'exec "$@" > /dev/full', "sh", PROGRAM, *command).ended()
+        assert (ended.code, _hints(ended.err)) == (
+            1,
+            [f"queuectl: {made}, but cannot write to stdout: No space left on device"],
+        )
+    queuectl.ok("worker", "stop", "w")
+
+
 @pytest.mark.parametrize(("count", "named"), [(2, "2 jobs (j0, j1)"), (11, "11 jobs (j0 to j10)")])
 def test_ids_of_a_file_that_cannot_be_printed_are_named(queuectl: Queuectl, count: int, named: str) -> None:
     text = "".join(f'{{"id": "j{number}", "command": "true"}}\n' for number in range(count))

@@ -75,6 +75,7 @@ class Queuectl:
         self.folder = folder
         self.db = folder / "data" / "queue.db"
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("QUEUECTL_")}
+        self.env.pop("PYTHONUNBUFFERED", None)  # output must be flushed without it
         self.env["XDG_CONFIG_HOME"] = str(folder / "no-config")  # the user's contexts must not change what a test means
         self._started: list[Started] = []
 
