@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from queuectl.application.job_fields import batch as batch_name
-from queuectl.application.job_fields import check_queue
+from queuectl.application.job_fields import check_queue, text
 from queuectl.application.listing import Selection
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.errors import UsageError
@@ -55,7 +55,10 @@ MaybeIds = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ID]...", help=IDS_HELP),
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="A reason, which `history` shows.")]
+Reason = Annotated[
+    str,
+    typer.Option(metavar="TEXT", callback=lambda given: text("reason", given), help="A reason, which `history` shows."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 States = Annotated[

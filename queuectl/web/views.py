@@ -17,7 +17,7 @@ from queuectl.domain.dependencies import held_because
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.errors import command_line
+from queuectl.errors import command_line, runnable
 from queuectl.render.narrative import summary
 from queuectl.units import SECOND, counted, format_time
 from queuectl.web.charts import RUNNING, gantt, minutes_chart
@@ -220,7 +220,7 @@ def _needs(queue: Queue, past: int | None, totals: dict[State, int], counts: dic
     if held := sum(each.held for each in queue.store.waits.by_queue()):
         text = f"{counted(held, 'job')} held: {held_because(held)}"
         found.append(Need(text, "/jobs?q=state:held", command_line("list", "--state", "held")))
-    found += [Need(str(late), "/schedules", late.remedy or "") for late in late_schedules(queue.store)[:5]]
+    found += [Need(str(late), "/schedules", runnable(late.remedy or "")) for late in late_schedules(queue.store)[:5]]
     if queue.store.log.behind_for() is not None:
         found.append(Need("the clock is behind the log", "/workers", command_line("doctor")))
     return found

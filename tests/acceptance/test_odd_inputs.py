@@ -50,16 +50,40 @@ def test_a_folder_name_that_is_not_utf8_is_named_as_a_folder(queuectl: Queuectl)
         done = queuectl(*command, cwd=Path(os.fsdecode(folder)))
         assert (command, done.code) == (command, code)
         assert "argument" not in done.err
+    assert os.listdir(folder) == []
     assert_error(queuectl("enqueue", b"\xff"), 2, "command: ", "is not UTF-8")
 
 
-@pytest.mark.parametrize("used", [True, False], ids=["after a run", "before any run"])
-def test_a_read_only_disk_is_exit_code_5(queuectl: Queuectl, namespace: list[str], used: bool) -> None:
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--db", b"\xff.db", "enqueue", "true"), "an argument"),
+        (("--db", b"\xff/queue.db", "run", "--drain"), "an argument"),
+        (("show", b"\xff"), "an argument"),
+        (("list", "--tag", b"k=\xff"), "an argument"),
+        (("cancel", "a", "--reason", b"\xff"), "reason: "),
+    ],
+)
+def test_an_argument_that_is_not_utf8_writes_nothing(
+    queuectl: Queuectl, words: tuple[str | bytes, ...], named: str
+) -> None:
+    queuectl.add("--id", "a", "true")
+    before = queuectl.position(), sorted(os.listdir(queuectl.folder))
+    assert_error(queuectl(*words), 2, named, "is not UTF-8")
+    assert (queuectl.position(), sorted(os.listdir(queuectl.folder))) == before
+
+
+@pytest.mark.parametrize(
+    ("used", "place"),
+    [(True, "data"), (False, "data"), (True, "data/queue.db")],
+    ids=["after a run", "before any run", "only the database"],
+)
+def test_a_read_only_disk_is_exit_code_5(queuectl: Queuectl, namespace: list[str], used: bool, place: str) -> None:
     """Each command ends, with one line; no supervisor starts workers that cannot work."""
     queuectl.add("true")
     if used:
         queuectl.drain()
-    script = 'mount --bind data data && mount -o remount,bind,ro data && exec "$0" "$@"'
+    script = f'mount --bind {place} {place} && mount -o remount,bind,ro {place} && exec "$0" "$@"'
     workers = (("worker", "start"), ("worker", "start", "--detach"), ("run",))
     for command in (*workers, ("run", "--drain"), ("enqueue", "true"), ("pause",)):
         ended = queuectl.start_program(*namespace, "sh", "-c", script, PROGRAM, *command).ended()

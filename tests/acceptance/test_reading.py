@@ -346,6 +346,7 @@ def test_advised_commands_can_be_pasted_and_name_the_queue(queuectl: Queuectl) -
         words = shlex.split(command)
         assert words[:3] == ["queuectl", *db]
         queuectl.ok(*words[1:])
+    assert "`queuectl --db 'my queue.db' list`" in queuectl("show", "x", *db).err
     assert "--db" not in queuectl("show", "x").err
 
 

@@ -317,6 +317,14 @@ def test_a_crontab_as_toml_is_what_sync_reads(queuectl: Queuectl) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("verb", "text"), [("sync", '[a]\ncron = "@daily"\ncommand = "x"\n'), ("import-crontab", "# mine\r\n@daily a\r\n")]
+)
+def test_a_file_may_begin_with_a_byte_order_mark(queuectl: Queuectl, verb: str, text: str) -> None:
+    queuectl.ok("schedule", verb, write(queuectl, "\ufeff" + text))
+    assert list(schedules(queuectl)) == ["a"]
+
+
 @pytest.mark.parametrize("verb", ["sync", "import-crontab"])
 def test_a_file_without_end_is_refused(queuectl: Queuectl, verb: str) -> None:
     assert_error(queuectl("schedule", verb, "/dev/zero"), 2, "/dev/zero is larger than 16 MiB")

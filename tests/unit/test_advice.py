@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.errors import command_line, runnable, set_queue_options
+from queuectl.store.errors import DamagedError
 
 PACKAGE = Path(__file__).resolve().parents[2] / "queuectl"
 GENERAL = (
@@ -36,6 +37,10 @@ def test_a_stored_remedy_names_the_queue_of_its_reader() -> None:
     assert runnable("queuectl recover") == "queuectl --db 'my queue.db' recover"
     assert runnable("queuectl --db other.db recover") == "queuectl --db other.db recover"
     assert runnable("restore a backup") == "restore a backup"
+
+
+def test_an_error_about_damage_names_the_queue() -> None:
+    assert "run `queuectl --db 'my queue.db' recover`" in str(DamagedError("the log is damaged"))
 
 
 def _texts(path: Path) -> Iterator[str]:

@@ -11,13 +11,14 @@ import pytest
 from queuectl.application.queue import NewJob
 from queuectl.application.schedules import Put, Schedules
 from queuectl.application.time_travel import as_of
+from queuectl.checks.doctor import Finding
 from queuectl.domain import events as e
 from queuectl.domain.commands import Exit, Report
 from queuectl.errors import StoreError, set_queue_options
 from queuectl.runtime import SystemClock
 from queuectl.store import past_folds
 from queuectl.store.sql.history import History
-from queuectl.web import pages, site
+from queuectl.web import pages, site, views
 from queuectl.web.job_list import JobWords
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, HTML
@@ -448,8 +449,11 @@ def test_every_whole_command_can_be_copied(client, queue):
     assert "queuectl resume ci" in client.get("/jobs/b").text
 
 
-def test_commands_name_the_queue_that_is_served(client, queue):
+def test_commands_name_the_queue_that_is_served(client, queue, monkeypatch):
     queue.enqueue([NewJob(a_spec("true"), "a")])
+    late = Finding("schedules", "problem", "schedule nightly is late", "queuectl run")
+    monkeypatch.setattr(views, "late_schedules", lambda _: [late])
+    assert "schedule nightly is late" in client.get("/").text
     set_queue_options("--db", "/srv/q.db")
     try:
         for path in ("/", "/jobs", "/jobs/a", "/failures", "/schedules", "/workers", "/add"):

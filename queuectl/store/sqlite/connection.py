@@ -79,6 +79,7 @@ def check_library(version: str) -> None:
 
 def _make_file(path: str, refusal: str | None) -> None:
     """Create the folder (0700) and an empty file (0600) before SQLite opens it, so that the mode is never wider."""
+    path.encode()  # raises UnicodeEncodeError before anything is made: SQLite takes UTF-8 only
     _refuse_folder(path)
     if not os.path.exists(path) and (lost_log := lost(path)) and not os.path.exists(path):
         raise lost_log  # the file is looked up again: another process may have created it meanwhile

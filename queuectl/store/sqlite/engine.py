@@ -124,6 +124,9 @@ class SqliteEngine:
 
     def begin(self, durable: bool) -> LockedLog:
         """Begin a transaction that holds the log's lock. A commit waits for the disk if `durable`."""
+        if self.db.readonly("main"):  # SQLite would begin one that only reads, and hold no lock
+            with translated(self.path):
+                raise apsw.ReadOnlyError
         if self._sync_failed:
             self._empty_wal()
         self._wait_for_disk("FULL" if durable else "NORMAL")
