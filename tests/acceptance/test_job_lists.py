@@ -1,89 +1,17 @@
 """Job lists in formats that people use: each is read as intended, or refused with the number of its line."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.support.command_line import PROGRAM, Queuectl, assert_error
-
-
-class Refused(NamedTuple):
-    """The line that is wrong, and words of the hint."""
-
-    line: int
-    words: tuple[str, ...]
-
-
-Commands = list[str]
+from tests.support.job_lists import BROKEN, COMMANDS, LISTS, Refused
 
 
 def _hints(err: str) -> list[str]:
     """The lines on stderr, except the one that names a new queue and the one that names a missing worker."""
     return [line for line in err.splitlines() if not line.startswith(("made a new queue", "no worker serves"))]
-
-
-LISTS: dict[str, tuple[str | bytes, Commands | Refused]] = {
-    "a plain list": ("echo 1\necho 2\n", ["echo 1", "echo 2"]),
-    "comments and blank lines": (
-        "#!/usr/bin/env bash\n# nightly\n\necho 1  # first\n   # indented\n \t\necho '#2'\n",
-        ["echo 1  # first", "echo '#2'"],
-    ),
-    "continued lines": (
-        "# train both\npython train.py --lr 0.1 \\\n  --seed 1\npython train.py --lr 0.2 \\\n  --seed 2\n",
-        Refused(2, ("backslash", "one line")),
-    ),
-    "a continued line with Windows ends": (b"copy a \\\r\n b\r\n", Refused(1, ("backslash",))),
-    "a backslash that is escaped": ("printf %s \\\\\necho 2\n", ["printf %s \\\\", "echo 2"]),
-    "a here-document": ("echo 0\ncat <<EOF > out\nhello\nEOF\n", Refused(2, ("here-document", "script"))),
-    "a here-document of JSON": ('cat > job.json <<EOF\n{"name": "x"}\nEOF\n', Refused(1, ("here-document", "script"))),
-    "a loop on several lines": ("for i in 1 2 3\ndo\n  echo $i\ndone\n", Refused(1, ("sh", "one line"))),
-    "a loop on one line": ('for i in 1 2; do echo "$i"; done\n', ['for i in 1 2; do echo "$i"; done']),
-    "a quote on two lines": ('echo 1\ngit commit -m "first\nsecond"\n', Refused(2, ("sh", "one line"))),
-    "a brace group on several lines": ("{\n  echo 1\n}\n", Refused(1, ("{ is not a job",))),
-    "a function": ("echo 0\nbuild() {\n  make\n}\nbuild a\n", Refused(2, ("sh",))),
-    "an operator at the end": ("make &&\n  make install\n", Refused(1, ("sh", "one line"))),
-    "Windows line ends": (b"echo 1\r\n\r\n# two\r\necho 2\r\n", ["echo 1", "echo 2"]),
-    "files joined, each with a mark before it": (
-        '\ufeffecho 1\n\ufeff# two\n\ufeffecho 2\n\ufeff\n\ufeff{"command": "echo 3"}\n',
-        ["echo 1", "echo 2", "echo 3"],
-    ),
-    "a file of Windows Notepad": ("echo 1\n".encode("utf-16"), Refused(1, ("UTF-16", "UTF-8"))),
-    "an array": ('[{"command": "echo 1"}, {"argv": ["echo", "2"]}]', ["echo 1", "echo 2"]),
-    "an array, pretty-printed": (
-        json.dumps([{"command": "echo 1"}, {"command": "for i in 1\ndo echo; done"}], indent=2),
-        ["echo 1", "for i in 1\ndo echo; done"],
-    ),
-    "an array after comments": ('# jobs\n\n[\n  {"command": "echo 1"}\n]\n\n', ["echo 1"]),
-    "an array that ends too early": ('[\n  {"command": "echo 1"},\n  {"command": \n', Refused(3, ("JSON", "array"))),
-    "an array with a comma too many": ('[\n  {"command": "echo 1"},\n]\n', Refused(3, ("JSON",))),
-    "an array with an unknown field": (
-        '[\n  {"command": "echo 1"},\n  {\n    "comand": "x"\n  }\n]\n',
-        Refused(3, ("job 2", "comand")),
-    ),
-    "an array of texts": ('["echo 1", "echo 2"]\n', Refused(1, ("job 1", "object"))),
-    "objects, pretty-printed": (
-        '{\n  "command": "echo 1"\n}\n{\n  "command": "echo 2"\n}\n',
-        Refused(1, ("one line",)),
-    ),
-    "one object, pretty-printed": ('{\n  "command": "echo 1",\n  "tags": {}\n}\n', ["echo 1"]),
-    "a brace among lines": ('echo 1\n{\n"command": "echo 2"\n}\n', Refused(2, ("{ is not a job", "one line"))),
-    "CSV by mistake": ("id,command,priority\n1,echo 1,5\n", Refused(1, ("CSV",))),
-    "tests and groups": (
-        '[ -e x ] && echo 1\n[ "$x" = 1 ] || echo 2\n{ "$prog" 3; }\n{ echo 4; }\n',
-        ["[ -e x ] && echo 1", '[ "$x" = 1 ] || echo 2', '{ "$prog" 3; }', "{ echo 4; }"],
-    ),
-    "quotes of every kind": (
-        "awk '{print $1 << 2}' f\necho \"it's $((1 << 2)) o'clock\" `date`\necho it\\'s # don't\n",
-        ["awk '{print $1 << 2}' f", "echo \"it's $((1 << 2)) o'clock\" `date`", "echo it\\'s # don't"],
-    ),
-    "a no-break space is no blank": ("rm -- report\u00a0\n\u00a0\n", ["rm -- report\u00a0", "\u00a0"]),
-    "blanks around a command stay": ("  echo 1 \t\n", ["  echo 1 \t"]),
-    "one carriage return of two": (b"printf x\r\r\n", ["printf x\r"]),
-    "line ends of Unicode are text": ("echo a\u2028b\x85c\x0cd\x1de\n", ["echo a\u2028b\x85c\x0cd\x1de"]),
-    "a bracket among lines": ("echo 1\n [ \n", Refused(2, ("[ is not a job", "one line"))),
-    "nothing but comments": ("# nothing\n\n", []),
-}
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -184,17 +112,6 @@ def test_an_ignored_field_does_not_hide_a_wrong_one(queuectl: Queuectl) -> None:
 
 # ── broken JSON ─────────────────────────────────────────────────────────────────────────────────────────
 
-BROKEN = [
-    "{id:job1,command:sleep 2}",
-    "{'id': 'job1', 'command': 'sleep 2'}",
-    " {id: job1}",
-    '{"id": "job1", "command": "sleep 2"',
-    '{ "command": "true", }',
-    "{",
-    "[{id:1}]",
-    '["true"',
-]
-
 
 def test_broken_json_is_not_taken_for_a_command(queuectl: Queuectl) -> None:
     for text in BROKEN:
@@ -208,7 +125,7 @@ def test_an_array_or_a_file_name_is_not_a_command(queuectl: Queuectl) -> None:
     assert queuectl.position() == 0
 
 
-@pytest.mark.parametrize("text", ['{ "$prog" x; }', "{ :; }", "{\n:\n}", "[ -e x ] && :", "[ ] || :", '[ "" ]'])
+@pytest.mark.parametrize("text", COMMANDS)
 def test_groups_and_tests_of_the_shell_are_commands(queuectl: Queuectl, text: str) -> None:
     assert queuectl.show(queuectl.add(text))["command"] == text
 
@@ -244,7 +161,7 @@ def test_each_command_that_adds_a_job_names_it(queuectl: Queuectl, command: tupl
     )
 
 
-def test_what_was_made_is_named_though_stdout_is_full(queuectl: Queuectl) -> None:
+def test_new_schedules_and_workers_are_named_too(queuectl: Queuectl) -> None:
     for command, made in (
         (("schedule", "add", "s", "@daily", "true"), "added schedule s"),
         (("worker", "start", "--detach", "--name", "w"), "started 1 worker w"),

@@ -1,4 +1,4 @@
-"""Reads a job list: how many shells it takes to find lines that are only parts of commands."""
+"""Reads job lists and jobs in JSON, and how many shells it takes to find lines that are only parts of commands."""
 
 import io
 import subprocess
@@ -10,6 +10,7 @@ from queuectl.application.job_file import read_jobs
 from queuectl.application.job_input import JobReader
 from queuectl.config import Config
 from queuectl.errors import UsageError
+from tests.support.job_lists import BROKEN, COMMANDS, LISTS, Refused
 
 LINES = 2000
 
@@ -28,10 +29,40 @@ def shells(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return started
 
 
+def _reader() -> JobReader:
+    return JobReader(Config({}, {}, {}, dict), now=0)
+
+
+def _commands(text: str | bytes) -> list[str]:
+    raw = text.encode() if isinstance(text, str) else text
+    return [job.spec.command for job in read_jobs(io.BytesIO(raw), _reader())]
+
+
 def _read(lines: list[str]) -> int:
     """How many jobs these lines are."""
-    reader = JobReader(Config({}, {}, {}, dict), now=0)
-    return len(read_jobs(io.BytesIO("\n".join(lines).encode()), reader))
+    return len(_commands("\n".join(lines)))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_each_job_list_is_read_or_refused(name: str) -> None:
+    text, meant = LISTS[name]
+    if not isinstance(meant, Refused):
+        assert _commands(text) == meant
+        return
+    with pytest.raises(UsageError, match=f"^line {meant.line}[:,]") as refused:
+        _commands(text)
+    assert [word for word in meant.words if word not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize("text", [*BROKEN, "[]", '[{"command": "true"}]', '["true"]', "@job.json", "@"])
+def test_broken_json_and_arrays_are_no_commands(text: str) -> None:
+    with pytest.raises(UsageError, match=r"in JSON|--file"):
+        _reader().from_text(text)
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_groups_and_tests_of_the_shell_stay_commands(text: str) -> None:
+    assert _reader().from_text(text).spec.command == text
 
 
 @pytest.mark.parametrize("line", ["python train.py --lr 0.1", "echo 'a b' \"$HOME\"", '{"command": "for i in 1"}'])
