@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -189,6 +190,16 @@ def test_a_worker_that_lives_in_another_namespace_keeps_its_job(queuectl: Queuec
     eventually(lambda: queuectl.state(other) == "done", "the other worker works")
     assert [row["state"] for row in queuectl.json("worker", "list")] == ["running", "running"]
     assert queuectl.types("long") == ["enqueued", "claimed"]
+
+
+@needs_namespaces
+def test_a_worker_in_a_container_is_not_lost_in_a_copy_of_the_queue(queuectl: Queuectl, tmp_path: Path) -> None:
+    """Its lock is in the lock file of the original, so the one of the copy says nothing about it."""
+    in_a_namespace(queuectl, tmp_path / "pids")
+    copy = queuectl.folder / "copy"
+    shutil.copytree(queuectl.db.parent, copy)
+    listed = queuectl.json("--db", str(copy / "queue.db"), "worker", "list")
+    assert [(row["name"], row["state"]) for row in listed] == [("inside", "running")]
 
 
 def test_no_job_is_dead_that_never_ran(queuectl: Queuectl) -> None:
