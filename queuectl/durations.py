@@ -1,6 +1,6 @@
 """Durations as text, written one way in all messages. Pure: microseconds in, text out."""
 
-__all__ = ["DAY", "DURATIONS", "HOUR", "MINUTE", "SECOND", "ago", "format_duration", "rounded_duration"]
+__all__ = ["DAY", "DURATIONS", "HOUR", "MINUTE", "SECOND", "about", "ago", "format_duration", "rounded_duration"]
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -32,9 +32,15 @@ def _seconds(us: int) -> str:
 
 
 def rounded_duration(us: int) -> str:
-    """A measured duration: in milliseconds below a second (`24ms`), tenths below 100 (`1.5s`), seconds (`12m30s`)."""
-    digits = 3 if us < SECOND else 5 if us < 100 * SECOND else 6
+    """A measured duration: `24ms` below a second, `1.5s` with tenths below a minute, then whole seconds: `12m30s`."""
+    digits = 3 if us < SECOND else 5 if us < MINUTE else 6
     return format_duration(round(us, -digits))
+
+
+def about(us: int) -> str:
+    """How long it still takes, in its two greatest units: `12s`, `1m14s`, `1h59m`, `2d3h`; `0s` for a moment past."""
+    unit = next((each for above, each in ((DAY, HOUR), (HOUR, MINUTE)) if us >= above), SECOND)
+    return format_duration(max(us, 0) // unit * unit)
 
 
 def ago(us: int) -> str:

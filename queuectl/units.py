@@ -6,7 +6,7 @@ pass `now` in; the only thing read from the surroundings is the time zone.
 
 from datetime import UTC, datetime, time, timedelta
 
-from queuectl.durations import DAY, DURATIONS, HOUR, MINUTE, SECOND, ago, format_duration, rounded_duration
+from queuectl.durations import DAY, DURATIONS, HOUR, MINUTE, SECOND, about, ago, format_duration, rounded_duration
 
 __all__ = [
     "DAY",
@@ -14,6 +14,7 @@ __all__ = [
     "LONGEST",
     "MINUTE",
     "SECOND",
+    "about",
     "ago",
     "coming_moment",
     "counted",

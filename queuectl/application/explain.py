@@ -15,7 +15,7 @@ from queuectl.render.narrative import tell
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
-from queuectl.units import SECOND, ago, format_duration, local_time, rounded_duration
+from queuectl.units import MINUTE, SECOND, about, ago, format_duration, local_time, rounded_duration
 
 __all__ = ["Explanation", "explain"]
 
@@ -198,7 +198,7 @@ def _is_dead(store: Store, claim: e.Claimed) -> bool:
 
 
 def _rounded(duration: int) -> str:
-    return rounded_duration(max(duration, 0)) if duration < 100 * SECOND else ago(duration)
+    return rounded_duration(max(duration, 0)) if duration < MINUTE else about(duration)
 
 
 # ── what one can do ─────────────────────────────────────────────────────────────────────────────────────

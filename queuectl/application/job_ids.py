@@ -32,7 +32,8 @@ def _resolve(store: Store, actor: str, text: str) -> str:
         return _newest(store, actor)
     numbered = _numbered(store, text)
     if numbered and any(each != numbered for each in begin):
-        raise UsageError(f"{text} is the number of {numbered} and the beginning of {_listed(begin)}: write more of it")
+        either = f"{text} is the number of {numbered} and the beginning of {_listed(begin)}"
+        raise UsageError(f"{either}: write '#{text}', or more of the id")
     found = [numbered] if numbered else begin or _ending(store, text)
     if not found:
         raise NoSuchJobError.of(text)

@@ -98,6 +98,7 @@ class JobReader:
         fields.check_size(spec)
         if not spec.argv:
             self._hint_at_background(spec.command)
+            self._hint_at_variables(spec)
         return NewJob(spec, job_id)
 
     def _from_command(self, text: str) -> NewJob:
@@ -111,6 +112,11 @@ class JobReader:
     def _hint_at_background(self, command: str) -> None:
         if "&" in command and (hint := fields.background_hint(command)):
             self.note(hint)
+
+    def _hint_at_variables(self, spec: Enqueued) -> None:
+        for name in (*spec.env, *spec.secret_env):
+            if "." in name:
+                self.note(f"many shells do not pass {name} on, as its name has a dot: put the program after --")
 
     def _from_json(self, text: str) -> NewJob:
         given, ignored = decode_job(text)

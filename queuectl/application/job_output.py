@@ -13,6 +13,7 @@ from queuectl.domain.machine import LIVE
 from queuectl.errors import NoSuchJobError
 from queuectl.process import output_files as output
 from queuectl.runtime import pause
+from queuectl.units import counted
 
 __all__ = ["CHUNK", "Piece", "read_output"]
 
@@ -48,7 +49,7 @@ def read_output(
     """
     job = queue.store.log.load(job_id)
     if job is not None and run is not None and run > job.run:
-        raise NoSuchJobError(f"job {job_id} has no run {run}: it ran {job.run} times so far")
+        raise NoSuchJobError(f"job {job_id} has no run {run}: it ran {counted(job.run, 'time')} so far")
     return _pieces(queue, job_id, run, [_Stream(queue, job_id, each) for each in streams], follow)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from queuectl.domain.sweep import MAX_JOBS, Source, Values, named_source
 from queuectl.errors import UsageError
-from queuectl.units import quoted
+from queuectl.units import counted, quoted
 
 __all__ = ["MARKERS", "read_sources"]
 
@@ -83,7 +83,7 @@ def _delimited(name: str, option: str, dialect: str) -> Iterator[Source]:
 
 def _row(text: str, line: int, row: list[str], columns: int) -> list[str]:
     if len(row) != columns:
-        raise UsageError(f"{text}: line {line} has {len(row)} values, the header names {columns}")
+        raise UsageError(f"{text}: line {line} has {counted(len(row), 'value')}, the header names {columns}")
     return row
 
 

@@ -26,15 +26,19 @@ def wait(
     """Wait until all these jobs have ended, and return them as they ended, in the order of the ids.
 
     `until` is a moment of the monotonic clock; None: no limit. Raises WaitTimedOutError, and HeldError when
-    none of them can end without help. New events are noticed by
-    the log's head and not by `changed()`, so that threads that share a store may all wait. `reached` is called after
-    new events with the number of jobs that have ended.
+    none of them can end without help. New events are noticed by the log's head and not by `changed()`, so that threads
+    that share a store may all wait. `reached` is called with the number of jobs that have ended, at each look.
     """
     seen = queue.store.log.head().position
     ended = _ended(queue, ids)
     while waiting := [job_id for job_id in ids if job_id not in ended]:
         check_held(queue.store, waiting)
-        head = _wait_for_events(queue, clock, seen, waiting, until)
+        head = seen
+        while head <= seen:
+            _check_time(clock, until, waiting)
+            reached(len(ended))
+            pause(POLL)
+            head = queue.store.log.head().position
         ended |= _ended(queue, _moved(queue, seen, head, waiting))
         seen = head
         reached(len(ended))
@@ -51,15 +55,9 @@ def unserved_queues(queue: Queue, ids: Sequence[str]) -> list[str]:
     return queue.unserved({row["queue"] for row in rows if row["state"] == State.PENDING})
 
 
-def _wait_for_events(queue: Queue, clock: Clock, seen: int, waiting: Sequence[str], until: int | None) -> int:
-    """The log's last position once there are events after `seen`."""
-    head = seen
-    while head <= seen:
-        if until is not None and clock.monotonic() >= until:
-            raise WaitTimedOutError(f"timed out: {', '.join(waiting[:3])}{' …' if waiting[3:] else ''} not ended yet")
-        pause(POLL)
-        head = queue.store.log.head().position
-    return head
+def _check_time(clock: Clock, until: int | None, waiting: Sequence[str]) -> None:
+    if until is not None and clock.monotonic() >= until:
+        raise WaitTimedOutError(f"timed out: {', '.join(waiting[:3])}{' …' if waiting[3:] else ''} not ended yet")
 
 
 def _moved(queue: Queue, seen: int, head: int, waiting: Collection[str]) -> set[str]:

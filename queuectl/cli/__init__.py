@@ -113,8 +113,16 @@ def _answer(error: Exception) -> int:
         return 2
     path = getattr(getattr(error, "ctx", None) or error, "command_path", "queuectl")
     misplaced = path == "queuectl" and message.startswith("No such option")
+    message = _in_our_words(message, [] if misplaced else getattr(error, "possibilities", None) or [])
     hint = ": the options of a command go after its name" if misplaced else ""
     return _report(f"{message.rstrip('.')}{hint} (see `{path} --help`)", 2)
+
+
+def _in_our_words(message: str, similar: Sequence[str]) -> str:
+    """A message of typer in plain words, with similar options as it names similar commands."""
+    message = message.partition(" (Possible options: ")[0]
+    message = message.replace("is not a valid int", "is not a whole number").replace("a valid float", "a number")
+    return f"{message}. Did you mean {' or '.join(sorted(similar))}?" if similar else message
 
 
 def _report(message: str, code: int) -> int:

@@ -309,7 +309,9 @@ def main(
     archive_dir: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Archive folder of a new queue [default: next to it].")
     ] = None,
-    color: Annotated[str, typer.Option(metavar="auto|always|never", help="Colour the output.")] = "auto",
+    color: Annotated[
+        str, typer.Option(metavar="auto|always|never", help="Colour the output [default: auto].", show_default=False)
+    ] = "auto",
     no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long output at once, without a pager.")] = False,
     utc: Annotated[bool, typer.Option("--utc", help="Read and show times in UTC [default: your time zone].")] = False,
     version: Annotated[

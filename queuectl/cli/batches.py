@@ -22,11 +22,11 @@ batches.command_class = WatchCommand  # type: ignore[attr-defined]
 
 
 def _listed(queue: Queue) -> Answer:
-    rows = batches_of(queue)
+    rows, now = batches_of(queue), queue.store.log.now()
     return Answer(
         document=rows,
         rows=rows,
         name="name",
-        text=lambda look: batch_table(rows, look.width) if rows else "",
+        text=lambda look: batch_table(rows, now, look.width) if rows else "",
         note="" if rows else "no batches",
     )

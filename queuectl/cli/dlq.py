@@ -72,17 +72,17 @@ def list_dead(
     session: Session = ctx.obj
     at_most = shown_at_most(limit, options.form(session) in FOR_PEOPLE)
     selected = dead.selection(session.clock)
-    answer_or_watch(session, lambda jobs: _listed(dead_letters(jobs, selected), at_most), options)
+    answer_or_watch(session, lambda jobs: _listed(dead_letters(jobs, selected), jobs.store.log.now(), at_most), options)
 
 
-def _listed(found: list[dict[str, Any]], at_most: int) -> Answer:
+def _listed(found: list[dict[str, Any]], now: int, at_most: int) -> Answer:
     rows = found[: at_most or None]
     shown = [json_shapes.dead_letter(row) for row in rows]
     return Answer(
         document=shown,
         rows=shown,
         name="id",
-        text=lambda look: dead_table(rows, look.width) if rows else "",
+        text=lambda look: dead_table(rows, now, look.width) if rows else "",
         note=note_left_out(len(rows), len(found)) if rows else "no dead jobs",
     )
 

@@ -94,9 +94,7 @@ def _source_options(args: list[str]) -> list[tuple[str, str]]:
 class ManyOptions(msgspec.Struct, frozen=True):
     """The options for many jobs: a template with its values, and a batch."""
 
-    each: Annotated[bool, typer.Option("--each", help="A job for each value: `enqueue --each 'gzip {}' ::: a b`.")] = (
-        False
-    )
+    each: Annotated[bool, typer.Option("--each", help="A job for each value: `--each 'gzip {}' ::: a b`.")] = False
     csv: Annotated[list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row; the header names"))] = None
     tsv: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help=_SOURCE.format("row, with tabs; the header names"))

@@ -30,7 +30,7 @@ from queuectl.units import local_time
 __all__ = ["events"]
 
 TYPES = [e.type_of(event) for event in e.EVENT_TYPES]
-WIDE, NARROW = "{:>8}  {:25}  {:36}  {:16}  {}  ({})", "{0:>6}  {1:.19}  {2:12}  {4}  ({5})"
+WIDE, NARROW = "{:>8}  {:25}  {:36}  {:16}  {}  ({})", "{0:>6}  {1:25}  {2:12}  {4}  ({5})"
 """The second one is for terminals narrower than `ENOUGH`: the type is left out, as the sentence says it too."""
 ENOUGH = 120
 INDENT = " " * 8

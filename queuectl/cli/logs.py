@@ -57,6 +57,8 @@ def logs(
                     _name(queue, job_id)
                 if stderr:
                     _say_merged(queue, job_id)
+                if not follow and run is None:
+                    _say_no_run(queue, job_id)
                 waits = follow and not _is_own(queue, job_id)
                 print_output(queue, job_id, run=run, follow=waits, only_stderr=stderr, raw=raw, at_most=at_most)
 
@@ -67,6 +69,13 @@ def _is_own(queue: Queue, job_id: str) -> bool:
         return False
     say(f"queuectl: job {job_id} runs this command and would wait for itself: not following it")
     return True
+
+
+def _say_no_run(queue: Queue, job_id: str) -> None:
+    """Say why there is no output, if the job has not begun to run."""
+    job = queue.store.log.load(job_id)
+    if job is not None and not job.run:
+        say(f"job {job_id} has not run: it is {job.state}")
 
 
 def _say_merged(queue: Queue, job_id: str) -> None:

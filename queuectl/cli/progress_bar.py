@@ -32,19 +32,20 @@ def progress(what: str, total: int = 0, *, hidden: bool = False) -> Iterator[Cal
 
 def _shown(what: str, total: int, exits: ExitStack) -> Callable[[int], None]:
     bar: Any = None
+    shown: int | None = None
     clock = SystemClock()
     next_at = clock.monotonic() + SHOW_AFTER
 
     def reached(done: int) -> None:
-        nonlocal bar, next_at
-        if (now := clock.monotonic()) < next_at:
+        nonlocal bar, next_at, shown
+        if done == shown or (now := clock.monotonic()) < next_at:
             return
         if bar is None:
             bar = exits.enter_context(_bar())
             bar.add_task(what, total=total or None)
         bar.update(bar.task_ids[0], completed=min(done, total) if total else done)
         bar.refresh()
-        next_at = now + REDRAW_AFTER
+        shown, next_at = done, now + REDRAW_AFTER
 
     return reached
 

@@ -19,6 +19,7 @@ from queuectl.cli.session import Session
 from queuectl.cli.watching import WatchCommand, WatchOptions, answer_or_watch
 from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.errors import UsageError
 from queuectl.render import json_shapes
 from queuectl.render.formats import FOR_PEOPLE
 from queuectl.render.job_rows import job_table
@@ -138,6 +139,8 @@ def show(
     with session.open_read_only(options.as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         if tree:
+            if form not in FOR_PEOPLE:
+                raise UsageError("--tree is a drawing for people: leave out --json and -o")
             from queuectl.application.origins import origin_tree
             from queuectl.render.graph_text import as_tree
 
@@ -178,8 +181,8 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
         return local_time(parse_time(value, 0))
     if name in IN_SECONDS:
         return format_duration(round(value * SECOND))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if isinstance(value, bool | float):
+        return f"{value:g}" if isinstance(value, float) else "yes" if value else "no"
     if name == "after":
         value = ", ".join(map(_dependency, value))
     if isinstance(value, dict):

@@ -136,5 +136,7 @@ def _draw(lines: list[str], size: os.terminal_size) -> None:
     """Fill the screen with the lines, as far as it has room for them."""
     if len(lines) > size.lines:
         lines = [*lines[: size.lines - 1], f"… {len(lines) - size.lines + 1} more lines"]
-    sys.stdout.write(_HOME + "\r\n".join(f"{line}{_REST}" for line in lines) + _BELOW)
+    # Each line is emptied first: after a line of the whole width that would erase its last character.
+    before, last = [f"{_REST}{line}" for line in lines[:-1]], f"{_BELOW}{lines[-1]}"
+    sys.stdout.write(_HOME + "\r\n".join([*before, last]))
     sys.stdout.flush()

@@ -24,8 +24,9 @@ from queuectl.cli.watching import Watch, WatchCommand, WatchOptions, answer_or_w
 from queuectl.config import Config
 from queuectl.errors import RefusedError, UsageError, command_line
 from queuectl.render import json_shapes
+from queuectl.render.job_rows import when
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, ago, counted, local_time
+from queuectl.units import SECOND, ago, counted
 from queuectl.worker.background import Background, in_background, start_in_background
 from queuectl.worker.foreground import WAIT_FOR_STORE, check_writable
 from queuectl.worker.log_file import Start
@@ -269,5 +270,5 @@ def _as_started(queue: Queue, name: str) -> dict[str, str | None]:
 def _shown(row: dict[str, Any], now: int, width: int | None) -> dict[str, Any]:
     heartbeat = f"{ago(now - row['last_heartbeat'] * SECOND)} ago"
     started = row["started_at"] * SECOND
-    since = local_time(started) if width is None else f"{ago(now - started)} ago"
+    since = when(started, now, width)
     return {**row, "runs": row["jobs_done"], "since": since, "heartbeat": heartbeat}

@@ -3,7 +3,7 @@
 from signal import Signals
 
 from queuectl.domain.causes import Cause, Exited, LostWorker, NotStarted, Signalled, TimedOut
-from queuectl.durations import format_duration
+from queuectl.durations import format_duration, rounded_duration
 
 __all__ = ["exit_code_of", "explain_cause", "retry_in", "short_cause", "signal_name"]
 
@@ -47,7 +47,7 @@ def short_cause(cause: Cause, stderr: str = "") -> str:
 
 def retry_in(wait: int) -> str:
     """`retry in 2s` for a wait in microseconds; `retry at once` for none."""
-    return f"retry in {format_duration(wait)}" if wait else "retry at once"
+    return f"retry in {rounded_duration(wait)}" if wait else "retry at once"
 
 
 def signal_name(number: int) -> str:

@@ -5,8 +5,9 @@ from typing import Any
 
 from queuectl.domain.machine import State
 from queuectl.domain.reactions import why_stopped
+from queuectl.render.job_rows import when
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, ago, local_time, parse_time
+from queuectl.units import SECOND, ago, parse_time
 
 __all__ = ["batch_table"]
 
@@ -21,9 +22,12 @@ BATCHES = (
 )
 
 
-def batch_table(rows: Sequence[Mapping[str, Any]], width: int | None) -> str:
-    """Rows in the shape of `batches --json` as a table; `width`: the terminal's, None: nothing is cut."""
-    return "\n".join([table([_shown(row) for row in rows], BATCHES, width=width), *_stopped(rows)])
+def batch_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None) -> str:
+    """Rows in the shape of `batches --json` as a table.
+
+    `now`: the log's time in microseconds; `width`: the terminal's, None: nothing is cut.
+    """
+    return "\n".join([table([_shown(row, now, width) for row in rows], BATCHES, width=width), *_stopped(rows)])
 
 
 def _stopped(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -35,10 +39,10 @@ def _stopped(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any], now: int, width: int | None) -> dict[str, Any]:
     if row["took"] is not None:
         time = ago(row["took"] * SECOND)
     else:
         time = "" if row["eta"] is None else f"~{ago(row['eta'] * SECOND)} left"
-    started = local_time(parse_time(row["started_at"], 0))
+    started = when(parse_time(row["started_at"], 0), now, width)
     return {**row, "running": row[State.PROCESSING], "started": started, "took/eta": time}

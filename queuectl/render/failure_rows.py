@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from queuectl.render.job_rows import short_error
+from queuectl.render.job_rows import short_error, when
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, ago, counted, local_time, parse_time
+from queuectl.units import SECOND, counted, parse_time
 
 __all__ = ["failure_table", "failure_total", "sparkline"]
 
@@ -46,10 +46,7 @@ def _shown(row: Mapping[str, Any], now: int, width: int | None, highest: int) ->
     times = {name: parse_time(row[name], 0) for name in ("first", "last")}
     return {
         **row,
-        **{
-            name: local_time(at) if width is None else f"{ago(now - at // SECOND * SECOND)} ago"
-            for name, at in times.items()
-        },
+        **{name: when(at // SECOND * SECOND, now, width) for name, at in times.items()},
         "per_hour": sparkline(row["per_hour"], highest),
         "queues": ", ".join(row["queues"]),
         "error": row["error"] if width is None else short_error(row["error"]),

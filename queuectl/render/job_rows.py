@@ -5,9 +5,9 @@ from typing import Any
 
 from queuectl.domain.names import is_generated
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, ago, counted, local_time
+from queuectl.units import SECOND, about, ago, counted, local_time
 
-__all__ = ["dead_table", "job_table", "short_error", "short_id"]
+__all__ = ["dead_table", "job_table", "short_error", "short_id", "when"]
 
 SHORT = 8
 """The number of characters that are shown of a generated id: its end, which differs from its neighbours'."""
@@ -36,7 +36,7 @@ DEAD = (
     NUMBER,
     Column("id", spare=3),
     Column("attempts", short="tries", spare=2),
-    Column("moved_at", spare=1),
+    Column("moved_at", short="moved", spare=1),
     COMMAND,
     ERROR,
 )
@@ -48,15 +48,20 @@ def job_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None, co
     return table([_job(row, now, width) for row in rows], columns, width=width, color=color)
 
 
-def dead_table(rows: Sequence[Mapping[str, Any]], width: int | None) -> str:
-    """Rows of `dlq` as a table."""
-    shown = [{**_brief(row, width), "moved_at": local_time(row["moved_at"] * SECOND)} for row in rows]
+def dead_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None) -> str:
+    """Rows of `dlq` as a table. `now` and `width` are as for `job_table`."""
+    shown = [{**_brief(row, width), "moved_at": when(row["moved_at"] * SECOND, now, width)} for row in rows]
     return table(shown, DEAD, width=width)
+
+
+def when(moment: int, now: int, width: int | None) -> str:
+    """A past moment as a table shows it: its age on a terminal, which has little room, else the whole time."""
+    return local_time(moment) if width is None else f"{ago(now - moment)} ago"
 
 
 def _job(row: Mapping[str, Any], now: int, width: int | None) -> dict[str, Any]:
     due = row["due_at"]
-    waits = f"in {ago(due - now)}" if due is not None and due > now else None
+    waits = f"in {about(due - now)}" if due is not None and due > now else None
     shown = {**_brief(row, width), "next": waits, "age": ago(now - row["created_at"] * SECOND)}
     return {**shown, "why": _why(shown, now)}
 

@@ -11,7 +11,7 @@ from queuectl.render.job_rows import short_id
 from queuectl.render.narrative import pause_sentence
 from queuectl.render.tables import Column, table
 from queuectl.render.terminal import clean, wrapped
-from queuectl.units import ago, counted, local_time, parse_time
+from queuectl.units import about, ago, counted, local_time, parse_time
 
 __all__ = ["status_text"]
 
@@ -57,9 +57,9 @@ def _running(found: Mapping[str, Any], now: int, width: int | None) -> str:
 
 def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
     if found["retrying"]:
-        yield f"{found['retrying']} of {found['states'][State.PENDING]} pending jobs wait for a retry"
+        yield f"{_of_pending(found, 'retrying')} for a retry"
     if found["waiting"]:
-        yield f"{found['waiting']} of {found['states'][State.PENDING]} pending jobs wait for other jobs"
+        yield f"{_of_pending(found, 'waiting')} for other jobs"
     if found["held"]:
         why = held_because(found["held"])
         yield f"{found['held']} held: {why} (`{command_line('list', '--state', 'held')}`)"
@@ -67,7 +67,7 @@ def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
         due = local_time(parse_time(oldest["due_at"], 0))
         yield f"oldest due job: {short_id(oldest['id'])} (#{oldest['number']}), due since {due}"
     elif found["next_due"] and (due_at := parse_time(found["next_due"], 0)) > now:
-        yield f"next due in {ago(due_at - now)}, at {local_time(due_at)}"
+        yield f"next due in {about(due_at - now)}, at {local_time(due_at)}"
     for late in found["late_schedules"]:
         remedy = f" ({late['remedy']})" if late["remedy"] else ""
         yield f"schedule {late['name']} is late by {ago(late['late'])}: {late['why']}{remedy}"
@@ -76,6 +76,12 @@ def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
             row["queue"] for row in found["queues"] if row[State.PENDING] and row["queue"] not in found["unserved"]
         ]
         yield f"{', '.join(found['unserved'])}: {unserved_line()}" if served else unserved_line()
+
+
+def _of_pending(found: Mapping[str, Any], name: str) -> str:
+    """`1 of 2 pending jobs waits`, `1 of 1 pending job waits`, `2 of 3 pending jobs wait`."""
+    verb = "waits" if found[name] == 1 else "wait"
+    return f"{found[name]} of {counted(found['states'][State.PENDING], 'pending job')} {verb}"
 
 
 def _pauses(found: Mapping[str, Any]) -> Iterator[str]:

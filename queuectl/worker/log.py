@@ -159,4 +159,4 @@ def stopping_line(running: int, timeout: int | None = None) -> str:
         return "Stopping."
     jobs, them = ("job", "it") if running == 1 else ("jobs", "them")
     latest = "" if timeout is None else f", in {format_duration(timeout)} at the latest"
-    return f"Stopping after {running} running {jobs}{latest}. Ctrl-C again stops {them} now."
+    return f"Stopping after {running} running {jobs}{latest}. A second Ctrl-C or SIGTERM stops {them} now."

@@ -95,7 +95,8 @@ class Worker:
         self._write_heartbeat(self.clock.monotonic())
         started = self.options.started(row, self.commands.lock_file)
         self.queue.note_worker(row.name, started)
-        served = f"queues {', '.join(row.queues)}" if row.queues else "all queues"
+        one = len(row.queues) == 1
+        served = f"queue{'' if one else 's'} {', '.join(row.queues)}" if row.queues else "all queues"
         log.info("Worker %s started: %d slot%s, %s", row.name, slots, "" if slots == 1 else "s", served)
 
     def tick(self) -> float | None:

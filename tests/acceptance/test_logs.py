@@ -123,7 +123,7 @@ def test_the_output_of_several_jobs_is_named_on_stderr(queuectl: Queuectl) -> No
 
 def test_a_job_that_has_not_run_has_printed_nothing(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--delay", "1h", "true")
-    assert queuectl("logs", job_id) == (0, "", "")
+    assert queuectl("logs", job_id) == (0, "", f"job {job_id} has not run: it is pending\n")
     assert_error(queuectl("logs", "none"), 3, "none")
 
 

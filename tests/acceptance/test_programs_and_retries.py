@@ -102,6 +102,12 @@ def test_a_variable_without_a_value_is_copied(queuectl: Queuectl) -> None:
     assert_error(queuectl("enqueue", "--env", "COLOR", "true"), 2, "there is no variable COLOR to copy")
 
 
+def test_a_name_that_shells_drop_is_noted(queuectl: Queuectl) -> None:
+    assert "many shells do not pass a.b on" in queuectl("enqueue", "--env", "a.b=c", "true").err
+    assert "many shells" not in queuectl("enqueue", "--env", "a.b=c", "--", "env").err
+    assert "many shells" not in queuectl("enqueue", "--env", "a_b=c", "true").err
+
+
 def test_the_setting_carry_env_names_variables_to_copy(queuectl: Queuectl) -> None:
     queuectl.ok("config", "set", "carry_env", "A, my.b NOT_HERE S")
     assert queuectl.ok("config", "get", "carry-env") == "A,my.b,NOT_HERE,S"

@@ -340,7 +340,7 @@ def test_another_limit_of_the_same_batch_takes_its_place(queuectl: Queuectl) -> 
         ("--each 'x {}' :::: - -", "stdin (-) can be read once"),
         ("--each 'x {}' :::: empty", "has no values"),
         ("--each 'x {}' --csv empty", "has no rows"),
-        ("--each 'x {}' --csv ragged", "ragged: line 3 has 1 values, the header names 2"),
+        ("--each 'x {}' --csv ragged", "ragged: line 3 has 1 value, the header names 2"),
         ("--each 'x {}' --csv quote", "line 2"),
         ("--each 'x {}' --csv twice", "--csv twice: line 1: the name a is given twice"),
         ("--each 'x {}' --csv blank", "--csv blank: line 1: 'a b' is not a name"),

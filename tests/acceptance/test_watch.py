@@ -40,6 +40,16 @@ def test_no_more_lines_than_the_screen_has(queuectl: Queuectl, watched: PseudoTe
     assert all(len(line) <= 60 for line in picture.splitlines()[1:])
 
 
+def test_a_line_of_the_whole_width_is_drawn_to_its_end(queuectl: Queuectl) -> None:
+    queuectl.add("echo " + "x" * 200 + " end")
+    with PseudoTerminal([PROGRAM, "list", "--watch"], queuectl.folder, queuectl.env) as terminal:
+        terminal.until("end")
+        assert b" end\x1b[K" not in terminal.raw
+        assert b" end\x1b[J" not in terminal.raw
+        terminal.type("\x03")
+        assert terminal.ended() == 130
+
+
 @pytest.mark.parametrize("command", ["status", "batches", "worker list", "dlq list"])
 def test_each_command_is_drawn(command: str, queuectl: Queuectl) -> None:
     queuectl.add("--max-retries", "0", "--batch", "grid", "exit 7")

@@ -12,6 +12,7 @@ from queuectl.units import (
     LONGEST,
     MINUTE,
     SECOND,
+    about,
     ago,
     coming_moment,
     counted,
@@ -417,6 +418,21 @@ def test_a_time_outside_the_calendar_is_printed_as_a_number():
 )
 def test_ages_are_written_short(us, text):
     assert ago(us) == text
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (-SECOND, "0s"),
+        (12_900_000, "12s"),
+        (74 * SECOND, "1m14s"),
+        (2 * HOUR - 1, "1h59m"),
+        (DAY + HOUR - 1, "1d"),
+        (51 * HOUR + MINUTE, "2d3h"),
+    ],
+)
+def test_times_to_come_have_two_units(us, text):
+    assert about(us) == text
 
 
 def test_quoted_is_one_short_line():
