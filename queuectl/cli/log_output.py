@@ -9,7 +9,7 @@ from typing import Any
 from queuectl.render.terminal import clean, terminal_width, to_ndjson, wrapped
 from queuectl.worker.log import RunFields, RunLines
 
-__all__ = ["log_to", "log_to_stderr"]
+__all__ = ["log_queue", "log_to", "log_to_stderr"]
 
 
 class _Seconds:
@@ -78,6 +78,11 @@ def log_to(handler: logging.Handler, level: str, form: str) -> None:
     logger.handlers = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def log_queue(name: str) -> None:
+    """Name the queue, in the first line of a log."""
+    logging.getLogger("queuectl.worker").info("Queue %s", name)
 
 
 def _collect_only_what_is_shown() -> None:

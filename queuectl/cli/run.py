@@ -10,7 +10,7 @@ import typer
 from queuectl import __version__
 from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_jobs
-from queuectl.cli.log_output import log_to, log_to_stderr
+from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.options import between
 from queuectl.cli.session import Session
@@ -73,14 +73,13 @@ def run(
     session: Session = ctx.obj
     check_options(session, ctx.params)
     flags = {name.replace("_", "-"): ctx.params[name] for name in FLAGS}
-    import logging
-
     keep_descriptors()
     with ExitStack() as opened:
         jobs = patiently(lambda: opened.enter_context(session.open(WAIT_FOR_STORE)))
         config = session.config(jobs, flags)
         _begin_log(log_file, config["log-level"], config["log-format"])
-        logging.getLogger("queuectl.worker").info("Queue %s", session.url.name)
+        if supervisor is None:  # else its supervisor has named the queue
+            log_queue(session.url.name)
         options = WorkerOptions(
             slots=concurrency,
             queues=frozenset(queue or ()),

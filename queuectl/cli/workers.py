@@ -14,7 +14,7 @@ from queuectl.application.own_job import own_workers
 from queuectl.application.queue import Queue
 from queuectl.application.workers import Stop, ending_workers, is_taken, latest_start, workers
 from queuectl.cli.app import new_app
-from queuectl.cli.log_output import log_to, log_to_stderr
+from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
 from queuectl.cli.messages import print_made, say
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import between
@@ -90,6 +90,7 @@ def start(
             _start_in_background(session, queue, name, count, ctx.args)
             return
     upkeep = _begin_log(log_file, level, form)
+    log_queue(session.url.name)
     arguments = [*session.place_for_others(), "run", *ctx.args, *(["--log-file", log_file] if log_file else [])]
     names = ReservedNames(session.clock, lambda: session.open(WAIT_FOR_STORE), session.open_read_only)
     raise typer.Exit(Supervisor(name, count, arguments, session.clock, names, upkeep).run())

@@ -6,6 +6,11 @@ from tests.support.command_line import Queuectl, eventually
 def test_the_first_line_of_a_workers_log_names_the_queue(queuectl: Queuectl) -> None:
     queuectl.add("true")
     assert queuectl.drain().err.splitlines()[0].endswith(f" info Queue {queuectl.db}")
+    queuectl.ok("worker", "start", "--detach", "--name", "w", "--", "--drain")
+    for log in (queuectl.ok("worker", "logs", "w"), queuectl("worker", "start", "--drain").err):
+        first, *others = log.splitlines()
+        assert first.endswith(f" info Queue {queuectl.db}")
+        assert not [line for line in others if " info Queue " in line], "it is named once"
 
 
 def test_a_worker_says_once_that_it_made_the_queue(queuectl: Queuectl) -> None:
