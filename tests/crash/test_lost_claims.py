@@ -86,6 +86,14 @@ def test_a_setting_says_how_many_machine_losses_cost_nothing(queuectl: Queuectl,
     assert said is bool(free)
 
 
+def test_after_a_reboot_a_missing_start_mark_tells_nothing(queuectl: Queuectl) -> None:
+    """A power cut may have lost the mark."""
+    job_id = queuectl.add("--max-retries", "0", "true")
+    run_until_killed(queuectl, "runner", "Runner", "start", before=EARLIER_BOOT)
+    queuectl.drain()
+    assert "run 1 was lost with its machine and does not count (1 in a row)" in queuectl.ok("history", job_id)
+
+
 def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
     """Start a worker in a pid namespace, as in a container, and wait until its job runs. `below` starts the worker."""
     queuectl.add("--id", "long", f"echo $$ >> '{pids}'; exec sleep 300")

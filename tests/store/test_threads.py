@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain import events as e
+from queuectl.store.rows import JobFilter
+from tests.support.builders import claimant
 
 THREADS, EACH = 8, 25
 SPEC = e.Enqueued("true", "default", 0, 3, 2, 3_600_000_000, False, "/")
@@ -72,4 +75,32 @@ def test_a_thread_may_check_or_copy_while_others_add(store: Any, tmp_path: Path,
         pool.submit(take_long).result()
         added = sum(each.result() for each in adding)
     assert store.log.head().position == 500 + added
+    assert store.upkeep.compare().total == 0
+
+
+MEANWHILE: dict[str, Callable[[Any], object]] = {
+    "head": lambda store: store.log.head().position,
+    "time": lambda store: store.log.behind_for(),
+    "jobs": lambda store: store.tables.ids(JobFilter(limit=0)),
+    "stream": lambda store: store.log.load("lost"),
+    "add": lambda store: Queue(store, "me").enqueue([NewJob(SPEC, "kept")])[0].id,
+    "pause": lambda store: Queue(store, "me").pause("default"),
+    "claim": lambda store: Queue(store, "me").claim(claimant("w1"), (), 1, lambda job: True),
+}
+EXPECTED = {"head": 0, "time": None, "jobs": [], "stream": None, "add": "kept", "pause": True, "claim": []}
+
+
+@pytest.mark.parametrize("name", MEANWHILE)
+def test_a_thread_waits_for_the_transaction_of_another(store: Any, name: str) -> None:
+    """It sees nothing that is undone afterwards, and nothing of its own is undone with it."""
+    queue = Queue(store, "me")
+    with ThreadPoolExecutor(1) as pool:
+        with suppress(ZeroDivisionError), store.writer.transaction():
+            queue.enqueue([NewJob(SPEC, "lost")])
+            found = pool.submit(MEANWHILE[name], store)
+            with suppress(TimeoutError):
+                found.result(0.1)  # as long as the transaction is open it waits
+            raise ZeroDivisionError
+        assert found.result(30) == EXPECTED[name]
+    assert store.log.head().position == (name in ("add", "pause"))
     assert store.upkeep.compare().total == 0
