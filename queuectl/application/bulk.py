@@ -45,8 +45,12 @@ def unfinished(queue: Queue, selected: Selection) -> list[str]:
     return _ids(queue, selected, wanted)
 
 
-def finished(queue: Queue, selected: Selection, ended_by: int | None = None) -> list[str]:
-    """Ids of the selected jobs that have ended (no states: all), by a moment (None: ever). Raises UsageError."""
+def finished(queue: Queue, selected: Selection, older_than: int | None = None) -> list[str]:
+    """Ids of the selected jobs that have ended (no states: all), so many microseconds ago. Raises UsageError.
+
+    Their rows have the log's time, so that counts, also while it is ahead of the wall clock.
+    """
+    ended_by = None if older_than is None else queue.store.log.now() - older_than
     states, others = _states(selected, FINISHED, (FAILED,), "these are finished jobs")
     dead = (State.DLQ,) if others else ()
     return _ids(queue, selected, JobFilter(states=(*states, *dead) if selected.states else FINISHED, ended_by=ended_by))

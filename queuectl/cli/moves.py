@@ -244,7 +244,7 @@ def purge(
             bulk.purge_named(queue, found, options.reason)
             say_purged(found, "job")
             return
-        found = bulk.finished(queue, selected, ended_by=queue.store.log.now() - age)
+        found = bulk.finished(queue, selected, older_than=age)
         if _ask(f"purge {counted(len(found), 'job')}", found, selected, options.yes):
             purge_all(queue, found, options.reason, "job")
 

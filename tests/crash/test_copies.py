@@ -52,7 +52,9 @@ def test_a_worker_on_a_copy_leaves_the_original_job_alone(
     again = started(pids, 2)[1]
     assert alive(original), "the original's job was killed"
     assert alive(again)
-    assert "runs it in another copy of this queue" in worker.stderr.read_text()
+    said = worker.stderr.read_text()
+    assert "runs it in another copy of this queue; it will run here too when its lease of 3s is over" in said
+    assert "runs it in another copy of this queue: released" in said
     there = queuectl.json("--db", str(copy / "queue.db"), "history", "long")
     assert [event["type"] for event in there] == ["enqueued", "claimed", "released", "claimed"]
     assert queuectl.state("long") == "processing"

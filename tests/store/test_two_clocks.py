@@ -2,13 +2,14 @@
 
 import pytest
 
+from queuectl.application.bulk import finished
 from queuectl.application.explain import explain
+from queuectl.application.listing import EVERY
 from queuectl.application.queue import Queue
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Exited
 from queuectl.runtime import LogClock
-from queuectl.store.rows import JobFilter
 from queuectl.units import DAY
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
 
@@ -151,7 +152,8 @@ def test_jobs_that_ended_are_found_by_the_clock_of_their_rows(store, clock, was_
     was_ahead(DAY)
     take(store)
     Queue(store, "w1").execute([Report("early", 1, Exit())])
-    assert store.tables.ids(JobFilter(ended_by=store.log.now(), limit=0)) == ["early"]
+    assert finished(Queue(store, "me"), EVERY, older_than=0) == ["early"]
+    assert finished(Queue(store, "me"), EVERY, older_than=SECOND) == []
 
 
 def test_the_audit_counts_waits_by_the_clock_of_the_events(store, clock, was_ahead):

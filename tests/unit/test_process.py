@@ -4,6 +4,7 @@ On a server's queue a process of another user can be seen only with enough right
 """
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from signal import SIGKILL
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from queuectl.process import procfs as process
 from queuectl.process.descendants import Descendants
-from queuectl.process.job_lock import LockFile
+from queuectl.process.job_lock import LockFile, lock_file, works_here
 from queuectl.process.output_files import Capture
 from queuectl.process.run import Run
 from queuectl.runtime import Reach, boot_id
@@ -45,6 +46,17 @@ def test_another_users_claimant_counts_as_on_another_machine(reaches_all: bool, 
     )
     assert process.alive(claim, Reach.ONE_HOST) is lives
     assert process.alive(claim, Reach.SEVERAL_HOSTS) is (lives if uid != ANOTHER or reaches_all else None)
+
+
+def test_a_workers_lock_counts_only_in_its_own_lock_file(tmp_path: Path) -> None:
+    """A copy of the queue has a lock file of its own, in which no lock of the original is."""
+    me, copy = process.this_process(), tmp_path / "copy"
+    copy.mkdir()
+    file = LockFile(lock_file(str(tmp_path)), me)
+    shutil.copy(file.path, copy)
+    assert works_here(str(tmp_path), file.identity, me) is True
+    assert works_here(str(tmp_path), file.identity, me._replace(pid=1)) is False
+    assert works_here(str(copy), file.identity, me) is None
 
 
 @pytest.mark.parametrize(("capabilities", "all_of_them"), [(KILL | PTRACE, True), (KILL, False), (PTRACE, False)])
