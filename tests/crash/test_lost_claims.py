@@ -94,6 +94,16 @@ def test_after_a_reboot_a_missing_start_mark_tells_nothing(queuectl: Queuectl) -
     assert "run 1 was lost with its machine and does not count (1 in a row)" in queuectl.ok("history", job_id)
 
 
+def test_in_a_copy_a_missing_start_mark_tells_nothing(queuectl: Queuectl) -> None:
+    """The marks are in the lock file of the original."""
+    job_id, copy = queuectl.add("--max-retries", "0", "true"), str(queuectl.folder / "copy.db")
+    run_until_killed(queuectl, "launch", "Launcher", "spawn")
+    queuectl.ok("backup", copy)
+    queuectl.ok("--db", copy, "run", "--drain")
+    there = queuectl.json("--db", copy, "history", job_id)
+    assert [event["type"] for event in there] == ["enqueued", "claimed", "dead_lettered"]
+
+
 def in_a_namespace(queuectl: Queuectl, pids: Path, *below: str) -> Started:
     """Start a worker in a pid namespace, as in a container, and wait until its job runs. `below` starts the worker."""
     queuectl.add("--id", "long", f"echo $$ >> '{pids}'; exec sleep 300")
