@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from queuectl.process.job_lock import LockFile, lock_file, works_here
 from queuectl.process.output_files import Capture
 from queuectl.process.run import Run
 from queuectl.runtime import Reach, boot_id
+from queuectl.worker.background import detach
 from tests.domain.scenario import claimed
 
 ME, ANOTHER = 12001, 12002
@@ -106,3 +108,19 @@ def test_a_process_with_the_pid_of_one_that_was_seen_is_not_killed(tmp_path: Pat
         descendants.look([os.getpid()])
         assert descendants.end_strays(ended, (), (), [other.pid]) == 1
         assert other.wait() == -SIGKILL
+
+
+def test_a_process_in_the_background_gets_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    spawn, passed_on = os.posix_spawn, list[bool]()
+
+    def recorded(_path: str, _arguments: object, _environ: object, **options: Any) -> int:
+        passed_on.append(os.get_inheritable(writer))
+        return spawn("/bin/true", ["true"], {}, **options)
+
+    monkeypatch.setattr(os, "posix_spawn", recorded)
+    _, code = detach(["run"], str(tmp_path), str(tmp_path / "log"), lambda: False)
+    os.close(reader)
+    os.close(writer)
+    assert (code, passed_on) == (0, [False])
