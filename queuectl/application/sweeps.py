@@ -19,6 +19,7 @@ __all__ = ["Batch", "Sweep", "batch_of", "file_batch", "sweep_batch"]
 
 _TEXTS = ("id", "cwd", "unique", "stdin")
 _TABLES = ("env", "tags")
+_LISTS = ("after",)
 """The fields of a job, besides its command, that take placeholders."""
 
 
@@ -34,6 +35,7 @@ class Sweep:
         self._command = [self._parse(text, shell=given.argv is None) for text in given.argv or [given.command or ""]]
         self._others = {name: self._parse(getattr(given, name)) for name in _TEXTS if getattr(given, name) is not None}
         self._tables = {name: self._parse_all(getattr(given, name)) for name in _TABLES}
+        self._lists = {name: [self._parse(str(each)) for each in getattr(given, name) or ()] for name in _LISTS}
         self._check_placeholders()
 
     def _parse(self, text: str, *, shell: bool = False) -> Template:
@@ -43,11 +45,17 @@ class Sweep:
         return {key: self._parse(text) for key, text in (table or {}).items()}
 
     def _check_placeholders(self) -> None:
-        tables = [template for table in self._tables.values() for template in table.values()]
-        if not any(template.slots for template in (*self._command, *self._others.values(), *tables)):
+        if not any(template.slots for template in (*self._command, *self._others.values(), *self._nested())):
             raise UsageError("no placeholder: add {} where the value goes")
         if self.number > 1 and "id" in self._others and not self._others["id"].slots:
             raise UsageError("--id names one job: add a placeholder to it, such as {#}")
+
+    def _nested(self) -> Iterator[Template]:
+        """The templates in tables and lists."""
+        for table in self._tables.values():
+            yield from table.values()
+        for templates in self._lists.values():
+            yield from templates
 
     def opening(self) -> BatchOpened:
         """The event that says how the batch was made."""
@@ -61,7 +69,7 @@ class Sweep:
         return list(self._jobs(reader, batch))
 
     def _jobs(self, reader: JobReader, batch: str) -> Iterator[NewJob]:
-        varies = any(template.slots for table in self._tables.values() for template in table.values())
+        varies = any(template.slots for template in self._nested())
         varies = varies or any(self._others[name].slots for name in ("cwd", "unique", "stdin") if name in self._others)
         first: NewJob | None = None
         for number, values in enumerate(rows_of(self.sources), 1):
@@ -82,6 +90,8 @@ class Sweep:
         given: dict[str, object] = {name: each.fill(values, number) for name, each in self._others.items()}
         for name, table in self._tables.items():
             given[name] = {key: template.fill(values, number) for key, template in table.items()} or None
+        for name, templates in self._lists.items():
+            given[name] = tuple(template.fill(values, number) for template in templates) or None
         given.update({"argv": words} if self._given.argv is not None else {"command": words[0]})
         return JobInput(**given)  # type: ignore[arg-type]
 
@@ -113,7 +123,7 @@ class Batch(Struct, frozen=True):
 
     def defaults(self, flags: JobInput) -> JobInput:
         """The flags that are the same for all its jobs: those without placeholders."""
-        return flags if self.sweep is None else replace(flags, **dict.fromkeys((*_TEXTS, *_TABLES)))
+        return flags if self.sweep is None else replace(flags, **dict.fromkeys((*_TEXTS, *_TABLES, *_LISTS)))
 
     def jobs(self, reader: JobReader, read: Callable[[], list[NewJob]]) -> list[NewJob]:
         """The jobs of the sweep, or those that `read` gives, as jobs of this batch. Raises UsageError."""

@@ -114,6 +114,15 @@ def test_options_take_placeholders(queuectl: Queuectl) -> None:
 # ── sources ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_each_job_of_a_sweep_waits_for_one_of_another(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--each", "--batch", "first", "true {}", ":::", "a", "b")
+    queuectl.ok("enqueue", "--each", "--batch", "next", "--after", "first.{#}:end", "true {}", ":::", "a", "b")
+    after = [[{"job": "first.1", "on": "end"}], [{"job": "first.2", "on": "end"}]]
+    assert [queuectl.show(f"next.{number}")["after"] for number in (1, 2)] == after
+    queuectl.ok("enqueue", "--each", "--batch", "third", "--after", "next.{#}", "true", ":::", "a", "b")
+    assert_error(queuectl("enqueue", "--each", "--after", "first.{", "true {}", ":::", "a"), 2, "a single {")
+
+
 def test_csv_and_tsv_name_the_placeholders(queuectl: Queuectl) -> None:
     write(queuectl, "pages.csv", '\ufeffurl,title\nhttp://a/,"one, two"\r\nhttp://b/,"a ""b"""\n\n')
     assert commands(queuectl, "get {url} {title} {#}", "--csv", "pages.csv") == [
