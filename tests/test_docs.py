@@ -43,6 +43,13 @@ def read(page):
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("path", TREE)
+def test_no_help_names_a_default_twice_or_apart(path):
+    """typer adds `.  [default: 5]` behind a sentence that may name it already."""
+    context = TREE[path].make_context(path, [], resilient_parsing=True)
+    assert ".  [default" not in re.sub("\\s*\n *", "  ", TREE[path].get_help(context))
+
+
 # ── the generated parts ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -43,7 +43,14 @@ def audit(
         str | None, typer.Argument(metavar="FILE", help="An exported log (also .gz; -: stdin) [default: the queue].")
     ] = None,
     first: Annotated[
-        int, typer.Option("--from", callback=between(1), metavar="N", help="Check only events from this position on.")
+        int,
+        typer.Option(
+            "--from",
+            callback=between(1),
+            metavar="N",
+            show_default=False,
+            help="Check only events from this position on [default: 1].",
+        ),
     ] = 1,
     last: Annotated[
         int | None, typer.Option("--to", callback=between(0), metavar="N", help="Read only up to this position.")

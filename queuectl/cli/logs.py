@@ -25,7 +25,7 @@ __all__ = ["logs", "print_output"]
 
 
 LogIds = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help=f"{ID_HELP} [default: the run that began last]")
+    list[str] | None, typer.Argument(metavar="[ID]...", help=f"{ID_HELP[:-1]} [default: the run that began last].")
 ]
 
 

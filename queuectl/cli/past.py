@@ -30,7 +30,9 @@ SHOWN = (
 COLUMNS = ("id", "change", Column("what", limit=1000), Column("command", limit=1000, middle=True))
 
 Moment = Annotated[str, typer.Argument(metavar="A", help="A position of the log, or a time (-2h, 'yesterday 14:00').")]
-Until = Annotated[str, typer.Argument(metavar="[B]", help="A later position or time.")]
+Until = Annotated[
+    str, typer.Argument(metavar="[B]", show_default=False, help="A later position or time [default: head].")
+]
 
 
 class DiffCommand(TyperCommand):

@@ -136,11 +136,11 @@ def show(
     """Show one job: all its fields, and its output last."""
     session: Session = ctx.obj
     form = options.form(session)
+    if (tree or as_shell) and (options.shape.as_json or options.shape.output is not None):
+        raise UsageError(f"{'--tree' if tree else '--as-shell'} prints text: leave out --json and -o")
     with session.open_read_only(options.as_of, missing="refuse") as queue:
         (found,) = queue.resolve([job_id])
         if tree:
-            if form not in FOR_PEOPLE:
-                raise UsageError("--tree is a drawing for people: leave out --json and -o")
             from queuectl.application.origins import origin_tree
             from queuectl.render.graph_text import as_tree
 

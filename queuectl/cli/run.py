@@ -38,7 +38,8 @@ def run(
             "--workers",
             callback=between(1, 1000),
             metavar="N",
-            help="Run up to N jobs at the same time (1 to 1000).",
+            show_default=False,
+            help="Run up to N jobs at the same time (1 to 1000) [default: 1].",
         ),
     ] = 1,
     queue: Annotated[

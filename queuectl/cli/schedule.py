@@ -221,7 +221,9 @@ def backfill(
     ctx: typer.Context,
     schedule: Name,
     first: Annotated[str, typer.Option("--from", metavar="TIME", help="The first time.")],
-    last: Annotated[str, typer.Option("--to", metavar="TIME", help="The last time [default: now].")] = "now",
+    last: Annotated[
+        str, typer.Option("--to", metavar="TIME", show_default=False, help="The last time [default: now].")
+    ] = "now",
     yes: Yes = False,
 ) -> None:
     """Add the jobs of past times that have made none. Asks first."""

@@ -88,7 +88,10 @@ def next_slots(
     ctx: typer.Context,
     schedule: Name,
     count: Annotated[
-        int, typer.Option("--count", "-n", callback=between(1, MOST), metavar="N", help="How many [default: 5].")
+        int,
+        typer.Option(
+            "--count", "-n", callback=between(1, MOST), metavar="N", show_default=False, help="How many [default: 5]."
+        ),
     ] = 5,
     *,
     options: OutputOptions,

@@ -25,7 +25,12 @@ INSTALL = "`serve` needs the packages of the web page: in the clone of queuectl 
 def serve(
     ctx: typer.Context,
     listen: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="HOST:PORT (port 0: any that is free) or unix:PATH.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            show_default=False,
+            help="HOST:PORT (port 0: any that is free) or unix:PATH [default: 127.0.0.1:8600].",
+        ),
     ] = "127.0.0.1:8600",
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Only show the queue: no buttons, no changes.")

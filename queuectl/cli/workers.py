@@ -65,7 +65,15 @@ class StopOptions(msgspec.Struct, frozen=True):
 def start(
     ctx: typer.Context,
     count: Annotated[
-        int, typer.Option("--count", "-n", callback=between(1, 256), metavar="N", help="How many workers (1 to 256).")
+        int,
+        typer.Option(
+            "--count",
+            "-n",
+            callback=between(1, 256),
+            metavar="N",
+            show_default=False,
+            help="How many workers (1 to 256) [default: 1].",
+        ),
     ] = 1,
     in_background: Annotated[
         bool, typer.Option("--detach", "-d", help="Run in the background, with a log file.")

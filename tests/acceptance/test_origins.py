@@ -1,6 +1,6 @@
 """The origin of a job that another job adds: recorded, shown, and no part of what makes two jobs the same."""
 
-from tests.support.command_line import PROGRAM, Queuectl
+from tests.support.command_line import PROGRAM, Queuectl, assert_error
 
 
 def test_a_job_that_a_job_adds_has_it_for_its_origin(queuectl: Queuectl) -> None:
@@ -27,6 +27,7 @@ def test_a_copy_is_drawn_below_the_job_it_is_like(queuectl: Queuectl) -> None:
     tree = ["march done", "└─ april pending (copy)", "   └─ may pending (copy)"]
     assert queuectl.ok("show", "may", "--tree").splitlines() == tree
     assert queuectl.ok("show", "march", "--tree").splitlines() == tree
+    assert_error(queuectl("show", "may", "--tree", "--json"), 2, "--tree prints text: leave out --json and -o")
     assert "copy of march (#1)" in queuectl.ok("history", "april")
 
 

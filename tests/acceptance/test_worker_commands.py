@@ -31,7 +31,7 @@ def test_workers_in_the_background_are_restarted_and_have_a_log(queuectl: Queuec
     assert after["pid"] != before["pid"]
     assert file.stat().st_mode & 0o777 == 0o600
     whole = queuectl.ok("worker", "logs", "night")
-    assert whole.count("Worker night started: 1 slot, queues q") == 2
+    assert whole.count("Worker night started: 1 slot, queue q") == 2
     assert queuectl.ok("worker", "logs", "-n", "1") == whole.splitlines()[-1]
     follower = queuectl.start("worker", "logs", "night", "--follow", "-n", "1")
     eventually(follower.stdout.read_text, "the follower has begun")
