@@ -275,7 +275,7 @@ def test_only_runtime_reads_time_or_randomness():
     )
     assert matching(outside, skip=["runtime.py"]) == {
         "cli/log_output.py": {"time.strftime", "time.localtime", "time.gmtime"},  # writes a given moment, reads none
-        "store/codec.py": {"os.urandom"},  # the salts
+        "store/sql/writer.py": {"os.urandom"},  # the salts
         "store/meta.py": {"os.urandom"},  # the log's id
         "store/postgres/handshake.py": {"os.urandom"},  # the name of what a queue keeps beside it
         "maintenance/salvage.py": {"os.urandom"},  # another one, when nothing that is left says which it was

@@ -6,7 +6,6 @@
 Damage can decode into a different valid event, so nothing is decoded before its digest is checked.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache, reduce
 from itertools import count
@@ -23,6 +22,7 @@ from queuectl.store.rows import Head, StoredEvent
 
 __all__ = [
     "COLUMNS",
+    "SALT_BYTES",
     "UPCASTERS",
     "NewerEventError",
     "body_digest",
@@ -30,11 +30,10 @@ __all__ = [
     "decode",
     "decode_columns",
     "digest_of",
-    "salts",
     "seal",
 ]
 
-_SALT_BYTES = 16
+SALT_BYTES = 16
 
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """(type, schema) -> the pure function from that schema's data to the next one's."""
@@ -120,12 +119,6 @@ def _refuse_nul(value: object) -> None:
     if isinstance(value, list | tuple):
         for each in value:
             _refuse_nul(each)
-
-
-def salts(number: int) -> Iterator[bytes]:
-    """So many random salts, from one call of the system."""
-    random = os.urandom(_SALT_BYTES * number)
-    return (random[start : start + _SALT_BYTES] for start in range(0, len(random), _SALT_BYTES))
 
 
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:

@@ -86,12 +86,13 @@ class TableWriter:
         """
         deltas = [(*key, delta) for key, delta in counts.items() if delta]
         fewer = [key for *key, delta in deltas if delta < 0]
+        tagged = [row for row in fresh.get("jobs", ()) if row[TAGS] != NO_TAGS]
         for table, new in fresh.items():
             if not self._engine.insert_new(_insert_sql(table), new):
                 places = [TABLES[table].index(name) for name in _unique_columns(table)]
                 self._engine.insert(_clear_sql(table), [[row[i] for i in places] for row in new])
                 self._engine.insert(_insert_sql(table), new)
-        if tagged := [row for row in fresh.get("jobs", ()) if row[TAGS] != NO_TAGS]:
+        if tagged:
             from queuectl.store.sql.job_tags import write_tags  # few jobs have tags
 
             write_tags(self._engine, tagged)

@@ -3,6 +3,7 @@
 projections.py makes the rows. Here they are only written: new rows together, changed ones by the columns that differ.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -204,8 +205,9 @@ class Writer:
 
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
         """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
-        self.raise_format(max(format_of(event) for change in changes for event in change.events))
-        salts = codec.salts(sum(len(change.events) for change in changes))
+        events = [event for change in changes for event in change.events]
+        self.raise_format(max(map(format_of, events)))
+        salts = os.urandom(codec.SALT_BYTES * len(events))
         head = self._log.locked_head
         assert head is not None
         position, digest = head.position, head.digest
@@ -219,13 +221,14 @@ class Writer:
                 position += 1
                 fact = replace(event, clock=wall) if is_behind else event
                 record = RecordedEvent(position, change.stream_id, version, now, actor, fact)
-                row = codec.seal(record, next(salts), digest)
+                start = codec.SALT_BYTES * len(stored)
+                row = codec.seal(record, salts[start : start + codec.SALT_BYTES], digest)
                 stored.append(row)
                 digest = row.digest
+                self._wakes = self._wakes or row.type in WAKING
                 records.append(record)
             batch.append(records)
         self._insert(stored, head, Head(position, digest, now))
-        self._wakes = self._wakes or any(row.type in WAKING for row in stored)
         return batch
 
     def _insert(self, rows: Sequence[StoredEvent], before: Head, after: Head) -> None:
