@@ -104,7 +104,7 @@ def test_failed_starts_are_repeated_less_and_less_often(machine, caplog):
     machine.short = True
     assert machine.advance(10 * LONGEST_WAIT)
     waits = [record.args[2] for record in caplog.records if "cannot be started" in record.msg]
-    assert waits[:7] == [2, 4, 8, 16, 30, 30, 30]
+    assert waits[:7] == ["2s", "4s", "8s", "16s", "30s", "30s", "30s"]
     machine.short = False
     assert machine.advance(2 * LONGEST_WAIT)
     assert machine.started == 2

@@ -81,7 +81,7 @@ class SqliteEngine:
         try:
             return self.db.execute(sql, parameters).fetchall()
         except apsw.ConnectionClosedError as error:
-            raise StoreError(f"the queue {self.path} is closed") from error
+            raise self._closed() from error
         except UnicodeDecodeError as error:
             raise NoTextError(
                 f"{self.path} contains bytes that are not text: run `{command_line('rebuild')}`"
@@ -124,7 +124,7 @@ class SqliteEngine:
 
     def begin(self, durable: bool) -> LockedLog:
         """Begin a transaction that holds the log's lock. A commit waits for the disk if `durable`."""
-        if self.db.readonly("main"):  # SQLite would begin one that only reads, and hold no lock
+        if self._is_read_only():  # SQLite would begin one that only reads, and hold no lock
             with translated(self.path):
                 raise apsw.ReadOnlyError
         if self._sync_failed:
@@ -136,6 +136,15 @@ class SqliteEngine:
         except BaseException:
             self.roll_back()
             raise
+
+    def _is_read_only(self) -> bool:
+        try:
+            return self.db.readonly("main")
+        except apsw.ConnectionClosedError as error:
+            raise self._closed() from error
+
+    def _closed(self) -> StoreError:
+        return StoreError(f"the queue {self.path} is closed")
 
     def _locked_log(self) -> LockedLog:
         """Read the log's end and the versions in one statement.
