@@ -14,7 +14,7 @@ SHORT = 8
 EXITED = "exited with code "
 
 NUMBER = Column("number", short="#")
-COMMAND = Column("command", limit=1000, least=20, middle=True)
+COMMAND = Column("command", limit=1000, least=24, middle=True)
 ERROR = Column("last_error", limit=1000, least=20)
 JOBS = (
     NUMBER,
@@ -28,7 +28,7 @@ JOBS = (
     COMMAND,
     ERROR,
     Column("origin", limit=1000),
-    Column("why", limit=1000, least=20),
+    Column("why", limit=1000, least=24),
 )
 _WHOLE = tuple(column for column in JOBS if column.name != "why")
 _FITTED = tuple(column for column in JOBS if column.name not in ("next", "last_error", "origin"))
