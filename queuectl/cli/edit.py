@@ -1,5 +1,6 @@
 """`edit` and `copy`: change a pending job, and add a new job like an existing one."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ class Changes(msgspec.Struct, frozen=True):
     cwd: Annotated[str | None, typer.Option(metavar="DIR", help="The folder that the job runs in.")] = None
     env: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="Set an environment variable for the job."),
+        typer.Option(metavar="K=V|K", help="Set an environment variable for the job; without a value, copy yours."),
     ] = None
     unset_env: Annotated[list[str] | None, typer.Option(metavar="K", help="Remove one of the job's variables.")] = None
     tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label the job.")] = None
@@ -70,7 +71,7 @@ class Changes(msgspec.Struct, frozen=True):
             queue=self.queue,
             timeout=self.timeout,
             cwd=self.cwd,
-            env=name_values("--env", self.env),
+            env=name_values("--env", self.env, os.environ),
             tags=name_values("--tag", self.tag),
             stdin=self.stdin,
             at=self.at,

@@ -234,7 +234,8 @@ def _refuse_own(queue: Queue, starts: Sequence[Start]) -> None:
 def logs(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A name, as in `worker list` [default: the last to log].")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A name, as in `worker list` [default: the one that logged last]."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the worker has ended.")] = False,
     at_most: Annotated[

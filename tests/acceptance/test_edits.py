@@ -25,7 +25,10 @@ def test_the_history_says_from_which_value_to_which_by_whom_and_why(queuectl: Qu
 
 def test_an_edited_job_runs_as_it_was_changed(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--queue", "mail", "--delay", "9h", "exit 3")
-    queuectl.ok("edit", job_id, "--command", "echo $NAME", "--env", "NAME=new", "--queue", "other", "--now")
+    here = {**queuectl.env, "NAME": "new"}
+    changes = ("--command", "echo $NAME", "--env", "NAME", "--queue", "other", "--now")
+    assert queuectl("edit", job_id, *changes, env=here).code == 0
+    assert_error(queuectl("edit", job_id, "--env", "NOWHERE"), 2, "there is no variable NOWHERE to copy")
     queuectl.drain("--queue", "other")
     assert (queuectl.show(job_id)["state"], queuectl.show(job_id)["stdout"]) == ("done", "new\n")
 
