@@ -33,7 +33,6 @@ __all__ = ["history", "list_jobs", "print_job", "show", "status"]
 INDENT = " " * 8
 OUTPUT = ("stdout", "stderr")
 """Fields that `show` prints last, because they may be long."""
-IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
 
 
 @with_records
@@ -179,7 +178,7 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
         return colored(value, STATE_COLORS.get(value), look.color)
     if name.endswith("_at"):
         return local_time(parse_time(value, 0))
-    if name in IN_SECONDS:
+    if name in json_shapes.IN_SECONDS:
         return format_duration(round(value * SECOND))
     if isinstance(value, bool | float):
         return f"{value:g}" if isinstance(value, float) else "yes" if value else "no"

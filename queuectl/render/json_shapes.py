@@ -9,9 +9,12 @@ from queuectl.domain.events import After, RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.units import SECOND, format_time
 
-__all__ = ["dead_letter", "event", "job", "whole_job", "worker"]
+__all__ = ["IN_SECONDS", "dead_letter", "event", "job", "whole_job", "worker"]
 
 _SECONDS = ("next_run_at", "locked_at", "created_at", "updated_at", "finished_at", "moved_at", "original_created_at")
+
+IN_SECONDS = ("timeout", "duration", "backoff_cap", "retry_wait")
+"""The fields of a job that are durations."""
 
 
 def job(row: Mapping[str, Any], folded: Job | None = None) -> dict[str, Any]:

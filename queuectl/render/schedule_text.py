@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from queuectl.domain import events as e
+from queuectl.render.json_shapes import IN_SECONDS
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, ago, counted, format_duration, local_time, parse_time
+from queuectl.units import SECOND, about, ago, counted, format_duration, local_time, parse_time
 
 __all__ = ["REASONS", "schedule_event", "schedule_table", "schedule_text"]
 
@@ -52,7 +53,7 @@ def _shown(row: Mapping[str, Any], now: int, width: int | None) -> dict[str, Any
 def _ahead(text: str | None, now: int, width: int | None) -> str | None:
     if text is None or width is None:
         return None if text is None else local_time(parse_time(text, 0))
-    return f"in {ago(parse_time(text, 0) - now)}"
+    return f"in {about(parse_time(text, 0) - now)}"
 
 
 def _moment(text: str | None, now: int, width: int | None) -> str | None:
@@ -93,11 +94,13 @@ def _fields(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "until", _local(found["until"])
     yield "file", found["managed_by"]
     for name, value in found["job"].items():
-        yield name, _written(value)
+        yield name, _written(name, value)
 
 
-def _written(value: Any) -> Any:
-    """A field of a job: objects and lists as words."""
+def _written(name: str, value: Any) -> Any:
+    """A field of a job: objects and lists as words, seconds as a duration."""
+    if isinstance(value, float):
+        return _span(value) if name in IN_SECONDS else f"{value:g}"
     if isinstance(value, dict):
         return " ".join(f"{key}={text}" for key, text in value.items())
     return shlex.join(value) if isinstance(value, list) else value
