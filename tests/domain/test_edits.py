@@ -90,14 +90,16 @@ def test_fewer_retries_than_attempts_end_with_the_next_failure():
 
 def test_a_running_job_is_not_edited():
     given(a_job(), claimed()).when(edit(timeout=1)).refused(
-        "processing", "(cancel it, or `queuectl retry ", "` when it has ended)"
+        "processing", f"(cancel it, or `queuectl retry {ID} --set FIELD=VALUE` when it has ended)"
     )
 
 
 @pytest.mark.parametrize("end", [completed(), buried()])
 def test_an_ended_job_is_not_edited_but_retried_with_changes(end):
     job = given(a_job(), claimed(), end)
-    job.when(edit(timeout=1)).refused("only a pending job", "--set", "` changes it and runs it again)")
+    job.when(edit(timeout=1)).refused(
+        f"only a pending job can be edited (`queuectl retry {ID} --set FIELD=VALUE` changes it and runs it again)"
+    )
     job = job.when(Requeue(ID, "fixed", changes=Changes(timeout=HOUR)))
     job = job.then(Amended(changes=Changes(timeout=HOUR), reason="fixed"), Requeued(reason="fixed"))
     job.is_now("pending", attempts=0, spec=a_job(timeout=HOUR), original=a_job())
