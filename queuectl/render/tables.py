@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
-from queuectl.render.terminal import STATE_COLORS, clean, colored, cut, cut_middle, display_width
+from queuectl.render.terminal import STATE_COLORS, clean, colored, cut, cut_around, cut_middle, display_width
 
 __all__ = ["Column", "table"]
 
@@ -21,9 +21,10 @@ class Column(Struct, frozen=True):
     """A column of a table, and how it gives way on a terminal that is too narrow for the whole table.
 
     `limit`: the greatest width of its cells (0: they are never cut); `least`: they are not cut below that;
-    `middle`: out of the middle, so that beginning and end stay. `spare`: it is left out when there is no room, 1 before
-    2; 0: it stays. `usual`: a value that says nothing: the column is left out when it is in the only row, or when all
-    of several rows have the same. An empty column is always left out. `short`: the heading on a terminal.
+    `middle`: out of the middle, so that beginning and end stay, or what differs from rows that would look the same.
+    `spare`: it is left out when there is no room, 1 before 2; 0: it stays. `usual`: a value that says nothing: the
+    column is left out when it is in the only row, or when all of several rows have the same. An empty column is always
+    left out. `short`: the heading on a terminal.
     """
 
     name: str
@@ -52,8 +53,9 @@ def _drawn(rows: Rows, columns: Sequence[Column], limits: Mapping[str, int], fit
     import tabulate
 
     tabulate.MIN_PADDING = 0
+    cells = [_cells(column, rows, limits[column.name], color) for column in columns]
     return tabulate.tabulate(
-        [[_cell(column, row, limits[column.name], color) for column in columns] for row in rows],
+        [*zip(*cells, strict=True)],
         headers=[_heading(column, fitted) for column in columns],
         tablefmt="plain",
         disable_numparse=True,
@@ -102,6 +104,27 @@ def _total(widths: Collection[int]) -> int:
 
 def _heading(column: Column, fitted: bool) -> str:
     return (column.short if fitted and column.short else column.name).replace("_", " ").upper()
+
+
+def _cells(column: Column, rows: Rows, limit: int, color: bool) -> list[str]:
+    """The cells of a column. Different texts whose beginning and end are the same are cut so that they differ."""
+    cells = [_cell(column, row, limit, color) for row in rows]
+    if not (column.middle and limit):
+        return cells
+    alike: dict[str, dict[str, None]] = {}
+    texts = [_cell(column, row, 0, False) for row in rows]
+    for cell, text in zip(cells, texts, strict=True):
+        alike.setdefault(cell, {})[text] = None
+    places = {cell: _first_difference(found) for cell, found in alike.items() if len(found) > 1}
+    pairs = zip(cells, texts, strict=True)
+    return [cut_around(text, limit, places[cell]) if cell in places else cell for cell, text in pairs]
+
+
+def _first_difference(texts: Collection[str]) -> int:
+    """The index of the first character that is not the same in all texts."""
+    low, high = min(texts), max(texts)
+    pairs = enumerate(zip(low, high, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), len(low))
 
 
 def _cell(column: Column, row: Row, limit: int, color: bool) -> str:

@@ -105,6 +105,16 @@ def cut_middle(text: str, width: int) -> str:
     return f"{head}…{tail}"
 
 
+def cut_around(text: str, width: int, place: int) -> str:
+    """The beginning of a text that is too long, and what stands around a place in it, within that many columns."""
+    head = cut(text, width // 3)
+    room = width - display_width(head)
+    tail = text[max(place - room // 3, 0) :]
+    while tail and display_width(tail[0]) == 0:  # it would join the ellipsis
+        tail = tail[1:]
+    return head + cut(tail, room)
+
+
 def wrapped(text: str, width: int | None, indent: str = "") -> str:
     """The text, broken between words into lines no wider than that (None: not at all); `indent` before all but one.
 

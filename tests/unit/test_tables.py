@@ -18,6 +18,14 @@ def test_long_cells_are_cut():
     assert table(rows, [Column("command", limit=20)], width=80).splitlines()[1:] == ["x" * 19 + "…", "y" * 20]
 
 
+def test_commands_that_differ_in_the_middle_are_told_apart():
+    commands = [f"python train.py --lr {lr} --epochs 100 --out runs/v2" for lr in ("0.1", "0.01", "0.1")]
+    rows = [{"command": each} for each in [*commands, "python other.py --epochs 100 --out runs/v3", "make"]]
+    shown = table(rows, [Column("command", limit=24, middle=True)], width=80).splitlines()[1:]
+    assert shown[:2] == ["python …lr 0.1 --epochs…", "python …lr 0.01 --epoch…"]
+    assert shown[2:] == [shown[0], "python othe…-out runs/v3", "make"]
+
+
 @pytest.mark.parametrize("width", [71, 80, 100, 120, 127, 200])
 def test_a_table_fits_the_terminal(width):
     columns = ["id", Column("n", spare=1), Column("state", spare=2), COMMAND, ERROR]
