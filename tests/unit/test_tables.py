@@ -18,7 +18,7 @@ def test_long_cells_are_cut():
     assert table(rows, [Column("command", limit=20)], width=80).splitlines()[1:] == ["x" * 19 + "…", "y" * 20]
 
 
-def test_commands_that_differ_in_the_middle_are_told_apart():
+def test_commands_that_differ_in_the_middle_look_different():
     commands = [f"python train.py --lr {lr} --epochs 100 --out runs/v2" for lr in ("0.1", "0.01", "0.1")]
     rows = [{"command": each} for each in [*commands, "python other.py --epochs 100 --out runs/v3", "make"]]
     shown = table(rows, [Column("command", limit=24, middle=True)], width=80).splitlines()[1:]
