@@ -121,8 +121,6 @@ _RULES: tuple[tuple[str, _Replacement], ...] = (
     (r"\s+", " "),
     # A shell's script and line, and the variable that is not set.
     (r"^(?:[^:]*#[^:]*|[a-z]+): line #: (?:[\w#]+: (?=unbound variable))?", ""),
-    # The program and its line of input, as psql names them before the server's message.
-    (r"^[a-z]+:#: (?=[A-Z])", ""),
     # One and many: `1 error`, `2 errors`.
     (r"(?<=# )([a-z]{2,}[a-rt-z])s\b", r"\1"),
     # Data around the message that other failures of its kind may lack, such as a time before it or a file after it.

@@ -133,6 +133,11 @@ def test_arguments_are_filled_in_as_they_are():
     assert filled("{}", "a b", "c", shell=False) == "a b c"
 
 
+@pytest.mark.parametrize("path", ["dir/.profile", "a.d/file", "file", "dir/..", ".profile"])
+def test_a_path_whose_name_has_no_extension_stays(path):
+    assert filled("{.}", path) == path
+
+
 @pytest.mark.parametrize("text", ["{x}", "{0}", "{3}", "{01}", "{lr#}", "{print $1}", "{ }", "{1..3}", "{../}", "{³}"])
 def test_an_unknown_placeholder_names_those_there_are(text):
     said = refusal(filled, text, "1", "2", names=["lr", None])
@@ -188,6 +193,10 @@ def test_a_refusal_of_quotes_ends_with_its_reason():
 )
 def test_a_value_behind_quotes_or_a_variable_is_always_quoted(before, glued):
     assert places(before + MARK, ["{}"]) == [Place(glued)]
+
+
+def test_a_quote_in_a_part_of_a_word_is_quoted():
+    assert quoted_value("it's", Place(glued=True)) == """'it'"'"'s'"""
 
 
 @pytest.mark.parametrize(

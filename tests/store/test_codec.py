@@ -1,5 +1,7 @@
 """Events as bytes, without a store: sealed events can be read, and errors name what is wrong."""
 
+from hashlib import sha256
+
 import pytest
 
 from queuectl.domain.events import Exited, RecordedEvent
@@ -45,6 +47,10 @@ def test_the_six_characters_of_an_escape_are_no_nul():
 def test_the_digest_matches_the_specification():
     assert [sealed().digest] == chained([sealed()])
     assert codec.digest_of(sealed(), BEFORE) == sealed().digest
+
+
+def test_the_first_digests_are_those_of_openssl():
+    assert codec._first_sha256(b"data").digest() == sha256(b"data").digest()
 
 
 def test_an_event_without_a_digest_is_damaged():
