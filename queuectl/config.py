@@ -368,13 +368,14 @@ def _content(descriptor: int) -> bytes:
 
 
 def _variables(text: str, path: str) -> dict[str, str]:
+    import re
     from io import StringIO
 
     from dotenv.parser import parse_stream
 
     found = {}
     for binding in parse_stream(StringIO(text)):
-        if binding.error and "QUEUECTL_" in binding.original.string:
+        if binding.error and re.search(r"(?<![A-Za-z0-9_])QUEUECTL_", binding.original.string):
             raise UsageError(f"{path}: line {binding.original.line} cannot be read: write NAME=VALUE")
         if binding.key is not None and binding.key.startswith("QUEUECTL_") and binding.value is not None:
             found[binding.key] = _utf8(binding.value, f"{path}: {binding.key}")

@@ -120,12 +120,12 @@ def print_output(
 
 
 def _say_tail(piece: Piece) -> None:
-    """Say that there is no more of the output here, and who may have it."""
-    tail = f"only the last 4 KiB of {piece.stream} are here"
+    """Say that there is no more of the output here, and who may have it. Output of just 4 KiB may be whole."""
+    tail = f"these are the last 4 KiB of {piece.stream}"
     if piece.whole_on is None:
         say(f"{tail}: no output file on this host has more of it")
     else:
-        say(f"{tail}: the rest is on {piece.whole_on}, where the job ran")
+        say(f"{tail}: if there is more of it, that is on {piece.whole_on}, where the job ran")
 
 
 class _Printer:

@@ -176,7 +176,7 @@ def test_a_purged_job_keeps_only_the_tail(queuectl: Queuectl) -> None:
     assert not (queuectl.output / job_id).exists()
     done = queuectl("logs", job_id)
     assert (done.code, done.out.endswith("\n2999\n3000\n")) == (0, True)
-    assert done.err == "only the last 4 KiB of stdout are here: no output file on this host has more of it\n"
+    assert done.err == "these are the last 4 KiB of stdout: no output file on this host has more of it\n"
 
 
 def test_a_closed_pipe_is_not_an_error(queuectl: Queuectl) -> None:

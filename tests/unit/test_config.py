@@ -288,7 +288,9 @@ def test_a_dotenv_that_cannot_be_read_sets_nothing(tmp_path):
     assert warnings == [f"{tmp_path}/.env cannot be read and is ignored: Too many levels of symbolic links"]
 
 
-@pytest.mark.parametrize("other", [b"NAME=caf\xe9\n# \xff", b"SOME THING = not {parsed}", b"export 'a"])
+@pytest.mark.parametrize(
+    "other", [b"NAME=caf\xe9\n# \xff", b"SOME THING = not {parsed}", b"export 'a", b"MYQUEUECTL_A b"]
+)
 def test_other_lines_of_a_dotenv_are_not_checked(dotenv, other):
     assert dotenv(other + b"\nQUEUECTL_LEASE=5s\n") == {"QUEUECTL_LEASE": "5s"}
 
