@@ -34,7 +34,8 @@ AT_LEAST = 15_000_000
 class Name(Struct):
     """The name that the worker `row` wants. `alive` tests whether a process lives; `lease` (microseconds) is ours.
 
-    `parent` is the pid of the process that started us, which may have reserved the name for us.
+    `parent` is the pid of the process that started us, which may have reserved the name for us. It may also be a worker
+    whose job we are: that one keeps its name.
     """
 
     store: Store
@@ -54,7 +55,7 @@ class Name(Struct):
         with self.store.writer.transaction():
             other, asked = _holder(self.store, self.row.name), 0
             if other is not None:
-                if _is_here(other, self.parent, self.row):
+                if not other.slots and _is_here(other, self.parent, self.row):
                     asked = other.stop_requested  # meant for the next worker, which is us
                 elif not self._is_gone(other):
                     return False

@@ -157,6 +157,17 @@ def test_a_dead_workers_name_passes_its_stop_request_on(store, clock):
     assert worker_notes(store) == [LOSS]  # the row that kept the name was no worker's
 
 
+def test_a_worker_that_is_our_parent_keeps_its_name(store, clock):
+    """A worker starts the command of a job itself, so it is the parent of a worker that is a job."""
+    store.workers.beat(this_process("w", clock, slots=1))
+    own_job = Name(store, clock, child(clock), LEASE, parent=os.getpid(), alive=lambda *_: True)
+    with pytest.raises(RefusedError, match="choose another --name"):
+        own_job.take()
+    store.workers.ask_to_stop("w")
+    assert not own_job.take()
+    assert (holder(store).pid, worker_notes(store)) == (os.getpid(), [])
+
+
 @pytest.mark.parametrize("asked", ["before it died", "since"])
 def test_a_name_is_reserved_until_its_worker_is_asked_to_stop(store, clock, asked):
     store.workers.beat(child(clock))
