@@ -132,7 +132,7 @@ def _cancel_all(queue: Queue, ids: Sequence[str], selected: Selection, options: 
         return
     left = bulk.cancel_all(queue, ids, options.reason)
     done = counted(len(ids) - len(left), "job")
-    running = any(count.jobs for count in queue.store.tables.counts() if count.state == State.PROCESSING)
+    running = not {job_id for job_id, _ in queue.store.tables.processing()}.isdisjoint(ids)
     stopping = "; running ones are being stopped" if running else ""
     say(f"cancelled {done}{stopping} (undo: {command_line('retry', ids[0] if len(ids) == 1 else 'ID')})")
     refuse_left(left, "job", "could not be cancelled")

@@ -204,7 +204,8 @@ def _descriptors() -> Iterable[int]:
     """The numbers of the open descriptors; without /proc all numbers that they may have, or the first 65,536."""
     with suppress(OSError):
         return [int(name) for name in os.listdir("/proc/self/fd")]
-    return range(min(os.sysconf("SC_OPEN_MAX"), _MANY_DESCRIPTORS))
+    allowed = os.sysconf("SC_OPEN_MAX")  # -1: as many as one likes
+    return range(min(allowed, _MANY_DESCRIPTORS) if allowed > 0 else _MANY_DESCRIPTORS)
 
 
 def this_folder() -> int:

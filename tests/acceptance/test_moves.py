@@ -141,9 +141,12 @@ def test_cancel_takes_the_jobs_that_its_filters_select(crowd: Queuectl, flags: s
 
 def test_running_jobs_cancelled_in_bulk_are_stopped_by_their_worker(queuectl: Queuectl) -> None:
     running, waiting = queuectl.add("touch started; sleep 300"), queuectl.add("true")
+    other = queuectl.add("true", "--queue", "other")
     worker = queuectl.start("run", "--once")
     eventually((queuectl.folder / "started").exists, "the job runs")
-    assert "cancelled 2 jobs" in queuectl("cancel", "--queue", "default", "--yes").err
+    stops_some = "; running ones are being stopped (undo: "
+    assert stops_some not in queuectl("cancel", "--queue", "other", "--yes").err
+    assert f"cancelled 2 jobs{stops_some}" in queuectl("cancel", "--queue", "default", "--yes").err
     assert worker.ended().code == 0
     assert [queuectl.state(each) for each in (running, waiting)] == ["cancelled", "cancelled"]
 

@@ -74,11 +74,13 @@ def test_without_proc_status_no_other_user_is_seen(monkeypatch: pytest.MonkeyPat
     assert process._reaches_all.__wrapped__() is False
 
 
-def test_without_proc_no_descriptor_is_inherited_either(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("allowed", [1024, -1], ids=["1024 descriptors", "any number of descriptors"])
+def test_without_proc_no_descriptor_is_inherited_either(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
     def listdir(path: str) -> list[str]:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(os, "sysconf", lambda name: allowed)
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)
