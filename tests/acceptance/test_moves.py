@@ -141,7 +141,7 @@ def test_cancel_takes_the_jobs_that_its_filters_select(crowd: Queuectl, flags: s
 
 def test_running_jobs_cancelled_in_bulk_are_stopped_by_their_worker(queuectl: Queuectl) -> None:
     running, waiting = queuectl.add("touch started; sleep 300"), queuectl.add("true")
-    other = queuectl.add("true", "--queue", "other")
+    queuectl.add("true", "--queue", "other")
     worker = queuectl.start("run", "--once")
     eventually((queuectl.folder / "started").exists, "the job runs")
     stops_some = "; running ones are being stopped (undo: "
