@@ -147,11 +147,11 @@ class _Printer:
             self._tail.take(piece.data)
         else:
             self._write(piece.data)
-        if piece.is_tail:
-            _say_tail(piece)
         if piece.is_last:
             self.end()
         self._to.flush()
+        if piece.is_tail:
+            _say_tail(piece)
 
     def _write(self, data: bytes) -> None:
         if self._raw:
