@@ -31,7 +31,7 @@ def overview(queue: Queue, *, live: bool, wanted: JobFilter | None = None) -> tu
     """
     store, now = queue.store, queue.store.log.wall()
     queues = _queues(store.tables.counts(wanted))
-    oldest, due = _due(store, now) if wanted is None else _due_of(store, now, wanted)
+    oldest, due = _due(store, now, live) if wanted is None else _due_of(store, now, wanted)
     seen = workers(queue) if live else None
     retrying = _retrying(store, live, wanted or EVERY_JOB)
     waiting, held = _waiting(store, wanted)
@@ -84,9 +84,9 @@ def _waiting(store: Store, wanted: JobFilter | None) -> tuple[int, int]:
     return waiting, len(store.tables.ids(replace(wanted, held=True, limit=0)))
 
 
-def _due(store: Store, now: int) -> tuple[dict[str, Any] | None, int | None]:
+def _due(store: Store, now: int, live: bool) -> tuple[dict[str, Any] | None, int | None]:
     """The job that has been due the longest, and the earliest due time in queues that are not paused."""
-    return store.tables.oldest_due(now), store.tables.next_due(())
+    return store.tables.oldest_due(now), store.tables.next_due((), now, store.log.behind_for() if live else None)
 
 
 def _due_of(store: Store, now: int, wanted: JobFilter) -> tuple[dict[str, Any] | None, int | None]:

@@ -31,7 +31,9 @@ def as_of(store: Store, text: str) -> Past:
 
 
 def before_the_log(store: Store, past: Past) -> str:
-    """A sentence on when the log began, when the moment that was asked for is before that; else nothing."""
+    """A sentence on when the log began, when the time that was asked for is before that; else nothing."""
+    if past.position > store.log.base.position:
+        return ""
     first = next(store.log.stored(after=store.log.base.position, until=store.log.base.position + 1), None)
     if first is None or not 0 < past.moment < first.recorded_at:
         return ""

@@ -5,12 +5,14 @@ import pytest
 from queuectl.application.bulk import finished
 from queuectl.application.explain import explain
 from queuectl.application.listing import EVERY
+from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
+from queuectl.application.time_travel import as_of, before_the_log
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Exited
 from queuectl.runtime import LogClock
-from queuectl.units import DAY
+from queuectl.units import DAY, format_time
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
 
 AHEAD = pytest.mark.parametrize("ahead", [2 * HOUR, 400 * DAY])
@@ -91,6 +93,19 @@ def test_next_due_counts_the_wait_of_a_clock_that_was_ahead(store, clock, was_ah
     assert store.tables.next_due((), now, store.log.behind_for()) == now + 4 * SECOND
     clock.advance(3 * SECOND)
     assert store.tables.next_due((), now + 3 * SECOND, store.log.behind_for()) == now + 4 * SECOND
+
+
+def test_status_says_when_a_worker_will_start_a_misdated_job(store, clock, was_ahead):
+    was_ahead(DAY, new("early", delay=4 * SECOND))
+    shown, now = overview(Queue(store, "me"), live=True)
+    assert shown["next_due"] == format_time(now + 4 * SECOND)
+
+
+def test_at_a_position_of_a_log_that_was_ahead_the_log_had_begun(store, clock, was_ahead):
+    was_ahead(DAY)
+    add(store, new("now"))
+    assert [before_the_log(store, as_of(store, text)) for text in ("head", "2", "1")] == ["", "", ""]
+    assert "there is nothing before that" in before_the_log(store, as_of(store, format_time(clock.now())))
 
 
 @AHEAD
