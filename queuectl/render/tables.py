@@ -111,13 +111,29 @@ def _cells(column: Column, rows: Rows, limit: int, color: bool) -> list[str]:
     cells = [_cell(column, row, limit, color) for row in rows]
     if not (column.middle and limit):
         return cells
-    alike: dict[str, dict[str, None]] = {}
     texts = [_cell(column, row, 0, False) for row in rows]
-    for cell, text in zip(cells, texts, strict=True):
-        alike.setdefault(cell, {})[text] = None
-    places = {cell: _first_difference(found) for cell, found in alike.items() if len(found) > 1}
-    pairs = zip(cells, texts, strict=True)
-    return [cut_around(text, limit, places[cell]) if cell in places else cell for cell, text in pairs]
+    shown = dict(zip(texts, cells, strict=True))
+    for alike in _alike(shown):
+        shown |= _cut_apart(alike, limit)
+    return [shown[text] for text in texts]
+
+
+def _alike(shown: Mapping[str, str]) -> list[list[str]]:
+    """The texts that look the same as others, together with these. `shown`: each text as it is cut."""
+    found: dict[str, list[str]] = {}
+    for text, cell in shown.items():
+        found.setdefault(cell, []).append(text)
+    return [texts for texts in found.values() if len(texts) > 1]
+
+
+def _cut_apart(texts: Sequence[str], limit: int) -> dict[str, str]:
+    """Each text, cut around the place where it differs from the others, or from those that still look the same."""
+    place = _first_difference(texts)
+    shown = {text: cut_around(text, limit, place) for text in texts}
+    for alike in _alike(shown):
+        if len(alike) < len(texts):
+            shown |= _cut_apart(alike, limit)
+    return shown
 
 
 def _first_difference(texts: Collection[str]) -> int:

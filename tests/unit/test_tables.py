@@ -26,6 +26,16 @@ def test_commands_that_differ_in_the_middle_look_different():
     assert shown[2:] == [shown[0], "python othe…-out runs/v3", "make"]
 
 
+def test_of_three_commands_two_that_differ_later_look_different_too():
+    rest = "--momentum 0.9 --weight-decay 0.001 --workers 8"
+    pairs = ((1, 10), (2, 10), (2, 20))
+    rows = [
+        {"command": f"train --lr 0.00{lr} {rest} --epochs {number} --data sets/all --out v2"} for lr, number in pairs
+    ]
+    shown = table(rows, [Column("command", limit=24, middle=True)], width=80).splitlines()[1:]
+    assert shown == ["train -… 0.001 --moment…", "train -…ochs 10 --data …", "train -…ochs 20 --data …"]
+
+
 @pytest.mark.parametrize("width", [71, 80, 100, 120, 127, 200])
 def test_a_table_fits_the_terminal(width):
     columns = ["id", Column("n", spare=1), Column("state", spare=2), COMMAND, ERROR]
