@@ -7,8 +7,6 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from queuectl.application.queue import Queue
-from queuectl.application.schedule_views import late_schedules
-from queuectl.application.workers import workers
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.domain.names import PAUSE_ALL
@@ -29,6 +27,9 @@ def overview(queue: Queue, *, live: bool, wanted: JobFilter | None = None) -> tu
 
     `wanted`: only of the jobs that this filter selects. Also returns the log's time, in microseconds.
     """
+    from queuectl.application.schedule_views import late_schedules  # most commands need only SHOWN_STATES from here
+    from queuectl.application.workers import workers
+
     store, now = queue.store, queue.store.log.wall()
     queues = _queues(store.tables.counts(wanted))
     oldest, due = _due(store, now, live) if wanted is None else _due_of(store, now, wanted)
