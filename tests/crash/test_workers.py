@@ -15,6 +15,7 @@ from queuectl.domain.commands import Claimant
 from queuectl.process import procfs as process
 from queuectl.runtime import SystemClock, boot_id
 from queuectl.store import open_store
+from queuectl.units import parse_duration
 from queuectl.worker.registration import keep, this_process
 from tests.support.command_line import PROGRAM, Queuectl, Started, alive, assert_error, eventually, lines
 
@@ -204,7 +205,7 @@ def test_a_supervisor_survives_a_lack_of_processes(queuectl: Queuectl) -> None:
     queuectl.ok("worker", "stop")
     done = supervisor.ended()
     assert done.code == 0
-    first, second = map(float, re.findall(r"cannot be started .* again in ([\d.]+) s", done.err))
+    first, second = map(parse_duration, re.findall(r"cannot be started .* again in (\w+)", done.err))
     assert second == 2 * first
 
 
