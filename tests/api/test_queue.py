@@ -336,13 +336,11 @@ def test_a_queue_for_reading_changes_nothing(tmp_path):
 
 
 def test_threads_wait_and_add_with_one_queue(url, queue):
-    jobs = queue.enqueue_many(f"exit {number}" for number in range(4))
-    jobs = [queue.job(queue.enqueue(f"exit {number}", retries=0)) for number in range(4)]
+    jobs = queue.enqueue_many((f"exit {number}" for number in range(4)), retries=0)
     with ThreadPoolExecutor(8) as pool:
         waits = [pool.submit(queue.wait, job, timeout=60) for job in jobs]
         adds = [pool.submit(queue.enqueue, "true") for _ in range(20)]
         assert len({each.result().id for each in adds}) == 20
-        cli(url, "config", "set", "backoff-base", "0")
         cli(url, "run", "--drain", "--concurrency", "2")
         assert [each.result().exit_code for each in waits] == [0, 1, 2, 3]
 

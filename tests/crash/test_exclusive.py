@@ -1,7 +1,8 @@
 """A job never runs twice at once: a worker that is frozen past its lease, and leftover processes."""
 
+import os
 import subprocess
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from tests.support.command_line import Queuectl, eventually, lines
 
@@ -73,7 +74,9 @@ def test_a_run_waits_for_leftovers_of_the_last_one(queuectl: Queuectl) -> None:
 
 
 def test_a_job_is_done_while_a_background_process_holds_its_output(queuectl: Queuectl) -> None:
-    job_id = queuectl.add("(trap '' TERM; touch left; sleep 300) & while [ ! -e left ]; do sleep 0.05; done; echo hi")
+    left = "(trap '' TERM; touch left; exec sleep 300) & echo $! > pid"
+    job_id = queuectl.add(f"{left}; while [ ! -e left ]; do sleep 0.05; done; echo hi")
     queuectl.start("run", "--grace", "1m")
     eventually(lambda: queuectl.state(job_id) == "done", "the job is done while its background process lives")
     assert queuectl.ok("logs", job_id) == "hi"
+    os.kill(int((queuectl.folder / "pid").read_text()), SIGKILL)  # or the worker waits for its grace period

@@ -17,6 +17,7 @@ from queuectl.domain.job import Job
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.store import open_store
 from queuectl.store.archive.archive import Archive
+from queuectl.store.options import StoreOptions
 from queuectl.store.protocol import Store
 from queuectl.store.sql.writer import TableWriter, Writer
 from queuectl.store.sqlite.engine import SqliteEngine
@@ -138,7 +139,7 @@ def queue(tmp_path: Path, trouble: Syncs) -> Iterator[Callable[[], Store]]:
             add(store, new("b"))
         store.close()
         recorder.all_is_well()
-        yield lambda: open_store(path, SettableClock())
+        yield lambda: open_store(path, SettableClock(), StoreOptions(busy_timeout=100_000))
 
 
 def test_the_next_opener_after_a_failed_sync_restarts_the_wal(queue: Callable[[], Store], tmp_path: Path) -> None:
