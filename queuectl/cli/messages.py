@@ -9,8 +9,6 @@ from stat import S_IFIFO, S_IFMT, S_IFREG
 import typer
 
 from queuectl.errors import OutputError, QueuectlError, RefusedError, UsageError
-from queuectl.render.hints import unserved_line
-from queuectl.render.terminal import clean, terminal_width, wrapped
 from queuectl.units import counted
 
 __all__ = ["confirm", "note_unread_stdin", "print_added", "print_made", "refuse_left", "say", "say_unserved"]
@@ -21,6 +19,8 @@ SHOWN = 10
 
 def say(message: str) -> None:
     """Print a message on stderr: one line, which a terminal gets broken between words."""
+    from queuectl.render.terminal import clean, terminal_width, wrapped  # most commands have nothing to say
+
     print(wrapped(clean(message, newlines=False), terminal_width(sys.stderr), "  "), file=sys.stderr)
 
 
@@ -50,6 +50,8 @@ def _named(ids: Sequence[str]) -> str:
 def say_unserved(queues: Collection[str]) -> None:
     """Say that no worker serves these queues, in which jobs wait. Say nothing when there are none."""
     if queues:
+        from queuectl.render.hints import unserved_line
+
         say(unserved_line())
 
 
