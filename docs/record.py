@@ -41,9 +41,9 @@ AS_ADA = """
 cp /etc/passwd {scratch}/passwd && chmod 644 {scratch}/passwd
 grep -q '^ada:' {scratch}/passwd || echo 'ada:x:4242:4242::/home/ada:/bin/bash' >> {scratch}/passwd
 hostname box
-case {python} in /root/*)
+case {python} in ~root/*)
     mkdir -p {scratch}/python && mount --bind {python} {scratch}/python
-    mount -t tmpfs tmpfs /root && chmod 755 /root && mkdir -p {python} && mount --bind {scratch}/python {python}
+    mount -t tmpfs tmpfs ~root && chmod 755 ~root && mkdir -p {python} && mount --bind {scratch}/python {python}
 esac
 mount --bind {scratch}/passwd /etc/passwd
 mount -t tmpfs tmpfs /tmp && chmod 1777 /tmp

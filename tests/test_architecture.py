@@ -119,8 +119,11 @@ def test_enqueue_loads_nothing_that_it_does_not_use(arguments, said, tmp_path):
     assert "queuectl.store.sqlite.store" in modules
     others |= {"queuectl.worker.loop", "queuectl.process.runner", "queuectl.application.contexts", "hashlib"}
     others |= {"queuectl.domain.reactions", "queuectl.domain.schedule", "queuectl.store.postgres"}
-    parts = ("batches", "causes", "history", "reacting", "schedules", "waits", "waits_reader")
+    parts = ("batches", "causes", "history", "job_filter", "misdated", "reacting", "schedules", "waits", "waits_reader")
     others |= {f"queuectl.store.sql.{part}" for part in parts}
+    others |= {"queuectl.store.protocol", "queuectl.store.reading_protocols", "queuectl.domain.backoff"}
+    if "--tag" not in arguments:
+        others.add("queuectl.store.sql.job_tags")
     assert among(modules, NOT_AT_STARTUP | others) == []
 
 
@@ -129,6 +132,15 @@ def test_many_jobs_are_sealed_by_the_quicker_sha256(tmp_path):
     assert codes == [0]
     assert "hashlib" in modules
     assert loaded(CALLS, [["verify"]], tmp_path)[0] == [0]
+
+
+@pytest.mark.parametrize("arguments", [["list", "-o", "ndjson"], ["logs", "1"]])
+def test_reading_compiles_no_patterns_and_loads_no_hashes(arguments, tmp_path):
+    assert loaded(CALLS, [["enqueue", "true"]], tmp_path)[0] == [0]
+    codes, modules = loaded(CALLS, [arguments], tmp_path)
+    assert codes == [0]
+    unwanted = {"queuectl.domain.general_form", "queuectl.application.schedule_views", "hashlib"}
+    assert among(modules, NOT_AT_STARTUP | unwanted) == []
 
 
 def test_completion_loads_no_worker(tmp_path, monkeypatch):

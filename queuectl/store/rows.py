@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from queuectl.domain.events import Event
 from queuectl.domain.formats import FIRST
@@ -192,9 +191,14 @@ class JobFilter(Struct, frozen=True):
     @property
     def is_counted(self) -> bool:
         """Whether the table `counts` knows the number of its jobs: it asks for nothing but states and queues."""
-        plain = JobFilter(states=self.states, queues=self.queues)
-        shown_as = replace(plain, sort=self.sort, now=self.now, descending=self.descending, limit=self.limit)
-        return self == shown_as
+        return self == JobFilter(
+            states=self.states,
+            queues=self.queues,
+            sort=self.sort,
+            now=self.now,
+            descending=self.descending,
+            limit=self.limit,
+        )
 
 
 class WaitRow(NamedTuple):

@@ -51,6 +51,12 @@ def variants(kind):
 # ── names ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("struct", [*EVENT_TYPES, RecordedEvent, Job, *Command.__subclasses__()])
+def test_no_struct_of_which_there_are_many_is_tracked(struct):
+    """The garbage collector would look through all of them again and again."""
+    assert struct.__struct_config__.gc is False
+
+
 @pytest.mark.parametrize("event", EVENT_TYPES)
 def test_an_events_type_is_the_name_of_its_struct(event):
     assert type_of(event) == tag(event) == snake(event.__name__)

@@ -135,8 +135,9 @@ class ArchiveSync:
     # ── after each commit ───────────────────────────────────────────────────────────────────────────
 
     def note_written(self, before: Head, rows: Sequence[StoredEvent]) -> None:
-        """Keep rows that were inserted after `before`, so that the next copy need not read them back. Not very many:
-        a bulk change would hold them all, and reading them back in pages takes it no longer.
+        """Keep rows that were inserted after `before`, so that the next copy need not read them back.
+
+        Not very many: a bulk change would hold them all, and it takes no longer to read them back in pages.
         """
         if not self._rows or self._rows[-1].digest != before.digest:  # another process wrote, or rows were rolled back
             self._start, self._rows = before, []

@@ -139,7 +139,7 @@ class Tables:
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One row of `jobs`."""
-        from queuectl.store.sql.job_filter import row_of_job  # `enqueue` and workers read no rows of jobs
+        from queuectl.store.sql.job_filter import row_of_job  # `enqueue` reads no rows of jobs
 
         return row_of_job(self._engine, job_id)
 
