@@ -27,7 +27,18 @@ _FIELDS: dict[type[e.Event], dict[str, int]] = {
     e.BatchOpened: {"max_failures": 2},
     e.WorkerStarted: {"version": 2, "log_file": 2},
 }
-"""Fields whose event needs this format when they are set."""
+"""Fields whose event needs this format when they are stored, which they are unless they have their defaults."""
+
+
+def _defaults(event: type[e.Event]) -> dict[str, object]:
+    return dict(zip(reversed(event.__struct_fields__), reversed(event.__struct_defaults__), strict=False))
+
+
+_NEWER = {
+    event: [(name, _defaults(event)[name], needed) for name, needed in fields.items()]
+    for event, fields in _FIELDS.items()
+}
+"""The same fields, each with its default."""
 
 
 def format_of(event: e.Event) -> int:
@@ -36,8 +47,8 @@ def format_of(event: e.Event) -> int:
     lowest = _TYPES.get(kind, FIRST)
     if isinstance(event, e.ScheduleSet):
         return max(lowest, format_of(event.job))
-    if kind in _FIELDS:
-        for name, needed in _FIELDS[kind].items():  # each event passes here, so no list is made
-            if needed > lowest and getattr(event, name):
+    if kind in _NEWER:
+        for name, default, needed in _NEWER[kind]:  # each event passes here, so no list is made
+            if needed > lowest and getattr(event, name) != default:
                 lowest = needed
     return lowest

@@ -333,6 +333,12 @@ def test_new_events_and_fields_need_a_newer_format(event):
         assert formats._FIELDS[event][ONLY_WITH_ANOTHER.get((name, field), field)] > formats.FIRST
 
 
+def test_a_stored_field_needs_its_format_whatever_its_value():
+    assert b"retry_wait" in msgspec.json.encode(a_job(retry_wait=0))
+    assert formats.format_of(a_job(retry_wait=0)) > formats.FIRST
+    assert formats.format_of(a_job()) == formats.FIRST
+
+
 def test_no_event_needs_a_format_that_does_not_exist():
     needed = [*formats._TYPES.values(), *(each for fields in formats._FIELDS.values() for each in fields.values())]
     assert max(needed) == formats.NEWEST
