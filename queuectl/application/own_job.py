@@ -4,7 +4,6 @@ There are several when a job runs `queuectl run`: a job of that worker is also p
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from queuectl.application.queue import Queue
@@ -46,9 +45,10 @@ def _runs(queue: Queue, environ: Mapping[str, str]) -> Iterator[_Run]:
     if not any(tokens):
         return
     location = queue.store.location
-    ours = ""
-    with suppress(OSError):  # without a lock file no job runs
+    try:
         ours = queue_scope(queue.store.log.log_id, location.output_folder, location.reach)
+    except OSError:  # without a lock file no job runs
+        return
     for token in tokens:
         scope, *numbers = token.rsplit(":", 2)
         if scope == ours and all(number.isdecimal() for number in numbers):

@@ -362,6 +362,14 @@ def test_a_job_does_not_wait_for_itself(file_queue):
     assert "RefusedError: job own would wait for itself" in file_queue.job("own").stderr
 
 
+def test_the_token_of_another_queue_stops_no_wait(file_queue, monkeypatch):
+    job = file_queue.enqueue("true")
+    monkeypatch.delenv("QUEUECTL_RUN_TOKEN", raising=False)
+    monkeypatch.setenv("QUEUECTL_OUTER_RUNS", "other:1:2")
+    with pytest.raises(queuectl.WaitTimedOutError):
+        file_queue.wait(job, timeout="10ms")
+
+
 def test_a_wait_ends_with_its_time(queue):
     job = queue.enqueue("true", delay="1h")
     assert job.id in refused(queuectl.WaitTimedOutError, lambda: queue.wait(job, timeout=0.05))
