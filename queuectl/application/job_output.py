@@ -56,6 +56,16 @@ def read_output(
 def _pieces(
     queue: Queue, job_id: str, run: int | None, streams: Sequence["_Stream"], follow: bool
 ) -> Iterator[Piece | None]:
+    try:
+        yield from _read(queue, job_id, run, streams, follow)
+    finally:  # the run may not have ended, and the caller may stop reading before it has
+        for stream in streams:
+            stream.close()
+
+
+def _read(
+    queue: Queue, job_id: str, run: int | None, streams: Sequence["_Stream"], follow: bool
+) -> Iterator[Piece | None]:
     number = run
     while (job := queue.store.log.load(job_id)) is not None:
         number = number or max(1, job.run)
@@ -92,9 +102,14 @@ class _Stream:
         if self._file is None:
             yield self._tail(run)
         else:
+            self.close()
+            yield Piece(run, self._name, b"", is_last=True)
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        if self._file is not None:
             self._file.close()
             self._file = None
-            yield Piece(run, self._name, b"", is_last=True)
 
     def _open(self, run: int) -> BinaryIO | None:
         folder = self._queue.store.location.output_folder

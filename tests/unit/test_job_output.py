@@ -1,5 +1,6 @@
 """A job's output is read run by run, as bytes, from its file or from its event."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_the_bytes_of_a_file_are_passed_on_unchanged(queue: Queue) -> None:
     then(queue, completed())
     *data, last = read_output(queue, "a", streams=["stdout"])
     assert (data, last) == ([Piece(1, "stdout", b"\x1b[31m\xff\0")], Piece(1, "stdout", b"", is_last=True))
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_the_file_of_a_running_job_is_closed(queue: Queue, follow: bool) -> None:
+    """An open file that is dropped raises a ResourceWarning."""
+    then(queue, claimed())
+    file_of(queue, 1).write_bytes(b"so far")
+    pieces = read_output(queue, "a", streams=["stdout"], follow=follow)
+    assert next(pieces) == Piece(1, "stdout", b"so far")
+    assert follow or list(pieces) == []
+    del pieces
+    gc.collect()
 
 
 def test_a_tail_names_the_host_that_has_the_rest(queue: Queue) -> None:
