@@ -106,14 +106,18 @@ def _nothing(number: int, frame: object) -> None:
 
 
 def _watch(path: str) -> int | None:
+    """A descriptor that becomes readable when the file is touched. None where that is not possible."""
     import ctypes
 
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     with suppress(OSError, AttributeError):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         libc = ctypes.CDLL(None, use_errno=True)
         descriptor = int(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC))
-        if descriptor >= 0 and libc.inotify_add_watch(descriptor, os.fsencode(path), IN_ATTRIB) >= 0:
+        if descriptor < 0:
+            return None
+        if libc.inotify_add_watch(descriptor, os.fsencode(path), IN_ATTRIB) >= 0:
             return descriptor
+        os.close(descriptor)
     return None
 
 

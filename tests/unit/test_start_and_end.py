@@ -36,6 +36,31 @@ def test_a_worker_watches_for_writers_once_it_is_idle(tmp_path: Path) -> None:
     assert (done.stdout.split(), done.stderr) == (["False", "True", "awake"], "")
 
 
+CANNOT_WATCH = """
+import os, sys
+from types import SimpleNamespace
+import ctypes
+from queuectl.runtime import SystemClock
+from queuectl.worker.stop_signals import StopSignals
+from queuectl.worker.wakeup import Wakeup
+
+if sys.argv[2] == "inotify":
+    library = SimpleNamespace(inotify_init1=lambda flags: os.dup(0), inotify_add_watch=lambda *_: -1)
+    ctypes.CDLL = lambda *_, **__: library
+wakeup = Wakeup(sys.argv[1], StopSignals(SystemClock()), lambda: None)
+before = os.listdir("/proc/self/fd")
+wakeup.sleep(0.1)
+wakeup.sleep(0.1)
+print(os.listdir("/proc/self/fd") == before)
+"""
+
+
+@pytest.mark.parametrize(("place", "missing"), [("wake", "inotify"), ("no-folder/wake", "file")])
+def test_a_worker_that_cannot_watch_for_writers_only_polls(tmp_path: Path, place: str, missing: str) -> None:
+    done = python(CANNOT_WATCH, str(tmp_path / place), missing)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 ENDS = """
 import atexit, sys, threading, time
 from queuectl.__main__ import main
