@@ -96,7 +96,7 @@ class _File(Struct, eq=False):
         return text, size == len(raw) and not self.cut and text.encode() == raw
 
     def close_gap(self) -> None:
-        """Replace a file that has a hole by one without: head, mark, tail."""
+        """Replace a file that has a hole by one without: head, mark, tail. Raises OSError, and the file stays as it is."""
         size = self._size()
         target = f"{self.path}.whole"
         copy = os.open(target, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -104,9 +104,13 @@ class _File(Struct, eq=False):
             _copy(self.descriptor, copy, 0, self.head)
             os.write(copy, cut_mark(self.cut).encode())
             _copy(self.descriptor, copy, max(self.head, self.hole_end), size)
+            os.replace(target, self.path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(target)
+            raise
         finally:
             os.close(copy)
-        os.replace(target, self.path)
 
 
 class Capture(Struct, eq=False):

@@ -1,5 +1,6 @@
 """Too much output: files are cut to the limit, head and tail are kept, the job continues."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -133,6 +134,22 @@ def test_truncated_output_under_the_limit_has_no_mark(tmp_path: Path) -> None:
     capture.settle()
     capture.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_no_half_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    capture = Capture(str(tmp_path), "a", 1, LIMIT)
+    for descriptor in capture.descriptors:
+        os.write(descriptor, b"1" * (3 * MEBIBYTE))
+    capture.trim()
+    capture.tails()
+    monkeypatch.setattr(output, "_copy", full)
+    with pytest.raises(OSError, match="No space"):
+        capture.settle()
+    capture.discard()
+    assert sorted(os.listdir(tmp_path / "a")) == ["1.stderr", "1.stdout"]
 
 
 def test_odd_output_is_kept_byte_for_byte(queuectl: Queuectl) -> None:
