@@ -96,7 +96,7 @@ class _File(Struct, eq=False):
         return text, size == len(raw) and not self.cut and text.encode() == raw
 
     def close_gap(self) -> None:
-        """Replace a file that has a hole by one without: head, mark, tail. Raises OSError, and the file stays as it is."""
+        """Replace a file that has a hole by one without: head, mark, tail. If that raises OSError, nothing changes."""
         size = self._size()
         target = f"{self.path}.whole"
         copy = os.open(target, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
