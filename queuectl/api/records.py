@@ -9,10 +9,11 @@ import msgspec
 
 from queuectl.application.after_fields import as_texts
 from queuectl.domain.dependencies import NEVER
-from queuectl.domain.events import After, RecordedEvent
+from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.machine import LIVE
 from queuectl.domain.schedule import Schedule as FoldedSchedule
+from queuectl.render.job_cells import dependencies_in, tags_in
 from queuectl.store.projections import JOBS, rows
 from queuectl.store.reading_protocols import Waits
 
@@ -182,16 +183,12 @@ def from_row(row: dict[str, Any]) -> Job:
         error=row["last_error"],
         stdout=row["stdout"],
         stderr=row["stderr"],
-        tags=msgspec.json.decode(row["tags"], type=dict[str, str]),
+        tags=tags_in(row["tags"]),
         unique=row["unique_key"],
-        after=_after(row["after"]),
+        after=tuple(as_texts(dependencies_in(row["after"]))),
         waiting=bool(row["waiting"]),
         held=bool(row["held"]),
     )
-
-
-def _after(text: str | None) -> tuple[str, ...]:
-    return () if text is None else tuple(as_texts(msgspec.json.decode(text, type=tuple[After, ...])))
 
 
 def as_failures(row: Mapping[str, Any]) -> Failures:

@@ -6,10 +6,9 @@ Each answer takes a bounded time, however long the log is.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
 from queuectl.domain.machine import State
 from queuectl.domain.names import is_generated
+from queuectl.render.job_cells import tags_in
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 from queuectl.units import SECOND, ago, counted
@@ -69,15 +68,8 @@ def tags(store: Store, text: str) -> list[Candidate]:
     """The tags of the newest jobs, as `NAME=VALUE`."""
     found = dict[str, None]()
     for row in store.tables.jobs(JobFilter(limit=LOOKED_AT)):
-        found |= dict.fromkeys(f"{name}={value}" for name, value in _tags(row["tags"]).items())
+        found |= dict.fromkeys(f"{name}={value}" for name, value in tags_in(row["tags"]).items())
     return [Candidate(each) for each in found if each.startswith(text)][:MOST]
-
-
-def _tags(text: str) -> dict[str, str]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, str])
-    except (msgspec.MsgspecError, TypeError):
-        return {}
 
 
 def schedules(store: Store, text: str) -> list[Candidate]:

@@ -4,25 +4,23 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import After
 from queuectl.domain.machine import State
 from queuectl.render.graph_text import IN, Edge, Graph, Node
+from queuectl.render.job_cells import dependencies_in
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
 __all__ = ["graph"]
 
-_decode = msgspec.json.Decoder(tuple[After, ...]).decode
-
 
 def graph(store: Store, job_id: str | None = None, wanted: JobFilter | None = None) -> Graph:
     """The graph of all dependencies, or of those around one job, or around the jobs of a filter and its batch."""
     rows = {row["id"]: row for row in store.tables.jobs(JobFilter(dependent=True, descending=False, limit=0))}
-    edges = [_edge(row["id"], after) for row in rows.values() for after in _edges_of(row)]
+    edges = [_edge(row["id"], after) for row in rows.values() for after in dependencies_in(row["after"])]
     edges += _members(rows.values(), {edge.before for edge in edges})
     if job_id is not None:
         edges = _around(edges, {job_id})
@@ -45,13 +43,6 @@ def _members(rows: Iterable[dict[str, Any]], awaited: Collection[str]) -> list[E
     """Edges from jobs that wait themselves to their batch, if someone waits for that."""
     found = ((row["id"], _batch_name(row["batch"])) for row in rows if row["batch"] is not None)
     return [Edge(job_id, batch, IN) for job_id, batch in found if batch in awaited]
-
-
-def _edges_of(row: dict[str, Any]) -> Iterable[After]:
-    try:
-        return _decode(row["after"])
-    except (msgspec.MsgspecError, TypeError):
-        return ()  # the cell is corrupt, which `verify` reports
 
 
 def _edge(job_id: str, after: After) -> Edge:

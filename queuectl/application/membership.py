@@ -1,10 +1,12 @@
 """Whether a filter selects a job, asked for one job after the other: also for purged jobs, which have no row."""
 
-import msgspec
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from queuectl.domain.job import Job
 from queuectl.domain.names import batch_stream, queue_stream
+from queuectl.render.job_cells import tags_in
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
 
@@ -34,17 +36,17 @@ class Members:
     def _selects(self, job_id: str) -> bool:
         row = self._store.tables.job(job_id)
         if row is not None:
-            return self._fits(row["queue"], row["batch"], row["tags"])
+            return self._fits(row["queue"], row["batch"], tags_in(row["tags"]))
         job = self._store.log.load_all([job_id])[job_id]
         if not isinstance(job, Job):
             return False
-        return self._fits(job.spec.queue, job.spec.batch, msgspec.json.encode(job.spec.tags))
+        return self._fits(job.spec.queue, job.spec.batch, job.spec.tags)
 
-    def _fits(self, queue: str, batch: str | None, tags: str | bytes) -> bool:
+    def _fits(self, queue: str, batch: str | None, tags: Mapping[str, str]) -> bool:
         wanted = self._wanted
         if (wanted.queues and queue not in wanted.queues) or wanted.batch not in (None, batch):
             return False
-        return not wanted.tags or wanted.tags.items() <= _decoded(tags).items()
+        return wanted.tags.items() <= tags.items()
 
 
 def _notes(wanted: JobFilter) -> list[str]:
@@ -52,11 +54,3 @@ def _notes(wanted: JobFilter) -> list[str]:
     if wanted.tags or (wanted.queues and wanted.batch is not None):
         return []
     return [*map(queue_stream, wanted.queues), *([] if wanted.batch is None else [batch_stream(wanted.batch)])]
-
-
-def _decoded(tags: str | bytes) -> dict[str, str]:
-    """The tags of a job; none when the cell is corrupt, which `verify` reports."""
-    try:
-        return msgspec.json.decode(tags, type=dict[str, str])
-    except msgspec.MsgspecError:
-        return {}

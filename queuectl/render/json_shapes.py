@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from queuectl.domain.events import After, RecordedEvent
+from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.render.job_cells import dependencies_in, tags_in
 from queuectl.units import SECOND, format_time
 
 __all__ = ["IN_SECONDS", "dead_letter", "event", "job", "whole_job", "worker"]
@@ -24,14 +25,14 @@ def job(row: Mapping[str, Any], folded: Job | None = None) -> dict[str, Any]:
     """
     shown = _times(row)
     shown["due_at"] = None if row["due_at"] is None else format_time(row["due_at"])
-    shown["tags"] = _tags(row["tags"])
+    shown["tags"] = tags_in(row["tags"])
     shown["number"] = row["position"]
     claim = None if folded is None else folded.claim
     started = None if folded is None else folded.locked_at
     shown["started_at"] = None if started is None else format_time(started)
     shown["pid"], shown["host"] = (None, None) if claim is None else (claim.pid, claim.host)
     if "after" in row:
-        shown["after"] = _after(row["after"])
+        shown["after"] = [{each.kind: each.name, "on": each.on} for each in dependencies_in(row["after"])]
         shown["waiting"], shown["held"] = bool(row["waiting"]), bool(row.get("held"))
     return shown
 
@@ -95,23 +96,6 @@ def event(record: RecordedEvent | DamagedEvent) -> dict[str, Any]:
         "data": msgspec.to_builtins(record.event),
         "digest": record.digest.hex(),
     }
-
-
-def _after(text: str | None) -> list[dict[str, str]]:
-    """The dependencies of a job as JSON has them; nothing if the cell is corrupt, which `verify` reports."""
-    try:
-        found = () if text is None else msgspec.json.decode(text, type=tuple[After, ...])
-    except (msgspec.MsgspecError, TypeError):
-        found = ()
-    return [{each.kind: each.name, "on": each.on} for each in found]
-
-
-def _tags(text: str) -> dict[str, str]:
-    """A job's tags; none if the cell is corrupt, which `verify` reports."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, str])
-    except (msgspec.MsgspecError, TypeError):
-        return {}
 
 
 def _times(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import get_args
 from zoneinfo import ZoneInfo
 
+import apsw
 import pytest
 
 import queuectl
@@ -362,9 +364,18 @@ def test_a_job_does_not_wait_for_itself(file_queue):
     assert "RefusedError: job own would wait for itself" in file_queue.job("own").stderr
 
 
+@pytest.mark.parametrize("cell", ["{", "[1]", '{"a": 1}'])
+def test_a_corrupt_cell_of_a_row_is_read_as_empty(file_queue, tmp_path, cell):
+    first = file_queue.enqueue("true")
+    job = file_queue.enqueue("true", tags={"a": "1"}, after=first)
+    with closing(apsw.Connection(str(tmp_path / "queue.db"))) as db:
+        db.execute('UPDATE jobs SET tags = ?, "after" = ? WHERE id = ?', (cell, cell, job.id))
+    found = file_queue.job(job)
+    assert (found.tags, found.after) == ({}, ())
+
+
 def test_the_token_of_another_queue_stops_no_wait(file_queue, monkeypatch):
     job = file_queue.enqueue("true")
-    monkeypatch.delenv("QUEUECTL_RUN_TOKEN", raising=False)
     monkeypatch.setenv("QUEUECTL_OUTER_RUNS", "other:1:2")
     with pytest.raises(queuectl.WaitTimedOutError):
         file_queue.wait(job, timeout="10ms")
