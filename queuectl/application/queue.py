@@ -166,7 +166,7 @@ class Queue:
     def _intake(self, jobs: Sequence[NewJob]) -> tuple[list[Receipt], list[Change]]:
         """Decide on each job, with the jobs before it in the batch taken into account."""
         known = self._known([job.id for job in jobs if job.id is not None])
-        now = self.store.log.now()
+        now = self.store.log.wall()
         receipts: list[Receipt] = []
         batch: dict[str, Change] = {}
         keys: dict[str, str] = {}

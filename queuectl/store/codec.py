@@ -1,4 +1,4 @@
-"""Events as bytes: encoding, the digest chain, and decoding, which checks the digest first.
+"""Events as bytes: encoding, the digest chain, decoding, which checks the digest first, and the format that each needs.
 
     content = position, stream_id, version, type, schema, recorded_at, actor, hex sha256(salt ‖ data), one a line
     digest  = sha256(previous digest ‖ sha256(content))
@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
+from queuectl.domain import events as e
 from queuectl.domain.events import EVENT_TYPES, Event, RecordedEvent, type_of
 from queuectl.errors import UsageError
 from queuectl.store.errors import DamagedEventError
-from queuectl.store.rows import Head, StoredEvent
+from queuectl.store.rows import FIRST_FORMAT, Head, StoredEvent
 
 __all__ = [
     "COLUMNS",
@@ -30,6 +31,7 @@ __all__ = [
     "decode",
     "decode_columns",
     "digest_of",
+    "format_of",
     "seal",
 ]
 
@@ -38,6 +40,32 @@ SALT_BYTES = 16
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """(type, schema) -> the pure function from that schema's data to the next one's."""
 
+_FORMATS: dict[type[Event], int] = dict.fromkeys(
+    (
+        *(e.ScheduleSet, e.SchedulePaused, e.ScheduleResumed, e.ScheduleRemoved, e.ScheduleFired, e.ScheduleSkipped),
+        *(e.DependenciesMet, e.Amended),
+    ),
+    2,
+)
+"""Events that need this format of the log whatever they hold."""
+_FIELD_FORMATS: dict[type[Event], dict[str, int]] = {
+    e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2, "after": 2, "stdin": 2},
+    e.Requeued: {"delay": 2},
+    e.BatchOpened: {"max_failures": 2},
+    e.WorkerStarted: {"version": 2, "log_file": 2},
+}
+"""Fields whose event needs this format of the log when they are stored: when they do not have their defaults."""
+
+
+def _defaults(event: type[Event]) -> dict[str, object]:
+    return dict(zip(reversed(event.__struct_fields__), reversed(event.__struct_defaults__), strict=False))
+
+
+_NEWER = {
+    event: [(name, _defaults(event)[name], needed) for name, needed in fields.items()]
+    for event, fields in _FIELD_FORMATS.items()
+}
+"""The same fields, each with its default."""
 
 COLUMNS = StoredEvent._fields
 
@@ -119,6 +147,23 @@ def _refuse_nul(value: object) -> None:
     if isinstance(value, list | tuple):
         for each in value:
             _refuse_nul(each)
+
+
+def format_of(event: Event) -> int:
+    """The lowest format of a log that may hold this event.
+
+    An older queuectl cannot read such an event and would set its job aside as damaged. So the first one raises the
+    log's format in its transaction, and an older queuectl then refuses to write.
+    """
+    kind = type(event)
+    lowest = _FORMATS.get(kind, FIRST_FORMAT)
+    if isinstance(event, e.ScheduleSet):
+        return max(lowest, format_of(event.job))
+    if kind in _NEWER:
+        for name, default, needed in _NEWER[kind]:  # each event passes here, so no list is made
+            if needed > lowest and getattr(event, name) != default:
+                lowest = needed
+    return lowest
 
 
 def seal(record: RecordedEvent, salt: bytes, previous: bytes) -> StoredEvent:

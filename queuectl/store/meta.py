@@ -4,21 +4,20 @@ import os
 from shlex import quote
 from typing import Any
 
-from queuectl.domain.formats import FIRST, NEWEST
 from queuectl.errors import StoreError
 from queuectl.store.projections import VERSION
-from queuectl.store.rows import GENESIS
+from queuectl.store.rows import FIRST_FORMAT, GENESIS, NEWEST_FORMAT
 
 __all__ = ["FORMATS", "check_format", "check_place", "new_meta"]
 
-FORMATS = range(FIRST, NEWEST + 1)
-"""The formats that this version reads and writes. A queue begins with the first one: see domain/formats.py."""
+FORMATS = range(FIRST_FORMAT, NEWEST_FORMAT + 1)
+"""The formats that this version reads and writes. A queue begins with the first one: see `codec.format_of`."""
 
 
 def new_meta() -> dict[str, Any]:
     """The rows of a new queue's `meta`."""
     return {
-        "format": FIRST,
+        "format": FIRST_FORMAT,
         "log_id": os.urandom(16).hex(),
         "base_position": 0,
         "base_digest": GENESIS,
@@ -30,8 +29,10 @@ def new_meta() -> dict[str, Any]:
 
 def check_format(form: object, path: str) -> None:
     """Refuse a queue of a newer format. Asked at open and again in each write transaction."""
-    if not isinstance(form, int) or form > NEWEST:
-        raise StoreError(f"{path} has format {form}, newer than this queuectl reads ({NEWEST}): upgrade queuectl")
+    if not isinstance(form, int) or form > NEWEST_FORMAT:
+        raise StoreError(
+            f"{path} has format {form}, newer than this queuectl reads ({NEWEST_FORMAT}): upgrade queuectl"
+        )
 
 
 def check_place(moved_to: object, path: str) -> None:

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from queuectl.domain.formats import FIRST, NEWEST
 from queuectl.store.errors import DamagedEventError
-from queuectl.store.rows import MAX_POSITION, Head, StoredEvent
+from queuectl.store.rows import FIRST_FORMAT, MAX_POSITION, NEWEST_FORMAT, Head, StoredEvent
 
 __all__ = ["MAX_LINE", "Header", "event_line", "header_line", "read_event", "read_header"]
 
@@ -66,7 +65,7 @@ _read_header = msgspec.json.Decoder(Header).decode
 _read_line = msgspec.json.Decoder(_Line).decode
 
 
-def header_line(log_id: str, base: Head, end: Head | None = None, form: int = FIRST) -> bytes:
+def header_line(log_id: str, base: Head, end: Head | None = None, form: int = FIRST_FORMAT) -> bytes:
     """The first line of a segment or an export, with its newline. `form` is the format of an exported log."""
     header = Header(
         format=form,
@@ -109,8 +108,9 @@ def read_header(line: bytes) -> Header:
         complete = False
     if not complete:
         raise ValueError("this is not a queuectl log")
-    if header.format > NEWEST:
-        raise ValueError(f"its format is {header.format}, newer than this queuectl reads ({NEWEST}): upgrade queuectl")
+    if header.format > NEWEST_FORMAT:
+        newest = f"newer than this queuectl reads ({NEWEST_FORMAT})"
+        raise ValueError(f"its format is {header.format}, {newest}: upgrade queuectl")
     return header
 
 

@@ -163,6 +163,12 @@ class Writer(Protocol):
     def bring_to_disk(self) -> int:
         """Sync claims at the log's end too, if possible; returns what `on_disk` then returns."""
 
+    def copy(self, until: int) -> None:
+        """Copy the events up to `until`, which are on disk, to the archive.
+
+        A failed copy is reported once, and the next copy includes its events. In `paranoid` it raises StoreError.
+        """
+
 
 class Tables(Protocol):
     """Reads the tables that are derived from the log: jobs, dead jobs, counts, settings, pauses."""

@@ -6,15 +6,16 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from queuectl.domain.events import Event
-from queuectl.domain.formats import FIRST
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
 from queuectl.store.projections import Row, Values
 
 __all__ = [
     "ALL_STREAMS",
+    "FIRST_FORMAT",
     "GENESIS",
     "MAX_POSITION",
+    "NEWEST_FORMAT",
     "SHOWN",
     "BatchCount",
     "Change",
@@ -37,6 +38,11 @@ __all__ = [
 
 GENESIS = bytes(32)
 """The digest before the first event of a new log."""
+
+FIRST_FORMAT = 1
+"""The format of a new log."""
+NEWEST_FORMAT = 2
+"""The newest format of a log that this version reads: see `codec.format_of`."""
 
 MAX_POSITION = (1 << 63) - 1
 """The largest number that a column holds: a position, a version, or a time in microseconds."""
@@ -260,11 +266,11 @@ class Derived(Struct):
     rows: dict[str, list[Values]] = {}
     suspects: list[tuple[str, bytes]] = []
     notes: list[Row] = []
-    format: int = FIRST
+    format: int = FIRST_FORMAT
 
     def is_empty(self) -> bool:
         """Whether the batch is empty."""
-        return self.format == FIRST and not self.suspects and not self.notes and not any(self.rows.values())
+        return self.format == FIRST_FORMAT and not self.suspects and not self.notes and not any(self.rows.values())
 
     def clear(self) -> None:
         """Begin the next batch."""

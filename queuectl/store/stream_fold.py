@@ -11,10 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
-from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job, evolve
+from queuectl.store.codec import format_of
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.projections import Row, Values, note_row, place_of, rows
+from queuectl.store.rows import FIRST_FORMAT
 
 if TYPE_CHECKING:
     from queuectl.store.protocol import Inspect
@@ -34,7 +35,7 @@ class Stream(Struct):
     job: Job | None = None
     damage: DamagedEventError | None = None
     notes: dict[tuple[str, str], Row] = {}
-    format: int = FIRST
+    format: int = FIRST_FORMAT
 
     def take(self, found: Examined) -> None:
         """Fold the next event in, unless it or an earlier one is damaged."""

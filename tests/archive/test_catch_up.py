@@ -19,12 +19,13 @@ from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store import open_store
-from queuectl.store.archive import archive, sync
+from queuectl.store.archive import archive
 from queuectl.store.archive import boot_marker as boots
 from queuectl.store.archive import folder_lock as folders
 from queuectl.store.archive.segments import UnreachableError
 from queuectl.store.errors import VersionConflictError
 from queuectl.store.options import StoreOptions
+from queuectl.store.sql.writer import KEPT
 from tests.archive.logs import add_history, archived, checkpoint, is_prefix, rows, segment_files
 from tests.support.builders import ACTOR, a_worker, add, claimant, new
 from tests.support.peer import Peer
@@ -64,7 +65,7 @@ def test_nothing_is_archived_that_was_not_committed(store, path):
 
 def test_rows_of_this_process_are_not_read_back(store, path, monkeypatch):
     add(store, new("a"))
-    monkeypatch.setattr(store.sync, "_page", None)
+    monkeypatch.setattr(store.log, "stored_page", None)
     add(store, new("b"))
     assert [job.id for job in Queue(store, ACTOR).claim(claimant(), (), 1, lambda job: True)] == ["a"]
     add(store, new("c"), new("d"))
@@ -102,10 +103,10 @@ def test_a_part_undone_at_the_end_of_a_change_is_not_archived(store, path, monke
 
 def test_a_change_of_more_events_than_are_kept_is_archived(store, path):
     with store.writer.transaction():
-        add(store, *(new(f"job-{number}") for number in range(sync.KEPT + 1)))
-        assert not store.sync._rows
+        add(store, *(new(f"job-{number}") for number in range(KEPT + 1)))
+        assert not store.writer._written[1]
     add(store, new("last"))
-    assert is_prefix(path) == sync.KEPT + 2
+    assert is_prefix(path) == KEPT + 2
 
 
 def test_a_queue_in_memory_has_no_archive(tmp_path, clock, monkeypatch):

@@ -119,8 +119,7 @@ def hasty(folder: str, trouble: Trouble) -> Recording:
     def copy_first(writer: Writer, **how: bool) -> Iterator[None]:
         with transaction(writer, **how):
             yield
-            if writer._sync is not None:
-                writer._sync.copy(writer._log.head().position)
+            writer.copy(writer._log.head().position)
 
     with patch.object(Writer, "transaction", copy_first):
         return live(folder, trouble)

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import fields
 
-from queuectl.domain import formats
 from queuectl.domain.commands import Command, Exit
 from queuectl.domain.events import (
     EVENT_TYPES,
@@ -26,7 +25,9 @@ from queuectl.domain.events import (
     type_of,
 )
 from queuectl.domain.job import Job
+from queuectl.store import codec
 from queuectl.store.codec import UPCASTERS
+from queuectl.store.rows import FIRST_FORMAT, NEWEST_FORMAT
 from tests.domain.scenario import START, a_job, buried, claimed, completed
 
 SHAPES = Path(__file__).parent.parent / "data" / "event_shapes.json"
@@ -327,18 +328,18 @@ ONLY_WITH_ANOTHER = {("enqueued", "if_unmet"): "after"}
 def test_new_events_and_fields_need_a_newer_format(event):
     name = type_of(event)
     if name not in FIRST_FIELDS:
-        assert formats._TYPES[event] > formats.FIRST
+        assert codec._FORMATS[event] > FIRST_FORMAT
         return
     for field in set(event.__struct_fields__) - set(FIRST_FIELDS[name]):
-        assert formats._FIELDS[event][ONLY_WITH_ANOTHER.get((name, field), field)] > formats.FIRST
+        assert codec._FIELD_FORMATS[event][ONLY_WITH_ANOTHER.get((name, field), field)] > FIRST_FORMAT
 
 
 def test_a_stored_field_needs_its_format_whatever_its_value():
     assert b"retry_wait" in msgspec.json.encode(a_job(retry_wait=0))
-    assert formats.format_of(a_job(retry_wait=0)) > formats.FIRST
-    assert formats.format_of(a_job()) == formats.FIRST
+    assert codec.format_of(a_job(retry_wait=0)) > FIRST_FORMAT
+    assert codec.format_of(a_job()) == FIRST_FORMAT
 
 
 def test_no_event_needs_a_format_that_does_not_exist():
-    needed = [*formats._TYPES.values(), *(each for fields in formats._FIELDS.values() for each in fields.values())]
-    assert max(needed) == formats.NEWEST
+    needed = [*codec._FORMATS.values(), *(each for fields in codec._FIELD_FORMATS.values() for each in fields.values())]
+    assert max(needed) == NEWEST_FORMAT

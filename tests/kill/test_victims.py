@@ -14,7 +14,7 @@ from tests.kill.victims import OF_A_WORKER, OF_EVERY_COMMAND, POINTS, Failpoint,
 from tests.support.command_line import eventually
 from tests.support.oracle import rows
 
-COPY = "queuectl.store.archive.sync:ArchiveSync.copy"
+COPY = "queuectl.store.sql.writer:Writer.copy"
 EXECUTE = "queuectl.application.queue:Queue.execute"
 OF_THE_LOST = {
     "queuectl.worker.reclaimer:Reclaimer._free",

@@ -45,7 +45,7 @@ AROUND_THE_APPEND = (
     "queuectl.store.sql.writer:Writer._react",
     "queuectl.store.sql.writer:Writer.append",
     "queuectl.store.sqlite.engine:SqliteEngine.commit",
-    "queuectl.store.archive.sync:ArchiveSync.copy",
+    "queuectl.store.sql.writer:Writer.copy",
 )
 OF_EVERY_COMMAND = (
     *AROUND_THE_APPEND,

@@ -270,8 +270,7 @@ def copies_first(writer: Writer, **how: bool) -> Iterator[None]:
 
 
 def copy(writer: Writer) -> None:
-    if writer._sync is not None:
-        writer._sync.copy(writer._log.head().position)
+    writer.copy(writer._log.head().position)
 
 
 @pytest.mark.parametrize("hasty", [copies_claims, copies_first])

@@ -8,12 +8,12 @@ from queuectl.application.batches import batches
 from queuectl.application.queue import NewJob, Queue
 from queuectl.checks.audit import audit
 from queuectl.domain.events import After, BatchOpened, Cancelled, Released
-from queuectl.domain.formats import FIRST
 from queuectl.domain.names import batch_stream
 from queuectl.maintenance.export import export_log
 from queuectl.maintenance.import_log import import_log
 from queuectl.store.batch_limits import limit_of
 from queuectl.store.past import Past
+from queuectl.store.rows import FIRST_FORMAT
 from queuectl.store.sql import waits
 from tests.support.builders import ACTOR, add, buried, claimed, more, new, retried
 
@@ -133,7 +133,7 @@ def test_the_limit_stays_until_another_is_given(queue, store):
 
 def test_only_a_limit_raises_the_format(queue, store):
     open_batch(queue, "a", limit=None)
-    assert store.log.format() == FIRST
+    assert store.log.format() == FIRST_FORMAT
     open_batch(queue, "a", limit=1)
     assert store.log.format() == 2
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuectl.domain.formats import NEWEST
 from queuectl.errors import StoreBusyError, StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import StoreOptions, open_store
+from queuectl.store.rows import NEWEST_FORMAT
 from queuectl.store.sqlite import connection
 from tests.support.builders import (
     a_worker,
@@ -171,7 +171,9 @@ def a_file_with_half_our_header(path):
 
 def newer_format(path):
     open_store(str(path), SystemClock()).close()
-    run_sql(path, f"UPDATE meta SET value = {NEWEST + 1} WHERE key = 'format'", "PRAGMA wal_checkpoint(TRUNCATE)")
+    run_sql(
+        path, f"UPDATE meta SET value = {NEWEST_FORMAT + 1} WHERE key = 'format'", "PRAGMA wal_checkpoint(TRUNCATE)"
+    )
 
 
 def no_format(path):
@@ -189,7 +191,7 @@ REFUSED = [
     (an_archive, "not a SQLite database"),
     (a_folder, "is a folder"),
     (a_file_with_half_our_header, "not a SQLite database"),
-    (newer_format, f"format {NEWEST + 1}, newer"),
+    (newer_format, f"format {NEWEST_FORMAT + 1}, newer"),
     (no_format, "format"),
 ]
 
@@ -229,7 +231,7 @@ def test_a_path_that_cannot_be_created_is_refused(tmp_path, clock):
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
-        (f"UPDATE meta SET value = {NEWEST + 1} WHERE key = 'format'", "newer"),
+        (f"UPDATE meta SET value = {NEWEST_FORMAT + 1} WHERE key = 'format'", "newer"),
         ("UPDATE meta SET value = 'there' WHERE key = 'moved_to'", "moved to there"),
     ],
 )

@@ -1,28 +1,25 @@
-"""Synchronises a queue with its archive: compares them on open, and copies each commit that is on disk.
+"""Synchronises a queue with its archive: compares them on open, and decides what a failed copy means.
 
 A database that is behind its archive gets the missing events. If the two have diverged, the database becomes read-only,
 because one of them lacks acknowledged events.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, runnable
-from queuectl.store.archive.archive import Archive, Written
+from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.segments import ArchiveError, DivergedError
 from queuectl.store.errors import RECOVER, DamagedEventError, Remedies, VersionConflictError
-from queuectl.store.rows import Head, StoredEvent
+from queuectl.store.rows import Head
 
 if TYPE_CHECKING:
     from queuectl.store.protocol import Log, Writer
 
 __all__ = ["ArchivePlace", "ArchiveSync"]
-
-KEPT = 1000
-"""The most rows that are kept for the next copy."""
 
 
 class ArchivePlace(Struct, frozen=True):
@@ -41,25 +38,15 @@ class ArchivePlace(Struct, frozen=True):
 class ArchiveSync:
     """The archive of one open store. `refusal` says why the store must not be written to; None: it may be.
 
-    `page` returns the first rows of the database with `after < position <= until`. `paranoid`: a commit waits until the
-    copy is on disk too, and fails otherwise. `warn` receives one line.
+    `warn` receives one line.
     """
 
     archive: Archive
     refusal: str | None
 
-    def __init__(
-        self,
-        log: "Log",
-        page: Callable[[int, int], Sequence[StoredEvent]],
-        place: ArchivePlace,
-        *,
-        paranoid: bool,
-        warn: Callable[[str], None],
-    ) -> None:
-        self._log, self._page, self._place = log, page, place
-        self._paranoid, self._warn, self._warned = paranoid, warn, False
-        self._start, self._rows = log.base, list[StoredEvent]()
+    def __init__(self, log: "Log", place: ArchivePlace, warn: Callable[[str], None]) -> None:
+        self._log, self._place = log, place
+        self._warn, self._warned = warn, False
         self._open()
 
     def _open(self) -> None:
@@ -88,7 +75,7 @@ class ArchiveSync:
             end = None  # the next copy reports the error, unless a power cut tore the last line
         if end is None or self._log.digest_at(end.position) == end.digest:
             if self.archive.is_unchecked():
-                self._copy_what_is_on_disk(writer)
+                _copy_what_is_on_disk(writer)
             return
         try:
             self._restore(writer, end)
@@ -124,50 +111,29 @@ class ArchiveSync:
         repair = self._place.remedies.log
         return f"{what}: run `{runnable(RECOVER)}`, or {restart}" if repair == RECOVER else f"{what}: {restart}"
 
-    def _copy_what_is_on_disk(self, writer: "Writer") -> None:
-        """Copy the events that are known to be on disk. If the disk fails, copy none."""
-        try:
-            until = writer.on_disk()
-        except StoreError:
-            return
-        self.copy(until)
-
-    # ── after each commit ───────────────────────────────────────────────────────────────────────────
-
-    def note_written(self, before: Head, rows: Sequence[StoredEvent]) -> None:
-        """Keep rows that were inserted after `before`, so that the next copy need not read them back.
-
-        Not very many: a bulk change would hold them all, and it takes no longer to read them back in pages.
-        """
-        if not self._rows or self._rows[-1].digest != before.digest:  # another process wrote, or rows were rolled back
-            self._start, self._rows = before, []
-        self._rows = [*self._rows, *rows] if len(self._rows) + len(rows) <= KEPT else []
-
-    def copy_written(self, end: Head) -> None:
-        """Copy the events up to the event `end`, after a commit that waited for the disk."""
-        rows, self._rows = self._rows, []
-        self.copy(end.position, (self._start, rows) if rows and rows[-1].digest == end.digest else None)
-
-    def copy(self, until: int, written: Written | None = None) -> None:
-        """Copy the events up to `until`, which are on disk. `written`: see `Archive.catch_up`.
-
-        A failed copy is reported once, and the next copy includes its events. In `paranoid` it raises StoreError.
-        """
-        try:
-            self.archive.catch_up(self._page, until, written=written, synced=self._paranoid)
-        except (StoreError, OSError, UnicodeError) as error:
-            what = f"recorded in the database but not in the archive {self.archive.folder}: {_reason(error)}"
-            if isinstance(error, DivergedError):
-                self.refusal = self._ways_out(str(error))
-            if self._paranoid:
-                raise NotArchivedError(f"the change is {what}") from error
-            if not self._warned:
-                self._warn(f"changes are {what}")
-            self._warned = True
+    def report(self, error: Exception, *, is_fatal: bool) -> None:
+        """Report a failed copy, once. Raises NotArchivedError if that `is_fatal`."""
+        what = f"recorded in the database but not in the archive {self.archive.folder}: {_reason(error)}"
+        if isinstance(error, DivergedError):
+            self.refusal = self._ways_out(str(error))
+        if is_fatal:
+            raise NotArchivedError(f"the change is {what}") from error
+        if not self._warned:
+            self._warn(f"changes are {what}")
+        self._warned = True
 
     def close(self) -> None:
         """Close the archive's descriptors."""
         self.archive.close()
+
+
+def _copy_what_is_on_disk(writer: "Writer") -> None:
+    """Copy the events that are known to be on disk. If the disk fails, copy none."""
+    try:
+        until = writer.on_disk()
+    except StoreError:
+        return
+    writer.copy(until)
 
 
 def _reason(error: Exception) -> str:

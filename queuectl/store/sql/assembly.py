@@ -125,7 +125,7 @@ def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenSt
     sync = None
     if parts.archivable and options.archived:
         place = ArchivePlace(engine.path, prefix, options.archive_dir, parts.remedies)
-        sync = ArchiveSync(log, log.stored_page, place, paranoid=durability == "paranoid", warn=options.warn)
+        sync = ArchiveSync(log, place, options.warn)
     writer = Writer(engine, log, durability, sync, parts.appended)
     workers = Workers(engine, writer, parts.listen)
     location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)

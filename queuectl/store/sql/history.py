@@ -6,10 +6,9 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import replace
 
-from queuectl.domain.formats import FIRST
 from queuectl.domain.machine import MOVES
 from queuectl.store.errors import NoTextError
-from queuectl.store.rows import MAX_POSITION, RunStep, Standing
+from queuectl.store.rows import FIRST_FORMAT, MAX_POSITION, RunStep, Standing
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import PAGE, Log
 from queuectl.store.sql.misdated import SETS_DUE_TIME
@@ -71,7 +70,7 @@ class History:
 
     def run_steps(self, types: Collection[str], *, after: int, until: int) -> Iterator[RunStep]:
         """Events of these types, in order. A page in which there are bytes that are not text is left out."""
-        is_edited = _IS_EDITED if self._log.format() > FIRST else "0"
+        is_edited = _IS_EDITED if self._log.format() > FIRST_FORMAT else "0"
         sql = f"{_STEP}, {is_edited} {_STEPS} ({', '.join('?' * len(types))}) ORDER BY e.position"
         for start in range(after, until, PAGE):
             with suppress(NoTextError):
@@ -109,7 +108,9 @@ class History:
         column, parameters = self._engine.dialect.queue_of.format("e.data"), (until, after, end)
         found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=first), parameters)
         rows = [Standing(*row) for row in found if isinstance(row[1], str)]
-        amended = self._engine.run(_AMENDED.format(only=others), parameters) if self._log.format() > FIRST else []
+        amended = (
+            self._engine.run(_AMENDED.format(only=others), parameters) if self._log.format() > FIRST_FORMAT else []
+        )
         moved = {job_id: queue for job_id, data in amended if (queue := _amended_queue(data)) is not None}
         return [replace(row, queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
 

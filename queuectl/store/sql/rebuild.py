@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from queuectl.domain.formats import FIRST
 from queuectl.store.projections import COUNT_KEYS, TABLES, WAITS, Values
 from queuectl.store.protocol import Derive
-from queuectl.store.rows import SHOWN, Derived, Difference, Differences
+from queuectl.store.rows import FIRST_FORMAT, SHOWN, Derived, Difference, Differences
 from queuectl.store.sql.causes import Causes, waiting_rows
 from queuectl.store.sql.derived import OF_JOBS
 from queuectl.store.sql.engine import Dialect
@@ -81,7 +80,7 @@ class Rebuild:
         self._log, self._writer, self._shadow = log, writer, shadow
         self._unsound: dict[str, str] = {}
         self._counts_differ = self._waits_differ = self._tags_differ = False
-        self._position, self._format = 0, FIRST
+        self._position, self._format = 0, FIRST_FORMAT
 
     def compare(self, derive: Derive) -> Differences:
         """Compare the tables with the log at one moment."""

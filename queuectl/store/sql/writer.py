@@ -1,6 +1,6 @@
-"""Appends events and changes the tables with them, in one transaction under the log's lock.
+"""Appends events and changes the tables with them, in one transaction under the log's lock, and copies each commit.
 
-projections.py makes the rows. Here they are only written: new rows together, changed ones by the columns that differ.
+table_writer.py writes the tables. The archive gets the events of a commit that is on disk.
 """
 
 import os
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, cast
 from msgspec.structs import replace
 
 from queuectl.domain.events import RecordedEvent
-from queuectl.domain.formats import FIRST, format_of
 from queuectl.domain.job import Job
 from queuectl.errors import StoreError, UsageError
 from queuectl.store import codec
+from queuectl.store.archive.archive import Written
 from queuectl.store.archive.sync import ArchiveSync
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.meta import FORMATS, check_format, check_place
 from queuectl.store.projections import VERSION
-from queuectl.store.rows import Change, Head, StoredEvent
+from queuectl.store.rows import FIRST_FORMAT, Change, Head, StoredEvent
 from queuectl.store.sql.engine import Engine, LockedLog
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.table_writer import TableWriter
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from queuectl.store.sql.reacting import Batch
     from queuectl.store.sql.waits import Waits
 
-__all__ = ["WAKING", "Writer"]
+__all__ = ["KEPT", "WAKING", "Writer"]
+
+KEPT = 1000
+"""The most rows that are kept for the next copy to the archive."""
 
 WAKING = frozenset(
     (
@@ -61,7 +64,8 @@ class Writer:
         self._engine, self._log, self._sync, self._appended = engine, log, sync, appended
         self._tables = TableWriter(engine)
         self._wakes = self._adopted = False
-        self._format, self._reactive = FIRST, False
+        self._format, self._reactive = FIRST_FORMAT, False
+        self._written: Written = (log.base, ())
 
     @cached_property
     def _waits(self) -> "Waits":
@@ -107,7 +111,9 @@ class Writer:
             finally:
                 log.locked_head, self._adopted = None, False
             if durable and self._sync is not None and after.position > before.position:
-                self._sync.copy_written(after)
+                start, rows = self._written
+                self._written = start, ()
+                self.copy(after.position, (start, rows) if rows and rows[-1].digest == after.digest else None)
 
     def _refuse_other_versions(self, found: LockedLog, rebuilding: bool) -> None:
         """Raises StoreError when this version of queuectl must not write to this log any more."""
@@ -206,13 +212,14 @@ class Writer:
     def _record(self, changes: Sequence[Change], actor: str) -> list[list[RecordedEvent]]:
         """Insert the events, chained to the head, all with the same time; a wall clock that is behind it is noted."""
         events = [event for change in changes for event in change.events]
-        self.raise_format(max(map(format_of, events)))
         salts = os.urandom(codec.SALT_BYTES * len(events))
         head = self._log.locked_head
         assert head is not None
         position, digest = head.position, head.digest
         wall, now = self._log.clock.both(head.recorded_at)
         is_behind = wall < head.recorded_at
+        if (needed := max(map(codec.format_of, events))) > self._format:
+            self.raise_format(needed)
         stored: list[StoredEvent] = []
         batch: list[list[RecordedEvent]] = []
         for change in changes:
@@ -232,10 +239,16 @@ class Writer:
         return batch
 
     def _insert(self, rows: Sequence[StoredEvent], before: Head, after: Head) -> None:
+        """Insert rows. They are kept for the archive, so that the copy need not read them back.
+
+        Not very many: a bulk change would hold them all, and it takes no longer to read them back in pages.
+        """
         self._engine.insert(_INSERT_EVENT, rows)
         self._log.locked_head = after
-        if self._sync is not None:
-            self._sync.note_written(before, rows)
+        start, kept = self._written
+        if not kept or kept[-1].digest != before.digest:  # another process wrote, or rows were rolled back
+            start, kept = before, ()
+        self._written = start, (*kept, *rows) if len(kept) + len(rows) <= KEPT else ()
 
     # ── events of another store of the same log ─────────────────────────────────────────────────────
 
@@ -257,7 +270,9 @@ class Writer:
         starts = first_versions(batch)
         changes = [change for start in starts.items() if (change := self._change(*start))]
         records, unreadable = decoded(batch, self._log.head())
-        self.raise_format(max((format_of(each.event) for found in records.values() for each in found), default=FIRST))
+        self.raise_format(
+            max((codec.format_of(each.event) for found in records.values() for each in found), default=FIRST_FORMAT)
+        )
         last = batch[-1]
         self._insert(batch, self._log.head(), Head(last.position, last.digest, last.recorded_at))
         sound = [change for change in changes if change.stream_id not in unreadable]
@@ -312,7 +327,7 @@ class Writer:
         """Refuse further changes and record where the log continues. Only in an open transaction."""
         self._engine.set_meta("moved_to", place)
 
-    # ── the disk ────────────────────────────────────────────────────────────────────────────────────
+    # ── the disk and the archive ────────────────────────────────────────────────────────────────────
 
     def on_disk(self) -> int:
         """The last position known to be on disk."""
@@ -323,6 +338,19 @@ class Writer:
         """Sync claims at the log's end too, if possible. Returns the new `on_disk`."""
         head = self._log.head().position
         return head if self._engine.sync() else self.on_disk()
+
+    def copy(self, until: int, written: Written | None = None) -> None:
+        """Copy the events up to `until`, which are on disk, to the archive. `written`: see `Archive.catch_up`.
+
+        A failed copy is reported once, and the next copy includes its events. In `paranoid` it raises StoreError.
+        """
+        if self._sync is None:
+            return
+        is_paranoid = self.durability == "paranoid"
+        try:
+            self._sync.archive.catch_up(self._log.stored_page, until, written=written, synced=is_paranoid)
+        except (StoreError, OSError, UnicodeError) as error:
+            self._sync.report(error, is_fatal=is_paranoid)
 
 
 def _may_react(changes: Sequence[Change], jobs: Sequence[Job | None]) -> bool:
