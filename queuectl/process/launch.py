@@ -4,15 +4,17 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
 from typing import Any
 
+from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
 from queuectl.process import procfs
 from queuectl.process.orphans import OUTER, TOKEN
 from queuectl.process.run import Run
+from queuectl.process.simple_command import without_shell
 from queuectl.process.stdin_file import open_unchanged
 
 __all__ = ["Launcher", "why_not_started"]
@@ -40,8 +42,6 @@ class Launcher:
 
         Raises OSError, LookupError or ValueError when it cannot be started.
         """
-        # Bytes, because texts in the log are UTF-8 whatever this worker's locale is.
-        argv = [text.encode() for text in job.spec.argv or (SHELL, "-c", job.spec.command)]
         environ = self._environment(job, run)
         stdout, stderr = run.capture.descriptors
         stdin = None if job.spec.stdin is None else open_unchanged(job.spec.stdin)
@@ -52,30 +52,20 @@ class Launcher:
             (os.POSIX_SPAWN_DUP2, lock, lock_number),
         ]
         try:
-            return self._spawn_in(job.spec.cwd.encode(), job.spec.umask, argv, environ, actions)
+            return self._spawn_in_folder(job.spec, environ, actions)
         finally:
             if stdin is not None:
                 os.close(stdin)
 
-    def _spawn_in(
-        self, folder: bytes, umask: int, argv: list[bytes], environ: dict[bytes, bytes], actions: list[Any]
-    ) -> int:
+    def _spawn_in_folder(self, spec: Enqueued, environ: dict[bytes, bytes], actions: list[Any]) -> int:
         """Spawn in a folder and with a umask, which the child inherits: both are this process's own for that moment.
 
         Relative paths of .env and libpq refer to the folder in which we started, and our own files are private.
         """
-        os.chdir(folder)
-        before = os.umask(umask)
+        os.chdir(spec.cwd.encode())
+        before = os.umask(spec.umask)
         try:
-            return os.posix_spawn(
-                argv[0] if b"/" in argv[0] else _program(argv[0], environ),
-                argv,
-                environ,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULT_SIGNALS,
-            )
+            return _spawn_command(spec, environ, actions)
         finally:
             os.umask(before)
             with suppress(OSError):  # the command was started all the same
@@ -99,6 +89,30 @@ class Launcher:
             **_in_batch(job),
             variable: value,
         }
+
+
+def _spawn_command(spec: Enqueued, environ: dict[bytes, bytes], actions: list[Any]) -> int:
+    """Spawn a program with arguments, or a command: by itself if the shell would only start it, which saves a start."""
+    if spec.argv:
+        return _spawn(spec.argv, environ, actions)
+    if words := without_shell(spec.command, environ):
+        with suppress(OSError, LookupError):  # the shell says why not, or runs a script that has no #! line
+            return _spawn(words, environ, actions)
+    return _spawn((SHELL, "-c", spec.command), environ, actions)
+
+
+def _spawn(argv: Sequence[str], environ: dict[bytes, bytes], actions: list[Any]) -> int:
+    # Bytes, because texts in the log are UTF-8 whatever this worker's locale is.
+    words = [word.encode() for word in argv]
+    return os.posix_spawn(
+        words[0] if b"/" in words[0] else _program(words[0], environ),
+        words,
+        environ,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_DEFAULT_SIGNALS,
+    )
 
 
 def _in_batch(job: Job) -> dict[bytes, bytes]:

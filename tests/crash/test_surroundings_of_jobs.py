@@ -99,6 +99,36 @@ def test_pwd_is_the_folder_of_the_job(queuectl: Queuectl, command: list[str]) ->
     assert not [line for line in printed if line.startswith("OLDPWD")]
 
 
+def test_a_job_without_a_shell_has_the_same_environment(queuectl: Queuectl) -> None:
+    """The second command needs a shell, and both of them print what they have: descriptors, limits, signals, folder."""
+    program = queuectl.folder / "program"
+    prints = "env | grep -v 'JOB_ID=\\|TOKEN=' | sort; ls /proc/self/fd; umask; pwd -P; grep Sig /proc/self/status"
+    program.write_text(f"#!/bin/sh\n{prints}\n")
+    program.chmod(0o755)
+    ids = [queuectl.add("--cwd", str(queuectl.folder), f"./program{rest}") for rest in ("", ";")]
+    queuectl.drain(env={"PWD": "/nowhere", "PATH": f"{queuectl.folder}:{os.environ['PATH']}"})
+    direct, by_shell = (queuectl.show(job_id)["stdout"] for job_id in ids)
+    assert direct == by_shell
+    assert f"PWD={queuectl.folder}" in direct
+
+
+def test_a_script_without_a_first_line_is_run_by_the_shell(queuectl: Queuectl) -> None:
+    script = queuectl.folder / "script"
+    script.write_text('echo "hello $1"\n')
+    script.chmod(0o755)
+    job_id = queuectl.add("./script 'a  b'")
+    queuectl.drain()
+    assert queuectl.show(job_id)["stdout"] == "hello a  b\n"
+
+
+def test_the_shell_says_that_a_program_is_not_found(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--max-retries", "0", "no-such-program --at-all")
+    queuectl.drain()
+    shown = queuectl.show(job_id)
+    assert "not found" in shown["stderr"]
+    assert shown["last_error"].startswith("exited with code 127: ")
+
+
 def test_leftover_background_processes_are_reported(queuectl: Queuectl) -> None:
     pids = queuectl.folder / "pids"
     job_id = queuectl.add(f"for i in 1 2; do sleep 300 & echo $! >> '{pids}'; done")
