@@ -23,7 +23,7 @@ array bind bindkey builtin caller chdir compgen complete compopt compound declar
 help hist history integer let local logout mapfile nameref popd print pushd readarray rename shopt source suspend
 typeset whence
 """
-"""What dash, bash, ksh, mksh, yash and busybox have besides."""
+"""Further names in dash, bash, ksh, mksh, yash and busybox."""
 _OWN_NAMES = frozenset((_POSIX + _OTHERS).split())
 """Names that a shell may treat itself, where the program of the same name could do something else."""
 

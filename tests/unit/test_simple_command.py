@@ -77,7 +77,7 @@ def test_without_path_the_shell_looks_for_programs() -> None:
 
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> Spawned:
-    """What is spawned: the path and the arguments. The first one fails."""
+    """Records the path and the arguments of each program that is spawned. The first one fails."""
     calls: Spawned = []
 
     def spawn(path: bytes, argv: list[bytes], *_: object, **__: object) -> int:
