@@ -64,7 +64,7 @@ class QueueConnection:
 
     @contextmanager
     def reading(self) -> Iterator[Queue]:
-        """The queue, to be read: an empty one while there is none. Raises DamagedError when it was lost."""
+        """The queue, to be read: an empty one while there is none. Raises StoreError when its database was lost."""
         self._refuse_closed()
         if self._past is not None:
             with self._lock, advising(self._past):  # what it has folded so far is not for two threads at once
@@ -143,8 +143,9 @@ class QueueConnection:
         """Give the store back."""
         with self._lock:
             self._closed = True
-            if self._store is not None:
-                self._store.close()
+            for store in (self._past, self._store):
+                if store is not None:
+                    store.close()
             self._store = self._past = self._queue = None
 
 

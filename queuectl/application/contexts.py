@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from queuectl.errors import UsageError
+from queuectl.replacement import replace_file
 
 __all__ = ["Contexts", "read_contexts", "use_context"]
 
@@ -127,7 +128,7 @@ def use_context(path: str, name: str | None) -> None:
         raise UsageError(
             f"{path} cannot be changed: write context = {json.dumps(name)} before its first table yourself"
         )
-    _replace(os.path.realpath(path), changed)
+    replace_file(path, changed.encode(), os.stat(path).st_mode & 0o777)
 
 
 def _using(text: str, name: str | None) -> str:
@@ -138,21 +139,3 @@ def _using(text: str, name: str | None) -> str:
     new = [] if name is None else [f"{_USED} = {json.dumps(name, ensure_ascii=False)}\n"]
     start, end = (old[0], old[0] + 1) if old else (0, 0)
     return "".join([*lines[:start], *new, *lines[end:]])
-
-
-def _replace(path: str, text: str) -> None:
-    """Write the file in one step, so that no one reads a half of it."""
-    fresh = f"{path}.{os.getpid()}"
-    try:
-        with open(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline=""
-        ) as file:
-            os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        if os.path.exists(fresh):
-            os.unlink(fresh)
-        raise

@@ -1,6 +1,7 @@
 """The differences between two moments of a queue: jobs, settings and pauses."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from msgspec import Struct
@@ -25,16 +26,16 @@ class JobChange(Struct, frozen=True):
 
 def diff(store: Store, first: str, second: str) -> dict[str, Any]:
     """The differences between two moments, in the shape of `diff --json`. Raises UsageError when they are swapped."""
-    before, after = as_of(store, first), as_of(store, second)
-    if before.position > after.position:
-        raise UsageError(f"{first} (position {before.position}) is after {second} ({after.position}): swap them")
-    return {
-        "from": _moment(before),
-        "to": _moment(after),
-        "jobs": list(map(_job, changed_jobs(before, after))),
-        "settings": _differences(before.tables.settings(), after.tables.settings(), "key"),
-        "paused": _differences(_paused(before), _paused(after), "queue"),
-    }
+    with closing(as_of(store, first)) as before, closing(as_of(store, second)) as after:
+        if before.position > after.position:
+            raise UsageError(f"{first} (position {before.position}) is after {second} ({after.position}): swap them")
+        return {
+            "from": _moment(before),
+            "to": _moment(after),
+            "jobs": list(map(_job, changed_jobs(before, after))),
+            "settings": _differences(before.tables.settings(), after.tables.settings(), "key"),
+            "paused": _differences(_paused(before), _paused(after), "queue"),
+        }
 
 
 def changed_jobs(before: Past, after: Past) -> list[JobChange]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from queuectl.application.runs import CLAIMED, Run, runs, slots
 from queuectl.errors import UsageError
+from queuectl.replacement import replace_file
 from queuectl.store.protocol import Store
 
 __all__ = ["BUCKETS", "Histogram", "RunTally", "load_tally", "save_tally"]
@@ -91,10 +92,7 @@ def load_tally(store: Store, path: str | None) -> RunTally:
 
 def save_tally(tally: RunTally, path: str) -> None:
     """Write a tally to a file, which is replaced at once. Raises UsageError."""
-    fresh = f"{path}.{os.getpid()}"
     try:
-        with open(fresh, "wb") as file:
-            file.write(msgspec.json.encode(tally))
-        os.replace(fresh, path)
+        replace_file(path, msgspec.json.encode(tally))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None

@@ -218,7 +218,7 @@ class Session:
 
     @property
     def missing_but_not_lost(self) -> bool:
-        """Whether there never was a queue here. Raises DamagedError when there was one."""
+        """Whether there never was a queue here. Raises StoreError when its database was lost."""
         if self.missing:
             self.access.check_missing(required=False)
         return self.missing

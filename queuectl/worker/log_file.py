@@ -12,6 +12,7 @@ from io import TextIOWrapper
 
 import msgspec
 
+from queuectl.replacement import replace_file
 from queuectl.units import DAY, SECOND
 
 __all__ = [
@@ -55,9 +56,7 @@ def path(output_folder: str, name: str) -> str:
 
 def write_start(output_folder: str, start: Start) -> None:
     """Record how workers are started."""
-    target = os.path.join(folder(output_folder), f"{start.name}.json")
-    with open(target, "wb", opener=_private) as file:
-        file.write(msgspec.json.encode(start))
+    replace_file(os.path.join(folder(output_folder), f"{start.name}.json"), msgspec.json.encode(start))
 
 
 def read_start(output_folder: str, name: str) -> Start | None:
@@ -91,10 +90,6 @@ def _is_old(where: str, files: Collection[str], now: int) -> bool:
     with suppress(OSError):
         return all(os.stat(os.path.join(where, each)).st_mtime * SECOND < now - REMOVED_AFTER for each in files)
     return False
-
-
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)
 
 
 class SharedLogFile(logging.handlers.WatchedFileHandler):

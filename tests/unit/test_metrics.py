@@ -133,6 +133,13 @@ def test_a_file_that_is_no_tally_is_refused(queue, tmp_path):
         load_tally(queue.store, str(tmp_path / "tally.json"))
 
 
+def test_a_tally_that_cannot_be_saved_leaves_no_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write .*/folder: Is a directory"):
+        save_tally(RunTally("log", 3), str(tmp_path / "folder"))
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
 def test_promtool_reads_the_metrics(queue, clock):
     promtool = shutil.which("promtool")
     if promtool is None:
