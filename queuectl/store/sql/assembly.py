@@ -114,9 +114,26 @@ class OpenStore(Struct, frozen=True, eq=False, dict=True):
 
 
 def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenStore:
-    """The store on an engine that is connected, with tables of this version, compared with its archive."""
+    """The store on an engine that is connected, with tables of this version, compared with its archive.
+
+    Raises StoreError, and then the engine is closed.
+    """
+    try:
+        meta = parts.engine.meta()
+        store = _wired(parts, meta, clock, options)
+    except BaseException:
+        parts.engine.close()
+        raise
+    try:
+        _bring_up_to_date(store, is_old=meta.get("projection_version") != VERSION)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _wired(parts: EngineParts, meta: Mapping[str, Any], clock: Clock, options: StoreOptions) -> OpenStore:
     engine = parts.engine
-    meta = engine.meta()
     log = Log(engine, clock, parts.remedies)
     log.identify(meta)
     tables = Tables(engine, parts.due_search)
@@ -129,12 +146,16 @@ def assembled(parts: EngineParts, clock: Clock, options: StoreOptions) -> OpenSt
     writer = Writer(engine, log, durability, sync, parts.appended)
     workers = Workers(engine, writer, parts.listen)
     location = Location(engine, f"{prefix}.output", sync, parts.remedies, parts.reach)
-    store = OpenStore(log, writer, tables, workers, location, parts, sync)
-    if meta.get("projection_version") != VERSION and not parts.storage.is_read_only():
-        store.upkeep.follow_this_version()
-    if sync is not None and not parts.storage.is_read_only():
-        sync.compare(writer)
-    return store
+    return OpenStore(log, writer, tables, workers, location, parts, sync)
+
+
+def _bring_up_to_date(store: OpenStore, *, is_old: bool) -> None:
+    """Rebuild tables that another version derived (`is_old`), and add the events that only the archive has."""
+    if (is_old or store.sync is not None) and not store.parts.storage.is_read_only():
+        if is_old:
+            store.upkeep.follow_this_version()
+        if store.sync is not None:
+            store.sync.compare(store.writer)
 
 
 def _durability(parts: EngineParts, tables: Tables, options: StoreOptions) -> str:

@@ -56,12 +56,22 @@ def connect(path: str, busy_timeout: int, *, only_read: bool = False) -> apsw.Co
             _make_file(path, refusal)
     with translated(path):
         db = _unchanging(path) if only_read and _is_unused(path) else _open(path, only_read=only_read or bool(refusal))
+    try:
+        _prepare(db, path, busy_timeout)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: apsw.Connection, path: str, busy_timeout: int) -> None:
+    """Set a new connection up, and check that the database is a queue of a format that we know."""
+    with translated(path):
         db.set_busy_timeout(busy_timeout // 1000)
         _settle(db)
         _identify(db, path)
         found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()
     check_format(found[0][0] if found else None, path)
-    return db
 
 
 def library_version() -> str:
