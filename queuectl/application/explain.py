@@ -1,6 +1,7 @@
 """Explains a job's state: the events that led to it, what the job waits for, and the commands that change it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -11,7 +12,7 @@ from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import LIVE, MOVES, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NoSuchJobError, command_line, runnable
-from queuectl.render.narrative import tell
+from queuectl.render.narrative import because_of, summary, tell
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
@@ -50,7 +51,7 @@ def explain(store: Store, job_id: str, *, live: bool, machine_losses: int) -> Ex
         if record.type in _MOVES:
             position = record.position
             facts = facts if _ended_on_request(record.event) else []
-        facts += _sentences_of(record, job)
+        facts += _sentences_of(store, record, job)
         job = evolve(job, record)
         loss = record if isinstance(record.event, e.Released) and record.event.machine_losses else loss
     if job is None:
@@ -87,11 +88,21 @@ def _ended_on_request(event: e.Event) -> bool:
     return isinstance(event, e.Cancelled) and event.run is not None
 
 
-def _sentences_of(record: e.RecordedEvent, before: Job | None) -> list[str]:
+def _sentences_of(store: Store, record: e.RecordedEvent, before: Job | None) -> list[str]:
     headline, *details = tell(record, before)
     if record.type == "enqueued":
         details = [detail for detail in details if detail.startswith("not before")]
+    elif cause := because_of(record.event):
+        details[details.index(cause)] = f"{cause}{_other_event(store, getattr(record.event, 'by', 0))}"
     return [f"{headline}, at {local_time(record.recorded_at)} by {record.actor}", *filter(None, details)]
+
+
+def _other_event(store: Store, position: int) -> str:
+    """`, grid.2: run 1 failed (exit 2), retry in 2s`; nothing if that event is damaged."""
+    with suppress(DamagedEventError):
+        for record in store.log.records(after=position - 1, until=position):
+            return f", {record.stream_id}: {summary(record)}"
+    return ""
 
 
 def _losses(job: Job, loss: e.RecordedEvent | None, limit: int) -> Iterator[str]:

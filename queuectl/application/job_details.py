@@ -6,13 +6,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from queuectl.application.queue import Queue
+from queuectl.domain.events import Cancelled, RecordedEvent
 from queuectl.domain.job import Job
+from queuectl.domain.machine import State
 from queuectl.errors import NoSuchJobError, command_line
 from queuectl.render import json_shapes
 from queuectl.store.projections import JOBS, job_row
 from queuectl.store.stream_fold import Examined, Stream, streams
 
 __all__ = ["details", "history", "shell_line"]
+
+LAST_EVENTS = 20
+"""Events of a cancelled job among which its cancellation is looked for: few notes come after it."""
 
 
 def details(queue: Queue, job_id: str, *, original: bool = False) -> dict[str, Any]:
@@ -32,7 +37,16 @@ def details(queue: Queue, job_id: str, *, original: bool = False) -> dict[str, A
         shown = json_shapes.whole_job(row, stream.job)
     if stream.damage is not None:
         shown["damaged"] = str(stream.damage)
-    return shown
+    return {**shown, **_why_cancelled(queue, job_id, stream.job)}
+
+
+def _why_cancelled(queue: Queue, job_id: str, job: Job) -> dict[str, Any]:
+    """The reason of a cancelled job, and the position of the event that led to it, if another one did."""
+    newest = queue.store.log.newest(job_id, LAST_EVENTS) if job.state is State.CANCELLED else ()
+    for found in newest:
+        if isinstance(found, RecordedEvent) and isinstance(found.event, Cancelled):
+            return {"reason": found.event.reason or None, "because_of": found.event.by or None}
+    return {"reason": None, "because_of": None}
 
 
 def _promised_columns(job: Job) -> dict[str, Any]:

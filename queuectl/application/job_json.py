@@ -73,7 +73,7 @@ class JobInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
 
 OTHER_NAMES = {"run_at": "at", "unique_key": "unique"}
 """Other names that are accepted, and the fields that they mean."""
-LATER = ("number", "waits", "held", "started_at", "pid", "host", "stdin_sha256", "damaged")
+LATER = ("number", "waits", "held", "started_at", "pid", "host", "stdin_sha256", "damaged", "reason", "because_of")
 """Printed fields that are no columns of a table."""
 PRINTED = frozenset((*JOBS, *DLQ, *LATER)) - {*JobInput.__struct_fields__, *OTHER_NAMES}
 """Fields of a job that only queuectl sets."""

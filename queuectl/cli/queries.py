@@ -184,6 +184,8 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
         return f"{value:g}" if isinstance(value, float) else "yes" if value else "no"
     if name == "after":
         value = ", ".join(map(_dependency, value))
+    if name == "because_of":
+        value = f"event #{value}"
     if isinstance(value, dict):
         value = " ".join(f"{k}={v}" for k, v in value.items())
     text = clean(str(value)).rstrip("\n")

@@ -166,7 +166,11 @@ class Released(Event, tag="released", frozen=True):
 
 
 class Cancelled(Event, tag="cancelled", frozen=True):
-    """The job was cancelled; `run` is set when its processes were ended for that."""
+    """The job was cancelled; `run` is set when its processes were ended for that.
+
+    `by` is set when it follows from another event: the position of the failure after which its batch had too many, or
+    of the end of the job after which its dependencies could no longer be met.
+    """
 
     reason: str = ""
     run: int | None = None
@@ -174,6 +178,7 @@ class Cancelled(Event, tag="cancelled", frozen=True):
     stdout: str = ""
     stderr: str = ""
     left_behind: int = 0
+    by: int = 0
 
 
 class Requeued(Event, tag="requeued", frozen=True):

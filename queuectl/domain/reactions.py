@@ -30,10 +30,14 @@ class Freed(Struct, frozen=True):
 
 
 class Lost(Struct, frozen=True):
-    """A job that is to be cancelled, and why: a dependency cannot be met, or its batch has too many failures."""
+    """A job that is to be cancelled, and why: a dependency cannot be met, or its batch has too many failures.
+
+    `by`: the position of the event that led to this, 0 for none.
+    """
 
     job_id: str
     why: str
+    by: int
 
 
 class View(Protocol):
@@ -48,7 +52,7 @@ class View(Protocol):
 
 def reactions(view: View) -> list[tuple[str, Event]]:
     """The streams and events that follow, each stream once."""
-    lost: dict[str, Event] = {each.job_id: Cancelled(reason=each.why) for each in view.lost()}
+    lost: dict[str, Event] = {each.job_id: Cancelled(reason=each.why, by=each.by) for each in view.lost()}
     freed: dict[str, Event] = {
         each.job_id: DependenciesMet(by=each.by) for each in view.freed() if each.job_id not in lost
     }

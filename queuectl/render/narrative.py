@@ -11,7 +11,7 @@ from queuectl.render.amendments import amendments
 from queuectl.render.schedule_text import schedule_event
 from queuectl.units import counted, format_duration, local_time, rounded_duration
 
-__all__ = ["pause_sentence", "queue_name", "summary", "tell"]
+__all__ = ["because_of", "pause_sentence", "queue_name", "summary", "tell"]
 
 
 def tell(record: e.RecordedEvent, before: Job | None) -> list[str]:
@@ -44,7 +44,7 @@ def _by_people(record: e.RecordedEvent, before: Job | None) -> list[str]:
         return [f"{amendments(record.event.changes, before)}, {by}{f': {reason}' if reason else ''}"]
     if isinstance(record.event, e.DependenciesMet):
         return [*_met(record.event, before), _reason(reason)]
-    return [_asked(record), *_delay(record.event), _reason(reason), *_left(record.event)]
+    return [_asked(record), *_delay(record.event), _reason(reason), because_of(record.event), *_left(record.event)]
 
 
 def summary(record: e.RecordedEvent) -> str:
@@ -63,6 +63,11 @@ def summary(record: e.RecordedEvent) -> str:
             fate = retry_in(event.wait) if isinstance(event, e.RetryScheduled) else "no retries left: dead"
             return f"{_failed(event, None)}, {fate}"
     return tell(record, None)[0]
+
+
+def because_of(event: e.Event) -> str:
+    """`because of event #13` for a cancellation that followed from that event, else nothing."""
+    return f"because of event #{event.by}" if isinstance(event, e.Cancelled) and event.by else ""
 
 
 def queue_name(queue: str) -> str:

@@ -52,6 +52,7 @@ _FIELD_FORMATS: dict[type[Event], dict[str, int]] = {
     e.Enqueued: {"retry_wait": 2, "merge_output": 2, "origin": 2, "after": 2, "stdin": 2},
     e.Requeued: {"delay": 2},
     e.BatchOpened: {"max_failures": 2},
+    e.Cancelled: {"by": 2},
     e.WorkerStarted: {"version": 2, "log_file": 2},
 }
 """Fields whose event needs this format of the log when they are stored: when they do not have their defaults."""

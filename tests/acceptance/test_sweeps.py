@@ -314,6 +314,10 @@ def test_a_batch_stops_after_too_many_failures(queuectl: Queuectl) -> None:
     why = "batch g: more than 3 failures"
     assert f"reason: {why}" in queuectl.ok("history", "g.40")
     assert why in queuectl.ok("explain", "g.40")
+    shown = queuectl.json("show", "g.40")
+    assert shown["reason"] == why
+    assert f"because of event #{shown['because_of']}, g." in queuectl.ok("explain", "g.40")
+    assert f"event #{shown['because_of']}" in queuectl.ok("show", "g.40")
     assert queuectl.state("other") == "done"
     assert queuectl("wait", "--batch", "g").code == 1
     for command in ("verify", "audit"):

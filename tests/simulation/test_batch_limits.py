@@ -27,7 +27,7 @@ JOBS = st.lists(st.tuples(st.booleans(), st.integers(0, 1), st.integers(1, 900))
 
 def cancelled_by_limit(records: Iterable[RecordedEvent], limit: int) -> int:
     """How many jobs the limit has cancelled. Fails when it cancelled one that it should not have, or spared one."""
-    states, doomed, number = dict[str, str](), set[str](), 0
+    states, doomed, causes, number = dict[str, str](), set[str](), set[int](), 0
     for record in records:
         job_id = record.stream_id
         if record.type not in STATES:
@@ -36,9 +36,11 @@ def cancelled_by_limit(records: Iterable[RecordedEvent], limit: int) -> int:
         states[job_id] = STATES[record.type]
         if isinstance(record.event, Cancelled):
             assert job_id in doomed, f"{job_id} was cancelled too early"
+            assert record.event.by in causes, f"{job_id} was cancelled because of another event"
             number += 1
         doomed.discard(job_id)
         if record.type in FALLS_BACK and sum(state == "dlq" for state in states.values()) > limit:
+            causes.add(record.position)
             doomed |= {each for each, state in states.items() if state == "pending"}
     assert not doomed
     return number

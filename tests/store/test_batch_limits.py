@@ -15,7 +15,7 @@ from queuectl.store.batch_limits import limit_of
 from queuectl.store.past import Past
 from queuectl.store.rows import FIRST_FORMAT
 from queuectl.store.sql import waits
-from tests.support.builders import ACTOR, add, buried, claimed, more, new, retried
+from tests.support.builders import ACTOR, add, buried, claimed, completed, more, new, retried
 
 WHY = "batch g: more than 1 failure"
 
@@ -62,9 +62,9 @@ def test_one_failure_too_many_cancels_what_is_pending(queue, store):
     records = list(store.log.records())
     dead, *rest = records[-3:]
     assert (dead.stream_id, dead.type) == ("b", "dead_lettered")
-    assert [(each.stream_id, each.type, each.event.reason) for each in rest] == [
-        ("d", "cancelled", WHY),
-        ("e", "cancelled", WHY),
+    assert [(each.stream_id, each.type, each.event.reason, each.event.by) for each in rest] == [
+        ("d", "cancelled", WHY, dead.position),
+        ("e", "cancelled", WHY, dead.position),
     ]
     assert {each.recorded_at for each in rest} == {dead.recorded_at}
 
@@ -104,6 +104,15 @@ def test_several_failures_of_one_append_are_counted_together(queue, store):
     jobs = start(store, "a", "b")
     add(store, *(more(job, buried()) for job in jobs))
     assert states(store, "c") == ["cancelled"]
+
+
+def test_of_one_append_the_last_failure_for_good_is_the_cause(queue, store):
+    open_batch(queue, *"abcde")
+    [a, b, c, d] = start(store, *"abcd")
+    add(store, more(a, buried()), more(b, buried()), more(c, retried()), more(d, completed()))
+    places = {each.stream_id: each for each in store.log.records()}
+    assert states(store, "abcde") == ["dlq", "dlq", "cancelled", "done", "cancelled"]
+    assert {places[each].event.by for each in "ce"} == {places["b"].position}
 
 
 def test_a_job_that_would_be_freed_is_cancelled_with_the_rest(queue, store):
@@ -167,8 +176,10 @@ def test_a_stop_lost_with_the_logs_end_is_made_up_for(queue, store, monkeypatch)
         patch.setattr(waits.Changed, "_stopped", lambda self: ())
         fail(store, "a", "b")
     assert audit(store.log.records()).found["limit"] == 1
+    failure = store.log.head().position
     assert store.writer.release(ACTOR) == 2
     assert states(store, "abcd") == ["dlq", "dlq", "cancelled", "cancelled"]
+    assert {each.event.by for each in store.log.records(after=failure)} == {failure}
     assert not audit(store.log.records()).found["limit"]
 
 

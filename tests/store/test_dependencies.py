@@ -152,8 +152,9 @@ def test_an_unmeetable_dependency_cancels_the_chain_if_asked(queue, store):
     add(store, new("a"), new("b", **after("a", **cancel)), new("c", **after("b", **cancel)), new("d", **after("c")))
     finish(store, "a", fails=True)
     assert [store.tables.job(each)["state"] for each in "bcd"] == ["cancelled", "cancelled", "pending"]
-    reasons = [list(store.log.records(stream_id=each))[-1].event.reason for each in "bc"]
-    assert reasons == ["a is in the dead-letter queue", "b was cancelled"]
+    a, b, c = (list(store.log.records(stream_id=each))[-1] for each in "abc")
+    assert (b.event.reason, b.event.by) == ("a is in the dead-letter queue", a.position)
+    assert (c.event.reason, c.event.by) == ("b was cancelled", b.position)
     assert held(store) == ["d"]
 
 
@@ -391,6 +392,7 @@ def test_an_edit_cancels_a_job_that_is_not_to_be_held(queue, store):
     finish(store, "a", fails=True)
     edit(queue, "test", "a")
     assert types(store, "test") == ["enqueued", "amended", "cancelled"]
+    assert list(store.log.records(stream_id="test"))[-1].event.by == 0
     assert claimable(store) == ["b", "last"]
     check(store)
 

@@ -18,6 +18,7 @@ from tests.support.builders import (
     claimed,
     completed,
     follow,
+    more,
     new,
     note,
     retried,
@@ -168,6 +169,17 @@ def test_a_job_that_was_cancelled_while_pending(store, clock):
     assert "by ann@box" in explanation(store)
     assert "reason: not needed" in explanation(store)
     assert state_and_next(store) == ("cancelled", 2, ["queuectl retry a"])
+
+
+def test_a_cancellation_names_the_event_that_led_to_it(store, clock):
+    add(store, new("grid.1", batch="grid"))
+    add(store, more(store.log.load("grid.1"), claimed()))
+    [failed] = add(store, more(store.log.load("grid.1"), buried(stderr="no disk")))
+    follow(store, clock, "a", new("a").events[0], e.Cancelled(reason="batch grid: more than 0 failures", by=3))
+    text = explanation(store)
+    assert "reason: batch grid: more than 0 failures" in text
+    assert "because of event #3, grid.1: run 1 failed after 1s (exit 1: no disk), no retries left: dead" in text
+    assert failed.version == 3
 
 
 def test_a_job_that_was_cancelled_while_running(store, clock):

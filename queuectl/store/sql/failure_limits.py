@@ -1,6 +1,6 @@
 """The limit of failures of a batch: when it is exceeded, the pending jobs of the batch are to be cancelled."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 
 from queuectl.domain import events as e
@@ -22,22 +22,29 @@ _ONE_APPEND = (*_RESULTS, e.Completed, e.Cancelled, e.ResultRejected, e.Dependen
 _READ = 1000
 
 
-def stopped(engine: Engine, log: Log, batches: Iterable[str]) -> Iterator[Lost]:
-    """The pending jobs of those of these batches whose limit is exceeded. The caller holds the log's lock."""
-    for batch in batches:
+def stopped(engine: Engine, log: Log, batches: Mapping[str, int]) -> Iterator[Lost]:
+    """The pending jobs of those of these batches whose limit is exceeded. The caller holds the log's lock.
+
+    `batches`: the position of the event after which the limit of each is looked at.
+    """
+    for batch, by in batches.items():
         limit = exceeded_limit(log, Batches(engine), batch)
         if limit is not None:
             why = why_stopped(batch, limit)
-            yield from (Lost(job_id, why) for job_id, _ in engine.run(_PENDING, (batch,)))
+            yield from (Lost(job_id, why, by) for job_id, _ in engine.run(_PENDING, (batch,)))
 
 
-def fallen_at_the_end(log: Log) -> list[str]:
-    """The batches that the last events of a log are about: its end may lack what follows from a failure."""
+def fallen_at_the_end(log: Log) -> dict[str, int]:
+    """The batches that the last events of a log are about: its end may lack what follows from a failure.
+
+    With the position of the last of these failures; if it is not among these events, that of a cancellation.
+    """
     newest = log.examined_where(f"WHERE e.position <= ? ORDER BY e.position DESC LIMIT {_READ}", (log.head().position,))
     last = [each for each in takewhile(_is_of_one_append, newest) if isinstance(each, e.RecordedEvent)]
     jobs = log.load_all({each.stream_id for each in last}) if last else {}
-    found = (_fallen(each.event, jobs[each.stream_id]) for each in last)
-    return list(dict.fromkeys(batch for batch in found if batch is not None))
+    last.sort(key=lambda each: (isinstance(each.event, _RESULTS), each.position))
+    found = ((_fallen(each.event, jobs[each.stream_id]), each.position) for each in last)
+    return {batch: position for batch, position in found if batch is not None}
 
 
 def _is_of_one_append(found: e.RecordedEvent | DamagedEventError) -> bool:

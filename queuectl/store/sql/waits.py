@@ -3,7 +3,8 @@
 A row is there while its job waits. So the table is empty in most queues, and nothing is asked of it then.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -107,10 +108,10 @@ class Waits:
         self.engine.insert(_UPDATE, [(after, *cause, wanted)])
         return {cause}
 
-    def overdue(self, position: int, fallen: Iterable[str]) -> "Changed":
+    def overdue(self, position: int, fallen: Mapping[str, int]) -> "Changed":
         """The jobs whose consequence was lost with the end of a log: all is met, or they were to be cancelled.
 
-        `fallen` are the batches that its last events are about.
+        `fallen` are the batches that its last events are about, with their positions.
         """
         found = self.engine.run(f"SELECT DISTINCT w.id FROM waits AS w WHERE {_ALL_MET} OR {_TO_CANCEL}")
         return Changed(self, {}, [job_id for (job_id,) in found], position, fallen)
@@ -119,7 +120,8 @@ class Waits:
 class Changed:
     """Implements `reactions.View`: `causes` have changed, by the position that changed them, and `begun` jobs wait now.
 
-    `by` is the position that frees the latter. `fallen` are the batches whose limit of failures is to be looked at.
+    `by` is the position that frees or cancels the latter. `fallen` are the batches whose limit of failures is to be
+    looked at, each after the event at this position.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class Changed:
         causes: dict[Cause, int],
         begun: Sequence[str],
         by: int = 0,
-        fallen: Iterable[str] = (),
+        fallen: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._waits, self._engine, self._changed, self._begun, self._by = waits, waits.engine, causes, begun, by
         self._fallen = fallen
@@ -157,30 +159,36 @@ class Changed:
         return stopped(self._engine, self._waits.log, self._fallen)
 
     def _unmet(self) -> list[Lost]:
-        found: dict[str, After] = {}
-        for cause in self._changed:
-            self._note_lost(found, self._engine.run(_LOST.format(which=_CAUSE), cause))
+        found: dict[str, tuple[After, int]] = {}
+        for cause, position in self._changed.items():
+            self._note_lost(found, self._engine.run(_LOST.format(which=_CAUSE), cause), position)
         for part in in_parts(self._begun):
-            self._note_lost(found, self._engine.run(_LOST.format(which=f"w.id IN ({places(part)})"), part))
+            self._note_lost(found, self._engine.run(_LOST.format(which=f"w.id IN ({places(part)})"), part), self._by)
         if not found:
             return []
-        ended = self._waits.causes.outcomes(after.name for after in found.values() if after.kind == JOB)
-        return [Lost(job_id, why_never(after, ended.get(after.name))) for job_id, after in found.items()]
+        ended = self._waits.causes.outcomes(after.name for after, _ in found.values() if after.kind == JOB)
+        return [Lost(job_id, why_never(after, ended.get(after.name)), by) for job_id, (after, by) in found.items()]
 
     @staticmethod
-    def _note_lost(found: dict[str, After], rows: Iterable[tuple[str, str, str, str, int]]) -> None:
+    def _note_lost(
+        found: dict[str, tuple[After, int]], rows: Iterable[tuple[str, str, str, str, int]], by: int
+    ) -> None:
         for job_id, kind, name, wanted, _ in rows:
-            found.setdefault(job_id, After(name, wanted, kind))
+            found.setdefault(job_id, (After(name, wanted, kind), by))
 
 
 def _waited(step: Step) -> bool:
     return step.before is not None and step.before.is_waiting
 
 
-def _fallen(steps: Iterable[Step]) -> list[str]:
-    """The batches with a job that has just failed for good, or is pending again after a run."""
-    fallen = (each.after for each in steps if has_fallen_back(each.before, each.after))
-    return list(dict.fromkeys(job.spec.batch for job in fallen if job.spec.batch is not None))
+def _fallen(steps: Iterable[Step]) -> dict[str, int]:
+    """The batches with a job that has just failed for good, or is pending again after a run, and where in the log.
+
+    Of several such events it is the last one that is a failure for good, if there is any.
+    """
+    fallen = [each for each in steps if has_fallen_back(each.before, each.after)]
+    fallen.sort(key=lambda each: each.after.state is State.DLQ)
+    return {each.after.spec.batch: each.position for each in fallen if each.after.spec.batch is not None}
 
 
 def _waits_on(step: Step) -> bool:
