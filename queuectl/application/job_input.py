@@ -54,6 +54,13 @@ class JobReader:
         ignored = [f"ignored, because only queuectl sets it: {', '.join(self._ignored)}"] if self._ignored else []
         return [*ignored, *self._notes]
 
+    def taken_notes(self) -> list[str]:
+        """The messages since the last call, so that each of several jobs can be answered with its own."""
+        notes = self.notes
+        self._ignored.clear()
+        self._notes.clear()
+        return notes
+
     def note(self, message: str) -> None:
         """Add a message."""
         self._notes[message] = None
@@ -67,7 +74,7 @@ class JobReader:
             return self._from_command(text)
         try:
             if is_json(text):
-                return self._from_json(text)
+                return self.from_json(text)
             refuse_no_command(text)
         except NotJsonError as error:
             raise UsageError(f"{error}: {hint}") from None
@@ -118,7 +125,8 @@ class JobReader:
             if "." in name:
                 self.note(f"many shells do not pass {name} on, as its name has a dot: put the program after --")
 
-    def _from_json(self, text: str) -> NewJob:
+    def from_json(self, text: str) -> NewJob:
+        """The job in JSON. Raises UsageError."""
         given, ignored = decode_job(text)
         self._ignored.update(dict.fromkeys(ignored))
         return self.from_input(given)

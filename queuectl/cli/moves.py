@@ -192,8 +192,16 @@ class Retry(NamedTuple):
 
 def retry_named(session: Session, queue: Queue, ids: list[str], wanted: Retry) -> None:
     """Retry these jobs: all, or none if one cannot be retried."""
-    for _, job in Editor(queue, session.config(queue)).retry(ids, wanted.edit, wanted.reason):
+    editor = Editor(queue, session.config(queue))
+    retried = editor.retry(ids, wanted.edit, wanted.reason)
+    _say_notes(editor)
+    for _, job in retried:
         say(f"{job.id} is pending again")
+
+
+def _say_notes(editor: Editor) -> None:
+    for note in editor.notes:
+        say(f"queuectl: {note}")
 
 
 def retry_selected(session: Session, queue: Queue, selected: Selection, wanted: Retry) -> None:
@@ -217,6 +225,7 @@ def _retry_all(session: Session, queue: Queue, ids: Sequence[str], wanted: Retry
     if wanted.edit or wanted.spread:
         editor = Editor(queue, session.config(queue))
         left = bulk.retry_all_changed(editor, ids, wanted.edit, wanted.reason, wanted.spread)
+        _say_notes(editor)
     else:
         left = bulk.retry_all(queue, ids, wanted.reason)
     say(f"{counted(len(ids) - len(left), 'job')} pending again")

@@ -27,16 +27,18 @@ class Amended(Struct, forbid_unknown_fields=True):
 
 def edit(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
     """Change all these pending jobs or none. Raises QueuectlError."""
-    Editor(queue, site.config()).edit(ids, _allowed(site, ids, wanted), wanted.reason)
-    return _done("edit", ids, "changed", wanted)
+    editor = Editor(queue, site.config())
+    editor.edit(ids, _allowed(site, ids, wanted), wanted.reason)
+    return _done("edit", ids, "changed", wanted, editor)
 
 
 def retry(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
     """Run these ended jobs again; with changes all or none, else those of several that can be. Raises QueuectlError."""
     if not wanted.settings:
         return JOB_CHANGES["retry"].carry_out(queue, ids, wanted.reason)
-    Editor(queue, site.config()).retry(ids, _allowed(site, ids, wanted), wanted.reason)
-    return _done("retry", ids, "pending again, with changes", wanted)
+    editor = Editor(queue, site.config())
+    editor.retry(ids, _allowed(site, ids, wanted), wanted.reason)
+    return _done("retry", ids, "pending again, with changes", wanted, editor)
 
 
 def copy(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
@@ -48,7 +50,8 @@ def copy(site: Site, queue: Queue, ids: Sequence[str], wanted: Amended) -> Done:
     receipts = queue.enqueue([editor.copy(job_id, change) for job_id in ids])
     added = [receipt.id for receipt in receipts]
     said = f"job {', '.join(named(added))} added, like {', '.join(named(ids))}"
-    return Done(said=said, command=command_line("copy", *named(ids), *_options("copy", wanted)), jobs=added)
+    command = command_line("copy", *named(ids), *_options("copy", wanted))
+    return Done(said=said, command=command, jobs=added, notes=tuple(editor.notes))
 
 
 def _allowed(site: Site, ids: Sequence[str], wanted: Amended) -> Edit:
@@ -60,9 +63,9 @@ def _allowed(site: Site, ids: Sequence[str], wanted: Amended) -> Edit:
     return found
 
 
-def _done(verb: str, ids: Sequence[str], said: str, wanted: Amended) -> Done:
+def _done(verb: str, ids: Sequence[str], said: str, wanted: Amended, editor: Editor) -> Done:
     command = command_line(verb, *named(ids), *_options(verb, wanted))
-    return Done(said=f"{named_or_counted(ids)} {said}", command=command, jobs=ids)
+    return Done(said=f"{named_or_counted(ids)} {said}", command=command, jobs=ids, notes=tuple(editor.notes))
 
 
 class SomeRetried(Struct, forbid_unknown_fields=True):

@@ -9,8 +9,7 @@ from queuectl.application import bulk
 from queuectl.application.dependencies import resolved
 from queuectl.application.job_fields import check_queue
 from queuectl.application.job_input import JobReader
-from queuectl.application.job_json import decode_job
-from queuectl.application.queue import Queue
+from queuectl.application.queue import NewJob, Queue
 from queuectl.application.schedules import Schedules
 from queuectl.application.workers import Stop
 from queuectl.domain.names import PAUSE_ALL
@@ -45,12 +44,13 @@ MOST_NAMED = 20
 class Done(Struct, frozen=True, kw_only=True):
     """The outcome of a change: a sentence, the equal command, the jobs concerned, and those that were left.
 
-    `retried`: the jobs are dead ones that run again.
+    `notes` are the ones that this command prints. `retried`: the jobs are dead ones that run again.
     """
 
     said: str
     command: str
     jobs: Sequence[str] = ()
+    notes: Sequence[str] = ()
     left: dict[str, str] = {}
     retried: bool = False
 
@@ -128,11 +128,21 @@ JOB_CHANGES = {
 
 
 def add_jobs(site: Site, queue: Queue, jobs: Sequence[str]) -> list[dict[str, Any]]:
-    """Add all jobs (each in JSON) or none. Returns each one's id, and whether it is new. Raises QueuectlError."""
+    """Add all jobs (each in JSON) or none. Raises QueuectlError.
+
+    Returns each one's id, whether it is new, and the notes that `enqueue` prints.
+    """
     site.rights.check_adding()
     reader = JobReader(site.config(), site.clock.now(), umask=site.umask)
-    wanted = [reader.from_input(decode_job(each)[0]) for each in jobs]
-    return [{"id": receipt.id, "created": receipt.created} for receipt in queue.enqueue(resolved(queue, wanted))]
+    wanted, notes = list[NewJob](), list[list[str]]()
+    for each in jobs:
+        wanted.append(reader.from_json(each))
+        notes.append(reader.taken_notes())
+    receipts = queue.enqueue(resolved(queue, wanted))
+    return [
+        {"id": receipt.id, "created": receipt.created, "notes": said}
+        for receipt, said in zip(receipts, notes, strict=True)
+    ]
 
 
 def pause(queue: Queue, name: str, *, resume: bool = False) -> Done:

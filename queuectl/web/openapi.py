@@ -45,8 +45,12 @@ _JOB: Document = {
 }
 _ADDED: Document = {
     "type": "object",
-    "properties": {"id": {"type": "string"}, "created": {"type": "boolean"}},
-    "required": ["id", "created"],
+    "properties": {
+        "id": {"type": "string"},
+        "created": {"type": "boolean"},
+        "notes": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["id", "created", "notes"],
 }
 _SHAPES = {
     "/api/jobs": "Job",

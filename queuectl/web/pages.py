@@ -246,10 +246,9 @@ class Pages:
         options = [
             part for name in ADDING[1:] if name in given for part in (f"--{name.replace('_', '-')}", given[name])
         ]
-        said = f"job {receipt['id']} added"
-        return Done(
-            said=said, command=command_line("enqueue", *options, given.get("command", "")), jobs=[receipt["id"]]
-        )
+        command = command_line("enqueue", *options, given.get("command", ""))
+        added = receipt["id"]
+        return Done(said=f"job {added} added", command=command, jobs=[added], notes=receipt["notes"])
 
     def _with_notice(self, back: str, done: Done) -> str:
         with self._lock:

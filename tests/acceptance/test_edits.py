@@ -107,6 +107,13 @@ def test_a_wrong_option_changes_nothing(queuectl: Queuectl, options: list[str], 
     assert queuectl.types("a") == ["enqueued"]
 
 
+def test_a_retry_with_changes_has_the_notes_of_an_edit(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "a", "true")
+    for retry in (["a"], ["--state", "cancelled", "--yes"]):
+        queuectl.ok("cancel", "a")
+        assert "in the background" in queuectl("retry", *retry, "--set", "command=make &> log").err
+
+
 def test_an_ended_job_is_retried_with_changes_in_one_append(queuectl: Queuectl) -> None:
     queuectl.add("--id", "a", "--max-retries", "0", "exit $CODE")
     queuectl.drain()

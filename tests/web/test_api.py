@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 from starlette.requests import Request
@@ -14,6 +15,9 @@ from queuectl.web.requests import read_body
 from queuectl.web.site import Rights
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, served
+
+IN_BACKGROUND = "so the command would run in the background"
+"""A part of the note on `&>`."""
 
 
 def add(served_queue, *ids, **spec):
@@ -116,6 +120,7 @@ def test_jobs_are_added_alone_or_all_of_an_array(client, queue):
     assert client.post("/api/jobs", {"id": "a", "command": "true", "queue": "ci"}).json() == {
         "id": "a",
         "created": True,
+        "notes": [],
     }
     assert [
         each["created"] for each in client.post("/api/jobs", [{"command": "true"}, {"command": "false"}]).json()
@@ -126,6 +131,26 @@ def test_jobs_are_added_alone_or_all_of_an_array(client, queue):
     assert client.post("/api/jobs", [{"command": "true"}, {"comand": "x"}]).status == 400
     assert client.post("/api/jobs", {"id": "a", "command": "false"}).status == 409
     assert len(client.get("/api/jobs").json()) == 3
+
+
+def test_an_added_job_has_the_notes_that_the_command_prints(client, queue):
+    jobs = [{"command": "true", "at": "00:00"}, {"command": "a &> b"}, {"command": "true", "at": "00:00", "number": 3}]
+    one, two, three = (each["notes"] for each in client.post("/api/jobs", jobs).json())
+    midnight = re.fullmatch(r"at 00:00: that is tomorrow, (\S+ 00:00:00)\+00:00", one[0])
+    assert midnight is not None
+    assert client.get("/api/jobs?limit=1").json()[0]["due_at"] == f"{midnight[1].replace(' ', 'T')}Z"
+    assert (len(one), len(two)) == (1, 1)
+    assert IN_BACKGROUND in two[0]
+    assert three == ["ignored, because only queuectl sets it: number", one[0]]
+
+
+def test_a_changed_job_has_the_notes_that_the_command_prints(client, queue):
+    add(queue, "a")
+    for verb in ("copy", "edit", "retry"):
+        if verb == "retry":
+            client.post("/api/jobs/a/cancel")
+        answer = client.post(f"/api/jobs/a/{verb}", {"set": ["command=a &> b"]}).json()
+        assert IN_BACKGROUND in answer["notes"][0]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]x", b'{"reason": 1}', b'{"why": "x"}', b"\xff", b"[" * 100_000])

@@ -202,6 +202,8 @@ def test_a_job_is_added_with_the_form(client, queue):
         "queuectl enqueue --queue ci --priority 5 --timeout 5m &#39;echo hi&#39;"
         in client.get(answer.headers["location"]).text
     )
+    noted = form(client, "/do/add", command="make &> log", queue="ci")
+    assert "so the command would run in the background" in client.get(noted.headers["location"]).text
     wrong = form(client, "/do/add", command="echo again", timeout="soon")
     assert (wrong.status, "echo again" in wrong.text) == (400, True)
     for priority in ("high", "²", "1" * 5000, "--1"):
