@@ -27,6 +27,7 @@ __all__ = [
     "JobFilters",
     "Labels",
     "Limit",
+    "LogFile",
     "MaybeIds",
     "MoveOptions",
     "Reason",
@@ -37,6 +38,7 @@ __all__ = [
     "Yes",
     "between",
     "given_ids",
+    "how_many",
     "moment",
     "note_left_out",
     "parse_tag",
@@ -143,6 +145,20 @@ def between(low: int, high: int = MAX) -> Callable[[int | None], int | None]:
 
     return check
 
+
+def how_many(*names: str, most: int, what: str) -> Any:
+    """An option for a number from 1 to `most`, 1 if it is not given. The range is in its help, after `what`."""
+    return typer.Option(
+        *names,
+        callback=between(1, most),
+        metavar="N",
+        show_default=False,
+        help=f"{what} (1 to {most}) [default: 1].",
+    )
+
+
+LogFile = Annotated[str | None, typer.Option(hidden=True)]
+"""The log file of a worker in the background, passed on by whoever started it there."""
 
 Limit = Annotated[
     int | None,

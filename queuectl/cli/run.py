@@ -12,7 +12,7 @@ from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_jobs
 from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
 from queuectl.cli.messages import say
-from queuectl.cli.options import between
+from queuectl.cli.options import LogFile, how_many
 from queuectl.cli.session import Session
 from queuectl.config import Config
 from queuectl.errors import UsageError, command_line
@@ -31,16 +31,7 @@ FLAGS = ("lease", "grace", "stop_timeout", "log_level", "log_format")
 def run(
     ctx: typer.Context,
     concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency",
-            "-c",
-            "--workers",
-            callback=between(1, 1000),
-            metavar="N",
-            show_default=False,
-            help="Run up to N jobs at the same time (1 to 1000) [default: 1].",
-        ),
+        int, how_many("--concurrency", "-c", "--workers", most=1000, what="Run up to N jobs at the same time")
     ] = 1,
     queue: Annotated[
         list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help="Only these queues [default: all].")
@@ -67,7 +58,7 @@ def run(
         str | None, typer.Option(metavar="LEVEL", help="What to log: debug, info, warning or error.")
     ] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="How to log: text or json.")] = None,
-    log_file: Annotated[str | None, typer.Option(hidden=True)] = None,
+    log_file: LogFile = None,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM: finish running jobs, then exit. Again: stop them and put them back."""

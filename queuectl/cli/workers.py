@@ -17,7 +17,7 @@ from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
 from queuectl.cli.messages import print_made, say
 from queuectl.cli.option_records import with_records
-from queuectl.cli.options import between
+from queuectl.cli.options import LogFile, between, how_many
 from queuectl.cli.output import Answer, OutputOptions, PastOptions
 from queuectl.cli.session import Session
 from queuectl.cli.watching import Watch, WatchCommand, WatchOptions, answer_or_watch
@@ -64,22 +64,12 @@ class StopOptions(msgspec.Struct, frozen=True):
 @app.command("start", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def start(
     ctx: typer.Context,
-    count: Annotated[
-        int,
-        typer.Option(
-            "--count",
-            "-n",
-            callback=between(1, 256),
-            metavar="N",
-            show_default=False,
-            help="How many workers (1 to 256) [default: 1].",
-        ),
-    ] = 1,
+    count: Annotated[int, how_many("--count", "-n", most=256, what="How many workers")] = 1,
     in_background: Annotated[
         bool, typer.Option("--detach", "-d", help="Run in the background, with a log file.")
     ] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The workers' name [default: host-pid].")] = None,
-    log_file: Annotated[str | None, typer.Option(hidden=True)] = None,
+    log_file: LogFile = None,
 ) -> None:
     """Start workers, and replace one that dies. Also takes the options of `queuectl run` (-c, -q, …)."""
     session: Session = ctx.obj
