@@ -9,6 +9,7 @@ import resource
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import replace as replace_option
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -95,7 +96,7 @@ def patiently(step: Callable[[], T], sleep: Sleep = _sleep) -> T:
 
 
 class _StoppedBeforeStartError(Exception):
-    """The worker was asked to stop while it still had no name."""
+    """The worker was asked to stop, or its supervisor died, while it still had no name."""
 
 
 class Foreground(Struct):
@@ -122,6 +123,7 @@ class Foreground(Struct):
         try:
             worker = self._started(wakeup.sleep)
         except _StoppedBeforeStartError:
+            log.info("Worker %s ended before it started", self.name or f"(pid {os.getpid()})")
             return
         try:
             self._work(worker, wakeup.sleep)
@@ -143,7 +145,7 @@ class Foreground(Struct):
         self._worker.stop()
 
     def _started(self, sleep: Sleep) -> Worker:
-        row = self._named(sleep)
+        row = self._named(partial(self._sleep_supervised, sleep))
         environ, location = job_environ(self.url), self.store.location
         mine = (location.output_folder, self.store.log.log_id, row.name)
         runner = Runner(*mine, self.clock, self.max_output, environ, location.reach)
@@ -156,15 +158,28 @@ class Foreground(Struct):
         return worker
 
     def _work(self, worker: Worker, sleep: Sleep) -> None:
-        self._look_at_supervisor(worker)  # it may have died while this worker waited for its name
+        self._look_at_supervisor(worker)  # it may have died since this worker got its name
         while (wait := worker.tick()) is not None:
             sleep(wait)
             self._look_at_supervisor(worker)
 
     def _look_at_supervisor(self, worker: Worker) -> None:
-        if self.supervisor is not None and os.getppid() != self.supervisor:
-            worker.lose_supervisor(self.supervisor)
-            self.supervisor = None
+        if self._has_lost_supervisor():
+            worker.lose_supervisor()
+
+    def _sleep_supervised(self, sleep: Sleep, seconds: float) -> None:
+        """Sleep while this worker waits for its name. It does not wait on when its supervisor is gone."""
+        sleep(seconds)
+        if self._has_lost_supervisor():
+            raise _StoppedBeforeStartError
+
+    def _has_lost_supervisor(self) -> bool:
+        """Whether the supervisor is gone. That is logged, and said only once."""
+        if self.supervisor is None or os.getppid() == self.supervisor:
+            return False
+        log.warning("The supervisor of this worker (pid %d) is gone", self.supervisor)
+        self.supervisor = None
+        return True
 
     def _named(self, sleep: Sleep) -> WorkerRow:
         """This worker's row, with a name that no other worker has."""

@@ -162,9 +162,8 @@ class Worker:
         if self._stops == 1:
             self.stop()
 
-    def lose_supervisor(self, pid: int) -> None:
+    def lose_supervisor(self) -> None:
         """Stop: nobody would replace this worker if it died, and who killed its supervisor expects it to end too."""
-        log.warning("The supervisor of this worker (pid %d) is gone", pid)
         if not self._stops:
             self.stop()
 

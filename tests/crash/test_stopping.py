@@ -114,7 +114,7 @@ def test_workers_of_a_killed_supervisor_finish_their_jobs_and_end(queuectl: Queu
     assert queuectl.state(later) == "pending"
 
 
-def test_a_worker_that_begins_without_its_supervisor_claims_nothing(queuectl: Queuectl) -> None:
+def test_a_worker_whose_supervisor_is_gone_waits_for_no_name(queuectl: Queuectl) -> None:
     """The supervisor is killed while its worker waits for the name of one that is stopping."""
     first = queuectl.start("run", "--name", "w")
     job_id = started(queuectl)
@@ -125,17 +125,28 @@ def test_a_worker_that_begins_without_its_supervisor_claims_nothing(queuectl: Qu
     later = queuectl.add("true")
     supervisor.signal(signal.SIGKILL)
     supervisor.ended()
+    eventually(lambda: "Worker w ended before it started" in supervisor.stderr.read_text(), "it waits no longer")
+    assert f"The supervisor of this worker (pid {supervisor.pid}) is gone" in supervisor.stderr.read_text()
+    assert worker_states(queuectl) == {"w": "stopping"}
     (queuectl.folder / "go").touch()
     assert first.ended().code == 0
-    eventually(lambda: "Worker w ended" in supervisor.stderr.read_text(), "the next one ends too")
-    assert f"The supervisor of this worker (pid {supervisor.pid}) is gone" in supervisor.stderr.read_text()
     assert [queuectl.state(job_id), queuectl.state(later)] == ["done", "pending"]
+
+
+def test_a_worker_that_begins_without_its_supervisor_claims_nothing(queuectl: Queuectl) -> None:
+    """The supervisor dies between the last look at the name and the first round."""
+    later = queuectl.add("true")
+    orphan = queuectl.start("run", "--name", "w", "--supervisor", str(os.getppid()))
+    assert orphan.ended().code == 0
+    assert f"The supervisor of this worker (pid {os.getppid()}) is gone" in orphan.stderr.read_text()
+    assert queuectl.state(later) == "pending"
 
 
 def test_a_start_in_the_background_names_the_workers(queuectl: Queuectl) -> None:
     done = queuectl("worker", "start", "--detach", "--count", "2", "--name", "pair")
-    pids = worker_pids(queuectl)
-    assert f"started 2 workers (pids {pids[0]}, {pids[1]}; supervisor " in done.err
+    said = re.search(r"started 2 workers \(pids (\d+), (\d+); supervisor ", done.err)
+    assert said is not None
+    assert sorted(map(int, said.groups())) == sorted(worker_pids(queuectl))
     queuectl.ok("worker", "stop")
 
 
