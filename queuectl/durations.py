@@ -1,6 +1,17 @@
 """Durations as text, written one way in all messages. Pure: microseconds in, text out."""
 
-__all__ = ["DAY", "DURATIONS", "HOUR", "MINUTE", "SECOND", "about", "ago", "format_duration", "rounded_duration"]
+__all__ = [
+    "DAY",
+    "DURATIONS",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "about",
+    "ago",
+    "format_duration",
+    "rounded_duration",
+    "short_duration",
+]
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -41,6 +52,11 @@ def about(us: int) -> str:
     """How long it still takes, in its two greatest units: `12s`, `1m14s`, `1h59m`, `2d3h`; `0s` for a moment past."""
     unit = next((each for above, each in ((DAY, HOUR), (HOUR, MINUTE)) if us >= above), SECOND)
     return format_duration(max(us, 0) // unit * unit)
+
+
+def short_duration(us: int) -> str:
+    """How long something took or takes, in few characters: `24ms`, `1.5s`, then `1m14s`, `2d3h`; never below `0s`."""
+    return rounded_duration(max(us, 0)) if us < MINUTE else about(us)
 
 
 def ago(us: int) -> str:

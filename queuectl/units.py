@@ -6,7 +6,18 @@ pass `now` in; the only thing read from the surroundings is the time zone.
 
 from datetime import UTC, datetime, time, timedelta
 
-from queuectl.durations import DAY, DURATIONS, HOUR, MINUTE, SECOND, about, ago, format_duration, rounded_duration
+from queuectl.durations import (
+    DAY,
+    DURATIONS,
+    HOUR,
+    MINUTE,
+    SECOND,
+    about,
+    ago,
+    format_duration,
+    rounded_duration,
+    short_duration,
+)
 
 __all__ = [
     "DAY",
@@ -27,6 +38,7 @@ __all__ = [
     "parse_time",
     "quoted",
     "rounded_duration",
+    "short_duration",
     "use_utc",
 ]
 

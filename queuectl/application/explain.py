@@ -16,7 +16,7 @@ from queuectl.render.narrative import because_of, summary, tell
 from queuectl.store.errors import DamagedEventError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
-from queuectl.units import MINUTE, SECOND, about, ago, format_duration, local_time, rounded_duration
+from queuectl.units import SECOND, ago, format_duration, local_time, short_duration
 
 __all__ = ["Explanation", "explain"]
 
@@ -136,7 +136,7 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
     elif job.waits_from is not None and job.waits_from > now and behind_for is not None:
         yield _misdated(job, job.waits_from, now, store.tables.waited(job, now, behind_for) or 0)
     elif job.due_at is not None and job.due_at > now:
-        yield f"it is due at {local_time(job.due_at)}, in {_rounded(job.due_at - now)}"
+        yield f"it is due at {local_time(job.due_at)}, in {short_duration(job.due_at - now)}"
     else:
         yield f"it has been due since {local_time(job.due_at or now)}"
     for queue, pause in _pauses(store, job).items():
@@ -153,7 +153,7 @@ def _dependencies(store: Store, job: Job) -> Iterator[str]:
 
 
 def _misdated(job: Job, since: int, now: int, waited: int) -> str:
-    left = _rounded((job.due_at or since) - since - waited)
+    left = short_duration((job.due_at or since) - since - waited)
     return (
         f"it was recorded by a clock that was {ago(since - now)} ahead of the clock now, so its wait counts from when"
         f" the clock was right again: {left} more"
@@ -188,7 +188,7 @@ def _serving(job: Job, workers: Sequence[WorkerRow]) -> str:
 def _running(store: Store, job: Job, claim: e.Claimed, live: bool) -> Iterator[str]:
     now = store.log.wall()
     since = claim.clock or job.locked_at or now
-    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} has been running for {_rounded(now - since)}"
+    yield f"attempt {job.attempts + 1} of {job.spec.max_retries + 1} has been running for {short_duration(now - since)}"
     if job.spec.timeout is not None:
         yield f"its timeout is {format_duration(job.spec.timeout)}"
     if live:
@@ -206,10 +206,6 @@ def _heartbeat(store: Store, claim: e.Claimed, now: int) -> str:
 
 def _is_dead(store: Store, claim: e.Claimed) -> bool:
     return is_alive(store, claim) is False
-
-
-def _rounded(duration: int) -> str:
-    return rounded_duration(max(duration, 0)) if duration < MINUTE else about(duration)
 
 
 # ── what one can do ─────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from queuectl.errors import command_line
 from queuectl.render.terminal import clean
 from queuectl.runtime import SystemClock
-from queuectl.units import format_time, local_time, parse_time
+from queuectl.units import SECOND, format_time, local_time, parse_time, short_duration
 
 __all__ = ["environment"]
 
@@ -58,11 +58,5 @@ def _clock(moment: int | None) -> Markup:
 
 
 def _span(seconds: float | None) -> str:
-    """A duration in seconds in a few characters: `3ms`, `4.2s`, `3m`, `2h`, `4d`."""
-    if seconds is None:
-        return "–"
-    for limit, unit, name in ((1, 0.001, "ms"), (100, 1, "s"), (5400, 60, "m"), (172_800, 3600, "h")):
-        if seconds < limit:
-            value = seconds / unit
-            return f"{value:.1f}{name}" if name == "s" and value < 10 else f"{value:.0f}{name}"
-    return f"{seconds / 86_400:.0f}d"
+    """A duration in seconds as text; a dash if there is none."""
+    return "–" if seconds is None else short_duration(round(seconds * SECOND))

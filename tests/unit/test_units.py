@@ -25,6 +25,7 @@ from queuectl.units import (
     parse_time,
     quoted,
     rounded_duration,
+    short_duration,
     use_utc,
 )
 
@@ -433,6 +434,22 @@ def test_ages_are_written_short(us, text):
 )
 def test_times_to_come_have_two_units(us, text):
     assert about(us) == text
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (-SECOND, "0s"),
+        (23_600, "24ms"),
+        (1_520_000, "1.5s"),
+        (59_900_000, "59.9s"),
+        (MINUTE, "1m"),
+        (74_900_000, "1m14s"),
+        (51 * HOUR + MINUTE, "2d3h"),
+    ],
+)
+def test_short_durations_have_tenths_below_a_minute(us, text):
+    assert short_duration(us) == text
 
 
 def test_quoted_is_one_short_line():

@@ -20,6 +20,7 @@ from queuectl.store import past_folds
 from queuectl.store.sql.history import History
 from queuectl.web import pages, site, views
 from queuectl.web.job_list import JobWords
+from queuectl.web.templating import environment
 from tests.support.builders import a_spec, claimant
 from tests.web.client import BEARER, HTML
 
@@ -544,3 +545,8 @@ def test_a_page_that_refreshes_itself_is_made_once_for_all(client, queue, monkey
     monkeypatch.setattr(pages, "FRESH", 0)
     queue.enqueue([NewJob(a_spec("true"), "newer")])
     assert "/jobs/newer" in client.get("/jobs", refresh).text
+
+
+def test_durations_are_written_as_in_the_terminal():
+    span = environment().filters["span"]
+    assert [span(each) for each in (None, 0.0236, 4.21, 372.9, 93_600)] == ["–", "24ms", "4.2s", "6m12s", "1d2h"]
