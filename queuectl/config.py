@@ -7,7 +7,8 @@ over the default. A variable that is set but empty counts as not set.
 import os
 import stat
 from codecs import BOM_UTF8
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -138,10 +139,10 @@ def _show_umask(number: int | None) -> str:
 
 
 def _switch(text: str) -> bool:
-    try:
-        return _SWITCH[text.strip().lower()]
-    except KeyError:
-        raise ValueError(f"{quoted(text)} is neither on nor off") from None
+    word = text.strip().lower()
+    if word not in _SWITCH:
+        raise ValueError(f"{quoted(text)} is neither on nor off")
+    return _SWITCH[word]
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -240,21 +241,29 @@ class Config:
 
     def __getitem__(self, key: str) -> Any:
         """The typed value: durations in microseconds, sizes in bytes. Raises UsageError as `value` does."""
-        return self.value(key).value
+        return self._typed(_setting(key))[0]
+
+    def typed(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The typed values of several settings. Raises UsageError as `value` does."""
+        return {key: self[key] for key in keys}
 
     def value(self, key: str) -> Value:
         """The value and its origin. Raises UsageError for an unknown key and for a given value that does not parse."""
         setting = _setting(key)
+        typed, origin = self._typed(setting)
+        return Value(key, typed, setting.show(typed), origin)
+
+    def _typed(self, setting: Setting) -> tuple[Any, str]:
+        """The typed value and its origin."""
         text, origin = self._source(setting)
         try:
-            typed = setting.parse(text)
+            return _parsed(setting.key, text), origin
         except ValueError as error:
             what = f"{_spelling(setting, origin)}={quoted(text)[1:-1]} ({origin}): {error}"
             if origin != STORED:
                 raise UsageError(what) from None
             self._warn(f"{what}; using the default {setting.default}")
-            typed, origin = setting.parse(setting.default), DEFAULT
-        return Value(key, typed, setting.show(typed), origin)
+            return setting.parse(setting.default), DEFAULT
 
     def all(self) -> list[Value]:
         """Every setting in the table's order. Raises UsageError as `value` does."""
@@ -300,6 +309,12 @@ def _setting(key: str) -> Setting:
     raise UsageError(f"{quoted(key)} is not a setting: {hint}")
 
 
+@lru_cache(64)
+def _parsed(key: str, text: str) -> Any:
+    """The typed value of a text. A program that adds jobs asks for the same ones with each. Raises ValueError."""
+    return SETTINGS[key].parse(text)
+
+
 def check(key: str, text: str) -> str:
     """The text as `config set` stores it. Raises UsageError for an unknown key or a value that does not parse."""
     setting = _setting(key)
@@ -310,10 +325,7 @@ def check(key: str, text: str) -> str:
 
 
 def archive_dir(flag: str | None, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str | None:
-    """The folder for a new queue's archive, None for next to the database.
-
-    It is not in the table of settings, because it is needed before the queue is open.
-    """
+    """The folder for a new queue's archive; None: next to the database. No setting: it is needed to open the queue."""
     return (_outside(flag, _variable("archive-dir"), environ, dotenv) or (None, ""))[0]
 
 
@@ -346,9 +358,8 @@ def read_dotenv(
 def _dotenv_text(path: str, warn: Callable[[str], None]) -> tuple[str, int]:
     """The text of a regular file, with other bytes than UTF-8 as surrogates, and its owner."""
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        )  # O_NONBLOCK: do not wait for a named pipe
+        # O_NONBLOCK: do not wait for a named pipe
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return "", 0
     except OSError as error:
@@ -356,15 +367,13 @@ def _dotenv_text(path: str, warn: Callable[[str], None]) -> tuple[str, int]:
         return "", 0
     try:
         status = os.fstat(descriptor)
-        raw = _content(descriptor) if stat.S_ISREG(status.st_mode) else b""
+        raw = b""
+        if stat.S_ISREG(status.st_mode):
+            with open(descriptor, "rb", closefd=False) as file:
+                raw = file.read()
     finally:
         os.close(descriptor)
     return raw.removeprefix(BOM_UTF8).decode(errors="surrogateescape"), status.st_uid
-
-
-def _content(descriptor: int) -> bytes:
-    with open(descriptor, "rb", closefd=False) as file:
-        return file.read()
 
 
 def _variables(text: str, path: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -417,6 +418,34 @@ def test_the_protocols_of_the_store_are_small():
     assert set(found) >= {"Log", "History", "Writer", "Tables", "Batches", "Schedules", "Waits", "Workers", "Upkeep"}
     assert {name: len(each) for name, each in found.items() if len(each) > 16} == {}
     assert found["Waits"] == {"dependencies", "by_queue", "crowd", "behind"}  # so members are counted at all
+
+
+def files_entered(call):
+    """The files of the functions that a call enters, in order. A file that is entered again is there again."""
+    entered = []
+
+    def enter(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(HOUSE):
+            entered.append(place(path))
+
+    sys.setprofile(enter)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return [file for file, _ in groupby(entered)]
+
+
+def test_one_enqueue_enters_few_files(tmp_path):
+    with queuectl.open_queue(tmp_path / "queue.db") as queue:
+        queue.enqueue("true")
+        files = files_entered(lambda: queue.enqueue("true"))
+    assert (len(set(files)) <= 20, len(files) <= 46) == (True, True), files
+    first, last = (order.index("application/queue.py") for order in (files, files[::-1]))
+    change = files[first : len(files) - last]  # from the use case to the archive
+    assert (change[0], change[-1]) == ("application/queue.py", "application/queue.py")
+    assert (len(set(change)) <= 12, len(change) <= 26) == (True, True), change
 
 
 def test_every_module_says_what_it_owns():

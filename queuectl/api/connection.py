@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from threading import RLock
 
 from queuectl.api.options import Moment, as_moment
-from queuectl.application.access import QueueAccess, advising, this_actor
+from queuectl.application.access import QueueAccess, advise, advising, this_actor
 from queuectl.application.queue import Queue
 from queuectl.application.queue_url import named, queue_place
 from queuectl.application.time_travel import as_of as past_of
@@ -15,6 +15,7 @@ from queuectl.config import Config, read_dotenv
 from queuectl.errors import StoreError
 from queuectl.runtime import SystemClock
 from queuectl.store import file_of, is_postgres
+from queuectl.store.errors import DamagedError
 from queuectl.store.protocol import Store
 from queuectl.units import format_time
 
@@ -56,7 +57,8 @@ class QueueConnection:
 
     def config(self, queue: Queue | None) -> Config:
         """The settings for new jobs; without a queue those from outside, and the defaults."""
-        return self._access.config(queue.store if queue else None)
+        stored = queue.store.tables.settings if queue else dict
+        return Config({}, self._access.environ, self._access.dotenv, stored, _warn)
 
     def is_there(self) -> bool:
         """Whether there is a queue already."""
@@ -83,16 +85,14 @@ class QueueConnection:
         finally:
             store.close()
 
-    @contextmanager
-    def writing(self, *, make: bool = True) -> Iterator[Queue]:
+    def writing(self, *, make: bool = True) -> AbstractContextManager[Queue]:
         """The queue, to be changed, made when there is none unless not to `make` it. Raises StoreError."""
         self._refuse_closed()
         if not self._may_write:
             self._refuse_to_write()
         if not make and not self.is_there():
             self._access.check_missing(required=True)
-        with self._using() as queue:
-            yield queue
+        return self._using()
 
     def _refuse_to_write(self) -> None:
         """Raises StoreError. Asked before the first change: an owner of files does not change while they are open."""
@@ -105,8 +105,11 @@ class QueueConnection:
     @contextmanager
     def _using(self) -> Iterator[Queue]:
         queue = self._opened()
-        with advising(queue.store):
+        try:
             yield queue
+        except DamagedError as error:
+            advise(error, queue.store)
+            raise
 
     def _opened(self) -> Queue:
         with self._lock:

@@ -94,7 +94,7 @@ class JobQueue:
         `unique`: while a job with that key waits or runs, that job is returned and none added.
         Raises UsageError, or RefusedError when another job has the id.
         """
-        batch = batch_of(options.pop("batch", None), options.pop("max_failures", None), many=False)
+        batch = _batch(options, many=False)
         return self._add([as_input(command, options)], batch)[0]
 
     def enqueue_many(self, jobs: Iterable[Command | JobSpec], **options: Unpack[JobOptions]) -> list[Job]:
@@ -104,7 +104,7 @@ class JobQueue:
         `max_failures`: once more than so many jobs of the batch have failed for good, its pending jobs are cancelled.
         Raises UsageError and RefusedError.
         """
-        batch = batch_of(options.pop("batch", None), options.pop("max_failures", None), many=True)
+        batch = _batch(options, many=True)
         return self._add(as_inputs(jobs, options), batch)
 
     def _add(self, inputs: Sequence[JobInput], batch: Batch | None) -> list[Job]:
@@ -120,13 +120,12 @@ class JobQueue:
 
     def _read(self, inputs: Sequence[JobInput], batch: Batch | None, queue: Queue | None) -> list[NewJob]:
         """The jobs, with the queue's settings for what was left out."""
-        connection = self._connection
-        config, now, origin = connection.config(queue), connection.clock.now(), origin_here(queue)
-        reader = JobReader(config, now, umask=process_umask(), environ=os.environ, origin=origin)
-        jobs = [reader.from_input(each) for each in inputs]
+        config, now, umask = self._connection.config(queue), self._connection.clock.now(), process_umask()
+        reader = JobReader(config, now, umask=umask, environ=os.environ, origin=origin_here(queue))
+        jobs = [*map(reader.from_input, inputs)]
         for note in reader.notes:
-            connection.warn(note)
-        return _with_dependencies(queue, jobs if batch is None else batch.jobs(reader, lambda: jobs))
+            self._connection.warn(note)
+        return reader.resolved(queue, jobs if batch is None else batch.jobs(reader, lambda: jobs))
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,12 +310,10 @@ class JobQueue:
             return found.resume(PAUSE_ALL if queue is None else check_queue(queue))
 
 
-def _with_dependencies(queue: Queue | None, jobs: list[NewJob]) -> list[NewJob]:
-    if not any(job.spec.after for job in jobs):
-        return jobs
-    from queuectl.application.dependencies import resolved
-
-    return resolved(queue, jobs)
+def _batch(options: JobOptions, *, many: bool) -> Batch | None:
+    """The batch that options name, which are taken away from them. Raises UsageError."""
+    name, max_failures = options.pop("batch", None), options.pop("max_failures", None)
+    return None if name is None and max_failures is None else batch_of(name, max_failures, many=many)
 
 
 def _id(job: str | Job) -> str:

@@ -9,12 +9,12 @@ import msgspec
 
 from queuectl.application.after_fields import as_texts
 from queuectl.domain.dependencies import NEVER
-from queuectl.domain.events import RecordedEvent
+from queuectl.domain.events import After, RecordedEvent
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.machine import LIVE
 from queuectl.domain.schedule import Schedule as FoldedSchedule
 from queuectl.render.job_cells import dependencies_in, tags_in
-from queuectl.store.projections import JOBS, rows
+from queuectl.store.projections import JOBS, job_row
 from queuectl.store.reading_protocols import Waits
 
 __all__ = [
@@ -155,12 +155,18 @@ def as_schedule(schedule: FoldedSchedule) -> Schedule:
 
 def as_job(job: FoldedJob, waits: Waits) -> Job:
     """The job that its events make. It must not be purged: a purged job has no row."""
-    held = job.is_waiting and any(each.standing == NEVER for each in waits.dependencies(job.id))
-    return from_row({**dict(zip(JOBS, rows(job)["jobs"], strict=True)), "held": held})
+    row = dict(zip(JOBS, job_row(job), strict=True))
+    held = bool(row["waiting"]) and any(each.standing == NEVER for each in waits.dependencies(job.id))
+    return _job(row, dict(sorted(job.spec.tags.items())), job.spec.after, held)
 
 
 def from_row(row: dict[str, Any]) -> Job:
     """The job that a row of `jobs` shows."""
+    return _job(row, tags_in(row["tags"]), dependencies_in(row["after"]), bool(row["held"]))
+
+
+def _job(row: dict[str, Any], tags: dict[str, str], after: tuple[After, ...], held: bool) -> Job:
+    """The job that a row shows, but for the cells of JSON, which are read already."""
     return Job(
         id=row["id"],
         number=row["position"],
@@ -183,11 +189,11 @@ def from_row(row: dict[str, Any]) -> Job:
         error=row["last_error"],
         stdout=row["stdout"],
         stderr=row["stderr"],
-        tags=tags_in(row["tags"]),
+        tags=tags,
         unique=row["unique_key"],
-        after=tuple(as_texts(dependencies_in(row["after"]))),
+        after=tuple(as_texts(after)) if after else (),
         waiting=bool(row["waiting"]),
-        held=bool(row["held"]),
+        held=held,
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from queuectl.store.protocol import Store as Store  # noqa: PLC0414 (cli/ and web/ may not import store/)
     from queuectl.store.ranges import Shares
 
-__all__ = ["QueueAccess", "advising", "check_not_moved", "this_actor"]
+__all__ = ["QueueAccess", "advise", "advising", "check_not_moved", "this_actor"]
 
 
 class QueueAccess(Struct, frozen=True, kw_only=True):
@@ -110,13 +110,18 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
             self.warn(f"this queue has moved to {place}: you see it as it was then")
 
 
+def advise(error: DamagedError, store: "Store") -> None:
+    """Let an error about damage name the remedy for this kind of store."""
+    error.remedy = store.location.remedies.advised(error.remedy)
+
+
 @contextmanager
 def advising(store: "Store") -> Iterator[None]:
-    """Let errors about damage name the remedy for this kind of store."""
+    """Let errors about damage name their remedy: see `advise`."""
     try:
         yield
     except DamagedError as error:
-        error.remedy = store.location.remedies.advised(error.remedy)
+        advise(error, store)
         raise
 
 

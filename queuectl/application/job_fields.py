@@ -5,21 +5,18 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from queuectl.config import SETTINGS, is_variable
-from queuectl.domain.events import Enqueued
 from queuectl.domain.names import is_id
 from queuectl.errors import UsageError
 from queuectl.units import parse_duration, quoted
 
 __all__ = [
     "BLANKS",
+    "MAX_ARGUMENT",
     "argument",
     "background_hint",
     "batch",
     "check_queue",
-    "check_size",
     "check_worker",
     "command",
     "duration",
@@ -41,8 +38,6 @@ _QUOTED = r"""(?s)'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
 """Quoted text and escaped characters: an & there is no operator."""
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
-MAX_SPEC = 4 << 20
-"""Bytes in a job as it is stored, with all its variables and tags."""
 
 
 def command(given: str) -> str:
@@ -72,17 +67,6 @@ def argument(given: str) -> str:
     if len(text("command", given).encode()) > MAX_ARGUMENT:
         raise UsageError(f"an argument is longer than the system takes ({MAX_ARGUMENT} bytes): put it in a script")
     return given
-
-
-def check_size(spec: Enqueued) -> None:
-    """Check that the job can be started and stored."""
-    if any(len(f"{key}={value}".encode()) > MAX_ARGUMENT for key, value in spec.env.items()):
-        raise UsageError(f"env: a variable is longer than the system takes ({MAX_ARGUMENT} bytes)")
-    size = sum(len(each.encode()) + 9 for each in (*spec.argv, spec.command, *spec.env, *spec.env.values()))
-    if size > os.sysconf("SC_ARG_MAX") // 2:
-        raise UsageError("the arguments and variables together are longer than the system takes")
-    if len(msgspec.json.encode(spec)) > MAX_SPEC:
-        raise UsageError(f"the job is longer than {MAX_SPEC} bytes: give it a file to read instead")
 
 
 def text(field: str, given: str) -> str:

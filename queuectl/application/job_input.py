@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import asdict, replace
 
 from queuectl.application import job_fields as fields
@@ -17,10 +18,17 @@ from queuectl.domain.events import Enqueued, Origin, StdinFile
 from queuectl.errors import UsageError
 from queuectl.units import coming_moment
 
-__all__ = ["DEFAULT_QUEUE", "JobReader", "origin_here"]
+__all__ = ["DEFAULT_QUEUE", "JobReader", "check_size", "origin_here"]
 
 DEFAULT_QUEUE = "default"
 MAX_PRIORITY = 1_000_000
+MAX_SPEC = 4 << 20
+"""Bytes in a job as it is stored, with all its variables and tags."""
+_SETTING_OF = {
+    name: name.replace("_", "-")
+    for name in ("umask", "max_retries", "backoff_base", "backoff_cap", "jitter", "timeout")
+}
+"""The fields that settings fill in when they are not given, and these settings."""
 _QUOTING = """put single quotes around the job, as in '{"id": "job1", "command": "sleep 2"}'"""
 
 
@@ -43,6 +51,7 @@ class JobReader:
         self._config, self._now, self._defaults, self._umask = config, now, defaults, umask
         self._environ, self._origin = environ, origin
         self._plain: Enqueued | None = None
+        self._has_dependencies = False
         self._settings: dict[str, Any] = {}
         self._ignored: dict[str, None] = {}
         self._notes: dict[str, None] = {}
@@ -83,13 +92,14 @@ class JobReader:
     def from_input(self, given: JobInput) -> NewJob:
         """The job that an input asks for. Raises UsageError, naming the field."""
         wanted = _merge(given, self._defaults)
+        self._look_up_settings(wanted)
         spec = Enqueued(
             command=_command_of(wanted),
             argv=tuple(map(fields.argument, wanted.argv or ())),
-            queue=fields.check_queue(DEFAULT_QUEUE if wanted.queue is None else wanted.queue),
+            queue=DEFAULT_QUEUE if wanted.queue is None else fields.check_queue(wanted.queue),
             priority=fields.within("priority", wanted.priority or 0, -MAX_PRIORITY, MAX_PRIORITY),
             cwd=fields.folder(wanted.cwd),
-            env={**self._carried(wanted), **fields.variables(wanted.env or {})},
+            env=self._variables(wanted),
             secret_env=tuple(fields.variable("secret_env", name) for name in wanted.secret_env or ()),
             tags={fields.name("tags", key): fields.text("tags", value) for key, value in (wanted.tags or {}).items()},
             unique=None if wanted.unique is None else fields.name("unique", wanted.unique),
@@ -102,11 +112,19 @@ class JobReader:
             **self._due(wanted),
         )
         job_id = None if wanted.id is None else fields.job_id(wanted.id)
-        fields.check_size(spec)
+        check_size(spec)
         if not spec.argv:
             self._hint_at_background(spec.command)
             self._hint_at_variables(spec)
         return NewJob(spec, job_id)
+
+    def resolved(self, queue: Queue | None, jobs: list[NewJob]) -> list[NewJob]:
+        """Jobs that this reader has read, with their dependencies resolved: see `dependencies.resolved`."""
+        if not self._has_dependencies:
+            return jobs
+        from queuectl.application.dependencies import resolved
+
+        return resolved(queue, jobs)
 
     def _from_command(self, text: str) -> NewJob:
         if self._plain is None or self._defaults.id is not None:
@@ -138,39 +156,45 @@ class JobReader:
             return {}
         from queuectl.application.after_fields import edges
 
-        given = self._setting("if-unmet") if wanted.if_unmet is None else wanted.if_unmet
+        self._has_dependencies = True
+        given = self._settings["if-unmet"] if wanted.if_unmet is None else wanted.if_unmet
         return {"after": edges(wanted.after), "if_unmet": fields.parsed("if_unmet", SETTINGS["if-unmet"].parse, given)}
 
     def _policy(self, wanted: JobInput) -> dict[str, Any]:
+        settings = self._settings
         timeout = None if wanted.timeout is None else fields.timeout(wanted.timeout)
         cap, wait = wanted.backoff_cap, wanted.retry_wait
         return {
             "max_retries": self._limited("max_retries", wanted.max_retries),
             "backoff_base": self._limited("backoff_base", wanted.backoff_base),
-            "backoff_cap": self._setting("backoff-cap") if cap is None else fields.duration("backoff_cap", cap),
+            "backoff_cap": settings["backoff-cap"] if cap is None else fields.duration("backoff_cap", cap),
             "retry_wait": None if wait is None else fields.duration("retry_wait", wait),
-            "jitter": self._setting("jitter") if wanted.jitter is None else wanted.jitter,
-            "timeout": self._setting("timeout") if wanted.timeout is None else timeout,
+            "jitter": settings["jitter"] if wanted.jitter is None else wanted.jitter,
+            "timeout": settings["timeout"] if wanted.timeout is None else timeout,
         }
 
-    def _setting(self, key: str) -> Any:
-        """A setting's value. It is looked up once for all jobs, because that takes a fifth of the time for a job."""
-        if key not in self._settings:
-            self._settings[key] = self._config[key]
-        return self._settings[key]
+    def _look_up_settings(self, wanted: JobInput) -> None:
+        """Look up the settings that the job needs: together, and each once for all jobs."""
+        known = self._settings
+        missing = [key for name, key in _SETTING_OF.items() if key not in known and getattr(wanted, name) is None]
+        if self._environ and "carry-env" not in known:
+            missing.append("carry-env")
+        if wanted.after and wanted.if_unmet is None and "if-unmet" not in known:
+            missing.append("if-unmet")
+        if missing:
+            known.update(self._config.typed(missing))
 
     def _limited(self, field: str, given: float | None) -> Any:
         """The given value, within the setting's limits, or else the setting."""
-        key = field.replace("_", "-")
-        return self._setting(key) if given is None else fields.parsed(field, SETTINGS[key].parse, f"{given!r}")
+        key = _SETTING_OF[field]
+        return self._settings[key] if given is None else fields.parsed(field, SETTINGS[key].parse, f"{given!r}")
 
-    def _carried(self, wanted: JobInput) -> dict[str, str]:
-        """The caller's variables that the setting `carry-env` names, if the caller has them."""
-        names = self._setting("carry-env") if self._environ else ()
+    def _variables(self, wanted: JobInput) -> dict[str, str]:
+        """Those of the caller's variables that the setting `carry-env` names, and the given ones."""
+        names = self._settings["carry-env"] if self._environ else ()
         left_out = wanted.secret_env or ()
-        return fields.variables(
-            {name: self._environ[name] for name in names if name in self._environ and name not in left_out}
-        )
+        carried = {name: self._environ[name] for name in names if name in self._environ and name not in left_out}
+        return fields.variables({**carried, **(wanted.env or {})}) if carried or wanted.env else {}
 
     def _stdin(self, path: str) -> StdinFile | None:
         """The file that a job reads. Each is read once for all the jobs that name it."""
@@ -182,7 +206,7 @@ class JobReader:
 
     def _umask_of(self, wanted: JobInput) -> int:
         """The given umask, or the setting's, or the caller's."""
-        given = self._setting("umask") if wanted.umask is None else fields.umask(wanted.umask)
+        given = self._settings["umask"] if wanted.umask is None else fields.umask(wanted.umask)
         return self._umask if given is None else int(given)
 
     def _due(self, wanted: JobInput) -> dict[str, Any]:
@@ -195,6 +219,17 @@ class JobReader:
             self.note(f"at {wanted.at.strip()}: {note}")
         # `+1h` is stored as a delay, not as a moment: then the same job given again later is the same job.
         return {"delay": at - self._now} if wanted.at.strip().startswith("+") else {"at": at}
+
+
+def check_size(spec: Enqueued) -> None:
+    """Raises UsageError when a job is too large to be started, or to be stored."""
+    if any(len(f"{key}={value}".encode()) > fields.MAX_ARGUMENT for key, value in spec.env.items()):
+        raise UsageError(f"env: a variable is longer than the system takes ({fields.MAX_ARGUMENT} bytes)")
+    size = sum(len(each.encode()) + 9 for each in (*spec.argv, spec.command, *spec.env, *spec.env.values()))
+    if size > os.sysconf("SC_ARG_MAX") // 2:
+        raise UsageError("the arguments and variables together are longer than the system takes")
+    if len(msgspec.json.encode(spec)) > MAX_SPEC:
+        raise UsageError(f"the job is longer than {MAX_SPEC} bytes: give it a file to read instead")
 
 
 def origin_here(queue: Queue | None) -> Origin | None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from queuectl.application import job_fields as fields
 from queuectl.application.batch_limits import check_limit
-from queuectl.application.job_input import JobReader
+from queuectl.application.job_input import JobReader, check_size
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import NewJob
 from queuectl.domain.events import BatchOpened
@@ -103,7 +103,7 @@ class Sweep:
             spec = replace(first.spec, command=fields.command(words[0]))
         else:
             spec = replace(first.spec, command=_joined(words), argv=tuple(map(fields.argument, words)))
-            fields.check_size(spec)
+            check_size(spec)
         return NewJob(spec, own_id)
 
 

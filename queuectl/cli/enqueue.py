@@ -187,7 +187,7 @@ def enqueue(
         for note in reader.notes:
             say(f"queuectl: {note}")
         note_unread_stdin(is_used=stdin is not None or file == "-")
-        return _with_dependencies(queue, found)
+        return reader.resolved(queue, found)
 
     if dry_run:
         _print_jobs(session, jobs, as_json=as_json)
@@ -245,14 +245,6 @@ def _program(ctx: typer.Context, words: list[str], file: str | None) -> tuple[li
 
     argv = as_program(ctx.command, ctx.meta[_TYPED], words, _tail(ctx.meta))
     return ([], argv) if file is None else (words, None)
-
-
-def _with_dependencies(queue: Queue | None, jobs: list[NewJob]) -> list[NewJob]:
-    if not any(job.spec.after for job in jobs):
-        return jobs
-    from queuectl.application.dependencies import resolved
-
-    return resolved(queue, jobs)
 
 
 def _check_one_source(words: list[str], argv: list[str] | None, file: str | None, flags: JobInput) -> None:
