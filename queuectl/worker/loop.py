@@ -16,7 +16,7 @@ from queuectl.errors import NotArchivedError, QueuectlError, RefusedError, Store
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
 from queuectl.store.rows import WorkerRow
-from queuectl.units import SECOND
+from queuectl.units import SECOND, counted
 from queuectl.worker.ahead import Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
 from queuectl.worker.drain import Drain
@@ -25,26 +25,26 @@ from queuectl.worker.log import RunLog, log, stopping_line
 from queuectl.worker.options import WorkerOptions
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import GROUP_FOR, Recorded, Rejected, Result, Results, parts
-from queuectl.worker.running import RunningJobs
+from queuectl.worker.running import LOOK_AT_LEFTOVERS_EVERY, RunningJobs
 from queuectl.worker.scheduler import Scheduler
 from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import BATCH_STOPPED, FREED, NO_SLOT, PAUSED, STOPPING, Slot
-from queuectl.worker.store_outage import StoreOutage
+from queuectl.worker.store_outage import RETRY_BUSY_AFTER, RETRY_FAILED_AFTER, StoreOutage
 
 __all__ = ["Worker"]
 
-CHECK_LEFTOVERS_EVERY = SECOND // 10
-RETRY_BUSY_STORE_AFTER = 20_000
-RETRY_FAILED_STORE_AFTER = 200_000
-LAST_GRACE = SECOND
-"""The longest grace period of a job once the worker's own time to stop is over."""
 PART, MANY = 6, 10_000
 """A transaction pauses after this many results or claims to start jobs in free slots."""
 
 
 @dataclass(slots=True)
 class Worker:
-    """See the module's docstring. `row` is this worker's row in the store."""
+    """See the module's docstring. `row` is this worker's row in the store.
+
+    `_full_round_at`: until then a round only starts jobs that are claimed already, unless another process writes.
+    `_exhausted`: the last claim found fewer jobs than were wanted. `_due_at`: claim no more before that moment, at
+    which the next job is due; None: claim in the next round. `_claims_left`: with `--once`, how many jobs to claim.
+    """
 
     queue: Queue
     commands: Commands
@@ -73,6 +73,7 @@ class Worker:
     _ahead: Ahead = field(init=False)
     _shortage: Shortage = field(init=False)
     _running: RunningJobs = field(init=False)
+    _part: int = field(init=False)
 
     def __post_init__(self) -> None:
         queue, commands, clock, lease = self.queue, self.commands, self.clock, self.options.lease
@@ -85,19 +86,18 @@ class Worker:
         self._claims = Claims(queue, commands, clock, claimant(self.row, lease, commands.uid), self.options.queues)
         self._ahead = Ahead(self.options.ahead)
         self._shortage = Shortage(clock)
-        parts = (self._results, self._fence, self._shortage, self.run_log)
-        self._running = RunningJobs(commands, clock, self.random, self.slots, *parts, self.options.grace)
+        shared = (self._results, self._fence, self._shortage, self.run_log)
+        self._running = RunningJobs(commands, clock, self.random, self.slots, *shared, self.options.grace)
+        self._part = MANY if queue.store.location.reach is Reach.SEVERAL_HOSTS else PART
         self._claims_left = 1 if self.options.once else None
 
     def start(self) -> None:
         """Register this worker and record that it has started."""
-        row, slots = self.row, self.options.slots
+        row = self.row
         self._write_heartbeat(self.clock.monotonic())
-        started = self.options.started(row, self.commands.lock_file)
-        self.queue.note_worker(row.name, started)
-        one = len(row.queues) == 1
-        served = f"queue{'' if one else 's'} {', '.join(row.queues)}" if row.queues else "all queues"
-        log.info("Worker %s started: %d slot%s, %s", row.name, slots, "" if slots == 1 else "s", served)
+        self.queue.note_worker(row.name, self.options.started(row, self.commands.lock_file))
+        served = f"queue{'' if len(row.queues) == 1 else 's'} {', '.join(row.queues)}" if row.queues else "all queues"
+        log.info("Worker %s started: %s, %s", row.name, counted(self.options.slots, "slot"), served)
 
     def tick(self) -> float | None:
         """Run one round. Returns the seconds until the next, or None when the worker has ended.
@@ -122,24 +122,28 @@ class Worker:
             if only_starts and not others_wrote:
                 self._start_ahead()
                 return self._until(self._full_round_at)
-            self._follow_requests(now, others_wrote)
-            self._start_ahead()
-            self._give_back_what_waits(now)
-            mine = {*self.slots, *self._ahead.ids, *self._results.waiting}
-            freed = self._reclaimer.tick(now, mine, self._claims.blocked)
-            if self._scheduler.tick(now, others_wrote, self._is_open()) or freed:
-                self._due_at = None  # a freed or a new job may be due now
-            self._record_and_claim(now)
-            is_over = self._is_over()
+            is_over = self._full_round(now, others_wrote)
         except StoreBusyError as error:
             self._outage.failed(error, now)
             self._full_round_at = 0
-            return RETRY_BUSY_STORE_AFTER / SECOND
+            return RETRY_BUSY_AFTER / SECOND
         except StoreError as error:
             return self._go_on_without_store(error, now)
         self._outage.ended(now)
         self._full_round_at = self._next_full_round(self.clock.monotonic())
         return None if is_over else self._until(self._full_round_at)
+
+    def _full_round(self, now: int, others_wrote: bool) -> bool:
+        """The part of a round that uses the store. Returns whether the worker has nothing left to do."""
+        self._follow_requests(now, others_wrote)
+        self._start_ahead()
+        self._give_back_what_waits(now)
+        mine = {*self.slots, *self._ahead.ids, *self._results.waiting}
+        freed = self._reclaimer.tick(now, mine, self._claims.blocked)
+        if self._scheduler.tick(now, others_wrote, self._is_open()) or freed:
+            self._due_at = None  # a freed or a new job may be due now
+        self._record_and_claim(now)
+        return self._is_over()
 
     def stop(self) -> None:
         """Claim no more jobs and let running ones finish. On the second call, stop those too and put them back."""
@@ -158,7 +162,7 @@ class Worker:
     def _stop_what_runs(self) -> None:
         """The time to stop is over, and whoever set it kills this worker soon: end running jobs without delay."""
         self._stop_at = maxsize
-        self._running.hurry(LAST_GRACE)
+        self._running.hurry()
         if self._stops == 1:
             self.stop()
 
@@ -218,16 +222,15 @@ class Worker:
         """Record due results, then claim jobs with their locks, in one transaction, if there is anything to do."""
         results = list(self._results.waiting.values()) if self._results_are_due(now) else []
         limit = self._wanted(now, bool(results))
-        if limit and self._nothing_is_due():
-            limit = 0
         if not (results or limit):
             return
         claimed = self._transact(results, limit)
-        self._claims_left = self._claims_left and self._claims_left - claimed
+        if self._claims_left is not None:
+            self._claims_left -= claimed
         if limit:
             self._exhausted = claimed < limit
-        if limit and self._exhausted:
-            self._due_at = self._claims.when_due()
+            if self._exhausted:
+                self._due_at = self._claims.when_due()
 
     def _transact(self, results: Sequence[Result], limit: int) -> int:
         """Returns how many jobs were claimed. They are started, or held until there is a slot.
@@ -286,23 +289,18 @@ class Worker:
                 self._running.collect()
             self._start_ahead()
 
-    @property
-    def _part(self) -> int:
-        return MANY if self.queue.store.location.reach is Reach.SEVERAL_HOSTS else PART
-
     def _results_are_due(self, now: int) -> bool:
         due = self._results.due_at
         return due is not None and (now >= due or not (self.slots or self._ahead))
 
     def _log(self, recorded: Sequence[Recorded | Rejected]) -> None:
-        now = self.clock.monotonic()
         for each in recorded:
             if isinstance(each, Rejected):
                 each.log()
             elif each[0].had_started:
                 result, job = each
                 self._due_at = None
-                self.run_log.ended(result.command, result.job, job, now)
+                self.run_log.ended(result.command, result.job, job, self.clock.monotonic())
 
     # ── claiming and starting ───────────────────────────────────────────────────────────────────────
 
@@ -312,7 +310,8 @@ class Worker:
             return 0
         free = self._free()
         may_claim_ahead = self._claims_left is None and (free or with_results)
-        return free + (self._ahead.wanted(now) if may_claim_ahead else 0)
+        wanted = free + (self._ahead.wanted(now) if may_claim_ahead else 0)
+        return 0 if wanted and self._nothing_is_due() else wanted
 
     def _nothing_is_due(self) -> bool:
         """After a claim that found too few jobs, look without the log's lock first: a wake-up wakes every worker."""
@@ -373,7 +372,7 @@ class Worker:
         if now - self._store_failed_at >= self.options.grace or not (self.slots or self._results.of_runs):
             self._results.log_lost()
             raise error
-        return RETRY_FAILED_STORE_AFTER / SECOND
+        return RETRY_FAILED_AFTER / SECOND
 
     def _is_over(self) -> bool:
         if self.slots or self._ahead or self._results.waiting or self._running.leftovers:
@@ -383,15 +382,18 @@ class Worker:
         return self.options.drain and self._exhausted and self._drain.is_over()
 
     def _next_full_round(self, now: int) -> int:
-        moments = [self._heartbeat.next_at, self._reclaimer.next_at, self._scheduler.next_at, self._fence.at]
-        moments += [slot.kill_at or slot.deadline or self._heartbeat.next_at for slot in self.slots.values()]
-        moments += [self._due_at] if self._due_at is not None and self._free() > 0 else []
-        moments += [self._shortage.until] if self._shortage.lasts else []
-        moments += [now + CHECK_LEFTOVERS_EVERY] if self._running.leftovers else []
-        moments.append(self._stop_at)
-        return min([*moments, self._ahead.due_at or moments[0]])
+        moments = [
+            *(self._heartbeat.next_at, self._reclaimer.next_at, self._scheduler.next_at, self._fence.at, self._stop_at),
+            *(slot.kill_at or slot.deadline for slot in self.slots.values()),
+            self._ahead.due_at,
+            self._due_at if self._free() > 0 else None,
+            self._shortage.until if self._shortage.lasts else None,
+            now + LOOK_AT_LEFTOVERS_EVERY if self._running.leftovers else None,
+        ]
+        return min(moment for moment in moments if moment is not None)
 
     def _until(self, moment: int) -> float:
         """Seconds until `moment`, or until results are due if that is sooner."""
         due = self._results.due_at
-        return max(0, min(moment, moment if due is None else due) - self.clock.monotonic()) / SECOND
+        soonest = moment if due is None else min(moment, due)
+        return max(0, soonest - self.clock.monotonic()) / SECOND

@@ -17,7 +17,12 @@ from queuectl.worker.results import Results
 from queuectl.worker.shortage import Shortage
 from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
 
-__all__ = ["RunningJobs"]
+__all__ = ["LOOK_AT_LEFTOVERS_EVERY", "RunningJobs"]
+
+LOOK_AT_LEFTOVERS_EVERY = SECOND // 10
+"""Microseconds between two looks at background processes of ended jobs."""
+LAST_GRACE = SECOND
+"""Microseconds: the longest grace period of a job once the worker's own time to stop is over."""
 
 
 class RunningJobs(Struct):
@@ -88,9 +93,9 @@ class RunningJobs(Struct):
                 slot.kill_at = now + SECOND  # again, for processes that were forked meanwhile
         self.leftovers = self.commands.end_leftovers(self.grace)
 
-    def hurry(self, grace: int) -> None:
-        """Shorten the grace period, also of jobs that are being stopped."""
-        self.grace, now = min(self.grace, grace), self.clock.monotonic()
+    def hurry(self) -> None:
+        """Shorten the grace period to at most a second, also of jobs that are being stopped."""
+        self.grace, now = min(self.grace, LAST_GRACE), self.clock.monotonic()
         for slot in self.slots.values():
             if slot.kill_at is not None:
                 slot.kill_at = min(slot.kill_at, now + self.grace)

@@ -5,7 +5,10 @@ from msgspec import Struct
 from queuectl.units import SECOND, format_duration, rounded_duration
 from queuectl.worker.log import log
 
-__all__ = ["StoreOutage"]
+__all__ = ["RETRY_BUSY_AFTER", "RETRY_FAILED_AFTER", "StoreOutage"]
+
+RETRY_BUSY_AFTER, RETRY_FAILED_AFTER = 20_000, 200_000
+"""Microseconds until a worker uses a store again that was busy, or that could not be used."""
 
 LOGGED_AFTER = 5 * SECOND
 """Shorter waits are normal: other processes write too."""
