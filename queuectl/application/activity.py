@@ -17,7 +17,7 @@ from queuectl.units import HOUR, MINUTE
 __all__ = ["HOUR", "Activity", "Minute", "QueueActivity", "Span", "slices"]
 
 MOST = 100_000
-"""The most positions that are read for the time before: a second or less. A busier hour is shown in part."""
+"""The most positions of the log that are read for a part of the past: a second or less. A busier one is cut."""
 SAMPLES = 100
 """Durations that are remembered for each queue and minute."""
 SPANS = 2000
@@ -25,6 +25,7 @@ SPANS = 2000
 COMMANDS = 2000
 """Commands whose durations are remembered."""
 SLICES = 60
+"""The parts that `slices` makes, and the minutes that are shown of an hour."""
 LEAST_RUNS = 5
 """Runs that a command must have had for an estimate."""
 
@@ -62,7 +63,7 @@ class Activity:
     def __init__(self) -> None:
         self.since = 0
         self._after = 0
-        self._minutes: deque[Minute] = deque(maxlen=61)
+        self._minutes: deque[Minute] = deque(maxlen=SLICES + 1)
         self._begun: OrderedDict[str, Run] = OrderedDict()
         self.spans: deque[Span] = deque(maxlen=SPANS)
         self._commands: OrderedDict[str, deque[float]] = OrderedDict()
@@ -125,7 +126,7 @@ class Activity:
         """The 60 minutes up to a moment, the oldest first, also those in which nothing happened."""
         known = {minute.start: minute for minute in list(self._minutes)}
         last = now // MINUTE * MINUTE
-        return [known.get(start) or Minute(start) for start in range(last - 59 * MINUTE, last + MINUTE, MINUTE)]
+        return [known.get(start) or Minute(start) for start in range(last - (SLICES - 1) * MINUTE, last + MINUTE, MINUTE)]
 
     def queue(self, name: str, now: int) -> QueueActivity:
         """One queue in the hour up to a moment."""

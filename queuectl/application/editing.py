@@ -27,7 +27,7 @@ from queuectl.errors import NoSuchJobError, QueuectlError, UsageError
 from queuectl.runtime import new_id
 from queuectl.units import quoted
 
-__all__ = ["NOTHING", "Edit", "Editor", "parse_settings"]
+__all__ = ["Edit", "Editor", "parse_settings"]
 
 _KEPT = ("unique", "batch", "seq", "origin", "after", "if_unmet")
 """Fields that are not read like those of a new job: no edit changes them, but for those about dependencies."""
@@ -47,9 +47,6 @@ class Edit(Struct, frozen=True):
 
     def __bool__(self) -> bool:
         return self.wanted != JobInput() or bool(self.unset_env) or self.now
-
-
-NOTHING = Edit()
 
 
 def parse_settings(texts: Sequence[str]) -> Edit:

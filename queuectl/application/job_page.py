@@ -70,16 +70,18 @@ def _of_each_state(tables: Tables, wanted: JobFilter) -> list[dict[str, Any]]:
 
 
 def _looked_for(queue: Queue, wanted: JobFilter, limit: int, end: int) -> JobPage:
+    """The last jobs before the position `end`, looked for in windows that end there."""
     clock, size, base = SystemClock(), WINDOW, queue.store.log.base.position
-    rows, over = list[dict[str, Any]](), clock.monotonic() + TIME
+    rows, began = list[dict[str, Any]](), clock.monotonic()
     while end > base and len(rows) <= limit:
         start = max(base, end - size)
         rows += queue.store.tables.jobs(replace(wanted, positions=(start, end)))
         end = start
-        if clock.monotonic() - over < -TIME * 3 // 4:
+        took = clock.monotonic() - began
+        if took < TIME // 4:
             size *= 2
-        if clock.monotonic() >= over and len(rows) <= limit:
-            return JobPage(rows, end, unfinished=True) if end > base else JobPage(rows, None)
+        if took >= TIME and len(rows) <= limit and end > base:
+            return JobPage(rows, end, unfinished=True)
     return _page(rows, limit)
 
 

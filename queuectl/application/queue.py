@@ -375,8 +375,8 @@ class Queue:
             raise NoSuchJobError.of(job_id)
         return job
 
-    def is_finished(self, job_id: str) -> Job | None:
-        """The job if it has ended or was purged, else None. Raises NoSuchJobError."""
+    def if_ended(self, job_id: str) -> Job | None:
+        """The job if it has ended or was purged, else None. Raises NoSuchJobError, DamagedEventError."""
         job = self.load(job_id)
         return job if job.state in (*FINISHED, State.PURGED) else None
 

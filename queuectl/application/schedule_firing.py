@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
-from itertools import chain, takewhile
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -151,5 +151,8 @@ def manual_change(store: Store, schedule: Schedule, slots: Sequence[int], prefix
 
 def _free_id(store: Store, wanted: str, taken: set[str]) -> str:
     """The id, or the id with a number when a job has it already."""
-    numbered = chain([wanted], (f"{wanted}-{number}" for number in range(2, 1000)))
-    return next(job_id for job_id in numbered if job_id not in taken and not store.log.version(job_id))
+    job_id, number = wanted, 1
+    while job_id in taken or store.log.version(job_id):
+        number += 1
+        job_id = f"{wanted}-{number}"
+    return job_id

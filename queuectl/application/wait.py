@@ -46,7 +46,7 @@ def wait(
 
 
 def _ended(queue: Queue, ids: Iterable[str]) -> dict[str, Job]:
-    return {job_id: job for job_id in ids if (job := queue.is_finished(job_id))}
+    return {job_id: job for job_id in ids if (job := queue.if_ended(job_id))}
 
 
 def unserved_queues(queue: Queue, ids: Sequence[str]) -> list[str]:

@@ -72,7 +72,7 @@ def cancel(
         found = queue.resolve(given_ids(ids))
         behind = dependants(queue.store, found)
         if behind and with_waiting:  # those that have ended may still have jobs that wait for them
-            found = [*(each for each in found if not queue.is_finished(each)), *behind]
+            found = [*(each for each in found if queue.if_ended(each) is None), *behind]
         for job in queue.cancel(found, options.reason):
             if job is not None:
                 say(f"{job.id} {_cancelled(queue, job)}")

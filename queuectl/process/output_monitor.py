@@ -9,12 +9,12 @@ from contextlib import suppress
 
 from queuectl.process.output_files import Capture
 from queuectl.process.protocol import ShortageError
-from queuectl.runtime import leave_signals_to_main_thread
+from queuectl.runtime import leave_signals_to_main_thread, pause
 
 __all__ = ["OutputMonitor"]
 
-INTERVAL = 0.1
-"""Seconds between two rounds. A file can exceed its limit by what is written in that time."""
+INTERVAL = 100_000
+"""Microseconds between two rounds. A file can exceed its limit by what is written in that time."""
 
 log = logging.getLogger("queuectl.worker")
 
@@ -68,7 +68,7 @@ class OutputMonitor:
     def _watch(self) -> None:
         leave_signals_to_main_thread()
         while self._some.wait():
-            threading.Event().wait(INTERVAL)
+            pause(INTERVAL)
             with self._lock:
                 for capture in self._captures:
                     _maintain(capture)

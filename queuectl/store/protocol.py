@@ -105,7 +105,10 @@ class Log(Protocol):
     def records(
         self, *, after: int = 0, until: int | None = None, stream_id: str | None = None
     ) -> Iterator[RecordedEvent]:
-        """Events with `after < position <= until`, in order. Raises DamagedEventError at a damaged one."""
+        """Events with `after < position <= until`, in order.
+
+        Raises DamagedEventError for a damaged one, perhaps before the last events before it have been returned.
+        """
 
     def examined(
         self, *, stream_id: str | None = None, until: int | None = None

@@ -74,7 +74,6 @@ class _Starts:
 
     def are_complete(self) -> bool:
         """Whether each of them has started."""
-        pause(POLL)
         for name in self.names:
             for record in self.queue.store.log.records(after=self.after, stream_id=worker_stream(name)):
                 if isinstance(record.event, WorkerStarted):
@@ -95,6 +94,7 @@ def detach(arguments: Sequence[str], folder: str, log_file: str, started: Callab
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return pid, os.waitstatus_to_exitcode(status)
+        pause(POLL)
     return pid, None
 
 

@@ -104,7 +104,7 @@ class Scheduler(Struct):
                 self._rest(schedule, wall)
                 return True
             return False
-        return True
+        return True  # an error was reported, and the schedule rests
 
     def _decide_on(self, name: str, version: int, wall: int) -> int:
         """Decide on one schedule; the number of jobs that were added."""
@@ -117,7 +117,7 @@ class Scheduler(Struct):
                 if isinstance(event, e.ScheduleFired) and event.late >= SAY_LATE:
                     log.info("schedule %s: job %s is %s late", name, event.job, ago(event.late))
             return sum(isinstance(event, e.ScheduleFired) for event in events)
-        return 0
+        return 0  # an error was reported, and the schedule rests
 
     @contextmanager
     def _resting(self, name: str, version: int, wall: int) -> Iterator[None]:
