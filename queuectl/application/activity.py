@@ -26,6 +26,8 @@ COMMANDS = 2000
 """Commands whose durations are remembered."""
 SLICES = 60
 """The parts that `slices` makes, and the minutes that are shown of an hour."""
+LAST_RUNS = 20
+"""Runs of a command whose durations are remembered."""
 LEAST_RUNS = 5
 """Runs that a command must have had for an estimate."""
 
@@ -112,7 +114,7 @@ class Activity:
         return self._minutes[-1]
 
     def _remember(self, command: str, took: float) -> None:
-        self._commands.setdefault(command, deque(maxlen=20)).append(took)
+        self._commands.setdefault(command, deque(maxlen=LAST_RUNS)).append(took)
         self._commands.move_to_end(command)
         if len(self._commands) > COMMANDS:
             self._commands.popitem(last=False)
@@ -126,7 +128,9 @@ class Activity:
         """The 60 minutes up to a moment, the oldest first, also those in which nothing happened."""
         known = {minute.start: minute for minute in list(self._minutes)}
         last = now // MINUTE * MINUTE
-        return [known.get(start) or Minute(start) for start in range(last - (SLICES - 1) * MINUTE, last + MINUTE, MINUTE)]
+        return [
+            known.get(start) or Minute(start) for start in range(last - (SLICES - 1) * MINUTE, last + MINUTE, MINUTE)
+        ]
 
     def queue(self, name: str, now: int) -> QueueActivity:
         """One queue in the hour up to a moment."""
