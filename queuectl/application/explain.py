@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from msgspec import Struct
 
+from queuectl.application.late_starts import late_start
 from queuectl.application.liveness import is_alive
 from queuectl.application.waiting import held_sentence, open_sentence, remedies
 from queuectl.domain import events as e
@@ -133,8 +134,8 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
         return
     if row is not None and row["due_at"] is None:
         yield "it is held: its table row and its events disagree"
-    elif job.waits_from is not None and job.waits_from > now and behind_for is not None:
-        yield _misdated(job, job.waits_from, now, store.tables.waited(job, now, behind_for) or 0)
+    elif (start := late_start(store, job, now, behind_for)) is not None:
+        yield _misdated(job.waits_from or now, now, start)
     elif job.due_at is not None and job.due_at > now:
         yield f"it is due at {local_time(job.due_at)}, in {short_duration(job.due_at - now)}"
     else:
@@ -152,11 +153,10 @@ def _dependencies(store: Store, job: Job) -> Iterator[str]:
         yield f"it is held: {why}"
 
 
-def _misdated(job: Job, since: int, now: int, waited: int) -> str:
-    left = short_duration((job.due_at or since) - since - waited)
+def _misdated(since: int, now: int, start: int) -> str:
     return (
         f"it was recorded by a clock that was {ago(since - now)} ahead of the clock now, so its wait counts from when"
-        f" the clock was right again: {left} more"
+        f" the clock was right again: {short_duration(start - now)} more"
     )
 
 

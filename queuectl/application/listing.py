@@ -1,11 +1,13 @@
 """The jobs that `list` and `dlq list` show: a filter from its texts, the rows, and how many there are in all."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from queuectl.application.late_starts import late_starts
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, State
@@ -82,11 +84,15 @@ def check_origin(text: str) -> str:
 
 
 class Listing(Struct, frozen=True):
-    """Rows of `jobs`, how many the filter takes without its limit, and the log's time."""
+    """Rows of `jobs`, how many the filter takes without its limit, the wall clock, and the starts of late jobs.
+
+    `starts`: by id, when jobs start whose due time was recorded by a clock that was ahead.
+    """
 
     rows: list[dict[str, Any]]
     total: int
     now: int
+    starts: Mapping[str, int] = {}
 
 
 def job_filter(selected: Selection, sort: str) -> JobFilter:
@@ -138,8 +144,9 @@ def _state(text: str) -> State:
 def list_jobs(queue: Queue, wanted: JobFilter, limit: int) -> Listing:
     """At most `limit` (0: all) of the jobs that the filter takes, and how many it takes in all."""
     rows = job_rows(queue, wanted, limit)
-    cut = limit and len(rows) == limit
-    return Listing(rows, _count(queue.store, wanted) if cut else len(rows), queue.store.log.wall())
+    cut, now = limit and len(rows) == limit, queue.store.log.wall()
+    total = _count(queue.store, wanted) if cut else len(rows)
+    return Listing(rows, total, now, late_starts(queue.store, rows, now))
 
 
 def job_rows(queue: Queue, wanted: JobFilter, limit: int) -> list[dict[str, Any]]:
@@ -176,13 +183,28 @@ def _pending(store: Store, wanted: JobFilter, limit: int, have: int) -> list[dic
     """Those that are due in the order of claiming, paused ones, then the others by their due time, held ones last."""
     if not (wanted.states or wanted.failed or wanted.held) or (limit and have >= limit):
         return []
-    now, room = store.log.wall(), limit and limit - have
+    now, behind_for, room = store.log.wall(), store.log.behind_for(), limit and limit - have
     if room and wanted.states == (State.PENDING,) and wanted.is_counted:
         # Jobs that are due are found by seeks, however many there are.
-        ids = store.tables.claimable(wanted.queues, room, now)
+        ids = store.tables.claimable(wanted.queues, room, now, behind_for=behind_for)
         if len(ids) == room:
             return list(filter(None, map(store.tables.job, ids)))
-    return store.tables.jobs(replace(wanted, sort=TURN, now=now, limit=room))
+    rows = store.tables.jobs(replace(wanted, sort=TURN, now=now, limit=room))
+    return rows if behind_for is None else _with_late(store, rows, now, behind_for)
+
+
+def _with_late(store: Store, rows: list[dict[str, Any]], now: int, behind_for: int) -> list[dict[str, Any]]:
+    """The rows in their order, but jobs whose due time a clock that was ahead recorded by when they start."""
+    starts = late_starts(store, rows, now)
+    if not starts:
+        return rows
+    line = {job_id: place for place, job_id in enumerate(store.tables.claimable((), len(rows), now, (), behind_for))}
+
+    def turn(row: dict[str, Any]) -> tuple[int, float]:
+        due = starts.get(row["id"], row["due_at"])
+        return line.get(row["id"], len(line)), inf if due is None else due
+
+    return sorted(rows, key=turn)
 
 
 def dead_letters(queue: Queue, selected: Selection = EVERY) -> list[dict[str, Any]]:

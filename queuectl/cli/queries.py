@@ -113,7 +113,7 @@ def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:
         document=shown,
         rows=shown,
         name="id",
-        text=lambda look: job_table(found.rows, found.now, look.width, look.color) if shown else "",
+        text=lambda look: job_table(found.rows, found.now, look.width, look.color, found.starts) if shown else "",
         note=left_out if shown else "no jobs",
     )
 

@@ -1,6 +1,7 @@
 """Jobs as rows of the tables that people read: short ids, ages, short errors, and which columns give way."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from queuectl.domain.names import is_generated
@@ -11,6 +12,7 @@ __all__ = ["dead_table", "job_table", "short_error", "short_id", "when"]
 
 SHORT = 8
 """The number of characters that are shown of a generated id: its end, which differs from its neighbours'."""
+NO_STARTS: Mapping[str, int] = MappingProxyType({})
 EXITED = "exited with code "
 
 NUMBER = Column("number", short="#")
@@ -42,10 +44,16 @@ DEAD = (
 )
 
 
-def job_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool) -> str:
-    """Rows of `jobs` as a table. `now`: the log's time in microseconds; `width`: None for whole ids and texts."""
+def job_table(
+    rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool, starts: Mapping[str, int] = NO_STARTS
+) -> str:
+    """Rows of `jobs` as a table. `now`: the log's time in microseconds; `width`: None for whole ids and texts.
+
+    `starts`: by id, when jobs start whose due time was recorded by a clock that was ahead.
+    """
     columns = _WHOLE if width is None else _FITTED
-    return table([_job(row, now, width) for row in rows], columns, width=width, color=color)
+    shown = [_job(row, starts.get(row["id"], row["due_at"]), now, width) for row in rows]
+    return table(shown, columns, width=width, color=color)
 
 
 def dead_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None) -> str:
@@ -59,8 +67,7 @@ def when(moment: int, now: int, width: int | None) -> str:
     return local_time(moment) if width is None else f"{ago(now - moment)} ago"
 
 
-def _job(row: Mapping[str, Any], now: int, width: int | None) -> dict[str, Any]:
-    due = row["due_at"]
+def _job(row: Mapping[str, Any], due: int | None, now: int, width: int | None) -> dict[str, Any]:
     waits = f"in {about(due - now)}" if due is not None and due > now else None
     shown = {**_brief(row, width), "next": waits, "age": ago(now - row["created_at"] * SECOND)}
     return {**shown, "why": _why(shown, now)}

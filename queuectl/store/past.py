@@ -170,6 +170,10 @@ class PastHistory:
         """The last move of the jobs that have an event between two positions, or that were added there."""
         return self._history.standing(self._bounded(until), added=added, after=after, end=end)
 
+    def right_again(self, after: int, now: int, until: int = MAX_POSITION) -> tuple[int, int]:
+        """Position and clock of the first event whose clock was not ahead of `now`."""
+        return self._history.right_again(after, now, self._bounded(until))
+
     def unchanged(self, position: int) -> Unchanged:
         """The jobs that no event has changed since a position."""
         return self._history.unchanged(self._bounded(position))

@@ -8,13 +8,14 @@ follow from the live ones, which `verify` compares with the log.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from queuectl.domain.dependencies import BATCH as BATCH_KIND
 from queuectl.domain.dependencies import JOB
 from queuectl.domain.events import Enqueued, RecordedEvent, type_of
-from queuectl.domain.job import Job
+from queuectl.domain.job import Job, evolve
 from queuectl.domain.machine import MOVES, State
 from queuectl.domain.names import SCHEDULES, SETTINGS_STREAM, queue_stream
 from queuectl.store.moments import position_at
@@ -25,6 +26,7 @@ from queuectl.store.rows import MAX_POSITION, Count, DeadLetter, JobFilter, Stan
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.causes import Causes
 from queuectl.store.sql.job_filter import TURN
+from queuectl.store.sql.misdated import Misdated, Wait, measured
 from queuectl.store.sql.table_writer import TableWriter
 from queuectl.store.sql.waits import INSERT_WAITS
 from queuectl.store.stream_fold import Stream, streams
@@ -47,6 +49,14 @@ SHORT = 10_000
 def is_nearer_the_begin(position: int, base: int, head: int) -> bool:
     """Whether fewer events come before a position than after it, or only a few."""
     return position - base <= max(SHORT, head - position)
+
+
+class _SetWait(NamedTuple):
+    """When a wait begins (microseconds, wall clock), how long it is, and the position of the event that set it."""
+
+    begin: int
+    length: int
+    set_at: int
 
 
 class Folds:
@@ -192,6 +202,31 @@ class Folds:
         unchanged = [] if self._from_begin else self._unchanged.first_due(limit)
         self.fold(unchanged)
         self.fold_changed(State.PENDING)
+
+    def misdated(self, now: int, behind_for: int, job_id: str | None = None) -> list[Misdated]:
+        """Of the folded jobs, or that one: see `misdated` in store/sql/misdated.py."""
+        found = sorted(self._misdated_waits(now, job_id), key=lambda wait: wait.set_at)
+        return measured(found, now, behind_for, lambda after: self._history.right_again(after, now))
+
+    def _misdated_waits(self, now: int, job_id: str | None) -> Iterator[Wait]:
+        sql = f"SELECT queue, priority, position, id FROM jobs WHERE state = '{State.PENDING}' AND due_at > ?"
+        one: tuple[str, tuple[str, ...]] = ("", ()) if job_id is None else (" AND id = ?", (job_id,))
+        for queue, priority, position, name in self.memory.engine.run(sql + one[0], (now, *one[1])):
+            wait = self._wait_of(name)
+            if wait is not None and wait.begin > now:
+                yield Wait(queue, priority, position, name, wait.length, wait.set_at)
+
+    def _wait_of(self, job_id: str) -> "_SetWait | None":
+        """The wait of a pending job, if it has one, and the position of the event that set it."""
+        job: Job | None = None
+        wait: _SetWait | None = None
+        for record in self._log.records(stream_id=job_id):
+            job = evolve(job, record)
+            if job is None or job.due_at is None or job.waits_from is None:
+                wait = None
+            elif wait is None or wait[:2] != (job.waits_from, job.due_at - job.waits_from):
+                wait = _SetWait(job.waits_from, job.due_at - job.waits_from, record.position)
+        return wait
 
     def fold(self, ids: Iterable[str]) -> None:
         """Fold these jobs into the tables, a damaged one up to its damage."""

@@ -9,6 +9,7 @@ from queuectl.domain.machine import LIVE, State
 from queuectl.domain.schedule import Schedule
 from queuectl.store.past_folds import Folds
 from queuectl.store.rows import BatchCount, Count, DeadLetter, JobFilter, Waiting, WaitRow
+from queuectl.store.sql.tables import Tables
 
 __all__ = ["PastBatches", "PastSchedules", "PastTables", "PastWaits"]
 
@@ -18,6 +19,7 @@ class PastTables:
 
     def __init__(self, folds: Folds) -> None:
         self._folds, self._tables = folds, folds.memory.tables
+        self._with_late = Tables(folds.memory.engine, late=folds.misdated)
         self.settings, self.pauses = self._tables.settings, self._tables.pauses
         self.read = folds.read
 
@@ -62,16 +64,18 @@ class PastTables:
     ) -> list[str]:
         """Ids of jobs to claim next, in claiming order."""
         self._fold_due(limit + len(skip), behind_for)
-        return self._tables.claimable(queues, limit, now, skip, behind_for)
+        return self._with_late.claimable(queues, limit, now, skip, behind_for)
 
     def next_due(self, queues: Collection[str], now: int = 0, behind_for: int | None = None) -> int | None:
         """The earliest time at which a pending job is due in these queues."""
         self._fold_due(1, behind_for)
-        return self._tables.next_due(queues, now, behind_for)
+        return self._with_late.next_due(queues, now, behind_for)
 
     def waited(self, job: Job | Exception | None, now: int, behind_for: int | None) -> int | None:
-        """`behind_for`: waits that were recorded by a clock that was ahead are measured only in the present."""
-        return behind_for
+        """`behind_for` of `is_due` for a job: for how long it had waited, as the log's events up to then say."""
+        if isinstance(job, Job):
+            self._folds.fold([job.id])
+        return self._with_late.waited(job, now, behind_for)
 
     def oldest_due(self, now: int) -> dict[str, Any] | None:
         """The row of the pending job that has been due the longest."""

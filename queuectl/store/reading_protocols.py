@@ -35,6 +35,12 @@ class History(Protocol):
         those that were added by such an event.
         """
 
+    def right_again(self, after: int, now: int, until: int = MAX_POSITION) -> tuple[int, int]:
+        """Position and clock of the first event after `after`, up to `until`, whose clock was not ahead of `now`.
+
+        Only while the log is ahead of `now`. `now` is returned as the clock if there is no event.
+        """
+
     def unchanged(self, position: int) -> "Unchanged":
         """The jobs that no event has changed since a position."""
 

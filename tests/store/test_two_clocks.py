@@ -1,16 +1,19 @@
 """The order of the log and the wall clock: a clock that was ahead once changes no due time."""
 
+from contextlib import closing
+
 import pytest
 
 from queuectl.application.bulk import finished
 from queuectl.application.explain import explain
-from queuectl.application.listing import EVERY
+from queuectl.application.listing import EVERY, TURN, Selection, job_filter, list_jobs
 from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of, before_the_log
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Exit, Report
 from queuectl.domain.events import Exited, WorkerStarted
+from queuectl.render.job_rows import job_table
 from queuectl.runtime import LogClock
 from queuectl.units import DAY, format_time
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
@@ -20,6 +23,22 @@ AHEAD = pytest.mark.parametrize("ahead", [2 * HOUR, 400 * DAY])
 
 def take(store, limit=5):
     return [job.id for job in Queue(store, "w1").claim(claimant("w1"), (), limit, lambda job: True)]
+
+
+def explanation(store, job_id):
+    return explain(store, job_id, live=False, machine_losses=3).why
+
+
+def by_turn(store):
+    return [row["id"] for row in list_jobs(Queue(store, ACTOR), job_filter(EVERY, TURN), 0).rows]
+
+
+def listed(store):
+    """The lines of `list` on the jobs that are not due, without the column of ages."""
+    found = list_jobs(Queue(store, ACTOR), job_filter(EVERY, "-created"), 0)
+    waiting = [row for row in found.rows if row["id"] in found.starts]
+    lines = job_table(waiting, found.now, None, False, found.starts).splitlines()
+    return [line.split()[1:-3] for line in lines]
 
 
 @pytest.fixture
@@ -122,6 +141,54 @@ def test_a_wait_continues_in_the_next_process(store, clock, was_ahead, ahead):
     assert store.tables.next_due((), clock.now(), 0) == clock.now()
     assert take(store) == ["early"]
     assert audit(store.log.records()).clean
+
+
+def test_the_list_says_when_a_misdated_job_starts(store, clock, was_ahead):
+    was_ahead(DAY, new("early", delay=4 * SECOND))
+    add(store, new("later", delay=9 * SECOND))
+    clock.advance(SECOND)
+    store.log.clock = LogClock(clock)
+    found = list_jobs(Queue(store, ACTOR), job_filter(EVERY, "-created"), 0)
+    assert found.starts == {"early": clock.now() + 3 * SECOND}
+    lines = job_table(found.rows, found.now, 80, False, found.starts).splitlines()
+    assert [line.partition("in ")[2][:2] for line in lines[1:]] == ["8s", "3s"]
+    assert by_turn(store) == ["early", "later"]
+    clock.advance(4 * SECOND)
+    add(store, new("due"), new("paused", queue="ci"))
+    Queue(store, ACTOR).pause("ci")
+    assert by_turn(store) == ["early", "due", "paused", "later"]
+    first = list_jobs(Queue(store, ACTOR), job_filter(Selection(states=("pending",)), TURN), 1)
+    assert [row["id"] for row in first.rows] == ["early"]
+
+
+@AHEAD
+def test_the_past_measures_such_a_wait_as_the_present_did(store, clock, was_ahead, ahead):
+    was_ahead(ahead, new("early", delay=4 * SECOND), new("much later", delay=HOUR))
+    seen = {}
+    for second in range(5):
+        store.log.clock = LogClock(clock)  # a process that has just started
+        add(store, new(f"other-{second}"))
+        now = clock.now()
+        seen[store.log.head().position] = [
+            explanation(store, "early"),
+            explanation(store, "much later"),
+            listed(store),
+            store.tables.next_due((), now, store.log.behind_for()),
+            store.tables.claimable((), 9, now, behind_for=store.log.behind_for()),
+        ]
+        clock.advance(SECOND)
+    clock.advance(ahead + HOUR)
+    add(store, new("in order again"))
+    for position, present in seen.items():
+        with closing(as_of(store, str(position))) as past:
+            assert present == [
+                explanation(past, "early"),
+                explanation(past, "much later"),
+                listed(past),
+                past.tables.next_due((), past.log.wall(), past.log.behind_for()),
+                past.tables.claimable((), 9, past.log.wall(), behind_for=past.log.behind_for()),
+            ]
+    assert ["early" in line for *_, line in seen.values()] == [False, False, False, False, True]
 
 
 def test_a_wait_recorded_by_a_second_wrong_clock_is_not_cut_short(store, clock, was_ahead):

@@ -11,7 +11,7 @@ from queuectl.store.errors import NoTextError
 from queuectl.store.rows import FIRST_FORMAT, MAX_POSITION, RunStep, Standing
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import PAGE, Log
-from queuectl.store.sql.misdated import SETS_DUE_TIME
+from queuectl.store.sql.misdated import SETS_DUE_TIME, right_again
 from queuectl.store.sql.unchanged import Unchanged
 from queuectl.store.stream_fold import Examined
 
@@ -113,6 +113,10 @@ class History:
         )
         moved = {job_id: queue for job_id, data in amended if (queue := _amended_queue(data)) is not None}
         return [replace(row, queue=moved[row.job_id]) if row.job_id in moved else row for row in rows]
+
+    def right_again(self, after: int, now: int, until: int = MAX_POSITION) -> tuple[int, int]:
+        """Position and clock of the first event whose clock was not ahead of `now`."""
+        return right_again(self._engine, after, now, until)
 
     def unchanged(self, position: int) -> Unchanged:
         """The jobs that no event has changed since a position."""

@@ -1,6 +1,6 @@
 """Queries of the tables that are derived from the log, in SQL that both engines understand."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import groupby, starmap
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,8 @@ from queuectl.store.sql.engine import Engine
 
 if TYPE_CHECKING:
     from queuectl.store.sql.misdated import Misdated
+
+    Late = Callable[[int, int, str | None], list[Misdated]]
 
 __all__ = ["OPEN_LANES", "PENDING_LANES", "Tables", "state_of"]
 
@@ -35,10 +37,13 @@ class DueSearch(Protocol):
 
 
 class Tables:
-    """Implements `protocol.Tables`. `due_search`, if given, is used while the wall clock is right."""
+    """Implements `protocol.Tables`. `due_search`, if given, is used while the wall clock is right.
 
-    def __init__(self, engine: Engine, due_search: DueSearch | None = None) -> None:
-        self._engine, self._due_search = engine, due_search
+    `late`, if given, finds the misdated jobs as `misdated` does, where the events are not in this database.
+    """
+
+    def __init__(self, engine: Engine, due_search: DueSearch | None = None, late: "Late | None" = None) -> None:
+        self._engine, self._due_search, self._late = engine, due_search, late
 
     def holder(self, unique: str) -> str | None:
         """The live job that holds a unique key."""
@@ -62,7 +67,7 @@ class Tables:
             found = self._due_search.search(queues, limit + len(skip), now)
             return [job_id for job_id in found if job_id not in skip][:limit]
         chosen: list[str] = []
-        late = {} if behind_for is None else self._misdated(now, behind_for)
+        late = {} if behind_for is None else self._misdated_by_lane(now, behind_for)
         for _, lanes in groupby(self._lanes(queues), key=lambda lane: lane[1]):
             due: list[tuple[int, int, str]] = []
             for queue, priority in lanes:
@@ -78,22 +83,25 @@ class Tables:
         lanes = self._engine.run(_LANES)
         return [lane for lane in lanes if not queues or lane[0] in queues]
 
-    def _misdated(self, now: int, behind_for: int) -> dict[tuple[str, int], "list[Misdated]"]:
+    def _misdated_by_lane(self, now: int, behind_for: int) -> dict[tuple[str, int], "list[Misdated]"]:
         """Jobs that were recorded while the clock was ahead, by queue and priority."""
-        from queuectl.store.sql.misdated import misdated  # a clock was wrong
-
         found: dict[tuple[str, int], list[Misdated]] = {}
-        for each in misdated(self._engine, now, behind_for):
+        for each in self._misdated(now, behind_for):
             found.setdefault((each.queue, each.priority), []).append(each)
         return found
+
+    def _misdated(self, now: int, behind_for: int, job_id: str | None = None) -> "list[Misdated]":
+        if self._late is not None:
+            return self._late(now, behind_for, job_id)
+        from queuectl.store.sql.misdated import misdated  # a clock was wrong
+
+        return misdated(self._engine, now, behind_for, job_id)
 
     def waited(self, job: Job | Exception | None, now: int, behind_for: int | None) -> int | None:
         """`behind_for` of `is_due` for this job: the time for which it has waited, if a clock ahead of `now` set it."""
         if behind_for is None or not isinstance(job, Job) or job.waits_from is None or job.waits_from <= now:
             return behind_for
-        from queuectl.store.sql.misdated import misdated
-
-        found = misdated(self._engine, now, behind_for, job.id)
+        found = self._misdated(now, behind_for, job.id)
         return found[0].waited if found else behind_for
 
     def _due(self, queue: str, priority: int, now: int, limit: int) -> list[Any]:
@@ -108,7 +116,7 @@ class Tables:
         lanes = self._lanes(queues)
         moments = [moment for lane in lanes if (moment := self._first_due(*lane)) is not None]
         if behind_for is not None:
-            late = self._misdated(now, behind_for)
+            late = self._misdated_by_lane(now, behind_for)
             moments += [now + each.left for lane in lanes for each in late.get(lane, ())]
         return min(moments, default=None)
 
