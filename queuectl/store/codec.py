@@ -156,14 +156,12 @@ def format_of(event: Event) -> int:
     An older queuectl cannot read such an event and would set its job aside as damaged. So the first one raises the
     log's format in its transaction, and an older queuectl then refuses to write.
     """
-    kind = type(event)
-    lowest = _FORMATS.get(kind, FIRST_FORMAT)
+    lowest = _FORMATS.get(type(event), FIRST_FORMAT)
     if isinstance(event, e.ScheduleSet):
         return max(lowest, format_of(event.job))
-    if kind in _NEWER:
-        for name, default, needed in _NEWER[kind]:  # each event passes here, so no list is made
-            if needed > lowest and getattr(event, name) != default:
-                lowest = needed
+    for name, default, needed in _NEWER.get(type(event), ()):  # each event passes here, so no list is made
+        if getattr(event, name) != default:
+            lowest = max(lowest, needed)
     return lowest
 
 
