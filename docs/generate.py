@@ -36,7 +36,17 @@ PAGES = (
     "docs/architecture.md",
 )
 MANUAL = "docs/queuectl.1"
-EXIT_CODE = re.compile(r"^\| (\d+) \| (.+) \|$", re.MULTILINE)
+EXIT_CODES = "Exit codes"
+"""The heading of the codes that hold for all commands."""
+FILES = {
+    "data/queue.db": "The queue of this folder, unless --db or QUEUECTL_DB names another: the log and the tables.",
+    "data/queue.db-wal, data/queue.db-shm": "Parts of that database. Copy a queue with queuectl backup, never with cp.",
+    "data/queue.db.archive/": "The log once more. queuectl recover restores from it what the database has lost.",
+    "data/queue.db.output/": "The output of jobs, and in .workers/ the logs of background workers.",
+    ".env": "Settings for commands in this folder, one QUEUECTL_NAME=value a line.",
+    "~/.local/state/queuectl/": "Output and archive of queues on PostgreSQL; QUEUECTL_HOME names another folder.",
+}
+EXIT_CODE = re.compile(r"^\| (\d+(?: \+ N)?|the command's own) \| (.+) \|$", re.MULTILINE)
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[^>]+?) -->\n(?P<body>.*?)(?=<!-- end -->)", re.DOTALL)
 DEFAULT = re.compile(r"\s*\[default: (.+?)\]")
 TYPES: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
@@ -183,14 +193,30 @@ def manual() -> str:
         for path, each in found.items():
             if path.split()[1:2] and path.split()[1] in names:
                 lines += [f'.SS "{roff(usage(path, each))}"', roff(each.help), *entries(each)]
-    lines += [".SH SETTINGS", roff("A flag wins over the environment, that over .env, config set and the default.")]
+    lines += [".SH ENVIRONMENT", roff("A flag wins over the environment, that over .env, config set and the default.")]
     for key, setting in SETTINGS.items():
         lines += [".TP", rf"\fB{roff(key)}\fR, \fB{roff(setting.variable)}\fR"]
         lines.append(roff(f"{setting.help} [default: {setting.default}]"))
-    lines.append(".SH EXIT STATUS")
-    for code, meant in EXIT_CODE.findall((ROOT / "docs/commands.md").read_text(encoding="utf-8")):
-        lines += [".TP", rf"\fB{code}\fR", roff(meant.replace("`", "").replace("\\|", "|"))]
+    lines += [".SH EXIT STATUS", *exit_statuses((ROOT / "docs/commands.md").read_text(encoding="utf-8"))]
+    lines += [".SH FILES", *stored_files()]
     return "\n".join(lines) + "\n"
+
+
+def exit_statuses(page: str) -> Iterator[str]:
+    """The exit codes of all commands, then those of each command that has its own."""
+    for section in re.split(r"^##+ ", page, flags=re.MULTILINE):
+        codes = EXIT_CODE.findall(section)
+        title = section.partition("\n")[0]
+        if codes and title != EXIT_CODES:
+            yield f'.SS "{roff(title.removeprefix("queuectl "))}"'
+        for code, meant in codes:
+            yield from (".TP", rf"\fB{code}\fR", roff(meant.replace("`", "").replace("\\|", "|")))
+
+
+def stored_files() -> Iterator[str]:
+    """The files of a queue."""
+    for name, meaning in FILES.items():
+        yield from (".TP", rf"\fI{roff(name)}\fR", roff(meaning))
 
 
 def usage(path: str, found: Any) -> str:

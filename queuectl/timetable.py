@@ -6,6 +6,7 @@ by the functions that need them. Moments are microseconds since the epoch, UTC.
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count
 
@@ -33,6 +34,14 @@ NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+TAKEN = {
+    "minute": "0-59",
+    "hour": "0-23",
+    "day-of-month": "1-31, L or LW",
+    "month": "1-12 or JAN-DEC",
+    "day-of-week": "0-7 (Sunday is 0 and 7) or SUN-SAT",
+}
+"""The fields of an expression, in order, and the values that each takes."""
 FIELDS = 5
 ZONE_FILES = "zoneinfo/"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,10 +70,22 @@ def five_fields(expression: str) -> str:
         times = CronSim(text, _EPOCH)
         next(times)
     except CronSimError as error:
-        raise ValueError(f"{quoted(text)}: {str(error).lower()}") from None
+        raise ValueError(f"{quoted(text)}: {_what_is_bad(text.split(), str(error).lower())}") from None
     except StopIteration:
         raise ValueError(f"{quoted(text)}: there is no such day") from None
     return text
+
+
+def _what_is_bad(fields: list[str], said: str) -> str:
+    """cronsim's `bad hour` with the field's text and the values that it takes."""
+    from cronsim import CronSim, CronSimError
+
+    place = list(TAKEN).index(name := said.removeprefix("bad "))
+    if name == "day-of-month":
+        with suppress(CronSimError):
+            CronSim(" ".join([*fields[:3], "*", fields[4]]), _EPOCH)
+            return f"{said}: no month in {quoted(fields[3])} has a day {quoted(fields[2])}"
+    return f"{said} {quoted(fields[place])}: it takes {TAKEN[name]}, and ranges from low to high"
 
 
 def in_words(fields: str) -> str:

@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -85,6 +86,27 @@ def test_a_unit_runs_a_worker_of_its_queue(tmp_path):
     assert "systemctl enable --now queuectl" in made.err
 
 
+def test_a_unit_survives_a_job_without_memory_and_waits_for_its_disk(tmp_path):
+    made = Queuectl(tmp_path)("worker", "unit", "--db", str(tmp_path / "a b/q.db"))
+    assert "OOMPolicy=continue" in made.out.splitlines()
+    assert f'RequiresMountsFor="{tmp_path}/a b"' in made.out.splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
+@pytest.mark.parametrize("there", [False, True], ids=["new queue", "queue"])
+def test_a_unit_made_by_root_runs_as_the_queues_owner(tmp_path, there):
+    queuectl = Queuectl(tmp_path)
+    assert "User=root: its jobs run as root" in queuectl("worker", "unit").err
+    if there:
+        queuectl.add("true")
+    for each in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(each, 1, -1)
+    made = queuectl("worker", "unit")
+    name = pwd.getpwuid(1).pw_name
+    assert f"User={name}" in made.out.splitlines()
+    assert f"User={name}: the queue is that user's" in made.err
+
+
 def test_the_commands_for_a_user_unit_work_in_a_new_home(tmp_path):
     """Those of the page are those that are printed with the unit."""
     queuectl, home = Queuectl(tmp_path), tmp_path / "home"
@@ -112,7 +134,7 @@ def test_systemd_refuses_a_misspelled_unit(tmp_path):
 
 @pytest.mark.parametrize("unit", UNITS, ids=["system", "user", "postgres"])
 def test_a_unit_lets_jobs_finish_and_starts_with_the_machine(unit):
-    for line in ("KillMode=mixed", "TimeoutStopSec=infinity", "Restart=on-failure"):
+    for line in ("KillMode=mixed", "OOMPolicy=continue", "TimeoutStopSec=infinity", "Restart=on-failure"):
         assert line in unit.splitlines()
     assert "WantedBy=" in unit.partition("[Install]")[2]
 

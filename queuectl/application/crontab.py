@@ -5,10 +5,11 @@ CRON_TZ the time zone; other variables go into the job's environment. MAILTO has
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl import timetable
 from queuectl.application.job_fields import BLANKS
@@ -16,7 +17,7 @@ from queuectl.application.schedule_input import ScheduleInput
 from queuectl.domain.schedule import MAX_NAME
 from queuectl.units import quoted
 
-__all__ = ["CronEntry", "Crontab", "read_crontab"]
+__all__ = ["CronEntry", "Crontab", "named", "read_crontab"]
 
 _VARIABLE = re.compile(r"""\s*(?:([A-Za-z_]\w*)|"([^"]+)"|'([^']+)')\s*=\s*(.*?)\s*""", re.ASCII)
 _ENTRY = re.compile(r"\s*(@\w+|(?:\S+\s+){4}\S+)\s+(\S.*)", re.ASCII)
@@ -70,18 +71,28 @@ def read_crontab(text: str, *, with_users: bool, taken: set[str] = frozenset()) 
 
     `taken` are names that no entry gets.
     """
-    reader = _Reader(with_users, set(taken))
+    reader = _Reader(with_users)
     for number, line in enumerate(text.split("\n"), 1):  # other line ends of Unicode are part of a command
         reader.take(number, line.removesuffix("\r"))
-    return Crontab(tuple(reader.entries), tuple(reader.refused), tuple(reader.notes))
+    return Crontab(tuple(named(reader.entries, taken)), tuple(reader.refused), tuple(reader.notes))
+
+
+def named(entries: Iterable[CronEntry], taken: set[str]) -> Iterator[CronEntry]:
+    """The entries with names after their programs, which neither `taken` nor another entry has."""
+    used = set(taken)
+    for entry in entries:
+        base = _name_of(entry.command)
+        names = (base if number == 1 else f"{base}-{number}" for number in count(1))
+        used.add(name := next(each for each in names if each not in used))
+        yield replace(entry, name=name)
 
 
 class _Reader:
-    def __init__(self, with_users: bool, taken: set[str]) -> None:
+    def __init__(self, with_users: bool) -> None:
         self.entries: list[CronEntry] = []
         self.refused: list[str] = []
         self.notes: list[str] = []
-        self._with_users, self._taken = with_users, taken
+        self._with_users = with_users
         self._env: dict[str, str] = {}
 
     def take(self, number: int, line: str) -> None:
@@ -138,7 +149,7 @@ class _Reader:
         self.entries.append(
             CronEntry(
                 number,
-                self._name(command),
+                "",
                 when,
                 command,
                 env,
@@ -147,14 +158,6 @@ class _Reader:
                 user=user,
             )
         )
-
-    def _name(self, command: str) -> str:
-        """A name that no other entry has, after the program."""
-        base = _name_of(command)
-        names = (base if number == 1 else f"{base}-{number}" for number in count(1))
-        name = next(each for each in names if each not in self._taken)
-        self._taken.add(name)
-        return name
 
 
 def _unquoted(value: str) -> str:

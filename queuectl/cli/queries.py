@@ -1,5 +1,6 @@
 """`status`, `list`, `show`, `history`: the jobs of a queue."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -187,7 +188,7 @@ def _shown(name: str, value: Any, look: Look, indent: int) -> str:
     if name == "because_of":
         value = f"event #{value}"
     if isinstance(value, dict):
-        value = " ".join(f"{k}={v}" for k, v in value.items())
+        value = shlex.join(f"{k}={v}" for k, v in value.items())
     text = clean(str(value)).rstrip("\n")
     if "\n" in text or name in OUTPUT:
         return "\n    ".join(["", *text.split("\n")])

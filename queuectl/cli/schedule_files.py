@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from queuectl.application.crontab import CronEntry, read_crontab
+from queuectl.application.crontab import CronEntry, named, read_crontab
 from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.queue import Queue
@@ -119,15 +119,16 @@ def import_crontab(
     as_toml: Annotated[bool, typer.Option("--toml", help="Print a file for `schedule sync`, and add nothing.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Add the entries of a crontab, all or none.
+    """Add the entries of a crontab, all or none. Entries that are schedules already are left out.
 
     Lines that cannot be carried over are named.
     """
     session: Session = ctx.obj
     text = _read(file)
     with session.open_read_only(missing="accept") as queue:
-        taken = {each.name for each in queue.store.schedules.all()}
-        found = read_crontab(text, with_users=system or file.startswith(("/etc/crontab", "/etc/cron.d/")), taken=taken)
+        there = {each.name: each for each in queue.store.schedules.all()}
+        with_users = system or file.startswith(("/etc/crontab", "/etc/cron.d/"))
+        found = read_crontab(text, with_users=with_users, taken=set(there))
     for line in [*found.notes, *(f"not carried over, {each}" for each in found.refused)]:
         say(line)
     if found.refused and not partial:
@@ -136,7 +137,27 @@ def import_crontab(
     if as_toml:
         _print_toml(found.entries, tz)
         return
-    _add_entries(session, found.entries, tz, dry_run)
+    _add_entries(session, _new_entries(session, found.entries, tz, there), tz, dry_run)
+
+
+def _new_entries(
+    session: Session, entries: Sequence[CronEntry], tz: str | None, there: Mapping[str, Schedule]
+) -> list[CronEntry]:
+    """The entries that are not schedules yet, so that a file that was corrected can be imported again."""
+    known = {_rule(each.definition): name for name, each in there.items()}
+    new = []
+    for entry, put in zip(entries, _puts(session, None, entries, tz), strict=True):  # an error makes no queue
+        if name := known.get(_rule(put.definition)):
+            say(f"line {entry.line}: schedule {name} is this entry already")
+        else:
+            new.append(entry)
+    return list(named(new, set(there)))
+
+
+def _rule(definition: ScheduleSet) -> tuple[Any, ...]:
+    """What a line of a crontab says: when, and the command with its folder and variables."""
+    job = definition.job
+    return definition.cron, definition.tz, job.command, job.argv, job.cwd, tuple(sorted(job.env.items()))
 
 
 def _print_toml(entries: Sequence[CronEntry], tz: str | None) -> None:
@@ -159,7 +180,7 @@ def _job_of(entry: CronEntry) -> dict[str, Any]:
 
 
 def _add_entries(session: Session, entries: Sequence[CronEntry], tz: str | None, dry_run: bool) -> None:
-    puts = _puts(session, None, entries, tz)  # an error makes no queue
+    puts = _puts(session, None, entries, tz)
     if not dry_run and entries:
         with session.open() as queue:
             puts = _puts(session, queue, entries, tz)

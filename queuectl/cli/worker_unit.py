@@ -10,6 +10,7 @@ from typing import Any
 from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.errors import command_line
+from queuectl.store.sqlite.ownership import nearest_folder, user_name
 from queuectl.units import SECOND
 
 __all__ = ["print_unit"]
@@ -25,6 +26,8 @@ def print_unit(session: Session, arguments: Sequence[str], stop_timeout: int | N
     command = command_line("worker", "unit", *(["--user"] if user else []), *arguments)
     for line in _user_steps(command) if user else _system_steps(command):
         say(line)
+    if not user:
+        _explain_user(_service_user(session))
     if session.url.has_password:
         say(f"put QUEUECTL_DB with the password into {_environment_file()}, which only you can read (chmod 600)")
 
@@ -33,20 +36,39 @@ def _unit(session: Session, arguments: Sequence[str], stop_timeout: int | None, 
     yield "[Unit]"
     yield f"Description=queuectl worker of {_escaped(session.url.name)}"
     yield "StartLimitIntervalSec=0"
+    if not session.url.is_on_server:
+        yield f"RequiresMountsFor={_quoted(os.path.dirname(session.url.file))}"
     yield ""
     yield "[Service]"
     if not user:
-        yield f"User={getpass.getuser()}"
+        yield f"User={_service_user(session)}"
     yield f"WorkingDirectory={_escaped(os.getcwd())}"
     yield from _environment(session)
     yield f"ExecStart={' '.join(map(_word, [*_program(), 'run', *arguments]))}"
     yield "Restart=on-failure"
     yield "RestartSec=5"
     yield "KillMode=mixed"
+    yield "OOMPolicy=continue"
     yield f"TimeoutStopSec={'infinity' if stop_timeout is None else -(-stop_timeout // SECOND) + MARGIN}"
     yield ""
     yield "[Install]"
     yield f"WantedBy={'default.target' if user else 'multi-user.target'}"
+
+
+def _service_user(session: Session) -> str:
+    """The owner of the queue, because other users can only read it. A new queue gets its folder's owner from root."""
+    if session.url.is_on_server:
+        return getpass.getuser()
+    if os.path.exists(session.url.file):
+        return user_name(os.stat(session.url.file).st_uid)
+    return getpass.getuser() if os.geteuid() else user_name(os.stat(nearest_folder(session.url.file)).st_uid)
+
+
+def _explain_user(name: str) -> None:
+    if name != getpass.getuser():
+        say(f"User={name}: the queue is that user's")
+    elif os.geteuid() == 0:
+        say("User=root: its jobs run as root (make the queue as another user to avoid that: sudo -u USER queuectl ...)")
 
 
 def _environment(session: Session) -> Iterator[str]:

@@ -102,7 +102,7 @@ def _written(name: str, value: Any) -> Any:
     if isinstance(value, float):
         return _span(value) if name in IN_SECONDS else f"{value:g}"
     if isinstance(value, dict):
-        return " ".join(f"{key}={text}" for key, text in value.items())
+        return shlex.join(f"{key}={text}" for key, text in value.items())
     return shlex.join(value) if isinstance(value, list) else value
 
 

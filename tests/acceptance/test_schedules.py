@@ -305,6 +305,17 @@ def test_a_crontab_is_imported_as_a_whole_or_not(queuectl: Queuectl) -> None:
     assert list(schedules(queuectl)) == ["restic"]
 
 
+def test_a_crontab_imported_again_adds_only_new_entries(queuectl: Queuectl) -> None:
+    entries = "A=1\n0 2 * * * ./backup\n0 3 * * * ./tidy\n"
+    queuectl.ok("schedule", "import-crontab", write(queuectl, entries, "crontab"))
+    file = write(queuectl, entries + "0 4 * * * ./backup\n", "crontab")
+    for options, said in ((["--dry-run"], "would add 1 schedule"), ([], "added 1 schedule"), ([], "added 0 schedules")):
+        done = queuectl("schedule", "import-crontab", file, *options)
+        assert "line 2: schedule backup is this entry already\n" in done.err
+        assert done.err.endswith(f"{said}\n")
+    assert sorted(schedules(queuectl)) == ["backup", "backup-2", "tidy"]
+
+
 def test_a_crontab_as_toml_is_what_sync_reads(queuectl: Queuectl) -> None:
     entry = "A=\"b 'c'\"\nHOME=/tmp\n*/5 * * * * say \"hi\\%\" \\\\ 'x'\n"
     text = queuectl.ok("schedule", "import-crontab", "-", "--toml", "--tz", "UTC", stdin=entry)

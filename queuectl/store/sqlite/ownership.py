@@ -10,7 +10,7 @@ from shlex import quote
 
 from queuectl.store.archive.segments import folder_of
 
-__all__ = ["foreign", "owned_by_another"]
+__all__ = ["foreign", "nearest_folder", "owned_by_another", "user_name"]
 
 ROOT = 0
 
@@ -28,16 +28,24 @@ def foreign(path: str) -> str | None:
 
 def owned_by_another(path: str) -> str:
     """The first existing folder above a path, when it is another user's, and how to get it back; else nothing."""
-    folder = os.path.dirname(path)
-    while not os.path.exists(folder) and folder != "/":
-        folder = os.path.dirname(folder)
+    folder = nearest_folder(path)
     owner = os.stat(folder).st_uid
     if owner == os.geteuid():
         return ""
-    return f": {folder} belongs to {_user(owner)} (made with sudo? sudo chown -R {_user(os.geteuid())} {quote(folder)})"
+    me = user_name(os.geteuid())
+    return f": {folder} belongs to {user_name(owner)} (made with sudo? sudo chown -R {me} {quote(folder)})"
 
 
-def _user(uid: int) -> str:
+def nearest_folder(path: str) -> str:
+    """The first folder above an absolute path that exists."""
+    folder = os.path.dirname(path)
+    while not os.path.exists(folder) and folder != "/":
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def user_name(uid: int) -> str:
+    """The user's name, `#1001` for one without a name: both as `sudo -u` takes them."""
     import pwd
 
     try:
@@ -47,7 +55,7 @@ def _user(uid: int) -> str:
 
 
 def _refusal(name: str, owner: int) -> str:
-    who = _user(owner)
+    who = user_name(owner)
     return (
         f"{name} belongs to another user ({who}): the queue is only read, because who can write to it could have its"
         f" workers run anything: change it as that user (`sudo -u '{who}' queuectl …`)"
