@@ -14,13 +14,13 @@ from queuectl.store import MEMORY, StoreOptions, file_of, is_postgres, is_there,
 from queuectl.store.archive.segments import lost
 from queuectl.store.errors import DamagedError
 from queuectl.store.meta import check_place
-from queuectl.store.sqlite.ownership import foreign
+from queuectl.store.sqlite.ownership import foreign, nearest_folder, user_name
 
 if TYPE_CHECKING:
     from queuectl.store.protocol import Store as Store  # noqa: PLC0414 (cli/ and web/ may not import store/)
     from queuectl.store.ranges import Shares
 
-__all__ = ["QueueAccess", "advise", "advising", "check_not_moved", "this_actor"]
+__all__ = ["QueueAccess", "advise", "advising", "check_not_moved", "owner_of", "this_actor"]
 
 
 class QueueAccess(Struct, frozen=True, kw_only=True):
@@ -128,6 +128,13 @@ def advising(store: "Store") -> Iterator[None]:
 def check_not_moved(store: "Store", name: str) -> None:
     """Raises StoreError, which names the new place, when the queue called `name` was migrated away."""
     check_place(store.location.moved_to, name)
+
+
+def owner_of(path: str) -> str:
+    """The name of the user whose queue is at `path`. A new one is the caller's, but for root the owner's of its folder."""
+    if os.path.exists(path):
+        return user_name(os.stat(path).st_uid)
+    return user_name(os.geteuid() or os.stat(nearest_folder(path)).st_uid)
 
 
 def this_actor() -> str:

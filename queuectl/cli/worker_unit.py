@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from queuectl.application.access import owner_of
 from queuectl.cli.messages import say
 from queuectl.cli.session import Session
 from queuectl.errors import command_line
-from queuectl.store.sqlite.ownership import nearest_folder, user_name
 from queuectl.units import SECOND
 
 __all__ = ["print_unit"]
@@ -56,12 +56,8 @@ def _unit(session: Session, arguments: Sequence[str], stop_timeout: int | None, 
 
 
 def _service_user(session: Session) -> str:
-    """The owner of the queue, because other users can only read it. A new queue gets its folder's owner from root."""
-    if session.url.is_on_server:
-        return getpass.getuser()
-    if os.path.exists(session.url.file):
-        return user_name(os.stat(session.url.file).st_uid)
-    return getpass.getuser() if os.geteuid() else user_name(os.stat(nearest_folder(session.url.file)).st_uid)
+    """The owner of the queue, because other users can only read it."""
+    return getpass.getuser() if session.url.is_on_server else owner_of(session.url.file)
 
 
 def _explain_user(name: str) -> None:
