@@ -131,7 +131,10 @@ def check_not_moved(store: "Store", name: str) -> None:
 
 
 def owner_of(path: str) -> str:
-    """The name of the user whose queue is at `path`. A new one is the caller's, but for root the owner's of its folder."""
+    """The name of the user who owns the queue at `path`.
+
+    A new queue is the caller's; for root, that of the owner of its folder.
+    """
     if os.path.exists(path):
         return user_name(os.stat(path).st_uid)
     return user_name(os.geteuid() or os.stat(nearest_folder(path)).st_uid)
