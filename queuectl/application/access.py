@@ -14,7 +14,7 @@ from queuectl.store import MEMORY, StoreOptions, file_of, is_postgres, is_there,
 from queuectl.store.archive.segments import lost
 from queuectl.store.errors import DamagedError
 from queuectl.store.meta import check_place
-from queuectl.store.sqlite.ownership import foreign, nearest_folder, user_name
+from queuectl.store.sqlite.ownership import foreign, nearest_folder, unreadable, user_name
 
 if TYPE_CHECKING:
     from queuectl.store.protocol import Store as Store  # noqa: PLC0414 (cli/ and web/ may not import store/)
@@ -68,8 +68,11 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
 
     def check_missing(self, *, required: bool) -> None:
         """For a queue that does not exist: raises StoreError if its database was lost, or if it is `required`."""
-        if not is_postgres(self.url) and (error := lost(file_of(self.url))):
-            raise error
+        if not is_postgres(self.url):
+            if why := unreadable(file_of(self.url)):
+                raise StoreError(why)
+            if error := lost(file_of(self.url)):
+                raise error
         if required:
             raise StoreError(f"there is no queue at {self.name}")
 

@@ -7,8 +7,9 @@ import ctypes
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from itertools import chain, starmap
 from shlex import quote
 from typing import Literal
 
@@ -28,6 +29,7 @@ from queuectl.store.postgres.url import place_of
 from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
 from queuectl.store.sqlite.connection import check_library, library_version
+from queuectl.store.sqlite.ownership import is_mounted_read_only, user_name
 from queuectl.timetable import UnknownZoneError, zone
 from queuectl.units import SECOND, ago, counted, format_duration, format_size, local_time
 
@@ -175,24 +177,35 @@ def file_system(folder: str, number: int) -> Finding:
     if number in NETWORKED:
         what = f"{folder} is on a network or user file system ({NETWORKED[number]}): SQLite can lose data there"
         return Finding("file system", "problem", what, "queuectl backup FILE, with FILE on a local disk, and --db FILE")
+    if is_mounted_read_only(folder):
+        what = f"{folder} is mounted read-only: mount it read-write (dmesg shows disk errors)"
+        return Finding("file system", "problem", what, f"findmnt -T {quote(folder)}")
     return Finding("file system", "ok", f"{folder} is on a local file system")
 
 
 def _modes(folder: str, path: str) -> Iterator[Finding]:
     problems = 0
+    found = {}
     for name in (folder, path, f"{path}-wal", f"{path}-shm", f"{path}.archive", f"{path}.output"):
-        with suppress(FileNotFoundError):
-            for finding in _file_mode(name, os.stat(name)):
-                problems += 1
-                yield finding
+        with suppress(FileNotFoundError, PermissionError):
+            found[name] = os.stat(name)
+    for finding in chain(_owners(found), *starmap(_file_mode, found.items())):
+        problems += 1
+        yield finding
     if not problems:
         yield Finding("permissions", "ok", "only you can write to the queue")
 
 
+def _owners(files: Mapping[str, os.stat_result]) -> Iterator[Finding]:
+    """The other users who own files of the queue, one finding for each of them."""
+    for uid in dict.fromkeys(found.st_uid for found in files.values() if found.st_uid != os.geteuid()):
+        first, *others = (name for name, found in files.items() if found.st_uid == uid)
+        more = f" and {counted(len(others), 'more file')} of the queue belong" if others else " belongs"
+        what = f"{first}{more} to {user_name(uid)}, who can make your workers run anything"
+        yield Finding("permissions", "problem", what, f"sudo -u '{user_name(uid)}' {command_line('doctor')}")
+
+
 def _file_mode(name: str, found: os.stat_result) -> Iterator[Finding]:
-    if found.st_uid != os.geteuid():
-        what = f"{name} belongs to user {found.st_uid}, who can make your workers run anything"
-        yield Finding("permissions", "problem", what, f"sudo -u '#{found.st_uid}' {command_line('doctor')}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         what = f"others can write to {name}: they can make its workers run anything"
         yield Finding("permissions", "problem", what, f"chmod go-rwx {quote(name)}")

@@ -155,7 +155,7 @@ def _new_entries(
 
 
 def _rule(definition: ScheduleSet) -> tuple[Any, ...]:
-    """What a line of a crontab says: when, and the command with its folder and variables."""
+    """When, and the command with its folder and variables: all that a line of a crontab says."""
     job = definition.job
     return definition.cron, definition.tz, job.command, job.argv, job.cwd, tuple(sorted(job.env.items()))
 

@@ -136,6 +136,10 @@ def read_event(line: bytes) -> StoredEvent:
         )
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"this is not an event: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("this is not an event: it is not UTF-8") from error
+    except ValueError as error:
+        raise ValueError("this is not an event: a digest or its salt is not hexadecimal") from error
     if len(row.digest) != 32:
         raise ValueError("this is not an event: its digest is not 64 hex digits")
     return row

@@ -66,7 +66,9 @@ def opened(place: Place) -> Iterator[Store]:
     store = open_store(place.url, SystemClock(), options)
     try:
         if store.log.log_id != place.log_id or store.log.digest_at(place.head.position) != place.head.digest:
-            raise StoreError(f"the queue {name_of(place.url)} was moved, removed or replaced while it was in use")
+            raise StoreError(
+                f"the queue {name_of(place.url)} was moved, removed or replaced while it was in use: start again"
+            )
         yield store
     finally:
         store.close()

@@ -6,7 +6,8 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from queuectl.application.queue import Queue
-from queuectl.domain.commands import Command, Release, Report
+from queuectl.domain.cause_text import short_cause
+from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.events import RecordedEvent, ResultRejected
 from queuectl.domain.job import Job
 from queuectl.errors import NoSuchJobError, RefusedError
@@ -27,6 +28,13 @@ class Result(Struct, frozen=True, eq=False):
     command: Command
     job: Job
     had_started: bool = True
+
+    def __str__(self) -> str:
+        """The exit code, the cause of a failure, or the reason to put the job back."""
+        if isinstance(self.command, Release):
+            return self.command.reason
+        end = self.command.exit if isinstance(self.command, Report) else Exit()
+        return "exit 0" if end.cause is None else short_cause(end.cause, end.stderr)
 
     @property
     def fails_in(self) -> str | None:
@@ -151,4 +159,4 @@ class Results(Struct):
         """Log each result that is lost because this worker ends before it could record it."""
         for job_id, result in self.waiting.items():
             if result.had_started:
-                log.error("job %s: its result could not be recorded: %s", job_id, result.command)
+                log.error("job %s run %d: its result could not be recorded (%s)", job_id, result.job.run, result)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 
+from tests.archive.logs import checkpoint
 from tests.support.command_line import PROGRAM, Queuectl, assert_error, check_log, query
 
 OTHER = """
@@ -46,10 +47,21 @@ def test_a_folder_is_refused(queuectl: Queuectl) -> None:
 def test_a_file_that_is_not_a_database_is_refused(queuectl: Queuectl) -> None:
     file = queuectl.folder / "notes.txt"
     file.write_text("shopping\n" * 1000)
-    _assert_refused(queuectl, file, "not a SQLite database")
+    _assert_refused(queuectl, file, "not a SQLite database", "name another file with --db", "run `queuectl --db")
     assert_error(queuectl("--db", str(file), "recover"), 5, str(file), "nothing to recover")
     assert file.read_text() == "shopping\n" * 1000
     assert list(queuectl.folder.iterdir()) == [file]
+
+
+def test_an_overwritten_beginning_names_recover_which_repairs_it(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("true")
+    checkpoint(str(queuectl.db))
+    with queuectl.db.open("r+b") as file:
+        file.write(bytes(100))
+    for command in (*COMMANDS, ("verify",)):
+        assert_error(queuectl(*command), 5, str(queuectl.db), "is damaged", "run `queuectl recover`")
+    assert queuectl("recover").code == 0
+    assert [row["id"] for row in queuectl.json("list")] == [job_id]
 
 
 def test_another_programs_database_is_refused(queuectl: Queuectl) -> None:

@@ -91,6 +91,11 @@ def test_a_read_only_disk_is_exit_code_5(queuectl: Queuectl, namespace: list[str
         errors = [line for line in ended.err.splitlines() if line.startswith("queuectl: ")]
         assert len(errors) == 1, (command, ended)
         assert "read-only" in errors[0].lower()
+    examined = queuectl.start_program(*namespace, "sh", "-c", script, PROGRAM, "doctor").ended()
+    if place == "data":
+        assert examined.code == 1
+        assert f"{queuectl.db.parent} is mounted read-only" in examined.out
+        assert f"findmnt -T {queuectl.db.parent}" in examined.out
 
 
 def test_a_file_url_is_not_taken_for_a_name(queuectl: Queuectl) -> None:
@@ -124,6 +129,21 @@ def test_a_dotenv_of_root_that_nobody_may_read_is_one_warning(queuectl: Queuectl
         assert (words, ended.code) == (words, 0), ended
         assert ended.err.splitlines().count(warning) == 1
         assert "secret" not in ended.out + ended.err
+
+
+@needs_root
+@pytest.mark.parametrize("place", ["data", "data/queue.db"])
+def test_a_queue_that_may_not_be_read_names_its_owner(queuectl: Queuectl, place: str) -> None:
+    queuectl.add("true")
+    if place != "data":
+        queuectl.db.parent.chmod(0o755)
+    command = [*as_nobody(queuectl), PROGRAM]
+    said = "belongs to root, and you may not read it: sudo -u 'root' queuectl"
+    for words in (("status",), ("list",), ("verify",)):
+        ended = queuectl.start_program(*command, *words).ended()
+        assert (words, ended.code, ended.out) == (words, 5, "")
+        assert f"cannot read the queue {queuectl.db}: " in ended.err
+        assert said in ended.err
 
 
 @needs_root

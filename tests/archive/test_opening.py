@@ -153,6 +153,7 @@ def test_a_diverged_database_is_read_only(path, clock, make):
         with pytest.raises(StoreError, match=r"run `queuectl recover`, or move .* away") as error:
             add(store, new("next"))
         assert "\n" not in str(error.value)
+        assert str(error.value).count("run `") == 1
     assert store.log.load("done-0") is not None
     everything(store)
     store.close()

@@ -282,7 +282,7 @@ def test_a_stuck_archive_writer_does_not_stop_the_queue(queuectl: Queuectl) -> N
 
 
 def test_a_worker_whose_database_is_replaced_ends_with_one_clear_line(queuectl: Queuectl) -> None:
-    queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
+    job_id = queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
     worker = queuectl.start("run", "--grace", "1s")
     eventually((queuectl.folder / "started").exists, "the job runs")
     aside = queuectl.db.with_name("aside.db")
@@ -292,7 +292,8 @@ def test_a_worker_whose_database_is_replaced_ends_with_one_clear_line(queuectl: 
     aside.rename(queuectl.db)
     assert done.code == 5
     assert done.err.count("was moved, removed or replaced") == 2, "once in its log, once as its error"
-    assert "its result could not be recorded" in done.err
+    assert f"job {job_id} run 1: its result could not be recorded (exit 0)" in done.err
+    assert "in use: start again" in done.err
     assert "Traceback" not in done.err
 
 

@@ -1,6 +1,7 @@
 """`doctor` reports faults with the command that repairs them, and reports none on a healthy machine."""
 
 import os
+import pwd
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -81,8 +82,10 @@ def test_files_that_others_can_write_are_reported(queuectl, name):
 
 def test_a_file_of_another_user_is_reported(monkeypatch, small):
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(small).st_uid + 1)
-    found = faults_by_subject(doctor.sqlite_files(str(small)))["permissions"]
-    assert (found.level, found.remedy.split()[0]) == ("problem", "sudo")
+    [found] = [each for each in doctor.sqlite_files(str(small)) if each.about == "permissions"]
+    name = pwd.getpwuid(os.stat(small).st_uid).pw_name
+    assert (found.level, found.remedy) == ("problem", f"sudo -u '{name}' queuectl doctor")
+    assert f"of the queue belong to {name}" in found.what
 
 
 @pytest.mark.parametrize(("blocks", "level"), [(1, "problem"), (100_000, "warning"), (10_000_000, "ok")])

@@ -98,7 +98,11 @@ class ArchiveSync:
             try:
                 writer.append_stored(self.archive.events(head.position, end.position))
             except (DamagedEventError, ArchiveError, VersionConflictError) as error:
-                raise StoreError(self._ways_out(f"{database} does not fit its archive ({error})")) from error
+                if isinstance(error, DamagedEventError):  # its own message names one way out
+                    why = f"event {error.position} of {error.stream_id} does not continue its log ({error.why})"
+                else:
+                    why = str(error)
+                raise StoreError(self._ways_out(f"{database} does not fit its archive: {why}")) from error
             if self._log.head().digest != end.digest:
                 raise StoreError(self._ways_out(f"{database} does not fit its archive"))
         writer.release("queuectl")

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import apsw
 
 from queuectl.errors import StoreBusyError, StoreError, command_line
-from queuectl.store.archive.segments import lost
+from queuectl.store.archive.segments import folder_of, lost, segments
 from queuectl.store.fork_guard import check_inherited
 from queuectl.store.meta import check_format, new_meta
-from queuectl.store.sqlite.ownership import foreign, owned_by_another
+from queuectl.store.sqlite.ownership import foreign, owned_by_another, read_only_because, unreadable
 
 __all__ = [
     "APPLICATION_ID",
@@ -220,9 +220,7 @@ def _value(db: apsw.Connection, sql: str) -> object:
 _OF_THE_LOG = ("events", "meta")
 _MEANINGS: dict[type[apsw.Error], str] = {
     apsw.FullError: "the disk is full",
-    apsw.NotADBError: "it is not a SQLite database",
     apsw.CorruptError: "it is damaged",
-    apsw.CantOpenError: "it cannot be opened",
     apsw.PermissionsError: "permission denied",
 }
 
@@ -243,12 +241,25 @@ def translated(path: str) -> Iterator[None]:
     except (apsw.BusyError, apsw.LockedError) as error:
         raise StoreBusyError(f"{path} is locked by another process: try again") from error
     except apsw.ReadOnlyError as error:
-        raise StoreError(foreign(path) or f"cannot use the queue {path}: it is read-only") from error
+        raise StoreError(foreign(path) or f"cannot use the queue {path}: {read_only_because(path)}") from error
+    except apsw.NotADBError as error:
+        raise StoreError(f"cannot use the queue {path}: {_not_a_database(path)}") from error
+    except apsw.CantOpenError as error:
+        raise StoreError(unreadable(path) or f"cannot use the queue {path}: it cannot be opened") from error
     except apsw.Error as error:
         kind = apsw.FullError if isinstance(error, apsw.IOError) and _is_full(path) else type(error)
         meaning = _MEANINGS.get(kind) or _of_tables(str(error))
         advice = f": run `{command_line('recover')}`" if kind is apsw.CorruptError else ""
         raise StoreError(f"cannot use the queue {path}: {meaning}{advice}") from error
+
+
+def _not_a_database(path: str) -> str:
+    """A file that an archive belongs to was a queue. Another may be a mistake in --db."""
+    repair = f"run `{command_line('recover')}`"
+    with suppress(OSError):
+        if segments(folder_of(path)):
+            return f"it is damaged (a SQLite database begins otherwise): {repair}"
+    return f"it is not a SQLite database: name another file with --db, or, if it was a queue, {repair}"
 
 
 def _is_full(path: str) -> bool:

@@ -152,7 +152,7 @@ class SqliteEngine:
         Raises StoreError when the file is no longer the one at its path: nobody would see the changes.
         """
         if self._file is not None and self._file != _file_at(self.path):
-            raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use")
+            raise StoreError(f"the queue {self.path} was moved, removed or replaced while it was in use: start again")
         [(*last, form, moved_to, derived_by, reactive)] = self.run(_LOCKED_LOG)
         return LockedLog(None if last[0] is None else last, form, moved_to, derived_by, reactive)
 

@@ -10,7 +10,15 @@ from shlex import quote
 
 from queuectl.store.archive.segments import folder_of
 
-__all__ = ["foreign", "nearest_folder", "owned_by_another", "user_name"]
+__all__ = [
+    "foreign",
+    "is_mounted_read_only",
+    "nearest_folder",
+    "owned_by_another",
+    "read_only_because",
+    "unreadable",
+    "user_name",
+]
 
 ROOT = 0
 
@@ -24,6 +32,45 @@ def foreign(path: str) -> str | None:
             if owner != me and not (owner == ROOT and name == os.path.dirname(path)):
                 return _refusal(name, owner)
     return None
+
+
+def unreadable(path: str) -> str | None:
+    """Why this user may not read the queue at `path`, and how to; None when it may, or when there is no queue."""
+    for name in _from_the_root(path):
+        needed = os.R_OK if name == path else os.X_OK
+        if os.path.exists(name) and not os.access(name, needed):
+            owner = os.stat(name).st_uid
+            remedy = (
+                f"chmod u+rwX {quote(name)}" if owner == os.geteuid() else f"sudo -u '{user_name(owner)}' queuectl …"
+            )
+            return (
+                f"cannot read the queue {path}: {name} belongs to {user_name(owner)}, and you may not read it: {remedy}"
+            )
+    return None
+
+
+def _from_the_root(path: str) -> list[str]:
+    """An absolute path and the folders above it, the root first."""
+    return [path] if path == "/" else [*_from_the_root(os.path.dirname(path)), path]
+
+
+def read_only_because(path: str) -> str:
+    """Why the queue at `path` cannot be changed, and how to change that."""
+    folder = os.path.dirname(path)
+    if is_mounted_read_only(folder):
+        return f"it is on a read-only file system (findmnt -T {quote(folder)})"
+    for name in (path, f"{path}-wal", f"{path}-shm", folder):
+        if os.path.exists(name) and not os.access(name, os.W_OK):
+            return f"it is read-only: chmod u+w {quote(name)}"
+    return "it is read-only"
+
+
+def is_mounted_read_only(folder: str) -> bool:
+    """Whether the folder's file system is mounted read-only. An error counts as no."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def owned_by_another(path: str) -> str:
