@@ -1,5 +1,6 @@
 """`serve`: the web page and the HTTP interface of a queue."""
 
+import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from queuectl.units import quoted
 if TYPE_CHECKING:
     from queuectl.web.server import Address
     from queuectl.web.site import Site
+    from queuectl.web.verification import Verification
 
 __all__ = ["serve"]
 
@@ -46,6 +48,9 @@ def serve(
         list[str] | None, typer.Option(metavar="HOST", help="Serve this Host too, as behind a proxy.")
     ] = None,
     no_token: Annotated[bool, typer.Option("--no-token", help="Let in everyone on this machine.")] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not verify the queue now and then while a page is open.")
+    ] = False,
 ) -> None:
     """Show the queue in a browser, and serve its HTTP interface. Prints the URL to open."""
     session: Session = ctx.obj
@@ -68,6 +73,8 @@ def serve(
         if not read_only:
             check_not_moved(queue.store, session.url.name)
         site = _site(session, queue, read_only=read_only, allow_enqueue=allow_enqueue)
+        if not no_verify:
+            site.verification = _verification(session)
         serve_site(site, address, tokens, allowed_host or (), lambda url: print(url, flush=True))
 
 
@@ -86,6 +93,13 @@ def _check_reach(address: "Address", token_file: str | None, no_token: bool) -> 
     if no_token or token_file is None:
         raise UsageError("--listen beyond this machine needs --token-file FILE")
     say("queuectl: whoever has a token of the file can change jobs, and run commands if --allow-enqueue is given")
+
+
+def _verification(session: Session) -> "Verification":
+    from queuectl.web.verification import Verification
+
+    program = [sys.executable, "-P", "-m", "queuectl"]
+    return Verification([*program, *session.place_for_others(), "verify", "--json", "--jobs", "1"], session.clock)
 
 
 def _site(session: Session, queue: Queue, *, read_only: bool, allow_enqueue: bool) -> "Site":

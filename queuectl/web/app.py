@@ -34,6 +34,8 @@ def application(site: Site, door: Door) -> ASGIApp:
             yield
         finally:
             site.feed.stop()
+            if site.verification is not None:
+                site.verification.end()
 
     handlers = {HTTPException: _refused, QueuectlError: _failed}
     return Guard(Starlette(routes=_routes(site), exception_handlers=handlers, lifespan=lifespan), door)

@@ -16,6 +16,7 @@ from queuectl.errors import RefusedError, command_line
 from queuectl.runtime import SystemClock
 from queuectl.web.feed import Feed
 from queuectl.web.past_moments import PastMoment
+from queuectl.web.verification import Verification
 
 if TYPE_CHECKING:
     from queuectl.application.access import Store
@@ -42,8 +43,10 @@ class Rights(Struct, frozen=True):
 class Site:
     """A queue that is served. `open_store` opens one more connection, for a thread of its own.
 
-    `umask` is that of the jobs that are added here.
+    `umask` is that of the jobs that are added here. `verification`, if set, checks the queue now and then.
     """
+
+    verification: Verification | None = None
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from queuectl.errors import command_line
 from queuectl.render.terminal import clean
 from queuectl.runtime import SystemClock
-from queuectl.units import SECOND, format_time, local_time, parse_time, short_duration
+from queuectl.units import SECOND, ago, format_time, local_time, parse_time, short_duration
 
 __all__ = ["environment"]
 
@@ -29,6 +29,7 @@ def environment() -> Environment:
         "when": local_time,
         "iso": format_time,
         "span": _span,
+        "ago": ago,
         "number": lambda value: f"{value:,}",
         "short": short_id,
         "from_iso": lambda text: parse_time(text, 0),

@@ -61,6 +61,7 @@ def header(site: Site, queue: Queue, past: int | None, tab: str) -> dict[str, An
         "tab": tab,
         "dead": sum(row[State.DLQ] for row in counts.values()),
         "digest": head.digest.hex()[:8],
+        "verified": site.verification.look() if past is None and site.verification is not None else None,
         "moment": Moment(past, queue.store.log.wall(), head.position),
         "present": site.queue.store.log.head().position,
         "now": site.queue.store.log.wall(),
@@ -148,7 +149,7 @@ def overview_view(
         "queues": _queue_lines(queue, activity, counts, oldest, now),
         "more_queues": max(0, len(counts) - MOST_QUEUES),
         "running": running_of(queue, activity, now),
-        "needs": _needs(queue, past, totals, counts) if past is None else _past_needs(totals),
+        "needs": [*_damage(site), *_needs(queue, totals, counts)] if past is None else _past_needs(totals),
         "just_now": just_now(queue, RECENT),
     }
 
@@ -205,7 +206,15 @@ def running_of(queue: Queue, activity: Activity, now: int) -> list[dict[str, Any
     ]
 
 
-def _needs(queue: Queue, past: int | None, totals: dict[State, int], counts: dict[str, dict[str, int]]) -> list[Need]:
+def _damage(site: Site) -> list[Need]:
+    """Damage that was found when the queue was last verified."""
+    found = site.verification.last if site.verification is not None else None
+    if found is None or not found.problems:
+        return []
+    return [Need(f"verify found {counted(found.problems, 'problem')}", "/", command_line("verify"))]
+
+
+def _needs(queue: Queue, totals: dict[State, int], counts: dict[str, dict[str, int]]) -> list[Need]:
     rows = workers(queue)
     lost = [row["name"] for row in rows if row["state"] == "lost"]
     found = _past_needs(totals)

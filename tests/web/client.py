@@ -15,6 +15,7 @@ from queuectl.store.protocol import Store
 from queuectl.web.app import application
 from queuectl.web.security import Door, Token
 from queuectl.web.site import Rights, Site
+from queuectl.web.verification import Verification
 from tests.support.builders import ACTOR
 
 HOST = "127.0.0.1:8600"
@@ -176,6 +177,7 @@ def served(
     url: str,
     rights: Rights = Rights(),  # noqa: B008
     wrapped: Callable[[Store], Store] = lambda store: store,
+    verification: Verification | None = None,
     **options: Any,
 ) -> Iterator[tuple[Client, Queue]]:
     """A client of the queue at a path or URL, and the queue. `wrapped` is asked for the store that the feed reads."""
@@ -184,6 +186,7 @@ def served(
     try:
         queue = Queue(store, ACTOR)
         site = Site(queue, lambda found: access.config(found.store), lambda: wrapped(access.open()), rights)
+        site.verification = verification
         client = Client(application(site, door(read_only=rights.read_only, **options)))
         try:
             yield client, queue

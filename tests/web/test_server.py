@@ -1,6 +1,7 @@
 """`queuectl serve` as a process: what it prints, where it listens, what it refuses, and that it ends when asked."""
 
 import os
+import re
 import socket
 import sys
 import urllib.error
@@ -51,6 +52,14 @@ def test_it_prints_one_url_and_ends_when_asked(queuectl, start):
         server.signal(SIGTERM)
         done = server.ended()
     assert (done.code, done.out.splitlines(), done.err) == (0, [url], "")
+
+
+def test_a_page_that_is_open_has_the_queue_verified(queuectl, start):
+    queuectl.add("true")
+    base, token = base_and_token(start()[1])
+    eventually(lambda: re.search(r"verified</span> \d+s ago", fetch(base, **token)), "it has been verified", 60)
+    base, token = base_and_token(start("--no-verify")[1])
+    assert "verif" not in fetch(base, **token)
 
 
 def test_each_start_has_a_token_of_its_own(queuectl, start):
