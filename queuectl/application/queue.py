@@ -347,13 +347,13 @@ class Queue:
             self.store.upkeep.quarantine(command.job_id)
         return None, ()
 
-    def unfinished(self, queues: Collection[str], besides: Collection[str] = ()) -> bool:
+    def unfinished(self, queues: Collection[str], ignored: Collection[str] = ()) -> bool:
         """Whether any job in these queues (none: all) is processing, or pending in a queue that is not paused.
 
-        Damaged jobs do not count: nobody holds them, and they are never due. Nor do the jobs `besides`.
+        Damaged jobs do not count: no worker has claimed them, and they are never due. Nor do the `ignored` jobs.
         """
         running = self.store.tables.jobs(JobFilter(states=(State.PROCESSING,), limit=0))
-        held = [row for row in running if row["locked_by"] is not None and row["id"] not in besides]
+        held = [row for row in running if row["locked_by"] is not None and row["id"] not in ignored]
         runs = any(not queues or row["queue"] in queues for row in held)
         return runs or self.store.tables.next_due(queues) is not None or self._some_can_start(queues)
 

@@ -20,7 +20,7 @@ __all__ = ["Batch", "Sweep", "batch_of", "file_batch", "sweep_batch"]
 _TEXTS = ("id", "cwd", "unique", "stdin")
 _TABLES = ("env", "tags")
 _LISTS = ("after",)
-"""The fields of a job, besides its command, that take placeholders."""
+"""The fields of a job other than its command that take placeholders."""
 
 
 class Sweep:

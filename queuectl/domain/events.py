@@ -315,7 +315,7 @@ class ScheduleRemoved(Event, tag="schedule_removed", frozen=True):
 
 
 class ScheduleFired(Event, tag="schedule_fired", frozen=True):
-    """A slot made a job, `late` after it was due. `manual`: someone asked for it, besides the slots."""
+    """A slot made a job, `late` after it was due. `manual`: someone asked for it, outside the slots."""
 
     slot: int
     job: str

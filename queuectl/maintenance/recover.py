@@ -6,7 +6,7 @@ The old files are copied first, and the copy is never removed. No other process 
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count, islice
 
 from msgspec import Struct
@@ -160,11 +160,8 @@ def _is_intact(store: Store, end: Head) -> bool:
 def _archive_matches(path: str, store: Store, options: StoreOptions) -> bool:
     if not os.path.isdir(folder_of(path)):
         return False
-    archive = Archive(path, store.log.log_id, store.log.base, options.archive_dir)
-    try:
+    with closing(_archive_of(path, store, options)) as archive:
         return _fits(archive, store)
-    finally:
-        archive.close()
 
 
 # ── the new files ────────────────────────────────────────────────────────────────────────────────────────
@@ -223,16 +220,18 @@ def _unarchived(path: str, clock: Clock) -> Iterator[Store]:
 
 def _update_archive(path: str, clock: Clock, options: StoreOptions) -> str | None:
     """Bring the archive up to date with the new database. Returns the new path of an archive that does not match it."""
-    with _unarchived(path, clock) as store:
-        archive = Archive(path, store.log.log_id, store.log.base, options.archive_dir)
+    with _unarchived(path, clock) as store, closing(_archive_of(path, store, options)) as archive:
         aside = None if _fits(archive, store) else _replace_archive(archive.folder)
         store.writer.release("queuectl")  # the log may end between the end of a job and the release of its dependants
         end = store.log.head().position
         archive.catch_up(
             lambda after, until: [*islice(store.log.stored(after=after, until=until), 1000)], end, synced=True
         )
-        archive.close()
     return aside
+
+
+def _archive_of(path: str, store: Store, options: StoreOptions) -> Archive:
+    return Archive(path, store.log.log_id, store.log.base, options.archive_dir)
 
 
 def _fits(archive: Archive, store: Store) -> bool:

@@ -16,7 +16,7 @@ from queuectl.store.past_folds import Folds
 from queuectl.store.past_tables import PastBatches, PastSchedules, PastTables, PastWaits
 from queuectl.store.protocol import History, Log, Store
 from queuectl.store.reading_protocols import Unchanged
-from queuectl.store.rows import MAX_POSITION, Head, RunStep, Standing, StoredEvent
+from queuectl.store.rows import MAX_POSITION, Head, LastMove, RunStep, StoredEvent
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.location import Location
 from queuectl.store.sql.upkeep import Upkeep
@@ -166,9 +166,9 @@ class PastHistory:
         """Events of our own streams whose ids begin with `prefix`."""
         return self._history.notes(prefix, self._bounded(until))
 
-    def standing(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[Standing]:
-        """The last move of the jobs that have an event between two positions, or that were added there."""
-        return self._history.standing(self._bounded(until), added=added, after=after, end=end)
+    def last_moves(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[LastMove]:
+        """The last moves of the jobs that have an event between two positions, or that were added there."""
+        return self._history.last_moves(self._bounded(until), added=added, after=after, end=end)
 
     def right_again(self, after: int, now: int, until: int = MAX_POSITION) -> tuple[int, int]:
         """Position and clock of the first event whose clock was not ahead of `now`."""

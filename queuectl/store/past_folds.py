@@ -22,7 +22,7 @@ from queuectl.store.moments import position_at
 from queuectl.store.projections import Values, count_key
 from queuectl.store.protocol import Log, Store
 from queuectl.store.reading_protocols import History
-from queuectl.store.rows import MAX_POSITION, Count, DeadLetter, JobFilter, Standing
+from queuectl.store.rows import MAX_POSITION, Count, DeadLetter, JobFilter, LastMove
 from queuectl.store.sql.assembly import OpenStore
 from queuectl.store.sql.causes import Causes
 from queuectl.store.sql.job_filter import TURN
@@ -68,7 +68,7 @@ class Folds:
         self._unchanged = live.history.unchanged(position)
         self._from_begin = is_nearer_the_begin(position, log.base.position, live.log.head().position)
         self._seen: int | None = None
-        self._changed: dict[str, Standing] = {}
+        self._changed: dict[str, LastMove] = {}
         self._rows = TableWriter(memory.engine)
         self._folded: set[str] = set()
         self._has_schedules = False
@@ -111,18 +111,18 @@ class Folds:
         while self._seen is None or self._seen < end:
             after = self._bounds()[0] if self._seen is None else self._seen
             reached = min(after + PART, end)
-            for row in self._history.standing(MAX_POSITION, added=self._from_begin, after=after, end=reached):
+            for row in self._history.last_moves(MAX_POSITION, added=self._from_begin, after=after, end=reached):
                 self._changed.setdefault(row.job_id, row)
             self._seen = reached
             yield reached
 
-    def _changed_by(self, end: int) -> Iterable[Standing]:
+    def _changed_by(self, end: int) -> Iterable[LastMove]:
         """How the jobs stood at the position that have changed since, up to `end`; from the begin on, all jobs."""
         for _ in self._read(self._position if self._from_begin else end):
             pass
         return self._changed.values()
 
-    def _changed_now(self) -> Iterable[Standing]:
+    def _changed_now(self) -> Iterable[LastMove]:
         """The same up to now: read after the ids of unchanged jobs, so that a job that changes meanwhile is in both."""
         return self._changed_by(self._live.log.head().position)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from queuectl.domain.events import RecordedEvent
 from queuectl.store.errors import DamagedEventError
-from queuectl.store.rows import MAX_POSITION, BatchCount, Count, JobFilter, RunStep, Standing, Waiting, WaitRow
+from queuectl.store.rows import MAX_POSITION, BatchCount, Count, JobFilter, LastMove, RunStep, Waiting, WaitRow
 
 if TYPE_CHECKING:
     from queuectl.domain.schedule import Schedule
@@ -28,7 +28,7 @@ class History(Protocol):
     def notes(self, prefix: str, until: int) -> list[RecordedEvent | DamagedEventError]:
         """Events up to a position of our own streams (`$…`) whose ids begin with `prefix`, in the order of the log."""
 
-    def standing(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[Standing]:
+    def last_moves(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[LastMove]:
         """The last move of jobs (also purged) up to a position, in the order of enqueueing. Unchecked.
 
         Of the jobs that have an event with `after < position <= end`, or that wait for others now; with `added` of

@@ -27,8 +27,8 @@ __all__ = [
     "Head",
     "HealthFinding",
     "JobFilter",
+    "LastMove",
     "RunStep",
-    "Standing",
     "StoredEvent",
     "StreamRange",
     "WaitRow",
@@ -91,8 +91,8 @@ class StreamRange(Struct, frozen=True):
 ALL_STREAMS = StreamRange()
 
 
-class Standing(Struct, frozen=True):
-    """A job at some position: `move` is the type of its last move."""
+class LastMove(Struct, frozen=True):
+    """The last move of a job up to some position, by its type. `position` is that of the job's first event."""
 
     job_id: str
     queue: str

@@ -76,11 +76,12 @@ class Ahead(Struct):
         """How many held jobs have a lower priority than this one. That many more may have to be claimed."""
         return sum(claimed.job.spec.priority < job.spec.priority for claimed in self._line)
 
-    def take(self, besides: Collection[str]) -> ClaimedJob | None:
-        """Remove and return the next job to start that is in none of these batches; None when there is none."""
+    def take(self, stalled: Collection[str]) -> ClaimedJob | None:
+        """Remove and return the next job to start, of none of these batches; None when there is no such job."""
         for claimed in self._line:
-            if claimed.job.spec.batch not in besides:
-                return self._without([claimed])[0]
+            if claimed.job.spec.batch not in stalled:
+                self._remove([claimed])
+                return claimed
         return None
 
     @property
@@ -88,19 +89,21 @@ class Ahead(Struct):
         """When the first job must be given back; None when no job is held."""
         return next(iter(self._claimed_at.values())) + HELD_FOR if self._claimed_at else None
 
-    def overdue(self, now: int) -> list[ClaimedJob]:
+    def take_overdue(self, now: int) -> list[ClaimedJob]:
         """Remove and return jobs that waited too long. For 10 ms, claim none ahead, so that other workers get them."""
         late = [each for each in self._line if now - self._claimed_at[each.job.id] >= HELD_FOR]
         if late:
             self._rests_until = now + WINDOW
-        return self._without(late)
+        self._remove(late)
+        return late
 
-    def those(self, chosen: Callable[[Job], bool]) -> list[ClaimedJob]:
+    def take_if(self, chosen: Callable[[Job], bool]) -> list[ClaimedJob]:
         """Remove and return the chosen jobs."""
-        return self._without([each for each in self._line if chosen(each.job)])
+        found = [each for each in self._line if chosen(each.job)]
+        self._remove(found)
+        return found
 
-    def _without(self, given: list[ClaimedJob]) -> list[ClaimedJob]:
+    def _remove(self, given: list[ClaimedJob]) -> None:
         for each in given:
             self._line.remove(each)
             del self._claimed_at[each.job.id]
-        return given

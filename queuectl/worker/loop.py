@@ -252,7 +252,7 @@ class Worker:
                     recorded += self._results.append(part)
                     self._refill()
                 if self._ahead and (stopped := self._results.stopped_batches()):
-                    self._running.give_back(self._ahead.those(lambda job: job.spec.batch in stopped), BATCH_STOPPED)
+                    self._running.give_back(self._ahead.take_if(lambda job: job.spec.batch in stopped), BATCH_STOPPED)
                 self._claim(limit if self._is_open() else 0, reserve, claimed)
         except NotArchivedError as error:
             unarchived = error
@@ -348,16 +348,16 @@ class Worker:
 
     def _give_back_what_waits(self, now: int) -> None:
         """Give back claimed jobs that found no slot in time; all of them when this worker starts no more jobs."""
-        self._running.give_back(self._ahead.overdue(now), NO_SLOT)
+        self._running.give_back(self._ahead.take_overdue(now), NO_SLOT)
         if self._stops or self.failure:
-            self._running.give_back(self._ahead.those(lambda job: True), STOPPING)
+            self._running.give_back(self._ahead.take_if(lambda job: True), STOPPING)
 
     def _give_back_what_was_stopped(self, cancelled: Collection[str]) -> None:
         """Give back claimed jobs that were cancelled, or whose queue was paused, after they were claimed."""
         if self._ahead:
             paused = self.queue.store.tables.pauses().keys()
             everything = PAUSE_ALL in paused
-            stopped = self._ahead.those(lambda job: everything or job.spec.queue in paused or job.id in cancelled)
+            stopped = self._ahead.take_if(lambda job: everything or job.spec.queue in paused or job.id in cancelled)
             self._running.give_back(stopped, PAUSED)
 
     # ── when to run the next round, and when to end ─────────────────────────────────────────────────

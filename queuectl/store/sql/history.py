@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from queuectl.domain.machine import MOVES
 from queuectl.store.errors import NoTextError
-from queuectl.store.rows import FIRST_FORMAT, MAX_POSITION, RunStep, Standing
+from queuectl.store.rows import FIRST_FORMAT, MAX_POSITION, LastMove, RunStep
 from queuectl.store.sql.engine import Engine
 from queuectl.store.sql.log import PAGE, Log
 from queuectl.store.sql.misdated import SETS_DUE_TIME, right_again
@@ -20,7 +20,7 @@ __all__ = ["History"]
 _MOVES = ", ".join(f"'{name}'" for name in ("enqueued", *(move.event for move in MOVES)))
 _AFTER_ALL = "\U0010ffff"
 """Sorts after every other character."""
-_STANDING = """
+_LAST_MOVES = """
 SELECT e.stream_id, {queue},
        (SELECT m.type FROM events AS m WHERE m.stream_id = e.stream_id AND m.position <= ?1 AND m.type IN ({moves})
         ORDER BY m.version DESC LIMIT 1), e.position
@@ -98,7 +98,7 @@ class History:
         clause = "WHERE e.stream_id BETWEEN ? AND ? AND +e.position <= ? ORDER BY e.position"
         return self._log.examined_where(clause, (prefix, prefix + _AFTER_ALL, until))
 
-    def standing(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[Standing]:
+    def last_moves(self, until: int, *, added: bool = False, after: int = 0, end: int = MAX_POSITION) -> list[LastMove]:
         """The last move of jobs up to a position. Leaves out jobs whose first event no longer names a queue.
 
         Of the jobs that have an event with `after < position <= end`, or that wait for others now; with `added` of
@@ -106,8 +106,8 @@ class History:
         """
         first, others = (_ADDED_FIRST, _ADDED) if added else (_CHANGED, _CHANGED)
         column, parameters = self._engine.dialect.queue_of.format("e.data"), (until, after, end)
-        found = self._engine.run(_STANDING.format(queue=column, moves=_MOVES, only=first), parameters)
-        rows = [Standing(*row) for row in found if isinstance(row[1], str)]
+        found = self._engine.run(_LAST_MOVES.format(queue=column, moves=_MOVES, only=first), parameters)
+        rows = [LastMove(*row) for row in found if isinstance(row[1], str)]
         amended = (
             self._engine.run(_AMENDED.format(only=others), parameters) if self._log.format() > FIRST_FORMAT else []
         )
