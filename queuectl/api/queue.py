@@ -152,9 +152,9 @@ class JobQueue:
     ) -> list[Job]:
         """The jobs of these states, queues and tags (none: all), the newest first; at most `limit` (0: all).
 
-        `batch`: of this batch. `state` also takes `failed`. `tag` is a mapping, or texts such as `team=web`. `since`:
-        enqueued then or later.
-        `sort` is a key of `queuectl list --sort`. Raises UsageError.
+        `batch` selects the jobs of that batch, `since` those that were added then or later. `state` also takes
+        `failed`. `tag` is a mapping, or texts such as `team=web`. `sort` is a key of `queuectl list --sort`.
+        Raises UsageError.
         """
         with self._connection.reading() as found:
             moment = None if since is None else as_moment("since", since, found.store.log.now())
@@ -204,8 +204,8 @@ class JobQueue:
     ) -> list[Failures]:
         """The dead jobs of these queues and tags (none: all) by what went wrong, the most frequent first.
 
-        `batch`: of this batch. `since`: dead since then. `attempts`: every failed attempt; `flaky`: only those
-        of jobs that were done in the end. Both read the log.
+        `batch` selects the jobs of that batch, `since` those that died then or later. `attempts` counts every failed
+        attempt, `flaky` only those of jobs that completed later; both read the log. Raises UsageError.
         """
         with self._connection.reading() as found:
             moment = None if since is None else as_moment("since", since, found.store.log.now())

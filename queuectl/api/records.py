@@ -145,8 +145,8 @@ def as_schedule(schedule: FoldedSchedule) -> Schedule:
         tz=definition.tz,
         command=definition.job.command,
         queue=definition.job.queue,
-        next_at=_moment(schedule.next_at, 1),
-        last_at=_moment(schedule.last_slot, 1),
+        next_at=_moment(schedule.next_at),
+        last_at=_moment(schedule.last_slot),
         last_job=schedule.last_job,
         paused=schedule.paused_at is not None,
         managed_by=definition.managed_by,
@@ -179,9 +179,9 @@ def _job(row: dict[str, Any], tags: dict[str, str], after: tuple[After, ...], he
         run=row["run"],
         created_at=_EPOCH + timedelta(seconds=row["created_at"]),
         updated_at=_EPOCH + timedelta(seconds=row["updated_at"]),
-        due_at=_moment(row["due_at"], 1),
-        started_at=_moment(row["locked_at"]),
-        finished_at=_moment(row["finished_at"]),
+        due_at=_moment(row["due_at"]),
+        started_at=_second(row["locked_at"]),
+        finished_at=_second(row["finished_at"]),
         worker=row["locked_by"],
         timeout=_span(row["timeout"]),
         duration=_span(row["duration"]),
@@ -225,9 +225,14 @@ def as_event(record: RecordedEvent) -> Event:
     )
 
 
-def _moment(count: int | None, unit: int = 1_000_000) -> datetime | None:
-    """A moment given as microseconds since the epoch divided by `unit`."""
-    return None if count is None else _EPOCH + timedelta(microseconds=count * unit)
+def _moment(microseconds: int | None) -> datetime | None:
+    """A moment given as microseconds since the epoch."""
+    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _second(seconds: int | None) -> datetime | None:
+    """A moment given as UNIX seconds."""
+    return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
 
 
 def _span(seconds: float | None) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""The states of a job and the moves between them. No other file of the program has this table but the audit's.
+"""The states of a job and the moves between them. Of the other files only the audit has such a table, its own.
 
 `Move` rows are data. `target` asks a `transitions` machine built from them whether a trigger is legal from a state.
 `evolve` reads a move's target from the row without asking, because an event has already happened.

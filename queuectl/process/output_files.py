@@ -34,8 +34,8 @@ _OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 _COPY = 1 << 20
 _KEEP_SIZE_AND_PUNCH = 0x01 | 0x02
 
-
 Descriptors = tuple[int, int]
+"""The open files of a run's stdout and stderr."""
 
 
 class _File(Struct, eq=False):
