@@ -72,7 +72,7 @@ class Queue:
                 return self._carry_out(commands, {})
 
     def _carry_out(self, commands: Sequence[c.Command], known: Mapping[str, Job]) -> list[Job | None]:
-        now, keys = self.store.log.now(), dict[str, str]()
+        now, keys = self.store.log.wall(), dict[str, str]()
         return self.store.writer.append([self._change(command, known, now, keys) for command in commands], self.actor)
 
     @contextmanager

@@ -11,8 +11,8 @@ from queuectl.application.overview import overview
 from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of, before_the_log
 from queuectl.checks.audit import audit
-from queuectl.domain.commands import Exit, Report
-from queuectl.domain.events import Exited, WorkerStarted
+from queuectl.domain.commands import Amend, Exit, Report
+from queuectl.domain.events import After, Changes, Exited, WorkerStarted
 from queuectl.render.job_rows import job_table
 from queuectl.runtime import LogClock
 from queuectl.units import DAY, format_time
@@ -89,6 +89,20 @@ def test_a_backoff_lasts_as_long_as_it_says(store, clock, was_ahead, ahead):
     take(store)
     Queue(store, "w1").execute([Report("early", 1, Exit(Exited(1)))])
     clock.advance(2 * SECOND - 1)
+    assert take(store) == []
+    clock.advance(1)
+    assert take(store) == ["early"]
+
+
+@AHEAD
+def test_an_edited_delay_lasts_as_long_as_it_says(store, was_ahead, ahead, clock):
+    """A job that is edited so that it waits for another one keeps its due time, which the clock has set wrongly."""
+    was_ahead(ahead, new("early", delay=3 * SECOND))
+    add(store, new("first"))
+    Queue(store, ACTOR).execute([Amend("early", Changes(after=(After("first"),)))])
+    take(store)
+    Queue(store, "w1").execute([Report("first", 1, Exit(None))])
+    clock.advance(3 * SECOND - 1)
     assert take(store) == []
     clock.advance(1)
     assert take(store) == ["early"]
