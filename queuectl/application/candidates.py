@@ -35,10 +35,12 @@ def jobs(store: Store, text: str, states: Collection[State] = (), *, begun: bool
     """
     rows = store.tables.jobs(JobFilter(states=tuple(states), limit=MOST))
     found = [*_named(rows, text, begun=begun)]
-    if text and not found:
-        older = filter(None, map(store.tables.job, store.history.streams(text, MOST)))
-        found = [*_named((row for row in older if not states or row["state"] in states), text, begun=begun)]
-    return found
+    if text and len(rows) == MOST:
+        shown = {row["id"] for row in rows}
+        others = (each for each in store.history.streams(text, MOST) if each not in shown)
+        older = (row for row in map(store.tables.job, others) if row and (not states or row["state"] in states))
+        found += _named(older, text, begun=begun)
+    return found[:MOST]
 
 
 def _named(rows: Any, text: str, *, begun: bool) -> Iterator[Candidate]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from signal import SIGKILL
 
 from msgspec import Struct
 
@@ -9,6 +10,7 @@ from queuectl.application.late_starts import late_start
 from queuectl.application.liveness import is_alive
 from queuectl.application.waiting import held_sentence, open_sentence, remedies
 from queuectl.domain import events as e
+from queuectl.domain.causes import Exited, Signalled
 from queuectl.domain.job import Job, evolve, is_due
 from queuectl.domain.machine import LIVE, MOVES, State
 from queuectl.domain.names import PAUSE_ALL
@@ -23,6 +25,9 @@ __all__ = ["Explanation", "explain"]
 
 LINE = 1000
 """The most jobs that are looked through for a job's place in the claiming order."""
+
+KILLED = "no worker sent this SIGKILL: the memory may have been used up (`journalctl -k --grep 'killed process'`)"
+"""What is said of a command that was killed from outside."""
 
 _MOVES = {"enqueued", *(move.event for move in MOVES)}
 
@@ -95,6 +100,8 @@ def _sentences_of(store: Store, record: e.RecordedEvent, before: Job | None) -> 
         details = [detail for detail in details if detail.startswith("not before")]
     elif cause := because_of(record.event):
         details[details.index(cause)] = f"{cause}{_other_event(store, getattr(record.event, 'by', 0))}"
+    elif _was_killed(record.event):
+        details.append(KILLED)
     return [f"{headline}, at {local_time(record.recorded_at)} by {record.actor}", *filter(None, details)]
 
 
@@ -104,6 +111,14 @@ def _other_event(store: Store, position: int) -> str:
         for record in store.log.records(after=position - 1, until=position):
             return f", {record.stream_id}: {summary(record)}"
     return ""
+
+
+def _was_killed(event: e.Event) -> bool:
+    """Whether a SIGKILL that no worker sent ended the command, or its last process (a shell exits with 137 then)."""
+    cause = getattr(event, "cause", None)
+    return (isinstance(cause, Signalled) and cause.signal == SIGKILL) or (
+        isinstance(cause, Exited) and cause.code == 128 + SIGKILL
+    )
 
 
 def _losses(job: Job, loss: e.RecordedEvent | None, limit: int) -> Iterator[str]:

@@ -113,9 +113,21 @@ def _answer(error: Exception) -> int:
         return 2
     path = getattr(getattr(error, "ctx", None) or error, "command_path", "queuectl")
     misplaced = path == "queuectl" and message.startswith("No such option")
-    message = _in_our_words(message, [] if misplaced else getattr(error, "possibilities", None) or [])
+    message = _in_our_words(message, [] if misplaced else _meant(error))
     hint = ": the options of a command go after its name" if misplaced else ""
     return _report(f"{message.rstrip('.')}{hint} (see `{path} --help`)", 2)
+
+
+def _meant(error: Exception) -> Sequence[str]:
+    """The options that the one in the error may mean; none for another error."""
+    given = getattr(error, "option_name", None)
+    if not given or not hasattr(error, "possibilities"):
+        return ()
+    from queuectl.cli.other_names import meant
+
+    parameters = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
+    options = [name for each in parameters for name in (*each.opts, *each.secondary_opts)]
+    return meant(given, options)
 
 
 def _in_our_words(message: str, similar: Sequence[str]) -> str:

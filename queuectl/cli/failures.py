@@ -10,7 +10,7 @@ from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Labels, Signature, moment
 from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, command_line
 from queuectl.render.failure_rows import failure_table, failure_total
 
 __all__ = ["failures"]
@@ -61,4 +61,6 @@ def failures(
 def _counted(wanted: Wanted) -> tuple[str, str]:
     if wanted.flaky:
         return "failed attempt", " of jobs that were done in the end"
-    return ("failed attempt", "") if wanted.attempts else ("job", " in the dead-letter queue")
+    if wanted.attempts:
+        return "failed attempt", ""
+    return "job", f" in the dead-letter queue (of one: `{command_line('dlq', 'list', '--sig', 'SIG')}`)"

@@ -44,12 +44,18 @@ class Source(Struct, frozen=True):
 
 
 def named_source(values: Sequence[str], text: str, *, linked: bool = False, line: int = 0) -> Source:
-    """A source of one column; when its first value is `name=V` that is its name. Raises UsageError when it is empty."""
+    """A source of one column; when its first value is `name=V` that is its name. Raises UsageError when it is empty.
+
+    When every value begins with that name, as a shell writes `seed={1..3}`, it is removed from all of them.
+    """
     if not values:
         raise UsageError(f"the source {text} has no values")
     found = _NAMED_VALUE.fullmatch(values[0])
     name, first = found.groups() if found else (None, values[0])
-    return Source((name,), [(first,), *((value,) for value in values[1:])], text, linked, line)
+    rest = values[1:]
+    if name is not None and all(value.startswith(f"{name}=") for value in rest):
+        rest = [value.removeprefix(f"{name}=") for value in rest]
+    return Source((name,), [(first,), *((value,) for value in rest)], text, linked, line)
 
 
 def names_of(sources: Sequence[Source]) -> list[str | None]:

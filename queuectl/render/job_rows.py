@@ -100,8 +100,7 @@ def short_id(job_id: str) -> str:
 
 
 def short_error(text: str | None) -> str | None:
-    """`1: No such file` for `exited with code 1: No such file`, which most errors begin with; `exit 1` without more."""
+    """`exit 1: No such file` for `exited with code 1: No such file`, as most errors begin."""
     if text is None or not text.startswith(EXITED):
         return text
-    rest = text.removeprefix(EXITED)
-    return rest if ":" in rest else f"exit {rest}"
+    return f"exit {text.removeprefix(EXITED)}"

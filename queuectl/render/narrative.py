@@ -9,7 +9,7 @@ from queuectl.domain.job import Job, errors_of
 from queuectl.domain.names import PAUSE_ALL, SCHEDULES
 from queuectl.render.amendments import amendments
 from queuectl.render.schedule_text import schedule_event
-from queuectl.units import counted, format_duration, local_time, rounded_duration
+from queuectl.units import SECOND, counted, format_duration, local_time, rounded_duration
 
 __all__ = ["because_of", "pause_sentence", "queue_name", "summary", "tell"]
 
@@ -183,6 +183,8 @@ def _policy(spec: e.Enqueued) -> str:
 def _waits(spec: e.Enqueued) -> str:
     if spec.retry_wait is not None:
         return f"each after {format_duration(spec.retry_wait)}"
+    if spec.backoff_base == 1:
+        return f"each after {format_duration(min(SECOND, spec.backoff_cap))}"
     return f"the n-th after {plain(spec.backoff_base)}^n s (longest {format_duration(spec.backoff_cap)})"
 
 

@@ -63,6 +63,8 @@ def _waiting(found: Mapping[str, Any], now: int) -> Iterator[str]:
     if found["held"]:
         why = held_because(found["held"])
         yield f"{found['held']} held: {why} (`{command_line('list', '--state', 'held')}`)"
+    if dead := found["states"][State.DLQ]:
+        yield f"{counted(dead, 'dead job')} (`{command_line('failures')}`)"
     if oldest := found["oldest_due"]:
         due = local_time(parse_time(oldest["due_at"], 0))
         yield f"oldest due job: {short_id(oldest['id'])} (#{oldest['number']}), due since {due}"

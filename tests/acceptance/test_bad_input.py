@@ -72,6 +72,11 @@ def test_a_command_line_that_is_wrong_writes_nothing(queuectl: Queuectl) -> None
         (("config", "get", "lease", "--as-of"), "'--as-of' requires an argument (see `queuectl config get --help`)"),
         (("list", "--json=yes"), "does not take a value (see `queuectl list --help`)"),
         (("list", "--limit", "many"), "(see `queuectl list --help`)"),
+        (("run", "-j", "4"), "No such option: -j. Did you mean --concurrency?"),
+        (("serve", "--port", "80"), "No such option: --port. Did you mean --listen?"),
+        (("list", "--colour"), "Did you mean --color?"),
+        (("list", "--xyz"), "No such option: --xyz (see"),
+        (("enqueue", "ls", "--dir", "/tmp"), "if you do not mean --cwd, put -- before the program"),
     ],
 )
 def test_a_common_mistake_gets_a_hint(queuectl: Queuectl, arguments: tuple[str, ...], hint: str) -> None:

@@ -70,6 +70,14 @@ def test_the_beginning_of_a_whole_id_is_continued(lived: Queuectl) -> None:
     assert found(lived, "show", "d") == ["dead-1", "done-1"]
 
 
+def test_ids_older_than_the_newest_jobs_are_completed(queuectl: Queuectl) -> None:
+    jobs = ("enqueue", "--each", "true {}", "--range", "1-49")
+    queuectl.add("--id", "try-old", "true")
+    queuectl.ok(*jobs, "--batch", "sweep")
+    queuectl.add("--id", "try-new", "true")
+    assert found(queuectl, "cancel", "try") == ["try-new", "try-old"]
+
+
 def test_every_kind_of_value_is_completed(lived: Queuectl) -> None:
     assert found(lived, "list", "--state", "p") == ["pending", "processing"]
     assert found(lived, "list", "-s", "run") == ["running"]

@@ -102,6 +102,11 @@ def test_a_jobs_retry_settings_are_shown(queuectl: Queuectl) -> None:
         assert word in story
 
 
+def test_equal_waits_are_told_without_a_power(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("--backoff-base", "1", "true")
+    assert "at most 3 retries, each after 1s\n" in queuectl.ok("history", job_id)
+
+
 def test_hostile_text_cannot_steer_the_terminal(queuectl: Queuectl) -> None:
     job_id = queuectl.add("printf '\\033[2J%s' >&2 # \x1b[31m\x9b31m\u202e; exit 1")
     queuectl.drain()

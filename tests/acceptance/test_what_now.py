@@ -32,6 +32,23 @@ def test_status_tells_retries_from_jobs_that_never_ran(queuectl: Queuectl) -> No
     assert queuectl.json("status", "--as-of", "head")["retrying"] == 1
 
 
+def test_status_names_the_command_for_dead_jobs(queuectl: Queuectl) -> None:
+    queuectl.add("--max-retries", "0", "false")
+    assert "dead" not in queuectl.ok("status")
+    queuectl.drain()
+    assert "1 dead job (`queuectl failures`)" in queuectl.ok("status").splitlines()
+
+
+def test_explain_names_a_cause_for_a_kill_from_outside(queuectl: Queuectl) -> None:
+    for name, command in (("killed", "kill -9 $$"), ("child", "sh -c 'kill -9 $$'; exit $?"), ("other", "exit 3")):
+        queuectl.add("--id", name, "--max-retries", "0", command)
+    queuectl.drain()
+    said = [name for name in ("killed", "child", "other") if "memory" in queuectl.ok("explain", name)]
+    assert said == ["killed", "child"]
+    queuectl.ok("retry", "killed")
+    assert "memory" not in queuectl.ok("explain", "killed")
+
+
 def test_a_queue_that_no_worker_serves_is_named(queuectl: Queuectl) -> None:
     assert queuectl("enqueue", "--queue", "mail", "true").err.endswith(UNSERVED)
     assert UNSERVED.strip() in queuectl.ok("status").splitlines()

@@ -48,6 +48,12 @@ def test_all_combinations_and_the_last_source_varies_fastest():
     assert number_of_jobs(sources) == 12
 
 
+def test_a_name_at_every_value_is_removed_from_all():
+    assert source("seed=0", "seed=1", "seed=2") == Source(("seed",), [("0",), ("1",), ("2",)], ":::")
+    assert source("lr=0.1", "0.2", "lr=3").rows == [("0.1",), ("0.2",), ("lr=3",)]
+    assert source("a", "a=1").rows == [("a",), ("a=1",)]
+
+
 def test_a_linked_source_is_not_multiplied():
     sources = [source("a", "b"), source("1", "2", linked=True), source("x", "y")]
     assert list(rows_of(sources)) == [("a", "1", "x"), ("a", "1", "y"), ("b", "2", "x"), ("b", "2", "y")]

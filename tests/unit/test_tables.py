@@ -121,7 +121,7 @@ def test_a_terminal_shows_number_state_and_why(width):
         ["142", "…6b20b9f9", "dlq"],
         ["7", "nightly", "done"],
     ]
-    for line, why in zip(lines, ("for 5s on box-1", "in 1m30s; 1: Float", "1: FloatingPoint"), strict=False):
+    for line, why in zip(lines, ("for 5s on box-1", "in 1m30s; exit 1: Float", "exit 1: FloatingPoint"), strict=False):
         assert why in line
     assert all("--seed 7" in line for line in (lines[0], lines[2]))
 
@@ -132,11 +132,11 @@ def test_jobs_are_whole_where_there_is_no_terminal():
     assert all(UUID in line for line in lines[:3])
     assert FAILED in lines[1]
     assert FAILED in dead_table([{**ROWS[2], "moved_at": NOW // SECOND}], NOW, None)
-    assert "1: FloatingPointError: loss is nan" in dead_table([{**ROWS[2], "moved_at": NOW // SECOND}], NOW, 120)
+    assert "exit 1: FloatingPointError: loss is nan" in dead_table([{**ROWS[2], "moved_at": NOW // SECOND}], NOW, 120)
 
 
 def test_an_error_is_short_without_what_all_share():
-    assert short_error(FAILED) == "1: FloatingPointError: loss is nan"
+    assert short_error(FAILED) == "exit 1: FloatingPointError: loss is nan"
     assert short_error("exited with code 3") == "exit 3"
     assert short_error("timed out after 5s: x") == "timed out after 5s: x"
     assert short_error(None) is None
