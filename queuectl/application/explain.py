@@ -27,7 +27,7 @@ LINE = 1000
 """The most jobs that are looked through for a job's place in the claiming order."""
 
 KILLED = "no worker sent this SIGKILL: the memory may have been used up (`journalctl -k --grep 'killed process'`)"
-"""What is said of a command that was killed from outside."""
+"""A possible cause for a command that was killed from outside."""
 
 _MOVES = {"enqueued", *(move.event for move in MOVES)}
 

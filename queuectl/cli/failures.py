@@ -63,4 +63,4 @@ def _counted(wanted: Wanted) -> tuple[str, str]:
         return "failed attempt", " of jobs that were done in the end"
     if wanted.attempts:
         return "failed attempt", ""
-    return "job", f" in the dead-letter queue (of one: `{command_line('dlq', 'list', '--sig', 'SIG')}`)"
+    return "job", f" in the dead-letter queue (of one: `{command_line('list', '--sig', 'SIG')}`)"
