@@ -102,7 +102,7 @@ def test_a_jobs_retry_settings_are_shown(queuectl: Queuectl) -> None:
         assert word in story
 
 
-def test_equal_waits_are_told_without_a_power(queuectl: Queuectl) -> None:
+def test_equal_waits_have_no_exponent(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--backoff-base", "1", "true")
     assert "at most 3 retries, each after 1s\n" in queuectl.ok("history", job_id)
 
