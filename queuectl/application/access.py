@@ -76,6 +76,16 @@ class QueueAccess(Struct, frozen=True, kw_only=True):
         if required:
             raise StoreError(f"there is no queue at {self.name}")
 
+    def output_folders(self) -> list[str]:
+        """The folders that may have the queue's output, found without opening it: for a server, those of all queues."""
+        if not is_postgres(self.url):
+            return [f"{file_of(self.url)}.output"]
+        from glob import escape, glob
+
+        from queuectl.store.postgres.store import default_home
+
+        return glob(os.path.join(escape(home(self.environ, self.dotenv) or default_home()), "*.output"))
+
     def open(self, *, empty: bool = False, busy_timeout: int | None = None) -> "Store":
         """The store, which is made if it does not exist; with `empty`, an empty one in memory instead.
 

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections import deque
+from collections.abc import Sequence
+from glob import escape, glob
 from typing import BinaryIO
 
 from queuectl.application.queue import Queue
@@ -12,7 +14,7 @@ from queuectl.errors import UsageError, command_line
 from queuectl.runtime import pause
 from queuectl.worker import log_file
 
-__all__ = ["print_log"]
+__all__ = ["print_log", "print_log_alone"]
 
 POLL = 100_000
 """Microseconds between two looks at a file that is followed."""
@@ -32,6 +34,16 @@ def print_log(queue: Queue, name: str | None, *, follow: bool, at_most: int | No
         if ended:
             return
         pause(POLL)
+
+
+def print_log_alone(output_folders: Sequence[str], name: str | None, at_most: int | None) -> None:
+    """Print the newest log of that name in these folders, for a queue that cannot be opened; nothing without one."""
+    pattern = "*.log" if name is None else f"{escape(name)}.log"
+    files = [path for each in output_folders for path in glob(os.path.join(escape(each), ".workers", pattern))]
+    if files:
+        newest = max(files, key=os.path.getmtime)
+        say(newest)
+        _Followed(newest).print(at_most)
 
 
 class _Followed:

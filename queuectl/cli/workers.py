@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from queuectl.cli.output import Answer, OutputOptions, PastOptions
 from queuectl.cli.session import Session
 from queuectl.cli.watching import Watch, WatchCommand, WatchOptions, answer_or_watch
 from queuectl.config import Config
-from queuectl.errors import RefusedError, UsageError, command_line
+from queuectl.errors import RefusedError, StoreError, UsageError, command_line
 from queuectl.render import json_shapes
 from queuectl.render.job_rows import when
 from queuectl.render.tables import Column, table
@@ -232,11 +233,19 @@ def logs(
         int | None, typer.Option("--lines", "-n", callback=between(0), metavar="N", help="Only the last N lines.")
     ] = None,
 ) -> None:
-    """Print the log of background workers of this machine."""
-    from queuectl.cli.worker_logs import print_log
+    """Print the log of background workers of this machine.
+
+    It is printed too when the queue cannot be used; the exit code is then 5.
+    """
+    from queuectl.cli.worker_logs import print_log, print_log_alone
 
     session: Session = ctx.obj
-    with session.open_read_only(missing="refuse") as queue:
+    with ExitStack() as stack:
+        try:
+            queue = stack.enter_context(session.open_read_only(missing="refuse"))
+        except StoreError:
+            print_log_alone(session.access.output_folders(), name, at_most)
+            raise
         print_log(queue, name, follow=follow, at_most=at_most)
 
 

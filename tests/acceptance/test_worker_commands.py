@@ -1,6 +1,7 @@
 """`worker stop`, `restart`, `logs` and `list`: the jobs that are waited for, and workers in the background."""
 
 from queuectl import __version__
+from tests.archive.logs import checkpoint
 from tests.support.command_line import Queuectl, assert_error, eventually
 
 
@@ -50,3 +51,19 @@ def test_a_worker_in_a_terminal_has_no_log_file(queuectl: Queuectl) -> None:
     eventually(lambda: queuectl.json("worker", "list"), "the worker is known")
     assert [row["log_file"] for row in queuectl.json("worker", "list")] == [None]
     assert_error(queuectl("worker", "restart", "w"), 2, "w does not run here in the background")
+
+
+def test_a_log_is_printed_though_the_queue_cannot_be_used(queuectl: Queuectl) -> None:
+    queuectl.ok("worker", "start", "--detach", "--name", "night")
+    queuectl.ok("worker", "stop")
+    whole = queuectl("worker", "logs", "night").out
+    checkpoint(str(queuectl.db))
+    sound = queuectl.db.read_bytes()
+    queuectl.db.write_bytes(bytes(100) + sound[100:])
+    for words in (("night",), ()):
+        done = queuectl("worker", "logs", *words)
+        assert (done.code, done.out) == (5, whole)
+        assert done.err.startswith(f"{queuectl.output}/.workers/night.log\n")
+        assert "run `queuectl recover`" in done.err
+    assert_error(queuectl("worker", "logs", "day"), 5, "run `queuectl recover`")
+    queuectl.db.write_bytes(sound)
