@@ -159,11 +159,24 @@ def stop(
     """Stop workers on any host and wait until they have ended. They finish their running jobs first."""
     session: Session = ctx.obj
     until = session.deadline(options.timeout)
-    with session.open_existing() as queue:
+    with ExitStack() as stack:
+        try:
+            queue = stack.enter_context(session.open_existing())
+        except StoreError:
+            _say_how_to_kill(session)
+            raise
         asked = _stopped(session, queue, names, until, now=options.now)
     stopped = len(asked.waited_for - {row.name for row in asked.lost})
     if stopped or not asked.own:
         say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
+
+
+def _say_how_to_kill(session: Session) -> None:
+    """Workers are asked through the queue. When it cannot be used, a signal stops those of this machine."""
+    from queuectl.maintenance.old_files import users
+
+    if not session.url.is_on_server and (found := users(session.url.file)):
+        say(f"the queue is open in {', '.join(found.values())}: `kill {' '.join(found)}` stops workers as well")
 
 
 def _stopped(session: Session, queue: Queue, names: list[str] | None, until: int | None, *, now: bool) -> Stop:

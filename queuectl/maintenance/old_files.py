@@ -15,7 +15,7 @@ from hashlib import sha256
 from queuectl.errors import StoreError, command_line
 from queuectl.store.archive.folder_lock import sync_path
 
-__all__ = ["SUFFIXES", "copies_and_size", "locked_exclusively", "saved_copy"]
+__all__ = ["SUFFIXES", "copies_and_size", "locked_exclusively", "saved_copy", "users"]
 
 SUFFIXES = ("", "-wal", "-shm", ".recovered")
 _NAME = re.compile("[0-9a-f]{12}")
@@ -31,8 +31,9 @@ def locked_exclusively(path: str) -> Iterator[None]:
 
     On systems without open file description locks, some users may not be noticed.
     """
-    if names := _users(path):
-        raise StoreError(f"{path} is open in {', '.join(names)}: stop that first (`{command_line('worker', 'stop')}`)")
+    if found := users(path):
+        ways = f"`{command_line('worker', 'stop')}`, or `kill {' '.join(found)}`"
+        raise StoreError(f"{path} is open in {', '.join(found.values())}: stop that first ({ways})")
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):  # there is no file, or we may not write to it: nothing to lock
@@ -58,10 +59,11 @@ def _lock(file: int, path: str) -> None:
         ) from None
 
 
-def _users(path: str) -> list[str]:
+def users(path: str) -> dict[str, str]:
+    """The processes of this machine that have the database open: the pids, each with its name for messages."""
     wanted = {(found.st_dev, found.st_ino) for suffix in SUFFIXES[:3] if (found := _stat(path + suffix))}
     pids = os.listdir("/proc") if os.path.isdir("/proc") else []
-    return [_name(pid) for pid in pids if pid.isdigit() and wanted & _open_files(pid)]
+    return {pid: _name(pid) for pid in pids if pid.isdigit() and wanted & _open_files(pid)}
 
 
 def _stat(path: str) -> os.stat_result | None:

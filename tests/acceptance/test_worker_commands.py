@@ -1,5 +1,10 @@
 """`worker stop`, `restart`, `logs` and `list`: the jobs that are waited for, and workers in the background."""
 
+import os
+from contextlib import closing
+
+import apsw
+
 from queuectl import __version__
 from tests.archive.logs import checkpoint
 from tests.support.command_line import Queuectl, assert_error, eventually
@@ -67,3 +72,17 @@ def test_a_log_is_printed_though_the_queue_cannot_be_used(queuectl: Queuectl) ->
         assert "run `queuectl recover`" in done.err
     assert_error(queuectl("worker", "logs", "day"), 5, "run `queuectl recover`")
     queuectl.db.write_bytes(sound)
+
+
+def test_users_of_a_damaged_queue_are_named_with_the_kill(queuectl: Queuectl) -> None:
+    """`recover` asks for `worker stop`, which needs the queue. This process uses it as a worker would."""
+    queuectl.add("true")
+    checkpoint(str(queuectl.db))
+    with closing(apsw.Connection(str(queuectl.db))):
+        with queuectl.db.open("r+b") as file:
+            file.write(bytes(100))
+        for words in (("recover",), ("worker", "stop")):
+            done = queuectl(*words)
+            assert (done.code, f"`kill {os.getpid()}`" in done.err) == (5, True), done
+    assert queuectl("recover").code == 0
+    assert queuectl("worker", "stop").err == "no worker to stop\n"
