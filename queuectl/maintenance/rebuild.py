@@ -38,9 +38,10 @@ def rebuild(store: Store, progress: Progress, shares: Shares) -> Differences:
 
 
 def _alone(store: Store, until: int, unsound: Collection[str], progress: Progress) -> Iterator[Derived]:
-    count = _Count()
-    for derived in store.upkeep.derived(ALL_STREAMS, until, unsound, count.inspect):
-        progress(count.events)
+    events = 0
+    for derived in store.upkeep.derived(ALL_STREAMS, until, unsound):
+        events += derived.events
+        progress(events)
         yield derived
 
 
@@ -62,16 +63,6 @@ def _batches(children: Children, progress: Progress) -> Iterator[tuple[int, Deri
             progress(sum(done.values()))
 
 
-class _Count:
-    """How many events were folded."""
-
-    events = 0
-
-    def inspect(self, _life: object, _found: object) -> None:
-        """Count an event."""
-        self.events += 1
-
-
 # ── in a child process ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -80,9 +71,10 @@ def opened(place: Place) -> Iterator[Callable[[Part], Iterator[Any]]]:
     """Open the log. Yields a function that folds a part; it yields Derived, and how many events were folded so far."""
 
     def folded(part: Part) -> Iterator[Any]:
-        count = _Count()
-        for derived in store.upkeep.derived(part.streams, part.until, part.unsound, count.inspect):
-            yield count.events
+        events = 0
+        for derived in store.upkeep.derived(part.streams, part.until, part.unsound):
+            events += derived.events
+            yield events
             if not derived.is_empty():
                 yield derived
 

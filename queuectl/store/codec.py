@@ -247,7 +247,13 @@ def decode_columns(  # noqa: PLR0913, PLR0917 (every event that is read passes h
             body = body_digest(StoredEvent(*place, data, salt, data_digest, digest)).hex()
         if _link(previous, position, stream_id, version, kind, schema, recorded_at, actor, body) != digest:
             raise DamagedEventError(position, stream_id, "its digest does not match")
-        event = _decode_event(kind, schema, data)
+        known = _types().get(kind)
+        if known is not None and data is not None and schema == known.SCHEMA:
+            event = _decoder()(data)
+        else:
+            event = _decode_older(kind, schema, data)
+        if type(event) is not known:
+            raise ValueError(f"its data is not that of a {kind!r} event")
     except _UnknownError as error:
         raise NewerEventError(position, stream_id, str(error)) from error
     except _DAMAGE as error:
@@ -255,17 +261,12 @@ def decode_columns(  # noqa: PLR0913, PLR0917 (every event that is read passes h
     return RecordedEvent(position, stream_id, version, recorded_at, actor, event, schema, digest)
 
 
-def _decode_event(kind: str, schema: int, data: str | None) -> Event:
+def _decode_older(kind: str, schema: int, data: str | None) -> Event:
+    """An event of an older schema than today's. Raises _UnknownError for one that this version does not know."""
     known = _types().get(kind)
     if known is None or data is None or schema > known.SCHEMA:
         raise _UnknownError(f"this version cannot read {kind!r} events of schema {schema}")
-    if schema == known.SCHEMA:
-        event = _decoder()(data)
-    else:
-        event = msgspec.convert(_upcast(kind, schema, data, known.SCHEMA), known)
-    if type(event) is not known:
-        raise ValueError(f"its data is not that of a {kind!r} event")
-    return event
+    return msgspec.convert(_upcast(kind, schema, data, known.SCHEMA), known)
 
 
 def _upcast(kind: str, schema: int, text: str, wanted: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ __all__ = [
     "TAGS",
     "VERSION",
     "WAITS",
+    "CountKey",
     "Row",
     "Update",
     "count_key",
@@ -120,6 +121,7 @@ WAITS = ("id", "number", "kind", "name", "wanted", "standing", "if_unmet")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 Values = tuple[Any, ...]
+CountKey = tuple[str, int, str]
 
 
 class Row(Struct, frozen=True):
@@ -198,7 +200,7 @@ def _update(same: tuple[bool, ...], depends: bool) -> Update | None:
     return Update(columns, itemgetter(*columns, 0) if columns else lambda row: row[:1])
 
 
-def count_key(job: Job | None) -> tuple[str, int, str] | None:
+def count_key(job: Job | None) -> CountKey | None:
     """The row of `counts` in which a job is counted."""
     if job is None or job.state is State.PURGED:
         return None

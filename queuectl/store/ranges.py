@@ -22,10 +22,10 @@ __all__ = ["PARTS", "SMALL", "Place", "Shares", "event_at", "in_order", "opened"
 SMALL = 50_000
 """Number of events below which starting processes does not pay."""
 
-PARTS = 12
+PARTS = 32
 """Ranges for each process. With several, nobody waits long for the last process to finish."""
 
-SAMPLES = 8
+SAMPLES = 4
 """Events read for each range, to find out which streams have most of the events."""
 
 
@@ -103,5 +103,5 @@ def in_order(batches: Iterable[tuple[int, Derived]]) -> Iterator[Derived]:
     notes: dict[int, list[Row]] = {}
     for number, batch in batches:
         notes.setdefault(number, []).extend(batch.notes)
-        yield Derived(batch.rows, batch.suspects, format=batch.format)
+        yield Derived(batch.rows, batch.suspects, format=batch.format, counts=batch.counts)
     yield Derived(notes=[row for _, rows in sorted(notes.items()) for row in rows])

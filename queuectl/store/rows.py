@@ -8,7 +8,7 @@ from msgspec import Struct
 from queuectl.domain.events import Event
 from queuectl.domain.job import Job
 from queuectl.domain.machine import State
-from queuectl.store.projections import Row, Values
+from queuectl.store.projections import CountKey, Row, Values
 
 __all__ = [
     "ALL_STREAMS",
@@ -261,16 +261,21 @@ class Derived(Struct):
 
     `rows` is by table. `suspects` are tables and keys (bytes, which may not be text) of live rows that may not follow
     from the log. `notes` are rows that notes set. `format` is the lowest format of a log that may hold the events.
+    `events` is how many were folded. `counts`, in the last batch of a range of streams, has the number of its jobs by
+    the key of the table `counts`.
     """
 
     rows: dict[str, list[Values]] = {}
     suspects: list[tuple[str, bytes]] = []
     notes: list[Row] = []
     format: int = FIRST_FORMAT
+    events: int = 0
+    counts: dict[CountKey, int] = {}
 
     def is_empty(self) -> bool:
-        """Whether the batch is empty."""
-        return self.format == FIRST_FORMAT and not self.suspects and not self.notes and not any(self.rows.values())
+        """Whether nothing has to be written or added up for the batch."""
+        found = self.suspects or self.notes or self.counts or any(self.rows.values())
+        return self.format == FIRST_FORMAT and not found
 
     def clear(self) -> None:
         """Begin the next batch."""
@@ -278,6 +283,7 @@ class Derived(Struct):
             rows.clear()
         self.suspects.clear()
         self.notes.clear()
+        self.events = 0
 
 
 class Difference(Struct, frozen=True):

@@ -5,6 +5,7 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.domain.names import SETTINGS_STREAM, queue_stream
 from queuectl.store.rows import ALL_STREAMS
+from queuectl.store.sql import rebuild
 from queuectl.store.sql.rebuild import MADE
 from tests.support.builders import (
     a_spec,
@@ -94,6 +95,29 @@ def test_progress_reports_every_event(lived):
     for _ in lived.upkeep.derived(ALL_STREAMS, head, inspect=lambda stream, found: seen.append(found.position)):
         pass
     assert sorted(seen) == [record.position for record in lived.log.records()]
+
+
+@pytest.mark.parametrize("near", [0, rebuild.NEAR])
+def test_jobs_that_move_meanwhile_count_where_they_are(lived, clock, near, monkeypatch):
+    monkeypatch.setattr(rebuild, "NEAR", near)
+
+    def derive(until, unsound):
+        yield from lived.upkeep.derived(ALL_STREAMS, until, unsound)
+        follow(lived, clock, "held", claimed(), buried())
+        follow(lived, clock, "done", e.Purged())
+        follow(lived, clock, "new", a_spec(queue="mail"), claimed(), completed())
+
+    assert lived.upkeep.compare(derive).first == []
+    lived.engine.run("UPDATE counts SET jobs = jobs + 1 WHERE queue = 'mail' AND state = 'done'")
+    assert [str(each) for each in lived.upkeep.compare().first] == [
+        "counts mail/0/done: 1 in the log alone",
+        "counts mail/0/done: 2 in the table alone",
+    ]
+
+
+def test_events_folded_so_far_add_up_to_the_log(lived):
+    batches = lived.upkeep.derived(ALL_STREAMS, lived.log.head().position)
+    assert sum(batch.events for batch in batches) == lived.log.head().position
 
 
 def test_opening_rebuilds_tables_of_another_version(shared, url, clock):

@@ -15,8 +15,16 @@ import pytest
 from queuectl.domain import events as e
 from queuectl.errors import StoreError
 from queuectl.store import codec, open_store
+from queuectl.store.rows import ALL_STREAMS
 from queuectl.store.sql.schema import SCHEMA
-from queuectl.store.sqlite.connection import APPLICATION_ID, CHECKPOINT_AFTER, JOURNAL_LIMIT, check_library
+from queuectl.store.sqlite.connection import (
+    APPLICATION_ID,
+    CACHE_KIB,
+    CHECKPOINT_AFTER,
+    JOURNAL_LIMIT,
+    SCAN_KIB,
+    check_library,
+)
 from tests.support.builders import (
     EVENT_COLUMNS,
     SettableClock,
@@ -162,6 +170,7 @@ FULL, NORMAL = 2, 1
         ("journal_size_limit", JOURNAL_LIMIT),
         ("wal_autocheckpoint", CHECKPOINT_AFTER),
         ("application_id", APPLICATION_ID),
+        ("cache_size", -CACHE_KIB),
     ],
 )
 def test_the_connection_has_these_pragmas(store, path, clock, pragma, value):
@@ -169,6 +178,19 @@ def test_the_connection_has_these_pragmas(store, path, clock, pragma, value):
     again = open_store(path, clock)
     assert again.engine.db.pragma(pragma) == value
     again.close()
+
+
+def test_a_check_reads_through_a_small_cache(store):
+    seen = []
+
+    def derive(until, unsound):
+        seen.append(store.engine.db.pragma("cache_size"))
+        return store.upkeep.derived(ALL_STREAMS, until, unsound)
+
+    store.upkeep.compare(derive)
+    store.upkeep.rebuild(derive)
+    assert store.upkeep.damage() == []
+    assert [*seen, store.engine.db.pragma("cache_size")] == [-SCAN_KIB, -SCAN_KIB, -CACHE_KIB]
 
 
 def test_only_claims_are_not_synced(store):

@@ -4,10 +4,12 @@ The others are only suspects: a live row may be newer than the events folded. So
 Nothing is written here, so several processes can each take a range of streams.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import chain
 
 from queuectl.store.errors import NoTextError
-from queuectl.store.projections import TABLES, Values
+from queuectl.store.projections import TABLES, CountKey, Values, count_key
 from queuectl.store.protocol import Derived, Inspect
 from queuectl.store.rows import StreamRange
 from queuectl.store.sql.engine import Engine
@@ -29,8 +31,9 @@ def derived(  # noqa: PLR0913, PLR0917 (the parts of a store that it reads, then
 ) -> Iterator[Derived]:
     """Fold a range of streams; yields what the tables may not have. `inspect` receives every event."""
     live = {table: LiveRows(engine, table, chosen) for table in OF_JOBS if table not in unsound}
-    batch, number = Derived({table: [] for table in OF_JOBS}), 0
+    batch, counts, number = Derived({table: [] for table in OF_JOBS}), Counter[CountKey | None](), 0
     for stream in streams(log.examined_streams(chosen, until), inspect):
+        counts[count_key(stream.job)] += 1
         for table, values in stream.rows().items():
             if table in live:
                 if live[table].has(values):
@@ -39,6 +42,7 @@ def derived(  # noqa: PLR0913, PLR0917 (the parts of a store that it reads, then
                 if live[table].has(values):
                     continue
             batch.rows[table].append(values)
+        batch.events += stream.version
         batch.format = max(batch.format, stream.format)
         if stream.notes:
             batch.notes += stream.notes.values()
@@ -48,6 +52,7 @@ def derived(  # noqa: PLR0913, PLR0917 (the parts of a store that it reads, then
             batch.clear()
     for rows in live.values():
         yield from _suspected(batch, rows.rest())
+    batch.counts = {key: jobs for key, jobs in counts.items() if key is not None}
     yield batch
 
 
@@ -71,7 +76,7 @@ class LiveRows:
         self._end = "" if chosen.end is None else f"AND {_KEY} < ?"
         self._until = () if chosen.end is None else (chosen.end,)
         self._unreadable: tuple[str, str] | None = None
-        self._rows = self._read(chosen.first)
+        self._rows = chain.from_iterable(self._pages(chosen.first))
         self._row = next(self._rows, None)
 
     def has(self, values: Values) -> bool:
@@ -95,7 +100,7 @@ class LiveRows:
         if self._unreadable is not None:
             yield from ((self._table, key) for key in self._keys(*self._unreadable))
 
-    def _read(self, first: str) -> Iterator[Values]:
+    def _pages(self, first: str) -> Iterator[list[Values]]:
         """Read in pages, like the log. When a row cannot be read as text, it and all later ones are left to `rest`."""
         columns, compared, after = ", ".join(TABLES[self._table]), ">=", first
         while True:
@@ -106,7 +111,7 @@ class LiveRows:
                 return
             if not page:
                 return
-            yield from page
+            yield page
             compared, after = ">", page[-1][0]
 
     def _keys(self, compared: str, after: str) -> Iterator[bytes]:

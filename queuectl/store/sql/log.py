@@ -136,12 +136,16 @@ class Log:
 
     def examined_streams(self, streams: StreamRange, last: int) -> Iterator[Examined]:
         """The same for a range of streams."""
+        pages = self._pages_of_streams(streams, last)
+        return chain.from_iterable(map(self._examine, page) for page in pages)
+
+    def _pages_of_streams(self, streams: StreamRange, last: int) -> Iterator[list[tuple[Any, ...]]]:
         before, end = ("", ()) if streams.end is None else ("e.stream_id < ? AND", (streams.end,))
         where = _NEXT.format(self._engine.dialect.text_of.format("?"))
         clause = f"WHERE {before} {where} LIMIT {PAGE}"
         after: tuple[bytes, int] = (streams.first.encode(), 0)
         while page := self._fetch(clause, (*end, *after, last)):
-            yield from map(self._examine, page)
+            yield page
             after = page[-1][1].encode("utf-8", "surrogateescape"), page[-1][2]
 
     # ── ranges of positions ─────────────────────────────────────────────────────────────────────────

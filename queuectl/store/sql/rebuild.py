@@ -5,11 +5,12 @@ found equal to the live ones go into temporary tables of this connection. Only t
 need a transaction.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from queuectl.store.projections import COUNT_KEYS, TABLES, WAITS, Values
+from queuectl.store.projections import COUNT_KEYS, TABLES, WAITS, CountKey, Values, count_key
 from queuectl.store.protocol import Derive
 from queuectl.store.rows import FIRST_FORMAT, SHOWN, Derived, Difference, Differences
 from queuectl.store.sql.causes import Causes, waiting_rows
@@ -19,7 +20,7 @@ from queuectl.store.sql.job_tags import tags_of
 from queuectl.store.sql.log import Log
 from queuectl.store.sql.waits import INSERT_WAITS
 from queuectl.store.sql.writer import Writer
-from queuectl.store.stream_fold import streams
+from queuectl.store.stream_fold import Stream, streams
 
 __all__ = ["MADE", "Rebuild", "ShadowTables", "contrast"]
 
@@ -80,6 +81,7 @@ class Rebuild:
         self._log, self._writer, self._shadow = log, writer, shadow
         self._unsound: dict[str, str] = {}
         self._counts_differ = self._waits_differ = self._tags_differ = False
+        self._counts: Counter[CountKey] = Counter()
         self._position, self._format = 0, FIRST_FORMAT
 
     def compare(self, derive: Derive) -> Differences:
@@ -122,12 +124,19 @@ class Rebuild:
         for (stream_id,) in self._shadow.run(sql, (self._position, head)):
             for table in OF_JOBS:
                 self._remove(table, stream_id)
-            for stream in streams(self._log.examined(stream_id=stream_id, until=head)):
+            for stream in self._streams(stream_id, self._position):
+                self._counts.subtract(_counted(stream))
+            for stream in self._streams(stream_id, head):
                 rows = {table: [values] for table, values in stream.rows().items()}
-                self._store(Derived(rows, notes=[*stream.notes.values()], format=stream.format))
+                notes = [*stream.notes.values()]
+                self._store(Derived(rows, notes=notes, format=stream.format, counts=_counted(stream)))
         self._position = head
 
+    def _streams(self, stream_id: str, until: int) -> Iterator[Stream]:
+        return streams(self._log.examined(stream_id=stream_id, until=until))
+
     def _store(self, batch: Derived) -> None:
+        self._counts.update(batch.counts)
         self._format = max(self._format, batch.format)
         rows = dict(batch.rows)
         for row in batch.notes:
@@ -173,11 +182,11 @@ class Rebuild:
             found.add(Difference(table, key, why))
 
     def _compare_counts(self, found: Differences) -> None:
-        live = f"SELECT {KEYS}, jobs FROM counts"
-        counted = f"SELECT {KEYS}, count(*) AS jobs FROM {self._of_the_log('jobs', KEYS)} AS made GROUP BY {KEYS}"
-        for where, sql in (("log", f"{counted} EXCEPT {live}"), ("table", f"{live} EXCEPT {counted}")):
-            for *key, jobs in self._shadow.run(f"{sql} ORDER BY {KEYS}"):
-                self._counts_differ = True
+        made = {(*key, jobs) for key, jobs in self._counts.items() if jobs}
+        live = set(self._shadow.run(f"SELECT {KEYS}, jobs FROM counts"))
+        self._counts_differ = made != live
+        for where, rows in (("log", made - live), ("table", live - made)):
+            for *key, jobs in sorted(rows):
                 found.add(Difference("counts", "/".join(map(str, key)), f"{jobs} in the {where} alone"))
 
     def _compare_waits(self, found: Differences) -> None:
@@ -197,7 +206,10 @@ class Rebuild:
         """The rows of `job_tags` follow from the tags of the jobs."""
         live = "SELECT name, value, position FROM job_tags"
         made = tags_of(self._shadow.dialect, self._of_the_log("jobs", "position, tags"))
-        for where, sql in (("log", f"{made} EXCEPT {live}"), ("table", f"{live} EXCEPT {made}")):
+        sides = [("log", f"{made} EXCEPT {live}")]
+        if self._shadow.run(f"{live} LIMIT 1"):
+            sides.append(("table", f"{live} EXCEPT {made}"))
+        for where, sql in sides:
             for name, value, position in self._shadow.run(f"{sql} ORDER BY 3, 1, 2"):
                 self._tags_differ = True
                 found.add(Difference("job_tags", f"{position}/{name}", f"{_short(value)} in the {where} alone"))
@@ -270,6 +282,12 @@ def contrast(columns: Sequence[str], log: Sequence[Any], live: Sequence[Any]) ->
     first = names[0]
     more = f", and {len(names) - 1} more columns" if names[1:] else ""
     return f"{columns[first]} is {_short(live[first])}, the log says {_short(log[first])}{more}"
+
+
+def _counted(stream: Stream) -> dict[CountKey, int]:
+    """The part of a stream in the counts."""
+    key = count_key(stream.job)
+    return {} if key is None else {key: 1}
 
 
 def _short(value: object) -> str:

@@ -21,11 +21,13 @@ from queuectl.store.sqlite.ownership import foreign, owned_by_another, read_only
 __all__ = [
     "APPLICATION_ID",
     "MEMORY",
+    "SCAN_KIB",
     "check_library",
     "connect",
     "first_use",
     "library_version",
     "refuse_strange",
+    "scanning",
     "set_wal_mode",
     "translated",
 ]
@@ -35,6 +37,8 @@ APPLICATION_ID = 0x5143544C
 
 MEMORY = ":memory:"
 CACHE_KIB = 16_000
+SCAN_KIB = 2_000
+"""The page cache for reading a whole queue once. A larger one would only take memory: measured, it is not faster."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
 STATEMENTS = 500
 """Prepared statements kept. apsw evicts those that were not used in so many uses of others: a busy worker's transaction
@@ -68,7 +72,7 @@ def _prepare(db: apsw.Connection, path: str, busy_timeout: int) -> None:
     """Set a new connection up, and check that the database is a queue of a format that we know."""
     with translated(path):
         db.set_busy_timeout(busy_timeout // 1000)
-        _settle(db)
+        _settle(db, SCAN_KIB if only_read else CACHE_KIB)
         _identify(db, path)
         found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()
     check_format(found[0][0] if found else None, path)
@@ -129,8 +133,8 @@ def _open(path: str, *, only_read: bool) -> apsw.Connection:
     if _is_still(path):
         # SQLite needs a folder for its -shm. Without one it reads a WAL database only if we declare it unchanging.
         return _unchanging(path)
-    if only_read:
-        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    if only_read:  # its engine lets one thread at a time use it, so SQLite's own locks would only cost time
+        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX)
     try:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         return apsw.Connection(path, flags=flags, statementcachesize=STATEMENTS)
@@ -154,13 +158,13 @@ def _is_still(path: str) -> bool:
     return os.path.exists(path) and not os.path.exists(f"{path}-wal")
 
 
-def _settle(db: apsw.Connection) -> None:
+def _settle(db: apsw.Connection, cache: int) -> None:
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
     db.execute(
         "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
-        f"PRAGMA cache_size={-CACHE_KIB}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
+        f"PRAGMA cache_size={-cache}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
         f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
     ).fetchall()  # a pragma with an answer blocks those after it until the answer is read
 
@@ -203,6 +207,17 @@ def _create(db: apsw.Connection) -> None:
     db.execute(f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};" + SCHEMA)
     db.executemany("INSERT INTO meta VALUES (?, ?)", list(new_meta().items()))
     db.execute("COMMIT")
+
+
+@contextmanager
+def scanning(db: apsw.Connection) -> Iterator[None]:
+    """The page cache is small meanwhile, because pages are read once."""
+    usual = _value(db, "PRAGMA main.cache_size")
+    db.execute(f"PRAGMA main.cache_size={-SCAN_KIB}")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA main.cache_size={usual}")
 
 
 def set_wal_mode(path: str) -> None:

@@ -20,6 +20,7 @@ from queuectl.store.sqlite.connection import (
     MEMORY,
     connect,
     first_use,
+    scanning,
     set_wal_mode,
     translated,
 )
@@ -297,7 +298,8 @@ class SqliteStorage:
     def damage(self) -> list[str]:
         """The damage that SQLite's own check finds, at most 20 lines."""
         try:
-            found = [str(row[0]) for row in self._engine.run("PRAGMA quick_check(20)")]
+            with scanning(self._engine.db):
+                found = [str(row[0]) for row in self._engine.run("PRAGMA quick_check(20)")]
         except StoreError as error:
             return [str(error)]
         return [] if found == ["ok"] else found

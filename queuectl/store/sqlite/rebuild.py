@@ -5,7 +5,7 @@ The live rows may hold bytes that are not text, so keys are read as bytes.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from queuectl.store.projections import TABLES, VERSION, Values
 from queuectl.store.sql.engine import SQLITE
 from queuectl.store.sql.rebuild import MADE, contrast
 from queuectl.store.sql.schema import SCHEMA
-from queuectl.store.sqlite.connection import MEMORY, translated
+from queuectl.store.sqlite.connection import MEMORY, scanning, translated
 
 __all__ = ["SqliteShadowTables"]
 
@@ -27,6 +27,7 @@ class SqliteShadowTables:
 
     def __init__(self, db: apsw.Connection, path: str) -> None:
         self._db, self._path = db, path
+        self._scan = ExitStack()
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows. Raises UnicodeDecodeError for bytes that are not text."""
@@ -37,6 +38,7 @@ class SqliteShadowTables:
 
     def make(self) -> None:
         """Create the temporary tables, empty."""
+        self._scan.enter_context(scanning(self._db))
         for table, columns in TABLES.items():
             self.run(f"CREATE TEMP TABLE shadow_{table} ({columns[0]} PRIMARY KEY, {', '.join(columns[1:])})")
         self.run("CREATE TEMP TABLE suspects (name, key)")
@@ -113,6 +115,7 @@ class SqliteShadowTables:
 
     def close(self) -> None:
         """Drop the temporary tables."""
+        self._scan.close()
         for table in (*(f"shadow_{table}" for table in TABLES), "suspects", "differing"):
             self.run(f"DROP TABLE IF EXISTS temp.{table}")
 
