@@ -13,25 +13,15 @@ def main() -> None:
 
     gc.set_threshold(100_000)
     _start_again_in_utf8()
-    _import_msgspec()
+    from queuectl.imports import import_msgspec
+
+    import_msgspec()
     from queuectl.cli import run
 
     try:
         run()
     except SystemExit as end:
         _leave(end)
-
-
-def _import_msgspec() -> None:
-    """Import msgspec without typing_extensions, which it prefers to `typing` where it is installed: it takes 2 ms."""
-    name = "typing_extensions"
-    if name in sys.modules:
-        return
-    sys.modules[name] = None  # type: ignore[assignment] # the mark of a module that cannot be imported
-    try:
-        import msgspec  # noqa: F401
-    finally:
-        del sys.modules[name]
 
 
 def _leave(end: SystemExit) -> None:

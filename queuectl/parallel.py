@@ -188,7 +188,10 @@ def serve() -> None:
     """Work on parts from stdin until there are no more. The results go to stdout."""
     import gc
 
+    from queuectl.imports import import_msgspec
+
     gc.set_threshold(100_000)  # what each event makes is freed at once, without the collector
+    import_msgspec()
     source, sink = open(0, "rb", closefd=False), open(os.dup(1), "wb")  # noqa: SIM115 (until it exits)
     os.dup2(2, 1)  # printed text must not get between the frames
     with suppress(BrokenPipeError):

@@ -14,7 +14,6 @@ __all__ = [
 ]
 
 MAX_ID = 128
-_WITHOUT_MARKS = dict.fromkeys(map(ord, "._-"))
 _UUID = (8, 4, 4, 4, 12)
 _HEX = frozenset("0123456789abcdef")
 SETTINGS_STREAM = "$settings"
@@ -26,7 +25,8 @@ PAUSE_ALL = "*"
 
 def is_id(text: str) -> bool:
     """Whether a job, queue or worker may have this name: [A-Za-z0-9][A-Za-z0-9._-]{0,127}."""
-    plain = text.translate(_WITHOUT_MARKS)  # not a regular expression: compiling it would slow down every start
+    # Not a regular expression: compiling it would slow down every start. `translate` takes six times as long.
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
     return text[:1].isalnum() and plain.isalnum() and text.isascii() and len(text) <= MAX_ID
 
 
