@@ -100,10 +100,6 @@ _DAMAGE = (msgspec.MsgspecError, UnicodeError, LookupError, TypeError, ValueErro
 """The errors that reading a damaged row raises: a flipped bit turns text into bytes, data may be nested too deeply."""
 
 
-class _UnknownError(ValueError):
-    """This version does not know the event."""
-
-
 class NewerEventError(DamagedEventError):
     """A later version has written the event. This version treats it like a damaged one."""
 
@@ -248,25 +244,18 @@ def decode_columns(  # noqa: PLR0913, PLR0917 (every event that is read passes h
         if _link(previous, position, stream_id, version, kind, schema, recorded_at, actor, body) != digest:
             raise DamagedEventError(position, stream_id, "its digest does not match")
         known = _types().get(kind)
-        if known is not None and data is not None and schema == known.SCHEMA:
+        if known is None or data is None or schema > known.SCHEMA:
+            why = f"this version cannot read {kind!r} events of schema {schema}"
+            raise NewerEventError(position, stream_id, why)
+        if schema == known.SCHEMA:
             event = _decoder()(data)
         else:
-            event = _decode_older(kind, schema, data)
+            event = msgspec.convert(_upcast(kind, schema, data, known.SCHEMA), known)
         if type(event) is not known:
             raise ValueError(f"its data is not that of a {kind!r} event")
-    except _UnknownError as error:
-        raise NewerEventError(position, stream_id, str(error)) from error
     except _DAMAGE as error:
         raise DamagedEventError(position, stream_id, str(error)) from error
     return RecordedEvent(position, stream_id, version, recorded_at, actor, event, schema, digest)
-
-
-def _decode_older(kind: str, schema: int, data: str | None) -> Event:
-    """An event of an older schema than today's. Raises _UnknownError for one that this version does not know."""
-    known = _types().get(kind)
-    if known is None or data is None or schema > known.SCHEMA:
-        raise _UnknownError(f"this version cannot read {kind!r} events of schema {schema}")
-    return msgspec.convert(_upcast(kind, schema, data, known.SCHEMA), known)
 
 
 def _upcast(kind: str, schema: int, text: str, wanted: int) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def test_an_error_is_one_line_for_any_stderr(stderr):
 
 
 def test_a_success_after_failures_clears_the_error():
-    given(a_job(), claimed(), retried(), claimed(2), completed(2)).is_now("done", exit_code=0, last_error=None)
+    given(a_job(), claimed(), retried(), claimed(2), completed(2)).is_now(
+        "done", exit_code=0, last_error=None, cause=None
+    )
 
 
 def test_no_cause_means_success():
