@@ -39,6 +39,9 @@ CACHE_KIB = 8_000
 """The page cache. A worker fills it with its first thousands of jobs, and is no faster with a larger one."""
 SCAN_KIB = 2_000
 """The page cache for reading a whole queue once. Pages that are read once would only fill a larger one."""
+_TO_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+_FOR_ONE_THREAD = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
+"""For commands and processes that only read, in one thread: SQLite's own locks would only cost time."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
 STATEMENTS = 500
 """Prepared statements kept. apsw evicts those that were not used in so many uses of others: a busy worker's transaction
@@ -50,7 +53,8 @@ CHECKPOINT_AFTER = 4000
 def connect(path: str, busy_timeout: int, *, only_read: bool = False) -> apsw.Connection:
     """An open, checked connection to the queue at `path` (absolute, or `:memory:`), which is created if it is missing.
 
-    `busy_timeout` is in microseconds. `only_read`: no file is made or changed. Raises StoreError or StoreBusyError.
+    `busy_timeout` is in microseconds. `only_read`: no file is made or changed, and one thread at a time may use it.
+    Raises StoreError or StoreBusyError.
     """
     check_library(apsw.sqlite_lib_version())
     refusal = None if path == MEMORY else foreign(path)
@@ -59,20 +63,23 @@ def connect(path: str, busy_timeout: int, *, only_read: bool = False) -> apsw.Co
         if not only_read:
             _make_file(path, refusal)
     with translated(path):
-        db = _unchanging(path) if only_read and _is_unused(path) else _open(path, only_read=only_read or bool(refusal))
+        if only_read:
+            db = _unchanging(path) if _is_unused(path) else _open(path, _FOR_ONE_THREAD)
+        else:
+            db = _open(path, apsw.SQLITE_OPEN_READONLY if refusal else _TO_WRITE)
     try:
-        _prepare(db, path, busy_timeout)
+        _prepare(db, path, busy_timeout, SCAN_KIB if only_read else CACHE_KIB)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _prepare(db: apsw.Connection, path: str, busy_timeout: int) -> None:
+def _prepare(db: apsw.Connection, path: str, busy_timeout: int, cache: int) -> None:
     """Set a new connection up, and check that the database is a queue of a format that we know."""
     with translated(path):
         db.set_busy_timeout(busy_timeout // 1000)
-        _settle(db, SCAN_KIB if only_read else CACHE_KIB)
+        _settle(db, cache)
         _identify(db, path)
         found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()
     check_format(found[0][0] if found else None, path)
@@ -129,14 +136,11 @@ def _anothers(path: str) -> str:
     return f"{path} is another program's SQLite database, not a queue"
 
 
-def _open(path: str, *, only_read: bool) -> apsw.Connection:
+def _open(path: str, flags: int) -> apsw.Connection:
     if _is_still(path):
         # SQLite needs a folder for its -shm. Without one it reads a WAL database only if we declare it unchanging.
         return _unchanging(path)
-    if only_read:  # its engine lets one thread at a time use it, so SQLite's own locks would only cost time
-        return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX)
     try:
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         return apsw.Connection(path, flags=flags, statementcachesize=STATEMENTS)
     except (apsw.CantOpenError, apsw.ReadOnlyError):
         return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
