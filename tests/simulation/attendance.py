@@ -1,6 +1,6 @@
 """The part of the oracle that checks that nothing is left waiting: no lost run, and no job that is due."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from tests.simulation.hosts import SECOND, Place
 from tests.simulation.tables import must
 from tests.simulation.world import WorkerProcess, World
 
-__all__ = ["Attendance", "Known"]
+__all__ = ["Attendance", "Known", "least_seen"]
 
 FREED_WITHIN = 60 * SECOND
 TAKEN_WITHIN = 10 * SECOND
@@ -88,7 +88,7 @@ class Attendance:
         if not idle or not waiting:
             return []
         lately = self.clock.monotonic() - BLOCKED_FOR
-        now, behind_for = self.store.log.wall(), self.store.log.behind_for()
+        now, behind_for = self.store.log.wall(), least_seen(idle)
         return [
             job_id
             for job_id, each in waiting
@@ -97,6 +97,13 @@ class Attendance:
             and self.world.refused.get(job_id, 0) < lately
             and any(process.serves(each.spec.queue) for process in idle)
         ]
+
+
+def least_seen(processes: Iterable[WorkerProcess]) -> int | None:
+    """For how long all of these have seen the clock behind the log; None when it is not behind."""
+    seen = [process.worker.queue.store.log.behind_for() for process in processes]
+    found = [each for each in seen if each is not None]
+    return min(found) if found and len(found) == len(seen) else None
 
 
 def _in_the_way(holder: Place, place: Place) -> bool:

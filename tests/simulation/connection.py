@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from queuectl.domain.events import type_of
 from queuectl.domain.job import Job
+from queuectl.runtime import Clock, LogClock
 from queuectl.store.protocol import Store
 from queuectl.store.rows import Change, WorkerRow
 from queuectl.store.sql.writer import WAKING
@@ -27,8 +28,8 @@ READS = frozenset({"load", "claimable", "next_due", "holder", "processing", "row
 class Shared:
     """The shared store. `locked`: a process is inside a transaction, so all others must wait."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store, self.clock = store, clock
         self.locked = False
         self.commits = 0
         self.beats: dict[str, int] = {}
@@ -41,7 +42,7 @@ class Connection(Overriding):
 
     def __init__(self, shared: Shared, visit: Callable[[str], None] = lambda point: None) -> None:
         super().__init__(shared.store)
-        self._shared, self._visit = shared, visit
+        self._shared, self._visit, self._clock = shared, visit, LogClock(shared.clock)
         self._mine = self._seen = 0
 
     def asked_for(self, name: str) -> None:
@@ -91,6 +92,10 @@ class Connection(Overriding):
     def ask_to_stop(self, worker: str, level: int = 1) -> bool:
         with self.transaction(durable=False):
             return self._store.workers.ask_to_stop(worker, level)
+
+    def behind_for(self) -> int | None:
+        """Each process measures by itself for how long it has seen the clock behind the log."""
+        return self._clock.behind_for(self._store.log.head().recorded_at)
 
     def changed(self) -> bool:
         """Whether another process has committed. The shared store has one connection and cannot tell."""

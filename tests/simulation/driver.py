@@ -49,7 +49,7 @@ class Driver:
     def __init__(self, *, keeps_lock: bool = True, seed: int = 0, hosts: int = 1, url: str = ":memory:") -> None:
         self.world = World(keeps_lock=keeps_lock, hosts=hosts)
         self.clock = self.world.clock
-        self.shared = Shared(open_store(url, self.clock))
+        self.shared = Shared(open_store(url, self.clock), self.clock)
         self.store = self.shared.store
         self.scripts: dict[str, list[Script]] = {}
         self.world.script = self.script

@@ -12,6 +12,7 @@ from queuectl.domain.events import Exited, RecordedEvent, Signalled
 from queuectl.domain.job import Job
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.errors import NoSuchJobError, RefusedError, StoreBusyError, StoreError
+from tests.simulation.attendance import least_seen
 from tests.simulation.connection import COMMIT, COMMITTED, Connection
 from tests.simulation.driver import Crashed, Driver
 from tests.simulation.fate import Fate, drawn
@@ -94,7 +95,7 @@ class Simulation(Driver):
         """
         if self.nested or self.oracle.attendance.due_and_free() or any(map(_is_busy, self.workers)):
             return
-        jobs, now, behind_for = self.oracle.jobs.values(), self.store.log.wall(), self.store.log.behind_for()
+        jobs, now, behind_for = self.oracle.jobs.values(), self.store.log.wall(), least_seen(self.workers)
         if any(each.state == "processing" for each in jobs):
             return
         waits = [left for each in jobs if each.state == "pending" and (left := each.left(now, behind_for)) > 0]
