@@ -18,12 +18,12 @@ from queuectl.cli.messages import confirm, print_added, print_made, say
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Yes
 from queuectl.cli.schedule_files import import_crontab, sync
-from queuectl.cli.schedule_views import history, list_schedules, next_slots, show
+from queuectl.cli.schedule_views import history, list_schedules, moment_of, next_slots, show
 from queuectl.cli.session import Session
 from queuectl.domain.schedule import Schedule
 from queuectl.errors import UsageError, command_line
 from queuectl.runtime import caller_umask
-from queuectl.units import counted, parse_time
+from queuectl.units import counted
 
 __all__ = ["app"]
 
@@ -229,7 +229,7 @@ def backfill(
     """Add the jobs of past times that have made none. Asks first."""
     session: Session = ctx.obj
     now = session.clock.now()
-    start, end = (_moment(option, text, now) for option, text in (("--from", first), ("--to", last)))
+    start, end = (moment_of(option, text, now) for option, text in (("--from", first), ("--to", last)))
     if start > end:
         raise UsageError("--from is after --to: there is nothing to add")
     if end > now:
@@ -244,13 +244,6 @@ def backfill(
         confirm(f"add {counted(len(missing), 'job')} of {schedule}{others}", yes)
         ids = found.backfill(schedule, missing)
     print_added(ids)
-
-
-def _moment(option: str, text: str, now: int) -> int:
-    try:
-        return parse_time(text, now)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 app.command("list")(list_schedules)

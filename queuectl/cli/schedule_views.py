@@ -18,9 +18,9 @@ from queuectl.render.narrative import summary
 from queuectl.render.schedule_text import schedule_table, schedule_text
 from queuectl.render.terminal import clean, wrapped
 from queuectl.timetable import UnknownZoneError
-from queuectl.units import local_time
+from queuectl.units import local_time, parse_time
 
-__all__ = ["history", "list_schedules", "next_slots", "show"]
+__all__ = ["history", "list_schedules", "moment_of", "next_slots", "show"]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 MOST = 1000
@@ -83,6 +83,14 @@ def _event(event: RecordedEvent | Exception) -> str:
     return clean(f"#{event.position:<6} {local_time(event.recorded_at)}  {summary(event)}", newlines=False)
 
 
+def moment_of(option: str, text: str, now: int) -> int:
+    """The moment that an option names, in microseconds. Raises UsageError, which names the option."""
+    try:
+        return parse_time(text, now)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
 @with_records
 def next_slots(
     ctx: typer.Context,
@@ -93,16 +101,23 @@ def next_slots(
             "--count", "-n", callback=between(1, MOST), metavar="N", show_default=False, help="How many [default: 5]."
         ),
     ] = 5,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Those from then on, also past ones [default: now].")
+    ] = None,
     *,
     options: OutputOptions,
 ) -> None:
-    """Print the next times of a schedule, in its time zone."""
+    """Print the next times of a schedule, in its time zone.
+
+    queuectl schedule next backup --from 2027-03-27     (over a change of the clocks)
+    """
     session: Session = ctx.obj
+    after = None if start is None else moment_of("--from", start, session.clock.now()) - 1
     form = options.form(session)
     with session.open_read_only(missing="refuse") as queue:
         named = Schedules(queue).named(schedule)
         try:
-            found = views.next_times(named.definition, queue.store.log.wall(), count)
+            found = views.next_times(named.definition, queue.store.log.wall() if after is None else after, count)
         except UnknownZoneError as error:
             raise UsageError(str(error)) from None
     rows = [{"next_at": each} for each in found]

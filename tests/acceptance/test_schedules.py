@@ -222,6 +222,20 @@ def test_a_schedule_that_is_not_there_is_exit_3(queuectl: Queuectl, verb: str) -
     assert_error(queuectl("schedule", verb, "nope"), 3, "no such schedule: nope")
 
 
+def test_next_times_are_shown_over_a_change_of_the_clocks(queuectl: Queuectl) -> None:
+    queuectl.ok("schedule", "add", "night", "30 2 * * *", "--tz", "Europe/Berlin", "true")
+    shown = queuectl.ok("schedule", "next", "night", "-n", "3", "--from", "2027-03-27T01:30:00Z")
+    assert shown.splitlines() == [
+        "2027-03-27 02:30:00+01:00",
+        "2027-03-28 03:00:00+02:00",
+        "2027-03-29 02:30:00+02:00",
+    ]
+    assert queuectl.json("schedule", "next", "night", "-n", "1", "--from", "2020-01-01")[0].startswith(
+        "2020-01-01T02:30"
+    )
+    assert_error(queuectl("schedule", "next", "night", "--from", "soonish"), 2, "--from: ")
+
+
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
