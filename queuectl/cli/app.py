@@ -145,6 +145,16 @@ class LazyGroup(Group):
         names: dict[str, Any] = dict.fromkeys(COMMANDS)
         self.commands = names  # for the help's order and typer's "Did you mean"
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named. Ctrl-C ends the line in which the terminal showed it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from queuectl.cli.messages import end_line
+
+            end_line()
+            raise
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Remember all arguments, for a queue on another host."""
         ctx.meta[_ARGUMENTS] = [*args]

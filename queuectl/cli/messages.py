@@ -8,10 +8,20 @@ from stat import S_IFIFO, S_IFMT, S_IFREG
 
 import typer
 
-from queuectl.errors import OutputError, QueuectlError, RefusedError, UsageError
+from queuectl.errors import OutputError, QueuectlError, RefusedError, UsageError, command_line
 from queuectl.units import counted
 
-__all__ = ["confirm", "note_unread_stdin", "print_added", "print_made", "refuse_left", "say", "say_unserved"]
+__all__ = [
+    "confirm",
+    "end_line",
+    "note_unread_stdin",
+    "print_added",
+    "print_made",
+    "refuse_left",
+    "say",
+    "say_left_alone",
+    "say_unserved",
+]
 
 SHOWN = 10
 """The most ids that an error lists one by one."""
@@ -22,6 +32,12 @@ def say(message: str) -> None:
     from queuectl.render.terminal import clean, terminal_width, wrapped  # most commands have nothing to say
 
     print(wrapped(clean(message, newlines=False), terminal_width(sys.stderr), "  "), file=sys.stderr)
+
+
+def end_line() -> None:
+    """Begin a new line after the `^C` that a terminal shows for Ctrl-C, so that the prompt does not stand behind it."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def print_added(ids: Sequence[str]) -> None:
@@ -45,6 +61,14 @@ def _named(ids: Sequence[str]) -> str:
         return f"job {ids[0]}"
     shown = ", ".join(ids) if len(ids) <= SHOWN else f"{ids[0]} to {ids[-1]}"
     return f"{len(ids)} jobs ({shown})"
+
+
+def say_left_alone(ids: Sequence[str]) -> None:
+    """Say, after Ctrl-C, that the command no longer waits for these jobs, and how to cancel them."""
+    end_line()
+    one = len(ids) == 1
+    cancel = command_line("cancel", ids[0] if one else "ID")
+    say(f"stopped waiting for {_named(ids)} (to cancel {'it' if one else 'one'}: `{cancel}`)")
 
 
 def say_unserved(queues: Collection[str]) -> None:

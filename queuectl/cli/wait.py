@@ -12,7 +12,7 @@ from queuectl.application.queue import Queue
 from queuectl.application.wait import exit_code, unserved_queues
 from queuectl.application.wait import wait as wait_for
 from queuectl.cli.logs import print_output
-from queuectl.cli.messages import say, say_unserved
+from queuectl.cli.messages import say, say_left_alone, say_unserved
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import FILTERS, JobFilters, MaybeIds, given_ids
 from queuectl.cli.progress_bar import progress
@@ -20,6 +20,8 @@ from queuectl.cli.session import Session
 from queuectl.errors import RefusedError, UsageError
 
 __all__ = ["wait", "wait_and_print", "wait_until_ended"]
+
+INTERRUPTED = 130
 
 
 @with_records
@@ -64,11 +66,15 @@ def wait_and_print(session: Session, queue: Queue, ids: list[str], *, follow: bo
     for job_id in ids:
         say(f"job {job_id}")
     say_unserved(unserved_queues(queue, ids))
-    if not follow:
-        wait_for(queue, ids, session.clock, None)
-    for job_id in ids:
-        print_output(queue, job_id, follow=follow)
-    return max(map(exit_code, wait_for(queue, ids, session.clock, None)), default=0)
+    try:
+        if not follow:
+            wait_for(queue, ids, session.clock, None)
+        for job_id in ids:
+            print_output(queue, job_id, follow=follow)
+        return max(map(exit_code, wait_for(queue, ids, session.clock, None)), default=0)
+    except KeyboardInterrupt:
+        say_left_alone(ids)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _others(queue: Queue, ids: list[str]) -> list[str]:

@@ -29,6 +29,16 @@ def test_ctrl_c_interrupts_wait(queuectl: Queuectl) -> None:
     _assert_interrupted(waiter.ended())
 
 
+def test_ctrl_c_says_that_a_job_is_not_cancelled(queuectl: Queuectl) -> None:
+    waiter = queuectl.start("enqueue", "--wait", "--id", "a", "true")
+    eventually(lambda: waiter.stderr.read_text().endswith(UNSERVED), "it waits")
+    waiter.signal(signal.SIGINT)
+    done = waiter.ended()
+    assert (done.code, done.out) == (130, "")
+    assert done.err.endswith("stopped waiting for job a (to cancel it: `queuectl cancel a`)\n")
+    assert queuectl.state("a") == "pending"
+
+
 def test_ctrl_c_interrupts_following(queuectl: Queuectl) -> None:
     job_id = queuectl.add("echo one; until [ -e go ]; do sleep 0.05; done")
     queuectl.start("run", "--once")
