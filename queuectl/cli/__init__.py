@@ -53,10 +53,10 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         _give_up_stdout()
         return BROKEN_PIPE
     except OSError as error:
+        what = "write to stdout" if _stdout_fails() else "continue"
         _give_up_stdout()
-        return _report(
-            f"cannot continue: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", _code(error)
-        )
+        where = f": {error.filename}" if error.filename else ""
+        return _report(f"cannot {what}: {error.strerror or error}{where}", _code(error))
     return code
 
 
@@ -80,6 +80,15 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
         elif descriptor and hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(encoding="utf-8", errors="replace")
+
+
+def _stdout_fails() -> bool:
+    """Whether stdout takes no more: it keeps the text that it could not write, and fails again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _give_up_stdout() -> None:
