@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from queuectl.checks.audit_after import Ends
+from queuectl.checks.audit_clocks import ClockAudit
 from queuectl.checks.audit_limits import LimitAudit
 from queuectl.checks.audit_rules import LIVE, MOVES, NOTES, RULES
 from queuectl.checks.audit_slots import SlotAudit
@@ -67,6 +68,7 @@ class Audit:
         self._served: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._slots = SlotAudit()
         self._limits = LimitAudit()
+        self._clocks = ClockAudit()
 
     @property
     def clean(self) -> bool:
@@ -81,6 +83,7 @@ class Audit:
     def take(self, record: e.RecordedEvent) -> None:
         """Check the next event."""
         self._check_limits(record.event)
+        self._clocks.event(record)
         before, self.last = self.last, record
         if before is not None:
             follows = record.position == before.position + 1 and record.recorded_at >= before.recorded_at
@@ -143,6 +146,7 @@ class Audit:
                 self._limits.opened(name, limit)
             case e.WorkerStarted():
                 self._served[name, event.host, event.pid] = event.queues
+                self._clocks.started(name, event, record)
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,15 +210,14 @@ class Audit:
     # ── the rules for each event of a job ─────────────────────────────────────────────────────────
 
     def _enqueued(self, job: AuditedJob, event: e.Enqueued, record: e.RecordedEvent) -> None:
-        job.waits_from = record.clock if event.at is None else None
-        job.due_at = record.clock + event.delay if event.at is None else event.at
+        self._clocks.wait(job, record, event.delay, event.at)
         job.is_waiting = bool(event.after)
         self._take_key(job, record.stream_id)
         self._slots.enqueued(record.stream_id, event.origin)
 
     def _requeued(self, job: AuditedJob, event: e.Requeued, record: e.RecordedEvent) -> None:
         job.attempts = job.least_allowed = 0
-        job.due_at, job.waits_from = record.clock + event.delay, record.clock
+        self._clocks.wait(job, record, event.delay)
         self._take_key(job, record.stream_id)
 
     def _dependencies_met(self, job: AuditedJob, event: e.DependenciesMet, record: e.RecordedEvent) -> None:
@@ -223,10 +226,10 @@ class Audit:
             unmet = self._ends.unmet(job.settings.after)
             self._check("after", not unmet, "freed, but {} had not ended as wanted", ", ".join(unmet[:3]))
             self._check("after", event.by < record.position, "freed by the later event {}", event.by)
-        job.is_waiting, job.waits_from = False, record.clock
-        job.due_at = record.clock + job.settings.delay
+        job.is_waiting = False
+        self._clocks.wait(job, record, job.settings.delay)
         if job.settings.at is not None and job.settings.at > job.due_at:
-            job.due_at, job.waits_from = job.settings.at, None
+            self._clocks.wait(job, record, 0, job.settings.at)
 
     def _take_key(self, job: AuditedJob, job_id: str) -> None:
         key = job.settings.unique
@@ -239,8 +242,8 @@ class Audit:
         held = "claimed by {}, while {} had run {}"
         self._check("claim", before is None, held, event.worker, before and before.worker, job.run)
         self._check("run", event.run == job.run + 1, "run {} was claimed after run {}", event.run, job.run)
-        waited = job.due_at <= record.clock or (job.waits_from is not None and job.waits_from > record.clock)
-        self._check("due", waited, "claimed {} us before it was due", job.due_at - record.clock)
+        early = self._clocks.early(job, event, record.clock)
+        self._check("due", early <= 0, "claimed {} us before it was due", early)
         self._check("after", not job.is_waiting, "claimed while its dependencies were not met")
         paused = queue in self._paused or ALL_QUEUES in self._paused
         self._check("pause", not paused, "claimed while its queue {} was paused", queue)
@@ -260,7 +263,7 @@ class Audit:
             "attempts", job.attempts <= most, "attempt {} is followed by one more, of {}", job.attempts, most + 1
         )
         self._check_wait(job, event)
-        job.due_at, job.waits_from = record.clock + event.wait, record.clock
+        self._clocks.wait(job, record, event.wait)
 
     def _dead_lettered(self, job: AuditedJob, event: e.DeadLettered, record: e.RecordedEvent) -> None:
         self._check_no_cancel(job, record)
@@ -275,7 +278,7 @@ class Audit:
         self._check("attempts", losses in (0, next_loss), "machine loss {} in a row, after {}", losses, next_loss - 1)
         job.machine_losses = losses
         if event.due_at is None:
-            job.due_at = job.waits_from = record.clock
+            self._clocks.wait(job, record, 0)
         else:
             kept = event.due_at == job.due_at and not event.duration
             self._check("place", kept, "run {} was given back, due at {} and not {}", job.run, event.due_at, job.due_at)
@@ -306,8 +309,7 @@ class Audit:
         if changes.max_retries is not None:
             job.least_allowed = job.attempts + 1
         if changes.delay is not None:
-            job.due_at = record.clock + changes.delay if changes.at is None else changes.at
-            job.waits_from = record.clock if changes.at is None else None
+            self._clocks.wait(job, record, changes.delay, changes.at)
 
     def _check_requeued_with_changes(self, job: AuditedJob, record: e.RecordedEvent) -> None:
         """The event after a change to an ended job requeues it, in the same append."""

@@ -46,8 +46,8 @@ class AuditedJob(Struct):
     """A job, computed from its events. `claim` is set while a run is open.
 
     `due_at` is on the wall clock; `waits_from` is where its wait begins on that clock, None if the due time was given.
-    If that is later than the clock of the claim, the clock that recorded it was ahead, and the log does not show how
-    long the job really waited. `is_waiting`: its dependencies were never met.
+    `set_at` is the position of the event that set them, `next_clock` the clock of the event after that one.
+    `is_waiting`: its dependencies were never met.
     `least_allowed` is how many attempts are allowed at least, because there were so many when the limit was changed.
     `amended_at` is the position of a change to an ended job, whose next event has to requeue it.
     """
@@ -60,6 +60,8 @@ class AuditedJob(Struct):
     machine_losses: int = 0
     due_at: int = 0
     waits_from: int | None = None
+    set_at: int = 0
+    next_clock: int = 0
     claim: e.Claimed | None = None
     claimed_at: int = 0
     cancel_asked: bool = False

@@ -12,7 +12,7 @@ from queuectl.application.queue import Queue
 from queuectl.application.time_travel import as_of, before_the_log
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Amend, Exit, Report
-from queuectl.domain.events import After, Changes, Exited
+from queuectl.domain.events import After, Changes, Exited, WorkerStarted
 from queuectl.render.job_rows import job_table
 from queuectl.runtime import LogClock
 from queuectl.units import DAY, format_time
@@ -146,6 +146,7 @@ def test_a_wait_continues_in_the_next_process(store, clock, was_ahead, ahead):
     was_ahead(ahead, new("early", delay=4 * SECOND), new("much later", delay=HOUR))
     for second in range(4):
         store.log.clock = LogClock(clock)  # a process that has just started
+        Queue(store, "w1").note_worker("w1", WorkerStarted(host="box", pid=10, slots=1))
         add(store, new(f"other-{second}", priority=-1))
         assert take(store) == [f"other-{second}"], "it has waited for less than its delay"
         assert f"{4 - second}s more" in " ".join(explain(store, "early", live=True, machine_losses=3).why)
@@ -153,6 +154,7 @@ def test_a_wait_continues_in_the_next_process(store, clock, was_ahead, ahead):
     store.log.clock = LogClock(clock)
     assert store.tables.next_due((), clock.now(), 0) == clock.now()
     assert take(store) == ["early"]
+    assert audit(store.log.records()).clean
 
 
 def test_the_list_says_when_a_misdated_job_starts(store, clock, was_ahead):
