@@ -470,14 +470,14 @@ def test_a_moment_that_takes_long_shows_how_much_is_read(client, queue, monkeypa
     queue.enqueue([NewJob(a_spec("true"), f"job-{number}") for number in range(100)])
     monkeypatch.setattr(pages, "PATIENCE", 0)
     monkeypatch.setattr(past_folds, "PART", 10)
-    gates, standing = [Event() for _ in range(4)], History.standing
+    gates, last_moves = [Event() for _ in range(4)], History.last_moves
 
     def gated(history, *args, **options):
         if options["after"] >= 20:
             gates[(options["after"] - 20) // 20].wait(20)
-        return standing(history, *args, **options)
+        return last_moves(history, *args, **options)
 
-    monkeypatch.setattr(History, "standing", gated)
+    monkeypatch.setattr(History, "last_moves", gated)
     shares = []
     for gate in gates:
         page = eventually_more(client, shares[-1] if shares else -1)
@@ -510,7 +510,7 @@ def eventually_read(client):
 def test_a_moment_that_could_not_be_read_is_read_again(client, queue, monkeypatch):
     queue.enqueue([NewJob(a_spec("true"), "a")])
     with monkeypatch.context() as away:
-        away.setattr(History, "standing", lambda *_, **__: (_ for _ in ()).throw(StoreError("the server is away")))
+        away.setattr(History, "last_moves", lambda *_, **__: (_ for _ in ()).throw(StoreError("the server is away")))
         answer = client.get("/jobs?as_of=1")
         assert (answer.status, "the server is away" in answer.text) == (503, True)
     assert client.get("/jobs?as_of=1").status == 200
