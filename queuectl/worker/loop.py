@@ -114,8 +114,7 @@ class Worker:
         self._running.collect()
         if now >= self._stop_at:
             self._stop_what_runs()
-        only_starts = self._only_starts(now)
-        if not only_starts:
+        if not (only_starts := self._only_starts(now)):
             self._running.enforce_deadlines(now)
         try:
             others_wrote = self._claims.others_wrote(not_within=LOOK_EVERY if only_starts else 0)
@@ -124,7 +123,9 @@ class Worker:
                 return self._until(self._full_round_at)
             is_over = self._full_round(now, others_wrote)
         except StoreBusyError as error:
-            self._outage.failed(error, now)
+            if self._outage.failed(error, now) >= self.options.grace and self._stops > 1 and not self.slots:
+                self._results.log_lost()  # asked twice to end, with nothing left to do but to wait for the store
+                raise
             self._full_round_at = 0
             return RETRY_BUSY_AFTER / SECOND
         except StoreError as error:

@@ -20,8 +20,8 @@ class StoreOutage(Struct):
     _since: int | None = None
     _logged: bool = False
 
-    def failed(self, why: Exception, now: int) -> None:
-        """Call when the store could not be used."""
+    def failed(self, why: Exception, now: int) -> int:
+        """Call when the store could not be used. Returns the microseconds since it could be."""
         log.debug("%s", why)
         if self._since is None:
             self._since = now
@@ -29,6 +29,7 @@ class StoreOutage(Struct):
             self._logged = True
             so_far = format_duration(LOGGED_AFTER)
             log.warning("Waiting for the store, for %s so far; running jobs continue: %s", so_far, why)
+        return now - self._since
 
     def ended(self, now: int) -> None:
         """Call when the store could be used."""

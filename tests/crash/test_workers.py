@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import closing, suppress
 from signal import SIGKILL, SIGTERM
 
+import apsw
 import pytest
 
 from queuectl.application.queue import Queue
@@ -279,6 +281,25 @@ def test_a_stuck_archive_writer_does_not_stop_the_queue(queuectl: Queuectl) -> N
         os.close(folder)
     assert (done.code, done.out) == (0, "second\n")
     assert "not in the archive" in done.err
+
+
+def test_a_second_signal_ends_a_worker_that_waits_for_the_store(queuectl: Queuectl) -> None:
+    job_id = queuectl.add("touch started; while [ ! -e go ]; do sleep 0.05; done")
+    worker = queuectl.start("run", "--grace", "1s")
+    eventually((queuectl.folder / "started").exists, "the job runs")
+    with closing(apsw.Connection(str(queuectl.db))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        (queuectl.folder / "go").touch()
+        eventually(lambda: "Waiting for the store" in worker.stderr.read_text(), "the worker waits", 30)
+        worker.signal(SIGTERM)
+        eventually(lambda: "Stopping" in worker.stderr.read_text(), "the first signal has come")
+        second = time.monotonic() + 1.5
+        eventually(lambda: time.monotonic() > second, "the second signal is a new request")
+        worker.signal(SIGTERM)
+        done = worker.ended(30)
+    assert done.code == 5
+    assert f"job {job_id} run 1: its result could not be recorded (exit 0)" in done.err
+    queuectl.drain()
 
 
 def test_a_worker_whose_database_is_replaced_ends_with_one_clear_line(queuectl: Queuectl) -> None:
