@@ -21,10 +21,15 @@ WINDOW, HELD_FOR = 10_000, 20_000
 
 
 class ClaimedJob(Struct, frozen=True, eq=False):
-    """A claimed job, and when it was due before the claim: its place in line (None: it has none)."""
+    """A claimed job, and when it was due before the claim: its place in line (None: it has none).
+
+    It is not started from `start_before` (monotonic clock) on: other workers may have freed it. This process may have
+    slept since the claim, and heartbeats after that say nothing about the claim.
+    """
 
     job: Job
     due_at: int | None
+    start_before: int
 
 
 def _place(claimed: ClaimedJob) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from queuectl.store.errors import DamagedEventError
 from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND
 from queuectl.worker.ahead import ClaimedJob
+from queuectl.worker.heartbeat import lease_fence
 
 __all__ = ["LOOK_EVERY", "Claims", "Reserve", "claimant"]
 
@@ -97,8 +98,9 @@ class Claims(Struct):
 
     def take(self, limit: int, reserve: Reserve) -> list[ClaimedJob]:
         """Claim up to `limit` jobs in the open transaction."""
+        start_before = self.clock.monotonic() + lease_fence(self.claimant.lease)
         jobs = self.queue.claim(self.claimant, self.queues, limit, reserve, self._hints)
-        return [ClaimedJob(job, self._due[job.id]) for job in jobs]
+        return [ClaimedJob(job, self._due[job.id], start_before) for job in jobs]
 
     def others_wrote(self, not_within: int = 0) -> bool:
         """Whether another process has written since the last check. If so, the hints are dropped.

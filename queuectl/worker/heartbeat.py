@@ -14,10 +14,15 @@ from queuectl.worker.clock_watch import ClockWatch
 from queuectl.worker.log import log
 from queuectl.worker.slots import FENCED, Slot
 
-__all__ = ["Heartbeat", "LeaseFence"]
+__all__ = ["Heartbeat", "LeaseFence", "lease_fence"]
 
 LONGEST_INTERVAL = 5 * SECOND
 NEVER = 1 << 62
+
+
+def lease_fence(lease: int) -> int:
+    """For how long after a heartbeat or a claim a worker relies on its lease: others see both later than it does."""
+    return lease * 3 // 4
 
 
 class LeaseFence(Struct):
@@ -43,7 +48,7 @@ class LeaseFence(Struct):
 
     def move(self, heartbeat: int) -> None:
         """Move the fence after a heartbeat was written. `heartbeat` is a moment before that write began."""
-        self.at = heartbeat + self.lease * 3 // 4
+        self.at = heartbeat + lease_fence(self.lease)
         self.commands.live_until(self.at)
 
 

@@ -15,7 +15,7 @@ from queuectl.worker.heartbeat import LeaseFence
 from queuectl.worker.log import RunLog, log
 from queuectl.worker.results import Results
 from queuectl.worker.shortage import Shortage
-from queuectl.worker.slots import FREED, OUT_OF_REACH, Slot, outcome
+from queuectl.worker.slots import FREED, TOO_LATE, Slot, outcome
 
 __all__ = ["LOOK_AT_LEFTOVERS_EVERY", "RunningJobs"]
 
@@ -43,8 +43,8 @@ class RunningJobs(Struct):
     def start(self, claimed: ClaimedJob) -> Slot | None:
         """Start a claimed job. Returns None when it did not start: it was given back, or its failure is recorded."""
         job = claimed.job
-        if self.clock.monotonic() >= self.fence.at:  # the claim took too long
-            self.give_back([claimed], OUT_OF_REACH)
+        if self.clock.monotonic() >= min(self.fence.at, claimed.start_before):
+            self.give_back([claimed], TOO_LATE)
             return None
         try:
             failed = self.commands.start(job, number := self._free[0] if self._free else len(self.slots))

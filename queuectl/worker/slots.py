@@ -10,10 +10,22 @@ from queuectl.domain import events as e
 from queuectl.domain.commands import Command, Exit, Release, Report
 from queuectl.domain.job import Job
 
-__all__ = ["BATCH_STOPPED", "FENCED", "FREED", "NO_SLOT", "OUT_OF_REACH", "PAUSED", "STOPPING", "Slot", "outcome"]
+__all__ = [
+    "BATCH_STOPPED",
+    "FENCED",
+    "FREED",
+    "NO_SLOT",
+    "OUT_OF_REACH",
+    "PAUSED",
+    "STOPPING",
+    "TOO_LATE",
+    "Slot",
+    "outcome",
+]
 
 FENCED, FREED = "lease", "another worker has freed it"
 OUT_OF_REACH = "its worker could not reach the store for the length of its lease"
+TOO_LATE = "its worker could not start it within its lease"
 NO_SLOT, PAUSED, STOPPING = "its worker had no free slot for it", "its queue was paused", "its worker was stopped"
 BATCH_STOPPED = "its batch has too many failures"
 """Why a job that was claimed and has not started is given back."""

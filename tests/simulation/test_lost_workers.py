@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from queuectl.domain.events import Claimed, DeadLettered, Exited, LostWorker, Released, ResultRejected, RetryScheduled
 from queuectl.errors import RefusedError
 from queuectl.runtime import Reach
+from tests.simulation.connection import COMMITTED
 from tests.simulation.driver import Driver
 from tests.simulation.world import FOR_EVER, SECOND, Script, WorkerProcess, World
 
@@ -383,3 +384,24 @@ def test_a_host_that_slept_ends_jobs_that_others_freed(monkeypatch: pytest.Monke
     driver.run(6)
     assert not driver.world.living("a")
     assert driver.history("a")[-2:] == ["completed", "result_rejected"]
+
+
+def test_a_claim_older_than_its_lease_is_given_back() -> None:
+    """Its worker slept between the claim and the start, so another host may have freed and started the job."""
+    driver = Driver(hosts=2)
+    slow = driver.add_worker(lease=20 * SECOND)
+    driver.enqueue("a", SHORT)
+    slept = []
+
+    def sleep(process: WorkerProcess | None, point: str) -> None:
+        if point == COMMITTED and driver.history("a") == ["enqueued", "claimed"]:
+            slept.append(process)
+            driver.clock.advance(20 * SECOND)
+
+    driver.fault = sleep
+    driver.run(0.1)
+    driver.fault = lambda process, point: None
+    assert slept == [slow]
+    driver.run(30)
+    assert driver.history("a") == ["enqueued", "claimed", "released", "claimed", "completed"]
+    assert [run for _, run in driver.world.runs] == [2]
