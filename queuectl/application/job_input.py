@@ -113,6 +113,7 @@ class JobReader:
         )
         job_id = None if wanted.id is None else fields.job_id(wanted.id)
         check_size(spec)
+        self._hint_at_folder(wanted.cwd, spec.cwd)
         if not spec.argv:
             self._hint_at_background(spec.command)
             self._hint_at_variables(spec)
@@ -133,6 +134,10 @@ class JobReader:
             return job
         self._hint_at_background(text)
         return NewJob(replace(self._plain, command=fields.command(text)))
+
+    def _hint_at_folder(self, given: str | None, folder: str) -> None:
+        if given is not None and not os.path.isdir(folder):
+            self.note(f"{folder} is not a folder on this machine: the job can start only where it is one")
 
     def _hint_at_background(self, command: str) -> None:
         if "&" in command and (hint := fields.background_hint(command)):

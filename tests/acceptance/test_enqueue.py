@@ -63,6 +63,20 @@ def test_at_sets_the_due_time(queuectl: Queuectl) -> None:
     assert queuectl.show(job_id)["next_run_at"] == "2090-01-02T02:04:05Z"
 
 
+def test_a_folder_that_is_not_there_is_hinted_at(queuectl: Queuectl) -> None:
+    hint = f"queuectl: {queuectl.folder}/none is not a folder on this machine"
+    lines = '{"command": "true", "cwd": "none"}\n' * 3
+    for done in (
+        queuectl("enqueue", "--id", "a", "--cwd", "none", "true"),
+        queuectl("enqueue", "--file", "-", stdin=lines),
+        queuectl("edit", "a", "--cwd", "none", "--priority", "1"),
+        queuectl("schedule", "add", "s", "--every", "1d", "--cwd", "none", "true"),
+    ):
+        assert done.code == 0
+        assert done.err.count(hint) == 1, done
+    assert "not a folder" not in queuectl("enqueue", "--cwd", "/", "true").err
+
+
 def test_a_relative_time_repeated_is_the_same_job(queuectl: Queuectl) -> None:
     assert [queuectl.add("--id", "same", "--at", "+1h", "true") for _ in range(2)] == ["same", "same"]
     (promised,) = queuectl.events("enqueued")
