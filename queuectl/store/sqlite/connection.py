@@ -170,9 +170,9 @@ def _settle(db: apsw.Connection, cache: int) -> None:
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
     db.execute(
         "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA synchronous=FULL;"
-        f"PRAGMA cache_size={-cache}; PRAGMA journal_size_limit={JOURNAL_LIMIT};"
-        f"PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
+        f"PRAGMA journal_size_limit={JOURNAL_LIMIT}; PRAGMA wal_autocheckpoint={CHECKPOINT_AFTER}"
     ).fetchall()  # a pragma with an answer blocks those after it until the answer is read
+    db.pragma("cache_size", -cache)
 
 
 def _identify(db: apsw.Connection, path: str) -> None:
@@ -218,12 +218,12 @@ def _create(db: apsw.Connection) -> None:
 @contextmanager
 def scanning(db: apsw.Connection) -> Iterator[None]:
     """The page cache is small meanwhile, because pages are read once."""
-    usual = _value(db, "PRAGMA main.cache_size")
-    db.execute(f"PRAGMA main.cache_size={-SCAN_KIB}")
+    usual = db.pragma("cache_size", schema="main")
+    db.pragma("cache_size", -SCAN_KIB, schema="main")
     try:
         yield
     finally:
-        db.execute(f"PRAGMA main.cache_size={usual}")
+        db.pragma("cache_size", usual, schema="main")
 
 
 def set_wal_mode(path: str) -> None:
