@@ -285,7 +285,7 @@ def test_the_page_works_without_javascript(page, browser, queuectl):
     assert "waits cancelled" in plain.inner_text(".notice")
     assert plain.locator(".copy:visible").count() == 0
     plain.fill("input[name=as_of]", "#1")
-    plain.click("text=Go")
+    plain.click("button:text-is('Go')")
     assert "#1" in plain.inner_text(".past-line")
     context.close()
 
