@@ -6,6 +6,9 @@ The commands that messages advise are made here too, so that they can be pasted 
 import shlex
 from typing import Self
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as shells count."""
+
 _QUEUE_OPTIONS: list[str] = []
 """The options that named this process's queue. They are stored here because messages are made in every module."""
 

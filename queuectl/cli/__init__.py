@@ -9,14 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from queuectl.errors import OutputError, QueuectlError, StoreError
+from queuectl.errors import INTERRUPTED, OutputError, QueuectlError, StoreError
 from queuectl.runtime import caller_umask
 
 __all__ = ["run"]
 
 COMPLETING = "_QUEUECTL_COMPLETE"
 """The variable by which a shell's completion asks for candidates; its value is the shell's name."""
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -130,13 +129,12 @@ def _answer(error: Exception) -> int:
 def _meant(error: Exception) -> Sequence[str]:
     """The options that the one in the error may mean; none for another error."""
     given = getattr(error, "option_name", None)
-    if not given or not hasattr(error, "possibilities"):
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    if not given or command is None or not hasattr(error, "possibilities"):
         return ()
     from queuectl.cli.other_names import meant
 
-    parameters = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
-    options = [name for each in parameters for name in (*each.opts, *each.secondary_opts)]
-    return meant(given, options)
+    return meant(given, command)
 
 
 def _in_our_words(message: str, similar: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from queuectl.application.job_json import may_be_json
-from queuectl.cli.other_names import meant
 from queuectl.errors import UsageError, command_line
 
 __all__ = ["as_program", "refuse_options_of_a_program"]
@@ -31,8 +30,9 @@ def refuse_options_of_a_program(command: Any, args: Sequence[str], tail: Sequenc
     place = _first_word(command, args)
     if place is None or any(blank in args[place] for blank in " \t\n"):
         return
-    options = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
-    _refuse_dashes(command, args, tail, meant(getattr(error, "option_name", ""), options))
+    from queuectl.cli.other_names import meant
+
+    _refuse_dashes(command, args, tail, meant(getattr(error, "option_name", ""), command))
 
 
 def _refuse_dashes(command: Any, args: Sequence[str], tail: Sequence[str], similar: Sequence[str] = ()) -> None:

@@ -1,7 +1,7 @@
 """Options of similar tools, and what they are called here. Loaded only for an option that a command does not have."""
 
-from collections.abc import Collection
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = ["meant"]
 
@@ -30,8 +30,9 @@ OTHER_NAMES = {
 }
 
 
-def meant(given: str, options: Collection[str]) -> list[str]:
-    """The command's `options` that the `given` one may mean: those of that meaning, else those of nearly that name."""
+def meant(given: str, command: Any) -> list[str]:
+    """The command's options that the `given` one may mean: those of that meaning, else those of nearly that name."""
+    options = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
     named = [ours for ours, others in OTHER_NAMES.items() if given in others and ours in options]
     names = {name.strip("-"): name for name in options if name.startswith("--")}
     return named or [names[each] for each in get_close_matches(given.strip("-"), names, cutoff=LEAST_ALIKE)]

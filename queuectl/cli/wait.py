@@ -17,11 +17,9 @@ from queuectl.cli.option_records import with_records
 from queuectl.cli.options import FILTERS, JobFilters, MaybeIds, given_ids
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
-from queuectl.errors import RefusedError, UsageError
+from queuectl.errors import INTERRUPTED, RefusedError, UsageError
 
 __all__ = ["wait", "wait_and_print", "wait_until_ended"]
-
-INTERRUPTED = 130
 
 
 @with_records

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from queuectl.application.queue import Queue
 from queuectl.cli.output import Answer, PastOptions, look, print_answer, print_long
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError, command_line
+from queuectl.errors import INTERRUPTED, UsageError, command_line
 from queuectl.render.formats import FOR_PEOPLE
 from queuectl.runtime import pause
 from queuectl.units import SECOND, format_duration, local_time, parse_duration
@@ -48,7 +48,6 @@ LEAST = SECOND // 10
 POLL = SECOND // 20
 TICK = 2 * SECOND
 """Microseconds until a picture is drawn again although nothing has happened: ages and waits grow by themselves."""
-INTERRUPTED = 130
 
 _OTHER_SCREEN, _BACK = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 """The second screen without a cursor, where longer lines are cut; and back to the first."""
