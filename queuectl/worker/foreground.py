@@ -23,6 +23,7 @@ from queuectl.domain.machine import State
 from queuectl.errors import RefusedError, StoreBusyError, UsageError
 from queuectl.process.job_lock import check_lock_file
 from queuectl.process.runner import Runner, make_folder
+from queuectl.process.time_slice import take_short_slices
 from queuectl.runtime import Clock, pause, random_factor
 from queuectl.store.protocol import Store
 from queuectl.store.rows import WorkerRow
@@ -152,6 +153,7 @@ class Foreground(Struct):
         options = replace_option(self.options, ahead=min(AT_MOST, _files_left(self.options.slots)))
         self._worker = worker = Worker(Queue(self.store, row.name), runner, self.clock, random_factor, row, options)
         patiently(worker.start, sleep)
+        take_short_slices()
         _warn_root(row.name)
         for _ in range(patiently(lambda: self.store.workers.asked(row.name)[0], sleep)):  # asked before we started
             worker.stop()

@@ -253,3 +253,28 @@ def test_a_worker_that_is_pid_1_ends_no_foreign_process(queuectl: Queuectl, tmp_
     assert queuectl.events("completed")[0]["left_behind"] == 1
     names = [procfs.environment(pid) + procfs.name_of(pid).encode() for pid in procfs.descendants(worker.pid)]
     assert [name for name in names if name.endswith(b"sleep")], "the foreign process was killed"
+
+
+SCHEDULING = "cat /proc/$$/sched > slices; nice > nice; chrt -p $$ > policy"
+
+
+@pytest.mark.parametrize("niceness", [0, 5])
+def test_a_job_has_the_workers_priority_and_usual_time_slices(queuectl: Queuectl, niceness: int) -> None:
+    """The short slices of the worker's thread, and the flag that takes them from its children, do not reach jobs."""
+    queuectl.add(SCHEDULING)
+    queuectl.add("cat /proc/$PPID/sched > worker")
+    worker = queuectl.start_program("nice", "-n", str(niceness), PROGRAM, "run", "--drain")
+    worker.ended()
+    folder = queuectl.folder
+    assert lines(folder / "nice") == [str(niceness)]
+    assert "RESET_ON_FORK" not in (folder / "policy").read_text()
+    usual = time_slice(Path("/proc/self/sched"))
+    if usual is not None:  # Linux 6.12 and later show it
+        assert time_slice(folder / "slices") == usual
+        assert time_slice(folder / "worker") == 100_000
+
+
+def time_slice(path: Path) -> int | None:
+    """Nanoseconds, from a copy of /proc/PID/sched."""
+    found = [line.split()[-1] for line in path.read_text().splitlines() if line.startswith("se.slice")]
+    return int(found[0]) if found else None
