@@ -317,7 +317,7 @@ def test_only_launch_starts_commands_and_only_the_supervisor_workers():
 
 def test_each_library_is_imported_by_its_own_folder_alone():
     assert set(matching(r"transitions(\..+)?")) == {"domain/machine.py"}
-    assert set(matching(r"(tabulate|wcwidth)(\..+)?")) == {"render/terminal.py", "render/tables.py"}
+    assert set(matching(r"(tabulate|wcwidth)(\..+)?")) == {"imports.py", "render/terminal.py", "render/tables.py"}
     assert set(matching(r"(cronsim|zoneinfo)(\..+)?")) == {"timetable.py"}
     assert {where.partition("/")[0] for where in matching(r"apsw(\..+)?")} == {"store"}
     assert matching(r"_?sqlite3(\..+)?") == {}

@@ -4,7 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
-from queuectl.render.terminal import STATE_COLORS, clean, colored, cut, cut_around, cut_middle, display_width
+from queuectl.imports import import_tabulate
+from queuectl.render.terminal import (
+    STATE_COLORS,
+    clean,
+    colored,
+    cut,
+    cut_around,
+    cut_middle,
+    display_width,
+    is_narrow,
+)
 
 __all__ = ["Column", "table"]
 
@@ -50,17 +60,21 @@ def table(rows: Rows, columns: Sequence[Column | str], *, width: int | None = No
 
 
 def _drawn(rows: Rows, columns: Sequence[Column], limits: Mapping[str, int], fitted: bool, color: bool) -> str:
-    import tabulate
-
-    tabulate.MIN_PADDING = 0
     cells = [_cells(column, rows, limits[column.name], color) for column in columns]
-    return tabulate.tabulate(
+    tabulate = import_tabulate()
+    tabulate.MIN_PADDING = 0
+    if tabulate.wcwidth is None and not all(is_narrow(cell) for column in cells for cell in column):
+        import wcwidth
+
+        tabulate.wcwidth, tabulate.WIDE_CHARS_MODE = wcwidth, True
+    drawn: str = tabulate.tabulate(
         [*zip(*cells, strict=True)],
         headers=[_heading(column, fitted) for column in columns],
         tablefmt="plain",
         disable_numparse=True,
         colalign=["right" if _numeric(rows, column.name) else "left" for column in columns],
     )
+    return drawn
 
 
 def _tells(rows: Rows, column: Column) -> bool:

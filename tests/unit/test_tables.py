@@ -1,5 +1,8 @@
 """Tables fit the terminal: which columns are left out, which cells are cut, and what stays."""
 
+import subprocess
+import sys
+
 import pytest
 from wcwidth import wcswidth
 
@@ -87,6 +90,26 @@ def test_columns_line_up_by_display_width_whatever_the_script(width, middle):
     assert [line[-1] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert width is None or wcswidth(lines[0]) <= width
     assert ("…" in "".join(lines)) is (width is not None)
+
+
+IN_A_NEW_PROCESS = """
+import sys
+from queuectl.render.tables import Column, table
+columns = [Column("command", limit=20), "n"]
+print(table([{"command": "x" * 90, "n": 1}], columns, width=20))
+print(*sorted({"wcwidth", "importlib.metadata"} & sys.modules.keys()))
+print(table([{"command": "日本", "n": 1}, {"command": "ab", "n": 2}], columns))
+import importlib.metadata, tabulate
+print(importlib.metadata.version("tabulate") == tabulate.__version__)
+"""
+
+
+def test_only_wide_characters_load_the_table_of_widths():
+    """It takes 9 ms to load, the other module 10; both can be imported afterwards."""
+    done = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS], capture_output=True, text=True, check=True)
+    shortened = ["COMMAND            N", "x" * 16 + "…  1"]
+    wide = ["COMMAND  N", "日本     1", "ab       2"]
+    assert done.stdout.splitlines() == [*shortened, "", *wide, "True"]
 
 
 # ── tables of jobs ──────────────────────────────────────────────────────────────────────────────────────
