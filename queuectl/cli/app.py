@@ -214,6 +214,7 @@ def _late_options(name: str | None) -> list[TyperOption]:
     return [
         *options,
         _late_option("--utc", bool, lambda ctx, wanted: use_utc(wanted), is_eager=True),  # before times are read
+        _late_option("--must-exist", bool, lambda ctx, _: ctx.obj.require_queue()),
         _late_option("--no-pager", bool, lambda ctx, _: ctx.obj.print_at_once()),
         _late_option("--color", str, lambda ctx, when: ctx.obj.use_color(when)),
     ]
@@ -319,6 +320,9 @@ def main(
     archive_dir: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Archive folder of a new queue [default: next to it].")
     ] = None,
+    must_exist: Annotated[
+        bool, typer.Option("--must-exist", help="Fail with exit code 5 if there is no queue; never make one.")
+    ] = False,
     color: Annotated[
         str, typer.Option(metavar="auto|always|never", help="Colour the output [default: auto].", show_default=False)
     ] = "auto",
@@ -353,7 +357,8 @@ def main(
     use_utc(utc)
     named_by = shlex.split(os.environ.pop(_ADVISED, ""))  # jobs do not get it
     ctx.obj = Session(
-        *(db, os.environ, sys.stdout, archive_dir), context=context, paging=not no_pager, named_by=named_by
+        *(db, os.environ, sys.stdout, archive_dir), context=context, paging=not no_pager, named_by=named_by,
+        must_exist=must_exist,
     )
     ctx.obj.use_color(color)
     ctx.obj.advise()

@@ -35,11 +35,13 @@ class Session:
         context: str | None = None,
         paging: bool = True,
         named_by: Sequence[str] = (),
+        must_exist: bool = False,
     ) -> None:
         self._context, self._named_by = context, named_by
         self._db, self._environ, self._stdout = db, environ, stdout
         self._color = "auto"
         self._archive_dir, self.paging = archive_dir, paging
+        self._must_exist = must_exist
         self.clock = SystemClock()
         self._said: set[str] = set()
 
@@ -60,6 +62,10 @@ class Session:
         if when not in ("auto", "always", "never"):
             raise UsageError(f"--color: {quoted(when)} is not auto, always or never")
         self._color = when
+
+    def require_queue(self) -> None:
+        """Let every command fail when there is no queue, also those that would make one or show an empty one."""
+        self._must_exist = True
 
     def print_at_once(self) -> None:
         """Use no pager."""
@@ -168,10 +174,12 @@ class Session:
         """The queue, which is made if there is none. `busy_timeout` (microseconds) overrules the setting.
 
         A new one is announced at once, or, if not `announced`, only when the caller's work has succeeded.
-        Raises StoreError if it belongs to another user; then nothing is made.
+        Raises StoreError if it belongs to another user, or with `--must-exist` if there is none; then nothing is made.
         """
         if self.foreign:
             raise StoreError(self.foreign)
+        if self._must_exist and self.missing:
+            self.access.check_missing(required=True)
         made = not self.url.is_on_server and self.missing and not self.url.is_in_memory
         with self._store(busy_timeout=busy_timeout) as store:
             if made and announced:
@@ -209,7 +217,7 @@ class Session:
         `missing` says what to do when there is no queue: `warn` on stderr, `refuse` (StoreError), or `accept`.
         """
         if self.missing:
-            self.access.check_missing(required=missing == "refuse")
+            self.access.check_missing(required=self._must_exist or missing == "refuse")
         if self.missing and missing == "warn":
             self.warn(f"there is no queue at {self.url.name}")
         with self._store(empty=self.missing) as store:
@@ -218,9 +226,12 @@ class Session:
 
     @property
     def missing_but_not_lost(self) -> bool:
-        """Whether there never was a queue here. Raises StoreError when its database was lost."""
+        """Whether there never was a queue here. Raises StoreError when its database was lost.
+
+        With `--must-exist` it also raises StoreError when there never was one.
+        """
         if self.missing:
-            self.access.check_missing(required=False)
+            self.access.check_missing(required=self._must_exist)
         return self.missing
 
     @contextmanager

@@ -1,5 +1,6 @@
 """The reading commands: JSON shapes, tables, filters and shortened ids; stdout has nothing else."""
 
+import json
 import os
 import pty
 import re
@@ -232,6 +233,29 @@ def test_reading_a_missing_queue_shows_none_and_creates_none(queuectl: Queuectl)
         assert_error(queuectl(command, "none"), 5, f"there is no queue at {queuectl.db}")
     assert_error(queuectl("worker", "stop"), 5, f"there is no queue at {queuectl.db}")
     assert list(queuectl.folder.iterdir()) == []
+
+
+WITHOUT_A_QUEUE = (
+    *("list", "status --json", "worker list", "dlq list", "events", "config", "config get lease"),
+    *("enqueue true", "run --once", "pause", "config set lease 5s", "metrics", *LISTS_OF_OTHER_THINGS),
+)
+
+
+def test_must_exist_refuses_a_missing_queue_and_creates_none(queuectl: Queuectl) -> None:
+    for command in WITHOUT_A_QUEUE:
+        assert_error(queuectl("--must-exist", *command.split()), 5, f"there is no queue at {queuectl.db}")
+    assert_error(queuectl("status", "--must-exist", "--json"), 5, f"there is no queue at {queuectl.db}")
+    found = queuectl("--must-exist", "doctor", "--json")
+    assert found.code == 1
+    about = {each["about"]: each for each in json.loads(found.out)}["queue"]
+    assert (about["level"], about["what"]) == ("problem", f"there is no queue at {queuectl.db}")
+    assert list(queuectl.folder.iterdir()) == []
+
+
+def test_must_exist_changes_nothing_where_there_is_a_queue(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--id", "job", "true")
+    assert queuectl.ok("--must-exist", "enqueue", "--id", "other", "true") == "other"
+    assert {job["id"] for job in json.loads(queuectl.ok("list", "--must-exist", "--json"))} == {"job", "other"}
 
 
 def test_reading_a_missing_queue_by_its_url_creates_none(queuectl: Queuectl) -> None:
