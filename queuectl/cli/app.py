@@ -357,7 +357,10 @@ def main(
     use_utc(utc)
     named_by = shlex.split(os.environ.pop(_ADVISED, ""))  # jobs do not get it
     ctx.obj = Session(
-        *(db, os.environ, sys.stdout, archive_dir), context=context, paging=not no_pager, named_by=named_by,
+        *(db, os.environ, sys.stdout, archive_dir),
+        context=context,
+        paging=not no_pager,
+        named_by=named_by,
         must_exist=must_exist,
     )
     ctx.obj.use_color(color)
