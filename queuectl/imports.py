@@ -21,11 +21,15 @@ def import_tabulate() -> Any:
     Its tables count each character as one column then: give the module wcwidth where others occur.
     """
     metadata = ModuleType("importlib.metadata")
-    metadata.version = str  # type: ignore[attr-defined]
+    metadata.version = _unknown_version  # type: ignore[attr-defined]
     metadata.PackageNotFoundError = ImportError  # type: ignore[attr-defined]
     with _instead_of(**{"importlib.metadata": metadata, "wcwidth": None}):
         import tabulate
     return tabulate
+
+
+def _unknown_version(name: str) -> str:
+    raise ImportError(f"the version of {name} was not looked up")
 
 
 @contextmanager
