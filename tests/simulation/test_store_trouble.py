@@ -73,6 +73,25 @@ def test_an_outage_and_its_end_are_reported_once_each(caplog: pytest.LogCaptureF
     assert driver.history("a")[-1] == "completed"
 
 
+def test_a_long_outage_is_reported_again_every_5_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    driver = Driver()
+    driver.add_worker()
+    driver.run(1)
+    caplog.set_level(logging.INFO, "queuectl.worker")
+    busy(driver, lambda point: point in STORE)
+    driver.run(11 * 60)
+    driver.fault = lambda process, point: None
+    driver.run(1)
+    lines = [record.getMessage() for record in caplog.records if "tore" in record.getMessage()]
+    assert [line.split(" so far")[0] for line in lines] == [
+        "Waiting for the store, for 5s",
+        "Still waiting for the store, for 5m5s",
+        "Still waiting for the store, for 10m5s",
+        "The store can be used again after 11m",
+    ]
+    assert "no job starts until it is back: the store is locked" in lines[2]
+
+
 def test_an_outage_of_less_than_5_s_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     driver = Driver()
     driver.add_worker()
