@@ -64,7 +64,7 @@ class _File(Struct, eq=False):
         end = -(-(size - (limit - self.head)) // BLOCK) * BLOCK
         if end <= max(self.hole_end, self.head):
             return
-        if _libc().fallocate(self.descriptor, _KEEP_SIZE_AND_PUNCH, self.head, end - self.head) == 0:
+        if _punched(self.descriptor, self.head, end):
             self.hole_end = end
         else:
             os.ftruncate(self.descriptor, self.head)
@@ -83,7 +83,7 @@ class _File(Struct, eq=False):
         """The end of the hole; `head` if there is no hole any more: new data may follow the head directly."""
         try:
             return os.lseek(self.descriptor, self.head, os.SEEK_DATA)  # moves the offset, which O_APPEND ignores
-        except OSError:
+        except (OSError, AttributeError):
             return size
 
     def last(self) -> tuple[str, bool]:
@@ -298,10 +298,19 @@ def text_of(raw: bytes, *, cut: bool = False) -> str:
 
 
 def next_data(descriptor: int, position: int) -> int:
-    """The first offset from `position` on that is not in a hole; `position` itself when there is none."""
-    with suppress(OSError):
+    """The first offset from `position` on that is not in a hole; `position` itself when there is none.
+
+    Also `position` on a system that does not know holes.
+    """
+    with suppress(OSError, AttributeError):
         return os.lseek(descriptor, position, os.SEEK_DATA)
     return position
+
+
+def _punched(descriptor: int, start: int, end: int) -> bool:
+    """Make these bytes a hole. Returns False where the file system, or the C library, cannot do that."""
+    fallocate = getattr(_libc(), "fallocate", None)
+    return fallocate is not None and fallocate(descriptor, _KEEP_SIZE_AND_PUNCH, start, end - start) == 0
 
 
 @cache
@@ -309,7 +318,8 @@ def _libc() -> Any:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    if hasattr(libc, "fallocate"):  # Linux has it; macOS and the BSDs have not
+        libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     return libc
 
 

@@ -486,6 +486,15 @@ def test_in_one_boot_the_segment_is_read_whole_once(path, clock, monkeypatch):
     assert len(read) == 1
 
 
+def test_without_boot_ids_every_process_checks_the_segment(path, clock, monkeypatch):
+    monkeypatch.setattr(boots, "boot_id", lambda: "")
+    events = with_a_hole(path, clock)
+    open_store(path, clock).close()
+    assert is_prefix(path) == events
+    (Path(f"{path}.archive") / "boot").write_bytes(b"")
+    assert not boots.is_checked(f"{path}.archive")
+
+
 def test_a_database_behind_its_archive_takes_nothing_past_a_gap(path, clock, monkeypatch):
     store = open_store(path, clock)
     add(store, new("a"))

@@ -82,13 +82,15 @@ def test_the_limit_also_holds_for_leftover_processes(queuectl: Queuectl) -> None
 
 
 @pytest.mark.parametrize("kept", [0, LIMIT // 4, LIMIT])
-@pytest.mark.parametrize(("holes", "seen"), [(True, False), (True, True), (False, True)])
+@pytest.mark.parametrize(
+    ("library", "seen"), [("holes", False), ("holes", True), ("no holes", True), ("no fallocate", True)]
+)
 def test_truncated_output_counts_towards_the_limit_from_zero(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, holes: bool, seen: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, library: str, seen: bool
 ) -> None:
     """The mark counts bytes that were cut since the job truncated its output, not the bytes that the job removed."""
-    if not holes:
-        monkeypatch.setattr(output, "_libc", lambda: NoHoles)
+    if not (holes := library == "holes"):
+        monkeypatch.setattr(output, "_libc", lambda: NoHoles if library == "no holes" else object())
     capture = Capture(str(tmp_path), "a", 1, LIMIT)
     file = capture.descriptors[0]
     os.write(file, b"1" * (3 * MEBIBYTE))

@@ -1,4 +1,7 @@
-"""Records in which boot of the machine the archive's open segment was last checked. A power cut begins a new one."""
+"""Records in which boot of the machine the archive's open segment was last checked. A power cut begins a new one.
+
+A system that has no boot ids cannot tell two boots apart: there every process checks the segment again.
+"""
 
 import os
 from contextlib import suppress
@@ -10,8 +13,11 @@ __all__ = ["is_checked", "note_checked"]
 
 def is_checked(folder: str) -> bool:
     """Whether the open segment was checked in this boot."""
+    boot = boot_id().encode()
+    if not boot:
+        return False
     with suppress(FileNotFoundError), open(_file(folder), "rb") as file:
-        return file.read() == boot_id().encode()
+        return file.read() == boot
     return False
 
 
