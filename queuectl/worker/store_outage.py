@@ -1,4 +1,4 @@
-"""Tracks how long the store has been busy or out of reach; logs that now and then while it lasts, and when it is over."""
+"""Tracks how long the store has been busy or out of reach; logs it now and then while it lasts, and when it is over."""
 
 from sys import maxsize
 
