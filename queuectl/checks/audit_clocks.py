@@ -19,9 +19,10 @@ class ClockAudit:
     """Follows the clocks of all events, the waits of jobs, and the starts of workers.
 
     A wait that begins later than the clock of the claim was recorded by a clock that was ahead. It then counts from
-    when the clock was right again: since a later event, or as long as the claiming worker has seen it. A worker that
-    started after the wait was recorded has seen no more of it than the log: so it has waited at most since the earliest
-    clock of all later events. A worker that had started before may have seen more than the log says: it is believed.
+    when the clock was right again: since the earliest clock of all later events, or as long as the claim says that its
+    worker has seen it. That may be longer than the clocks show, as when a clock is set back twice with no event in
+    between. Logs of older versions do not say it: there a worker that had started before the wait was recorded, or with
+    a wrong clock, is believed.
     """
 
     def __init__(self) -> None:
@@ -56,11 +57,17 @@ class ClockAudit:
         """How long before its time a job was claimed, at `now` (all in microseconds); at most 0: it was due."""
         if job.waits_from is None or job.waits_from <= now:
             return job.due_at - now
-        position, clock = self._started.get((claim.worker, claim.host, claim.pid), (0, now))
-        if position < job.set_at or clock > now:
-            return 0  # the log does not say how long that worker has seen it
-        missing = job.due_at - job.waits_from - (now - self._earliest_since(job))
+        if claim.waited is None and self._may_have_seen_more(job, claim, now):
+            return 0
+        missing = job.due_at - job.waits_from - max(claim.waited or 0, now - self._earliest_since(job))
         return missing if missing > INACCURACY else 0
+
+    def _may_have_seen_more(self, job: AuditedJob, claim: e.Claimed, now: int) -> bool:
+        """Whether the worker may have seen more of the wait than the log: it was there before, or began with a clock
+        that was ahead.
+        """
+        position, clock = self._started.get((claim.worker, claim.host, claim.pid), (0, now))
+        return position < job.set_at or clock > now
 
     def _earliest_since(self, job: AuditedJob) -> int:
         """The earliest clock of all events after the one that made the job wait."""

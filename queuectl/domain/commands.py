@@ -57,8 +57,8 @@ class Claimant(Struct, frozen=True):
     lease: int
     uid: int | None = None
 
-    def claimed(self, run: int) -> e.Claimed:
-        """The event of its claim for this run."""
+    def claimed(self, run: int, waited: int | None = None) -> e.Claimed:
+        """The event of its claim for this run. `waited`: see `Claimed`."""
         return e.Claimed(
             run=run,
             worker=self.worker,
@@ -69,6 +69,7 @@ class Claimant(Struct, frozen=True):
             pid_started_at=self.pid_started_at,
             lease=self.lease,
             uid=self.uid,
+            waited=waited,
         )
 
 
@@ -189,7 +190,8 @@ def _claim(command: Claim, job: Job, now: int) -> list[e.Event]:
     _check(job, "claim")
     if not is_due(job, now, command.behind_for):
         raise RefusedError(f"job {job.id} is not due yet")
-    return [command.claimant.claimed(job.run + 1)]
+    is_early = job.due_at is not None and job.due_at > now
+    return [command.claimant.claimed(job.run + 1, command.behind_for if is_early else None)]
 
 
 def _report(command: Report, job: Job, now: int) -> list[e.Event]:

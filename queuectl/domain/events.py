@@ -101,7 +101,11 @@ class Enqueued(Event, tag="enqueued", frozen=True):
 
 
 class Claimed(Event, tag="claimed", frozen=True):
-    """A worker took the job. The claimant's identity is enough to check, without any table, whether it is alive."""
+    """A worker took the job. The claimant's identity is enough to check, without any table, whether it is alive.
+
+    `waited` is set when the job's wait was recorded by a clock that was ahead of this claim's: for how many
+    microseconds the worker knew it to have waited by then. The clocks of the events may show less.
+    """
 
     run: int
     worker: str
@@ -112,6 +116,7 @@ class Claimed(Event, tag="claimed", frozen=True):
     pid_started_at: int
     lease: int
     uid: int | None = None
+    waited: int | None = None
 
 
 class Completed(Event, tag="completed", frozen=True):

@@ -53,6 +53,7 @@ _FIELD_FORMATS: dict[type[Event], dict[str, int]] = {
     e.Requeued: {"delay": 2},
     e.BatchOpened: {"max_failures": 2},
     e.Cancelled: {"by": 2},
+    e.Claimed: {"waited": 2},
     e.WorkerStarted: {"version": 2, "log_file": 2},
 }
 """Fields whose event needs this format of the log when they are stored: when they do not have their defaults."""

@@ -315,6 +315,7 @@ def test_a_claim_identifies_the_process_of_its_worker():
         "pid_started_at",
         "lease",
         "uid",
+        "waited",
         "clock",
     }
 

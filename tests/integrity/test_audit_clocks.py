@@ -17,6 +17,11 @@ CLAIMED = ("late", claimed())
 Step = tuple[str, e.Event]
 
 
+def saw(seconds: float) -> Step:
+    """The claim of a worker that knew the job to have waited for so long."""
+    return "late", replace(claimed(), waited=round(seconds * SECOND))
+
+
 def found(*steps: tuple[float, Step]) -> list[str]:
     """The findings of the rule `due` in a log of these steps, each with what the wall clock showed, in seconds."""
     versions: dict[str, int] = {}
@@ -58,6 +63,19 @@ def test_a_wait_counts_from_the_earliest_clock_after_it() -> None:
     assert found((AHEAD, LATE), (9, NOTE), (1, NOTE), (3, NOTE), (5, STARTED), (5, CLAIMED)) == []
     assert found((0, NOTE), (9, NOTE), (1, NOTE), (AHEAD, LATE), (8, STARTED), (8, CLAIMED)) != []
     assert found((AHEAD, LATE), (7, NOTE), (6, NOTE), (8, STARTED), (8, CLAIMED)) != []
+
+
+def test_a_clock_set_back_twice_between_two_events_is_no_fault() -> None:
+    """The worker starts at 2, the clock is set from 3 to -1 with no event, and four seconds later it shows 3 again."""
+    assert found((AHEAD, LATE), (2, STARTED), (3, saw(5))) == []
+    assert found((AHEAD, LATE), (2, STARTED), (3, CLAIMED)) == ["claimed 3000000 us before it was due"]
+
+
+def test_a_claim_that_says_it_waited_too_little_is_found() -> None:
+    for steps in ([(AHEAD, LATE), (0, STARTED)], [(0, STARTED), (AHEAD, LATE)], [(AHEAD, LATE), (AHEAD, STARTED)]):
+        assert found(*steps, (0, NOTE), (2, saw(2))) == ["claimed 2000000 us before it was due"]
+        assert found(*steps, (0, NOTE), (2, saw(4))) == []
+    assert found((AHEAD, LATE), (0, STARTED), (5, saw(2))) == []
 
 
 def test_the_wait_of_a_retry_counts_in_the_same_way() -> None:

@@ -16,7 +16,7 @@ from queuectl.domain.events import After, Changes, Exited, WorkerStarted
 from queuectl.render.job_rows import job_table
 from queuectl.runtime import LogClock
 from queuectl.units import DAY, format_time
-from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new
+from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new, note
 
 AHEAD = pytest.mark.parametrize("ahead", [2 * HOUR, 400 * DAY])
 
@@ -267,3 +267,26 @@ def test_the_audit_counts_waits_by_the_clock_of_the_events(store, clock, was_ahe
     add(store, type(new("x"))(job.id, job.version, [claimed()], job))
     [finding] = audit(store.log.records()).findings
     assert (finding.rule, finding.what) == ("due", "claimed 1000000 us before it was due")
+
+
+def test_the_audit_believes_a_wait_that_no_event_shows(store, clock, was_ahead):
+    """The clock is set back a second time, between two events: only the worker has seen how long the job waited."""
+    was_ahead(HOUR, new("early", delay=4 * SECOND))
+    who = claimant("w1")
+    add(store, note(store, "$worker:w1", WorkerStarted(host=who.host, pid=who.pid, slots=1)))
+    clock.advance(SECOND)
+    assert take(store) == []
+    clock.turn(-3 * SECOND)
+    assert take(store) == []
+    clock.advance(4 * SECOND)
+    assert take(store) == ["early"]
+    assert store.log.load("early").claim.waited == 4 * SECOND
+    assert audit(store.log.records()).clean
+
+
+def test_a_claim_at_its_due_time_says_nothing_of_its_wait(store, clock, was_ahead):
+    was_ahead(HOUR, new("early"))
+    add(store, new("later", delay=SECOND))
+    clock.advance(SECOND)
+    assert take(store) == ["early", "later"]
+    assert [store.log.load(job).claim.waited for job in ("early", "later")] == [SECOND, None]
