@@ -58,7 +58,7 @@ class Claimant(Struct, frozen=True):
     uid: int | None = None
 
     def claimed(self, run: int, waited: int | None = None) -> e.Claimed:
-        """The event of its claim for this run. `waited`: see `Claimed`."""
+        """The event of its claim for this run. `waited`: for how long it knew the job to have waited, if that matters."""
         return e.Claimed(
             run=run,
             worker=self.worker,

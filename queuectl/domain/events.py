@@ -101,11 +101,7 @@ class Enqueued(Event, tag="enqueued", frozen=True):
 
 
 class Claimed(Event, tag="claimed", frozen=True):
-    """A worker took the job. The claimant's identity is enough to check, without any table, whether it is alive.
-
-    `waited` is set when the job's wait was recorded by a clock that was ahead of this claim's: for how many
-    microseconds the worker knew it to have waited by then. The clocks of the events may show less.
-    """
+    """A worker took the job; its identity shows whether it is alive. `waited`: if a clock ahead had set the wait."""
 
     run: int
     worker: str
