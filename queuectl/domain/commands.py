@@ -58,7 +58,10 @@ class Claimant(Struct, frozen=True):
     uid: int | None = None
 
     def claimed(self, run: int, waited: int | None = None) -> e.Claimed:
-        """The event of its claim for this run. `waited`: for how long it knew the job to have waited, if that matters."""
+        """The event of its claim for this run.
+
+        `waited` is set if a clock that was ahead had recorded the job's wait: the microseconds that it has lasted.
+        """
         return e.Claimed(
             run=run,
             worker=self.worker,

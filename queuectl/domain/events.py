@@ -101,7 +101,7 @@ class Enqueued(Event, tag="enqueued", frozen=True):
 
 
 class Claimed(Event, tag="claimed", frozen=True):
-    """A worker took the job; its identity shows whether it is alive. `waited`: if a clock ahead had set the wait."""
+    """A worker took the job. The claimant's identity is enough to check, without any table, whether it is alive."""
 
     run: int
     worker: str
