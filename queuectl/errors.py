@@ -3,11 +3,15 @@
 The commands that messages advise are made here too, so that they can be pasted into a shell.
 """
 
+import errno
 import shlex
 from typing import Self
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells count."""
+
+FREE_SPACE = "free space there and try again; nothing that was recorded is lost"
+DISK_FULL = f"the disk is full: {FREE_SPACE}"
 
 _QUEUE_OPTIONS: list[str] = []
 """The options that named this process's queue. They are stored here because messages are made in every module."""
@@ -32,6 +36,13 @@ def runnable(remedy: str) -> str:
     """The remedy, for the queue of this process when it is a command; a sentence stays as it is."""
     name, _, rest = remedy.partition(" ")
     return f"{command_line()} {rest}" if name == "queuectl" and not rest.startswith(("--db ", "--context ")) else remedy
+
+
+def reason_of(error: OSError) -> str:
+    """The system's text for the error; for a full disk also what to do."""
+    if error.errno == errno.ENOSPC:
+        return DISK_FULL
+    return f"{error.strerror}: {FREE_SPACE}" if error.errno == errno.EDQUOT else error.strerror or str(error)
 
 
 class QueuectlError(Exception):

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from queuectl.application.runs import CLAIMED, Run, runs, slots
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, reason_of
 from queuectl.replacement import replace_file
 from queuectl.store.protocol import Store
 
@@ -95,4 +95,4 @@ def save_tally(tally: RunTally, path: str) -> None:
     try:
         replace_file(path, msgspec.json.encode(tally))
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {reason_of(error)}") from None

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from queuectl.errors import INTERRUPTED, OutputError, QueuectlError, StoreError
+from queuectl.errors import INTERRUPTED, OutputError, QueuectlError, StoreError, reason_of
 from queuectl.runtime import caller_umask
 
 __all__ = ["run"]
@@ -55,7 +55,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         what = "write to stdout" if _stdout_fails() else "continue"
         _give_up_stdout()
         where = f": {error.filename}" if error.filename else ""
-        return _report(f"cannot {what}: {error.strerror or error}{where}", _code(error))
+        return _report(f"cannot {what}{where}: {reason_of(error) if where else error.strerror or error}", _code(error))
     return code
 
 

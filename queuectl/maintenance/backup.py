@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from queuectl.errors import StoreError, UsageError
+from queuectl.errors import StoreError, UsageError, reason_of
 from queuectl.maintenance.chain import Progress, chained
 from queuectl.maintenance.export import publish
 from queuectl.store.protocol import Store
@@ -30,7 +30,7 @@ def back_up(store: Store, path: str, opened: Callable[[str], Store], progress: P
             os.fsync(file.fileno())
         publish(part, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {path}: {reason_of(error)}") from error
     except StoreError as error:
         if (why := str(error).removeprefix(f"cannot use the queue {part}: ")) == str(error):
             raise

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, cast
 
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, reason_of
 from queuectl.maintenance.chain import Progress, chained, head_on_disk
 from queuectl.store.ndjson import event_line, header_line
 from queuectl.store.protocol import Store
@@ -51,7 +51,7 @@ def writing(path: str, stdout: IO[bytes]) -> Iterator[IO[bytes]]:
             os.fsync(raw.fileno())
         publish(part, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         with suppress(OSError):  # fails on a read-only disk and would hide the first error
             os.unlink(part)

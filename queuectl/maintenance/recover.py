@@ -11,7 +11,7 @@ from itertools import count, islice
 
 from msgspec import Struct
 
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, reason_of
 from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.chain import Progress, chained
 from queuectl.maintenance.old_files import locked_exclusively, saved_copy
@@ -73,7 +73,7 @@ def recover(path: str, clock: Clock, options: StoreOptions, progress: Progress, 
     try:
         return _recover(path, clock, options, progress, force)
     except OSError as error:
-        raise StoreError(f"cannot recover {path}: {error.strerror}: {error.filename}") from error
+        raise StoreError(f"cannot recover {path}: {error.filename}: {reason_of(error)}") from error
 
 
 def _recover(path: str, clock: Clock, options: StoreOptions, progress: Progress, force: bool) -> Report:

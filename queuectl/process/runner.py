@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, Exited, NotStarted, Signalled
 from queuectl.domain.job import Job
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, reason_of
 from queuectl.process import output_files as output
 from queuectl.process import procfs
 from queuectl.process.descendants import Descendants
@@ -286,5 +286,5 @@ def make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        why = "the disk is read-only" if error.errno == errno.EROFS else error.strerror
+        why = "the disk is read-only" if error.errno == errno.EROFS else reason_of(error)
         raise StoreError(f"cannot make the folder {folder} for the jobs' output: {why}") from error

@@ -159,4 +159,7 @@ class Results(Struct):
         """Log each result that is lost because this worker ends before it could record it."""
         for job_id, result in self.waiting.items():
             if result.had_started:
-                log.error("job %s run %d: its result could not be recorded (%s)", job_id, result.job.run, result)
+                log.error(
+                    "job %s run %d: its result could not be recorded (%s): the next worker takes the run for lost",
+                    *(job_id, result.job.run, result),
+                )

@@ -30,8 +30,8 @@ def test_an_acknowledged_change_is_kept_on_a_small_disk(
     acknowledged = [line for line in said if line.startswith("job-")]
     refused = [line for line in said if line == "exit 5"]
     assert len(acknowledged) + len(refused) == len(said) == 4
-    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines() if "cannot" in line] == [
-        "the disk is full"
+    assert [line.partition(".db: ")[2] for line in done.stderr.splitlines() if "cannot" in line] == [
+        "the disk is full: free space there and try again; nothing that was recorded is lost"
     ] * len(refused)
     assert refused
     assert added == "afterwards"
@@ -57,4 +57,4 @@ def test_a_full_disk_can_still_be_read(queuectl: Queuectl, namespace: list[str])
     first, _, refused, head, lines = done.stdout.splitlines()
     assert (first, int(lines)) == ("first", int(head.split()[0]) + 1)
     assert refused == "exit 2"
-    assert "queuectl: cannot write copy.db: the disk is full" in done.stderr.splitlines()
+    assert "queuectl: cannot write copy.db: the disk is full: free space there and try again" in done.stderr

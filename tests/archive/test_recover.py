@@ -355,7 +355,7 @@ def test_a_disk_without_room_for_copies_is_reported_and_unchanged(damaged, whole
 
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copy2", full)
-        with pytest.raises(StoreError, match=r"cannot recover .*: No space left on device"):
+        with pytest.raises(StoreError, match=r"cannot recover .*: the disk is full: free space"):
             recover(path)
     assert set(os.listdir(os.path.dirname(path))) == before
     assert rows(path) == whole[1]

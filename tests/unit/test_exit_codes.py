@@ -36,7 +36,11 @@ def test_a_file_that_cannot_be_written_is_exit_code_5(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
 ) -> None:
     assert _exit_code(monkeypatch, OSError(number, os.strerror(number), "/srv/queue.db")) == code
-    assert capsys.readouterr().err == f"queuectl: cannot continue: {os.strerror(number)}: /srv/queue.db\n"
+    advice = ": free space there and try again; nothing that was recorded is lost"
+    why = {errno.ENOSPC: f"the disk is full{advice}", errno.EDQUOT: f"{os.strerror(number)}{advice}"}.get(
+        number, os.strerror(number)
+    )
+    assert capsys.readouterr().err == f"queuectl: cannot continue: /srv/queue.db: {why}\n"
 
 
 def test_a_full_stdout_is_no_fault_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:

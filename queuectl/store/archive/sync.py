@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, runnable
+from queuectl.errors import NotArchivedError, StoreBusyError, StoreError, reason_of, runnable
 from queuectl.store.archive.archive import Archive
 from queuectl.store.archive.segments import ArchiveError, DivergedError
 from queuectl.store.errors import RECOVER, DamagedEventError, Remedies, VersionConflictError
@@ -141,4 +141,4 @@ def _copy_what_is_on_disk(writer: "Writer") -> None:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return reason_of(error) if isinstance(error, OSError) else str(error)

@@ -4,7 +4,7 @@ import re
 
 import psycopg
 
-from queuectl.errors import StoreBusyError, StoreError, UsageError, command_line
+from queuectl.errors import DISK_FULL, StoreBusyError, StoreError, UsageError, command_line
 
 __all__ = ["first_line", "meaning", "not_understood", "will_pass"]
 
@@ -13,7 +13,7 @@ _LOST = re.compile(r"57P0.|25P03|08...")
 _BUSY = re.compile(r"40...|53300|57014")
 """Another transaction was in the way, or the server has no free connection."""
 _MEANINGS = {
-    "53100": "the server's disk is full",
+    "53100": f"on the server {DISK_FULL}",
     "25006": "it is read-only",
     "3D000": "there is no such database",
     "3F000": "there is no such schema",

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 
 import apsw
 
-from queuectl.errors import StoreBusyError, StoreError, command_line
+from queuectl.errors import DISK_FULL, StoreBusyError, StoreError, command_line
 from queuectl.store.archive.segments import folder_of, lost, segments
 from queuectl.store.fork_guard import check_inherited
 from queuectl.store.meta import check_format, new_meta
@@ -240,7 +240,7 @@ def _value(db: apsw.Connection, sql: str) -> object:
 
 _OF_THE_LOG = ("events", "meta")
 _MEANINGS: dict[type[apsw.Error], str] = {
-    apsw.FullError: "the disk is full",
+    apsw.FullError: DISK_FULL,
     apsw.CorruptError: "it is damaged",
     apsw.PermissionsError: "permission denied",
 }
