@@ -266,7 +266,7 @@ def test_a_job_has_the_workers_priority_and_usual_time_slices(queuectl: Queuectl
     worker = queuectl.start_program("nice", "-n", str(niceness), PROGRAM, "run", "--drain")
     worker.ended()
     folder = queuectl.folder
-    assert lines(folder / "nice") == [str(niceness)]
+    assert lines(folder / "nice") == [str(os.nice(0) + niceness)]
     assert "RESET_ON_FORK" not in (folder / "policy").read_text()
     usual = time_slice(Path("/proc/self/sched"))
     if usual is not None:  # Linux 6.12 and later show it
