@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
@@ -45,8 +46,9 @@ class RunFields(Struct, frozen=True):
 
 
 class RunLine(Struct, frozen=True):
-    """One line on a run. `fields` are for a log in JSON."""
+    """One line on a run, and its moment. `fields` are for a log in JSON."""
 
+    at: int
     level: int
     text: str
     fields: RunFields
@@ -65,6 +67,8 @@ class RunLines:
 class RunLog:
     """The lines on runs, written several at once: a busy worker logs thousands in a second.
 
+    They are in the order of their moments: when the end of a run is recorded, and its effect known, its slot often has
+    the next job already.
     `runs` counts those that have ended, `dead` are the jobs that they left dead. Moments are microseconds, monotonic.
     """
 
@@ -73,7 +77,6 @@ class RunLog:
         self.dead: list[str] = []
         self._tally = Counter[str]()
         self._lines: list[RunLine] = []
-        self._since = 0
 
     def started(self, job: Job, now: int) -> None:
         """Note that a run has started; `job` is as it was claimed."""
@@ -82,9 +85,9 @@ class RunLog:
         command = job.spec.command
         shown = command if len(command) <= SHOWN else f"{command[: SHOWN - 1]}…"
         text = f"job {job.id} run {job.run} started: {shown}"
-        self._add(RunLine(logging.INFO, text, RunFields(job, "started")), now)
+        self._lines.append(RunLine(now, logging.INFO, text, RunFields(job, "started")))
 
-    def ended(self, command: Command, claimed: Job, job: Job, now: int) -> None:
+    def ended(self, command: Command, claimed: Job, job: Job, at: int) -> None:
         """Count a run, and note what its result did: a retry is a warning, a death an error. `job` is as it is after.
 
         `claimed` is the job as the run was claimed.
@@ -99,29 +102,27 @@ class RunLog:
             return
         end = command.exit if isinstance(command, Report | Release) else None
         text = f"job {job.id} run {claimed.run} {how_it_ended(command, job)}"
-        self._add(RunLine(level, text, RunFields(claimed, _OUTCOMES.get(word, word), end)), now)
-
-    def _add(self, line: RunLine, now: int) -> None:
-        self._since = self._since if self._lines else now
-        self._lines.append(line)
+        self._lines.append(RunLine(at, level, text, RunFields(claimed, _OUTCOMES.get(word, word), end)))
 
     def write(self, older_than: int | None = None) -> None:
-        """Write all lines; nothing when the first one was added after `older_than`."""
-        if not self._lines or (older_than is not None and self._since > older_than):
+        """Write all lines; nothing when the moment of the one that was added first is after `older_than`."""
+        if not self._lines or (older_than is not None and self._lines[0].at > older_than):
             return
-        lines, self._lines = self._lines, []
+        lines, self._lines = sorted(self._lines, key=_MOMENT), []
         for level, group in groupby(lines, key=lambda line: line.level):
             log.log(level, RunLines([*group]))
 
     def summary(self) -> str:
-        """`3 runs: 2 done, 1 to be retried`: the runs that have ended, counted by `summary_word`."""
+        """`3 runs: 2 done, 1 failed with retries left`: the runs that have ended, counted by `summary_word`."""
         counts = ", ".join(f"{count} {word}" for word, count in sorted(self._tally.items()))
         return f"{self.runs} run{'' if self.runs == 1 else 's'}: {counts}" if counts else "no runs"
 
 
+_MOMENT = attrgetter("at")
 DEAD = "dead"
-_LEVELS = {"to be retried": logging.WARNING, DEAD: logging.ERROR}
-_OUTCOMES = {"to be retried": "retry", "put back": "released"}
+FAILED = "failed with retries left"
+_LEVELS = {FAILED: logging.WARNING, DEAD: logging.ERROR}
+_OUTCOMES = {FAILED: "retry", "put back": "released"}
 """Summary words that are named otherwise in JSON."""
 
 
@@ -150,7 +151,7 @@ def summary_word(command: Command, job: Job) -> str:
         return DEAD
     if job.state is not State.PENDING:
         return str(job.state)
-    return "put back" if isinstance(command, Release) else "to be retried"
+    return "put back" if isinstance(command, Release) else FAILED
 
 
 def stopping_line(running: int, timeout: int | None = None) -> str:

@@ -106,8 +106,8 @@ class Worker:
         """
         try:
             return self._round(self.clock.monotonic())
-        finally:  # while jobs that are claimed wait for a slot, there is a further round soon
-            self.run_log.write(older_than=self.clock.monotonic() - GROUP_FOR if self._ahead else None)
+        finally:  # while a claimed job waits for a slot, or a result for its transaction, the next round is soon
+            self.run_log.write(self.clock.monotonic() - GROUP_FOR if self._ahead or self._results.waiting else None)
 
     def _round(self, now: int) -> float | None:
         self._fence.enforce(self.slots, now)
@@ -301,7 +301,7 @@ class Worker:
             elif each[0].had_started:
                 result, job = each
                 self._due_at = None
-                self.run_log.ended(result.command, result.job, job, self.clock.monotonic())
+                self.run_log.ended(result.command, result.job, job, result.ended_at)
 
     # ── claiming and starting ───────────────────────────────────────────────────────────────────────
 

@@ -23,10 +23,14 @@ GROUP_FOR = 10_000
 
 
 class Result(Struct, frozen=True, eq=False):
-    """How a run ended, and the job as it was when claimed. `had_started` is False for a job that is given back."""
+    """How a run ended, and the job as it was when claimed. `had_started` is False for a job that is given back.
+
+    `ended_at` is the moment at which the worker saw its end (microseconds, monotonic).
+    """
 
     command: Command
     job: Job
+    ended_at: int
     had_started: bool = True
 
     def __str__(self) -> str:
@@ -83,7 +87,7 @@ class Results(Struct):
         """Add a result. `job` is the job as it was when this run was claimed."""
         if not self.waiting:
             self._since = now if now - self._recorded_at > GROUP_FOR else self._recorded_at
-        self.waiting[job.id] = result = Result(command, job)
+        self.waiting[job.id] = result = Result(command, job, now)
         self.stalled |= self._limited & {result.fails_in}
         if self.stalled:
             self._since = now - GROUP_FOR
@@ -102,7 +106,7 @@ class Results(Struct):
     def give_back(self, claimed: ClaimedJob, why: str, now: int) -> None:
         """Add a job that was not started, to be put back at once instead of waiting for other results."""
         job, due_at = claimed.job, claimed.due_at
-        self.waiting[job.id] = Result(Release(job.id, job.run, why, due_at=due_at), job, had_started=False)
+        self.waiting[job.id] = Result(Release(job.id, job.run, why, due_at=due_at), job, now, had_started=False)
         self._since = now - GROUP_FOR
 
     @property

@@ -32,11 +32,11 @@ def test_the_first_line_of_config_names_the_queue(queuectl: Queuectl) -> None:
 
 
 def test_the_last_line_of_a_workers_log_counts_how_runs_ended(queuectl: Queuectl) -> None:
-    """A run that is to be retried is no pending job: nothing is pending in the end."""
+    """A run whose job was retried later is no pending job: nothing is pending in the end."""
     queuectl.add("true")
     queuectl.add("--max-retries", "1", "--backoff-base", "0", "false")
     last = queuectl.drain("--name", "w").err.splitlines()[-1]
-    assert last.endswith(" info Worker w ended after 3 runs: 1 dead, 1 done, 1 to be retried")
+    assert last.endswith(" info Worker w ended after 3 runs: 1 dead, 1 done, 1 failed with retries left")
 
 
 def test_worker_list_counts_runs_and_not_jobs(queuectl: Queuectl) -> None:

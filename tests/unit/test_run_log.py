@@ -74,6 +74,16 @@ def test_lines_below_the_level_are_counted_and_not_written(stderr):
     assert run_log.summary() == "2 runs: 1 dead, 1 done"
 
 
+def test_a_run_that_ended_before_another_started_is_logged_before_it(stderr):
+    """Its result is recorded later, together with others."""
+    log_to_stderr("info", "text")
+    run_log = RunLog()
+    run_log.started(RUNNING, 20)
+    run_log.ended(FAILED, RUNNING, after(State.DLQ), 10)
+    run_log.write()
+    assert [line.split(" ", 3)[2] for line in stderr()] == ["error", "info"]
+
+
 def test_lines_that_may_wait_are_written_when_the_first_is_old(stderr):
     log_to_stderr("info", "text")
     run_log = some_runs()
