@@ -13,6 +13,7 @@ from queuectl.application.access import check_not_moved
 from queuectl.application.job_fields import check_worker
 from queuectl.application.own_job import own_workers
 from queuectl.application.queue import Queue
+from queuectl.application.queue_url import QueueUrl
 from queuectl.application.workers import Stop, ending_workers, is_taken, latest_start, workers
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
@@ -162,10 +163,10 @@ def stop(
     with ExitStack() as stack:
         try:
             queue = stack.enter_context(session.open_existing())
+            asked = _stopped(session, queue, names, until, now=options.now)
         except StoreError:
             _say_how_to_kill(session)
             raise
-        asked = _stopped(session, queue, names, until, now=options.now)
     stopped = len(asked.waited_for - {row.name for row in asked.lost})
     if stopped or not asked.own:
         say(f"stopped {counted(stopped, 'worker')}" if stopped else "no worker to stop")
@@ -173,10 +174,24 @@ def stop(
 
 def _say_how_to_kill(session: Session) -> None:
     """Workers are asked through the queue. When it cannot be used, a signal stops those of this machine."""
+    if session.url.is_on_server:
+        _say_how_to_kill_without_server(session)
+        return
     from queuectl.maintenance.old_files import users
 
-    if not session.url.is_on_server and (found := users(session.url.file)):
+    if found := users(session.url.file):
         say(f"the queue is open in {', '.join(found.values())}: `kill {' '.join(found)}` stops workers as well")
+
+
+def _say_how_to_kill_without_server(session: Session) -> None:
+    from queuectl.process.local_workers import local_workers
+
+    pids = local_workers(session.access.output_folders(), lambda url: QueueUrl(url).name == session.url.name)
+    if pids:
+        how = f"`kill {' '.join(map(str, pids))}` stops the workers of this machine when their jobs have ended"
+        say(f"{how}; the same again, a second later or more, ends those that only wait for the server")
+    else:
+        say("no worker of this queue was found on this machine")
 
 
 def _stopped(session: Session, queue: Queue, names: list[str] | None, until: int | None, *, now: bool) -> Stop:

@@ -20,6 +20,7 @@ __all__ = [
     "ProcessId",
     "adopt_orphans",
     "alive",
+    "arguments",
     "children",
     "descendants",
     "environment",
@@ -169,6 +170,11 @@ def descendants(pid: int) -> list[int]:
 def environment(pid: int) -> bytes:
     """The environment that a process was started with: `NAME=value`, separated by NUL; empty when it cannot be read."""
     return _read(f"/proc/{pid}/environ")
+
+
+def arguments(pid: int) -> list[str]:
+    """The words of a process's command line; none when it cannot be read."""
+    return _read(f"/proc/{pid}/cmdline").decode(errors="replace").split("\0")[:-1]
 
 
 def every_process() -> list[int]:

@@ -6,6 +6,7 @@ from contextlib import closing
 import apsw
 
 from queuectl import __version__
+from queuectl.process.local_workers import local_workers
 from tests.archive.logs import checkpoint
 from tests.support.command_line import Queuectl, assert_error, eventually
 
@@ -86,3 +87,19 @@ def test_users_of_a_damaged_queue_are_named_with_the_kill(queuectl: Queuectl) ->
             assert (done.code, f"`kill {os.getpid()}`" in done.err) == (5, True), done
     assert queuectl("recover").code == 0
     assert queuectl("worker", "stop").err == "no worker to stop\n"
+
+
+def test_workers_are_found_by_their_lock_file_alone(queuectl: Queuectl) -> None:
+    """The processes of jobs have that file open too. A supervisor is named in place of its workers."""
+    queuectl.ok("enqueue", "sleep 60")
+    alone = queuectl.start("run", env={"QUEUECTL_DB": queuectl.place})
+    eventually(lambda: queuectl.json("status")["states"]["processing"] == 1, "the job runs")
+    supervisor = queuectl.start("worker", "start", "--name", "two", env={"QUEUECTL_DB": queuectl.place})
+    eventually(lambda: len(queuectl.json("worker", "list")) == 2, "both workers are there")
+    output = f"{queuectl.db}.output"
+    assert local_workers([output], lambda url: url == queuectl.place) == sorted(
+        [alone.process.pid, supervisor.process.pid]
+    )
+    assert local_workers([output], lambda url: False) == []
+    assert local_workers([str(queuectl.folder)], lambda url: True) == []
+    queuectl("worker", "stop", "--now")

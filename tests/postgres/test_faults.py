@@ -24,7 +24,7 @@ from queuectl.store.sql.assembly import OpenStore
 from tests.postgres.conftest import OnServer
 from tests.postgres.test_order import check, cut, works
 from tests.support.builders import ACTOR, a_spec, a_worker, add, new
-from tests.support.command_line import eventually, lines
+from tests.support.command_line import Started, eventually, lines
 from tests.support.postgres import CRASH, Server, binaries
 
 RESTARTS = int(os.environ.get("QUEUECTL_RESTARTS", "2"))
@@ -181,6 +181,32 @@ def test_an_unreachable_server_counts_as_busy(fragile, store):
     eventually(lambda: works(store), "the server is reached again")
     add(store, new("b"))
     check(store)
+
+
+def test_workers_can_be_stopped_while_the_server_is_away(fragile: Server, tmp_path: Path, home: None) -> None:
+    queuectl = OnServer(tmp_path, fragile.new_url())
+    queuectl.ok("enqueue", "true")
+    worker = queuectl.start("run")
+    eventually(lambda: queuectl.json("status")["states"]["done"] == 1, "the job has run")
+    fragile.stop()
+    try:
+        refused = queuectl("worker", "stop")
+        assert refused.code == 5
+        assert f"`kill {worker.process.pid}` stops the workers of this machine" in refused.err
+        worker.process.terminate()
+        eventually(lambda: "Stopping" in worker.stderr.read_text(), "the first signal is seen")
+        eventually(lambda: _ended_by_signal(worker), "the second signal ends it", 60)
+        assert "no worker of this queue was found on this machine" in queuectl("worker", "stop").err
+    finally:
+        fragile.start()
+    eventually(lambda: queuectl("verify").code == 0, "the server is reached again")
+
+
+def _ended_by_signal(worker: Started) -> bool:
+    """Whether the worker has ended. Sends SIGTERM again: signals that arrive together count as one."""
+    if worker.process.poll() is None:
+        worker.process.terminate()
+    return worker.process.poll() is not None
 
 
 def test_waiting_too_long_for_the_lock_is_an_error(fragile, store):
