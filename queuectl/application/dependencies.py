@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from queuectl.application.dependency_cycles import refuse_cycles_through_batches
-from queuectl.application.job_ids import resolve
+from queuectl.application.job_ids import batch_exists, resolve
 from queuectl.application.queue import NewJob, Queue
 from queuectl.domain.dependencies import BATCH, JOB
 from queuectl.domain.events import After
 from queuectl.domain.names import batch_stream, is_id
 from queuectl.domain.reactions import MOST_WAITING
 from queuectl.errors import NoSuchJobError, RefusedError, UsageError, command_line
-from queuectl.store.rows import JobFilter
 
 __all__ = ["named", "resolved"]
 
@@ -90,15 +89,19 @@ class _Resolver:
         return self._batch(self._queue, edge) if edge.kind == BATCH else self._job(self._queue, edge.name)
 
     def _job(self, queue: Queue, text: str) -> str:
-        [found] = resolve(queue.store, queue.actor, [text])
+        try:
+            [found] = resolve(queue.store, queue.actor, [text])
+        except (UsageError, NoSuchJobError):
+            if not batch_exists(queue.store, text):
+                raise
+            raise UsageError(f"{text} is a batch, not a job: write batch:{text} to wait for all its jobs") from None
         queue.store.log.load(found)  # a damaged one cannot be waited for
         return found
 
     def _batch(self, queue: Queue, edge: After) -> str:
         if not is_id(edge.name):
             raise _unknown(edge)
-        wanted = JobFilter(batch=edge.name, limit=1)
-        if not queue.store.tables.ids(wanted) and not queue.store.log.version(batch_stream(edge.name)):
+        if not batch_exists(queue.store, edge.name) and not queue.store.log.version(batch_stream(edge.name)):
             raise _unknown(edge)
         return edge.name
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from queuectl.errors import NoSuchJobError, UsageError
+from queuectl.domain.names import is_id
+from queuectl.errors import NoSuchJobError, UsageError, command_line
 from queuectl.store.protocol import Store
-from queuectl.store.rows import MAX_POSITION, StoredEvent
+from queuectl.store.rows import MAX_POSITION, JobFilter, StoredEvent
 
-__all__ = ["LAST", "LEAST_SUFFIX", "begun_last", "resolve"]
+__all__ = ["LAST", "LEAST_SUFFIX", "batch_exists", "begun_last", "resolve"]
 
 LAST = "last"
 """The newest job of the caller, unless a job has that id."""
@@ -36,10 +37,26 @@ def _resolve(store: Store, actor: str, text: str) -> str:
         raise UsageError(f"{either}: write '#{text}', or more of the id")
     found = [numbered] if numbered else begin or _ending(store, text)
     if not found:
-        raise NoSuchJobError.of(text)
+        raise _no_job(store, text)
     if len(found) > 1:
-        raise UsageError(f"{text} is ambiguous: {_listed(found)}")
+        whole = f" (all jobs of the batch: {_batch_option(text)})" if batch_exists(store, text) else ""
+        raise UsageError(f"{text} is ambiguous: {_listed(found)}{whole}")
     return found[0]
+
+
+def batch_exists(store: Store, name: str) -> bool:
+    """Whether the batch has jobs in the tables; those of a purged one are only in the log."""
+    return is_id(name) and bool(store.tables.ids(JobFilter(batch=name, limit=1)))
+
+
+def _no_job(store: Store, text: str) -> NoSuchJobError:
+    if batch_exists(store, text):
+        return NoSuchJobError(f"no such job: {text} is a batch (all its jobs: {_batch_option(text)})")
+    return NoSuchJobError.of(text)
+
+
+def _batch_option(name: str) -> str:
+    return f"--batch {name}, as in `{command_line('list', '--batch', name)}`"
 
 
 def _listed(ids: Sequence[str]) -> str:

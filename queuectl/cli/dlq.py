@@ -27,7 +27,7 @@ from queuectl.cli.options import (
     shown_at_most,
 )
 from queuectl.cli.output import Answer, PastOptions
-from queuectl.cli.queries import print_job
+from queuectl.cli.queries import print_jobs
 from queuectl.cli.session import Session
 from queuectl.cli.watching import WatchCommand, WatchOptions, answer_or_watch
 from queuectl.domain.machine import State
@@ -95,7 +95,7 @@ def show_dead(ctx: typer.Context, job_id: Id, *, options: PastOptions) -> None:
     form = options.form(session)
     with session.open_read_only(options.as_of, missing="refuse") as queue:
         shown = details(queue, bulk.dead_letters(queue, [job_id])[0])
-    print_job(session, form, shown)
+    print_jobs(session, form, [shown])
 
 
 @app.command("retry")

@@ -3,15 +3,20 @@
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
-from queuectl.application.failures import Wanted
+from queuectl.application.failures import Wanted, check_signature
 from queuectl.application.failures import failures as failures_of
+from queuectl.application.listing import Selection, job_filter
+from queuectl.application.listing import list_jobs as listing
 from queuectl.cli.option_records import with_records
-from queuectl.cli.options import Labels, Signature, moment
+from queuectl.cli.options import Labels, Limit, Signature, moment, note_left_out, shown_at_most
 from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError, command_line
-from queuectl.render.failure_rows import failure_table, failure_total
+from queuectl.errors import NoSuchJobError, UsageError, command_line
+from queuectl.render import json_shapes
+from queuectl.render.failure_rows import failure_group, failure_table, failure_total
+from queuectl.render.formats import FOR_PEOPLE
 
 __all__ = ["failures"]
 
@@ -19,6 +24,10 @@ __all__ = ["failures"]
 @with_records
 def failures(
     ctx: typer.Context,
+    group: Annotated[
+        str | None,
+        typer.Argument(metavar="[SIG]", help="Show this group: its jobs, and the commands to retry them."),
+    ] = None,
     *,
     labels: Labels,
     sig: Signature = None,
@@ -31,11 +40,19 @@ def failures(
     flaky: Annotated[
         bool, typer.Option("--flaky", help="Failed attempts of jobs that were done in the end. Reads the log.")
     ] = False,
+    limit: Limit = None,
     options: PastOptions,
 ) -> None:
     """Group the dead jobs by what went wrong, the most frequent first."""
     session: Session = ctx.obj
     form = options.form(session)
+    if group is not None:
+        if sig or since or attempts or flaky:
+            raise UsageError("SIG shows the dead jobs of one group: leave out --sig, --since, --attempts and --flaky")
+        _print_group(session, labels.selection(signature=check_signature(group)), limit, options)
+        return
+    if limit is not None:
+        raise UsageError("--limit goes with SIG: it is about the jobs of one group")
     if attempts and flaky:
         raise UsageError("--attempts and --flaky: give one of them")
     wanted = Wanted(labels.selection(since=moment(session.clock, since), signature=sig), attempts, flaky)
@@ -58,9 +75,42 @@ def failures(
     )
 
 
+def _print_group(session: Session, selected: Selection, limit: int | None, options: PastOptions) -> None:
+    form = options.form(session)
+    with session.open_read_only(options.as_of) as queue:
+        groups = failures_of(queue, Wanted(selected))
+        wanted = job_filter(replace(selected, states=("dlq",)), "created")
+        found = listing(queue, wanted, shown_at_most(limit, form in FOR_PEOPLE))
+    if not groups:
+        raise NoSuchJobError(f"no dead jobs: {selected} (`{command_line('failures')}` shows the signatures)")
+    jobs = [json_shapes.job(row) for row in found.rows]
+    commands = {} if options.as_of is not None else _commands(selected)
+    answer = Answer(
+        document={**groups[0], "members": jobs},
+        rows=jobs,
+        name="id",
+        text=lambda look: failure_group(groups[0], found.rows, commands, (found.now, look.width, look.color)),
+        note=note_left_out(len(jobs), found.total),
+    )
+    print_answer(session, form, answer)
+
+
+def _commands(selected: Selection) -> dict[str, str]:
+    """The commands that retry the jobs, each after what it does."""
+    filters = ["--sig", selected.signature or ""]
+    filters += [word for name in selected.queues for word in ("--queue", name)]
+    filters += [word for tag in selected.tags.items() for word in ("--tag", "=".join(tag))]
+    filters += [] if selected.batch is None else ["--batch", selected.batch]
+    return {
+        "retry all": command_line("retry", *filters),
+        "retry a few": command_line("retry", *filters, "--limit", "10"),
+        "retry changed": f"{command_line('retry', *filters, '--set')} FIELD=VALUE",
+    }
+
+
 def _counted(wanted: Wanted) -> tuple[str, str]:
     if wanted.flaky:
         return "failed attempt", " of jobs that were done in the end"
     if wanted.attempts:
         return "failed attempt", ""
-    return "job", f" in the dead-letter queue (of one: `{command_line('list', '--sig', 'SIG')}`)"
+    return "job", f" in the dead-letter queue (one group: `{command_line('failures', 'SIG')}`)"

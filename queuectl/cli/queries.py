@@ -1,7 +1,7 @@
 """`status`, `list`, `show`, `history`: the jobs of a queue."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +14,7 @@ from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import overview, running
 from queuectl.application.queue import Queue
 from queuectl.cli.option_records import with_records
-from queuectl.cli.options import Filters, Id, JobFilters, Limit, Signature, note_left_out, shown_at_most
+from queuectl.cli.options import Filters, Id, Ids, JobFilters, Limit, Signature, given_ids, note_left_out, shown_at_most
 from queuectl.cli.output import Answer, Look, OutputOptions, PastOptions, print_answer, print_long
 from queuectl.cli.session import Session
 from queuectl.cli.watching import WatchCommand, WatchOptions, answer_or_watch
@@ -29,7 +29,7 @@ from queuectl.render.status_text import status_text
 from queuectl.render.terminal import STATE_COLORS, clean, colored, wrapped
 from queuectl.units import SECOND, format_duration, local_time, parse_time
 
-__all__ = ["history", "list_jobs", "print_job", "show", "status"]
+__all__ = ["history", "list_jobs", "print_jobs", "show", "status"]
 
 INDENT = " " * 8
 OUTPUT = ("stdout", "stderr")
@@ -122,7 +122,7 @@ def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:
 @with_records
 def show(
     ctx: typer.Context,
-    job_id: Id,
+    ids: Ids,
     as_shell: Annotated[
         bool, typer.Option("--as-shell", help="Print the command line that adds this job again.")
     ] = False,
@@ -133,29 +133,34 @@ def show(
     *,
     options: PastOptions,
 ) -> None:
-    """Show one job: all its fields, and its output last."""
+    """Show jobs: all fields of each, and its output last."""
     session: Session = ctx.obj
     form = options.form(session)
     if (tree or as_shell) and (options.shape.as_json or options.shape.output is not None):
         raise UsageError(f"{'--tree' if tree else '--as-shell'} prints text: leave out --json and -o")
     with session.open_read_only(options.as_of, missing="refuse") as queue:
-        (found,) = queue.resolve([job_id])
+        found = queue.resolve(given_ids(ids))
         if tree:
             from queuectl.application.origins import origin_tree
             from queuectl.render.graph_text import as_tree
 
-            print(as_tree(origin_tree(queue.store, found), session.color))
+            print(*(as_tree(origin_tree(queue.store, each), session.color) for each in found), sep="\n\n")
             return
         if as_shell:
-            print(shell_line(queue, found))
+            print(*(shell_line(queue, each) for each in found), sep="\n")
             return
-        shown = details(queue, found, original=original)
-    print_job(session, form, shown)
+        shown = [details(queue, each, original=original) for each in found]
+    print_jobs(session, form, shown)
 
 
-def print_job(session: Session, form: str, shown: dict[str, Any]) -> None:
-    """Print one job in full, in the shape of `show --json`."""
-    print_answer(session, form, Answer(document=shown, rows=[shown], name="id", text=lambda look: _job(shown, look)))
+def print_jobs(session: Session, form: str, shown: Sequence[dict[str, Any]]) -> None:
+    """Print jobs in full, an empty line between two. `--json` prints one job as an object, several as an array."""
+    document = shown[0] if len(shown) == 1 else shown
+
+    def text(look: Look) -> str:
+        return "\n\n".join(_job(each, look) for each in shown)
+
+    print_answer(session, form, Answer(document=document, rows=shown, name="id", text=text))
 
 
 def _job(shown: dict[str, Any], look: Look) -> str:

@@ -10,7 +10,7 @@ SUMMARIES = {
     "status": "Show what is queued, what runs, what is next, and the workers.",
     "list": "List jobs: running, next, waiting and ended ones.",
     "batches": "List the batches, with the counts of their jobs.",
-    "show": "Show one job: all its fields, and its output last.",
+    "show": "Show jobs: all fields of each, and its output last.",
     "logs": "Print the output of jobs: stdout on stdout, stderr on stderr.",
     "wait": "Wait until the jobs have ended.",
     "edit": "Change pending jobs: all or none.",

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from queuectl.render.job_rows import short_error, when
+from queuectl.render.job_rows import job_table, short_error, when
 from queuectl.render.tables import Column, table
+from queuectl.render.terminal import clean, wrapped
 from queuectl.units import SECOND, counted, parse_time
 
-__all__ = ["failure_table", "failure_total", "sparkline"]
+__all__ = ["failure_group", "failure_table", "failure_total", "sparkline"]
 
 BARS = "▁▂▃▄▅▆▇"
 
@@ -29,6 +30,33 @@ def failure_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None
     once = all(row["attempts"] == row["jobs"] for row in rows)
     columns = [column for column in FAILURES if not (once and column.name == "attempts")]
     return table([_shown(row, now, width, highest) for row in rows], columns, width=width)
+
+
+def failure_group(
+    row: Mapping[str, Any],
+    jobs: Sequence[Mapping[str, Any]],
+    commands: Mapping[str, str],
+    look: tuple[int, int | None, bool],
+) -> str:
+    """One group, its jobs as rows of `jobs`, and the commands that retry them, each after what it does.
+
+    `look`: the time in microseconds, the terminal's width (None for whole texts), and whether states are coloured.
+    """
+    now, width, color = look
+    first, last = (when(parse_time(row[name], 0) // SECOND * SECOND, now, width) for name in ("first", "last"))
+    about = {
+        "signature": row["signature"],
+        "error": clean(row["error"], newlines=False),
+        "jobs": f"{row['jobs']:,}, first {first}, last {last}",
+    }
+    parts = [_lines(about, width), job_table(jobs, now, width, color), _lines(commands, width)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _lines(texts: Mapping[str, str], width: int | None) -> str:
+    """Texts after their names, which are as wide as the longest."""
+    widest = max(map(len, texts), default=0)
+    return "\n".join(wrapped(f"{name:<{widest}}  {text}", width, " " * (widest + 2)) for name, text in texts.items())
 
 
 def failure_total(rows: Sequence[Mapping[str, Any]], thing: str, what: str) -> str:

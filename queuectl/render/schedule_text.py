@@ -13,7 +13,7 @@ __all__ = ["REASONS", "schedule_event", "schedule_table", "schedule_text"]
 
 COLUMNS = (
     Column("name", limit=1000, least=12, middle=True),
-    Column("schedule"),
+    Column("schedule", limit=1000, least=20, middle=True),
     Column("zone", spare=2, usual="UTC"),
     Column("next"),
     Column("last", spare=1),

@@ -73,3 +73,28 @@ def test_a_bulk_retry_asks_and_a_dry_run_prints_ids(queuectl: Queuectl) -> None:
     queuectl.ok("dlq", "purge", "--sig", sig, "--yes")
     queuectl.drain()
     assert [job["state"] for job in queuectl.json("list")] == ["done"]
+
+
+def test_one_group_has_its_jobs_and_how_to_retry_them(queuectl: Queuectl) -> None:
+    for number, queue in enumerate(("a", "a", "b")):
+        queuectl.add("--id", f"j{number}", "--queue", queue, "--max-retries", "0", "exit 7")
+    queuectl.add("--max-retries", "0", "exit 8")
+    queuectl.drain()
+    sig = next(row["signature"] for row in queuectl.json("failures") if row["jobs"] == 3)
+    assert [job["id"] for job in queuectl.json("failures", sig)["members"]] == ["j0", "j1", "j2"]
+    shown = queuectl.ok("failures", sig, "--queue", "a")
+    assert "j1" in shown
+    assert "j2" not in shown
+    assert f"queuectl retry --sig {sig} --queue a" in shown
+    limited = queuectl("failures", sig, "--limit", "1")
+    assert "j1" not in limited.out
+    assert "1 of 3" in limited.err
+    assert "queuectl retry" not in queuectl.ok("failures", sig, "--as-of", "head")
+
+
+def test_a_group_that_has_no_dead_jobs_is_refused(queuectl: Queuectl) -> None:
+    queuectl.add("true")
+    assert_error(queuectl("failures", "00000000"), 3, "00000000", "failures")
+    assert_error(queuectl("failures", "nosig"), 2, "8 hex digits")
+    assert_error(queuectl("failures", "00000000", "--flaky"), 2, "leave out")
+    assert_error(queuectl("failures", "--limit", "3"), 2, "SIG")

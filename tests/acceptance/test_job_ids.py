@@ -85,3 +85,24 @@ def test_last_is_the_newest_job_of_the_user(queuectl: Queuectl, three: list[str]
 def test_last_without_a_job_of_the_user_is_refused(queuectl: Queuectl) -> None:
     queuectl.ok("pause", "mail")
     assert_error(queuectl("show", "last"), 3, "no such job: last", "you have added none")
+
+
+def test_an_ambiguous_name_of_a_batch_names_its_option(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--batch", "sweep", "--each", "echo {}", ":::", "1", "2")
+    queuectl.add("--batch", "tests", "--id", "unit", "true")
+    before = queuectl.position()
+    assert_error(queuectl("cancel", "sweep"), 2, "ambiguous", "--batch sweep")
+    assert_error(queuectl("show", "tests"), 3, "no such job", "--batch tests")
+    assert_error(queuectl("enqueue", "--after", "sweep", "true"), 2, "write batch:sweep")
+    assert_error(queuectl("enqueue", "--after", "tests", "true"), 2, "write batch:tests")
+    assert queuectl.position() == before
+
+
+def test_show_takes_several_jobs(queuectl: Queuectl, three: list[str]) -> None:
+    assert [job["id"] for job in queuectl.json("show", "2", "1")] == [three[1], three[0]]
+    assert queuectl.json("show", "2")["id"] == three[1]
+    first, second = queuectl.ok("show", "1", "3").split("\n\n")
+    assert three[0] in first
+    assert three[2] in second
+    assert len(queuectl.ok("show", "1", "3", "--as-shell").splitlines()) == 2
+    assert_error(queuectl("show", "1", "none"), 3, "no such job: none")

@@ -7,6 +7,7 @@ import pytest
 from wcwidth import wcswidth
 
 from queuectl.render.job_rows import dead_table, job_table, short_error, short_id
+from queuectl.render.schedule_text import schedule_table
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND
 
@@ -94,6 +95,7 @@ def test_columns_line_up_by_display_width_whatever_the_script(width, middle):
 
 IN_A_NEW_PROCESS = """
 import sys
+from queuectl.render.schedule_text import schedule_table
 from queuectl.render.tables import Column, table
 columns = [Column("command", limit=20), "n"]
 print(table([{"command": "x" * 90, "n": 1}], columns, width=20))
@@ -169,3 +171,20 @@ def test_only_generated_ids_are_shortened():
     assert short_id(UUID) == "…6b20b9f9"
     for chosen in ("nightly", UUID.replace("-7", "-4"), UUID.upper(), UUID + "0"):
         assert short_id(chosen) == chosen
+
+
+def test_schedules_keep_state_and_late_at_80_columns():
+    row = {
+        "name": "nightly-retraining-of-the-recommender",
+        "schedule": "5,20,35,50 0,2,4,6,8,10,12,14 1-15,20-31 jan-jun mon,tue,wed,thu,fri",
+        "tz": "America/Argentina/Buenos_Aires",
+        "next_at": "2027-01-01T00:00:00Z",
+        "last_slot": "2026-11-01T00:00:00Z",
+        "last_state": "processing",
+        "late": 4000,
+        "paused_at": None,
+        "paused_by": None,
+    }
+    drawn = schedule_table([row, {**row, "name": "backup", "schedule": "every 1h"}], 1_790_000_000_000_000, 80)
+    assert {"NAME", "SCHEDULE", "NEXT", "STATE", "LATE"} <= set(drawn.splitlines()[0].split())
+    assert all(len(line) <= 80 for line in drawn.splitlines())
