@@ -13,6 +13,7 @@ from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Labels, Limit, Signature, moment, note_left_out, shown_at_most
 from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
+from queuectl.domain.machine import State
 from queuectl.errors import NoSuchJobError, UsageError, command_line
 from queuectl.render import json_shapes
 from queuectl.render.failure_rows import failure_group, failure_table, failure_total
@@ -79,7 +80,7 @@ def _print_group(session: Session, selected: Selection, limit: int | None, optio
     form = options.form(session)
     with session.open_read_only(options.as_of) as queue:
         groups = failures_of(queue, Wanted(selected))
-        wanted = job_filter(replace(selected, states=("dlq",)), "created")
+        wanted = job_filter(replace(selected, states=(State.DLQ.value,)), "created")
         found = listing(queue, wanted, shown_at_most(limit, form in FOR_PEOPLE))
     if not groups:
         raise NoSuchJobError(f"no dead jobs: {selected} (`{command_line('failures')}` shows the signatures)")
