@@ -232,12 +232,13 @@ class Config:
         stored: Callable[[], Mapping[str, str]],
         warn: Callable[[str], None] = lambda what: None,
     ) -> None:
-        self._flags = flags
-        self._environ = environ
-        self._dotenv = dotenv
-        self._read_stored = stored
-        self._warn = warn
+        self._flags, self._environ, self._dotenv = flags, environ, dotenv
+        self._read_stored, self._warn = stored, warn
         self._stored: Mapping[str, str] | None = None
+
+    def over(self, stored: Callable[[], Mapping[str, str]]) -> "Config":
+        """The same flags and variables over the values of a store, which are read again."""
+        return Config(self._flags, self._environ, self._dotenv, stored, self._warn)
 
     def __getitem__(self, key: str) -> Any:
         """The typed value: durations in microseconds, sizes in bytes. Raises UsageError as `value` does."""

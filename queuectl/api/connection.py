@@ -3,21 +3,20 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from threading import RLock
 
-from queuectl.api.options import Moment, as_moment
-from queuectl.application.access import QueueAccess, advise, advising, this_actor
+from queuectl.api.arguments import as_actor, as_past, as_place
+from queuectl.api.options import Moment
+from queuectl.application.access import QueueAccess, advise, this_actor
 from queuectl.application.queue import Queue
 from queuectl.application.queue_url import named, queue_place
 from queuectl.application.time_travel import as_of as past_of
 from queuectl.config import Config, read_dotenv
-from queuectl.errors import StoreError
+from queuectl.errors import StoreError, UsageError
 from queuectl.runtime import SystemClock
 from queuectl.store import file_of, is_postgres
 from queuectl.store.errors import DamagedError
 from queuectl.store.protocol import Store
-from queuectl.units import format_time
 
 __all__ = ["QueueConnection"]
 
@@ -34,9 +33,10 @@ class QueueConnection:
         actor: str | None = None,
     ) -> None:
         self.clock = SystemClock()
-        self._access = _access(None if db is None else os.fspath(db), self.clock)
+        self._access = _access(as_place(db), self.clock)
         self._read_only = read_only or as_of is not None
-        self._as_of, self._actor = as_of, actor
+        self._actor = as_actor(actor)
+        self._outside = self._access.config(None)
         self._lock = RLock()
         self._store: Store | None = None
         self._past: Store | None = None
@@ -57,8 +57,7 @@ class QueueConnection:
 
     def config(self, queue: Queue | None) -> Config:
         """The settings for new jobs; without a queue those from outside, and the defaults."""
-        stored = queue.store.tables.settings if queue else dict
-        return Config({}, self._access.environ, self._access.dotenv, stored, _warn)
+        return self._outside if queue is None else self._outside.over(queue.store.tables.settings)
 
     def is_there(self) -> bool:
         """Whether there is a queue already."""
@@ -69,13 +68,13 @@ class QueueConnection:
         """The queue, to be read: an empty one while there is none. Raises StoreError when its database was lost."""
         self._refuse_closed()
         if self._past is not None:
-            with self._lock, advising(self._past):  # what it has folded so far is not for two threads at once
-                yield self._as_actor(self._past)
+            with self._lock, _advised(self._as_actor(self._past)) as queue:  # its folds are not for two threads at once
+                yield queue
         elif not self.is_there():
             self._access.check_missing(required=False)
             yield from self._reading_nothing()
         else:
-            with self._using() as queue:
+            with _advised(self._opened()) as queue:
                 yield queue
 
     def _reading_nothing(self) -> Iterator[Queue]:
@@ -92,7 +91,7 @@ class QueueConnection:
             self._refuse_to_write()
         if not make and not self.is_there():
             self._access.check_missing(required=True)
-        return self._using()
+        return _advised(self._opened())
 
     def _refuse_to_write(self) -> None:
         """Raises StoreError. Asked before the first change: an owner of files does not change while they are open."""
@@ -101,15 +100,6 @@ class QueueConnection:
         if refusal := self._access.foreign():
             raise StoreError(refusal)
         self._may_write = True
-
-    @contextmanager
-    def _using(self) -> Iterator[Queue]:
-        queue = self._opened()
-        try:
-            yield queue
-        except DamagedError as error:
-            advise(error, queue.store)
-            raise
 
     def _opened(self) -> Queue:
         with self._lock:
@@ -123,14 +113,15 @@ class QueueConnection:
 
     def _at(self, moment: Moment | int) -> Store:
         """The queue as it was then."""
-        text = str(moment)
-        if isinstance(moment, datetime):
-            text = format_time(as_moment("as_of", moment, 0))
+        text = as_past(moment)
         if missing := not self._access.is_there():
             self._access.check_missing(required=False)
         self._store = self._access.open(empty=missing)
         try:
             return past_of(self._store, text)
+        except UsageError as error:
+            self.close()
+            raise UsageError(f"as_of: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -150,6 +141,16 @@ class QueueConnection:
                 if store is not None:
                     store.close()
             self._store = self._past = self._queue = None
+
+
+@contextmanager
+def _advised(queue: Queue) -> Iterator[Queue]:
+    """The queue. Errors about damage name the remedy for its kind of store."""
+    try:
+        yield queue
+    except DamagedError as error:
+        advise(error, queue.store)
+        raise
 
 
 def _access(db: str | None, clock: SystemClock) -> QueueAccess:

@@ -1,16 +1,19 @@
 """The options of a new job in a Python program, and their conversion to a job as written and to texts."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any, Protocol, Required, TypeAlias, TypedDict
 
 import msgspec
 from msgspec.structs import replace
 
+from queuectl.application.job_fields import parsed, shown
 from queuectl.application.job_json import JobInput
+from queuectl.application.wrong_types import wrong_type
+from queuectl.config import SETTINGS
 from queuectl.errors import UsageError
-from queuectl.units import format_duration, parse_duration, parse_time
+from queuectl.units import format_duration
 
 __all__ = [
     "Command",
@@ -21,10 +24,8 @@ __all__ = [
     "as_changes",
     "as_input",
     "as_inputs",
-    "as_moment",
-    "as_span",
-    "as_tags",
-    "as_texts",
+    "aware",
+    "plain",
 ]
 
 Command: TypeAlias = str | Sequence[str]
@@ -76,7 +77,21 @@ class JobSpec(JobOptions, total=False):
     command: Required[Command]
 
 
+DURATIONS = ("backoff_cap", "retry_wait", "delay", "timeout")
+PATHS = ("cwd", "stdin")
 _OTHER_NAMES = {"retries": "max_retries"}
+_IN_PYTHON = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "object": "a mapping",
+    "array": "a list",
+    "duration": "a timedelta",
+    "datetime": "a datetime",
+    "null": "None",
+}
+"""The decoder's types as people who write Python call them."""
 
 
 def as_input(command: Command, options: JobOptions) -> JobInput:
@@ -86,11 +101,34 @@ def as_input(command: Command, options: JobOptions) -> JobInput:
     for name in ("batch", "max_failures"):
         if options.get(name) is not None:
             raise UsageError(f"{name}: give it for all jobs of a call, not for one among many")
-    given = {_OTHER_NAMES.get(name, name): _plain(name, value) for name, value in options.items() if value is not None}
+    given = {_OTHER_NAMES.get(name, name): plain(name, value) for name, value in options.items() if value is not None}
+    if "max_retries" in given:
+        _check_retries(given["max_retries"])
+    return _converted({**given, kind: _words(command)})
+
+
+def _check_retries(given: Any) -> None:
+    """Raises UsageError, with the name of the option: the reader of the job would name the setting."""
+    if isinstance(given, int):
+        parsed("retries", SETTINGS["max-retries"].parse, f"{int(given)}")
+
+
+def _converted(fields: Mapping[str, Any]) -> JobInput:
     try:
-        return msgspec.convert({**given, kind: _words(command)}, JobInput)
+        return msgspec.convert(fields, JobInput)
     except msgspec.ValidationError as error:
-        raise UsageError(_named(str(error))) from None
+        raise UsageError(_as_called(wrong_type(error, _IN_PYTHON))) from None
+    except UnicodeEncodeError as error:
+        name = next((name for name, value in fields.items() if repr(error.object) in repr(value)), "command")
+        raise UsageError(_as_called(f"{name}: {shown(error.object)} is not UTF-8")) from None
+
+
+def _as_called(message: str) -> str:
+    """The message, with the option's name as the caller wrote it."""
+    for ours, written in (("retries", "max_retries"), ("command", "argv")):
+        if message.startswith((f"{written}:", f"{written}[")):
+            return ours + message.removeprefix(written)
+    return message
 
 
 def as_changes(command: Command | None, options: JobOptions, *, new: bool = False) -> JobInput:
@@ -102,18 +140,10 @@ def as_changes(command: Command | None, options: JobOptions, *, new: bool = Fals
     return given if command is not None else replace(given, command=None)
 
 
-def _named(message: str) -> str:
-    """The decoder's message, with the option's name first and as the caller wrote it."""
-    what, _, place = message.partition(" - at `")
-    name = place.removeprefix("key` in `").removeprefix("$.").rstrip("`")
-    called = {written: ours for ours, written in _OTHER_NAMES.items()}.get(name, name)
-    return f"{called}: {what[:1].lower()}{what[1:]}"
-
-
 def as_inputs(jobs: Iterable[Command | JobSpec], options: JobOptions) -> list[JobInput]:
     """The jobs as written; `options` count where a job has none of its own. Raises UsageError, naming the job."""
-    if isinstance(jobs, str):
-        raise UsageError("enqueue_many takes several jobs: give a list of commands")
+    if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable):
+        raise UsageError(f"jobs: expected a list of commands or mappings, got {shown(jobs)}")
     return [_numbered(order, job, options) for order, job in enumerate(jobs, 1)]
 
 
@@ -152,57 +182,29 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 def _words(command: Any) -> Any:
     """The command as it is written in JSON."""
-    return list(command) if isinstance(command, Iterable) and not isinstance(command, str) else command
+    if isinstance(command, str):
+        return command
+    if isinstance(command, bytes | Mapping | Set) or not isinstance(command, Iterable):
+        raise UsageError(f"command: expected a text, or a list of texts, got {shown(command)}")
+    return list(command)
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
     """The value as it is written in JSON."""
     if name == "after":
         several = value if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else [value]
         return [each.id if hasattr(each, "id") else each for each in several]
     if name == "at" and isinstance(value, datetime):
-        return _aware(name, value).isoformat()
-    if isinstance(value, timedelta):
+        return aware(name, value).isoformat()
+    if name in DURATIONS and isinstance(value, timedelta):
         return format_duration(value // timedelta(microseconds=1))
     if isinstance(value, Mapping):
         return dict(value)
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    return os.fspath(value) if name in PATHS and isinstance(value, os.PathLike) else value
 
 
-def as_span(name: str, given: Duration) -> int:
-    """A duration in microseconds. Raises UsageError."""
-    text = _plain(name, given)
-    try:
-        return parse_duration(text if isinstance(text, str) else f"{text!r}")
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def as_moment(name: str, given: Moment, now: int) -> int:
-    """A moment in microseconds since the epoch; `now` likewise. Raises UsageError."""
-    try:
-        return parse_time(str(_plain("at", given)), now)
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def _aware(name: str, given: datetime) -> datetime:
+def aware(name: str, given: datetime) -> datetime:
+    """A moment that has a time zone. Raises UsageError."""
     if given.utcoffset() is None:
         raise UsageError(f"{name}: {given} has no time zone: give an aware datetime, such as datetime.now(UTC)")
     return given
-
-
-def as_texts(given: str | Iterable[str] | None) -> list[str]:
-    """One text or several; none for None."""
-    return [given] if isinstance(given, str) else list(given or ())
-
-
-def as_tags(given: str | Iterable[str] | Mapping[str, str] | None) -> dict[str, str]:
-    """Tags as a mapping, or written NAME=VALUE. Raises UsageError."""
-    if isinstance(given, Mapping):
-        return dict(given)
-    texts = as_texts(given)
-    for text in texts:
-        if "=" not in text:
-            raise UsageError(f"tag {text}: write it as NAME=VALUE")
-    return dict(text.split("=", 1) for text in texts)

@@ -5,6 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
+from queuectl.api.arguments import (
+    as_ids,
+    as_moment,
+    as_queues,
+    as_span,
+    as_tags,
+    as_texts,
+    flag,
+    id_of,
+    limit_of,
+    several,
+)
 from queuectl.api.connection import QueueConnection
 from queuectl.api.options import (
     Command,
@@ -15,15 +27,11 @@ from queuectl.api.options import (
     as_changes,
     as_input,
     as_inputs,
-    as_moment,
-    as_span,
-    as_tags,
-    as_texts,
 )
 from queuectl.api.records import Event, Failures, Job, Schedule, as_event, as_failures, as_job, as_schedule, from_row
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.failures import Wanted, failures
-from queuectl.application.job_fields import check_queue
+from queuectl.application.job_fields import check_queue, text
 from queuectl.application.job_input import JobReader, origin_here
 from queuectl.application.job_json import JobInput
 from queuectl.application.listing import Selection, job_filter, list_jobs
@@ -35,7 +43,7 @@ from queuectl.application.sweeps import Batch, batch_of
 from queuectl.application.wait import wait
 from queuectl.domain.job import Job as FoldedJob
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.errors import NoSuchJobError, RefusedError, UsageError, command_line
+from queuectl.errors import NoSuchJobError, RefusedError, command_line
 from queuectl.runtime import process_umask
 
 __all__ = ["JobQueue", "open_queue"]
@@ -55,7 +63,7 @@ def open_queue(
     `as_of`: the queue as it was at a time or a position of the log; it can only be read. `actor`: the name in the log
     of who makes the changes, instead of `user@host:pid`. Raises UsageError or StoreError.
     """
-    return JobQueue(QueueConnection(db, read_only=read_only, as_of=as_of, actor=actor))
+    return JobQueue(QueueConnection(db, read_only=flag("read_only", read_only), as_of=as_of, actor=actor))
 
 
 class JobQueue:
@@ -131,12 +139,11 @@ class JobQueue:
 
     def job(self, job: str | Job) -> Job:
         """The job as it is now. Raises NoSuchJobError, also for a purged job: `history` still knows that."""
+        job_id = id_of(job)
         with self._connection.reading() as queue:
-            row = queue.store.tables.job(_id(job))
+            row = queue.store.tables.job(job_id)
             if row is None:
-                raise NoSuchJobError(
-                    f"no such job: {_id(job)} (`{command_line('history', _id(job))}` if it was purged)"
-                )
+                raise NoSuchJobError(f"no such job: {job_id} (`{command_line('history', job_id)}` if it was purged)")
             return from_row(row)
 
     def jobs(
@@ -158,23 +165,26 @@ class JobQueue:
         """
         with self._connection.reading() as found:
             moment = None if since is None else as_moment("since", since, found.store.log.now())
-            wanted = Selection(tuple(as_texts(state)), tuple(as_texts(queue)), as_tags(tag), moment, batch)
-            return [from_row(row) for row in list_jobs(found, job_filter(wanted, sort), limit).rows]
+            wanted = Selection(as_texts("state", state), as_queues(queue), as_tags(tag), moment, _batch_name(batch))
+            selected = job_filter(wanted, text("sort", sort))
+            return [from_row(row) for row in list_jobs(found, selected, limit_of(limit)).rows]
 
     def history(self, job: str | Job) -> list[Event]:
         """Every event of the job, also of a purged one. Raises NoSuchJobError."""
+        job_id = id_of(job)
         with self._connection.reading() as queue:
-            events = [as_event(record) for record in queue.store.log.records(stream_id=_id(job))]
+            events = [as_event(record) for record in queue.store.log.records(stream_id=job_id)]
             if not events:
-                raise NoSuchJobError.of(_id(job))
+                raise NoSuchJobError.of(job_id)
             return events
 
     def counts(self, queue: str | None = None) -> dict[str, int]:
         """How many jobs there are in each state, in all queues or in one."""
         counts: dict[str, int] = {state.value: 0 for state in SHOWN_STATES}
+        wanted = None if queue is None else check_queue(queue)
         with self._connection.reading() as found:
             for count in found.store.tables.counts():
-                if queue in (None, count.queue):
+                if wanted in (None, count.queue):
                     counts[count.state.value] += count.jobs
         return counts
 
@@ -189,7 +199,7 @@ class JobQueue:
         Raises NoSuchJobError when there is no such schedule.
         """
         with self._connection.writing(make=False) as found:
-            job_id, _ = Schedules(found).run(name)
+            job_id, _ = Schedules(found).run(text("name", name))
             return _existing(found, job_id)
 
     def failures(
@@ -209,9 +219,9 @@ class JobQueue:
         """
         with self._connection.reading() as found:
             moment = None if since is None else as_moment("since", since, found.store.log.now())
-            queues = tuple(map(check_queue, as_texts(queue)))
-            selected = Selection(queues=queues, tags=as_tags(tag), since=moment, batch=batch)
-            return list(map(as_failures, failures(found, Wanted(selected, attempts, flaky))))
+            selected = Selection((), as_queues(queue), as_tags(tag), moment, _batch_name(batch))
+            wanted = Wanted(selected, flag("attempts", attempts), flag("flaky", flaky))
+            return list(map(as_failures, failures(found, wanted)))
 
     # ── waiting ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,7 +234,7 @@ class JobQueue:
 
     def wait_many(self, jobs: Iterable[str | Job], *, timeout: Duration | None = None) -> list[Job]:
         """Wait until all the jobs have ended; in the order given. Raises as `wait` does."""
-        ids, clock = [_id(job) for job in jobs], self._connection.clock
+        ids, clock = [*map(id_of, several("jobs", jobs, "ids or jobs"))], self._connection.clock
         until = None if timeout is None else clock.monotonic() + as_span("timeout", timeout)
         with self._connection.reading() as queue:
             for own in own_jobs(queue, os.environ):
@@ -243,8 +253,9 @@ class JobQueue:
 
     def cancel_many(self, jobs: Iterable[str | Job], *, reason: str = "") -> list[Job]:
         """Cancel all the jobs or none. Raises as `cancel` does."""
+        ids, why = as_ids(jobs), text("reason", reason)
         with self._connection.writing(make=False) as queue:
-            return _moved(queue, queue.cancel(_ids(jobs), reason))
+            return _moved(queue, queue.cancel(ids, why))
 
     def retry(self, job: str | Job, *, reason: str = "") -> Job:
         """Run an ended job again, also a cancelled or purged one: it is pending at once, with 0 attempts.
@@ -255,8 +266,9 @@ class JobQueue:
 
     def retry_many(self, jobs: Iterable[str | Job], *, reason: str = "") -> list[Job]:
         """Run all the jobs again or none. Raises as `retry` does."""
+        ids, why = as_ids(jobs), text("reason", reason)
         with self._connection.writing(make=False) as queue:
-            return _moved(queue, queue.requeue(_ids(jobs), reason))
+            return _moved(queue, queue.requeue(ids, why))
 
     # ── changing jobs ───────────────────────────────────────────────────────────────────────────────
 
@@ -275,9 +287,10 @@ class JobQueue:
         `env` and `tags` are added to those of the job. Raises NoSuchJobError, UsageError, or RefusedError when the job
         is not pending any more.
         """
-        changes = Edit(as_changes(command, options), tuple(unset_env), now)
+        changes = Edit(as_changes(command, options), as_texts("unset_env", unset_env), flag("now", now))
+        job_id, why = id_of(job), text("reason", reason)
         with self._connection.writing(make=False) as queue:
-            ((_, found),) = Editor(queue, self._connection.config(queue)).edit([_id(job)], changes, reason)
+            ((_, found),) = Editor(queue, self._connection.config(queue)).edit([job_id], changes, why)
             return as_job(found, queue.store.waits)
 
     def copy(
@@ -292,9 +305,9 @@ class JobQueue:
 
         Raises NoSuchJobError, UsageError, or RefusedError when another job has the id.
         """
-        changes = Edit(as_changes(command, options, new=True), tuple(unset_env))
+        changes, job_id = Edit(as_changes(command, options, new=True), as_texts("unset_env", unset_env)), id_of(job)
         with self._connection.writing(make=False) as queue:
-            new = Editor(queue, self._connection.config(queue)).copy(_id(job), changes)
+            new = Editor(queue, self._connection.config(queue)).copy(job_id, changes)
             return _existing(queue, queue.enqueue([new])[0].id)
 
     # ── pausing ─────────────────────────────────────────────────────────────────────────────────────
@@ -316,17 +329,8 @@ def _batch(options: JobOptions, *, many: bool) -> Batch | None:
     return None if name is None and max_failures is None else batch_of(name, max_failures, many=many)
 
 
-def _id(job: str | Job) -> str:
-    found = job.id if isinstance(job, Job) else job
-    if not isinstance(found, str):
-        raise UsageError(f"a job is named by its id, not by {found!r}")
-    return found
-
-
-def _ids(jobs: Iterable[str | Job]) -> list[str]:
-    if isinstance(jobs, str):
-        raise UsageError("several jobs are wanted: give a list of ids")
-    return list(dict.fromkeys(map(_id, jobs)))
+def _batch_name(given: str | None) -> str | None:
+    return None if given is None else text("batch", given)
 
 
 def _existing(queue: Queue, job_id: str) -> Job:

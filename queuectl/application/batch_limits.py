@@ -1,5 +1,6 @@
 """The limit of failures of a batch as people give it, and how many jobs such a batch may have."""
 
+from queuectl.application.job_fields import shown
 from queuectl.domain.machine import State
 from queuectl.domain.reactions import MOST_WAITING
 from queuectl.errors import RefusedError, UsageError
@@ -13,8 +14,8 @@ MOST = 1_000_000
 
 def check_limit(given: int, name: str = "--max-failures") -> int:
     """The limit, if it is one. Raises UsageError, with its name."""
-    if not 1 <= given <= MOST:
-        raise UsageError(f"{name} takes a number from 1 to {MOST}, not {given}")
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= MOST:
+        raise UsageError(f"{name} takes a number from 1 to {MOST}, not {shown(given)}")
     return given
 
 

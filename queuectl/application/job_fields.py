@@ -24,6 +24,7 @@ __all__ = [
     "job_id",
     "name",
     "parsed",
+    "shown",
     "text",
     "timeout",
     "umask",
@@ -38,6 +39,8 @@ _QUOTED = r"""(?s)'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
 """Quoted text and escaped characters: an & there is no operator."""
 MAX_ARGUMENT = 131_071
 """Bytes in one argument: Linux's MAX_ARG_STRLEN (execve(2)), less the NUL."""
+LONGEST_SHOWN = 60
+"""Characters of a value in an error message."""
 
 
 def command(given: str) -> str:
@@ -62,6 +65,12 @@ def background_hint(command: str) -> str:
     return ""
 
 
+def shown(given: object) -> str:
+    """A value of any type for an error message: on one line, and not too long."""
+    found = " ".join(repr(given).split())
+    return found if len(found) <= LONGEST_SHOWN else f"{found[: LONGEST_SHOWN - 1]}…"
+
+
 def argument(given: str) -> str:
     """One argument of a program, or a shell command."""
     if len(text("command", given).encode()) > MAX_ARGUMENT:
@@ -72,7 +81,7 @@ def argument(given: str) -> str:
 def text(field: str, given: str) -> str:
     """Text in UTF-8 without NUL. Other text cannot be stored in the log, or cannot be passed to a process."""
     if not isinstance(given, str):  # Python programs give anything
-        raise UsageError(f"{field}: expected a text, got {given!r}")
+        raise UsageError(f"{field}: expected a text, got {shown(given)}")
     if "\0" in given:
         raise UsageError(f"{field}: NUL bytes are not allowed")
     try:

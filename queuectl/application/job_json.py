@@ -113,7 +113,9 @@ def decode_job(text: str) -> tuple[JobInput, list[str]]:
     try:
         job, ignored = _decoded(text)
     except msgspec.ValidationError as error:
-        raise UsageError(f"not a job in JSON: {error}") from None
+        from queuectl.application.wrong_types import wrong_type
+
+        raise UsageError(f"not a job in JSON: {wrong_type(error)}") from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise NotJsonError(f"not a job in JSON: {error}") from None
     # Each key has a colon, so a key can be repeated only if there are more colons than keys.

@@ -18,6 +18,7 @@ from queuectl.application.job_input import JobReader
 from queuectl.application.job_json import JobInput
 from queuectl.application.schedule_input import ScheduleInput, ScheduleReader, check_name
 from queuectl.application.schedules import Put, definition_differs
+from queuectl.application.wrong_types import wrong_type
 from queuectl.domain.schedule import Schedule
 from queuectl.errors import RefusedError, UsageError, command_line
 
@@ -27,8 +28,7 @@ _OF_JOBS = {*JobInput.__struct_fields__} - {"id", "delay", "at"}
 _OF_SCHEDULES = set(ScheduleInput.__struct_fields__)
 _HEADER = re.compile(r"""\s*\[\s*(?:"([^"]*)"|'([^']*)'|([^\]"'\s]+))\s*\]\s*(?:#.*)?""")
 _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.[^=]*)?=""")
-_TYPES = re.compile(r"`(\w+(?: \| \w+)*?)(?: \| null)?`")
-_NAMES_OF_TYPES = {
+_IN_TOML = {
     "str": "a string",
     "int": "a whole number",
     "float": "a number",
@@ -146,18 +146,8 @@ def _converted(fields: Mapping[str, Any], wanted: type[Any]) -> Any:
         try:
             msgspec.convert({key: value}, wanted)
         except msgspec.ValidationError as error:
-            raise _FieldError(key, f"{key}: {_plain(str(error))}") from None
+            raise _FieldError(key, wrong_type(error, _IN_TOML)) from None
     return msgspec.convert(dict(fields), wanted)
-
-
-def _plain(error: str) -> str:
-    """An error of msgspec in TOML's words: `expected a number or a string, got true or false`."""
-    text = error.partition(" - at")[0]
-    return text[:1].lower() + _TYPES.sub(lambda found: " or ".join(map(_in_toml, found[1].split(" | "))), text[1:])
-
-
-def _in_toml(name: str) -> str:
-    return _NAMES_OF_TYPES.get(name, name)
 
 
 def compare(puts: list[Put], there: Mapping[str, Schedule], managed_by: str) -> Difference:

@@ -7,6 +7,7 @@ import msgspec
 from starlette.requests import Request
 
 from queuectl.application.listing import Selection
+from queuectl.application.wrong_types import wrong_type
 from queuectl.errors import UsageError
 from queuectl.units import parse_time
 
@@ -95,5 +96,7 @@ def body_of(raw: bytes, kind: type[T]) -> T:
     """The body as JSON of this type; an empty body is an empty object. Raises UsageError."""
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"not what is expected in JSON: {wrong_type(error)}") from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError(f"not what is expected in JSON: {error}") from None
