@@ -3,13 +3,14 @@
 from typing import Annotated
 
 import typer
+from msgspec import to_builtins
 
 from queuectl.cli.messages import say
 from queuectl.cli.option_records import with_records
-from queuectl.cli.output import OutputOptions, print_for_programs
+from queuectl.cli.output import Look, OutputOptions, look, print_for_programs, print_line
 from queuectl.cli.progress_bar import progress
 from queuectl.cli.session import Session
-from queuectl.errors import UsageError
+from queuectl.errors import UsageError, command_line
 from queuectl.maintenance import recover as recovery
 from queuectl.maintenance.chain import head_text
 from queuectl.maintenance.old_files import copies_and_size
@@ -47,7 +48,7 @@ def recover(
             _print_for_programs(form, sound.report)
         raise
     if form in FOR_PEOPLE:
-        _print_report(report)
+        _print_report(look(session, form), report)
         _say_copies(path)
     else:
         _print_for_programs(form, report)
@@ -62,24 +63,36 @@ def _print_for_programs(form: str, report: recovery.Report) -> None:
         "kept": report.kept,
         "restored": report.restored,
         "lost": report.lost,
+        "lost_jobs": to_builtins(report.lost_jobs),
         "old_files": report.aside,
         "old_archive": report.archive_aside,
     }
     print_for_programs(form, shown, [shown], "position")
 
 
-def _print_report(report: recovery.Report) -> None:
+def _print_report(shown: Look, report: recovery.Report) -> None:
     for what, ranges in (
         ("kept from the database", report.kept),
         ("restored from the archive", report.restored),
         ("lost", report.lost),
     ):
         print(f"{what + ':':<27}{_counted(ranges)}")
+    _print_lost_jobs(shown, report)
     print(f"head: {head_text(report.head)}")
+    if any(job.gone for job in report.lost_jobs):
+        say(f"add jobs that are gone again if they are still wanted: {command_line('enqueue')} COMMAND")
     if report.aside:
         say(f"the old files are in {report.aside}")
     if report.archive_aside:
         say(f"the old archive, which does not match, is in {report.archive_aside}")
+
+
+def _print_lost_jobs(shown: Look, report: recovery.Report) -> None:
+    """All of them: the next call cannot say it again."""
+    for job in report.lost_jobs:
+        what = "is gone" if job.gone else f"lost its last events ({', '.join(job.events)})"
+        command = "No copy shows its command" if job.command is None else f"Its command: {job.command}"
+        print_line(shown, f"  job {job.id} {what}. {command}", "    ")
 
 
 def _say_copies(path: str) -> None:

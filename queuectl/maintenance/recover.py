@@ -10,10 +10,12 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count, islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from queuectl.errors import StoreError, reason_of
 from queuectl.maintenance.backup import back_up
 from queuectl.maintenance.chain import Progress, chained
+from queuectl.maintenance.lost_jobs import LostJob, lost_jobs
 from queuectl.maintenance.old_files import locked_exclusively, saved_copy
 from queuectl.maintenance.salvage import ARCHIVE, DATABASE, ArchiveLines, Link, Sources
 from queuectl.maintenance.sqlite_pages import RawDatabase
@@ -43,14 +45,18 @@ Ranges = list[tuple[int, int]]
 
 
 class Report(Struct, frozen=True):
-    """The result: which events were kept, restored or lost, and where the old files are."""
+    """The result: which events were kept, restored or lost, of which jobs, and where the old files are.
+
+    `lost_jobs` has those of which some copy still shows a lost event.
+    """
 
     head: Head
     kept: Ranges
     restored: Ranges
     lost: Ranges
+    lost_jobs: list[LostJob]
     aside: str | None
-    archive_aside: str | None
+    archive_aside: str | None = None
 
 
 class NothingToRecoverError(StoreError):
@@ -86,12 +92,13 @@ def _recover(path: str, clock: Clock, options: StoreOptions, progress: Progress,
             sources = _sources(path, aside)
             chain = _longest(sources, path)
             if not force and aside is not None and _is_all_in_database(sources, chain):
-                _refuse_sound(path, aside, clock, options, _report(sources, chain, None, None))
+                _refuse_sound(path, aside, clock, options, _report(sources, chain, None))
+        report = _report(sources, chain, aside)  # now: the archive may change below
         with _rebuilt(path, clock, sources, chain, progress) as rebuilt:
             _swap(rebuilt, path)
     foreign_archive = _rename_foreign(folder_of(path)) if sources.foreign else None
     damaged_archive = _update_archive(path, clock, options)
-    return _report(sources, chain, aside, foreign_archive or damaged_archive)
+    return replace(report, archive_aside=foreign_archive or damaged_archive)
 
 
 def _sources(path: str, aside: str | None) -> Sources:
@@ -108,14 +115,15 @@ def _longest(sources: Sources, path: str) -> list[Link]:
     return chain
 
 
-def _report(sources: Sources, chain: Sequence[Link], aside: str | None, archive_aside: str | None) -> Report:
+def _report(sources: Sources, chain: Sequence[Link], aside: str | None) -> Report:
+    lost = sources.lost(chain)
     return Report(
         _end(sources, chain),
         _ranges(link.position for link in chain if link.source == DATABASE),
         _ranges(link.position for link in chain if link.source == ARCHIVE),
-        _ranges(sources.lost(chain)),
+        _ranges(lost),
+        lost_jobs(sources, chain, lost),
         aside,
-        archive_aside,
     )
 
 

@@ -172,6 +172,20 @@ class Sources:
         }
         return sorted({*other, *range(end + 1, max(other, default=0) + 1)})
 
+    def lost_rows(self, chain: Sequence[Link], lost: Iterable[int]) -> Iterator[StoredEvent]:
+        """The rows that may be the events at the positions `lost`, damaged or not."""
+        digests = {link.digest for link in chain}
+        end = chain[-1].position if chain else self.base.position
+        for position in lost:
+            for _, row in self.rows(position):
+                if row.digest not in digests and (position > end or self._was_event(row, digests, end)):
+                    yield row
+
+    def chain_rows(self, chain: Iterable[Link]) -> Iterator[StoredEvent]:
+        """The rows of a chain, not checked once more."""
+        for link in chain:
+            yield next(row for _, row in self.rows(link.position) if row.digest == link.digest)
+
     def _was_event(self, row: StoredEvent, digests: set[bytes], end: int) -> bool:
         """Whether a row outside the chain was really an event: one of another branch, or one after a gap."""
         if row.digest in digests:

@@ -11,8 +11,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from queuectl.application.queue import Queue
 from queuectl.errors import StoreError
 from queuectl.maintenance import recover as recovery
+from queuectl.maintenance.lost_jobs import LostJob
 from queuectl.maintenance.old_files import copies_and_size
 from queuectl.maintenance.recover import NothingToRecoverError
 from queuectl.runtime import SystemClock
@@ -231,6 +233,35 @@ def test_the_longer_of_two_branches_is_kept(whole, damaged):
     report = recover(path)
     assert rows(path) == whole[1]
     assert report.lost == [(at + 1, at + 2)]
+    assert report.lost_jobs == [LostJob(f"beside-{n}", "true", ["enqueued"], gone=True) for n in (1, 2)]
+
+
+def test_a_job_that_only_lost_its_last_events_is_not_gone(tmp_path):
+    path = str(tmp_path / "queue.db")
+    store = open_store(path, SystemClock())
+    add(store, new("a", command="echo a"), new("b", command="echo b"))
+    Queue(store, "me").cancel(["b"])
+    store.close()
+    shutil.rmtree(f"{path}.archive")
+    corrupt(path, "UPDATE events SET salt = zeroblob(16) WHERE position = 3")
+    report = recover(path)
+    assert report.lost == [(3, 3)]
+    assert report.lost_jobs == [LostJob("b", "echo b", ["cancelled"], gone=False)]
+
+
+def test_jobs_after_a_damaged_event_are_named_without_an_archive(tmp_path):
+    path = str(tmp_path / "queue.db")
+    store = open_store(path, SystemClock())
+    add(store, *(new(name, command=f"echo {name}") for name in ("one", "two", "three")))
+    store.close()
+    shutil.rmtree(f"{path}.archive")
+    corrupt(path, "UPDATE events SET data = 'garbage' WHERE position = 2")
+    report = recover(path)
+    assert report.lost == [(2, 3)]
+    assert report.lost_jobs == [
+        LostJob("two", None, ["enqueued"], gone=True),
+        LostJob("three", "echo three", ["enqueued"], gone=True),
+    ]
 
 
 @pytest.mark.parametrize("linked", [False, True])
