@@ -15,12 +15,13 @@ from queuectl.domain.relations import ORIGINS
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
 from queuectl.store.rows import JobFilter
-from queuectl.store.sql.job_filter import SORTS, TURN
+from queuectl.store.sql.job_filter import SHOWN_COLUMNS, SORTS, TURN
 from queuectl.units import local_time, quoted
 
 __all__ = [
     "EVERY",
     "FAILED",
+    "FIELDS",
     "HELD",
     "RETRYING",
     "SORT_KEYS",
@@ -48,6 +49,9 @@ STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, HELD, *ALIASES)
 """Everything that `--state` takes."""
 
 SORT_KEYS = (TURN, *SORTS)
+
+FIELDS = (*SHOWN_COLUMNS, "number", "started_at", "pid", "host")
+"""The fields of a job in `list --json`, in their order."""
 
 
 class Selection(Struct, frozen=True):

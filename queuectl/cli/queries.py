@@ -1,6 +1,5 @@
 """`status`, `list`, `show`, `history`: the jobs of a queue."""
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from queuectl.application.listing import SORT_KEYS, TURN, JobFilter, Listing, an
 from queuectl.application.listing import list_jobs as listing
 from queuectl.application.overview import overview, running
 from queuectl.application.queue import Queue
+from queuectl.cli.columns import names_in, only
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import Filters, Id, Ids, JobFilters, Limit, Signature, given_ids, note_left_out, shown_at_most
 from queuectl.cli.output import Answer, Look, OutputOptions, PastOptions, print_answer, print_long
@@ -22,12 +22,13 @@ from queuectl.domain.events import RecordedEvent
 from queuectl.domain.job import Job
 from queuectl.errors import UsageError
 from queuectl.render import json_shapes
+from queuectl.render.field_text import field_text
 from queuectl.render.formats import FOR_PEOPLE
 from queuectl.render.job_rows import job_table
 from queuectl.render.narrative import tell
 from queuectl.render.status_text import status_text
 from queuectl.render.terminal import STATE_COLORS, clean, colored, wrapped
-from queuectl.units import SECOND, format_duration, local_time, parse_time
+from queuectl.units import local_time
 
 __all__ = ["history", "list_jobs", "print_jobs", "show", "status"]
 
@@ -76,6 +77,10 @@ def list_jobs(
     sort: Annotated[
         str | None, typer.Option(metavar="[-]KEY", help=f"{', '.join(SORT_KEYS)}; with - the greatest comes first.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="Only these fields, named as in --json: id,state,duration,exit_code."),
+    ] = None,
     options: WatchOptions,
 ) -> None:
     """List jobs: running, next, waiting and ended ones."""
@@ -85,11 +90,11 @@ def list_jobs(
     order = (TURN if people and options.live else "-created") if sort is None else sort
     wanted = job_filter(jobs.selection(session.clock, signature=sig), order)
     wanted = replace(wanted, origin=None if origin is None else check_origin(origin))
-    narrowed = _narrowed(session, ended)
+    narrowed, names = _narrowed(session, ended), names_in(columns)
 
     def ask(jobs: Queue) -> Answer:
         found = listing(jobs, narrowed(jobs, wanted), at_most)
-        return _listed(found, {} if people else running(jobs.store, found.rows))
+        return only(_listed(found, {} if people and not names else running(jobs.store, found.rows)), names)
 
     answer_or_watch(session, ask, options, long=True)
 
@@ -182,28 +187,12 @@ def _is_plain(name: str, value: Any) -> bool:
 def _shown(name: str, value: Any, look: Look, indent: int) -> str:
     if name == "state":
         return colored(value, STATE_COLORS.get(value), look.color)
-    if name.endswith("_at"):
-        return local_time(parse_time(value, 0))
-    if name in json_shapes.IN_SECONDS:
-        return format_duration(round(value * SECOND))
-    if isinstance(value, bool | float):
-        return f"{value:g}" if isinstance(value, float) else "yes" if value else "no"
-    if name == "after":
-        value = ", ".join(map(_dependency, value))
     if name == "because_of":
         value = f"event #{value}"
-    if isinstance(value, dict):
-        value = shlex.join(f"{k}={v}" for k, v in value.items())
-    text = clean(str(value)).rstrip("\n")
+    text = clean(field_text(name, value)).rstrip("\n")
     if "\n" in text or name in OUTPUT:
         return "\n    ".join(["", *text.split("\n")])
     return wrapped(text, look.width and look.width - indent).replace("\n", "\n" + " " * indent)
-
-
-def _dependency(each: Mapping[str, str]) -> str:
-    """A dependency as `--after` takes it."""
-    name = f"batch:{each['batch']}" if "batch" in each else each["job"]
-    return name if each["on"] == "ok" else f"{name}:{each['on']}"
 
 
 @with_records

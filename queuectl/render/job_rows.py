@@ -5,10 +5,12 @@ from types import MappingProxyType
 from typing import Any
 
 from queuectl.domain.names import is_generated
+from queuectl.render.field_text import field_text
+from queuectl.render.json_shapes import IN_SECONDS
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND, about, ago, counted, local_time
 
-__all__ = ["dead_table", "job_table", "short_error", "short_id", "when"]
+__all__ = ["dead_table", "field_table", "job_table", "short_error", "short_id", "when"]
 
 SHORT = 8
 """The number of characters that are shown of a generated id: its end, which differs from its neighbours'."""
@@ -60,6 +62,32 @@ def dead_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None) -
     """Rows of `dlq` as a table. `now` and `width` are as for `job_table`."""
     shown = [{**_brief(row, width), "moved_at": when(row["moved_at"] * SECOND, now, width)} for row in rows]
     return table(shown, DEAD, width=width)
+
+
+def field_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: int | None, color: bool) -> str:
+    """These fields of jobs in the shape of `list --json`. `width`: None for whole ids and texts."""
+    known = {column.name: column for column in JOBS}
+    columns = [_field_column(name, known.get(name, Column(name, limit=1000))) for name in names]
+    shown = [{name: _field(name, value) for name, value in row.items()} for row in rows]
+    if width is not None and "id" in names:
+        shown = [{**row, "id": short_id(str(row["id"]))} for row in shown]
+    return table(shown, columns, width=width, color=color)
+
+
+def _field_column(name: str, known: Column) -> Column:
+    """A column that stays whatever its values are. States are not cut, and times only after the second."""
+    if name.endswith("_at"):
+        return Column(name, limit=1000, least=20)
+    if name == "id":
+        return Column(name, limit=1000, middle=True)
+    return Column(name, limit=0 if name == "state" else known.limit, least=known.least)
+
+
+def _field(name: str, value: Any) -> Any:
+    """A value of a field: a whole number as it is, so that it stands to the right; None for a table's dash."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and name not in IN_SECONDS):
+        return value
+    return field_text(name, value) or None
 
 
 def when(moment: int, now: int, width: int | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from queuectl.application.listing import FIELDS
 from tests.support.command_line import PROGRAM, Queuectl, assert_error, eventually
 
 PUBLIC = """
@@ -112,10 +113,11 @@ def test_an_invalid_filter_is_refused(queuectl: Queuectl) -> None:
         "--since": "once",
         "--ended": "-1h..-2h",
         "--sort": "colour",
+        "--columns": "id,colour",
         "--limit": "-1",
     }
     for flag, value in bad.items():
-        assert_error(queuectl("list", flag, value), 2, value)
+        assert_error(queuectl("list", flag, value), 2, value.rpartition(",")[2])
 
 
 def test_list_is_a_table(varied: Queuectl) -> None:
@@ -124,6 +126,16 @@ def test_list_is_a_table(varied: Queuectl) -> None:
     assert [row.split()[1] for row in rows] == ["failed", "pending", "later", "cancelled-job", "dlq", "done"]
     assert rows[0].split()[0] == str(varied.show("failed")["number"])
     assert "in 1h" in varied.ok("list", "--state", "pending", "--queue", "mail", "--sort", "-due").splitlines()[1]
+
+
+def test_columns_are_the_fields_of_json_in_the_given_order(varied: Queuectl) -> None:
+    [row] = varied.json("list", "--state", "done", "--columns", "state,exit_code,tags")
+    assert [*row.items()] == [("state", "done"), ("exit_code", 0), ("tags", {"team": "red", "kind": "x"})]
+    assert varied.ok("list", "--state", "done", "--columns", "id,exit_code", "-o", "csv") == "id,exit_code\ndone,0"
+    head, first = varied.ok("list", "--state", "done", "--columns", "tags,duration,id").splitlines()
+    assert head.split() == ["TAGS", "DURATION", "ID"]
+    assert "team=red" in first.split()
+    assert [*varied.json("list")[0]] == [*FIELDS]
 
 
 def test_the_oldest_due_job_is_one_that_is_due(queuectl: Queuectl) -> None:

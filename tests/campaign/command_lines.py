@@ -37,7 +37,7 @@ FITTING: dict[str, tuple[str, ...]] = {
     "command": ("true", "echo hi", '{"command":"true"}', '{"command":"true","priority":5}', '{ "argv": ["a"] }', "{"),
     "word": ("a", "k", "why not", "auto", "always"),
     "type": ("enqueued", "claimed", "completed"),
-    "sort": ("created", "priority", "updated", "-created", "id"),
+    "sort": ("created", "priority", "updated", "-created", "id", "-duration", "finished"),
     "head": ("1 " + "00" * 32, "0 " + "00" * 32, "1"),
 }
 KINDS: dict[str, str] = {

@@ -214,3 +214,22 @@ def test_a_purged_job_is_a_member_by_its_events(store):
     for wanted in (JobFilter(queues=("ci",)), JobFilter(tags={"t": "1"}), JobFilter(batch="b")):
         assert Members(store, wanted).has("gone")
     assert not Members(store, JobFilter(queues=("mail",))).has("gone")
+
+
+def test_jobs_without_the_value_sorted_by_come_last(store, clock):
+    queue = Queue(store, ACTOR)
+    for number, took in enumerate((3, 1, 2)):
+        add(queue, f"ran-{number}")
+        [job] = queue.claim(claimant(), ("default",), 1, lambda job: True)
+        queue.execute([Report(job.id, job.run, Exit(None, took * SECOND, "", ""))])
+        clock.advance(SECOND)
+    add(queue, "unfinished")
+
+    def order(sort: str) -> str:
+        rows = list_jobs(queue, job_filter(Selection(), sort), 0).rows
+        return " ".join(row["id"].removeprefix("ran-") for row in rows)
+
+    assert order("duration") == "1 2 0 unfinished"
+    assert order("-duration") == "0 2 1 unfinished"
+    assert order("finished") == "0 1 2 unfinished"
+    assert order("-finished") == "2 1 0 unfinished"

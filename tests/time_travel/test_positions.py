@@ -35,6 +35,8 @@ FILTERS = [
     JobFilter(sort="attempts", limit=2),
     JobFilter(sort="updated", limit=2, descending=False),
     JobFilter(sort="due", limit=3),
+    JobFilter(sort="duration", limit=2),
+    JobFilter(sort="finished", limit=2, descending=False),
     JobFilter(sort="priority", limit=2, queues=("default",)),
 ]
 

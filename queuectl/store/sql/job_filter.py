@@ -22,9 +22,13 @@ SORTS = {
     "priority": "priority",
     "due": "due_at",
     "attempts": "attempts",
+    "finished": "finished_at",
+    "duration": "duration",
     "id": "id",
 }
-"""The value of `list --sort` -> the column of `jobs`."""
+"""The value of `list --sort` -> the column of `jobs`. But for `created` no index has that order: all rows are read."""
+_MAY_BE_NULL = {"due_at", "finished_at", "duration"}
+"""Those of the columns that some jobs have no value in. These jobs come last in either order."""
 
 TURN = "turn"
 """The sort by the order of starting: due jobs by priority, those of paused queues, later ones, and held ones."""
@@ -72,9 +76,8 @@ def chosen(engine: Engine, columns: str, wanted: JobFilter) -> list[tuple[Any, .
     where, parameters = conditions(engine, wanted)
     if wanted.sort == TURN:
         return engine.run(_in_turn(columns, where, wanted), parameters)
-    order, empty = ("DESC", "LAST") if wanted.descending else ("ASC", "FIRST")
-    column = SORTS[wanted.sort]
-    tie = "" if column == "position" else f" NULLS {empty}, position {order}"
+    order, column = "DESC" if wanted.descending else "ASC", SORTS[wanted.sort]
+    tie = "" if column == "position" else f"{' NULLS LAST' if column in _MAY_BE_NULL else ''}, position {order}"
     limit = f" LIMIT {wanted.limit}" if wanted.limit else ""
     return engine.run(f"SELECT {columns} FROM jobs{where} ORDER BY {column} {order}{tie}{limit}", parameters)
 
