@@ -6,22 +6,23 @@ time. Moments are microseconds on the monotonic clock.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from sys import maxsize
+from dataclasses import dataclass
 
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.domain.names import PAUSE_ALL
-from queuectl.errors import NotArchivedError, QueuectlError, RefusedError, StoreBusyError, StoreError
+from queuectl.errors import NotArchivedError, QueuectlError, StoreBusyError, StoreError
 from queuectl.process.protocol import Commands
 from queuectl.runtime import Clock, Reach
 from queuectl.store.rows import WorkerRow
 from queuectl.units import SECOND, counted
 from queuectl.worker.ahead import Ahead, ClaimedJob
 from queuectl.worker.claims import LOOK_EVERY, Claims, Reserve, claimant
+from queuectl.worker.demand import Demand
 from queuectl.worker.drain import Drain
+from queuectl.worker.ending import NEVER, Ending
 from queuectl.worker.heartbeat import Heartbeat, LeaseFence
-from queuectl.worker.log import RunLog, log, stopping_line
+from queuectl.worker.log import RunLog, log
 from queuectl.worker.options import WorkerOptions
 from queuectl.worker.reclaimer import Reclaimer
 from queuectl.worker.results import GROUP_FOR, Recorded, Rejected, Result, Results, parts
@@ -37,13 +38,11 @@ PART, MANY = 6, 10_000
 """A transaction pauses after this many results or claims to start jobs in free slots."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Worker:
-    """See the module's docstring. `row` is this worker's row in the store.
+    """See the module's docstring. `row` is this worker's row in the store. `slots` holds the jobs that run, by id.
 
     `_full_round_at`: until then a round only starts jobs that are claimed already, unless another process writes.
-    `_exhausted`: the last claim found fewer jobs than were wanted. `_due_at`: claim no more before that moment, at
-    which the next job is due; None: claim in the next round. `_claims_left`: with `--once`, how many jobs to claim.
     """
 
     queue: Queue
@@ -52,31 +51,14 @@ class Worker:
     random: Callable[[], float]
     row: WorkerRow
     options: WorkerOptions
-    slots: dict[str, Slot] = field(default_factory=dict)
-    failure: QueuectlError | None = None
-    run_log: RunLog = field(default_factory=RunLog)
-    _stops: int = 0
-    _stop_at: int = maxsize
-    _claims_left: int | None = None
-    _exhausted: bool = False
-    _due_at: int | None = None
-    _store_failed_at: int | None = None
-    _full_round_at: int = 0
-    _outage: StoreOutage = field(default_factory=StoreOutage)
-    _fence: LeaseFence = field(init=False)
-    _heartbeat: Heartbeat = field(init=False)
-    _reclaimer: Reclaimer = field(init=False)
-    _scheduler: Scheduler = field(init=False)
-    _drain: Drain = field(init=False)
-    _results: Results = field(init=False)
-    _claims: Claims = field(init=False)
-    _ahead: Ahead = field(init=False)
-    _shortage: Shortage = field(init=False)
-    _running: RunningJobs = field(init=False)
-    _part: int = field(init=False)
 
     def __post_init__(self) -> None:
         queue, commands, clock, lease = self.queue, self.commands, self.clock, self.options.lease
+        self.slots: dict[str, Slot] = {}
+        self.run_log = RunLog()
+        self._full_round_at = 0
+        self._ending = Ending(self.options.stop_timeout)
+        self._outage = StoreOutage()
         self._fence = LeaseFence(commands, lease)
         self._heartbeat = Heartbeat(queue.store, clock, self.row, self._fence)
         self._reclaimer = Reclaimer(queue, commands, clock, self.row, lease, self.options.machine_losses)
@@ -88,8 +70,13 @@ class Worker:
         self._shortage = Shortage(clock)
         shared = (self._results, self._fence, self._shortage, self.run_log)
         self._running = RunningJobs(commands, clock, self.random, self.slots, *shared, self.options.grace)
+        self._demand = Demand(self.options, self.slots, self._claims, self._ahead, self._ending, self._shortage)
         self._part = MANY if queue.store.location.reach is Reach.SEVERAL_HOSTS else PART
-        self._claims_left = 1 if self.options.once else None
+
+    @property
+    def failure(self) -> QueuectlError | None:
+        """The error that this worker ends with."""
+        return self._ending.failure
 
     def start(self) -> None:
         """Register this worker and record that it has started."""
@@ -112,7 +99,7 @@ class Worker:
     def _round(self, now: int) -> float | None:
         self._fence.enforce(self.slots, now)
         self._running.collect()
-        if now >= self._stop_at:
+        if now >= self._ending.hurry_at:
             self._stop_what_runs()
         if not (only_starts := self._only_starts(now)):
             self._running.enforce_deadlines(now)
@@ -123,7 +110,7 @@ class Worker:
                 return self._until(self._full_round_at)
             is_over = self._full_round(now, others_wrote)
         except StoreBusyError as error:
-            if self._outage.failed(error, now) >= self.options.grace and self._stops > 1 and not self.slots:
+            if self._outage.failed(error, now) >= self.options.grace and self._ending.asked > 1 and not self.slots:
                 self._results.log_lost()  # asked twice to end, with nothing left to do but to wait for the store
                 raise
             self._full_round_at = 0
@@ -141,35 +128,31 @@ class Worker:
         self._give_back_what_waits(now)
         mine = {*self.slots, *self._ahead.ids, *self._results.waiting}
         freed = self._reclaimer.tick(now, mine, self._claims.blocked)
-        if self._scheduler.tick(now, others_wrote, self._is_open()) or freed:
-            self._due_at = None  # a freed or a new job may be due now
+        if self._scheduler.tick(now, others_wrote, self._demand.is_open()) or freed:
+            self._demand.next_at = None  # a freed or a new job may be due now
         self._record_and_claim(now)
         return self._is_over()
 
     def stop(self) -> None:
         """Claim no more jobs and let running ones finish. On the second call, stop those too and put them back."""
         self.run_log.write()
-        self._stops += 1
         self._heartbeat.next_at = self._full_round_at = 0  # the heartbeat shows others that this worker is stopping
-        if self._stops == 1:
-            log.info("%s", stopping_line(len(self.slots), self.options.stop_timeout))
-            if self.options.stop_timeout is not None:
-                self._stop_at = self.clock.monotonic() + self.options.stop_timeout
-        if self._stops == 2:
+        self._ending.ask(self.clock.monotonic(), len(self.slots))
+        if self._ending.asked == 2:
             self._running.collect()  # a command that has ended by itself keeps its result
             for slot in self.slots.values():
                 self._running.end(slot, "stop")
 
     def _stop_what_runs(self) -> None:
         """The time to stop is over, and whoever set it kills this worker soon: end running jobs without delay."""
-        self._stop_at = maxsize
+        self._ending.hurry_at = NEVER
         self._running.hurry()
-        if self._stops == 1:
+        if self._ending.asked == 1:
             self.stop()
 
     def lose_supervisor(self) -> None:
         """Stop: nobody would replace this worker if it died, and who killed its supervisor expects it to end too."""
-        if not self._stops:
+        if not self._ending.asked:
             self.stop()
 
     def finish(self) -> None:
@@ -197,41 +180,28 @@ class Worker:
     def _read_requests(self) -> None:
         self._results.limits_may_have_changed()
         stops, cancelled = self.queue.store.workers.asked(self.row.name)
-        if stops < self._stops and self.failure is None:
-            self.queue.store.workers.ask_to_stop(self.row.name, self._stops)
-        for _ in range(self._stops, stops):
+        asked = self._ending.asked
+        if stops < asked and self.failure is None:
+            self.queue.store.workers.ask_to_stop(self.row.name, asked)
+        for _ in range(asked, stops):
             self.stop()
         for slot in filter(None, map(self.slots.get, cancelled)):
             self._running.end(slot, "cancel")
         self._give_back_what_was_stopped(cancelled)
-        self._due_at = None
+        self._demand.next_at = None
 
     def _write_heartbeat(self, now: int) -> None:
         if not self._heartbeat.write(self.slots, self.run_log.runs, now):
-            self._lose_name()
-
-    def _lose_name(self) -> None:
-        """Claim no more jobs: another worker has our name, so running jobs have only until our lease is over."""
-        if self.failure is None:
-            why = "was silent for so long that another worker took its name"
-            self.failure = RefusedError(f"worker {self.row.name} {why}: give each worker its own --name")
-            log.error("%s; claiming no more jobs, %d running", self.failure, len(self.slots))
+            self._ending.lose_name(self.row.name, len(self.slots))
 
     # ── the transaction of a round ──────────────────────────────────────────────────────────────────
 
     def _record_and_claim(self, now: int) -> None:
         """Record due results, then claim jobs with their locks, in one transaction, if there is anything to do."""
         results = list(self._results.waiting.values()) if self._results_are_due(now) else []
-        limit = self._wanted(now, bool(results))
-        if not (results or limit):
-            return
-        claimed = self._transact(results, limit)
-        if self._claims_left is not None:
-            self._claims_left -= claimed
-        if limit:
-            self._exhausted = claimed < limit
-            if self._exhausted:
-                self._due_at = self._claims.when_due()
+        limit = self._demand.wanted(now, bool(results))
+        if results or limit:
+            self._demand.claimed(self._transact(results, limit), limit)
 
     def _transact(self, results: Sequence[Result], limit: int) -> int:
         """Returns how many jobs were claimed. They are started, or held until there is a slot.
@@ -254,7 +224,7 @@ class Worker:
                     self._refill()
                 if self._ahead and (stopped := self._results.stopped_batches()):
                     self._running.give_back(self._ahead.take_if(lambda job: job.spec.batch in stopped), BATCH_STOPPED)
-                self._claim(limit if self._is_open() else 0, reserve, claimed)
+                self._claim(limit if self._demand.is_open() else 0, reserve, claimed)
         except NotArchivedError as error:
             unarchived = error
         now = self.clock.monotonic()
@@ -300,45 +270,18 @@ class Worker:
                 each.log()
             elif each[0].had_started:
                 result, job = each
-                self._due_at = None
+                self._demand.next_at = None
                 self.run_log.ended(result.command, result.job, job, result.ended_at)
 
-    # ── claiming and starting ───────────────────────────────────────────────────────────────────────
-
-    def _wanted(self, now: int, with_results: bool) -> int:
-        """How many jobs to claim: one for each free slot, and some ahead when there is a transaction anyway."""
-        if not self._is_open() or (self._due_at is not None and now < self._due_at):
-            return 0
-        free = self._free()
-        may_claim_ahead = self._claims_left is None and (free or with_results)
-        wanted = free + (self._ahead.wanted(now) if may_claim_ahead else 0)
-        return 0 if wanted and self._nothing_is_due() else wanted
-
-    def _nothing_is_due(self) -> bool:
-        """After a claim that found too few jobs, look without the log's lock first: a wake-up wakes every worker."""
-        if not self._exhausted or (wait := self._claims.until_due()) <= 0:
-            return False
-        self._due_at = self.clock.monotonic() + wait
-        return True
-
-    def _is_open(self) -> bool:
-        """Whether this worker claims and starts jobs at present."""
-        return not (self._stops or self.failure or self._claims_left == 0 or self._shortage.lasts)
-
-    def _free(self) -> int:
-        """How many jobs may be started."""
-        if not self._is_open():
-            return 0
-        free = self.options.slots - len(self.slots)
-        return free if self._claims_left is None else min(free, self._claims_left)
+    # ── starting claimed jobs, and giving them back ─────────────────────────────────────────────────
 
     def _only_starts(self, now: int) -> bool:
         """Whether this round only has to start jobs that are already claimed."""
-        enough = self._free() <= len(self._ahead) > 0
+        enough = self._demand.free() <= len(self._ahead) > 0
         return enough and now < self._full_round_at and not self._results_are_due(now)
 
     def _start_ahead(self) -> None:
-        while self._ahead and self._free() > 0 and (claimed := self._ahead.take(self._results.stalled)):
+        while self._ahead and self._demand.free() > 0 and (claimed := self._ahead.take(self._results.stalled)):
             self._start(claimed)
 
     def _start(self, claimed: ClaimedJob) -> None:
@@ -350,7 +293,7 @@ class Worker:
     def _give_back_what_waits(self, now: int) -> None:
         """Give back claimed jobs that found no slot in time; all of them when this worker starts no more jobs."""
         self._running.give_back(self._ahead.take_overdue(now), NO_SLOT)
-        if self._stops or self.failure:
+        if self._ending.has_begun:
             self._running.give_back(self._ahead.take_if(lambda job: True), STOPPING)
 
     def _give_back_what_was_stopped(self, cancelled: Collection[str]) -> None:
@@ -365,12 +308,9 @@ class Worker:
 
     def _go_on_without_store(self, error: StoreError, now: int) -> float:
         """Claim no more, let running jobs end, and keep trying for a while to record their results."""
-        self.failure, self._full_round_at = error, 0
-        if self._store_failed_at is None:
-            log.error("%s; claiming no more jobs, %d running", error, len(self.slots))
-        if self._store_failed_at is None or self.slots:
-            self._store_failed_at = now
-        if now - self._store_failed_at >= self.options.grace or not (self.slots or self._results.of_runs):
+        self._full_round_at = 0
+        lasts = self._ending.lose_store(error, now, len(self.slots))
+        if lasts >= self.options.grace or not (self.slots or self._results.of_runs):
             self._results.log_lost()
             raise error
         return RETRY_FAILED_AFTER / SECOND
@@ -378,16 +318,17 @@ class Worker:
     def _is_over(self) -> bool:
         if self.slots or self._ahead or self._results.waiting or self._running.leftovers:
             return False
-        if self._stops or self.failure or self._claims_left == 0 or (self.options.once and self._exhausted):
+        if self._ending.has_begun or self._demand.is_over():
             return True
-        return self.options.drain and self._exhausted and self._drain.is_over()
+        return self.options.drain and self._demand.exhausted and self._drain.is_over()
 
     def _next_full_round(self, now: int) -> int:
         moments = [
-            *(self._heartbeat.next_at, self._reclaimer.next_at, self._scheduler.next_at, self._fence.at, self._stop_at),
+            *(self._heartbeat.next_at, self._reclaimer.next_at, self._scheduler.next_at),
+            *(self._fence.at, self._ending.hurry_at),
             *(slot.kill_at or slot.deadline for slot in self.slots.values()),
             self._ahead.due_at,
-            self._due_at if self._free() > 0 else None,
+            self._demand.next_at if self._demand.free() > 0 else None,
             self._shortage.until if self._shortage.lasts else None,
             now + LOOK_AT_LEFTOVERS_EVERY if self._running.leftovers else None,
         ]

@@ -204,9 +204,9 @@ def a_lost_wake_up_is_lost_for_ever(patch: Patch) -> None:
     follow = Worker._follow_requests
 
     def deaf(self: Worker, *more: Any) -> None:
-        due_at = self._due_at
+        due_at = self._demand.next_at
         follow(self, *more)
-        self._due_at = due_at
+        self._demand.next_at = due_at
 
     patch(Worker, "_follow_requests", deaf)
     patch(Claims, "when_due", lambda self: self.clock.monotonic() + DAY)
