@@ -4,10 +4,12 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
 from typing import Any
+
+from msgspec import Struct
 
 from queuectl.domain.events import Enqueued
 from queuectl.domain.job import Job
@@ -26,6 +28,14 @@ _NOT_INHERITED = ("QUEUECTL_JOB_ID", "QUEUECTL_RUN", TOKEN, "OLDPWD")
 _FIRST_LINE = 256
 
 
+class _Start(Struct, gc=False):
+    """The environment and descriptors of a command to start. `mark` is called last before: see `Launcher.spawn`."""
+
+    environ: dict[bytes, bytes]
+    actions: list[Any]
+    mark: Callable[[], None]
+
+
 class Launcher:
     """Starts commands for the worker `worker`, with its environment `environ`."""
 
@@ -37,10 +47,12 @@ class Launcher:
         self._null_action = (os.POSIX_SPAWN_DUP2, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
         self._home = procfs.this_folder()
 
-    def spawn(self, job: Job, run: Run, lock: int, lock_number: int) -> int:
+    def spawn(self, job: Job, run: Run, lock: int, lock_number: int, mark: Callable[[], None]) -> int:
         """Start the job's command in a new session, with its lock at `lock_number`, and return its pid.
 
-        Raises OSError, LookupError or ValueError when it cannot be started.
+        `mark` notes that the run has started, as the last step before: if this process is killed between the two, the
+        run counts although its command did not begin. Raises OSError, LookupError or ValueError when it cannot be
+        started, and what `mark` raises.
         """
         environ = self._environment(job, run)
         stdout, stderr = run.capture.descriptors
@@ -52,12 +64,12 @@ class Launcher:
             (os.POSIX_SPAWN_DUP2, lock, lock_number),
         ]
         try:
-            return self._spawn_in_folder(job.spec, environ, actions)
+            return self._spawn_in_folder(job.spec, _Start(environ, actions, mark))
         finally:
             if stdin is not None:
                 os.close(stdin)
 
-    def _spawn_in_folder(self, spec: Enqueued, environ: dict[bytes, bytes], actions: list[Any]) -> int:
+    def _spawn_in_folder(self, spec: Enqueued, start: _Start) -> int:
         """Spawn in a folder and with a umask, which the child inherits: both are this process's own for that moment.
 
         Relative paths of .env and libpq refer to the folder in which we started, and our own files are private.
@@ -65,7 +77,7 @@ class Launcher:
         os.chdir(spec.cwd.encode())
         before = os.umask(spec.umask)
         try:
-            return _spawn_command(spec, environ, actions)
+            return _spawn_command(spec, start)
         finally:
             os.umask(before)
             with suppress(OSError):  # the command was started all the same
@@ -91,24 +103,26 @@ class Launcher:
         }
 
 
-def _spawn_command(spec: Enqueued, environ: dict[bytes, bytes], actions: list[Any]) -> int:
+def _spawn_command(spec: Enqueued, start: _Start) -> int:
     """Spawn a program with arguments, or a command: by itself if the shell would only start it, which saves a start."""
     if spec.argv:
-        return _spawn(spec.argv, environ, actions)
-    if words := without_shell(spec.command, environ):
+        return _spawn(spec.argv, start)
+    if words := without_shell(spec.command, start.environ):
         with suppress(OSError, LookupError):  # the shell says why not, or runs a script that has no #! line
-            return _spawn(words, environ, actions)
-    return _spawn((SHELL, "-c", spec.command), environ, actions)
+            return _spawn(words, start)
+    return _spawn((SHELL, "-c", spec.command), start)
 
 
-def _spawn(argv: Sequence[str], environ: dict[bytes, bytes], actions: list[Any]) -> int:
+def _spawn(argv: Sequence[str], start: _Start) -> int:
     # Bytes, because texts in the log are UTF-8 whatever this worker's locale is.
     words = [word.encode() for word in argv]
+    program = words[0] if b"/" in words[0] else _program(words[0], start.environ)
+    start.mark()
     return os.posix_spawn(
-        words[0] if b"/" in words[0] else _program(words[0], environ),
+        program,
         words,
-        environ,
-        file_actions=actions,
+        start.environ,
+        file_actions=start.actions,
         setsid=True,
         setsigmask=(),
         setsigdef=_DEFAULT_SIGNALS,

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from queuectl.domain.commands import Exit
 from queuectl.domain.events import AnyCause, Exited, NotStarted, Signalled
@@ -112,9 +113,9 @@ class Runner:
 
     def _spawn(self, run: Run, job: Job, lock: int) -> Exit | None:
         try:
-            self._mark_started(run, lock)
             run.started = self.clock.monotonic()
-            run.pid = self._launcher.spawn(job, run, lock, self._lock_number)
+            mark = partial(self._mark_started, run, lock)
+            run.pid = self._launcher.spawn(job, run, lock, self._lock_number, mark)
         except (OSError, LookupError, ValueError, ShortageError) as error:
             run.capture.discard()
             self._raise_shortage(error)

@@ -21,7 +21,7 @@ KILLED_AT = """
 import os, signal, sys
 from queuectl.process.{module} import {name}
 
-def die(*_):
+def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 {name}.{method} = die
@@ -51,8 +51,9 @@ def run_until_killed(queuectl: Queuectl, module: str, name: str, method: str, be
 
 def test_a_run_that_never_started_costs_no_attempt(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "true")
-    for _ in range(3):
-        run_until_killed(queuectl, "runner", "Runner", "start")
+    run_until_killed(queuectl, "runner", "Runner", "start")
+    run_until_killed(queuectl, "launch", "Launcher", "spawn")
+    run_until_killed(queuectl, "launch", "Launcher", "_spawn_in_folder")
     queuectl.drain()
     assert queuectl.state(job_id) == "done"
     assert queuectl.types(job_id) == ["enqueued", *["claimed", "released"] * 3, "claimed", "completed"]
@@ -61,7 +62,7 @@ def test_a_run_that_never_started_costs_no_attempt(queuectl: Queuectl) -> None:
 
 def test_a_run_that_may_have_started_costs_one(queuectl: Queuectl) -> None:
     job_id = queuectl.add("--max-retries", "0", "true")
-    run_until_killed(queuectl, "launch", "Launcher", "spawn")
+    run_until_killed(queuectl, "launch", "os", "posix_spawn")
     queuectl.drain()
     assert queuectl.types(job_id) == ["enqueued", "claimed", "dead_lettered"]
 
@@ -79,7 +80,7 @@ def test_the_start_mark_of_an_earlier_run_does_not_count(queuectl: Queuectl) -> 
 def test_a_setting_says_how_many_machine_losses_cost_nothing(queuectl: Queuectl, free: int, then: list[str]) -> None:
     queuectl.ok("config", "set", "max-machine-losses", str(free))
     job_id = queuectl.add("--max-retries", "0", "true")
-    run_until_killed(queuectl, "launch", "Launcher", "spawn", before=EARLIER_BOOT)
+    run_until_killed(queuectl, "launch", "os", "posix_spawn", before=EARLIER_BOOT)
     queuectl.drain()
     assert queuectl.types(job_id) == ["enqueued", "claimed", *then]
     said = "run 1 was lost with its machine and does not count (1 in a row)" in queuectl.ok("history", job_id)
@@ -97,7 +98,7 @@ def test_after_a_reboot_a_missing_start_mark_tells_nothing(queuectl: Queuectl) -
 def test_in_a_copy_a_missing_start_mark_tells_nothing(queuectl: Queuectl) -> None:
     """The marks are in the lock file of the original."""
     job_id, copy = queuectl.add("--max-retries", "0", "true"), str(queuectl.folder / "copy.db")
-    run_until_killed(queuectl, "launch", "Launcher", "spawn")
+    run_until_killed(queuectl, "launch", "os", "posix_spawn")
     queuectl.ok("backup", copy)
     queuectl.ok("--db", copy, "run", "--drain")
     there = queuectl.json("--db", copy, "history", job_id)
