@@ -23,7 +23,7 @@ from queuectl.store.ndjson import event_line, header_line, read_event
 from queuectl.store.options import StoreOptions
 from queuectl.store.rows import Head
 from tests.archive.logs import add_history, closed_queue, is_prefix, rows, segment_files, tables
-from tests.support.builders import ACTOR, add, claimant, new
+from tests.support.builders import ACTOR, a_worker, add, claimant, new
 from tests.support.peer import Peer
 
 
@@ -218,6 +218,14 @@ def test_a_backup_has_the_same_log_and_tables(lived, path, tmp_path, clock):
     add(again, new("next"))
     again.close()
     assert {name for name in os.listdir(tmp_path) if name.startswith("copy.db.part")} == set()
+
+
+def test_a_backup_has_no_worker_of_the_original(lived, tmp_path, clock):
+    lived.workers.beat(a_worker())
+    back_up(lived, str(tmp_path / "copy.db"), unarchived, nothing)
+    copy = open_store(str(tmp_path / "copy.db"), clock)
+    assert (copy.workers.rows(), [row.name for row in lived.workers.rows()]) == ([], ["w1"])
+    copy.close()
 
 
 def test_a_backup_overwrites_nothing(lived, tmp_path):

@@ -23,11 +23,11 @@ __all__ = [
     "SCAN_KIB",
     "check_library",
     "connect",
+    "finish_copy",
     "first_use",
     "library_version",
     "refuse_strange",
     "scanning",
-    "set_wal_mode",
     "translated",
 ]
 
@@ -226,10 +226,12 @@ def scanning(db: apsw.Connection) -> Iterator[None]:
         db.pragma("cache_size", usual, schema="main")
 
 
-def set_wal_mode(path: str) -> None:
-    """Give a copy the WAL journal mode, which queues have; SQLite makes copies without it."""
+def finish_copy(path: str) -> None:
+    """Take the workers, who serve the original, out of a copy, and give it the WAL journal mode, which it lacks."""
     with translated(path):
         copy = apsw.Connection(path)
+        if copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'workers'").fetchall():
+            copy.execute("DELETE FROM workers")
         copy.execute("PRAGMA journal_mode=WAL")
         copy.close()
 

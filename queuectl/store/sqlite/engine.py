@@ -19,9 +19,9 @@ from queuectl.store.sqlite.connection import (
     APPLICATION_ID,
     MEMORY,
     connect,
+    finish_copy,
     first_use,
     scanning,
-    set_wal_mode,
     translated,
 )
 
@@ -326,7 +326,7 @@ class SqliteStorage:
         except apsw.Error as error:
             with translated(path if getattr(error, "extendedresult", 0) in _WRITING else self._engine.path):
                 raise
-        set_wal_mode(path)
+        finish_copy(path)
 
 
 def _connected(path: str, busy_timeout: int, only_read: bool) -> tuple[apsw.Connection, tuple[int, int] | None]:
