@@ -7,6 +7,7 @@ import typer
 from msgspec import to_builtins
 
 from queuectl.application.graph import graph as graph_of
+from queuectl.application.graph_folding import MOST_UNFOLDED
 from queuectl.application.listing import any_filter
 from queuectl.cli.option_records import with_records
 from queuectl.cli.options import JobFilters
@@ -29,6 +30,10 @@ def graph(
     picture: Annotated[
         str | None, typer.Option("--format", metavar="FORM", help=f"{', '.join(FORMS)} [default: tree].")
     ] = None,
+    unfold: Annotated[
+        bool,
+        typer.Option("--unfold", help=f"Draw each job, also when more than {MOST_UNFOLDED} of a batch wait alike."),
+    ] = False,
     options: PastOptions,
 ) -> None:
     """Draw which jobs wait for which. Filters: only what is around the selected jobs."""
@@ -40,11 +45,17 @@ def graph(
     wanted = any_filter(selected)
     with session.open_read_only(options.as_of, missing="refuse" if job_id else "warn") as queue:
         around = None if job_id is None else queue.resolve([job_id])[0]
-        found = graph_of(queue.store, around, wanted)
+        found = graph_of(queue.store, around, wanted, unfolded=unfold)
     nodes = to_builtins(found.nodes)
-    note = "" if found.nodes or picture in ("dot", "mermaid") else "no job waits for another"
+    note = "" if picture in ("dot", "mermaid") else _note(found)
     text = _text(found, picture or "tree")
     print_answer(session, form, Answer(document=found, rows=nodes, name="id", text=text, note=note))
+
+
+def _note(found: Graph) -> str:
+    if not found.nodes:
+        return "no job waits for another"
+    return f"{found.joined:,} jobs are drawn in groups (--unfold: one by one)" if found.joined else ""
 
 
 def _form(session: Session, picture: str | None, options: PastOptions) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct
 
 from queuectl.render.terminal import STATE_COLORS, colored
+from queuectl.units import counted
 
 __all__ = ["COPY", "IN", "Edge", "Graph", "Node", "as_dot", "as_mermaid", "as_tree"]
 
@@ -18,12 +19,16 @@ DEEPEST = 25
 
 
 class Node(Struct, frozen=True):
-    """A job or a batch. The state of a job that was purged is `purged`, that of a batch is empty."""
+    """A job, a batch, or jobs of a batch that are alike. A job that was purged is `purged`; others have no state.
+
+    `counts`: the number of the batch's jobs in each state, or of the jobs that share this node; then held ones apart.
+    """
 
     id: str
     kind: str
     state: str
     held: bool = False
+    counts: Mapping[str, int] = {}
 
 
 class Edge(Struct, frozen=True):
@@ -38,10 +43,11 @@ class Edge(Struct, frozen=True):
 
 
 class Graph(Struct, frozen=True):
-    """Nodes in the order of their numbers, batches last, and edges."""
+    """Nodes in the order of their numbers, batches last, and edges. `joined`: how many jobs share nodes."""
 
     nodes: list[Node]
     edges: list[Edge]
+    joined: int = 0
 
 
 def as_dot(found: Graph) -> str:
@@ -66,6 +72,11 @@ def as_mermaid(found: Graph) -> str:
 
 
 def _state(node: Node) -> str:
+    """The state as it is shown; the counts of jobs that are shown together."""
+    if node.counts:
+        states = ", ".join(f"{number:,} {state}" for state, number in node.counts.items())
+        jobs = counted(sum(node.counts.values()), "job")
+        return f"{jobs}: {states}" if len(node.counts) > 1 else states
     return node.kind if node.kind != "job" else f"{node.state}, held" if node.held else node.state
 
 
@@ -111,9 +122,8 @@ class _Trees:
 
     def _label(self, name: str, on: str) -> str:
         node = self._nodes[name]
-        state = _state(node)
-        shown = "" if node.kind != "job" else f" {colored(state, STATE_COLORS.get(node.state), self._color)}"
-        return f"{name}{shown}{_how(on)}"
+        state = _state(node) if node.kind == "job" or node.counts else ""
+        return f"{name}{' ' if state else ''}{colored(state, STATE_COLORS.get(node.state), self._color)}{_how(on)}"
 
 
 def _how(on: str) -> str:

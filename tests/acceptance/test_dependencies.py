@@ -107,6 +107,23 @@ def test_the_graph_is_drawn(failed: Queuectl) -> None:
     assert_error(failed("graph", "--format", "svg"), 2, "it is one of")
 
 
+def test_the_graph_folds_a_batch_unless_it_is_unfolded(queuectl: Queuectl) -> None:
+    queuectl.add("--id", "prep", "true")
+    numbers = [str(number) for number in range(1, 21)]
+    queuectl.ok("enqueue", "--batch", "sweep", "--after", "prep", "--each", "echo {}", ":::", *numbers)
+    queuectl.add("--id", "report", "--after", "batch:sweep", "true")
+    tree = ["prep pending", "└─ batch:sweep 20 pending", "   └─ report pending"]
+    shown = queuectl("graph")
+    assert shown.out.splitlines() == tree
+    assert shown.err == "20 jobs are drawn in groups (--unfold: one by one)\n"
+    assert queuectl.json("graph")["joined"] == 20
+    assert queuectl.ok("graph", "sweep.7").splitlines()[1] == "└─ sweep.7 pending"
+    assert len(queuectl.json("graph", "--unfold")["nodes"]) == 23
+    queuectl.ok("cancel", "sweep.7")
+    assert "batch:sweep 20 jobs: 19 pending, 1 cancelled" in queuectl.ok("graph")
+    assert queuectl.ok("graph", "--as-of", "head") == queuectl.ok("graph")
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
