@@ -38,7 +38,11 @@ def failed(error: Exception) -> tuple[int, ErrorDocument]:
     """The status and the document of an error."""
     if isinstance(error, QueuectlError):
         code = error.exit_code
-        return STATUS.get(code, 500), {"error": clean(str(error), newlines=False), "exit_code": code}
+        status = getattr(error, "status", STATUS.get(code, 500))
+        return status, {
+            "error": clean(str(error), newlines=False),
+            "exit_code": code,
+        }
     return 500, {"error": f"queuectl has a fault: {type(error).__name__}", "exit_code": 1}
 
 

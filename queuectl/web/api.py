@@ -21,7 +21,7 @@ from queuectl.web.changing import Done, add_jobs
 from queuectl.web.feed import ALL_TYPES, Entry, Wanted
 from queuectl.web.openapi import description
 from queuectl.web.reading import READINGS, Reading, answer, job_id_of, output_of
-from queuectl.web.requests import Parameters, body_of, read_body
+from queuectl.web.requests import Parameters, WrongContentError, body_of, read_body
 from queuectl.web.site import Site
 from queuectl.web.verbs import JOB, VERBS, Verb
 
@@ -77,10 +77,12 @@ def _adding(site: Site) -> Any:
 
     async def endpoint(request: Request) -> Response:
         raw = await _json(request)
+        if not raw.strip():
+            raise UsageError("the body is empty: send a job, or an array of jobs, in JSON")
         many = raw.lstrip().startswith(b"[")
         jobs = body_of(raw, list[msgspec.Raw]) if many else [msgspec.Raw(raw)]
-        texts = [bytes(each).decode("utf-8", "replace") for each in jobs]
-        found = await _in_thread(site, request, lambda queue: add_jobs(site, queue, texts))
+        texts = [bytes(each).decode() for each in jobs]
+        found = await _in_thread(site, request, lambda queue: add_jobs(site, queue, texts, numbered=many))
         return document(found if many else found[0], 201)
 
     return endpoint
@@ -110,7 +112,11 @@ async def _json(request: Request) -> bytes:
     """The body. A page of another site cannot send this type without being asked first."""
     raw = await read_body(request)
     if raw and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise UsageError("the body must be JSON, with Content-Type: application/json")
+        raise WrongContentError("the body must be JSON, with Content-Type: application/json")
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the body is not UTF-8: byte {error.start + 1} is wrong") from None
     return raw
 
 

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -50,11 +50,20 @@ async def _refused(request: Request, error: Exception) -> Response:
     """The response for an unknown path or method."""
     status = getattr(error, "status_code", 500)
     where = clean(request.url.path, newlines=False)[:200]
-    kind = RefusedError if status == 405 else NoSuchJobError
-    _, found = failed(kind(f"{request.method} {where} is not served here"))
-    answer = document(found, status)
-    answer.headers.update(getattr(error, "headers", None) or {})  # the methods that are allowed
+    said = f"{request.method} {where} is not served here"
+    if status != 405:
+        return document(failed(NoSuchJobError(said))[1], status)
+    allowed = ", ".join(_methods(request))
+    answer = document(failed(RefusedError(f"{said}, but {allowed}"))[1], status)
+    answer.headers["allow"] = allowed
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that the path is served with. Starlette names only those of its first route."""
+    routes = [each for each in request.app.routes if isinstance(each, Route)]
+    found = [each.methods or () for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for methods in found for method in methods})
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -127,16 +127,20 @@ JOB_CHANGES = {
 }
 
 
-def add_jobs(site: Site, queue: Queue, jobs: Sequence[str]) -> list[dict[str, Any]]:
+def add_jobs(site: Site, queue: Queue, jobs: Sequence[str], *, numbered: bool = False) -> list[dict[str, Any]]:
     """Add all jobs (each in JSON) or none. Raises QueuectlError.
 
-    Returns each one's id, whether it is new, and the notes that `enqueue` prints.
+    `numbered`: an error says which job is wrong. Returns each one's id, whether it is new, and the notes that
+    `enqueue` prints.
     """
     site.rights.check_adding()
     reader = JobReader(site.config(), site.clock.now(), umask=site.umask)
     wanted, notes = list[NewJob](), list[list[str]]()
-    for each in jobs:
-        wanted.append(reader.from_json(each))
+    for number, each in enumerate(jobs, 1):
+        try:
+            wanted.append(reader.from_json(each))
+        except UsageError as error:
+            raise UsageError(f"job {number}: {error}" if numbered else str(error)) from None
         notes.append(reader.taken_notes())
     receipts = queue.enqueue(resolved(queue, wanted))
     return [

@@ -118,10 +118,13 @@ def _changes() -> Iterable[tuple[str, Document]]:
 
 def _change(path: str, about: str, body: Document, found: Document, status: str = "200") -> Document:
     content = {"required": False, "content": _json(body)}
-    return {**_operation(path, about, (), _json(found), status), "requestBody": content}
+    return {**_operation(path, about, (), _json(found), status, ("413", "415")), "requestBody": content}
 
 
-def _operation(path: str, about: str, names: Iterable[str], content: Document, status: str = "200") -> Document:
+def _operation(  # noqa: PLR0913, PLR0917 (all that a description depends on)
+    path: str, about: str, names: Iterable[str], content: Document, status: str = "200", more: Iterable[str] = ()
+) -> Document:
+    """One operation; `more` are statuses of errors that other operations do not have."""
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", path)
@@ -131,7 +134,7 @@ def _operation(path: str, about: str, names: Iterable[str], content: Document, s
     ]
     errors = {
         code: {"description": "An error.", "content": _json(_ref("Error"))}
-        for code in ("400", "401", "403", "404", "409", "503")
+        for code in ("400", "401", "403", "404", "409", "503", *more)
     }
     return {
         "summary": about,

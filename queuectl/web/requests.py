@@ -11,12 +11,24 @@ from queuectl.application.wrong_types import wrong_type
 from queuectl.errors import UsageError
 from queuectl.units import parse_time
 
-__all__ = ["MOST_BODY", "Parameters", "body_of", "read_body", "whole_number"]
+__all__ = ["MOST_BODY", "Parameters", "TooLongError", "WrongContentError", "body_of", "read_body", "whole_number"]
 
 MOST_BODY = 16 << 20
 """Bytes of a request's body."""
 MOST = (1 << 63) - 1
 T = TypeVar("T")
+
+
+class TooLongError(UsageError):
+    """The body is longer than is read."""
+
+    status = 413
+
+
+class WrongContentError(UsageError):
+    """The body is not JSON by its header."""
+
+    status = 415
 
 
 class Parameters:
@@ -87,7 +99,7 @@ async def read_body(request: Request, most: int = MOST_BODY) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > most:
-            raise UsageError(f"a request can have at most {most} bytes")
+            raise TooLongError(f"a request can have at most {most} bytes")
         parts.append(part)
     return b"".join(parts)
 

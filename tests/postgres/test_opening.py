@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,9 @@ from queuectl import store as stores
 from queuectl.application.queue import Queue
 from queuectl.domain import events as e
 from queuectl.domain.names import SETTINGS_STREAM
-from queuectl.errors import StoreError, UsageError
+from queuectl.errors import StoreBusyError, StoreError, UsageError
 from queuectl.store import is_there, name_of, open_store
+from queuectl.store.postgres.errors import unreachable
 from queuectl.store.postgres.url import SCHEMA, has_password, place_of, without_password
 from tests.postgres.conftest import OnServer
 from tests.support.builders import a_worker, add, claimant, completed, derived, more, new, note, projected, stored
@@ -323,3 +325,26 @@ def test_a_wrong_parameter_is_an_error_of_one_line(queuectl: OnServer):
     done = queuectl("status")
     assert_error(done, 2, "connect_timeout: 'soon'")
     assert SECRET not in done.err
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "busy"),
+    [
+        ('FATAL:  password authentication failed for user "ann"', "set PGPASSWORD", False),
+        ("fe_sendauth: no password supplied", "set PGPASSWORD", False),
+        ('FATAL:  database "db" does not exist', "create it with createdb", False),
+        ("Connection refused\n\tIs the server running?", "start the server", False),
+        ("FATAL:  sorry, too many clients already", "try again", True),
+        ('FATAL:  too many connections for role "ann"', "try again", True),
+        ('FATAL:  too many connections for database "db"', "try again", True),
+        ("FATAL:  the database system is starting up", "try again", True),
+        ("server does not support SSL, but SSL was required", "", False),
+    ],
+)
+def test_a_refused_connection_names_the_next_step(reason, said, busy):
+    error = unreachable(psycopg.OperationalError(f'connection to server at "h", port 1 failed: {reason}'), "SHOWN")
+    assert str(error).startswith(
+        f"cannot reach SHOWN: {reason.splitlines()[0].removeprefix('FATAL:  ').removeprefix('fe_sendauth: ')}"
+    )
+    assert said in str(error)
+    assert isinstance(error, StoreBusyError) == busy

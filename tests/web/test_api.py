@@ -128,7 +128,8 @@ def test_jobs_are_added_alone_or_all_of_an_array(client, queue):
         True,
         True,
     ]
-    assert client.post("/api/jobs", [{"command": "true"}, {"comand": "x"}]).status == 400
+    wrong = client.post("/api/jobs", [{"command": "true"}, {"comand": "x"}])
+    assert (wrong.status, wrong.json()["error"].partition(":")[0]) == (400, "job 2")
     assert client.post("/api/jobs", {"id": "a", "command": "false"}).status == 409
     assert len(client.get("/api/jobs").json()) == 3
 
@@ -153,13 +154,32 @@ def test_a_changed_job_has_the_notes_that_the_command_prints(client, queue):
         assert IN_BACKGROUND in answer["notes"][0]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]x", b'{"reason": 1}', b'{"why": "x"}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]x",
+        b'{"reason": 1}',
+        b'{"why": "x"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"reason": "\xff", "command": "\xff"}',
+    ],
+)
 def test_a_body_that_is_not_as_expected_changes_nothing(client, queue, body):
     add(queue, "a")
     headers = [("content-type", "application/json"), *BEARER.items()]
     assert client.call("POST", "/api/jobs/a/cancel", headers, body).status == 400
     assert client.call("POST", "/api/jobs", headers, body).status == 400
     assert queue.store.log.head().position == 1
+
+
+def test_an_array_of_jobs_that_is_not_utf_8_adds_nothing(client, queue):
+    headers = [("content-type", "application/json"), *BEARER.items()]
+    for body in (b'[{"command": "\xff"}]', b'{"command": "\xff"}', b'{"command": "\xc3"}'):
+        answer = client.call("POST", "/api/jobs", headers, body)
+        assert (answer.status, "byte 1" in answer.json()["error"]) == (400, True)
+    assert queue.store.log.head().position == 0
 
 
 def test_a_body_without_a_length_is_read_up_to_the_limit():
@@ -177,7 +197,7 @@ def test_a_body_without_a_length_is_read_up_to_the_limit():
 def test_a_form_of_another_page_is_not_json(client, queue):
     add(queue, "a")
     headers = [("content-type", "text/plain"), *BEARER.items()]
-    assert client.call("POST", "/api/jobs/a/cancel", headers, b'{"reason": "x"}').status == 400
+    assert client.call("POST", "/api/jobs/a/cancel", headers, b'{"reason": "x"}').status == 415
     assert queue.store.log.head().position == 1
 
 

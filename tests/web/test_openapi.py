@@ -58,6 +58,9 @@ def faults(described, schema, value, place="$"):
 def test_a_wrong_method_is_answered_with_those_allowed(client):
     answer = client.call("PUT", "/api/jobs/a/cancel", [*BEARER.items()])
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    answer = client.call("DELETE", "/api/jobs", [*BEARER.items()])
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+    assert answer.json()["error"] == "DELETE /api/jobs is not served here, but GET, HEAD, POST"
 
 
 def test_every_route_is_described_and_no_other(client, described):

@@ -21,7 +21,7 @@ from queuectl.runtime import SystemClock
 from queuectl.store.errors import VersionConflictError
 from queuectl.store.fork_guard import Opener
 from queuectl.store.postgres.bulk import MANY, in_bulk, table_of_insert
-from queuectl.store.postgres.errors import first_line, meaning, not_understood, will_pass
+from queuectl.store.postgres.errors import first_line, meaning, not_understood, unreachable
 from queuectl.store.postgres.pipeline import Step, exchange, rows_of
 from queuectl.store.postgres.url import place_of, without_password
 
@@ -92,8 +92,7 @@ class Link:
         try:
             db = psycopg.connect(**self._parameters, autocommit=True)
         except psycopg.OperationalError as error:
-            what = f"cannot reach {self.shown}: {first_line(error)}"
-            raise (StoreBusyError if will_pass(error) else StoreError)(what) from None
+            raise unreachable(error, self.shown) from None
         except psycopg.Error as error:
             raise UsageError(f"{self.shown} cannot be used: {first_line(error)}") from None
         db.cursor_factory, db.prepare_threshold = psycopg.RawCursor, None

@@ -6,7 +6,7 @@ import psycopg
 
 from queuectl.errors import DISK_FULL, StoreBusyError, StoreError, UsageError, command_line
 
-__all__ = ["first_line", "meaning", "not_understood", "will_pass"]
+__all__ = ["first_line", "meaning", "not_understood", "unreachable"]
 
 _LOST = re.compile(r"57P0.|25P03|08...")
 """The connection was cut: the server is shutting down, or someone ended the connection."""
@@ -14,13 +14,31 @@ _BUSY = re.compile(r"40...|53300|57014")
 """Another transaction was in the way, or the server has no free connection."""
 _MEANINGS = {
     "53100": f"on the server {DISK_FULL}",
-    "25006": "it is read-only",
+    "25006": "it is read-only: write to the primary server, or end the setting default_transaction_read_only",
     "3D000": "there is no such database",
     "3F000": "there is no such schema",
     "XX001": "it is damaged: restore a backup",
     "XX002": "an index is damaged: REINDEX it",
 }
-_PASSES = re.compile(r"too many clients|connection slots|starting up|shutting down|recovery mode|timeout expired")
+_PASSES = re.compile(
+    r"too many (?:clients|connections)|connection slots|starting up|shutting down|recovery mode|timeout expired"
+)
+_AT_SERVER = re.compile(
+    r"^(?:connection failed: )?(?:connection to server (?:at|on) .*? failed: )?(?:FATAL: +|fe_sendauth: )?"
+)
+"""The beginning of libpq's messages: it repeats the URL."""
+_STEPS = (
+    (r"password authentication failed|no password supplied", "set PGPASSWORD, or write the password to ~/.pgpass"),
+    (r'database "[^"]*" does not exist', "create it with createdb, or correct the URL"),
+    (r'role "[^"]*" (?:does not exist|is not permitted)', "correct the user in the URL, or see docs/postgres.md"),
+    (r"refused|No such file or directory", "start the server, or correct the host and the port in the URL"),
+    (r"resolve host|translate host", "correct the host in the URL"),
+    (r"no pg_hba.conf entry", "let this host and user in with a line in the server's pg_hba.conf"),
+    (r"too many|connection slots", "try again, or raise the limit of connections on the server"),
+    (r"starting up|shutting down|recovery mode", "try again"),
+    (r"timeout expired", "check the host and the port in the URL, and the firewall between"),
+)
+"""A part of the server's or libpq's reason, and the next step."""
 _UNKNOWN = re.compile(r'invalid URI query parameter: "(\w+)"')
 _OF_THE_LOG = ("events", "meta")
 
@@ -47,9 +65,12 @@ def not_understood(error: psycopg.Error, shown: str) -> UsageError:
     return UsageError(f"libpq does not understand {shown}: write postgresql://USER@HOST/DATABASE")
 
 
-def will_pass(error: psycopg.Error) -> bool:
-    """Whether a connection that was refused may succeed later."""
-    return bool(_PASSES.search(str(error)))
+def unreachable(error: psycopg.Error, shown: str) -> StoreError:
+    """The error for a connection that was refused, with the next step. Busy if it may succeed later."""
+    reason = _AT_SERVER.sub("", first_line(error))
+    step = next((f": {step}" for pattern, step in _STEPS if re.search(pattern, reason)), "")
+    kind = StoreBusyError if _PASSES.search(str(error)) else StoreError
+    return kind(f"cannot reach {shown}: {reason}{step}")
 
 
 def first_line(error: psycopg.Error) -> str:
