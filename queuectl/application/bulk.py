@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_fields import check_queue
-from queuectl.application.listing import FAILED, HELD, RETRYING, Selection, narrowed
+from queuectl.application.listing import FAILED, HELD, RETRYING, Selection, hint_at_several, narrowed
 from queuectl.application.queue import Queue
 from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
@@ -39,7 +39,7 @@ BATCH = 1000
 
 def unfinished(queue: Queue, selected: Selection) -> list[str]:
     """Ids of the selected jobs that can be cancelled or waited for (no states: all of those). Raises UsageError."""
-    states, others = _states(selected, LIVE, (FAILED, RETRYING, HELD), "these have not ended")
+    states, others = _states(selected, LIVE, (FAILED, RETRYING, HELD), "jobs that have not ended are")
     failed, held = bool({FAILED, RETRYING}.intersection(others)), HELD in others
     wanted = JobFilter(states=states if selected.states else LIVE, failed=failed, held=held)
     return _ids(queue, selected, wanted)
@@ -51,7 +51,7 @@ def finished(queue: Queue, selected: Selection, older_than: int | None = None) -
     Their rows have the log's time, so that counts, also while it is ahead of the wall clock.
     """
     ended_by = None if older_than is None else queue.store.log.now() - older_than
-    states, others = _states(selected, FINISHED, (FAILED,), "these are finished jobs")
+    states, others = _states(selected, FINISHED, (FAILED,), "finished jobs are")
     dead = (State.DLQ,) if others else ()
     return _ids(queue, selected, JobFilter(states=(*states, *dead) if selected.states else FINISHED, ended_by=ended_by))
 
@@ -73,11 +73,16 @@ def pending(queue: Queue, wanted: JobFilter) -> list[str]:
 def _states(
     selected: Selection, among: Sequence[State], more: Sequence[str], why: str
 ) -> tuple[tuple[State, ...], list[str]]:
-    """The states that are selected, and those of `more` words. Raises UsageError for one that is not allowed."""
+    """The states that are selected, and those of `more` words. Raises UsageError for one that is not allowed.
+
+    `why` begins the sentence that names those that are.
+    """
     names, words = _names_of(among), [text.lower() for text in selected.states]
     for word in words:
         if word not in (*names, *more):
-            raise UsageError(f"state {word}: only {why}: {', '.join([*names, *more])}")
+            raise UsageError(
+                f"--state {word} is not possible here: {why} {', '.join([*names, *more])}{hint_at_several(word)}"
+            )
     return tuple(names[word] for word in words if word in names), [word for word in words if word in more]
 
 

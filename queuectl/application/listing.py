@@ -33,6 +33,7 @@ __all__ = [
     "any_filter",
     "check_origin",
     "dead_letters",
+    "hint_at_several",
     "job_filter",
     "job_rows",
     "known_number",
@@ -141,8 +142,13 @@ def narrowed(wanted: JobFilter, selected: Selection) -> JobFilter:
 def _state(text: str) -> State:
     known = {**{state.value: state for state in SHOWN_STATES}, **ALIASES}
     if text not in known:
-        raise UsageError(f"{quoted(text)} is not a state: use {', '.join(STATE_WORDS)}")
+        raise UsageError(f"{quoted(text)} is not a state: use {', '.join(STATE_WORDS)}{hint_at_several(text)}")
     return known[text]
+
+
+def hint_at_several(text: str) -> str:
+    """A hint for a text that seems to name several states; empty for any other."""
+    return " (give --state once for each state)" if "," in text else ""
 
 
 def list_jobs(queue: Queue, wanted: JobFilter, limit: int) -> Listing:

@@ -109,7 +109,9 @@ def _retrying(store: Store, live: bool, wanted: JobFilter) -> int:
 
 
 def _unserved(queue: Queue, queues: list[dict[str, Any]], seen: list[dict[str, Any]]) -> list[str]:
-    """The queues in which jobs wait and that no living worker serves."""
+    """The queues in which jobs wait and that no living worker serves; none in a queue that has moved away."""
+    if queue.store.location.moved_to is not None:
+        return []
     living = {row["name"] for row in seen if row["state"] != "lost"}
     rows = [row for row in queue.store.workers.rows() if row.name in living]
     return queue.unserved([row["queue"] for row in queues if row[State.PENDING]], rows)

@@ -37,6 +37,7 @@ def test_the_old_store_can_be_read_and_names_the_new_one(queuectl: Queuectl) -> 
     assert there in read.err
     assert "a " in read.out
     assert not (queuectl.folder / "elsewhere.db").exists()
+    assert "no worker serves" not in queuectl("status").out
 
 
 def test_advice_is_quoted_for_the_shell(queuectl: Queuectl) -> None:

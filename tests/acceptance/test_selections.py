@@ -55,11 +55,16 @@ def test_a_move_of_many_says_its_scope_and_asks(dead: Queuectl, command: str) ->
     assert dead.position() == before
 
 
+def test_several_states_in_one_word_are_answered_with_the_way(dead: Queuectl) -> None:
+    for command in (("list",), ("purge", "--yes"), ("cancel", "--queue", "default")):
+        assert_error(dead(*command, "--state", "done,cancelled"), 2, "(give --state once for each state)")
+
+
 def test_wait_takes_a_state_and_a_time(dead: Queuectl) -> None:
     assert dead("wait", "--state", "processing") == (0, "", "no jobs to wait for\n")
     assert dead("wait", "--since", "tomorrow") == (0, "", "no jobs to wait for\n")
     assert dead("wait", "--state", "pending", "--since", "-1h", "--timeout", "0.1s").code == 124
-    assert_error(dead("wait", "--state", "done"), 2, "state done: only these have not ended")
+    assert_error(dead("wait", "--state", "done"), 2, "--state done is not possible here: jobs that have not ended are")
 
 
 def test_wait_takes_a_queue_a_tag_or_all(dead: Queuectl) -> None:
