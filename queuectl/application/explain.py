@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from queuectl.application.late_starts import late_start
 from queuectl.application.liveness import is_alive
-from queuectl.application.waiting import held_sentence, open_sentence, remedies
+from queuectl.application.waiting import batches_left, held_sentence, open_sentence, remedies
 from queuectl.domain import events as e
 from queuectl.domain.causes import Exited, Signalled
 from queuectl.domain.job import Job, evolve, is_due
@@ -164,6 +164,7 @@ def _waiting(store: Store, job: Job) -> Iterator[str]:
 def _dependencies(store: Store, job: Job) -> Iterator[str]:
     rows = store.waits.dependencies(job.id)
     yield open_sentence(rows)
+    yield from batches_left(store, rows)
     if why := held_sentence(store, rows):
         yield f"it is held: {why}"
 

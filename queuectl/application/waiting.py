@@ -14,6 +14,7 @@ from queuectl.units import counted
 
 __all__ = [
     "HeldError",
+    "batches_left",
     "check_held",
     "dependants",
     "held_sentence",
@@ -37,6 +38,14 @@ def edge_of(row: WaitRow) -> After:
 def open_sentence(rows: Iterable[WaitRow]) -> str:
     """`it waits for build (ok), batch grid (end)`."""
     return f"it waits for {describe(edge_of(row) for row in rows if row.standing != MET)}"
+
+
+def batches_left(store: Store, rows: Iterable[WaitRow]) -> Iterator[str]:
+    """`batch grid: 2 of 10 jobs have not ended`, for each batch that is waited for."""
+    for row in rows:
+        if row.kind == BATCH and row.standing == OPEN:
+            jobs = len(store.tables.ids(JobFilter(batch=row.name, limit=0)))
+            yield f"batch {row.name}: {len(_live(store, row.name)):,} of {counted(jobs, 'job')} not ended"
 
 
 def held_sentence(store: Store, rows: Iterable[WaitRow]) -> str | None:

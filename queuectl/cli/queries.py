@@ -24,7 +24,7 @@ from queuectl.errors import UsageError
 from queuectl.render import json_shapes
 from queuectl.render.field_text import field_text
 from queuectl.render.formats import FOR_PEOPLE
-from queuectl.render.job_rows import job_table
+from queuectl.render.job_rows import Order, job_table
 from queuectl.render.narrative import tell
 from queuectl.render.status_text import status_text
 from queuectl.render.terminal import STATE_COLORS, clean, colored, wrapped
@@ -94,7 +94,7 @@ def list_jobs(
 
     def ask(jobs: Queue) -> Answer:
         found = listing(jobs, narrowed(jobs, wanted), at_most)
-        return only(_listed(found, {} if people and not names else running(jobs.store, found.rows)), names)
+        return only(_listed(found, {} if people and not names else running(jobs.store, found.rows), wanted.sort), names)
 
     answer_or_watch(session, ask, options, long=True)
 
@@ -112,14 +112,14 @@ def _narrowed(session: Session, ended: str | None) -> Callable[[Queue, Any], Any
     return lambda queue, wanted: ended_runs(queue.store, span).narrowed(wanted)
 
 
-def _listed(found: Listing, claimed: Mapping[str, Job]) -> Answer:
+def _listed(found: Listing, claimed: Mapping[str, Job], sort: str) -> Answer:
     shown = [json_shapes.job(row, claimed.get(row["id"])) for row in found.rows]
-    left_out = note_left_out(len(found.rows), found.total)
+    left_out, order = note_left_out(len(found.rows), found.total), Order(sort, found.starts)
     return Answer(
         document=shown,
         rows=shown,
         name="id",
-        text=lambda look: job_table(found.rows, found.now, look.width, look.color, found.starts) if shown else "",
+        text=lambda look: job_table(found.rows, found.now, look.width, look.color, order) if shown else "",
         note=left_out if shown else "no jobs",
     )
 

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from msgspec import Struct
+
 from queuectl.domain.names import is_generated
 from queuectl.render.field_text import field_text
 from queuectl.render.json_shapes import IN_SECONDS
 from queuectl.render.tables import Column, table
-from queuectl.units import SECOND, about, ago, counted, local_time
+from queuectl.units import SECOND, about, ago, counted, local_time, short_duration
 
-__all__ = ["dead_table", "field_table", "job_table", "short_error", "short_id", "when"]
+__all__ = ["Order", "dead_table", "field_table", "job_table", "short_error", "short_id", "when"]
 
 SHORT = 8
 """The number of characters that are shown of a generated id: its end, which differs from its neighbours'."""
-NO_STARTS: Mapping[str, int] = MappingProxyType({})
 EXITED = "exited with code "
 
 NUMBER = Column("number", short="#")
@@ -36,6 +37,8 @@ JOBS = (
 )
 _WHOLE = tuple(column for column in JOBS if column.name != "why")
 _FITTED = tuple(column for column in JOBS if column.name not in ("next", "last_error", "origin"))
+SORTED = MappingProxyType({"duration": Column("duration", short="took"), "finished": Column("finished", short="ended")})
+"""By the key of an order: the column that a table for a terminal has only then."""
 DEAD = (
     NUMBER,
     Column("id", spare=3),
@@ -46,16 +49,31 @@ DEAD = (
 )
 
 
-def job_table(
-    rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool, starts: Mapping[str, int] = NO_STARTS
-) -> str:
-    """Rows of `jobs` as a table. `now`: the log's time in microseconds; `width`: None for whole ids and texts.
+class Order(Struct, frozen=True):
+    """How jobs are ordered: the key of `list --sort`, which is a column on a terminal.
 
     `starts`: by id, when jobs start whose due time was recorded by a clock that was ahead.
     """
-    columns = _WHOLE if width is None else _FITTED
+
+    sort: str = ""
+    starts: Mapping[str, int] = {}
+
+
+def job_table(
+    rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool, order: Order | None = None
+) -> str:
+    """Rows of `jobs` as a table. `now`: the log's time in microseconds; `width`: None for whole ids and texts."""
+    sort, starts = ("", {}) if order is None else (order.sort, order.starts)
+    columns = _WHOLE if width is None else _sorted_by(sort)
     shown = [_job(row, starts.get(row["id"], row["due_at"]), now, width) for row in rows]
     return table(shown, columns, width=width, color=color)
+
+
+def _sorted_by(sort: str) -> Sequence[Column]:
+    """The columns for a terminal, and before the command that of the order, unless it is among them."""
+    column = SORTED.get(sort)
+    place = _FITTED.index(COMMAND)
+    return _FITTED if column is None else (*_FITTED[:place], column, *_FITTED[place:])
 
 
 def dead_table(rows: Sequence[Mapping[str, Any]], now: int, width: int | None) -> str:
@@ -98,7 +116,17 @@ def when(moment: int, now: int, width: int | None) -> str:
 def _job(row: Mapping[str, Any], due: int | None, now: int, width: int | None) -> dict[str, Any]:
     waits = f"in {about(due - now)}" if due is not None and due > now else None
     shown = {**_brief(row, width), "next": waits, "age": ago(now - row["created_at"] * SECOND)}
+    shown |= {"duration": _took(row.get("duration")), "finished": _ended(row, now)}
     return {**shown, "why": _why(shown, now)}
+
+
+def _took(seconds: float | None) -> str | None:
+    return None if seconds is None else short_duration(round(seconds * SECOND))
+
+
+def _ended(row: Mapping[str, Any], now: int) -> str | None:
+    ended = row.get("finished_at")
+    return None if ended is None else f"{ago(now - ended * SECOND)} ago"
 
 
 def _why(row: Mapping[str, Any], now: int) -> str | None:

@@ -107,6 +107,13 @@ def test_the_graph_is_drawn(failed: Queuectl) -> None:
     assert_error(failed("graph", "--format", "svg"), 2, "it is one of")
 
 
+def test_explain_says_how_much_of_a_batch_is_left(queuectl: Queuectl) -> None:
+    queuectl.ok("enqueue", "--batch", "sweep", "--each", "echo {}", ":::", "1", "2", "3")
+    queuectl.add("--id", "report", "--after", "batch:sweep:end", "true")
+    queuectl.ok("cancel", "sweep.2")
+    assert "batch sweep: 2 of 3 jobs not ended" in queuectl.ok("explain", "report")
+
+
 def test_the_graph_folds_a_batch_unless_it_is_unfolded(queuectl: Queuectl) -> None:
     queuectl.add("--id", "prep", "true")
     numbers = [str(number) for number in range(1, 21)]

@@ -13,7 +13,7 @@ from queuectl.application.time_travel import as_of, before_the_log
 from queuectl.checks.audit import audit
 from queuectl.domain.commands import Amend, Exit, Report
 from queuectl.domain.events import After, Changes, Exited, WorkerStarted
-from queuectl.render.job_rows import job_table
+from queuectl.render.job_rows import Order, job_table
 from queuectl.runtime import LogClock
 from queuectl.units import DAY, format_time
 from tests.support.builders import ACTOR, HOUR, SECOND, a_spec, add, claimant, claimed, new, note
@@ -37,7 +37,7 @@ def listed(store):
     """The lines of `list` on the jobs that are not due, without the column of ages."""
     found = list_jobs(Queue(store, ACTOR), job_filter(EVERY, "-created"), 0)
     waiting = [row for row in found.rows if row["id"] in found.starts]
-    lines = job_table(waiting, found.now, None, False, found.starts).splitlines()
+    lines = job_table(waiting, found.now, None, False, Order(starts=found.starts)).splitlines()
     return [line.split()[1:-3] for line in lines]
 
 
@@ -164,7 +164,7 @@ def test_the_list_says_when_a_misdated_job_starts(store, clock, was_ahead):
     store.log.clock = LogClock(clock)
     found = list_jobs(Queue(store, ACTOR), job_filter(EVERY, "-created"), 0)
     assert found.starts == {"early": clock.now() + 3 * SECOND}
-    lines = job_table(found.rows, found.now, 80, False, found.starts).splitlines()
+    lines = job_table(found.rows, found.now, 80, False, Order(starts=found.starts)).splitlines()
     assert [line.partition("in ")[2][:2] for line in lines[1:]] == ["8s", "3s"]
     assert by_turn(store) == ["early", "later"]
     clock.advance(4 * SECOND)

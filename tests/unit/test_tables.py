@@ -6,7 +6,7 @@ import sys
 import pytest
 from wcwidth import wcswidth
 
-from queuectl.render.job_rows import dead_table, job_table, short_error, short_id
+from queuectl.render.job_rows import Order, dead_table, job_table, short_error, short_id
 from queuectl.render.schedule_text import schedule_table
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND
@@ -188,3 +188,13 @@ def test_schedules_keep_state_and_late_at_80_columns():
     drawn = schedule_table([row, {**row, "name": "backup", "schedule": "every 1h"}], 1_790_000_000_000_000, 80)
     assert {"NAME", "SCHEDULE", "NEXT", "STATE", "LATE"} <= set(drawn.splitlines()[0].split())
     assert all(len(line) <= 80 for line in drawn.splitlines())
+
+
+def test_the_order_by_time_is_a_column_on_a_terminal():
+    rows = [a_row(1, duration=74.2, finished_at=NOW // SECOND - 300), a_row(2, duration=None, finished_at=None)]
+    heading, first, second = job_table(rows, NOW, 80, False, Order("duration")).splitlines()
+    assert "TOOK" in heading
+    assert "1m14s" in first
+    assert "  -  " in second
+    assert "5m ago" in job_table(rows, NOW, 80, False, Order("finished"))
+    assert "TOOK" not in job_table(rows, NOW, 80, False, Order("created")).splitlines()[0]
