@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from msgspec.structs import replace
+from msgspec.structs import asdict, astuple, replace
 from typer.core import TyperCommand
 
 from queuectl.application.job_input import JobReader, origin_here
@@ -23,8 +23,6 @@ from queuectl.errors import UsageError
 from queuectl.runtime import caller_umask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from queuectl.application.sweeps import Batch
 
 __all__ = ["enqueue"]
@@ -91,6 +89,35 @@ def _source_options(args: list[str]) -> list[tuple[str, str]]:
     return found
 
 
+class StartOptions(msgspec.Struct, frozen=True):
+    """When the job may start, under the names that the fields of a job have."""
+
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID[:ok|end|failed]",
+            help="Wait until that job is done, has ended, or has failed for good; batch:NAME means a batch.",
+        ),
+    ] = None
+    if_unmet: Annotated[
+        str | None,
+        typer.Option(metavar="hold|cancel", help="What to do when that can no longer happen [default: hold]."),
+    ] = None
+    delay: Annotated[
+        str | None, typer.Option(metavar="10s", help="Wait this long before the first attempt [default: 0s].")
+    ] = None
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Run no earlier than this [default: now]. An HH:MM that has passed is tomorrow's."
+        ),
+    ] = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a JobInput."""
+        return asdict(self) | {"after": tuple(self.after) if self.after else None}
+
+
 class ManyOptions(msgspec.Struct, frozen=True):
     """The options for many jobs: a template with its values, and a batch."""
 
@@ -135,27 +162,8 @@ def enqueue(
     id: Annotated[  # noqa: A002 (the option's name)
         str | None, typer.Option("--id", metavar="ID", help="The job's id [default: a UUIDv7].")
     ] = None,
-    after: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID[:ok|end|failed]",
-            help="Wait until that job is done, has ended, or has failed for good; batch:NAME means a batch.",
-        ),
-    ] = None,
-    if_unmet: Annotated[
-        str | None,
-        typer.Option(metavar="hold|cancel", help="What to do when that can no longer happen [default: hold]."),
-    ] = None,
-    delay: Annotated[
-        str | None, typer.Option(metavar="10s", help="Wait this long before the first attempt [default: 0s].")
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Run no earlier than this [default: now]. An HH:MM that has passed is tomorrow's."
-        ),
-    ] = None,
     *,
+    start: StartOptions,
     options: JobOptions,
     stdin: Annotated[
         str | None, typer.Option(metavar="FILE", help="The file that the job reads [default: /dev/null].")
@@ -170,45 +178,30 @@ def enqueue(
 ) -> None:
     """Add a job and print its id. It will run in this folder, with its worker's environment, not yours."""
     session: Session = ctx.obj
-    edges = tuple(after) if after else None
-    flags = options.input(os.environ, id=id, delay=delay, at=at, stdin=stdin, after=edges, if_unmet=if_unmet)
-    words, argv = _program(ctx, command or [], file)
-    _check_one_source(words, argv, file, flags)
+    flags = options.input(os.environ, id=id, stdin=stdin, **start.fields())
+    source = _source(ctx, command or [], file)
+    _check_one_source(source, flags)
     _check_together(ctx.params)
-    source = _Source(words, argv, file)
     in_batch = many.each or many.batch is not None
-    joined = _batch(session, many.batch, source, flags, ctx.meta.get(_SOURCES)) if in_batch else None
-
-    def jobs(queue: Queue | None) -> list[NewJob]:
-        defaults = flags if joined is None else joined.defaults(flags)
-        config, now, origin = session.config(queue), session.clock.now(), origin_here(queue)
-        reader = JobReader(config, now, defaults, caller_umask(), os.environ, origin)
-        found = _jobs(reader, source) if joined is None else joined.jobs(reader, lambda: _jobs(reader, source))
-        for note in reader.notes:
-            say(f"queuectl: {note}")
-        note_unread_stdin(is_used=stdin is not None or file == "-")
-        return reader.resolved(queue, found)
-
+    batch = _batch(session, many.batch, source, flags, ctx.meta.get(_SOURCES)) if in_batch else None
+    jobs = _NewJobs(session, source, flags, batch)
     if dry_run:
-        _print_jobs(session, jobs, as_json=as_json)
+        _print_jobs(jobs, as_json=as_json)
         return
-    # Read the jobs before a queue is made, so that an error in them makes none.
     with _no_collection():
-        first = jobs(None) if session.missing else None
+        first = jobs.read(None) if session.missing else None  # an error in them makes no queue
     with session.open() as opened:
         with _no_collection():
-            wanted = jobs(opened) if first is None else first
-            opening = replace(joined.opening, max_failures=many.max_failures) if joined else None
-            receipts = opened.enqueue(wanted, opening)
-        queues = {job.spec.queue for job, receipt in zip(wanted, receipts, strict=True) if receipt.created}
-        unserved = opened.unserved(queues)
+            opening = replace(batch.opening, max_failures=many.max_failures) if batch else None
+            receipts, new = opened.add(jobs.read(opened) if first is None else first, opening)
+        unserved = opened.unserved({job.spec.queue for job in new.values()})
         if wait:
             from queuectl.cli.wait import wait_and_print
 
             raise typer.Exit(wait_and_print(session, opened, [receipt.id for receipt in receipts], follow=follow))
     print_added([receipt.id for receipt in receipts])
-    if joined is not None:
-        _say_added(joined, receipts)
+    if batch is not None:
+        _say_added(batch, receipts)
     say_unserved(unserved)
 
 
@@ -233,26 +226,26 @@ class _Source(msgspec.Struct, frozen=True):
     file: str | None
 
 
-def _program(ctx: typer.Context, words: list[str], file: str | None) -> tuple[list[str], list[str] | None]:
-    """The words of a shell command or a job in JSON, and the program: it follows `--`, or is written as several words.
+def _source(ctx: typer.Context, words: list[str], file: str | None) -> _Source:
+    """The words are a shell command or a job in JSON. A program follows `--`, or is written as several words.
 
     Raises UsageError when one of several words begins with a dash, with the line to type.
     """
     argv: list[str] | None = ctx.meta.get(_ARGV)
     if argv is not None or len(words) + (file is not None) < 2 or any(word in _MARKERS for word in words):
-        return words, argv
+        return _Source(words, argv, file)
     from queuectl.cli.enqueue_words import as_program
 
     argv = as_program(ctx.command, ctx.meta[_TYPED], words, _tail(ctx.meta))
-    return ([], argv) if file is None else (words, None)
+    return _Source([], argv, None) if file is None else _Source(words, None, file)
 
 
-def _check_one_source(words: list[str], argv: list[str] | None, file: str | None, flags: JobInput) -> None:
-    if (file is not None) + (argv is not None) + bool(words) != 1:
+def _check_one_source(source: _Source, flags: JobInput) -> None:
+    if (source.file is not None) + (source.argv is not None) + bool(source.words) != 1:
         raise UsageError("give one of: a COMMAND, -- PROGRAM [ARG]..., or --file FILE")
-    if any(word in _MARKERS for word in words):
+    if any(word in _MARKERS for word in source.words):
         raise UsageError("::: goes with --each: write --each before the command")
-    if file is not None and flags.id is not None:
+    if source.file is not None and flags.id is not None:
         raise UsageError("--id names one job: in a file, give each job its own as JSON")
 
 
@@ -278,11 +271,30 @@ def _check_max_failures(given: Mapping[str, Any]) -> None:
         raise UsageError("--max-failures counts the failures of a batch: add --batch NAME")
 
 
-def _jobs(reader: JobReader, source: _Source) -> list[NewJob]:
-    if source.file is not None:
-        return _from_file(reader, source.file)
-    argv = source.argv
-    return [reader.from_input(JobInput(argv=tuple(argv))) if argv is not None else reader.from_text(source.words[0])]
+class _NewJobs(msgspec.Struct, frozen=True):
+    """The jobs as written: their source, the options, and the batch that they go to."""
+
+    session: Session
+    source: _Source
+    flags: JobInput
+    batch: "Batch | None"
+
+    def read(self, queue: Queue | None) -> list[NewJob]:
+        """The jobs to add, by the settings of a queue, if there is one yet. Says notes. Raises UsageError."""
+        defaults = self.batch.defaults(self.flags) if self.batch else self.flags
+        config, now, origin = self.session.config(queue), self.session.clock.now(), origin_here(queue)
+        reader = JobReader(config, now, defaults, caller_umask(), os.environ, origin)
+        found = self.batch.jobs(reader, lambda: self._written(reader)) if self.batch else self._written(reader)
+        for note in reader.notes:
+            say(f"queuectl: {note}")
+        note_unread_stdin(is_used=self.flags.stdin is not None or self.source.file == "-")
+        return reader.resolved(queue, found)
+
+    def _written(self, reader: JobReader) -> list[NewJob]:
+        words, argv, file = astuple(self.source)
+        if file is not None:
+            return _from_file(reader, file)
+        return [reader.from_text(words[0]) if argv is None else reader.from_input(JobInput(argv=tuple(argv)))]
 
 
 def _from_file(reader: JobReader, file: str) -> list[NewJob]:
@@ -317,11 +329,11 @@ def _batch(
     return sweep_batch(name, sweep, session.clock.now())
 
 
-def _print_jobs(session: Session, jobs: "Callable[[Queue | None], list[NewJob]]", *, as_json: bool) -> None:
+def _print_jobs(jobs: _NewJobs, *, as_json: bool) -> None:
     from queuectl.cli.sweep import print_jobs
 
-    with session.open_read_only(missing="accept") as queue:
-        print_jobs(jobs(queue), as_json=as_json)
+    with jobs.session.open_read_only(missing="accept") as queue:
+        print_jobs(jobs.read(queue), as_json=as_json)
 
 
 def _say_added(batch: "Batch", receipts: Sequence[Receipt]) -> None:

@@ -3,9 +3,11 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["with_records"]
+__all__ = ["record_of", "with_records"]
+
+Record = TypeVar("Record")
 
 
 def with_records(command: Callable[..., None]) -> Callable[..., None]:
@@ -23,13 +25,15 @@ def with_records(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def record_of(record: type[Record], given: Mapping[str, Any]) -> Record:
+    """The record made of the values given for its fields, and for those of records in it."""
+    return record(**_gathered(_fields(record), given))
+
+
 def _gathered(parameters: Iterable[inspect.Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments for these parameters, with the records made of the values given for their fields."""
     return {
-        each.name: each.annotation(**_gathered(_fields(each.annotation), given))
-        if _is_record(each)
-        else given[each.name]
-        for each in parameters
+        each.name: record_of(each.annotation, given) if _is_record(each) else given[each.name] for each in parameters
     }
 
 

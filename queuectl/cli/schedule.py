@@ -4,6 +4,8 @@ import os
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict
 from typer.core import TyperCommand
 
 from queuectl.application.job_input import JobReader
@@ -49,6 +51,45 @@ class AddCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+class WhenOptions(Struct, frozen=True):
+    """When a schedule runs, under the names that ScheduleInput has; CRON is an argument."""
+
+    every: Annotated[
+        str | None, typer.Option(metavar="15m", help="Run at this interval of elapsed time, instead of CRON.")
+    ] = None
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --every: count the interval from here [default: now].")
+    ] = None
+    tz: Annotated[
+        str | None, typer.Option("--tz", metavar="ZONE", help="The time zone of CRON [default: this machine's].")
+    ] = None
+    overlap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="skip|queue|allow",
+            help="While an earlier job is not over: skip, wait for it, or run both [default: skip].",
+        ),
+    ] = None
+    catch_up: Annotated[
+        str | None,
+        typer.Option(metavar="latest|all|none", help="Which missed times run once a worker is back [default: latest]."),
+    ] = None
+    catch_up_within: Annotated[
+        str | None, typer.Option(metavar="1d", help="Times that are missed for longer are skipped [default: 1d].")
+    ] = None
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="60s", help="A run that is late by less than this is not missed [default: 60s]."),
+    ] = None
+    spread: Annotated[
+        str | None,
+        typer.Option(
+            metavar="10m", help="Delay each run by a fixed time up to this, which depends on the name [default: 0s]."
+        ),
+    ] = None
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Run no more after this.")] = None
+
+
 @app.command("add", cls=AddCommand)
 @with_records
 def add(
@@ -61,43 +102,10 @@ def add(
             show_default=False,
         ),
     ],
-    every: Annotated[
-        str | None, typer.Option(metavar="15m", help="Run at this interval of elapsed time, instead of CRON.")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option(metavar="TIME", help="With --every: count the interval from here [default: now].")
-    ] = None,
-    tz: Annotated[
-        str | None, typer.Option("--tz", metavar="ZONE", help="The time zone of CRON [default: this machine's].")
-    ] = None,
-    overlap: Annotated[
-        str | None,
-        typer.Option(
-            metavar="skip|queue|allow",
-            help="While an earlier job is not over: skip, wait for it, or run both [default: skip].",
-        ),
-    ] = None,
-    catch_up: Annotated[
-        str | None,
-        typer.Option(metavar="latest|all|none", help="Which missed times run once a worker is back [default: latest]."),
-    ] = None,
-    catch_up_within: Annotated[
-        str | None, typer.Option(metavar="1d", help="Times that are missed for longer are skipped [default: 1d].")
-    ] = None,
-    grace: Annotated[
-        str | None,
-        typer.Option(metavar="60s", help="A run that is late by less than this is not missed [default: 60s]."),
-    ] = None,
-    spread: Annotated[
-        str | None,
-        typer.Option(
-            metavar="10m", help="Delay each run by a fixed time up to this, which depends on the name [default: 0s]."
-        ),
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Run no more after this.")] = None,
+    *,
+    when: WhenOptions,
     paused: Annotated[bool, typer.Option("--paused", help="Add it paused.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the schedule if there is one already.")] = False,
-    *,
     options: JobOptions,
 ) -> None:
     """Add a schedule. Any worker adds its jobs in time.
@@ -107,24 +115,13 @@ def add(
     queuectl schedule add backup '0 2 * * *' --tz Europe/Berlin 'restic backup /srv'
     """
     argv: list[str] | None = ctx.meta.get(_ARGV)
-    called, cron, command = _sorted(arguments, argv, every)
-    when = ScheduleInput(
-        cron=cron,
-        every=every,
-        start=start,
-        tz=tz,
-        overlap=overlap,
-        catch_up=catch_up,
-        catch_up_within=catch_up_within,
-        grace=grace,
-        spread=spread,
-        until=until,
-    )
+    called, cron, command = _sorted(arguments, argv, when.every)
+    written = ScheduleInput(cron=cron, **asdict(when))
     job = options.input(os.environ)
     session: Session = ctx.obj
-    _read(session, None, called, when, (job, command, argv))  # an error makes no queue
+    _read(session, None, called, written, (job, command, argv))  # an error makes no queue
     with session.open() as opened:
-        put = _read(session, opened, called, when, (job, command, argv), paused=paused, say_notes=True)
+        put = _read(session, opened, called, written, (job, command, argv), paused=paused, say_notes=True)
         schedule = Schedules(opened).add(put, change=replace)
         unserved = not any(each.slots for each in opened.store.workers.rows())
     _say_added(session, schedule)

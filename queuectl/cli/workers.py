@@ -18,7 +18,7 @@ from queuectl.application.workers import Stop, ending_workers, is_taken, latest_
 from queuectl.cli.app import new_app
 from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
 from queuectl.cli.messages import print_made, say
-from queuectl.cli.option_records import with_records
+from queuectl.cli.option_records import record_of, with_records
 from queuectl.cli.options import LogFile, between, how_many
 from queuectl.cli.output import Answer, OutputOptions, PastOptions
 from queuectl.cli.session import Session
@@ -125,14 +125,14 @@ def unit(
 
 def _check_options(ctx: typer.Context, session: Session) -> Config:
     """Refuse what every worker would refuse, before anything is started or made. Returns the settings of a worker."""
-    from queuectl.cli.run import check_options
+    from queuectl.cli.run import RunOptions
 
     root: Any = ctx.find_root()
     command = root.command.get_command(root, "run")
     with command.make_context("run", [*ctx.args], parent=root) as parsed:
         if parsed.params["exit_code"]:
             raise UsageError("--exit-code is an option of `queuectl run`: a worker that exits with 1 would be replaced")
-        return check_options(session, parsed.params)
+        return record_of(RunOptions, parsed.params).check(session)
 
 
 def _start_in_background(session: Session, queue: Queue, name: str, count: int, options: list[str]) -> None:

@@ -4,18 +4,18 @@ import pytest
 import typer
 
 from queuectl.cli.options import how_many
-from queuectl.cli.run import run
+from queuectl.cli.run import RunOptions
 from queuectl.cli.workers import start
 
 
-def declared(command, parameter):
-    """The option of a command as it is declared."""
-    return command.__annotations__[parameter].__metadata__[0]
+def declared(holder, parameter):
+    """The option as a command, or a record of options, declares it."""
+    return holder.__annotations__[parameter].__metadata__[0]
 
 
-@pytest.mark.parametrize(("command", "parameter", "most"), [(run, "concurrency", 1000), (start, "count", 256)])
-def test_the_help_has_the_range_that_is_held(command, parameter, most):
-    option = declared(command, parameter)
+@pytest.mark.parametrize(("holder", "parameter", "most"), [(RunOptions, "concurrency", 1000), (start, "count", 256)])
+def test_the_help_has_the_range_that_is_held(holder, parameter, most):
+    option = declared(holder, parameter)
     assert option.help.endswith(f"(1 to {most}) [default: 1].")
     assert [option.callback(value) for value in (1, most)] == [1, most]
     for value in (0, most + 1):
