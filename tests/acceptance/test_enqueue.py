@@ -147,7 +147,7 @@ def test_a_wrongly_typed_field_is_named(queuectl: Queuectl) -> None:
     queuectl.add("true")
     before = queuectl.position()
     for field, value in WRONG_TYPES.items():
-        assert_error(queuectl("enqueue", json.dumps({"command": "true", field: value})), 2, f"$.{field}")
+        assert_error(queuectl("enqueue", json.dumps({"command": "true", field: value})), 2, f"JSON: {field}")
     assert queuectl.position() == before
 
 
