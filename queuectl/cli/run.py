@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from queuectl import __version__
 from queuectl.application.job_fields import check_queue, check_worker
 from queuectl.application.own_job import own_jobs
+from queuectl.application.queue import Queue
 from queuectl.cli.log_output import log_queue, log_to, log_to_stderr
 from queuectl.cli.messages import say
 from queuectl.cli.option_records import with_records
@@ -20,7 +21,6 @@ from queuectl.cli.session import Session
 from queuectl.config import Config
 from queuectl.errors import UsageError, command_line
 from queuectl.process.procfs import keep_descriptors
-from queuectl.store.protocol import Store
 from queuectl.units import counted
 from queuectl.worker.foreground import WAIT_FOR_STORE, Foreground, check_open_files, patiently
 from queuectl.worker.options import WorkerOptions
@@ -129,16 +129,16 @@ def run(
         worker = Foreground(queue.store, session.clock, session.url, mine, *args)
         worker.run()
         if options.drain:
-            _say_left_over(queue.store, mine)
+            _say_left_over(queue, mine)
         if options.exit_code and (dead := patiently(worker.still_dead)):
             say(f"{counted(len(dead), 'job')} dead: {command_line('dlq', 'list')}")
             raise typer.Exit(1)
 
 
-def _say_left_over(store: Store, options: WorkerOptions) -> None:
+def _say_left_over(queue: Queue, options: WorkerOptions) -> None:
     from queuectl.application.waiting import left_over
 
-    for line in patiently(lambda: [*left_over(store, options.queues)]):
+    for line in patiently(lambda: [*left_over(queue.store, options.queues)]):
         say(line)
 
 
