@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "A-B[:STEP]": ("", "many", "1-", "1-5:0"),
     "K=V": ("", "novalue", "=x"),
     "K=V|K": ("", "NO_SUCH_VARIABLE_HERE", "=x"),
+    "A,B,C": ("", "no-field", "id,,state"),
     "K": ("", "a=b"),
     "VARIABLE": ("", "a b", "*", "a=b"),
     "FIELD=VALUE": ("", "novalue", "colour=red", "timeout=soon"),
