@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from queuectl.application.editing import Edit, Editor
 from queuectl.application.job_fields import check_queue
-from queuectl.application.listing import FAILED, HELD, RETRYING, Selection, hint_at_several, narrowed
+from queuectl.application.listing import Selection, narrowed
 from queuectl.application.queue import Queue
-from queuectl.domain.machine import ALIASES, FINISHED, LIVE, State
+from queuectl.application.state_words import state_filter
+from queuectl.domain.machine import FINISHED, LIVE, State
 from queuectl.errors import QueuectlError, RefusedError, UsageError, command_line
 from queuectl.process import output_files
 from queuectl.store.rows import JobFilter
@@ -39,10 +40,7 @@ BATCH = 1000
 
 def unfinished(queue: Queue, selected: Selection) -> list[str]:
     """Ids of the selected jobs that can be cancelled or waited for (no states: all of those). Raises UsageError."""
-    states, others = _states(selected, LIVE, (FAILED, RETRYING, HELD), "jobs that have not ended are")
-    failed, held = bool({FAILED, RETRYING}.intersection(others)), HELD in others
-    wanted = JobFilter(states=states if selected.states else LIVE, failed=failed, held=held)
-    return _ids(queue, selected, wanted)
+    return _ids(queue, selected, _in_states(selected, LIVE, "jobs that have not ended are"))
 
 
 def finished(queue: Queue, selected: Selection, older_than: int | None = None) -> list[str]:
@@ -51,9 +49,8 @@ def finished(queue: Queue, selected: Selection, older_than: int | None = None) -
     Their rows have the log's time, so that counts, also while it is ahead of the wall clock.
     """
     ended_by = None if older_than is None else queue.store.log.now() - older_than
-    states, others = _states(selected, FINISHED, (FAILED,), "finished jobs are")
-    dead = (State.DLQ,) if others else ()
-    return _ids(queue, selected, JobFilter(states=(*states, *dead) if selected.states else FINISHED, ended_by=ended_by))
+    wanted = _in_states(selected, FINISHED, "finished jobs are")
+    return _ids(queue, selected, replace(wanted, ended_by=ended_by))
 
 
 def selected(queue: Queue, wanted: JobFilter, *, live: bool) -> list[str]:
@@ -70,20 +67,9 @@ def pending(queue: Queue, wanted: JobFilter) -> list[str]:
     return queue.store.tables.ids(replace(wanted, states=(State.PENDING,), limit=0))
 
 
-def _states(
-    selected: Selection, among: Sequence[State], more: Sequence[str], why: str
-) -> tuple[tuple[State, ...], list[str]]:
-    """The states that are selected, and those of `more` words. Raises UsageError for one that is not allowed.
-
-    `why` begins the sentence that names those that are.
-    """
-    names, words = _names_of(among), [text.lower() for text in selected.states]
-    for word in words:
-        if word not in (*names, *more):
-            raise UsageError(
-                f"--state {word} is not possible here: {why} {', '.join([*names, *more])}{hint_at_several(word)}"
-            )
-    return tuple(names[word] for word in words if word in names), [word for word in words if word in more]
+def _in_states(selected: Selection, among: Sequence[State], why: str) -> JobFilter:
+    """The filter for the selected states, for all of `among` when none is. Raises UsageError for another state."""
+    return state_filter(selected.states, among, why) if selected.states else JobFilter(states=tuple(among))
 
 
 def _ids(queue: Queue, selected: Selection, wanted: JobFilter) -> list[str]:
@@ -98,11 +84,6 @@ def of_batch(queue: Queue, batch: str) -> list[str]:
     if not found:
         raise UsageError(f"there is no batch {batch} (`{command_line('batches')}` lists the batches)")
     return found
-
-
-def _names_of(states: Sequence[State]) -> dict[str, State]:
-    """These states by their names and other names."""
-    return {**{each.value: each for each in states}, **{name: each for name, each in ALIASES.items() if each in states}}
 
 
 def dead_letters(queue: Queue, texts: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from queuectl.application.late_starts import late_starts
 from queuectl.application.overview import SHOWN_STATES
 from queuectl.application.queue import Queue
-from queuectl.domain.machine import ALIASES, FINISHED, State
+from queuectl.application.state_words import state_filter
+from queuectl.domain.machine import FINISHED, State
 from queuectl.domain.relations import ORIGINS
 from queuectl.errors import UsageError
 from queuectl.store.protocol import Store
@@ -20,12 +21,8 @@ from queuectl.units import local_time, quoted
 
 __all__ = [
     "EVERY",
-    "FAILED",
     "FIELDS",
-    "HELD",
-    "RETRYING",
     "SORT_KEYS",
-    "STATE_WORDS",
     "TURN",
     "JobFilter",
     "Listing",
@@ -33,21 +30,12 @@ __all__ = [
     "any_filter",
     "check_origin",
     "dead_letters",
-    "hint_at_several",
     "job_filter",
     "job_rows",
     "known_number",
     "list_jobs",
     "narrowed",
 ]
-
-FAILED, RETRYING, HELD = "failed", "retrying", "held"
-"""More words to filter by: the last attempt failed; it failed and a retry follows; a dependency cannot be met.
-
-`failed` includes dead jobs."""
-
-STATE_WORDS = (*map(str, SHOWN_STATES), FAILED, RETRYING, HELD, *ALIASES)
-"""Everything that `--state` takes."""
 
 SORT_KEYS = (TURN, *SORTS)
 
@@ -110,15 +98,7 @@ def job_filter(selected: Selection, sort: str) -> JobFilter:
         raise UsageError(
             f"cannot sort by {quoted(sort)}: use {', '.join(SORT_KEYS)}, or one of them after - for the reverse order"
         )
-    words = [text.lower() for text in selected.states]
-    wanted = JobFilter(
-        states=tuple(State.DLQ if word == FAILED else _state(word) for word in words if word not in (RETRYING, HELD)),
-        failed=FAILED in words or RETRYING in words,
-        held=HELD in words,
-        sort=key,
-        descending=sort.startswith("-"),
-        limit=0,
-    )
+    wanted = replace(state_filter(selected.states), sort=key, descending=sort.startswith("-"), limit=0)
     return narrowed(wanted, selected)
 
 
@@ -137,18 +117,6 @@ def narrowed(wanted: JobFilter, selected: Selection) -> JobFilter:
         batch=selected.batch,
         signature=selected.signature,
     )
-
-
-def _state(text: str) -> State:
-    known = {**{state.value: state for state in SHOWN_STATES}, **ALIASES}
-    if text not in known:
-        raise UsageError(f"{quoted(text)} is not a state: use {', '.join(STATE_WORDS)}{hint_at_several(text)}")
-    return known[text]
-
-
-def hint_at_several(text: str) -> str:
-    """A hint for a text that seems to name several states; empty for any other."""
-    return " (give --state once for each state)" if "," in text else ""
 
 
 def list_jobs(queue: Queue, wanted: JobFilter, limit: int) -> Listing:

@@ -104,7 +104,7 @@ def _jobs(place: _Place) -> Iterable[Candidate]:
 
 
 def _states(place: _Place) -> Iterable[Candidate]:
-    from queuectl.application.listing import STATE_WORDS
+    from queuectl.application.state_words import STATE_WORDS
 
     return place.chosen(STATE_WORDS)
 

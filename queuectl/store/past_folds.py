@@ -140,6 +140,14 @@ class Folds:
         ]
         return [row.job_id for row in sorted(found, key=lambda row: row.position)]
 
+    def _fold_both(self, unchanged: Callable[[], Iterable[str]], wanted: JobFilter) -> None:
+        """Fold unchanged jobs, and changed ones that the filter may select.
+
+        In this order: a job that changes between the two reads is then in both, and else would be in neither.
+        """
+        ids = () if self._from_begin else tuple(unchanged())
+        self.fold([*ids, *self._matching(wanted)])
+
     def fold_changed(self, *states: State) -> None:
         """Fold the jobs in these states that have changed since the position, or that wait for others."""
         self.fold(self._matching(JobFilter(states=states)))
@@ -157,8 +165,7 @@ class Folds:
 
     def fold_batches(self) -> None:
         """Fold all jobs that are in a batch."""
-        unchanged = [] if self._from_begin else self._unchanged.in_batches()
-        self.fold([*unchanged, *self._matching(JobFilter())])
+        self._fold_both(self._unchanged.in_batches, JobFilter())
 
     def fold_wanted(self, wanted: JobFilter) -> None:
         """Fold the jobs that the filter may select; sorted by time of enqueueing, no more than are wanted."""
@@ -199,9 +206,7 @@ class Folds:
 
     def fold_first_due(self, limit: int) -> None:
         """Fold the pending jobs of each queue and priority that are due first, `limit` of each at least."""
-        unchanged = [] if self._from_begin else self._unchanged.first_due(limit)
-        self.fold(unchanged)
-        self.fold_changed(State.PENDING)
+        self._fold_both(lambda: self._unchanged.first_due(limit), JobFilter(states=(State.PENDING,)))
 
     def misdated(self, now: int, behind_for: int, job_id: str | None = None) -> list[Misdated]:
         """Of the folded jobs, or that one: see `misdated` in store/sql/misdated.py."""
