@@ -1,6 +1,7 @@
 """How a job hangs together with others: what it waits for, what waits for it, and where it comes from."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from queuectl.domain.relations import Origin
 __all__ = ["Relation", "relations"]
 
 MOST = 20
-"""Jobs that wait for a job which its page names."""
+"""Jobs that wait for a job, and those for which it waits, which its page names."""
 LONGEST = 10
 """Steps of the chain of origins."""
 PLACES = {"schedule": "/schedules", "hook": ""}
@@ -35,7 +36,8 @@ def relations(queue: Queue, job: Job) -> dict[str, Any]:
     if job.spec.batch is not None:
         behind += queue.store.waits.behind(BATCH, job.spec.batch, MOST + 1)
     return {
-        "before": [*_before(queue, job)],
+        "before": [*islice(_before(queue, job), MOST)],
+        "more_before": max(len(job.spec.after) - MOST, 0),
         "behind": [_job(queue, "job", job_id) for job_id in behind[:MOST]],
         "more_behind": len(behind) > MOST,
         "origins": [*_origins(queue, job)],
@@ -44,8 +46,9 @@ def relations(queue: Queue, job: Job) -> dict[str, Any]:
 
 
 def _before(queue: Queue, job: Job) -> Iterator[Relation]:
+    """The unmet dependencies first."""
     unmet = {(row.kind, row.name, row.wanted) for row in queue.store.waits.dependencies(job.id) if row.standing != MET}
-    for after in job.spec.after:
+    for after in sorted(job.spec.after, key=lambda each: (each.kind, each.name, each.on) not in unmet):
         waits = "waits" if (after.kind, after.name, after.on) in unmet else "met"
         if after.kind == BATCH:
             yield Relation(f"batch, {after.on}", after.name, waits, f"/jobs?q=batch:{after.name}")

@@ -331,6 +331,10 @@ def test_a_job_shows_what_it_waits_for_and_its_origin(client, queue):
     assert '<ul aria-label="it waits for"><li>' in before
     assert 'href="/jobs/build"' in before
     assert 'href="/jobs/deploy"' in behind[behind.index('aria-label="waits for it"') :]
+    queue.enqueue([NewJob(a_spec("make"), f"part-{number}") for number in range(25)])
+    parts = tuple(e.After(f"part-{number}", "end") for number in range(25))
+    queue.enqueue([NewJob(a_spec("merge", after=parts), "merge")])
+    assert "and 5 more" in client.get("/jobs/merge").text
     copy = client.get("/jobs/again").text
     origins = copy[copy.index('id="origins"') :]
     assert "copy of" in origins
