@@ -6,8 +6,9 @@ announces. A part that says which error it was stays, such as a status or the cl
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
-__all__ = ["general_form"]
+__all__ = ["RULES", "general_form"]
 
 LONGEST = 1000
 """Characters of a line that are used. The rest of a longer line is nearly always data."""
@@ -54,7 +55,6 @@ _IDENTIFIER = (
     r"\b[\w.]+\(\)|\b[a-z][a-z0-9]*(?:_[a-zA-Z0-9]+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]*)+\b"
     r"|\b[A-Z][A-Z0-9_]+(?= (?:is |was )?(?:not (?:set|defined)|unset|missing|undefined|required)\b|: unbound)"
 )
-_DATA = (_COMMIT, _QUOTED, _TIME, _UUID, _HEX, _RELEASE, _PATH, _NAME, _COMMAND, _IDENTIFIER)
 _NUMBER = (
     # a number that says which error it was is kept
     r"(\b(?i:status|code|errno|HTTP|signal)\b[ :=#(\[]{0,2}\d{1,5}\b"
@@ -96,39 +96,73 @@ _LABELLED = (
     rf"\b((?i:{_LABEL}):? )(?:\[[\w.#+-]+\]|(?!(?i:{_ORDINARY})\b)[\w.#+-]*[\w#](?=[:;,.)]|$| (?:{_FOLLOWING})(?!\w)))"
     r"|\b((?:in|for) )\w+(?=:)|\b((?i:on|to|from|at) )[a-z]\w*(?:-\w+)+\b(?!-)"
 )
-_Replacement = str | Callable[[re.Match[str]], str]
 
-_RULES: tuple[tuple[str, _Replacement], ...] = (
-    # The command that bash prints in a column of its own behind `Killed` or `Segmentation fault`.
-    (r"\s{5,}.*", ""),
-    (_MESSAGE, r"\1"),
-    # The folder of the program that reports.
-    (r"^(?:/[\w.-]+)*/s?bin/(?=[\w.+-]+: )", ""),
-    # The module that is missing is the fault.
-    (r"(?<=No module named )'(\w+)[\w.]*'", r"\1"),
-    *((pattern, ANY) for pattern in _DATA),
-    (_NUMBER, lambda found: found[1] or ANY),
-    (_UNIT, ""),
-    (_SEVERAL, ANY),
-    (_PROCESS, ""),
-    (_BRACKETS, ANY),
-    (_NUMBERED, ANY),
-    (_FIELD, rf"\1{ANY}"),
-    (_LABELLED, lambda found: f"{found[1] or found[2] or found[3]}{ANY}"),
-    (_SEVERAL, ANY),
-    # The reason why a decoder stopped depends on the bytes that it met.
-    (r"(?<=in position #: ).+", ANY),
-    (r"\s+", " "),
-    # A shell's script and line, and the variable that is not set.
-    (r"^(?:[^:]*#[^:]*|[a-z]+): line #: (?:[\w#]+: (?=unbound variable))?", ""),
-    # One and many: `1 error`, `2 errors`.
-    (r"(?<=# )([a-z]{2,}[a-rt-z])s\b", r"\1"),
-    # Data around the message that other failures of its kind may lack, such as a time before it or a file after it.
-    (r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+\.?$", ""),
+
+class Rule(NamedTuple):
+    """One step towards the general form, with a line of its own before and after it."""
+
+    name: str
+    before: str
+    after: str
+    pattern: str
+    replacement: str | Callable[[re.Match[str]], str] = ANY
+
+
+_SEVERAL_RULE = Rule("several", "got #, # and #", "got #", _SEVERAL)
+RULES = (
+    Rule("command that bash prints in a column of its own", "Killed          ./train.sh", "Killed", r"\s{5,}.*", ""),
+    Rule("message in a field", 'level=error msg="disk full"', "level=error disk full", _MESSAGE, r"\1"),
+    Rule(
+        *("folder of the program that reports", "/usr/bin/curl: bad URL", "curl: bad URL"),
+        *(r"^(?:/[\w.-]+)*/s?bin/(?=[\w.+-]+: )", ""),
+    ),
+    Rule(
+        *("module that is missing, which is the fault", "No module named 'numpy.linalg'", "No module named numpy"),
+        *(r"(?<=No module named )'(\w+)[\w.]*'", r"\1"),
+    ),
+    Rule("subject of a commit", "could not apply 1a2b3c4... Fix it", "could not apply 1a2b3c4... #", _COMMIT),
+    Rule("quoted text", "can't open 'a.txt'", "can't open #", _QUOTED),
+    Rule("time", "2026-11-30 07:41:02,123 ERROR lost", "# ERROR lost", _TIME),
+    Rule("uuid", "no run 123e4567-e89b-12d3-a456-426614174000", "no run #", _UUID),
+    Rule("hexadecimal number, address or token", "bad block 0xdeadbeef", "bad block #", _HEX),
+    Rule("release", "needs torch>=2.1.0", "needs #", _RELEASE),
+    Rule("path or URL", "cannot read /srv/data/a: denied", "cannot read #: denied", _PATH),
+    Rule("name of a file, host or class", "report.csv is empty", "# is empty", _NAME),
+    Rule("option or variable", "unknown option --colour", "unknown option #", _COMMAND),
+    Rule("identifier", "undefined reference to get_user", "undefined reference to #", _IDENTIFIER),
+    Rule(
+        *("number, unless it says which error it was", "status 503 after 12.5s", "status 503 after #"),
+        *(_NUMBER, lambda found: found[1] or ANY),
+    ),
+    Rule("unit", "after # seconds", "after #", _UNIT, ""),
+    _SEVERAL_RULE,
+    Rule("process", "sshd[#]: lost", "sshd: lost", _PROCESS, ""),
+    Rule("brackets", "no space (# of # used)", "no space #", _BRACKETS),
+    Rule("name with a number", "web-# is down", "# is down", _NUMBERED),
+    Rule("field", "retry host=db1 now", "retry host=# now", _FIELD, rf"\1{ANY}"),
+    Rule(
+        *("name after the word that announces it", "topic clicks is full", "topic # is full"),
+        *(_LABELLED, lambda found: f"{found[1] or found[2] or found[3]}{ANY}"),
+    ),
+    _SEVERAL_RULE,
+    Rule(
+        *("reason of a decoder, which depends on the bytes", "in position #: invalid start byte", "in position #: #"),
+        r"(?<=in position #: ).+",
+    ),
+    Rule("blanks", "disk   full", "disk full", r"\s+", " "),
+    Rule(
+        *("script and line of a shell", "run.sh#: line #: #: unbound variable", "unbound variable"),
+        *(r"^(?:[^:]*#[^:]*|[a-z]+): line #: (?:[\w#]+: (?=unbound variable))?", ""),
+    ),
+    Rule("one and many", "found # errors", "found # error", r"(?<=# )([a-z]{2,}[a-rt-z])s\b", r"\1"),
+    Rule(
+        *("data around the message, such as a time before it", "# disk full: #", "disk full"),
+        *(r"^(?:#[:,]?\s+)+|(?:[:,]?\s+#)+\.?$", ""),
+    ),
 )
-"""Patterns and their replacements, in the order of use."""
+"""In the order of use: each works on the text that those before it have left."""
 
-_STEPS = tuple((re.compile(pattern), replacement) for pattern, replacement in _RULES)
+_STEPS = tuple((re.compile(rule.pattern), rule.replacement) for rule in RULES)
 
 
 def general_form(line: str) -> str:

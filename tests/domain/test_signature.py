@@ -1,5 +1,6 @@
 """Signatures of failures: what they leave out, what they keep, and how well they group the errors of real tools."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
@@ -9,7 +10,7 @@ from time import process_time
 import pytest
 
 from queuectl.domain import events as e
-from queuectl.domain.general_form import general_form
+from queuectl.domain.general_form import RULES, Rule, general_form
 from queuectl.domain.signature import last_line, signature
 
 DATA = Path(__file__).parents[1] / "data"
@@ -201,3 +202,9 @@ def test_the_last_line_is_the_last_that_is_not_blank():
     assert last_line("a\nb\n \n") == "b"
     assert last_line("10%\r20%\rdone \r") == "done"
     assert last_line("") == last_line("\n\n") == ""
+
+
+@pytest.mark.parametrize("rule", dict.fromkeys(RULES), ids=lambda rule: rule.name)
+def test_each_rule_does_what_its_example_says(rule: Rule) -> None:
+    assert rule.before != rule.after
+    assert re.sub(rule.pattern, rule.replacement, rule.before) == rule.after
