@@ -67,7 +67,7 @@ def open_queue(
 
 
 class JobQueue:
-    """A queue of jobs. Threads may share one; a forked process opens its own.
+    """A queue of jobs. Threads may share one. A process that forks closes it before, or has not used it yet.
 
     Where a job goes, its id or a `Job` is taken. Every method raises StoreError when the queue cannot be used.
     """

@@ -1,4 +1,4 @@
-"""Says in plain words that a value has the wrong type, from the decoder's error: `priority: expected a number`."""
+"""Says in plain words that a value is not as expected, from the decoder's error: `priority: expected a number`."""
 
 import re
 from collections.abc import Mapping
@@ -32,5 +32,7 @@ def wrong_type(error: ValidationError, names: Mapping[str, str] = IN_JSON) -> st
         return f"expected {wanted}{kind}" + (f", got {names.get(found[2], found[2])}" if found[2] else "")
 
     message = _EXPECTED.sub(in_words, message)
+    message = message.replace("Object contains unknown field", "there is no field")
+    message = message.replace("Object missing required field", "it lacks the field")
     place = place.replace("[...]", "")
     return f"{place}: {message[:1].lower()}{message[1:]}" if place else message

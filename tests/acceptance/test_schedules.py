@@ -201,7 +201,7 @@ BAD = {
     "a name with $": (["$x", "0 2 * * *", "x"], "is not allowed"),
     "a delay": (["a", "0 2 * * *", '{"command": "x", "delay": 5}'], "takes no delay and no time"),
     "an id": (["a", "0 2 * * *", '{"command": "x", "id": "y"}'], "get their ids from the schedule"),
-    "an unknown field": (["a", "0 2 * * *", '{"command": "x", "cron": "y"}'], "unknown field `cron`"),
+    "an unknown field": (["a", "0 2 * * *", '{"command": "x", "cron": "y"}'], "there is no field `cron`"),
     "a bad queue": (["a", "0 2 * * *", "--queue", "a b", "x"], "queue: 'a b' is not allowed"),
     "a variable": (
         ["a", "0 2 * * *", "--env", "x", "x"],
