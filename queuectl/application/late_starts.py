@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from queuectl.domain.job import Job
+from queuectl.domain.job import Job, misdated_wait
 from queuectl.store.protocol import Store
 
 __all__ = ["late_start", "late_starts"]
@@ -11,10 +11,9 @@ __all__ = ["late_start", "late_starts"]
 
 def late_start(store: Store, job: Job, now: int, behind_for: int | None) -> int | None:
     """When such a job starts (microseconds, wall clock); None for any other job. `behind_for`: see `is_due`."""
-    if behind_for is None or job.due_at is None or job.waits_from is None or job.waits_from <= now:
+    if behind_for is None or (wait := misdated_wait(job, now)) is None:
         return None
-    waited = store.tables.waited(job, now, behind_for) or 0
-    return now + max(0, job.due_at - job.waits_from - waited)
+    return now + max(0, wait - (store.tables.waited(job, now, behind_for) or 0))
 
 
 def late_starts(store: Store, rows: Iterable[Mapping[str, Any]], now: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from queuectl.domain import events as e
 from queuectl.domain.amendment import changed_fields, reschedules
-from queuectl.domain.job import Job, is_due
+from queuectl.domain.job import Job, is_due, misdated_wait
 from queuectl.domain.machine import State, allowed, target
 from queuectl.errors import NoSuchJobError, RefusedError, command_line
 
@@ -289,9 +289,8 @@ def _with_due_time(job: Job, changes: e.Changes, now: int) -> e.Changes:
         return changes if changes.after else replace(changes, delay=job.spec.delay, at=job.spec.at)
     if job.due_at is None or not changes.after or (job.due_at <= now and not job.spec.delay):
         return changes
-    clock_was_ahead = job.waits_from is not None and job.waits_from > now
-    due_at = now + job.due_at - (job.waits_from or 0) if clock_was_ahead else job.due_at
-    return replace(changes, delay=0, at=due_at)
+    wait = misdated_wait(job, now)
+    return replace(changes, delay=0, at=job.due_at if wait is None else now + wait)
 
 
 def _changing(job: Job, changes: e.Changes | None, reason: str) -> list[e.Event]:

@@ -10,7 +10,7 @@ from queuectl.domain import events as e
 from queuectl.domain.amendment import amended, reschedules
 from queuectl.domain.machine import State, moved_to
 
-__all__ = ["Job", "errors_of", "evolve", "fold", "is_due"]
+__all__ = ["Job", "errors_of", "evolve", "fold", "is_due", "misdated_wait"]
 
 _Changes = dict[str, Any]
 
@@ -99,7 +99,18 @@ def is_due(job: Job, now: int, behind_for: int | None = None) -> bool:
     """
     if job.due_at is None or job.due_at <= now or behind_for is None:
         return job.due_at is not None and job.due_at <= now
-    return job.waits_from is not None and job.waits_from > now and job.due_at - job.waits_from <= behind_for
+    wait = misdated_wait(job, now)
+    return wait is not None and wait <= behind_for
+
+
+def misdated_wait(job: Job, now: int) -> int | None:
+    """The length of a pending job's wait (microseconds), if a clock ahead of `now` recorded it; None of any other job.
+
+    The job's due time is wrong then: the wait counts from when the clock was right again.
+    """
+    if job.due_at is None or job.waits_from is None or job.waits_from <= now:
+        return None
+    return job.due_at - job.waits_from
 
 
 class HasOutput(Protocol):

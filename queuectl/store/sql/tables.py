@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from itertools import groupby, starmap
 from typing import TYPE_CHECKING, Any, Protocol
 
-from queuectl.domain.job import Job
+from queuectl.domain.job import Job, misdated_wait
 from queuectl.domain.machine import LIVE, State
 from queuectl.domain.names import PAUSE_ALL
 from queuectl.store.projections import DLQ
@@ -99,7 +99,7 @@ class Tables:
 
     def waited(self, job: Job | Exception | None, now: int, behind_for: int | None) -> int | None:
         """`behind_for` of `is_due` for this job: the time for which it has waited, if a clock ahead of `now` set it."""
-        if behind_for is None or not isinstance(job, Job) or job.waits_from is None or job.waits_from <= now:
+        if behind_for is None or not isinstance(job, Job) or misdated_wait(job, now) is None:
             return behind_for
         found = self._misdated(now, behind_for, job.id)
         return found[0].waited if found else behind_for
