@@ -26,7 +26,6 @@ VARIES = [
     (r"\b[\d.]+ ?(s|ms)\b", "A WHILE"),
     (r"\bm\d{8}T\d{6}Z\b", "mMOMENT"),
     (r"customer-\d+", "customer-N"),
-    (r"because of event #\d+", "because of event #N"),  # jobs that were claimed ahead are put back, or not
     (r"[·▁▂▃▄▅▆▇█]{4,}", "GRAPH"),
     (r'"actor": "[\w.-]+-\d+"', '"actor": "WORKER"'),
     (r'"duration": \d+', '"duration": N'),
