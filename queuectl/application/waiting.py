@@ -41,7 +41,7 @@ def open_sentence(rows: Iterable[WaitRow]) -> str:
 
 
 def batches_left(store: Store, rows: Iterable[WaitRow]) -> Iterator[str]:
-    """`batch grid: 2 of 10 jobs have not ended`, for each batch that is waited for."""
+    """`batch grid: 2 of 10 jobs not ended`, for each batch that is waited for."""
     for row in rows:
         if row.kind == BATCH and row.standing == OPEN:
             jobs = len(store.tables.ids(JobFilter(batch=row.name, limit=0)))
@@ -54,16 +54,28 @@ def held_sentence(store: Store, rows: Iterable[WaitRow]) -> str | None:
     return ", ".join(reasons) or None
 
 
-def remedies(store: Store, job_id: str, rows: Iterable[WaitRow]) -> list[str]:
-    """The commands that free a job that is held."""
-    commands: list[str] = []
-    for row in rows:
-        if row.standing == NEVER and row.kind == BATCH:
-            commands.append(command_line("retry", "--batch", row.name))
-        elif row.standing == NEVER:
-            words = ("dlq", "retry") if _outcome(store, row) is State.DLQ else ("retry",)
-            commands += [command_line(*words, row.name)] if row.wanted == "ok" else []
+def remedies(store: Store, job_id: str, rows: Sequence[WaitRow]) -> list[str]:
+    """The commands that help a job that waits: to free one that is held, else to wait; last, to start it anyway."""
+    unmet = [row for row in rows if row.standing == NEVER]
+    commands = _retries(store, unmet) if unmet else [_patience(store, job_id, rows)]
     return [*dict.fromkeys(commands), command_line("unblock", job_id)]
+
+
+def _retries(store: Store, unmet: Iterable[WaitRow]) -> Iterator[str]:
+    """The commands that let happen what can no longer happen by itself."""
+    for row in unmet:
+        if row.kind == BATCH:
+            yield command_line("retry", "--batch", row.name)
+        elif row.wanted == "ok":
+            words = ("dlq", "retry") if _outcome(store, row) is State.DLQ else ("retry",)
+            yield command_line(*words, row.name)
+
+
+def _patience(store: Store, job_id: str, rows: Iterable[WaitRow]) -> str:
+    """The command that waits for the job; if a job for which it waits is held, the one that explains that job."""
+    causes = (store.tables.job(row.name) for row in rows if row.kind == JOB and row.standing == OPEN)
+    held = next((cause["id"] for cause in causes if cause is not None and cause["held"]), None)
+    return command_line("wait", job_id) if held is None else command_line("explain", held)
 
 
 def _outcome(store: Store, row: WaitRow) -> State | None:

@@ -29,6 +29,8 @@ def test_a_held_job_is_named_with_what_frees_it(failed: Queuectl) -> None:
     assert why["next"][:2] == ["queuectl dlq retry build", "queuectl unblock test"]
     assert "1 job held" in failed("doctor").out
     assert failed.json("show", "notify")["state"] == "done"
+    behind = ["queuectl explain test", "queuectl unblock deploy", "queuectl cancel deploy"]
+    assert failed.json("explain", "deploy")["next"] == behind
 
 
 def test_show_prints_dependencies_as_enqueue_takes_them(failed: Queuectl) -> None:
@@ -112,6 +114,13 @@ def test_explain_says_how_much_of_a_batch_is_left(queuectl: Queuectl) -> None:
     queuectl.add("--id", "report", "--after", "batch:sweep:end", "true")
     queuectl.ok("cancel", "sweep.2")
     assert "batch sweep: 2 of 3 jobs not ended" in queuectl.ok("explain", "report")
+
+
+def test_a_job_whose_batch_still_runs_is_to_be_waited_for(queuectl: Queuectl) -> None:
+    queuectl.add("--batch", "sweep", "--id", "one", "true")
+    queuectl.add("--id", "report", "--after", "batch:sweep", "--after", "one:end", "true")
+    freed = ["queuectl wait report", "queuectl unblock report", "queuectl cancel report"]
+    assert queuectl.json("explain", "report")["next"] == freed
 
 
 def test_the_graph_folds_a_batch_unless_it_is_unfolded(queuectl: Queuectl) -> None:
