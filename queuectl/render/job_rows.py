@@ -95,10 +95,10 @@ def field_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: 
 def _field_column(name: str, known: Column) -> Column:
     """A column that stays whatever its values are. States are not cut, and times only after the second."""
     if name.endswith("_at"):
-        return Column(name, limit=1000, least=20)
+        return Column(name, limit=1000, least=20, chosen=True)
     if name == "id":
-        return Column(name, limit=1000, middle=True)
-    return Column(name, limit=0 if name == "state" else known.limit, least=known.least)
+        return Column(name, limit=1000, middle=True, chosen=True)
+    return Column(name, limit=0 if name == "state" else known.limit, least=known.least, chosen=True)
 
 
 def _field(name: str, value: Any) -> Any:

@@ -33,8 +33,8 @@ class Column(Struct, frozen=True):
     `limit`: the greatest width of its cells (0: they are never cut); `least`: they are not cut below that;
     `middle`: out of the middle, so that beginning and end stay, or what differs from rows that would look the same.
     `spare`: it is left out when there is no room, 1 before 2; 0: it stays. `usual`: a value that says nothing: the
-    column is left out when it is in the only row, or when all of several rows have the same. An empty column is always
-    left out. `short`: the heading on a terminal.
+    column is left out when it is in the only row, or when all of several rows have the same. An empty column is left
+    out too, unless a person has `chosen` it. `short`: the heading on a terminal.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Column(Struct, frozen=True):
     spare: int = 0
     usual: object = None
     short: str | None = None
+    chosen: bool = False
 
 
 def table(rows: Rows, columns: Sequence[Column | str], *, width: int | None = None, color: bool = False) -> str:
@@ -54,7 +55,7 @@ def table(rows: Rows, columns: Sequence[Column | str], *, width: int | None = No
     wanted = [Column(each) if isinstance(each, str) else each for each in columns]
     if width is None:
         return _drawn(rows, wanted, {each.name: 0 for each in wanted}, False, color)
-    telling = [each for each in wanted if _tells(rows, each)]
+    telling = [each for each in wanted if each.chosen or _tells(rows, each)]
     shown, limits = _fitted(rows, telling, width)
     return _drawn(rows, shown, limits, True, color)
 

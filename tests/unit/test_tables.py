@@ -6,7 +6,7 @@ import sys
 import pytest
 from wcwidth import wcswidth
 
-from queuectl.render.job_rows import Order, dead_table, job_table, short_error, short_id
+from queuectl.render.job_rows import Order, dead_table, field_table, job_table, short_error, short_id
 from queuectl.render.schedule_text import schedule_table
 from queuectl.render.tables import Column, table
 from queuectl.units import SECOND
@@ -53,6 +53,11 @@ def test_a_table_with_nothing_more_to_cut_stays_wider():
     (heading, row) = table(WIDE, ["id", Column("n", spare=1), COMMAND, ERROR], width=10).splitlines()
     assert heading.split() == ["ID", "COMMAND", "LAST", "ERROR"]
     assert row.split() == ["i" * 36, "c" * 11 + "…", "e" * 11 + "…"]
+
+
+def test_a_chosen_field_stays_although_no_job_has_it():
+    rows = [{"id": "a", "duration": None}]
+    assert field_table(rows, ["id", "duration"], 80, False).split() == ["ID", "DURATION", "a", "-"]
 
 
 def test_where_there_is_no_terminal_nothing_is_cut_or_left_out():
