@@ -72,7 +72,7 @@ class NoSuchJobError(QueuectlError):
     @classmethod
     def of(cls, job_id: str) -> Self:
         """The error for an unknown id, with the command that lists the jobs."""
-        return cls(f"no such job: {job_id} (`{command_line('list')}` lists the jobs)")
+        return cls(f"no such job: {job_id or repr('')} (`{command_line('list')}` lists the jobs)")
 
 
 class RefusedError(QueuectlError):

@@ -65,7 +65,7 @@ def check_signature(text: str) -> str:
     given = text.strip().lower()
     if not _SIGNATURE.fullmatch(given):
         raise UsageError(
-            f"--sig {quoted(text)}: a signature has 8 hex digits (`{command_line('failures')}` shows them)"
+            f"{quoted(text)} is not a signature: these have 8 hex digits (`{command_line('failures')}` shows them)"
         )
     return given
 

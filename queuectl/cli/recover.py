@@ -80,7 +80,7 @@ def _print_report(shown: Look, report: recovery.Report) -> None:
     _print_lost_jobs(shown, report)
     print(f"head: {head_text(report.head)}")
     if any(job.gone for job in report.lost_jobs):
-        say(f"add jobs that are gone again if they are still wanted: {command_line('enqueue')} COMMAND")
+        say(f"if a job that is gone is still wanted, add it: {command_line('enqueue')} COMMAND")
     if report.aside:
         say(f"the old files are in {report.aside}")
     if report.archive_aside:

@@ -95,6 +95,6 @@ def test_one_group_has_its_jobs_and_how_to_retry_them(queuectl: Queuectl) -> Non
 def test_a_group_that_has_no_dead_jobs_is_refused(queuectl: Queuectl) -> None:
     queuectl.add("true")
     assert_error(queuectl("failures", "00000000"), 3, "00000000", "failures")
-    assert_error(queuectl("failures", "nosig"), 2, "8 hex digits")
+    assert_error(queuectl("failures", "nosig"), 2, "'nosig' is not a signature", "8 hex digits")
     assert_error(queuectl("failures", "00000000", "--flaky"), 2, "leave out")
     assert_error(queuectl("failures", "--limit", "3"), 2, "SIG")

@@ -293,7 +293,7 @@ def test_an_id_that_is_unknown_or_ambiguous_is_refused(queuectl: Queuectl) -> No
         assert_error(queuectl(*command.split(), "ab"), 2, "ambiguous", "ab1", "ab2")
         assert_error(queuectl(*command.split(), "ab11"), 3, "no such job", "ab11")
     for name in ("$settings", "$queue:default", "", "%", "a_1"):
-        assert_error(queuectl("history", name), 3, "no such job")
+        assert_error(queuectl("history", name), 3, f"no such job: {name or repr('')} ")
     assert queuectl.position() == before
 
 

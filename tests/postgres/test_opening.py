@@ -348,3 +348,9 @@ def test_a_refused_connection_names_the_next_step(reason, said, busy):
     )
     assert said in str(error)
     assert isinstance(error, StoreBusyError) == busy
+
+
+def test_a_missing_socket_is_named_by_its_path():
+    found = 'connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or directory'
+    error = unreachable(psycopg.OperationalError(f"connection is bad: {found}\n\tIs the server running?"), "SHOWN")
+    assert str(error).startswith(f"cannot reach SHOWN: {found}: start the server")

@@ -24,9 +24,10 @@ _PASSES = re.compile(
     r"too many (?:clients|connections)|connection slots|starting up|shutting down|recovery mode|timeout expired"
 )
 _AT_SERVER = re.compile(
-    r"^(?:connection failed: )?(?:connection to server (?:at|on) .*? failed: )?(?:FATAL: +|fe_sendauth: )?"
+    r"^(?:connection (?:failed|is bad): )?(?:connection to server (?:at|on) .*? failed: (?!No such file))?"
+    r"(?:FATAL: +|fe_sendauth: )?"
 )
-"""The beginning of libpq's messages: it repeats the URL."""
+"""The beginning of libpq's messages: it repeats the URL. The path of a socket that is missing is not in the URL."""
 _STEPS = (
     (r"password authentication failed|no password supplied", "set PGPASSWORD, or write the password to ~/.pgpass"),
     (r'database "[^"]*" does not exist', "create it with createdb, or correct the URL"),
