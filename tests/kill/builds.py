@@ -18,14 +18,14 @@ __all__ = ["acknowledge_before_commit", "append_apart", "consequences_apart", "f
 
 def acknowledge_before_commit() -> None:
     """`enqueue` prints the id before the commit."""
-    enqueue = Queue.enqueue
+    add = Queue.add
 
     def hasty(self: Queue, jobs: Sequence[NewJob], *rest: object) -> object:
         named = [NewJob(job.spec, job.id or new_id(self.store.log.now()), job.line) for job in jobs]
         os.write(1, "".join(f"{job.id}\n" for job in named if job.spec.unique is None).encode())
-        return enqueue(self, named, *rest)  # type: ignore[arg-type]
+        return add(self, named, *rest)  # type: ignore[arg-type]
 
-    Queue.enqueue = hasty  # type: ignore[assignment,method-assign]
+    Queue.add = hasty  # type: ignore[assignment,method-assign]
 
 
 def consequences_apart() -> None:

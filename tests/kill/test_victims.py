@@ -74,7 +74,7 @@ def test_a_victim_dies_just_before_or_just_after_a_call(after: bool, copied: int
 
 
 def test_a_victim_dies_at_the_given_number_of_calls(tmp_path: Path) -> None:
-    point = Failpoint("queuectl.application.queue:Queue.enqueue", True, 1)
+    point = Failpoint("queuectl.application.queue:Queue.add", True, 1)
     victim = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "first", [point.arm])
     assert (ended(victim), types(tmp_path)) == (-SIGKILL, ["enqueued"])
     later = start(["--db", "queue.db", "enqueue", "true"], tmp_path, "second", [point._replace(call=2).arm])

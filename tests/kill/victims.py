@@ -56,7 +56,7 @@ OF_EVERY_COMMAND = (
     "queuectl.store.archive.archive:Archive._settled",
     "queuectl.store.archive.archive:Archive._start_segment",
     "queuectl.store.archive.archive:Archive._write",
-    "queuectl.application.queue:Queue.enqueue",
+    "queuectl.application.queue:Queue.add",
     "queuectl.application.queue:Queue.execute",
 )
 OF_A_WORKER = (

@@ -91,7 +91,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> Spawned:
 
 
 def _spawn(command: str) -> int:
-    return launch._spawn_command(a_spec(command), ENVIRON, [])
+    return launch._spawn_command(a_spec(command), launch._Start(ENVIRON, [], lambda: None))
 
 
 def test_a_program_that_cannot_be_started_is_left_to_the_shell(spawned: Spawned) -> None:
