@@ -14,6 +14,7 @@ from queuectl.cli.options import JobFilters
 from queuectl.cli.output import Answer, Look, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.errors import UsageError
+from queuectl.render.formats import FOR_PEOPLE
 from queuectl.render.graph_text import Graph, as_dot, as_mermaid, as_tree
 
 __all__ = ["graph"]
@@ -32,7 +33,9 @@ def graph(
     ] = None,
     unfold: Annotated[
         bool,
-        typer.Option("--unfold", help=f"Draw each job, also when more than {MOST_UNFOLDED} of a batch wait alike."),
+        typer.Option(
+            "--unfold", help=f"Draw each job, also when more than {MOST_UNFOLDED} of a batch wait alike (as in JSON)."
+        ),
     ] = False,
     options: PastOptions,
 ) -> None:
@@ -45,11 +48,13 @@ def graph(
     wanted = any_filter(selected)
     with session.open_read_only(options.as_of, missing="refuse" if job_id else "warn") as queue:
         around = None if job_id is None else queue.resolve([job_id])[0]
-        found = graph_of(queue.store, around, wanted, unfolded=unfold)
-    nodes = to_builtins(found.nodes)
+        found = graph_of(queue.store, around, wanted, unfolded=unfold or form not in FOR_PEOPLE)
+    nodes, edges = to_builtins(found.nodes), to_builtins(found.edges)
     note = "" if picture in ("dot", "mermaid") else _note(found)
     text = _text(found, picture or "tree")
-    print_answer(session, form, Answer(document=found, rows=nodes, name="id", text=text, note=note))
+    print_answer(
+        session, form, Answer(document={"nodes": nodes, "edges": edges}, rows=nodes, name="id", text=text, note=note)
+    )
 
 
 def _note(found: Graph) -> str:
