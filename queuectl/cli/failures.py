@@ -10,7 +10,7 @@ from queuectl.application.failures import failures as failures_of
 from queuectl.application.listing import Selection, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.cli.option_records import with_records
-from queuectl.cli.options import Labels, Limit, Signature, moment, note_left_out, shown_at_most
+from queuectl.cli.options import Labels, Signature, between, moment, note_left_out, shown_at_most
 from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
@@ -41,7 +41,16 @@ def failures(
     flaky: Annotated[
         bool, typer.Option("--flaky", help="Failed attempts of jobs that were done in the end. Reads the log.")
     ] = False,
-    limit: Limit = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            callback=between(0),
+            metavar="N",
+            help="At most N groups [default: all], or N jobs of SIG [default: 50; with --json 0]; 0: all.",
+        ),
+    ] = None,
     options: PastOptions,
 ) -> None:
     """Group the dead jobs by what went wrong, the most frequent first."""
@@ -52,21 +61,20 @@ def failures(
             raise UsageError("SIG shows the dead jobs of one group: leave out --sig, --since, --attempts and --flaky")
         _print_group(session, labels.selection(signature=check_signature(group)), limit, options)
         return
-    if limit is not None:
-        raise UsageError("--limit goes with SIG: it is about the jobs of one group")
     if attempts and flaky:
         raise UsageError("--attempts and --flaky: give one of them")
     wanted = Wanted(labels.selection(since=moment(session.clock, since), signature=sig), attempts, flaky)
     with session.open_read_only(options.as_of) as jobs:
         rows, now = failures_of(jobs, wanted), jobs.store.log.wall()
+    shown = rows[: limit or None]
     print_answer(
         session,
         form,
         Answer(
-            document=rows,
-            rows=rows,
+            document=shown,
+            rows=shown,
             name="signature",
-            text=lambda look: failure_table(rows, now, look.width) if rows else "",
+            text=lambda look: failure_table(shown, now, look.width) if shown else "",
             note=failure_total(rows, *_counted(wanted))
             if rows
             else "no failures"

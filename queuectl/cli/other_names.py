@@ -27,6 +27,7 @@ OTHER_NAMES = {
     "--yes": ("--force", "--assume-yes"),
     "--stop-timeout": ("--shutdown-timeout",),
     "--drain": ("--burst", "--exit-when-empty"),
+    "--color": ("--colour",),
 }
 
 

@@ -97,4 +97,3 @@ def test_a_group_that_has_no_dead_jobs_is_refused(queuectl: Queuectl) -> None:
     assert_error(queuectl("failures", "00000000"), 3, "00000000", "failures")
     assert_error(queuectl("failures", "nosig"), 2, "'nosig' is not a signature", "8 hex digits")
     assert_error(queuectl("failures", "00000000", "--flaky"), 2, "leave out")
-    assert_error(queuectl("failures", "--limit", "3"), 2, "SIG")

@@ -119,6 +119,7 @@ def test_recover_of_a_sound_queue_prints_its_document(used: Queuectl) -> None:
             "kept": [[1, head["position"]]],
             "restored": [],
             "lost": [],
+            "lost_jobs": [],
             "old_files": None,
             "old_archive": None,
         },
