@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ def import_msgspec() -> None:
         import msgspec  # noqa: F401
 
 
+@cache  # other threads may import wcwidth later
 def import_tabulate() -> Any:
     """The module tabulate, without importlib.metadata (10 ms), which it asks for its version, and wcwidth (9 ms).
 

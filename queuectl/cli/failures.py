@@ -10,7 +10,7 @@ from queuectl.application.failures import failures as failures_of
 from queuectl.application.listing import Selection, job_filter
 from queuectl.application.listing import list_jobs as listing
 from queuectl.cli.option_records import with_records
-from queuectl.cli.options import Labels, Signature, between, moment, note_left_out, shown_at_most
+from queuectl.cli.options import Labels, Signature, at_most, moment, note_left_out, shown_at_most
 from queuectl.cli.output import Answer, PastOptions, print_answer
 from queuectl.cli.session import Session
 from queuectl.domain.machine import State
@@ -43,19 +43,12 @@ def failures(
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit",
-            "-n",
-            callback=between(0),
-            metavar="N",
-            help="At most N groups [default: all], or N jobs of SIG [default: 50; with --json 0]; 0: all.",
-        ),
+        at_most("At most N groups [default: all], or N jobs of SIG [default: 50; with --json 0]; 0: all."),
     ] = None,
     options: PastOptions,
 ) -> None:
     """Group the dead jobs by what went wrong, the most frequent first."""
     session: Session = ctx.obj
-    form = options.form(session)
     if group is not None:
         if sig or since or attempts or flaky:
             raise UsageError("SIG shows the dead jobs of one group: leave out --sig, --since, --attempts and --flaky")
@@ -64,24 +57,23 @@ def failures(
     if attempts and flaky:
         raise UsageError("--attempts and --flaky: give one of them")
     wanted = Wanted(labels.selection(since=moment(session.clock, since), signature=sig), attempts, flaky)
-    with session.open_read_only(options.as_of) as jobs:
-        rows, now = failures_of(jobs, wanted), jobs.store.log.wall()
+    _print_groups(session, wanted, limit, options)
+
+
+def _print_groups(session: Session, wanted: Wanted, limit: int | None, options: PastOptions) -> None:
+    form = options.form(session)
+    with session.open_read_only(options.as_of) as queue:
+        rows, now = failures_of(queue, wanted), queue.store.log.wall()
     shown = rows[: limit or None]
-    print_answer(
-        session,
-        form,
-        Answer(
-            document=shown,
-            rows=shown,
-            name="signature",
-            text=lambda look: failure_table(shown, now, look.width) if shown else "",
-            note=failure_total(rows, *_counted(wanted))
-            if rows
-            else "no failures"
-            if attempts or flaky
-            else "no dead jobs",
-        ),
+    none = "no failures" if wanted.attempts or wanted.flaky else "no dead jobs"
+    answer = Answer(
+        document=shown,
+        rows=shown,
+        name="signature",
+        text=lambda look: failure_table(shown, now, look.width) if shown else "",
+        note=failure_total(rows, *_counted(wanted)) if rows else none,
     )
+    print_answer(session, form, answer)
 
 
 def _print_group(session: Session, selected: Selection, limit: int | None, options: PastOptions) -> None:

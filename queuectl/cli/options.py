@@ -160,16 +160,13 @@ def how_many(*names: str, most: int, what: str) -> Any:
 LogFile = Annotated[str | None, typer.Option(hidden=True)]
 """The log file of a worker in the background, passed on by whoever started it there."""
 
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        "-n",
-        callback=between(0),
-        metavar="N",
-        help="At most N jobs; 0: all [default: 50; with --json 0].",
-    ),
-]
+
+def at_most(what: str) -> Any:
+    """An option for the greatest number of lines; `what` is its help."""
+    return typer.Option("--limit", "-n", callback=between(0), metavar="N", help=what)
+
+
+Limit = Annotated[int | None, at_most("At most N jobs; 0: all [default: 50; with --json 0].")]
 
 SHOWN = 50
 """Jobs that are listed for people when no --limit is given."""

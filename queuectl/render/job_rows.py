@@ -59,13 +59,15 @@ class Order(Struct, frozen=True):
     starts: Mapping[str, int] = {}
 
 
+UNSORTED = Order()
+
+
 def job_table(
-    rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool, order: Order | None = None
+    rows: Sequence[Mapping[str, Any]], now: int, width: int | None, color: bool, order: Order = UNSORTED
 ) -> str:
     """Rows of `jobs` as a table. `now`: the log's time in microseconds; `width`: None for whole ids and texts."""
-    sort, starts = ("", {}) if order is None else (order.sort, order.starts)
-    columns = _WHOLE if width is None else _sorted_by(sort)
-    shown = [_job(row, starts.get(row["id"], row["due_at"]), now, width) for row in rows]
+    columns = _WHOLE if width is None else _sorted_by(order.sort)
+    shown = [_job(row, order.starts.get(row["id"], row["due_at"]), now, width) for row in rows]
     return table(shown, columns, width=width, color=color)
 
 
